@@ -1,0 +1,47 @@
+# make demo | make test | make check-all | make bench
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test lint types unit check-all bench clean
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/ptylive demo
+
+test: $(STAMP) browser lint types unit
+
+# Debian's Chromium for the dashboard tests; they skip with a reason where it cannot be installed.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+	  || echo "no Chromium and no way to install it: browser tests will be skipped"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: $(STAMP)
+	$(BIN)/python tools/typecheck.py
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+check-all: $(STAMP) browser lint types
+	$(BIN)/python -m pytest -q -m ''
+
+bench: $(STAMP)
+	$(BIN)/ptylive bench live --json
+	$(BIN)/ptylive bench stream --json
+	$(BIN)/ptylive bench refine --json
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+.PHONY: browser

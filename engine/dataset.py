@@ -1,0 +1,50 @@
+"""A scan ready to be modelled: patterns, where each was taken, and what is known of the optics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema import Arm, Calibration
+from ptylive.schema.detector import undo_transform, undo_transform_of_center
+from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Patterns that arrived, in acquisition order without flyback, turned into the detector frame.
+
+    patterns: (N, Qy, Qx) in the recorded type; point: (N,) flat scan point of each; positions_A: (N, 2) detector
+    frame, first nominal scan point at the origin; bad_pixels: (Qy, Qx); beam_center_px: (2,), detector frame.
+    """
+
+    patterns: Array
+    point: IndexArray
+    positions_A: DoubleArray
+    bad_pixels: BoolArray
+    beam_center_px: DoubleArray
+    scan_shape: tuple[int, int]
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, arm: Arm, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
+        """Arrange frames (N, Qy, Qx), as recorded and numbered by ``index`` (acquisition order with flyback)."""
+        point = arm.scan.point_of(index)
+        keep = point >= 0
+        frames, point = (frames, point) if keep.all() else (frames[keep], point[keep])
+        transform = calibration.transform
+        shape = arm.detector_shape
+        center = calibration.require("beam_center_px", "the reconstruction")
+        bad = np.asarray(arm.arrays.get("bad_pixel_mask", np.zeros(shape, dtype=bool)), dtype=bool)
+        given = arm.arrays.get("positions_A")
+        positions = arm.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
+        return cls(
+            patterns=undo_transform(frames, transform),
+            point=point,
+            positions_A=positions[point],
+            bad_pixels=np.ascontiguousarray(undo_transform(bad, transform)),
+            beam_center_px=undo_transform_of_center(center, shape, transform),
+            scan_shape=arm.scan.require_shape(),
+            calibration=calibration,
+        )

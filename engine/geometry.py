@@ -1,0 +1,64 @@
+"""Coordinates of the detector and of the scan's spatial frequencies (docs/conventions.md).
+
+Vectors are (row, col). Everything physical is evaluated in the detector frame: the detector transform is undone on
+the pixel coordinates, and a scan frequency becomes Q_det = R(rotation) Q_scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema.detector import parse_transform
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.scan import rotation_matrix
+
+
+@dataclass(frozen=True)
+class DetectorGrid:
+    """Spatial frequency of every pixel as recorded, beam centre at 0, components along the detector-frame axes.
+
+    k_row, k_col: (Qy, Qx), in ``unit`` (1/Å where the pixel size is known, else pixels).
+    """
+
+    k_row: DoubleArray
+    k_col: DoubleArray
+    pixel: float
+
+    @property
+    def radius(self) -> DoubleArray:
+        """|k| of every recorded pixel."""
+        return np.hypot(self.k_row, self.k_col)
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], center_px: tuple[float, float], transform: str, pixel: float) -> DetectorGrid:
+        """Grid of a detector of ``shape``; ``center_px`` in recorded coordinates, ``pixel`` the size of one pixel.
+
+        The transform is undone on coordinates, never on data: a recorded pixel learns where it would lie in the
+        detector frame, with the beam centre carried along.
+        """
+        recorded = np.stack(np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij"))
+        offset = recorded - np.asarray(center_px, dtype=float)[:, None, None]
+        k_row, k_col = _detector_axes(offset, transform)
+        return cls(k_row * pixel, k_col * pixel, pixel)
+
+
+def _detector_axes(offset: DoubleArray, transform: str) -> tuple[DoubleArray, DoubleArray]:
+    """Offsets from the beam centre along recorded axes -> along detector axes, words undone in reverse order."""
+    row, col = offset[0].astype(float), offset[1].astype(float)
+    for word in reversed(parse_transform(transform)):
+        if word == "transpose":
+            row, col = col, row
+        elif word == "flip_rows":
+            row = -row
+        else:
+            col = -col
+    return row, col
+
+
+def scan_frequencies(shape: tuple[int, int], step_A: tuple[float, float], rotation_deg: float) -> DoubleArray:
+    """Spatial frequencies (n, 2) of a scan-sized FFT, in the detector frame, 1/Å, numpy order, row-major."""
+    axes = np.meshgrid(np.fft.fftfreq(shape[0], step_A[0]), np.fft.fftfreq(shape[1], step_A[1]), indexing="ij")
+    q_scan = np.stack(axes, -1).reshape(-1, 2)
+    return np.asarray(q_scan @ rotation_matrix(rotation_deg).T)

@@ -1,0 +1,38 @@
+"""The words everybody shares, typed and validated. Depends on nothing but pydantic and numpy."""
+
+from ptylive.schema.arm import Arm, FrameBatch
+from ptylive.schema.basis import Basis
+from ptylive.schema.calibration import Calibration, Origin, Quantity
+from ptylive.schema.detector import Detector
+from ptylive.schema.errors import (
+    CommandError,
+    InputFileError,
+    MetadataError,
+    PtyliveError,
+    RefinementError,
+    ServerGoneError,
+    WireError,
+)
+from ptylive.schema.maps import LiveMap
+from ptylive.schema.optics import Optics
+from ptylive.schema.scan import Scan
+
+__all__ = [
+    "Arm",
+    "Basis",
+    "Calibration",
+    "CommandError",
+    "Detector",
+    "FrameBatch",
+    "InputFileError",
+    "LiveMap",
+    "MetadataError",
+    "Optics",
+    "Origin",
+    "PtyliveError",
+    "Quantity",
+    "RefinementError",
+    "Scan",
+    "ServerGoneError",
+    "WireError",
+]

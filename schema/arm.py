@@ -1,0 +1,68 @@
+"""What a sender says about a scan before its first frame, and the frames themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema.basis import Basis
+from ptylive.schema.detector import Detector
+from ptylive.schema.model import Array, IndexArray
+from ptylive.schema.optics import Optics
+from ptylive.schema.scan import Scan
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A scan about to be acquired: everything the sender (or the file) knows, typed.
+
+    ``arrays`` holds what does not fit a number: ``bad_pixel_mask`` bool (Qy, Qx), ``vacuum_pattern`` (Qy, Qx),
+    ``positions_A`` (N, 2), ``masks`` (N, Qy, Qx); all in recorded coordinates.
+    """
+
+    uid: str
+    series: str
+    frames: int
+    scan: Scan
+    optics: Optics = field(default_factory=Optics)
+    detector: Detector = field(default_factory=Detector)
+    basis: Basis = field(default_factory=Basis)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def detector_shape(self) -> tuple[int, int]:
+        """Pixels (rows, columns) of a recorded pattern."""
+        if self.detector.shape is None:
+            raise ValueError("detector.shape is not known")
+        return self.detector.shape
+
+    @property
+    def frame_dtype(self) -> np.dtype[Any]:
+        """Type of a recorded pixel."""
+        return np.dtype(self.detector.dtype)
+
+    def with_values(self, values: Mapping[str, Any]) -> Arm:
+        """A copy with metadata (flat names or dotted ``section.key``) laid over what was given."""
+        from ptylive.schema.metadata import overlay
+
+        return overlay(self, values)
+
+    def renamed(self, uid: str, series: str) -> Arm:
+        """The same scan under another identity."""
+        return replace(self, uid=uid, series=series)
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Decoded frames of one scan with their acquisition numbers (flyback included), in any order.
+
+    ``frames`` is (n, Qy, Qx) for raw data, (n, coefficients + extras) otherwise; the receiver may reuse the memory
+    after the call that hands the batch over returns.
+    """
+
+    uid: str
+    index: IndexArray
+    frames: Array

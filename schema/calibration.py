@@ -1,0 +1,122 @@
+"""Every number the reconstruction uses, with where it came from and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.optics import ABERRATION_NAMES
+from ptylive.schema.units import wavelength_A
+
+
+class Origin(StrEnum):
+    """Where a calibration value came from."""
+
+    GIVEN = "given"
+    ESTIMATED = "estimated"
+    DEFAULT = "default"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A value with its origin and, where it was estimated, its uncertainty (same unit)."""
+
+    value: Any
+    origin: Origin
+    uncertainty: float | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Values under their metadata names (contract, section 4); absent means unknown.
+
+    Lengths in Å, detector_pixel in 1/Å, beam centre in pixels of the recorded pattern.
+    """
+
+    entries: Mapping[str, Quantity] = field(default_factory=dict)
+
+    def get(self, name: str) -> Any:
+        """The value, or None."""
+        entry = self.entries.get(name)
+        return None if entry is None else entry.value
+
+    def require(self, name: str, needed_for: str) -> Any:
+        """The value, or a MetadataError `<needed_for> needs <name>`."""
+        value = self.get(name)
+        if value is None:
+            raise MetadataError(f"{needed_for} needs {name}", f"give it with --set {name}=…")
+        return value
+
+    def origin(self, name: str) -> Origin | None:
+        """Where the value came from, or None when it is unknown."""
+        entry = self.entries.get(name)
+        return None if entry is None else entry.origin
+
+    def having(self, **quantities: Quantity) -> Calibration:
+        """A copy with some entries replaced."""
+        return Calibration({**self.entries, **quantities})
+
+    @property
+    def wavelength_A(self) -> float | None:
+        """Electron wavelength, Å."""
+        energy = self.get("energy_eV")
+        return None if energy is None else wavelength_A(float(energy))
+
+    @property
+    def aberrations(self) -> dict[str, float]:
+        """Krivanek cartesian coefficients, Å, of the entrance plane."""
+        return {name: float(self.get(name)) for name in ABERRATION_NAMES if self.get(name) is not None}
+
+    @property
+    def rotation_deg(self) -> float:
+        """Scan to detector rotation; 0 while unknown."""
+        return float(self.get("rotation_deg") or 0.0)
+
+    @property
+    def transform(self) -> str:
+        """Detector transform words."""
+        return str(self.get("detector_transform") or "none")
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Flat attributes NAME, NAME_origin, NAME_uncertainty of `/calibration`."""
+        out: dict[str, Any] = {}
+        for name, quantity in self.entries.items():
+            if quantity.value is None:
+                continue
+            value = quantity.value
+            out[name] = np.asarray(value, dtype=float) if isinstance(value, tuple) else value
+            out[f"{name}_origin"] = str(quantity.origin)
+            if quantity.uncertainty is not None:
+                out[f"{name}_uncertainty"] = float(quantity.uncertainty)
+        return out
+
+    def to_plain(self) -> dict[str, Any]:
+        """Nested plain values for messages: {name: {value, origin, uncertainty}}."""
+        return {
+            name: {
+                "value": list(q.value) if isinstance(q.value, tuple) else q.value,
+                "origin": str(q.origin),
+                "uncertainty": q.uncertainty,
+            }
+            for name, q in self.entries.items()
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Mapping[str, Any]]) -> Calibration:
+        """Inverse of :meth:`to_plain`."""
+        return cls(
+            {
+                name: Quantity(
+                    tuple(q["value"]) if isinstance(q["value"], list) else q["value"],
+                    Origin(q["origin"]),
+                    q.get("uncertainty"),
+                )
+                for name, q in plain.items()
+            }
+        )

@@ -1,0 +1,22 @@
+"""A live map as it travels: the picture, its scale and what was done to make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptylive.schema.model import FloatArray
+
+
+@dataclass(frozen=True)
+class LiveMap:
+    """One map on the scan grid (or an upsampled one); pixel (0, 0) is scan point (0, 0)."""
+
+    name: str
+    data: FloatArray
+    units: str
+    sampling_A: tuple[float, float] | None
+    frames: int
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)

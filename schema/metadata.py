@@ -1,0 +1,125 @@
+"""One table of metadata names: what an attribute, a TOML key or a `--set` key means (contract, sections 2 and 3)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from ptylive.schema.arm import Arm
+from ptylive.schema.detector import Detector
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.optics import ABERRATION_NAMES, Optics
+from ptylive.schema.scan import Scan
+
+SECTIONS: dict[str, type[Scan] | type[Optics] | type[Detector]] = {"scan": Scan, "optics": Optics, "detector": Detector}
+
+NAMES: dict[str, tuple[str, str]] = {
+    "scan_shape": ("scan", "shape"),
+    "scan_step_A": ("scan", "step_A"),
+    "scan_pattern": ("scan", "pattern"),
+    "scan_matrix": ("scan", "matrix"),
+    "flyback_frames": ("scan", "flyback_frames"),
+    "skip_first": ("scan", "skip_first"),
+    "repeats": ("scan", "repeats"),
+    "rotation_deg": ("scan", "rotation_deg"),
+    "dwell_time_us": ("scan", "dwell_time_us"),
+    "energy_eV": ("optics", "energy_eV"),
+    "convergence_semiangle_mrad": ("optics", "convergence_semiangle_mrad"),
+    "depth_A": ("optics", "depth_A"),
+    "defocus_A": ("optics", "defocus_A"),
+    "astigmatism_A": ("optics", "astigmatism_A"),
+    "astigmatism_deg": ("optics", "astigmatism_deg"),
+    "Cs_A": ("optics", "Cs_A"),
+    **{name: ("optics", name) for name in ABERRATION_NAMES},
+    "detector_pixel_mrad": ("detector", "pixel_mrad"),
+    "detector_pixel_invA": ("detector", "pixel_invA"),
+    "beam_center_px": ("detector", "beam_center_px"),
+    "detector_transform": ("detector", "transform"),
+    "counts_per_electron": ("detector", "counts_per_electron"),
+}
+"""Attribute name in a file -> (section, key) on the wire and in the configuration."""
+
+ARRAY_NAMES = ("bad_pixel_mask", "positions_A", "vacuum_pattern", "masks")
+
+
+def locate(name: str) -> tuple[str, str]:
+    """Section and key of a flat (`energy_eV`) or dotted (`optics.energy_eV`) name; MetadataError if there is none."""
+    if name in NAMES:
+        return NAMES[name]
+    section, _, key = name.partition(".")
+    if section in SECTIONS and key:
+        key = NAMES[key][1] if key in NAMES and NAMES[key][0] == section else key
+        if (section, key) in NAMES.values():
+            return section, key
+    known = [*NAMES, *(f"{s}.{k}" for s, k in NAMES.values())]
+    near = difflib.get_close_matches(name, known, n=1)
+    raise MetadataError(
+        f"unknown setting {name!r}", f"did you mean {near[0]!r}?" if near else "see docs/conventions.md"
+    )
+
+
+def sections_from(values: Mapping[str, Any], *, strict: bool = False) -> dict[str, dict[str, Any]]:
+    """Flat or dotted metadata sorted into sections; unknown names are dropped, or refused when ``strict``."""
+    out: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for name, value in values.items():
+        try:
+            section, key = locate(name)
+        except MetadataError:
+            if strict:
+                raise
+            continue
+        out[section][key] = value
+    return out
+
+
+def section_values(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of one wire section, whether spelt as in the section (`shape`) or as in a file (`scan_shape`)."""
+    return {NAMES[k][1] if NAMES.get(k, ("", ""))[0] == section else k: v for k, v in values.items()}
+
+
+def build(section: str, values: Mapping[str, Any], source: str) -> Any:
+    """A validated Scan, Optics or Detector; MetadataError naming source and field when a value is impossible."""
+    values = {k: v for k, v in section_values(section, values).items() if v is not None}
+    if section == "detector" and "transform" in values:
+        values.setdefault("transform_given", True)
+    try:
+        return SECTIONS[section].model_validate(values)
+    except ValidationError as error:
+        raise MetadataError(
+            f"{source}: {_first_problem(section, error)}", "correct the value or leave it out"
+        ) from None
+
+
+def _first_problem(section: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in (section, *first["loc"]))
+    return f"{field}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def overlay(arm: Arm, values: Mapping[str, Any], source: str = "settings") -> Arm:
+    """``arm`` with flat or dotted metadata laid over it. Raises MetadataError for unknown names, impossible values."""
+    sections = sections_from(values, strict=True)
+
+    def laid_over(section: str) -> Any:
+        current, new = getattr(arm, section), sections[section]
+        return build(section, {**current.model_dump(), **new}, source) if new else current
+
+    return replace(arm, scan=laid_over("scan"), optics=laid_over("optics"), detector=laid_over("detector"))
+
+
+def to_attributes(arm: Arm) -> dict[str, Any]:
+    """Flat metadata attributes of a native file: what is known, nothing else."""
+    dumped = {name: getattr(arm, name).model_dump() for name in SECTIONS}
+    dumped["optics"].update(dumped["optics"].pop("aberrations"))
+    attributes: dict[str, Any] = {}
+    for name, (section, key) in NAMES.items():
+        value = dumped[section].get(key)
+        if value is None or (key == "transform" and not arm.detector.transform_given):
+            continue
+        attributes[name] = np.asarray(value) if isinstance(value, tuple) else value
+    return attributes

@@ -1,0 +1,28 @@
+"""Base of every typed record that crosses a boundary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+Array = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+ComplexArray = npt.NDArray[np.complex64]
+IndexArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Model(BaseModel):
+    """Immutable; unknown keys are ignored, as the wire protocol demands (contract, section 5)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
+
+
+class StrictModel(BaseModel):
+    """Immutable; unknown keys are errors. For what people write by hand: configuration and presets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)

@@ -1,0 +1,116 @@
+"""The scan: which acquired frame belongs to which point, and where that point lies."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, Model
+
+MAX_SCAN_POSITIONS = 2**31
+"""More positions than this are a mistake, not a scan."""
+
+
+def rotation_matrix(rotation_deg: float) -> DoubleArray:
+    """R = [[cos, -sin], [sin, cos]]: scan axes to detector axes, both (row, col)."""
+    t = math.radians(rotation_deg)
+    return np.array([[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]])
+
+
+class Scan(Model):
+    """Geometry and order of a scan; ``shape`` counts the points of a row without flyback frames."""
+
+    shape: tuple[int, int] | None = Field(default=None, description="scan points (rows, columns), without flyback")
+    step_A: tuple[float, float] | None = Field(default=None, description="distance between points (row, col), Å")
+    pattern: Literal["raster", "snake"] = Field(default="raster", description="order of the points within rows")
+    flyback_frames: int = Field(default=0, ge=0, description="frames recorded after each row while the beam returns")
+    skip_first: int = Field(default=0, ge=0, description="frames recorded before the first point")
+    repeats: int = Field(default=1, ge=1, description="frames recorded at every point")
+    rotation_deg: float | None = Field(default=None, description="scan axes to detector axes, degrees")
+    matrix: tuple[tuple[float, float], tuple[float, float]] | None = Field(
+        default=None, description="scan points (row, col) to Å before the rotation, instead of step_A"
+    )
+    dwell_time_us: float | None = Field(default=None, gt=0, description="time at each point, µs")
+
+    @field_validator("step_A", mode="before")
+    @classmethod
+    def _both_steps(cls, value: Any) -> Any:
+        """A single number means the same step along rows and columns."""
+        if value is None:
+            return None
+        steps = np.atleast_1d(np.asarray(value, dtype=float)).ravel()
+        if steps.size not in (1, 2) or not np.all(np.isfinite(steps)) or np.any(steps <= 0):
+            raise ValueError("scan step must be one or two positive numbers (row, col) in Å")
+        return tuple(float(s) for s in np.broadcast_to(steps, 2))
+
+    @field_validator("shape", mode="before")
+    @classmethod
+    def _plain_shape(cls, value: Any) -> Any:
+        return None if value is None else tuple(int(v) for v in np.asarray(value).ravel())
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.shape is not None:
+            rows, cols = self.shape
+            if rows < 1 or cols < 1 or rows * cols > MAX_SCAN_POSITIONS:
+                raise ValueError(
+                    f"impossible scan shape {rows} x {cols}: both numbers must be positive and their product below 2^31"
+                )
+        return self
+
+    @property
+    def frames_per_row(self) -> int:
+        """Frames acquired for one row, flyback and repeats included."""
+        return (self.require_shape()[1] + self.flyback_frames) * self.repeats
+
+    @property
+    def frames(self) -> int:
+        """Frames of the whole acquisition, flyback, repeats and skipped ones included."""
+        return self.skip_first + self.require_shape()[0] * self.frames_per_row
+
+    def require_shape(self) -> tuple[int, int]:
+        """The scan shape, or a ValueError that names the missing field."""
+        if self.shape is None:
+            raise ValueError("scan.shape is not known")
+        return self.shape
+
+    def with_frames(self, frames: int) -> Scan:
+        """A copy whose shape, where it was not given, is guessed from the number of frames: a square, else one row."""
+        if self.shape is not None:
+            return self
+        side = math.isqrt(frames)
+        return self.model_copy(update={"shape": (side, side) if side * side == frames else (1, frames)})
+
+    def point_of(self, acquired: IndexArray) -> IndexArray:
+        """Flat scan point (row-major) of each acquired frame; -1 for flyback, skipped and surplus frames."""
+        rows, cols = self.require_shape()
+        n = np.asarray(acquired, dtype=np.int64) - self.skip_first
+        row, in_row = np.divmod(n, self.frames_per_row)
+        col = in_row // self.repeats
+        valid = (n >= 0) & (row < rows) & (col < cols)
+        if self.pattern == "snake":
+            col = np.where(row % 2 == 1, cols - 1 - col, col)
+        return np.where(valid, row * cols + col, -1)
+
+    def coverage(self, received: BoolArray) -> BoolArray:
+        """Scan points (rows, columns) for which at least one frame arrived; ``received`` is in acquisition order."""
+        rows, cols = self.require_shape()
+        points = self.point_of(np.flatnonzero(np.asarray(received).ravel()))
+        mask = np.zeros(rows * cols, dtype=bool)
+        mask[points[points >= 0]] = True
+        return mask.reshape(rows, cols)
+
+    def positions_A(self, rotation_deg: float) -> DoubleArray:
+        """Nominal positions (N, 2) of all scan points, row-major, in the detector frame, first point at the origin."""
+        rows, cols = self.require_shape()
+        index = np.stack(np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij"), -1).reshape(-1, 2)
+        if self.matrix is not None:
+            plane = index @ np.asarray(self.matrix).T
+        elif self.step_A is not None:
+            plane = index * np.asarray(self.step_A)
+        else:
+            raise ValueError("scan.step_A is not known")
+        return np.asarray(plane @ rotation_matrix(rotation_deg).T)

@@ -1,0 +1,76 @@
+"""Arrays inside control replies and events: one spelling for both ends of the control protocol (docs/protocol.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from ptylive.schema import LiveMap, ServerGoneError
+from ptylive.schema.model import Array
+
+CONTROL_PORT = 9998
+EVENTS_OFFSET = -1
+"""Events are published one port below control (contract, section 6)."""
+MAX_MESSAGE_BYTES = 256 * 2**20
+
+
+def pack(message: Mapping[str, Any]) -> bytes:
+    """A message as msgpack."""
+    return bytes(msgpack.packb(dict(message), use_bin_type=True, default=_plain))
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """Inverse of :func:`pack`; ValueError for anything that is not a map."""
+    try:
+        message = msgpack.unpackb(data, raw=False, max_bin_len=MAX_MESSAGE_BYTES)
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        raise ValueError(f"not a msgpack message: {error}") from None
+    if not isinstance(message, dict):
+        raise ValueError("not a msgpack map")
+    return message
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars, paths and other small things as plain values."""
+    if isinstance(value, np.ndarray):
+        return array_to_plain(value) if value.ndim else value.item()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+def array_to_plain(array: Array) -> dict[str, Any]:
+    """An array as {shape, dtype, data}."""
+    array = np.ascontiguousarray(array)
+    return {"shape": list(array.shape), "dtype": array.dtype.str, "data": array.tobytes()}
+
+
+def array_from_plain(plain: Mapping[str, Any]) -> Array:
+    """Inverse of :func:`array_to_plain` (read-only view)."""
+    return np.frombuffer(plain["data"], dtype=np.dtype(plain["dtype"])).reshape(plain["shape"])
+
+
+def map_to_plain(live_map: LiveMap, uid: str) -> dict[str, Any]:
+    """A live map as the payload of a `maps` event: always all its rows."""
+    return {
+        "uid": uid,
+        "name": live_map.name,
+        "rows": [0, int(live_map.data.shape[0])],
+        **array_to_plain(live_map.data),
+        "units": live_map.units,
+        "sampling_A": None if live_map.sampling_A is None else list(live_map.sampling_A),
+        "frames": live_map.frames,
+        "method": live_map.method,
+    }
+
+
+def events_address(control: str) -> str:
+    """Address of the event socket that belongs to a control address."""
+    host, _, port = control.rpartition(":")
+    try:
+        return f"{host}:{int(port) + EVENTS_OFFSET}"
+    except ValueError:
+        raise ServerGoneError(f"{control!r} is not an address like tcp://127.0.0.1:{CONTROL_PORT}") from None
