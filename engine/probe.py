@@ -56,7 +56,7 @@ class Probe:
         return np.asarray(self.aperture(k_row, k_col) * np.exp(-1j * self.chi(k_row, k_col)))
 
     def gradient(self, k_row: DoubleArray, k_col: DoubleArray) -> DoubleArray:
-        """grad chi (2, …) in rad Å: 2 pi times the shift of the image seen by detector pixel k."""
+        """Grad chi (2, …) in rad Å: 2 pi times the shift of the image seen by detector pixel k."""
         along_row = polynomial.polyder(self.chi_polynomial, axis=0)
         along_col = polynomial.polyder(self.chi_polynomial, axis=1)
         return np.stack([polynomial.polyval2d(k_row, k_col, along_row), polynomial.polyval2d(k_row, k_col, along_col)])

@@ -1,0 +1,19 @@
+"""Where tests find the data sets that are not part of the repository; they skip with a reason where those are absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOTS = [Path(os.environ["PTYLIVE_SHARED_DATA"])] if "PTYLIVE_SHARED_DATA" in os.environ else []
+ROOTS.append(Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+def shared_data(name: str) -> Path:
+    """Path of ``<name>.h5`` among the shared data sets; skips the calling test where it isn't there."""
+    for root in ROOTS:
+        for folder in ("simulated", "real"):
+            path = root / folder / f"{name}.h5"
+            if path.exists():
+                return path
+    pytest.skip(f"shared data set {name} is not here (set PTYLIVE_SHARED_DATA)")
