@@ -40,13 +40,13 @@ class DetectorGrid:
         """
         recorded = np.stack(np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij"))
         offset = recorded - np.asarray(center_px, dtype=float)[:, None, None]
-        k_row, k_col = _detector_axes(offset, transform)
+        k_row, k_col = turned_to_detector_axes(offset, transform)
         return cls(k_row * pixel, k_col * pixel, pixel)
 
 
-def _detector_axes(offset: DoubleArray, transform: str) -> tuple[DoubleArray, DoubleArray]:
-    """Offsets from the beam centre along recorded axes -> along detector axes, words undone in reverse order."""
-    row, col = offset[0].astype(float), offset[1].astype(float)
+def turned_to_detector_axes(vectors: DoubleArray, transform: str) -> DoubleArray:
+    """Vectors (2, …) along the recorded axes -> along the detector axes; words undone in reverse order."""
+    row, col = np.asarray(vectors[0], dtype=float), np.asarray(vectors[1], dtype=float)
     for word in reversed(parse_transform(transform)):
         if word == "transpose":
             row, col = col, row
@@ -54,7 +54,7 @@ def _detector_axes(offset: DoubleArray, transform: str) -> tuple[DoubleArray, Do
             row = -row
         else:
             col = -col
-    return row, col
+    return np.stack([row, col])
 
 
 def scan_frequencies(shape: tuple[int, int], step_A: tuple[float, float], rotation_deg: float) -> DoubleArray:

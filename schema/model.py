@@ -13,6 +13,7 @@ FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 ComplexArray = npt.NDArray[np.complex64]
 IndexArray = npt.NDArray[np.int64]
+LabelArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 
 

@@ -1,4 +1,4 @@
-"""Where tests find the data sets that are not part of the repository; they skip with a reason where those are absent."""
+"""Where tests find the data sets that are not in the repository; they skip with a reason where those are absent."""
 
 import os
 from pathlib import Path

@@ -1,0 +1,39 @@
+"""Where compiled code is kept between runs.
+
+numba notices a change of the file that holds a compiled function, not of the files that function calls. The folder is
+therefore keyed on a hash of all sources of the package: another version never meets old machine code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import platformdirs
+
+
+def use_persistent_cache() -> Path:
+    """Point numba's on-disk cache at the user's cache folder. Call at the start of a process, before compiling.
+
+    An existing NUMBA_CACHE_DIR is respected. Returns the folder.
+    """
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    folder = Path(given) if given else Path(platformdirs.user_cache_dir("ptylive")) / "numba" / source_hash()
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    numba = sys.modules.get("numba")
+    if numba is not None:
+        numba.config.CACHE_DIR = str(folder)
+    return folder
+
+
+def source_hash() -> str:
+    """Sixteen hexadecimal digits of the hash of every Python file in the rooms that hold compiled code."""
+    package = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for room in ("engine", "streamer"):
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(str(path.relative_to(package)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

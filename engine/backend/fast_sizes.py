@@ -1,0 +1,28 @@
+"""Window sizes for which the compiled transform exists: the radices of its passes multiply to the size."""
+
+from __future__ import annotations
+
+RADICES: dict[int, tuple[int, ...]] = {
+    32: (8, 4),
+    48: (4, 4, 3),
+    64: (8, 8),
+    96: (8, 4, 3),
+    128: (8, 4, 4),
+    144: (4, 4, 3, 3),
+    192: (8, 8, 3),
+    256: (8, 8, 4),
+    288: (8, 4, 3, 3),
+    384: (8, 4, 4, 3),
+    512: (8, 8, 8),
+}
+"""Multiples of 16 (the transpose works on blocks of 16 x 16) of the form 2^a 3^b, in passes of 8, 4 and 3."""
+
+
+def is_fast(size: int) -> bool:
+    """Whether the compiled transform exists for windows of this size."""
+    return size in RADICES
+
+
+def padded_size(pixels: int) -> int:
+    """The smallest fast size that holds ``pixels``; beyond the largest one, the number itself made even."""
+    return next((size for size in RADICES if size >= pixels), pixels + pixels % 2)

@@ -1,0 +1,152 @@
+"""What a refinement asks of a backend: the multislice loss over a set of patterns, and its gradient.
+
+Physics (unitary transforms F, window of P x P pixels, zero frequency at [0, 0]):
+
+    psi_1 = F^H (probe * ramp_n)        ramp_n moves the probe by the sub-pixel rest of position n
+    phi_z = O_z psi_z                   O_z: the window of slice z at the pixel corner of position n
+    psi_z+1 = F^H (H_z F phi_z)         H_z = exp(-i pi lam dz q^2), no propagation behind the last slice
+    I = sum over modes |F phi_Z|^2      counts; sum |probe|^2 over pixels and modes = counts of a pattern
+
+and the adjoints backwards: psi* g to slice z, O_z* g onwards, F^H (H_z* F g), ramp_n* F g to the probe.
+Refinement parameters are real planes, [0] the real and [1] the imaginary parts, so gradients are plain dL/dx.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from enum import StrEnum
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+
+
+class DataTermKind(StrEnum):
+    """How a modelled pattern I is compared with the counts D."""
+
+    AMPLITUDE = "lsq_sqrt"
+    """sum w (sqrt(I + c) - sqrt(D + c))^2"""
+    POISSON = "ml"
+    """sum w ((I + c) - D - D ln((I + c) / D)), never negative where c = 0"""
+
+
+@dataclass(frozen=True)
+class DataTerm:
+    """The loss of one pattern and its offset or floor c, in counts."""
+
+    kind: DataTermKind
+    offset: float
+
+
+@dataclass(frozen=True)
+class MultisliceProblem:
+    """Everything that stays fixed while object and probe are refined.
+
+    Patterns and weights have the zero frequency at [0, 0]. Patterns may be a view of memory that is transposed in the
+    detector axes: the compiled backend reads them that way and needs no copy then.
+    """
+
+    patterns: Array
+    """(N, P, P) counts in the recorded type."""
+    weights: FloatArray
+    """(P, P): 0 where nothing was measured or nothing is to be compared."""
+    corners: IndexArray
+    """(N, 2) object pixel of the window's corner."""
+    shifts_px: DoubleArray
+    """(N, 2) rest of the position, object pixels, within +- 0.5."""
+    object_shape: tuple[int, int, int]
+    """Slices, rows, columns."""
+    propagators: Array
+    """(slices - 1, P, P) complex128, modulus 1."""
+    data_term: DataTerm
+
+    @property
+    def window(self) -> int:
+        """Pixels P along a side of the window."""
+        return int(self.patterns.shape[-1])
+
+    @property
+    def count(self) -> int:
+        """Number of patterns N."""
+        return int(self.patterns.shape[0])
+
+
+@dataclass(frozen=True)
+class LossGradient:
+    """Loss over the patterns asked for, and its gradient with respect to the planes of object and probe."""
+
+    loss: float
+    object: Any
+    """(2, slices, Y, X) in the backend's array module."""
+    probe: Any
+    """(2, modes, P, P)."""
+
+
+class MultisliceBackend(Protocol):
+    """One way of evaluating a :class:`MultisliceProblem`. Arrays are of the module ``xp`` (numpy or cupy)."""
+
+    name: str
+    xp: ModuleType
+
+    def loss_and_gradient(
+        self, object_planes: Any, probe_planes: Any, indices: IndexArray | None = None, *, probe_gradient: bool = True
+    ) -> LossGradient:
+        """Sum of the losses of the patterns ``indices`` (None: all) and its gradient.
+
+        object_planes (2, slices, Y, X), probe_planes (2, modes, P, P) in Fourier space. Without ``probe_gradient`` the
+        probe's gradient is zero and one transform per mode is saved.
+        """
+
+    def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
+        """Sum over patterns and modes of |probe(r - r_n)|^2 on the object's grid (Y, X), at whole-pixel positions."""
+
+    def to_numpy(self, array: Any) -> Array:
+        """A numpy array with the values of ``array``."""
+
+    def close(self) -> None:
+        """Release threads and device memory."""
+
+
+def gpu_missing() -> str:
+    """Why no GPU can be used, in words; the empty string where one can."""
+    if importlib.util.find_spec("cupy") is None:
+        return "cupy is not installed"
+    try:
+        import cupy
+
+        return "" if cupy.cuda.runtime.getDeviceCount() > 0 else "no CUDA device answers"
+    except Exception as error:  # any failure of the driver means the same here: no GPU
+        return f"CUDA does not start ({' '.join(str(error).split())[:100]})"
+
+
+def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> MultisliceBackend:
+    """The backend ``auto``, ``cpu`` or ``gpu`` for ``problem``; RefinementError where it cannot be had."""
+    if name not in ("auto", "cpu", "gpu"):
+        raise RefinementError(f"unknown backend {name!r}", "use auto, cpu or gpu")
+    if name != "cpu":
+        reason = gpu_missing()
+        if not reason:
+            return _open_gpu(problem)
+        if name == "gpu":
+            raise RefinementError(f"no GPU to refine on: {reason}", "use --backend cpu")
+    from ptylive.engine.backend.fast_sizes import is_fast
+
+    if is_fast(problem.window):
+        from ptylive.engine.backend.multislice_compiled import CompiledMultislice
+
+        return CompiledMultislice(problem, threads)
+    from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+
+    return ArrayMultislice(problem, np, "complex64", name="cpu (scipy)")
+
+
+def _open_gpu(problem: MultisliceProblem) -> MultisliceBackend:
+    import cupy
+
+    from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+
+    return ArrayMultislice(problem, cupy, "complex64", name="gpu")

@@ -1,0 +1,70 @@
+"""First half of the calibration: what the mean pattern and the sender's words say about optics and detector."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptylive.engine.calibrate.disc import Disc, find_disc
+from ptylive.schema import Arm, Calibration, Origin, Quantity
+from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.units import mrad_to_invA, wavelength_A
+
+
+def bad_pixels(arm: Arm) -> BoolArray:
+    """The bad-pixel mask (Qy, Qx), recorded coordinates; all good where none was sent."""
+    return np.asarray(arm.arrays.get("bad_pixel_mask", np.zeros(arm.detector_shape, dtype=bool)), dtype=bool)
+
+
+def calibrate_detector(arm: Arm, mean_pattern: DoubleArray) -> Calibration:
+    """Given values, and centre, disc radius and pixel size measured on the mean pattern (Qy, Qx) where not given."""
+    entries = _given(arm)
+    disc = find_disc(mean_pattern, bad_pixels(arm))
+    _place_disc(entries, disc, arm)
+    _size_pixels(entries, arm)
+    if "C10" not in entries:
+        entries["C10"] = Quantity(0.0, Origin.DEFAULT)
+    if "depth_A" not in entries:
+        entries["depth_A"] = Quantity(0.0, Origin.DEFAULT)
+    return Calibration(entries)
+
+
+def _given(arm: Arm) -> dict[str, Quantity]:
+    """Everything the sender, the file or the user said."""
+    values = {
+        "energy_eV": arm.optics.energy_eV,
+        "convergence_semiangle_mrad": arm.optics.convergence_semiangle_mrad,
+        "depth_A": arm.optics.depth_A,
+        "scan_step_A": arm.scan.step_A,
+        "rotation_deg": arm.scan.rotation_deg,
+        "beam_center_px": arm.detector.beam_center_px,
+        "detector_transform": arm.detector.transform if arm.detector.transform_given else None,
+        "counts_per_electron": arm.detector.counts_per_electron,
+        **arm.optics.aberrations,
+    }
+    return {name: Quantity(value, Origin.GIVEN) for name, value in values.items() if value is not None}
+
+
+def _place_disc(entries: dict[str, Quantity], disc: Disc | None, arm: Arm) -> None:
+    """Beam centre and disc radius: measured; a given centre wins; the middle of the detector when nothing is seen."""
+    if disc is None:
+        middle = tuple((n - 1) / 2 for n in arm.detector_shape)
+        entries.setdefault("beam_center_px", Quantity(middle, Origin.DEFAULT))
+        entries["disc_radius_px"] = Quantity(min(arm.detector_shape) / 4, Origin.DEFAULT)
+        return
+    entries.setdefault("beam_center_px", Quantity(disc.center_px, Origin.ESTIMATED, uncertainty=0.1))
+    entries["disc_radius_px"] = Quantity(disc.radius_px, Origin.ESTIMATED, uncertainty=0.1)
+
+
+def _size_pixels(entries: dict[str, Quantity], arm: Arm) -> None:
+    """Pixel size in 1/Å: given as such, as an angle, or from the disc and the semi-angle."""
+    energy = arm.optics.energy_eV
+    if arm.detector.pixel_invA is not None:
+        entries["detector_pixel_invA"] = Quantity(arm.detector.pixel_invA, Origin.GIVEN)
+    elif arm.detector.pixel_mrad is not None and energy is not None:
+        size = mrad_to_invA(arm.detector.pixel_mrad, wavelength_A(energy))
+        entries["detector_pixel_invA"] = Quantity(size, Origin.GIVEN)
+    elif arm.optics.convergence_semiangle_mrad is not None and energy is not None:
+        radius = entries["disc_radius_px"]
+        if radius.origin is not Origin.DEFAULT:
+            size = mrad_to_invA(arm.optics.convergence_semiangle_mrad, wavelength_A(energy)) / float(radius.value)
+            entries["detector_pixel_invA"] = Quantity(size, Origin.ESTIMATED, uncertainty=0.01 * size)

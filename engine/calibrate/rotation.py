@@ -1,0 +1,109 @@
+"""Rotation and transposition between scan and detector from the centre of mass (live-maths, section 7).
+
+The true phase gradient has no curl. With u, v the curl and divergence of the spectra, the curl power at a trial angle
+is (a + b)/2 + (a - b)/2 cos 2t - c sin 2t, so the best angle is closed form; a transposed detector is tried by swapping
+the components, and the remaining half turn is settled by phase being positive where the dark field is bright.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, ndimage
+
+from ptylive.engine.live.maps.com import along_scan_axes
+from ptylive.engine.live.maps.idpc import integrated_dpc
+from ptylive.schema.model import BoolArray, DoubleArray
+
+TRUSTED_CURL = 0.2
+"""Largest remaining share of curl at which the angle is believed."""
+TRUSTED_RATIO = 2.0
+"""How much less curl one handedness must leave than the other."""
+TRUSTED_SIGN = 0.1
+"""Smallest |correlation| of phase and dark field that settles the half turn."""
+
+
+@dataclass(frozen=True)
+class RotationFit:
+    """Angle that minimises the curl, degrees in (-180, 180]; what is left of the curl; whether to believe it."""
+
+    rotation_deg: float
+    transposed: bool
+    curl: float
+    curl_other: float
+    sign_correlation: float
+
+    @property
+    def angle_trusted(self) -> bool:
+        """Whether angle and handedness stand out."""
+        return self.curl < TRUSTED_CURL and self.curl_other > TRUSTED_RATIO * self.curl
+
+    @property
+    def sign_trusted(self) -> bool:
+        """Whether the half turn is settled."""
+        return abs(self.sign_correlation) > TRUSTED_SIGN
+
+
+def fit_rotation(
+    com: DoubleArray,
+    dark_field: DoubleArray,
+    visited: BoolArray,
+    step_A: tuple[float, float],
+    q_max: float,
+    *,
+    transposed: bool | None = None,
+) -> RotationFit:
+    """Rotation from CoM (2, rows, cols) along recorded axes; ``transposed`` given means only the angle is sought.
+
+    q_max (1/Å): frequencies above it carry no signal (1.2 times the aperture radius).
+    """
+    swapped = {False: com, True: com[::-1]}
+    fits = {t: _least_curl(swapped[t], visited, step_A, q_max) for t in (False, True)}
+    if transposed is None:
+        transposed = fits[True][1] < fits[False][1]
+    angle, curl = fits[transposed]
+    phase = integrated_dpc(along_scan_axes(swapped[transposed], angle), step_A, visited)
+    sign = _dark_field_correlation(phase, dark_field, visited)
+    if sign < 0:
+        angle += 180.0
+    return RotationFit(180.0 - (180.0 - angle) % 360.0, transposed, curl, fits[not transposed][1], sign)
+
+
+def _least_curl(com: DoubleArray, visited: BoolArray, step_A: tuple[float, float], q_max: float) -> tuple[float, float]:
+    """Angle in degrees (mod 180) with the least curl, and the share of curl left."""
+    rows = np.flatnonzero(visited.any(axis=1))
+    field = com[:, rows[0] : rows[-1] + 1] if len(rows) else com
+    window = np.hanning(field.shape[1] + 2)[1:-1, None] * np.hanning(field.shape[2] + 2)[None, 1:-1]
+    spectrum_row, spectrum_col = (fft.fft2(component * window) for component in field)
+    q_row = fft.fftfreq(field.shape[1], step_A[0])[:, None]
+    q_col = fft.fftfreq(field.shape[2], step_A[1])[None]
+    q = np.hypot(q_row, q_col)
+    use = (q > 0) & (q < min(0.5 / max(step_A), q_max))
+    q = np.where(use, q, 1.0)
+    curl = ((q_row * spectrum_col - q_col * spectrum_row) / q)[use]
+    divergence = ((q_row * spectrum_row + q_col * spectrum_col) / q)[use]
+    a, b = float((np.abs(curl) ** 2).sum()), float((np.abs(divergence) ** 2).sum())
+    c = float((curl * divergence.conj()).real.sum())
+    if a + b == 0.0:
+        return 0.0, 1.0
+    turn = 0.5 * math.atan2(-c, 0.5 * (a - b)) + math.pi / 2
+    left = 0.5 * (a + b) + 0.5 * (a - b) * math.cos(2 * turn) - c * math.sin(2 * turn)
+    return math.degrees(turn) % 180.0, left / (a + b)
+
+
+def _dark_field_correlation(phase: DoubleArray, dark_field: DoubleArray, visited: BoolArray) -> float:
+    """Correlation of the high-passed phase with the high-passed dark field over the visited points."""
+    sigma = max(2.0, min(visited.shape) / 16)
+
+    def detail(image: DoubleArray) -> DoubleArray:
+        filled = np.where(visited, image, image[visited].mean())
+        values = (filled - ndimage.gaussian_filter(filled, sigma))[visited]
+        return np.asarray(values - values.mean())
+
+    if visited.sum() < 16:
+        return 0.0
+    x, y = detail(phase), detail(dark_field)
+    power = math.sqrt(float((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / power if power > 0 else 0.0

@@ -1,0 +1,231 @@
+"""The live engine: frames in, maps out, calibrating itself as rows arrive; and its offline twin.
+
+One scan, one engine. ``add`` is cheap and called for every batch; ``refresh`` makes the pictures and is called at the
+screen's pace; ``finish`` fits everything afresh on all that arrived, which is what an offline run does too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
+from ptylive.engine.calibrate.scan import calibrate_scan
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.live.filters import FILTERED, FilterSet
+from ptylive.engine.live.render import METHODS, Rendering, check_methods, render
+from ptylive.engine.live.setting import Setting, mean_bins
+from ptylive.engine.live.store import Reduction, Store
+from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError
+from ptylive.schema.model import Array, BoolArray, DoubleArray
+
+log = logging.getLogger(__name__)
+
+START_FRAMES = 64
+"""Frames whose mean places the disc before the first frame is reduced."""
+REFIT_AT = (0.15, 0.30, 0.60)
+"""Shares of the scan at which the scan calibration is fitted again."""
+FILTER_MEMORY_BYTES = 512 * 2**20
+LEAST_BINS, MOST_BINS = 64, 1024
+
+FrameSource = Callable[[], Iterable[FrameBatch]]
+
+
+def max_bins(arm: Arm) -> int:
+    """Bright-field bins that filters of this scan may have: bounded by memory, the same live and offline."""
+    rows, cols = arm.scan.require_shape()
+    filters = 8 * 1.6 * rows * cols * (len(FILTERED) + 3)  # complex64, padded; one of them up to twice finer
+    return int(np.clip(FILTER_MEMORY_BYTES / filters, LEAST_BINS, MOST_BINS))
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A calibration and the reduction that goes with it."""
+
+    calibration: Calibration
+    reduction: Reduction
+
+    @classmethod
+    def of(cls, arm: Arm, mean_pattern: DoubleArray) -> _Plan:
+        calibration = calibrate_detector(arm, mean_pattern)
+        center = calibration.require("beam_center_px", "the live maps")
+        grid = DetectorGrid.of(arm.detector_shape, center, "none", 1.0)
+        radius = float(calibration.require("disc_radius_px", "the live maps"))
+        return cls(calibration, Reduction.of(grid, radius, bad_pixels(arm), max_bins(arm)))
+
+
+class LiveEngine:
+    """Maps of one scan while it runs.
+
+    ``background`` builds filters without holding up frames; without one they are built on the spot.
+    """
+
+    def __init__(self, arm: Arm, *, methods: Iterable[str] = METHODS, background: Executor | None = None) -> None:
+        self.arm = arm
+        self.methods = check_methods(methods)
+        self.calibration: Calibration | None = None
+        self.missing: dict[str, str] = {}
+        self.store: Store | None = None
+        self.last_pattern: Array | None = None
+        self._background = background
+        self._waiting: list[FrameBatch] = []
+        self._filters: FilterSet | None = None
+        self._building: Future[FilterSet] | None = None
+        self._refits = list(REFIT_AT)
+
+    def add(self, batch: FrameBatch) -> None:
+        """Take a batch of raw frames; the memory may be reused afterwards."""
+        if not len(batch.index):
+            return
+        self.last_pattern = np.array(batch.frames[int(np.argmax(batch.index))])
+        if self.store is not None:
+            self.store.add(batch)
+            return
+        self._waiting.append(FrameBatch(batch.uid, np.array(batch.index), np.array(batch.frames)))
+        enough = min(START_FRAMES, self.arm.frames)
+        if sum(len(b.index) for b in self._waiting) >= enough:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Place the disc on the frames held back so far, then reduce them."""
+        held, self._waiting = self._waiting, []
+        if not held:
+            return
+        mean = np.mean(np.concatenate([b.frames for b in held]), axis=0, dtype=float)
+        plan = _Plan.of(self.arm, mean)
+        self.store = Store(self.arm, plan.reduction)
+        for batch in held:
+            self.store.add(batch)
+        self._adopt(calibrate_scan(plan.calibration, self.store))
+
+    @property
+    def coverage(self) -> BoolArray:
+        """Visited scan points (rows, cols)."""
+        if self.store is None:
+            return np.zeros(self.arm.scan.require_shape(), dtype=bool)
+        return self.store.visited
+
+    @property
+    def mean_pattern(self) -> DoubleArray | None:
+        """Mean pattern so far, (Qy, Qx), recorded orientation."""
+        return None if self.store is None else self.store.mean_pattern
+
+    def configure(self, arm: Arm) -> None:
+        """Take over values a user set: the scan stays, calibration and filters are made again."""
+        self.arm = arm
+        if self.store is not None:
+            self.store.arm = arm
+            calibration = calibrate_detector(arm, self.store.mean_pattern)
+            self._adopt(calibrate_scan(calibration, self.store))
+
+    def refresh(self, methods: Iterable[str] | None = None) -> Rendering:
+        """Maps of everything that arrived so far, with the newest filters that are ready."""
+        if self.store is None or self.calibration is None:
+            return Rendering()
+        self._refit_when_due()
+        self._collect_filters()
+        rendering = render(self.store, self.calibration, self._filters, methods or self.methods)
+        rendering.missing.update(self.missing)
+        return rendering
+
+    def finish(self, frames: FrameSource | None = None) -> Rendering:
+        """Fit everything afresh on all that arrived and render it: the result of the session.
+
+        ``frames`` yields the recorded frames again; it is read only when the disc, seen on the whole scan, moved
+        enough to change the reduction. Without it the reduction made at the start stays.
+        """
+        if self.store is None:
+            self._begin()
+        if self.store is None:
+            return Rendering()
+        plan = _Plan.of(self.arm, self.store.mean_pattern)
+        if not plan.reduction.same_as(self.store.reduction):
+            if frames is not None:
+                self.store = reduced(self.arm, plan.reduction, frames)
+            else:
+                log.warning("no recording to read again: the maps keep the disc found on the first frames")
+        return self.conclude(plan.calibration)
+
+    def conclude(self, calibration: Calibration) -> Rendering:
+        """Last calibration, filters on the spot, all maps."""
+        assert self.store is not None  # noqa: S101  (callers made it)
+        self._background = None
+        self._building = None
+        self._filters = None
+        self._adopt(calibrate_scan(calibration, self.store))
+        return self.refresh()
+
+    def _refit_when_due(self) -> None:
+        share = float(self.coverage.mean())
+        if self.store is None or not self._refits or share < self._refits[0]:
+            return
+        self._refits = [at for at in self._refits if at > share]
+        self._adopt(calibrate_scan(calibrate_detector(self.arm, self.store.mean_pattern), self.store))
+
+    def _adopt(self, calibration: Calibration) -> None:
+        """Make a calibration the current one and ask for its filters.
+
+        While the scan runs, coefficients belong to the disc found at its start; the filters must describe that disc.
+        """
+        self.calibration = calibration
+        wanted = [name for name in self.methods if name in FILTERED]
+        self.missing = {}
+        if not wanted or self.store is None:
+            return
+        try:
+            setting = self._setting()
+        except MetadataError as error:
+            self.missing = {name: str(error).removeprefix("phase imaging ") for name in wanted}
+            return
+        mean = mean_bins(self.store.per_frame(self.store.bins), self.store.visited)
+        mean = mean / max(float(self.store.per_frame(self.store.moments)[self.store.frames > 0, 0].mean()), 1e-12)
+        if self._background is None:
+            self._filters = FilterSet.build(calibration, setting, mean, wanted)
+        elif self._building is None or self._building.done():
+            self._collect_filters()
+            self._building = self._background.submit(FilterSet.build, calibration, setting, mean, wanted)
+
+    def _setting(self) -> Setting:
+        assert self.store is not None and self.calibration is not None  # noqa: S101
+        step = self.calibration.require("scan_step_A", "phase imaging")
+        return Setting.of(
+            self.calibration,
+            self.store.reduction.basis,
+            self.arm.detector_shape,
+            self.arm.scan.require_shape(),
+            (float(step[0]), float(step[1])),
+        )
+
+    def _collect_filters(self) -> None:
+        """Swap in filters that are ready."""
+        if self._building is not None and self._building.done():
+            self._filters, self._building = self._building.result(), None
+            if self._filters.key is not self.calibration and self.calibration is not None:
+                self._adopt(self.calibration)
+
+
+def reduced(arm: Arm, reduction: Reduction, frames: FrameSource) -> Store:
+    """A store filled from a source of frames."""
+    store = Store(arm, reduction)
+    for batch in frames():
+        store.add(batch)
+    return store
+
+
+def reconstruct(arm: Arm, frames: FrameSource, methods: Iterable[str] = METHODS) -> tuple[LiveEngine, Rendering]:
+    """The live engine fed from a file: mean pattern, calibration, coefficients, maps. Reads the frames twice."""
+    engine = LiveEngine(arm, methods=methods)
+    pattern_sum, count = np.zeros(arm.detector_shape), 0
+    for batch in frames():
+        keep = arm.scan.point_of(batch.index) >= 0
+        pattern_sum += batch.frames[keep].sum(axis=0, dtype=float)
+        count += int(keep.sum())
+    if not count:
+        return engine, Rendering()
+    plan = _Plan.of(arm, pattern_sum / count)
+    engine.store = reduced(arm, plan.reduction, frames)
+    return engine, engine.conclude(plan.calibration)

@@ -1,0 +1,48 @@
+"""Tilt-corrected bright field: every bright-field pixel's image shifted back in place and summed.
+
+W_k(Q) = exp(-i Q . grad chi(k)); the aligned sum is phi times t(Q) = sum_k W_k Gamma(k, Q), close to 2 sin chi(Q)
+times an envelope. Multiplying by the sign of t (phase flip) makes denser matter bright at every frequency.
+Yu et al. 2022 (tcBF); Varnavides et al. 2023 (parallax); live-maths, section 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.setting import Setting
+from ptylive.schema.model import ComplexArray, FloatArray
+
+UPSAMPLE_FROM = 1.5
+"""Scan steps the bright-field rim must be shifted by before twice finer sampling pays (live-maths, section 8)."""
+IN_FOCUS = 0.1
+"""Largest |t| below which there is no phase contrast to flip: the plain bright field is shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class TiltCorrected:
+    """Filters of the aligned bright field: weights (bins, nq), flip (nq,) of -1, 1."""
+
+    weights: ComplexArray
+    flip: FloatArray
+    upsample: int
+    flipped: bool
+
+    @classmethod
+    def build(cls, setting: Setting, max_upsample: int = 2) -> TiltCorrected:
+        """Filters for a setting."""
+        upsample = max_upsample if setting.shift_in_steps > UPSAMPLE_FROM else 1
+        q = setting.frequencies(upsample)
+        weights = setting.aligned_shifts(q)
+        t = np.einsum("nq,nq->q", weights, setting.transfer(q)).real
+        flipped = bool(np.abs(t).max() > IN_FOCUS)
+        flip = np.where(t < 0, -1.0, 1.0) if flipped else np.ones(len(q))
+        return cls(weights, flip.astype(np.float32), upsample, flipped)
+
+    def image(self, spectra: Spectra) -> FloatArray:
+        """Relative modulation of the bright field, (rows * upsample, cols * upsample)."""
+        spectrum = spectra.contract(self.weights, self.upsample)
+        spectrum *= self.flip.reshape(spectrum.shape) / np.float32(max(spectra.mean.sum(), 1e-12))
+        return spectra.image(spectrum, self.upsample).real.astype(np.float32)

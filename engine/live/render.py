@@ -1,0 +1,116 @@
+"""From the store to pictures: one function per method, the same for live and offline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.geometry import turned_to_detector_axes
+from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.filters import FILTERED, FilterSet
+from ptylive.engine.live.maps.com import along_scan_axes, center_of_mass
+from ptylive.engine.live.maps.idpc import integrated_dpc
+from ptylive.engine.live.maps.virtual import DETECTORS, virtual_image
+from ptylive.engine.live.store import Store
+from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema.model import Array
+
+METHODS = (*DETECTORS, "com", "idpc", *FILTERED)
+"""Every method of the live engine, cheapest first."""
+
+
+@dataclass
+class Rendering:
+    """Maps made at one moment, and why others were not."""
+
+    maps: list[LiveMap] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def check_methods(names: Iterable[str]) -> tuple[str, ...]:
+    """The methods asked for, in the engine's order. Raises MetadataError for an unknown one."""
+    wanted = list(names)
+    for name in wanted:
+        if name not in METHODS:
+            raise MetadataError(f"unknown method {name!r}", f"choose from {', '.join(METHODS)}")
+    return tuple(name for name in METHODS if name in wanted)
+
+
+def render(store: Store, calibration: Calibration, filters: FilterSet | None, methods: Iterable[str]) -> Rendering:
+    """Every map of ``methods`` that the store, the calibration and the filters allow."""
+    out = Rendering()
+    if not store.visited.any():
+        return out
+    wanted = check_methods(methods)
+    picture = _Picture(store, calibration)
+    out.maps.extend(picture.virtual(wanted))
+    for name in ("com", "idpc"):
+        if name not in wanted:
+            continue
+        try:
+            out.maps.extend(picture.com() if name == "com" else picture.idpc())
+        except MetadataError as error:
+            out.missing[name] = str(error)
+    if filters is not None and any(name in wanted for name in FILTERED):
+        out.maps.extend(picture.filtered(filters, wanted))
+    return out
+
+
+class _Picture:
+    """One moment of a scan, with what several maps share computed once."""
+
+    def __init__(self, store: Store, calibration: Calibration) -> None:
+        self.store, self.calibration = store, calibration
+        self.visited = store.visited
+        self.sampling = store.arm.scan.step_A
+        self.frames = store.total_frames
+
+    def make(self, name: str, data: Array, units: str, method: str, **settings: Any) -> LiveMap:
+        """A map with this picture's scale."""
+        upsample = data.shape[0] / self.visited.shape[0]
+        step = self.sampling
+        sampling = None if step is None else (step[0] / upsample, step[1] / upsample)
+        plain = np.ascontiguousarray(data, dtype=np.float32)
+        return LiveMap(name, plain, units, sampling, self.frames, method, settings)
+
+    def virtual(self, wanted: Iterable[str]) -> Iterator[LiveMap]:
+        regions = self.store.per_frame(self.store.regions)
+        for name in DETECTORS:
+            if name in wanted:
+                yield self.make(name, virtual_image(name, regions, self.visited), "counts", "virtual detector")
+
+    def _com_invA(self) -> Array:
+        pixel = float(self.calibration.require("detector_pixel_invA", "the centre of mass in 1/Å"))
+        com = center_of_mass(self.store.per_frame(self.store.moments), self.visited)
+        turned = turned_to_detector_axes(com, self.calibration.transform)
+        return along_scan_axes(turned * pixel, self.calibration.rotation_deg)
+
+    def com(self) -> Iterator[LiveMap]:
+        row, col = self._com_invA()
+        rotation = self.calibration.rotation_deg
+        yield self.make("com_row", row, "1/Å", "centre of mass along scan rows", rotation_deg=rotation)
+        yield self.make("com_col", col, "1/Å", "centre of mass along scan columns", rotation_deg=rotation)
+
+    def idpc(self) -> Iterator[LiveMap]:
+        step = self.calibration.require("scan_step_A", "iDPC")
+        phase = integrated_dpc(self._com_invA(), (float(step[0]), float(step[1])), self.visited)
+        yield self.make("idpc", phase, "rad", "integrated DPC, Fourier, mirror-padded")
+
+    def filtered(self, filters: FilterSet, wanted: Iterable[str]) -> Iterator[LiveMap]:
+        spectra = Spectra.of(self.store, filters.setting)
+        aberrations = self.calibration.aberrations
+        if "tcbf" in wanted and filters.tcbf is not None:
+            method = "tilt-corrected bright field" + (", phase-flipped" if filters.tcbf.flipped else "")
+            yield self.make("tcbf", filters.tcbf.image(spectra), "relative", method, **aberrations)
+        if "obf" in wanted and filters.obf is not None:
+            yield self.make(
+                "obf", filters.obf.image(spectra), "rad", "optimum bright field, radial Wiener", **aberrations
+            )
+        if "wdd" in wanted and filters.wdd is not None:
+            phase, amplitude = filters.wdd.images(spectra)
+            method = "Wigner distribution deconvolution"
+            yield self.make("wdd_phase", phase, "rad", method, epsilon=filters.wdd.epsilon, **aberrations)
+            yield self.make("wdd_amplitude", amplitude, "relative", method, epsilon=filters.wdd.epsilon, **aberrations)

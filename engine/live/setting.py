@@ -1,0 +1,166 @@
+"""Everything the filters of one moment depend on. A new setting means new filters; coefficients stay."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy import fft
+
+from ptylive.engine.bases import BinnedPixels, BinSamples
+from ptylive.engine.geometry import DetectorGrid, scan_frequencies
+from ptylive.engine.probe import Probe
+from ptylive.schema import Calibration
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
+
+DISC_TOLERANCE = 0.15
+"""A measured disc radius further than this from the given semi-angle is not believed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Optics and geometry of a scan as the filters see them: probe, detector samples, scan frequencies."""
+
+    probe: Probe
+    grid: DetectorGrid
+    basis: BinnedPixels
+    scan_shape: tuple[int, int]
+    step_A: tuple[float, float]
+    rotation_deg: float
+    samples: BinSamples = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Choose where on the detector filters are evaluated."""
+        object.__setattr__(self, "samples", self.basis.samples(self.grid))
+
+    @classmethod
+    def of(
+        cls,
+        calibration: Calibration,
+        basis: BinnedPixels,
+        detector_shape: tuple[int, int],
+        scan_shape: tuple[int, int],
+        step_A: tuple[float, float],
+    ) -> Setting:
+        """Setting from calibrated values. Raises MetadataError naming what is missing."""
+        calibration.require("energy_eV", "phase imaging")
+        wavelength = calibration.wavelength_A or math.nan
+        pixel = float(calibration.require("detector_pixel_invA", "phase imaging"))
+        center = calibration.require("beam_center_px", "phase imaging")
+        depth = float(calibration.get("depth_A") or 0.0)
+        aberrations = calibration.aberrations
+        aberrations["C10"] = aberrations.get("C10", 0.0) + depth
+        return cls(
+            probe=Probe.of(wavelength, aperture_mrad(calibration), pixel, aberrations),
+            grid=DetectorGrid.of(detector_shape, center, calibration.transform, pixel),
+            basis=basis,
+            scan_shape=scan_shape,
+            step_A=step_A,
+            rotation_deg=calibration.rotation_deg,
+        )
+
+    @cached_property
+    def disc_shift_A(self) -> float:
+        """Radius of the geometric probe disc: how far the image seen by the disc's rim is shifted."""
+        angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+        rim = self.probe.semiangle_invA
+        shift = self.probe.gradient(rim * np.cos(angle), rim * np.sin(angle)) / (2 * np.pi)
+        return float(np.hypot(*shift).max())
+
+    @cached_property
+    def shift_in_steps(self) -> float:
+        """The same in scan steps; it governs basis size, padding and upsampling (live-maths, section 1)."""
+        return self.disc_shift_A / min(self.step_A)
+
+    @cached_property
+    def padded(self) -> tuple[int, int]:
+        """Even FFT size that keeps the filters' wrap-around out of the picture: room for the shifts on one side."""
+        room = 2 * self.shift_in_steps + 12
+        rows, cols = (_even_fast_length(n + max(0.25 * n, min(room, n))) for n in self.scan_shape)
+        return rows, cols
+
+    def frequencies(self, upsample: int = 1) -> DoubleArray:
+        """Q (nq, 2) in the detector frame, 1/Å, of the padded and ``upsample`` times finer scan."""
+        shape = (self.padded[0] * upsample, self.padded[1] * upsample)
+        return scan_frequencies(shape, (self.step_A[0] / upsample, self.step_A[1] / upsample), self.rotation_deg)
+
+    @cached_property
+    def pixels_per_bin(self) -> DoubleArray:
+        """Detector pixels in each bin."""
+        inside = self.basis.bin_of[self.basis.bin_of >= 0]
+        return np.bincount(inside.ravel(), minlength=self.basis.count).astype(float)
+
+    @cached_property
+    def disc_pixels(self) -> float:
+        """Sum of |A|^2 over the detector: the number of pixels over which a pattern of unit sum is spread."""
+        return float((self.probe.aperture(self.grid.k_row, self.grid.k_col) ** 2).sum())
+
+    def transfer(self, q: DoubleArray, *, sidebands_only: bool = False) -> ComplexArray:
+        """Weak-phase transfer of each bin sum, (bins, nq): I_hat = phi_hat B for patterns of unit mean sum.
+
+        Gamma(k, Q) = i [P*(k) P(k-Q) - P(k) P*(k+Q)]; Rodenburg, McCallum & Nellist 1993; live-maths, section 2.
+        """
+        from ptylive.engine.backend import filters_numba as kernels
+
+        kind = kernels.SIDEBANDS if sidebands_only else kernels.FULL
+        out = np.empty((self.basis.count, len(q)), dtype=np.complex64)
+        kernels.overlaps(*self._samples, q, *self._aperture, kind, out)
+        out /= np.float32(self.disc_pixels)
+        return out
+
+    def aligned_shifts(self, q: DoubleArray) -> ComplexArray:
+        """exp(-i Q . grad chi(k)) averaged over each bin, (bins, nq): moves every bin's image back in place."""
+        from ptylive.engine.backend.filters_numba import shift_ramps
+
+        gradient = np.ascontiguousarray(self.probe.gradient(self.samples.k[:, 0], self.samples.k[:, 1]))
+        out = np.empty((self.basis.count, len(q)), dtype=np.complex64)
+        shift_ramps(*self._samples, q, gradient, out)
+        out /= self.pixels_per_bin[:, None].astype(np.float32)
+        return out
+
+    def overlap_products(self, k: DoubleArray, q: DoubleArray) -> ComplexArray:
+        """P*(k) P(k - Q) at arbitrary detector points, (len(k), nq), for patterns of unit mean sum."""
+        from ptylive.engine.backend import filters_numba as kernels
+
+        each = np.arange(len(k) + 1, dtype=np.int64)
+        out = np.empty((len(k), len(q)), dtype=np.complex64)
+        kernels.overlaps(k, np.ones(len(k)), each, q, *self._aperture, kernels.PRODUCT, out)
+        out /= np.float32(self.disc_pixels)
+        return out
+
+    @property
+    def _samples(self) -> tuple[Array, Array, Array]:
+        return self.samples.k, self.samples.weight, self.samples.offset
+
+    @property
+    def _aperture(self) -> tuple[float, float, Array]:
+        return self.probe.semiangle_invA, self.probe.edge_invA, self.probe.chi_polynomial
+
+
+def aperture_mrad(calibration: Calibration) -> float:
+    """Semi-angle of the aperture as the detector shows it, where that is near the given one; else the given one.
+
+    A nominal semi-angle is a label; the disc is what was used (real-data, section 3).
+    """
+    given = float(calibration.require("convergence_semiangle_mrad", "phase imaging"))
+    radius, pixel = calibration.get("disc_radius_px"), calibration.get("detector_pixel_invA")
+    wavelength = calibration.wavelength_A
+    if radius is None or pixel is None or wavelength is None:
+        return given
+    measured = float(radius) * float(pixel) * wavelength * 1e3
+    return measured if abs(measured / given - 1) < DISC_TOLERANCE else given
+
+
+def mean_bins(bins: FloatArray, visited: Array) -> DoubleArray:
+    """Mean bin sums (bins,) over the visited points."""
+    seen = visited.ravel()
+    return bins[seen].mean(axis=0, dtype=np.float64) if seen.any() else np.zeros(bins.shape[1])
+
+
+def _even_fast_length(n: float) -> int:
+    size = math.ceil(n)
+    while (found := fft.next_fast_len(size)) % 2:
+        size = found + 1
+    return int(found)
