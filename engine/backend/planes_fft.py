@@ -56,9 +56,13 @@ def _unbox_window(_kind: WindowType, _value: Any, context: Any) -> NativeValue:
 
 
 @overload_attribute(WindowType, "size")
-def _window_size(window: WindowType) -> Callable[..., int]:
+def _window_size(window: Any) -> Any:
     size = window.size
-    return lambda window: size
+
+    def get(window: Any) -> Any:  # numba wants the same signature, annotations included
+        return size
+
+    return get
 
 
 @numba.jit(**FAST)
