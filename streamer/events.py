@@ -1,0 +1,96 @@
+"""What the streamer tells the rest of the program: scans that start and end, recordings, and its own state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ptylive.schema import Arm, FrameBatch
+
+EndReason = Literal["complete", "aborted"]
+StreamState = Literal["waiting", "armed", "scanning", "finishing", "complete", "aborted", "failed"]
+RecordingState = Literal["off", "writing", "converting", "complete", "failed"]
+
+
+@dataclass(frozen=True)
+class ScanSummary:
+    """Counts of one scan. expected: frames announced; placed: acquisition numbers that arrived; the rest: frames."""
+
+    expected: int
+    placed: int
+    lost: int
+    late: int
+    duplicates: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ArmEvent:
+    """A scan starts. ``resumed``: it had started before, and what is known of it follows at once."""
+
+    arm: Arm
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class EndEvent:
+    """A scan is over: no batch of this uid follows, unless it is armed again."""
+
+    uid: str
+    reason: EndReason
+    summary: ScanSummary
+
+
+@dataclass(frozen=True)
+class RecordingEvent:
+    """The recording of a scan changed its state; ``path`` is the HDF5 file, existing once the state is complete."""
+
+    uid: str
+    state: RecordingState
+    path: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class LogEvent:
+    """A line for the log."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+StreamEvent = ArmEvent | EndEvent | RecordingEvent | LogEvent
+RingItem = ArmEvent | FrameBatch | EndEvent
+"""What readers of the ring see: a scan armed, its batches, the scan ended; in this order."""
+
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """State of the stream, as ``ptylive status`` shows it (contract, section 3).
+
+    received: frames that arrived, duplicates included; frames: those placed; lost: announced or passed over, and not
+    there; late: placed after a higher-numbered one; rejected: messages or patterns refused since the start, by
+    reason; lag_s: age of the oldest item the slowest reader has not taken; recording: the HDF5 file of this scan.
+    """
+
+    state: StreamState = "waiting"
+    series: str = ""
+    uid: str = ""
+    expected: int = 0
+    received: int = 0
+    frames: int = 0
+    lost: int = 0
+    late: int = 0
+    duplicates: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    frames_per_s: float = 0.0
+    lag_s: float = 0.0
+    ring_fill: float = 0.0
+    recording: str = ""
+    recording_state: RecordingState = "off"
+    recording_error: str = ""
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values for a message or JSON."""
+        return {**asdict(self), "rejected": dict(self.rejected)}

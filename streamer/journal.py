@@ -1,0 +1,269 @@
+"""The first copy of a scan on disk: an append-only file of checked records.
+
+A killed writer leaves a readable journal (its last record may be torn), where a killed HDF5 writer leaves a file that
+does not open. Layout: file header ``PTYLJRNL`` + u32 version, then records::
+
+    "PJR1"  u16 kind  u16 parts  u64 length  u32 CRC-32 of the payload  u32 CRC-32 of these 20 bytes   (little-endian)
+    payload: parts x u32 part length, then the parts: one native stream message, as it came
+
+The receive thread appends; another thread forces the file to the disk every ~100 ms. Only what has been forced there
+is *safe*, and only that is acknowledged to senders.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from io import BufferedReader
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from ptylive.schema import Arm, InputFileError, WireError
+from ptylive.schema.model import BoolArray
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, decode, encode
+from ptylive.streamer.wire.arrays import Buffer
+from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PARTS
+
+SUFFIX = ".journal"
+FILE_HEADER = b"PTYLJRNL" + struct.pack("<I", 1)
+SYNC_INTERVAL_S = 0.1
+_MAGIC = b"PJR1"
+_HEAD = struct.Struct("<4sHHQI")
+_HEAD_CHECK = struct.Struct("<I")
+_HEAD_BYTES = _HEAD.size + _HEAD_CHECK.size
+_BLOCK_BYTES = 2**20
+_MAX_IOV = 512
+
+
+class RecordKind(IntEnum):
+    """What a record holds."""
+
+    ARM = 1
+    FRAMES = 2
+    END = 3
+
+
+_KINDS = {ArmMessage: RecordKind.ARM, FramesMessage: RecordKind.FRAMES, EndMessage: RecordKind.END}
+
+
+class Journal:
+    """A journal being written. Every method may raise OSError (disk full); the file then ends with a whole record."""
+
+    def __init__(self, path: Path, arm: Arm, *, keep_bytes: int = 0) -> None:
+        """Start a journal, or go on after the first ``keep_bytes`` bytes of one that was read before."""
+        self.path = path
+        self.error: OSError | None = None
+        self._safe: BoolArray = np.zeros(arm.frames, dtype=bool)
+        self._pending: list[tuple[int, int]] = []  # runs written since the last sync
+        self._block = bytearray()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._fd, keep_bytes)
+            self._end = os.lseek(self._fd, 0, os.SEEK_END)
+            if keep_bytes == 0:
+                self._block += FILE_HEADER
+                self._append(ArmMessage(arm))
+                self._flush()
+            os.fdatasync(self._fd)
+        except OSError:
+            os.close(self._fd)
+            raise
+        self._thread = threading.Thread(target=self._sync_often, name="journal-sync", daemon=True)
+        self._thread.start()
+
+    def append(self, message: FramesMessage | EndMessage) -> None:
+        """Add a message. Raises OSError, now or for an earlier block, when the disk refuses it."""
+        with self._lock:
+            if self.error is not None:
+                raise self.error
+            self._append(message)
+            if isinstance(message, FramesMessage):
+                self._pending.append((message.first, message.count))
+            if len(self._block) >= _BLOCK_BYTES:
+                self._flush()
+
+    def mark_safe(self, received: BoolArray) -> None:
+        """Frames that earlier runs of the program have already put on the disk."""
+        with self._lock:
+            self._safe |= received
+
+    @property
+    def safe(self) -> BoolArray:
+        """Which frames of the scan are on the disk, synced (a view that goes on changing)."""
+        return self._safe
+
+    def close(self) -> None:
+        """Force everything to the disk and close the file; afterwards ``safe`` is final. Raises OSError."""
+        self._stop.set()
+        self._thread.join()
+        try:
+            self._sync()
+        finally:
+            os.close(self._fd)
+        if self.error is not None:
+            raise self.error
+
+    def _append(self, message: Message) -> None:
+        """Put a record into the block; a large one goes to the file directly, without being copied."""
+        parts = [memoryview(part).cast("B") for part in encode(message)]
+        payload = [memoryview(struct.pack(f"<{len(parts)}I", *map(len, parts))), *parts]
+        crc = 0
+        for part in payload:
+            crc = zlib.crc32(part, crc)
+        length = sum(map(len, payload))
+        head = _HEAD.pack(_MAGIC, _KINDS[type(message)], len(parts), length, crc)
+        self._block += head + _HEAD_CHECK.pack(zlib.crc32(head))
+        if length < _BLOCK_BYTES // 4:
+            for part in payload:
+                self._block += part
+        else:
+            self._write([memoryview(self._block), *payload])
+            self._block = bytearray()
+
+    def _flush(self) -> None:
+        if self._block:
+            self._write([memoryview(self._block)])
+            self._block = bytearray()
+
+    def _write(self, buffers: list[memoryview]) -> None:
+        """Append buffers to the file, whole; on failure the file is cut back to its last whole write."""
+        wanted = sum(map(len, buffers))
+        try:
+            while buffers:
+                written = os.writev(self._fd, buffers[:_MAX_IOV])
+                buffers = _after(buffers, written)
+        except OSError as error:
+            self.error = error
+            self._block = bytearray()
+            os.ftruncate(self._fd, self._end)
+            raise
+        self._end += wanted
+
+    def _sync_often(self) -> None:
+        while not self._stop.wait(SYNC_INTERVAL_S):
+            self._sync()
+
+    def _sync(self) -> None:
+        """Write what is buffered, force it to the disk, then call it safe."""
+        try:
+            with self._lock:
+                if self.error is not None:
+                    return
+                self._flush()
+                runs, self._pending = self._pending, []
+            if runs or self._stop.is_set():
+                os.fdatasync(self._fd)
+        except OSError as error:
+            self.error = error
+            return
+        with self._lock:
+            for first, count in runs:
+                self._safe[first : first + count] = True
+
+
+def _after(buffers: list[memoryview], written: int) -> list[memoryview]:
+    """What is left of ``buffers`` once their first ``written`` bytes have gone."""
+    for k, buffer in enumerate(buffers):
+        if written < len(buffer):
+            return [buffer[written:], *buffers[k + 1 :]]
+        written -= len(buffer)
+    return []
+
+
+class JournalReader:
+    """A journal read back up to its last whole record. A context manager; one pass through :meth:`messages`.
+
+    Raises InputFileError when the file is no journal or holds no arm record. ``valid_bytes`` and ``end`` are final
+    once :meth:`messages` is exhausted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.end: EndMessage | None = None
+        self._file: BufferedReader = path.open("rb")
+        try:
+            self.size = os.fstat(self._file.fileno()).st_size
+            if self._file.read(len(FILE_HEADER)) != FILE_HEADER:
+                raise InputFileError(f"{path} is not a journal of this program", "move it out of the recording folder")
+            self.valid_bytes = len(FILE_HEADER)
+            first = next(self._records(), None)
+            if not isinstance(first, ArmMessage):
+                raise InputFileError(f"{path} holds no whole arm record", "no frame of it was written: remove it")
+        except InputFileError:
+            self._file.close()
+            raise
+        self.arm = first.arm
+
+    def messages(self) -> Iterator[FramesMessage]:
+        """The frames messages in the order they were written; their buffers are writable and own their memory."""
+        for message in self._records():
+            if isinstance(message, EndMessage):
+                self.end = message
+            elif isinstance(message, FramesMessage):
+                self.end = None
+                yield message
+
+    def lock(self) -> bool:
+        """Claim the journal; False when another process writes or converts it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _records(self) -> Iterator[Message]:
+        while (parts := self._record()) is not None:
+            try:
+                message = decode(parts)
+            except WireError:
+                return
+            self.valid_bytes = self._file.tell()
+            yield message
+
+    def _record(self) -> Sequence[Buffer] | None:
+        """The parts of the next record, or None where the file ends or is torn."""
+        head = self._file.read(_HEAD_BYTES)
+        if len(head) < _HEAD_BYTES or _HEAD_CHECK.unpack_from(head, _HEAD.size)[0] != zlib.crc32(head[: _HEAD.size]):
+            return None
+        magic, _, count, length, crc = _HEAD.unpack_from(head)
+        if magic != _MAGIC or count > MAX_PARTS or not 4 * count <= length <= MAX_MESSAGE_BYTES + 4 * count:
+            return None
+        if length > self.size - self._file.tell():
+            return None
+        payload = bytearray(length)
+        if self._file.readinto(payload) != length or zlib.crc32(payload) != crc:
+            return None
+        return _split(payload, count)
+
+
+def _split(payload: bytearray, count: int) -> list[Buffer] | None:
+    """The parts of a record's payload, or None when its table of lengths does not fit."""
+    lengths = struct.unpack_from(f"<{count}I", payload)
+    if sum(lengths) != len(payload) - 4 * count:
+        return None
+    view, start = memoryview(payload), 4 * count
+    parts: list[Buffer] = []
+    for length in lengths:
+        parts.append(view[start : start + length])
+        start += length
+    return parts

@@ -1,0 +1,94 @@
+"""One scan while it arrives: which acquisition numbers are there, and what is counted."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from ptylive.schema import Arm
+from ptylive.schema.model import BoolArray
+from ptylive.streamer.events import ScanSummary
+from ptylive.streamer.wire import EndMessage, FrameLayout
+
+_RATE_WINDOW_S = 1.0
+
+
+class ScanProgress:
+    """Bookkeeping of one scan, for one writing thread; others may read the counts at any time. Monotonic clock."""
+
+    def __init__(self, arm: Arm, *, resumed: bool = False) -> None:
+        self.arm = arm
+        self.layout = FrameLayout.of(arm)
+        self.resumed = resumed
+        self.received: BoolArray = np.zeros(arm.frames, dtype=bool)
+        self.placed = 0
+        self.highest = -1
+        self.late = 0
+        self.duplicates = 0
+        self.end: EndMessage | None = None
+        self.active_at = time.monotonic()
+        self.heard = False  # whether the sender has been heard since the scan was (re)opened
+        self._first_at: float | None = None
+        self._last_at = self.active_at
+        self._new_frames = 0
+        self._window = (self.active_at, 0)
+        self._rate = 0.0
+
+    def fresh(self, first: int, count: int) -> BoolArray:
+        """Which of ``count`` frames from ``first`` have not arrived yet."""
+        return ~self.received[first : first + count]
+
+    def place(self, first: int, fresh: BoolArray, *, now: float) -> None:
+        """Mark the frames of a message that are new and good as arrived."""
+        n = int(np.count_nonzero(fresh))
+        self.received[first : first + len(fresh)] |= fresh
+        self.placed += n
+        if n:
+            last = first + int(np.flatnonzero(fresh)[-1])
+            if first <= self.highest:
+                self.late += int(np.count_nonzero(fresh[: self.highest + 1 - first]))
+            self.highest = max(self.highest, last)
+        self._first_at = now if self._first_at is None else self._first_at
+        self._last_at = now
+        self._new_frames += n
+        self._update_rate(now)
+
+    def restore(self, received: BoolArray) -> None:
+        """Take over frames that an earlier run has stored; they count as placed, not as received now."""
+        self.received |= received
+        self.placed = int(np.count_nonzero(self.received))
+        self.highest = int(np.flatnonzero(self.received)[-1]) if self.placed else -1
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame that will ever come has come."""
+        wanted = self.arm.frames if self.end is None else min(self.end.frames, self.arm.frames)
+        return self.placed >= wanted
+
+    @property
+    def lost(self) -> int:
+        """Frames below the highest number seen, or announced by the end message, that are not there."""
+        reached = self.highest + 1 if self.end is None else max(self.highest + 1, min(self.end.frames, self.arm.frames))
+        return reached - self.placed
+
+    def frames_per_s(self, now: float, *, closed: bool) -> float:
+        """Rate of the last second or so; over the whole scan once it is closed."""
+        if closed:
+            seconds = self._last_at - (self._first_at or self._last_at)
+            return self._new_frames / seconds if seconds > 0 else 0.0
+        return self._rate if now - self._last_at < 2 * _RATE_WINDOW_S else 0.0
+
+    def summary(self) -> ScanSummary:
+        """The counts at the end."""
+        seconds = self._last_at - (self._first_at or self._last_at)
+        lost = self.arm.frames - self.placed if self.end is None else self.lost
+        return ScanSummary(self.arm.frames, self.placed, lost, self.late, self.duplicates, seconds)
+
+    def _update_rate(self, now: float) -> None:
+        since, frames = self._window
+        if now - since >= _RATE_WINDOW_S:
+            self._rate = (self._new_frames - frames) / (now - since)
+            self._window = (now, self._new_frames)
+        elif self._rate == 0.0 and now > since:
+            self._rate = (self._new_frames - frames) / (now - since)

@@ -1,0 +1,62 @@
+"""Finding the recording of a scan again, by its uid, so that a resend after a restart is known for what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptylive.schema import Arm, PtyliveError
+from ptylive.schema.model import BoolArray
+
+_NEWEST = 256
+"""Only this many recordings are looked at: a resend follows its scan within hours, not years."""
+
+
+@dataclass(frozen=True)
+class StoredRecording:
+    """A recording on disk; ``received``: bool (frames,)."""
+
+    path: Path
+    arm: Arm
+    received: BoolArray
+
+
+class Catalogue:
+    """Uids of the newest recordings in a folder; files are opened once, when a scan is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._uids: dict[tuple[str, int], str] = {}
+
+    def find(self, uid: str) -> StoredRecording | None:
+        """The newest recording of a scan, or None."""
+        for path in self._newest():
+            if self._uid(path) == uid:
+                return self._load(path)
+        return None
+
+    def _newest(self) -> list[Path]:
+        found = [p for p in self.folder.glob("*.h5") if not p.name.startswith(".") and "_results" not in p.stem]
+        return sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)[:_NEWEST]
+
+    def _uid(self, path: Path) -> str:
+        from ptylive.streamer.storage.hdf5 import attributes, opened
+
+        key = (path.name, path.stat().st_mtime_ns)
+        if key not in self._uids:
+            try:
+                with opened(path) as file:
+                    metadata = file.get("metadata")
+                    self._uids[key] = "" if metadata is None else str(attributes(metadata).get("uid", ""))
+            except PtyliveError:
+                self._uids[key] = ""
+        return self._uids[key]
+
+    def _load(self, path: Path) -> StoredRecording | None:
+        from ptylive.streamer.storage.source import open_source
+
+        try:
+            with open_source(path) as source:
+                return StoredRecording(path, source.arm, source.received)
+        except PtyliveError:
+            return None

@@ -1,0 +1,102 @@
+"""Opening other people's HDF5 files with care: nothing outside the file is read, and errors name file and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401  (registers the compression filters)
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.schema.model import Array
+
+BITSHUFFLE_FILTER = 32008
+_BITSHUFFLE_LZ4 = 2
+_CHUNK_CACHE_BYTES = 64 * 2**20
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An HDF5 file, read-only. Raises InputFileError when it is missing, unreadable or no HDF5 file."""
+    if not path.exists():
+        raise InputFileError(f"{path}: no such file", "check the path")
+    if not path.is_file():
+        raise InputFileError(f"{path} is not a file", "name the .h5 file itself")
+    try:
+        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+    except OSError as error:
+        unreadable = isinstance(error, PermissionError)
+        problem = (
+            "cannot be read: permission denied" if unreadable else "is not an HDF5 file, or was not closed properly"
+        )
+        raise InputFileError(f"{path} {problem}", "give a native .h5 file (docs/conventions.md)") from None
+    with file:
+        yield file
+
+
+def dataset(file: Any, name: str) -> Any:
+    """A data set that lies in this very file, or None. Raises InputFileError for one whose data lie elsewhere."""
+    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+        raise _elsewhere(file, name, "an external link")
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        return None
+    if found.file.filename != file.file.filename:
+        raise _elsewhere(file, name, "a link to another file")
+    if found.is_virtual:
+        raise _elsewhere(file, name, "a virtual data set")
+    if found.external:
+        raise _elsewhere(file, name, "external storage")
+    _check_filters(file, name, found)
+    return found
+
+
+def _elsewhere(file: Any, name: str, what: str) -> InputFileError:
+    return InputFileError(f"{file.file.filename}: {name} is {what}", "copy the data into one file (h5repack)")
+
+
+def _check_filters(file: Any, name: str, found: Any) -> None:
+    """Refuse compression that this installation cannot undo."""
+    pipeline = found.id.get_create_plist()
+    for k in range(pipeline.get_nfilters()):
+        code = pipeline.get_filter(k)[0]
+        if not h5py.h5z.filter_avail(code):
+            raise InputFileError(
+                f"{file.file.filename}: {name} is compressed with filter {code}, unknown here",
+                "rewrite it with h5repack",
+            )
+
+
+def attributes(group: Any) -> dict[str, Any]:
+    """Attributes of a group as plain Python values: text, numbers, booleans, lists."""
+    return {str(name): _plain(value) for name, value in group.attrs.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+        return value[0] if isinstance(value, list) and len(value) == 1 else value
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def stores_bslz4_patterns(found: Any) -> bool:
+    """Whether every chunk is one pattern under bitshuffle/LZ4 alone: then a chunk is a ``bslz4`` part of the stream."""
+    if found.chunks is None or found.chunks[-2:] != found.shape[-2:] or any(n != 1 for n in found.chunks[:-2]):
+        return False
+    pipeline = found.id.get_create_plist()
+    if pipeline.get_nfilters() != 1:
+        return False
+    code, _, options, *_ = pipeline.get_filter(0)
+    return code == BITSHUFFLE_FILTER and len(options) > 4 and options[4] == _BITSHUFFLE_LZ4
+
+
+def write_arrays(group: Any, arrays: Mapping[str, Array]) -> None:
+    """Each array as a data set of the group."""
+    for name, array in arrays.items():
+        group.create_dataset(name, data=array)

@@ -1,0 +1,45 @@
+"""Where an acquisition number lies in the data set of a native file: `(Ry, Rx + flyback, Qy, Qx)` or flat `(N, …)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ptylive.schema import Arm
+
+
+@dataclass(frozen=True)
+class StoredScan:
+    """Leading shape of the data set: (rows, columns with flyback), or (frames,)."""
+
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, arm: Arm) -> StoredScan:
+        """How a scan is recorded: rows by columns where every point has exactly one frame, flat otherwise."""
+        scan = arm.scan
+        if scan.shape is not None and scan.skip_first == 0 and scan.repeats == 1 and scan.frames == arm.frames:
+            return cls((scan.shape[0], scan.frames_per_row))
+        return cls((arm.frames,))
+
+    @property
+    def frames(self) -> int:
+        """Number of stored frames, N."""
+        return math.prod(self.shape)
+
+    def at(self, number: int) -> tuple[int, ...]:
+        """Position of one frame in the leading axes."""
+        return divmod(number, self.shape[1]) if len(self.shape) == 2 else (number,)
+
+    def pieces(self, first: int, last: int) -> Iterator[tuple[tuple[int | slice, ...], int, int]]:
+        """Half-open range of acquisition numbers as (selection in the leading axes, first, last), row by row."""
+        if len(self.shape) == 1:
+            yield (slice(first, last),), first, last
+            return
+        columns = self.shape[1]
+        while first < last:
+            row, column = divmod(first, columns)
+            stop = min(last, (row + 1) * columns)
+            yield (row, slice(column, column + stop - first)), first, stop
+            first = stop

@@ -1,0 +1,35 @@
+"""``python -m ptylive.streamer.storage.recorder JOURNAL TARGET``: make a recording in a process of its own.
+
+Prints one JSON object, ``{"ok": true, …RecordingReport}`` or ``{"ok": false, "error": line}``; exit status 0 or 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from ptylive.schema import PtyliveError
+from ptylive.streamer.storage.recording import record
+
+
+def main(arguments: list[str]) -> int:
+    """Run the recorder; returns the exit status."""
+    if len(arguments) != 2:
+        sys.stderr.write("usage: python -m ptylive.streamer.storage.recorder JOURNAL TARGET\n")
+        return 2
+    journal, target = map(Path, arguments)
+    try:
+        result = {"ok": True, **asdict(record(journal, target))}
+    except PtyliveError as error:
+        result = {"ok": False, "error": error.line()}
+    except OSError as error:
+        needed = journal.stat().st_size if journal.exists() else 0
+        result = {"ok": False, "error": f"{target}: {error.strerror or error} (about {needed / 1e6:.0f} MB are needed)"}
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

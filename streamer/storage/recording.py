@@ -1,0 +1,192 @@
+"""From journal to HDF5: written under a temporary name, read back and compared, then renamed (contract, section 4).
+
+Patterns that came as ``bslz4`` are stored as they came (`write_direct_chunk`); others are compressed with
+bitshuffle/LZ4. A recording of the same uid that is already there (the scan was interrupted and resumed) is merged in:
+what the journal lacks is taken from it.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from ptylive.schema import Arm, InputFileError, WireError
+from ptylive.schema.atomic import replacing
+from ptylive.schema.metadata import to_attributes
+from ptylive.schema.model import Array, BoolArray, IndexArray
+from ptylive.streamer.journal import JournalReader
+from ptylive.streamer.storage.hdf5 import write_arrays
+from ptylive.streamer.storage.layout import StoredScan
+from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
+
+_READ_BACK_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class RecordingReport:
+    """What a recording holds. frames: announced; placed: stored."""
+
+    path: str
+    uid: str
+    frames: int
+    placed: int
+    nbytes: int
+    seconds: float
+
+
+def record(journal: Path, target: Path) -> RecordingReport:
+    """Make ``target`` from ``journal``, compare it with what was meant to be written, then remove the journal.
+
+    Raises InputFileError when the journal is unreadable, busy or of a compressed stream, or when the file read back
+    differs; OSError when the disk is full. In both cases the journal stays and ``target`` is as it was before.
+    """
+    started = time.monotonic()
+    with JournalReader(journal) as reader:
+        if not reader.lock():
+            raise InputFileError(f"{journal} is in use by another process", "wait for it to finish")
+        arm = reader.arm
+        if not arm.basis.is_raw:
+            raise InputFileError(f"{journal} holds coefficients", "recording compressed streams is not built yet")
+        with replacing(target) as temporary:
+            with _created(temporary, arm) as writer:
+                for message in reader.messages():
+                    writer.add(message)
+                _merge_earlier(writer, target)
+                writer.finish()
+            _compare(temporary, writer)
+        journal.unlink()
+    placed = int(np.count_nonzero(writer.received))
+    return RecordingReport(str(target), arm.uid, arm.frames, placed, target.stat().st_size, time.monotonic() - started)
+
+
+class _Writer:
+    """An HDF5 file of one scan that grows pattern by pattern; the first copy of a pattern wins."""
+
+    def __init__(self, file: Any, arm: Arm) -> None:
+        self.arm = arm
+        self.stored = StoredScan.of(arm)
+        self.layout = FrameLayout.of(arm)
+        self.received: BoolArray = np.zeros(arm.frames, dtype=bool)
+        self.direct: BoolArray = np.zeros(arm.frames, dtype=bool)
+        self.checksums = np.zeros(arm.frames, dtype=np.uint32)
+        self._file = file
+        pixels = self.layout.shape
+        self._data = file.create_dataset(
+            "data",
+            (*self.stored.shape, *pixels),
+            self.layout.dtype,
+            chunks=(*(1 for _ in self.stored.shape), *pixels),
+            **hdf5plugin.Bitshuffle(cname="lz4"),
+        )
+        _describe(file, arm)
+
+    def add(self, message: FramesMessage) -> None:
+        """Store the patterns of a message that are not stored yet; one that does not decode is left out."""
+        stop = message.first + message.count
+        fresh = ~self.received[message.first : stop]
+        if len(fresh) < message.count or not fresh.any():
+            return
+        try:
+            check_size(message, self.layout)
+        except WireError:
+            return
+        if message.codec == "bslz4":
+            for k in np.flatnonzero(fresh).tolist():
+                self._add_chunk(message.first + k, bytes(message.parts[k]))
+            return
+        frames, good, _ = decode_frames(message, self.layout)
+        keep = np.flatnonzero(fresh & good)
+        self.add_frames(message.first + keep, frames[keep])
+
+    def add_frames(self, index: IndexArray, frames: Array) -> None:
+        """Store patterns (n, Qy, Qx) under rising acquisition numbers."""
+        for start, stop in _consecutive(index):
+            for selection, first, last in self.stored.pieces(int(index[start]), int(index[stop - 1]) + 1):
+                offset = start + first - int(index[start])
+                self._data[selection] = frames[offset : offset + last - first]
+        for number, frame in zip(index.tolist(), frames, strict=True):
+            self.checksums[number] = _checksum(frame, self.layout)
+        self.received[index] = True
+
+    def finish(self) -> None:
+        """Say which patterns are missing, if any."""
+        if not self.received.all():
+            self._file["metadata"].create_dataset("received", data=self.received.reshape(self.stored.shape))
+
+    def _add_chunk(self, number: int, chunk: bytes) -> None:
+        self._data.id.write_direct_chunk((*self.stored.at(number), 0, 0), chunk)
+        self.checksums[number] = zlib.crc32(chunk)
+        self.direct[number] = self.received[number] = True
+
+
+@contextmanager
+def _created(path: Path, arm: Arm) -> Iterator[_Writer]:
+    with h5py.File(path, "w", libver="v110") as file:
+        yield _Writer(file, arm)
+
+
+def _describe(file: Any, arm: Arm) -> None:
+    """Metadata in the contract's names, and a NeXus plot group so that common viewers show something."""
+    metadata = file.create_group("metadata")
+    for name, value in {**to_attributes(arm), "uid": arm.uid, "series": arm.series}.items():
+        metadata.attrs[name] = value
+    names = ("bad_pixel_mask", "positions_A", "vacuum_pattern")
+    write_arrays(metadata, {name: arm.arrays[name] for name in names if name in arm.arrays})
+    file.attrs["default"] = "view"
+    view = file.create_group("view")
+    view.attrs.update({"NX_class": "NXentry", "default": "frames"})
+    frames = view.create_group("frames")
+    frames.attrs.update({"NX_class": "NXdata", "signal": "data"})
+    frames["data"] = h5py.SoftLink("/data")
+
+
+def _consecutive(index: IndexArray) -> Iterator[tuple[int, int]]:
+    """Half-open ranges within ``index`` whose acquisition numbers follow each other."""
+    if len(index):
+        breaks = np.flatnonzero(np.diff(index) != 1) + 1
+        yield from zip([0, *breaks.tolist()], [*breaks.tolist(), len(index)], strict=True)
+
+
+def _merge_earlier(writer: _Writer, target: Path) -> None:
+    """Take over what an earlier recording of the same scan has and the journal lacks."""
+    if not target.exists():
+        return
+    with open_source(target) as earlier:
+        if earlier.arm.uid != writer.arm.uid or earlier.frame_count != writer.arm.frames:
+            raise InputFileError(f"{target} is the recording of another scan", "move it away")
+        for first, last in runs_of(earlier.received & ~writer.received):
+            for start in range(first, last, _READ_BACK_FRAMES):
+                index = np.arange(start, min(last, start + _READ_BACK_FRAMES))
+                frames = earlier.frames(index)
+                writer.add_frames(index, frames.astype(writer.layout.dtype, copy=False))
+
+
+def _compare(path: Path, writer: _Writer) -> None:
+    """Read everything back. Raises InputFileError at the first pattern that is not what was written."""
+    with open_source(path) as source:
+        if not np.array_equal(source.received, writer.received):
+            raise InputFileError(f"{path}: the list of received frames reads back differently", "check the disk")
+        for number in np.flatnonzero(writer.received & writer.direct).tolist():
+            if zlib.crc32(source.stored_pattern(number)) != writer.checksums[number]:
+                raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
+        compressed_here = np.flatnonzero(writer.received & ~writer.direct)
+        for start in range(0, len(compressed_here), _READ_BACK_FRAMES):
+            index = compressed_here[start : start + _READ_BACK_FRAMES]
+            for number, frame in zip(index.tolist(), source.frames(index), strict=True):
+                if _checksum(frame, writer.layout) != writer.checksums[number]:
+                    raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
+
+
+def _checksum(frame: Array, layout: FrameLayout) -> int:
+    """CRC-32 of a pattern's bytes in the type it is stored in."""
+    return zlib.crc32(np.ascontiguousarray(frame.astype(layout.dtype, copy=False)).data)

@@ -1,0 +1,190 @@
+"""An :class:`Arm` as the map of an arm message, and back (docs/protocol.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from ptylive.schema import Arm, Basis, Optics, PtyliveError, WireError
+from ptylive.schema.metadata import ARRAY_NAMES, build
+from ptylive.schema.model import Array, Model
+from ptylive.streamer.wire.arrays import Buffer, decode_array, encode_array
+from ptylive.streamer.wire.frames import FrameLayout
+from ptylive.streamer.wire.limits import (
+    MAX_COEFFICIENTS,
+    MAX_DETECTOR_SIDE,
+    MAX_FRAME_BYTES,
+    MAX_FRAMES,
+    MAX_SERIES_LENGTH,
+    MAX_UID_LENGTH,
+    PROTOCOL_VERSION,
+)
+
+UID_PATTERN = r"^[0-9A-Za-z_-]+$"
+_WRONG_VALUE = (PtyliveError, ValueError, TypeError, OverflowError, RecursionError)
+
+
+class ArmHeader(Model):
+    """Part 0 of an arm message; the sections are validated by :mod:`ptylive.schema.metadata`."""
+
+    model_config = ConfigDict(strict=True)
+    version: int
+    uid: str = Field(max_length=MAX_UID_LENGTH, pattern=UID_PATTERN)
+    series: str = Field(default="", max_length=MAX_SERIES_LENGTH)
+    frames: int = Field(ge=1, le=MAX_FRAMES)
+    scan: dict[str, Any] = Field(default_factory=dict)
+    optics: dict[str, Any] = Field(default_factory=dict)
+    detector: dict[str, Any]
+    basis: dict[str, Any] = Field(default_factory=dict)
+    parts: list[str] = Field(default_factory=list, max_length=16)
+
+
+def arm_to_map(arm: Arm) -> dict[str, Any]:
+    """The map of an arm message; its further parts are :func:`arm_parts`."""
+    optics = arm.optics.model_dump(exclude_none=True)
+    optics.update(optics.pop("aberrations"))
+    detector = arm.detector.model_dump(exclude_none=True)
+    if not detector.pop("transform_given"):
+        detector.pop("transform")
+    return {
+        "type": "arm",
+        "version": PROTOCOL_VERSION,
+        "uid": arm.uid,
+        "series": arm.series,
+        "frames": arm.frames,
+        "scan": arm.scan.model_dump(exclude_none=True),
+        "optics": optics,
+        "detector": detector,
+        "basis": arm.basis.model_dump(),
+        "parts": [name for name in ARRAY_NAMES if name in arm.arrays],
+    }
+
+
+def arm_parts(arm: Arm) -> list[bytes]:
+    """The arrays of a scan, in the order of the map's ``parts``."""
+    return [encode_array(arm.arrays[name]) for name in ARRAY_NAMES if name in arm.arrays]
+
+
+def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[Arm, tuple[WireError, ...]]:
+    """The scan a map and its arrays describe, with what had to be left out of it.
+
+    What decides how frames are stored (version, uid, frames, scan, detector, basis) must be right: WireError
+    otherwise. Impossible optics and faulty arrays are left out and reported, for a stream is never refused over them.
+    """
+    header = _header(fields)
+    detector = _section("detector", header.detector)
+    problems: list[WireError] = []
+    arm = Arm(
+        uid=header.uid,
+        series=header.series,
+        frames=header.frames,
+        scan=_section("scan", header.scan),
+        optics=_optics(header.optics, problems),
+        detector=detector,
+        basis=_basis(header.basis),
+    )
+    _check_layout(arm)
+    arrays = _arrays(arm, header.parts, parts, problems)
+    return replace(arm, arrays=arrays), tuple(problems)
+
+
+def _header(fields: Mapping[str, Any]) -> ArmHeader:
+    version = fields.get("version")
+    if version != PROTOCOL_VERSION:
+        raise WireError(f"arm message of version {version!r}: this server speaks {PROTOCOL_VERSION}", "unknown_version")
+    try:
+        return ArmHeader.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise WireError(f"arm message: {'.'.join(map(str, first['loc']))}: {first['msg']}", "bad_arm") from None
+
+
+def _section(name: str, values: Mapping[str, Any]) -> Any:
+    try:
+        section = build(name, values, "arm message")
+    except _WRONG_VALUE as error:
+        raise WireError(_prefixed(name, error), "impossible_value") from None
+    if name == "scan" and section.shape is not None and section.frames > MAX_FRAMES:
+        raise WireError(f"arm message: scan: {section.frames} frames, at most {MAX_FRAMES}", "impossible_value")
+    return section
+
+
+def _optics(values: Mapping[str, Any], problems: list[WireError]) -> Optics:
+    """Optics with every value that is possible; the others become problems."""
+    try:
+        return Optics.model_validate(build("optics", values, "arm message"))
+    except _WRONG_VALUE as error:
+        problems.append(WireError(_prefixed("optics", error), "impossible_value"))
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        try:
+            build("optics", {**kept, key: value}, "arm message")
+        except _WRONG_VALUE:
+            continue
+        kept[key] = value
+    return Optics.model_validate(build("optics", kept, "arm message"))
+
+
+def _prefixed(section: str, error: BaseException) -> str:
+    """What is wrong with a section, on one line that says where."""
+    text = " ".join(str(error).split())
+    return text if text.startswith("arm message") else f"arm message: {section}: {text}"
+
+
+def _basis(values: Mapping[str, Any]) -> Basis:
+    try:
+        basis = Basis.model_validate(dict(values))
+    except _WRONG_VALUE:
+        raise WireError("arm message: basis: impossible value", "impossible_value") from None
+    count = basis.n_bright + basis.n_dark + len(basis.extra)
+    if not basis.is_raw and not 1 <= count <= MAX_COEFFICIENTS:
+        raise WireError(f"arm message: basis: {count} numbers for each frame", "impossible_value")
+    return basis
+
+
+def _check_layout(arm: Arm) -> None:
+    """Refuse a detector that is missing or too large."""
+    shape = arm.detector.shape
+    if shape is None:
+        raise WireError("arm message: detector.shape is missing", "bad_arm")
+    if not all(1 <= side <= MAX_DETECTOR_SIDE for side in shape) or FrameLayout.of(arm).nbytes > MAX_FRAME_BYTES:
+        raise WireError(f"arm message: detector.shape {shape[0]} x {shape[1]} is impossible", "impossible_value")
+
+
+def _arrays(arm: Arm, names: Sequence[str], parts: Sequence[Buffer], problems: list[WireError]) -> dict[str, Array]:
+    """The arrays that are what they should be; masks are required where the basis is not pixels."""
+    arrays: dict[str, Array] = {}
+    if len(parts) < len(names):
+        problems.append(WireError(f"arm message names {len(names)} parts and brings {len(parts)}", "wrong_parts"))
+    for name, part in zip(names, parts, strict=False):
+        if name not in ARRAY_NAMES:
+            continue
+        try:
+            arrays[name] = _checked(arm, name, decode_array(part, name))
+        except WireError as error:
+            problems.append(error)
+    if not arm.basis.is_raw and "masks" not in arrays:
+        raise WireError(f"arm message: basis {arm.basis.kind!r} needs the part masks", "missing_part")
+    return arrays
+
+
+def array_shape(arm: Arm, name: str) -> tuple[int, ...] | None:
+    """The shape an array of the scan must have; None when nothing known of the scan fixes it."""
+    pixels = arm.detector_shape
+    if name in ("bad_pixel_mask", "vacuum_pattern"):
+        return pixels
+    if name == "masks":
+        return (arm.basis.n_bright + arm.basis.n_dark, *pixels)
+    return None if arm.scan.shape is None else (math.prod(arm.scan.shape), 2)
+
+
+def _checked(arm: Arm, name: str, array: Array) -> Array:
+    """An array of the arm message in its proper type. Raises WireError ``wrong_shape``."""
+    wanted = array_shape(arm, name)
+    if wanted is not None and array.shape != wanted:
+        raise WireError(f"arm message: {name} has shape {array.shape}, expected {wanted}", "wrong_shape")
+    return array.astype(bool) if name == "bad_pixel_mask" else array

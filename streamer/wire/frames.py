@@ -1,0 +1,119 @@
+"""Patterns on their way: the inner form every protocol becomes, and how it turns into arrays.
+
+A :class:`FramesMessage` names the scan, the acquisition numbers, the encoding and the buffers; type and shape come
+from the arm message (:class:`FrameLayout`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import Arm, WireError
+from ptylive.schema.model import Array, BoolArray
+from ptylive.streamer.wire.arrays import Buffer
+from ptylive.streamer.wire.codec import Codec, decode_pattern
+
+COEFFICIENT_DTYPE = np.dtype("<f4")
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """Shape and type of one frame: (Qy, Qx) in the detector's type, or a vector of float32 coefficients + extras."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one decoded frame."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @classmethod
+    def of(cls, arm: Arm) -> FrameLayout:
+        """What the frames of a scan look like; ValueError when a raw scan does not say its detector shape."""
+        if arm.basis.is_raw:
+            return cls(arm.detector_shape, arm.frame_dtype)
+        return cls((arm.basis.n_bright + arm.basis.n_dark + len(arm.basis.extra),), COEFFICIENT_DTYPE)
+
+
+@dataclass(frozen=True)
+class FramesMessage:
+    """``count`` patterns of one scan, numbered from ``first`` in acquisition order (flyback and repeats included).
+
+    codec ``none``: one part with all patterns back to back; otherwise one part for each pattern.
+    """
+
+    uid: str
+    first: int
+    count: int
+    codec: Codec
+    parts: tuple[Buffer, ...]
+    seq: int = 0
+
+    def run(self, start: int, stop: int) -> FramesMessage:
+        """Patterns ``start`` to ``stop`` (exclusive, counted within this message) as a message; nothing is copied."""
+        if self.codec == "none":
+            whole = memoryview(self.parts[0]).cast("B")
+            size = len(whole) // self.count
+            parts: tuple[Buffer, ...] = (whole[start * size : stop * size],)
+        else:
+            parts = self.parts[start:stop]
+        return replace(self, first=self.first + start, count=stop - start, parts=parts)
+
+
+def check_size(message: FramesMessage, layout: FrameLayout) -> None:
+    """Refuse a message whose parts cannot hold its patterns. Raises WireError wrong_parts, truncated or oversized."""
+    wanted_parts = 1 if message.codec == "none" else message.count
+    if len(message.parts) != wanted_parts:
+        raise WireError(
+            f"frames message {message.seq}: {len(message.parts)} parts for {message.count} patterns coded "
+            f"{message.codec!r}, expected {wanted_parts}",
+            "wrong_parts",
+        )
+    if message.codec == "none":
+        size, wanted = len(message.parts[0]), message.count * layout.nbytes
+        if size != wanted:
+            raise WireError(
+                f"frames message {message.seq}: {size} bytes for {message.count} patterns of {layout.nbytes}",
+                "truncated" if size < wanted else "oversized",
+            )
+
+
+def decode_frames(message: FramesMessage, layout: FrameLayout) -> tuple[Array, BoolArray, list[WireError]]:
+    """Patterns (count, *shape) in native byte order, which of them are good, and what is wrong with the others.
+
+    Uncompressed patterns are a view of the message wherever memory alignment allows. Call :func:`check_size` first.
+    """
+    good = np.ones(message.count, dtype=bool)
+    if message.codec == "none":
+        raw = np.frombuffer(message.parts[0], dtype=layout.dtype).reshape(message.count, *layout.shape)
+        return _native(raw), good, []
+    frames = np.zeros((message.count, *layout.shape), dtype=layout.dtype)
+    problems = []
+    for k, part in enumerate(message.parts):
+        try:
+            pattern = decode_pattern(message.codec, part, layout.nbytes, layout.dtype.itemsize)
+        except WireError as error:
+            good[k] = False
+            problems.append(error)
+        else:
+            frames[k] = np.frombuffer(pattern, dtype=layout.dtype).reshape(layout.shape)
+    return _native(frames), good, problems
+
+
+def runs_of(mask: BoolArray) -> Iterator[tuple[int, int]]:
+    """Half-open ranges [first, last) in which ``mask`` is true."""
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+def _native(frames: Array) -> Array:
+    """The same numbers aligned and in this machine's byte order, copied only if they are not."""
+    if frames.dtype.isnative and frames.flags.aligned:
+        return frames
+    return frames.astype(frames.dtype.newbyteorder("="), copy=True)

@@ -1,0 +1,154 @@
+"""The native stream, version 1: what a message means and how it is spelt (docs/protocol.md).
+
+``decode`` takes the parts of one ZeroMQ message from anybody and returns a typed message or raises WireError with a
+reason for the counters; unknown keys are ignored. ``encode`` is its inverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgpack
+from pydantic import ConfigDict, Field, ValidationError
+
+from ptylive.schema import Arm, WireError
+from ptylive.schema.model import Model
+from ptylive.streamer.wire.armmap import UID_PATTERN, arm_from_map, arm_parts, arm_to_map
+from ptylive.streamer.wire.arrays import Buffer, unpack_map
+from ptylive.streamer.wire.codec import Codec
+from ptylive.streamer.wire.frames import FramesMessage
+from ptylive.streamer.wire.limits import (
+    MAX_BATCH,
+    MAX_FRAMES,
+    MAX_HEADER_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_PARTS,
+    MAX_UID_LENGTH,
+)
+
+
+@dataclass(frozen=True)
+class ArmMessage:
+    """A scan is about to start, or starts again (same uid). ``problems``: what had to be left out of it."""
+
+    arm: Arm
+    problems: tuple[WireError, ...] = ()
+
+
+@dataclass(frozen=True)
+class PingMessage:
+    """The sender of a scan is alive; ``arm`` lets a server that came late join."""
+
+    uid: str
+    arm: Arm | None = None
+    problems: tuple[WireError, ...] = ()
+
+
+@dataclass(frozen=True)
+class EndMessage:
+    """The sender has sent ``frames`` frames and will send no more."""
+
+    uid: str
+    frames: int
+    reason: Literal["complete", "aborted"]
+
+
+Message = ArmMessage | FramesMessage | EndMessage | PingMessage
+
+
+class _FramesHeader(Model):
+    model_config = ConfigDict(strict=True)
+    uid: str = Field(max_length=MAX_UID_LENGTH, pattern=UID_PATTERN)
+    seq: int = Field(default=0, ge=0)
+    first: int = Field(ge=0, lt=MAX_FRAMES)
+    count: int = Field(ge=1, le=MAX_BATCH)
+    codec: Codec = "none"
+
+
+class _EndHeader(Model):
+    model_config = ConfigDict(strict=True)
+    uid: str = Field(max_length=MAX_UID_LENGTH, pattern=UID_PATTERN)
+    frames: int = Field(ge=0, le=MAX_FRAMES)
+    reason: Literal["complete", "aborted"] = "complete"
+
+
+class _PingHeader(Model):
+    model_config = ConfigDict(strict=True)
+    uid: str = Field(max_length=MAX_UID_LENGTH, pattern=UID_PATTERN)
+    arm: dict[str, Any] | None = None
+
+
+def decode(parts: Sequence[Buffer]) -> Message:
+    """One message from its parts. Raises WireError; never anything else."""
+    if not parts or len(parts) > MAX_PARTS:
+        raise WireError(f"message of {len(parts)} parts", "wrong_parts")
+    if len(parts[0]) > MAX_HEADER_BYTES or sum(map(len, parts)) > MAX_MESSAGE_BYTES:
+        raise WireError(f"message with a header of {len(parts[0])} bytes is too large", "oversized")
+    fields = unpack_map(parts[0], "header")
+    kind = fields.get("type")
+    if kind == "frames":
+        return _frames(fields, parts[1:])
+    if kind == "arm":
+        return ArmMessage(*arm_from_map(fields, parts[1:]))
+    if kind == "end":
+        end = _validated(_EndHeader, fields, "end")
+        return EndMessage(end.uid, end.frames, end.reason)
+    if kind == "ping":
+        return _ping(fields, parts[1:])
+    raise WireError(f"message of unknown type {str(kind)[:40]!r}", "unknown_type")
+
+
+def encode(message: Message) -> list[Buffer]:
+    """The parts of one message."""
+    if isinstance(message, FramesMessage):
+        header: Mapping[str, Any] = {
+            "type": "frames",
+            "uid": message.uid,
+            "seq": message.seq,
+            "first": message.first,
+            "count": message.count,
+            "codec": message.codec,
+        }
+        return [_pack(header), *message.parts]
+    if isinstance(message, ArmMessage):
+        return [_pack(arm_to_map(message.arm)), *arm_parts(message.arm)]
+    if isinstance(message, EndMessage):
+        return [_pack({"type": "end", "uid": message.uid, "frames": message.frames, "reason": message.reason})]
+    if message.arm is None:
+        return [_pack({"type": "ping", "uid": message.uid})]
+    return [_pack({"type": "ping", "uid": message.uid, "arm": arm_to_map(message.arm)}), *arm_parts(message.arm)]
+
+
+def _pack(header: Mapping[str, Any]) -> bytes:
+    return bytes(msgpack.packb(header))
+
+
+def _validated(model: type[Any], fields: Mapping[str, Any], kind: str) -> Any:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise WireError(f"{kind} message: {where}: {first['msg']}", f"bad_{kind}") from None
+
+
+def _frames(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> FramesMessage:
+    header = _validated(_FramesHeader, fields, "frames")
+    return FramesMessage(header.uid, header.first, header.count, header.codec, tuple(parts), header.seq)
+
+
+def _ping(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> PingMessage:
+    header = _validated(_PingHeader, fields, "ping")
+    if header.arm is None:
+        return PingMessage(header.uid)
+    try:
+        arm, problems = arm_from_map(header.arm, parts)
+    except WireError as error:
+        if error.reason == "missing_part":  # a bare ping of a compressed stream: alive, but nobody can join by it
+            return PingMessage(header.uid)
+        raise
+    if arm.uid != header.uid:
+        raise WireError("ping message: its arm map belongs to another scan", "bad_ping")
+    return PingMessage(header.uid, arm, problems if parts else ())
