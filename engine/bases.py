@@ -73,7 +73,7 @@ class BinnedPixels:
 
 @dataclass(frozen=True, eq=False)
 class BinSamples:
-    """Detector points standing for bins: k (s, 2) 1/Å, weight (s,) pixels, offset (bins + 1,), pixel (s,) flat index."""
+    """Detector points standing for bins: k (s, 2) 1/Å, weight (s,) pixels, offset (bins + 1,), pixel (s,) index."""
 
     k: DoubleArray
     weight: DoubleArray

@@ -106,7 +106,7 @@ class Setting:
 
         kind = kernels.SIDEBANDS if sidebands_only else kernels.FULL
         out = np.empty((self.basis.count, len(q)), dtype=np.complex64)
-        kernels.overlaps(*self._samples, q, *self._aperture, kind, out)
+        kernels.overlaps(*self._samples, *_columns(q), *self._aperture, kind, out)
         out /= np.float32(self.disc_pixels)
         return out
 
@@ -114,9 +114,10 @@ class Setting:
         """exp(-i Q . grad chi(k)) averaged over each bin, (bins, nq): moves every bin's image back in place."""
         from ptylive.engine.backend.filters_numba import shift_ramps
 
-        gradient = np.ascontiguousarray(self.probe.gradient(self.samples.k[:, 0], self.samples.k[:, 1]))
+        _, weights, offsets = self._samples
+        shift_row, shift_col = self.probe.gradient(self.samples.k[:, 0], self.samples.k[:, 1]).astype(np.float32)
         out = np.empty((self.basis.count, len(q)), dtype=np.complex64)
-        shift_ramps(*self._samples, q, gradient, out)
+        shift_ramps(weights, offsets, *_columns(q), shift_row, shift_col, out)
         out /= self.pixels_per_bin[:, None].astype(np.float32)
         return out
 
@@ -126,17 +127,19 @@ class Setting:
 
         each = np.arange(len(k) + 1, dtype=np.int64)
         out = np.empty((len(k), len(q)), dtype=np.complex64)
-        kernels.overlaps(k, np.ones(len(k)), each, q, *self._aperture, kernels.PRODUCT, out)
+        samples, weights = np.ascontiguousarray(k, dtype=np.float32), np.ones(len(k), dtype=np.float32)
+        kernels.overlaps(samples, weights, each, *_columns(q), *self._aperture, kernels.PRODUCT, out)
         out /= np.float32(self.disc_pixels)
         return out
 
     @property
     def _samples(self) -> tuple[Array, Array, Array]:
-        return self.samples.k, self.samples.weight, self.samples.offset
+        return self.samples.k.astype(np.float32), self.samples.weight.astype(np.float32), self.samples.offset
 
     @property
-    def _aperture(self) -> tuple[float, float, Array]:
-        return self.probe.semiangle_invA, self.probe.edge_invA, self.probe.chi_polynomial
+    def _aperture(self) -> tuple[np.float32, np.float32, Array]:
+        radius, edge = np.float32(self.probe.semiangle_invA), np.float32(self.probe.edge_invA)
+        return radius, edge, self.probe.chi_polynomial.astype(np.float32)
 
 
 def aperture_mrad(calibration: Calibration) -> float:
@@ -157,6 +160,11 @@ def mean_bins(bins: FloatArray, visited: Array) -> DoubleArray:
     """Mean bin sums (bins,) over the visited points."""
     seen = visited.ravel()
     return bins[seen].mean(axis=0, dtype=np.float64) if seen.any() else np.zeros(bins.shape[1])
+
+
+def _columns(q: DoubleArray) -> tuple[FloatArray, FloatArray]:
+    """Rows and columns of frequencies (nq, 2) as the two contiguous single-precision arrays the kernels want."""
+    return np.ascontiguousarray(q[:, 0], dtype=np.float32), np.ascontiguousarray(q[:, 1], dtype=np.float32)
 
 
 def _even_fast_length(n: float) -> int:

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.noise import TRUSTED_SHARE, ring_sum, rings
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
-RINGS = 14
 WEAKEST = 1e-3
 """Frequencies whose E is below this share of the largest tell nothing about signal or noise."""
-FLAT_BELOW = 0.15
-"""Share of visited points below which rings are not yet trusted and flat-noise weights are used."""
 LEAST_SIGNAL = 0.02
 """Signal power is never taken below this share of the noise, so that empty rings fade instead of exploding."""
 
@@ -41,16 +39,13 @@ class OptimumBrightField:
         variance = np.maximum(mean, 1e-6 * mean.max()).astype(np.float32)
         weights = transfer.conj() / variance[:, None]
         information = np.einsum("nq,nq->q", weights, transfer).real.astype(float)
-        radius = np.hypot(q[:, 0], q[:, 1])
-        nyquist = 0.5 / min(setting.step_A)
-        ring = np.minimum((radius / nyquist * RINGS).astype(np.int64), int(RINGS * np.sqrt(2)))
-        return cls(weights, information, ring)
+        return cls(weights, information, rings(q, setting.step_A))
 
     def image(self, spectra: Spectra) -> FloatArray:
         """Phase in rad, (rows, cols)."""
         numerator = spectra.contract(self.weights)
         e = self.information.reshape(numerator.shape)
-        if spectra.visited_share < FLAT_BELOW:
+        if spectra.visited_share < TRUSTED_SHARE:
             # one filter for every ring: flat noise, the scale of the strongest frequency
             spectrum = numerator / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max()))
         else:
@@ -63,14 +58,11 @@ class OptimumBrightField:
         e = self.information
         use = e > WEAKEST * e.max()
         safe = np.where(use, e, 1.0)
-
-        def ring_sum(values: DoubleArray) -> DoubleArray:
-            return np.asarray(np.bincount(self.ring[use], values[use], minlength=int(self.ring.max()) + 1), dtype=float)
-
-        floor = ring_sum(np.abs(shifted.ravel()) ** 2 / safe)
-        power = ring_sum(np.abs(numerator.ravel()) ** 2 / safe)
-        signal = np.maximum(power - floor, LEAST_SIGNAL * floor) / np.maximum(ring_sum(e), 1e-30)
-        count = np.maximum(ring_sum(np.ones_like(e)), 1.0)
-        ratio = np.where(signal > 0, floor / count / np.maximum(signal, 1e-30), np.inf)
-        weakest = np.nanmax(np.where(np.isfinite(ratio), ratio, 0.0), initial=0.0)
-        return np.where(np.isfinite(ratio), ratio, max(weakest, 1.0))[self.ring]
+        floor = ring_sum(self.ring, np.abs(shifted.ravel()) ** 2 / safe, use)
+        power = ring_sum(self.ring, np.abs(numerator.ravel()) ** 2 / safe, use)
+        information, count = ring_sum(self.ring, e, use), ring_sum(self.ring, np.ones_like(e), use)
+        signal = np.maximum(power - floor, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
+        known = (signal > 0) & (count > 0)
+        ratio = np.where(known, floor / np.maximum(count, 1.0) / np.where(known, signal, 1.0), 0.0)
+        # rings without information fade like the noisiest ring that has some
+        return np.where(known, ratio, max(float(ratio.max()), 1.0))[self.ring]

@@ -1,7 +1,8 @@
 """Tilt-corrected bright field: every bright-field pixel's image shifted back in place and summed.
 
 W_k(Q) = exp(-i Q . grad chi(k)); the aligned sum is phi times t(Q) = sum_k W_k Gamma(k, Q), close to 2 sin chi(Q)
-times an envelope. Multiplying by the sign of t (phase flip) makes denser matter bright at every frequency.
+times an envelope. Multiplying by the sign of t (phase flip) makes denser matter bright at every frequency; a weight
+per ring of |Q|, the share of its power that is not noise, keeps upsampled and low-dose pictures from drowning in it.
 Yu et al. 2022 (tcBF); Varnavides et al. 2023 (parallax); live-maths, section 2.
 """
 
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.noise import TRUSTED_SHARE, rings, signal_share
 from ptylive.engine.live.setting import Setting
-from ptylive.schema.model import ComplexArray, FloatArray
+from ptylive.schema.model import ComplexArray, FloatArray, IndexArray
 
 UPSAMPLE_FROM = 1.5
 """Scan steps the bright-field rim must be shifted by before twice finer sampling pays (live-maths, section 8)."""
@@ -27,6 +29,7 @@ class TiltCorrected:
 
     weights: ComplexArray
     flip: FloatArray
+    ring: IndexArray
     upsample: int
     flipped: bool
 
@@ -39,10 +42,14 @@ class TiltCorrected:
         t = np.einsum("nq,nq->q", weights, setting.transfer(q)).real
         flipped = bool(np.abs(t).max() > IN_FOCUS)
         flip = np.where(t < 0, -1.0, 1.0) if flipped else np.ones(len(q))
-        return cls(weights, flip.astype(np.float32), upsample, flipped)
+        return cls(weights, flip.astype(np.float32), rings(q, setting.step_A), upsample, flipped)
 
     def image(self, spectra: Spectra) -> FloatArray:
         """Relative modulation of the bright field, (rows * upsample, cols * upsample)."""
         spectrum = spectra.contract(self.weights, self.upsample)
-        spectrum *= self.flip.reshape(spectrum.shape) / np.float32(max(spectra.mean.sum(), 1e-12))
+        weight = self.flip / np.float32(max(spectra.mean.sum(), 1e-12))
+        if self.flipped and spectra.visited_share >= TRUSTED_SHARE:
+            shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
+            weight = weight * signal_share(spectrum, shifted, self.ring).astype(np.float32)
+        spectrum *= weight.reshape(spectrum.shape)
         return spectra.image(spectrum, self.upsample).real.astype(np.float32)

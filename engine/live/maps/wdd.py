@@ -17,7 +17,7 @@ from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray, IndexArray
 
 EPSILON = 0.01
-WINDOW = 2.5
+WINDOW = 1.5
 """Side of the square of detector frequencies deconvolved, in aperture radii times two: the disc and room around it."""
 CHUNK = 512
 

@@ -1,0 +1,42 @@
+"""Signal and noise per spatial frequency, measured on the data themselves (real-data, section 1).
+
+A map made with every c_hat taken half a sampling frequency away holds no signal, only noise: its ring power is the
+noise floor, beam fluctuations and correlated detector pixels included. The Poisson value is several times too low on
+real detectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, IndexArray
+
+TRUSTED_SHARE = 0.15
+"""Share of visited points from which ring powers are trusted."""
+RINGS = 14
+"""Rings of |Q| up to the scan's Nyquist frequency."""
+
+
+def rings(q: DoubleArray, step_A: tuple[float, float]) -> IndexArray:
+    """Ring (nq,) of each frequency q (nq, 2)."""
+    nyquist = 0.5 / min(step_A)
+    return np.asarray(np.hypot(q[:, 0], q[:, 1]) / nyquist * RINGS, dtype=np.int64)
+
+
+def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None) -> DoubleArray:
+    """Sum of ``values`` over each ring, restricted to frequencies where ``use`` is true."""
+    count = int(ring.max()) + 1
+    if use is not None:
+        ring, values = ring[use], values[use]
+    return np.asarray(np.bincount(ring, values, minlength=count), dtype=float)
+
+
+def signal_share(spectrum: ComplexArray, shifted: ComplexArray, ring: IndexArray) -> DoubleArray:
+    """Wiener weight (nq,) of each ring: (power - floor) / power, between 0 and 1.
+
+    spectrum, shifted: the same map as it is and half a sampling frequency away, flattened.
+    """
+    power = ring_sum(ring, np.abs(spectrum.ravel()) ** 2)
+    floor = ring_sum(ring, np.abs(shifted.ravel()) ** 2)
+    share = np.clip((power - floor) / np.maximum(power, 1e-30), 0.0, 1.0)
+    return share[ring]
