@@ -65,7 +65,7 @@ class Work(NamedTuple):
 
 @numba.jit(**FAST)
 def _shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, out: Any) -> None:
-    """out = probe * ramp / P, on transposed planes."""
+    """Out = probe * ramp / P, on transposed planes."""
     size = window.size
     scale = np.float32(1 / size)
     for i in range(size):
@@ -80,7 +80,7 @@ def _shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, out: An
 
 @numba.jit(**FAST)
 def _add_unshifted(window: Any, wave: Any, ramp: Any, total_re: Any, total_im: Any) -> None:
-    """total += conj(ramp) * wave / P: the adjoint of :func:`_shifted_probe`."""
+    """Total += conj(ramp) * wave / P: the adjoint of :func:`_shifted_probe`."""
     size = window.size
     scale = np.float32(1 / size)
     for i in range(size):
@@ -95,7 +95,7 @@ def _add_unshifted(window: Any, wave: Any, ramp: Any, total_re: Any, total_im: A
 
 @numba.jit(**FAST)
 def _transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
-    """out = wave * slice, the slice read in place: its window begins at flat index ``start``."""
+    """Out = wave * slice, the slice read in place: its window begins at flat index ``start``."""
     size = window.size
     for i in range(size):
         row = np.uintp(start + i * width)
@@ -108,7 +108,7 @@ def _transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, 
 
 @numba.jit(**FAST)
 def _transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
-    """out = wave * conj(slice)."""
+    """Out = wave * conj(slice)."""
     size = window.size
     for i in range(size):
         row = np.uintp(start + i * width)
@@ -121,7 +121,7 @@ def _transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: 
 
 @numba.jit(**FAST)
 def _scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any, start: int, width: int) -> None:
-    """total += conj(entering) * wave in the window that begins at flat index ``start``."""
+    """Total += conj(entering) * wave in the window that begins at flat index ``start``."""
     size = window.size
     for i in range(size):
         row = np.uintp(start + i * width)
@@ -133,7 +133,7 @@ def _scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any
 
 @numba.jit(**FAST)
 def _multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: Any, out: Any) -> None:
-    """out = wave * factor, conjugated where ``conjugate`` is -1."""
+    """Out = wave * factor, conjugated where ``conjugate`` is -1."""
     for k in range(window.size * window.size):
         a, b = factor_re[k], conjugate * factor_im[k]
         out[0, k] = wave[0, k] * a - wave[1, k] * b

@@ -138,7 +138,7 @@ def _radix_8(count: int, stride: int, sign: int) -> Pass:
     s, c = np.float32(sign), np.float32(math.sqrt(0.5))
 
     @numba.jit(**FAST)
-    def four(ar: Any, ai: Any, br: Any, bi: Any, cr: Any, ci: Any, dr: Any, di: Any) -> Any:  # noqa: PLR0913
+    def four(ar: Any, ai: Any, br: Any, bi: Any, cr: Any, ci: Any, dr: Any, di: Any) -> Any:
         """Radix-4 butterfly without twiddles."""
         s0r, s0i, s1r, s1i = ar + cr, ai + ci, ar - cr, ai - ci
         s2r, s2i, s3r, s3i = br + dr, bi + di, s * (di - bi), s * (br - dr)

@@ -1,0 +1,106 @@
+"""Limited-memory BFGS on the whole data, one accepted step an epoch, the loss falling at every one.
+
+H0 = gamma * (inverse of the known curvature), gamma = s.y / y.H0 y from the newest pair (Barzilai-Borwein); two-loop
+recursion over the kept pairs (Nocedal and Wright, Numerical Optimization, algorithm 7.4). Under the bound phase >= 0
+the step is two-metric projected (Bertsekas 1982): parameters held by the bound are left out of the direction, and the
+line search follows the projected path, so that the direction remains one of descent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ptylive.engine.refine.line_search import Point, WolfeRule, search
+from ptylive.engine.refine.objective import Objective
+
+SMALLEST_CURVATURE = 1e-10
+"""Pairs with s.y below this share of |s| |y| carry no curvature and are not stored."""
+
+Pair = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class LbfgsState:
+    """Between two epochs; loss and gradient belong to ``vector``, both over all patterns."""
+
+    vector: Any
+    loss: float
+    gradient: Any
+    scaling: Any
+    """Inverse curvature, taken once at the start."""
+    pairs: tuple[Pair, ...] = ()
+    """(s, y), oldest first."""
+    evaluations: int = 1
+    losses: tuple[float, ...] = ()
+    """Loss per pattern of each finished epoch."""
+    converged: bool = False
+
+
+@dataclass(frozen=True)
+class Lbfgs:
+    """The solver: settings only."""
+
+    objective: Objective
+    epochs: int
+    history: int
+    rule: WolfeRule
+    probe_step: float
+
+    def init(self, vector: Any) -> LbfgsState:
+        """Evaluate everything at ``vector``."""
+        result = self.objective.evaluate(vector)
+        scaling = self.objective.inverse_curvature(vector, self.probe_step)
+        return LbfgsState(vector, result.loss, result.gradient, scaling)
+
+    def finished(self, state: LbfgsState) -> bool:
+        """Whether all epochs are done, or no step lowers the loss any more."""
+        return state.converged or len(state.losses) >= self.epochs
+
+    def step(self, state: LbfgsState) -> LbfgsState:
+        """One accepted step, or the state marked as converged where none can be found."""
+        start = Point(state.vector, state.loss, state.gradient)
+        found = search(self.objective, start, self._direction(state), self.rule)
+        evaluations = state.evaluations + found.evaluations
+        if found.point is None:
+            if not state.pairs:
+                return replace(state, converged=True, evaluations=evaluations)
+            return self.step(replace(state, pairs=(), evaluations=evaluations))
+        return replace(
+            state,
+            vector=found.point.vector,
+            loss=found.point.loss,
+            gradient=found.point.gradient,
+            pairs=self._remember(state, found.point),
+            evaluations=evaluations,
+            losses=(*state.losses, found.point.loss / self.objective.patterns),
+        )
+
+    def _direction(self, state: LbfgsState) -> Any:
+        """-H g on the parameters that are free to move."""
+        xp = self.objective.xp
+        held = self.objective.held(state.vector, state.gradient)
+        free_gradient = xp.where(held, 0, state.gradient)
+        remainder = free_gradient.copy()
+        products = []
+        for s, y in reversed(state.pairs):
+            alpha = xp.dot(s, remainder) / xp.dot(y, s)
+            remainder -= alpha * y
+            products.append(alpha)
+        result = state.scaling * remainder
+        if state.pairs:
+            s, y = state.pairs[-1]
+            result *= xp.dot(s, y) / xp.dot(y, state.scaling * y)
+        for (s, y), alpha in zip(state.pairs, reversed(products), strict=True):
+            result += (alpha - xp.dot(y, result) / xp.dot(y, s)) * s
+        direction = -xp.where(held, 0, result)
+        if float(xp.dot(direction, free_gradient)) < 0:
+            return direction
+        return -state.scaling * free_gradient  # rounding spoilt the recursion: steepest descent always descends
+
+    def _remember(self, state: LbfgsState, point: Point) -> tuple[Pair, ...]:
+        xp = self.objective.xp
+        s, y = point.vector - state.vector, point.gradient - state.gradient
+        enough = float(xp.dot(s, y)) > SMALLEST_CURVATURE * float(xp.linalg.norm(s)) * float(xp.linalg.norm(y))
+        pairs = (*state.pairs, (s, y)) if enough else state.pairs
+        return pairs[-self.history :] if self.history else ()

@@ -1,0 +1,49 @@
+"""The object's pixel grid: where each pattern's window lies on it, and where it lies among the positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.refine.results import StartGuess
+from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
+from ptylive.schema.scan import rotation_matrix
+
+MARGIN_PX = 2
+
+
+@dataclass(frozen=True)
+class ObjectGrid:
+    """Object pixels of size ``pixel_A``; a window's pixel (P // 2, P // 2) + shift is the probe's position."""
+
+    pixel_A: float
+    shape: tuple[int, int]
+    origin_A: DoubleArray
+    """(2,) position of pixel (0, 0) in the frame of the positions."""
+    corners: IndexArray
+    """(N, 2) first pixel of each window."""
+    shifts_px: DoubleArray
+    """(N, 2) rest of each position, within +- 0.5 pixel."""
+
+    @classmethod
+    def of(cls, positions_A: DoubleArray, pixel_A: float, window: int) -> ObjectGrid:
+        """The smallest grid that holds the windows of all positions and a margin."""
+        half = window // 2
+        origin = positions_A.min(axis=0) - (half + MARGIN_PX) * pixel_A
+        pixel = (positions_A - origin) / pixel_A
+        nearest = np.floor(pixel + 0.5)
+        corners = nearest.astype(np.int64) - half
+        rows, columns = corners.max(axis=0) + window + MARGIN_PX
+        return cls(pixel_A, (int(rows), int(columns)), origin, corners, pixel - nearest)
+
+    def resample(self, start: StartGuess) -> FloatArray:
+        """A phase image brought onto this grid (Y, X); beyond its border the last value is carried on."""
+        from scipy.ndimage import map_coordinates
+
+        rows, columns = self.shape
+        y, x = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+        position = np.stack([y, x], -1) * self.pixel_A + self.origin_A
+        along_scan = position @ rotation_matrix(start.rotation_deg) / np.asarray(start.sampling_A)
+        image = np.asarray(start.phase, dtype=np.float64)
+        return np.asarray(map_coordinates(image, np.moveaxis(along_scan, -1, 0), order=3, mode="nearest"), np.float32)

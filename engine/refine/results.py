@@ -1,0 +1,95 @@
+"""What goes into a refinement besides data and preset, and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
+
+Phase = Literal["sweep", "lbfgs"]
+State = Literal["running", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class StartGuess:
+    """A phase image to start the object from, usually a live map on the scan grid."""
+
+    phase: FloatArray
+    """(rows, columns), rad, denser is positive."""
+    sampling_A: tuple[float, float]
+    """Distance between its pixels along the scan axes, Å; pixel (0, 0) lies on scan point (0, 0)."""
+    rotation_deg: float = 0.0
+    """Scan axes to detector axes, degrees."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The state of a refinement, for looking at."""
+
+    object_phase: FloatArray
+    """(Y, X) sum of the phases of all slices, rad."""
+    slices: FloatArray
+    """(slices, Y, X) phase of each slice, rad."""
+    probe: ComplexArray
+    """(modes, P, P), real space, centred on pixel P // 2."""
+    object_sampling_A: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step forward; ``preview`` builds its pictures when called, and is there at most about twice a second."""
+
+    state: State
+    phase: Phase
+    epoch: int
+    """Epochs finished."""
+    epochs: int
+    """Epochs planned."""
+    loss: float
+    """Loss per pattern of the last finished epoch; NaN before the first."""
+    seconds: float
+    seconds_left: float
+    evaluations: float
+    """Passes over the whole data so far, in evaluations of loss and gradient."""
+    message: str = ""
+    preview: Callable[[], Preview] | None = None
+
+
+@dataclass(frozen=True)
+class RefineResult:
+    """A finished, stopped or failed refinement; arrays as written to ``/refinements/<run>`` (contract, section 4)."""
+
+    object: ComplexArray
+    """(1, slices, Y, X) transmission function."""
+    object_sampling_A: tuple[float, float]
+    slice_thickness_A: tuple[float, ...]
+    origin_A: tuple[float, float]
+    """Position of object pixel (0, 0) in the frame of ``positions_A``."""
+    probe: ComplexArray
+    """(1, modes, P, P) real space, centred on pixel P // 2, sum |probe|^2 = mean counts per pattern."""
+    positions_A: DoubleArray
+    """(N, 2)."""
+    loss: DoubleArray
+    """(epochs,) loss per pattern: of the running batches in sweeps, of all patterns in L-BFGS epochs."""
+    phases: tuple[Phase, ...]
+    seconds: DoubleArray
+    """(epochs,)."""
+    evaluations: float
+    state: State
+    algorithm: str
+    """Data term and offset as used."""
+    reason: str
+    """Why this algorithm, in words."""
+    message: str
+    """Why it ended."""
+    backend: str
+
+
+def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:
+    """Phase relative to the mean transmission, rad, in (-pi, pi]."""
+    return np.asarray(np.angle(transmission * np.exp(-1j * np.angle(transmission.sum()))), dtype=np.float32)

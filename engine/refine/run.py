@@ -1,0 +1,235 @@
+"""A refinement from start to end: sweeps, then L-BFGS, with progress, stopping and checkpoints on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice import MultisliceBackend, open_backend
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine import checkpoint as checkpoints
+from ptylive.engine.refine.lbfgs import Lbfgs, LbfgsState
+from ptylive.engine.refine.line_search import WolfeRule
+from ptylive.engine.refine.log import Log
+from ptylive.engine.refine.objective import Layout, Objective
+from ptylive.engine.refine.results import Phase, Preview, Progress, RefineResult, StartGuess, State, wrapped_phase
+from ptylive.engine.refine.setup import Setup, prepare
+from ptylive.engine.refine.sweeps import Sweeps, SweepState
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.model import Array, ComplexArray
+from ptylive.schema.preset import Preset
+
+PREVIEW_SECONDS = 0.5
+REPORT_SECONDS = 0.25
+CHECKPOINT_SECONDS = 10.0
+
+
+def refine(
+    dataset: Dataset,
+    preset: Preset,
+    *,
+    start: StartGuess | None = None,
+    backend: str = "auto",
+    threads: int = 1,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> RefineResult:
+    """Refine object and probe of a scan by multislice ptychography.
+
+    ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
+    ``checkpoint``, on the same trajectory. Raises MetadataError for missing optics and RefinementError where the
+    refinement cannot start (no such backend, no counts, a checkpoint of other data).
+    """
+    setup = prepare(dataset, preset, start)
+    identity = checkpoints.fingerprint(dataset, preset)
+    saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
+    with closing(open_backend(backend, setup.problem, threads)) as engine:
+        observers = Observers(on_progress, should_stop, checkpoint, identity)
+        return Refinement(setup, preset, engine, observers).run(dataset, saved)
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Who looks on: the progress callback, the question whether to stop, and where checkpoints go."""
+
+    on_progress: Callable[[Progress], None]
+    should_stop: Callable[[], bool]
+    checkpoint: Path | None
+    identity: str
+
+
+class Refinement:
+    """One run: the solvers in turn, and the clock."""
+
+    def __init__(self, setup: Setup, preset: Preset, backend: MultisliceBackend, observers: Observers) -> None:
+        self._setup, self._backend, self._observers = setup, backend, observers
+        strategy = setup.strategy
+        objective = Objective(
+            backend, setup.layout, setup.problem.count, move_object=preset.update_obj, move_probe=preset.update_probe
+        )
+        self._sweeps = Sweeps(
+            objective,
+            strategy.sweeps,
+            strategy.probe_sweeps,
+            strategy.batch_size,
+            strategy.sweep_step,
+            strategy.probe_step,
+            preset.seed,
+        )
+        self._lbfgs = Lbfgs(
+            objective,
+            strategy.epochs - strategy.sweeps,
+            preset.hist_length,
+            WolfeRule(preset.wolfe_c1_constant, preset.wolfe_c2_constant, preset.max_count),
+            strategy.probe_step / strategy.sweep_step,
+        )
+        self._log = Log()
+        now = time.monotonic()
+        self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
+        self._message = ""
+
+    def run(self, dataset: Dataset, saved: tuple[checkpoints.SolverState, Log] | None) -> RefineResult:
+        """Everything, from a saved state where there is one."""
+        xp = self._backend.xp
+        state: checkpoints.SolverState = self._sweeps.init(xp.asarray(self._setup.start))
+        if saved is not None:
+            state, self._log = checkpoints.to_device(saved[0], xp), saved[1]
+        ended: State = "done"
+        try:
+            while not self._finished(state):
+                if self._observers.should_stop():
+                    ended, self._message = "stopped", "stopped on request"
+                    break
+                state = self._advance(state)
+        except MemoryError:
+            raise RefinementError("not enough memory for this refinement", "use fewer slices or modes") from None
+        if isinstance(state, LbfgsState) and not math.isfinite(state.loss):
+            ended, self._message = "failed", "the loss is not finite"
+        elif isinstance(state, LbfgsState) and state.converged:
+            self._message = "converged: no step lowers the loss any more"
+        self._save(state)
+        self._report(state, ended, force=True)
+        return self._result(dataset, state, ended)
+
+    def _finished(self, state: checkpoints.SolverState) -> bool:
+        return isinstance(state, LbfgsState) and self._lbfgs.finished(state)
+
+    def _advance(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
+        """One batch, or one L-BFGS epoch, or the change from the one to the other."""
+        if isinstance(state, LbfgsState):
+            return self._advance_lbfgs(state)
+        if self._sweeps.finished(state):
+            self._log = self._log.with_evaluations(1)
+            return self._lbfgs.init(state.vector)
+        after = self._sweeps.step(state)
+        self._log = self._log.with_evaluations(1 / self._sweeps.batches)
+        if len(after.losses) > len(state.losses):
+            self._epoch_ended(after, after.losses[-1], "sweep")
+        else:
+            self._report(after, "running")
+            self._save_sometimes(after)
+        return after
+
+    def _advance_lbfgs(self, state: LbfgsState) -> LbfgsState:
+        after = self._lbfgs.step(state)
+        self._log = self._log.with_evaluations(after.evaluations - state.evaluations)
+        if len(after.losses) > len(state.losses):
+            self._epoch_ended(after, after.losses[-1], "lbfgs")
+        return after
+
+    def _epoch_ended(self, state: checkpoints.SolverState, loss: float, phase: Phase) -> None:
+        now = time.monotonic()
+        self._log = self._log.with_epoch(loss, phase, now - self._epoch_start)
+        self._epoch_start = now
+        self._report(state, "running", force=True)
+        self._save_sometimes(state)
+
+    def _report(self, state: checkpoints.SolverState, name: State, *, force: bool = False) -> None:
+        """Tell the observer, at most every quarter of a second but for finished epochs."""
+        now = time.monotonic()
+        if not force and now - self._last_report < REPORT_SECONDS:
+            return
+        self._last_report = now
+        preview = None
+        if now - self._last_preview >= PREVIEW_SECONDS or name != "running":
+            self._last_preview = now
+            pixel = self._setup.grid.pixel_A
+            preview = partial(build_preview, self._setup.layout, self._backend, state.vector, pixel)
+        done, planned = self._units(state)
+        seconds = self._log.total_seconds + now - self._epoch_start
+        self._observers.on_progress(
+            Progress(
+                state=name,
+                phase="lbfgs" if isinstance(state, LbfgsState) else "sweep",
+                epoch=len(self._log.losses),
+                epochs=self._setup.strategy.epochs,
+                loss=self._log.losses[-1] if self._log.losses else math.nan,
+                seconds=seconds,
+                seconds_left=seconds / done * (planned - done) if done > 0 and name == "running" else 0.0,
+                evaluations=self._log.evaluations,
+                message=self._message or self._setup.strategy.reason,
+                preview=preview,
+            )
+        )
+
+    def _units(self, state: checkpoints.SolverState) -> tuple[float, float]:
+        """Epochs done, fractions included, and planned: a sweep and an L-BFGS epoch cost about the same."""
+        done = float(len(self._log.losses))
+        if isinstance(state, SweepState):
+            done += state.batch / self._sweeps.batches
+        return done, max(float(self._setup.strategy.epochs), done)
+
+    def _save_sometimes(self, state: checkpoints.SolverState) -> None:
+        if time.monotonic() - self._last_checkpoint >= CHECKPOINT_SECONDS:
+            self._save(state)
+
+    def _save(self, state: checkpoints.SolverState) -> None:
+        if self._observers.checkpoint is not None:
+            checkpoints.save(self._observers.checkpoint, state, self._log, self._observers.identity)
+            self._last_checkpoint = time.monotonic()
+
+    def _result(self, dataset: Dataset, state: checkpoints.SolverState, ended: State) -> RefineResult:
+        setup = self._setup
+        transmission, modes = setup.layout.to_complex(self._backend.to_numpy(state.vector))
+        scale = math.sqrt(setup.facts.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
+        if not setup.layout.phase_only:  # |probe|^2 and |object|^2 trade one factor: fix it by the counts
+            transmission = transmission * np.float32(scale ** (-1 / len(transmission)))
+        return RefineResult(
+            object=transmission[None],
+            object_sampling_A=(setup.grid.pixel_A, setup.grid.pixel_A),
+            slice_thickness_A=setup.slice_thickness_A,
+            origin_A=(float(setup.grid.origin_A[0]), float(setup.grid.origin_A[1])),
+            probe=_real_space(modes * np.float32(scale))[None],
+            positions_A=np.asarray(dataset.positions_A, dtype=np.float64),
+            loss=np.asarray(self._log.losses, dtype=np.float64),
+            phases=self._log.phases,
+            seconds=np.asarray(self._log.seconds, dtype=np.float64),
+            evaluations=self._log.evaluations,
+            state=ended,
+            algorithm=setup.strategy.algorithm,
+            reason=setup.strategy.reason,
+            message=self._message,
+            backend=self._backend.name,
+        )
+
+
+def build_preview(layout: Layout, backend: MultisliceBackend, vector: Any, pixel_A: float) -> Preview:
+    """Pictures of a parameter vector; vectors never change once made, so this may be done at any time."""
+    transmission, modes = layout.to_complex(backend.to_numpy(vector))
+    slices = np.stack([wrapped_phase(one) for one in transmission])
+    return Preview(slices.sum(axis=0), slices, _real_space(modes), pixel_A)
+
+
+def _real_space(modes: Array) -> ComplexArray:
+    """Fourier-space modes to real space, centred on pixel P // 2."""
+    return np.asarray(np.fft.ifft2(modes, norm="ortho"), dtype=np.complex64)

@@ -1,0 +1,90 @@
+"""From recorded patterns to the window that is modelled: beam centre at the origin of the FFT, nothing resampled.
+
+The beam centre's whole pixels are rolled away; the rest of a pixel enters the coordinates at which the probe's aperture
+is evaluated. Frequencies of the window that no pixel measured, and bad pixels, get weight 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.schema.model import Array, BoolArray, DoubleArray
+
+KEPT_DTYPES = ("uint8", "uint16", "float32")
+"""Recorded types kept as they are; others become float32."""
+ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class ScanWindow:
+    """Patterns as the model sees them, zero frequency at [0, 0]."""
+
+    patterns: Array
+    """(N, P, P) counts; bad and unmeasured pixels are 0. Memory is transposed, as the compiled backend reads it."""
+    measured: BoolArray
+    """(P, P)."""
+    k_row: DoubleArray
+    """(P, P) spatial frequency relative to the true beam centre, 1/Å."""
+    k_col: DoubleArray
+    pixel_invA: float
+
+    @property
+    def size(self) -> int:
+        """Pixels P along a side."""
+        return int(self.patterns.shape[-1])
+
+    @property
+    def object_pixel_A(self) -> float:
+        """Real-space pixel: 1 / (P dk)."""
+        return 1.0 / (self.size * self.pixel_invA)
+
+    @property
+    def k_radius(self) -> DoubleArray:
+        """|k|, 1/Å."""
+        return np.hypot(self.k_row, self.k_col)
+
+    @classmethod
+    def of(cls, dataset: Dataset, size: int) -> ScanWindow:
+        """The window of ``size`` pixels of a data set; patterns larger than that are cropped around the beam."""
+        pixel = float(dataset.calibration.require("detector_pixel_invA", "the refinement"))
+        centre = np.floor(np.asarray(dataset.beam_center_px) + 0.5).astype(int)
+        rest = np.asarray(dataset.beam_center_px) - centre
+        frequency = np.rint(np.fft.fftfreq(size) * size).astype(int)
+        rows = _kept(frequency + centre[0], dataset.patterns.shape[1])
+        columns = _kept(frequency + centre[1], dataset.patterns.shape[2])
+        measured = np.zeros((size, size), dtype=bool)
+        good = ~dataset.bad_pixels[np.ix_(rows[1], columns[1])]
+        measured[np.ix_(rows[0], columns[0])] = good
+        return cls(
+            patterns=_rolled(dataset.patterns, size, rows, columns, good),
+            measured=measured,
+            k_row=np.broadcast_to((frequency[:, None] - rest[0]) * pixel, (size, size)).copy(),
+            k_col=np.broadcast_to((frequency[None, :] - rest[1]) * pixel, (size, size)).copy(),
+            pixel_invA=pixel,
+        )
+
+
+def _kept(pixel: Array, pixels: int) -> tuple[Array, Array]:
+    """Window index and detector pixel of the frequencies that lie on the detector."""
+    inside = np.flatnonzero((pixel >= 0) & (pixel < pixels))
+    return inside, pixel[inside]
+
+
+def _rolled(
+    patterns: Array, size: int, rows: tuple[Array, Array], columns: tuple[Array, Array], good: BoolArray
+) -> Array:
+    """Patterns (N, size, size) in FFT order, a view of memory with the detector axes exchanged."""
+    dtype = patterns.dtype.newbyteorder("=")
+    kept = dtype if dtype.name in KEPT_DTYPES else np.dtype(np.float32)
+    stored = np.zeros((len(patterns), size, size), dtype=kept)
+    target = np.ix_(columns[0], rows[0])
+    for first in range(0, len(patterns), ROWS_AT_ONCE):
+        block = patterns[first : first + ROWS_AT_ONCE][:, rows[1]][:, :, columns[1]]
+        if dtype.kind != "u":  # gain-corrected or background-subtracted counts may be negative
+            block = np.maximum(block, 0)
+        block = np.where(good, block, 0).astype(kept)
+        stored[first : first + ROWS_AT_ONCE][:, target[0], target[1]] = np.swapaxes(block, 1, 2)
+    return np.swapaxes(stored, 1, 2)

@@ -1,0 +1,109 @@
+"""From data set and preset to a problem a backend can evaluate, and to the parameters to start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.backend.fast_sizes import padded_size
+from ptylive.engine.backend.multislice import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.probe import ComplexPlane, Probe
+from ptylive.engine.refine.facts import Facts
+from ptylive.engine.refine.object_grid import ObjectGrid
+from ptylive.engine.refine.objective import Layout
+from ptylive.engine.refine.results import StartGuess
+from ptylive.engine.refine.scan_window import ScanWindow
+from ptylive.engine.refine.start_probe import nominal_probe, start_modes
+from ptylive.engine.refine.strategy import Strategy, choose
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.model import Array, FloatArray
+from ptylive.schema.preset import Preset
+
+BRIGHT_FIELD_EDGE = 1.05
+"""The loss of weak phase objects looks at |k| below this many semi-angles."""
+VACUUM_PERCENTILE = 5.0
+"""Start phases are shifted so that this percentile is 0, where the phase is held at or above 0."""
+LARGEST_OBJECT_PIXELS = 2**31
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A refinement ready to run."""
+
+    grid: ObjectGrid
+    strategy: Strategy
+    facts: Facts
+    layout: Layout
+    problem: MultisliceProblem
+    start: Array
+    """Parameter vector, float32."""
+    slice_thickness_A: tuple[float, ...]
+
+
+def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup:
+    """Measure, decide and lay out. Raises MetadataError for missing optics, RefinementError for impossible data."""
+    _check(dataset)
+    size = preset.window_px if not isinstance(preset.window_px, str) else padded_size(max(dataset.patterns.shape[1:]))
+    window = ScanWindow.of(dataset, size)
+    probe = nominal_probe(dataset.calibration, window)
+    facts = Facts.of(dataset, window, probe)
+    if facts.counts_per_pattern <= 0:
+        raise RefinementError("the patterns hold no counts", "check beam centre and bad-pixel mask")
+    strategy = choose(preset, facts, has_start=start is not None)
+    grid = ObjectGrid.of(dataset.positions_A, window.object_pixel_A, size)
+    shape = (preset.num_slices, *grid.shape)
+    if np.prod(shape, dtype=float) > LARGEST_OBJECT_PIXELS:
+        raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")
+    layout = Layout(strategy.phase_only, strategy.non_negative, shape, strategy.coherence.modes, size)
+    kind = DataTermKind.POISSON if strategy.poisson else DataTermKind.AMPLITUDE
+    problem = MultisliceProblem(
+        patterns=window.patterns,
+        weights=_weights(window, probe, strategy),
+        corners=grid.corners,
+        shifts_px=grid.shifts_px,
+        object_shape=shape,
+        propagators=_propagators(size, window.object_pixel_A, probe.wavelength_A, preset.spacings_A),
+        data_term=DataTerm(kind, strategy.offset),
+    )
+    modes = start_modes(probe, window, strategy.coherence, facts.counts_per_pattern)
+    phase = np.zeros(shape, np.float32)
+    if start is not None and strategy.start_from_map:
+        phase[...] = _start_phase(grid, start, strategy) / preset.num_slices
+    return Setup(grid, strategy, facts, layout, problem, layout.start(phase, modes), preset.slice_thickness_A)
+
+
+def _check(dataset: Dataset) -> None:
+    if len(dataset.patterns) == 0:
+        raise RefinementError("no pattern to refine", "record a scan first")
+    if dataset.positions_A.shape != (len(dataset.patterns), 2):
+        raise RefinementError(f"{len(dataset.patterns)} patterns but positions of shape {dataset.positions_A.shape}")
+    if not np.isfinite(dataset.positions_A).all():
+        raise RefinementError("some positions are not finite", "give scan.step_A and rotation_deg")
+
+
+def _weights(window: ScanWindow, probe: Probe, strategy: Strategy) -> FloatArray:
+    """1 where the loss compares, 0 elsewhere (P, P)."""
+    compared = window.measured
+    if strategy.bright_field_only:
+        compared = compared & (window.k_radius < BRIGHT_FIELD_EDGE * probe.semiangle_invA)
+    return compared.astype(np.float32)
+
+
+def _propagators(size: int, pixel_A: float, wavelength_A: float, spacings_A: tuple[float, ...]) -> ComplexPlane:
+    """H_z = exp(-i pi lam dz q^2) in Fourier space (slices - 1, P, P)."""
+    q = np.fft.fftfreq(size, pixel_A)
+    q_squared = q[:, None] ** 2 + q[None, :] ** 2
+    spacings = np.asarray(spacings_A, dtype=float).reshape(-1, 1, 1)
+    return np.asarray(np.exp(-1j * np.pi * wavelength_A * spacings * q_squared))
+
+
+def _start_phase(grid: ObjectGrid, start: StartGuess, strategy: Strategy) -> FloatArray:
+    """The start map on the object's grid (Y, X), at the level the object's constraint asks for."""
+    if not np.isfinite(start.phase).all():
+        raise RefinementError("the map to start from is not finite everywhere", "set start_from_map=false")
+    phase = grid.resample(start)
+    if strategy.non_negative:
+        return np.maximum(phase - np.float32(np.percentile(phase, VACUUM_PERCENTILE)), 0)
+    return phase - phase.mean(dtype=np.float64).astype(np.float32)

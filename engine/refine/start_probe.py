@@ -1,0 +1,76 @@
+"""The probe a refinement starts from: coherent modes of the nominal probe under source size and focal spread.
+
+A partially coherent probe is an average over source offsets and focus; its leading eigenvectors are the coherent modes.
+Gauss-Hermite nodes stand for the Gaussian distributions (docs/refinement.md, Probe modes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.probe import ComplexPlane, Probe
+from ptylive.engine.refine.scan_window import ScanWindow
+from ptylive.schema import Calibration
+from ptylive.schema.model import DoubleArray
+
+NODES = 5
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """Standard deviations of the Gaussian source (Å) and of the Gaussian focal spread (Å), and the modes kept."""
+
+    modes: int
+    source_A: float
+    focal_spread_A: float
+
+
+def nominal_probe(calibration: Calibration, window: ScanWindow) -> Probe:
+    """The aberrated aperture of the calibration, its edge one detector pixel wide."""
+    wavelength = calibration.wavelength_A
+    if wavelength is None:
+        calibration.require("energy_eV", "the refinement")
+        raise AssertionError("unreachable: require() raises")
+    semiangle = float(calibration.require("convergence_semiangle_mrad", "the refinement"))
+    return Probe.of(wavelength, semiangle, window.pixel_invA, calibration.aberrations)
+
+
+def start_modes(probe: Probe, window: ScanWindow, coherence: Coherence, counts: float) -> ComplexPlane:
+    """Modes (modes, P, P) in Fourier space, sum |mode|^2 = ``counts``; in real space centred on pixel P // 2."""
+    lit = probe.aperture(window.k_row, window.k_col) > 0
+    k_row, k_col = window.k_row[lit], window.k_col[lit]
+    waves = probe.wave(k_row, k_col) * _centring(window.size)[lit]
+    if coherence.modes > 1:
+        waves = _leading_modes(waves, k_row, k_col, probe.wavelength_A, coherence)
+    modes = np.zeros((coherence.modes, window.size, window.size), dtype=np.complex128)
+    modes[:, lit] = waves
+    return np.asarray(modes * np.sqrt(counts / (np.abs(modes) ** 2).sum()))
+
+
+def _centring(size: int) -> ComplexPlane:
+    """exp(-2 pi i f (P // 2)): moves the centre of the probe from pixel 0 to pixel P // 2."""
+    ramp = np.exp(-2j * np.pi * np.fft.fftfreq(size) * (size // 2))
+    return np.asarray(ramp[:, None] * ramp[None, :])
+
+
+def _leading_modes(
+    wave: ComplexPlane, k_row: DoubleArray, k_col: DoubleArray, wavelength_A: float, coherence: Coherence
+) -> ComplexPlane:
+    """Leading eigenvectors (modes, pixels) of the density matrix of the averaged probe."""
+    node, weight = np.polynomial.hermite_e.hermegauss(NODES)
+    weight = weight / weight.sum()
+    focus = list(zip(node, weight, strict=True)) if coherence.focal_spread_A > 0 else [(0.0, 1.0)]
+    defocus_phase = np.pi * wavelength_A * (k_row**2 + k_col**2) * coherence.focal_spread_A
+    columns = [
+        np.sqrt(wy * wx * wf)
+        * wave
+        * np.exp(-2j * np.pi * coherence.source_A * (k_row * y + k_col * x) + 1j * defocus_phase * f)
+        for y, wy in zip(node, weight, strict=True)
+        for x, wx in zip(node, weight, strict=True)
+        for f, wf in focus
+    ]
+    sources = np.array(columns)
+    _, vectors = np.linalg.eigh(sources @ sources.conj().T)  # ascending eigenvalues
+    return np.asarray(vectors[:, ::-1][:, : coherence.modes].conj().T @ sources)

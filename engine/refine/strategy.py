@@ -1,0 +1,145 @@
+"""Which loss, object, probe and steps: the preset's ``auto`` values decided from what was measured, with the reason.
+
+Three regimes (docs/refinement.md): thin specimens between vacuum, thick ones, and weak contrast at low dose.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ptylive.engine.refine.facts import Facts
+from ptylive.engine.refine.start_probe import Coherence
+from ptylive.schema.preset import Preset
+
+LOW_DOSE_E_PER_A2 = 200.0
+"""Below this a specimen is taken for a beam-sensitive weak phase object."""
+SPREAD_DOSE_E_PER_A2 = 2000.0
+NOISE_SPREAD = 0.12
+"""Neighbour correlation above which the detector, not the specimen, makes the dark field."""
+LBFGS_SHARE = 1 / 3
+SMALLEST_FLOOR = 1e-4
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Everything the solvers need, no ``auto`` left."""
+
+    reason: str
+    poisson: bool
+    offset: float
+    """Counts: c of lsq_sqrt, or the floor of ml."""
+    phase_only: bool
+    non_negative: bool
+    bright_field_only: bool
+    coherence: Coherence
+    start_from_map: bool
+    sweeps: int
+    probe_sweeps: int
+    epochs: int
+    batch_size: int
+    sweep_step: float
+    probe_step: float
+
+    @property
+    def algorithm(self) -> str:
+        """Data term in the preset's words."""
+        name = "ml, loss_floor" if self.poisson else "lsq_sqrt, loss_offset"
+        return f"{name} {self.offset:.3g} counts"
+
+
+def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
+    """The strategy for a preset and measured facts; values given in the preset always win."""
+    regime = _regime(preset, facts, has_start)
+    poisson = preset.algorithm == "ml"
+    if poisson:
+        floor = max(0.1 * facts.dark_counts, SMALLEST_FLOOR)
+        slower = 0.5 if preset.num_slices > 1 else 1.0  # the curvature D / I of the Poisson term has no bound
+        regime = replace(regime, poisson=True, offset=floor, batch_size=128, sweep_step=regime.sweep_step * slower)
+    epochs = _given(preset.epoch_max, regime.epochs)
+    sweeps = min(_given(preset.sweeps, min(regime.sweeps, math.floor(epochs * (1 - LBFGS_SHARE)))), epochs)
+    phase_only = _given(preset.phase_only_obj, regime.phase_only)
+    modes = _given(preset.probe_modes, regime.coherence.modes)
+    return replace(
+        regime,
+        offset=_given(preset.loss_floor if poisson else preset.loss_offset, regime.offset),
+        phase_only=phase_only,
+        non_negative=phase_only and _given(preset.non_negative_phase, regime.non_negative),
+        bright_field_only=_given(preset.bright_field_only, regime.bright_field_only),
+        coherence=Coherence(modes, preset.source_size_A, preset.focal_spread_A),
+        start_from_map=has_start and _given(preset.start_from_map, regime.start_from_map),
+        sweeps=sweeps,
+        probe_sweeps=min(_given(preset.probe_sweeps, regime.probe_sweeps), sweeps),
+        epochs=epochs,
+        batch_size=_given(preset.batch_size, regime.batch_size),
+        sweep_step=_given(preset.sweep_step, regime.sweep_step),
+        probe_step=_given(preset.probe_step, regime.probe_step),
+    )
+
+
+def _given(value: _T | str, otherwise: _T) -> _T:
+    """The preset's value, or what the regime says where the preset says ``auto``."""
+    return otherwise if isinstance(value, str) else value
+
+
+def _regime(preset: Preset, facts: Facts, has_start: bool) -> Strategy:
+    dose = f"{facts.dose_e_per_A2:.0f} e/Å²"
+    if preset.num_slices > 1:
+        return _thick(facts, f"{preset.num_slices} slices: complex object, offset three times the dark field's counts")
+    if facts.dose_e_per_A2 < LOW_DOSE_E_PER_A2:
+        return _weak(facts, f"low dose ({dose})", has_start)
+    if facts.noise_spread > NOISE_SPREAD and facts.dose_e_per_A2 < SPREAD_DOSE_E_PER_A2:
+        return _weak(facts, f"noise of neighbouring pixels correlated ({facts.noise_spread:.2f}), {dose}", has_start)
+    return _thin(facts, f"one slice at {dose}: phase object at or above vacuum, small offset against dark-field noise")
+
+
+def _thin(facts: Facts, reason: str) -> Strategy:
+    return Strategy(
+        reason=reason,
+        poisson=False,
+        offset=0.2 * facts.dark_counts,
+        phase_only=True,
+        non_negative=True,
+        bright_field_only=False,
+        coherence=Coherence(4, 0.0, 0.0),
+        start_from_map=False,
+        sweeps=8,
+        probe_sweeps=0,
+        epochs=14,
+        batch_size=128,
+        sweep_step=0.5,
+        probe_step=0.1,
+    )
+
+
+def _thick(facts: Facts, reason: str) -> Strategy:
+    return replace(
+        _thin(facts, reason),
+        offset=3.0 * facts.dark_counts,
+        phase_only=False,
+        non_negative=False,
+        sweeps=5,
+        epochs=20,
+        batch_size=32,
+    )
+
+
+def _weak(facts: Facts, why: str, has_start: bool) -> Strategy:
+    start = "start from the live map" if has_start else "no live map to start from, so low frequencies come slowly"
+    return replace(
+        _thin(facts, f"{why}: weak phase object, bright field only, large offset, small steps; {start}"),
+        offset=1.4 * facts.bright_counts,
+        non_negative=False,
+        bright_field_only=True,
+        coherence=Coherence(1, 0.0, 0.0),
+        start_from_map=True,
+        sweeps=6,
+        probe_sweeps=2,
+        epochs=9,
+        batch_size=64,
+        sweep_step=0.1 if has_start else 0.5,
+        probe_step=0.5,
+    )

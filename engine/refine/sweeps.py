@@ -1,0 +1,110 @@
+"""Mini-batch sweeps: the fast start. Every batch takes a Newton-like step scaled by the known curvature.
+
+    object -= beta / (2 max_r sum_batch |probe(r - r_n)|^2) dL/dobject      probe -= beta_p / (2 |batch|) dL/dprobe
+
+A sweep that ends worse than the one before, or meets a loss that is not finite, is undone and the steps are halved.
+The solver is a pure function from state to state, so stopping, saving and going back need nothing special.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.objective import Objective
+from ptylive.schema.model import IndexArray
+
+TOLERATED_RISE = 1e-3
+"""The loss of a sweep is taken while the parameters move; this much of a rise is no divergence."""
+MOST_HALVINGS = 6
+
+
+@dataclass(frozen=True)
+class SweepState:
+    """Between two batches."""
+
+    vector: Any
+    sweep: int = 0
+    """Sweeps finished."""
+    batch: int = 0
+    """Batches done in the current sweep."""
+    running_loss: float = 0.0
+    start: Any = None
+    """Parameters at the start of the current sweep (None: ``vector``)."""
+    halvings: int = 0
+    losses: tuple[float, ...] = ()
+    """Loss per pattern of each finished sweep."""
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """The solver: settings only."""
+
+    objective: Objective
+    sweeps: int
+    probe_sweeps: int
+    batch_size: int
+    object_step: float
+    probe_step: float
+    seed: int
+
+    @property
+    def batches(self) -> int:
+        """Batches in a sweep."""
+        return math.ceil(self.objective.patterns / self.batch_size)
+
+    def init(self, vector: Any) -> SweepState:
+        """The state before the first batch."""
+        return SweepState(vector)
+
+    def finished(self, state: SweepState) -> bool:
+        """Whether all sweeps are done, or halving the steps has not helped."""
+        return state.sweep >= self.sweeps or state.halvings > MOST_HALVINGS
+
+    def step(self, state: SweepState) -> SweepState:
+        """One batch further."""
+        start = state.vector if state.batch == 0 else state.start
+        indices = self._batch(state)
+        objective = replace(self.objective, move_object=self.objective.move_object and self._moves_object(state))
+        result = objective.evaluate(state.vector, indices)
+        if not math.isfinite(result.loss):
+            return self._undone(state, start)
+        vector = self._moved(objective, state, indices, result.gradient)
+        state = replace(
+            state, vector=vector, start=start, batch=state.batch + 1, running_loss=state.running_loss + result.loss
+        )
+        return state if state.batch < self.batches else self._ended(state)
+
+    def _batch(self, state: SweepState) -> IndexArray:
+        """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
+        order = np.random.default_rng([self.seed, state.sweep, state.halvings]).permutation(self.objective.patterns)
+        return order[state.batch :: self.batches]
+
+    def _moves_object(self, state: SweepState) -> bool:
+        return state.sweep >= self.probe_sweeps
+
+    def _moved(self, objective: Objective, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
+        factor = 0.5**state.halvings
+        layout = objective.layout
+        if objective.move_object:
+            peak = objective.peak_illumination(state.vector, indices)
+            layout.object_block(gradient)[...] *= np.float32(factor * self.object_step / (2 * max(peak, 1e-30)))
+        if objective.move_probe:
+            layout.probe_planes(gradient)[...] *= np.float32(factor * self.probe_step / (2 * len(indices)))
+        return objective.project(state.vector - gradient)
+
+    def _ended(self, state: SweepState) -> SweepState:
+        loss = state.running_loss / self.objective.patterns
+        worse = bool(state.losses) and loss > state.losses[-1] + TOLERATED_RISE * abs(state.losses[-1])
+        finite = bool(self.objective.xp.isfinite(state.vector).all())
+        if worse or not finite:
+            return self._undone(state, state.start)
+        return replace(
+            state, sweep=state.sweep + 1, batch=0, running_loss=0.0, start=None, losses=(*state.losses, loss)
+        )
+
+    def _undone(self, state: SweepState, start: Any) -> SweepState:
+        return replace(state, vector=start, start=None, batch=0, running_loss=0.0, halvings=state.halvings + 1)
