@@ -1,1 +1,1 @@
-"""dashboard/panels."""
+"""One module per part of the page."""

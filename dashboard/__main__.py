@@ -1,0 +1,33 @@
+"""``python -m ptylive.dashboard``: the dashboard as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from ptylive.schema import PtyliveError
+from ptylive.server.client import DEFAULT_CONTROL
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the dashboard; 0 when it was asked to stop, 1 when it could not start."""
+    parser = argparse.ArgumentParser(prog="ptylive.dashboard", description="Live maps and refinement in a browser.")
+    parser.add_argument("--control", default=DEFAULT_CONTROL, help="control address of the server (%(default)s)")
+    parser.add_argument("--address", default="127.0.0.1", help="loopback address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=5006, help="port to listen on, 0 for any free one (%(default)s)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from ptylive.dashboard.app import serve
+
+    try:
+        serve(options.control, options.address, options.port)
+    except PtyliveError as error:
+        sys.stderr.write(f"ptylive.dashboard: {error.line()}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

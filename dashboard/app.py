@@ -1,0 +1,89 @@
+"""The dashboard's web server: one feed, one command desk, and a page for everybody who looks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+
+from bokeh.application import Application
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.document import Document
+from bokeh.server.server import BaseServer
+from bokeh.server.util import bind_sockets
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+
+from ptylive.dashboard.commands import CommandDesk
+from ptylive.dashboard.feed import Feed
+from ptylive.dashboard.guard import GuardedApplication, own_hosts, require_loopback
+from ptylive.dashboard.session import Session
+from ptylive.schema import PtyliveError
+
+MAX_UPLOAD_BYTES = 2**20
+"""A browser has nothing large to say."""
+logger = logging.getLogger(__name__)
+
+
+class Dashboard:
+    """The web server on ``address``:``port`` (0: any free port) for the ptylive server at ``control``."""
+
+    def __init__(self, control: str, address: str = "127.0.0.1", port: int = 5006) -> None:
+        require_loopback(address)
+        self.feed = Feed(control)
+        self.desk = CommandDesk(control)
+        try:
+            sockets, self.port = bind_sockets(address, port)
+        except OSError as error:
+            raise PtyliveError(
+                f"the dashboard cannot listen on {address}:{port}: {error.strerror or error}", "choose another --port"
+            ) from None
+        self.url = f"http://{address}:{self.port}"
+        self._loop = IOLoop.current()
+        application = GuardedApplication(
+            {"/": Application(FunctionHandler(self._open_page))},
+            own_hosts(address, self.port),
+            websocket_max_message_size_bytes=MAX_UPLOAD_BYTES,
+            include_headers=[],
+            include_cookies=[],
+        )
+        self._web = HTTPServer(application)
+        self._web.add_sockets(sockets)
+        self._server = BaseServer(self._loop, application, self._web)
+
+    def _open_page(self, document: Document) -> None:
+        Session(document, self.feed, self.desk)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set."""
+        self.feed.start()
+        self._server.start()
+        try:
+            await stop.wait()
+        finally:
+            self._server.stop(wait=False)
+            await self._web.close_all_connections()
+            await asyncio.to_thread(self.feed.stop)
+            await asyncio.to_thread(self.desk.close)
+
+
+async def _serve(control: str, address: str, port: int) -> None:
+    stop = asyncio.Event()
+    if threading.current_thread() is threading.main_thread():
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+    dashboard = Dashboard(control, address, port)
+    sys.stdout.write(f"dashboard: {dashboard.url}\n")
+    sys.stdout.flush()
+    await dashboard.run(stop)
+
+
+def serve(control: str, address: str = "127.0.0.1", port: int = 5006) -> None:
+    """Run the dashboard until SIGINT or SIGTERM; prints one line with its address when it listens.
+
+    Raises PtyliveError when it cannot listen there.
+    """
+    asyncio.run(_serve(control, address, port))

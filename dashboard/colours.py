@@ -1,0 +1,94 @@
+"""Colours: from numbers to 8-bit indices, and from indices to what the screen shows.
+
+Pictures travel as uint8. Index 0 means *not visited yet* and has a flat colour that no colour map contains; indices 1
+to 255 are the colour map. So the browser's colour mapper never changes its limits, only its palette.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from ptylive.schema.model import Array, BoolArray
+
+UNVISITED = "#0a3e46"
+"""Flat colour of scan points without a frame, in both themes."""
+SHADES = 255
+"""Shades of a colour map; index 0 is taken by :data:`UNVISITED`."""
+
+Indexed = npt.NDArray[np.uint8]
+Levels = tuple[float, float]
+"""Contrast limits: what the first and the last shade of a colour map stand for."""
+
+
+class ColourMap(StrEnum):
+    """Colour maps a panel offers."""
+
+    GRAY = "gray"
+    MAGMA = "magma"
+    VIRIDIS = "viridis"
+    INFERNO = "inferno"
+    CYCLIC = "cyclic"
+
+
+@cache
+def shades(colour_map: ColourMap) -> tuple[str, ...]:
+    """The 255 colours of a map, darkest first, as `#rrggbb`."""
+    from bokeh import palettes
+
+    if colour_map is ColourMap.GRAY:
+        full = [f"#{level:02x}{level:02x}{level:02x}" for level in range(256)]
+    elif colour_map is ColourMap.CYCLIC:
+        import colorcet
+
+        full = list(colorcet.palette["cyclic_mygbm_30_95_c78"])
+    else:
+        full = list(getattr(palettes, f"{colour_map.capitalize()}256"))
+    picked = np.round(np.linspace(0, len(full) - 1, SHADES)).astype(int)
+    return tuple(full[i] for i in picked)
+
+
+def palette(colour_map: ColourMap) -> list[str]:
+    """256 colours for the browser: the unvisited colour, then the map."""
+    return [UNVISITED, *shades(colour_map)]
+
+
+def gradient(colour_map: ColourMap, stops: int = 24) -> str:
+    """The colour map as a CSS gradient from left to right."""
+    colours = shades(colour_map)
+    picked = np.round(np.linspace(0, len(colours) - 1, stops)).astype(int)
+    return f"linear-gradient(to right, {', '.join(colours[i] for i in picked)})"
+
+
+def levels(data: Array, visited: BoolArray | None = None, percentiles: tuple[float, float] = (1, 99)) -> Levels:
+    """Contrast limits of a picture: percentiles of a sample of its visited pixels; (0, 1) while there are none."""
+    values = data.ravel() if visited is None else data[visited]
+    values = values[:: max(1, values.size // 20_000)]
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(values, percentiles))
+    if high <= low:
+        margin = abs(low) * 1e-3 or 0.5
+        return low - margin, high + margin
+    return low, high
+
+
+def to_indices(data: Array, limits: Levels, visited: BoolArray | None = None) -> Indexed:
+    """Numbers (ny, nx) as colour indices: 1 at or below the lower limit, 255 at or above the upper, 0 unvisited."""
+    low, high = limits
+    scaled = (data - np.float32(low)) * np.float32((SHADES - 1) / (high - low))
+    np.clip(scaled, 0, SHADES - 1, out=scaled)
+    indices: Indexed = np.nan_to_num(scaled, copy=False).round().astype(np.uint8) + np.uint8(1)
+    if visited is not None:
+        indices[~visited] = 0
+    return indices
+
+
+def moved(new: Levels, old: Levels, tolerance: float = 0.01) -> bool:
+    """Whether limits differ by more than ``tolerance`` of their span: smaller changes only make the picture flicker."""
+    span = max(old[1] - old[0], new[1] - new[0])
+    return max(abs(new[0] - old[0]), abs(new[1] - old[1])) > tolerance * span

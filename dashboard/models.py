@@ -1,0 +1,34 @@
+"""The little that travels between a page and its server beside Bokeh's own models.
+
+Each says it lives in Bokeh's own module: Bokeh looks beside the top package of every other model for JavaScript, and
+ours (``ptylive``) is a namespace without a file, which that search does not survive (bokeh 3.9, embed/bundle.py).
+"""
+
+from __future__ import annotations
+
+from bokeh.core.properties import Float, Int, List, String
+from bokeh.model import DataModel
+
+
+class Shown(DataModel):
+    """The browser's answer: the number of the last picture it has painted."""
+
+    __view_module__ = "bokeh"
+
+    number = Int(default=0)
+
+
+class Extent(DataModel):
+    """What a figure shows when nobody has zoomed: [left, top, width, height] in the picture's coordinates."""
+
+    __view_module__ = "bokeh"
+
+    box = List(Float, default=[0.0, 0.0, 1.0, 1.0])
+
+
+class Page(DataModel):
+    """Texts, marks and styles of the page as JSON {"texts", "marks", "styles"}: plain text, never HTML."""
+
+    __view_module__ = "bokeh"
+
+    content = String(default="{}")

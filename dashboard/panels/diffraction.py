@@ -1,0 +1,66 @@
+"""The diffraction pattern: last or mean, linear or logarithmic, with the edge of the bright field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bokeh.models import ColumnDataSource, InlineStyleSheet, RadioButtonGroup, Toggle
+
+from ptylive.dashboard.colours import ColourMap
+from ptylive.dashboard.panels.picture import PictureFigure
+from ptylive.dashboard.pictures import Picture
+from ptylive.dashboard.state import ServerState
+from ptylive.dashboard.theme import DISC_COLOUR
+from ptylive.dashboard.words import UNKNOWN, number
+
+PATTERNS = ("pattern", "pattern_mean")
+
+
+class DiffractionPanel:
+    """Shows one pattern in recorded orientation, coordinates in detector pixels."""
+
+    def __init__(self, style: InlineStyleSheet, on_choice: Callable[[], None]) -> None:
+        self.view = PictureFigure("diffraction", colour_map=ColourMap.INFERNO)
+        self.which = RadioButtonGroup(
+            name="diffraction_which", labels=["last", "mean"], active=0, height=24, margin=0, stylesheets=[style]
+        )
+        self.log = Toggle(
+            name="diffraction_log", label="log", active=True, width=42, height=24, margin=0, stylesheets=[style]
+        )
+        self.disc = ColumnDataSource(data={"x": [], "y": [], "radius": []})
+        self.view.figure.circle(
+            "x", "y", "radius", source=self.disc, fill_color=None, line_color=DISC_COLOUR, line_width=1.5
+        )
+        self._on_choice = on_choice
+        self.which.on_change("active", self._choose)
+        self.log.on_change("active", self._choose)
+
+    @property
+    def roots(self) -> tuple[object, ...]:
+        """What the page places."""
+        return self.view.figure, self.which, self.log
+
+    @property
+    def wanted(self) -> str:
+        """Name of the picture on show."""
+        return PATTERNS[self.which.active or 0] + ("_log" if self.log.active else "")
+
+    def _choose(self, _attr: str, _old: object, _new: object) -> None:
+        self.view.forget()
+        self._on_choice()
+
+    def draw_disc(self, state: ServerState) -> None:
+        """The bright-field disc where the calibration puts it, if it does."""
+        center, radius = state.calibrated("beam_center_px"), state.calibrated("disc_radius_px")
+        known = isinstance(center, list | tuple) and len(center) == 2 and isinstance(radius, int | float)
+        data = {"x": [center[1]], "y": [center[0]], "radius": [radius]} if known else {"x": [], "y": [], "radius": []}
+        if data != dict(self.disc.data):
+            self.disc.data = data
+
+    def texts(self, picture: Picture | None) -> dict[str, str]:
+        """Brightest shade in counts, and why there is no pattern."""
+        if picture is None:
+            return {"pattern_high": UNKNOWN, "pattern_note": "no pattern yet"}
+        high = self.view.limits[1]
+        counts = 10**high - 1 if self.log.active else high
+        return {"pattern_high": f"max {number(counts)} {picture.units or 'counts'}", "pattern_note": ""}

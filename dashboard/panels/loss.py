@@ -1,0 +1,103 @@
+"""The loss curve, on a logarithmic axis, with the sweeps and the L-BFGS epochs told apart."""
+
+from __future__ import annotations
+
+import math
+
+from bokeh.models import ColumnDataSource, Range1d
+from bokeh.plotting import figure
+
+from ptylive.dashboard.panels.picture import BARE
+from ptylive.dashboard.state import RefinementState
+from ptylive.dashboard.theme import INK, PHASE_COLOURS, Theme
+
+MOST_POINTS = 2000
+
+
+class LossCurve:
+    """Two figures over the same points: a small one beside the maps, a large one beside the object."""
+
+    def __init__(self) -> None:
+        self.sources = {phase: ColumnDataSource(data={"epoch": [], "loss": []}) for phase in PHASE_COLOURS}
+        self.epochs, self.range = Range1d(0.5, 10.5), Range1d(0.1, 10.0)
+        self.small = self._figure("loss_small", small=True)
+        self.large = self._figure("loss_large", small=False)
+        self._last: tuple[object, ...] | None = None
+
+    @property
+    def roots(self) -> tuple[object, ...]:
+        """What the page places."""
+        return self.small, self.large
+
+    def _figure(self, name: str, *, small: bool) -> figure:
+        plot = figure(
+            name=name,
+            x_range=self.epochs,
+            y_range=self.range,
+            y_axis_type="log",
+            tools="",
+            toolbar_location=None,
+            sizing_mode="stretch_both",
+            **{**BARE, "min_border": 4, "min_border_left": 56},
+        )
+        for phase, colour in PHASE_COLOURS.items():
+            plot.line("epoch", "loss", source=self.sources[phase], line_color=colour, line_width=2)
+            plot.scatter("epoch", "loss", source=self.sources[phase], size=4 if small else 6, color=colour)
+        plot.grid.grid_line_alpha = 0.15
+        plot.axis.minor_tick_line_color = None
+        plot.axis.axis_line_color = None
+        plot.axis.major_label_text_font_size = "11px"
+        plot.yaxis.ticker.desired_num_ticks = 3 if small else 6
+        plot.xaxis.ticker.min_interval = 1
+        plot.xaxis.axis_label = None if small else "epoch"
+        plot.axis.axis_label_text_font_style = "normal"
+        return plot
+
+    def wear(self, theme: Theme) -> None:
+        """Ink of axes and labels."""
+        for plot in (self.small, self.large):
+            plot.axis.major_label_text_color = INK[theme]
+            plot.axis.axis_label_text_color = INK[theme]
+            plot.axis.major_tick_line_color = INK[theme]
+            plot.grid.grid_line_color = INK[theme]
+
+    def show(self, refinement: RefinementState | None) -> None:
+        """Draw the losses of a refinement; nothing changes when they have not."""
+        losses = refinement.losses if refinement else []
+        phases = refinement.phases if refinement else []
+        signature = (refinement and refinement.run, len(losses), losses[-1] if losses else None)
+        if signature == self._last:
+            return
+        self._last = signature
+        self._fit(losses)
+        for phase, points in split_by_phase(losses, phases).items():
+            self.sources[phase].data = {"epoch": [e for e, _ in points], "loss": [v for _, v in points]}
+
+    def _fit(self, losses: list[float]) -> None:
+        """Ranges around the points; a fixed range while there are none."""
+        shown = [v for v in losses[-MOST_POINTS:] if math.isfinite(v) and v > 0]
+        low, high = (min(shown), max(shown)) if shown else (0.1, 10.0)
+        margin = max((high / low) ** 0.06, 1.001)
+        self.range.update(start=low / margin, end=high * margin)
+        first = max(0, len(losses) - MOST_POINTS)
+        self.epochs.update(start=first + 0.5, end=max(len(losses), first + 9) + 0.7)
+
+
+def split_by_phase(losses: list[float], phases: list[str]) -> dict[str, list[tuple[int, float]]]:
+    """(epoch, loss) of each phase, epochs counted from 1; the line of a phase starts at the end of the one before.
+
+    Values a logarithmic axis cannot show are left out; of very long runs only the last points are kept.
+    """
+    out: dict[str, list[tuple[int, float]]] = {phase: [] for phase in PHASE_COLOURS}
+    before: tuple[str, tuple[int, float]] | None = None
+    start = max(0, len(losses) - MOST_POINTS)
+    for index in range(start, len(losses)):
+        phase = phases[index] if index < len(phases) and phases[index] in out else "lbfgs"
+        point = (index + 1, losses[index])
+        if not (math.isfinite(point[1]) and point[1] > 0):
+            continue
+        if before is not None and before[0] != phase:
+            out[phase].append(before[1])
+        out[phase].append(point)
+        before = (phase, point)
+    return out

@@ -1,0 +1,173 @@
+"""A figure that shows one picture at a time, and sends the next only when the browser has shown the last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from bokeh.models import ColumnDataSource, CustomJS, LinearColorMapper, Range1d, ScaleBar
+from bokeh.plotting import figure
+
+from ptylive.dashboard.colours import ColourMap, Levels, moved, palette
+from ptylive.dashboard.models import Extent, Shown
+from ptylive.dashboard.pictures import Picture
+from ptylive.dashboard.scalebar import ScaleBarLength, nice_length
+
+SCALE_BAR_INK = "#ffffff"
+BARE = {"min_border": 0, "outline_line_color": None, "background_fill_color": None, "border_fill_color": None}
+"""Nothing around a picture but the page."""
+
+
+@dataclass
+class Window:
+    """Ranges and extent that one figure has for itself or several share, so that zooming one zooms all."""
+
+    x_range: Range1d = field(default_factory=lambda: Range1d(0, 1))
+    y_range: Range1d = field(default_factory=lambda: Range1d(1, 0))
+    extent: Extent = field(default_factory=Extent)
+
+    @property
+    def width(self) -> float:
+        """Width of what is visible now."""
+        return abs(float(self.x_range.end) - float(self.x_range.start))
+
+    def show_all_of(self, picture: Picture) -> None:
+        """Make the picture's outline the extent; the browser fits the ranges to the shape of the panel."""
+        top, left = (-0.5 * p for p in picture.pixel)
+        box = [left, top, picture.size[1], picture.size[0]]
+        if not np.allclose(box, self.extent.box, rtol=1e-3, atol=1e-12):
+            self.extent.box = box
+
+
+class PictureFigure:
+    """One figure with an 8-bit image, a colour palette, a scale bar and the browser's acknowledgement.
+
+    Pixel (0, 0) of a picture is at the upper left, its centre at the origin of the coordinates.
+    """
+
+    def __init__(self, name: str, window: Window | None = None, colour_map: ColourMap = ColourMap.GRAY) -> None:
+        self.window = window or Window()
+        self.colour_map = colour_map
+        self.shown = Shown()
+        self.locked: Levels | None = None
+        self.limits: Levels = (0.0, 1.0)
+        self._number = 0
+        self._sent: tuple[int, Levels] | None = None
+        self.mapper = LinearColorMapper(palette=palette(colour_map), low=-0.5, high=255.5)
+        self.source = ColumnDataSource(data=_columns(np.zeros((1, 1), np.uint8), (0.0, 0.0, 1.0, 1.0), (0.0, 1.0), 0))
+        self.figure = self._figure(name)
+        self.scale_bar = _scale_bar()
+        self.figure.add_layout(self.scale_bar)
+
+    def _figure(self, name: str) -> figure:
+        plot = figure(
+            name=name,
+            x_range=self.window.x_range,
+            y_range=self.window.y_range,
+            tools="pan,wheel_zoom",
+            active_scroll="wheel_zoom",
+            toolbar_location=None,
+            sizing_mode="stretch_both",
+            **BARE,
+        )
+        plot.axis.visible = False
+        plot.grid.visible = False
+        plot.image("image", x="x", y="y", dw="dw", dh="dh", source=self.source, color_mapper=self.mapper)
+        fit = CustomJS(args={"figure": plot, "extent": self.window.extent}, code="window.ptylive?.fit(figure, extent)")
+        plot.js_on_change("inner_width", fit)
+        plot.js_on_change("inner_height", fit)
+        plot.js_on_event("doubletap", fit)
+        self.window.extent.js_on_change("box", fit)
+        self.source.js_on_change(
+            "data",
+            CustomJS(
+                args={"source": self.source, "shown": self.shown}, code="window.ptylive?.acknowledge(source, shown)"
+            ),
+        )
+        return plot
+
+    def wear(self, colour_map: ColourMap) -> None:
+        """Change the colour map: the palette of the same mapper."""
+        if colour_map is not self.colour_map:
+            self.colour_map = colour_map
+            self.mapper.palette = palette(colour_map)
+
+    def offer(self, picture: Picture | None) -> bool:
+        """Send the picture unless it has been sent or the browser has yet to show the last one; True when sent."""
+        if picture is None:
+            return self._clear()
+        limits = self.locked or self._steady(picture.limits)
+        if self._sent == (picture.version, limits) or self.shown.number != self._number:
+            return False
+        self._number += 1
+        self._sent = (picture.version, limits)
+        self.limits = limits
+        self.window.show_all_of(picture)
+        top, left = (-0.5 * p for p in picture.pixel)
+        place = (left, top, picture.size[1], picture.size[0])
+        self.source.data = _columns(picture.indices(limits), place, limits, self._number)
+        return True
+
+    def _steady(self, limits: Levels) -> Levels:
+        """Automatic limits, held while they move by less than a percent."""
+        return limits if self._sent is None or moved(limits, self.limits) else self.limits
+
+    def _clear(self) -> bool:
+        """No picture: one unvisited pixel over the whole extent."""
+        if self._sent is None or self.shown.number != self._number:
+            return False
+        self._number += 1
+        self._sent = None
+        left, top, width, height = self.window.extent.box
+        nothing = np.zeros((1, 1), np.uint8)
+        self.source.data = _columns(nothing, (left, top, width, height), self.limits, self._number)
+        return True
+
+    def forget(self) -> None:
+        """Send the next picture even if it is the one that is shown (the panel has got another job)."""
+        self._sent = self._sent and (-1, self._sent[1])
+
+    def measure(self, *, calibrated: bool) -> None:
+        """Choose the scale bar for what is visible now."""
+        bar = nice_length(self.window.width, calibrated=calibrated) or ScaleBarLength(0.0, "")
+        if self.scale_bar.label != bar.text or self.scale_bar.bar_length != bar.length:
+            self.scale_bar.update(bar_length=bar.length, label=bar.text, visible=bool(bar.text))
+
+
+def _columns(
+    indices: np.ndarray, place: tuple[float, float, float, float], limits: Levels, number: int
+) -> dict[str, list[object]]:
+    """The source's columns: the image with its place, the meaning of its shades, and its number."""
+    left, top, width, height = place
+    return {
+        "image": [indices],
+        "x": [left],
+        "y": [top],
+        "dw": [width],
+        "dh": [height],
+        "low": [limits[0]],
+        "high": [limits[1]],
+        "number": [number],
+    }
+
+
+def _scale_bar() -> ScaleBar:
+    return ScaleBar(
+        length_sizing="exact",
+        bar_length_units="data",
+        bar_length=0.0,
+        label="",
+        visible=False,
+        location="bottom_left",
+        margin=8,
+        padding=6,
+        label_location="above",
+        label_standoff=4,
+        label_text_color=SCALE_BAR_INK,
+        label_text_font_size="13px",
+        bar_line_color=SCALE_BAR_INK,
+        bar_line_width=4,
+        background_fill_color="#000000",
+        background_fill_alpha=0.5,
+        border_line_color=None,
+    )

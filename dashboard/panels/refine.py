@@ -1,0 +1,152 @@
+"""The refine box: the settings that matter, Refine, Stop and Save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from bokeh.models import Button, InlineStyleSheet, Select, TextInput
+
+from ptylive.dashboard.state import RefinementState, ServerState
+from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
+from ptylive.schema.preset import Preset
+
+RUNNING_STATES = frozenset({"queued", "running", "stopping"})
+PHASE_WORDS = {"sweep": "sweep", "lbfgs": "L-BFGS"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the form; default and help text come from the preset itself."""
+
+    key: str
+    label: str
+
+    @property
+    def help(self) -> str:
+        """What it means."""
+        return Preset.model_fields[self.key].description or ""
+
+    @property
+    def default(self) -> str:
+        """Its default as typed; empty when there is none."""
+        value = Preset.model_fields[self.key].default
+        return "" if value is None else str(value)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The words to choose from; empty for numbers."""
+        return tuple(str(a) for a in get_args(Preset.model_fields[self.key].annotation) if isinstance(a, str))
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("num_slices", "slices"),
+    Setting("total_thickness_A", "thickness / Å"),
+    Setting("epoch_max", "epochs"),
+    Setting("sweeps", "sweeps"),
+    Setting("probe_modes", "probe modes"),
+    Setting("algorithm", "loss"),
+)
+
+
+def parse(text: str) -> Any:
+    """What was typed as a number where it is one, else the word itself."""
+    text = text.strip().replace("−", "-").replace(",", ".")
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+class RefinePanel:
+    """Form and buttons; ``on_refine`` gets the preset as plain values."""
+
+    def __init__(
+        self,
+        style: InlineStyleSheet,
+        on_refine: Callable[[dict[str, Any]], None],
+        on_stop: Callable[[], None],
+        on_save: Callable[[], None],
+    ) -> None:
+        self.fields = {setting.key: _field(setting, style) for setting in SETTINGS}
+        self._on_refine = on_refine
+        self._buttons: dict[str, list[Button]] = {}
+        pressed = {"refine": lambda: self._on_refine(self.preset()), "stop": on_stop, "save": on_save}
+        for view in ("session", "refine"):
+            for action, on_click in pressed.items():
+                button = Button(
+                    name=f"{action}_{view}",
+                    label={"refine": "Refine this scan", "stop": "Stop", "save": "Save"}[action],
+                    button_type="primary" if action == "refine" else "default",
+                    sizing_mode="stretch_width",
+                    height=30,
+                    disabled=True,
+                    margin=0,
+                    stylesheets=[style],
+                )
+                button.on_click(on_click)
+                self._buttons.setdefault(action, []).append(button)
+
+    @property
+    def roots(self) -> tuple[object, ...]:
+        """What the page places."""
+        return (*self.fields.values(), *(b for buttons in self._buttons.values() for b in buttons))
+
+    def preset(self) -> dict[str, Any]:
+        """The settings as they stand; empty fields are left to the server."""
+        return {key: parse(field.value) for key, field in self.fields.items() if field.value.strip()}
+
+    def enable(self, state: ServerState, *, connected: bool) -> None:
+        """Only buttons that can do something can be pressed."""
+        running = state.refinement.state in RUNNING_STATES
+        has_frames = bool(state.frames or state.received)
+        self._disable("refine", not connected or running or not has_frames)
+        self._disable("stop", not connected or state.refinement.state not in ("queued", "running"))
+        self._disable("save", not connected or not has_frames)
+
+    def _disable(self, action: str, disabled: bool) -> None:
+        for button in self._buttons[action]:
+            if button.disabled != disabled:
+                button.disabled = disabled
+
+
+def _field(setting: Setting, style: InlineStyleSheet) -> TextInput | Select:
+    common = {
+        "name": f"setting_{setting.key}",
+        "value": setting.default,
+        "sizing_mode": "stretch_width",
+        "height": 26,
+        "margin": 0,
+        "stylesheets": [style],
+    }
+    if len(setting.options) > 1:
+        return Select(options=list(setting.options), **common)
+    return TextInput(placeholder="not given", max_length=24, **common)
+
+
+def refinement_texts(summary_state: str, refinement: RefinementState | None) -> dict[str, str]:
+    """Progress of the refinement in words."""
+    word = REFINEMENT_WORDS.get(summary_state, summary_state)
+    if refinement is None or summary_state == "none":
+        return {
+            "refine_state": word,
+            "refine_phase": UNKNOWN,
+            "refine_epoch": UNKNOWN,
+            "refine_loss": UNKNOWN,
+            "refine_seconds": UNKNOWN,
+            "refine_left": UNKNOWN,
+        }
+    epoch = UNKNOWN if refinement.epoch is None else f"{refinement.epoch}"
+    if refinement.epoch is not None and refinement.epochs:
+        epoch += f" of {refinement.epochs}"
+    return {
+        "refine_state": word,
+        "refine_phase": PHASE_WORDS.get(refinement.phase or "", UNKNOWN),
+        "refine_epoch": epoch,
+        "refine_loss": number(refinement.loss, 5),
+        "refine_seconds": seconds(refinement.seconds),
+        "refine_left": seconds(refinement.seconds_left) if summary_state == "running" else UNKNOWN,
+    }

@@ -1,0 +1,221 @@
+"""Pictures as the browser gets them: reduced to what a panel can show, with contrast limits and a version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ptylive.dashboard.colours import Indexed, Levels, levels, to_indices
+from ptylive.schema.model import Array, BoolArray, FloatArray
+
+MAP_SIDE = 512
+PATTERN_SIDE = 256
+OBJECT_SIDE = 768
+PROBE_SIDE = 512
+"""Longest sides in pixels after reduction: about the size of the panels."""
+
+
+@dataclass(frozen=True)
+class RawPicture:
+    """An array as it came with an event; complex only for the probe."""
+
+    name: str
+    data: Array
+    units: str = ""
+    sampling_A: tuple[float, float] | None = None
+    frames: int = 0
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture ready to be shown.
+
+    ``data`` float32 (ny, nx) reduced; ``visited`` bool of the same shape or None when every pixel counts;
+    ``pixel`` size (row, col) of a reduced pixel and ``size`` (row, col) of the whole, in Å when ``calibrated``, else in
+    scan points or detector pixels; ``indexed`` the colour indices at ``limits``.
+    """
+
+    name: str
+    version: int
+    data: FloatArray = field(repr=False)
+    visited: BoolArray | None = field(repr=False)
+    limits: Levels
+    indexed: Indexed = field(repr=False)
+    pixel: tuple[float, float]
+    size: tuple[float, float]
+    calibrated: bool
+    units: str = ""
+    frames: int = 0
+    method: str = ""
+    note: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pixel has been visited."""
+        return self.visited is None or bool(self.visited.all())
+
+    def indices(self, limits: Levels) -> Indexed:
+        """Colour indices at other contrast limits."""
+        return self.indexed if limits == self.limits else to_indices(self.data, limits, self.visited)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a live map needs to know of its scan to be drawn."""
+
+    coverage: BoolArray | None = None
+    scan_shape: tuple[int, int] | None = None
+    step_A: tuple[float, float] | None = None
+
+
+Recipe = Callable[[RawPicture, int, Surroundings], Picture]
+
+
+def prepare(raw: RawPicture, version: int, surroundings: Surroundings, *, wanted: str = "") -> Picture:
+    """The picture ``wanted`` (default: the name of ``raw``) made from an array that came with an event."""
+    name = wanted or raw.name
+    return RECIPES.get(name, map_picture)(raw, version, surroundings)
+
+
+def source_of(wanted: str) -> str:
+    """Name of the array that a picture is made from."""
+    return DERIVED.get(wanted, wanted)
+
+
+def map_picture(raw: RawPicture, version: int, surroundings: Surroundings) -> Picture:
+    """A live map on the scan grid or finer; unvisited where no frame has arrived."""
+    data = np.asarray(raw.data, dtype=np.float32)
+    visited = None if surroundings.coverage is None else stretched(surroundings.coverage, data.shape)
+    sampling, calibrated = _sampling(raw, surroundings)
+    size = (data.shape[0] * sampling[0], data.shape[1] * sampling[1])
+    data, visited = reduced(data, visited, MAP_SIDE)
+    limits = levels(data, visited)
+    return Picture(
+        name=raw.name,
+        version=version,
+        data=data,
+        visited=visited,
+        limits=limits,
+        indexed=to_indices(data, limits, visited),
+        pixel=(size[0] / data.shape[0], size[1] / data.shape[1]),
+        size=size,
+        calibrated=calibrated,
+        units=raw.units,
+        frames=raw.frames,
+        method=raw.method,
+    )
+
+
+def _sampling(raw: RawPicture, surroundings: Surroundings) -> tuple[tuple[float, float], bool]:
+    """Size of a pixel of a map in Å, or in scan points when no step is known."""
+    shape = surroundings.scan_shape or raw.data.shape
+    if raw.sampling_A is not None:
+        return raw.sampling_A, True
+    finer = (shape[0] / raw.data.shape[0], shape[1] / raw.data.shape[1])
+    if surroundings.step_A is not None:
+        return (finer[0] * surroundings.step_A[0], finer[1] * surroundings.step_A[1]), True
+    return finer, False
+
+
+def _whole(
+    raw: RawPicture,
+    version: int,
+    values: Array,
+    side: int,
+    *,
+    percentiles: tuple[float, float],
+    calibrated: bool,
+) -> Picture:
+    """A picture without a scan behind it: every pixel counts; coordinates in Å, or in pixels."""
+    sampling = (raw.sampling_A if calibrated else None) or (1.0, 1.0)
+    size = (values.shape[0] * sampling[0], values.shape[1] * sampling[1])
+    data, _ = reduced(np.asarray(values, dtype=np.float32), None, side)
+    limits = levels(data, None, percentiles)
+    return Picture(
+        name=raw.name,
+        version=version,
+        data=data,
+        visited=None,
+        limits=limits,
+        indexed=to_indices(data, limits),
+        pixel=(size[0] / data.shape[0], size[1] / data.shape[1]),
+        size=size,
+        calibrated=calibrated and raw.sampling_A is not None,
+        units=raw.units,
+        frames=raw.frames,
+        method=raw.method,
+    )
+
+
+def pattern_picture(raw: RawPicture, version: int, _: Surroundings) -> Picture:
+    """A diffraction pattern, linear from zero."""
+    picture = _whole(raw, version, raw.data, PATTERN_SIDE, percentiles=(0, 99.9), calibrated=False)
+    limits = (0.0, max(picture.limits[1], 1e-9))
+    return _with_limits(picture, limits)
+
+
+def log_pattern_picture(raw: RawPicture, version: int, _: Surroundings) -> Picture:
+    """A diffraction pattern as log10(1 + counts)."""
+    values = np.log10(1 + np.maximum(np.asarray(raw.data, dtype=np.float32), 0))
+    picture = _whole(raw, version, values, PATTERN_SIDE, percentiles=(0, 100), calibrated=False)
+    return _with_limits(picture, (0.0, max(picture.limits[1], 1e-9)))
+
+
+def object_picture(raw: RawPicture, version: int, _: Surroundings) -> Picture:
+    """The refined object's phase, rad."""
+    return _whole(raw, version, raw.data, OBJECT_SIDE, percentiles=(1, 99), calibrated=True)
+
+
+def probe_picture(raw: RawPicture, version: int, _: Surroundings) -> Picture:
+    """The probe modes (modes, y, x) side by side as amplitudes, each on its own scale; the note says their powers."""
+    modes = np.abs(raw.data if raw.data.ndim == 3 else raw.data[None]).astype(np.float32)
+    powers = (modes**2).sum(axis=(1, 2))
+    strongest = np.maximum(modes.max(axis=(1, 2), keepdims=True), 1e-30)
+    side_by_side = np.concatenate(list(modes / strongest), axis=1)
+    picture = _whole(raw, version, side_by_side, PROBE_SIDE, percentiles=(0, 100), calibrated=True)
+    shares = " · ".join(f"{100 * p / max(powers.sum(), 1e-30):.0f} %" for p in powers)
+    return _with_limits(picture, (0.0, 1.0), note=shares)
+
+
+def _with_limits(picture: Picture, limits: Levels, note: str = "") -> Picture:
+    return replace(picture, limits=limits, indexed=to_indices(picture.data, limits, picture.visited), note=note)
+
+
+RECIPES: dict[str, Recipe] = {
+    "pattern": pattern_picture,
+    "pattern_mean": pattern_picture,
+    "pattern_log": log_pattern_picture,
+    "pattern_mean_log": log_pattern_picture,
+    "object": object_picture,
+    "probe": probe_picture,
+}
+DERIVED: dict[str, str] = {"pattern_log": "pattern", "pattern_mean_log": "pattern_mean"}
+
+
+def stretched(coverage: BoolArray, shape: tuple[int, ...]) -> BoolArray:
+    """Coverage of the scan points at the pixels of a finer (or coarser) map: the nearest point decides."""
+    if coverage.shape == shape:
+        return coverage
+    rows = (np.arange(shape[0]) * coverage.shape[0]) // shape[0]
+    cols = (np.arange(shape[1]) * coverage.shape[1]) // shape[1]
+    return np.asarray(coverage[np.ix_(rows, cols)])
+
+
+def reduced(data: FloatArray, visited: BoolArray | None, side: int) -> tuple[FloatArray, BoolArray | None]:
+    """Averages over square blocks so that no side exceeds ``side``; unvisited pixels do not count.
+
+    Rows and columns that do not fill a block at the lower and right edges are averaged over what is there.
+    """
+    block = -(-max(data.shape) // side)
+    if block <= 1:
+        return data, visited
+    rows = np.arange(0, data.shape[0], block)
+    cols = np.arange(0, data.shape[1], block)
+    weights = np.ones(data.shape, dtype=np.float32) if visited is None else visited.astype(np.float32)
+    total = np.add.reduceat(np.add.reduceat(data * weights, rows, axis=0), cols, axis=1)
+    weight = np.add.reduceat(np.add.reduceat(weights, rows, axis=0), cols, axis=1)
+    mean = (total / np.maximum(weight, 1)).astype(np.float32)
+    return mean, None if visited is None else weight > 0

@@ -1,0 +1,149 @@
+"""Every word and number on the page that is not a picture: from the server's state to texts by field name.
+
+The page's HTML names its fields (`data-text="rate"`); the browser sets them as plain text, so nothing that came over
+the network is ever read as HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ptylive.dashboard.feed import FeedView
+from ptylive.dashboard.state import CalibrationEntry, ServerState
+from ptylive.dashboard.words import (
+    THIN_SPACE,
+    UNKNOWN,
+    angle,
+    clock,
+    count,
+    defocus,
+    energy,
+    file_name,
+    number,
+    pair,
+    percent,
+    rejected,
+    seconds,
+    state_word,
+)
+
+CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
+    ("rotation_deg", "scan rotation", "°"),
+    ("C10", "defocus", ""),
+    ("convergence_semiangle_mrad", "semi-angle", " mrad"),
+    ("beam_center_px", "beam centre", " px"),
+    ("disc_radius_px", "disc radius", " px"),
+    ("detector_pixel_invA", "detector pixel", " 1/Å"),
+    ("scan_step_A", "scan step", " Å"),
+    ("detector_transform", "turned", ""),
+)
+"""Metadata name, label and unit of each row of the calibration table."""
+
+
+def header_texts(state: ServerState) -> dict[str, str]:
+    """The header line."""
+    return {
+        "series": state.series or "no scan yet",
+        "beam": f"{energy(state.optics.energy_eV)} · {angle(state.optics.convergence_semiangle_mrad)}",
+        "state": state_word(state.state),
+        "rows": _rows(state),
+        "left": f"{seconds(state.seconds_left)} left" if state.seconds_left is not None else "",
+    }
+
+
+def _rows(state: ServerState) -> str:
+    if state.scan.shape is None:
+        return f"{count(state.frames)} frames" if state.frames else ""
+    rows = state.scan.shape[0]
+    return f"row {round(state.progress * rows):>{len(str(rows))}}/{rows}".replace(" ", "\u2007")
+
+
+def stream_texts(state: ServerState) -> dict[str, str]:
+    """The stream box."""
+    lag = UNKNOWN if state.lag_s is None else f"{state.lag_s:.2f}{THIN_SPACE}s"
+    return {
+        "rate": count(state.frames_per_s),
+        "lag": lag,
+        "frames": f"{count(state.frames)} of {count(state.expected)}",
+        "lost": count(state.lost),
+        "late": count(state.late),
+        "duplicates": count(state.duplicates),
+        "rejected": rejected(state.rejected),
+        "ring": percent(state.ring_fill),
+        "recording": file_name(state.recording),
+        "results": file_name(state.results),
+    }
+
+
+def calibration_texts(state: ServerState) -> dict[str, str]:
+    """The calibration table: value and origin of each row."""
+    out: dict[str, str] = {}
+    for name, _, unit in CALIBRATION_ROWS:
+        entry = state.calibration.get(name)
+        out[f"cal_{name}"] = UNKNOWN if entry is None else quantity(name, entry, unit)
+        out[f"cal_{name}_origin"] = "" if entry is None or entry.value is None else entry.origin
+    return out
+
+
+def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:
+    """A calibrated value with its uncertainty; the defocus in words."""
+    value, doubt = entry.value, entry.uncertainty
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, str):
+        return value.replace("_", " ").replace("+", " + ")
+    try:
+        if name == "C10":
+            return defocus(float(value), doubt)
+        text = f"{float(value):.1f}".replace("-", "−") if name == "rotation_deg" else pair(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return f"{text} ± {number(doubt, 2)}{unit}" if doubt else f"{text}{unit}"
+
+
+def marks(view: FeedView) -> dict[str, str]:
+    """What style sheets decide on: state, connection, alarms."""
+    state = view.state
+    return {
+        "state": state.state,
+        "link": "up" if view.connected else "gone",
+        "lost": "alarm" if state.lost else "",
+        "late": "alarm" if state.late else "",
+        "rejected": "alarm" if sum(state.rejected.values()) else "",
+        "ring": "alarm" if (state.ring_fill or 0) > 0.8 else "",
+        "refinement": state.refinement.state,
+    }
+
+
+def styles(view: FeedView) -> dict[str, str]:
+    """Lengths of the bars."""
+    fill = min(1.0, max(0.0, view.state.ring_fill or 0.0))
+    return {"--progress": f"{100 * view.state.progress:.1f}%", "--ring": f"{100 * fill:.0f}%"}
+
+
+def banner(view: FeedView, control: str) -> str:
+    """The line that says since when the server has been silent; empty while it speaks."""
+    if view.connected:
+        return ""
+    if view.last_contact is None:
+        return f"no server at {control} yet: start one with ptylive serve; this page connects by itself"
+    return f"server gone since {clock(view.last_contact)} ({control}): the last picture stays; reconnecting by itself"
+
+
+def sentence(view: FeedView, said: str) -> str:
+    """The one line at the bottom: what a command answered, what needs a person, or the last warning."""
+    refinement = view.refinement.message if view.refinement else None
+    if said:
+        return said
+    if view.state.message:
+        return view.state.message
+    if view.state.refinement.state in ("queued", "running", "failed", "stopping") and refinement:
+        return f"refinement: {refinement}"
+    if view.log is not None:
+        return f"{clock(view.log.time)} {view.log.level}: {view.log.message}"
+    return refinement or ""
+
+
+def merged(*parts: Mapping[str, str]) -> dict[str, str]:
+    """One mapping of several."""
+    return {key: value for part in parts for key, value in part.items()}

@@ -1,0 +1,208 @@
+"""One page in one browser: builds it, and a few times a second sends what has changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import Future
+from typing import Any, Protocol
+from uuid import uuid4
+
+from bokeh.document import Document
+from bokeh.models import CustomJS, InlineStyleSheet, RadioButtonGroup, Toggle
+
+from ptylive.dashboard import readouts
+from ptylive.dashboard.commands import CommandDesk
+from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.models import Page
+from ptylive.dashboard.panels.diffraction import DiffractionPanel
+from ptylive.dashboard.panels.loss import LossCurve
+from ptylive.dashboard.panels.maps import Mosaic
+from ptylive.dashboard.panels.reconstruction import ReconstructionPanel
+from ptylive.dashboard.panels.refine import SETTINGS, RefinePanel, refinement_texts
+from ptylive.dashboard.skeleton import page_template, read_template
+from ptylive.dashboard.theme import Theme
+from ptylive.schema import PtyliveError
+from ptylive.schema.preset import Preset
+
+TICK_MS = 150
+REPLY_SHOWN_S = 20.0
+VIEWS = ("session", "refine")
+
+
+class Part(Protocol):
+    """A part of the page: models that the page's HTML places by their names."""
+
+    @property
+    def roots(self) -> tuple[object, ...]:
+        """What the page places."""
+        ...
+
+
+class Session:
+    """Everything one viewer sees, and what he asks for. Lives as long as his page."""
+
+    def __init__(self, document: Document, feed: Feed, desk: CommandDesk) -> None:
+        self.id = uuid4().hex
+        self.document = document
+        self.feed = feed
+        self.desk = desk
+        self.page = Page()
+        style = InlineStyleSheet(css=read_template("widgets.css"))
+        self.mosaic = Mosaic(style, self._watch)
+        self.diffraction = DiffractionPanel(style, self._watch)
+        self.loss = LossCurve()
+        self.reconstruction = ReconstructionPanel(style)
+        self.refine = RefinePanel(style, self._refine, self._stop, self._save)
+        self.view_choice = RadioButtonGroup(
+            name="view", labels=["Session", "Refine"], active=0, height=26, margin=0, stylesheets=[style]
+        )
+        self.light = Toggle(name="light", label="light", width=52, height=26, margin=0, stylesheets=[style])
+        self._pending: list[tuple[str, Future[dict[str, Any]]]] = []
+        self._said, self._said_at = "", 0.0
+        self._build(document)
+        self._watch()
+
+    # -- the page -------------------------------------------------------------------------------------------------
+
+    def _build(self, document: Document) -> None:
+        document.title = "ptylive"
+        document.template = page_template()
+        document.template_variables["settings"] = SETTINGS
+        document.template_variables["calibration_rows"] = readouts.CALIBRATION_ROWS
+        document.config.update(reconnect_session=False, notify_connection_status=False)
+        parts: list[Part] = [*self.mosaic.panels, self.diffraction, self.loss, self.reconstruction, self.refine]
+        for root in (self.view_choice, self.light, *(root for part in parts for root in part.roots)):
+            document.add_root(root)
+        self.view_choice.tags = [self.page]  # a model belongs to the document only if a root refers to it
+        self.loss.wear(Theme.DARK)
+        self._connect_browser(document)
+        self.light.on_change("active", self._light)
+        self.view_choice.on_change("active", lambda _attr, _old, _new: self._watch())
+        document.add_periodic_callback(self.tick, TICK_MS)
+        document.on_session_destroyed(self._leave)
+
+    def _connect_browser(self, document: Document) -> None:
+        """What the browser does by itself, in session.js."""
+        figures = [panel.view for panel in self.mosaic.panels]
+        figures += [self.diffraction.view, self.reconstruction.object, self.reconstruction.probe]
+        pairs = [[view.source, view.shown] for view in figures]
+        self.page.js_on_change(
+            "content", CustomJS(args={"page": self.page}, code="window.ptylive?.render(page.content)")
+        )
+        self.view_choice.js_on_change(
+            "active", CustomJS(args={"views": list(VIEWS)}, code="window.ptylive?.view(views[cb_obj.active])")
+        )
+        self.light.js_on_change("active", CustomJS(code="window.ptylive?.light(cb_obj.active)"))
+        document.js_on_event(
+            "document_ready",
+            CustomJS(args={"page": self.page, "pairs": pairs}, code="window.ptylive?.ready(page, pairs)"),
+        )
+        document.js_on_event("connection_lost", CustomJS(code="window.ptylive?.disconnected()"))
+
+    def _leave(self, _context: Any) -> None:
+        self.feed.watch(self.id, ())
+
+    @property
+    def view_name(self) -> str:
+        """Which of the two views is on show."""
+        return VIEWS[self.view_choice.active or 0]
+
+    def _watch(self) -> None:
+        names = self.mosaic.names | {self.diffraction.wanted}
+        if self.view_name == "refine":
+            names = ReconstructionPanel.NAMES
+        self.feed.watch(self.id, names)
+
+    def _light(self, _attr: str, _old: bool, new: bool) -> None:
+        self.loss.wear(Theme.LIGHT if new else Theme.DARK)
+        self.light.label = "dark" if new else "light"
+
+    # -- a few times a second -------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Send what has changed since the last time."""
+        view = self.feed.view()
+        self._collect_replies()
+        self.document.hold("combine")
+        try:
+            self._offer_pictures(view)
+            self.loss.show(view.refinement)
+            self.diffraction.draw_disc(view.state)
+            self.refine.enable(view.state, connected=view.connected)
+            self._write(view)
+        finally:
+            self.document.unhold()
+
+    def _offer_pictures(self, view: FeedView) -> None:
+        pictures = view.pictures
+        if self.view_name == "refine":
+            self.reconstruction.object.offer(pictures.get("object"))
+            self.reconstruction.probe.offer(pictures.get("probe"))
+            phase = pictures.get("object")
+            self.reconstruction.object.measure(calibrated=phase is not None and phase.calibrated)
+            return
+        self.diffraction.view.offer(pictures.get(self.diffraction.wanted))
+        for panel in self.mosaic.panels:
+            picture = pictures.get(panel.kind.name)
+            panel.view.offer(picture)
+            panel.view.measure(calibrated=picture is not None and picture.calibrated)
+
+    def _write(self, view: FeedView) -> None:
+        pictures = view.pictures
+        panels = self.mosaic.panels
+        said = self._said if time.monotonic() - self._said_at < REPLY_SHOWN_S else ""
+        content = {
+            "texts": readouts.merged(
+                readouts.header_texts(view.state),
+                readouts.stream_texts(view.state),
+                readouts.calibration_texts(view.state),
+                refinement_texts(view.state.refinement.state, view.refinement),
+                self.diffraction.texts(pictures.get(self.diffraction.wanted)),
+                self.reconstruction.texts(pictures.get("object"), pictures.get("probe")),
+                *(panel.texts(pictures.get(panel.kind.name)) for panel in panels),
+                {"banner": readouts.banner(view, self.feed.control), "sentence": readouts.sentence(view, said)},
+            ),
+            "marks": readouts.marks(view),
+            "styles": readouts.merged(
+                readouts.styles(view), self.reconstruction.styles(), *(panel.styles() for panel in panels)
+            ),
+        }
+        text = json.dumps(content, ensure_ascii=False)
+        if text != self.page.content:
+            self.page.content = text
+
+    # -- what the viewer asks for ---------------------------------------------------------------------------------
+
+    def _refine(self, values: dict[str, Any]) -> None:
+        try:
+            Preset.from_mapping(values)
+        except PtyliveError as error:
+            self._say(error.line())
+            return
+        self._submit("refine", "refinement started", preset=values)
+
+    def _stop(self) -> None:
+        self._submit("refine_stop", "stopping the refinement")
+
+    def _save(self) -> None:
+        self._submit("save", "saved")
+
+    def _submit(self, command: str, done: str, **arguments: Any) -> None:
+        self._say("…")
+        self._pending.append((done, self.desk.submit(command, **arguments)))
+
+    def _collect_replies(self) -> None:
+        for done, future in [pending for pending in self._pending if pending[1].done()]:
+            self._pending.remove((done, future))
+            error = future.exception()
+            if isinstance(error, PtyliveError):
+                self._say(error.line())
+            elif error is not None:
+                self._say(f"the command failed: {error}")
+            else:
+                where = future.result().get("results") or future.result().get("path")
+                self._say(f"{done}: {where}" if where else done)
+
+    def _say(self, text: str) -> None:
+        self._said, self._said_at = text, time.monotonic()

@@ -1,0 +1,118 @@
+"""What the server says of itself, as the dashboard reads it: typed, and forgiving about what is missing."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LIVE_STATES = frozenset({"armed", "scanning", "finishing"})
+FINAL_STATES = frozenset({"complete", "aborted", "failed"})
+
+
+class _Message(BaseModel):
+    """Unknown keys are ignored, infinities are let through: a status must never fail to be shown."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
+
+
+class RefinementSummary(_Message):
+    """The refinement as the status map tells it."""
+
+    state: str = "none"
+    run: str | int | None = None
+    epoch: int | None = None
+    loss: float | None = None
+
+
+class ScanSummary(_Message):
+    """Shape (rows, columns) and step (row, column) in Å of the scan."""
+
+    shape: tuple[int, int] | None = None
+    step_A: tuple[float, float] | None = None
+
+
+class OpticsSummary(_Message):
+    """The beam."""
+
+    energy_eV: float | None = None
+    convergence_semiangle_mrad: float | None = None
+
+
+class CalibrationEntry(_Message):
+    """One calibrated value with its origin."""
+
+    value: Any = None
+    origin: str = ""
+    uncertainty: float | None = None
+
+
+class ServerState(_Message):
+    """The status map of the control protocol (contract, section 6); everything has a default."""
+
+    state: str = "waiting"
+    series: str | None = None
+    uid: str | None = None
+    expected: int | None = None
+    received: int | None = None
+    frames: int | None = None
+    lost: int | None = None
+    late: int | None = None
+    duplicates: int | None = None
+    rejected: dict[str, int] = Field(default_factory=dict)
+    frames_per_s: float | None = None
+    lag_s: float | None = None
+    ring_fill: float | None = None
+    recording: str | None = None
+    results: str | None = None
+    refinement: RefinementSummary = Field(default_factory=RefinementSummary)
+    scan: ScanSummary = Field(default_factory=ScanSummary)
+    optics: OpticsSummary = Field(default_factory=OpticsSummary)
+    calibration: dict[str, CalibrationEntry] = Field(default_factory=dict)
+    message: str | None = None
+
+    @property
+    def progress(self) -> float:
+        """Part of the scan that is on the maps, 0 to 1."""
+        done = self.frames if self.frames is not None else self.received
+        if not self.expected or done is None:
+            return 0.0
+        return min(1.0, max(0.0, done / self.expected))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time until the scan ends at the present rate; None when it is not scanning or the rate is unknown."""
+        if self.state != "scanning" or not self.expected or not self.frames_per_s or self.received is None:
+            return None
+        return max(0.0, (self.expected - self.received) / self.frames_per_s)
+
+    def calibrated(self, name: str) -> Any:
+        """A calibration value, or None."""
+        entry = self.calibration.get(name)
+        return None if entry is None else entry.value
+
+
+class RefinementState(_Message):
+    """Progress of a refinement without its pictures, which travel as pictures."""
+
+    uid: str | None = None
+    run: str | int | None = None
+    state: str = "none"
+    phase: Literal["sweep", "lbfgs"] | str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    losses: list[float] = Field(default_factory=list)
+    phases: list[str] = Field(default_factory=list)
+    seconds: float | None = None
+    seconds_left: float | None = None
+    message: str | None = None
+
+
+class LogLine(_Message):
+    """One line of the server's log."""
+
+    time: float = Field(default_factory=time.time)
+    level: str = "info"
+    message: str = ""

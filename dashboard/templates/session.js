@@ -1,0 +1,86 @@
+// What the browser does by itself: paints texts, fits pictures to their panels, answers for what it has shown.
+"use strict";
+window.ptylive = (() => {
+  const fields = new Map();
+  const last = {texts: {}, marks: {}, styles: {}};
+
+  function differing(kind, now, apply) {
+    for (const [key, value] of Object.entries(now)) {
+      if (last[kind][key] !== value) { last[kind][key] = value; apply(key, value); }
+    }
+  }
+
+  function render(content) {
+    const {texts = {}, marks = {}, styles = {}} = JSON.parse(content);
+    differing("texts", texts, (key, value) => {
+      for (const element of fields.get(key) ?? []) { element.textContent = value; element.title = value; }
+    });
+    differing("marks", marks, (key, value) => { document.body.dataset[key] = value; });
+    differing("styles", styles, (key, value) => { document.body.style.setProperty(key, value); });
+  }
+
+  // The server sends the next picture only after this answer; a hidden page paints nothing and so gets nothing.
+  function acknowledge(source, shown) {
+    const number = source.data.number[0];
+    requestAnimationFrame(() => requestAnimationFrame(() => { shown.number = number; }));
+  }
+
+  function fit(figure, extent) {
+    const [left, top, width, height] = extent.box;
+    const {inner_width, inner_height} = figure;
+    if (!(inner_width > 1 && inner_height > 1 && width > 0 && height > 0)) return;
+    const scale = Math.max(width / inner_width, height / inner_height);
+    const x = left + width / 2, y = top + height / 2;
+    const half_width = scale * inner_width / 2, half_height = scale * inner_height / 2;
+    figure.x_range.setv({start: x - half_width, end: x + half_width});
+    figure.y_range.setv({start: y + half_height, end: y - half_height});
+  }
+
+  function value_at(source, x, y) {
+    const {image, x: [left], y: [top], dw: [width], dh: [height], low: [low], high: [high]} = source.data;
+    const [rows, columns] = image[0].shape;
+    const row = Math.floor((y - top) / height * rows), column = Math.floor((x - left) / width * columns);
+    if (row < 0 || column < 0 || row >= rows || column >= columns) return null;
+    const shade = image[0][row * columns + column];
+    return shade === 0 ? "–" : (low + (shade - 1) / 254 * (high - low)).toPrecision(3).replace("-", "−");
+  }
+
+  function cursor(kind, event, sources, choices) {
+    const element = document.getElementById("cursor");
+    if (kind === "mouseleave") { element.textContent = ""; return; }
+    const values = sources.map((source, i) => [choices[i].value, value_at(source, event.x, event.y)]);
+    element.textContent = values.filter(([, v]) => v !== null).map(([name, v]) => `${name} ${v}`).join(" · ");
+  }
+
+  function view(name) { document.body.dataset.view = name; }
+
+  function light(on) { document.body.dataset.theme = on ? "light" : "dark"; }
+
+  function ready(page, pairs) {
+    for (const element of document.querySelectorAll("[data-text]")) {
+      const key = element.dataset.text;
+      fields.set(key, [...(fields.get(key) ?? []), element]);
+    }
+    render(page.content);
+    for (const [source, shown] of pairs) acknowledge(source, shown);
+    document.body.dataset.ready = "yes";
+  }
+
+  // The dashboard itself has gone: say so, and load the page again as soon as it answers.
+  function disconnected() {
+    const since = new Date().toLocaleTimeString("en-GB");
+    render(JSON.stringify({
+      texts: {banner: `dashboard gone since ${since}: the last picture stays; reconnecting by itself`},
+      marks: {link: "gone"},
+    }));
+    const timer = setInterval(async () => {
+      try {
+        const answer = await fetch(window.location.href, {method: "HEAD", cache: "no-store"});
+        if (answer.status < 500) { clearInterval(timer); window.location.reload(); }
+      } catch { /* still gone */ }
+    }, 1000);
+  }
+
+  document.addEventListener("DOMContentLoaded", () => { view("session"); light(false); });
+  return {render, acknowledge, fit, cursor, view, light, ready, disconnected};
+})();

@@ -1,0 +1,21 @@
+"""Dark and light: the few colours that live outside the style sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Theme(StrEnum):
+    """A dark room, or not."""
+
+    DARK = "dark"
+    LIGHT = "light"
+
+
+INK: Mapping[Theme, str] = {Theme.DARK: "#9aa5b4", Theme.LIGHT: "#4a5462"}
+"""Axis labels."""
+PHASE_COLOURS: Mapping[str, str] = {"sweep": "#d9962e", "lbfgs": "#3f9bdc"}
+"""Loss curve: mini-batch sweeps, then L-BFGS; the same in both themes and in session.css."""
+DISC_COLOUR = "#35d0ba"
+"""Edge of the bright field."""

@@ -1,0 +1,128 @@
+"""Numbers and states in words, always the same width for the same kind of number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any
+
+UNKNOWN = "–"
+STATE_WORDS: Mapping[str, str] = {
+    "waiting": "WAITING",
+    "armed": "ARMED",
+    "scanning": "SCANNING",
+    "finishing": "FINISHING",
+    "complete": "COMPLETE",
+    "aborted": "ABORTED",
+    "failed": "FAILED",
+}
+REFINEMENT_WORDS: Mapping[str, str] = {
+    "none": "not started",
+    "queued": "waiting to start",
+    "running": "running",
+    "stopping": "stopping",
+    "stopped": "stopped",
+    "done": "done",
+    "failed": "failed",
+}
+_DEFOCUS_UNITS = (("µm", 1e4, 1e4), ("nm", 10.0, 1e3))
+"""Unit, its length in Å, and the least defocus that is told in it."""
+FIGURE_SPACE = "\u2007"
+THIN_SPACE = "\u2009"
+
+
+def state_word(state: str) -> str:
+    """The word beside the state's dot; an unknown state is shown as it came."""
+    return STATE_WORDS.get(state, state.upper() or UNKNOWN)
+
+
+def count(value: float | None) -> str:
+    """A whole number with thin spaces between thousands."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return f"{round(value):,}".replace(",", THIN_SPACE)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with ``digits`` significant digits and a true minus sign; powers of ten outside 1e-3 … 1e5."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e5:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def limits(low: float, high: float) -> tuple[str, str]:
+    """The two ends of a colour bar with as many decimals as their distance deserves."""
+    span = abs(high - low)
+    if not math.isfinite(span) or span == 0 or not 1e-3 <= max(abs(low), abs(high)) < 1e5:
+        return number(low), number(high)
+    decimals = max(0, 2 - math.floor(math.log10(span)))
+    return f"{low:.{decimals}f}".replace("-", "−"), f"{high:.{decimals}f}".replace("-", "−")
+
+
+def seconds(value: float | None) -> str:
+    """A duration as m:ss or h:mm:ss."""
+    if value is None or not math.isfinite(value) or value < 0:
+        return UNKNOWN
+    minutes, secs = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def clock(unix_time: float) -> str:
+    """Local time of day."""
+    return datetime.fromtimestamp(unix_time).strftime("%H:%M:%S")
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as a percentage of constant width."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNKNOWN
+    return f"{100 * fraction:.0f}{THIN_SPACE}%".rjust(5, FIGURE_SPACE)
+
+
+def energy(energy_eV: float | None) -> str:
+    """A beam energy in kV."""
+    return UNKNOWN if energy_eV is None else f"{energy_eV / 1e3:g} kV"
+
+
+def angle(semiangle_mrad: float | None) -> str:
+    """A convergence semi-angle."""
+    return UNKNOWN if semiangle_mrad is None else f"{semiangle_mrad:.4g} mrad"
+
+
+def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
+    """C10 in words, in Å below 0.1 µm, nm below 1 µm, else µm: negative C10 is underfocus."""
+    if abs(c10_A) < 0.05 and not uncertainty_A:
+        return "in focus"
+    unit, size = next(((u, s) for u, s, least in _DEFOCUS_UNITS if abs(c10_A) >= least), ("Å", 1.0))
+    doubt = f" ± {number(uncertainty_A / size, 2)}" if uncertainty_A else ""
+    return f"{number(abs(c10_A) / size)}{doubt} {unit} {'underfocus' if c10_A < 0 else 'overfocus'}"
+
+
+def pair(value: Any, digits: int = 4) -> str:
+    """One or two numbers as `a` or `a, b`."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(number(float(v), digits) for v in value)
+    return number(float(value), digits)
+
+
+def file_name(path: str | None) -> str:
+    """The last part of a path."""
+    return PurePath(path).name if path else UNKNOWN
+
+
+def rejected(reasons: Mapping[str, int]) -> str:
+    """Counts of rejected messages: the sum, and the most frequent reason."""
+    total = sum(reasons.values())
+    if total == 0:
+        return "0"
+    reason = max(reasons, key=lambda name: reasons[name])
+    return f"{count(total)} ({reason})"
