@@ -35,28 +35,22 @@ class Converter:
     def __init__(self, on_event: Callable[[RecordingEvent], None]) -> None:
         self._on_event = on_event
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._busy: set[str] = set()
         self._give_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="converter", daemon=True)
         self._thread.start()
 
     def add(self, job: Job) -> None:
         """Queue a journal."""
-        self._busy.add(job.uid)
-        self._on_event(RecordingEvent(job.uid, "converting", str(job.target)))
         self._jobs.put(job)
 
-    def is_busy(self, uid: str) -> bool:
-        """Whether the recording of a scan is still being made."""
-        return uid in self._busy
-
     def stop(self, timeout_s: float) -> bool:
-        """Finish what is queued; what takes longer is given up, its journal stays for the next start."""
+        """Finish what is queued; what takes longer is given up (False), its journal stays for the next start."""
         self._jobs.put(None)
         self._thread.join(timeout_s)
+        finished = not self._thread.is_alive()
         self._give_up.set()
         self._thread.join(2.0)
-        return not self._busy
+        return finished
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -67,7 +61,6 @@ class Converter:
             except OSError as error:
                 event = RecordingEvent(job.uid, "failed", str(job.target), f"{job.journal}: {error.strerror or error}")
             if event is not None:
-                self._busy.discard(job.uid)
                 self._on_event(event)
 
     def _convert(self, job: Job) -> RecordingEvent | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -94,3 +95,21 @@ class StreamStatus:
     def to_plain(self) -> dict[str, Any]:
         """Plain values for a message or JSON."""
         return {**asdict(self), "rejected": dict(self.rejected)}
+
+
+class Announcer:
+    """Hands events to a listener whose faults must not stop the stream."""
+
+    def __init__(self, on_event: Callable[[StreamEvent], None]) -> None:
+        self._on_event = on_event
+
+    def emit(self, event: StreamEvent) -> None:
+        """Tell the listener; what it raises goes to the program's log and no further."""
+        try:
+            self._on_event(event)
+        except Exception:
+            logging.getLogger(__name__).exception("a listener failed on %s", type(event).__name__)
+
+    def log(self, level: Literal["info", "warning", "error"], text: str) -> None:
+        """A line for the log."""
+        self.emit(LogEvent(level, text))

@@ -1,0 +1,155 @@
+"""The receiver: a thread that reads the data socket, refuses what is not a message, and never stops for one.
+
+::
+
+    receiver = Receiver(ReceiverSettings(data="tcp://127.0.0.1:9999", folder=Path("recordings")), on_event=log)
+    reader = receiver.ring.reader()      # before start, so that nothing is missed
+    receiver.start()
+    for item in reader: ...              # ArmEvent, FrameBatch …, EndEvent
+    receiver.stop()
+
+No ZMTP heartbeats on this socket: while the high-water mark holds a sender back, nothing is read, not even heartbeats;
+libzmq then takes the peer for dead, drops the connection and with it what is under way (seen: 20 of 60 messages).
+Senders ping in the protocol instead, and TCP keep-alive finds dead hosts.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq
+
+from ptylive.schema import PtyliveError, WireError
+from ptylive.streamer.acquisition import Acquisition, Patience
+from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
+from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
+from ptylive.streamer.wire import decode
+from ptylive.streamer.wire.arrays import Buffer
+from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
+
+DEFAULT_DATA = "tcp://127.0.0.1:9999"
+_TICK_MS = 100
+_HIGH_WATER_MESSAGES = 32
+_SOCKET_BUFFER_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class ReceiverSettings:
+    """data: address to bind (port 0: any free one); folder: for recordings, None for none; ring_bytes: bound of what
+    is held for slow readers.
+    """
+
+    data: str = DEFAULT_DATA
+    folder: Path | None = None
+    patience: Patience = field(default_factory=Patience)
+    ring_bytes: int = DEFAULT_RING_BYTES
+
+
+class Receiver:
+    """Binds the data socket at once (``address`` says where) and receives from :meth:`start` to :meth:`stop`."""
+
+    def __init__(self, settings: ReceiverSettings, *, on_event: Callable[[StreamEvent], None]) -> None:
+        """Bind the socket. Raises PtyliveError when the address is taken or is none."""
+        self.ring = Ring(settings.ring_bytes)
+        self._announcer = Announcer(on_event)
+        self._context = zmq.Context()
+        self._socket = self._bound(settings.data)
+        self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        self._acquisition = Acquisition(self.ring, settings.folder, settings.patience, self._announcer)
+        self._stop = threading.Event()
+        self._stop_timeout_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
+
+    def start(self) -> None:
+        """Recover what an earlier run left behind, then receive; returns at once."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 20.0) -> None:
+        """Stop receiving, close the open scan and finish its recording; returns after at most about ``timeout_s``."""
+        self._stop_timeout_s = timeout_s
+        self._stop.set()
+        if self._thread.ident is None:
+            self._acquisition.stop(timeout_s)
+            self._close_socket()
+        else:
+            self._thread.join(timeout_s / 2)
+            self.ring.close()  # lets go a receive thread that waits for a reader that no longer reads
+            self._thread.join(timeout_s)
+        self.ring.close()
+
+    def status(self) -> StreamStatus:
+        """The state of the stream; callable from any thread."""
+        return self._acquisition.status()
+
+    def safe_ranges(self, uid: str) -> list[tuple[int, int]]:
+        """Half-open ranges [first, last) of the frames of a scan that would survive a crash; from any thread."""
+        return self._acquisition.safe_ranges(uid)
+
+    def _bound(self, address: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.PULL)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
+        socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MESSAGES)
+        socket.setsockopt(zmq.RCVBUF, _SOCKET_BUFFER_BYTES)
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
+        socket.setsockopt(zmq.RCVTIMEO, _TICK_MS)
+        try:
+            socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            hint = "is another server running? choose another address with --data"
+            raise PtyliveError(f"cannot receive at {address}: {error.strerror}", hint) from None
+        return socket
+
+    def _run(self) -> None:
+        """The receive thread: nothing a sender does ends it."""
+        try:
+            self._guarded(self._acquisition.recover)
+            while not self._stop.is_set():
+                self._guarded(self._receive)
+                self._guarded(self._acquisition.tick)
+            self._guarded(lambda: self._acquisition.stop(self._stop_timeout_s))
+        finally:
+            self._close_socket()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """One step of the loop; a message refused is counted, a fault of ours is reported, and the loop goes on."""
+        try:
+            step()
+        except WireError as error:
+            self._acquisition.reject(error)
+        except Exception as error:
+            logging.getLogger(__name__).exception("fault in the receive thread")
+            self._acquisition.reject(WireError(f"internal error: {error!r}", "internal_error"))
+
+    def _receive(self) -> None:
+        """Wait for one message, at most a tick, and take it in. Raises WireError when it is refused."""
+        try:
+            parts = self._next_message()
+        except zmq.Again:
+            return
+        self._acquisition.handle(decode(parts))
+
+    def _next_message(self) -> list[Buffer]:
+        """All parts of one message; of one with too many, every part is read and the message refused."""
+        parts: list[Buffer] = []
+        nbytes, more, count = 0, True, 0
+        while more:
+            part = self._socket.recv(copy=False)
+            more, count = part.more, count + 1
+            nbytes += len(part)
+            if count <= MAX_PARTS and nbytes <= MAX_MESSAGE_BYTES:
+                parts.append(part.buffer)
+            else:
+                parts.clear()
+        if count > MAX_PARTS or nbytes > MAX_MESSAGE_BYTES:
+            raise WireError(f"message of {count} parts and {nbytes} bytes", "oversized")
+        return parts
+
+    def _close_socket(self) -> None:
+        self._context.destroy(linger=0)

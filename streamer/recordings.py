@@ -1,0 +1,172 @@
+"""The recording of every scan: journal while it arrives, HDF5 when it has ended; none of it can stop the stream.
+
+A disk that fails costs the recording, not the scan: the scan is marked, its journal is kept, frames go on to the
+live engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import time
+from pathlib import Path
+
+from ptylive.schema import Arm, InputFileError
+from ptylive.schema.model import BoolArray
+from ptylive.streamer.converter import Converter, Job
+from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
+from ptylive.streamer.journal import SUFFIX, Journal
+from ptylive.streamer.recovery import Leftover, journals, read_leftover
+from ptylive.streamer.scans import ScanRecord
+from ptylive.streamer.storage.catalogue import Catalogue
+from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
+
+_NAME_LENGTH = 60
+
+
+class Recordings:
+    """Journals and recordings in one folder; with ``folder=None`` every method does nothing."""
+
+    def __init__(self, folder: Path | None, announcer: Announcer) -> None:
+        self.folder = folder
+        self._announcer = announcer
+        self._catalogue = None if folder is None else Catalogue(folder)
+        self._converter = Converter(self._converted)
+        self._converting: dict[str, ScanRecord] = {}
+
+    def begin(self, scan: ScanRecord) -> None:
+        """Start the journal of a new scan."""
+        if self.folder is None:
+            return
+        arm = scan.progress.arm
+        try:
+            path = _new_journal(self.folder, arm)
+            self._warn_of_space(arm)
+        except OSError as error:
+            self._fail(scan, f"{self.folder}: {error.strerror or error}")
+            return
+        self.go_on(scan, path, keep_bytes=0)
+
+    def go_on(self, scan: ScanRecord, path: Path, *, keep_bytes: int) -> None:
+        """Write on in a journal after its first ``keep_bytes`` bytes; what the scan has already counts as safe."""
+        scan.target = path.with_suffix(".h5")
+        try:
+            journal = Journal(path, scan.progress.arm, keep_bytes=keep_bytes)
+        except OSError as error:
+            self._fail(scan, f"{path}: {error.strerror or error}")
+            return
+        journal.mark_safe(scan.progress.received)
+        scan.journal, scan.safe, scan.recording_state = journal, journal.safe, "writing"
+        self._announcer.emit(RecordingEvent(scan.uid, "writing", str(scan.target)))
+
+    def write(self, scan: ScanRecord, message: FramesMessage, fresh: BoolArray) -> None:
+        """Append the new patterns of a message, as they came."""
+        if scan.journal is None or scan.recording_state == "failed":
+            return
+        try:
+            if fresh.all():
+                scan.journal.append(message)
+            else:
+                for start, stop in runs_of(fresh):
+                    scan.journal.append(message.run(start, stop))
+        except OSError as error:
+            self._fail(scan, f"{scan.journal.path}: {error.strerror or error}")
+
+    def finish(self, scan: ScanRecord, reason: EndReason) -> None:
+        """End the journal of a scan and have it converted; one without frames is removed, a failed one is kept."""
+        journal = scan.journal
+        if journal is None or scan.target is None:
+            return
+        if scan.recording_state != "failed" and scan.progress.placed:
+            with contextlib.suppress(OSError):  # the same error meets the converter, which reports it
+                journal.append(EndMessage(scan.uid, scan.progress.highest + 1, reason))
+            self._convert(scan, Job(scan.uid, journal.path, scan.target, journal))
+            return
+        with contextlib.suppress(OSError):
+            journal.close()
+        if not scan.progress.placed:
+            journal.path.unlink(missing_ok=True)
+            scan.target, scan.recording_state = None, "off"
+
+    def convert(self, leftover: Leftover) -> ScanRecord:
+        """Convert what an earlier run left behind; the scan it holds, closed."""
+        scan = ScanRecord.stored(leftover.arm, leftover.received, leftover.target)
+        if not scan.progress.placed:
+            leftover.path.unlink(missing_ok=True)
+            return scan
+        self._convert(scan, Job(scan.uid, leftover.path, leftover.target))
+        return scan
+
+    def leftovers(self) -> list[Leftover]:
+        """Readable journals of earlier runs, oldest first; the others are reported and left alone."""
+        if self.folder is None:
+            return []
+        found = []
+        for path in journals(self.folder):
+            leftover = self.leftover(path)
+            if leftover is not None:
+                found.append(leftover)
+        return found
+
+    def leftover(self, path: Path) -> Leftover | None:
+        """One journal of an earlier run, or None when it is unreadable or belongs to a running process."""
+        try:
+            return read_leftover(path)
+        except (InputFileError, OSError) as error:
+            self._announcer.log("warning", error.line() if isinstance(error, InputFileError) else f"{path}: {error}")
+            return None
+
+    def find(self, uid: str) -> ScanRecord | None:
+        """A scan that an earlier run recorded, closed; None when there is none."""
+        stored = None if self._catalogue is None else self._catalogue.find(uid)
+        return None if stored is None else ScanRecord.stored(stored.arm, stored.received, stored.path)
+
+    def is_converting(self, uid: str) -> bool:
+        """Whether the recording of a scan is being made."""
+        return uid in self._converting
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish the conversions under way; journals of those that take longer stay for the next start."""
+        if not self._converter.stop(timeout_s):
+            self._announcer.log("warning", "a recording was not finished in time; the next start finishes it")
+
+    def _convert(self, scan: ScanRecord, job: Job) -> None:
+        scan.recording_state = "converting"
+        self._converting[scan.uid] = scan
+        self._announcer.emit(RecordingEvent(scan.uid, "converting", str(job.target)))
+        self._converter.add(job)
+
+    def _converted(self, event: RecordingEvent) -> None:
+        """The converter is done with a scan (called in its thread)."""
+        scan = self._converting.get(event.uid)
+        if scan is not None:
+            scan.recording_error = event.message if event.state == "failed" else ""
+            scan.recording_state = event.state
+            del self._converting[event.uid]
+        self._announcer.emit(event)
+
+    def _fail(self, scan: ScanRecord, problem: str) -> None:
+        scan.recording_state, scan.recording_error = "failed", problem
+        self._announcer.emit(RecordingEvent(scan.uid, "failed", str(scan.target or ""), problem))
+
+    def _warn_of_space(self, arm: Arm) -> None:
+        """Say beforehand when the disk cannot hold the scan, should every frame come uncompressed."""
+        if self.folder is None:
+            return
+        needed, free = arm.frames * FrameLayout.of(arm).nbytes, shutil.disk_usage(self.folder).free
+        if needed > free:
+            text = f"{self.folder} has {free / 1e9:.1f} GB left, this scan may need {needed / 1e9:.1f} GB"
+            self._announcer.log("warning", text)
+
+
+def _new_journal(folder: Path, arm: Arm) -> Path:
+    """A free name ``<time>_<series>.journal`` in the recording folder, which is made if need be. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    series = re.sub(r"[^0-9A-Za-z.-]+", "_", arm.series).strip("_.-")[:_NAME_LENGTH] or "scan"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}_{series}"
+    for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
+        path = folder / f"{stem}{suffix}{SUFFIX}"
+        if not path.exists() and not path.with_name(f"{stem}{suffix}.h5").exists():
+            return path
+    raise FileExistsError(f"too many recordings called {stem}")

@@ -1,0 +1,106 @@
+"""What an earlier run left in the recording folder: journals to take up again, and the frames they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.schema import Arm, FrameBatch, InputFileError, WireError
+from ptylive.schema.model import BoolArray
+from ptylive.streamer.journal import SUFFIX, JournalReader
+from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, check_size, decode_frames
+
+_BATCH_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A journal found on disk. ``received``: bool (frames,), of journal and earlier recording together.
+
+    ``keep_bytes``: length up to the last whole record; ``end``: how the scan ended, None if it was cut off.
+    """
+
+    path: Path
+    arm: Arm
+    received: BoolArray
+    keep_bytes: int
+    end: EndMessage | None
+
+    @property
+    def target(self) -> Path:
+        """The recording that belongs to the journal."""
+        return self.path.with_suffix(".h5")
+
+
+def journals(folder: Path) -> list[Path]:
+    """Journals in a folder, oldest first."""
+    return sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
+
+
+def read_leftover(path: Path) -> Leftover | None:
+    """Read a journal through; None when another process holds it. Raises InputFileError when it is no journal."""
+    with JournalReader(path) as reader:
+        if not reader.lock():
+            return None
+        received = _earlier(reader.arm, path.with_suffix(".h5"))
+        for message in reader.messages():
+            received[message.first : message.first + message.count] = True
+        return Leftover(path, reader.arm, received, reader.valid_bytes, reader.end)
+
+
+def stored_batches(arm: Arm, journal: Path) -> Iterator[FrameBatch]:
+    """Everything stored of a scan: its recording, if there is one, then what its journal adds; each frame once."""
+    seen = np.zeros(arm.frames, dtype=bool)
+    target = journal.with_suffix(".h5")
+    if _belongs(arm, target):
+        from ptylive.streamer.storage.source import open_source
+
+        with open_source(target) as source:
+            for batch in source.batches(_BATCH_FRAMES):
+                seen[batch.index] = True
+                yield batch
+    if journal.exists():
+        with JournalReader(journal) as reader:
+            for message in reader.messages():
+                yield from _decoded(arm, message, seen)
+
+
+def _decoded(arm: Arm, message: FramesMessage, seen: BoolArray) -> Iterator[FrameBatch]:
+    """The patterns of a message that were not seen yet."""
+    layout = FrameLayout.of(arm)
+    try:
+        check_size(message, layout)
+    except WireError:
+        return
+    frames, good, _ = decode_frames(message, layout)
+    index = np.arange(message.first, message.first + message.count)
+    keep = good & ~seen[index]
+    seen[index[keep]] = True
+    if keep.any():
+        yield FrameBatch(arm.uid, index[keep], frames if keep.all() else frames[keep])
+
+
+def _earlier(arm: Arm, target: Path) -> BoolArray:
+    """Frames that the recording beside a journal already holds."""
+    if not _belongs(arm, target):
+        return np.zeros(arm.frames, dtype=bool)
+    from ptylive.streamer.storage.source import open_source
+
+    with open_source(target) as source:
+        return source.received.copy()
+
+
+def _belongs(arm: Arm, target: Path) -> bool:
+    """Whether ``target`` is a readable recording of this very scan."""
+    if not target.exists():
+        return False
+    from ptylive.streamer.storage.source import open_source
+
+    try:
+        with open_source(target) as source:
+            return source.arm.uid == arm.uid and source.frame_count == arm.frames
+    except InputFileError:
+        return False
