@@ -1,0 +1,205 @@
+"""Replaying a recorded scan over the native stream, as a microscope would send it (docs/protocol.md).
+
+With a control address nothing is lost even when the server is killed and restarted: what is not yet safe on its disk
+is sent again until everything is, or until nothing moves any more.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ptylive.schema import Arm, InputFileError, MetadataError, ServerGoneError
+from ptylive.schema.model import BoolArray
+from ptylive.simulators.faults import Faults
+from ptylive.simulators.sender import SafeFrames, Sender, SendPatience
+from ptylive.streamer.storage.source import FileSource, open_source
+from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
+from ptylive.streamer.wire.limits import MAX_BATCH
+
+DEFAULT_DATA = "tcp://127.0.0.1:9999"
+_MAX_BATCH_BYTES = 2**20
+_RAW_BATCH, _COMPRESSED_BATCH = 64, 32
+_MESSAGES_PER_S = 20
+_ASK_INTERVAL_S = 0.2
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """How to replay. rate: frames/s, or as fast as possible, or as recorded (dwell_time_us); batch: frames in a
+    message, None for a sensible number; loops: how often, each time a new scan; control: address to ask what is safe.
+
+    timeout_s: how long no server may be there; safe_timeout_s: how long it may be away during a scan, or make nothing
+    more safe, when ``control`` is given; stall_timeout_s: how long a server that is there may take nothing; uid:
+    identity of the (first) scan, a new one by default; faults: what goes wrong on the way (first pass only).
+    """
+
+    to: str = DEFAULT_DATA
+    rate: Literal["max", "recorded"] | float = "max"
+    batch: int | None = None
+    loops: int = 1
+    control: str | None = None
+    codec: Literal["none", "bslz4"] = "none"
+    timeout_s: float = 10.0
+    safe_timeout_s: float = 30.0
+    stall_timeout_s: float = 120.0
+    uid: str | None = None
+    series: str | None = None
+    faults: Faults | None = None
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """What was sent: frames of all loops, each counted once; resent: frames sent again; uids: one for each loop."""
+
+    frames: int
+    seconds: float
+    frames_per_s: float
+    resent: int
+    uids: tuple[str, ...]
+
+
+Progress = Callable[[int, int], None]
+"""Called with (frames sent so far, frames of all loops)."""
+
+
+def replay(source: Path, settings: ReplaySettings, on_progress: Progress | None = None) -> ReplayReport:
+    """Send a native file to a server.
+
+    Raises InputFileError (the file), MetadataError (rate ``recorded`` without dwell_time_us), ServerGoneError (nobody
+    takes the data, or, with ``control``, frames do not become safe). Never waits longer than the settings' time-outs.
+    """
+    started = time.monotonic()
+    with open_source(Path(source)) as file:
+        scans = [_Replay(file, settings, loop) for loop in range(settings.loops)]
+        total = sum(scan.total for scan in scans)
+        sent = resent = 0
+        for scan in scans:
+            for count in scan.run():
+                sent += count
+                if on_progress is not None:
+                    on_progress(sent, total)
+            resent += scan.resent
+        seconds = time.monotonic() - started
+        return ReplayReport(total, seconds, total / seconds, resent, tuple(scan.arm.uid for scan in scans))
+
+
+class _Replay:
+    """One scan being replayed."""
+
+    def __init__(self, file: FileSource, settings: ReplaySettings, loop: int) -> None:
+        uid = settings.uid if settings.uid is not None and loop == 0 else str(uuid.uuid4())
+        self.arm = file.arm.renamed(uid, settings.series or file.arm.series)
+        self.total = int(np.count_nonzero(file.received))
+        self.resent = 0
+        self._file = file
+        self._settings = settings
+        self._fps = _frames_per_s(self.arm, settings, file.path)
+        self._batch = _batch_size(self.arm, settings, self._fps)
+        if settings.codec == "bslz4" and not file.stores_bslz4:
+            hint = "replay it with codec none"
+            raise InputFileError(f"{file.path} does not store single patterns with bitshuffle/LZ4", hint)
+
+    def run(self) -> Iterator[int]:
+        """Send the scan; yields how many frames of it have just been sent."""
+        settings = self._settings
+        away_s = settings.timeout_s if settings.control is None else max(settings.timeout_s, settings.safe_timeout_s)
+        patience = SendPatience(settings.timeout_s, away_s, settings.stall_timeout_s)
+        with Sender(settings.to, patience) as sender:
+            sender.arm(self.arm)
+            messages: Iterable[FramesMessage] = self._messages(self._file.received)
+            if settings.faults is not None:
+                messages = settings.faults.apply(messages)
+            yield from self._paced(sender, messages)
+            if settings.control is not None:
+                self._make_safe(sender, settings.control)
+            sender.end(EndMessage(self.arm.uid, self.arm.frames, "complete"))
+
+    def _paced(self, sender: Sender, messages: Iterable[FramesMessage]) -> Iterator[int]:
+        """Send messages no faster than the rate."""
+        started, sent = time.monotonic(), 0
+        for message in messages:
+            if self._fps is not None:
+                sender.pause(started + sent / self._fps - time.monotonic())
+            sender.frames(message)
+            sent += message.count
+            yield message.count
+
+    def _make_safe(self, sender: Sender, control: str) -> None:
+        """Resend what the server has not got, until all of it is on its disk. Raises ServerGoneError."""
+        wanted = self._file.received
+        missing, moved_at, resent_at = self.total, time.monotonic(), time.monotonic()
+        with SafeFrames(control) as server:
+            while True:
+                safe = server.ask(self.arm)
+                left = wanted if safe is None else wanted & ~safe
+                now, count = time.monotonic(), int(np.count_nonzero(left))
+                if count == 0:
+                    return
+                if count < missing:
+                    missing, moved_at = count, now
+                if now - moved_at > self._settings.safe_timeout_s:
+                    self._give_up(count, answered=safe is not None, control=control)
+                if safe is not None and now - max(moved_at, resent_at) > 5 * _ASK_INTERVAL_S:
+                    for message in self._messages(left):
+                        sender.frames(message)
+                        self.resent += message.count
+                    resent_at = time.monotonic()
+                sender.pause(_ASK_INTERVAL_S)
+
+    def _give_up(self, count: int, *, answered: bool, control: str) -> None:
+        waited = f"within {self._settings.safe_timeout_s:g} s"
+        if answered:
+            text, hint = f"{count} of {self.total} frames did not become safe {waited}", "is the server's disk full?"
+            raise ServerGoneError(f"{text} (control {control})", hint)
+        raise ServerGoneError(f"no server answers at {control} {waited}", "start one with ptylive serve")
+
+    def _messages(self, wanted: BoolArray) -> Iterator[FramesMessage]:
+        """The wanted frames in acquisition order, in messages of at most a batch."""
+        seq = 0
+        for first, last in runs_of(wanted):
+            for start in range(first, last, self._batch):
+                yield self._message(start, min(last, start + self._batch), seq)
+                seq += 1
+
+    def _message(self, start: int, stop: int, seq: int) -> FramesMessage:
+        parts: tuple[bytes | memoryview, ...]
+        if self._settings.codec == "bslz4":
+            parts = tuple(self._file.stored_pattern(number) for number in range(start, stop))
+        else:
+            frames = self._file.frames(np.arange(start, stop))
+            parts = (frames.astype(self.arm.frame_dtype, copy=False).data.cast("B"),)
+        return FramesMessage(self.arm.uid, start, stop - start, self._settings.codec, parts, seq)
+
+
+def _frames_per_s(arm: Arm, settings: ReplaySettings, path: Path) -> float | None:
+    """Frames per second to keep to; None for as fast as possible."""
+    if settings.rate == "max":
+        return None
+    if settings.rate == "recorded":
+        if arm.scan.dwell_time_us is None:
+            raise MetadataError(f"{path} does not say dwell_time_us", "give the rate in frames per second")
+        return 1e6 / arm.scan.dwell_time_us
+    if not (math.isfinite(settings.rate) and settings.rate > 0):
+        raise MetadataError(f"rate {settings.rate} is impossible", "give max, recorded, or frames per second")
+    return settings.rate
+
+
+def _batch_size(arm: Arm, settings: ReplaySettings, fps: float | None) -> int:
+    """Frames in a message: about 1 MB, and several messages a second when the rate is low."""
+    if settings.batch is not None:
+        if not 1 <= settings.batch <= MAX_BATCH:
+            raise MetadataError(f"batch of {settings.batch} frames is impossible", f"give 1 to {MAX_BATCH}")
+        return settings.batch
+    if settings.codec == "bslz4":
+        batch = _COMPRESSED_BATCH
+    else:
+        batch = max(1, min(_RAW_BATCH, _MAX_BATCH_BYTES // FrameLayout.of(arm).nbytes))
+    return batch if fps is None else max(1, min(batch, int(fps / _MESSAGES_PER_S)))
