@@ -50,6 +50,9 @@ class Preset(StrictModel):
     probe_step: Annotated[float, Field(ge=0, le=2)] | Auto = Field(
         default="auto", description="step of the probe in a sweep, as a fraction of the Newton step"
     )
+    anchor: Annotated[float, Field(ge=0, le=100)] | Auto = Field(
+        default="auto", description="pull of L-BFGS towards the sweeps' result, as a share of the curvature; 0: none"
+    )
     hist_length: int = Field(default=10, ge=0, le=100, description="pairs kept by L-BFGS; 0: scaled steepest descent")
     wolfe_c1_constant: float = Field(default=1e-4, gt=0, lt=0.5, description="sufficient decrease asked of a step")
     wolfe_c2_constant: float = Field(default=0.9, gt=0, lt=1, description="weak curvature condition on a step")

@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ptylive.engine.refine.line_search import Point, WolfeRule, search
-from ptylive.engine.refine.objective import Objective
+from ptylive.engine.refine.objective import Anchor, Objective
 
 SMALLEST_CURVATURE = 1e-10
 """Pairs with s.y below this share of |s| |y| carry no curvature and are not stored."""
@@ -29,6 +31,8 @@ class LbfgsState:
     gradient: Any
     scaling: Any
     """Inverse curvature, taken once at the start."""
+    reference: Any
+    """The object's parameters at the start, to which the anchor pulls."""
     pairs: tuple[Pair, ...] = ()
     """(s, y), oldest first."""
     evaluations: int = 1
@@ -46,12 +50,16 @@ class Lbfgs:
     history: int
     rule: WolfeRule
     probe_step: float
+    """Scaling of the probe relative to the object."""
+    anchor: float
+    """Stiffness of the pull towards the start, as a share of the known curvature."""
 
     def init(self, vector: Any) -> LbfgsState:
         """Evaluate everything at ``vector``."""
         result = self.objective.evaluate(vector)
         scaling = self.objective.inverse_curvature(vector, self.probe_step)
-        return LbfgsState(vector, result.loss, result.gradient, scaling)
+        reference = self.objective.layout.object_block(vector)
+        return LbfgsState(vector, result.loss, result.gradient, scaling, reference)
 
     def finished(self, state: LbfgsState) -> bool:
         """Whether all epochs are done, or no step lowers the loss any more."""
@@ -60,7 +68,7 @@ class Lbfgs:
     def step(self, state: LbfgsState) -> LbfgsState:
         """One accepted step, or the state marked as converged where none can be found."""
         start = Point(state.vector, state.loss, state.gradient)
-        found = search(self.objective, start, self._direction(state), self.rule)
+        found = search(self._anchored(state), start, self._direction(state), self.rule)
         evaluations = state.evaluations + found.evaluations
         if found.point is None:
             if not state.pairs:
@@ -75,6 +83,12 @@ class Lbfgs:
             evaluations=evaluations,
             losses=(*state.losses, found.point.loss / self.objective.patterns),
         )
+
+    def _anchored(self, state: LbfgsState) -> Objective:
+        if self.anchor == 0:
+            return self.objective
+        stiffness = np.float32(self.anchor) / self.objective.layout.object_block(state.scaling)
+        return replace(self.objective, anchor=Anchor(state.reference, stiffness))
 
     def _direction(self, state: LbfgsState) -> Any:
         """-H g on the parameters that are free to move."""

@@ -84,6 +84,20 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Anchor:
+    """A quadratic pull of the object towards where it was: stiffness / 2 * sum (x - reference)^2 in the object's block.
+
+    Weakly determined parameters stay, well determined ones move: it keeps L-BFGS from fitting noise and the model's
+    errors, which the early stop of the sweeps had left out.
+    """
+
+    reference: Any
+    """(object_size,)."""
+    stiffness: Any
+    """(object_size,) in units of the loss's curvature."""
+
+
+@dataclass(frozen=True)
 class Objective:
     """A backend's loss over a layout, with the curvatures by which steps are scaled.
 
@@ -96,6 +110,7 @@ class Objective:
     patterns: int
     move_object: bool = True
     move_probe: bool = True
+    anchor: Anchor | None = None
 
     @property
     def xp(self) -> Any:
@@ -108,9 +123,20 @@ class Objective:
         probe = self.layout.probe_planes(vector)
         result = self.backend.loss_and_gradient(planes, probe, indices, probe_gradient=self.move_probe)
         gradient = self.layout.chain(planes, result, self.xp)
+        block = self.layout.object_block(gradient)
         if not self.move_object:
-            self.layout.object_block(gradient)[...] = 0
-        return Evaluation(result.loss, gradient)
+            block[...] = 0
+            return Evaluation(result.loss, gradient)
+        return Evaluation(result.loss + self._pull(vector, block), gradient)
+
+    def _pull(self, vector: Any, block: Any) -> float:
+        """Loss of the anchor; its gradient is added to the object's ``block``."""
+        if self.anchor is None:
+            return 0.0
+        away = self.layout.object_block(vector) - self.anchor.reference
+        force = self.anchor.stiffness * away
+        block += force
+        return 0.5 * float(self.xp.dot(force, away))
 
     def peak_illumination(self, vector: Any, indices: IndexArray) -> float:
         """max_r sum_n |probe(r - r_n)|^2 over the patterns ``indices``."""

@@ -92,6 +92,7 @@ class Refinement:
             preset.hist_length,
             WolfeRule(preset.wolfe_c1_constant, preset.wolfe_c2_constant, preset.max_count),
             strategy.probe_step / strategy.sweep_step,
+            strategy.anchor,
         )
         self._log = Log()
         now = time.monotonic()

@@ -43,6 +43,8 @@ class Strategy:
     batch_size: int
     sweep_step: float
     probe_step: float
+    anchor: float
+    """Pull of L-BFGS towards the sweeps' result, as a share of the curvature."""
 
     @property
     def algorithm(self) -> str:
@@ -77,6 +79,7 @@ def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
         batch_size=_given(preset.batch_size, regime.batch_size),
         sweep_step=_given(preset.sweep_step, regime.sweep_step),
         probe_step=_given(preset.probe_step, regime.probe_step),
+        anchor=_given(preset.anchor, regime.anchor if sweeps else 0.0),
     )
 
 
@@ -112,6 +115,7 @@ def _thin(facts: Facts, reason: str) -> Strategy:
         batch_size=128,
         sweep_step=0.5,
         probe_step=0.1,
+        anchor=0.1,
     )
 
 
