@@ -17,12 +17,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--control", default=DEFAULT_CONTROL, help="control address of the server (%(default)s)")
     parser.add_argument("--address", default="127.0.0.1", help="loopback address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=5006, help="port to listen on, 0 for any free one (%(default)s)")
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="end when the process that started this one has ended"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from ptylive.dashboard.app import serve
 
     try:
-        serve(options.control, options.address, options.port)
+        serve(options.control, options.address, options.port, exit_with_parent=options.exit_with_parent)
     except PtyliveError as error:
         sys.stderr.write(f"ptylive.dashboard: {error.line()}\n")
         return 1

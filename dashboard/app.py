@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,9 @@ from ptylive.schema import PtyliveError
 
 MAX_UPLOAD_BYTES = 2**20
 """A browser has nothing large to say."""
+UNUSED_SESSION_MS = 15_000
+"""How long a page that nobody looks at any more is kept."""
+PARENT_CHECK_S = 1.0
 logger = logging.getLogger(__name__)
 
 
@@ -45,6 +49,8 @@ class Dashboard:
         application = GuardedApplication(
             {"/": Application(FunctionHandler(self._open_page))},
             own_hosts(address, self.port),
+            unused_session_lifetime_milliseconds=UNUSED_SESSION_MS,
+            check_unused_sessions_milliseconds=UNUSED_SESSION_MS // 3,
             websocket_max_message_size_bytes=MAX_UPLOAD_BYTES,
             include_headers=[],
             include_cookies=[],
@@ -69,8 +75,18 @@ class Dashboard:
             await asyncio.to_thread(self.desk.close)
 
 
-async def _serve(control: str, address: str, port: int) -> None:
+async def _parent_gone() -> None:
+    """Return when the process that started this one has ended."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_CHECK_S)
+
+
+async def _serve(control: str, address: str, port: int, *, exit_with_parent: bool) -> None:
     stop = asyncio.Event()
+    if exit_with_parent:
+        watcher = asyncio.ensure_future(_parent_gone())
+        watcher.add_done_callback(lambda _: stop.set())
     if threading.current_thread() is threading.main_thread():
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -81,9 +97,10 @@ async def _serve(control: str, address: str, port: int) -> None:
     await dashboard.run(stop)
 
 
-def serve(control: str, address: str = "127.0.0.1", port: int = 5006) -> None:
+def serve(control: str, address: str = "127.0.0.1", port: int = 5006, *, exit_with_parent: bool = False) -> None:
     """Run the dashboard until SIGINT or SIGTERM; prints one line with its address when it listens.
 
+    ``exit_with_parent``: also end when the process that started this one has ended, so that none is left behind.
     Raises PtyliveError when it cannot listen there.
     """
-    asyncio.run(_serve(control, address, port))
+    asyncio.run(_serve(control, address, port, exit_with_parent=exit_with_parent))

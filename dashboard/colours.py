@@ -56,6 +56,7 @@ def palette(colour_map: ColourMap) -> list[str]:
     return [UNVISITED, *shades(colour_map)]
 
 
+@cache
 def gradient(colour_map: ColourMap, stops: int = 24) -> str:
     """The colour map as a CSS gradient from left to right."""
     colours = shades(colour_map)

@@ -43,11 +43,18 @@ class FeedView:
 
     state: ServerState = field(default_factory=ServerState)
     pictures: Mapping[str, Picture] = field(default_factory=lambda: MappingProxyType({}))
+    """Pictures that some page wants, by name."""
+    available: frozenset[str] = frozenset()
+    """Names of the arrays that have come; a picture made from one of these is at most a turn away."""
     refinement: RefinementState | None = None
     log: LogLine | None = None
     connected: bool = False
     last_contact: float | None = None
     """Unix time of the last word from the server; None before the first."""
+
+    def is_coming(self, wanted: str) -> bool:
+        """Whether the picture ``wanted`` exists or is about to."""
+        return source_of(wanted) in self.available
 
 
 class Feed:
@@ -98,19 +105,22 @@ class Feed:
                     self._take_all(_newest(events))
                     self._keep_contact(client)
                     self._prepare_wanted()
-                except PtyliveError as error:
-                    logger.warning("%s", error.line())
-                except Exception:  # a bad message must not silence the page for ever
-                    logger.exception("a message from the server was not understood")
+                except Exception:  # whatever it was, it must not silence the page for ever
+                    logger.exception("the feed stumbled")
+                    self._stopping.wait(RETRY_S)
 
     # -- what the server says -------------------------------------------------------------------------------------
 
     def _take_all(self, newest: list[tuple[str, dict[str, Any]]]) -> None:
         for topic, payload in newest:
             taker = self._takers.get(topic)
-            if taker is not None:
-                self._heard()
+            if taker is None:
+                continue
+            self._heard()
+            try:
                 taker(self, payload)
+            except (KeyError, TypeError, ValueError) as error:
+                logger.warning("a %s event was not understood: %s", topic, error)
 
     def _heard(self) -> None:
         if not self._view.connected and self._view.last_contact is not None:
@@ -193,13 +203,14 @@ class Feed:
     def _keep(self, raw: RawPicture) -> None:
         self._raw[raw.name] = raw
         self._stale.add(raw.name)
+        self._show(available=frozenset(self._raw))
 
     def _forget(self, *names: str) -> None:
         for name in names:
             self._raw.pop(name, None)
             self._stale.discard(name)
         kept = {k: v for k, v in self._view.pictures.items() if source_of(k) not in names}
-        self._show(pictures=MappingProxyType(kept))
+        self._show(pictures=MappingProxyType(kept), available=frozenset(self._raw))
 
     def _forget_scan(self) -> None:
         """A new scan: nothing of the old one may be taken for it."""

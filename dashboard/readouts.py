@@ -6,7 +6,7 @@ the network is ever read as HTML.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
 
 from ptylive.dashboard.feed import FeedView
 from ptylive.dashboard.state import CalibrationEntry, ServerState
@@ -27,6 +27,8 @@ from ptylive.dashboard.words import (
     state_word,
 )
 
+LOG_SHOWN_S = 120.0
+"""A warning of the log is news for so long."""
 CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
     ("rotation_deg", "scan rotation", "°"),
     ("C10", "defocus", ""),
@@ -139,11 +141,6 @@ def sentence(view: FeedView, said: str) -> str:
         return view.state.message
     if view.state.refinement.state in ("queued", "running", "failed", "stopping") and refinement:
         return f"refinement: {refinement}"
-    if view.log is not None:
+    if view.log is not None and time.time() - view.log.time < LOG_SHOWN_S:
         return f"{clock(view.log.time)} {view.log.level}: {view.log.message}"
     return refinement or ""
-
-
-def merged(*parts: Mapping[str, str]) -> dict[str, str]:
-    """One mapping of several."""
-    return {key: value for part in parts for key, value in part.items()}

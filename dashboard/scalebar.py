@@ -17,7 +17,7 @@ class ScaleBarLength:
     text: str
 
 
-def nice_length(extent: float, fraction: float = 0.3, *, calibrated: bool = True) -> ScaleBarLength | None:
+def nice_length(extent: float, fraction: float = 0.22, *, calibrated: bool = True) -> ScaleBarLength | None:
     """The longest 1-2-5 length that is at most ``fraction`` of ``extent`` (Å, or scan points when not calibrated).
 
     None when the extent is not a positive number.

@@ -18,8 +18,10 @@ from ptylive.dashboard.models import Page
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.loss import LossCurve
 from ptylive.dashboard.panels.maps import Mosaic
+from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.panels.reconstruction import ReconstructionPanel
 from ptylive.dashboard.panels.refine import SETTINGS, RefinePanel, refinement_texts
+from ptylive.dashboard.pictures import Picture
 from ptylive.dashboard.skeleton import page_template, read_template
 from ptylive.dashboard.theme import Theme
 from ptylive.schema import PtyliveError
@@ -36,6 +38,19 @@ class Part(Protocol):
     @property
     def roots(self) -> tuple[object, ...]:
         """What the page places."""
+        ...
+
+
+class PicturePanel(Part, Protocol):
+    """A part that shows pictures of the feed."""
+
+    @property
+    def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
+        """Its figures, each with the name of the picture it shows."""
+        ...
+
+    def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
+        """The captions of a picture, or of its absence."""
         ...
 
 
@@ -60,6 +75,7 @@ class Session:
         self.light = Toggle(name="light", label="light", width=52, height=26, margin=0, stylesheets=[style])
         self._pending: list[tuple[str, Future[dict[str, Any]]]] = []
         self._said, self._said_at = "", 0.0
+        self._texts: dict[str, str] = {}
         self._build(document)
         self._watch()
 
@@ -109,10 +125,7 @@ class Session:
         return VIEWS[self.view_choice.active or 0]
 
     def _watch(self) -> None:
-        names = self.mosaic.names | {self.diffraction.wanted}
-        if self.view_name == "refine":
-            names = ReconstructionPanel.NAMES
-        self.feed.watch(self.id, names)
+        self.feed.watch(self.id, {name for panel in self._panels_on_show() for _, name in panel.figures})
 
     def _light(self, _attr: str, _old: bool, new: bool) -> None:
         self.loss.wear(Theme.LIGHT if new else Theme.DARK)
@@ -129,45 +142,42 @@ class Session:
             self._offer_pictures(view)
             self.loss.show(view.refinement)
             self.diffraction.draw_disc(view.state)
-            self.refine.enable(view.state, connected=view.connected)
+            self.refine.enable(view.state, free=view.connected and not self._pending)
             self._write(view)
         finally:
             self.document.unhold()
 
     def _offer_pictures(self, view: FeedView) -> None:
-        pictures = view.pictures
+        """Pictures and their captions, of the view on show only; while one is on its way the last one stays."""
+        for panel in self._panels_on_show():
+            for figure, name in panel.figures:
+                picture = view.pictures.get(name)
+                if picture is not None:
+                    figure.offer(picture)
+                    self._texts.update(panel.texts(name, picture))
+                elif not view.is_coming(name):
+                    figure.clear()
+                    self._texts.update(panel.texts(name, None))
+                figure.measure()
+
+    def _panels_on_show(self) -> list[PicturePanel]:
         if self.view_name == "refine":
-            self.reconstruction.object.offer(pictures.get("object"))
-            self.reconstruction.probe.offer(pictures.get("probe"))
-            phase = pictures.get("object")
-            self.reconstruction.object.measure(calibrated=phase is not None and phase.calibrated)
-            return
-        self.diffraction.view.offer(pictures.get(self.diffraction.wanted))
-        for panel in self.mosaic.panels:
-            picture = pictures.get(panel.kind.name)
-            panel.view.offer(picture)
-            panel.view.measure(calibrated=picture is not None and picture.calibrated)
+            return [self.reconstruction]
+        return [*self.mosaic.panels, self.diffraction]
 
     def _write(self, view: FeedView) -> None:
-        pictures = view.pictures
-        panels = self.mosaic.panels
         said = self._said if time.monotonic() - self._said_at < REPLY_SHOWN_S else ""
-        content = {
-            "texts": readouts.merged(
-                readouts.header_texts(view.state),
-                readouts.stream_texts(view.state),
-                readouts.calibration_texts(view.state),
-                refinement_texts(view.state.refinement.state, view.refinement),
-                self.diffraction.texts(pictures.get(self.diffraction.wanted)),
-                self.reconstruction.texts(pictures.get("object"), pictures.get("probe")),
-                *(panel.texts(pictures.get(panel.kind.name)) for panel in panels),
-                {"banner": readouts.banner(view, self.feed.control), "sentence": readouts.sentence(view, said)},
-            ),
-            "marks": readouts.marks(view),
-            "styles": readouts.merged(
-                readouts.styles(view), self.reconstruction.styles(), *(panel.styles() for panel in panels)
-            ),
-        }
+        state = view.state
+        self._texts.update(readouts.header_texts(state))
+        self._texts.update(readouts.stream_texts(state))
+        self._texts.update(readouts.calibration_texts(state))
+        self._texts.update(refinement_texts(state.refinement.state, view.refinement))
+        self._texts["banner"] = readouts.banner(view, self.feed.control)
+        self._texts["sentence"] = readouts.sentence(view, said)
+        styles = readouts.styles(view) | self.reconstruction.styles()
+        for panel in self.mosaic.panels:
+            styles |= panel.styles()
+        content = {"texts": self._texts, "marks": readouts.marks(view), "styles": styles}
         text = json.dumps(content, ensure_ascii=False)
         if text != self.page.content:
             self.page.content = text

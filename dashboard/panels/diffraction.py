@@ -20,7 +20,7 @@ class DiffractionPanel:
     """Shows one pattern in recorded orientation, coordinates in detector pixels."""
 
     def __init__(self, style: InlineStyleSheet, on_choice: Callable[[], None]) -> None:
-        self.view = PictureFigure("diffraction", colour_map=ColourMap.INFERNO)
+        self.view = PictureFigure("diffraction", colour_map=ColourMap.INFERNO, scale_bar=False)
         self.which = RadioButtonGroup(
             name="diffraction_which", labels=["last", "mean"], active=0, height=24, margin=0, stylesheets=[style]
         )
@@ -41,9 +41,9 @@ class DiffractionPanel:
         return self.view.figure, self.which, self.log
 
     @property
-    def wanted(self) -> str:
-        """Name of the picture on show."""
-        return PATTERNS[self.which.active or 0] + ("_log" if self.log.active else "")
+    def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
+        """The figure and the picture it shows."""
+        return ((self.view, PATTERNS[self.which.active or 0] + ("_log" if self.log.active else "")),)
 
     def _choose(self, _attr: str, _old: object, _new: object) -> None:
         self.view.forget()
@@ -57,10 +57,10 @@ class DiffractionPanel:
         if data != dict(self.disc.data):
             self.disc.data = data
 
-    def texts(self, picture: Picture | None) -> dict[str, str]:
+    def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """Brightest shade in counts, and why there is no pattern."""
         if picture is None:
             return {"pattern_high": UNKNOWN, "pattern_note": "no pattern yet"}
         high = self.view.limits[1]
-        counts = 10**high - 1 if self.log.active else high
+        counts = 10**high - 1 if name.endswith("_log") else high
         return {"pattern_high": f"max {number(counts)} {picture.units or 'counts'}", "pattern_note": ""}

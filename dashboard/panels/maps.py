@@ -93,7 +93,12 @@ class MapPanel:
         self.view.locked = self.view.limits if new else None
         self.lock.label = "locked" if new else "auto"
 
-    def texts(self, picture: Picture | None) -> dict[str, str]:
+    @property
+    def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
+        """The figure and the map it shows."""
+        return ((self.view, self.kind.name),)
+
+    def texts(self, _name: str, picture: Picture | None) -> dict[str, str]:
         """What stands under the panel: limits and units of the colour bar, and why there is no map."""
         key = f"map_{self.index}"
         low, high = limits(*self.view.limits) if picture else (UNKNOWN, UNKNOWN)
@@ -134,8 +139,3 @@ class Mosaic:
                         code="window.ptylive?.cursor(event, cb_obj, sources, choices)",
                     ),
                 )
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Maps on show."""
-        return frozenset(panel.kind.name for panel in self.panels)

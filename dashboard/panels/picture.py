@@ -45,19 +45,28 @@ class PictureFigure:
     Pixel (0, 0) of a picture is at the upper left, its centre at the origin of the coordinates.
     """
 
-    def __init__(self, name: str, window: Window | None = None, colour_map: ColourMap = ColourMap.GRAY) -> None:
+    def __init__(
+        self,
+        name: str,
+        window: Window | None = None,
+        colour_map: ColourMap = ColourMap.GRAY,
+        *,
+        scale_bar: bool = True,
+    ) -> None:
         self.window = window or Window()
         self.colour_map = colour_map
         self.shown = Shown()
         self.locked: Levels | None = None
         self.limits: Levels = (0.0, 1.0)
+        self.calibrated = False
         self._number = 0
         self._sent: tuple[int, Levels] | None = None
         self.mapper = LinearColorMapper(palette=palette(colour_map), low=-0.5, high=255.5)
         self.source = ColumnDataSource(data=_columns(np.zeros((1, 1), np.uint8), (0.0, 0.0, 1.0, 1.0), (0.0, 1.0), 0))
         self.figure = self._figure(name)
-        self.scale_bar = _scale_bar()
-        self.figure.add_layout(self.scale_bar)
+        self.scale_bar = _scale_bar() if scale_bar else None
+        if self.scale_bar:
+            self.figure.add_layout(self.scale_bar)
 
     def _figure(self, name: str) -> figure:
         plot = figure(
@@ -92,16 +101,15 @@ class PictureFigure:
             self.colour_map = colour_map
             self.mapper.palette = palette(colour_map)
 
-    def offer(self, picture: Picture | None) -> bool:
+    def offer(self, picture: Picture) -> bool:
         """Send the picture unless it has been sent or the browser has yet to show the last one; True when sent."""
-        if picture is None:
-            return self._clear()
         limits = self.locked or self._steady(picture.limits)
         if self._sent == (picture.version, limits) or self.shown.number != self._number:
             return False
         self._number += 1
         self._sent = (picture.version, limits)
         self.limits = limits
+        self.calibrated = picture.calibrated
         self.window.show_all_of(picture)
         top, left = (-0.5 * p for p in picture.pixel)
         place = (left, top, picture.size[1], picture.size[0])
@@ -112,7 +120,7 @@ class PictureFigure:
         """Automatic limits, held while they move by less than a percent."""
         return limits if self._sent is None or moved(limits, self.limits) else self.limits
 
-    def _clear(self) -> bool:
+    def clear(self) -> bool:
         """No picture: one unvisited pixel over the whole extent."""
         if self._sent is None or self.shown.number != self._number:
             return False
@@ -127,9 +135,12 @@ class PictureFigure:
         """Send the next picture even if it is the one that is shown (the panel has got another job)."""
         self._sent = self._sent and (-1, self._sent[1])
 
-    def measure(self, *, calibrated: bool) -> None:
-        """Choose the scale bar for what is visible now."""
-        bar = nice_length(self.window.width, calibrated=calibrated) or ScaleBarLength(0.0, "")
+    def measure(self) -> None:
+        """Choose the scale bar for what is visible now; none before the first picture."""
+        if self.scale_bar is None:
+            return
+        bar = nice_length(self.window.width, calibrated=self.calibrated) if self._sent else None
+        bar = bar or ScaleBarLength(0.0, "")
         if self.scale_bar.label != bar.text or self.scale_bar.bar_length != bar.length:
             self.scale_bar.update(bar_length=bar.length, label=bar.text, visible=bool(bar.text))
 

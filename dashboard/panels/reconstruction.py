@@ -13,8 +13,6 @@ from ptylive.dashboard.words import UNKNOWN, limits
 class ReconstructionPanel:
     """The phase of the object (sum over slices) and the amplitudes of the probe modes."""
 
-    NAMES = frozenset({"object", "probe"})
-
     def __init__(self, style: InlineStyleSheet) -> None:
         self.object = PictureFigure("object", colour_map=ColourMap.MAGMA)
         self.probe = PictureFigure("probe", colour_map=ColourMap.INFERNO)
@@ -34,16 +32,24 @@ class ReconstructionPanel:
         """What the page places."""
         return self.object.figure, self.probe.figure, self.colours
 
-    def texts(self, phase: Picture | None, probe: Picture | None) -> dict[str, str]:
+    @property
+    def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
+        """The figures and what they show."""
+        return (self.object, "object"), (self.probe, "probe")
+
+    def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """Limits of the colour bar, powers of the modes, and why there is nothing."""
-        low, high = limits(*self.object.limits) if phase else (UNKNOWN, UNKNOWN)
+        if name == "probe":
+            return {
+                "probe_powers": picture.note if picture else UNKNOWN,
+                "probe_note": "" if picture else "no probe yet",
+            }
+        low, high = limits(*self.object.limits) if picture else (UNKNOWN, UNKNOWN)
         return {
             "object_low": low,
             "object_high": high,
-            "object_units": "rad",
-            "object_note": "" if phase else "no refinement yet",
-            "probe_powers": probe.note if probe else UNKNOWN,
-            "probe_note": "" if probe else "no probe yet",
+            "object_units": picture.units if picture else "",
+            "object_note": "" if picture else "no refinement yet",
         }
 
     def styles(self) -> dict[str, str]:

@@ -99,13 +99,13 @@ class RefinePanel:
         """The settings as they stand; empty fields are left to the server."""
         return {key: parse(field.value) for key, field in self.fields.items() if field.value.strip()}
 
-    def enable(self, state: ServerState, *, connected: bool) -> None:
-        """Only buttons that can do something can be pressed."""
+    def enable(self, state: ServerState, *, free: bool) -> None:
+        """Only buttons that can do something can be pressed; ``free``: the server is there and owes no reply."""
         running = state.refinement.state in RUNNING_STATES
         has_frames = bool(state.frames or state.received)
-        self._disable("refine", not connected or running or not has_frames)
-        self._disable("stop", not connected or state.refinement.state not in ("queued", "running"))
-        self._disable("save", not connected or not has_frames)
+        self._disable("refine", not free or running or not has_frames)
+        self._disable("stop", not free or state.refinement.state not in ("queued", "running"))
+        self._disable("save", not free or not has_frames)
 
     def _disable(self, action: str, disabled: bool) -> None:
         for button in self._buttons[action]:

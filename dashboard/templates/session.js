@@ -75,8 +75,9 @@ window.ptylive = (() => {
     }));
     const timer = setInterval(async () => {
       try {
-        const answer = await fetch(window.location.href, {method: "HEAD", cache: "no-store"});
-        if (answer.status < 500) { clearInterval(timer); window.location.reload(); }
+        await fetch("/favicon.ico", {cache: "no-store"});
+        clearInterval(timer);
+        window.location.reload();
       } catch { /* still gone */ }
     }, 1000);
   }
