@@ -1,0 +1,162 @@
+"""What the streamer's tests share: small scans, an encoder, a receiver whose frames are collected."""
+
+import hashlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+import zmq
+
+from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema.model import Array
+from ptylive.streamer.acquisition import Patience
+from ptylive.streamer.events import ArmEvent, EndEvent, RecordingEvent, StreamEvent
+from ptylive.streamer.receiver import Receiver, ReceiverSettings
+from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.wire import FramesMessage, Message, encode
+
+LOOPBACK = "tcp://127.0.0.1:0"
+
+
+def make_arm(scan: tuple[int, int] = (6, 7), pixels: tuple[int, int] = (8, 8), **scan_keys: Any) -> Arm:
+    """A small scan with everything a sender may know."""
+    geometry = Scan(shape=scan, step_A=0.5, rotation_deg=10.0, **scan_keys)
+    optics = Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0, defocus_A=100.0)
+    return Arm(str(uuid.uuid4()), "test", geometry.frames, geometry, optics, Detector(shape=pixels))
+
+
+def make_frames(arm: Arm, seed: int = 0) -> Array:
+    """Poisson patterns (frames, Qy, Qx) for a scan."""
+    counts = np.random.default_rng(seed).poisson(3, (arm.frames, *arm.detector_shape))
+    return counts.astype(arm.frame_dtype)
+
+
+def messages_of(arm: Arm, frames: Array, batch: int = 5) -> list[FramesMessage]:
+    """Uncompressed frames messages of a whole scan."""
+    starts = range(0, len(frames), batch)
+    return [
+        FramesMessage(arm.uid, k, len(part), "none", (part.tobytes(),), seq)
+        for seq, k in enumerate(starts)
+        if len(part := frames[k : k + batch])
+    ]
+
+
+def compressed(pattern: Array, codec: str = "bslz4") -> bytes:
+    """One pattern in the framing of the HDF5 filters, made by the filter itself."""
+    options = hdf5plugin.Bitshuffle(cname="lz4") if codec == "bslz4" else hdf5plugin.LZ4()
+    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
+        stored = file.create_dataset("x", pattern.shape, pattern.dtype, chunks=pattern.shape, **options)
+        stored[...] = pattern
+        return bytes(stored.id.read_direct_chunk((0,) * pattern.ndim)[1])
+
+
+def digest(frame: Array) -> bytes:
+    """SHA-256 of a pattern's bytes."""
+    return hashlib.sha256(np.ascontiguousarray(frame)).digest()
+
+
+def digests_of_file(path: Path) -> dict[int, bytes]:
+    """Acquisition number -> SHA-256 of every pattern a native file holds."""
+    with open_source(path) as source:
+        return {
+            int(number): digest(frame)
+            for batch in source.batches(64)
+            for number, frame in zip(batch.index, batch.frames, strict=True)
+        }
+
+
+@dataclass
+class Running:
+    """A receiver at work, what its ring handed over, and what it said."""
+
+    receiver: Receiver
+    items: list[Any] = field(default_factory=list)
+    events: list[StreamEvent] = field(default_factory=list)
+    frames: dict[str, dict[int, bytes]] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        return self.receiver.address
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain: {self.receiver.status()} {self.events[-5:]}"
+            time.sleep(0.005)
+
+    def wait_for_state(self, *states: str, timeout_s: float = 20.0) -> None:
+        self.wait(lambda: self.receiver.status().state in states, timeout_s)
+
+    def wait_for_ends(self, count: int = 1) -> list[EndEvent]:
+        self.wait(lambda: len(self.ends()) >= count)
+        return self.ends()
+
+    def ends(self) -> list[EndEvent]:
+        return [item for item in list(self.items) if isinstance(item, EndEvent)]
+
+    def arms(self) -> list[ArmEvent]:
+        return [item for item in list(self.items) if isinstance(item, ArmEvent)]
+
+    def recordings(self) -> list[RecordingEvent]:
+        return [event for event in list(self.events) if isinstance(event, RecordingEvent)]
+
+    def collect(self, reader: Any) -> None:
+        for item in reader:
+            if isinstance(item, FrameBatch):
+                seen = self.frames.setdefault(item.uid, {})
+                for number, frame in zip(item.index, item.frames, strict=True):
+                    assert int(number) not in seen, "the ring handed a frame over twice"
+                    seen[int(number)] = digest(frame)
+            else:
+                if isinstance(item, ArmEvent):
+                    self.frames[item.arm.uid] = {}
+                self.items.append(item)
+
+
+@contextmanager
+def running(
+    folder: Path | None = None, *, idle_timeout_s: float = 5.0, recovery_grace_s: float = 10.0, data: str = LOOPBACK
+) -> Iterator[Running]:
+    """A receiver on a free port, stopped at the end."""
+    settings = ReceiverSettings(data, folder, Patience(idle_timeout_s, recovery_grace_s))
+    events: list[StreamEvent] = []
+    receiver = Receiver(settings, on_event=events.append)
+    run = Running(receiver, events=events)
+    thread = threading.Thread(target=run.collect, args=(receiver.ring.reader(),), daemon=True)
+    thread.start()
+    receiver.start()
+    try:
+        yield run
+    finally:
+        receiver.stop()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def connected(address: str) -> Iterator["zmq.Socket[bytes]"]:
+    """A bare PUSH socket, for sending anything at all."""
+    context = zmq.Context()
+    socket = context.socket(zmq.PUSH)
+    socket.setsockopt(zmq.LINGER, 3000)
+    socket.setsockopt(zmq.SNDTIMEO, 5000)
+    socket.connect(address)
+    try:
+        yield socket
+    finally:
+        socket.close()
+        context.term()
+
+
+def send(socket: "zmq.Socket[bytes]", *messages: Message) -> None:
+    """Send messages as the protocol spells them."""
+    for message in messages:
+        socket.send_multipart(encode(message))

@@ -1,0 +1,51 @@
+"""Compressed patterns: exact when whole, refused when not."""
+
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from stream_tools import compressed, make_arm, make_frames
+
+from ptylive.schema import WireError
+from ptylive.streamer.wire import FrameLayout, FramesMessage, decode_frames
+from ptylive.streamer.wire.codec import decode_pattern
+
+
+@pytest.mark.parametrize("codec", ["bslz4", "lz4"])
+@pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4", "<f4"])
+def test_a_pattern_decodes_to_itself(codec: Any, dtype: str) -> None:
+    pattern = np.random.default_rng(1).poisson(2, (48, 50)).astype(dtype)
+    assert decode_pattern(codec, compressed(pattern, codec), pattern.nbytes, pattern.itemsize) == pattern.tobytes()
+
+
+@pytest.mark.parametrize("codec", ["bslz4", "lz4"])
+def test_what_announces_another_size_is_refused_before_decoding(codec: Any) -> None:
+    blob = bytearray(compressed(np.zeros((16, 16), "<u2"), codec))
+    blob[:8] = struct.pack(">Q", 2**60)
+    with pytest.raises(WireError) as caught:
+        decode_pattern(codec, bytes(blob), 512, 2)
+    assert caught.value.reason == "wrong_size"
+    with pytest.raises(WireError) as caught:
+        decode_pattern(codec, bytes(blob[:5]), 512, 2)
+    assert caught.value.reason == "truncated"
+
+
+@pytest.mark.parametrize("codec", ["bslz4", "lz4"])
+def test_a_cut_pattern_is_refused(codec: Any) -> None:
+    pattern = np.random.default_rng(2).poisson(2, (32, 32)).astype("<u2")
+    blob = compressed(pattern, codec)
+    for length in range(12, len(blob), 7):
+        with pytest.raises(WireError):
+            decode_pattern(codec, blob[:length], pattern.nbytes, 2)
+
+
+def test_one_bad_pattern_does_not_spoil_its_message() -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    parts = [compressed(frame) for frame in frames[:4]]
+    parts[2] = parts[2][:-3]
+    got, good, problems = decode_frames(FramesMessage(arm.uid, 0, 4, "bslz4", tuple(parts)), FrameLayout.of(arm))
+    assert good.tolist() == [True, True, False, True]
+    assert [problem.reason for problem in problems] == ["corrupt"]
+    np.testing.assert_array_equal(got[good], frames[:4][good])

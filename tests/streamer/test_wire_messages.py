@@ -1,0 +1,214 @@
+"""The native stream's messages: what is sent is what arrives, and what is wrong is refused with a reason."""
+
+import subprocess
+import sys
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from stream_tools import make_arm, make_frames, messages_of
+
+from ptylive.schema import Arm, Basis, Detector, Optics, Scan, WireError
+from ptylive.streamer.wire import (
+    ArmMessage,
+    EndMessage,
+    FrameLayout,
+    FramesMessage,
+    PingMessage,
+    check_size,
+    decode,
+    decode_frames,
+    encode,
+)
+from ptylive.streamer.wire.limits import MAX_HEADER_BYTES, MAX_PARTS
+
+
+def changed(arm: Arm, **fields: Any) -> list[Any]:
+    """The parts of an arm message with some fields of its map replaced."""
+    header, *parts = encode(ArmMessage(arm))
+    return [msgpack.packb({**msgpack.unpackb(header), **fields}), *parts]
+
+
+def refusal(parts: list[Any]) -> str:
+    with pytest.raises(WireError) as caught:
+        decode(parts)
+    assert "\n" not in str(caught.value)
+    return caught.value.reason
+
+
+def full_arm() -> Arm:
+    arm = make_arm()
+    arrays = {
+        "bad_pixel_mask": np.eye(8, dtype=bool),
+        "vacuum_pattern": np.ones((8, 8), np.float32),
+        "positions_A": np.zeros((42, 2)),
+    }
+    detector = Detector(shape=(8, 8), dtype="<u4", transform="transpose+flip_rows", transform_given=True)
+    return Arm(arm.uid, "a series", 42, arm.scan, arm.optics, detector, Basis(), arrays)
+
+
+def test_arm_comes_back_as_it_was_sent() -> None:
+    arm = full_arm()
+    message = decode(encode(ArmMessage(arm)))
+    assert isinstance(message, ArmMessage)
+    assert message.problems == ()
+    got = message.arm
+    assert (got.uid, got.series, got.frames) == (arm.uid, arm.series, arm.frames)
+    assert (got.scan, got.optics, got.detector, got.basis) == (arm.scan, arm.optics, arm.detector, arm.basis)
+    assert got.arrays.keys() == arm.arrays.keys()
+    for name, array in arm.arrays.items():
+        np.testing.assert_array_equal(got.arrays[name], array)
+
+
+def test_an_arm_that_knows_next_to_nothing_is_accepted() -> None:
+    arm = Arm("u", "", 9, Scan(), detector=Detector(shape=(4, 4)))
+    message = decode(encode(ArmMessage(arm)))
+    assert isinstance(message, ArmMessage)
+    assert message.arm.scan.shape is None
+    assert message.arm.optics == Optics()
+
+
+def test_frames_end_and_ping_come_back() -> None:
+    arm = make_arm()
+    for message in (*messages_of(arm, make_frames(arm)), EndMessage(arm.uid, 42, "aborted"), PingMessage(arm.uid)):
+        assert decode(encode(message)) == message
+    ping = decode(encode(PingMessage(arm.uid, arm)))
+    assert isinstance(ping, PingMessage)
+    assert ping.arm is not None
+    assert ping.arm.scan == arm.scan
+
+
+def test_unknown_keys_are_ignored() -> None:
+    arm = make_arm()
+    message = decode(changed(arm, colour="red", scan={"shape": [6, 7], "mood": 3}))
+    assert isinstance(message, ArmMessage)
+    assert message.arm.scan.shape == (6, 7)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"version": 2}, "unknown_version"),
+        ({"version": None}, "unknown_version"),
+        ({"type": "hello"}, "unknown_type"),
+        ({"uid": "../../etc"}, "bad_arm"),
+        ({"uid": "x" * 1000}, "bad_arm"),
+        ({"frames": 0}, "bad_arm"),
+        ({"frames": 2**40}, "bad_arm"),
+        ({"frames": "42"}, "bad_arm"),
+        ({"scan": {"shape": [0, 7]}}, "impossible_value"),
+        ({"scan": {"shape": [-1, -1]}}, "impossible_value"),
+        ({"scan": {"shape": [2**20, 2**20]}}, "impossible_value"),
+        ({"scan": {"shape": {"a": 1}}}, "impossible_value"),
+        ({"scan": {"shape": [64, 64], "repeats": 2**40}}, "impossible_value"),
+        ({"scan": []}, "bad_arm"),
+        ({"detector": {"dtype": "<u2"}}, "bad_arm"),
+        ({"detector": {"shape": [8, 10**9]}}, "impossible_value"),
+        ({"detector": {"shape": [8192, 8192], "dtype": "<u4"}}, "impossible_value"),
+        ({"detector": {"shape": [8, 8], "dtype": "O"}}, "impossible_value"),
+        ({"detector": {"shape": [8, 8], "dtype": "nonsense"}}, "impossible_value"),
+        ({"basis": {"kind": "zernike", "n_bright": 0}}, "impossible_value"),
+        ({"basis": {"kind": "zernike", "n_bright": 45, "n_dark": 1}}, "missing_part"),
+    ],
+)
+def test_an_impossible_arm_is_refused_with_its_reason(fields: dict[str, Any], reason: str) -> None:
+    assert refusal(changed(make_arm(), **fields)) == reason
+
+
+def test_impossible_optics_are_left_out_and_reported() -> None:
+    message = decode(changed(make_arm(), optics={"energy_eV": -5.0, "convergence_semiangle_mrad": 20.0}))
+    assert isinstance(message, ArmMessage)
+    assert message.arm.optics.energy_eV is None
+    assert message.arm.optics.convergence_semiangle_mrad == 20.0
+    assert [problem.reason for problem in message.problems] == ["impossible_value"]
+    assert "energy_eV" in str(message.problems[0])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        msgpack.packb({"shape": [8, 9], "dtype": "|b1", "data": bytes(72)}),
+        msgpack.packb({"shape": [8, 8], "dtype": "|b1", "data": bytes(63)}),
+        msgpack.packb({"shape": [2**30, 2**30], "dtype": "<f8", "data": b""}),
+        msgpack.packb({"shape": [8, 8], "dtype": "|O8", "data": bytes(64)}),
+        b"\xc1",
+    ],
+)
+def test_a_faulty_array_is_left_out_and_reported(part: bytes) -> None:
+    arm = make_arm()
+    header, _ = changed(arm, parts=["bad_pixel_mask"]), None
+    message = decode([*header, part])
+    assert isinstance(message, ArmMessage)
+    assert "bad_pixel_mask" not in message.arm.arrays
+    assert len(message.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"first": -1}, "bad_frames"),
+        ({"count": 0}, "bad_frames"),
+        ({"count": 10**6}, "bad_frames"),
+        ({"codec": "gzip"}, "bad_frames"),
+        ({"uid": 7}, "bad_frames"),
+        ({"first": 1.5}, "bad_frames"),
+    ],
+)
+def test_an_impossible_frames_header_is_refused(fields: dict[str, Any], reason: str) -> None:
+    header = {"type": "frames", "uid": "u", "seq": 0, "first": 0, "count": 1, "codec": "none"}
+    assert refusal([msgpack.packb({**header, **fields}), b""]) == reason
+
+
+@pytest.mark.parametrize(
+    "header", [b"", b"\xc1", b"\x93\x01\x02\x03", msgpack.packb({1: 2}), b"\x81" * 4000, bytes(MAX_HEADER_BYTES + 1)]
+)
+def test_what_is_not_a_message_is_refused(header: bytes) -> None:
+    assert refusal([header]) in {"not_msgpack", "oversized", "unknown_type"}
+
+
+def test_too_many_parts_are_refused() -> None:
+    assert refusal([b""] * (MAX_PARTS + 1)) == "wrong_parts"
+    assert refusal([]) == "wrong_parts"
+
+
+@pytest.mark.parametrize(
+    ("parts", "count", "codec", "reason"),
+    [
+        ((bytes(127),), 1, "none", "truncated"),
+        ((bytes(129),), 1, "none", "oversized"),
+        ((bytes(128), bytes(128)), 2, "none", "wrong_parts"),
+        ((bytes(20),), 2, "bslz4", "wrong_parts"),
+    ],
+)
+def test_parts_that_cannot_hold_their_frames_are_refused(
+    parts: tuple[bytes, ...], count: int, codec: Any, reason: str
+) -> None:
+    with pytest.raises(WireError) as caught:
+        check_size(FramesMessage("u", 0, count, codec, parts), FrameLayout((8, 8), np.dtype("<u2")))
+    assert caught.value.reason == reason
+
+
+def test_a_run_of_a_message_holds_its_frames() -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    message = FramesMessage(arm.uid, 10, 5, "none", (frames[10:15].tobytes(),))
+    run = message.run(2, 4)
+    assert (run.first, run.count) == (12, 2)
+    got, good, _ = decode_frames(run, FrameLayout.of(arm))
+    assert good.all()
+    np.testing.assert_array_equal(got, frames[12:14])
+
+
+def test_big_endian_frames_arrive_in_native_order() -> None:
+    layout = FrameLayout((2, 2), np.dtype(">u2"))
+    got, _, _ = decode_frames(FramesMessage("u", 0, 1, "none", (b"\x00\x01\x00\x02\x00\x03\x01\x00",)), layout)
+    assert got.dtype.isnative
+    assert got.ravel().tolist() == [1, 2, 3, 256]
+
+
+def test_the_wire_is_light() -> None:
+    heavy = ("numba", "cupy", "bokeh", "h5py", "hdf5plugin", "scipy")
+    code = f"import sys, ptylive.streamer.wire; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
