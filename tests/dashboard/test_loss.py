@@ -1,0 +1,32 @@
+"""The loss curve's points."""
+
+import math
+
+from ptylive.dashboard.panels.loss import MOST_POINTS, LossCurve, split_by_phase
+from ptylive.dashboard.state import RefinementState
+
+
+def test_phases_are_told_apart_and_joined() -> None:
+    points = split_by_phase([4.0, 3.0, 2.0], ["sweep", "sweep", "lbfgs"])
+    assert points["sweep"] == [(1, 4.0), (2, 3.0)]
+    assert points["lbfgs"] == [(2, 3.0), (3, 2.0)]
+
+
+def test_values_without_a_logarithm_are_left_out() -> None:
+    points = split_by_phase([1.0, -1.0, math.nan, 0.5], ["sweep"] * 4)
+    assert points["sweep"] == [(1, 1.0), (4, 0.5)]
+
+
+def test_long_runs_keep_their_end() -> None:
+    points = split_by_phase([1.0] * (MOST_POINTS + 5), [])
+    assert len(points["lbfgs"]) == MOST_POINTS
+    assert points["lbfgs"][-1] == (MOST_POINTS + 5, 1.0)
+
+
+def test_the_curve_is_drawn_once_per_change() -> None:
+    curve = LossCurve()
+    curve.show(RefinementState(run="r", losses=[3.0, 2.0], phases=["sweep", "lbfgs"]))
+    drawn = curve.sources["sweep"].data
+    curve.show(RefinementState(run="r", losses=[3.0, 2.0], phases=["sweep", "lbfgs"]))
+    assert curve.sources["sweep"].data is drawn
+    assert curve.range.start < 2.0 < 3.0 < curve.range.end

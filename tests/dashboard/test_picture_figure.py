@@ -1,0 +1,73 @@
+"""One picture in flight: the next is sent only when the browser has shown the last."""
+
+import numpy as np
+
+from ptylive.dashboard.panels.picture import PictureFigure
+from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare
+
+
+def picture(version: int, scale: float = 1.0) -> Picture:
+    data = scale * np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    return prepare(RawPicture("bf", data), version, Surroundings(step_A=(1.0, 1.0)))
+
+
+def test_nothing_is_sent_before_the_last_was_shown() -> None:
+    figure = PictureFigure("f")
+    assert figure.offer(picture(1))
+    assert not figure.offer(picture(2))
+    figure.shown.number = 1
+    assert figure.offer(picture(3))
+    assert figure.source.data["number"] == [2]
+
+
+def test_a_picture_is_sent_once() -> None:
+    figure = PictureFigure("f")
+    first = picture(1)
+    figure.offer(first)
+    figure.shown.number = 1
+    assert not figure.offer(first)
+
+
+def test_small_changes_of_contrast_do_not_flicker() -> None:
+    figure = PictureFigure("f")
+    figure.offer(picture(1))
+    limits = figure.limits
+    figure.shown.number = 1
+    figure.offer(picture(2, 1.001))
+    assert figure.limits == limits
+    figure.shown.number = 2
+    figure.offer(picture(3, 1.5))
+    assert figure.limits != limits
+
+
+def test_a_locked_figure_keeps_its_limits_and_sends_again_when_released() -> None:
+    figure = PictureFigure("f")
+    figure.offer(picture(1))
+    figure.shown.number = 1
+    figure.locked = (0.0, 10.0)
+    assert figure.offer(picture(1))
+    assert figure.limits == (0.0, 10.0)
+    assert figure.source.data["image"][0].max() < 40
+
+
+def test_the_scale_bar_follows_the_zoom() -> None:
+    figure = PictureFigure("f")
+    figure.measure()
+    assert figure.scale_bar is not None
+    assert not figure.scale_bar.visible
+    figure.offer(picture(1))
+    figure.window.x_range.update(start=0, end=100)
+    figure.measure()
+    assert figure.scale_bar.label == "2 nm"
+    figure.window.x_range.update(start=0, end=10)
+    figure.measure()
+    assert (figure.scale_bar.bar_length, figure.scale_bar.label) == (2.0, "2 Å")
+
+
+def test_a_vanished_picture_leaves_the_unvisited_colour() -> None:
+    figure = PictureFigure("f")
+    assert not figure.clear()
+    figure.offer(picture(1))
+    figure.shown.number = 1
+    assert figure.clear()
+    assert figure.source.data["image"][0].tolist() == [[0]]

@@ -1,0 +1,71 @@
+"""From arrays of events to pictures of panels."""
+
+import numpy as np
+import pytest
+
+from ptylive.dashboard.pictures import MAP_SIDE, RawPicture, Surroundings, prepare, reduced, stretched
+
+
+def test_unvisited_points_are_index_zero_also_on_a_finer_map() -> None:
+    coverage = np.zeros((4, 4), dtype=bool)
+    coverage[:2] = True
+    raw = RawPicture("tcbf", np.arange(64, dtype=np.float32).reshape(8, 8))
+    picture = prepare(raw, 1, Surroundings(coverage, (4, 4), (0.5, 0.5)))
+    assert (picture.indexed[:4] > 0).all()
+    assert (picture.indexed[4:] == 0).all()
+    assert picture.pixel == (0.25, 0.25)
+    assert picture.size == (2.0, 2.0)
+    assert picture.calibrated
+    assert not picture.complete
+
+
+def test_without_a_step_coordinates_are_scan_points() -> None:
+    picture = prepare(RawPicture("bf", np.zeros((8, 8), np.float32)), 1, Surroundings(scan_shape=(4, 4)))
+    assert picture.pixel == (0.5, 0.5)
+    assert not picture.calibrated
+
+
+def test_large_maps_are_averaged_over_visited_pixels_only() -> None:
+    data = np.full((2, 2 * MAP_SIDE), 3.0, dtype=np.float32)
+    visited = np.ones(data.shape, dtype=bool)
+    data[0, 0], visited[0, 0] = 1e9, False
+    visited[:, -2:] = False
+    small, seen = reduced(data, visited, MAP_SIDE)
+    assert small.shape == (1, MAP_SIDE)
+    assert seen is not None
+    assert seen[0, 0]
+    assert not seen[0, -1]
+    assert small[0, :-1] == pytest.approx(3.0)
+
+
+def test_odd_sizes_keep_their_edges() -> None:
+    small, _ = reduced(np.ones((5, 7), np.float32), None, 4)
+    assert small.shape == (3, 4)
+    assert small == pytest.approx(1.0)
+
+
+def test_stretched_coverage_is_the_nearest_point() -> None:
+    coverage = np.array([[True, False]])
+    assert stretched(coverage, (2, 4)).tolist() == [[True, True, False, False]] * 2
+
+
+def test_patterns_start_at_zero_and_keep_detector_pixels() -> None:
+    raw = RawPicture("pattern", np.full((4, 4), 9.0, np.float32), sampling_A=(0.1, 0.1))
+    linear = prepare(raw, 1, Surroundings(), wanted="pattern")
+    log = prepare(raw, 2, Surroundings(), wanted="pattern_log")
+    assert linear.limits == pytest.approx((0.0, 9.0), rel=1e-2)
+    assert log.limits == pytest.approx((0.0, 1.0), rel=1e-2)
+    assert linear.pixel == (1.0, 1.0)
+
+
+def test_probe_modes_stand_side_by_side_with_their_powers() -> None:
+    modes = np.stack([np.full((8, 8), 3 + 0j), np.full((8, 8), 1j)]).astype(np.complex64)
+    picture = prepare(RawPicture("probe", modes, sampling_A=(0.1, 0.1)), 1, Surroundings())
+    assert picture.data.shape == (8, 16)
+    assert picture.note == "90 % · 10 %"
+
+
+def test_other_limits_give_other_indices() -> None:
+    picture = prepare(RawPicture("bf", np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)), 1, Surroundings())
+    assert picture.indices(picture.limits) is picture.indexed
+    assert (picture.indices((10.0, 11.0)) == 1).all()

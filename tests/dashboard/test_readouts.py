@@ -1,0 +1,82 @@
+"""What the page says, from what the server says."""
+
+import time
+
+from fake_server import state_payload
+
+from ptylive.dashboard import readouts
+from ptylive.dashboard.feed import FeedView
+from ptylive.dashboard.panels.refine import refinement_texts
+from ptylive.dashboard.state import LogLine, RefinementState, ServerState
+
+
+def state(**more: object) -> ServerState:
+    return ServerState.model_validate(state_payload(**more))
+
+
+def test_header() -> None:
+    texts = readouts.header_texts(state())
+    assert texts == {
+        "series": "0142",
+        "beam": "80 kV · 25 mrad",
+        "state": "SCANNING",
+        "rows": "row\u200732/64",
+        "left": "0:02 left",
+    }
+
+
+def test_nothing_is_known_before_the_first_scan() -> None:
+    empty = ServerState()
+    assert readouts.header_texts(empty)["series"] == "no scan yet"
+    assert set(readouts.calibration_texts(empty).values()) == {"–", ""}
+    assert readouts.stream_texts(empty)["frames"] == "– of –"
+    assert empty.progress == 0.0
+    assert empty.seconds_left is None
+
+
+def test_calibration_says_value_doubt_and_origin() -> None:
+    texts = readouts.calibration_texts(state())
+    assert texts["cal_rotation_deg"] == "−15.2 ± 0.40°"
+    assert texts["cal_C10"] == "150 ± 5.0 Å underfocus"
+    assert texts["cal_C10_origin"] == "estimated"
+    assert texts["cal_beam_center_px"] == "31.50, 31.50 px"
+
+
+def test_strange_values_are_shown_not_raised() -> None:
+    texts = readouts.calibration_texts(state(calibration={"C10": {"value": "far", "origin": "given"}}))
+    assert texts["cal_C10"] == "far"
+    texts = readouts.calibration_texts(state(calibration={"disc_radius_px": {"value": {"a": 1}, "origin": "given"}}))
+    assert texts["cal_disc_radius_px"] == "{'a': 1}"
+
+
+def test_alarms() -> None:
+    marks = readouts.marks(FeedView(state=state(lost=12, ring_fill=0.9), connected=True))
+    assert marks["lost"] == "alarm"
+    assert marks["ring"] == "alarm"
+    assert marks["late"] == ""
+    assert marks["link"] == "up"
+
+
+def test_banner_says_since_when() -> None:
+    assert readouts.banner(FeedView(connected=True), "tcp://x") == ""
+    assert "no server at tcp://x yet" in readouts.banner(FeedView(), "tcp://x")
+    assert "server gone since" in readouts.banner(FeedView(last_contact=time.time()), "tcp://x")
+
+
+def test_the_sentence_prefers_answers_then_people_then_the_log() -> None:
+    log = LogLine(level="warning", message="disk nearly full")
+    view = FeedView(state=state(message="12 frames lost"), log=log)
+    assert readouts.sentence(view, "saved") == "saved"
+    assert readouts.sentence(view, "") == "12 frames lost"
+    assert "disk nearly full" in readouts.sentence(FeedView(log=log), "")
+    old = log.model_copy(update={"time": time.time() - 1e4})
+    assert readouts.sentence(FeedView(log=old), "") == ""
+
+
+def test_refinement_in_words() -> None:
+    refinement = RefinementState(state="running", phase="lbfgs", epoch=3, epochs=20, loss=1256.04, seconds=5)
+    texts = refinement_texts("running", refinement)
+    assert texts["refine_epoch"] == "3 of 20"
+    assert texts["refine_phase"] == "L-BFGS"
+    assert texts["refine_loss"] == "1256.0"
+    assert refinement_texts("none", None)["refine_state"] == "not started"

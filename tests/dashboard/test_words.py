@@ -1,0 +1,58 @@
+"""Numbers, durations and states in words."""
+
+import pytest
+
+from ptylive.dashboard import words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1.23456, "1.23"), (-0.0123, "−0.0123"), (12345.6, "12346"), (2.5e7, "2.50e7"), (1.5e-5, "1.50e−5")],
+)
+def test_numbers_have_three_digits(value: float, text: str) -> None:
+    assert words.number(value) == text
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_unknown_numbers_are_a_dash(value: float | None) -> None:
+    assert words.number(value) == words.UNKNOWN
+    assert words.count(value) == words.UNKNOWN
+    assert words.percent(value) == words.UNKNOWN
+    assert words.seconds(value) == words.UNKNOWN
+
+
+def test_both_ends_of_a_colour_bar_have_the_same_decimals() -> None:
+    assert words.limits(-0.0388, 0.3252) == ("−0.039", "0.325")
+    assert words.limits(12, 915.4) == ("12", "915")
+
+
+def test_counts_durations_and_percentages() -> None:
+    assert words.count(1234567) == "1\u2009234\u2009567"
+    assert words.seconds(12.4) == "0:12"
+    assert words.seconds(3725) == "1:02:05"
+    assert len(words.percent(0.05)) == len(words.percent(1.0))
+
+
+@pytest.mark.parametrize(
+    ("c10", "doubt", "text"),
+    [
+        (-150.0, 5.0, "150 ± 5.0 Å underfocus"),
+        (100.0, None, "100 Å overfocus"),
+        (-4000.0, 100.0, "400 ± 10 nm underfocus"),
+        (-132000.0, None, "13.2 µm underfocus"),
+        (0.0, None, "in focus"),
+    ],
+)
+def test_defocus_in_words(c10: float, doubt: float | None, text: str) -> None:
+    assert words.defocus(c10, doubt) == text
+
+
+def test_states_have_words_and_strangers_are_shown_as_they_came() -> None:
+    for state in ("waiting", "armed", "scanning", "finishing", "complete", "aborted", "failed"):
+        assert words.state_word(state) == state.upper()
+    assert words.state_word("dreaming") == "DREAMING"
+
+
+def test_rejected_names_the_commonest_reason() -> None:
+    assert words.rejected({}) == "0"
+    assert words.rejected({"truncated": 2, "wrong_shape": 5}) == "7 (wrong_shape)"
