@@ -1,0 +1,61 @@
+"""Who may talk to the dashboard: its own hosts and origins, on loopback."""
+
+import http.client
+import subprocess
+import sys
+
+import pytest
+from running_dashboard import RunningDashboard
+
+from ptylive.dashboard.guard import NotLoopbackError, own_hosts, require_loopback
+
+
+def status(dashboard: RunningDashboard, path: str, headers: dict[str, str]) -> tuple[int, http.client.HTTPMessage]:
+    connection = http.client.HTTPConnection("127.0.0.1", dashboard.port, timeout=10)
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, answer.headers
+
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Protocol": "bokeh, token",
+}
+
+
+def test_only_our_own_hosts_and_origins_are_served(dashboard: RunningDashboard) -> None:
+    ours = f"127.0.0.1:{dashboard.port}"
+    code, headers = status(dashboard, "/", {"Host": ours})
+    assert code == 200
+    assert headers["X-Frame-Options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert status(dashboard, "/", {"Host": f"localhost:{dashboard.port}"})[0] == 200
+    assert status(dashboard, "/", {"Host": "evil.example"})[0] == 403
+    assert status(dashboard, "/", {"Host": ours, "Origin": "http://evil.example"})[0] == 403
+    for origin in ({}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"}):
+        assert status(dashboard, "/ws", {"Host": ours, **UPGRADE, **origin})[0] == 403
+    assert status(dashboard, "/ws", {"Host": ours, **UPGRADE, "Origin": dashboard.url})[0] != 403
+
+
+def test_loopback_only() -> None:
+    assert require_loopback("127.0.0.1") == "127.0.0.1"
+    assert own_hosts("::1", 5006) == {"[::1]:5006", "localhost:5006"}
+    for address in ("0.0.0.0", "192.168.1.2", "example.org", ""):
+        with pytest.raises(NotLoopbackError, match="does not listen"):
+            require_loopback(address)
+
+
+def test_a_taken_port_is_one_clear_line(dashboard: RunningDashboard) -> None:
+    command = [sys.executable, "-m", "ptylive.dashboard", "--port", str(dashboard.port)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert second.returncode == 1
+    assert second.stdout == ""
+    assert second.stderr.strip().splitlines() == [
+        f"ptylive.dashboard: the dashboard cannot listen on 127.0.0.1:{dashboard.port}: Address already in use:"
+        " choose another --port"
+    ]
