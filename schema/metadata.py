@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ptylive.schema.arm import Arm
 from ptylive.schema.detector import Detector
 from ptylive.schema.errors import MetadataError
-from ptylive.schema.optics import ABERRATION_NAMES, Optics
+from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from
 from ptylive.schema.scan import Scan
 
 SECTIONS: dict[str, type[Scan] | type[Optics] | type[Detector]] = {"scan": Scan, "optics": Optics, "detector": Detector}
@@ -123,3 +123,16 @@ def to_attributes(arm: Arm) -> dict[str, Any]:
             continue
         attributes[name] = np.asarray(value) if isinstance(value, tuple) else value
     return attributes
+
+
+def fill_in(arm: Arm, values: Mapping[str, Any], source: str = "configuration") -> Arm:
+    """``arm`` with metadata that it does not say itself; what stream or file gave wins (docs/conventions.md)."""
+
+    def unsaid(name: str) -> bool:
+        section, key = locate(name)
+        part = getattr(arm, section)
+        if section == "optics" and aberrations_from({key: 1.0}):
+            return not set(aberrations_from({key: 1.0})) & set(arm.optics.aberrations)
+        return key not in part.model_fields_set or getattr(part, key) is None
+
+    return overlay(arm, {name: value for name, value in values.items() if unsaid(name)}, source)

@@ -1,0 +1,73 @@
+"""``python -m ptylive.server.acquire CONFIG_JSON COMMAND_LINE``: the process that receives, records and makes maps.
+
+Prints one JSON line when it is ready, or why it is not; ends on SIGTERM, SIGINT, the `shutdown` command, or with its
+parent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from types import FrameType
+
+from threadpoolctl import threadpool_limits
+
+from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.schema import PtyliveError
+from ptylive.server.config import ServerConfig
+from ptylive.server.control import ControlServer
+from ptylive.server.lifeline import exit_with_parent
+from ptylive.server.session import Session
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop; returns the exit status."""
+    logging.basicConfig(level=logging.WARNING, format="ptylive acquire: %(levelname)s: %(message)s")
+    config, command_line = ServerConfig.model_validate_json(arguments[0]), arguments[1]
+    use_persistent_cache()
+    exit_with_parent()
+    try:
+        with threadpool_limits(limits=1):  # cores belong to the receiver first
+            return _serve(config, command_line)
+    except PtyliveError as error:
+        _say({"error": error.line()})
+        return 1
+
+
+def _serve(config: ServerConfig, command_line: str) -> int:
+    session = Session(config, command_line)
+    control = ControlServer(config.control, session)
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        session.shutdown_requested.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+    control.start()
+    session.start()
+    _say({"ready": True, "data": session.receiver.address})
+    while not session.shutdown_requested.wait(0.2):
+        pass
+    session.stop()
+    control.stop()
+    return 0
+
+
+def _warm_up() -> None:
+    """Compile, or load from the cache, what the first frames will need."""
+    from ptylive.engine.live.warm_up import warm_up
+
+    warm_up()
+
+
+def _say(message: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+"""``ptylive call``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ptylive.server.client import ControlClient
+from ptylive.server.commands.options import CONTROL, AsJson, Control
+from ptylive.server.output import answer
+from ptylive.server.values import parse_assignments
+
+
+def call(
+    command: Annotated[str, typer.Argument(help="control command, for example status or runs")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="its arguments")] = None,
+    control: Control = CONTROL,
+    as_json: AsJson = False,
+) -> None:
+    """Send any command of the control protocol."""
+    with ControlClient(control) as client:
+        reply = client.call(command, timeout_s=10.0, **parse_assignments(arguments or ()))
+    answer({name: _short(value) for name, value in reply.items()}, as_json=as_json)
+
+
+def _short(value: object) -> object:
+    """Binary data as their length: a terminal is no place for pictures."""
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, dict):
+        return {key: _short(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_short(inner) for inner in value]
+    return value

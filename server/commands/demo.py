@@ -1,0 +1,102 @@
+"""``ptylive demo``."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import tempfile
+import time
+import webbrowser
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptylive.schema import PtyliveError
+from ptylive.server.client import ControlClient
+from ptylive.server.commands.refine_now import wait_for_refinement
+from ptylive.server.commands.serve import report_addresses, stop_on_signals
+from ptylive.server.config import ServerConfig
+from ptylive.server.output import bar, say
+from ptylive.server.supervisor import Supervisor
+
+DATA_SET = "mos2_svac_80kV_focus"
+FRAMES_PER_S = 300.0
+FINISH_TIMEOUT_S = 120.0
+
+
+def demo(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port of the dashboard, 0: any free one")] = 5006,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="don't open the dashboard in a browser")] = False,
+    exit_when_done: Annotated[bool, typer.Option("--exit-when-done", help="end after the refinement")] = False,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="where recording and results are kept")] = None,
+) -> None:
+    """Watch a bundled scan arrive, become maps, and be refined; everything on this machine."""
+    stop_on_signals()
+    with ExitStack() as stack:
+        folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptylive-demo-")))
+        data, control = free_addresses()
+        config = ServerConfig(data=data, control=control, dashboard=f"127.0.0.1:{port}", record=str(folder.absolute()))
+        supervisor = Supervisor(config, command_line=" ".join(sys.argv), say=say)
+        supervisor.start()
+        stack.callback(supervisor.stop)
+        report_addresses(supervisor)
+        sys.stdout.write(f"{supervisor.dashboard_url}\n")
+        sys.stdout.flush()
+        if not no_browser:
+            webbrowser.open(supervisor.dashboard_url)
+        with ControlClient(control, timeout_s=10.0) as client:
+            _scan(supervisor, client)
+            outcome = _refine(client)
+        say(f"refined: loss {outcome['loss']:.5g} after {outcome['epochs']} epochs; results in {outcome['results']}")
+        if not exit_when_done:
+            say("the dashboard stays up; Ctrl-C ends the demo")
+            try:
+                raise typer.Exit(supervisor.watch())
+            except KeyboardInterrupt:
+                say("stopping")
+
+
+def _scan(supervisor: Supervisor, client: ControlClient) -> None:
+    """Replay the bundled scan at a microscope's pace and wait for its results."""
+    from ptylive.simulators.data import bundled
+    from ptylive.simulators.replay import ReplaySettings, replay
+
+    settings = ReplaySettings(to=supervisor.data_address, rate=FRAMES_PER_S)
+    with bar("scanning", quiet=False) as shown:
+        report = replay(bundled(DATA_SET), settings, shown.update)
+    say(f"{report.frames} frames sent at {report.frames_per_s:.0f} frames/s")
+    wait_for_results(client)
+
+
+def wait_for_results(client: ControlClient) -> None:
+    """Wait until the current scan has its results. Raises PtyliveError when it takes too long."""
+    give_up = time.monotonic() + FINISH_TIMEOUT_S
+    while time.monotonic() < give_up:
+        status = client.call("status")
+        if status["state"] in ("complete", "aborted", "failed") and status["results"]:
+            say(f"maps in {status['results']}")
+            return
+        time.sleep(0.2)
+    raise PtyliveError("the scan did not finish", f"the server says: {status['state']} {status['message']}")
+
+
+def _refine(client: ControlClient) -> dict[str, Any]:
+    client.call("refine")
+    return wait_for_refinement(client, quiet=False)
+
+
+def free_addresses() -> tuple[str, str]:
+    """Loopback addresses nobody uses: data, and control with the port below it free for events."""
+    while True:
+        with ExitStack() as stack:
+            sockets = [stack.enter_context(closing(socket.socket())) for _ in range(3)]
+            for one in sockets[:2]:
+                one.bind(("127.0.0.1", 0))
+            data, control = (one.getsockname()[1] for one in sockets[:2])
+            try:
+                sockets[2].bind(("127.0.0.1", control - 1))
+            except OSError:
+                continue
+            return f"tcp://127.0.0.1:{data}", f"tcp://127.0.0.1:{control}"

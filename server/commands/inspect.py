@@ -1,0 +1,62 @@
+"""``ptylive inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptylive.server.commands.options import AsJson, Settings
+from ptylive.server.output import answer
+from ptylive.server.values import parse_assignments
+
+WANTED = {
+    "energy_eV": "phase maps and refinement",
+    "convergence_semiangle_mrad": "phase maps and refinement",
+    "scan_step_A": "phase maps and refinement",
+}
+"""What cannot be estimated from the data."""
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="native HDF5 file")],
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a file is understood and what is missing."""
+    from ptylive.schema.metadata import to_attributes
+    from ptylive.streamer.storage.source import open_source
+
+    with open_source(file, parse_assignments(settings or ())) as source:
+        arm = source.arm
+        given = {name: _plain(value) for name, value in to_attributes(arm).items()}
+        outcome: dict[str, Any] = {
+            "file": str(file),
+            "series": arm.series,
+            "frames": source.frame_count,
+            "received": int(source.received.sum()),
+            "scan_shape": list(arm.scan.shape or ()),
+            "detector_shape": list(arm.detector_shape),
+            "dtype": arm.detector.dtype,
+            **given,
+            "arrays": sorted(arm.arrays),
+            "notes": list(source.notes),
+            "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
+            "estimated": _estimated(given),
+        }
+    answer(outcome, as_json=as_json)
+
+
+def _estimated(given: dict[str, Any]) -> list[str]:
+    """What will be found from the data, or left at zero, because it was not given."""
+    names = [name for name in ("beam_center_px", "rotation_deg", "detector_transform") if name not in given]
+    if not {"detector_pixel_mrad", "detector_pixel_invA"} & set(given):
+        names.append("detector_pixel_invA (from the disc radius)")
+    if "C10" not in given:
+        names.append("defocus_A (taken as 0)")
+    return names
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value

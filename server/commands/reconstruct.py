@@ -1,0 +1,55 @@
+"""``ptylive reconstruct``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptylive.schema import PtyliveError
+from ptylive.server.commands.options import AsJson, Settings
+from ptylive.server.output import answer, say
+from ptylive.server.values import parse_assignments
+
+
+def reconstruct(
+    file: Annotated[Path, typer.Argument(help="native HDF5 file")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
+    methods: Annotated[str | None, typer.Option(help="comma-separated; all by default")] = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the maps of a recording: the live engine fed from a file."""
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.engine.live.render import METHODS, check_methods
+    from ptylive.engine.results import describe_run, write_maps
+    from ptylive.server.offline import reconstruct_file
+
+    wanted = check_methods(methods.split(",")) if methods else METHODS
+    started = time.perf_counter()
+    made = reconstruct_file(file, parse_assignments(settings or ()), wanted)
+    seconds = time.perf_counter() - started
+    for name, reason in made.rendering.missing.items():
+        say(f"{name} was not made: {reason}")
+    if not made.rendering.maps:
+        raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
+    write_maps(
+        output, made.rendering.maps, made.engine.coverage, made.calibration, describe_run(" ".join(sys.argv), "cpu")
+    )
+    answer(
+        {
+            "file": str(file),
+            "output": str(output),
+            "frames": made.frames,
+            "seconds": seconds,
+            "frames_per_s": made.frames / seconds,
+            "maps": [live_map.name for live_map in made.rendering.maps],
+            "missing": made.rendering.missing,
+        },
+        as_json=as_json,
+    )

@@ -1,0 +1,126 @@
+"""``ptylive refine``."""
+
+from __future__ import annotations
+
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptylive.schema import MetadataError
+from ptylive.schema.metadata import NAMES, locate
+from ptylive.schema.preset import Preset
+from ptylive.server.commands.options import AsJson, Settings
+from ptylive.server.output import answer, bar, say
+from ptylive.server.values import parse_assignments
+
+if TYPE_CHECKING:
+    from ptylive.engine.refine.results import Progress
+
+
+def refine(
+    file: Annotated[Path, typer.Argument(help="native HDF5 file")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
+    preset: Annotated[Path | None, typer.Option(help="settings of the refinement, TOML")] = None,
+    settings: Settings = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
+    backend: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, max=256, help="threads on the CPU")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint beside the output")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Refine object and probe of a recording by multislice ptychography."""
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.engine.refine import refine as run
+    from ptylive.engine.results import Run, add_refinement, describe_run, read_runs
+    from ptylive.server.offline import START_MAP, read_dataset, reconstruct_file, start_guess
+    from ptylive.streamer.storage.source import open_source
+
+    chosen, values = split_settings(parse_assignments(settings or ()))
+    wanted = _preset(preset, chosen, epochs)
+    if backend not in ("auto", "cpu", "gpu"):
+        raise MetadataError(f"--backend {backend!r} is unknown", "use auto, cpu or gpu")
+    started = time.perf_counter()
+    made = reconstruct_file(file, values, (START_MAP,))
+    with open_source(file, values) as source:
+        dataset = read_dataset(source, made.calibration)
+    start_map = next((m for m in made.rendering.maps if m.name == START_MAP), None)
+    with bar("refining", quiet=as_json) as shown:
+        result = run(
+            dataset,
+            wanted,
+            start=start_guess(start_map, made.calibration),
+            backend=backend,
+            threads=threads,
+            on_progress=lambda p: shown.update(p.epoch, p.epochs, _describe(p)),
+            checkpoint=output.with_suffix(".checkpoint"),
+            resume=resume,
+        )
+    name = f"run{len(read_runs(output)) + 1}"
+    settings_used = describe_run(" ".join(sys.argv), result.backend)
+    add_refinement(output, Run(name, wanted, result), made.calibration, settings_used)
+    seconds = time.perf_counter() - started
+    if not as_json:
+        say(f"{result.algorithm}: {result.reason}")
+    answer(
+        {
+            "file": str(file),
+            "output": str(output),
+            "run": name,
+            "state": result.state,
+            "frames": len(dataset.patterns),
+            "epochs": len(result.loss),
+            "loss": float(result.loss[-1]) if len(result.loss) else None,
+            "algorithm": result.algorithm,
+            "reason": result.reason,
+            "message": result.message,
+            "seconds": seconds,
+            "seconds_per_epoch": float(result.seconds.mean()) if len(result.seconds) else None,
+            "frames_per_s": len(dataset.patterns) * result.evaluations / max(float(result.seconds.sum()), 1e-9),
+            "backend": result.backend,
+        },
+        as_json=as_json,
+    )
+
+
+def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the preset, and metadata of the recording, told apart by their names."""
+    plain = {name.removeprefix("refine."): value for name, value in values.items()}
+    preset = {name: value for name, value in plain.items() if name in Preset.model_fields}
+    metadata = {name: value for name, value in plain.items() if name not in Preset.model_fields}
+    for name, value in metadata.items():
+        try:
+            locate(name)
+        except MetadataError:
+            if "." in name or name in NAMES:
+                raise
+            Preset.from_mapping({name: value})  # says which setting was meant
+            raise
+    return preset, metadata
+
+
+def _preset(path: Path | None, chosen: Mapping[str, Any], epochs: int | None) -> Preset:
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise MetadataError(f"{path}: no such preset", "check --preset") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise MetadataError(f"{path}: {error}", "correct the TOML") from None
+        values = dict(values.get("refine", values))
+    values.update(chosen)
+    if epochs is not None:
+        values["epoch_max"] = epochs
+    return Preset.from_mapping(values)
+
+
+def _describe(progress: Progress) -> str:
+    loss = "" if progress.epoch == 0 else f" loss {progress.loss:.6g}"
+    return f"{progress.phase}{loss}"

@@ -1,0 +1,48 @@
+"""``ptylive refine-now``."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from ptylive.schema import PtyliveError
+from ptylive.server.client import ControlClient
+from ptylive.server.commands.options import CONTROL, AsJson, Control, Settings
+from ptylive.server.commands.refine import split_settings
+from ptylive.server.output import answer, bar
+from ptylive.server.values import parse_assignments
+
+POLL_S = 0.25
+ENDED = ("done", "stopped", "failed")
+
+
+def refine_now(
+    wait: Annotated[bool, typer.Option("--wait", help="return when the refinement has ended")] = False,
+    settings: Settings = None,
+    control: Control = CONTROL,
+    as_json: AsJson = False,
+) -> None:
+    """Refine the current scan of a running server."""
+    preset, values = split_settings(parse_assignments(settings or ()))
+    with ControlClient(control) as client:
+        outcome = client.call("refine", preset=preset, values=values, timeout_s=10.0)
+        if wait:
+            outcome = wait_for_refinement(client, quiet=as_json)
+    answer(outcome, as_json=as_json)
+
+
+def wait_for_refinement(client: ControlClient, *, quiet: bool) -> dict[str, Any]:
+    """Follow the running refinement to its end. Raises PtyliveError when it failed."""
+    with bar("refining", quiet=quiet) as shown:
+        while True:
+            status = client.call("status", timeout_s=10.0)
+            run = status["refinement"]
+            shown.update(run["epoch"], run["epochs"] or None, f"refinement {run['state']}")
+            if run["state"] in ENDED:
+                break
+            time.sleep(POLL_S)
+    if run["state"] == "failed":
+        raise PtyliveError(f"refinement {run['run']} failed: {run['message']}")
+    return {**run, "epochs": run["epoch"], "results": status["results"]}

@@ -1,0 +1,53 @@
+"""``ptylive replay``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ptylive.schema import MetadataError
+from ptylive.server.commands.options import AsJson
+from ptylive.server.output import answer, bar
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="native HDF5 file")],
+    to: Annotated[str, typer.Option(metavar="ADDRESS", help="data address of the server")] = "tcp://127.0.0.1:9999",
+    control: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="keep what isn't yet safe, resend it after a reconnect")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="native")] = "native",
+    rate: Annotated[str, typer.Option(help="frames/s, max or recorded")] = "max",
+    batch: Annotated[int | None, typer.Option(min=1, help="frames in a message")] = None,
+    loops: Annotated[int, typer.Option(min=1, help="how often; each time is a new scan")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Send a recorded scan to a server, as a microscope would."""
+    from ptylive.simulators.replay import ReplaySettings
+    from ptylive.simulators.replay import replay as send
+
+    if protocol != "native":
+        raise MetadataError(f"protocol {protocol!r} is not available in this version", "use native")
+    settings = ReplaySettings(to=to, rate=parse_rate(rate), batch=batch, loops=loops, control=control)
+    with bar(f"replaying {file.name}", quiet=as_json) as shown:
+        report = send(file, settings, shown.update)
+    outcome: dict[str, Any] = {"file": str(file), **asdict(report)}
+    answer(outcome, as_json=as_json)
+
+
+def parse_rate(text: str) -> Literal["max", "recorded"] | float:
+    """A rate in frames/s, or one of the words. Raises MetadataError."""
+    if text == "max":
+        return "max"
+    if text == "recorded":
+        return "recorded"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise MetadataError(f"--rate {text!r} is not a rate", "give frames per second, max or recorded")
+    return value

@@ -1,0 +1,70 @@
+"""``ptylive serve``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from ptylive.server.commands.options import Settings
+from ptylive.server.config import load_config
+from ptylive.server.output import say
+from ptylive.server.supervisor import Supervisor
+from ptylive.server.values import parse_assignments
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option(help="configuration, TOML")] = None,
+    data: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where frames arrive (bound)")] = None,
+    protocol: Annotated[str | None, typer.Option(help="what the sender speaks: native")] = None,
+    basis: Annotated[str | None, typer.Option(help="detector basis: pixels")] = None,
+    control: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where commands are taken")] = None,
+    dashboard: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the dashboard is served")] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="no dashboard")] = False,
+    record: Annotated[str | None, typer.Option(metavar="DIR", help="recording folder")] = None,
+    no_record: Annotated[bool, typer.Option("--no-record", help="record nothing")] = False,
+    settings: Settings = None,
+) -> None:
+    """Receive frames, show live maps, record, refine."""
+    options: dict[str, str | None] = {
+        "data": data,
+        "protocol": protocol,
+        "basis": basis,
+        "control": control,
+        "dashboard": dashboard,
+        "record": record,
+    }
+    loaded = load_config(config, options, parse_assignments(settings or ()))
+    off = {name: None for name, is_off in (("dashboard", headless), ("record", no_record)) if is_off}
+    supervisor = Supervisor(loaded.model_copy(update=off), command_line=" ".join(sys.argv), say=say)
+    supervisor.start()
+    report_addresses(supervisor)
+    stop_on_signals()
+    try:
+        status = supervisor.watch()
+    except KeyboardInterrupt:
+        say("stopping; the recording is finished first")
+        status = supervisor.stop()
+    raise typer.Exit(status)
+
+
+def report_addresses(supervisor: Supervisor) -> None:
+    """Tell where everything is."""
+    say(f"frames at {supervisor.data_address}, commands at {supervisor.config.control}")
+    folder = supervisor.config.recording_folder
+    say("nothing is recorded" if folder is None else f"recordings in {folder}")
+    if supervisor.dashboard_url:
+        say(f"dashboard at {supervisor.dashboard_url}")
+
+
+def stop_on_signals() -> None:
+    """Treat a termination signal like Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

@@ -1,0 +1,37 @@
+"""``ptylive status``."""
+
+from __future__ import annotations
+
+from ptylive.server.client import ControlClient
+from ptylive.server.commands.options import CONTROL, AsJson, Control
+from ptylive.server.output import answer
+
+SHOWN = (
+    "state",
+    "series",
+    "uid",
+    "expected",
+    "received",
+    "frames",
+    "lost",
+    "late",
+    "duplicates",
+    "rejected",
+    "frames_per_s",
+    "lag_s",
+    "ring_fill",
+    "recording",
+    "results",
+    "refinement",
+    "dashboard",
+    "control",
+    "events",
+    "message",
+)
+
+
+def status(control: Control = CONTROL, as_json: AsJson = False) -> None:
+    """Show the state of a running server."""
+    with ControlClient(control, timeout_s=2.0) as client:
+        state = client.call("status")
+    answer(state if as_json else {name: state.get(name) for name in SHOWN}, as_json=as_json)

@@ -1,0 +1,128 @@
+"""Configuration of a server: built-in values < TOML file < command line."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import Field, ValidationError, field_validator
+
+from ptylive.schema import MetadataError
+from ptylive.schema.metadata import SECTIONS, locate
+from ptylive.schema.model import StrictModel
+from ptylive.schema.preset import Preset
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class ServerConfig(StrictModel):
+    """Everything `ptylive serve` can be told. Addresses are loopback only until keys are configured."""
+
+    data: str = Field(default="tcp://127.0.0.1:9999", description="where frames arrive (bound)")
+    protocol: Literal["native"] = Field(default="native", description="what the sender speaks")
+    basis: str = Field(default="pixels", description="detector basis; pixels: raw frames")
+    control: str = Field(default="tcp://127.0.0.1:9998", description="where commands are taken; events one port below")
+    dashboard: str | None = Field(default="127.0.0.1:5006", description="where the dashboard is served; none: headless")
+    record: str | None = Field(default="", description="recording folder; empty: the user's data folder; none: off")
+    idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
+    refine_threads: int = Field(default=1, ge=1, le=256, description="threads of a refinement")
+    backend: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where refinements run")
+    refine: dict[str, Any] = Field(default_factory=dict, description="preset of refinements (docs/refinement.md)")
+    defaults: dict[str, Any] = Field(default_factory=dict, description="metadata where the stream says nothing")
+    overrides: dict[str, Any] = Field(default_factory=dict, description="metadata that wins over the stream")
+
+    @field_validator("data", "control")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("tcp", "ipc") or (parts.scheme == "tcp" and parts.port is None):
+            raise ValueError(f"{value!r} is not an address like tcp://127.0.0.1:9999")
+        if parts.scheme == "tcp" and parts.hostname not in LOOPBACK:
+            raise ValueError(f"{value!r} is not on this machine: without keys ptylive listens on loopback only")
+        return value
+
+    @field_validator("dashboard")
+    @classmethod
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        host, _, port = value.rpartition(":")
+        if host not in LOOPBACK or not port.isdigit():
+            raise ValueError(f"{value!r} is not a loopback address like 127.0.0.1:5006")
+        return value
+
+    @property
+    def recording_folder(self) -> Path | None:
+        """Where recordings go, or None when nothing is recorded."""
+        if self.record is None:
+            return None
+        return Path(self.record) if self.record else Path(platformdirs.user_data_dir("ptylive")) / "recordings"
+
+
+def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapping[str, Any]) -> ServerConfig:
+    """Configuration from a TOML file, command-line options (None: not given) and ``--set`` assignments.
+
+    Raises MetadataError naming the file and the key, with the nearest name for a misspelt one.
+    """
+    values = _from_toml(path) if path is not None else {}
+    values.update({name: value for name, value in options.items() if value is not None})
+    overrides = dict(values.get("overrides", {}))
+    for name, value in assignments.items():
+        key = name.removeprefix("server.")
+        if key in ServerConfig.model_fields:
+            values[key] = value
+        elif name.startswith("refine."):
+            values["refine"] = {**values.get("refine", {}), name.removeprefix("refine."): value}
+        else:
+            locate(name)
+            overrides[name] = value
+    values["overrides"] = overrides
+    return _validated(values, str(path) if path else "command line")
+
+
+def _from_toml(path: Path) -> dict[str, Any]:
+    """Tables `server`, `refine`, and the metadata sections (`scan`, `optics`, `detector`) of a TOML file."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MetadataError(f"{path}: no such configuration file", "check --config") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise MetadataError(f"{path}: {error}", "correct the TOML") from None
+    values = dict(tables.pop("server", {}))
+    values["refine"] = tables.pop("refine", {})
+    defaults: dict[str, Any] = {}
+    for section, content in tables.items():
+        if section not in SECTIONS or not isinstance(content, dict):
+            raise MetadataError(
+                f"{path}: unknown table {section!r}", _nearest(section, ["server", "refine", *SECTIONS])
+            )
+        for key, value in content.items():
+            locate(f"{section}.{key}")
+            defaults[f"{section}.{key}"] = value
+    values["defaults"] = defaults
+    return values
+
+
+def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
+    for name in values:
+        if name not in ServerConfig.model_fields:
+            raise MetadataError(f"{source}: unknown setting {name!r}", _nearest(name, ServerConfig.model_fields))
+    try:
+        config = ServerConfig.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise MetadataError(f"{source}: {field}: {message}", "correct the value or leave it out") from None
+    Preset.from_mapping(config.refine)
+    return config
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"

@@ -1,0 +1,107 @@
+"""The control socket: one command at a time, each answered; and the state, told four times a second."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import time
+from typing import Any
+
+import zmq
+
+from ptylive.schema import CommandError, PtyliveError
+from ptylive.server.messages import MAX_MESSAGE_BYTES, pack, unpack
+from ptylive.server.session import Session
+
+STATE_INTERVAL_S = 0.25
+LATER = ("record", "calibrate", "undo", "detectors", "trotter", "history", "open", "note", "export")
+"""Commands of the contract that this version does not have yet."""
+
+log = logging.getLogger(__name__)
+
+
+class ControlServer:
+    """ROUTER at the control address, in a thread of its own."""
+
+    def __init__(self, address: str, session: Session) -> None:
+        """Bind the socket. Raises PtyliveError when the address is taken."""
+        self._session = session
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, 500)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            hint = "is another server running? stop it, or choose another address with --control"
+            raise PtyliveError(f"cannot take commands at {address}: {error.strerror}", hint) from None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Begin answering."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering and close the socket."""
+        self._stop.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        next_state = 0.0
+        acknowledged: tuple[str, list[Any]] | None = None
+        while not self._stop.is_set():
+            if self._socket.poll(50):
+                self._serve_one()
+            if time.monotonic() >= next_state:
+                next_state = time.monotonic() + STATE_INTERVAL_S
+                acknowledged = self._tell_state(acknowledged)
+        self._context.destroy()
+
+    def _serve_one(self) -> None:
+        identity, *parts = self._socket.recv_multipart()
+        reply: dict[str, Any] = {"id": None, "ok": False}
+        try:
+            request = unpack(b"".join(parts))
+            reply["id"] = request.pop("id", None)
+            reply = {**self._answer(str(request.pop("command", "")), request), "id": reply["id"], "ok": True}
+        except PtyliveError as error:
+            reply["error"] = error.line()
+        except (ValueError, TypeError) as error:
+            reply["error"] = f"bad request: {error}"
+        except Exception as error:
+            log.exception("a command failed")
+            reply["error"] = f"internal error: {error!r}"
+        self._socket.send_multipart([identity, pack(reply)])
+
+    def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run a command of the session. Raises CommandError for one that doesn't exist or misses an argument."""
+        method = getattr(self._session, f"command_{command}", None)
+        if method is None:
+            if command in LATER:
+                raise CommandError(f"command {command!r} is not available in this version")
+            known = sorted(n.removeprefix("command_") for n in dir(self._session) if n.startswith("command_"))
+            raise CommandError(f"unknown command {command!r}", f"known are {', '.join(known)}")
+        try:
+            inspect.signature(method).bind(**arguments)
+        except TypeError as error:
+            raise CommandError(f"{command}: {error}") from None
+        return dict(method(**arguments))
+
+    def _tell_state(self, acknowledged: tuple[str, list[Any]] | None) -> tuple[str, list[Any]] | None:
+        """Publish the state, and what is safe when that has changed; returns what was acknowledged."""
+        try:
+            state = self._session.command_status()
+            self._session.publisher.publish("state", state)
+            if state["uid"]:
+                safe = (state["uid"], self._session.command_received(state["uid"])["ranges"])
+                if safe != acknowledged:
+                    self._session.publisher.publish("ack", {"uid": safe[0], "ranges": safe[1]})
+                return safe
+        except Exception:
+            log.exception("the state could not be told")
+        return acknowledged

@@ -1,0 +1,118 @@
+"""The live thread: takes what the receiver hands over, feeds the engine, and makes pictures at the screen's pace.
+
+Frames come first: a refresh may use a fifth of the time (half for very large scans), and never more than five a
+second are made.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ptylive.engine.live.engine import LiveEngine
+from ptylive.schema import Arm, FrameBatch, PtyliveError
+from ptylive.server.publisher import Publisher
+from ptylive.server.scan_session import ScanSession
+from ptylive.streamer.events import ArmEvent, EndEvent
+from ptylive.streamer.ring import RingReader
+
+LEAST_INTERVAL_S = 0.2
+DUTY, DUTY_LARGE = 0.2, 0.5
+LARGE_SCAN = 512 * 512
+TAKE_TIMEOUT_S = 0.1
+
+log = logging.getLogger(__name__)
+
+
+class LiveThread:
+    """Feeds one engine after the other. ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every
+    new scan, ``on_end`` of every one that ended.
+    """
+
+    def __init__(
+        self,
+        reader: RingReader,
+        publisher: Publisher,
+        prepare: Callable[[Arm], Arm],
+        on_scan: Callable[[ScanSession], None],
+        on_end: Callable[[ScanSession, str], None],
+    ) -> None:
+        self._reader, self._publisher = reader, publisher
+        self._prepare, self._on_scan, self._on_end = prepare, on_scan, on_end
+        self._scan: ScanSession | None = None
+        self._next_refresh = 0.0
+        self._dirty = False
+        self._builders = ThreadPoolExecutor(1, "filters")
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the ring is closed and read to its end."""
+        self._thread.join(timeout_s)
+        self._builders.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self) -> None:
+        while not self._reader.finished:
+            item = self._reader.take(TAKE_TIMEOUT_S)
+            try:
+                if isinstance(item, ArmEvent):
+                    self._open(item.arm)
+                elif isinstance(item, FrameBatch):
+                    self._feed(item)
+                elif isinstance(item, EndEvent):
+                    self._close(item)
+                self._refresh_when_due()
+            except Exception as error:
+                log.exception("the live engine failed")
+                if self._scan is not None:
+                    self._scan.problem = f"live maps stopped: {error}"
+                    self._dirty = False
+
+    def _open(self, arm: Arm) -> None:
+        source, engine, problem = arm, None, ""
+        try:
+            arm = self._prepare(source)
+            if not arm.basis.is_raw:
+                raise PtyliveError("no live maps from streams of coefficients yet; the stream is recorded")
+            engine = LiveEngine(arm, background=self._builders)
+        except PtyliveError as error:
+            problem = error.line()
+        self._scan = ScanSession(arm, engine, source, problem=problem)
+        self._dirty, self._next_refresh = False, 0.0
+        self._on_scan(self._scan)
+
+    def _feed(self, batch: FrameBatch) -> None:
+        scan = self._scan
+        if scan is None or scan.uid != batch.uid or scan.engine is None:
+            return
+        with scan.lock:
+            scan.engine.add(batch)
+        self._dirty = True
+
+    def _close(self, end: EndEvent) -> None:
+        scan, self._scan = self._scan, None
+        if scan is not None and scan.uid == end.uid:
+            scan.ended = end.reason
+            self._on_end(scan, end.reason)
+
+    def _refresh_when_due(self) -> None:
+        now = time.monotonic()
+        scan = self._scan
+        if scan is None or scan.engine is None or not self._dirty or now < self._next_refresh:
+            return
+        with scan.lock:
+            rendering = scan.engine.refresh()
+            payloads = scan.take(rendering) if rendering.maps else []
+        for payload in payloads:
+            self._publisher.publish("maps", payload)
+        spent = time.monotonic() - now
+        rows, cols = scan.arm.scan.require_shape()
+        duty = DUTY_LARGE if rows * cols > LARGE_SCAN else DUTY
+        self._dirty = False
+        self._next_refresh = now + max(LEAST_INTERVAL_S, spent / duty)

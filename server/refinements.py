@@ -1,0 +1,185 @@
+"""Refinements of a session: one at a time, each in a process of its own, its progress passed on as events."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from ptylive.schema import CommandError
+from ptylive.server.messages import MAX_MESSAGE_BYTES, pack
+from ptylive.server.publisher import Publisher
+from ptylive.server.refine_job import RefineJob
+
+TERMINATE_TIMEOUT_S = 5.0
+_PIPE_BYTES = 2**16
+
+
+@dataclass
+class RunState:
+    """Where a refinement stands, as `status` and the events tell it."""
+
+    state: str = "none"
+    run: str = ""
+    uid: str = ""
+    phase: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    evaluations: float = 0.0
+    message: str = ""
+    losses: list[float] = field(default_factory=list)
+    phases: list[str] = field(default_factory=list)
+    object: dict[str, Any] | None = None
+    probe: dict[str, Any] | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The part that belongs in `status`."""
+        return {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
+
+    def event(self, *, pictures: bool) -> dict[str, Any]:
+        """The payload of a `refinement` event."""
+        plain = {name: value for name, value in vars(self).items() if name not in ("object", "probe")}
+        plain.update(losses=list(self.losses), phases=list(self.phases))
+        if pictures and self.object is not None:
+            plain.update(object=self.object, probe=self.probe)
+        return plain
+
+    def advance(self, step: dict[str, Any]) -> None:
+        """Take over one progress message of the process."""
+        if self.state == "queued":
+            self.state = "running"
+        for name in ("phase", "epochs", "seconds", "seconds_left", "evaluations", "message"):
+            setattr(self, name, step[name])
+        if step["epoch"] > self.epoch and step["loss"] is not None:
+            self.epoch, self.loss = step["epoch"], step["loss"]
+            self.losses.append(step["loss"])
+            self.phases.append(step["phase"])
+        self.object, self.probe = step.get("object", self.object), step.get("probe", self.probe)
+
+
+class Refinements:
+    """Starts, watches and stops refinement processes. ``on_ended`` is called in the watching thread."""
+
+    def __init__(self, publisher: Publisher, on_ended: Callable[[RunState], None]) -> None:
+        self._publisher, self._on_ended = publisher, on_ended
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self.current = RunState()
+        self.last_job: RefineJob | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a refinement runs or is about to."""
+        return self.current.state in ("queued", "running", "stopping")
+
+    def queue(self, run: str, uid: str) -> None:
+        """Announce a refinement that starts when its scan has finished. Raises CommandError when one is busy."""
+        with self._lock:
+            self._refuse_second()
+            self.current = RunState(state="queued", run=run, uid=uid, message="waits for the end of the scan")
+        self._publish(pictures=False)
+
+    def start(self, job: RefineJob, uid: str) -> None:
+        """Start a process for a job. Raises CommandError when another refinement is busy."""
+        with self._lock:
+            if not (self.current.state == "queued" and self.current.run == job.run and self._process is None):
+                self._refuse_second()
+            self.current = RunState(state="queued", run=job.run, uid=uid, message="starting")
+            self.last_job = job
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ptylive.server.refine_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            self._thread = threading.Thread(target=self._watch, args=(self._process, job), name="refine", daemon=True)
+            self._thread.start()
+        self._publish(pictures=False)
+
+    def stop(self) -> None:
+        """Ask the running refinement to stop after its current batch. Raises CommandError when none runs."""
+        with self._lock:
+            if not self.busy:
+                raise CommandError("no refinement is running")
+            process = self._process
+            if process is None:
+                self.current.state, self.current.message = "stopped", "withdrawn before it started"
+            else:
+                self.current.state = "stopping"
+                self._tell(process, {"stop": True})
+        self._publish(pictures=False)
+
+    def fail_queued(self, reason: str) -> None:
+        """The scan a refinement waited for cannot be refined."""
+        with self._lock:
+            if self.current.state == "queued" and self._process is None:
+                self.current.state, self.current.message = "failed", reason
+        self._publish(pictures=False)
+
+    def close(self) -> None:
+        """End the process, however far it is; its last checkpoint stays."""
+        process, thread = self._process, self._thread
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(TERMINATE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if thread is not None:
+            thread.join(TERMINATE_TIMEOUT_S)
+
+    def _refuse_second(self) -> None:
+        if self.busy:
+            raise CommandError(f"refinement {self.current.run} is {self.current.state}: stop it first")
+
+    def _watch(self, process: subprocess.Popen[bytes], job: RefineJob) -> None:
+        """Pass on what the process says until it ends, then tell the session."""
+        assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
+        self._tell(process, job.to_plain())
+        ended: dict[str, Any] = {}
+        unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_MESSAGE_BYTES)
+        while chunk := process.stdout.read1(_PIPE_BYTES):  # type: ignore[attr-defined]
+            unpacker.feed(chunk)
+            for message in unpacker:
+                if message["kind"] == "progress":
+                    self.current.advance(message)
+                    self._publish(pictures="object" in message)
+                else:
+                    ended = message
+        status = process.wait()
+        with self._lock:
+            self._process = None
+            self._conclude(ended, status)
+        self._publish(pictures=True)
+        self._on_ended(self.current)
+
+    def _conclude(self, ended: dict[str, Any], status: int) -> None:
+        """Last state of a run, also of one whose process was killed."""
+        run = self.current
+        if ended.get("kind") == "ended":
+            run.state = str(ended["state"])
+            run.message = "; ".join(part for part in (ended["message"], ended["algorithm"], ended["reason"]) if part)
+        else:
+            run.state = "failed"
+            run.message = ended.get("message") or f"the refinement process ended with status {status}"
+        run.seconds_left = 0.0
+
+    def _publish(self, *, pictures: bool) -> None:
+        self._publisher.publish("refinement", self.current.event(pictures=pictures))
+
+    @staticmethod
+    def _tell(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
+        assert process.stdin is not None  # noqa: S101  (we asked for the pipe)
+        try:
+            process.stdin.write(pack(message))
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has just ended; the watching thread notices

@@ -1,0 +1,267 @@
+"""The acquire process's heart: receiver, live thread, finisher and refinements of one server, and what it can be told.
+
+Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptylive.engine.results import read_runs
+from ptylive.schema import Arm, CommandError, PtyliveError, Scan
+from ptylive.schema.metadata import fill_in, overlay
+from ptylive.schema.preset import Preset
+from ptylive.server.config import ServerConfig
+from ptylive.server.finisher import Finisher, save_results
+from ptylive.server.live import LiveThread
+from ptylive.server.messages import events_address
+from ptylive.server.offline import START_MAP, start_guess
+from ptylive.server.publisher import Publisher
+from ptylive.server.refine_job import RefineJob
+from ptylive.server.refinements import Refinements, RunState
+from ptylive.server.scan_session import ScanSession
+from ptylive.streamer.acquisition import Patience
+from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
+from ptylive.streamer.receiver import Receiver, ReceiverSettings
+
+STOP_TIMEOUT_S = 18.0
+"""Of the 20 s that `stop` may take."""
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """Everything of a running server but its sockets for commands."""
+
+    def __init__(self, config: ServerConfig, command_line: str = "ptylive serve") -> None:
+        """Bind the data and event sockets. Raises PtyliveError when an address is taken."""
+        self.config = config
+        self.publisher = Publisher(events_address(config.control))
+        settings = ReceiverSettings(
+            data=config.data, folder=config.recording_folder, patience=Patience(config.idle_timeout_s)
+        )
+        try:
+            self.receiver = Receiver(settings, on_event=self._on_stream_event)
+        except PtyliveError:
+            self.publisher.close()
+            raise
+        self.refinements = Refinements(self.publisher, self._on_refinement_ended)
+        self.shutdown_requested = threading.Event()
+        self._command_line = command_line
+        self._overrides = dict(config.overrides)
+        self._scan: ScanSession | None = None
+        self._recordings: dict[str, RecordingEvent] = {}
+        self._lock = threading.Lock()
+        self._queued_preset: Preset | None = None
+        self._finisher = Finisher(self.publisher, command_line, self._on_finished)
+        self._live = LiveThread(
+            self.receiver.ring.reader(), self.publisher, self._prepare, self._on_scan, self._on_scan_ended
+        )
+
+    def start(self) -> None:
+        """Begin receiving."""
+        self._finisher.start()
+        self._live.start()
+        self.receiver.start()
+
+    def stop(self) -> None:
+        """End the refinement, close the open scan, finish its recording and results; at most about 20 s."""
+        self.refinements.close()
+        self.receiver.stop(STOP_TIMEOUT_S / 2)
+        self._live.join(STOP_TIMEOUT_S / 4)
+        self._finisher.stop(STOP_TIMEOUT_S / 4)
+        self.publisher.close()
+
+    # -- what the streamer and the scans tell us ------------------------------------------------------------------
+
+    def _prepare(self, arm: Arm) -> Arm:
+        """Lay the configuration under and the user's values over what a sender said of its scan."""
+        return overlay(fill_in(arm, self.config.defaults), self._overrides)
+
+    def _on_stream_event(self, event: StreamEvent) -> None:
+        if isinstance(event, LogEvent):
+            self.publisher.log(event.level, event.text)
+        elif isinstance(event, RecordingEvent):
+            with self._lock:
+                self._recordings[event.uid] = event
+                if self._scan is not None and self._scan.uid == event.uid:
+                    _note_recording(self._scan, event)
+            if event.state == "failed":
+                self.publisher.log("error", f"recording failed: {event.message}")
+
+    def _on_scan(self, scan: ScanSession) -> None:
+        with self._lock:
+            self._scan = scan
+            if self.config.recording_folder is None:
+                scan.recorded.set()
+            elif scan.uid in self._recordings:
+                _note_recording(scan, self._recordings[scan.uid])
+        self.publisher.log("info", f"scan {scan.arm.series} armed: {scan.arm.frames} frames")
+
+    def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
+        self.publisher.log("info", f"scan {scan.arm.series} {reason}")
+        self._finisher.add(scan)
+
+    def _on_finished(self, scan: ScanSession) -> None:
+        with self._lock:
+            preset, self._queued_preset = self._queued_preset, None
+            self._recordings = {uid: event for uid, event in self._recordings.items() if uid == scan.uid}
+        if preset is not None:
+            try:
+                self._start_refinement(scan, preset, self.refinements.current.run)
+            except PtyliveError as error:
+                self.refinements.fail_queued(error.line())
+
+    def _on_refinement_ended(self, run: RunState) -> None:
+        self.publisher.log("info" if run.state != "failed" else "error", f"refinement {run.run} {run.state}")
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def command_status(self) -> dict[str, Any]:
+        """State of stream, recording and refinement, with the calibration in use."""
+        status = self.receiver.status().to_plain()
+        scan = self._scan
+        if scan is not None and scan.uid == status["uid"] and scan.ended is not None:
+            status["state"] = scan.ended if scan.finished.is_set() else "finishing"
+        status.update(
+            results="" if scan is None or scan.results is None else str(scan.results),
+            refinement=self.refinements.current.summary(),
+            data=self.receiver.address,
+            control=self.config.control,
+            events=events_address(self.config.control),
+            dashboard="" if self.config.dashboard is None else f"http://{self.config.dashboard}",
+            pids={"server": os.getppid(), "acquire": os.getpid()},
+            message="" if scan is None else scan.message,
+        )
+        if scan is not None:
+            status["scan"] = scan.arm.scan.model_dump(mode="json")
+            status["optics"] = scan.arm.optics.model_dump(mode="json")
+            status["calibration"] = scan.calibration.to_plain()
+        return status
+
+    def command_snapshot(self) -> dict[str, Any]:
+        """State, all current maps and the refinement with its pictures: what a viewer that joins late needs."""
+        scan = self._scan
+        run = self.refinements.current
+        return {
+            "state": self.command_status(),
+            "maps": [] if scan is None else list(scan.pictures.values()),
+            "refinement": None if run.state == "none" else run.event(pictures=True),
+        }
+
+    def command_received(self, uid: str) -> dict[str, Any]:
+        """Ranges [first, last) of the frames of a scan that would survive a crash of this program."""
+        return {"ranges": [list(pair) for pair in self.receiver.safe_ranges(uid)]}
+
+    def command_configure(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Set metadata of this and the following scans; calibration, filters and maps follow."""
+        overrides = {**self._overrides, **values}
+        scan = self._scan
+        overlay(Arm(uid="", series="", frames=0, scan=Scan()), values)
+        if scan is not None:
+            arm = overlay(fill_in(scan.source, self.config.defaults), overrides)
+            scan.arm = arm
+            if scan.engine is not None:
+                with scan.lock:
+                    scan.engine.configure(arm)
+                if scan.finished.is_set():
+                    scan.finished.clear()
+                    self._finisher.add(scan)
+        self._overrides = overrides
+        return {"overrides": overrides}
+
+    def command_refine(
+        self, preset: Mapping[str, Any] | None = None, values: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Refine the current scan: at once when it has finished, else as soon as it has."""
+        checked = Preset.from_mapping({**self.config.refine, **(preset or {})})
+        scan = self._scan
+        if scan is None:
+            raise CommandError("there is no scan to refine")
+        if values:
+            self.command_configure(values)
+        run = f"run{len(self._run_names(scan)) + 1}"
+        with self._lock:
+            if not scan.finished.is_set():
+                self.refinements.queue(run, scan.uid)
+                self._queued_preset = checked
+                return {"run": run, "state": "queued"}
+        self._start_refinement(scan, checked, run)
+        return {"run": run, "state": "running"}
+
+    def command_refine_stop(self) -> dict[str, Any]:
+        """Stop the running refinement after its current batch; what it reached is written to the results."""
+        with self._lock:
+            self._queued_preset = None
+        self.refinements.stop()
+        return {"run": self.refinements.current.run}
+
+    def command_refine_resume(self) -> dict[str, Any]:
+        """Go on with the last refinement from its checkpoint, on the same trajectory."""
+        job = self.refinements.last_job
+        if job is None:
+            raise CommandError("there is no refinement to resume")
+        self.refinements.start(replace(job, resume=True), self.refinements.current.uid)
+        return {"run": job.run}
+
+    def command_runs(self) -> dict[str, Any]:
+        """Refinements of the current scan."""
+        scan = self._scan
+        return {"runs": {} if scan is None or scan.results is None else read_runs(scan.results)}
+
+    def command_save(self) -> dict[str, Any]:
+        """Write the maps as they are now beside the recording."""
+        scan = self._scan
+        if scan is None:
+            raise CommandError("there is nothing to save yet")
+        with scan.lock:
+            path = save_results(scan, self._command_line)
+        if path is None:
+            raise CommandError("nothing was saved: the scan is not recorded, or has no maps yet")
+        return {"results": str(path)}
+
+    def command_shutdown(self) -> dict[str, Any]:
+        """End the server; recording and results are finished first."""
+        self.shutdown_requested.set()
+        return {}
+
+    # -- refinement -----------------------------------------------------------------------------------------------
+
+    def _run_names(self, scan: ScanSession) -> list[str]:
+        return [] if scan.results is None else list(read_runs(scan.results))
+
+    def _start_refinement(self, scan: ScanSession, preset: Preset, run: str) -> None:
+        if scan.recording is None or scan.recording_error or not Path(scan.recording).exists():
+            raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
+        if scan.results is None:
+            raise CommandError("the scan has no maps to start from", "see the status message")
+        folder = Path(scan.recording).parent
+        job = RefineJob(
+            recording=scan.recording,
+            results=scan.results,
+            run=run,
+            preset=preset,
+            calibration=scan.calibration,
+            start=start_guess(scan.map(START_MAP), scan.calibration),
+            values={**self.config.defaults, **self._overrides},
+            backend=self.config.backend,
+            threads=self.config.refine_threads,
+            checkpoint=folder / f"{Path(scan.recording).stem}_{run}.checkpoint",
+            command_line=self._command_line,
+        )
+        self.refinements.start(job, scan.uid)
+
+
+def _note_recording(scan: ScanSession, event: RecordingEvent) -> None:
+    """Tell a scan how its recording stands."""
+    scan.recording = Path(event.path) if event.path else None
+    if event.state == "failed":
+        scan.recording_error = event.message
+    if event.state in ("complete", "failed"):
+        scan.recorded.set()

@@ -1,0 +1,118 @@
+"""The parent of a running server: starts acquire and dashboard, restarts the dashboard, tells loudly of the rest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ptylive.schema import PtyliveError, ServerGoneError
+from ptylive.server.client import ControlClient
+from ptylive.server.config import ServerConfig
+
+STOP_TIMEOUT_S = 25.0
+RESTART_PAUSE_S = 1.0
+POLL_S = 0.2
+
+
+@dataclass
+class Supervisor:
+    """One server: ``start`` returns when it takes data, ``watch`` when it has ended.
+
+    ``say`` is called with lines for the person at the terminal.
+    """
+
+    config: ServerConfig
+    command_line: str = "ptylive serve"
+    say: Callable[[str], None] = lambda _line: None
+    data_address: str = ""
+    dashboard_url: str = ""
+    _acquire: subprocess.Popen[str] | None = field(default=None, init=False)
+    _dashboard: subprocess.Popen[str] | None = field(default=None, init=False)
+    _restart_at: float = field(default=0.0, init=False)
+
+    def start(self) -> None:
+        """Start the processes. Raises PtyliveError with what the one that failed has to say."""
+        arguments = ["ptylive.server.acquire", self.config.model_dump_json(), self.command_line]
+        self._acquire = _python(arguments, stdin=subprocess.PIPE)
+        line = _first_line(self._acquire)
+        answer = json.loads(line) if line.startswith("{") else {"error": "the acquire process did not start"}
+        if not answer.get("ready"):
+            self._acquire.wait()
+            raise PtyliveError(str(answer.get("error", "the acquire process did not start")))
+        self.data_address = str(answer["data"])
+        if self.config.dashboard is not None:
+            try:
+                self._start_dashboard(self.config.dashboard)
+            except PtyliveError:
+                self.stop()
+                raise
+
+    def _start_dashboard(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        options = ["--control", self.config.control, "--address", host, "--port", port, "--exit-with-parent"]
+        self._dashboard = _python(["ptylive.dashboard", *options])
+        line = _first_line(self._dashboard)
+        if not line.startswith("dashboard:"):
+            raise PtyliveError(f"the dashboard did not start at {address}", "choose another port with --dashboard")
+        self.dashboard_url = line.removeprefix("dashboard:").strip()
+
+    @property
+    def running(self) -> bool:
+        """Whether frames are being received."""
+        return self._acquire is not None and self._acquire.poll() is None
+
+    def watch(self) -> int:
+        """Look after the processes until acquire ends; returns the exit status of the program."""
+        while self.running:
+            self._look_after_dashboard()
+            time.sleep(POLL_S)
+        return self._ended()
+
+    def _look_after_dashboard(self) -> None:
+        """Restart a dashboard that has died, not more often than once a second."""
+        if self._dashboard is None or self._dashboard.poll() is None or time.monotonic() < self._restart_at:
+            return
+        self._restart_at = time.monotonic() + RESTART_PAUSE_S
+        self.say(f"the dashboard ended with status {self._dashboard.returncode}: starting it again")
+        address = self.dashboard_url.removeprefix("http://").rstrip("/")
+        with suppress(PtyliveError):
+            self._start_dashboard(address)
+
+    def _ended(self) -> int:
+        status = 0 if self._acquire is None else int(self._acquire.wait())
+        if self._dashboard is not None and self._dashboard.poll() is None:
+            self._dashboard.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._dashboard.wait(5.0)
+        if status != 0:
+            self.say(f"ACQUISITION ENDED with status {status}: frames sent now are not received")
+            return 1
+        return 0
+
+    def stop(self) -> int:
+        """Ask the server to finish recording and results, and end it."""
+        if self.running:
+            with suppress(ServerGoneError), ControlClient(self.config.control) as client:
+                client.call("shutdown")
+            assert self._acquire is not None  # noqa: S101  (it is running)
+            try:
+                self._acquire.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._acquire.kill()
+        return self._ended()
+
+
+def _python(arguments: list[str], stdin: int | None = None) -> subprocess.Popen[str]:
+    """A module of ours as a process; its standard output is a pipe."""
+    return subprocess.Popen([sys.executable, "-m", *arguments], stdin=stdin, stdout=subprocess.PIPE, text=True)
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    """The first line a process prints; empty when it ends without one."""
+    assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
+    return process.stdout.readline().strip()
