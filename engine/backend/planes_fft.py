@@ -13,7 +13,6 @@ Why it is written this way (each point was measured, docs/refinement.md):
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -71,7 +70,8 @@ def _times(ar: float, ai: float, br: float, bi: float) -> tuple[float, float]:
     return ar * br - ai * bi, ar * bi + ai * br
 
 
-Pass = Callable[..., None]
+Pass = Any
+"""A compiled function of the planes (xr, xi, yr, yi)."""
 
 
 def _radix_3(count: int, stride: int, sign: int) -> Pass:
@@ -278,8 +278,9 @@ def _inverse(window: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
 def _transform(size: int, sign: int) -> Pass:
     """Passes, transpose, passes: an odd number of moves between x and y, so that the result lies in y."""
     passes = _passes(size, sign)
-    chain = {2: _two_passes, 3: _three_passes, 4: _four_passes}[len(passes)]
-    return chain(size, *passes)
+    if len(passes) == 2:
+        return _two_passes(size, *passes)
+    return _three_passes(size, *passes) if len(passes) == 3 else _four_passes(size, *passes)
 
 
 def _two_passes(size: int, first: Pass, second: Pass) -> Pass:

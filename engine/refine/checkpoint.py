@@ -68,7 +68,8 @@ def load(path: Path, identity: str) -> tuple[SolverState, Log] | None:
             raise RefinementError(
                 f"checkpoint {candidate} belongs to other data or settings", "remove it, or start without --resume"
             )
-        log = Log(**{name: tuple(v) if isinstance(v, list) else v for name, v in header["log"].items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["log"].items()}
+        log = Log(**values)
         return _decode(arrays, header["state"]), log
     if candidates:
         raise RefinementError(f"checkpoint {path} is damaged", "remove it and start without --resume")
@@ -120,11 +121,12 @@ def _encode(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
 def _decode(arrays: dict[str, Array], plain: dict[str, Any]) -> SolverState:
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
     solver = values.pop("solver")
-    if solver == "sweeps":
-        return SweepState(**values, **arrays)
-    count = values.pop("pairs")
-    pairs = tuple((arrays.pop(f"pair_{i}_s"), arrays.pop(f"pair_{i}_y")) for i in range(count))
-    return LbfgsState(**values, **arrays, pairs=pairs)
+    if solver == "lbfgs":
+        values["pairs"] = tuple(
+            (arrays.pop(f"pair_{i}_s"), arrays.pop(f"pair_{i}_y")) for i in range(values.pop("pairs"))
+        )
+    values.update(arrays)
+    return LbfgsState(**values) if solver == "lbfgs" else SweepState(**values)
 
 
 def _numpy(array: Any) -> Array:

@@ -32,7 +32,7 @@ REPORT_SECONDS = 0.25
 CHECKPOINT_SECONDS = 10.0
 
 
-def refine(
+def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     dataset: Dataset,
     preset: Preset,
     *,

@@ -47,7 +47,7 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
     _check(dataset)
     size = preset.window_px if not isinstance(preset.window_px, str) else padded_size(max(dataset.patterns.shape[1:]))
     window = ScanWindow.of(dataset, size)
-    probe = nominal_probe(dataset.calibration, window)
+    probe = nominal_probe(dataset.calibration, window, single_slice=preset.num_slices == 1)
     facts = Facts.of(dataset, window, probe)
     if facts.counts_per_pattern <= 0:
         raise RefinementError("the patterns hold no counts", "check beam centre and bad-pixel mask")
@@ -105,5 +105,5 @@ def _start_phase(grid: ObjectGrid, start: StartGuess, strategy: Strategy) -> Flo
         raise RefinementError("the map to start from is not finite everywhere", "set start_from_map=false")
     phase = grid.resample(start)
     if strategy.non_negative:
-        return np.maximum(phase - np.float32(np.percentile(phase, VACUUM_PERCENTILE)), 0)
-    return phase - phase.mean(dtype=np.float64).astype(np.float32)
+        return np.asarray(np.maximum(phase - np.percentile(phase, VACUUM_PERCENTILE), 0), dtype=np.float32)
+    return np.asarray(phase - phase.mean(), dtype=np.float32)

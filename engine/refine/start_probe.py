@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.engine.live.setting import aperture_mrad
 from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.scan_window import ScanWindow
 from ptylive.schema import Calibration
@@ -27,14 +28,18 @@ class Coherence:
     focal_spread_A: float
 
 
-def nominal_probe(calibration: Calibration, window: ScanWindow) -> Probe:
-    """The aberrated aperture of the calibration, its edge one detector pixel wide."""
-    wavelength = calibration.wavelength_A
-    if wavelength is None:
-        calibration.require("energy_eV", "the refinement")
-        raise AssertionError("unreachable: require() raises")
-    semiangle = float(calibration.require("convergence_semiangle_mrad", "the refinement"))
-    return Probe.of(wavelength, semiangle, window.pixel_invA, calibration.aberrations)
+def nominal_probe(calibration: Calibration, window: ScanWindow, *, single_slice: bool) -> Probe:
+    """The aberrated aperture of the calibration, its edge one detector pixel wide.
+
+    The probe of several slices is that of the entrance plane; a single slice stands at the depth the maps focus on.
+    """
+    calibration.require("energy_eV", "the refinement")
+    calibration.require("convergence_semiangle_mrad", "the refinement")
+    aberrations = calibration.aberrations
+    if single_slice:
+        aberrations["C10"] = aberrations.get("C10", 0.0) + float(calibration.get("depth_A") or 0.0)
+    wavelength = float(calibration.wavelength_A or np.nan)
+    return Probe.of(wavelength, aperture_mrad(calibration), window.pixel_invA, aberrations)
 
 
 def start_modes(probe: Probe, window: ScanWindow, coherence: Coherence, counts: float) -> ComplexPlane:
