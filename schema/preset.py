@@ -78,6 +78,12 @@ class Preset(StrictModel):
     seed: int = Field(default=0, ge=0, description="seed of the order of the patterns in the sweeps")
 
     @model_validator(mode="after")
+    def _something_moves(self) -> Self:
+        if not (self.update_obj or self.update_probe):
+            raise ValueError("update_obj and update_probe are both off: nothing would be refined")
+        return self
+
+    @model_validator(mode="after")
     def _thickness_known(self) -> Self:
         if self.slice_distances_A is not None and len(self.slice_distances_A) not in (1, self.num_slices - 1):
             raise ValueError(

@@ -8,6 +8,7 @@ line search follows the projected path, so that the direction remains one of des
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,7 @@ class LbfgsState:
     losses: tuple[float, ...] = ()
     """Loss per pattern of each finished epoch."""
     converged: bool = False
+    """No step lowers the loss, or there is no finite loss to lower."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Lbfgs:
         result = self.objective.evaluate(vector)
         scaling = self.objective.inverse_curvature(vector, self.probe_step)
         reference = self.objective.layout.object_block(vector)
-        return LbfgsState(vector, result.loss, result.gradient, scaling, reference)
+        hopeless = not math.isfinite(result.loss)
+        return LbfgsState(vector, result.loss, result.gradient, scaling, reference, converged=hopeless)
 
     def finished(self, state: LbfgsState) -> bool:
         """Whether all epochs are done, or no step lowers the loss any more."""

@@ -7,6 +7,7 @@ real and imaginary planes of its modes in Fourier space. All parameters are real
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from ptylive.schema.model import Array, IndexArray
 
 MIXED_CURVATURE = 0.1
 """Share of the largest illumination in the object's curvature: keeps steps bounded where little light fell."""
+
+PORTION = 1 << 26
+"""Pixels, slices and modes included, evaluated between two pauses: some tenths of a second on one core."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,10 @@ class Evaluation:
     gradient: Any
 
 
+def _no_pause() -> None:
+    """Go on."""
+
+
 @dataclass(frozen=True)
 class Anchor:
     """A quadratic pull of the object towards where it was: stiffness / 2 * sum (x - reference)^2 in the object's block.
@@ -111,6 +119,8 @@ class Objective:
     move_object: bool = True
     move_probe: bool = True
     anchor: Anchor | None = None
+    pause: Callable[[], None] = _no_pause
+    """Called between portions of a long evaluation; it may raise to abandon it."""
 
     @property
     def xp(self) -> Any:
@@ -120,14 +130,29 @@ class Objective:
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
         """Loss and gradient of the patterns ``indices`` (None: all); blocks held still have gradient 0."""
         planes = self.layout.object_planes(vector, self.xp)
-        probe = self.layout.probe_planes(vector)
-        result = self.backend.loss_and_gradient(planes, probe, indices, probe_gradient=self.move_probe)
+        result = self._in_portions(planes, self.layout.probe_planes(vector), indices)
         gradient = self.layout.chain(planes, result, self.xp)
         block = self.layout.object_block(gradient)
         if not self.move_object:
             block[...] = 0
             return Evaluation(result.loss, gradient)
         return Evaluation(result.loss + self._pull(vector, block), gradient)
+
+    def _in_portions(self, planes: Any, probe: Any, indices: IndexArray | None) -> LossGradient:
+        """The backend's loss and gradient, with a pause every so often."""
+        chosen = np.arange(self.patterns) if indices is None else indices
+        size = max(1, PORTION // (self.layout.object_shape[0] * self.layout.modes * self.layout.window**2))
+        total: LossGradient | None = None
+        for first in range(0, len(chosen), size):
+            part = self.backend.loss_and_gradient(
+                planes, probe, chosen[first : first + size], probe_gradient=self.move_probe
+            )
+            if total is not None:
+                self.pause()
+                part = LossGradient(total.loss + part.loss, total.object + part.object, total.probe + part.probe)
+            total = part
+        assert total is not None  # noqa: S101  (there is at least one pattern)
+        return total
 
     def _pull(self, vector: Any, block: Any) -> float:
         """Loss of the anchor; its gradient is added to the object's ``block``."""

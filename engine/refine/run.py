@@ -58,6 +58,10 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
         return Refinement(setup, preset, engine, observers).run(dataset, saved)
 
 
+class StopRequested(Exception):
+    """Somebody asked the refinement to stop."""
+
+
 @dataclass(frozen=True)
 class Observers:
     """Who looks on: the progress callback, the question whether to stop, and where checkpoints go."""
@@ -75,7 +79,12 @@ class Refinement:
         self._setup, self._backend, self._observers = setup, backend, observers
         strategy = setup.strategy
         objective = Objective(
-            backend, setup.layout, setup.problem.count, move_object=preset.update_obj, move_probe=preset.update_probe
+            backend,
+            setup.layout,
+            setup.problem.count,
+            move_object=preset.update_obj,
+            move_probe=preset.update_probe,
+            pause=self._pause,
         )
         self._sweeps = Sweeps(
             objective,
@@ -108,10 +117,10 @@ class Refinement:
         ended: State = "done"
         try:
             while not self._finished(state):
-                if self._observers.should_stop():
-                    ended, self._message = "stopped", "stopped on request"
-                    break
+                self._pause()
                 state = self._advance(state)
+        except StopRequested:
+            ended, self._message = "stopped", "stopped on request"
         except MemoryError:
             raise RefinementError("not enough memory for this refinement", "use fewer slices or modes") from None
         if isinstance(state, LbfgsState) and not math.isfinite(state.loss):
@@ -122,8 +131,15 @@ class Refinement:
         self._report(state, ended, force=True)
         return self._result(dataset, state, ended)
 
+    def _pause(self) -> None:
+        """Asked between batches and inside long evaluations; states never change, so nothing is lost by leaving."""
+        if self._observers.should_stop():
+            raise StopRequested
+
     def _finished(self, state: checkpoints.SolverState) -> bool:
-        return isinstance(state, LbfgsState) and self._lbfgs.finished(state)
+        if isinstance(state, LbfgsState):
+            return self._lbfgs.finished(state)
+        return self._sweeps.finished(state) and self._lbfgs.epochs == 0
 
     def _advance(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
         """One batch, or one L-BFGS epoch, or the change from the one to the other."""

@@ -29,6 +29,9 @@ class Strategy:
     """Everything the solvers need, no ``auto`` left."""
 
     reason: str
+    """Why, in one sentence."""
+    data_term: str
+    """What is said of the offset of lsq_sqrt."""
     poisson: bool
     offset: float
     """Counts: c of lsq_sqrt, or the floor of ml."""
@@ -67,6 +70,7 @@ def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
     modes = _given(preset.probe_modes, regime.coherence.modes)
     return replace(
         regime,
+        reason=f"{regime.reason}; ml as asked" if poisson else f"{regime.reason}; lsq_sqrt with {regime.data_term}",
         offset=_given(preset.loss_floor if poisson else preset.loss_offset, regime.offset),
         phase_only=phase_only,
         non_negative=phase_only and _given(preset.non_negative_phase, regime.non_negative),
@@ -91,17 +95,22 @@ def _given(value: _T | str, otherwise: _T) -> _T:
 def _regime(preset: Preset, facts: Facts, has_start: bool) -> Strategy:
     dose = f"{facts.dose_e_per_A2:.0f} e/Å²"
     if preset.num_slices > 1:
-        return _thick(facts, f"{preset.num_slices} slices: complex object, offset three times the dark field's counts")
+        return _thick(
+            facts, f"{preset.num_slices} slices: complex object", "an offset of three times the dark field's counts"
+        )
     if facts.dose_e_per_A2 < LOW_DOSE_E_PER_A2:
         return _weak(facts, f"low dose ({dose})", has_start)
     if facts.noise_spread > NOISE_SPREAD and facts.dose_e_per_A2 < SPREAD_DOSE_E_PER_A2:
         return _weak(facts, f"noise of neighbouring pixels correlated ({facts.noise_spread:.2f}), {dose}", has_start)
-    return _thin(facts, f"one slice at {dose}: phase object at or above vacuum, small offset against dark-field noise")
+    return _thin(
+        facts, f"one slice at {dose}: phase object at or above vacuum", "a small offset against dark-field noise"
+    )
 
 
-def _thin(facts: Facts, reason: str) -> Strategy:
+def _thin(facts: Facts, reason: str, data_term: str) -> Strategy:
     return Strategy(
         reason=reason,
+        data_term=data_term,
         poisson=False,
         offset=0.2 * facts.dark_counts,
         phase_only=True,
@@ -119,9 +128,9 @@ def _thin(facts: Facts, reason: str) -> Strategy:
     )
 
 
-def _thick(facts: Facts, reason: str) -> Strategy:
+def _thick(facts: Facts, reason: str, data_term: str) -> Strategy:
     return replace(
-        _thin(facts, reason),
+        _thin(facts, reason, data_term),
         offset=3.0 * facts.dark_counts,
         phase_only=False,
         non_negative=False,
@@ -132,9 +141,9 @@ def _thick(facts: Facts, reason: str) -> Strategy:
 
 
 def _weak(facts: Facts, why: str, has_start: bool) -> Strategy:
-    start = "start from the live map" if has_start else "no live map to start from, so low frequencies come slowly"
+    start = "started from the live map" if has_start else "no live map to start from, so low frequencies come slowly"
     return replace(
-        _thin(facts, f"{why}: weak phase object, bright field only, large offset, small steps; {start}"),
+        _thin(facts, f"{why}: weak phase object, bright field only, small steps, {start}", "a large offset"),
         offset=1.4 * facts.bright_counts,
         non_negative=False,
         bright_field_only=True,
