@@ -107,6 +107,8 @@ def overlay(arm: Arm, values: Mapping[str, Any], source: str = "settings") -> Ar
 
     def laid_over(section: str) -> Any:
         current, new = getattr(arm, section), sections[section]
+        if "transform" in new:
+            new = {**new, "transform_given": True}
         return build(section, {**current.model_dump(), **new}, source) if new else current
 
     return replace(arm, scan=laid_over("scan"), optics=laid_over("optics"), detector=laid_over("detector"))

@@ -13,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ptylive.engine.results import read_runs
 from ptylive.schema import Arm, CommandError, PtyliveError, Scan
-from ptylive.schema.metadata import fill_in, overlay
+from ptylive.schema.metadata import fill_in, overlay, to_attributes
 from ptylive.schema.preset import Preset
 from ptylive.server.config import ServerConfig
 from ptylive.server.finisher import Finisher, save_results
@@ -249,7 +251,7 @@ class Session:
             preset=preset,
             calibration=scan.calibration,
             start=start_guess(scan.map(START_MAP), scan.calibration),
-            values={**self.config.defaults, **self._overrides},
+            values={name: np.asarray(value).tolist() for name, value in to_attributes(scan.arm).items()},
             backend=self.config.backend,
             threads=self.config.refine_threads,
             checkpoint=folder / f"{Path(scan.recording).stem}_{run}.checkpoint",

@@ -1,0 +1,70 @@
+"""Disc and rotation found from the data alone."""
+
+import numpy as np
+import pytest
+
+from ptylive.engine.calibrate.disc import find_disc
+from ptylive.engine.calibrate.rotation import fit_rotation
+from ptylive.engine.live.maps.com import along_scan_axes
+
+
+def disc(shape, center, radius, edge=1.0):
+    y, x = np.indices(shape)
+    return np.clip((radius - np.hypot(y - center[0], x - center[1])) / edge + 0.5, 0, 1)
+
+
+@pytest.mark.parametrize(("center", "radius"), [((31.5, 31.5), 13.0), ((33.25, 29.75), 13.6), ((40.3, 20.8), 9.2)])
+def test_disc_to_a_tenth_of_a_pixel(center, radius):
+    rng = np.random.default_rng(0)
+    pattern = rng.poisson(200 * disc((64, 64), center, radius) + 2).astype(float)
+    found = find_disc(pattern, np.zeros((64, 64), bool))
+    assert np.hypot(*np.subtract(found.center_px, center)) < 0.1
+    assert found.radius_px == pytest.approx(radius, abs=0.12)
+
+
+def test_bad_pixels_and_hot_spots_do_not_move_the_disc():
+    pattern = 100 * disc((64, 64), (30.0, 34.0), 12.0)
+    pattern[28:31, 30:33] *= 4
+    bad = np.zeros((64, 64), bool)
+    bad[5, 5] = bad[30, 40] = True
+    pattern[bad] = 65535
+    found = find_disc(pattern, bad)
+    assert np.hypot(found.center_px[0] - 30, found.center_px[1] - 34) < 0.2
+    assert found.radius_px == pytest.approx(12.0, abs=0.2)
+
+
+def test_no_disc_in_an_empty_or_flat_pattern():
+    assert find_disc(np.zeros((32, 32)), np.zeros((32, 32), bool)) is None
+    assert find_disc(np.ones((32, 32)), np.zeros((32, 32), bool)) is None
+
+
+@pytest.fixture(scope="module")
+def field():
+    """Gradient of a phase along scan axes, and a dark field that is bright where the phase is."""
+    rng = np.random.default_rng(2)
+    f = np.fft.fftfreq(48, 0.5)
+    q = np.hypot(*np.meshgrid(f, f, indexing="ij"))
+    phase = np.fft.ifft2(np.fft.fft2(rng.normal(size=(48, 48))) * np.exp(-((q / 0.25) ** 2))).real
+    phase /= phase.std()
+    return np.stack(np.gradient(phase, 0.5)), phase + 0.2 * rng.normal(size=phase.shape)
+
+
+@pytest.mark.parametrize("rotation", [0.0, -15.0, 77.0, 120.0, 180.0, -120.5])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_rotation_and_handedness(field, rotation, transposed):
+    gradient, dark = field
+    on_detector = along_scan_axes(gradient, -rotation)  # R(+rotation): what the detector sees
+    recorded = on_detector[::-1] if transposed else on_detector
+    fit = fit_rotation(recorded, dark, np.ones((48, 48), bool), (0.5, 0.5), q_max=np.inf)
+    assert fit.transposed is transposed
+    assert abs((fit.rotation_deg - rotation + 180) % 360 - 180) < 1.0
+    assert fit.angle_trusted
+    assert fit.sign_trusted
+
+
+def test_noise_is_not_trusted():
+    rng = np.random.default_rng(0)
+    fit = fit_rotation(
+        rng.normal(size=(2, 40, 40)), rng.normal(size=(40, 40)), np.ones((40, 40), bool), (1.0, 1.0), q_max=np.inf
+    )
+    assert not fit.angle_trusted

@@ -1,0 +1,53 @@
+"""Centre of mass and iDPC on fields with known answers."""
+
+import numpy as np
+import pytest
+from synthetic import correlation
+
+from ptylive.engine.live.maps.com import along_scan_axes, center_of_mass
+from ptylive.engine.live.maps.idpc import integrated_dpc
+from ptylive.engine.live.maps.virtual import virtual_image
+
+
+def gradient_of(phase, step):
+    return np.stack(np.gradient(phase, *step)) / (2 * np.pi)
+
+
+def blob(shape):
+    y, x = np.indices(shape)
+    return np.exp(-((y - shape[0] / 2) ** 2 + (x - shape[1] / 3) ** 2) / 60.0)
+
+
+@pytest.mark.parametrize("step", [(0.4, 0.4), (0.4, 0.7)])
+def test_integration_inverts_the_gradient(step):
+    phase = blob((48, 40))
+    found = integrated_dpc(gradient_of(phase, step), step, np.ones(phase.shape, bool))
+    assert correlation(found, phase) > 0.999
+    slope = np.polyfit(phase.ravel(), found.ravel(), 1)[0]
+    assert slope == pytest.approx(1.0, abs=0.03)
+
+
+def test_early_rows_are_already_right():
+    phase = blob((48, 40))
+    visited = np.zeros(phase.shape, bool)
+    visited[:34] = True
+    field = np.where(visited, gradient_of(phase, (0.4, 0.4)), 0)
+    found = integrated_dpc(field, (0.4, 0.4), visited)
+    assert correlation(found[:34], phase[:34]) > 0.98
+    assert not found[34:].any() or np.abs(found[34:]).max() < np.abs(found).max()
+
+
+def test_centre_of_mass_is_turned_to_the_scan():
+    moments = np.array([[10.0, 10.0, 0.0], [10.0, -10.0, 0.0]])
+    com = center_of_mass(moments, np.ones((1, 2), bool))
+    np.testing.assert_allclose(com[0], [[1.0, -1.0]])
+    turned = along_scan_axes(com, 90.0)
+    np.testing.assert_allclose(turned[0], 0, atol=1e-12)
+    np.testing.assert_allclose(turned[1], [[-1.0, 1.0]], atol=1e-12)
+
+
+def test_virtual_detector_fills_what_was_not_visited():
+    regions = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [0, 0, 0, 0]])
+    visited = np.array([[True, True, False]])
+    np.testing.assert_allclose(virtual_image("bf", regions, visited), [[3.0, 11.0, 7.0]])
+    np.testing.assert_allclose(virtual_image("adf", regions, visited), [[4.0, 8.0, 6.0]])

@@ -1,0 +1,111 @@
+"""One scan through the live engine: any arrival order gives what an offline run gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import WeakPhaseScan, batches, correlation
+
+from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.schema import MetadataError, Origin
+
+MAPS = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}
+
+
+@pytest.fixture(scope="module")
+def scan():
+    made = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
+    rng = np.random.default_rng(0)
+    made.patterns = rng.poisson(made.patterns * 20000).astype(np.float32)
+    return made
+
+
+def by_name(rendering):
+    return {m.name: m.data for m in rendering.maps}
+
+
+def assert_same(found, expected):
+    assert set(found) == set(expected)
+    for name, data in expected.items():
+        assert np.abs(found[name] - data).max() <= 1e-5 * np.abs(data).max(), name
+
+
+def test_offline_makes_every_map(scan):
+    engine, rendering = reconstruct(scan.arm(), lambda: batches(scan.patterns))
+    assert set(by_name(rendering)) == MAPS
+    assert not rendering.missing
+    assert engine.coverage.all()
+    obf = by_name(rendering)["obf"]
+    assert correlation(obf[2:-2, 2:-2], scan.phase[2:-2, 2:-2]) > 0.8
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**31), lost=st.floats(0, 0.05), size=st.integers(1, 200))
+def test_live_equals_offline_in_any_order(scan, seed, lost, size):
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(scan.n**2)
+    order = order[: int(len(order) * (1 - lost))]
+    live = LiveEngine(scan.arm())
+    for batch in batches(scan.patterns, order, size):
+        live.add(batch)
+    arrived = np.sort(order)
+    found = by_name(live.finish(lambda: batches(scan.patterns, arrived)))
+    _, offline = reconstruct(scan.arm(), lambda: batches(scan.patterns, arrived))
+    assert_same(found, by_name(offline))
+
+
+def test_snake_and_flyback_land_where_raster_frames_do(scan):
+    n, flyback = scan.n, 3
+    frames = scan.patterns.reshape(n, n, n, n).copy()
+    frames[1::2] = frames[1::2, ::-1]
+    padded = np.concatenate([frames, np.full((n, flyback, n, n), 7, np.float32)], axis=1).reshape(-1, n, n)
+    arm = scan.arm(frames=len(padded), pattern="snake", flyback_frames=flyback)
+    _, rendering = reconstruct(arm, lambda: batches(padded))
+    _, plain = reconstruct(scan.arm(), lambda: batches(scan.patterns))
+    assert_same(by_name(rendering), by_name(plain))
+
+
+def test_maps_grow_while_frames_arrive(scan):
+    live = LiveEngine(scan.arm())
+    shares = []
+    for batch in batches(scan.patterns, size=96):
+        live.add(batch)
+        rendering = live.refresh()
+        shares.append(live.coverage.mean())
+        assert set(by_name(rendering)) == MAPS
+        assert all(np.isfinite(m.data).all() for m in rendering.maps)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_without_energy_only_the_phase_maps_are_missing(scan):
+    arm = scan.arm()
+    bare = type(arm)(arm.uid, arm.series, arm.frames, arm.scan, detector=arm.detector)
+    _, rendering = reconstruct(bare, lambda: batches(scan.patterns))
+    assert set(by_name(rendering)) == {"bf", "abf", "adf"}
+    assert rendering.missing["obf"] == "needs energy_eV"
+    assert "detector_pixel_invA" in rendering.missing["com"]
+
+
+def test_configuring_energy_later_brings_the_phase_maps(scan):
+    arm = scan.arm()
+    bare = type(arm)(arm.uid, arm.series, arm.frames, arm.scan, detector=arm.detector)
+    live = LiveEngine(bare)
+    for batch in batches(scan.patterns):
+        live.add(batch)
+    live.configure(bare.with_values({"energy_eV": 80e3, "convergence_semiangle_mrad": scan.semiangle_mrad, "C10": -60}))
+    assert set(by_name(live.refresh())) == MAPS
+    assert live.calibration.origin("C10") is Origin.GIVEN
+
+
+def test_repeated_frames_are_averaged(scan):
+    twice = np.repeat(scan.patterns, 2, axis=0)
+    arm = scan.arm(frames=len(twice), repeats=2)
+    _, rendering = reconstruct(arm, lambda: batches(twice))
+    _, once = reconstruct(scan.arm(), lambda: batches(scan.patterns))
+    assert_same(by_name(rendering), by_name(once))
+
+
+def test_unknown_method_is_named(scan):
+    with pytest.raises(MetadataError, match="unknown method 'ssbb'"):
+        LiveEngine(scan.arm(), methods=["ssbb"])

@@ -1,0 +1,81 @@
+"""The filters against a forward model that makes no approximation."""
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan
+
+from ptylive.engine.bases import BinnedPixels
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.live.setting import Setting
+
+CASES = [{}, {"C10": -100.0}, {"C10": 80.0, "C12a": 21.0, "C12b": 21.0}]
+
+
+def setting_of(scan: WeakPhaseScan, max_bins: int = 2000) -> Setting:
+    grid = DetectorGrid.of((scan.n, scan.n), (scan.n // 2,) * 2, "none", 1 / (scan.n * scan.step_A))
+    basis = BinnedPixels.of(grid, scan.probe.semiangle_invA, np.zeros((scan.n, scan.n), bool), max_bins)
+    return Setting(scan.probe, grid, basis, (scan.n, scan.n), (scan.step_A, scan.step_A), 0.0)
+
+
+def scan_spectra(scan: WeakPhaseScan, setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients over the periodic scan, frequencies, and the true phase's spectrum."""
+    bins = np.stack([scan.patterns[:, setting.basis.bin_of == b].sum(1) for b in range(setting.basis.count)])
+    spectra = np.fft.fft2((bins - bins.mean(1, keepdims=True)).reshape(-1, scan.n, scan.n)).reshape(len(bins), -1)
+    f = np.fft.fftfreq(scan.n, scan.step_A)
+    q = np.stack(np.meshgrid(f, f, indexing="ij"), -1).reshape(-1, 2)
+    return spectra, q, np.fft.fft2(scan.phase).ravel()
+
+
+@pytest.mark.parametrize("aberrations", CASES)
+@pytest.mark.parametrize("max_bins", [2000, 60])
+def test_transfer_matches_the_forward_model(aberrations, max_bins):
+    scan = WeakPhaseScan.make(aberrations)
+    setting = setting_of(scan, max_bins)
+    spectra, q, truth = scan_spectra(scan, setting)
+    transfer = setting.transfer(q)
+    power = (np.abs(transfer) ** 2).sum(0)
+    band = power > 1e-2 * power.max()
+    found = (transfer.conj() * spectra).sum(0)[band] / power[band]
+    assert np.linalg.norm(found - truth[band]) < 0.005 * np.linalg.norm(truth[band])
+
+
+@pytest.mark.parametrize("aberrations", CASES[1:])
+def test_aligned_bright_field_is_the_phase_times_its_transfer(aberrations):
+    scan = WeakPhaseScan.make(aberrations)
+    setting = setting_of(scan)
+    spectra, q, truth = scan_spectra(scan, setting)
+    weights = setting.aligned_shifts(q)
+    t = (weights * setting.transfer(q)).sum(0)
+    image = (weights * spectra).sum(0)
+    band = np.abs(t) > 0.05 * np.abs(t).max()
+    assert np.abs(t.imag).max() < 1e-2 * np.abs(t).max()
+    assert np.linalg.norm((image - t * truth)[band]) < 0.01 * np.linalg.norm((t * truth)[band])
+
+
+def test_in_focus_the_optimum_filter_is_the_single_sideband_one():
+    setting = setting_of(WeakPhaseScan.make({}))
+    q = setting.frequencies()
+    full, sidebands = setting.transfer(q), setting.transfer(q, sidebands_only=True)
+    # the soft edge of the disc leaks a little triple overlap; whole overlaps must agree
+    assert np.abs(full - sidebands).max() < 0.3 / setting.disc_pixels
+    assert np.median(np.abs(full - sidebands)) < 1e-4 / setting.disc_pixels
+
+
+def test_half_a_turn_with_reversed_aberrations_negates_the_transfer():
+    scan = WeakPhaseScan.make({"C10": 80.0, "C12a": 30.0})
+    turned = WeakPhaseScan.make({"C10": -80.0, "C12a": -30.0})
+    one, other = setting_of(scan), setting_of(turned)
+    q = one.frequencies()
+    from_k, mirrored = one.samples.k, np.ascontiguousarray(-one.samples.k)
+    object.__setattr__(
+        other, "samples", type(one.samples)(mirrored, one.samples.weight, one.samples.offset, one.samples.pixel)
+    )
+    assert len(from_k) == len(mirrored)
+    np.testing.assert_allclose(other.transfer(q), -one.transfer(q), atol=2e-6)
+
+
+def test_probe_disc_and_padding():
+    setting = setting_of(WeakPhaseScan.make({"C10": -100.0}))
+    expected = 100.0 * setting.probe.semiangle_invA * setting.probe.wavelength_A
+    assert setting.disc_shift_A == pytest.approx(expected, rel=1e-6)
+    assert all(n % 2 == 0 and n >= 40 for n in setting.padded)

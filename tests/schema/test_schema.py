@@ -1,0 +1,112 @@
+"""The shared vocabulary: names, conversions, refusals."""
+
+import numpy as np
+import pytest
+
+from ptylive.schema import Arm, Calibration, Detector, MetadataError, Optics, Origin, Quantity, Scan
+from ptylive.schema.metadata import build, fill_in, locate, overlay, to_attributes
+from ptylive.schema.units import wavelength_A
+
+
+def arm(**sections) -> Arm:
+    parts = {name: build(name, sections.get(name, {}), "test") for name in ("scan", "optics", "detector")}
+    return Arm("uid", "series", 20, **parts)
+
+
+def test_wavelength():
+    assert wavelength_A(80e3) == pytest.approx(0.0417572, rel=1e-5)
+    assert wavelength_A(300e3) == pytest.approx(0.0196875, rel=1e-5)
+
+
+def test_aberration_aliases():
+    optics = Optics.model_validate({"defocus_A": 150.0, "astigmatism_A": 10.0, "astigmatism_deg": 45.0, "Cs_A": 1e4})
+    assert optics.aberrations["C10"] == -150.0
+    assert optics.aberrations["C12a"] == pytest.approx(0.0, abs=1e-12)
+    assert optics.aberrations["C12b"] == pytest.approx(10.0)
+    assert optics.aberrations["C30"] == 1e4
+
+
+def test_cartesian_names_win_over_aliases():
+    assert Optics.model_validate({"defocus_A": 150.0, "C10": -20.0}).aberrations == {"C10": -20.0}
+
+
+def test_scan_order():
+    scan = Scan(shape=(3, 4), pattern="snake", flyback_frames=2, skip_first=1)
+    assert scan.frames == 1 + 3 * 6
+    points = scan.point_of(np.arange(scan.frames))
+    assert points[0] == -1
+    np.testing.assert_array_equal(points[1:7], [0, 1, 2, 3, -1, -1])
+    np.testing.assert_array_equal(points[7:13], [7, 6, 5, 4, -1, -1])
+    assert scan.point_of(np.array([scan.frames])) == -1
+
+
+def test_repeats_share_a_point():
+    scan = Scan(shape=(2, 2), repeats=3)
+    np.testing.assert_array_equal(scan.point_of(np.arange(12)), np.repeat([0, 1, 2, 3], 3))
+
+
+def test_positions_are_in_the_detector_frame():
+    scan = Scan(shape=(2, 2), step_A=(1.0, 2.0))
+    np.testing.assert_allclose(scan.positions_A(90.0), [[0, 0], [-2, 0], [0, 1], [-2, 1]], atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (-1, 5), (2**20, 2**20)])
+def test_impossible_scan_shape(shape):
+    with pytest.raises(MetadataError, match="impossible scan shape"):
+        build("scan", {"shape": shape}, "file.h5")
+
+
+def test_unknown_setting_names_the_nearest():
+    with pytest.raises(MetadataError) as caught:
+        locate("defocu_A")
+    assert "defocus_A" in caught.value.line()
+
+
+def test_overlay_wins_and_fill_in_yields():
+    given = arm(optics={"energy_eV": 80e3, "defocus_A": 10.0}, scan={"shape": (4, 5)})
+    assert overlay(given, {"optics.energy_eV": 60e3}).optics.energy_eV == 60e3
+    filled = fill_in(given, {"energy_eV": 60e3, "scan_step_A": 0.4, "defocus_A": 99.0})
+    assert filled.optics.energy_eV == 80e3
+    assert filled.optics.aberrations == {"C10": -10.0}
+    assert filled.scan.step_A == (0.4, 0.4)
+
+
+def test_attributes_round_trip():
+    given = arm(
+        scan={"shape": (4, 5), "step_A": (0.4, 0.5), "rotation_deg": -15.0, "pattern": "snake"},
+        optics={"energy_eV": 80e3, "C10": -20.0, "C12b": 3.0},
+        detector={"pixel_mrad": 2.0, "transform": "transpose+flip_rows", "beam_center_px": (3.5, 4.0)},
+    )
+    again = overlay(arm(), to_attributes(given))
+    assert again.scan == given.scan
+    assert again.optics == given.optics
+    assert again.detector.transform == given.detector.transform
+    assert again.detector.transform_given
+    assert again.detector.beam_center_px == (3.5, 4.0)
+
+
+def test_a_default_transform_is_not_called_given():
+    assert "detector_transform" not in to_attributes(arm())
+
+
+def test_unknown_transform_word():
+    with pytest.raises(MetadataError, match="mirror"):
+        build("detector", {"transform": "mirror"}, "test")
+
+
+def test_detector_refuses_objects():
+    with pytest.raises(ValueError, match="not supported"):
+        Detector(dtype="|O8")
+
+
+def test_calibration_round_trip():
+    calibration = Calibration(
+        {"rotation_deg": Quantity(-15.0, Origin.ESTIMATED, 0.4), "beam_center_px": Quantity((1.0, 2.0), Origin.GIVEN)}
+    )
+    again = Calibration.from_plain(calibration.to_plain())
+    assert again == calibration
+    attributes = calibration.to_attributes()
+    assert attributes["rotation_deg_origin"] == "estimated"
+    assert attributes["rotation_deg_uncertainty"] == 0.4
+    with pytest.raises(MetadataError, match="iDPC needs energy_eV"):
+        calibration.require("energy_eV", "iDPC")

@@ -1,0 +1,79 @@
+"""Small exact data for tests: weak phase objects seen by known probes, and arms that describe them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.probe import Probe
+from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema.units import invA_to_mrad, wavelength_A
+
+ENERGY_EV = 80e3
+
+
+@dataclass
+class WeakPhaseScan:
+    """A periodic weak phase object scanned by an aberrated probe: every pattern computed without approximation.
+
+    The scan has ``n`` x ``n`` points over one period; the detector samples multiples of 1/period.
+    """
+
+    n: int
+    step_A: float
+    phase: np.ndarray
+    probe: Probe
+    semiangle_mrad: float
+    aberrations: dict
+    patterns: np.ndarray
+
+    @classmethod
+    def make(cls, aberrations: dict, n: int = 32, step_A: float = 0.5, strength: float = 0.01, seed: int = 1):
+        wavelength = wavelength_A(ENERGY_EV)
+        k_alpha, dk = 0.45, 1 / (n * step_A)
+        probe = Probe.of(wavelength, k_alpha * wavelength * 1e3, dk, aberrations)
+        f = np.fft.fftfreq(n, step_A)
+        ky, kx = np.meshgrid(f, f, indexing="ij")
+        rng = np.random.default_rng(seed)
+        phase = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, n))) * (np.hypot(ky, kx) < 0.7)).real
+        phase *= strength / phase.std()
+        wave = probe.wave(ky, kx)
+        wave /= np.sqrt((np.abs(wave) ** 2).sum())
+        patterns = np.empty((n * n, n, n))
+        for i in range(n):
+            for j in range(n):
+                shifted = np.fft.ifft2(wave * np.exp(-2j * np.pi * (ky * i + kx * j) * step_A))
+                exit_wave = np.fft.fft2(shifted * np.exp(1j * phase))
+                patterns[i * n + j] = np.fft.fftshift(np.abs(exit_wave) ** 2)
+        return cls(n, step_A, phase, probe, k_alpha * wavelength * 1e3, aberrations, patterns)
+
+    def arm(self, *, frames: int | None = None, dtype: str = "<f4", **scan) -> Arm:
+        wavelength = wavelength_A(ENERGY_EV)
+        return Arm(
+            uid="synthetic",
+            series="synthetic",
+            frames=frames or self.n**2,
+            scan=Scan(shape=(self.n, self.n), step_A=self.step_A, rotation_deg=0.0, **scan),
+            optics=Optics.model_validate(
+                {"energy_eV": ENERGY_EV, "convergence_semiangle_mrad": self.semiangle_mrad, **self.aberrations}
+            ),
+            detector=Detector(
+                shape=(self.n, self.n),
+                dtype=dtype,
+                pixel_mrad=invA_to_mrad(1 / (self.n * self.step_A), wavelength),
+                beam_center_px=(self.n // 2, self.n // 2),
+                transform_given=True,
+            ),
+        )
+
+
+def batches(frames: np.ndarray, order: np.ndarray | None = None, size: int = 50):
+    """Frames as batches in the given order of acquisition numbers."""
+    order = np.arange(len(frames)) if order is None else order
+    for start in range(0, len(order), size):
+        index = order[start : start + size]
+        yield FrameBatch("synthetic", index, frames[index])
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))

@@ -1,0 +1,66 @@
+"""The rules of the house, checked: layers, light imports, listed packages, nothing that evaluates."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("schema", "streamer", "engine", "dashboard", "simulators", "server")
+
+
+def test_layers_point_one_way():
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("ptylive.streamer.wire", ("numba", "cupy", "bokeh", "h5py", "scipy")),
+        ("ptylive.schema", ("numba", "cupy", "bokeh", "h5py", "scipy", "zmq")),
+        ("ptylive.server.cli", ("numba", "cupy", "bokeh", "h5py", "scipy")),
+        ("ptylive.engine.live.engine", ("numba", "cupy", "bokeh", "h5py", "zmq")),
+        ("ptylive.engine.refine", ("numba", "cupy", "bokeh", "h5py", "zmq")),
+    ],
+)
+def test_imports_stay_light(module, forbidden):
+    code = f"import {module}, sys; print(sorted(set({forbidden!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_package_is_listed():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {
+        "ptylive." + ".".join(path.parent.relative_to(ROOT).parts)
+        for room in ROOMS
+        for path in (ROOT / room).rglob("__init__.py")
+    }
+    assert found == listed
+
+
+def sources():
+    return [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def test_nothing_unpickles_or_evaluates():
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
+                assert not {"pickle", "marshal", "shelve"} & set(names), path
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), path
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, path
+
+
+def test_modules_fit_one_idea():
+    for path in sources():
+        assert path.read_text().count("\n") <= 400, path
