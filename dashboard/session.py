@@ -67,6 +67,7 @@ class Session:
         self.mosaic = Mosaic(style, self._watch)
         self.diffraction = DiffractionPanel(style, self._watch)
         self.loss = LossCurve()
+        self.loss.wear(Theme.DARK)
         self.reconstruction = ReconstructionPanel(style)
         self.refine = RefinePanel(style, self._refine, self._stop, self._save)
         self.view_choice = RadioButtonGroup(
@@ -88,10 +89,10 @@ class Session:
         document.template_variables["calibration_rows"] = readouts.CALIBRATION_ROWS
         document.config.update(reconnect_session=False, notify_connection_status=False)
         parts: list[Part] = [*self.mosaic.panels, self.diffraction, self.loss, self.reconstruction, self.refine]
-        for root in (self.view_choice, self.light, *(root for part in parts for root in part.roots)):
-            document.add_root(root)
         self.view_choice.tags = [self.page]  # a model belongs to the document only if a root refers to it
-        self.loss.wear(Theme.DARK)
+        with document.models.freeze():  # else Bokeh walks through all models once for every root
+            for root in (self.view_choice, self.light, *(root for part in parts for root in part.roots)):
+                document.add_root(root)
         self._connect_browser(document)
         self.light.on_change("active", self._light)
         self.view_choice.on_change("active", lambda _attr, _old, _new: self._watch())

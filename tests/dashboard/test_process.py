@@ -1,0 +1,60 @@
+"""The dashboard as a process: how it starts, how it ends, what it loads."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from running_dashboard import RunningDashboard, start_dashboard
+
+
+def test_a_taken_port_is_one_clear_line(dashboard: RunningDashboard) -> None:
+    command = [sys.executable, "-m", "ptylive.dashboard", "--port", str(dashboard.port)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert second.returncode == 1
+    assert second.stdout == ""
+    assert second.stderr.strip().splitlines() == [
+        f"ptylive.dashboard: the dashboard cannot listen on 127.0.0.1:{dashboard.port}: Address already in use:"
+        " choose another --port"
+    ]
+
+
+def test_it_runs_without_a_server_and_ends_when_asked() -> None:
+    running = start_dashboard("tcp://127.0.0.1:9")
+    running.process.send_signal(signal.SIGTERM)
+    running.process.communicate(timeout=10)
+    assert running.process.returncode == 0
+
+
+def test_it_ends_with_its_parent() -> None:
+    script = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'ptylive.dashboard', '--control',"
+        " 'tcp://127.0.0.1:9', '--port', '0', '--exit-with-parent'], stdout=subprocess.PIPE, text=True);"
+        " p.stdout.readline(); print(p.pid)"
+    )
+    parent = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    child = int(parent.stdout)
+    deadline = time.monotonic() + 8
+    while _alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_it_loads_no_kernels_and_no_files() -> None:
+    heavy = ("numba", "cupy", "h5py", "scipy", "ptylive.engine", "ptylive.streamer")
+    script = f"import sys, ptylive.dashboard.app; print([m for m in {heavy!r} if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert loaded.stdout.strip() == "[]"
+    script = "import sys, ptylive.dashboard.__main__; print('bokeh' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert loaded.stdout.strip() == "False"
