@@ -61,7 +61,8 @@ class Journal:
         self.path = path
         self.error: OSError | None = None
         self._safe: BoolArray = np.zeros(arm.frames, dtype=bool)
-        self._pending: list[tuple[int, int]] = []  # runs written since the last sync
+        self._buffered: list[tuple[int, int]] = []  # runs of frames in the block, not yet in the file
+        self._written: list[tuple[int, int]] = []  # runs in the file, not yet synced
         self._block = bytearray()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -86,9 +87,9 @@ class Journal:
         with self._lock:
             if self.error is not None:
                 raise self.error
-            self._append(message)
             if isinstance(message, FramesMessage):
-                self._pending.append((message.first, message.count))
+                self._buffered.append((message.first, message.count))
+            self._append(message)
             if len(self._block) >= _BLOCK_BYTES:
                 self._flush()
 
@@ -144,10 +145,12 @@ class Journal:
                 buffers = _after(buffers, written)
         except OSError as error:
             self.error = error
-            self._block = bytearray()
+            self._block, self._buffered = bytearray(), []
             os.ftruncate(self._fd, self._end)
             raise
         self._end += wanted
+        self._written += self._buffered
+        self._buffered = []
 
     def _sync_often(self) -> None:
         while not self._stop.wait(SYNC_INTERVAL_S):
@@ -157,10 +160,8 @@ class Journal:
         """Write what is buffered, force it to the disk, then call it safe."""
         try:
             with self._lock:
-                if self.error is not None:
-                    return
                 self._flush()
-                runs, self._pending = self._pending, []
+                runs, self._written = self._written, []
             if runs or self._stop.is_set():
                 os.fdatasync(self._fd)
         except OSError as error:
