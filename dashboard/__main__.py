@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from ptylive.server.client import DEFAULT_CONTROL
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the dashboard; 0 when it was asked to stop, 1 when it could not start."""
+    parent = os.getppid()  # asked first: it may be gone before the server listens
     parser = argparse.ArgumentParser(prog="ptylive.dashboard", description="Live maps and refinement in a browser.")
     parser.add_argument("--control", default=DEFAULT_CONTROL, help="control address of the server (%(default)s)")
     parser.add_argument("--address", default="127.0.0.1", help="loopback address to listen on (%(default)s)")
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ptylive.dashboard.app import serve
 
     try:
-        serve(options.control, options.address, options.port, exit_with_parent=options.exit_with_parent)
+        serve(options.control, options.address, options.port, parent if options.exit_with_parent else None)
     except PtyliveError as error:
         sys.stderr.write(f"ptylive.dashboard: {error.line()}\n")
         return 1

@@ -75,17 +75,16 @@ class Dashboard:
             await asyncio.to_thread(self.desk.close)
 
 
-async def _parent_gone() -> None:
-    """Return when the process that started this one has ended."""
-    parent = os.getppid()
+async def _end_of(parent: int) -> None:
+    """Return when this process has another parent: the one that started it has ended."""
     while os.getppid() == parent:
         await asyncio.sleep(PARENT_CHECK_S)
 
 
-async def _serve(control: str, address: str, port: int, *, exit_with_parent: bool) -> None:
+async def _serve(control: str, address: str, port: int, parent: int | None) -> None:
     stop = asyncio.Event()
-    if exit_with_parent:
-        watcher = asyncio.ensure_future(_parent_gone())
+    if parent is not None:
+        watcher = asyncio.ensure_future(_end_of(parent))
         watcher.add_done_callback(lambda _: stop.set())
     if threading.current_thread() is threading.main_thread():
         loop = asyncio.get_running_loop()
@@ -97,10 +96,11 @@ async def _serve(control: str, address: str, port: int, *, exit_with_parent: boo
     await dashboard.run(stop)
 
 
-def serve(control: str, address: str = "127.0.0.1", port: int = 5006, *, exit_with_parent: bool = False) -> None:
+def serve(control: str, address: str = "127.0.0.1", port: int = 5006, parent: int | None = None) -> None:
     """Run the dashboard until SIGINT or SIGTERM; prints one line with its address when it listens.
 
-    ``exit_with_parent``: also end when the process that started this one has ended, so that none is left behind.
+    ``parent``: process id of the parent as it was at the start; it ends when that one has ended, so that no dashboard
+    is left behind.
     Raises PtyliveError when it cannot listen there.
     """
-    asyncio.run(_serve(control, address, port, exit_with_parent=exit_with_parent))
+    asyncio.run(_serve(control, address, port, parent))

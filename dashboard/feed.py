@@ -242,7 +242,8 @@ class Feed:
         scan = self._view.state.scan
         coverage = None if self._coverage is None else np.asarray(self._coverage.data, dtype=bool)
         shape = scan.shape or (None if coverage is None else (coverage.shape[0], coverage.shape[1]))
-        return Surroundings(coverage, shape, scan.step_A)
+        rotation = self._view.state.calibrated("rotation_deg")
+        return Surroundings(coverage, shape, scan.step_A, float(rotation) if isinstance(rotation, int | float) else 0.0)
 
     def _show(self, **changes: Any) -> None:
         self._view = replace(self._view, **changes)

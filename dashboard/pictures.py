@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -51,6 +52,8 @@ class Picture:
     frames: int = 0
     method: str = ""
     note: str = ""
+    focus: tuple[float, float] | None = None
+    """Height and width of the middle that matters and is shown first; None: all of it."""
 
     @property
     def complete(self) -> bool:
@@ -64,11 +67,22 @@ class Picture:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a live map needs to know of its scan to be drawn."""
+    """What pictures need to know of the scan to be drawn."""
 
     coverage: BoolArray | None = None
     scan_shape: tuple[int, int] | None = None
     step_A: tuple[float, float] | None = None
+    rotation_deg: float = 0.0
+
+    @property
+    def scanned_A(self) -> tuple[float, float] | None:
+        """Height and width, in the detector frame, of the upright rectangle around the scanned area; Å."""
+        if self.scan_shape is None or self.step_A is None:
+            return None
+        height, width = (n * step for n, step in zip(self.scan_shape, self.step_A, strict=True))
+        angle = math.radians(self.rotation_deg)
+        cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+        return height * cos + width * sin, height * sin + width * cos
 
 
 Recipe = Callable[[RawPicture, int, Surroundings], Picture]
@@ -164,9 +178,19 @@ def log_pattern_picture(raw: RawPicture, version: int, _: Surroundings) -> Pictu
     return _with_limits(picture, (0.0, max(picture.limits[1], 1e-9)))
 
 
-def object_picture(raw: RawPicture, version: int, _: Surroundings) -> Picture:
-    """The refined object's phase, rad."""
-    return _whole(raw, version, raw.data, OBJECT_SIDE, percentiles=(1, 99), calibrated=True)
+def object_picture(raw: RawPicture, version: int, surroundings: Surroundings) -> Picture:
+    """The refined object's phase, rad; shown first, and deciding the contrast: the scanned area in its middle."""
+    picture = _whole(raw, version, raw.data, OBJECT_SIDE, percentiles=(1, 99), calibrated=True)
+    scanned = surroundings.scanned_A
+    if scanned is None or not picture.calibrated:
+        return picture
+    focus = (min(scanned[0], picture.size[0]), min(scanned[1], picture.size[1]))
+    margin = [
+        int((size - part) / (2 * pixel)) for size, part, pixel in zip(picture.size, focus, picture.pixel, strict=True)
+    ]
+    rows, cols = picture.data.shape
+    middle = picture.data[margin[0] : rows - margin[0], margin[1] : cols - margin[1]]
+    return replace(_with_limits(picture, levels(middle)), focus=focus)
 
 
 def probe_picture(raw: RawPicture, version: int, _: Surroundings) -> Picture:

@@ -97,7 +97,11 @@ def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:
     try:
         if name == "C10":
             return defocus(float(value), doubt)
-        text = f"{float(value):.1f}".replace("-", "−") if name == "rotation_deg" else pair(value)
+        text = (
+            f"{float(value):.1f}".replace("-", "−")
+            if name == "rotation_deg"
+            else pair(value, same_once=name == "scan_step_A")
+        )
     except (TypeError, ValueError):
         return str(value)
     return f"{text} ± {number(doubt, 2)}{unit}" if doubt else f"{text}{unit}"

@@ -74,7 +74,7 @@ class Session:
             name="view", labels=["Session", "Refine"], active=0, height=26, margin=0, stylesheets=[style]
         )
         self.light = Toggle(name="light", label="light", width=52, height=26, margin=0, stylesheets=[style])
-        self._pending: list[tuple[str, Future[dict[str, Any]]]] = []
+        self._pending: list[tuple[str, str, Future[dict[str, Any]]]] = []
         self._said, self._said_at = "", 0.0
         self._texts: dict[str, str] = {}
         self._build(document)
@@ -201,11 +201,12 @@ class Session:
 
     def _submit(self, command: str, done: str, **arguments: Any) -> None:
         self._say("…")
-        self._pending.append((done, self.desk.submit(command, **arguments)))
+        self._pending.append((command, done, self.desk.submit(command, **arguments)))
 
     def _collect_replies(self) -> None:
-        for done, future in [pending for pending in self._pending if pending[1].done()]:
-            self._pending.remove((done, future))
+        for pending in [p for p in self._pending if p[2].done()]:
+            self._pending.remove(pending)
+            command, done, future = pending
             error = future.exception()
             if isinstance(error, PtyliveError):
                 self._say(error.line())
@@ -214,6 +215,8 @@ class Session:
             else:
                 where = future.result().get("results") or future.result().get("path")
                 self._say(f"{done}: {where}" if where else done)
+                if command == "refine":
+                    self.view_choice.active = VIEWS.index("refine")
 
     def _say(self, text: str) -> None:
         self._said, self._said_at = text, time.monotonic()

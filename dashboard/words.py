@@ -107,9 +107,11 @@ def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
     return f"{number(abs(c10_A) / size)}{doubt} {unit} {'underfocus' if c10_A < 0 else 'overfocus'}"
 
 
-def pair(value: Any, digits: int = 4) -> str:
-    """One or two numbers as `a` or `a, b`."""
+def pair(value: Any, digits: int = 4, *, same_once: bool = False) -> str:
+    """One or two numbers as `a` or `a, b`; equal ones once, where that is clear."""
     if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(set(value)) == 1 and len(value) > 1 and same_once:
+            return number(float(value[0]), digits)
         return ", ".join(number(float(v), digits) for v in value)
     return number(float(value), digits)
 

@@ -63,4 +63,4 @@ class DiffractionPanel:
             return {"pattern_high": UNKNOWN, "pattern_note": "no pattern yet"}
         high = self.view.limits[1]
         counts = 10**high - 1 if name.endswith("_log") else high
-        return {"pattern_high": f"max {number(counts)} {picture.units or 'counts'}", "pattern_note": ""}
+        return {"pattern_high": f"max {number(counts, 2)} {picture.units or 'counts'}", "pattern_note": ""}

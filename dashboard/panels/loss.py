@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bokeh.models import ColumnDataSource, Range1d
+from bokeh.models import BasicTickFormatter, ColumnDataSource, FixedTicker, Range1d
 from bokeh.plotting import figure
 
 from ptylive.dashboard.panels.picture import BARE
@@ -47,7 +47,8 @@ class LossCurve:
         plot.axis.minor_tick_line_color = None
         plot.axis.axis_line_color = None
         plot.axis.major_label_text_font_size = "11px"
-        plot.yaxis.ticker.desired_num_ticks = 3 if small else 6
+        plot.yaxis.ticker = FixedTicker(ticks=[])
+        plot.yaxis.formatter = BasicTickFormatter()
         plot.xaxis.ticker.min_interval = 1
         plot.xaxis.axis_label = None if small else "epoch"
         plot.axis.axis_label_text_font_style = "normal"
@@ -79,8 +80,25 @@ class LossCurve:
         low, high = (min(shown), max(shown)) if shown else (0.1, 10.0)
         margin = max((high / low) ** 0.06, 1.001)
         self.range.update(start=low / margin, end=high * margin)
+        for plot, most in ((self.small, 3), (self.large, 8)):
+            plot.yaxis.ticker.ticks = log_ticks(low / margin, high * margin, most) if shown else []
         first = max(0, len(losses) - MOST_POINTS)
         self.epochs.update(start=first + 0.5, end=max(len(losses), first + 9) + 0.7)
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """At most about ``most`` round numbers between two positive ones: steps of 1-2-5, or decades over a wide range.
+
+    Bokeh's own logarithmic ticks leave a range that lies within one decade with a single label or none.
+    """
+    if high / low > 30:
+        first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
+        stride = max(1, -(-(last - first + 1) // most))
+        return [10.0**power for power in range(first, last + 1, stride)]
+    rough = (high - low) / most
+    decade = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * decade for s in (1, 2, 5, 10) if s * decade >= rough)
+    return [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def split_by_phase(losses: list[float], phases: list[str]) -> dict[str, list[tuple[int, float]]]:

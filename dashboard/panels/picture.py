@@ -31,10 +31,14 @@ class Window:
         """Width of what is visible now."""
         return abs(float(self.x_range.end) - float(self.x_range.start))
 
-    def show_all_of(self, picture: Picture) -> None:
-        """Make the picture's outline the extent; the browser fits the ranges to the shape of the panel."""
-        top, left = (-0.5 * p for p in picture.pixel)
-        box = [left, top, picture.size[1], picture.size[0]]
+    def frame(self, picture: Picture) -> None:
+        """Make what matters of the picture the extent; the browser fits the ranges to the shape of the panel."""
+        height, width = picture.focus or picture.size
+        top, left = (
+            -0.5 * pixel + 0.5 * (whole - part)
+            for pixel, whole, part in zip(picture.pixel, picture.size, (height, width), strict=True)
+        )
+        box = [left, top, width, height]
         if not np.allclose(box, self.extent.box, rtol=1e-3, atol=1e-12):
             self.extent.box = box
 
@@ -110,7 +114,7 @@ class PictureFigure:
         self._sent = (picture.version, limits)
         self.limits = limits
         self.calibrated = picture.calibrated
-        self.window.show_all_of(picture)
+        self.window.frame(picture)
         top, left = (-0.5 * p for p in picture.pixel)
         place = (left, top, picture.size[1], picture.size[0])
         self.source.data = _columns(picture.indices(limits), place, limits, self._number)

@@ -2,7 +2,7 @@
 
 import math
 
-from ptylive.dashboard.panels.loss import MOST_POINTS, LossCurve, split_by_phase
+from ptylive.dashboard.panels.loss import MOST_POINTS, LossCurve, log_ticks, split_by_phase
 from ptylive.dashboard.state import RefinementState
 
 
@@ -30,3 +30,11 @@ def test_the_curve_is_drawn_once_per_change() -> None:
     curve.show(RefinementState(run="r", losses=[3.0, 2.0], phases=["sweep", "lbfgs"]))
     assert curve.sources["sweep"].data is drawn
     assert curve.range.start < 2.0 < 3.0 < curve.range.end
+
+
+def test_ticks_are_round_and_few_in_narrow_and_wide_ranges() -> None:
+    assert log_ticks(270.0, 333.0, 3) == [300.0]
+    assert log_ticks(270.0, 333.0, 8) == [270.0, 280.0, 290.0, 300.0, 310.0, 320.0, 330.0]
+    assert log_ticks(0.9, 1.2e4, 8) == [1.0, 10.0, 100.0, 1000.0, 10000.0]
+    assert log_ticks(0.9, 1.2e8, 3) == [1.0, 1e3, 1e6]
+    assert log_ticks(1e-6, 1.02e-6, 3)

@@ -1,5 +1,7 @@
 """One picture in flight: the next is sent only when the browser has shown the last."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ptylive.dashboard.panels.picture import PictureFigure
@@ -71,3 +73,11 @@ def test_a_vanished_picture_leaves_the_unvisited_colour() -> None:
     figure.shown.number = 1
     assert figure.clear()
     assert figure.source.data["image"][0].tolist() == [[0]]
+
+
+def test_the_extent_is_the_middle_that_matters() -> None:
+    figure = PictureFigure("f")
+    whole = picture(1)
+    figure.offer(replace(whole, focus=(4.0, 2.0)))
+    assert figure.window.extent.box == [2.5, 1.5, 2.0, 4.0]
+    assert figure.source.data["dw"] == [8.0]
