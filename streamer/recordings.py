@@ -100,8 +100,9 @@ class Recordings:
 
     def leftovers(self) -> list[Leftover]:
         """Readable journals of earlier runs, oldest first; the others are reported and left alone."""
-        if self.folder is None:
+        if self.folder is None or self._catalogue is None:
             return []
+        self._catalogue.refresh()
         found = []
         for path in journals(self.folder):
             leftover = self.leftover(path)
@@ -147,6 +148,8 @@ class Recordings:
         self._announcer.emit(event)
 
     def _fail(self, scan: ScanRecord, problem: str) -> None:
+        if scan.journal is None:
+            scan.safe = scan.progress.received.copy()  # what earlier runs have stored, and no more than that
         scan.recording_state, scan.recording_error = "failed", problem
         self._announcer.emit(RecordingEvent(scan.uid, "failed", str(scan.target or ""), problem))
 

@@ -28,6 +28,11 @@ class Catalogue:
         self.folder = folder
         self._uids: dict[tuple[str, int], str] = {}
 
+    def refresh(self) -> None:
+        """Read the uids now, so that the first scan does not wait for it."""
+        for path in self._newest():
+            self._uid(path)
+
     def find(self, uid: str) -> StoredRecording | None:
         """The newest recording of a scan, or None."""
         for path in self._newest():
@@ -37,12 +42,12 @@ class Catalogue:
 
     def _newest(self) -> list[Path]:
         found = [p for p in self.folder.glob("*.h5") if not p.name.startswith(".") and "_results" not in p.stem]
-        return sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)[:_NEWEST]
+        return sorted(found, key=_changed_ns, reverse=True)[:_NEWEST]
 
     def _uid(self, path: Path) -> str:
         from ptylive.streamer.storage.hdf5 import attributes, opened
 
-        key = (path.name, path.stat().st_mtime_ns)
+        key = (path.name, _changed_ns(path))
         if key not in self._uids:
             try:
                 with opened(path) as file:
@@ -60,3 +65,11 @@ class Catalogue:
                 return StoredRecording(path, source.arm, source.received)
         except PtyliveError:
             return None
+
+
+def _changed_ns(path: Path) -> int:
+    """When a file was last written, ns; 0 for one that has gone meanwhile."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
