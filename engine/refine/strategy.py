@@ -15,11 +15,15 @@ from ptylive.schema.preset import Preset
 
 LOW_DOSE_E_PER_A2 = 200.0
 """Below this a specimen is taken for a beam-sensitive weak phase object."""
-SPREAD_DOSE_E_PER_A2 = 2000.0
+MAP_DOSE_E_PER_A2 = 3000.0
+"""Below this the linear map is near the best that can be had: where one is given, refine from it in small steps."""
 NOISE_SPREAD = 0.12
 """Neighbour correlation above which the detector, not the specimen, makes the dark field."""
 LBFGS_SHARE = 1 / 3
 SMALLEST_FLOOR = 1e-4
+
+FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
+"""Source size and focal spread are filled in from the preset."""
 
 _T = TypeVar("_T")
 
@@ -100,8 +104,10 @@ def _regime(preset: Preset, facts: Facts, has_start: bool) -> Strategy:
         )
     if facts.dose_e_per_A2 < LOW_DOSE_E_PER_A2:
         return _weak(facts, f"low dose ({dose})", has_start)
-    if facts.noise_spread > NOISE_SPREAD and facts.dose_e_per_A2 < SPREAD_DOSE_E_PER_A2:
+    if facts.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and facts.noise_spread > NOISE_SPREAD:
         return _weak(facts, f"noise of neighbouring pixels correlated ({facts.noise_spread:.2f}), {dose}", has_start)
+    if facts.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and has_start:
+        return replace(_weak(facts, f"moderate dose ({dose}) and a live map", has_start), coherence=FOUR_MODES)
     return _thin(
         facts, f"one slice at {dose}: phase object at or above vacuum", "a small offset against dark-field noise"
     )
@@ -116,7 +122,7 @@ def _thin(facts: Facts, reason: str, data_term: str) -> Strategy:
         phase_only=True,
         non_negative=True,
         bright_field_only=False,
-        coherence=Coherence(4, 0.0, 0.0),
+        coherence=FOUR_MODES,
         start_from_map=False,
         sweeps=8,
         probe_sweeps=0,
@@ -147,7 +153,7 @@ def _weak(facts: Facts, why: str, has_start: bool) -> Strategy:
         offset=1.4 * facts.bright_counts,
         non_negative=False,
         bright_field_only=True,
-        coherence=Coherence(1, 0.0, 0.0),
+        coherence=ONE_MODE,
         start_from_map=True,
         sweeps=6,
         probe_sweeps=2,
@@ -155,4 +161,5 @@ def _weak(facts: Facts, why: str, has_start: bool) -> Strategy:
         batch_size=64,
         sweep_step=0.1 if has_start else 0.5,
         probe_step=0.5,
+        anchor=0.3,
     )
