@@ -231,13 +231,14 @@ class Acquisition:
             leftover = self._recordings.leftover(journal) if journal.exists() else None
             keep_bytes = 0 if leftover is None else leftover.keep_bytes
         scan = ScanRecord.new(arm, resumed=True)
+        self._recordings.go_on(scan, journal, keep_bytes=keep_bytes)
         self._announce(scan)
         received = np.zeros(arm.frames, dtype=bool)
         for batch in stored_batches(arm, journal):
             received[batch.index] = True
             self._ring.put(batch)
         scan.progress.restore(received)
-        self._recordings.go_on(scan, journal, keep_bytes=keep_bytes)
+        self._recordings.note_stored(scan, received)
         scan.progress.active_at = time.monotonic()
         if scan.progress.complete:
             self._close(scan, "complete")

@@ -96,7 +96,7 @@ class Journal:
     def mark_safe(self, received: BoolArray) -> None:
         """Frames that earlier runs of the program have already put on the disk."""
         with self._lock:
-            self._safe |= received
+            self._safe[...] |= received
 
     @property
     def safe(self) -> BoolArray:

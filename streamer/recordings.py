@@ -12,6 +12,8 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
+
 from ptylive.schema import Arm, InputFileError
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.converter import Converter, Job
@@ -49,16 +51,22 @@ class Recordings:
         self.go_on(scan, path, keep_bytes=0)
 
     def go_on(self, scan: ScanRecord, path: Path, *, keep_bytes: int) -> None:
-        """Write on in a journal after its first ``keep_bytes`` bytes; what the scan has already counts as safe."""
+        """Write on in a journal after its first ``keep_bytes`` bytes."""
         scan.target = path.with_suffix(".h5")
         try:
             journal = Journal(path, scan.progress.arm, keep_bytes=keep_bytes)
         except OSError as error:
             self._fail(scan, f"{path}: {error.strerror or error}")
             return
-        journal.mark_safe(scan.progress.received)
         scan.journal, scan.safe, scan.recording_state = journal, journal.safe, "writing"
         self._announcer.emit(RecordingEvent(scan.uid, "writing", str(scan.target)))
+
+    def note_stored(self, scan: ScanRecord, received: BoolArray) -> None:
+        """Frames that earlier runs have put on the disk count as safe, whether or not the recording can go on."""
+        if scan.journal is None:
+            scan.safe = received.copy()
+        else:
+            scan.journal.mark_safe(received)
 
     def write(self, scan: ScanRecord, message: FramesMessage, fresh: BoolArray) -> None:
         """Append the new patterns of a message, as they came."""
@@ -74,7 +82,10 @@ class Recordings:
             self._fail(scan, f"{scan.journal.path}: {error.strerror or error}")
 
     def finish(self, scan: ScanRecord, reason: EndReason) -> None:
-        """End the journal of a scan and have it converted; one without frames is removed, a failed one is kept."""
+        """End the journal of a scan and have it converted; one without frames is removed, a failed one is kept.
+
+        The last event of a recording is always ``complete``, ``failed``, or ``off`` when no frame arrived.
+        """
         journal = scan.journal
         if journal is None or scan.target is None:
             return
@@ -88,6 +99,7 @@ class Recordings:
         if not scan.progress.placed:
             journal.path.unlink(missing_ok=True)
             scan.target, scan.recording_state = None, "off"
+            self._announcer.emit(RecordingEvent(scan.uid, "off", "", "no frame arrived"))
 
     def convert(self, leftover: Leftover) -> ScanRecord:
         """Convert what an earlier run left behind; the scan it holds, closed."""
@@ -149,7 +161,7 @@ class Recordings:
 
     def _fail(self, scan: ScanRecord, problem: str) -> None:
         if scan.journal is None:
-            scan.safe = scan.progress.received.copy()  # what earlier runs have stored, and no more than that
+            scan.safe = np.zeros(scan.progress.arm.frames, dtype=bool)
         scan.recording_state, scan.recording_error = "failed", problem
         self._announcer.emit(RecordingEvent(scan.uid, "failed", str(scan.target or ""), problem))
 

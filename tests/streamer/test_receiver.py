@@ -124,6 +124,15 @@ def test_silence_ends_a_scan_as_aborted_but_not_before_its_first_frame(tmp_path:
         run.wait_for_state("aborted")
 
 
+def test_a_scan_without_frames_leaves_no_file_and_says_so(tmp_path: Path) -> None:
+    first, second = make_arm(), make_arm()
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(first), ArmMessage(second))
+        run.wait_for_ends()
+        assert [event.state for event in run.recordings() if event.uid == first.uid] == ["writing", "off"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_pings_keep_a_paused_scan_open() -> None:
     arm = make_arm()
     messages = messages_of(arm, make_frames(arm))

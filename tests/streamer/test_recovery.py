@@ -130,6 +130,10 @@ def test_a_recording_that_was_closed_too_early_is_taken_up_again(tmp_path: Path)
             send(socket, PingMessage(arm.uid, arm), *messages[4:])
             run.wait_for_state("complete")
         assert [event.resumed for event in run.arms()] == [False, True]
+        told = [getattr(event, "state", type(event).__name__) for event in run.events]
+        again = told.index("ArmEvent", told.index("complete"))
+        assert told[again - 1] == "writing", "a listener learns that the recording goes on before the scan does"
+        assert told[-1] == "complete"
         assert run.frames[arm.uid] == digests(frames)
         assert run.receiver.safe_ranges(arm.uid) == [(0, 42)]
     (recording,) = tmp_path.iterdir()
