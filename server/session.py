@@ -265,5 +265,5 @@ def _note_recording(scan: ScanSession, event: RecordingEvent) -> None:
     scan.recording = Path(event.path) if event.path else None
     if event.state == "failed":
         scan.recording_error = event.message
-    if event.state in ("complete", "failed"):
+    if event.state in ("complete", "failed", "off"):
         scan.recorded.set()
