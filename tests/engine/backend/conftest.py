@@ -1,0 +1,55 @@
+"""Random multislice problems, and compiled code kept between runs under a key of the sources."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.engine.backend.multislice import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.schema.model import DoubleArray
+
+use_persistent_cache()
+
+MakeProblem = Callable[..., MultisliceProblem]
+MakePlanes = Callable[..., tuple[DoubleArray, DoubleArray]]
+
+
+@pytest.fixture
+def make_problem() -> MakeProblem:
+    """Problem of given window, slices and data term: Poisson counts, some pixels unweighted, sub-pixel positions."""
+
+    def make(
+        window: int, slices: int, kind: DataTermKind, offset: float, count: int = 6, dtype: str = "uint16"
+    ) -> MultisliceProblem:
+        rng = np.random.default_rng(window + slices)
+        q = np.fft.fftfreq(window)
+        propagator = np.exp(-20j * (q[:, None] ** 2 + q[None, :] ** 2))
+        return MultisliceProblem(
+            patterns=rng.poisson(3, (count, window, window)).astype(dtype),
+            weights=(rng.random((window, window)) > 0.1).astype(np.float32),
+            corners=np.stack([rng.integers(0, 5, count), rng.integers(0, 9, count)], 1),
+            shifts_px=rng.random((count, 2)) - 0.5,
+            object_shape=(slices, window + 5, window + 9),
+            propagators=np.repeat(propagator[None], slices - 1, axis=0),
+            data_term=DataTerm(kind, offset),
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_planes() -> MakePlanes:
+    """Random object and probe planes (double) with about the counts of the problem's patterns."""
+
+    def make(problem: MultisliceProblem, modes: int) -> tuple[DoubleArray, DoubleArray]:
+        rng = np.random.default_rng(modes)
+        window = problem.window
+        slices = np.exp(0.3j * rng.random(problem.object_shape)) * (1 - 0.1 * rng.random(problem.object_shape))
+        q = np.fft.fftfreq(window)
+        envelope = np.exp(-40 * (q[:, None] ** 2 + q[None, :] ** 2))
+        probe = envelope * (rng.normal(size=(modes, window, window)) + 1j * rng.normal(size=(modes, window, window)))
+        probe *= np.sqrt(3 * window**2 / (np.abs(probe) ** 2).sum())
+        return np.stack([slices.real, slices.imag]), np.stack([probe.real, probe.imag])
+
+    return make
