@@ -109,6 +109,9 @@ def overlay(arm: Arm, values: Mapping[str, Any], source: str = "settings") -> Ar
         current, new = getattr(arm, section), sections[section]
         if "transform" in new:
             new = {**new, "transform_given": True}
+        if section == "optics":
+            # an alias (defocus_A) must replace the coefficient it stands for, not be outvoted by it
+            new = {**new, "aberrations": {**arm.optics.aberrations, **aberrations_from(new)}}
         return build(section, {**current.model_dump(), **new}, source) if new else current
 
     return replace(arm, scan=laid_over("scan"), optics=laid_over("optics"), detector=laid_over("detector"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,8 @@ class Supervisor:
 
     def start(self) -> None:
         """Start the processes. Raises PtyliveError with what the one that failed has to say."""
+        if self.config.dashboard is not None:
+            self.config = self.config.model_copy(update={"dashboard": _free_address(self.config.dashboard)})
         arguments = ["ptylive.server.acquire", self.config.model_dump_json(), self.command_line]
         self._acquire = _python(arguments, stdin=subprocess.PIPE)
         line = _first_line(self._acquire)
@@ -46,20 +49,16 @@ class Supervisor:
             raise PtyliveError(str(answer.get("error", "the acquire process did not start")))
         self.data_address = str(answer["data"])
         if self.config.dashboard is not None:
-            try:
-                self._start_dashboard(self.config.dashboard)
-            except PtyliveError:
-                self.stop()
-                raise
+            self._start_dashboard(self.config.dashboard)
 
     def _start_dashboard(self, address: str) -> None:
+        """Start it and learn its address; one that does not come up is started again later, acquisition goes on."""
         host, _, port = address.rpartition(":")
         options = ["--control", self.config.control, "--address", host, "--port", port, "--exit-with-parent"]
         self._dashboard = _python(["ptylive.dashboard", *options])
         line = _first_line(self._dashboard)
-        if not line.startswith("dashboard:"):
-            raise PtyliveError(f"the dashboard did not start at {address}", "choose another port with --dashboard")
-        self.dashboard_url = line.removeprefix("dashboard:").strip()
+        if line.startswith("dashboard:"):
+            self.dashboard_url = line.removeprefix("dashboard:").strip()
 
     @property
     def running(self) -> bool:
@@ -79,9 +78,7 @@ class Supervisor:
             return
         self._restart_at = time.monotonic() + RESTART_PAUSE_S
         self.say(f"the dashboard ended with status {self._dashboard.returncode}: starting it again")
-        address = self.dashboard_url.removeprefix("http://").rstrip("/")
-        with suppress(PtyliveError):
-            self._start_dashboard(address)
+        self._start_dashboard(self.config.dashboard or "")
 
     def _ended(self) -> int:
         status = 0 if self._acquire is None else int(self._acquire.wait())
@@ -105,6 +102,19 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 self._acquire.kill()
         return self._ended()
+
+
+def _free_address(address: str) -> str:
+    """The address the dashboard is to be served at, port 0 replaced by a free one. Raises PtyliveError if taken."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+            return f"{host}:{probe.getsockname()[1]}"
+        except OSError as error:
+            problem = f"cannot serve the dashboard at {address}: {error.strerror}"
+            raise PtyliveError(problem, "choose another port with --dashboard") from None
 
 
 def _python(arguments: list[str], stdin: int | None = None) -> subprocess.Popen[str]:

@@ -19,7 +19,8 @@ def call(
     as_json: AsJson = False,
 ) -> None:
     """Send any command of the control protocol."""
-    with ControlClient(control) as client:
+    with ControlClient(control, timeout_s=2.0) as client:
+        client.call("status")
         reply = client.call(command, timeout_s=10.0, **parse_assignments(arguments or ()))
     answer({name: _short(value) for name, value in reply.items()}, as_json=as_json)
 

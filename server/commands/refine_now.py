@@ -26,7 +26,8 @@ def refine_now(
 ) -> None:
     """Refine the current scan of a running server."""
     preset, values = split_settings(parse_assignments(settings or ()))
-    with ControlClient(control) as client:
+    with ControlClient(control, timeout_s=2.0) as client:
+        client.call("status")
         outcome = client.call("refine", preset=preset, values=values, timeout_s=10.0)
         if wait:
             outcome = wait_for_refinement(client, quiet=as_json)

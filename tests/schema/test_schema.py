@@ -65,6 +65,7 @@ def test_unknown_setting_names_the_nearest():
 def test_overlay_wins_and_fill_in_yields():
     given = arm(optics={"energy_eV": 80e3, "defocus_A": 10.0}, scan={"shape": (4, 5)})
     assert overlay(given, {"optics.energy_eV": 60e3}).optics.energy_eV == 60e3
+    assert overlay(given, {"defocus_A": 99.0}).optics.aberrations == {"C10": -99.0}
     filled = fill_in(given, {"energy_eV": 60e3, "scan_step_A": 0.4, "defocus_A": 99.0})
     assert filled.optics.energy_eV == 80e3
     assert filled.optics.aberrations == {"C10": -10.0}

@@ -1,0 +1,143 @@
+"""What a user types wrong is answered with one line; what he types right is understood."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from running import last_json, ptylive
+
+from ptylive.schema import MetadataError
+from ptylive.server.config import load_config
+from ptylive.server.values import parse_assignments, parse_value
+from ptylive.simulators.data import bundled
+
+NOBODY = "tcp://127.0.0.1:1"
+
+
+def one_line(done, *words):
+    assert done.returncode == 1, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "text.h5").write_text("no HDF5")
+    with h5py.File(folder / "empty.h5", "w"):
+        pass
+    with h5py.File(folder / "shape.h5", "w") as file:
+        file["data"] = np.zeros((4, 5, 8, 8), np.uint16)
+        file.create_group("metadata").attrs["scan_shape"] = [7, 9]
+    return folder
+
+
+@pytest.mark.parametrize("command", ["replay", "inspect", "reconstruct", "refine"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing.h5", ["missing.h5"]),
+        ("text.h5", ["text.h5", "HDF5"]),
+        ("empty.h5", ["empty.h5", "/data"]),
+        ("shape.h5", ["shape.h5", "scan_shape", "7 x 9"]),
+    ],
+)
+def test_bad_files(broken, tmp_path, command, name, words):
+    options = ["-o", tmp_path / "out.h5"] if command in ("reconstruct", "refine") else []
+    one_line(ptylive(command, broken / name, *options), *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_server(tmp_path):
+    for command in (["status"], ["stop"], ["refine-now"], ["call", "runs"]):
+        one_line(ptylive(*command, "--control", NOBODY), NOBODY, "ptylive serve")
+
+
+def test_misspelt_settings_name_the_nearest(tmp_path):
+    source = bundled("mos2_svac_80kV_focus")
+    one_line(ptylive("inspect", source, "--set", "energy_ev=80e3"), "energy_eV")
+    one_line(ptylive("refine", source, "-o", tmp_path / "o.h5", "--set", "num_slice=2"), "num_slices")
+    one_line(ptylive("serve", "--headless", "--set", "idle_timout_s=3"), "idle_timout_s")
+    one_line(ptylive("serve", "--headless", "--data", "tcp://0.0.0.0:9999"), "loopback")
+    one_line(ptylive("reconstruct", source, "-o", tmp_path / "o.h5", "--methods", "idpc,wwd"), "'wwd'")
+
+
+def test_usage_errors_are_2():
+    assert ptylive("replay").returncode == 2
+    assert ptylive("dance").returncode == 2
+    assert ptylive("replay", "x.h5", "--batch", "many").returncode == 2
+
+
+def test_help_everywhere():
+    for command in ([], ["serve"], ["replay"], ["refine"], ["refine-now"], ["demo"], ["bench"]):
+        done = ptylive(*command, "--help")
+        assert done.returncode == 0
+        assert "Usage" in done.stdout
+
+
+def test_inspect_says_what_is_understood_and_missing(tmp_path):
+    said = last_json(ptylive("inspect", bundled("au_ac_300kV_parallax"), "--json"))
+    assert said["scan_shape"] == [48, 48]
+    assert said["C10"] == -400.0
+    assert said["missing"] == []
+    with h5py.File(tmp_path / "bare.h5", "w") as file:
+        file["data"] = np.zeros((4, 5, 8, 8), np.uint16)
+    said = last_json(ptylive("inspect", tmp_path / "bare.h5", "--json"))
+    assert [m.split()[0] for m in said["missing"]] == ["energy_eV", "convergence_semiangle_mrad", "scan_step_A"]
+    assert "rotation_deg" in said["estimated"]
+
+
+def test_reconstruct_chooses_methods_and_reports(tmp_path):
+    out = tmp_path / "out.h5"
+    said = last_json(
+        ptylive("reconstruct", bundled("mos2_svac_80kV_focus"), "-o", out, "--methods", "bf,com", "--json")
+    )
+    assert said["frames"] == 4096
+    assert {"seconds", "frames_per_s"} <= set(said)
+    with h5py.File(out) as file:
+        assert set(file["maps"]) == {"bf", "com_row", "com_col"}
+        assert file["maps/com_row"].attrs["units"] == "1/Å"
+        np.testing.assert_allclose(file["maps/bf"].attrs["sampling_A"], [0.4, 0.4])
+        assert file["calibration"].attrs["rotation_deg_origin"] == "given"
+        assert {"version", "command_line", "backend", "date"} <= set(file["settings"].attrs)
+
+
+def test_values():
+    assert parse_value("80e3") == 80000.0
+    assert parse_value("64,64") == [64, 64]
+    assert parse_value("snake") == "snake"
+    assert parse_assignments(["scan.shape=64,64"]) == {"scan.shape": [64, 64]}
+    with pytest.raises(MetadataError, match="KEY=VALUE"):
+        parse_assignments(["energy_eV"])
+
+
+def test_configuration_file(tmp_path):
+    path = tmp_path / "microscope.toml"
+    path.write_text('[server]\nrecord = "/data"\n[optics]\nenergy_eV = 80e3\n[refine]\nsweeps = 3\n')
+    config = load_config(path, {"data": "tcp://127.0.0.1:5555"}, {"scan.step_A": 0.5, "refine.sweeps": 4})
+    assert config.record == "/data"
+    assert config.defaults == {"optics.energy_eV": 80e3}
+    assert config.overrides == {"scan.step_A": 0.5}
+    assert config.refine == {"sweeps": 4}
+    assert json.loads(config.model_dump_json())["data"] == "tcp://127.0.0.1:5555"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[server]\nrecrod = 1\n", "did you mean 'record'"),
+        ("[optics]\nenergy = 1\n", "energy_eV"),
+        ("[opticks]\n", "did you mean 'optics'"),
+        ("[server\n", "microscope.toml"),
+        ("[refine]\nnum_slice = 2\n", "num_slices"),
+    ],
+)
+def test_configuration_mistakes(tmp_path, text, words):
+    path = tmp_path / "microscope.toml"
+    path.write_text(text)
+    with pytest.raises(MetadataError) as caught:
+        load_config(path, {}, {})
+    assert words in caught.value.line()
