@@ -65,6 +65,7 @@ class PictureFigure:
         self.calibrated = False
         self._number = 0
         self._sent: tuple[int, Levels] | None = None
+        self._blank: list[float] = list(self.window.extent.box)
         self.mapper = LinearColorMapper(palette=palette(colour_map), low=-0.5, high=255.5)
         self.source = ColumnDataSource(data=_columns(np.zeros((1, 1), np.uint8), (0.0, 0.0, 1.0, 1.0), (0.0, 1.0), 0))
         self.figure = self._figure(name)
@@ -125,12 +126,13 @@ class PictureFigure:
         return limits if self._sent is None or moved(limits, self.limits) else self.limits
 
     def clear(self) -> bool:
-        """No picture: one unvisited pixel over the whole extent."""
-        if self._sent is None or self.shown.number != self._number:
+        """No picture: the unvisited colour over the whole extent; True when that was sent."""
+        extent = self.window.extent.box
+        if (self._sent is None and self._blank == extent) or self.shown.number != self._number:
             return False
         self._number += 1
-        self._sent = None
-        left, top, width, height = self.window.extent.box
+        self._sent, self._blank = None, list(extent)
+        left, top, width, height = extent
         nothing = np.zeros((1, 1), np.uint8)
         self.source.data = _columns(nothing, (left, top, width, height), self.limits, self._number)
         return True

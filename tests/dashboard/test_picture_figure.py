@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ptylive.dashboard.panels.picture import PictureFigure
+from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare
 
 
@@ -81,3 +81,13 @@ def test_the_extent_is_the_middle_that_matters() -> None:
     figure.offer(replace(whole, focus=(4.0, 2.0)))
     assert figure.window.extent.box == [2.5, 1.5, 2.0, 4.0]
     assert figure.source.data["dw"] == [8.0]
+
+
+def test_a_panel_without_its_map_shows_the_whole_scan_unvisited() -> None:
+    window = Window()
+    shown, missing = PictureFigure("a", window), PictureFigure("b", window)
+    shown.offer(picture(1))
+    assert missing.clear()
+    assert missing.source.data["dw"] == [8.0]
+    missing.shown.number = 1
+    assert not missing.clear()
