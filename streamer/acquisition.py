@@ -89,7 +89,7 @@ class Acquisition:
         scan = current if current is not None and current.uid == uid else self._closed.get(uid)
         if scan is None:
             scan = self._recordings.find(uid)
-        return [] if scan is None else list(runs_of(scan.safe))
+        return [] if scan is None else list(runs_of(scan.safe[: scan.progress.highest + 1]))
 
     def handle(self, message: Message) -> None:
         """Take in one message. Raises WireError when it does not fit the scan it names."""

@@ -19,6 +19,7 @@ from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec, decode_pattern
 
 COEFFICIENT_DTYPE = np.dtype("<f4")
+_RUN_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,16 @@ def decode_frames(message: FramesMessage, layout: FrameLayout) -> tuple[Array, B
 
 
 def runs_of(mask: BoolArray) -> Iterator[tuple[int, int]]:
-    """Half-open ranges [first, last) in which ``mask`` is true."""
-    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    """Half-open ranges [first, last) in which ``mask`` is true; piecewise, so that long masks need little memory."""
+    inside, first = False, 0
+    for offset in range(0, len(mask), _RUN_PIECE):
+        piece = mask[offset : offset + _RUN_PIECE]
+        for edge in np.flatnonzero(np.diff(piece, prepend=inside)).tolist():
+            if inside:
+                yield first, offset + edge
+            inside, first = not inside, offset + edge
+    if inside:
+        yield first, len(mask)
 
 
 def _native(frames: Array) -> Array:

@@ -15,8 +15,8 @@ MAX_BATCH = 4096
 """Patterns in one message."""
 MAX_PARTS = MAX_BATCH + 8
 """Parts of one message."""
-MAX_FRAMES = 2**31
-"""Patterns of one scan, flyback and repeats included."""
+MAX_FRAMES = 2**28
+"""Patterns of one scan, flyback and repeats included: 16384 x 16384 points, a byte each in every list of them."""
 MAX_DETECTOR_SIDE = 8192
 """Pixels along one side of a pattern."""
 MAX_FRAME_BYTES = 64 * 2**20

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stream_tools import make_arm, make_frames, messages_of
 
 from ptylive.schema import Arm, Basis, Detector, Optics, Scan, WireError
@@ -20,6 +23,7 @@ from ptylive.streamer.wire import (
     decode,
     decode_frames,
     encode,
+    runs_of,
 )
 from ptylive.streamer.wire.limits import MAX_HEADER_BYTES, MAX_PARTS
 
@@ -198,6 +202,17 @@ def test_a_run_of_a_message_holds_its_frames() -> None:
     got, good, _ = decode_frames(run, FrameLayout.of(arm))
     assert good.all()
     np.testing.assert_array_equal(got, frames[12:14])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.booleans(), max_size=40), st.integers(1, 7))
+def test_runs_of_a_mask(bits: list[bool], piece: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ptylive.streamer.wire.frames._RUN_PIECE", piece)
+        runs = list(runs_of(np.array(bits, dtype=bool)))
+    covered = [n for first, last in runs for n in range(first, last)]
+    assert covered == [n for n, bit in enumerate(bits) if bit]
+    assert all(a[1] < b[0] for a, b in pairwise(runs)), "neighbouring runs are one run"
 
 
 def test_big_endian_frames_arrive_in_native_order() -> None:
