@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -208,7 +208,7 @@ def _with_limits(picture: Picture, limits: Levels, note: str = "") -> Picture:
     return replace(picture, limits=limits, indexed=to_indices(picture.data, limits, picture.visited), note=note)
 
 
-RECIPES: dict[str, Recipe] = {
+RECIPES: Mapping[str, Recipe] = {
     "pattern": pattern_picture,
     "pattern_mean": pattern_picture,
     "pattern_log": log_pattern_picture,
@@ -216,7 +216,7 @@ RECIPES: dict[str, Recipe] = {
     "object": object_picture,
     "probe": probe_picture,
 }
-DERIVED: dict[str, str] = {"pattern_log": "pattern", "pattern_mean_log": "pattern_mean"}
+DERIVED: Mapping[str, str] = {"pattern_log": "pattern", "pattern_mean_log": "pattern_mean"}
 
 
 def stretched(coverage: BoolArray, shape: tuple[int, ...]) -> BoolArray:

@@ -55,7 +55,7 @@ class PicturePanel(Part, Protocol):
 
 
 class Session:
-    """Everything one viewer sees, and what he asks for. Lives as long as his page."""
+    """Everything one viewer sees and asks for. Lives as long as the page."""
 
     def __init__(self, document: Document, feed: Feed, desk: CommandDesk) -> None:
         self.id = uuid4().hex

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-LIVE_STATES = frozenset({"armed", "scanning", "finishing"})
 FINAL_STATES = frozenset({"complete", "aborted", "failed"})
 
 

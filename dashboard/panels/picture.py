@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from bokeh.models import ColumnDataSource, CustomJS, LinearColorMapper, Range1d, ScaleBar
@@ -14,7 +17,9 @@ from ptylive.dashboard.pictures import Picture
 from ptylive.dashboard.scalebar import ScaleBarLength, nice_length
 
 SCALE_BAR_INK = "#ffffff"
-BARE = {"min_border": 0, "outline_line_color": None, "background_fill_color": None, "border_fill_color": None}
+BARE: Mapping[str, Any] = MappingProxyType(
+    {"min_border": 0, "outline_line_color": None, "background_fill_color": None, "border_fill_color": None}
+)
 """Nothing around a picture but the page."""
 
 

@@ -1,0 +1,141 @@
+"""One page without a browser: what it watches, sends and asks for."""
+
+import json
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+from bokeh.document import Document
+from fake_server import state_payload
+
+from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
+from ptylive.dashboard.session import Session
+from ptylive.dashboard.state import ServerState
+from ptylive.schema import CommandError
+
+
+class Desk:
+    """Takes commands and answers when told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.future: Future[dict[str, Any]] = Future()
+
+    def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
+        self.sent.append((command, arguments))
+        self.future = Future()
+        return self.future
+
+
+@pytest.fixture
+def feed() -> Feed:
+    """A feed that does not listen."""
+    silent = Feed("tcp://127.0.0.1:9")
+    silent._view = FeedView(state=ServerState.model_validate(state_payload()), connected=True, last_contact=1.0)
+    return silent
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+def session(feed: Feed, desk: Desk) -> Session:
+    return Session(Document(), feed, desk)
+
+
+def content(session: Session) -> dict[str, dict[str, str]]:
+    session.tick()
+    return json.loads(session.page.content)
+
+
+def test_a_page_watches_what_it_shows_until_it_is_closed(session: Session, feed: Feed) -> None:
+    assert feed._wanted[session.id] == {"idpc", "tcbf", "wdd_phase", "adf", "pattern_log"}
+    session.mosaic.panels[0].choice.value = "bf"
+    session.diffraction.log.active = False
+    assert feed._wanted[session.id] == {"bf", "tcbf", "wdd_phase", "adf", "pattern"}
+    session.view_choice.active = 1
+    assert feed._wanted[session.id] == {"object", "probe"}
+    for closed in session.document.session_destroyed_callbacks:
+        closed(None)
+    assert session.id not in feed._wanted
+
+
+def test_a_tick_without_news_changes_nothing(session: Session) -> None:
+    first = session.tick() or session.page.content
+    events: list[object] = []
+    session.document.on_change(events.append)
+    session.tick()
+    assert session.page.content == first
+    assert events == []
+
+
+def test_colours_belong_to_the_map(session: Session) -> None:
+    panel = session.mosaic.panels[0]
+    panel.colours.value = "viridis"
+    panel.choice.value = "adf"
+    assert panel.colours.value == "gray"
+    panel.choice.value = "idpc"
+    assert panel.colours.value == "viridis"
+
+
+def test_locking_keeps_the_contrast_that_is_shown(session: Session, feed: Feed) -> None:
+    panel = session.mosaic.panels[3]
+    data = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    bright = prepare(RawPicture("adf", data), 1, Surroundings())
+    feed._view = FeedView(connected=True, pictures={"adf": bright}, available=frozenset({"adf"}))
+    session.tick()
+    panel.lock.active = True
+    panel.view.shown.number = 1
+    brighter = prepare(RawPicture("adf", 9 * data), 2, Surroundings())
+    feed._view = FeedView(connected=True, pictures={"adf": brighter}, available=frozenset({"adf"}))
+    session.tick()
+    assert panel.view.limits == bright.limits
+    panel.lock.active = False
+    panel.view.shown.number = 2
+    session.tick()
+    assert panel.view.limits == brighter.limits
+
+
+def test_an_accepted_refinement_opens_its_view(session: Session, desk: Desk) -> None:
+    session.refine._on_refine({"num_slices": 1})
+    assert desk.sent == [("refine", {"preset": {"num_slices": 1}})]
+    session.tick()
+    assert all(button.disabled for button in session.refine._buttons["refine"]), "one click, one refinement"
+    desk.future.set_result({})
+    assert content(session)["texts"]["sentence"] == "refinement started"
+    assert session.view_name == "refine"
+
+
+def test_a_refused_command_is_told(session: Session, desk: Desk) -> None:
+    session.refine._on_refine({"num_slices": 1})
+    desk.future.set_exception(CommandError("no scan to refine"))
+    assert content(session)["texts"]["sentence"] == "no scan to refine"
+    assert session.view_name == "session"
+
+
+def test_an_impossible_setting_is_told_before_anything_is_sent(session: Session, desk: Desk) -> None:
+    session.refine.fields["num_slices"].value = "many"
+    session.refine._on_refine(session.refine.preset())
+    assert desk.sent == []
+    assert "refinement setting num_slices" in content(session)["texts"]["sentence"]
+
+
+def test_what_is_typed_becomes_numbers(session: Session) -> None:
+    session.refine.fields["total_thickness_A"].value = " 12,5 "
+    session.refine.fields["epoch_max"].value = "30"
+    session.refine.fields["sweeps"].value = ""
+    preset = session.refine.preset()
+    assert preset["total_thickness_A"] == 12.5
+    assert preset["epoch_max"] == 30
+    assert "sweeps" not in preset
+
+
+def test_without_a_server_no_button_can_be_pressed(session: Session, feed: Feed) -> None:
+    feed._view = FeedView()
+    session.tick()
+    assert all(button.disabled for buttons in session.refine._buttons.values() for button in buttons)
+    assert "no server at" in content(session)["texts"]["banner"]
