@@ -29,7 +29,7 @@ def test_the_bytes_are_the_messages() -> None:
 
 
 def test_the_python_sender_is_understood() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "zmq.PUSH" in block)
     with running() as run:
         names: dict[str, object] = {}
         exec(code.replace("tcp://127.0.0.1:9999", run.address), names)
