@@ -1,0 +1,118 @@
+"""Data sets for the refinement: one simulated here from first principles, the others read from the shared files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.engine.dataset import Dataset
+from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.scan import Scan
+from ptylive.schema.units import wavelength_A
+
+use_persistent_cache()
+
+ENERGY_EV, SEMIANGLE_MRAD, DEFOCUS_A = 80e3, 25.0, 60.0
+PIXELS, PIXEL_INVA, CENTRE = 24, 0.1, (12.25, 11.6)
+ROTATION_DEG, STEP_A, POINTS = 25.0, 0.8, 12
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """Gaussian atoms: phase (rad) anywhere, in the frame of the positions."""
+
+    atoms: DoubleArray
+
+    def phase(self, row_A: DoubleArray, col_A: DoubleArray) -> DoubleArray:
+        away = (row_A[..., None] - self.atoms[:, 0]) ** 2 + (col_A[..., None] - self.atoms[:, 1]) ** 2
+        return 0.4 * np.exp(-away / (2 * 0.5**2)).sum(-1)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A data set and what it was made from."""
+
+    dataset: Dataset
+    specimen: Specimen
+
+
+def given(**values: object) -> Calibration:
+    return Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Simulated:
+    """One thin slice, coherent probe, 4000 counts a pattern; every wave summed directly, without an FFT."""
+    rng = np.random.default_rng(3)
+    scan = Scan(shape=(POINTS, POINTS), step_A=STEP_A, rotation_deg=ROTATION_DEG)
+    positions = scan.positions_A(ROTATION_DEG)
+    low, high = positions.min(0) - 3, positions.max(0) + 3
+    specimen = Specimen(rng.uniform(low, high, (60, 2)))
+    k_row = (np.arange(PIXELS) - CENTRE[0])[:, None] * PIXEL_INVA
+    k_col = (np.arange(PIXELS) - CENTRE[1])[None, :] * PIXEL_INVA
+    wavelength = wavelength_A(ENERGY_EV)
+    radius = np.hypot(k_row, k_col)
+    aperture = np.clip((SEMIANGLE_MRAD * 1e-3 / wavelength - radius) / PIXEL_INVA + 0.5, 0, 1)
+    wave_k = aperture * np.exp(1j * np.pi * wavelength * DEFOCUS_A * radius**2)  # chi = -pi lam df k^2, exp(-i chi)
+    x = (np.arange(PIXELS) - PIXELS // 2) / (PIXELS * PIXEL_INVA)
+    to_row, to_col = np.exp(2j * np.pi * k_row.ravel()[:, None] * x), np.exp(2j * np.pi * k_col.ravel()[:, None] * x)
+    probe = to_row.T @ wave_k @ to_col
+    patterns = np.empty((len(positions), PIXELS, PIXELS))
+    for n, (row, col) in enumerate(positions):
+        transmission = np.exp(1j * specimen.phase(row + x[:, None], col + x[None, :]))
+        patterns[n] = np.abs(to_row.conj() @ (probe * transmission) @ to_col.conj().T) ** 2
+    patterns *= 4000 / patterns.sum((1, 2)).mean()
+    counts = rng.poisson(patterns).astype(np.uint16)
+    counts[:, 3, 5] = 65535
+    bad = np.zeros((PIXELS, PIXELS), bool)
+    bad[3, 5] = True
+    calibration = given(
+        energy_eV=ENERGY_EV,
+        convergence_semiangle_mrad=SEMIANGLE_MRAD,
+        detector_pixel_invA=PIXEL_INVA,
+        C10=-DEFOCUS_A,
+        rotation_deg=ROTATION_DEG,
+        beam_center_px=CENTRE,
+    )
+    point = np.arange(len(positions))
+    centre = np.asarray(CENTRE)
+    return Simulated(
+        Dataset(counts, point, positions, bad, centre, (POINTS, POINTS), calibration),
+        specimen,
+    )
+
+
+@pytest.fixture(scope="session")
+def read_dataset() -> Callable[[Path], Dataset]:
+    """A data set of the native layout (shared data: no flyback, no transform) with its metadata as calibration."""
+    h5py = pytest.importorskip("h5py")
+    pytest.importorskip("hdf5plugin")
+
+    def read(path: Path) -> Dataset:
+        with h5py.File(path) as file:
+            frames, values = file["data"][()], dict(file["metadata"].attrs)
+        shape, count = frames.shape[:2], frames.shape[0] * frames.shape[1]
+        rotation = float(values["rotation_deg"])
+        scan = Scan(shape=shape, step_A=values["scan_step_A"], pattern=values["scan_pattern"], rotation_deg=rotation)
+        names = ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA", "rotation_deg")
+        point = scan.point_of(np.arange(count))
+        return Dataset(
+            patterns=frames.reshape(count, *frames.shape[2:]),
+            point=point,
+            positions_A=scan.positions_A(rotation)[point],
+            bad_pixels=np.zeros(frames.shape[2:], bool),
+            beam_center_px=np.asarray(values["beam_center_px"], float),
+            scan_shape=shape,
+            calibration=given(
+                C10=-float(values["defocus_A"]),
+                detector_transform=str(values["detector_transform"]),
+                beam_center_px=tuple(float(v) for v in values["beam_center_px"]),
+                **{name: float(values[name]) for name in names},
+            ),
+        )
+
+    return read

@@ -1,0 +1,147 @@
+"""The whole refinement on a simulated scan: right object in the right place, stoppable, resumable."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine import StartGuess, refine
+from ptylive.schema import Calibration, MetadataError, RefinementError
+from ptylive.schema.preset import Preset
+
+ODD = {"window_px": 24, "probe_modes": 1}
+"""A window without compiled code: nothing to compile, everything else the same."""
+
+
+def correlation(result, specimen):
+    """Of the summed phase with the specimen's, in the scanned area, no shift allowed."""
+    phase = np.angle(result.object[0]).sum(0)
+    rows, columns = (np.arange(phase.shape[i]) * result.object_sampling_A[i] + result.origin_A[i] for i in (0, 1))
+    low, high = result.positions_A.min(0) + 2, result.positions_A.max(0) - 2
+    inside = np.ix_((rows > low[0]) & (rows < high[0]), (columns > low[1]) & (columns < high[1]))
+    y, x = np.meshgrid(rows, columns, indexing="ij")
+    return np.corrcoef(phase[inside].ravel(), specimen.phase(y, x)[inside].ravel())[0, 1]
+
+
+def test_default_preset_finds_the_object_where_it_is(simulated):
+    """Padded to the compiled window of 32; rotation, off-centre beam and a bad pixel included."""
+    result = refine(simulated.dataset, Preset(source_size_A=0.0, focal_spread_A=0.0, probe_modes=1), backend="cpu")
+    assert result.state == "done"
+    assert result.backend == "cpu"
+    assert correlation(result, simulated.specimen) > 0.97
+    assert set(result.phases) == {"sweep", "lbfgs"}
+    assert result.phases.count("lbfgs") >= 5
+    assert result.loss[-1] < result.loss[0]
+    falls = np.diff(result.loss[[phase == "lbfgs" for phase in result.phases]])
+    assert (falls < 0).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"algorithm": "ml"},
+        {"phase_only_obj": False},
+        {"non_negative_phase": False, "loss_offset": 0},
+        {"sweeps": 0, "epoch_max": 12},
+        {"probe_modes": 3},
+    ],
+)
+def test_other_settings_find_it_too(simulated, values):
+    result = refine(simulated.dataset, Preset.from_mapping({**ODD, **values}), backend="cpu")
+    assert correlation(result, simulated.specimen) > 0.93
+
+
+def test_arrays_follow_the_contract(simulated):
+    preset = Preset.from_mapping({**ODD, "num_slices": 2, "total_thickness_A": 6, "probe_modes": 2, "epoch_max": 3})
+    result = refine(simulated.dataset, preset, backend="cpu")
+    assert result.object.dtype == result.probe.dtype == np.complex64
+    assert result.object.shape[:2] == (1, 2)
+    assert result.probe.shape == (1, 2, 24, 24)
+    assert result.slice_thickness_A == (3.0, 3.0)
+    counts = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns).sum((1, 2)).mean()
+    assert (np.abs(result.probe) ** 2).sum() == pytest.approx(counts, rel=1e-2)
+    intensity = (np.abs(result.probe[0]) ** 2).sum(0)
+    centre = [(intensity * axis).sum() / intensity.sum() for axis in np.indices(intensity.shape)]
+    np.testing.assert_allclose(centre, [12, 12], atol=0.5)
+    np.testing.assert_array_equal(result.positions_A, simulated.dataset.positions_A)
+    assert len(result.loss) == len(result.seconds) == len(result.phases) == 3
+
+
+def test_progress_counts_and_previews(simulated):
+    seen = []
+    refine(simulated.dataset, Preset.from_mapping({**ODD, "epoch_max": 6}), backend="cpu", on_progress=seen.append)
+    assert [p.epoch for p in seen if p.state == "running"][-1] == 6
+    assert seen[-1].state == "done"
+    assert seen[-1].seconds_left == 0
+    assert {p.phase for p in seen} == {"sweep", "lbfgs"}
+    preview = seen[-1].preview()
+    assert preview.slices.shape == (1, *preview.object_phase.shape)
+    assert preview.probe.shape == (1, 24, 24)
+    assert "one slice" in seen[0].message
+
+
+@pytest.mark.parametrize("asked_before_stop", [3, 14, 20])
+def test_stopped_and_resumed_is_the_same_trajectory(simulated, tmp_path, asked_before_stop):
+    """Stopped inside a sweep, or among L-BFGS epochs."""
+    preset = Preset.from_mapping({**ODD, "epoch_max": 10, "batch_size": 50})
+    whole = refine(simulated.dataset, preset, backend="cpu")
+    asked = 0
+
+    def should_stop():
+        nonlocal asked
+        asked += 1
+        return asked > asked_before_stop
+
+    path = tmp_path / "checkpoint.npz"
+    stopped = refine(simulated.dataset, preset, backend="cpu", should_stop=should_stop, checkpoint=path)
+    assert stopped.state == "stopped"
+    assert len(stopped.loss) < 10
+    resumed = refine(simulated.dataset, preset, backend="cpu", checkpoint=path, resume=True)
+    assert resumed.state == "done"
+    np.testing.assert_array_equal(resumed.object, whole.object)
+    np.testing.assert_array_equal(resumed.probe, whole.probe)
+    np.testing.assert_array_equal(resumed.loss, whole.loss)
+
+
+def test_a_finished_run_can_be_continued_with_more_epochs(simulated, tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    short = Preset.from_mapping({**ODD, "epoch_max": 6, "sweeps": 4})
+    refine(simulated.dataset, short, backend="cpu", checkpoint=path)
+    longer = short.model_copy(update={"epoch_max": 9})
+    continued = refine(simulated.dataset, longer, backend="cpu", checkpoint=path, resume=True)
+    np.testing.assert_array_equal(continued.object, refine(simulated.dataset, longer, backend="cpu").object)
+
+
+def test_resuming_from_nothing_starts_afresh(simulated, tmp_path):
+    preset = Preset.from_mapping({**ODD, "epoch_max": 1})
+    result = refine(simulated.dataset, preset, backend="cpu", checkpoint=tmp_path / "c.npz", resume=True)
+    assert result.state == "done"
+
+
+def test_a_start_map_is_used_when_asked_for(simulated):
+    dataset = simulated.dataset
+    points = dataset.positions_A.reshape(12, 12, 2)
+    phase = simulated.specimen.phase(points[..., 0], points[..., 1]).astype(np.float32)
+    start = StartGuess(phase, (0.8, 0.8), 25.0)
+    preset = Preset.from_mapping({**ODD, "start_from_map": True, "epoch_max": 1, "sweeps": 1, "update_obj": False})
+    result = refine(dataset, preset, start=start, backend="cpu")
+    assert correlation(result, simulated.specimen) > 0.95
+
+
+def test_what_is_missing_is_named(simulated):
+    entries = {k: v for k, v in simulated.dataset.calibration.entries.items() if k != "detector_pixel_invA"}
+    with pytest.raises(MetadataError, match="the refinement needs detector_pixel_invA"):
+        refine(replace(simulated.dataset, calibration=Calibration(entries)), Preset(), backend="cpu")
+
+
+def test_dark_patterns_are_refused(simulated):
+    dark = replace(simulated.dataset, patterns=np.zeros_like(simulated.dataset.patterns))
+    with pytest.raises(RefinementError, match="hold no counts"):
+        refine(dark, Preset(**ODD), backend="cpu")
+
+
+def test_importing_the_refinement_loads_no_compiler():
+    code = "import sys, ptylive.engine.refine; sys.exit(any(m in sys.modules for m in ('numba', 'cupy', 'h5py')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
