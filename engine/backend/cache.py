@@ -1,7 +1,7 @@
 """Where compiled code is kept between runs.
 
 numba notices a change of the file that holds a compiled function, not of the files that function calls. The folder is
-therefore keyed on a hash of all sources of the package: another version never meets old machine code.
+therefore keyed on a hash of all sources that may be compiled: another version never meets old machine code.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 
 import platformdirs
+
+COMPILED_FOLDERS = ("engine/backend", "streamer/fast")
+"""numba is imported nowhere else (import contracts in pyproject.toml)."""
 
 
 def use_persistent_cache() -> Path:
@@ -29,11 +32,11 @@ def use_persistent_cache() -> Path:
 
 
 def source_hash() -> str:
-    """Sixteen hexadecimal digits of the hash of every Python file in the rooms that hold compiled code."""
+    """Sixteen hexadecimal digits of the hash of every Python file in the folders that may hold compiled code."""
     package = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    for room in ("engine", "streamer"):
-        for path in sorted((package / room).rglob("*.py")):
+    for folder in COMPILED_FOLDERS:
+        for path in sorted((package / folder).rglob("*.py")):
             digest.update(str(path.relative_to(package)).encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -16,7 +16,7 @@ def relative(a, b):
 
 @pytest.mark.parametrize("kind", list(DataTermKind))
 @pytest.mark.parametrize(("slices", "modes"), [(1, 1), (4, 1), (1, 4), (2, 3)])
-@pytest.mark.parametrize("window", [32, 48])
+@pytest.mark.parametrize("window", [32, pytest.param(48, marks=pytest.mark.slow)])
 def test_agrees_with_the_reference(make_problem, make_planes, kind, slices, modes, window):
     problem = make_problem(window, slices, kind, 0.05, count=40)
     planes, probe = make_planes(problem, modes)
