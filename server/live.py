@@ -96,15 +96,20 @@ class LiveThread:
         self._dirty = True
 
     def _close(self, end: EndEvent) -> None:
+        self._refresh(self._scan)  # the last rows at once; the final fit takes a moment
         scan, self._scan = self._scan, None
         if scan is not None and scan.uid == end.uid:
             scan.ended = end.reason
             self._on_end(scan, end.reason)
 
     def _refresh_when_due(self) -> None:
+        if time.monotonic() >= self._next_refresh:
+            self._refresh(self._scan)
+
+    def _refresh(self, scan: ScanSession | None) -> None:
+        """Make the pictures of what has arrived, if anything is new, and publish them."""
         now = time.monotonic()
-        scan = self._scan
-        if scan is None or scan.engine is None or not self._dirty or now < self._next_refresh:
+        if scan is None or scan.engine is None or not self._dirty:
             return
         with scan.lock:
             rendering = scan.engine.refresh()

@@ -6,15 +6,28 @@ precision, and filters may change at any moment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import fft
 
-from ptylive.engine.live.setting import Setting, mean_bins
+from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
-from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, IndexArray
+from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, IndexArray
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One map as its method makes it: pixels, unit, and what was done."""
+
+    name: str
+    data: Array
+    units: str
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +49,13 @@ class Spectra:
     def of(cls, store: Store, setting: Setting) -> Spectra:
         """Transform what the store holds now."""
         visited = store.visited
-        seen = visited.ravel()
-        intensity = float(store.per_frame(store.moments)[seen, 0].mean()) if seen.any() else 1.0
-        scale = 1.0 / max(intensity, 1e-12)
-        bins = store.per_frame(store.bins)
-        mean = mean_bins(bins, visited)
-        centred = np.where(seen[:, None], bins - mean.astype(np.float32), np.float32(0)) * np.float32(scale)
+        scale = np.float32(1.0 / mean_intensity(store))
+        mean = mean_bins(store)
+        bins = store.per_frame(store.bins) * scale
+        centred = np.where(visited.reshape(-1, 1), bins - mean.astype(np.float32), np.float32(0))
         cube = np.ascontiguousarray(centred.T).reshape(-1, *visited.shape)
         spectra = fft.fft2(cube, s=setting.padded, overwrite_x=True).reshape(len(cube), -1)
-        return cls(setting, visited, mean * scale, spectra.astype(np.complex64, copy=False))
+        return cls(setting, visited, mean, spectra.astype(np.complex64, copy=False))
 
     @property
     def points(self) -> int:
@@ -80,3 +91,18 @@ class Spectra:
     def visited_share(self) -> float:
         """Share of the scan that was visited."""
         return float(self.visited.mean())
+
+
+def mean_intensity(store: Store) -> float:
+    """Mean pattern sum of the visited points, counts."""
+    seen = store.visited.ravel()
+    return max(float(store.per_frame(store.moments)[seen, 0].mean()), 1e-12) if seen.any() else 1.0
+
+
+def mean_bins(store: Store) -> DoubleArray:
+    """Mean bin sums (bins,) of the visited points, for patterns of unit sum."""
+    seen = store.visited.ravel()
+    if not seen.any():
+        return np.zeros(store.reduction.basis.count)
+    mean = store.per_frame(store.bins)[seen].mean(axis=0, dtype=np.float64)
+    return np.asarray(mean / mean_intensity(store))

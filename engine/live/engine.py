@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,10 @@ import numpy as np
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live.filters import FILTERED, FilterSet
+from ptylive.engine.live.bank import mean_bins
+from ptylive.engine.live.filters import BUILDERS, FilterDesk
 from ptylive.engine.live.render import METHODS, Rendering, check_methods, render
-from ptylive.engine.live.setting import Setting, mean_bins
+from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Reduction, Store
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError
 from ptylive.schema.model import Array, BoolArray, DoubleArray
@@ -38,7 +39,7 @@ FrameSource = Callable[[], Iterable[FrameBatch]]
 def max_bins(arm: Arm) -> int:
     """Bright-field bins that filters of this scan may have: bounded by memory, the same live and offline."""
     rows, cols = arm.scan.require_shape()
-    filters = 8 * 1.6 * rows * cols * (len(FILTERED) + 3)  # complex64, padded; one of them up to twice finer
+    filters = 8 * 1.6 * rows * cols * (len(BUILDERS) + 3)  # complex64, padded; one of them up to twice finer
     return int(np.clip(FILTER_MEMORY_BYTES / filters, LEAST_BINS, MOST_BINS))
 
 
@@ -71,10 +72,8 @@ class LiveEngine:
         self.missing: dict[str, str] = {}
         self.store: Store | None = None
         self.last_pattern: Array | None = None
-        self._background = background
+        self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods), background)
         self._waiting: list[FrameBatch] = []
-        self._filters: FilterSet | None = None
-        self._building: Future[FilterSet] | None = None
         self._refits = list(REFIT_AT)
 
     def add(self, batch: FrameBatch) -> None:
@@ -127,8 +126,8 @@ class LiveEngine:
         if self.store is None or self.calibration is None:
             return Rendering()
         self._refit_when_due()
-        self._collect_filters()
-        rendering = render(self.store, self.calibration, self._filters, methods or self.methods)
+        self.filters.collect()
+        rendering = render(self.store, self.calibration, self.filters.ready, methods or self.methods)
         rendering.missing.update(self.missing)
         return rendering
 
@@ -153,9 +152,7 @@ class LiveEngine:
     def conclude(self, calibration: Calibration) -> Rendering:
         """Last calibration, filters on the spot, all maps."""
         assert self.store is not None  # noqa: S101  (callers made it)
-        self._background = None
-        self._building = None
-        self._filters = None
+        self.filters = FilterDesk(self.filters.methods)
         self._adopt(calibrate_scan(calibration, self.store))
         return self.refresh()
 
@@ -172,22 +169,16 @@ class LiveEngine:
         While the scan runs, coefficients belong to the disc found at its start; the filters must describe that disc.
         """
         self.calibration = calibration
-        wanted = [name for name in self.methods if name in FILTERED]
         self.missing = {}
-        if not wanted or self.store is None:
+        if not self.filters.methods or self.store is None:
             return
         try:
             setting = self._setting()
         except MetadataError as error:
-            self.missing = {name: str(error).removeprefix("phase imaging ") for name in wanted}
+            reason = str(error).removeprefix("phase imaging ")
+            self.missing = dict.fromkeys(self.filters.methods, reason)
             return
-        mean = mean_bins(self.store.per_frame(self.store.bins), self.store.visited)
-        mean = mean / max(float(self.store.per_frame(self.store.moments)[self.store.frames > 0, 0].mean()), 1e-12)
-        if self._background is None:
-            self._filters = FilterSet.build(calibration, setting, mean, wanted)
-        elif self._building is None or self._building.done():
-            self._collect_filters()
-            self._building = self._background.submit(FilterSet.build, calibration, setting, mean, wanted)
+        self.filters.order(setting, mean_bins(self.store))
 
     def _setting(self) -> Setting:
         assert self.store is not None and self.calibration is not None  # noqa: S101
@@ -199,13 +190,6 @@ class LiveEngine:
             self.arm.scan.require_shape(),
             (float(step[0]), float(step[1])),
         )
-
-    def _collect_filters(self) -> None:
-        """Swap in filters that are ready."""
-        if self._building is not None and self._building.done():
-            self._filters, self._building = self._building.result(), None
-            if self._filters.key is not self.calibration and self.calibration is not None:
-                self._adopt(self.calibration)
 
 
 def reduced(arm: Arm, reduction: Reduction, frames: FrameSource) -> Store:

@@ -1,38 +1,72 @@
-"""All filters of one setting, built together and swapped together."""
+"""The maps that are filters, and the making of their filters: one after the other, each used as soon as it is ready."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import Protocol
 
+from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.maps.obf import OptimumBrightField
 from ptylive.engine.live.maps.tcbf import TiltCorrected
 from ptylive.engine.live.maps.wdd import WignerDeconvolution
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import DoubleArray
 
-FILTERED = ("tcbf", "obf", "wdd")
-"""Methods that need filters."""
+
+class LinearMap(Protocol):
+    """Filters of one method, ready to be applied."""
+
+    def pictures(self, spectra: Spectra) -> Iterator[Picture]:
+        """The maps of this method from the transformed coefficients."""
+        ...
+
+
+BUILDERS: dict[str, Callable[[Setting, DoubleArray], LinearMap]] = {
+    "obf": OptimumBrightField.build,
+    "tcbf": TiltCorrected.build,
+    "wdd": WignerDeconvolution.build,
+}
+"""Method -> what makes its filters, quickest first. A new map is a new file in `maps` and a line here."""
 
 
 @dataclass(frozen=True, eq=False)
-class FilterSet:
-    """Filters of the methods asked for; ``key`` tells which calibration they belong to."""
+class Filter:
+    """Filters of one method and the setting they were made for."""
 
-    key: object
     setting: Setting
-    tcbf: TiltCorrected | None
-    obf: OptimumBrightField | None
-    wdd: WignerDeconvolution | None
+    linear_map: LinearMap
 
     @classmethod
-    def build(cls, key: object, setting: Setting, mean: DoubleArray, methods: Iterable[str]) -> FilterSet:
-        """Build the filters of ``methods``; ``mean`` (bins,) mean coefficients of patterns of unit sum."""
-        wanted = set(methods)
-        return cls(
-            key=key,
-            setting=setting,
-            tcbf=TiltCorrected.build(setting) if "tcbf" in wanted else None,
-            obf=OptimumBrightField.build(setting, mean) if "obf" in wanted else None,
-            wdd=WignerDeconvolution.build(setting) if "wdd" in wanted else None,
-        )
+    def build(cls, method: str, setting: Setting, mean: DoubleArray) -> Filter:
+        """Make the filters; ``mean`` (bins,) mean coefficients of patterns of unit sum."""
+        return cls(setting, BUILDERS[method](setting, mean))
+
+
+@dataclass(eq=False)
+class FilterDesk:
+    """Filters in use, and those being made for a newer setting.
+
+    With an executor they are made in the background, and the old ones serve until the new ones are ready.
+    """
+
+    methods: tuple[str, ...]
+    background: Executor | None = None
+    ready: dict[str, Filter] = field(default_factory=dict)
+    _coming: dict[str, Future[Filter]] = field(default_factory=dict)
+
+    def order(self, setting: Setting, mean: DoubleArray) -> None:
+        """Ask for the filters of a setting; what was ordered before and not begun is forgotten."""
+        for method in self.methods:
+            if method in self._coming:
+                self._coming.pop(method).cancel()
+            if self.background is None:
+                self.ready[method] = Filter.build(method, setting, mean)
+            else:
+                self._coming[method] = self.background.submit(Filter.build, method, setting, mean)
+
+    def collect(self) -> None:
+        """Put filters that have become ready into use."""
+        for method in [name for name, future in self._coming.items() if future.done()]:
+            self.ready[method] = self._coming.pop(method).result()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,15 +10,16 @@ import numpy as np
 
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.live.bank import Spectra
-from ptylive.engine.live.filters import FILTERED, FilterSet
+from ptylive.engine.live.filters import BUILDERS, Filter
 from ptylive.engine.live.maps.com import along_scan_axes, center_of_mass
 from ptylive.engine.live.maps.idpc import integrated_dpc
 from ptylive.engine.live.maps.virtual import DETECTORS, virtual_image
+from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.model import Array
 
-METHODS = (*DETECTORS, "com", "idpc", *FILTERED)
+METHODS = (*DETECTORS, "com", "idpc", *BUILDERS)
 """Every method of the live engine, cheapest first."""
 
 
@@ -39,7 +40,7 @@ def check_methods(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in METHODS if name in wanted)
 
 
-def render(store: Store, calibration: Calibration, filters: FilterSet | None, methods: Iterable[str]) -> Rendering:
+def render(store: Store, calibration: Calibration, filters: Mapping[str, Filter], methods: Iterable[str]) -> Rendering:
     """Every map of ``methods`` that the store, the calibration and the filters allow."""
     out = Rendering()
     if not store.visited.any():
@@ -54,8 +55,9 @@ def render(store: Store, calibration: Calibration, filters: FilterSet | None, me
             out.maps.extend(picture.com() if name == "com" else picture.idpc())
         except MetadataError as error:
             out.missing[name] = str(error)
-    if filters is not None and any(name in wanted for name in FILTERED):
-        out.maps.extend(picture.filtered(filters, wanted))
+    for name in BUILDERS:
+        if name in wanted and name in filters:
+            out.maps.extend(picture.filtered(filters[name]))
     return out
 
 
@@ -67,6 +69,7 @@ class _Picture:
         self.visited = store.visited
         self.sampling = store.arm.scan.step_A
         self.frames = store.total_frames
+        self._transformed: dict[int, Spectra] = {}
 
     def make(self, name: str, data: Array, units: str, method: str, **settings: Any) -> LiveMap:
         """A map with this picture's scale."""
@@ -99,18 +102,13 @@ class _Picture:
         phase = integrated_dpc(self._com_invA(), (float(step[0]), float(step[1])), self.visited)
         yield self.make("idpc", phase, "rad", "integrated DPC, Fourier, mirror-padded")
 
-    def filtered(self, filters: FilterSet, wanted: Iterable[str]) -> Iterator[LiveMap]:
-        spectra = Spectra.of(self.store, filters.setting)
-        aberrations = self.calibration.aberrations
-        if "tcbf" in wanted and filters.tcbf is not None:
-            method = "tilt-corrected bright field" + (", phase-flipped" if filters.tcbf.flipped else "")
-            yield self.make("tcbf", filters.tcbf.image(spectra), "relative", method, **aberrations)
-        if "obf" in wanted and filters.obf is not None:
-            yield self.make(
-                "obf", filters.obf.image(spectra), "rad", "optimum bright field, radial Wiener", **aberrations
-            )
-        if "wdd" in wanted and filters.wdd is not None:
-            phase, amplitude = filters.wdd.images(spectra)
-            method = "Wigner distribution deconvolution"
-            yield self.make("wdd_phase", phase, "rad", method, epsilon=filters.wdd.epsilon, **aberrations)
-            yield self.make("wdd_amplitude", amplitude, "relative", method, epsilon=filters.wdd.epsilon, **aberrations)
+    def filtered(self, filters: Filter) -> Iterator[LiveMap]:
+        for picture in filters.linear_map.pictures(self._spectra(filters.setting)):
+            settings = {**picture.settings, **self.calibration.aberrations}
+            yield self.make(picture.name, picture.data, picture.units, picture.method, **settings)
+
+    def _spectra(self, setting: Setting) -> Spectra:
+        """Transformed coefficients, shared by the filters of one setting."""
+        if id(setting) not in self._transformed:
+            self._transformed[id(setting)] = Spectra.of(self.store, setting)
+        return self._transformed[id(setting)]

@@ -156,12 +156,6 @@ def aperture_mrad(calibration: Calibration) -> float:
     return measured if abs(measured / given - 1) < DISC_TOLERANCE else given
 
 
-def mean_bins(bins: FloatArray, visited: Array) -> DoubleArray:
-    """Mean bin sums (bins,) over the visited points."""
-    seen = visited.ravel()
-    return bins[seen].mean(axis=0, dtype=np.float64) if seen.any() else np.zeros(bins.shape[1])
-
-
 def _columns(q: DoubleArray) -> tuple[FloatArray, FloatArray]:
     """Rows and columns of frequencies (nq, 2) as the two contiguous single-precision arrays the kernels want."""
     return np.ascontiguousarray(q[:, 0], dtype=np.float32), np.ascontiguousarray(q[:, 1], dtype=np.float32)

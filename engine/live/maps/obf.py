@@ -8,11 +8,12 @@ Ooe et al. 2021 (OBF); live-maths, section 3; real-data, section 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.noise import TRUSTED_SHARE, ring_sum, rings
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
@@ -40,6 +41,10 @@ class OptimumBrightField:
         weights = transfer.conj() / variance[:, None]
         information = np.einsum("nq,nq->q", weights, transfer).real.astype(float)
         return cls(weights, information, rings(q, setting.step_A))
+
+    def pictures(self, spectra: Spectra) -> Iterator[Picture]:
+        """The map ``obf``: phase in rad."""
+        yield Picture("obf", self.image(spectra), "rad", "optimum bright field, radial Wiener")
 
     def image(self, spectra: Spectra) -> FloatArray:
         """Phase in rad, (rows, cols)."""

@@ -8,14 +8,15 @@ Yu et al. 2022 (tcBF); Varnavides et al. 2023 (parallax); live-maths, section 2.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.noise import TRUSTED_SHARE, rings, signal_share
 from ptylive.engine.live.setting import Setting
-from ptylive.schema.model import ComplexArray, FloatArray, IndexArray
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 UPSAMPLE_FROM = 1.5
 """Scan steps the bright-field rim must be shifted by before twice finer sampling pays (live-maths, section 8)."""
@@ -34,7 +35,7 @@ class TiltCorrected:
     flipped: bool
 
     @classmethod
-    def build(cls, setting: Setting, max_upsample: int = 2) -> TiltCorrected:
+    def build(cls, setting: Setting, _mean: DoubleArray, max_upsample: int = 2) -> TiltCorrected:
         """Filters for a setting."""
         upsample = max_upsample if setting.shift_in_steps > UPSAMPLE_FROM else 1
         q = setting.frequencies(upsample)
@@ -43,6 +44,11 @@ class TiltCorrected:
         flipped = bool(np.abs(t).max() > IN_FOCUS)
         flip = np.where(t < 0, -1.0, 1.0) if flipped else np.ones(len(q))
         return cls(weights, flip.astype(np.float32), rings(q, setting.step_A), upsample, flipped)
+
+    def pictures(self, spectra: Spectra) -> Iterator[Picture]:
+        """The map ``tcbf``: relative modulation of the bright field."""
+        method = "tilt-corrected bright field" + (", phase-flipped" if self.flipped else "")
+        yield Picture("tcbf", self.image(spectra), "relative", method, {"upsample": self.upsample})
 
     def image(self, spectra: Spectra) -> FloatArray:
         """Relative modulation of the bright field, (rows * upsample, cols * upsample)."""

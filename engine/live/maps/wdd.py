@@ -7,12 +7,13 @@ pattern sets D(0), without which the phase means nothing. Rodenburg & Bates 1992
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
 
-from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -30,7 +31,7 @@ class WignerDeconvolution:
     epsilon: float
 
     @classmethod
-    def build(cls, setting: Setting, epsilon: float = EPSILON) -> WignerDeconvolution:
+    def build(cls, setting: Setting, _mean: DoubleArray, epsilon: float = EPSILON) -> WignerDeconvolution:
         """Filters for a setting; zero where probe discs don't overlap."""
         q = setting.frequencies()
         window = _DetectorWindow.around_disc(setting)
@@ -44,6 +45,13 @@ class WignerDeconvolution:
             kernel = np.asarray(fft.fft2(inverse, axes=(1, 2))).reshape(len(chosen), -1) / np.float32(window.side**2)
             weights[:, chosen] = window.bin_means(kernel.T, setting)
         return cls(weights, epsilon)
+
+    def pictures(self, spectra: Spectra) -> Iterator[Picture]:
+        """The maps ``wdd_phase`` and ``wdd_amplitude``."""
+        phase, amplitude = self.images(spectra)
+        method, settings = "Wigner distribution deconvolution", {"epsilon": self.epsilon}
+        yield Picture("wdd_phase", phase, "rad", method, settings)
+        yield Picture("wdd_amplitude", amplitude, "relative", method, settings)
 
     def images(self, spectra: Spectra) -> tuple[FloatArray, FloatArray]:
         """Phase in rad and amplitude (1 = the mean), both (rows, cols)."""
