@@ -64,7 +64,7 @@ class Preset(StrictModel):
         default="auto", description="hold the phase at or above 0, the vacuum (phase_only_obj only)"
     )
     bright_field_only: bool | Auto = Field(
-        default="auto", description="compare inside the bright-field disc only (|k| below 1.05 semi-angles)"
+        default="auto", description="compare inside the bright-field disc only (up to 1.05 semi-angles)"
     )
     probe_modes: Annotated[int, Field(ge=1, le=16)] | Auto = Field(
         default="auto", description="coherent modes of the probe, from source size and focal spread"

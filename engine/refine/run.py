@@ -115,6 +115,7 @@ class Refinement:
         if saved is not None:
             state, self._log = checkpoints.to_device(saved[0], xp), saved[1]
         ended: State = "done"
+        self._report(state, "running", force=True)
         try:
             while not self._finished(state):
                 self._pause()

@@ -1,5 +1,7 @@
 """Presets as people write them."""
 
+from pathlib import Path
+
 import pytest
 
 from ptylive.schema import MetadataError
@@ -39,6 +41,8 @@ def test_mistakes_are_named_with_a_remedy(values, line):
     assert line in error.value.line()
 
 
-def test_every_setting_is_explained():
+def test_every_setting_is_explained_in_the_document():
+    document = (Path(__file__).resolve().parents[3] / "docs" / "refinement.md").read_text(encoding="utf-8")
     for name, field in Preset.model_fields.items():
-        assert field.description, name
+        default = "—" if field.default is None else field.default
+        assert f"| `{name}` | {default} | {field.description} |" in document
