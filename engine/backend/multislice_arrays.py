@@ -15,7 +15,7 @@ import numpy as np
 from ptylive.engine.backend.multislice import DataTermKind, LossGradient, MultisliceProblem
 from ptylive.schema.model import Array, IndexArray
 
-BATCH_BYTES = {"numpy": 16 << 20, "cupy": 1 << 30}
+BATCH_BYTES = {"numpy": 4 << 20, "cupy": 1 << 30}
 """Work memory of one batch: about the cache on a CPU, a comfortable share of a card on a GPU."""
 TINY_COUNTS = 1e-12
 """Keeps the square root of an unlit pixel, and its derivative, finite."""
