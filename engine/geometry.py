@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.schema.detector import parse_transform
-from ptylive.schema.model import DoubleArray
+from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 
 
@@ -62,3 +62,8 @@ def scan_frequencies(shape: tuple[int, int], step_A: tuple[float, float], rotati
     axes = np.meshgrid(np.fft.fftfreq(shape[0], step_A[0]), np.fft.fftfreq(shape[1], step_A[1]), indexing="ij")
     q_scan = np.stack(axes, -1).reshape(-1, 2)
     return np.asarray(q_scan @ rotation_matrix(rotation_deg).T)
+
+
+def single_columns(q: DoubleArray) -> tuple[FloatArray, FloatArray]:
+    """Rows and columns of frequencies (nq, 2) as the two contiguous single-precision arrays the kernels want."""
+    return np.ascontiguousarray(q[:, 0], dtype=np.float32), np.ascontiguousarray(q[:, 1], dtype=np.float32)

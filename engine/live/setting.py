@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 from scipy import fft
 
-from ptylive.engine.bases import BinnedPixels, BinSamples
-from ptylive.engine.geometry import DetectorGrid, scan_frequencies
+from ptylive.engine.bases import DetectorBasis, Samples
+from ptylive.engine.geometry import DetectorGrid, scan_frequencies, single_columns
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration
-from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
+from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 DISC_TOLERANCE = 0.15
 """A measured disc radius further than this from the given semi-angle is not believed."""
@@ -25,11 +25,11 @@ class Setting:
 
     probe: Probe
     grid: DetectorGrid
-    basis: BinnedPixels
+    basis: DetectorBasis
     scan_shape: tuple[int, int]
     step_A: tuple[float, float]
     rotation_deg: float
-    samples: BinSamples = field(init=False)
+    samples: Samples = field(init=False)
 
     def __post_init__(self) -> None:
         """Choose where on the detector filters are evaluated."""
@@ -39,7 +39,7 @@ class Setting:
     def of(
         cls,
         calibration: Calibration,
-        basis: BinnedPixels,
+        basis: DetectorBasis,
         detector_shape: tuple[int, int],
         scan_shape: tuple[int, int],
         step_A: tuple[float, float],
@@ -87,39 +87,38 @@ class Setting:
         return scan_frequencies(shape, (self.step_A[0] / upsample, self.step_A[1] / upsample), self.rotation_deg)
 
     @cached_property
-    def pixels_per_bin(self) -> DoubleArray:
-        """Detector pixels in each bin."""
-        inside = self.basis.bin_of[self.basis.bin_of >= 0]
-        return np.bincount(inside.ravel(), minlength=self.basis.count).astype(float)
-
-    @cached_property
     def disc_pixels(self) -> float:
         """Sum of |A|^2 over the detector: the number of pixels over which a pattern of unit sum is spread."""
         return float((self.probe.aperture(self.grid.k_row, self.grid.k_col) ** 2).sum())
 
     def transfer(self, q: DoubleArray, *, sidebands_only: bool = False) -> ComplexArray:
-        """Weak-phase transfer of each bin sum, (bins, nq): I_hat = phi_hat B for patterns of unit mean sum.
+        """Weak-phase transfer B of each coefficient, (N, nq): c_hat = phi_hat B for patterns of unit mean sum.
 
-        Gamma(k, Q) = i [P*(k) P(k-Q) - P(k) P*(k+Q)]; Rodenburg, McCallum & Nellist 1993; live-maths, section 2.
+        B_n = sum_k M_n(k) Gamma(k, Q), Gamma = i [P*(k) P(k-Q) - P(k) P*(k+Q)];
+        Rodenburg, McCallum & Nellist 1993; live-maths, section 2.
         """
         from ptylive.engine.backend import filters_numba as kernels
 
         kind = kernels.SIDEBANDS if sidebands_only else kernels.FULL
-        out = np.empty((self.basis.count, len(q)), dtype=np.complex64)
-        kernels.overlaps(*self._samples, *_columns(q), *self._aperture, kind, out)
+        k, aperture = self.samples.k.astype(np.float32), self._aperture
+
+        def gamma(weights: Array, offsets: Array, q_row: Array, q_col: Array, out: Array) -> None:
+            kernels.overlaps(k, weights, offsets, q_row, q_col, *aperture, kind, out)
+
+        out = self.samples.sums(gamma, q)
         out /= np.float32(self.disc_pixels)
         return out
 
     def aligned_shifts(self, q: DoubleArray) -> ComplexArray:
-        """exp(-i Q . grad chi(k)) averaged over each bin, (bins, nq): moves every bin's image back in place."""
+        """exp(-i Q . grad chi(k)) on the basis, (N, nq): weights that move every pixel's image back in place."""
         from ptylive.engine.backend.filters_numba import shift_ramps
 
-        _, weights, offsets = self._samples
         shift_row, shift_col = self.probe.gradient(self.samples.k[:, 0], self.samples.k[:, 1]).astype(np.float32)
-        out = np.empty((self.basis.count, len(q)), dtype=np.complex64)
-        shift_ramps(weights, offsets, *_columns(q), shift_row, shift_col, out)
-        out /= self.pixels_per_bin[:, None].astype(np.float32)
-        return out
+
+        def ramps(weights: Array, offsets: Array, q_row: Array, q_col: Array, out: Array) -> None:
+            shift_ramps(weights, offsets, q_row, q_col, shift_row, shift_col, out)
+
+        return self.basis.dual(self.samples.sums(ramps, q))
 
     def overlap_products(self, k: DoubleArray, q: DoubleArray) -> ComplexArray:
         """P*(k) P(k - Q) at arbitrary detector points, (len(k), nq), for patterns of unit mean sum."""
@@ -128,13 +127,9 @@ class Setting:
         each = np.arange(len(k) + 1, dtype=np.int64)
         out = np.empty((len(k), len(q)), dtype=np.complex64)
         samples, weights = np.ascontiguousarray(k, dtype=np.float32), np.ones(len(k), dtype=np.float32)
-        kernels.overlaps(samples, weights, each, *_columns(q), *self._aperture, kernels.PRODUCT, out)
+        kernels.overlaps(samples, weights, each, *single_columns(q), *self._aperture, kernels.PRODUCT, out)
         out /= np.float32(self.disc_pixels)
         return out
-
-    @property
-    def _samples(self) -> tuple[Array, Array, Array]:
-        return self.samples.k.astype(np.float32), self.samples.weight.astype(np.float32), self.samples.offset
 
     @property
     def _aperture(self) -> tuple[np.float32, np.float32, Array]:
@@ -154,11 +149,6 @@ def aperture_mrad(calibration: Calibration) -> float:
         return given
     measured = float(radius) * float(pixel) * wavelength * 1e3
     return measured if abs(measured / given - 1) < DISC_TOLERANCE else given
-
-
-def _columns(q: DoubleArray) -> tuple[FloatArray, FloatArray]:
-    """Rows and columns of frequencies (nq, 2) as the two contiguous single-precision arrays the kernels want."""
-    return np.ascontiguousarray(q[:, 0], dtype=np.float32), np.ascontiguousarray(q[:, 1], dtype=np.float32)
 
 
 def _even_fast_length(n: float) -> int:

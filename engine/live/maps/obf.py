@@ -26,7 +26,7 @@ LEAST_SIGNAL = 0.02
 
 @dataclass(frozen=True, eq=False)
 class OptimumBrightField:
-    """Filters: weights (bins, nq) = B* / C, information E (nq,), ring (nq,) of each frequency."""
+    """Filters: weights (N, nq) = B^H C^-1, information E (nq,), ring (nq,) of each frequency."""
 
     weights: ComplexArray
     information: DoubleArray
@@ -34,11 +34,10 @@ class OptimumBrightField:
 
     @classmethod
     def build(cls, setting: Setting, mean: DoubleArray) -> OptimumBrightField:
-        """Filters for a setting; ``mean`` (bins,) mean coefficients of patterns of unit sum (the Poisson variance)."""
+        """Filters for a setting; ``mean`` (N,) mean coefficients of patterns of unit sum."""
         q = setting.frequencies()
         transfer = setting.transfer(q)
-        variance = np.maximum(mean, 1e-6 * mean.max()).astype(np.float32)
-        weights = transfer.conj() / variance[:, None]
+        weights = setting.basis.per_noise(transfer, mean).conj()
         information = np.einsum("nq,nq->q", weights, transfer).real.astype(float)
         return cls(weights, information, rings(q, setting.step_A))
 

@@ -53,7 +53,7 @@ class TiltCorrected:
     def image(self, spectra: Spectra) -> FloatArray:
         """Relative modulation of the bright field, (rows * upsample, cols * upsample)."""
         spectrum = spectra.contract(self.weights, self.upsample)
-        weight = self.flip / np.float32(max(spectra.mean.sum(), 1e-12))
+        weight = self.flip / np.float32(max(spectra.setting.basis.bright_sum(spectra.mean), 1e-12))
         if self.flipped and spectra.visited_share >= TRUSTED_SHARE:
             shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
             weight = weight * signal_share(spectrum, shifted, self.ring).astype(np.float32)

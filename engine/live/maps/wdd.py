@@ -15,7 +15,7 @@ from scipy import fft
 
 from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.setting import Setting
-from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 EPSILON = 0.01
 WINDOW = 1.5
@@ -43,7 +43,7 @@ class WignerDeconvolution:
             wigner = window.wigner(setting, q[chosen])
             inverse = wigner.conj() / (np.abs(wigner) ** 2 + np.float32(epsilon * strongest))
             kernel = np.asarray(fft.fft2(inverse, axes=(1, 2))).reshape(len(chosen), -1) / np.float32(window.side**2)
-            weights[:, chosen] = window.bin_means(kernel.T, setting)
+            weights[:, chosen] = setting.basis.dual(setting.basis.sums_at(window.pixel, kernel.T))
         return cls(weights, epsilon)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
@@ -68,8 +68,8 @@ class _DetectorWindow:
 
     side: int
     k: DoubleArray
-    sample: IndexArray
-    """(side * side,) bin of each window pixel, -1 outside the basis."""
+    pixel: IndexArray
+    """(side * side,) flat index of each window pixel on the detector, -1 outside it."""
 
     @classmethod
     def around_disc(cls, setting: Setting) -> _DetectorWindow:
@@ -85,24 +85,13 @@ class _DetectorWindow:
         rows, cols = nearest[0] + offset, nearest[1] + offset
         shape = setting.grid.k_row.shape
         inside = ((rows >= 0) & (rows < shape[0]))[:, None] & ((cols >= 0) & (cols < shape[1]))[None]
-        bins = np.full((side, side), -1, dtype=np.int64)
-        bins[inside] = setting.basis.bin_of[np.clip(rows, 0, shape[0] - 1)][:, np.clip(cols, 0, shape[1] - 1)][inside]
-        return cls(side, np.ascontiguousarray(k.reshape(-1, 2)), bins.ravel())
+        pixel = np.where(inside, rows[:, None] * shape[1] + cols[None], -1)
+        return cls(side, np.ascontiguousarray(k.reshape(-1, 2)), pixel.ravel())
 
     def wigner(self, setting: Setting, q: DoubleArray) -> ComplexArray:
         """W_P(r, Q): (nq, side, side)."""
         product = setting.overlap_products(self.k, q).T.reshape(len(q), self.side, self.side)
         return np.asarray(fft.fft2(product, axes=(1, 2)))
-
-    def bin_means(self, values: Array, setting: Setting) -> ComplexArray:
-        """Means over the window pixels of each bin: values (side * side, nq) -> (bins, nq)."""
-        pixel = np.flatnonzero(self.sample >= 0)
-        order = pixel[np.argsort(self.sample[pixel], kind="stable")]
-        bins, first = np.unique(self.sample[order], return_index=True)
-        out = np.zeros((setting.basis.count, values.shape[1]), dtype=np.complex64)
-        out[bins] = np.add.reduceat(values[order], first, axis=0)
-        out /= setting.pixels_per_bin[:, None].astype(np.float32)
-        return out
 
 
 def _axis_steps(setting: Setting) -> tuple[DoubleArray, DoubleArray]:

@@ -1,21 +1,21 @@
-"""Detector bases: which sums of detector pixels stand for a frame (live-maths, section 2).
+"""Sums over disjoint bins of the bright field: what a raw stream is kept as.
 
-A raw stream is kept as sums over square bins of the bright field: as many as memory and refresh rate allow, so that
-every linear map can be made from them at any time, with any calibration.
+As many bins as memory and refresh rate allow, so that every linear map can be made from them at any time, with any
+calibration. Being disjoint they need no linear algebra: every operation of a basis is a division.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from ptylive.engine.geometry import DetectorGrid
-from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, LabelArray
-
-MAX_SAMPLES = 4096
-"""Filters are evaluated at no more detector points than this; larger discs are sampled evenly within each bin."""
+from ptylive.engine.bases.protocol import MAX_SAMPLES, Evaluate
+from ptylive.engine.geometry import DetectorGrid, single_columns
+from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, IndexArray, LabelArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +46,43 @@ class BinnedPixels:
         bin_of[inside] = number
         return cls(bin_of, width, len(names))
 
-    def same_as(self, other: BinnedPixels) -> bool:
+    def same_as(self, other: Any) -> bool:
         """Whether coefficients taken in one basis are coefficients of the other."""
+        if not isinstance(other, BinnedPixels):
+            return False
         return self.count == other.count and np.array_equal(self.bin_of, other.bin_of)
 
+    @cached_property
+    def pixels_per_bin(self) -> DoubleArray:
+        """Detector pixels in each bin, (count,)."""
+        return np.bincount(self.bin_of[self.bin_of >= 0], minlength=self.count).astype(float)
+
+    def sums_at(self, pixel: IndexArray, values: Array) -> ComplexArray:
+        """Sums over the bins of values (pixels, nq) at some recorded pixels (flat index, -1: none): (count, nq)."""
+        bins = np.where(pixel >= 0, self.bin_of.ravel()[pixel], -1)
+        inside = np.flatnonzero(bins >= 0)
+        order = inside[np.argsort(bins[inside], kind="stable")]
+        present, first = np.unique(bins[order], return_index=True)
+        out = np.zeros((self.count, values.shape[1]), dtype=np.complex64)
+        if len(order):
+            out[present] = np.add.reduceat(values[order], first, axis=0)
+        return out
+
+    def dual(self, sums: ComplexArray) -> ComplexArray:
+        """Means over each bin, from sums over it."""
+        return np.asarray(sums / self.pixels_per_bin[:, None].astype(np.float32))
+
+    def per_noise(self, transfer: ComplexArray, mean: DoubleArray) -> ComplexArray:
+        """Transfer over the Poisson variance of each bin, (count, nq)."""
+        variance = np.maximum(mean, 1e-6 * mean.max()).astype(np.float32)
+        return np.asarray(transfer / variance[:, None])
+
+    def bright_sum(self, mean: DoubleArray) -> float:
+        """Intensity in all bins."""
+        return float(mean.sum())
+
     def samples(self, grid: DetectorGrid) -> BinSamples:
-        """Points at which filters are evaluated, sorted by bin; ``grid`` must be the one with physical units."""
+        """Points at which filters are evaluated, sorted by bin, evenly chosen within each; ``grid`` in 1/Å."""
         pixel = np.flatnonzero(self.bin_of.ravel() >= 0)
         pixel = pixel[np.argsort(self.bin_of.ravel()[pixel], kind="stable")]
         bins = self.bin_of.ravel()[pixel]
@@ -79,3 +110,9 @@ class BinSamples:
     weight: DoubleArray
     offset: IndexArray
     pixel: IndexArray
+
+    def sums(self, evaluate: Evaluate, q: DoubleArray) -> ComplexArray:
+        """Sum over each bin of f(k, Q): (bins, nq)."""
+        out = np.empty((len(self.offset) - 1, len(q)), dtype=np.complex64)
+        evaluate(self.weight.astype(np.float32), self.offset, *single_columns(q), out)
+        return out

@@ -1,0 +1,65 @@
+"""What the live engine asks of a detector basis {M_n} with coefficients c_n = sum_k M_n(k) I(k)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
+
+MAX_SAMPLES = 4096
+"""Filters are evaluated at no more detector points than this; larger discs are sampled."""
+
+Evaluate = Callable[[Array, Array, Array, Array, Array], None]
+"""(weights (s,), offsets (groups + 1,), q_row (nq,), q_col (nq,), out (groups, nq)): sums of a function of (k, Q) over
+groups of consecutive samples, all single precision."""
+
+
+class Samples(Protocol):
+    """Detector points that stand for the bright pixels of a basis."""
+
+    @property
+    def k(self) -> DoubleArray:
+        """(s, 2) spatial frequencies, 1/Å."""
+        ...
+
+    def sums(self, evaluate: Evaluate, q: DoubleArray) -> ComplexArray:
+        """sum_k M_n(k) f(k, Q): (count, nq), for frequencies q (nq, 2)."""
+        ...
+
+
+class DetectorBasis(Protocol):
+    """Sums of detector pixels that stand for a frame; the masks need not be orthonormal."""
+
+    @property
+    def count(self) -> int:
+        """Masks, N."""
+        ...
+
+    def same_as(self, other: Any) -> bool:
+        """Whether coefficients taken in one basis are coefficients of the other."""
+        ...
+
+    def samples(self, grid: DetectorGrid) -> Samples:
+        """Points at which filters are evaluated; ``grid`` must be the one with physical units."""
+        ...
+
+    def sums_at(self, pixel: IndexArray, values: Array) -> ComplexArray:
+        """sum_k M_n(k) f(k): (N, nq), f given at some recorded pixels (flat index, -1: none) as (pixels, nq)."""
+        ...
+
+    def dual(self, sums: ComplexArray) -> ComplexArray:
+        """Weights of the coefficients that stand for sum_k f(k) I(k): G^-1 (M^T f), G the masks' inner products."""
+        ...
+
+    def per_noise(self, transfer: ComplexArray, mean: DoubleArray) -> ComplexArray:
+        """C^-1 B for transfers (N, nq): C = M^T diag(mean pattern) M, the Poisson covariance of the coefficients.
+
+        mean (N,): mean coefficients, from which the mean pattern is estimated.
+        """
+        ...
+
+    def bright_sum(self, mean: DoubleArray) -> float:
+        """Intensity of the bright field that the mean coefficients (N,) stand for."""
+        ...
