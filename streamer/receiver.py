@@ -19,6 +19,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import zmq
@@ -26,38 +27,41 @@ import zmq
 from ptylive.schema import PtyliveError, WireError
 from ptylive.streamer.acquisition import Acquisition, Patience
 from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
+from ptylive.streamer.protocols import ProtocolSettings, make_inlet
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
-from ptylive.streamer.wire import decode
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
 
 DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
 _HIGH_WATER_MESSAGES = 32
+_HIGH_WATER_IMAGES = 1024  # DECTRIS sends single images, and drops them when nobody takes them
 _SOCKET_BUFFER_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
 class ReceiverSettings:
-    """data: address to bind (port 0: any free one); folder: for recordings, None for none; ring_bytes: bound of what
-    is held for slow readers.
+    """data: address to bind (port 0: any free one), or to connect to where the detector binds (DECTRIS); folder: for
+    recordings, None for none; ring_bytes: bound of what is held for slow readers; protocol: what the sender speaks.
     """
 
     data: str = DEFAULT_DATA
     folder: Path | None = None
     patience: Patience = field(default_factory=Patience)
     ring_bytes: int = DEFAULT_RING_BYTES
+    protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
 
 
 class Receiver:
-    """Binds the data socket at once (``address`` says where) and receives from :meth:`start` to :meth:`stop`."""
+    """Opens the data socket at once (``address`` says where) and receives from :meth:`start` to :meth:`stop`."""
 
     def __init__(self, settings: ReceiverSettings, *, on_event: Callable[[StreamEvent], None]) -> None:
-        """Bind the socket. Raises PtyliveError when the address is taken or is none."""
+        """Bind or connect the socket. Raises PtyliveError when the address is taken or is none."""
         self.ring = Ring(settings.ring_bytes)
         self._announcer = Announcer(on_event)
+        self._inlet = make_inlet(settings.protocol, lambda text: self._announcer.log("warning", text))
         self._context = zmq.Context()
-        self._socket = self._bound(settings.data)
+        self._socket = self._opened(settings.data, connects=settings.protocol.connects)
         self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self._acquisition = Acquisition(self.ring, settings.folder, settings.patience, self._announcer)
         self._stop = threading.Event()
@@ -89,20 +93,24 @@ class Receiver:
         """Half-open ranges [first, last) of the frames of a scan that would survive a crash; from any thread."""
         return self._acquisition.safe_ranges(uid)
 
-    def _bound(self, address: str) -> zmq.Socket[bytes]:
+    def _opened(self, address: str, *, connects: bool) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.PULL)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
-        socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MESSAGES)
+        socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_IMAGES if connects else _HIGH_WATER_MESSAGES)
         socket.setsockopt(zmq.RCVBUF, _SOCKET_BUFFER_BYTES)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
         socket.setsockopt(zmq.RCVTIMEO, _TICK_MS)
         try:
-            socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
+            if connects:
+                socket.connect(address)
+            else:
+                socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             hint = "is another server running? choose another address with --data"
+            hint = "give the detector's address with --data tcp://HOST:PORT" if connects else hint
             raise PtyliveError(f"cannot receive at {address}: {error.strerror}", hint) from None
         return socket
 
@@ -130,17 +138,20 @@ class Receiver:
     def _receive(self) -> None:
         """Wait for one message, at most a tick, and take it in. Raises WireError when it is refused."""
         try:
-            parts = self._next_message()
+            parts = self._next_message(wait=not self._inlet.holding)
         except zmq.Again:
-            return
-        self._acquisition.handle(decode(parts))
+            messages = self._inlet.flush()
+        else:
+            messages = self._inlet.take(parts)
+        for message in messages:
+            self._guarded(partial(self._acquisition.handle, message))
 
-    def _next_message(self) -> list[Buffer]:
+    def _next_message(self, *, wait: bool) -> list[Buffer]:
         """All parts of one message; of one with too many, every part is read and the message refused."""
         parts: list[Buffer] = []
         nbytes, more, count = 0, True, 0
         while more:
-            part = self._socket.recv(copy=False)
+            part = self._socket.recv(0 if wait else zmq.NOBLOCK, copy=False)
             more, count = part.more, count + 1
             nbytes += len(part)
             if count <= MAX_PARTS and nbytes <= MAX_MESSAGE_BYTES:

@@ -1,0 +1,70 @@
+"""The way in: parts of ZeroMQ messages become messages of the inner form (:mod:`ptylive.streamer.wire`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ptylive.schema import Arm
+from ptylive.streamer.wire import Message, decode
+from ptylive.streamer.wire.arrays import Buffer
+
+ProtocolName = Literal["native", "dectris-v1", "dectris-v2"]
+Prepare = Callable[[Arm], Arm]
+"""Lays the server's configuration under and over what a sender said of its scan; may raise PtyliveError."""
+Note = Callable[[str], None]
+"""Takes one line that a person should read."""
+
+
+def _as_sent(arm: Arm) -> Arm:
+    return arm
+
+
+@dataclass(frozen=True)
+class ProtocolSettings:
+    """name: what the sender speaks; prepare: adds to a scan what DECTRIS streams do not carry (scan shape, step, …);
+    verify_hashes: compare the md5 that DECTRIS v1 sends with each image; channel: threshold of a stream2 detector with
+    several, empty for the first.
+    """
+
+    name: ProtocolName = "native"
+    prepare: Prepare = _as_sent
+    verify_hashes: bool = False
+    channel: str = ""
+
+    @property
+    def connects(self) -> bool:
+        """Whether the receiver connects to the sender; for the native stream it binds."""
+        return self.name != "native"
+
+
+class Inlet(Protocol):
+    """One protocol on its way in; used by one thread."""
+
+    def take(self, parts: Sequence[Buffer]) -> Iterable[Message]:
+        """The messages that one ZeroMQ message completes. Iterating raises WireError for what is refused."""
+        ...
+
+    def flush(self) -> Iterable[Message]:
+        """What is held back to hand on larger batches; call it when nothing more is waiting."""
+        ...
+
+    @property
+    def holding(self) -> bool:
+        """Whether :meth:`flush` would return something."""
+        ...
+
+
+class NativeInlet:
+    """The native stream: one ZeroMQ message is one message."""
+
+    holding = False
+
+    def take(self, parts: Sequence[Buffer]) -> Iterable[Message]:
+        """See :class:`Inlet`."""
+        return (decode(parts),)
+
+    def flush(self) -> Iterable[Message]:
+        """Nothing is ever held back."""
+        return ()
