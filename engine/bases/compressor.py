@@ -1,0 +1,108 @@
+"""Frames to vectors: coefficients in a basis and the exact numbers beside them (contract, section 2: ``/extra``).
+
+sum, k_row, k_col: sum of I, I (row - row_0), I (col - col_0) over all good pixels, in recorded pixels from the beam
+centre, so that the centre of mass does not depend on the basis. edge: sum beyond the dark field. perp_bright,
+perp_dark: |v|^2 - sum c_n^2 over one region (seed 003, eq. 11), what the masks leave out of v, where v is the
+intensity or its square root.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from ptylive.engine.bases.field import DetectorField
+from ptylive.engine.bases.masks import MaskBasis
+from ptylive.schema import Arm, Basis
+from ptylive.schema.model import Array, DoubleArray, FloatArray
+
+LINEAR_EXTRAS = ("sum", "k_row", "k_col", "edge")
+EXTRAS = ("sum", "k_row", "k_col", "perp_bright", "perp_dark", "edge")
+"""Every number a frame can carry beside its coefficients, in the order they are stored."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compressor:
+    """Turns frames (n, Qy, Qx) of one detector into vectors (n, coefficients + extras), float32."""
+
+    basis: MaskBasis
+    field: DetectorField
+    square_root: bool = False
+    extras: tuple[str, ...] = field(default=EXTRAS)
+
+    @property
+    def words(self) -> Basis:
+        """What a stream or file says of these vectors."""
+        return Basis(
+            kind=self.basis.kind,
+            n_bright=self.basis.n_bright,
+            n_dark=self.basis.n_dark,
+            of="sqrt_intensity" if self.square_root else "intensity",
+            extra=self.extras,
+            center_px=self.field.center_px,
+            radius_px=self.field.radius_px,
+        )
+
+    def described(self, arm: Arm) -> Arm:
+        """The scan as its compressed frames tell it."""
+        return replace(arm, basis=self.words, arrays={**arm.arrays, "masks": self.basis.masks})
+
+    def vectors(self, frames: Array) -> FloatArray:
+        """Coefficients and extras (n, N + M) of frames (n, Qy, Qx): one matrix product, a second one for squares."""
+        flat = np.ascontiguousarray(frames, dtype=np.float32).reshape(len(frames), -1)
+        projected = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
+        coefficients = projected @ self.basis.flat.T
+        if not self.extras:
+            return np.asarray(coefficients)
+        linear = flat @ self._linear
+        columns = {name: linear[:, column] for column, name in enumerate(LINEAR_EXTRAS)}
+        if {"perp_bright", "perp_dark"} & set(self.extras):
+            n = self.basis.n_bright
+            squares = (projected * projected) @ self._regions
+            columns["perp_bright"] = _left_out(squares[:, 0], coefficients[:, :n])
+            columns["perp_dark"] = _left_out(squares[:, 1], coefficients[:, n:])
+        return np.concatenate([coefficients, np.stack([columns[name] for name in self.extras], 1)], axis=1)
+
+    def intact_angles_deg(self, frames: Array) -> tuple[float, float]:
+        """Mean angle between patterns and what the basis keeps of them, bright and dark field (seed 003, eq. 18).
+
+        0: nothing is lost; 90: everything. Patterns without intensity in a region say nothing about it.
+        """
+        flat = np.ascontiguousarray(frames, dtype=float).reshape(len(frames), -1)
+        values = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
+        squares = values**2 @ self._regions
+        kept = (values @ self.basis.flat.T.astype(float)) ** 2
+        n = self.basis.n_bright
+        return _mean_angle(kept[:, :n], squares[:, 0]), _mean_angle(kept[:, n:], squares[:, 1])
+
+    @property
+    def ratio(self) -> float:
+        """Compression C: pixels of a pattern over stored numbers (seed 003, eq. 17, which has two extras)."""
+        return self.basis.masks[0].size / (self.basis.count + len(self.extras))
+
+    @cached_property
+    def _linear(self) -> FloatArray:
+        """(pixels, 4): what the linear extras sum over."""
+        grid, good = self.field.grid, self.field.good
+        planes = [good, grid.k_row * good, grid.k_col * good, self.field.edge]
+        return np.ascontiguousarray(np.stack(planes, -1).reshape(-1, len(planes)), dtype=np.float32)
+
+    @cached_property
+    def _regions(self) -> FloatArray:
+        """(pixels, 2): bright and dark field."""
+        planes = np.stack([self.field.bright, self.field.dark], -1)
+        return np.ascontiguousarray(planes.reshape(-1, 2), dtype=np.float32)
+
+
+def _left_out(squared_length: FloatArray, coefficients: FloatArray) -> FloatArray:
+    return np.asarray(np.maximum(squared_length - (coefficients**2).sum(axis=1), 0))
+
+
+def _mean_angle(kept: DoubleArray, whole: DoubleArray) -> float:
+    seen = whole > 0
+    if not seen.any():
+        return 0.0
+    share = np.clip(kept[seen].sum(axis=1) / whole[seen], 0.0, 1.0)
+    return float(np.degrees(np.arccos(np.sqrt(share))).mean())

@@ -1,0 +1,36 @@
+"""Masks learnt from patterns: Gram-Schmidt on randomly chosen ones, or principal components (seed 003, appendix C)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptylive.schema.model import DoubleArray
+
+SEED = 3
+SAME_SHARE = 1e-3
+"""A pattern of which no more than this share (of its norm) is new adds no mask."""
+
+
+def from_random_patterns(patterns: DoubleArray, count: int, seed: int = SEED) -> DoubleArray:
+    """At most ``count`` orthonormal masks (n, pixels) by Gram-Schmidt on patterns (frames, pixels) drawn at random."""
+    masks = np.zeros((0, patterns.shape[1]))
+    for number in np.random.default_rng(seed).permutation(len(patterns)):
+        pattern = np.asarray(patterns[number], dtype=float)
+        rest = pattern
+        for _ in range(2):  # twice is enough (Kahan, Parlett): what rounding left of the others goes with the second
+            rest = rest - (rest @ masks.T) @ masks
+        if np.linalg.norm(rest) > SAME_SHARE * np.linalg.norm(pattern):
+            masks = np.vstack([masks, rest / np.linalg.norm(rest)])
+        if len(masks) == count:
+            break
+    return masks
+
+
+def principal_components(patterns: DoubleArray, count: int) -> DoubleArray:
+    """The mean of patterns (frames, pixels) and the directions of largest variance, orthonormal: (<= count, pixels)."""
+    mean = patterns.mean(axis=0)
+    directions = np.linalg.svd(patterns - mean, full_matrices=False)[2][: count - 1]
+    first = mean / max(float(np.linalg.norm(mean)), 1e-30)
+    masks, triangle = np.linalg.qr(np.vstack([first, directions]).T)
+    kept = np.abs(np.diag(triangle)) > SAME_SHARE
+    return np.asarray((masks * np.sign(np.diag(triangle)))[:, kept].T)

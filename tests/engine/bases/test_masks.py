@@ -1,0 +1,125 @@
+"""Masks: orthonormal, where they belong, and exact where exactness is promised."""
+
+import numpy as np
+import pytest
+
+from ptylive.engine.bases.choice import BasisChoice, make_basis, parse_basis
+from ptylive.engine.bases.compressor import EXTRAS, Compressor
+from ptylive.engine.bases.field import DetectorField
+from ptylive.engine.bases.polynomials import orders
+from ptylive.schema import MetadataError
+
+SHAPE = (40, 44)
+
+
+@pytest.fixture(scope="module")
+def field():
+    good = np.ones(SHAPE, bool)
+    good[19, 20] = good[3, 5] = False
+    return DetectorField((19.3, 21.6), 11.0, good)
+
+
+@pytest.fixture(scope="module")
+def patterns(field):
+    rng = np.random.default_rng(4)
+    rows, cols = np.indices(SHAPE) / 9.0
+    tilt = rng.normal(size=(60, 2, 1, 1))
+    shade = 1.2 + np.sin(tilt[:, 0] * 3 + rows) * np.cos(tilt[:, 1] * 3 + cols)
+    return rng.poisson(np.where(field.bright, 20 * shade, 0.3)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("text", ["zernike:45+1", "zernike:20+6", "binning:45+1", "binning:30+9", "data", "pca:12+3"])
+@pytest.mark.parametrize("root", ["", ":sqrt"])
+def test_masks_are_orthonormal_and_keep_to_their_region(field, patterns, text, root):
+    choice = parse_basis(text + root if ":" in text or not root else f"{text}:15+1{root}")
+    basis = make_basis(choice, field, patterns)
+    np.testing.assert_allclose(basis.flat @ basis.flat.T, np.eye(basis.count), atol=2e-6)
+    assert not basis.masks[: basis.n_bright, ~field.bright].any()
+    assert not basis.masks[basis.n_bright :, ~field.dark].any()
+    if choice.kind != "binning":
+        assert (basis.n_bright, basis.n_dark) == (choice.n_bright, choice.n_dark)
+    else:
+        assert abs(basis.n_bright - choice.n_bright) <= 2
+
+
+def test_zernike_order_is_osa():
+    assert [orders(j) for j in range(10)] == [
+        (0, 0), (1, -1), (1, 1), (2, -2), (2, 0), (2, 2), (3, -3), (3, -1), (3, 1), (3, 3),
+    ]  # fmt: skip
+    assert orders(44) == (8, 8)
+
+
+def test_zernike_polynomials_are_those_of_the_textbook(field):
+    from ptylive.engine.bases.polynomials import zernike
+
+    rho, (row, col) = field.radius / 12, (field.grid.k_row / 12, field.grid.k_col / 12)
+    everywhere = np.ones(SHAPE, bool)
+    found = zernike(field, everywhere, 12.0, 13).reshape(13, *SHAPE)
+    np.testing.assert_allclose(found[2], row, atol=1e-12)
+    np.testing.assert_allclose(found[1], col, atol=1e-12)
+    np.testing.assert_allclose(found[4], 2 * rho**2 - 1, atol=1e-12)
+    np.testing.assert_allclose(found[12], 6 * rho**4 - 6 * rho**2 + 1, atol=1e-12)
+
+
+def test_extras_are_exact(field, patterns):
+    compressor = Compressor(make_basis(parse_basis("zernike:45+1"), field), field)
+    vectors = compressor.vectors(patterns)
+    assert vectors.shape == (60, 46 + len(EXTRAS))
+    assert vectors.dtype == np.float32
+    extra = dict(zip(EXTRAS, vectors[:, 46:].T, strict=True))
+    clean = np.where(field.good, patterns, 0).astype(float)
+    np.testing.assert_allclose(extra["sum"], clean.sum((1, 2)), rtol=1e-6)
+    moment = (clean * (np.arange(SHAPE[0])[:, None] - 19.3)).sum((1, 2))
+    np.testing.assert_allclose(extra["k_row"], moment, rtol=1e-5, atol=0.05)
+    np.testing.assert_allclose(extra["edge"], clean[:, field.edge].sum(1), rtol=1e-6)
+    inside = np.where(field.bright, clean, 0)
+    left = (inside**2).sum((1, 2)) - (vectors[:, :45].astype(float) ** 2).sum(1)
+    np.testing.assert_allclose(extra["perp_bright"], left, rtol=1e-3)
+    np.testing.assert_allclose(vectors[:, 45], clean[:, field.dark].sum(1) / np.sqrt(field.dark.sum()), rtol=1e-5)
+
+
+def test_square_roots_are_of_intensities(field, patterns):
+    compressor = Compressor(make_basis(parse_basis("binning:45+1:sqrt"), field), field, square_root=True)
+    vectors = compressor.vectors(patterns)
+    n = compressor.basis.n_bright
+    expected = np.sqrt(np.where(field.good, patterns, 0)).reshape(60, -1) @ compressor.basis.flat.T
+    np.testing.assert_allclose(vectors[:, : compressor.basis.count], expected, rtol=1e-5, atol=1e-4)
+    # Pythagoras: what is kept and what is left out make up the intensity of the region
+    whole = (vectors[:, :n] ** 2).sum(1) + vectors[:, compressor.basis.count + 3]
+    np.testing.assert_allclose(whole, patterns[:, field.bright].sum(1), rtol=1e-4)
+    assert compressor.words.of == "sqrt_intensity"
+
+
+def test_patterns_come_back_as_far_as_the_basis_goes(field):
+    basis = make_basis(parse_basis("zernike:45+1"), field)
+    weights = np.random.default_rng(1).normal(size=(3, 46))
+    patterns = np.einsum("pn,nyx->pyx", weights, basis.masks)
+    np.testing.assert_allclose(basis.pattern(basis.project(patterns)), patterns, atol=1e-5)
+
+
+def test_intact_angles(field, patterns):
+    whole = Compressor(make_basis(BasisChoice("data", 60, 1), field, patterns), field)
+    assert whole.intact_angles_deg(patterns)[0] < 0.1
+    few = Compressor(make_basis(parse_basis("zernike:3+1"), field), field)
+    more = Compressor(make_basis(parse_basis("zernike:45+1"), field), field)
+    assert 90 > few.intact_angles_deg(patterns)[0] > more.intact_angles_deg(patterns)[0] > 0.1
+    assert more.ratio == pytest.approx(40 * 44 / 52)
+
+
+@pytest.mark.parametrize("text", ["zernik:45+1", "zernike:45", "zernike:0+1", "", "pixels:3+1", "zernike:99999+1"])
+def test_what_is_no_basis_is_refused(text):
+    with pytest.raises(MetadataError, match="basis"):
+        parse_basis(text)
+
+
+def test_names_and_files():
+    assert parse_basis("pixels").is_raw
+    assert parse_basis("data") == BasisChoice("data", 15, 1)
+    assert parse_basis("some/where/basis.h5").file.name == "basis.h5"
+
+
+def test_too_many_masks_and_missing_patterns_are_named(field):
+    with pytest.raises(MetadataError, match="pixels of the bright field"):
+        make_basis(parse_basis("zernike:2000+1"), field)
+    with pytest.raises(MetadataError, match="learnt from patterns"):
+        make_basis(parse_basis("data:15+1"), field)
