@@ -59,7 +59,7 @@ def arm_to_map(arm: Arm) -> dict[str, Any]:
         "scan": arm.scan.model_dump(exclude_none=True),
         "optics": optics,
         "detector": detector,
-        "basis": arm.basis.model_dump(),
+        "basis": arm.basis.model_dump(exclude_none=True),
         "parts": [name for name in ARRAY_NAMES if name in arm.arrays],
     }
 
