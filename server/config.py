@@ -27,6 +27,9 @@ class ServerConfig(StrictModel):
     protocol: Literal["native"] = Field(default="native", description="what the sender speaks")
     basis: str = Field(default="pixels", description="detector basis; pixels: raw frames")
     control: str = Field(default="tcp://127.0.0.1:9998", description="where commands are taken; events one port below")
+    metrics: str | None = Field(
+        default="", description="where Prometheus finds metrics; empty: 127.0.0.1:9996 if free; none: off"
+    )
     dashboard: str | None = Field(default="127.0.0.1:5006", description="where the dashboard is served; none: headless")
     record: str | None = Field(default="", description="recording folder; empty: the user's data folder; none: off")
     idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
@@ -46,11 +49,11 @@ class ServerConfig(StrictModel):
             raise ValueError(f"{value!r} is not on this machine: without keys ptylive listens on loopback only")
         return value
 
-    @field_validator("dashboard")
+    @field_validator("dashboard", "metrics")
     @classmethod
     def _host_and_port(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
+        if not value:
+            return value
         host, _, port = value.rpartition(":")
         if host not in LOOPBACK or not port.isdigit():
             raise ValueError(f"{value!r} is not a loopback address like 127.0.0.1:5006")

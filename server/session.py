@@ -23,6 +23,7 @@ from ptylive.server.config import ServerConfig
 from ptylive.server.finisher import Finisher, save_results
 from ptylive.server.live import LiveThread
 from ptylive.server.messages import events_address
+from ptylive.server.metrics import FrameTotals, render, serve_metrics
 from ptylive.server.offline import START_MAP, start_guess
 from ptylive.server.publisher import Publisher
 from ptylive.server.refine_job import RefineJob
@@ -61,10 +62,18 @@ class Session:
         self._recordings: dict[str, RecordingEvent] = {}
         self._lock = threading.Lock()
         self._queued_preset: Preset | None = None
+        self._totals = FrameTotals()
         self._finisher = Finisher(self.publisher, command_line, self._on_finished)
         self._live = LiveThread(
             self.receiver.ring.reader(), self.publisher, self._prepare, self._on_scan, self._on_scan_ended
         )
+
+        try:
+            self._metrics = serve_metrics(config.metrics, self.metrics_text)
+        except PtyliveError:
+            self.receiver.stop()
+            self.publisher.close()
+            raise
 
     def start(self) -> None:
         """Begin receiving."""
@@ -74,6 +83,8 @@ class Session:
 
     def stop(self) -> None:
         """End the refinement, close the open scan, finish its recording and results; at most about 20 s."""
+        if self._metrics is not None:
+            self._metrics.close()
         self.refinements.close()
         self.receiver.stop(STOP_TIMEOUT_S / 2)
         self._live.join(STOP_TIMEOUT_S / 4)
@@ -87,6 +98,7 @@ class Session:
         return overlay(fill_in(arm, self.config.defaults), self._overrides)
 
     def _on_stream_event(self, event: StreamEvent) -> None:
+        self._totals.on_event(event)
         if isinstance(event, LogEvent):
             self.publisher.log(event.level, event.text)
         elif isinstance(event, RecordingEvent):
@@ -123,6 +135,11 @@ class Session:
     def _on_refinement_ended(self, run: RunState) -> None:
         self.publisher.log("info" if run.state != "failed" else "error", f"refinement {run.run} {run.state}")
 
+    def metrics_text(self) -> str:
+        """The counters as Prometheus text; callable from any thread."""
+        status = self.receiver.status()
+        return render(status, self._totals.with_current(status), self.refinements.current.summary())
+
     # -- commands -------------------------------------------------------------------------------------------------
 
     def command_status(self) -> dict[str, Any]:
@@ -137,6 +154,7 @@ class Session:
             data=self.receiver.address,
             control=self.config.control,
             events=events_address(self.config.control),
+            metrics="" if self._metrics is None else self._metrics.url,
             dashboard="" if self.config.dashboard is None else f"http://{self.config.dashboard}",
             pids={"server": os.getppid(), "acquire": os.getpid()},
             message="" if scan is None else scan.message,

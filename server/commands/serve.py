@@ -23,6 +23,7 @@ def serve(
     protocol: Annotated[str | None, typer.Option(help="what the sender speaks: native")] = None,
     basis: Annotated[str | None, typer.Option(help="detector basis: pixels")] = None,
     control: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where commands are taken")] = None,
+    metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where Prometheus finds metrics")] = None,
     dashboard: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the dashboard is served")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="no dashboard")] = False,
     record: Annotated[str | None, typer.Option(metavar="DIR", help="recording folder")] = None,
@@ -35,6 +36,7 @@ def serve(
         "protocol": protocol,
         "basis": basis,
         "control": control,
+        "metrics": metrics,
         "dashboard": dashboard,
         "record": record,
     }
