@@ -78,8 +78,6 @@ class LiveThread:
         source, engine, problem = arm, None, ""
         try:
             arm = self._prepare(source)
-            if not arm.basis.is_raw:
-                raise PtyliveError("no live maps from streams of coefficients yet; the stream is recorded")
             engine = LiveEngine(arm, background=self._builders)
         except PtyliveError as error:
             problem = error.line()

@@ -8,7 +8,7 @@ intensity or its square root.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.schema import Arm, Basis
-from ptylive.schema.model import Array, DoubleArray, FloatArray
+from ptylive.schema.model import Array, FloatArray
 
 LINEAR_EXTRAS = ("sum", "k_row", "k_col", "edge")
 EXTRAS = ("sum", "k_row", "k_col", "perp_bright", "perp_dark", "edge")
@@ -30,7 +30,7 @@ class Compressor:
     basis: MaskBasis
     field: DetectorField
     square_root: bool = False
-    extras: tuple[str, ...] = field(default=EXTRAS)
+    extras: tuple[str, ...] = EXTRAS
 
     @property
     def words(self) -> Basis:
@@ -80,7 +80,7 @@ class Compressor:
     @property
     def ratio(self) -> float:
         """Compression C: pixels of a pattern over stored numbers (seed 003, eq. 17, which has two extras)."""
-        return self.basis.masks[0].size / (self.basis.count + len(self.extras))
+        return float(self.basis.masks[0].size / (self.basis.count + len(self.extras)))
 
     @cached_property
     def _linear(self) -> FloatArray:
@@ -96,11 +96,11 @@ class Compressor:
         return np.ascontiguousarray(planes.reshape(-1, 2), dtype=np.float32)
 
 
-def _left_out(squared_length: FloatArray, coefficients: FloatArray) -> FloatArray:
+def _left_out(squared_length: Array, coefficients: Array) -> Array:
     return np.asarray(np.maximum(squared_length - (coefficients**2).sum(axis=1), 0))
 
 
-def _mean_angle(kept: DoubleArray, whole: DoubleArray) -> float:
+def _mean_angle(kept: Array, whole: Array) -> float:
     seen = whole > 0
     if not seen.any():
         return 0.0

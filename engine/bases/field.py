@@ -43,7 +43,7 @@ class DetectorField:
         """Radius that the dark field ends at: the largest circle the detector holds, at least the bright field's."""
         (row, col), (rows, cols) = self.center_px, self.good.shape
         room = min(row, col, rows - 1 - row, cols - 1 - col) + 0.5
-        return max(room, self.bright_radius)
+        return float(max(room, self.bright_radius))
 
     @cached_property
     def bright(self) -> BoolArray:

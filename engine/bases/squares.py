@@ -29,4 +29,4 @@ def square_bins(field: DetectorField, region: BoolArray, count: int) -> DoubleAr
             break
     label = np.zeros(len(row), dtype=np.int64) if best is None else best[1]
     size = np.bincount(label)
-    return (label == np.arange(len(size))[:, None]) / np.sqrt(size)[:, None]
+    return np.asarray((label == np.arange(len(size))[:, None]) / np.sqrt(size)[:, None])

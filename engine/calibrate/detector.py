@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ptylive.engine.bases.stream import stream_disc
 from ptylive.engine.calibrate.disc import Disc, find_disc
 from ptylive.schema import Arm, Calibration, Origin, Quantity
 from ptylive.schema.model import BoolArray, DoubleArray
@@ -18,7 +19,8 @@ def bad_pixels(arm: Arm) -> BoolArray:
 def calibrate_detector(arm: Arm, mean_pattern: DoubleArray) -> Calibration:
     """Given values, and centre, disc radius and pixel size measured on the mean pattern (Qy, Qx) where not given."""
     entries = _given(arm)
-    disc = find_disc(mean_pattern, bad_pixels(arm))
+    known = stream_disc(arm)
+    disc = find_disc(mean_pattern, bad_pixels(arm)) if known is None else Disc(*known)
     _place_disc(entries, disc, arm)
     _size_pixels(entries, arm)
     if "C10" not in entries:

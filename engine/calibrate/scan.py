@@ -7,7 +7,8 @@ import numpy as np
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.live.maps.com import center_of_mass
-from ptylive.engine.live.store import REGIONS, Store
+from ptylive.engine.live.reduction import REGIONS
+from ptylive.engine.live.store import Store
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.model import BoolArray, DoubleArray
 

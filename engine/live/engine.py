@@ -13,21 +13,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.engine.bases.stream import stream_basis
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.live.bank import mean_bins
 from ptylive.engine.live.filters import BUILDERS, FilterDesk
+from ptylive.engine.live.reduction import PixelReduction, Reduction, VectorReduction, impossible_methods
 from ptylive.engine.live.render import METHODS, Rendering, check_methods, render
 from ptylive.engine.live.setting import Setting
-from ptylive.engine.live.store import Reduction, Store
+from ptylive.engine.live.store import Store
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 log = logging.getLogger(__name__)
 
 START_FRAMES = 64
-"""Frames whose mean places the disc before the first frame is reduced."""
+"""Raw frames whose mean places the disc before the first frame is reduced."""
 REFIT_AT = (0.15, 0.30, 0.60)
 """Shares of the scan at which the scan calibration is fitted again."""
 FILTER_MEMORY_BYTES = 512 * 2**20
@@ -51,12 +53,23 @@ class _Plan:
     reduction: Reduction
 
     @classmethod
-    def of(cls, arm: Arm, mean_pattern: DoubleArray) -> _Plan:
+    def of(cls, arm: Arm, mean_frame: Array) -> _Plan:
+        """Plan for a scan, from the mean of its frames (pixels or coefficients)."""
+        if arm.basis.is_raw:
+            return cls.of_pattern(arm, mean_frame)
+        basis = stream_basis(arm)
+        return cls.of_pattern(arm, basis.pattern(mean_frame[: basis.count]))
+
+    @classmethod
+    def of_pattern(cls, arm: Arm, mean_pattern: DoubleArray) -> _Plan:
+        """Plan for a scan, from its mean pattern (Qy, Qx)."""
         calibration = calibrate_detector(arm, mean_pattern)
         center = calibration.require("beam_center_px", "the live maps")
         grid = DetectorGrid.of(arm.detector_shape, center, "none", 1.0)
         radius = float(calibration.require("disc_radius_px", "the live maps"))
-        return cls(calibration, Reduction.of(grid, radius, bad_pixels(arm), max_bins(arm)))
+        if not arm.basis.is_raw:
+            return cls(calibration, VectorReduction.of(arm, grid, radius))
+        return cls(calibration, PixelReduction.of(grid, radius, bad_pixels(arm), max_bins(arm)))
 
 
 class LiveEngine:
@@ -67,25 +80,26 @@ class LiveEngine:
 
     def __init__(self, arm: Arm, *, methods: Iterable[str] = METHODS, background: Executor | None = None) -> None:
         self.arm = arm
-        self.methods = check_methods(methods)
+        self.impossible = impossible_methods(arm, check_methods(methods))
+        self.methods = tuple(name for name in check_methods(methods) if name not in self.impossible)
         self.calibration: Calibration | None = None
         self.missing: dict[str, str] = {}
         self.store: Store | None = None
-        self.last_pattern: Array | None = None
+        self._last_frame: Array | None = None
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods), background)
         self._waiting: list[FrameBatch] = []
         self._refits = list(REFIT_AT)
 
     def add(self, batch: FrameBatch) -> None:
-        """Take a batch of raw frames; the memory may be reused afterwards."""
+        """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
         if not len(batch.index):
             return
-        self.last_pattern = np.array(batch.frames[int(np.argmax(batch.index))])
+        self._last_frame = np.array(batch.frames[int(np.argmax(batch.index))])
         if self.store is not None:
             self.store.add(batch)
             return
         self._waiting.append(FrameBatch(batch.uid, np.array(batch.index), np.array(batch.frames)))
-        enough = min(START_FRAMES, self.arm.frames)
+        enough = min(START_FRAMES, self.arm.frames) if self.arm.basis.is_raw else 1
         if sum(len(b.index) for b in self._waiting) >= enough:
             self._begin()
 
@@ -109,6 +123,13 @@ class LiveEngine:
         return self.store.visited
 
     @property
+    def last_pattern(self) -> DoubleArray | None:
+        """The newest pattern, (Qy, Qx), recorded orientation; of coefficients what they show of it."""
+        if self.store is None or self._last_frame is None:
+            return None
+        return self.store.reduction.pattern(self._last_frame)
+
+    @property
     def mean_pattern(self) -> DoubleArray | None:
         """Mean pattern so far, (Qy, Qx), recorded orientation."""
         return None if self.store is None else self.store.mean_pattern
@@ -127,8 +148,9 @@ class LiveEngine:
             return Rendering()
         self._refit_when_due()
         self.filters.collect()
-        rendering = render(self.store, self.calibration, self.filters.ready, methods or self.methods)
-        rendering.missing.update(self.missing)
+        wanted = [name for name in methods or self.methods if name not in self.impossible]
+        rendering = render(self.store, self.calibration, self.filters.ready, wanted)
+        rendering.missing.update({**self.missing, **self.impossible})
         return rendering
 
     def finish(self, frames: FrameSource | None = None) -> Rendering:
@@ -141,7 +163,7 @@ class LiveEngine:
             self._begin()
         if self.store is None:
             return Rendering()
-        plan = _Plan.of(self.arm, self.store.mean_pattern)
+        plan = _Plan.of_pattern(self.arm, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
                 self.store = reduced(self.arm, plan.reduction, frames)
@@ -203,13 +225,13 @@ def reduced(arm: Arm, reduction: Reduction, frames: FrameSource) -> Store:
 def reconstruct(arm: Arm, frames: FrameSource, methods: Iterable[str] = METHODS) -> tuple[LiveEngine, Rendering]:
     """The live engine fed from a file: mean pattern, calibration, coefficients, maps. Reads the frames twice."""
     engine = LiveEngine(arm, methods=methods)
-    pattern_sum, count = np.zeros(arm.detector_shape), 0
+    frame_sum, count = np.zeros(()), 0
     for batch in frames():
         keep = arm.scan.point_of(batch.index) >= 0
-        pattern_sum += batch.frames[keep].sum(axis=0, dtype=float)
+        frame_sum = frame_sum + batch.frames[keep].sum(axis=0, dtype=float)
         count += int(keep.sum())
     if not count:
         return engine, Rendering()
-    plan = _Plan.of(arm, pattern_sum / count)
+    plan = _Plan.of(arm, frame_sum / count)
     engine.store = reduced(arm, plan.reduction, frames)
     return engine, engine.conclude(plan.calibration)

@@ -1,0 +1,120 @@
+"""Coefficients instead of frames: the same maps as far as the basis goes, the same numbers where extras are exact."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan, batches, correlation
+
+from ptylive.engine.bases.choice import make_basis, parse_basis
+from ptylive.engine.bases.compressor import Compressor
+from ptylive.engine.bases.field import DetectorField
+from ptylive.engine.bases.masks import MaskBasis
+from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.engine.live.reduction import PixelReduction
+from ptylive.schema import Basis
+
+ALL = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}
+
+
+@pytest.fixture(scope="module")
+def scan():
+    made = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
+    made.patterns = np.random.default_rng(0).poisson(made.patterns * 20000).astype(np.float32)
+    return made
+
+
+@pytest.fixture(scope="module")
+def raw(scan):
+    return reconstruct(scan.arm(), lambda: batches(scan.patterns))
+
+
+@pytest.fixture(scope="module")
+def field(raw):
+    calibration = raw[0].calibration
+    return DetectorField(calibration.get("beam_center_px"), calibration.get("disc_radius_px"), np.ones((24, 24), bool))
+
+
+def compressed(scan, field, text, extras=None):
+    choice = parse_basis(text)
+    compressor = Compressor(make_basis(choice, field, scan.patterns), field, choice.square_root)
+    if extras is not None:
+        compressor = replace(compressor, extras=extras)
+    return compressor.described(scan.arm()), compressor.vectors(scan.patterns)
+
+
+def by_name(rendering):
+    return {m.name: m.data for m in rendering.maps}
+
+
+def test_as_many_masks_as_bins_give_the_raw_maps(scan, raw, field):
+    """The bins of the raw engine, sent as masks: every linear map is the same but for rounding."""
+    reduction = raw[0].store.reduction
+    assert isinstance(reduction, PixelReduction)
+    bins = reduction.basis
+    masks = (bins.bin_of == np.arange(bins.count)[:, None, None]).astype(np.float32)
+    rest = (bins.bin_of < 0).astype(np.float32)
+    compressor = Compressor(MaskBasis("custom", np.concatenate([masks, rest[None]]), bins.count), field)
+    _, rendering = reconstruct(compressor.described(scan.arm()), lambda: batches(compressor.vectors(scan.patterns)))
+    found, expected = by_name(rendering), by_name(raw[1])
+    for name in ("com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase"):
+        assert np.abs(found[name] - expected[name]).max() < 2e-3 * np.abs(expected[name]).max(), name
+    assert set(found) == ALL
+
+
+@pytest.mark.parametrize(("text", "least"), [("zernike:45+1", 0.97), ("binning:45+1", 0.95), ("data:40+1", 0.85)])
+def test_maps_from_coefficients(scan, raw, field, text, least):
+    arm, vectors = compressed(scan, field, text)
+    _, rendering = reconstruct(arm, lambda: batches(vectors))
+    found, expected = by_name(rendering), by_name(raw[1])
+    assert set(found) == ALL
+    assert not rendering.missing
+    for name in ("com_row", "com_col", "idpc"):
+        np.testing.assert_allclose(found[name], expected[name], atol=2e-5 * np.abs(expected[name]).max())
+    for name in ("obf", "tcbf", "wdd_phase", "bf"):
+        assert correlation(found[name], expected[name]) > least, name
+
+
+def test_live_equals_offline_in_any_order(scan, field):
+    arm, vectors = compressed(scan, field, "zernike:45+1")
+    live = LiveEngine(arm)
+    for batch in batches(vectors, np.random.default_rng(5).permutation(len(vectors))):
+        live.add(batch)
+        assert live.refresh().maps
+    assert live.mean_pattern.shape == live.last_pattern.shape == (24, 24)
+    found = by_name(live.finish(lambda: batches(vectors)))
+    for name, data in by_name(reconstruct(arm, lambda: batches(vectors))[1]).items():
+        assert np.abs(found[name] - data).max() <= 1e-5 * np.abs(data).max(), name
+
+
+def test_without_extras_the_moments_come_from_the_masks(scan, raw, field):
+    arm, vectors = compressed(scan, field, "zernike:45+1", extras=())
+    _, rendering = reconstruct(arm, lambda: batches(vectors))
+    found = by_name(rendering)
+    assert correlation(found["com_row"], by_name(raw[1])["com_row"]) > 0.9
+    assert set(found) == ALL
+
+
+def test_square_roots_feed_only_the_extras_maps(scan, raw, field):
+    arm, vectors = compressed(scan, field, "zernike:45+1:sqrt")
+    _, rendering = reconstruct(arm, lambda: batches(vectors))
+    found, expected = by_name(rendering), by_name(raw[1])
+    assert set(found) == {"bf", "adf", "com_row", "com_col", "idpc"}
+    np.testing.assert_allclose(found["idpc"], expected["idpc"], atol=2e-5 * np.abs(expected["idpc"]).max())
+    assert correlation(found["bf"], expected["bf"]) > 0.9
+    assert rendering.missing["obf"] == "needs intensities, not their square roots"
+    bare, few = compressed(scan, field, "zernike:45+1:sqrt", extras=("sum",))
+    _, rendering = reconstruct(bare, lambda: batches(few))
+    assert not rendering.maps
+    assert rendering.missing["com"] == "needs the extra k_row"
+
+
+def test_a_sender_need_not_say_where_its_disc_is(scan, field):
+    arm, vectors = compressed(scan, field, "zernike:45+1")
+    words = arm.basis.model_dump()
+    words.update(center_px=None, radius_px=None)
+    silent = replace(arm, basis=Basis.model_validate(words))
+    engine, rendering = reconstruct(silent, lambda: batches(vectors))
+    assert engine.calibration.get("disc_radius_px") == pytest.approx(field.radius_px, abs=0.3)
+    told = by_name(reconstruct(arm, lambda: batches(vectors))[1])
+    assert correlation(by_name(rendering)["obf"], told["obf"]) > 0.99
