@@ -145,6 +145,8 @@ class Acquisition:
         _check(message, progress)
         fresh = progress.fresh(message.first, message.count)
         progress.heard, progress.active_at = True, time.monotonic()
+        if (warning := progress.stride.observe(message.first, message.count)) is not None:
+            self._announcer.log("warning", warning)
         progress.duplicates += message.count - int(np.count_nonzero(fresh))
         if not fresh.any():
             return
@@ -206,7 +208,7 @@ class Acquisition:
             self._shown = known if current is None else self._shown
             return
         if current is not None:
-            self._close(current, "aborted")
+            self._close(current, _reason(current.progress))
         for problem in problems:
             self.reject(problem)
         if known is not None and known.target is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from ptylive.schema import Arm
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.events import ScanSummary
+from ptylive.streamer.stride import StrideWatch
 from ptylive.streamer.wire import EndMessage, FrameLayout
 
 _RATE_WINDOW_S = 1.0
@@ -28,6 +29,7 @@ class ScanProgress:
         self.duplicates = 0
         self.end: EndMessage | None = None
         self.active_at = time.monotonic()
+        self.stride = StrideWatch()
         self.heard = False  # whether the sender has been heard since the scan was (re)opened
         self._first_at: float | None = None
         self._last_at = self.active_at

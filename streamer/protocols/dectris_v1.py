@@ -1,0 +1,308 @@
+"""DECTRIS stream version 1 (SIMPLON stream interface, format ``legacy``): JSON parts and blobs.
+
+A header (``dheader-1.0``, then the configuration without htype, then tables), images of four parts (``dimage-1.0``,
+``dimage_d-1.0``, the blob, ``dconfig-1.0``), an end (``dseries_end-1.0``). Detectors and simulators differ in which
+parts they send as one ZeroMQ message, so every part is recognised by itself. Shapes on the wire are [x, y].
+Facts: SIMPLON API documentation; LiberTEM-rs ``libertem_dectris``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import WireError
+from ptylive.schema.model import BoolArray
+from ptylive.streamer.protocols.header import MAX_USER_TEXT, Header, electron_energy_eV, positive, user_map, whole
+from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
+from ptylive.streamer.protocols.series import Image, Series
+from ptylive.streamer.wire import Message
+from ptylive.streamer.wire.arrays import Buffer
+from ptylive.streamer.wire.codec import Codec
+from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE
+
+MAX_JSON_BYTES = 2**20
+"""A part of text; configurations have a few kilobytes."""
+_HTYPE_WITHIN = 256
+"""Bytes at the beginning of a part of text that hold its htype."""
+_TABLES = ("flatfield", "pixelmask", "countrate_table")
+_PIXEL_TYPES = {"uint8": "u1", "uint16": "u2", "uint32": "u4"}
+_DEPTHS = {8: "|u1", 16: "<u2", 32: "<u4"}
+_LZ4_FRAMING = struct.Struct(">QII")
+
+
+@dataclass
+class _Announced:
+    """A header while its parts come in."""
+
+    series: str
+    detail: str
+    config: dict[str, Any] | None = None
+    tables: int = 0
+    user: Any = None
+    bad_pixels: BoolArray | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing more has to come."""
+        return self.detail == "none" or (
+            self.config is not None and (self.detail != "all" or self.tables >= len(_TABLES))
+        )
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """What the first two parts of an image say of its blob."""
+
+    series: str
+    number: int
+    hash: str
+    shape: tuple[int, int] = (0, 0)
+    dtype: str = ""
+    packing: str = ""
+    size: int | None = None
+
+
+class DectrisV1:
+    """Stream version 1 on its way in (:class:`ptylive.streamer.protocols.Inlet`)."""
+
+    def __init__(self, settings: ProtocolSettings, note: Note) -> None:
+        self._series = Series(settings, note)
+        self._verify_hashes = settings.verify_hashes
+        self._announced: _Announced | None = None
+        self._image: _Pattern | None = None  # its dimage part came, its dimage_d part did not
+        self._pattern: _Pattern | None = None  # both came, its blob did not
+        self._table: dict[str, Any] | None = None  # a table is announced, its blob did not come
+        self._after_image = False
+
+    @property
+    def holding(self) -> bool:
+        """See :class:`Inlet`."""
+        return self._series.holding
+
+    def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
+        """See :class:`Inlet`. A part that is refused takes the rest of its message with it."""
+        missing: list[WireError] = []
+        try:
+            for part in parts:
+                yield from self._part(part, missing)
+        except WireError:
+            self._image = self._pattern = self._table = None
+            raise
+        announced = self._announced
+        if announced is not None and (announced.whole or (len(parts) > 1 and announced.config is not None)):
+            yield from self._arm()
+        if missing:
+            raise missing[0]
+
+    def flush(self) -> Iterator[Message]:
+        """See :class:`Inlet`."""
+        return self._series.flush()
+
+    def _part(self, part: Buffer, missing: list[WireError]) -> Iterator[Message]:
+        """Recognise a part and act on it; a blob that should have come in its place is reported, nothing else lost."""
+        if self._pattern is not None or self._table is not None:
+            if self._is_blob(part):
+                yield from self._blob(part)
+                return
+            what = "a table" if self._pattern is None else f"image {self._pattern.number}"
+            missing.append(WireError(f"the blob of {what} did not come", "missing_part"))
+            self._pattern = self._table = None
+        if bytes(part[:1]) != b"{":
+            if self._after_image:
+                return  # an image appendix
+            if self._announced is not None and self._announced.config is not None:
+                self._announced.user = bytes(part[:MAX_USER_TEXT])
+                return
+        yield from self._text(part)
+
+    def _is_blob(self, part: Buffer) -> bool:
+        """Whether a part is the awaited blob; it is not if it is a part of text, which only looks alike by accident."""
+        if self._pattern is not None and self._pattern.size == len(part):
+            return True
+        head = bytes(part[:_HTYPE_WITHIN])
+        return not (head[:1] == b"{" and b'"htype"' in head)
+
+    def _text(self, part: Buffer) -> Iterator[Message]:
+        fields = _fields(part)
+        name = fields.get("htype")
+        kind = str(name).rpartition("-")[0]
+        after_image, self._after_image = self._after_image, kind == "dconfig"
+        if kind == "dimage_d":
+            self._described(fields)
+            return
+        self._image = None
+        if name is None:
+            self._without_type(fields, after_image=after_image)
+        elif kind == "dimage":
+            self._image = _image(fields)
+            yield from self._arm()
+        elif kind == "dheader":
+            yield from self._arm()
+            detail = fields.get("header_detail")
+            self._announced = _Announced(_series(fields), detail if isinstance(detail, str) else "basic")
+        elif kind == "dseries_end":
+            yield from self._arm()
+            yield from self._series.end(_series(fields))
+        elif kind.removeprefix("d") in _TABLES:
+            self._table = fields
+        elif kind != "dconfig":
+            raise WireError(f"part of unknown type {str(name)[:40]!r}", "unknown_type")
+
+    def _without_type(self, fields: dict[str, Any], *, after_image: bool) -> None:
+        """The detector's configuration, or an appendix."""
+        if self._announced is not None:
+            if self._announced.config is None:
+                self._announced.config = fields
+            else:
+                self._announced.user = fields
+        elif not after_image:
+            raise WireError("a part without htype, and no header before it", "unknown_type")
+
+    def _arm(self) -> Iterator[Message]:
+        """The header is as complete as it will get: announce the scan."""
+        announced, self._announced = self._announced, None
+        if announced is None:
+            return
+        yield from self._series.header(announced.series, _header(announced))
+
+    def _described(self, fields: dict[str, Any]) -> None:
+        """Shape, type and encoding of the image that is coming."""
+        image, self._image = self._image, None
+        if image is None:
+            raise WireError("dimage_d without the dimage part before it", "missing_part")
+        shape = _shape(fields.get("shape"))
+        pixel, encoding = fields.get("type"), fields.get("encoding")
+        if (
+            shape is None
+            or pixel not in _PIXEL_TYPES
+            or not isinstance(encoding, str)
+            or encoding[-1:] not in ("<", ">")
+        ):
+            raise WireError(f"image {image.number}: impossible shape, type or encoding", "bad_image")
+        dtype = np.dtype(encoding[-1] + _PIXEL_TYPES[pixel]).str
+        size = whole(fields.get("size"))
+        self._pattern = _Pattern(image.series, image.number, image.hash, shape, dtype, encoding[:-1], size)
+
+    def _blob(self, part: Buffer) -> Iterator[Message]:
+        """The bytes that an image or a table has announced."""
+        pattern, table, self._pattern, self._table = self._pattern, self._table, None, None
+        if pattern is None:
+            self._take_table(table or {}, part)
+            return
+        self._after_image = True
+        if pattern.size is not None and pattern.size != len(part):
+            reason = "truncated" if len(part) < pattern.size else "oversized"
+            raise WireError(f"image {pattern.number}: {len(part)} bytes instead of {pattern.size}", reason)
+        if self._verify_hashes and len(pattern.hash) == 32:
+            digest = hashlib.md5(part, usedforsecurity=False).hexdigest()
+            if digest != pattern.hash.lower():
+                raise WireError(f"image {pattern.number}: its md5 is not the one announced", "bad_hash")
+        codec, data = _coded(pattern, part)
+        yield from self._series.image(Image(pattern.series, pattern.number, pattern.shape, pattern.dtype, codec, data))
+
+    def _take_table(self, fields: dict[str, Any], part: Buffer) -> None:
+        announced = self._announced
+        if announced is None:
+            return
+        announced.tables += 1
+        if "pixelmask" in str(fields.get("htype")):
+            announced.bad_pixels = _bad_pixels(fields, part)
+
+
+def _fields(part: Buffer) -> dict[str, Any]:
+    if len(part) > MAX_JSON_BYTES:
+        raise WireError(f"text part of {len(part)} bytes", "oversized")
+    try:
+        fields = json.loads(bytes(part))
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"part is not JSON: {type(error).__name__}", "not_json") from None
+    if not isinstance(fields, dict):
+        raise WireError("part is not a JSON map", "not_json")
+    return fields
+
+
+def _series(fields: dict[str, Any]) -> str:
+    number = whole(fields.get("series"))
+    if number is None or number >= 2**63:
+        raise WireError("part without a series number", "bad_series")
+    return str(number)
+
+
+def _image(fields: dict[str, Any]) -> _Pattern:
+    number, digest = whole(fields.get("frame")), fields.get("hash")
+    if number is None or number >= 2**63:
+        raise WireError("dimage without a frame number", "bad_image")
+    return _Pattern(_series(fields), number, digest if isinstance(digest, str) else "")
+
+
+def _shape(value: Any) -> tuple[int, int] | None:
+    """(rows, columns) from [x, y]; None when it is impossible."""
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    x, y = (whole(side, 1) for side in value)
+    if x is None or y is None or max(x, y) > MAX_DETECTOR_SIDE:
+        return None
+    return y, x
+
+
+def _coded(pattern: _Pattern, part: Buffer) -> tuple[Codec, Buffer]:
+    """The pattern in the framing of the inner form. Raises WireError ``unknown_codec``.
+
+    v1's plain LZ4 is one bare block; a framing is put before it unless it has one already.
+    """
+    itemsize = np.dtype(pattern.dtype).itemsize
+    packing = pattern.packing.replace("-", "")
+    if packing == "":
+        return "none", part
+    if packing == f"bs{8 * itemsize}lz4":
+        return "bslz4", part
+    if packing != "lz4":
+        raise WireError(f"image {pattern.number} is coded {pattern.packing[:20]!r}", "unknown_codec")
+    nbytes = pattern.shape[0] * pattern.shape[1] * itemsize
+    if len(part) >= 12 and int.from_bytes(part[:8], "big") == nbytes:
+        return "lz4", part
+    # A block as long as the pattern would be taken for an uncompressed one; LZ4 makes none of exactly that length.
+    return "lz4", b"".join((_LZ4_FRAMING.pack(nbytes, nbytes, len(part)), part))
+
+
+def _header(announced: _Announced) -> Header:
+    """What configuration and tables say."""
+    config = announced.config or {}
+    shape = _shape([config.get("x_pixels_in_detector"), config.get("y_pixels_in_detector")])
+    depth = whole(config.get("bit_depth_image"))
+    images, triggers = whole(config.get("nimages"), 1), whole(config.get("ntrigger"), 1)
+    return Header(
+        announced.series,
+        frames=_product(images, triggers, str(config.get("trigger_mode"))),
+        shape=shape,
+        dtype=None if depth is None else _DEPTHS.get(depth),
+        frame_time_s=positive(config.get("frame_time")),
+        energy_eV=electron_energy_eV(config.get("incident_energy"), config.get("wavelength")),
+        user=user_map(announced.user),
+        bad_pixels=announced.bad_pixels,
+    )
+
+
+def _product(images: int | None, triggers: int | None, mode: str) -> int | None:
+    """Images of a series: one for each trigger where the trigger is the exposure (exte, inte), else their product."""
+    if mode in ("exte", "inte"):
+        return triggers
+    return None if images is None or triggers is None else images * triggers
+
+
+def _bad_pixels(fields: dict[str, Any], part: Buffer) -> BoolArray | None:
+    """Pixels that the detector's mask marks for any reason; None when the mask is not what it says."""
+    shape = _shape(fields.get("shape"))
+    if shape is None or fields.get("type") not in _PIXEL_TYPES:
+        return None
+    dtype = np.dtype("<" + _PIXEL_TYPES[fields["type"]])
+    if len(part) != shape[0] * shape[1] * dtype.itemsize:
+        return None
+    return np.asarray(np.frombuffer(part, dtype).reshape(shape) != 0)

@@ -1,0 +1,130 @@
+"""What a DECTRIS detector says of a series, and the :class:`Arm` it becomes."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ptylive.schema import Arm, PtyliveError, WireError
+from ptylive.schema.metadata import SECTIONS, sections_from
+from ptylive.schema.model import BoolArray
+from ptylive.schema.units import wavelength_A
+from ptylive.streamer.protocols.inlet import Prepare
+from ptylive.streamer.wire import ArmMessage
+from ptylive.streamer.wire.armmap import arm_from_map
+from ptylive.streamer.wire.limits import MAX_FRAMES, MAX_SERIES_LENGTH, PROTOCOL_VERSION
+
+MAX_USER_TEXT = 2**16
+"""Characters of a header appendix that is looked at."""
+_WAVELENGTH_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Header:
+    """A series as its detector announced it; None where the stream does not say it.
+
+    series: number (for people); frames: images announced; shape: pixels (rows, columns); dtype: numpy spelling;
+    frame_time_s; energy_eV: of electrons; user: what the microscope's control put into header_appendix or user_data;
+    bad_pixels: bool (rows, columns).
+    """
+
+    series: str
+    frames: int | None = None
+    shape: tuple[int, int] | None = None
+    dtype: str | None = None
+    frame_time_s: float | None = None
+    energy_eV: float | None = None
+    user: Mapping[str, Any] = field(default_factory=dict)
+    bad_pixels: BoolArray | None = None
+
+
+def arm_message(header: Header, prepare: Prepare) -> ArmMessage:
+    """A new scan, with a uid of its own, as ``header`` (shape and dtype known) and the configuration describe it.
+
+    Impossible user data and an impossible configuration are left out and reported. Raises WireError
+    ``impossible_value`` for an impossible detector, ``no_frames`` when nothing says how many images there will be.
+    """
+    uid, problems = str(uuid.uuid4()), list[WireError]()
+    try:
+        arm, left_out = arm_from_map(_arm_map(header, uid, header.user), ())
+        problems += left_out
+    except WireError as error:
+        arm, _ = arm_from_map(_arm_map(header, uid, {}), ())
+        problems.append(WireError(f"user data of series {header.series}: {error}", "bad_user_data"))
+    try:
+        arm = prepare(arm)
+    except PtyliveError as error:
+        problems.append(WireError(f"configuration not used for series {header.series}: {error}", "bad_configuration"))
+    if header.bad_pixels is not None and header.bad_pixels.shape == arm.detector_shape:
+        arm = replace(arm, arrays={"bad_pixel_mask": header.bad_pixels})
+    return ArmMessage(replace(arm, frames=_frames(header, arm)), tuple(problems))
+
+
+def _frames(header: Header, arm: Arm) -> int:
+    """Images of one scan: a series that holds several scans of the configured shape is taken apart."""
+    announced = header.frames if header.frames is not None and header.frames > 0 else None
+    wanted = arm.scan.frames if arm.scan.shape is not None else None
+    if wanted is not None and (announced is None or announced >= 2 * wanted) and wanted <= MAX_FRAMES:
+        return wanted
+    if announced is None or announced > MAX_FRAMES:
+        text = f"series {header.series} announces {'no number of' if announced is None else announced} images"
+        raise WireError(f"{text}: give the scan shape, --set scan.shape=ROWS,COLUMNS", "no_frames")
+    return announced
+
+
+def _arm_map(header: Header, uid: str, user: Mapping[str, Any]) -> dict[str, Any]:
+    """The series as the map of a native arm message: one set of rules for all protocols."""
+    sections = sections_from(user)
+    for name in SECTIONS:
+        given = user.get(name)
+        if isinstance(given, Mapping):
+            sections[name].update({str(key): value for key, value in given.items()})
+    if header.frame_time_s:
+        sections["scan"].setdefault("dwell_time_us", 1e6 * header.frame_time_s)
+    if header.energy_eV:
+        sections["optics"].setdefault("energy_eV", header.energy_eV)
+    sections["detector"].update(shape=header.shape, dtype=header.dtype)
+    name = header.series[:MAX_SERIES_LENGTH]
+    return {"version": PROTOCOL_VERSION, "uid": uid, "series": name, "frames": 1, **sections}
+
+
+def positive(value: Any) -> float | None:
+    """A positive finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def whole(value: Any, least: int = 0) -> int | None:
+    """A whole number not below ``least``, or None."""
+    return value if type(value) is int and value >= least else None
+
+
+def electron_energy_eV(energy_eV: Any, wavelength: Any) -> float | None:
+    """The beam energy, if energy (eV) and wavelength (Å) are those of the same electron.
+
+    DECTRIS detectors also count photons, and a value that nobody set is a photon's: the wavelength tells them apart.
+    """
+    energy, length = positive(energy_eV), positive(wavelength)
+    if energy is None or length is None:
+        return None
+    return energy if abs(wavelength_A(energy) / length - 1) < _WAVELENGTH_TOLERANCE else None
+
+
+def user_map(value: Any) -> Mapping[str, Any]:
+    """Metadata in a header appendix or user data: a map, or a map as JSON text; anything else says nothing."""
+    for _ in range(2):  # JSON text may itself be a JSON string
+        if isinstance(value, str | bytes) and len(value) <= MAX_USER_TEXT:
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                return {}
+    return {str(key): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}

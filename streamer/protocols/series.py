@@ -1,0 +1,223 @@
+"""The one path of both DECTRIS protocols: a header, images and an end become arm, frames and end messages.
+
+Every arm event is a new scan, whatever the series number. What the header lacks is taken from the first image.
+Images of a series whose header was missed are taken if the configuration says the scan shape, for then everything
+needed is known. A series several times as long as the configured scan holds that many scans, one after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.schema import Arm, WireError
+from ptylive.streamer.protocols.batch import Batch
+from ptylive.streamer.protocols.header import Header, arm_message
+from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
+from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
+from ptylive.streamer.wire.arrays import Buffer
+from ptylive.streamer.wire.codec import Codec
+from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE, MAX_FRAME_BYTES
+
+_REMEMBERED_SERIES = 16
+_PAUSE_S = 1.0
+"""After such a silence an image says first which scan it belongs to, so that one closed meanwhile is opened again."""
+_LOST_TAIL = 0.01
+"""A series that ends with a larger fraction of its images to come has been aborted."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image as it came. series: key of its series; number: from 0; shape: (rows, columns); dtype: numpy spelling;
+    data: one pattern coded with ``codec`` (bslz4 and lz4 in the framing of the HDF5 filters).
+    """
+
+    series: str
+    number: int
+    shape: tuple[int, int]
+    dtype: str
+    codec: Codec
+    data: Buffer
+
+
+class Series:
+    """The series being received and the scans before it. Every method yields messages and may raise WireError."""
+
+    def __init__(self, settings: ProtocolSettings, note: Note) -> None:
+        self._prepare = settings.prepare
+        self._note = note
+        self._batch = Batch()
+        self._key = ""
+        self._header: Header | None = None
+        self._arm: Arm | None = None
+        self._pass = 0
+        self._highest = -1
+        self._ended = False
+        self._active_at = 0.0
+        self._contrary: Image | None = None
+        self._past: OrderedDict[str, str] = OrderedDict()  # series key -> uid of its last scan
+
+    @property
+    def holding(self) -> bool:
+        """Whether images wait for their batch to fill."""
+        return bool(self._batch)
+
+    def flush(self) -> Iterator[Message]:
+        """The images that wait."""
+        return self._batch.flush()
+
+    def is_open(self, key: str) -> bool:
+        """Whether the series is the current one and its end has not come."""
+        return self._header is not None and key == self._key and not self._ended
+
+    def header(self, key: str, header: Header) -> Iterator[Message]:
+        """The detector was armed."""
+        yield from self.flush()
+        self._begin(key, header)
+        if header.shape is not None and header.dtype is not None:
+            yield self._armed(header)
+
+    def image(self, image: Image) -> Iterator[Message]:
+        """An image of any series; without a header it opens one if the configuration allows."""
+        _check(image)
+        if self._header is None or image.series != self._key:
+            if image.series in self._past:
+                yield from self._batch.add(self._past[image.series], image.number, image.codec, image.data)
+                return
+            yield from self.flush()
+            yield self._adopted(image)
+        if self._arm is None:
+            yield self._armed(_completed(self._header, image))
+        yield from self._fitting(image)
+
+    def end(self, key: str) -> Iterator[Message]:
+        """The detector has sent the last image of a series."""
+        yield from self.flush()
+        if key != self._key:
+            raise WireError(f"end of series {key}, which is not the current one", "unknown_scan")
+        self._ended = True
+        if self._arm is not None:
+            yield self._end_of(self._arm)
+
+    def _begin(self, key: str, header: Header) -> None:
+        self._key, self._header, self._arm = key, header, None
+        self._past.pop(key, None)
+        self._pass, self._highest, self._ended, self._contrary = 0, -1, False, None
+
+    def _armed(self, header: Header) -> ArmMessage:
+        """Start a scan of the current series."""
+        suffix = f"_{self._pass + 1}" if self._pass else ""
+        message = arm_message(replace(header, series=header.series + suffix), self._prepare)
+        self._open(header, message.arm)
+        return message
+
+    def _open(self, header: Header, arm: Arm) -> None:
+        self._header, self._arm, self._highest = header, arm, -1
+        self._active_at = time.monotonic()
+        self._past.pop(self._key, None)
+        self._past[self._key] = arm.uid
+        while len(self._past) > _REMEMBERED_SERIES:
+            self._past.popitem(last=False)
+
+    def _adopted(self, image: Image) -> ArmMessage:
+        """A scan whose header was missed. Raises WireError ``no_header`` when too little is known of it."""
+        text = f"image {image.number} of series {image.series}, whose header did not come"
+        if self._busy:
+            raise WireError(f"{text}: series {self._key} is being received", "no_header")
+        header = Header(image.series, shape=image.shape, dtype=image.dtype)
+        try:
+            message = arm_message(header, self._prepare)
+        except WireError:
+            raise WireError(
+                f"{text}: it is used if the scan shape is set, scan.shape=ROWS,COLUMNS", "no_header"
+            ) from None
+        self._begin(image.series, header)
+        self._open(header, message.arm)
+        self._pass = image.number // message.arm.frames
+        self._note(f"series {image.series} is taken from image {image.number} on: its header did not come")
+        return message
+
+    @property
+    def _busy(self) -> bool:
+        """Whether the current series still waits for images, so that nobody else's may take its place."""
+        if self._header is None or self._ended:
+            return False
+        return self._highest < 0 or time.monotonic() - self._active_at < _PAUSE_S
+
+    def _fitting(self, image: Image) -> Iterator[Message]:
+        """Place an image in the current series, or settle what its patterns really look like."""
+        arm = self._arm
+        if arm is None or self._header is None:
+            return
+        if (image.shape, image.dtype) == (arm.detector_shape, arm.detector.dtype):
+            yield from self._placed(arm, image)
+            return
+        held, self._contrary = self._contrary, image
+        text = f"image {image.number}: {_layout(image.shape, image.dtype)}, the series has "
+        text += _layout(arm.detector_shape, arm.detector.dtype)
+        if self._highest >= 0 or held is None or (held.shape, held.dtype) != (image.shape, image.dtype):
+            raise WireError(text, "wrong_shape")
+        self._note(f"series {self._key}: {text}: two images agree, so the header is wrong")
+        self._contrary = None
+        yield self._armed(replace(self._header, shape=image.shape, dtype=image.dtype))
+        for each in (held, image):
+            yield from self._fitting(each)
+
+    def _placed(self, arm: Arm, image: Image) -> Iterator[Message]:
+        """Hand an image on under its number within its scan."""
+        pause_s = time.monotonic() - self._active_at
+        turn, number = divmod(image.number, arm.frames) if self._in_turns(arm) else (0, image.number)
+        if turn != self._pass:
+            self._check_turn(image, turn, pause_s)
+            yield from self.flush()
+            yield EndMessage(arm.uid, arm.frames, "complete")
+            self._pass = turn
+            message = self._armed(self._header or Header(self._key))
+            yield message
+            arm = message.arm
+        elif pause_s > _PAUSE_S and self._highest >= 0:
+            yield from self.flush()
+            yield PingMessage(arm.uid, arm)
+        self._active_at += pause_s
+        self._highest = max(self._highest, number)
+        yield from self._batch.add(arm.uid, number, image.codec, image.data)
+
+    def _check_turn(self, image: Image, turn: int, pause_s: float) -> None:
+        """Refuse an image of another scan of this series, unless it is the next one. Raises WireError."""
+        if turn < self._pass:
+            raise WireError(f"image {image.number} belongs to a scan that is over", "closed_scan")
+        announced = self._header.frames if self._header is not None else None
+        beyond = announced is not None and image.number >= announced
+        if beyond or (turn > self._pass + 1 and pause_s < _PAUSE_S):
+            raise WireError(f"image {image.number} is far beyond the ones before it", "beyond_scan")
+
+    def _in_turns(self, arm: Arm) -> bool:
+        """Whether the series holds several scans, or may."""
+        announced = self._header.frames if self._header is not None else None
+        return announced is None or announced >= 2 * arm.frames
+
+    def _end_of(self, arm: Arm) -> EndMessage:
+        missing = arm.frames - 1 - self._highest
+        return EndMessage(arm.uid, arm.frames, "aborted" if missing > _LOST_TAIL * arm.frames else "complete")
+
+
+def _completed(header: Header | None, image: Image) -> Header:
+    """A header with what it did not say taken from an image."""
+    known = header or Header(image.series)
+    return replace(known, shape=known.shape or image.shape, dtype=known.dtype or image.dtype)
+
+
+def _check(image: Image) -> None:
+    """Refuse an image no detector has. Raises WireError ``impossible_value``."""
+    rows, columns = image.shape
+    nbytes = rows * columns * np.dtype(image.dtype).itemsize
+    if max(rows, columns) > MAX_DETECTOR_SIDE or min(rows, columns) < 1 or nbytes > MAX_FRAME_BYTES:
+        raise WireError(f"image {image.number}: {_layout(image.shape, image.dtype)} is impossible", "impossible_value")
+
+
+def _layout(shape: tuple[int, int], dtype: str) -> str:
+    return f"{shape[0]} x {shape[1]} pixels of type {dtype}"

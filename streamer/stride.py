@@ -1,0 +1,30 @@
+"""Recognising that somebody else takes a share of the frames: the same gap after every message."""
+
+from __future__ import annotations
+
+_STREAK = 16
+"""So many equal gaps one after the other are no accident."""
+
+
+class StrideWatch:
+    """Watches the numbers of arriving frames. A PUSH socket deals its messages out to all that connect, in turn."""
+
+    def __init__(self) -> None:
+        self._next: int | None = None
+        self._gap = 0
+        self._streak = 0
+        self._said = False
+
+    def observe(self, first: int, count: int) -> str | None:
+        """Note ``count`` frames from ``first``; a line for the log, once, when there is a stride in their numbers."""
+        gap = 0 if self._next is None else first - self._next
+        self._next = first + count
+        self._streak = self._streak + 1 if gap == self._gap and gap > 0 else min(gap, 1)
+        self._gap = gap
+        if self._said or self._streak < _STREAK:
+            return None
+        self._said = True
+        return (
+            f"of every {gap + count} frames only {count} arrive{'s' if count == 1 else ''}: "
+            "does another program receive from the same sender?"
+        )
