@@ -19,7 +19,12 @@ UNVISITED = "#0a3e46"
 SHADES = 255
 """Shades of a colour map; index 0 is taken by :data:`UNVISITED`."""
 
-Indexed = npt.NDArray[np.uint8]
+WHEEL_HUES, WHEEL_STEPS = 64, 31
+"""Directions and lengths that the colour wheel of a vector map tells apart."""
+WHEEL_CENTRE = "#3c3c3c"
+"""Colour of a vector of no length; not black, whose way to cyan would pass by :data:`UNVISITED`."""
+
+Indexed = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Levels = tuple[float, float]
 """Contrast limits: what the first and the last shade of a colour map stand for."""
 
@@ -83,7 +88,7 @@ def to_indices(data: Array, limits: Levels, visited: BoolArray | None = None) ->
     low, high = limits
     scaled = (data - np.float32(low)) * np.float32((SHADES - 1) / (high - low))
     np.clip(scaled, 0, SHADES - 1, out=scaled)
-    indices: Indexed = np.nan_to_num(scaled, copy=False).round().astype(np.uint8) + np.uint8(1)
+    indices: npt.NDArray[np.uint8] = np.nan_to_num(scaled, copy=False).round().astype(np.uint8) + np.uint8(1)
     if visited is not None:
         indices[~visited] = 0
     return indices
@@ -93,3 +98,47 @@ def moved(new: Levels, old: Levels, tolerance: float = 0.01) -> bool:
     """Whether limits differ by more than ``tolerance`` of their span: smaller changes only make the picture flicker."""
     span = max(old[1] - old[0], new[1] - new[0])
     return max(abs(new[0] - old[0]), abs(new[1] - old[1])) > tolerance * span
+
+
+@cache
+def wheel_hues() -> tuple[str, ...]:
+    """Colours of the directions, from +column clockwise on the screen (over +row)."""
+    import colorcet
+
+    full = list(colorcet.palette["colorwheel"])
+    return tuple(full[i * len(full) // WHEEL_HUES] for i in range(WHEEL_HUES))
+
+
+@cache
+def wheel_palette() -> list[str]:
+    """The unvisited colour, then for every direction the steps from no length to the longest vector."""
+    centre = _rgb(WHEEL_CENTRE)
+    steps = np.linspace(0, 1, WHEEL_STEPS)[:, None]
+    out = [UNVISITED]
+    for hue in wheel_hues():
+        out += [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.rint(centre + steps * (_rgb(hue) - centre)).astype(int)]
+    return out
+
+
+def wheel_gradient() -> str:
+    """The legend of the wheel as CSS: directions around, no length in the middle."""
+    hues = wheel_hues()
+    around = ", ".join((*hues[::4], hues[0]))
+    return f"radial-gradient(circle, {WHEEL_CENTRE} 12%, transparent 75%), conic-gradient(from 90deg, {around})"
+
+
+def to_wheel(vectors: Array, longest: float, visited: BoolArray | None = None) -> Indexed:
+    """Vectors (2: row, col; ny, nx) as indices of :func:`wheel_palette`; ``longest`` and beyond are saturated."""
+    row, col = vectors
+    hue = np.rint(np.arctan2(row, col) / (2 * np.pi) * WHEEL_HUES).astype(int) % WHEEL_HUES
+    share = np.clip(np.nan_to_num(np.hypot(row, col) / max(longest, 1e-30)), 0, 1)
+    steps = np.rint(share * (WHEEL_STEPS - 1)).astype(int)
+    indices: npt.NDArray[np.uint16] = (1 + hue * WHEEL_STEPS + steps).astype(np.uint16)
+    if visited is not None:
+        indices[~visited] = 0
+    return indices
+
+
+def _rgb(colour: str) -> Array:
+    """Red, green and blue of `#rrggbb`."""
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=float)

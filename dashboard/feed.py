@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare, source_of
+from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare, sources_of
 from ptylive.dashboard.state import FINAL_STATES, LogLine, RefinementState, ServerState
 from ptylive.schema import PtyliveError
 from ptylive.server.client import ControlClient, EventStream
@@ -54,7 +54,7 @@ class FeedView:
 
     def is_coming(self, wanted: str) -> bool:
         """Whether the picture ``wanted`` exists or is about to."""
-        return source_of(wanted) in self.available
+        return self.available.issuperset(sources_of(wanted))
 
 
 class Feed:
@@ -209,7 +209,7 @@ class Feed:
         for name in names:
             self._raw.pop(name, None)
             self._stale.discard(name)
-        kept = {k: v for k, v in self._view.pictures.items() if source_of(k) not in names}
+        kept = {k: v for k, v in self._view.pictures.items() if not set(names) & set(sources_of(k))}
         self._show(pictures=MappingProxyType(kept), available=frozenset(self._raw))
 
     def _forget_scan(self) -> None:
@@ -225,13 +225,15 @@ class Feed:
         changed = False
         surroundings = self._surroundings()
         for name in sorted(wanted):
-            source = source_of(name)
-            raw = self._raw.get(source)
-            if raw is None or (source not in self._stale and name in shown):
+            sources = sources_of(name)
+            if not all(source in self._raw for source in sources):
                 continue
-            shown[name] = prepare(raw, next(self._versions), surroundings, wanted=name)
+            if name in shown and self._stale.isdisjoint(sources):
+                continue
+            raw, *more = (self._raw[source] for source in sources)
+            shown[name] = prepare(raw, next(self._versions), surroundings, wanted=name, more=more)
             changed = True
-        for name in [n for n in shown if source_of(n) in self._stale and n not in wanted]:
+        for name in [n for n in shown if n not in wanted and not self._stale.isdisjoint(sources_of(n))]:
             del shown[name]
             changed = True
         self._stale.clear()
@@ -243,7 +245,8 @@ class Feed:
         coverage = None if self._coverage is None else np.asarray(self._coverage.data, dtype=bool)
         shape = scan.shape or (None if coverage is None else (coverage.shape[0], coverage.shape[1]))
         rotation = self._view.state.calibrated("rotation_deg")
-        return Surroundings(coverage, shape, scan.step_A, float(rotation) if isinstance(rotation, int | float) else 0.0)
+        turned = float(rotation) if isinstance(rotation, int | float) else 0.0
+        return Surroundings(coverage, shape, scan.step_A, turned, self._view.state.aperture_invA)
 
     def _show(self, **changes: Any) -> None:
         self._view = replace(self._view, **changes)

@@ -32,3 +32,14 @@ class Page(DataModel):
     __view_module__ = "bokeh"
 
     content = String(default="{}")
+
+
+class Asked(DataModel):
+    """What the viewer asked for by a key or by the page's own buttons: JSON {"number", "what", …}.
+
+    The number makes two equal requests differ, so that both are heard.
+    """
+
+    __view_module__ = "bokeh"
+
+    content = String(default="")

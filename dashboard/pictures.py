@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ptylive.dashboard.colours import Indexed, Levels, levels, to_indices
+from ptylive.dashboard.colours import Indexed, Levels, levels, to_indices, to_wheel
 from ptylive.schema.model import Array, BoolArray, FloatArray
 
 MAP_SIDE = 512
@@ -31,10 +31,19 @@ class RawPicture:
 
 
 @dataclass(frozen=True)
+class Ring:
+    """A circle with a word beside it; radius in the coordinates of the picture."""
+
+    radius: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Picture:
     """A picture ready to be shown.
 
-    ``data`` float32 (ny, nx) reduced; ``visited`` bool of the same shape or None when every pixel counts;
+    ``data`` float32 (ny, nx) reduced, (2, ny, nx) for a ``wheel`` of vectors; ``visited`` bool (ny, nx) or None when
+    every pixel counts; ``origin`` coordinates (row, col) of the centre of pixel (0, 0);
     ``pixel`` size (row, col) of a reduced pixel and ``size`` (row, col) of the whole, in Å when ``calibrated``, else in
     scan points or detector pixels; ``indexed`` the colour indices at ``limits``.
     """
@@ -54,6 +63,10 @@ class Picture:
     note: str = ""
     focus: tuple[float, float] | None = None
     """Height and width of the middle that matters and is shown first; None: all of it."""
+    origin: tuple[float, float] = (0.0, 0.0)
+    wheel: bool = False
+    rings: tuple[Ring, ...] = ()
+    """Circles around the zero of the coordinates."""
 
     @property
     def complete(self) -> bool:
@@ -62,7 +75,11 @@ class Picture:
 
     def indices(self, limits: Levels) -> Indexed:
         """Colour indices at other contrast limits."""
-        return self.indexed if limits == self.limits else to_indices(self.data, limits, self.visited)
+        if limits == self.limits:
+            return self.indexed
+        if self.wheel:
+            return to_wheel(self.data, limits[1], self.visited)
+        return to_indices(self.data, limits, self.visited)
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,8 @@ class Surroundings:
     scan_shape: tuple[int, int] | None = None
     step_A: tuple[float, float] | None = None
     rotation_deg: float = 0.0
+    aperture_invA: float | None = None
+    """Radius of the probe-forming aperture, 1/Å."""
 
     @property
     def scanned_A(self) -> tuple[float, float] | None:
@@ -85,22 +104,26 @@ class Surroundings:
         return height * cos + width * sin, height * sin + width * cos
 
 
-Recipe = Callable[[RawPicture, int, Surroundings], Picture]
+Recipe = Callable[[Sequence[RawPicture], int, Surroundings], Picture]
 
 
-def prepare(raw: RawPicture, version: int, surroundings: Surroundings, *, wanted: str = "") -> Picture:
-    """The picture ``wanted`` (default: the name of ``raw``) made from an array that came with an event."""
+def prepare(
+    raw: RawPicture, version: int, surroundings: Surroundings, *, wanted: str = "", more: Sequence[RawPicture] = ()
+) -> Picture:
+    """The picture ``wanted`` (default: the name of ``raw``) made from the arrays that :func:`sources_of` names."""
     name = wanted or raw.name
-    return RECIPES.get(name, map_picture)(raw, version, surroundings)
+    recipe = fft_picture if name.endswith(FFT) else RECIPES.get(name, map_picture)
+    return recipe((raw, *more), version, surroundings)
 
 
-def source_of(wanted: str) -> str:
-    """Name of the array that a picture is made from."""
-    return DERIVED.get(wanted, wanted)
+def sources_of(wanted: str) -> tuple[str, ...]:
+    """Names of the arrays that a picture is made from."""
+    return DERIVED.get(wanted, (wanted.removesuffix(FFT),))
 
 
-def map_picture(raw: RawPicture, version: int, surroundings: Surroundings) -> Picture:
+def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
     """A live map on the scan grid or finer; unvisited where no frame has arrived."""
+    raw = raws[0]
     data = np.asarray(raw.data, dtype=np.float32)
     visited = None if surroundings.coverage is None else stretched(surroundings.coverage, data.shape)
     sampling, calibrated = _sampling(raw, surroundings)
@@ -164,22 +187,25 @@ def _whole(
     )
 
 
-def pattern_picture(raw: RawPicture, version: int, _: Surroundings) -> Picture:
+def pattern_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> Picture:
     """A diffraction pattern, linear from zero."""
+    raw = raws[0]
     picture = _whole(raw, version, raw.data, PATTERN_SIDE, percentiles=(0, 99.9), calibrated=False)
     limits = (0.0, max(picture.limits[1], 1e-9))
     return _with_limits(picture, limits)
 
 
-def log_pattern_picture(raw: RawPicture, version: int, _: Surroundings) -> Picture:
+def log_pattern_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> Picture:
     """A diffraction pattern as log10(1 + counts)."""
+    raw = raws[0]
     values = np.log10(1 + np.maximum(np.asarray(raw.data, dtype=np.float32), 0))
     picture = _whole(raw, version, values, PATTERN_SIDE, percentiles=(0, 100), calibrated=False)
     return _with_limits(picture, (0.0, max(picture.limits[1], 1e-9)))
 
 
-def object_picture(raw: RawPicture, version: int, surroundings: Surroundings) -> Picture:
+def object_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
     """The refined object's phase, rad; shown first, and deciding the contrast: the scanned area in its middle."""
+    raw = raws[0]
     picture = _whole(raw, version, raw.data, OBJECT_SIDE, percentiles=(1, 99), calibrated=True)
     scanned = surroundings.scanned_A
     if scanned is None or not picture.calibrated:
@@ -193,8 +219,9 @@ def object_picture(raw: RawPicture, version: int, surroundings: Surroundings) ->
     return replace(_with_limits(picture, levels(middle)), focus=focus)
 
 
-def probe_picture(raw: RawPicture, version: int, _: Surroundings) -> Picture:
+def probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> Picture:
     """The probe modes (modes, y, x) side by side as amplitudes, each on its own scale; the note says their powers."""
+    raw = raws[0]
     modes = np.abs(raw.data if raw.data.ndim == 3 else raw.data[None]).astype(np.float32)
     powers = (modes**2).sum(axis=(1, 2))
     strongest = np.maximum(modes.max(axis=(1, 2), keepdims=True), 1e-30)
@@ -208,6 +235,70 @@ def _with_limits(picture: Picture, limits: Levels, note: str = "") -> Picture:
     return replace(picture, limits=limits, indexed=to_indices(picture.data, limits, picture.visited), note=note)
 
 
+def dpc_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
+    """Centre of mass as a colour wheel: hue is its direction, saturation its length; `com_row` and `com_col`."""
+    row, col = (map_picture((raw,), version, surroundings) for raw in raws)
+    vectors = np.stack([row.data, col.data])
+    longest = max(levels(np.hypot(*vectors), row.visited)[1], 1e-30)
+    return replace(
+        row,
+        name="dpc",
+        data=vectors,
+        limits=(0.0, longest),
+        indexed=to_wheel(vectors, longest, row.visited),
+        method="centre of mass: direction and length",
+        wheel=True,
+    )
+
+
+def fft_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
+    """log10 of the amplitude of a map's Fourier transform, in 1/Å (or 1/point), zero frequency at the origin.
+
+    The visited rows only, their mean removed, under a Hann window, so that neither the edge of the scan nor the part
+    that is still to come draws a cross.
+    """
+    picture = map_picture(raws, version, surroundings)
+    data, visited = picture.data, picture.visited
+    if visited is not None and visited.any():
+        rows = np.flatnonzero(visited.any(axis=1))
+        part = slice(rows[0], rows[-1] + 1)
+        data, visited = data[part], visited[part]
+        data = np.where(visited, data, data[visited].mean())
+    window = np.hanning(data.shape[0] + 2)[1:-1, None] * np.hanning(data.shape[1] + 2)[None, 1:-1]
+    padded = np.zeros(picture.data.shape)
+    padded[: data.shape[0]] = (data - data.mean()) * window
+    amplitude = np.abs(np.fft.fftshift(np.fft.fft2(padded)))
+    values = np.log10(amplitude / max(float(amplitude.max()), 1e-30) + 1e-6).astype(np.float32)
+    limits = levels(values, None, (30, 99.98))
+    pixel = tuple(1.0 / (n * p) for n, p in zip(values.shape, picture.pixel, strict=True))
+    size = tuple(n * p for n, p in zip(values.shape, pixel, strict=True))
+    return replace(
+        picture,
+        name=picture.name + FFT,
+        data=values,
+        visited=None,
+        limits=limits,
+        indexed=to_indices(values, limits),
+        pixel=(pixel[0], pixel[1]),
+        size=(size[0], size[1]),
+        origin=(-(values.shape[0] // 2) * pixel[0], -(values.shape[1] // 2) * pixel[1]),
+        units="log",
+        rings=resolution_rings(0.5 * min(size), surroundings.aperture_invA) if picture.calibrated else (),
+    )
+
+
+def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4) -> tuple[Ring, ...]:
+    """Circles at round resolutions up to the frequency ``highest`` (1/Å), and where the aperture's transfer ends."""
+    steps = [m * 10.0**e for e in range(3, -3, -1) for m in (5, 2, 1)]
+    inside = [d for d in steps if 0.12 * highest < 1 / d <= highest]
+    rings = [Ring(1 / d, f"{d / 10:g} nm" if d >= 10 else f"{d:g} Å") for d in inside[-most:]]
+    if aperture_invA is not None and 2 * aperture_invA <= highest:
+        rings.append(Ring(2 * aperture_invA, "2α"))
+    return tuple(rings)
+
+
+FFT = ":fft"
+"""Ending of the name of a map's Fourier transform."""
 RECIPES: Mapping[str, Recipe] = {
     "pattern": pattern_picture,
     "pattern_mean": pattern_picture,
@@ -215,8 +306,13 @@ RECIPES: Mapping[str, Recipe] = {
     "pattern_mean_log": log_pattern_picture,
     "object": object_picture,
     "probe": probe_picture,
+    "dpc": dpc_picture,
 }
-DERIVED: Mapping[str, str] = {"pattern_log": "pattern", "pattern_mean_log": "pattern_mean"}
+DERIVED: Mapping[str, tuple[str, ...]] = {
+    "pattern_log": ("pattern",),
+    "pattern_mean_log": ("pattern_mean",),
+    "dpc": ("com_row", "com_col"),
+}
 
 
 def stretched(coverage: BoolArray, shape: tuple[int, ...]) -> BoolArray:

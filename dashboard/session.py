@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from concurrent.futures import Future
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -12,23 +10,25 @@ from bokeh.document import Document
 from bokeh.models import CustomJS, InlineStyleSheet, RadioButtonGroup, Toggle
 
 from ptylive.dashboard import readouts
-from ptylive.dashboard.commands import CommandDesk
 from ptylive.dashboard.feed import Feed, FeedView
-from ptylive.dashboard.models import Page
+from ptylive.dashboard.keys import KEYS, MapKeys
+from ptylive.dashboard.models import Asked, Page
+from ptylive.dashboard.orders import Desk, Orders
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.loss import LossCurve
 from ptylive.dashboard.panels.maps import Mosaic
 from ptylive.dashboard.panels.picture import PictureFigure
+from ptylive.dashboard.panels.profile import ProfilePanel
 from ptylive.dashboard.panels.reconstruction import ReconstructionPanel
 from ptylive.dashboard.panels.refine import SETTINGS, RefinePanel, refinement_texts
 from ptylive.dashboard.pictures import Picture
+from ptylive.dashboard.requests import Request, RequestDesk
 from ptylive.dashboard.skeleton import page_template, read_template
 from ptylive.dashboard.theme import Theme
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
 
 TICK_MS = 150
-REPLY_SHOWN_S = 20.0
 VIEWS = ("session", "refine")
 
 
@@ -57,25 +57,28 @@ class PicturePanel(Part, Protocol):
 class Session:
     """Everything one viewer sees and asks for. Lives as long as the page."""
 
-    def __init__(self, document: Document, feed: Feed, desk: CommandDesk) -> None:
+    def __init__(self, document: Document, feed: Feed, desk: Desk) -> None:
         self.id = uuid4().hex
         self.document = document
         self.feed = feed
-        self.desk = desk
-        self.page = Page()
+        self.orders = Orders(desk)
+        self.page, self.asked = Page(), Asked()
         style = InlineStyleSheet(css=read_template("widgets.css"))
-        self.mosaic = Mosaic(style, self._watch)
+        self.mosaic = Mosaic(style)
+        for panel in self.mosaic.panels:
+            panel.on_choice = self._watch
+        self.profile = ProfilePanel(self.mosaic.panels, style)
+        self._map_keys = MapKeys(self.mosaic)
         self.diffraction = DiffractionPanel(style, self._watch)
         self.loss = LossCurve()
-        self.loss.wear(Theme.DARK)
+        self._wear(Theme.DARK)
         self.reconstruction = ReconstructionPanel(style)
         self.refine = RefinePanel(style, self._refine, self._stop, self._save)
         self.view_choice = RadioButtonGroup(
             name="view", labels=["Session", "Refine"], active=0, height=26, margin=0, stylesheets=[style]
         )
         self.light = Toggle(name="light", label="light", width=52, height=26, margin=0, stylesheets=[style])
-        self._pending: list[tuple[str, str, Future[dict[str, Any]]]] = []
-        self._said, self._said_at = "", 0.0
+        self._requests = RequestDesk({"key": self._key})
         self._texts: dict[str, str] = {}
         self._build(document)
         self._watch()
@@ -86,15 +89,24 @@ class Session:
         document.title = "ptylive"
         document.template = page_template()
         document.template_variables["settings"] = SETTINGS
+        document.template_variables["keys"] = KEYS
         document.template_variables["calibration_rows"] = readouts.CALIBRATION_ROWS
         document.config.update(reconnect_session=False, notify_connection_status=False)
-        parts: list[Part] = [*self.mosaic.panels, self.diffraction, self.loss, self.reconstruction, self.refine]
-        self.view_choice.tags = [self.page]  # a model belongs to the document only if a root refers to it
+        parts: list[Part] = [
+            *self.mosaic.panels,
+            self.profile,
+            self.diffraction,
+            self.loss,
+            self.reconstruction,
+            self.refine,
+        ]
+        self.view_choice.tags = [self.page, self.asked]  # a model belongs to the document only if a root refers to it
         with document.models.freeze():  # else Bokeh walks through all models once for every root
             for root in (self.view_choice, self.light, *(root for part in parts for root in part.roots)):
                 document.add_root(root)
         self._connect_browser(document)
         self.light.on_change("active", self._light)
+        self.asked.on_change("content", lambda _attr, _old, new: self._requests.take(new))
         self.view_choice.on_change("active", lambda _attr, _old, _new: self._watch())
         document.add_periodic_callback(self.tick, TICK_MS)
         document.on_session_destroyed(self._leave)
@@ -113,7 +125,10 @@ class Session:
         self.light.js_on_change("active", CustomJS(code="window.ptylive?.light(cb_obj.active)"))
         document.js_on_event(
             "document_ready",
-            CustomJS(args={"page": self.page, "pairs": pairs}, code="window.ptylive?.ready(page, pairs)"),
+            CustomJS(
+                args={"page": self.page, "asked": self.asked, "pairs": pairs},
+                code="window.ptylive?.ready(page, asked, pairs)",
+            ),
         )
         document.js_on_event("connection_lost", CustomJS(code="window.ptylive?.disconnected()"))
 
@@ -129,21 +144,27 @@ class Session:
         self.feed.watch(self.id, {name for panel in self._panels_on_show() for _, name in panel.figures})
 
     def _light(self, _attr: str, _old: bool, new: bool) -> None:
-        self.loss.wear(Theme.LIGHT if new else Theme.DARK)
+        self._wear(Theme.LIGHT if new else Theme.DARK)
         self.light.label = "dark" if new else "light"
+
+    def _wear(self, theme: Theme) -> None:
+        self.loss.wear(theme)
+        self.profile.wear(theme)
 
     # -- a few times a second -------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Send what has changed since the last time."""
         view = self.feed.view()
-        self._collect_replies()
+        self.orders.collect()
         self.document.hold("combine")
         try:
+            self.mosaic.offer(view.available)
             self._offer_pictures(view)
+            self.profile.show(view.pictures.get(self.profile.panel.kind.name))
             self.loss.show(view.refinement)
             self.diffraction.draw_disc(view.state)
-            self.refine.enable(view.state, free=view.connected and not self._pending)
+            self.refine.enable(view.state, free=view.connected and not self.orders.busy)
             self._write(view)
         finally:
             self.document.unhold()
@@ -167,56 +188,49 @@ class Session:
         return [*self.mosaic.panels, self.diffraction]
 
     def _write(self, view: FeedView) -> None:
-        said = self._said if time.monotonic() - self._said_at < REPLY_SHOWN_S else ""
         state = view.state
         self._texts.update(readouts.header_texts(state))
         self._texts.update(readouts.stream_texts(state))
         self._texts.update(readouts.calibration_texts(state))
         self._texts.update(refinement_texts(state.refinement.state, view.refinement))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
-        self._texts["sentence"] = readouts.sentence(view, said)
+        self._texts["sentence"] = readouts.sentence(view, self.profile.text() or self.orders.said)
         styles = readouts.styles(view) | self.reconstruction.styles()
         for panel in self.mosaic.panels:
             styles |= panel.styles()
-        content = {"texts": self._texts, "marks": readouts.marks(view), "styles": styles}
+        marks = readouts.marks(view) | {"profile": "on" if self.profile.active.active else "off"}
+        content = {"texts": self._texts, "marks": marks, "styles": styles}
         text = json.dumps(content, ensure_ascii=False)
         if text != self.page.content:
             self.page.content = text
 
     # -- what the viewer asks for ---------------------------------------------------------------------------------
 
+    def _key(self, request: Request) -> None:
+        if request.key == "p":
+            self.profile.active.active = not self.profile.active.active
+        elif request.key == "v":
+            self.view_choice.active = ((self.view_choice.active or 0) + 1) % len(VIEWS)
+        elif request.key == "d":
+            self.light.active = not self.light.active
+        elif request.key in ("r", "s"):
+            self.refine.press("refine" if request.key == "r" else "stop")
+        else:
+            self._map_keys.press(request.key, request.panel)
+
     def _refine(self, values: dict[str, Any]) -> None:
         try:
             Preset.from_mapping(values)
         except PtyliveError as error:
-            self._say(error.line())
+            self.orders.say(error.line())
             return
-        self._submit("refine", "refinement started", preset=values)
+        self.orders.send("refine", "refinement started", self._show_refinement, preset=values)
+
+    def _show_refinement(self, _reply: dict[str, Any]) -> None:
+        self.view_choice.active = VIEWS.index("refine")
 
     def _stop(self) -> None:
-        self._submit("refine_stop", "stopping the refinement")
+        self.orders.send("refine_stop", "stopping the refinement")
 
     def _save(self) -> None:
-        self._submit("save", "saved")
-
-    def _submit(self, command: str, done: str, **arguments: Any) -> None:
-        self._say("…")
-        self._pending.append((command, done, self.desk.submit(command, **arguments)))
-
-    def _collect_replies(self) -> None:
-        for pending in [p for p in self._pending if p[2].done()]:
-            self._pending.remove(pending)
-            command, done, future = pending
-            error = future.exception()
-            if isinstance(error, PtyliveError):
-                self._say(error.line())
-            elif error is not None:
-                self._say(f"the command failed: {error}")
-            else:
-                where = future.result().get("results") or future.result().get("path")
-                self._say(f"{done}: {where}" if where else done)
-                if command == "refine":
-                    self.view_choice.active = VIEWS.index("refine")
-
-    def _say(self, text: str) -> None:
-        self._said, self._said_at = text, time.monotonic()
+        self.orders.send("save", "saved")

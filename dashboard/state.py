@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ptylive.schema.units import mrad_to_invA, wavelength_A
+
 FINAL_STATES = frozenset({"complete", "aborted", "failed"})
 
 
@@ -85,6 +87,12 @@ class ServerState(_Message):
         if self.state != "scanning" or not self.expected or not self.frames_per_s or self.received is None:
             return None
         return max(0.0, (self.expected - self.received) / self.frames_per_s)
+
+    @property
+    def aperture_invA(self) -> float | None:
+        """Radius of the probe-forming aperture, 1/Å, where energy and semi-angle are known."""
+        energy, angle = self.optics.energy_eV, self.optics.convergence_semiangle_mrad
+        return mrad_to_invA(angle, wavelength_A(energy)) if energy and angle else None
 
     def calibrated(self, name: str) -> Any:
         """A calibration value, or None."""

@@ -19,3 +19,5 @@ PHASE_COLOURS: Mapping[str, str] = {"sweep": "#d9962e", "lbfgs": "#3f9bdc"}
 """Loss curve: mini-batch sweeps, then L-BFGS; the same in both themes and in session.css."""
 DISC_COLOUR = "#35d0ba"
 """Edge of the bright field."""
+PROFILE_COLOUR = "#4cc2ff"
+"""Line profile."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -11,9 +12,9 @@ import numpy as np
 from bokeh.models import ColumnDataSource, CustomJS, LinearColorMapper, Range1d, ScaleBar
 from bokeh.plotting import figure
 
-from ptylive.dashboard.colours import ColourMap, Levels, moved, palette
+from ptylive.dashboard.colours import ColourMap, Levels, moved, palette, wheel_palette
 from ptylive.dashboard.models import Extent, Shown
-from ptylive.dashboard.pictures import Picture
+from ptylive.dashboard.pictures import Picture, Ring
 from ptylive.dashboard.scalebar import ScaleBarLength, nice_length
 
 SCALE_BAR_INK = "#ffffff"
@@ -40,8 +41,10 @@ class Window:
         """Make what matters of the picture the extent; the browser fits the ranges to the shape of the panel."""
         height, width = picture.focus or picture.size
         top, left = (
-            -0.5 * pixel + 0.5 * (whole - part)
-            for pixel, whole, part in zip(picture.pixel, picture.size, (height, width), strict=True)
+            origin - 0.5 * pixel + 0.5 * (whole - part)
+            for origin, pixel, whole, part in zip(
+                picture.origin, picture.pixel, picture.size, (height, width), strict=True
+            )
         )
         box = [left, top, width, height]
         if not np.allclose(box, self.extent.box, rtol=1e-3, atol=1e-12):
@@ -49,9 +52,9 @@ class Window:
 
 
 class PictureFigure:
-    """One figure with an 8-bit image, a colour palette, a scale bar and the browser's acknowledgement.
+    """One figure with an indexed image, a colour palette, a scale bar and the browser's acknowledgement.
 
-    Pixel (0, 0) of a picture is at the upper left, its centre at the origin of the coordinates.
+    Pixel (0, 0) of a picture is at the upper left; ``windows`` are the coordinate systems it can be looked at through.
     """
 
     def __init__(
@@ -61,18 +64,22 @@ class PictureFigure:
         colour_map: ColourMap = ColourMap.GRAY,
         *,
         scale_bar: bool = True,
+        others: Sequence[Window] = (),
     ) -> None:
         self.window = window or Window()
+        self.windows = [self.window, *others]
         self.colour_map = colour_map
         self.shown = Shown()
         self.locked: Levels | None = None
         self.limits: Levels = (0.0, 1.0)
         self.calibrated = False
+        self._wheel = False
         self._number = 0
         self._sent: tuple[int, Levels] | None = None
         self._blank: list[float] = list(self.window.extent.box)
         self.mapper = LinearColorMapper(palette=palette(colour_map), low=-0.5, high=255.5)
         self.source = ColumnDataSource(data=_columns(np.zeros((1, 1), np.uint8), (0.0, 0.0, 1.0, 1.0), (0.0, 1.0), 0))
+        self.rings = ColumnDataSource(data={"radius": [], "x": [], "y": [], "text": []})
         self.figure = self._figure(name)
         self.scale_bar = _scale_bar() if scale_bar else None
         if self.scale_bar:
@@ -92,11 +99,16 @@ class PictureFigure:
         plot.axis.visible = False
         plot.grid.visible = False
         plot.image("image", x="x", y="y", dw="dw", dh="dh", source=self.source, color_mapper=self.mapper)
-        fit = CustomJS(args={"figure": plot, "extent": self.window.extent}, code="window.ptylive?.fit(figure, extent)")
+        if len(self.windows) > 1:
+            self._draw_rings(plot)
+        windows = [[window.x_range, window.extent] for window in self.windows]
+        fit = CustomJS(args={"figure": plot, "windows": windows}, code="window.ptylive?.fit(figure, windows)")
         plot.js_on_change("inner_width", fit)
         plot.js_on_change("inner_height", fit)
         plot.js_on_event("doubletap", fit)
-        self.window.extent.js_on_change("box", fit)
+        plot.js_on_change("x_range", fit)
+        for window in self.windows:
+            window.extent.js_on_change("box", fit)
         self.source.js_on_change(
             "data",
             CustomJS(
@@ -105,11 +117,41 @@ class PictureFigure:
         )
         return plot
 
+    def _draw_rings(self, plot: figure) -> None:
+        """Resolution rings of a Fourier transform, each with its word at the upper right of the circle."""
+        line = {"line_color": SCALE_BAR_INK, "line_alpha": 0.55, "line_width": 1, "line_dash": [4, 4]}
+        plot.circle(0, 0, "radius", source=self.rings, fill_color=None, **line)
+        plot.text("x", "y", "text", source=self.rings, text_color=SCALE_BAR_INK, text_font_size="12px", x_offset=3)
+
+    def look_through(self, window: Window) -> None:
+        """Use another of the coordinate systems."""
+        if window is not self.window:
+            self.window = window
+            self.figure.update(x_range=window.x_range, y_range=window.y_range)
+
     def wear(self, colour_map: ColourMap) -> None:
         """Change the colour map: the palette of the same mapper."""
         if colour_map is not self.colour_map:
             self.colour_map = colour_map
-            self.mapper.palette = palette(colour_map)
+            if not self._wheel:
+                self.mapper.palette = palette(colour_map)
+
+    def _take_wheel(self, wheel: bool) -> None:
+        """Colours of a vector map, or of the chosen colour map."""
+        if wheel is not self._wheel:
+            self._wheel = wheel
+            colours = wheel_palette() if wheel else palette(self.colour_map)
+            self.mapper.update(palette=colours, high=len(colours) - 0.5)
+
+    def _mark(self, rings: Sequence[Ring]) -> None:
+        data = {
+            "radius": [ring.radius for ring in rings],
+            "x": [ring.radius * math.sqrt(0.5) for ring in rings],
+            "y": [-ring.radius * math.sqrt(0.5) for ring in rings],
+            "text": [ring.text for ring in rings],
+        }
+        if data != dict(self.rings.data):
+            self.rings.data = data
 
     def offer(self, picture: Picture) -> bool:
         """Send the picture unless it has been sent or the browser has yet to show the last one; True when sent."""
@@ -121,7 +163,9 @@ class PictureFigure:
         self.limits = limits
         self.calibrated = picture.calibrated
         self.window.frame(picture)
-        top, left = (-0.5 * p for p in picture.pixel)
+        self._take_wheel(picture.wheel)
+        self._mark(picture.rings)
+        top, left = (origin - 0.5 * p for origin, p in zip(picture.origin, picture.pixel, strict=True))
         place = (left, top, picture.size[1], picture.size[0])
         self.source.data = _columns(picture.indices(limits), place, limits, self._number)
         return True
@@ -139,6 +183,7 @@ class PictureFigure:
         self._sent, self._blank = None, list(extent)
         left, top, width, height = extent
         nothing = np.zeros((1, 1), np.uint8)
+        self._mark(())
         self.source.data = _columns(nothing, (left, top, width, height), self.limits, self._number)
         return True
 
@@ -150,7 +195,8 @@ class PictureFigure:
         """Choose the scale bar for what is visible now; none before the first picture."""
         if self.scale_bar is None:
             return
-        bar = nice_length(self.window.width, calibrated=self.calibrated) if self._sent else None
+        in_space = self.window is self.windows[0]
+        bar = nice_length(self.window.width, calibrated=self.calibrated) if self._sent and in_space else None
         bar = bar or ScaleBarLength(0.0, "")
         if self.scale_bar.label != bar.text or self.scale_bar.bar_length != bar.length:
             self.scale_bar.update(bar_length=bar.length, label=bar.text, visible=bool(bar.text))

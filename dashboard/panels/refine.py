@@ -75,6 +75,7 @@ class RefinePanel:
         self._on_refine = on_refine
         self._buttons: dict[str, list[Button]] = {}
         pressed = {"refine": lambda: self._on_refine(self.preset()), "stop": on_stop, "save": on_save}
+        self._pressed: dict[str, Callable[[], None]] = dict(pressed)
         for view in ("session", "refine"):
             for action, on_click in pressed.items():
                 button = Button(
@@ -94,6 +95,11 @@ class RefinePanel:
     def roots(self) -> tuple[object, ...]:
         """What the page places."""
         return (*self.fields.values(), *(b for buttons in self._buttons.values() for b in buttons))
+
+    def press(self, action: str) -> None:
+        """Press a button from the keyboard: nothing happens when it can't be pressed."""
+        if not self._buttons[action][0].disabled:
+            self._pressed[action]()
 
     def preset(self) -> dict[str, Any]:
         """The settings as they stand; empty fields are left to the server."""

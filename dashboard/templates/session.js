@@ -2,22 +2,30 @@
 "use strict";
 window.ptylive = (() => {
   const fields = new Map();
-  const last = {texts: {}, marks: {}, styles: {}};
+  const last = {texts: {}, marks: {}, styles: {}, lists: {}, clips: {}};
+  const painters = {};
+  let asked = null, requests = 0;
 
   function differing(kind, now, apply) {
     for (const [key, value] of Object.entries(now)) {
-      if (last[kind][key] !== value) { last[kind][key] = value; apply(key, value); }
+      const text = typeof value === "string" ? value : JSON.stringify(value);
+      if (last[kind][key] !== text) { last[kind][key] = text; apply(key, value); }
     }
   }
 
   function render(content) {
-    const {texts = {}, marks = {}, styles = {}} = JSON.parse(content);
+    const {texts = {}, marks = {}, styles = {}, lists = {}, clips = {}} = JSON.parse(content);
     differing("texts", texts, (key, value) => {
       for (const element of fields.get(key) ?? []) { element.textContent = value; element.title = value; }
     });
     differing("marks", marks, (key, value) => { document.body.dataset[key] = value; });
     differing("styles", styles, (key, value) => { document.body.style.setProperty(key, value); });
+    differing("lists", lists, (key, value) => painters[key]?.(value));
+    differing("clips", clips, () => {});
   }
+
+  // To the server: {what, …}; the number makes equal requests differ.
+  function ask(what, more = {}) { if (asked) asked.content = JSON.stringify({number: ++requests, what, ...more}); }
 
   // The server sends the next picture only after this answer; a hidden page paints nothing and so gets nothing.
   function acknowledge(source, shown) {
@@ -25,7 +33,8 @@ window.ptylive = (() => {
     requestAnimationFrame(() => requestAnimationFrame(() => { shown.number = number; }));
   }
 
-  function fit(figure, extent) {
+  function fit(figure, windows) {
+    const extent = windows.find(([x_range]) => x_range.id === figure.x_range.id)?.[1] ?? windows[0][1];
     const [left, top, width, height] = extent.box;
     const {inner_width, inner_height} = figure;
     if (!(inner_width > 1 && inner_height > 1 && width > 0 && height > 0)) return;
@@ -36,27 +45,41 @@ window.ptylive = (() => {
     figure.y_range.setv({start: y + half_height, end: y - half_height});
   }
 
-  function value_at(source, x, y) {
-    const {image, x: [left], y: [top], dw: [width], dh: [height], low: [low], high: [high]} = source.data;
+  function shade_at(source, x, y) {
+    const {image, x: [left], y: [top], dw: [width], dh: [height]} = source.data;
     const [rows, columns] = image[0].shape;
     const row = Math.floor((y - top) / height * rows), column = Math.floor((x - left) / width * columns);
     if (row < 0 || column < 0 || row >= rows || column >= columns) return null;
-    const shade = image[0][row * columns + column];
-    return shade === 0 ? "–" : (low + (shade - 1) / 254 * (high - low)).toPrecision(3).replace("-", "−");
+    return image[0][row * columns + column];
   }
 
-  function cursor(kind, event, sources, choices) {
+  function value_at(source, name, x, y) {
+    const shade = shade_at(source, x, y);
+    if (shade === null) return null;
+    const {low: [low], high: [high]} = source.data;
+    const share = name === "dpc" ? ((shade - 1) % 31) / 30 : (shade - 1) / 254;
+    return shade === 0 ? "–" : (low + share * (high - low)).toPrecision(3).replace("-", "−");
+  }
+
+  // All maps that look through the same window as the one under the mouse; each name once.
+  function cursor(kind, event, {sources, choices, figures}) {
     const element = document.getElementById("cursor");
     if (kind === "mouseleave") { element.textContent = ""; return; }
-    const values = sources.map((source, i) => [choices[i].value, value_at(source, event.x, event.y)]);
-    element.textContent = values.filter(([, v]) => v !== null).map(([name, v]) => `${name} ${v}`).join(" · ");
+    const values = new Map();
+    figures.forEach((figure, i) => {
+      if (figure.x_range.id !== event.origin.x_range.id) return;
+      const value = value_at(sources[i], choices[i].value, event.x, event.y);
+      if (value !== null) values.set(choices[i].value, value);
+    });
+    element.textContent = [...values].map(([name, value]) => `${name} ${value}`).join(" · ");
   }
 
   function view(name) { document.body.dataset.view = name; }
 
   function light(on) { document.body.dataset.theme = on ? "light" : "dark"; }
 
-  function ready(page, pairs) {
+  function ready(page, asked_model, pairs) {
+    asked = asked_model;
     for (const element of document.querySelectorAll("[data-text]")) {
       const key = element.dataset.text;
       fields.set(key, [...(fields.get(key) ?? []), element]);
@@ -83,5 +106,5 @@ window.ptylive = (() => {
   }
 
   document.addEventListener("DOMContentLoaded", () => { view("session"); light(false); });
-  return {render, acknowledge, fit, cursor, view, light, ready, disconnected};
+  return {render, acknowledge, fit, cursor, view, light, ready, disconnected, ask, painters, clips: last.clips};
 })();

@@ -13,6 +13,8 @@ from ptylive.dashboard.colours import (
     palette,
     shades,
     to_indices,
+    to_wheel,
+    wheel_palette,
 )
 
 
@@ -66,3 +68,15 @@ def test_gradient_starts_and_ends_with_the_map() -> None:
     css = gradient(ColourMap.GRAY)
     assert css.startswith("linear-gradient(to right, #000000")
     assert css.endswith("#ffffff)")
+
+
+def test_the_wheel_tells_directions_and_lengths_and_never_looks_unvisited() -> None:
+    colours = wheel_palette()
+    assert colours[0] == UNVISITED
+    assert min(float(np.linalg.norm(rgb(c) - rgb(UNVISITED))) for c in colours[1:]) > 35
+    vectors = np.array([[[0.0, 0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0, 1.0]]])
+    none, right, down, unseen = to_wheel(vectors, 1.0, np.array([[True, True, True, False]]))[0]
+    assert colours[none] == "#3c3c3c"
+    assert unseen == 0
+    assert (right - 1) // 31 == 0
+    assert (down - 1) // 31 == 16

@@ -120,10 +120,10 @@ def test_a_known_map_is_on_the_screen(server: FakeServer, dashboard: RunningDash
     expect(page.locator("[data-text=state]")).to_have_text("COMPLETE")
     expect(page.locator("[data-text=map_3_high]")).to_have_text("1.00")
 
-    magma = quadrant_colours(page, "#canvas-map-0")
+    magma = quadrant_colours(page, "#canvas-map-2")
     assert np.abs(magma[0, 1] - rgb("#fcfdbf")).max() <= 8, "phases wear magma, lightest at the top right"
-    page.locator("select").nth(1).select_option("gray")
-    eventually(lambda: np.abs(quadrant_colours(page, "#canvas-map-0") - gray[..., None]).max() <= 6)
+    page.locator("[data-panel='2'] select").nth(1).select_option("gray")
+    eventually(lambda: np.abs(quadrant_colours(page, "#canvas-map-2") - gray[..., None]).max() <= 6)
 
     assert watched.complaints == []
     assert watched.hosts == {f"127.0.0.1:{dashboard.port}"}
@@ -205,6 +205,36 @@ def test_refine_sends_the_preset_and_the_loss_appears(
     eventually(lambda: len(server.received("refine_stop")) == 1)
     page.locator("[data-of=refine]").get_by_role("button", name="Save").click()
     eventually(lambda: len(server.received("save")) == 1)
+    assert watched.complaints == []
+
+
+def test_fourier_transform_full_screen_and_help_by_keyboard(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    cols = np.indices((SIDE, SIDE))[1]
+    server.publish("maps", rows_covered(SIDE))
+    server.maps_of(obf=np.cos(2 * np.pi * cols / 4).astype(np.float32), com_row=quadrants(), com_col=quadrants())
+    page = watched.open(dashboard.url)
+    eventually(lambda: share_of(pixels(page, "#canvas-map-0"), "#fcfdbf") > 0.05)
+    page.keyboard.press("t")
+    title = "Bokeh.documents[0].get_model_by_name('map_0')"
+    eventually(lambda: page.evaluate(f"{title}.x_range.start") < -0.9)
+    eventually(lambda: 0 < share_of(pixels(page, "#canvas-map-0"), "#fcfdbf") < 0.02)
+    page.keyboard.press("f")
+    box = page.locator("[data-panel='0']").bounding_box()
+    assert box is not None
+    assert box["width"] > 1270
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.locator(".help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".help")).to_be_hidden()
+    page.keyboard.press("t")
+    eventually(lambda: share_of(pixels(page, "#canvas-map-0"), "#fcfdbf") > 0.05)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("7")
+    high = "Bokeh.documents[0].get_model_by_name('map_1').renderers[0].glyph.color_mapper.high"
+    eventually(lambda: page.evaluate(high) > 1000)
     assert watched.complaints == []
 
 

@@ -81,3 +81,29 @@ def test_the_object_is_framed_and_contrasted_by_the_scanned_area() -> None:
     assert picture.limits == pytest.approx((0.0, 1.0), abs=1e-3)
     small = prepare(RawPicture("object", phase[:4, :4], "rad", (1.0, 1.0)), 1, around)
     assert small.focus == (4.0, 4.0)
+
+
+def test_a_fourier_transform_has_its_peaks_and_rings_where_they_belong() -> None:
+    cols = np.indices((64, 64))[1]
+    coverage = np.zeros((64, 64), dtype=bool)
+    coverage[:40] = True
+    around = Surroundings(coverage, (64, 64), (0.5, 0.5), aperture_invA=0.3)
+    raw = RawPicture("bf", np.cos(2 * np.pi * cols / 8).astype(np.float32))
+    picture = prepare(raw, 1, around, wanted="bf:fft")
+    row, col = np.unravel_index(int(np.argmax(picture.data)), picture.data.shape)
+    assert picture.origin[0] + row * picture.pixel[0] == pytest.approx(0.0)
+    assert abs(picture.origin[1] + col * picture.pixel[1]) == pytest.approx(1 / (8 * 0.5))
+    rings = {ring.text: ring.radius for ring in picture.rings}
+    assert rings["2 Å"] == pytest.approx(0.5)
+    assert rings["2α"] == pytest.approx(0.6)
+    assert max(rings.values()) <= 1.0
+
+
+def test_the_wheel_is_made_of_both_components() -> None:
+    ramp = np.ones((4, 4), np.float32)
+    picture = prepare(
+        RawPicture("com_row", 3 * ramp), 1, Surroundings(), wanted="dpc", more=[RawPicture("x", 4 * ramp)]
+    )
+    assert picture.wheel
+    assert picture.limits[1] == pytest.approx(5.0, rel=1e-2)
+    assert (picture.indices((0.0, 10.0)) != picture.indexed).all()

@@ -51,7 +51,15 @@ def _alive(pid: int) -> bool:
 
 
 def test_it_loads_no_kernels_and_no_files() -> None:
-    heavy = ("numba", "cupy", "h5py", "scipy", "ptylive.engine", "ptylive.streamer")
+    heavy = (
+        "numba",
+        "cupy",
+        "h5py",
+        "scipy",
+        "ptylive.engine",
+        "ptylive.streamer.receiver",
+        "ptylive.streamer.storage",
+    )
     script = f"import sys, ptylive.dashboard.app; print([m for m in {heavy!r} if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert loaded.stdout.strip() == "[]"

@@ -53,10 +53,10 @@ def content(session: Session) -> dict[str, dict[str, str]]:
 
 
 def test_a_page_watches_what_it_shows_until_it_is_closed(session: Session, feed: Feed) -> None:
-    assert feed._wanted[session.id] == {"idpc", "tcbf", "wdd_phase", "adf", "pattern_log"}
+    assert feed._wanted[session.id] == {"obf", "tcbf", "idpc", "adf", "pattern_log"}
     session.mosaic.panels[0].choice.value = "bf"
     session.diffraction.log.active = False
-    assert feed._wanted[session.id] == {"bf", "tcbf", "wdd_phase", "adf", "pattern"}
+    assert feed._wanted[session.id] == {"bf", "tcbf", "idpc", "adf", "pattern"}
     session.view_choice.active = 1
     assert feed._wanted[session.id] == {"object", "probe"}
     for closed in session.document.session_destroyed_callbacks:
@@ -78,7 +78,7 @@ def test_colours_belong_to_the_map(session: Session) -> None:
     panel.colours.value = "viridis"
     panel.choice.value = "adf"
     assert panel.colours.value == "gray"
-    panel.choice.value = "idpc"
+    panel.choice.value = "obf"
     assert panel.colours.value == "viridis"
 
 
@@ -139,3 +139,75 @@ def test_without_a_server_no_button_can_be_pressed(session: Session, feed: Feed)
     session.tick()
     assert all(button.disabled for buttons in session.refine._buttons.values() for button in buttons)
     assert "no server at" in content(session)["texts"]["banner"]
+
+
+def ask(session: Session, **request: Any) -> None:
+    """What the browser does when a key is pressed or a button of the page is clicked."""
+    ask.count += 1
+    session.asked.content = json.dumps({"number": ask.count, **request})
+
+
+ask.count = 0
+
+
+def test_keys_act_on_the_focused_map(session: Session, feed: Feed) -> None:
+    ask(session, what="key", key="5", panel=2)
+    assert session.mosaic.panels[2].kind.name == "bf"
+    ask(session, what="key", key="t", panel=2)
+    assert "bf:fft" in feed._wanted[session.id]
+    ask(session, what="key", key="t", panel=2)
+    ask(session, what="key", key="c", panel=2)
+    assert session.mosaic.panels[2].colours.value == "magma"
+    ask(session, what="key", key="l", panel=2)
+    assert session.mosaic.panels[2].lock.active
+    ask(session, what="key", key="a", panel=2)
+    assert not session.mosaic.panels[2].lock.active
+    ask(session, what="key", key="9", panel=8)
+    ask(session, what="key", key="v")
+    assert session.view_name == "refine"
+
+
+def test_keys_refine_and_stop_only_where_the_buttons_could(session: Session, desk: Desk) -> None:
+    ask(session, what="key", key="s")
+    assert desk.sent == []
+    session.tick()
+    ask(session, what="key", key="r")
+    assert desk.sent[0][0] == "refine"
+
+
+def test_what_a_browser_makes_up_is_dropped(session: Session, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    for content in ("{", '{"what": "shell"}', '{"what": "key", "panel": 99}', "x" * 10_000, '{"what": "undo", "a": 1'):
+        session.asked.content = content
+    assert desk.sent == []
+
+
+def test_maps_that_come_are_offered(session: Session, feed: Feed) -> None:
+    names = [name for name, _ in session.mosaic.panels[0].choice.options]
+    assert names[:4] == ["obf", "tcbf", "idpc", "adf"]
+    assert "ssb" not in names
+    feed._view = FeedView(connected=True, available=frozenset({"ssb", "vd_ring", "coverage", "pattern"}))
+    session.tick()
+    options = dict(session.mosaic.panels[0].choice.options)
+    assert options["vd_ring"] == "detector ring"
+    assert "ssb" in options
+    assert not {"coverage", "pattern"} & set(options)
+
+
+def test_a_profile_is_two_clicks(session: Session, feed: Feed) -> None:
+    panel = session.mosaic.panels[0]
+    ramp = np.tile(np.arange(8, dtype=np.float32), (8, 1))
+    picture = prepare(RawPicture("obf", ramp, "rad"), 1, Surroundings(step_A=(2.0, 2.0)))
+    feed._view = FeedView(connected=True, pictures={"obf": picture}, available=frozenset({"obf"}))
+    session.profile.tap(panel, 0.0, 0.0)
+    assert session.profile.ends == []
+    ask(session, what="key", key="p")
+    assert content(session)["texts"]["sentence"] == "click a map where the line starts"
+    session.profile.tap(panel, 0.0, 4.0)
+    session.profile.tap(panel, 14.0, 4.0)
+    assert content(session)["marks"]["profile"] == "on"
+    curve = session.profile._curve.data
+    assert curve["distance"][-1] == pytest.approx(14.0)
+    assert curve["value"][[0, -1]] == pytest.approx([0.0, 7.0])
+    ask(session, what="key", key="p")
+    session.tick()
+    assert list(session.profile._curve.data["value"]) == []

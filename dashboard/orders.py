@@ -1,0 +1,79 @@
+"""Commands a page has sent and waits for, and the sentence that says how the last one went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ptylive.schema import PtyliveError
+
+REPLY_SHOWN_S = 20.0
+Reply = dict[str, Any]
+
+
+class Desk(Protocol):
+    """Whoever sends commands to the server."""
+
+    def submit(self, command: str, **arguments: Any) -> Future[Reply]:
+        """Send a command; the future holds the reply, or a PtyliveError."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Pending:
+    done: str
+    future: Future[Reply]
+    on_reply: Callable[[Reply], None] | None
+    quiet: bool
+
+
+class Orders:
+    """Sends a page's commands; replies are worked on in the page's own turn (:meth:`collect`)."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._pending: list[_Pending] = []
+        self._said, self._said_at = "", 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether the server owes an answer to something the viewer asked for."""
+        return any(not pending.quiet for pending in self._pending)
+
+    def send(self, command: str, done: str, on_reply: Callable[[Reply], None] | None = None, **arguments: Any) -> None:
+        """Send a command; ``done`` is said when it succeeded, its error when not."""
+        self.say("…")
+        self._pending.append(_Pending(done, self._desk.submit(command, **arguments), on_reply, quiet=False))
+
+    def ask(self, command: str, on_reply: Callable[[Reply], None], **arguments: Any) -> None:
+        """Ask for something to show; a failure leaves the page as it is."""
+        self._pending.append(_Pending("", self._desk.submit(command, **arguments), on_reply, quiet=True))
+
+    def collect(self) -> None:
+        """Work on the answers that have come."""
+        for pending in [p for p in self._pending if p.future.done()]:
+            self._pending.remove(pending)
+            error = pending.future.exception()
+            if error is None:
+                self._succeeded(pending, pending.future.result())
+            elif not pending.quiet:
+                self.say(error.line() if isinstance(error, PtyliveError) else f"the command failed: {error}")
+
+    def _succeeded(self, pending: _Pending, reply: Reply) -> None:
+        if not pending.quiet:
+            where = reply.get("path") or reply.get("results")
+            self.say(f"{pending.done}: {where}" if isinstance(where, str) and where else pending.done)
+        if pending.on_reply is not None:
+            pending.on_reply(reply)
+
+    def say(self, text: str) -> None:
+        """Put a sentence at the bottom of the page for a while."""
+        self._said, self._said_at = text, time.monotonic()
+
+    @property
+    def said(self) -> str:
+        """The sentence, while it is fresh."""
+        return self._said if time.monotonic() - self._said_at < REPLY_SHOWN_S else ""

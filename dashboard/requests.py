@@ -1,0 +1,66 @@
+"""What comes back from a page beside Bokeh's widgets: keys, and the page's own small buttons and fields.
+
+The browser is not believed: a request that is not understood is dropped with a line in the log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MAX_REQUEST_CHARACTERS = 4096
+logger = logging.getLogger(__name__)
+
+
+class Request(BaseModel):
+    """One request; ``what`` says which fields count."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    what: Literal["key", "set", "estimate", "undo", "depth", "run", "compare", "copy", "open", "note", "detector"]
+    key: str = Field(default="", max_length=20)
+    panel: int = Field(default=0, ge=0, le=8)
+    name: str = Field(default="", max_length=80)
+    value: str = Field(default="", max_length=2000)
+    numbers: list[float] = Field(default_factory=list, max_length=8)
+
+
+def parse_request(content: str) -> Request | None:
+    """A request as it came; None, and a line in the log, when it is not one."""
+    if not content or len(content) > MAX_REQUEST_CHARACTERS:
+        return None
+    try:
+        return Request.model_validate(json.loads(content))
+    except (ValueError, ValidationError) as error:
+        logger.warning("a request of the page was not understood: %s", str(error).splitlines()[0])
+        return None
+
+
+class RequestDesk:
+    """Hands every request to whoever takes its kind."""
+
+    def __init__(self, takers: Mapping[str, Callable[[Request], None]]) -> None:
+        self._takers = takers
+
+    def take(self, content: str) -> None:
+        """Deal with what came."""
+        request = parse_request(content)
+        if request is not None and request.what in self._takers:
+            self._takers[request.what](request)
+        elif request is not None:
+            logger.warning("nobody takes requests of kind %r", request.what)
+
+
+def as_plain(text: str) -> Any:
+    """What was typed as a number, a list of numbers, or the words themselves."""
+    cleaned = text.strip().replace("−", "-")
+    parts = [part for part in cleaned.replace(";", ",").split(",") if part.strip()]
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        return cleaned
+    return numbers[0] if len(numbers) == 1 else numbers or cleaned

@@ -1,0 +1,79 @@
+// Keyboard, focus and full screen: what needs no server happens here, the rest is asked for.
+"use strict";
+(() => {
+  const panels = () => [...document.querySelectorAll("[data-panel]")].filter(e => e.offsetParent !== null
+    && getComputedStyle(e).visibility === "visible");
+  let focused = 0;
+
+  function focus(index) {
+    focused = index;
+    for (const element of document.querySelectorAll("[data-panel]")) {
+      element.classList.toggle("focused", Number(element.dataset.panel) === index);
+    }
+  }
+
+  function full(index) {
+    const {dataset} = document.body;
+    if (index === null || dataset.full === String(index)) delete dataset.full; else dataset.full = index;
+    for (const element of document.querySelectorAll("[data-panel]")) {
+      element.classList.toggle("full", element.dataset.panel === dataset.full);
+    }
+  }
+
+  function help(on) { document.body.dataset.help = on ? "on" : "off"; }
+
+  // The nearest panel in the direction of the arrow.
+  function move(dx, dy) {
+    const middle = e => { const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; };
+    const here = panels().find(e => Number(e.dataset.panel) === focused);
+    if (!here) { focus(Number(panels()[0]?.dataset.panel ?? 0)); return; }
+    const [x, y] = middle(here);
+    const ahead = panels().map(e => [e, ...middle(e)])
+      .filter(([, px, py]) => (px - x) * dx + (py - y) * dy > 5)
+      .sort((a, b) => Math.hypot(a[1] - x, a[2] - y) - Math.hypot(b[1] - x, b[2] - y));
+    if (ahead.length) focus(Number(ahead[0][0].dataset.panel));
+    if (document.body.dataset.full !== undefined) { full(null); full(focused); }
+  }
+
+  const arrows = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+  const moves = {KeyW: [-1, 0], KeyS: [1, 0], KeyA: [0, -1], KeyD: [0, 1]};
+  const local = {
+    f: () => full(focused),
+    "?": () => help(document.body.dataset.help !== "on"),
+    Escape: () => { help(false); full(null); },
+    "/": () => { const field = document.querySelector("[data-note-field]"); field?.focus(); field?.select(); },
+  };
+
+  document.addEventListener("keydown", event => {
+    const target = event.composedPath()[0];
+    if (target instanceof HTMLElement && target.matches("input, select, textarea")) {
+      if (event.key === "Escape") target.blur();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey) return;
+    if (event.altKey) {
+      if (!(event.code in moves)) return;
+      const step = event.shiftKey ? 5 : 1;
+      window.ptylive.ask("detector", {key: "move", numbers: moves[event.code].map(v => v * step)});
+    } else if (event.key in arrows) move(...arrows[event.key]);
+    else if (event.key in local || event.key.toLowerCase() in local) (local[event.key] ?? local[event.key.toLowerCase()])();
+    else if (/^[1-9atlcprsvd]$/i.test(event.key)) window.ptylive.ask("key", {key: event.key.toLowerCase(), panel: focused});
+    else return;
+    event.preventDefault();
+  });
+
+  document.addEventListener("pointerdown", event => {
+    const panel = event.target.closest?.("[data-panel]");
+    if (panel) focus(Number(panel.dataset.panel));
+  });
+
+  document.addEventListener("click", event => {
+    const button = event.target.closest?.("[data-act]");
+    if (!button) return;
+    const {act} = button.dataset;
+    if (act === "full") full(Number(button.closest("[data-panel]").dataset.panel));
+    if (act === "help") help(document.body.dataset.help !== "on");
+  });
+
+  document.addEventListener("DOMContentLoaded", () => focus(0));
+})();
