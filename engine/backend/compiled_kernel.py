@@ -2,7 +2,7 @@
 
 Planes are flat float32 (P * P); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. The physics
 and the names are those of :mod:`ptylive.engine.backend.multislice`. The window's size is compiled in; the number of
-slices and modes, the data term and whether the probe's gradient is wanted are not, so one compilation serves all.
+slices and modes, the data term and which gradients are wanted are not, so one compilation serves all.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from ptylive.engine.backend.multislice import FEW_COUNTS
 from ptylive.engine.backend.planes_fft import FAST, forward, inverse
 
-AMPLITUDE, POISSON = 0, 1
+AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED = 0, 1, 2, 3
 TINY_COUNTS = np.float32(1e-12)
 CACHED = {**FAST, "cache": True}
 
@@ -28,34 +29,47 @@ class Patterns(NamedTuple):
     corners: Any
     ramps: Any
     """(N, 2, 2, P): axis (row, col), part (real, imaginary)."""
+    amplitudes: Any
+    """(N,): root of the beam current of each pattern."""
 
 
 class Model(NamedTuple):
     """What is refined, and the propagators: planes as real and imaginary parts on the leading axis."""
 
     slices: Any
-    """(2, slices, Y * X)."""
+    """(2, object modes * slices, Y * X)."""
     width: int
     probe: Any
     """(2, modes, P * P), transposed."""
     propagators: Any
     """(2, slices - 1, P * P), transposed, 1 / P^2 inside."""
+    background: Any
+    """(P * P), transposed, in units of the summed intensity: counts * P^2 * object modes."""
+    frequencies: Any
+    """(P,) cycles per pixel."""
+    phase_per_A: Any
+    """(P * P) phase that an Å of free space adds to a frequency."""
 
 
 class Gradient(NamedTuple):
-    """Where the gradient is added up: shapes as in :class:`Model`."""
+    """Where the gradient is added up: shapes as in :class:`Model`, or with a length of 0 where it is not wanted."""
 
     slices: Any
     probe: Any
+    patterns: Any
+    """(n, 3) of the patterns of the call: shift along rows, along columns, beam current."""
+    background: Any
+    distances: Any
+    """(slices - 1)."""
 
 
 class Work(NamedTuple):
     """Buffers of one thread."""
 
     waves: Any
-    """(modes, slices, 2, P * P): the wave that enters each slice."""
+    """(pairs, slices, 2, P * P): the wave that enters each slice, for every pair of a probe and an object mode."""
     far_field: Any
-    """(modes, 2, P * P)."""
+    """(pairs, 2, P * P)."""
     a: Any
     """(2, P * P)."""
     b: Any
@@ -64,10 +78,10 @@ class Work(NamedTuple):
 
 
 @numba.jit(**FAST)
-def _shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, out: Any) -> None:
-    """Out = probe * ramp / P, on transposed planes."""
+def _shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitude: Any, out: Any) -> None:
+    """Out = amplitude * probe * ramp / P, on transposed planes."""
     size = window.size
-    scale = np.float32(1 / size)
+    scale = amplitude * np.float32(1 / size)
     for i in range(size):
         cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
         for j in range(size):
@@ -79,10 +93,10 @@ def _shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, out: An
 
 
 @numba.jit(**FAST)
-def _add_unshifted(window: Any, wave: Any, ramp: Any, total_re: Any, total_im: Any) -> None:
-    """Total += conj(ramp) * wave / P: the adjoint of :func:`_shifted_probe`."""
+def _add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: Any, total_im: Any) -> None:
+    """Total += amplitude * conj(ramp) * wave / P: the adjoint of :func:`_shifted_probe`."""
     size = window.size
-    scale = np.float32(1 / size)
+    scale = amplitude * np.float32(1 / size)
     for i in range(size):
         cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
         for j in range(size):
@@ -154,9 +168,8 @@ def _scale(window: Any, wave: Any, factor: Any) -> None:
 
 
 @numba.jit(**FAST)
-def _compare_amplitudes(window: Any, intensity: Any, counts: Any, weights: Any, offset: Any) -> Any:
-    """Loss; ``intensity`` (unnormalised by P^2) becomes the factor of the far field in the gradient."""
-    scale = np.float32(1 / (window.size * window.size))
+def _compare_amplitudes(window: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any) -> Any:
+    """Loss; ``intensity`` (counts are ``scale`` times it) becomes the factor of the far field in the gradient."""
     shift = offset + TINY_COUNTS
     loss = np.float32(0)
     for k in range(window.size * window.size):
@@ -191,9 +204,8 @@ def _log(value: Any) -> Any:
 
 
 @numba.jit(**FAST)
-def _compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, floor: Any) -> Any:
+def _compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, floor: Any, scale: Any) -> Any:
     """As :func:`_compare_amplitudes`, for the Poisson term."""
-    scale = np.float32(1 / (window.size * window.size))
     shift = floor + TINY_COUNTS
     one = np.float32(1)
     loss = np.float32(0)
@@ -206,42 +218,125 @@ def _compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, flo
 
 
 @numba.jit(**FAST)
-def _forward_pattern(window: Any, model: Model, ramp: Any, start: int, work: Work) -> None:
-    """Waves entering every slice, far fields of every mode, and their summed intensity (times P^2)."""
-    slices = model.slices.shape[1]
+def _compare_intensities(window: Any, intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
+    """As :func:`_compare_amplitudes`, for plain least squares."""
+    loss = np.float32(0)
+    for k in range(window.size * window.size):
+        difference = intensity[k] * scale - counts[k]
+        loss += weights[k] * difference * difference
+        intensity[k] = np.float32(4) * scale * weights[k] * difference
+    return loss
+
+
+@numba.jit(**FAST)
+def _compare_chi_squared(window: Any, intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
+    """As :func:`_compare_amplitudes`, for least squares over the counting variance."""
+    loss = np.float32(0)
+    for k in range(window.size * window.size):
+        model, measured = intensity[k] * scale, counts[k]
+        few = measured <= np.float32(FEW_COUNTS)
+        relative = (model - measured) / (np.float32(1) if few else measured)
+        loss += weights[k] * (model if few else np.float32(0.5) * relative * (model - measured))
+        intensity[k] = np.float32(2) * scale * weights[k] * (np.float32(1) if few else relative)
+    return loss
+
+
+@numba.jit(**FAST)
+def _compare(window: Any, term: tuple[int, float], intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
+    offset = np.float32(term[1])
+    if term[0] == AMPLITUDE:
+        return _compare_amplitudes(window, intensity, counts, weights, offset, scale)
+    if term[0] == POISSON:
+        return _compare_poisson(window, intensity, counts, weights, offset, scale)
+    if term[0] == INTENSITY:
+        return _compare_intensities(window, intensity, counts, weights, scale)
+    return _compare_chi_squared(window, intensity, counts, weights, scale)
+
+
+@numba.jit(**FAST)
+def _forward_pattern(window: Any, model: Model, ramp: Any, amplitude: Any, start: int, work: Work) -> None:
+    """Waves entering every slice, far fields of every pair of modes, and their summed intensity (times P^2)."""
+    slices = work.waves.shape[1]
+    object_modes = model.slices.shape[1] // slices
     a, b = work.a, work.b
-    work.intensity[:] = 0
-    for m in range(model.probe.shape[1]):
-        _shifted_probe(window, model.probe[0, m], model.probe[1, m], ramp, a)
-        entering = work.waves[m, 0]
+    for k in range(window.size * window.size):  # a loop: slice assignment tests for overlap and does not vectorise
+        work.intensity[k] = model.background[k]
+    for pair in range(work.waves.shape[0]):
+        m, first = pair // object_modes, (pair % object_modes) * slices
+        entering = work.waves[pair, 0]
+        _shifted_probe(window, model.probe[0, m], model.probe[1, m], ramp, amplitude, a)
         inverse(window, a[0], a[1], entering[0], entering[1])
         for z in range(slices):
-            _transmit(window, work.waves[m, z], model.slices[0, z], model.slices[1, z], start, model.width, a)
+            re, im = model.slices[0, first + z], model.slices[1, first + z]
+            _transmit(window, work.waves[pair, z], re, im, start, model.width, a)
             if z < slices - 1:
                 forward(window, a[0], a[1], b[0], b[1])
                 _multiply(window, b, model.propagators[0, z], model.propagators[1, z], np.float32(1), a)
-                entering = work.waves[m, z + 1]
+                entering = work.waves[pair, z + 1]
                 inverse(window, a[0], a[1], entering[0], entering[1])
-        far_field = work.far_field[m]
+        far_field = work.far_field[pair]
         forward(window, a[0], a[1], far_field[0], far_field[1])
         _add_intensity(window, far_field, work.intensity)
 
 
 @numba.jit(**FAST)
-def _backward_mode(window: Any, model: Model, m: int, start: int, work: Work, gradient: Gradient) -> None:
-    """From the far-field gradient of mode ``m`` to the slices; what is left behind the probe goes to work.b."""
+def _backward_pair(
+    window: Any, model: Model, pair: int, start: int, work: Work, gradient: Gradient, to_probe: bool
+) -> None:
+    """From the far-field gradient of a pair of modes to the slices; what is left behind the probe goes to work.b."""
+    slices = work.waves.shape[1]
+    first = (pair % (model.slices.shape[1] // slices)) * slices
     a, b = work.a, work.b
-    far_field = work.far_field[m]
+    far_field = work.far_field[pair]
     inverse(window, far_field[0], far_field[1], b[0], b[1])
-    for z in range(model.slices.shape[1] - 1, -1, -1):
-        _scatter(window, work.waves[m, z], b, gradient.slices[0, z], gradient.slices[1, z], start, model.width)
-        if z == 0 and gradient.probe.shape[1] == 0:
+    for z in range(slices - 1, -1, -1):
+        s = first + z
+        _scatter(window, work.waves[pair, z], b, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
+        if z == 0 and not to_probe:
             break
-        _transmit_back(window, b, model.slices[0, z], model.slices[1, z], start, model.width, a)
+        _transmit_back(window, b, model.slices[0, s], model.slices[1, s], start, model.width, a)
         forward(window, a[0], a[1], b[0], b[1])
         if z > 0:
+            if gradient.distances.shape[0] > 0:
+                # the far field is spent: its planes take the spectrum of the wave that enters slice z
+                forward(window, work.waves[pair, z, 0], work.waves[pair, z, 1], far_field[0], far_field[1])
+                gradient.distances[z - 1] += _distance_slope(window, b, far_field, model.phase_per_A)
             _multiply(window, b, model.propagators[0, z - 1], model.propagators[1, z - 1], np.float32(-1), a)
             inverse(window, a[0], a[1], b[0], b[1])
+
+
+@numba.jit(**FAST)
+def _distance_slope(window: Any, gradient: Any, wave: Any, phase_per_A: Any) -> Any:
+    """-sum phase_per_A Im(conj(gradient) wave) / P^2, on spectra without normalisation."""
+    total = np.float32(0)
+    for k in range(window.size * window.size):
+        total += phase_per_A[k] * (gradient[0, k] * wave[1, k] - gradient[1, k] * wave[0, k])
+    return -total * np.float32(1 / (window.size * window.size))
+
+
+@numba.jit(**FAST)
+def _add_pattern_slopes(window: Any, probe: Any, wave: Any, ramp: Any, amplitude: Any, model: Model, out: Any) -> None:
+    """Derivatives by shift and beam current from conj(wave) * amplitude * probe * ramp / P (transposed planes)."""
+    size = window.size
+    rows = columns = straight = np.float32(0)
+    for i in range(size):
+        along_row = turned = np.float32(0)
+        for j in range(size):
+            k = i * size + j
+            wr = ramp[1, 0, i] * ramp[0, 0, j] - ramp[1, 1, i] * ramp[0, 1, j]
+            wi = ramp[1, 0, i] * ramp[0, 1, j] + ramp[1, 1, i] * ramp[0, 0, j]
+            pr = probe[0, k] * wr - probe[1, k] * wi
+            pi = probe[0, k] * wi + probe[1, k] * wr
+            turn = wave[0, k] * pi - wave[1, k] * pr
+            straight += wave[0, k] * pr + wave[1, k] * pi
+            along_row += turn * model.frequencies[j]
+            turned += turn
+        rows += along_row
+        columns += turned * model.frequencies[i]
+    scale = amplitude / size
+    out[0] += 2 * np.pi * scale * rows
+    out[1] += 2 * np.pi * scale * columns
+    out[2] += 0.5 * scale * straight / (amplitude * amplitude)
 
 
 @numba.jit(**CACHED)
@@ -250,24 +345,29 @@ def add_loss_and_gradient(
 ) -> float:
     """Loss of ``patterns.indices``; their gradients are added to ``gradient``.
 
-    ``term`` is (AMPLITUDE or POISSON, offset in counts). The probe's gradient has shape (2, 0, P*P) where unwanted.
+    ``term`` is (AMPLITUDE, POISSON, INTENSITY or CHI_SQUARED, offset in counts).
     """
     total = 0.0
-    offset = np.float32(term[1])
+    object_modes = model.slices.shape[1] // work.waves.shape[1]
+    scale = np.float32(1 / (window.size * window.size * object_modes))
+    per_pattern = gradient.patterns.shape[0] > 0
+    to_probe = per_pattern or gradient.probe.shape[1] > 0
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
-        ramp = patterns.ramps[n]
-        _forward_pattern(window, model, ramp, start, work)
-        if term[0] == AMPLITUDE:
-            total += _compare_amplitudes(window, work.intensity, patterns.counts[k], patterns.weights, offset)
-        else:
-            total += _compare_poisson(window, work.intensity, patterns.counts[k], patterns.weights, offset)
-        for m in range(model.probe.shape[1]):
-            _scale(window, work.far_field[m], work.intensity)
-            _backward_mode(window, model, m, start, work, gradient)
+        ramp, amplitude = patterns.ramps[n], patterns.amplitudes[n]
+        _forward_pattern(window, model, ramp, amplitude, start, work)
+        total += _compare(window, term, work.intensity, patterns.counts[k], patterns.weights, scale)
+        for i in range(gradient.background.shape[0]):
+            gradient.background[i] += work.intensity[i]
+        for pair in range(work.waves.shape[0]):
+            m = pair // object_modes
+            _scale(window, work.far_field[pair], work.intensity)
+            _backward_pair(window, model, pair, start, work, gradient, to_probe)
             if gradient.probe.shape[1] > 0:
-                _add_unshifted(window, work.b, ramp, gradient.probe[0, m], gradient.probe[1, m])
+                _add_unshifted(window, work.b, ramp, amplitude, gradient.probe[0, m], gradient.probe[1, m])
+            if per_pattern:
+                _add_pattern_slopes(window, model.probe[:, m], work.b, ramp, amplitude, model, gradient.patterns[k])
     return total
 
 

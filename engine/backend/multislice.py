@@ -7,6 +7,9 @@ Physics (unitary transforms F, window of P x P pixels, zero frequency at [0, 0])
     psi_z+1 = F^H (H_z F phi_z)         H_z = exp(-i pi lam dz q^2), no propagation behind the last slice
     I = sum over modes |F phi_Z|^2      counts; sum |probe|^2 over pixels and modes = counts of a pattern
 
+Several object modes (states of the specimen, probed by one electron each) are averaged. Where asked for
+(:class:`Corrections`) the wave of pattern n carries the root of its beam current, and a static background is added.
+
 and the adjoints backwards: psi* g to slice z, O_z* g onwards, F^H (H_z* F g), ramp_n* F g to the probe.
 Refinement parameters are real planes, [0] the real and [1] the imaginary parts, so gradients are plain dL/dx.
 """
@@ -32,6 +35,14 @@ class DataTermKind(StrEnum):
     """sum w (sqrt(I + c) - sqrt(D + c))^2"""
     POISSON = "ml"
     """sum w ((I + c) - D - D ln((I + c) / D)), never negative where c = 0"""
+    INTENSITY = "lsq"
+    """sum w (I - D)^2"""
+    CHI_SQUARED = "lsq_sqrt_2"
+    """sum w (I - D)^2 / (2 D) where D > 0.5, sum w I elsewhere"""
+
+
+FEW_COUNTS = 0.5
+"""Pixels of at most so many counts have no variance to divide by in lsq_sqrt_2."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class MultisliceProblem:
     propagators: Array
     """(slices - 1, P, P) complex128, modulus 1."""
     data_term: DataTerm
+    phase_per_A: FloatArray | None = None
+    """(P, P) -pi lam q^2, rad/Å: needed where slice distances are refined; propagators = exp(i phase_per_A d) then."""
 
     @property
     def window(self) -> int:
@@ -76,14 +89,35 @@ class MultisliceProblem:
 
 
 @dataclass(frozen=True)
+class Corrections:
+    """What may be refined besides object and probe. None: held as the problem has it, and no gradient is made.
+
+    As part of a gradient the fields hold derivatives, of the same shapes; patterns not asked for have 0.
+    """
+
+    shifts_px: Any = None
+    """(N, 2) in place of the problem's ``shifts_px``; may exceed half a pixel."""
+    current: Any = None
+    """(N,) beam current relative to the mean: factor of the intensity, above 0."""
+    background: Any = None
+    """(P, P) counts added to every modelled pattern."""
+    distances_A: Any = None
+    """(slices - 1,) free space behind each slice."""
+
+
+HELD = Corrections()
+
+
+@dataclass(frozen=True)
 class LossGradient:
     """Loss over the patterns asked for, and its gradient with respect to the planes of object and probe."""
 
     loss: float
     object: Any
-    """(2, slices, Y, X) in the backend's array module."""
+    """(2, object modes * slices, Y, X) in the backend's array module."""
     probe: Any
     """(2, modes, P, P)."""
+    corrections: Corrections = HELD
 
 
 class MultisliceBackend(Protocol):
@@ -93,12 +127,18 @@ class MultisliceBackend(Protocol):
     xp: ModuleType
 
     def loss_and_gradient(
-        self, object_planes: Any, probe_planes: Any, indices: IndexArray | None = None, *, probe_gradient: bool = True
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
     ) -> LossGradient:
         """Sum of the losses of the patterns ``indices`` (None: all) and its gradient.
 
-        object_planes (2, slices, Y, X), probe_planes (2, modes, P, P) in Fourier space. Without ``probe_gradient`` the
-        probe's gradient is zero and one transform per mode is saved.
+        object_planes (2, object modes * slices, Y, X), all slices of a mode together; probe_planes (2, modes, P, P) in
+        Fourier space. Without ``probe_gradient`` the probe's gradient is zero and one transform per mode is saved.
         """
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:

@@ -8,17 +8,47 @@ The blocks (shift, transmit, propagate, detect, compare) and their adjoints stan
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import DataTermKind, LossGradient, MultisliceProblem
+from ptylive.engine.backend.multislice import (
+    FEW_COUNTS,
+    HELD,
+    Corrections,
+    DataTermKind,
+    LossGradient,
+    MultisliceProblem,
+)
 from ptylive.schema.model import Array, IndexArray
 
 BATCH_BYTES = {"numpy": 4 << 20, "cupy": 1 << 30}
 """Work memory of one batch: about the cache on a CPU, a comfortable share of a card on a GPU."""
 TINY_COUNTS = 1e-12
 """Keeps the square root of an unlit pixel, and its derivative, finite."""
+
+
+class _Model(NamedTuple):
+    """Parameters of one evaluation as complex arrays."""
+
+    objects: Any
+    """(object modes, slices, Y * X)."""
+    probe: Any
+    propagators: Any
+    shifts_px: Any
+    root_current: Any
+    """(N,), or None."""
+    background: Any
+
+
+class _Gradient(NamedTuple):
+    """Where gradients are added up."""
+
+    objects: Any
+    """(2, object modes, slices, Y * X)."""
+    probe: Any
+    """(modes, P, P) complex."""
+    corrections: Corrections
 
 
 class ArrayMultislice:
@@ -40,33 +70,106 @@ class ArrayMultislice:
         self._frequencies = xp.asarray(np.fft.fftfreq(problem.window))
         self._shifts = xp.asarray(problem.shifts_px)
         self._patterns = xp.asarray(problem.patterns)
+        self._phase_per_A: Any = None if problem.phase_per_A is None else xp.asarray(problem.phase_per_A)
 
     def loss_and_gradient(
-        self, object_planes: Any, probe_planes: Any, indices: IndexArray | None = None, *, probe_gradient: bool = True
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
     ) -> LossGradient:
         """See :class:`~ptylive.engine.backend.multislice.MultisliceBackend`."""
-        xp = self.xp
-        slices = (object_planes[0] + 1j * object_planes[1]).astype(self._complex).reshape(len(object_planes[0]), -1)
-        probe = (probe_planes[0] + 1j * probe_planes[1]).astype(self._complex)
-        slices_gradient = xp.zeros((2, *slices.shape), self._real)
-        probe_total = xp.zeros_like(probe)
+        model = self._model(object_planes, probe_planes, corrections)
+        total = self._empty_gradient(object_planes, model, corrections)
         loss = 0.0
-        for batch in self._batches(indices, modes=len(probe)):
-            where = self._windows(batch)
-            ramp = self._ramp(batch)
-            waves, far_field = self._forward(slices, probe, where, ramp)
-            batch_loss, wave = self._compare(far_field, batch)
-            loss += batch_loss
-            wave = self._fft.ifft2(wave, norm="ortho")
-            for z in range(len(slices) - 1, -1, -1):
-                _scatter_add(xp, slices_gradient[:, z], where, (waves[z].conj() * wave).sum(axis=1))
-                wave = slices[z][where][:, None].conj() * wave
-                if z > 0:
-                    wave = self._propagate(wave, self._propagators[z - 1].conj())
-            if probe_gradient:
-                probe_total += (ramp.conj() * self._fft.fft2(wave, norm="ortho")).sum(axis=0)
-        gradient = slices_gradient.reshape(object_planes.shape)
-        return LossGradient(loss, gradient, xp.stack([probe_total.real, probe_total.imag]))
+        for batch in self._batches(indices, modes=len(model.probe) * len(model.objects)):
+            loss += self._add_batch(model, batch, total, probe_gradient=probe_gradient)
+        probe = self.xp.stack([total.probe.real, total.probe.imag])
+        slices = total.objects.reshape(object_planes.shape)
+        return LossGradient(loss, slices, probe, total.corrections)
+
+    def _model(self, object_planes: Any, probe_planes: Any, corrections: Corrections) -> _Model:
+        """The parameters as complex arrays, corrections filled in."""
+        xp, problem = self.xp, self._problem
+        objects = (object_planes[0] + 1j * object_planes[1]).astype(self._complex)
+        propagators = self._propagators
+        if corrections.distances_A is not None:
+            distances = xp.asarray(corrections.distances_A, dtype=np.float64)[:, None, None]
+            propagators = xp.exp(1j * self._phase_per_A * distances).astype(self._complex)
+        return _Model(
+            objects.reshape(-1, problem.object_shape[0], problem.object_shape[1] * problem.object_shape[2]),
+            (probe_planes[0] + 1j * probe_planes[1]).astype(self._complex),
+            propagators,
+            self._shifts if corrections.shifts_px is None else xp.asarray(corrections.shifts_px),
+            None if corrections.current is None else xp.sqrt(xp.asarray(corrections.current, dtype=self._real)),
+            corrections.background,
+        )
+
+    def _empty_gradient(self, object_planes: Any, model: _Model, corrections: Corrections) -> _Gradient:
+        xp = self.xp
+        double = {
+            name: None if value is None else xp.zeros(value.shape, np.float64)
+            for name, value in vars(corrections).items()
+        }
+        return _Gradient(
+            xp.zeros((2, *model.objects.shape), self._real), xp.zeros_like(model.probe), Corrections(**double)
+        )
+
+    def _add_batch(self, model: _Model, batch: Any, total: _Gradient, *, probe_gradient: bool) -> float:
+        """Loss of a batch; its gradient is added to ``total``."""
+        where, ramp = self._windows(batch), self._ramp(model.shifts_px[batch])
+        if model.root_current is not None:
+            ramp = ramp * model.root_current[batch][:, None, None, None]
+        passes = [self._forward(slices, model, where, ramp) for slices in model.objects]
+        intensity = sum((far.real**2 + far.imag**2).sum(axis=1) for _, far in passes) / len(passes)
+        if model.background is not None:
+            intensity = intensity + model.background
+        loss, slope = self._compare(intensity, batch)
+        if total.corrections.background is not None:
+            total.corrections.background[...] += slope.sum(axis=0)
+        per_pattern = total.corrections.shifts_px is not None or total.corrections.current is not None
+        to_probe = probe_gradient or per_pattern
+        behind_probe = self.xp.zeros((len(batch), *model.probe.shape), self._complex)
+        for o, (waves, far_field) in enumerate(passes):
+            wave = self._fft.ifft2(far_field * (2 / len(passes) * slope)[:, None], norm="ortho")
+            wave = self._backward(o, model, waves, wave, where, total)
+            if to_probe:
+                behind_probe += self._fft.fft2(wave, norm="ortho")
+        if probe_gradient:
+            total.probe[...] += (ramp.conj() * behind_probe).sum(axis=0)
+        if per_pattern:
+            self._add_per_pattern(model.probe * ramp, behind_probe, batch, model, total.corrections)
+        return loss
+
+    def _backward(self, o: int, model: _Model, waves: list[Any], wave: Any, where: Any, total: _Gradient) -> Any:
+        """From the gradient behind the last slice of object mode ``o`` to the one behind the probe."""
+        slices = model.objects[o]
+        for z in range(len(slices) - 1, -1, -1):
+            _scatter_add(self.xp, total.objects[:, o, z], where, (waves[z].conj() * wave).sum(axis=1))
+            wave = slices[z][where][:, None].conj() * wave
+            if z > 0:
+                spectrum = self._fft.fft2(wave, norm="ortho")
+                if total.corrections.distances_A is not None:
+                    entering = self._fft.fft2(waves[z], norm="ortho")
+                    turning = (spectrum.conj() * entering).imag * self._phase_per_A
+                    total.corrections.distances_A[z - 1] -= turning.sum(dtype=np.float64)
+                wave = self._fft.ifft2(spectrum * model.propagators[z - 1].conj(), norm="ortho")
+        return wave
+
+    def _add_per_pattern(
+        self, shifted_probe: Any, gradient: Any, batch: Any, model: _Model, total: Corrections
+    ) -> None:
+        """Position: d probe / d shift = -2 pi i f probe. Current: the probe goes with its root."""
+        overlap = (gradient.conj() * shifted_probe).sum(axis=1)
+        if total.shifts_px is not None:
+            turning = 2 * np.pi * overlap.imag
+            total.shifts_px[batch, 0] += (turning.sum(axis=2) * self._frequencies).sum(axis=1)
+            total.shifts_px[batch, 1] += (turning.sum(axis=1) * self._frequencies).sum(axis=1)
+        if total.current is not None and model.root_current is not None:
+            total.current[batch] += 0.5 * overlap.real.sum(axis=(1, 2)) / model.root_current[batch] ** 2
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
         """See :class:`~ptylive.engine.backend.multislice.MultisliceBackend`."""
@@ -99,37 +202,43 @@ class ArrayMultislice:
         size = max(1, BATCH_BYTES.get(self.xp.__name__, BATCH_BYTES["numpy"]) // bytes_each)
         return [self.xp.asarray(chosen[i : i + size]) for i in range(0, len(chosen), size)]
 
-    def _ramp(self, batch: Any) -> Any:
-        """exp(-2 pi i f . shift) of each pattern, (n, 1, P, P)."""
-        phase = -2j * np.pi * self._shifts[batch][:, :, None] * self._frequencies
+    def _ramp(self, shifts_px: Any) -> Any:
+        """exp(-2 pi i f . shift) of each of n shifts (n, 2): (n, 1, P, P)."""
+        phase = -2j * np.pi * shifts_px[:, :, None] * self._frequencies
         separable = self.xp.exp(phase).astype(self._complex)
         return (separable[:, 0, :, None] * separable[:, 1, None, :])[:, None]
 
-    def _forward(self, slices: Any, probe: Any, where: Any, ramp: Any) -> tuple[list[Any], Any]:
-        """The wave that enters each slice, and the wave in the detector plane."""
-        waves = [self._fft.ifft2(probe[None] * ramp, norm="ortho")]
-        for z, propagator in enumerate(self._propagators[: len(slices) - 1]):
+    def _forward(self, slices: Any, model: _Model, where: Any, ramp: Any) -> tuple[list[Any], Any]:
+        """The wave that enters each slice of one object mode, and the wave in the detector plane."""
+        waves = [self._fft.ifft2(model.probe[None] * ramp, norm="ortho")]
+        for z, propagator in enumerate(model.propagators[: len(slices) - 1]):
             waves.append(self._propagate(waves[-1] * slices[z][where][:, None], propagator))
         return waves, self._fft.fft2(waves[-1] * slices[-1][where][:, None], norm="ortho")
 
     def _propagate(self, wave: Any, propagator: Any) -> Any:
         return self._fft.ifft2(self._fft.fft2(wave, norm="ortho") * propagator, norm="ortho")
 
-    def _compare(self, far_field: Any, batch: Any) -> tuple[float, Any]:
-        """Loss of the batch and 2 dL/d(far field)*, the gradient with respect to its real and imaginary parts."""
+    def _compare(self, intensity: Any, batch: Any) -> tuple[float, Any]:
+        """Loss of the batch and dL/dI, weights included."""
         xp, term = self.xp, self._problem.data_term
         counts = self._patterns[batch].astype(self._real)
-        intensity = (far_field.real**2 + far_field.imag**2).sum(axis=1)
         model = intensity + (term.offset + TINY_COUNTS)
         if term.kind is DataTermKind.AMPLITUDE:
             amplitude = xp.sqrt(model)
             difference = amplitude - xp.sqrt(counts + term.offset)
             loss, slope = difference**2, difference / amplitude
-        else:
+        elif term.kind is DataTermKind.POISSON:
             loss = model - counts - counts * (xp.log(model) - xp.log(xp.where(counts > 0, counts, 1)))
             slope = 1 - counts / model
+        elif term.kind is DataTermKind.INTENSITY:
+            loss, slope = (intensity - counts) ** 2, 2 * (intensity - counts)
+        else:
+            few = counts <= FEW_COUNTS
+            relative = (intensity - counts) / xp.where(few, 1, counts)
+            loss = xp.where(few, intensity, 0.5 * relative * (intensity - counts))
+            slope = xp.where(few, xp.ones_like(intensity), relative)
         total = float((loss * self._weights).sum(dtype=np.float64))
-        return total, far_field * (2 * self._weights * slope)[:, None]
+        return total, slope * self._weights
 
 
 def _transforms(xp: ModuleType) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ptylive.engine.backend.compiled_kernel import (
     AMPLITUDE,
+    CHI_SQUARED,
+    INTENSITY,
     POISSON,
     Gradient,
     Model,
@@ -19,10 +21,23 @@ from ptylive.engine.backend.compiled_kernel import (
     add_windows,
     load_patterns,
 )
-from ptylive.engine.backend.multislice import DataTerm, DataTermKind, LossGradient, MultisliceProblem
+from ptylive.engine.backend.multislice import (
+    HELD,
+    Corrections,
+    DataTerm,
+    DataTermKind,
+    LossGradient,
+    MultisliceProblem,
+)
 from ptylive.engine.backend.planes_fft import Window
-from ptylive.schema.model import Array, FloatArray, IndexArray
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
+TERMS = {
+    DataTermKind.AMPLITUDE: AMPLITUDE,
+    DataTermKind.POISSON: POISSON,
+    DataTermKind.INTENSITY: INTENSITY,
+    DataTermKind.CHI_SQUARED: CHI_SQUARED,
+}
 CHUNK = 32
 """Patterns handed to compiled code at once: their counts as float32 stay in the second-level cache."""
 CACHE_LINE = 64
@@ -40,40 +55,95 @@ class CompiledMultislice:
         self._problem = problem
         self._window = Window(problem.window)
         self._recorded = _transposed_patterns(problem.patterns)
-        kind = AMPLITUDE if problem.data_term.kind is DataTermKind.AMPLITUDE else POISSON
-        self._term = (kind, float(problem.data_term.offset))
+        self._term = (TERMS[problem.data_term.kind], float(problem.data_term.offset))
         self._weights = _flat(problem.weights.T)
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
-        self._ramps = _ramps(problem)
-        transposed = np.swapaxes(problem.propagators, 1, 2) / problem.window**2
-        self._propagators = _flat(np.stack([transposed.real, transposed.imag]))
+        self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)
+        self._shifts = np.array(problem.shifts_px, dtype=np.float64)
+        self._ramps = _ramps(self._shifts, problem.window)
+        self._propagators = _transposed_propagators(problem.propagators, problem.window)
+        self._no_currents = np.ones(problem.count, np.float32)
         self._threads = max(1, threads)
         self._work: list[tuple[Work, FloatArray]] = []
         self._pool = ThreadPoolExecutor(self._threads, "refine") if self._threads > 1 else None
 
     def loss_and_gradient(
-        self, object_planes: Any, probe_planes: Any, indices: IndexArray | None = None, *, probe_gradient: bool = True
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
     ) -> LossGradient:
         """See :class:`~ptylive.engine.backend.multislice.MultisliceBackend`."""
-        _, slices, rows, columns = object_planes.shape
-        model = Model(
-            np.ascontiguousarray(object_planes, dtype=np.float32).reshape(2, slices, rows * columns),
-            columns,
-            _flat(np.swapaxes(probe_planes, 2, 3)),
-            self._propagators,
-        )
         chosen = np.arange(self._problem.count) if indices is None else np.asarray(indices, dtype=np.int64)
-        parts = self._in_parts(model, chosen, probe_gradient)
+        model = self._model(object_planes, probe_planes, corrections)
+        parts = self._in_parts(_Task(model, self._amplitudes(corrections, chosen), probe_gradient, corrections), chosen)
         loss, total = parts[0]
         for more, gradient in parts[1:]:
             loss += more
-            total.slices[...] += gradient.slices
-            total.probe[...] += gradient.probe
+            for name in ("slices", "probe", "background", "distances"):
+                getattr(total, name)[...] += getattr(gradient, name)
         size = self._problem.window
         probe = np.zeros(probe_planes.shape, np.float32)
         if probe_gradient:
             probe[...] = np.swapaxes(total.probe.reshape(2, -1, size, size), 2, 3)
-        return LossGradient(loss, total.slices.reshape(2, slices, rows, columns), probe)
+        per_pattern = np.concatenate([gradient.patterns for _, gradient in parts])
+        return LossGradient(
+            loss,
+            total.slices.reshape(object_planes.shape),
+            probe,
+            self._corrections(corrections, chosen, per_pattern, total),
+        )
+
+    def _model(self, object_planes: Any, probe_planes: Any, corrections: Corrections) -> Model:
+        """The parameters as the kernel reads them."""
+        problem = self._problem
+        slices, rows, columns = problem.object_shape
+        planes = np.ascontiguousarray(object_planes, dtype=np.float32).reshape(2, -1, rows * columns)
+        window, modes = problem.window, planes.shape[1] // slices
+        background = np.zeros(window**2, np.float32)
+        if corrections.background is not None:
+            background = _flat(np.asarray(corrections.background).T) * np.float32(modes * window**2)
+        propagators, phase_per_A = self._propagators, np.zeros(0, np.float32)
+        if corrections.distances_A is not None:
+            turn = 1j * np.asarray(problem.phase_per_A)
+            distances = np.asarray(corrections.distances_A, dtype=np.float64)[:, None, None]
+            propagators = _transposed_propagators(np.exp(turn * distances), window)
+            phase_per_A = _flat(np.asarray(problem.phase_per_A).T)
+        probe = _flat(np.swapaxes(probe_planes, 2, 3))
+        return Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A)
+
+    def _amplitudes(self, corrections: Corrections, chosen: IndexArray) -> FloatArray:
+        """Roots of the beam currents; ramps are brought up to the shifts on the way."""
+        given = self._problem.shifts_px if corrections.shifts_px is None else corrections.shifts_px
+        shifts = np.asarray(given, dtype=np.float64)
+        moved = chosen[(shifts[chosen] != self._shifts[chosen]).any(axis=1)]
+        if len(moved):
+            self._shifts[moved] = shifts[moved]
+            self._ramps[moved] = _ramps(shifts[moved], self._problem.window)
+        if corrections.current is None:
+            return self._no_currents
+        return np.sqrt(np.asarray(corrections.current, dtype=np.float32))
+
+    def _corrections(
+        self, asked: Corrections, chosen: IndexArray, per_pattern: DoubleArray, total: Gradient
+    ) -> Corrections:
+        """Gradients of the corrections asked for, in the shapes they came in."""
+        size = self._problem.window
+        shifts = current = background = None
+        if asked.shifts_px is not None:
+            shifts = np.zeros((self._problem.count, 2))
+            np.add.at(shifts, chosen, per_pattern[:, :2])
+        if asked.current is not None:
+            current = np.zeros(self._problem.count)
+            np.add.at(current, chosen, per_pattern[:, 2])
+        if asked.background is not None:
+            modes = total.slices.shape[1] // self._problem.object_shape[0]
+            background = total.background.reshape(size, size).T * (0.5 * size**2 * modes)  # factor = 2 dL/dI / (P^2 O)
+        distances = None if asked.distances_A is None else total.distances
+        return Corrections(shifts, current, background, distances)
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> FloatArray:
         """See :class:`~ptylive.engine.backend.multislice.MultisliceBackend`."""
@@ -95,32 +165,50 @@ class CompiledMultislice:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def _in_parts(self, model: Model, chosen: IndexArray, probe_gradient: bool) -> list[tuple[float, Gradient]]:
+    def _in_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
         """Every thread's loss and private gradient; the split depends on nothing but the number of threads."""
         if not self._work:
-            slices, modes = model.slices.shape[1], model.probe.shape[1]
-            self._work = [_buffers(self._problem.window, slices, modes) for _ in range(self._threads)]
+            slices = self._problem.object_shape[0]
+            pairs = task.model.probe.shape[1] * task.model.slices.shape[1] // slices
+            self._work = [_buffers(self._problem.window, slices, pairs) for _ in range(self._threads)]
         shares = np.array_split(chosen, self._threads)
         if self._pool is None:
-            return [self._part(model, shares[0], probe_gradient, 0)]
-        futures = [
-            self._pool.submit(self._part, model, share, probe_gradient, thread) for thread, share in enumerate(shares)
-        ]
+            return [self._part(task, shares[0], 0)]
+        futures = [self._pool.submit(self._part, task, share, thread) for thread, share in enumerate(shares)]
         return [future.result() for future in futures]
 
-    def _part(self, model: Model, share: IndexArray, probe_gradient: bool, thread: int) -> tuple[float, Gradient]:
+    def _part(self, task: _Task, share: IndexArray, thread: int) -> tuple[float, Gradient]:
         work, counts = self._work[thread]
-        modes = model.probe.shape[1] if probe_gradient else 0
-        gradient = Gradient(
-            np.zeros(model.slices.shape, np.float32), np.zeros((2, modes, model.probe.shape[2]), np.float32)
-        )
+        gradient = task.empty_gradient(len(share), self._problem.window)
         loss = 0.0
         for first in range(0, len(share), CHUNK):
             indices = share[first : first + CHUNK]
             load_patterns(self._recorded, indices, counts)
-            patterns = Patterns(indices, counts, self._weights, self._corners, self._ramps)
-            loss += add_loss_and_gradient(self._window, self._term, patterns, model, gradient, work)
+            patterns = Patterns(indices, counts, self._weights, self._corners, self._ramps, task.amplitudes)
+            here = gradient._replace(patterns=gradient.patterns[first : first + CHUNK])
+            loss += add_loss_and_gradient(self._window, self._term, patterns, task.model, here, work)
         return loss, gradient
+
+
+class _Task(NamedTuple):
+    """One evaluation: parameters, and which gradients are wanted."""
+
+    model: Model
+    amplitudes: FloatArray
+    probe_gradient: bool
+    corrections: Corrections
+
+    def empty_gradient(self, patterns: int, window: int) -> Gradient:
+        """Zeros where a gradient is wanted, arrays of no length where not."""
+        asked, model = self.corrections, self.model
+        per_pattern = asked.shifts_px is not None or asked.current is not None
+        return Gradient(
+            np.zeros(model.slices.shape, np.float32),
+            np.zeros((2, model.probe.shape[1] if self.probe_gradient else 0, window**2), np.float32),
+            np.zeros((patterns if per_pattern else 0, 3)),
+            np.zeros(0 if asked.background is None else window**2),
+            np.zeros(0 if asked.distances_A is None else len(asked.distances_A)),
+        )
 
 
 def warm_up(window: int, dtype: str = "uint16") -> None:
@@ -161,18 +249,24 @@ def _transposed_patterns(patterns: Array) -> Array:
     return np.ascontiguousarray(np.swapaxes(patterns, 1, 2)).reshape(len(patterns), -1)
 
 
-def _ramps(problem: MultisliceProblem) -> FloatArray:
-    """exp(-2 pi i f shift) of each pattern: (N, axis, part, P)."""
-    phase = -2 * np.pi * problem.shifts_px[:, :, None] * np.fft.fftfreq(problem.window)
+def _ramps(shifts_px: DoubleArray, window: int) -> FloatArray:
+    """exp(-2 pi i f shift) of n shifts (n, 2): (n, axis, part, P)."""
+    phase = -2 * np.pi * shifts_px[:, :, None] * np.fft.fftfreq(window)
     return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(np.float32)
 
 
-def _buffers(size: int, slices: int, modes: int) -> tuple[Work, FloatArray]:
+def _transposed_propagators(propagators: Array, window: int) -> FloatArray:
+    """(2, slices - 1, P * P) with the normalisation of the two transforms around a propagation."""
+    transposed = np.swapaxes(propagators, 1, 2) / window**2
+    return _flat(np.stack([transposed.real, transposed.imag]))
+
+
+def _buffers(size: int, slices: int, pairs: int) -> tuple[Work, FloatArray]:
     """Work planes of one thread and room for a chunk of counts, aligned to cache lines."""
     plane = size * size
     work = Work(
-        waves=_aligned((modes, slices, 2, plane)),
-        far_field=_aligned((modes, 2, plane)),
+        waves=_aligned((pairs, slices, 2, plane)),
+        far_field=_aligned((pairs, 2, plane)),
         a=_aligned((2, plane)),
         b=_aligned((2, plane)),
         intensity=_aligned((plane,)),

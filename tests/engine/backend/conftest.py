@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.cache import use_persistent_cache
-from ptylive.engine.backend.multislice import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice import Corrections, DataTerm, DataTermKind, MultisliceProblem
 from ptylive.schema.model import DoubleArray
 
 use_persistent_cache()
@@ -24,15 +24,16 @@ def make_problem() -> MakeProblem:
     ) -> MultisliceProblem:
         rng = np.random.default_rng(window + slices)
         q = np.fft.fftfreq(window)
-        propagator = np.exp(-20j * (q[:, None] ** 2 + q[None, :] ** 2))
+        phase_per_A = -2.0 * (q[:, None] ** 2 + q[None, :] ** 2)
         return MultisliceProblem(
             patterns=rng.poisson(3, (count, window, window)).astype(dtype),
             weights=(rng.random((window, window)) > 0.1).astype(np.float32),
             corners=np.stack([rng.integers(0, 5, count), rng.integers(0, 9, count)], 1),
             shifts_px=rng.random((count, 2)) - 0.5,
             object_shape=(slices, window + 5, window + 9),
-            propagators=np.repeat(propagator[None], slices - 1, axis=0),
+            propagators=np.repeat(np.exp(10j * phase_per_A)[None], slices - 1, axis=0),
             data_term=DataTerm(kind, offset),
+            phase_per_A=phase_per_A,
         )
 
     return make
@@ -42,14 +43,31 @@ def make_problem() -> MakeProblem:
 def make_planes() -> MakePlanes:
     """Random object and probe planes (double) with about the counts of the problem's patterns."""
 
-    def make(problem: MultisliceProblem, modes: int) -> tuple[DoubleArray, DoubleArray]:
+    def make(problem: MultisliceProblem, modes: int, object_modes: int = 1) -> tuple[DoubleArray, DoubleArray]:
         rng = np.random.default_rng(modes)
         window = problem.window
-        slices = np.exp(0.3j * rng.random(problem.object_shape)) * (1 - 0.1 * rng.random(problem.object_shape))
+        shape = (object_modes * problem.object_shape[0], *problem.object_shape[1:])
+        slices = np.exp(0.3j * rng.random(shape)) * (1 - 0.1 * rng.random(shape))
         q = np.fft.fftfreq(window)
         envelope = np.exp(-40 * (q[:, None] ** 2 + q[None, :] ** 2))
         probe = envelope * (rng.normal(size=(modes, window, window)) + 1j * rng.normal(size=(modes, window, window)))
         probe *= np.sqrt(3 * window**2 / (np.abs(probe) ** 2).sum())
         return np.stack([slices.real, slices.imag]), np.stack([probe.real, probe.imag])
+
+    return make
+
+
+@pytest.fixture
+def make_corrections() -> Callable[[MultisliceProblem], Corrections]:
+    """Every correction at once, away from where the problem has it."""
+
+    def make(problem: MultisliceProblem) -> Corrections:
+        rng = np.random.default_rng(7)
+        return Corrections(
+            shifts_px=problem.shifts_px + 0.3 * rng.normal(size=problem.shifts_px.shape),
+            current=rng.uniform(0.8, 1.2, problem.count),
+            background=0.5 * rng.random((problem.window, problem.window)),
+            distances_A=rng.uniform(8, 12, problem.object_shape[0] - 1),
+        )
 
     return make
