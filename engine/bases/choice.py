@@ -108,7 +108,8 @@ def _region(
     elif patterns is None or not len(patterns):
         raise MetadataError(f"basis {kind} is learnt from patterns", "give some, or a file with /basis")
     elif kind == "data":
-        masks = from_random_patterns(patterns[:, region], count)
+        plane = np.stack([np.ones(pixels), field.grid.k_row[region], field.grid.k_col[region]])
+        masks = from_random_patterns(patterns[:, region], count, plane if count > len(plane) else None)
     else:
         masks = principal_components(patterns[:, region], count)
     out = np.zeros((len(masks), *region.shape))

@@ -7,7 +7,8 @@ import numpy as np
 from ptylive.engine.bases.field import DetectorField
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
-WIDTH_STEP = 0.05
+WIDTHS = np.linspace(0.6, 1.6, 81)
+"""Widths tried, over the one that would do if no bin were cut by the region's edge."""
 OFFSETS = (0.0, 0.5)
 """Beam on the middle of a bin, or on the corner of four."""
 
@@ -15,10 +16,10 @@ OFFSETS = (0.0, 0.5)
 def square_bins(field: DetectorField, region: BoolArray, count: int) -> DoubleArray:
     """Bins (n, pixels of the region) of unit norm, n as near to ``count`` as squares allow."""
     row, col = field.grid.k_row[region], field.grid.k_col[region]
-    # the widest bins of the right number differ least in size
-    largest = max(float(np.ptp(row)), float(np.ptp(col)), 1.0) + 1.0
+    ideal = np.sqrt(len(row) / count)
     best: tuple[int, IndexArray] | None = None
-    for width in np.arange(largest, 1.0 - WIDTH_STEP / 2, -WIDTH_STEP):
+    # from narrow to wide: of those with the right number the narrowest differ least in size
+    for width in np.maximum(WIDTHS * ideal, 1.0):
         for offset in OFFSETS:
             names = np.floor(row / width + offset) * 65536 + np.floor(col / width + offset)
             label = np.unique(names, return_inverse=True)[1]

@@ -98,7 +98,7 @@ def test_patterns_come_back_as_far_as_the_basis_goes(field):
 
 
 def test_intact_angles(field, patterns):
-    whole = Compressor(make_basis(BasisChoice("data", 60, 1), field, patterns), field)
+    whole = Compressor(make_basis(BasisChoice("data", 63, 1), field, patterns), field)
     assert whole.intact_angles_deg(patterns)[0] < 0.1
     few = Compressor(make_basis(parse_basis("zernike:3+1"), field), field)
     more = Compressor(make_basis(parse_basis("zernike:45+1"), field), field)
