@@ -75,11 +75,21 @@ class Refinements:
         self._thread: threading.Thread | None = None
         self.current = RunState()
         self.last_job: RefineJob | None = None
+        self._prepared: set[tuple[int, str]] = set()
 
     @property
     def busy(self) -> bool:
         """Whether a refinement runs or is about to."""
         return self.current.state in ("queued", "running", "stopping")
+
+    def prepare(self, detector_shape: tuple[int, int], dtype: str) -> None:
+        """Have the kernels for a detector compiled while its scan still runs; once for each detector, far from here."""
+        key = (max(detector_shape), dtype)
+        if key in self._prepared:
+            return
+        self._prepared.add(key)
+        command = [sys.executable, "-m", "ptylive.server.warm_refinement", str(key[0]), dtype]
+        subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def queue(self, run: str, uid: str) -> None:
         """Announce a refinement that starts when its scan has finished. Raises CommandError when one is busy."""

@@ -26,12 +26,14 @@ from ptylive.server.messages import events_address
 from ptylive.server.metrics import FrameTotals, render, serve_metrics
 from ptylive.server.offline import START_MAP, start_guess
 from ptylive.server.publisher import Publisher
+from ptylive.server.recording_news import RecordingNews
 from ptylive.server.refine_job import RefineJob
 from ptylive.server.refinements import Refinements, RunState
 from ptylive.server.scan_session import ScanSession
 from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
+from ptylive.streamer.security import ServerKeys
 
 STOP_TIMEOUT_S = 18.0
 """Of the 20 s that `stop` may take."""
@@ -45,9 +47,13 @@ class Session:
     def __init__(self, config: ServerConfig, command_line: str = "ptylive serve") -> None:
         """Bind the data and event sockets. Raises PtyliveError when an address is taken."""
         self.config = config
-        self.publisher = Publisher(events_address(config.control))
+        self.keys = None if config.key_folder is None else ServerKeys.open(config.key_folder)
+        self.publisher = Publisher(events_address(config.control), self.keys)
         settings = ReceiverSettings(
-            data=config.data, folder=config.recording_folder, patience=Patience(config.idle_timeout_s)
+            data=config.data,
+            folder=config.recording_folder,
+            patience=Patience(config.idle_timeout_s),
+            keys=self.keys,
         )
         try:
             self.receiver = Receiver(settings, on_event=self._on_stream_event)
@@ -59,7 +65,7 @@ class Session:
         self._command_line = command_line
         self._overrides = dict(config.overrides)
         self._scan: ScanSession | None = None
-        self._recordings: dict[str, RecordingEvent] = {}
+        self._recording_news = RecordingNews()
         self._lock = threading.Lock()
         self._queued_preset: Preset | None = None
         self._totals = FrameTotals()
@@ -102,20 +108,18 @@ class Session:
         if isinstance(event, LogEvent):
             self.publisher.log(event.level, event.text)
         elif isinstance(event, RecordingEvent):
-            with self._lock:
-                self._recordings[event.uid] = event
-                if self._scan is not None and self._scan.uid == event.uid:
-                    _note_recording(self._scan, event)
+            self._recording_news.heard(event)
             if event.state == "failed":
                 self.publisher.log("error", f"recording failed: {event.message}")
 
     def _on_scan(self, scan: ScanSession) -> None:
+        if self.config.recording_folder is None:
+            scan.recorded.set()
+        self._recording_news.follow(scan)
+        if scan.arm.basis.is_raw:
+            self.refinements.prepare(scan.arm.detector_shape, scan.arm.detector.dtype)
         with self._lock:
             self._scan = scan
-            if self.config.recording_folder is None:
-                scan.recorded.set()
-            elif scan.uid in self._recordings:
-                _note_recording(scan, self._recordings[scan.uid])
         self.publisher.log("info", f"scan {scan.arm.series} armed: {scan.arm.frames} frames")
 
     def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
@@ -123,9 +127,11 @@ class Session:
         self._finisher.add(scan)
 
     def _on_finished(self, scan: ScanSession) -> None:
+        self._recording_news.leave(scan)
+        preset = None
         with self._lock:
-            preset, self._queued_preset = self._queued_preset, None
-            self._recordings = {uid: event for uid, event in self._recordings.items() if uid == scan.uid}
+            if self.refinements.current.uid == scan.uid:
+                preset, self._queued_preset = self._queued_preset, None
         if preset is not None:
             try:
                 self._start_refinement(scan, preset, self.refinements.current.run)
@@ -276,12 +282,3 @@ class Session:
             command_line=self._command_line,
         )
         self.refinements.start(job, scan.uid)
-
-
-def _note_recording(scan: ScanSession, event: RecordingEvent) -> None:
-    """Tell a scan how its recording stands."""
-    scan.recording = Path(event.path) if event.path else None
-    if event.state == "failed":
-        scan.recording_error = event.message
-    if event.state in ("complete", "failed", "off"):
-        scan.recorded.set()
