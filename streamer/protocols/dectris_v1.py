@@ -178,15 +178,11 @@ class DectrisV1:
         if image is None:
             raise WireError("dimage_d without the dimage part before it", "missing_part")
         shape = _shape(fields.get("shape"))
-        pixel, encoding = fields.get("type"), fields.get("encoding")
-        if (
-            shape is None
-            or pixel not in _PIXEL_TYPES
-            or not isinstance(encoding, str)
-            or encoding[-1:] not in ("<", ">")
-        ):
+        pixel, encoding = _pixel(fields), fields.get("encoding")
+        ordered = isinstance(encoding, str) and encoding[-1:] in ("<", ">")
+        if shape is None or pixel is None or not isinstance(encoding, str) or not ordered:
             raise WireError(f"image {image.number}: impossible shape, type or encoding", "bad_image")
-        dtype = np.dtype(encoding[-1] + _PIXEL_TYPES[pixel]).str
+        dtype = np.dtype(encoding[-1] + pixel).str
         size = whole(fields.get("size"))
         self._pattern = _Pattern(image.series, image.number, image.hash, shape, dtype, encoding[:-1], size)
 
@@ -252,6 +248,12 @@ def _shape(value: Any) -> tuple[int, int] | None:
     return y, x
 
 
+def _pixel(fields: dict[str, Any]) -> str | None:
+    """Type of a pixel without its byte order; None when it is none of a detector's."""
+    name = fields.get("type")
+    return _PIXEL_TYPES.get(name) if isinstance(name, str) else None
+
+
 def _coded(pattern: _Pattern, part: Buffer) -> tuple[Codec, Buffer]:
     """The pattern in the framing of the inner form. Raises WireError ``unknown_codec``.
 
@@ -299,10 +301,10 @@ def _product(images: int | None, triggers: int | None, mode: str) -> int | None:
 
 def _bad_pixels(fields: dict[str, Any], part: Buffer) -> BoolArray | None:
     """Pixels that the detector's mask marks for any reason; None when the mask is not what it says."""
-    shape = _shape(fields.get("shape"))
-    if shape is None or fields.get("type") not in _PIXEL_TYPES:
+    shape, pixel = _shape(fields.get("shape")), _pixel(fields)
+    if shape is None or pixel is None:
         return None
-    dtype = np.dtype("<" + _PIXEL_TYPES[fields["type"]])
+    dtype = np.dtype("<" + pixel)
     if len(part) != shape[0] * shape[1] * dtype.itemsize:
         return None
     return np.asarray(np.frombuffer(part, dtype).reshape(shape) != 0)

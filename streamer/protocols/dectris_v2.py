@@ -81,12 +81,11 @@ class DectrisV2:
 
     def _start(self, fields: Mapping[str, Any]) -> Iterator[Message]:
         key = _key(fields)
-        if fields.get("series_unique_id") and self._series.is_open(key):
-            return  # the same start again
         channels = fields.get("channels")
         names = [str(name) for name in channels] if isinstance(channels, list | tuple) else []
         self._chosen = self._channel or (names[0] if names else "")
-        yield from self._series.header(key, _header(fields, self._chosen))
+        unique = key == fields.get("series_unique_id")
+        yield from self._series.header(key, _header(fields, self._chosen), unique=unique)
 
     def _image(self, fields: Mapping[str, Any]) -> Image:
         number, data = whole(fields.get("image_id")), fields.get("data")

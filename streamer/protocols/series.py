@@ -52,7 +52,8 @@ class Series:
         self._note = note
         self._batch = Batch()
         self._key = ""
-        self._header: Header | None = None
+        self._announced: Header | None = None  # as it came
+        self._header: Header | None = None  # with what images have added
         self._arm: Arm | None = None
         self._pass = 0
         self._highest = -1
@@ -70,14 +71,14 @@ class Series:
         """The images that wait."""
         return self._batch.flush()
 
-    def is_open(self, key: str) -> bool:
-        """Whether the series is the current one and its end has not come."""
-        return self._header is not None and key == self._key and not self._ended
-
-    def header(self, key: str, header: Header) -> Iterator[Message]:
-        """The detector was armed."""
+    def header(self, key: str, header: Header, *, unique: bool = False) -> Iterator[Message]:
+        """The detector was armed. ``unique``: the key is of this arm event only, so the same header is a resend."""
+        announced = replace(header, bad_pixels=None)
+        if unique and key == self._key and self._arm is not None and not self._ended and announced == self._announced:
+            return
         yield from self.flush()
         self._begin(key, header)
+        self._announced = announced
         if header.shape is not None and header.dtype is not None:
             yield self._armed(header)
 
@@ -104,7 +105,7 @@ class Series:
             yield self._end_of(self._arm)
 
     def _begin(self, key: str, header: Header) -> None:
-        self._key, self._header, self._arm = key, header, None
+        self._key, self._announced, self._header, self._arm = key, None, header, None
         self._past.pop(key, None)
         self._pass, self._highest, self._ended, self._contrary = 0, -1, False, None
 
