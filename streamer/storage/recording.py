@@ -1,8 +1,8 @@
 """From journal to HDF5: written under a temporary name, read back and compared, then renamed (contract, section 4).
 
 Patterns that came as ``bslz4`` are stored as they came (`write_direct_chunk`); others are compressed with
-bitshuffle/LZ4. A recording of the same uid that is already there (the scan was interrupted and resumed) is merged in:
-what the journal lacks is taken from it.
+bitshuffle/LZ4; coefficients are stored as they are. A recording of the same uid that is already there (the scan was
+interrupted and resumed) is merged in: what the journal lacks is taken from it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ptylive.streamer.journal import JournalReader
 from ptylive.streamer.storage.hdf5 import write_arrays
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.storage.vectors import VectorSets, write_basis
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
 
 _READ_BACK_FRAMES = 64
@@ -47,18 +48,16 @@ class RecordingReport:
 def record(journal: Path, target: Path) -> RecordingReport:
     """Make ``target`` from ``journal``, compare it with what was meant to be written, then remove the journal.
 
-    Raises InputFileError when the journal is unreadable, busy or of a compressed stream, or when the file read back
-    differs; OSError when the disk is full. In both cases the journal stays and ``target`` is as it was before.
+    Raises InputFileError when the journal is unreadable or busy, or when the file read back differs; OSError when the
+    disk is full. In both cases the journal stays and ``target`` is as it was before.
     """
     started = time.monotonic()
     with JournalReader(journal) as reader:
         if not reader.lock():
             raise InputFileError(f"{journal} is in use by another process", "wait for it to finish")
         arm = reader.arm
-        if not arm.basis.is_raw:
-            raise InputFileError(f"{journal} holds coefficients", "recording compressed streams is not built yet")
         with replacing(target) as temporary:
-            with _created(temporary, arm) as writer:
+            with created_scan(temporary, arm) as writer:
                 for message in reader.messages():
                     writer.add(message)
                 _merge_earlier(writer, target)
@@ -69,7 +68,7 @@ def record(journal: Path, target: Path) -> RecordingReport:
     return RecordingReport(str(target), arm.uid, arm.frames, placed, target.stat().st_size, time.monotonic() - started)
 
 
-class _Writer:
+class ScanWriter:
     """An HDF5 file of one scan that grows pattern by pattern; the first copy of a pattern wins."""
 
     def __init__(self, file: Any, arm: Arm) -> None:
@@ -80,14 +79,7 @@ class _Writer:
         self.direct: BoolArray = np.zeros(arm.frames, dtype=bool)
         self.checksums = np.zeros(arm.frames, dtype=np.uint32)
         self._file = file
-        pixels = self.layout.shape
-        self._data = file.create_dataset(
-            "data",
-            (*self.stored.shape, *pixels),
-            self.layout.dtype,
-            chunks=(*(1 for _ in self.stored.shape), *pixels),
-            **hdf5plugin.Bitshuffle(cname="lz4"),
-        )
+        self._data = _data_sets(file, arm, self.stored, self.layout)
         _describe(file, arm)
 
     def add(self, message: FramesMessage) -> None:
@@ -100,7 +92,7 @@ class _Writer:
             check_size(message, self.layout)
         except WireError:
             return
-        if message.codec == "bslz4":
+        if message.codec == "bslz4" and self.arm.basis.is_raw:
             for k in np.flatnonzero(fresh).tolist():
                 self._add_chunk(message.first + k, bytes(message.parts[k]))
             return
@@ -109,7 +101,7 @@ class _Writer:
         self.add_frames(message.first + keep, frames[keep])
 
     def add_frames(self, index: IndexArray, frames: Array) -> None:
-        """Store patterns (n, Qy, Qx) under rising acquisition numbers."""
+        """Store patterns (n, Qy, Qx), or vectors (n, coefficients + extras), under rising acquisition numbers."""
         for start, stop in _consecutive(index):
             for selection, first, last in self.stored.pieces(int(index[start]), int(index[stop - 1]) + 1):
                 offset = start + first - int(index[start])
@@ -130,9 +122,24 @@ class _Writer:
 
 
 @contextmanager
-def _created(path: Path, arm: Arm) -> Iterator[_Writer]:
+def created_scan(path: Path, arm: Arm) -> Iterator[ScanWriter]:
+    """A new native file for a scan; call :meth:`ScanWriter.finish` when all is stored."""
     with h5py.File(path, "w", libver="v110") as file:
-        yield _Writer(file, arm)
+        yield ScanWriter(file, arm)
+
+
+def _data_sets(file: Any, arm: Arm, stored: StoredScan, layout: FrameLayout) -> Any:
+    """Where frames go: ``/data``, one pattern to a chunk, or ``/coefficients`` and ``/extra``."""
+    if not arm.basis.is_raw:
+        write_basis(file, arm.basis, arm.arrays["masks"])
+        return VectorSets.create(file, stored.shape, arm.basis)
+    return file.create_dataset(
+        "data",
+        (*stored.shape, *layout.shape),
+        layout.dtype,
+        chunks=(*(1 for _ in stored.shape), *layout.shape),
+        **hdf5plugin.Bitshuffle(cname="lz4"),
+    )
 
 
 def _describe(file: Any, arm: Arm) -> None:
@@ -147,7 +154,7 @@ def _describe(file: Any, arm: Arm) -> None:
     view.attrs.update({"NX_class": "NXentry", "default": "frames"})
     frames = view.create_group("frames")
     frames.attrs.update({"NX_class": "NXdata", "signal": "data"})
-    frames["data"] = h5py.SoftLink("/data")
+    frames["data"] = h5py.SoftLink("/data" if arm.basis.is_raw else "/coefficients")
 
 
 def _consecutive(index: IndexArray) -> Iterator[tuple[int, int]]:
@@ -157,7 +164,7 @@ def _consecutive(index: IndexArray) -> Iterator[tuple[int, int]]:
         yield from zip([0, *breaks.tolist()], [*breaks.tolist(), len(index)], strict=True)
 
 
-def _merge_earlier(writer: _Writer, target: Path) -> None:
+def _merge_earlier(writer: ScanWriter, target: Path) -> None:
     """Take over what an earlier recording of the same scan has and the journal lacks."""
     if not target.exists():
         return
@@ -171,7 +178,7 @@ def _merge_earlier(writer: _Writer, target: Path) -> None:
                 writer.add_frames(index, frames.astype(writer.layout.dtype, copy=False))
 
 
-def _compare(path: Path, writer: _Writer) -> None:
+def _compare(path: Path, writer: ScanWriter) -> None:
     """Read everything back. Raises InputFileError at the first pattern that is not what was written."""
     with open_source(path) as source:
         if not np.array_equal(source.received, writer.received):

@@ -1,4 +1,7 @@
-"""Reading native files (docs/conventions.md): what the program records, and every data set of that layout."""
+"""Reading native files (docs/conventions.md): what the program records, and every data set of that layout.
+
+A file holds patterns (``/data``) or vectors of coefficients and extras (``/coefficients``, docs/compression.md).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from ptylive.schema.metadata import build, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened, stores_bslz4_patterns
 from ptylive.streamer.storage.layout import StoredScan
+from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
 from ptylive.streamer.wire.armmap import array_shape
 
 _FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern")
@@ -45,13 +49,16 @@ class FileSource:
     @property
     def stores_bslz4(self) -> bool:
         """Whether :meth:`stored_pattern` can hand out compressed patterns."""
-        return stores_bslz4_patterns(self._data)
+        return self.arm.basis.is_raw and stores_bslz4_patterns(self._data)
 
     def frames(self, index: IndexArray) -> Array:
-        """Patterns (n, Qy, Qx) of the given acquisition numbers, as recorded, in native byte order."""
+        """Patterns (n, Qy, Qx) of the given acquisition numbers, as recorded, in native byte order.
+
+        Of a compressed scan vectors (n, coefficients + extras).
+        """
         index = np.asarray(index, dtype=np.int64)
         dtype = self._data.dtype.newbyteorder("=")
-        out = np.empty((len(index), *self._data.shape[-2:]), dtype=dtype)
+        out = np.empty((len(index), *self._data.shape[len(self._stored.shape) :]), dtype=dtype)
         breaks = np.flatnonzero(np.diff(index) != 1) + 1
         starts, stops = [0, *breaks.tolist()], [*breaks.tolist(), len(index)]
         for start, stop in zip(starts, stops, strict=True):
@@ -88,16 +95,23 @@ def open_source(path: Path, values: Mapping[str, Any] | None = None) -> Iterator
     """
     path = Path(path)
     with opened(path) as file:
-        data = _data(path, file)
+        vectors = VectorSets.find(path, file) if "data" not in file else None
+        data = vectors or _data(path, file)
         metadata = file.get("metadata")
         given = attributes(metadata) if metadata is not None else {}
-        arm = _arm(path, data, given)
+        basis, masks = (Basis(), None) if vectors is None else read_basis(path, file)
+        stored = StoredScan(data.shape[:-2] if masks is None else data.shape[:-1])
+        rows, columns = data.shape[-2:] if masks is None else masks.shape[1:]
+        arm = _arm(path, stored.frames, Detector(shape=(rows, columns), dtype=data.dtype.str), given)
+        if vectors is not None:
+            arm = replace(arm, basis=basis.model_copy(update={"extra": extra_names(path, vectors)}))
         if values:
             arm = overlay(arm, values)
         notes: list[str] = []
-        arm = replace(arm, scan=_fitted_scan(path, data, arm.scan, notes))
-        stored = StoredScan(data.shape[:-2])
-        arm = replace(arm, arrays=_arrays(path, file, arm))
+        arm = replace(arm, scan=_fitted_scan(path, stored, arm.scan, notes))
+        arm = replace(
+            arm, arrays=_arrays(path, file, arm) if masks is None else {**_arrays(path, file, arm), "masks": masks}
+        )
         yield FileSource(path, arm, _received(path, file, stored), tuple(notes), stored, data)
 
 
@@ -120,8 +134,11 @@ def _data(path: Path, file: Any) -> Any:
     return data
 
 
-def _arm(path: Path, data: Any, given: Mapping[str, Any]) -> Arm:
-    """What the file says of its scan, before the scan shape is compared with the data."""
+def _arm(path: Path, frames: int, stored: Detector, given: Mapping[str, Any]) -> Arm:
+    """What the file says of its scan, before the scan shape is compared with the data.
+
+    stored: shape and type of the patterns as they lie in the file.
+    """
     sections = sections_from(given)
     source = f"{path} /metadata"
     try:
@@ -132,26 +149,25 @@ def _arm(path: Path, data: Any, given: Mapping[str, Any]) -> Arm:
     return Arm(
         uid=str(given.get("uid") or uuid.uuid4()),
         series=str(given.get("series") or path.stem),
-        frames=math.prod(data.shape[:-2]),
+        frames=frames,
         scan=scan,
         optics=optics,
-        detector=detector.model_copy(update={"shape": data.shape[-2:], "dtype": data.dtype.str}),
-        basis=Basis(),
+        detector=detector.model_copy(update={"shape": stored.shape, "dtype": stored.dtype}),
     )
 
 
-def _fitted_scan(path: Path, data: Any, scan: Scan, notes: list[str]) -> Scan:
+def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str]) -> Scan:
     """The scan with what its data set's shape adds. Raises InputFileError when the two contradict each other."""
     hint = "correct scan_shape, flyback_frames, skip_first or repeats, or override them with --set"
-    if data.ndim == 3:
-        if scan.shape is not None and scan.frames > data.shape[0]:
+    if len(stored.shape) == 1:
+        if scan.shape is not None and scan.frames > stored.frames:
             raise InputFileError(
                 f"{path}: impossible scan_shape {scan.shape[0]} x {scan.shape[1]}: it needs {scan.frames} frames, "
-                f"/data has {data.shape[0]}",
+                f"/data has {stored.frames}",
                 hint,
             )
         return scan
-    rows, columns = data.shape[:2]
+    rows, columns = stored.shape
     if scan.shape is None:
         notes.append(f"scan_shape is not given: taken from /data, {rows} x {columns - scan.flyback_frames}")
         return scan.model_copy(update={"shape": (rows, columns - scan.flyback_frames)})

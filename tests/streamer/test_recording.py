@@ -134,13 +134,13 @@ def test_the_recording_of_another_scan_is_not_touched(tmp_path: Path) -> None:
 def test_a_file_that_reads_back_differently_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arm = make_arm()
     journal = journalled(tmp_path / "a.journal", arm, messages_of(arm, make_frames(arm)))
-    real = recording._Writer.finish
+    real = recording.ScanWriter.finish
 
     def damaged(self: Any) -> None:
         self._data[2, 3, 0, 0] += 1
         real(self)
 
-    monkeypatch.setattr(recording._Writer, "finish", damaged)
+    monkeypatch.setattr(recording.ScanWriter, "finish", damaged)
     with pytest.raises(InputFileError, match="frame 17 reads back differently"):
         record(journal, tmp_path / "a.h5")
     assert list(tmp_path.iterdir()) == [journal]
@@ -153,7 +153,7 @@ def test_a_full_disk_keeps_the_journal(tmp_path: Path, monkeypatch: pytest.Monke
     def full(self: Any, index: Any, frames: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(recording._Writer, "add_frames", full)
+    monkeypatch.setattr(recording.ScanWriter, "add_frames", full)
     with pytest.raises(OSError, match="No space"):
         record(journal, tmp_path / "a.h5")
     assert list(tmp_path.iterdir()) == [journal]

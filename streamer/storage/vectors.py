@@ -1,0 +1,117 @@
+"""``/coefficients`` and ``/extra`` of a compressed scan, read and written as one data set of vectors (contract, 2).
+
+Stored as they are: numbers of four bytes that hardly compress, and half the point of them is to be quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hdf5plugin
+import numpy as np
+
+from ptylive.schema import Basis, InputFileError
+from ptylive.schema.model import Array, FloatArray
+from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
+
+_HINT = "give a file that ptylive convert --basis has written (docs/compression.md)"
+
+
+@dataclass(frozen=True)
+class VectorSets:
+    """Two data sets (…, N) and (…, M), the second absent where there are no extras, as one (…, N + M)."""
+
+    coefficients: Any
+    extra: Any | None
+
+    @classmethod
+    def create(cls, file: Any, leading: tuple[int, ...], basis: Basis) -> VectorSets:
+        """New data sets for a scan stored under ``leading`` axes, filled with zeros."""
+        size = basis.n_bright + basis.n_dark
+        coefficients = file.create_dataset("coefficients", (*leading, size), "<f4")
+        extra = None
+        if basis.extra:
+            extra = file.create_dataset("extra", (*leading, len(basis.extra)), "<f4")
+            extra.attrs["names"] = list(basis.extra)
+        return cls(coefficients, extra)
+
+    @classmethod
+    def find(cls, path: Path, file: Any) -> VectorSets | None:
+        """The data sets of an open file, or None. Raises InputFileError when they contradict each other."""
+        coefficients, extra = dataset(file, "coefficients"), dataset(file, "extra")
+        if coefficients is None:
+            return None
+        if coefficients.ndim not in (2, 3) or 0 in coefficients.shape or coefficients.dtype.kind != "f":
+            raise InputFileError(
+                f"{path}: /coefficients must be floating-point numbers (Ry, Rx, N) or (frames, N)", _HINT
+            )
+        if extra is not None and (extra.ndim < 2 or extra.shape[:-1] != coefficients.shape[:-1]):
+            raise InputFileError(f"{path}: /extra is {extra.shape}, /coefficients {coefficients.shape}", _HINT)
+        return cls(coefficients, extra)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(…, N + M)."""
+        more = 0 if self.extra is None else self.extra.shape[-1]
+        return (*self.coefficients.shape[:-1], self.coefficients.shape[-1] + more)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Single precision."""
+        return np.dtype(np.float32)
+
+    def __getitem__(self, selection: Any) -> FloatArray:
+        parts = [self.coefficients[selection]]
+        if self.extra is not None:
+            parts.append(self.extra[selection])
+        return np.concatenate(parts, axis=-1).astype(np.float32, copy=False)
+
+    def __setitem__(self, selection: Any, vectors: Array) -> None:
+        size = self.coefficients.shape[-1]
+        self.coefficients[selection] = vectors[..., :size]
+        if self.extra is not None:
+            self.extra[selection] = vectors[..., size:]
+
+
+def write_basis(file: Any, basis: Basis, masks: Array) -> None:
+    """``/basis``: the masks (N, Qy, Qx), and what kind they are."""
+    group = file.create_group("basis")
+    group.create_dataset(
+        "masks", data=np.asarray(masks, dtype="<f4"), chunks=(1, *masks.shape[1:]), **hdf5plugin.Bitshuffle(cname="lz4")
+    )
+    for name, value in basis.model_dump(exclude={"extra"}, exclude_none=True).items():
+        group.attrs[name] = value
+
+
+def load_basis(path: Path) -> tuple[Basis, FloatArray]:
+    """The basis of any file with ``/basis``, a compressed scan or not. Raises InputFileError."""
+    with opened(path) as file:
+        return read_basis(path, file)
+
+
+def read_basis(path: Path, file: Any) -> tuple[Basis, FloatArray]:
+    """What ``/basis`` says, without the extras, and its masks. Raises InputFileError where that is impossible."""
+    masks = dataset(file, "basis/masks")
+    if masks is None or masks.ndim != 3 or masks.dtype.kind not in "fiu":
+        raise InputFileError(f"{path} has no masks (N, Qy, Qx) in /basis", _HINT)
+    given = {"kind": "custom", "n_bright": len(masks), "n_dark": 0, **attributes(file["basis"])}
+    try:
+        basis = Basis.model_validate({**given, "extra": ()})
+    except ValueError:
+        raise InputFileError(f"{path}: the attributes of /basis are impossible", _HINT) from None
+    if basis.is_raw or basis.n_bright + basis.n_dark != len(masks):
+        raise InputFileError(f"{path}: /basis has {len(masks)} masks, not n_bright + n_dark", _HINT)
+    return basis, np.asarray(masks[()], dtype=np.float32)
+
+
+def extra_names(path: Path, vectors: VectorSets) -> tuple[str, ...]:
+    """Names of the extras. Raises InputFileError when their number is wrong."""
+    if vectors.extra is None:
+        return ()
+    given = vectors.extra.attrs.get("names", [])
+    names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in np.atleast_1d(given))
+    if len(names) != vectors.extra.shape[-1]:
+        raise InputFileError(f"{path}: /extra has {vectors.extra.shape[-1]} numbers and names {len(names)}", _HINT)
+    return names

@@ -1,0 +1,98 @@
+"""Compressed scans on the disk: the contract's layout, exact, and read as what they are."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from stream_tools import make_arm, messages_of
+
+from ptylive.schema import Arm, Basis, InputFileError
+from ptylive.schema.model import Array
+from ptylive.streamer.journal import Journal
+from ptylive.streamer.storage.recording import record
+from ptylive.streamer.storage.source import open_source
+
+EXTRA = ("sum", "k_row", "k_col")
+
+
+def compressed_arm(**scan: object) -> Arm:
+    basis = Basis(kind="zernike", n_bright=3, n_dark=1, extra=EXTRA, center_px=(3.5, 3.25), radius_px=2.0)
+    masks = np.random.default_rng(2).normal(size=(4, 8, 8)).astype(np.float32)
+    return replace(make_arm(**scan), basis=basis, arrays={"masks": masks})
+
+
+def vectors_of(arm: Arm) -> Array:
+    return np.random.default_rng(3).normal(size=(arm.frames, 4 + len(arm.basis.extra))).astype(np.float32)
+
+
+def recorded(tmp_path: Path, arm: Arm, vectors: Array, messages: slice = slice(None)) -> Path:
+    journal = Journal(tmp_path / "a.journal", arm)
+    for message in messages_of(arm, vectors)[messages]:
+        journal.append(message)
+    journal.close()
+    record(tmp_path / "a.journal", tmp_path / "a.h5")
+    return tmp_path / "a.h5"
+
+
+@pytest.mark.parametrize("flyback", [0, 2])
+def test_the_layout_of_the_contract(tmp_path: Path, flyback: int) -> None:
+    arm = compressed_arm(flyback_frames=flyback)
+    vectors = vectors_of(arm)
+    target = recorded(tmp_path, arm, vectors)
+    with h5py.File(target) as file:
+        assert "data" not in file
+        assert file["coefficients"].shape == (6, 7 + flyback, 4)
+        np.testing.assert_array_equal(file["coefficients"][()].reshape(-1, 4), vectors[:, :4])
+        np.testing.assert_array_equal(file["extra"][()].reshape(-1, 3), vectors[:, 4:])
+        assert list(file["extra"].attrs["names"]) == list(EXTRA)
+        np.testing.assert_array_equal(file["basis/masks"][()], arm.arrays["masks"])
+        said = dict(file["basis"].attrs)
+        assert (said["kind"], said["n_bright"], said["n_dark"], said["of"]) == ("zernike", 3, 1, "intensity")
+        assert file["view/frames/data"] == file["coefficients"]
+    with open_source(target) as source:
+        assert source.arm.basis == arm.basis
+        assert source.arm.scan == arm.scan
+        assert source.arm.detector_shape == (8, 8)
+        assert not source.stores_bslz4
+        np.testing.assert_array_equal(source.arm.arrays["masks"], arm.arrays["masks"])
+        np.testing.assert_array_equal(source.frames(np.array([5, 3, 4, 40])), vectors[[5, 3, 4, 40]])
+        assert sum(len(batch.index) for batch in source.batches(10)) == arm.frames
+
+
+def test_what_did_not_arrive_is_known(tmp_path: Path) -> None:
+    arm = compressed_arm()
+    target = recorded(tmp_path, arm, vectors_of(arm), slice(1, None))
+    with open_source(target) as source:
+        assert 0 < source.received.sum() < arm.frames
+        assert not source.received[0]
+
+
+def test_without_extras(tmp_path: Path) -> None:
+    arm = compressed_arm()
+    arm = replace(arm, basis=arm.basis.model_copy(update={"extra": ()}))
+    vectors = vectors_of(arm)
+    with open_source(recorded(tmp_path, arm, vectors)) as source:
+        assert source.arm.basis.extra == ()
+        np.testing.assert_array_equal(source.frames(np.arange(arm.frames)), vectors)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda f: f.pop("basis"), "no masks"),
+        (lambda f: f["basis"].attrs.__setitem__("n_dark", 5), "not n_bright"),
+        (lambda f: f["basis"].attrs.__setitem__("of", "cubes"), "impossible"),
+        (lambda f: f["extra"].attrs.__setitem__("names", ["sum"]), "names 1"),
+        (lambda f: (f.pop("extra"), f.create_dataset("extra", data=np.zeros((2, 2)))), "/extra is"),
+        (lambda f: (f.pop("coefficients"), f.create_dataset("coefficients", data=np.zeros(3))), "floating-point"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, damage, said: str) -> None:
+    arm = compressed_arm()
+    target = recorded(tmp_path, arm, vectors_of(arm))
+    with h5py.File(target, "r+") as file:
+        damage(file)
+    with pytest.raises(InputFileError, match=said), open_source(target):
+        pass
