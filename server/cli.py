@@ -17,6 +17,7 @@ COMMANDS = (
     "reconstruct",
     "refine",
     "inspect",
+    "convert",
     "status",
     "stop",
     "refine_now",

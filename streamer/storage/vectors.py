@@ -115,3 +115,10 @@ def extra_names(path: Path, vectors: VectorSets) -> tuple[str, ...]:
     if len(names) != vectors.extra.shape[-1]:
         raise InputFileError(f"{path}: /extra has {vectors.extra.shape[-1]} numbers and names {len(names)}", _HINT)
     return names
+
+
+def stored_bytes(path: Path) -> int:
+    """Bytes that the frames of a native file take on the disk; of a compressed one with its masks."""
+    with opened(path) as file:
+        names = ("data", "coefficients", "extra", "basis/masks")
+        return sum(int(found.id.get_storage_size()) for name in names if (found := dataset(file, name)) is not None)

@@ -1,0 +1,118 @@
+"""A scan of frames read as a scan of coefficients: the compressor for it, and the numbers that judge it.
+
+The disc is measured on a sample drawn over the whole scan: patterns of its first rows alone make worse masks
+(live-maths, section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ptylive.engine.bases.choice import BasisChoice, make_basis
+from ptylive.engine.bases.compressor import Compressor
+from ptylive.engine.bases.field import DetectorField
+from ptylive.engine.bases.masks import MaskBasis
+from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
+from ptylive.schema import Arm, Basis, FrameBatch, MetadataError
+from ptylive.schema.model import Array, BoolArray, FloatArray, IndexArray
+
+SAMPLE_FRAMES = 320
+"""Patterns that disc and learnt masks are made from (seed 003, appendix C)."""
+SAMPLE_SEED = 3
+
+
+class PatternSource(Protocol):
+    """An open scan."""
+
+    @property
+    def arm(self) -> Arm:
+        """What is known of it."""
+        ...
+
+    @property
+    def received(self) -> BoolArray:
+        """Which frames there are, in acquisition order."""
+        ...
+
+    def frames(self, index: IndexArray) -> Array:
+        """Patterns (n, Qy, Qx) by acquisition number."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SavedBasis:
+    """A basis from a file: what it says, and its masks (N, Qy, Qx)."""
+
+    words: Basis
+    masks: FloatArray
+
+
+def sample_of(source: PatternSource) -> Array:
+    """Patterns drawn at random over the scan, flyback left out: (at most SAMPLE_FRAMES, Qy, Qx), always the same ones.
+
+    Raises MetadataError when there are none.
+    """
+    numbers = np.flatnonzero(source.received)
+    if source.arm.scan.shape is not None:
+        numbers = numbers[source.arm.scan.point_of(numbers) >= 0]
+    if not len(numbers):
+        raise MetadataError("the scan has no frames to choose a basis from", "give one that has")
+    drawn = np.random.default_rng(SAMPLE_SEED).choice(numbers, min(SAMPLE_FRAMES, len(numbers)), replace=False)
+    return source.frames(np.sort(drawn))
+
+
+def compressor_for(arm: Arm, choice: BasisChoice, sample: Array, saved: SavedBasis | None = None) -> Compressor:
+    """What turns the frames of a scan into vectors. ``saved``: the basis where ``choice`` names a file.
+
+    Raises MetadataError when the scan is compressed already, or the basis does not fit the detector.
+    """
+    if not arm.basis.is_raw:
+        raise MetadataError(f"the scan is compressed already ({arm.basis.kind})", "compress its frames instead")
+    calibration = calibrate_detector(arm, np.mean(sample, axis=0, dtype=float))
+    center = calibration.require("beam_center_px", "a detector basis")
+    radius = float(calibration.require("disc_radius_px", "a detector basis"))
+    good = ~bad_pixels(arm)
+    if saved is None:
+        field = DetectorField((float(center[0]), float(center[1])), radius, good)
+        return Compressor(make_basis(choice, field, sample), field, choice.square_root)
+    if saved.masks.shape[1:] != arm.detector_shape:
+        raise MetadataError(
+            f"the saved basis is for {saved.masks.shape[1:]} pixels, not {arm.detector_shape}", "make one"
+        )
+    field = DetectorField(saved.words.center_px or center, saved.words.radius_px or radius, good)
+    masks = MaskBasis(saved.words.kind, saved.masks * good, saved.words.n_bright)
+    return Compressor(masks, field, saved.words.of == "sqrt_intensity")
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedSource:
+    """An open scan as its compressor shows it: read like any other."""
+
+    source: PatternSource
+    compressor: Compressor
+    arm: Arm
+
+    @classmethod
+    def of(cls, source: PatternSource, compressor: Compressor) -> CompressedSource:
+        """A scan seen through a compressor."""
+        return cls(source, compressor, compressor.described(source.arm))
+
+    @property
+    def received(self) -> BoolArray:
+        """Which frames there are, in acquisition order."""
+        return self.source.received
+
+    def frames(self, index: IndexArray) -> FloatArray:
+        """Vectors (n, coefficients + extras) by acquisition number."""
+        return self.compressor.vectors(self.source.frames(index))
+
+    def batches(self, n: int) -> Iterator[FrameBatch]:
+        """Everything there is, in acquisition order, at most ``n`` frames at a time."""
+        for start in range(0, len(self.received), n):
+            index = start + np.flatnonzero(self.received[start : start + n])
+            if len(index):
+                yield FrameBatch(self.arm.uid, index, self.frames(index))

@@ -1,0 +1,115 @@
+"""From one native file to another: frames to coefficients in a detector basis (docs/compression.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.engine.bases.choice import BasisChoice
+from ptylive.engine.bases.compressor import Compressor
+from ptylive.engine.compression import CompressedSource, PatternSource, SavedBasis, compressor_for, sample_of
+from ptylive.schema import InputFileError
+from ptylive.schema.atomic import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ptylive.streamer.storage.source import FileSource
+
+BATCH_FRAMES = 256
+
+
+@dataclass(frozen=True)
+class CompressionReport:
+    """What a basis keeps (seed 003, section 2.3).
+
+    compression: pixels of a pattern over the numbers stored for it, C; angle_bright_deg, angle_dark_deg:
+    intact-information angle, mean over a sample.
+    """
+
+    basis: str
+    n_bright: int
+    n_dark: int
+    numbers: int
+    compression: float
+    angle_bright_deg: float
+    angle_dark_deg: float
+
+    @classmethod
+    def of(cls, compressor: Compressor, sample: Any) -> CompressionReport:
+        """Judge a compressor on a sample (n, Qy, Qx) of the scan it was made for."""
+        bright, dark = compressor.intact_angles_deg(sample)
+        return cls(
+            basis=compressor.basis.kind,
+            n_bright=compressor.basis.n_bright,
+            n_dark=compressor.basis.n_dark,
+            numbers=compressor.basis.count + len(compressor.extras),
+            compression=compressor.ratio,
+            angle_bright_deg=bright,
+            angle_dark_deg=dark,
+        )
+
+
+def compressed(source: FileSource, choice: BasisChoice) -> tuple[CompressedSource, CompressionReport]:
+    """An open file seen through the basis a user chose. Raises InputFileError, MetadataError."""
+    from ptylive.streamer.storage.vectors import load_basis
+
+    sample = sample_of(source) if source.arm.basis.is_raw else np.zeros((0, *source.arm.detector_shape))
+    saved = None if choice.file is None else SavedBasis(*load_basis(choice.file))
+    compressor = compressor_for(source.arm, choice, sample, saved)
+    return CompressedSource.of(source, compressor), CompressionReport.of(compressor, sample)
+
+
+def write_scan(target: Path, source: PatternSource, on_progress: Callable[[int, int], None] | None = None) -> int:
+    """Write a scan as a native file, whole or not at all; returns how many frames it has."""
+    from ptylive.streamer.storage.recording import created_scan
+
+    numbers = np.flatnonzero(source.received)
+    with replacing(target) as temporary, created_scan(temporary, source.arm) as writer:
+        for start in range(0, len(numbers), BATCH_FRAMES):
+            index = numbers[start : start + BATCH_FRAMES]
+            writer.add_frames(index, source.frames(index))
+            if on_progress is not None:
+                on_progress(start + len(index), len(numbers))
+        writer.finish()
+    return len(numbers)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written. bytes_ratio: bytes of the frames as they are decoded over bytes stored, masks included."""
+
+    frames: int
+    bytes_ratio: float
+    report: CompressionReport | None = None
+
+
+def convert_file(
+    path: Path,
+    target: Path,
+    choice: BasisChoice,
+    values: Mapping[str, Any],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """A native file written anew, compressed where a basis is chosen.
+
+    Raises InputFileError, MetadataError; OSError for a full disk.
+    """
+    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.storage.vectors import stored_bytes
+
+    if target.exists() and target.resolve() == path.resolve():
+        raise InputFileError(f"{target} would be written over itself", "give another name")
+    with open_source(path, values) as source:
+        arm, report = source.arm, None
+        raw = arm.frames * arm.detector_shape[0] * arm.detector_shape[1] * arm.frame_dtype.itemsize
+        if choice.is_raw:
+            frames = write_scan(target, source, on_progress)
+        else:
+            seen, report = compressed(source, choice)
+            frames = write_scan(target, seen, on_progress)
+    return Conversion(frames, raw / stored_bytes(target), report)
