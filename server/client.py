@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,15 +20,20 @@ import zmq
 
 from ptylive.schema import CommandError, ServerGoneError
 from ptylive.server.messages import CONTROL_PORT, MAX_MESSAGE_BYTES, events_address, pack, unpack
+from ptylive.streamer.security import client_keys
 
 DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
 TOPICS = ("maps", "state", "refinement", "log", "ack")
 
 
 class ControlClient:
-    """One DEALER connection to the control socket; not shared between threads."""
+    """One DEALER connection to the control socket; not shared between threads.
 
-    def __init__(self, address: str = DEFAULT_CONTROL, timeout_s: float = 3.0) -> None:
+    keys: key folder of this client, None for the one in $PTYLIVE_KEYS, or for none (ptylive.streamer.security).
+    """
+
+    def __init__(self, address: str = DEFAULT_CONTROL, timeout_s: float = 3.0, keys: Path | None = None) -> None:
+        self._keys = client_keys(keys)
         self.address = address
         self.timeout_s = timeout_s
         self._context = zmq.Context()
@@ -37,6 +43,8 @@ class ControlClient:
         socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        if self._keys is not None:
+            self._keys.apply(socket)
         try:
             socket.connect(self.address)
         except zmq.ZMQError as error:
@@ -61,7 +69,13 @@ class ControlClient:
             raise CommandError(str(reply.get("error", "refused")))
         self._socket.close(linger=0)
         self._socket = self._connect()
-        raise ServerGoneError(f"no server answers at {self.address}", "start one with ptylive serve")
+        raise ServerGoneError(f"no server answers at {self.address}", self._hint())
+
+    def _hint(self) -> str:
+        """A server that refuses a key does not say so."""
+        if self._keys is None:
+            return "start one with ptylive serve"
+        return f"start one, or have it let in {self._keys.folder / 'client.key'} (copy it to its clients folder)"
 
     def close(self) -> None:
         """Close the connection."""
@@ -77,9 +91,16 @@ class ControlClient:
 
 
 class EventStream:
-    """A SUB connection to the events of a server; not shared between threads."""
+    """A SUB connection to the events of a server; not shared between threads. keys: as for ControlClient."""
 
-    def __init__(self, control: str = DEFAULT_CONTROL, topics: Iterable[str] = TOPICS, queue: int = 50) -> None:
+    def __init__(
+        self,
+        control: str = DEFAULT_CONTROL,
+        topics: Iterable[str] = TOPICS,
+        queue: int = 50,
+        keys: Path | None = None,
+    ) -> None:
+        own = client_keys(keys)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -87,6 +108,8 @@ class EventStream:
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         for topic in topics:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        if own is not None:
+            own.apply(self._socket)
         self._socket.connect(events_address(control))
 
     def next(self, timeout_s: float = 1.0) -> tuple[str, dict[str, Any]] | None:

@@ -6,11 +6,11 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import SECTIONS, locate
@@ -18,6 +18,12 @@ from ptylive.schema.model import StrictModel
 from ptylive.schema.preset import Preset
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Security(StrictModel):
+    """Who may talk to the server (docs/protocol.md, "Keys")."""
+
+    keys: str | None = Field(default=None, description="key folder; none: no encryption, this machine only")
 
 
 class ServerConfig(StrictModel):
@@ -32,6 +38,7 @@ class ServerConfig(StrictModel):
     )
     dashboard: str | None = Field(default="127.0.0.1:5006", description="where the dashboard is served; none: headless")
     record: str | None = Field(default="", description="recording folder; empty: the user's data folder; none: off")
+    security: Security = Field(default_factory=Security, description="keys")
     idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
     refine_threads: int = Field(default=1, ge=1, le=256, description="threads of a refinement")
     backend: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where refinements run")
@@ -41,13 +48,25 @@ class ServerConfig(StrictModel):
 
     @field_validator("data", "control")
     @classmethod
-    def _loopback(cls, value: str) -> str:
+    def _address(cls, value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in ("tcp", "ipc") or (parts.scheme == "tcp" and parts.port is None):
             raise ValueError(f"{value!r} is not an address like tcp://127.0.0.1:9999")
-        if parts.scheme == "tcp" and parts.hostname not in LOOPBACK:
-            raise ValueError(f"{value!r} is not on this machine: without keys ptylive listens on loopback only")
+        if parts.hostname == "*":
+            raise ValueError(f"{value!r}: write 0.0.0.0 for every interface")
         return value
+
+    @model_validator(mode="after")
+    def _loopback_without_keys(self) -> Self:
+        """Addresses that are bound; a DECTRIS detector is connected to."""
+        bound = (self.data, self.control) if self.protocol == "native" else (self.control,)
+        for address in bound:
+            parts = urlsplit(address)
+            if self.key_folder is None and parts.scheme == "tcp" and parts.hostname not in LOOPBACK:
+                raise ValueError(
+                    f"{address!r} is not on this machine: without keys (security.keys) ptylive listens on loopback only"
+                )
+        return self
 
     @field_validator("dashboard", "metrics")
     @classmethod
@@ -58,6 +77,11 @@ class ServerConfig(StrictModel):
         if host not in LOOPBACK or not port.isdigit():
             raise ValueError(f"{value!r} is not a loopback address like 127.0.0.1:5006")
         return value
+
+    @property
+    def key_folder(self) -> Path | None:
+        """Where the keys are, or None when everything is in the clear."""
+        return None if self.security.keys is None else Path(self.security.keys).expanduser()
 
     @property
     def recording_folder(self) -> Path | None:
@@ -79,6 +103,8 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
         key = name.removeprefix("server.")
         if key in ServerConfig.model_fields:
             values[key] = value
+        elif name.startswith("security."):
+            values["security"] = {**values.get("security", {}), name.removeprefix("security."): value}
         elif name.startswith("refine."):
             values["refine"] = {**values.get("refine", {}), name.removeprefix("refine."): value}
         else:
@@ -89,7 +115,7 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
 
 
 def _from_toml(path: Path) -> dict[str, Any]:
-    """Tables `server`, `refine`, and the metadata sections (`scan`, `optics`, `detector`) of a TOML file."""
+    """Tables `server`, `security`, `refine`, and the metadata sections (`scan`, `optics`, …) of a TOML file."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -97,12 +123,13 @@ def _from_toml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise MetadataError(f"{path}: {error}", "correct the TOML") from None
     values = dict(tables.pop("server", {}))
+    values["security"] = tables.pop("security", {})
     values["refine"] = tables.pop("refine", {})
     defaults: dict[str, Any] = {}
     for section, content in tables.items():
         if section not in SECTIONS or not isinstance(content, dict):
             raise MetadataError(
-                f"{path}: unknown table {section!r}", _nearest(section, ["server", "refine", *SECTIONS])
+                f"{path}: unknown table {section!r}", _nearest(section, ["server", "security", "refine", *SECTIONS])
             )
         for key, value in content.items():
             locate(f"{section}.{key}")

@@ -13,6 +13,7 @@ import zmq
 from ptylive.schema import CommandError, PtyliveError
 from ptylive.server.messages import MAX_MESSAGE_BYTES, pack, unpack
 from ptylive.server.session import Session
+from ptylive.streamer.security import Gate
 
 STATE_INTERVAL_S = 0.25
 LATER = ("record", "calibrate", "undo", "detectors", "trotter", "history", "open", "note", "export")
@@ -28,14 +29,17 @@ class ControlServer:
         """Bind the socket. Raises PtyliveError when the address is taken."""
         self._session = session
         self._context = zmq.Context()
+        self._gate = Gate(self._context, session.keys)
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 500)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        self._gate.protect(self._socket)
         try:
             self._socket.bind(address)
         except zmq.ZMQError as error:
+            self._gate.close()
             self._context.destroy(linger=0)
             hint = "is another server running? stop it, or choose another address with --control"
             raise PtyliveError(f"cannot take commands at {address}: {error.strerror}", hint) from None
@@ -60,6 +64,7 @@ class ControlServer:
             if time.monotonic() >= next_state:
                 next_state = time.monotonic() + STATE_INTERVAL_S
                 acknowledged = self._tell_state(acknowledged)
+        self._gate.close()
         self._context.destroy()
 
     def _serve_one(self) -> None:

@@ -113,8 +113,8 @@ class MetricsServer:
         host, _, port = address.rpartition(":")
         try:
             self._server = _Server((host.strip("[]"), int(port)), _handler(text))
-        except OSError as error:
-            problem = f"cannot serve metrics at {address}: {error.strerror}"
+        except (OSError, OverflowError) as error:
+            problem = f"cannot serve metrics at {address}: {getattr(error, 'strerror', None) or error}"
             raise PtyliveError(problem, "choose another address with --metrics") from None
         self.url = f"http://{host}:{self._server.server_address[1]}/metrics"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)

@@ -11,6 +11,7 @@ import zmq
 
 from ptylive.schema import PtyliveError
 from ptylive.server.messages import MAX_MESSAGE_BYTES, pack
+from ptylive.streamer.security import Gate, ServerKeys
 
 _HIGH_WATER_EVENTS = 64
 
@@ -18,18 +19,21 @@ _HIGH_WATER_EVENTS = 64
 class Publisher:
     """Publishes from any thread. A viewer that does not keep up loses events; nothing queues without bound."""
 
-    def __init__(self, address: str) -> None:
-        """Bind the event socket. Raises PtyliveError when the address is taken."""
+    def __init__(self, address: str, keys: ServerKeys | None = None) -> None:
+        """Bind the event socket; ``keys``: for known clients only. Raises PtyliveError when the address is taken."""
         self._context = zmq.Context()
+        self._gate = Gate(self._context, keys)
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_EVENTS)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        self._gate.protect(self._socket)
         self._lock = threading.Lock()
         self._closed = False
         try:
             self._socket.bind(address)
         except zmq.ZMQError as error:
+            self._gate.close()
             self._context.destroy(linger=0)
             raise PtyliveError(f"cannot publish at {address}: {error.strerror}", "is another server running?") from None
 
@@ -48,4 +52,5 @@ class Publisher:
         """Close the socket; later events go nowhere."""
         with self._lock:
             self._closed = True
+            self._gate.close()
             self._context.destroy(linger=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -10,10 +11,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ptylive.schema import PtyliveError, ServerGoneError
 from ptylive.server.client import ControlClient
 from ptylive.server.config import ServerConfig
+from ptylive.streamer.security import KEYS_VARIABLE, ServerKeys
 
 STOP_TIMEOUT_S = 25.0
 RESTART_PAUSE_S = 1.0
@@ -41,6 +44,8 @@ class Supervisor:
         if self.config.dashboard is not None:
             self.config = self.config.model_copy(update={"dashboard": _free_address(self.config.dashboard)})
         arguments = ["ptylive.server.acquire", self.config.model_dump_json(), self.command_line]
+        if self.config.key_folder is not None:
+            ServerKeys.open(self.config.key_folder)  # a faulty folder is told before anything starts
         self._acquire = _python(arguments, stdin=subprocess.PIPE)
         line = _first_line(self._acquire)
         answer = json.loads(line) if line.startswith("{") else {"error": "the acquire process did not start"}
@@ -55,7 +60,7 @@ class Supervisor:
         """Start it and learn its address; one that does not come up is started again later, acquisition goes on."""
         host, _, port = address.rpartition(":")
         options = ["--control", self.config.control, "--address", host, "--port", port, "--exit-with-parent"]
-        self._dashboard = _python(["ptylive.dashboard", *options])
+        self._dashboard = _python(["ptylive.dashboard", *options], keys=self.config.key_folder)
         line = _first_line(self._dashboard)
         if line.startswith("dashboard:"):
             self.dashboard_url = line.removeprefix("dashboard:").strip()
@@ -91,10 +96,13 @@ class Supervisor:
             return 1
         return 0
 
+    def _client(self) -> ControlClient:
+        return ControlClient(self.config.control, keys=self.config.key_folder)
+
     def stop(self) -> int:
         """Ask the server to finish recording and results, and end it."""
         if self.running:
-            with suppress(ServerGoneError), ControlClient(self.config.control) as client:
+            with suppress(ServerGoneError), self._client() as client:
                 client.call("shutdown")
             assert self._acquire is not None  # noqa: S101  (it is running)
             try:
@@ -117,9 +125,11 @@ def _free_address(address: str) -> str:
             raise PtyliveError(problem, "choose another port with --dashboard") from None
 
 
-def _python(arguments: list[str], stdin: int | None = None) -> subprocess.Popen[str]:
-    """A module of ours as a process; its standard output is a pipe."""
-    return subprocess.Popen([sys.executable, "-m", *arguments], stdin=stdin, stdout=subprocess.PIPE, text=True)
+def _python(arguments: list[str], *, stdin: int | None = None, keys: Path | None = None) -> subprocess.Popen[str]:
+    """A module of ours as a process, a client with the given keys; its standard output is a pipe."""
+    environment = os.environ if keys is None else {**os.environ, KEYS_VARIABLE: str(keys)}
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:

@@ -29,6 +29,7 @@ from ptylive.streamer.acquisition import Acquisition, Patience
 from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
 from ptylive.streamer.protocols import ProtocolSettings, make_inlet
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
+from ptylive.streamer.security import Gate, ServerKeys
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
 
@@ -42,7 +43,8 @@ _SOCKET_BUFFER_BYTES = 4 * 2**20
 @dataclass(frozen=True)
 class ReceiverSettings:
     """data: address to bind (port 0: any free one), or to connect to where the detector binds (DECTRIS); folder: for
-    recordings, None for none; ring_bytes: bound of what is held for slow readers; protocol: what the sender speaks.
+    recordings, None for none; ring_bytes: bound of what is held for slow readers; protocol: what the sender speaks;
+    keys: who may send, None for anybody on this machine (a DECTRIS detector knows no keys).
     """
 
     data: str = DEFAULT_DATA
@@ -50,6 +52,7 @@ class ReceiverSettings:
     patience: Patience = field(default_factory=Patience)
     ring_bytes: int = DEFAULT_RING_BYTES
     protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
+    keys: ServerKeys | None = None
 
 
 class Receiver:
@@ -61,7 +64,9 @@ class Receiver:
         self._announcer = Announcer(on_event)
         self._inlet = make_inlet(settings.protocol, lambda text: self._announcer.log("warning", text))
         self._context = zmq.Context()
-        self._socket = self._opened(settings.data, connects=settings.protocol.connects)
+        connects = settings.protocol.connects
+        self._gate = Gate(self._context, None if connects else settings.keys)
+        self._socket = self._opened(settings.data, connects=connects)
         self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self._acquisition = Acquisition(self.ring, settings.folder, settings.patience, self._announcer)
         self._stop = threading.Event()
@@ -102,13 +107,14 @@ class Receiver:
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
         socket.setsockopt(zmq.RCVTIMEO, _TICK_MS)
+        self._gate.protect(socket)
         try:
             if connects:
                 socket.connect(address)
             else:
                 socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
         except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
+            self._close_socket()
             hint = "is another server running? choose another address with --data"
             hint = "give the detector's address with --data tcp://HOST:PORT" if connects else hint
             raise PtyliveError(f"cannot receive at {address}: {error.strerror}", hint) from None
@@ -163,4 +169,5 @@ class Receiver:
         return parts
 
     def _close_socket(self) -> None:
+        self._gate.close()
         self._context.destroy(linger=0)

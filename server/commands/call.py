@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ptylive.server.client import ControlClient
-from ptylive.server.commands.options import CONTROL, AsJson, Control
+from ptylive.server.commands.options import CONTROL, AsJson, Control, Keys
 from ptylive.server.output import answer
 from ptylive.server.values import parse_assignments
 
@@ -16,10 +16,11 @@ def call(
     command: Annotated[str, typer.Argument(help="control command, for example status or runs")],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="its arguments")] = None,
     control: Control = CONTROL,
+    keys: Keys = None,
     as_json: AsJson = False,
 ) -> None:
     """Send any command of the control protocol."""
-    with ControlClient(control, timeout_s=2.0) as client:
+    with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         client.call("status")
         reply = client.call(command, timeout_s=10.0, **parse_assignments(arguments or ()))
     answer({name: _short(value) for name, value in reply.items()}, as_json=as_json)

@@ -9,7 +9,7 @@ import typer
 
 from ptylive.schema import PtyliveError
 from ptylive.server.client import ControlClient
-from ptylive.server.commands.options import CONTROL, AsJson, Control, Settings
+from ptylive.server.commands.options import CONTROL, AsJson, Control, Keys, Settings
 from ptylive.server.commands.refine import split_settings
 from ptylive.server.output import answer, bar
 from ptylive.server.values import parse_assignments
@@ -22,11 +22,12 @@ def refine_now(
     wait: Annotated[bool, typer.Option("--wait", help="return when the refinement has ended")] = False,
     settings: Settings = None,
     control: Control = CONTROL,
+    keys: Keys = None,
     as_json: AsJson = False,
 ) -> None:
     """Refine the current scan of a running server."""
     preset, values = split_settings(parse_assignments(settings or ()))
-    with ControlClient(control, timeout_s=2.0) as client:
+    with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         client.call("status")
         outcome = client.call("refine", preset=preset, values=values, timeout_s=10.0)
         if wait:

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,10 +28,13 @@ def serve(
     headless: Annotated[bool, typer.Option("--headless", help="no dashboard")] = False,
     record: Annotated[str | None, typer.Option(metavar="DIR", help="recording folder")] = None,
     no_record: Annotated[bool, typer.Option("--no-record", help="record nothing")] = False,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", metavar="DIR", help="key folder: encrypt, and let in known clients only")
+    ] = None,
     settings: Settings = None,
 ) -> None:
     """Receive frames, show live maps, record, refine."""
-    options: dict[str, str | None] = {
+    options: dict[str, Any] = {
         "data": data,
         "protocol": protocol,
         "basis": basis,
@@ -39,6 +42,7 @@ def serve(
         "metrics": metrics,
         "dashboard": dashboard,
         "record": record,
+        "security": None if keys is None else {"keys": str(keys)},
     }
     loaded = load_config(config, options, parse_assignments(settings or ()))
     off = {name: None for name, is_off in (("dashboard", headless), ("record", no_record)) if is_off}

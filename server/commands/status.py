@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ptylive.server.client import ControlClient
-from ptylive.server.commands.options import CONTROL, AsJson, Control
+from ptylive.server.commands.options import CONTROL, AsJson, Control, Keys
 from ptylive.server.output import answer
 
 SHOWN = (
@@ -30,8 +30,8 @@ SHOWN = (
 )
 
 
-def status(control: Control = CONTROL, as_json: AsJson = False) -> None:
+def status(control: Control = CONTROL, keys: Keys = None, as_json: AsJson = False) -> None:
     """Show the state of a running server."""
-    with ControlClient(control, timeout_s=2.0) as client:
+    with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         state = client.call("status")
     answer(state if as_json else {name: state.get(name) for name in SHOWN}, as_json=as_json)

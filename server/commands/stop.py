@@ -6,16 +6,16 @@ import time
 
 from ptylive.schema import PtyliveError, ServerGoneError
 from ptylive.server.client import ControlClient
-from ptylive.server.commands.options import CONTROL, AsJson, Control
+from ptylive.server.commands.options import CONTROL, AsJson, Control, Keys
 from ptylive.server.output import answer
 
 STOP_TIMEOUT_S = 20.0
 
 
-def stop(control: Control = CONTROL, as_json: AsJson = False) -> None:
+def stop(control: Control = CONTROL, keys: Keys = None, as_json: AsJson = False) -> None:
     """End a running server; its recording is finished first (20 s at most)."""
     started = time.monotonic()
-    with ControlClient(control, timeout_s=2.0) as client:
+    with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         client.call("shutdown")
         while time.monotonic() - started < STOP_TIMEOUT_S + 5:
             try:
