@@ -27,8 +27,9 @@ class Preset(StrictModel):
     slice_distances_A: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
         default=None, description="distance between slices, Å: one for all, or num_slices - 1 of them"
     )
-    algorithm: Literal["auto", "lsq_sqrt", "ml"] = Field(
-        default="auto", description="data term: amplitude least squares, or Poisson maximum likelihood"
+    algorithm: Literal["auto", "lsq_sqrt", "ml", "lsq", "lsq_sqrt_2"] = Field(
+        default="auto",
+        description="data term: least squares of amplitudes, Poisson likelihood, least squares of counts, chi squared",
     )
     loss_offset: Counts | Auto = Field(
         default="auto", description="counts added to data and model under the square root of lsq_sqrt"
@@ -66,6 +67,31 @@ class Preset(StrictModel):
     bright_field_only: bool | Auto = Field(
         default="auto", description="compare inside the bright-field disc only (up to 1.05 semi-angles)"
     )
+    weakly_damped_obj: bool = Field(
+        default=False, description="object exp(i phi - a) with a small absorption a at or above 0"
+    )
+    obj_modes: int = Field(default=1, ge=1, le=16, description="states of the object, averaged incoherently")
+    probe_part: Literal["both", "phase", "amplitude"] = Field(
+        default="both", description="what of the probe is refined, in the aperture plane"
+    )
+    update_probe_pos: bool = Field(
+        default=False, description="refine every position; position_bound_A in the result says whether the data can"
+    )
+    position_prior_A: float | None = Field(
+        default=None, gt=0, description="expected deviation of a position from nominal, Å: holds refined positions near"
+    )
+    fast_axis_reg_weight_positions: float = Field(
+        default=0.0, ge=0, description="weight of squared second differences of the positions along rows, 1/Å²"
+    )
+    deformation_reg_weight_positions: float = Field(
+        default=0.0, ge=0, description="weight of squared deviations of the positions from an affine grid, 1/Å²"
+    )
+    update_beam_current: bool = Field(default=False, description="refine the beam current of every pattern")
+    update_static_background: bool = Field(default=False, description="refine counts common to all patterns")
+    update_slice_distances: bool = Field(default=False, description="refine the distances between slices")
+    update_aberrations: bool = Field(
+        default=False, description="refine defocus and astigmatism (C10, C12a, C12b) of the probe"
+    )
     probe_modes: Annotated[int, Field(ge=1, le=16)] | Auto = Field(
         default="auto", description="coherent modes of the probe, from source size and focal spread"
     )
@@ -81,6 +107,14 @@ class Preset(StrictModel):
     def _something_moves(self) -> Self:
         if not (self.update_obj or self.update_probe):
             raise ValueError("update_obj and update_probe are both off: nothing would be refined")
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_object(self) -> Self:
+        if self.weakly_damped_obj and self.phase_only_obj is True:
+            raise ValueError("weakly_damped_obj and phase_only_obj exclude each other")
+        if self.update_slice_distances and self.num_slices == 1:
+            raise ValueError("update_slice_distances needs num_slices of at least 2")
         return self
 
     @model_validator(mode="after")

@@ -74,7 +74,7 @@ class MultisliceProblem:
     propagators: Array
     """(slices - 1, P, P) complex128, modulus 1."""
     data_term: DataTerm
-    phase_per_A: FloatArray | None = None
+    phase_per_A: DoubleArray | None = None
     """(P, P) -pi lam q^2, rad/Å: needed where slice distances are refined; propagators = exp(i phase_per_A d) then."""
 
     @property
@@ -104,6 +104,12 @@ class Corrections:
     distances_A: Any = None
     """(slices - 1,) free space behind each slice."""
 
+    def __add__(self, other: Corrections) -> Corrections:
+        """Sum of two gradients."""
+        return Corrections(
+            *(None if a is None else a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
+
 
 HELD = Corrections()
 
@@ -118,6 +124,15 @@ class LossGradient:
     probe: Any
     """(2, modes, P, P)."""
     corrections: Corrections = HELD
+
+    def __add__(self, other: LossGradient) -> LossGradient:
+        """Loss and gradient of the patterns of both."""
+        return LossGradient(
+            self.loss + other.loss,
+            self.object + other.object,
+            self.probe + other.probe,
+            self.corrections + other.corrections,
+        )
 
 
 class MultisliceBackend(Protocol):

@@ -183,6 +183,29 @@ class ArrayMultislice:
             xp.add.at(total, where.ravel(), xp.broadcast_to(intensity, where.shape).ravel())
         return total.reshape(rows, columns)
 
+    def position_information(self, object_planes: Any, probe_planes: Any, indices: IndexArray) -> Any:
+        """Fisher information of the positions of the patterns ``indices`` for a known object, (n, 2, 2) per pixel^2.
+
+        sum_k w dI_k/dx_a dI_k/dx_b / (I_k + c): independent counting, I the model and c its offset.
+        """
+        xp = self.xp
+        model = self._model(object_planes, probe_planes, HELD)
+        along = [self._frequencies[:, None], self._frequencies[None, :]]
+        found = []
+        for batch in self._batches(indices, modes=3 * len(model.probe) * len(model.objects)):
+            where, ramp = self._windows(batch), self._ramp(model.shifts_px[batch])
+            intensity, slopes = 0.0, [0.0, 0.0]
+            for slices in model.objects:
+                _, far = self._forward(slices, model, where, ramp)
+                intensity = intensity + (far.real**2 + far.imag**2).sum(axis=1) / len(model.objects)
+                for axis, f in enumerate(along):
+                    _, moved = self._forward(slices, model, where, -2j * np.pi * f * ramp)
+                    slopes[axis] = slopes[axis] + 2 * (far.conj() * moved).real.sum(axis=1) / len(model.objects)
+            weight = self._weights / (intensity + (self._problem.data_term.offset + TINY_COUNTS))
+            both = xp.stack(slopes, axis=1)
+            found.append(xp.einsum("naij,nbij,nij->nab", both, both, weight))
+        return xp.concatenate(found)
+
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.MultisliceBackend`."""
         return np.asarray(array.get() if hasattr(array, "get") else array)

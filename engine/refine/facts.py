@@ -34,7 +34,7 @@ class Facts:
     @classmethod
     def of(cls, dataset: Dataset, window: ScanWindow, probe: Probe) -> Facts:
         """Measure a data set."""
-        mean = _mean_pattern(window)
+        mean = mean_pattern(window)
         amplitude = probe.aperture(window.k_row, window.k_col)
         bright, dark = window.measured & (amplitude > 0.5), window.measured & (amplitude == 0)
         bright_counts = float(mean[bright].mean()) if bright.any() else float(mean[window.measured].mean())
@@ -50,7 +50,7 @@ class Facts:
         )
 
 
-def _mean_pattern(window: ScanWindow) -> DoubleArray:
+def mean_pattern(window: ScanWindow) -> DoubleArray:
     """Mean over the scan (P, P), added up without a float copy of the data."""
     return np.asarray(window.patterns.sum(axis=0, dtype=np.float64) / len(window.patterns))
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.line_search import Point, WolfeRule, search
-from ptylive.engine.refine.objective import Anchor, Objective
+from ptylive.engine.refine.objective import Objective
+from ptylive.engine.refine.terms import Anchor
 
 SMALLEST_CURVATURE = 1e-10
 """Pairs with s.y below this share of |s| |y| carry no curvature and are not stored."""
@@ -91,7 +92,8 @@ class Lbfgs:
         if self.anchor == 0:
             return self.objective
         stiffness = np.float32(self.anchor) / self.objective.layout.object_block(state.scaling)
-        return replace(self.objective, anchor=Anchor(state.reference, stiffness))
+        anchor = Anchor(state.reference, stiffness)
+        return replace(self.objective, terms=(*self.objective.terms, anchor))
 
     def _direction(self, state: LbfgsState) -> Any:
         """-H g on the parameters that are free to move."""

@@ -74,11 +74,12 @@ def search(objective: Objective, start: Point, direction: Any, rule: WolfeRule) 
 
 def _tangent(objective: Objective, vector: Any, direction: Any) -> Any:
     """Derivative of the projected path: parameters that came to rest on their bound no longer move."""
-    if not objective.layout.non_negative:
+    bounds = objective.layout.lower_bounds()
+    if not bounds:
         return direction
-    size = objective.layout.object_size
     moving = direction.copy()
-    moving[:size][(vector[:size] <= 0) & (direction[:size] < 0)] = 0
+    for part, lowest in bounds:
+        moving[part][(vector[part] <= lowest) & (direction[part] < 0)] = 0
     return moving
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ptylive.engine.refine.refined import Refined
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 Phase = Literal["sweep", "lbfgs"]
@@ -65,7 +66,7 @@ class RefineResult:
     """A finished, stopped or failed refinement; arrays as written to ``/refinements/<run>`` (contract, section 4)."""
 
     object: ComplexArray
-    """(1, slices, Y, X) transmission function."""
+    """(object modes, slices, Y, X) transmission function."""
     object_sampling_A: tuple[float, float]
     slice_thickness_A: tuple[float, ...]
     origin_A: tuple[float, float]
@@ -88,6 +89,10 @@ class RefineResult:
     message: str
     """Why it ended."""
     backend: str
+    refined: Refined | None = None
+    """What else was refined, and positions."""
+    position_bound_A: float | None = None
+    """Cramér-Rao bound of one position, both axes, Å; None where positions were not refined."""
 
 
 def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:

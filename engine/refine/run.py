@@ -16,10 +16,13 @@ import numpy as np
 from ptylive.engine.backend.multislice import MultisliceBackend, open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import checkpoint as checkpoints
+from ptylive.engine.refine.layout import Layout, ObjectForm
 from ptylive.engine.refine.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.line_search import WolfeRule
 from ptylive.engine.refine.log import Log
-from ptylive.engine.refine.objective import Layout, Objective
+from ptylive.engine.refine.objective import Objective
+from ptylive.engine.refine.position_bound import position_bound_A
+from ptylive.engine.refine.refined import Refined
 from ptylive.engine.refine.results import Phase, Preview, Progress, RefineResult, StartGuess, State, wrapped_phase
 from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.sweeps import Sweeps, SweepState
@@ -84,6 +87,8 @@ class Refinement:
             setup.problem.count,
             move_object=preset.update_obj,
             move_probe=preset.update_probe,
+            stiffness=strategy.stiffness,
+            terms=setup.terms,
             pause=self._pause,
         )
         self._sweeps = Sweeps(
@@ -218,17 +223,26 @@ class Refinement:
 
     def _result(self, dataset: Dataset, state: checkpoints.SolverState, ended: State) -> RefineResult:
         setup = self._setup
-        transmission, modes = setup.layout.to_complex(self._backend.to_numpy(state.vector))
+        vector = self._backend.to_numpy(state.vector)
+        transmission, modes = setup.layout.to_complex(vector)
         scale = math.sqrt(setup.facts.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
-        if not setup.layout.phase_only:  # |probe|^2 and |object|^2 trade one factor: fix it by the counts
-            transmission = transmission * np.float32(scale ** (-1 / len(transmission)))
+        if setup.layout.object_form is ObjectForm.COMPLEX:
+            # |probe|^2 and |object|^2 trade one factor: fix it by the counts
+            transmission = transmission * np.float32(scale ** (-1 / setup.layout.object_shape[0]))
+        refined = Refined.of(
+            setup.layout.other_blocks(vector), dataset.positions_A, setup.grid.shifts_px, setup.grid.pixel_A
+        )
+        origin = setup.grid.origin_A - refined.common_shift_A
+        thickness = setup.slice_thickness_A
+        if refined.slice_distances_A is not None:
+            thickness = (*refined.slice_distances_A, refined.slice_distances_A[-1])
         return RefineResult(
-            object=transmission[None],
+            object=transmission,
             object_sampling_A=(setup.grid.pixel_A, setup.grid.pixel_A),
-            slice_thickness_A=setup.slice_thickness_A,
-            origin_A=(float(setup.grid.origin_A[0]), float(setup.grid.origin_A[1])),
+            slice_thickness_A=tuple(float(d) for d in thickness),
+            origin_A=(float(origin[0]), float(origin[1])),
             probe=_real_space(modes * np.float32(scale))[None],
-            positions_A=np.asarray(dataset.positions_A, dtype=np.float64),
+            positions_A=refined.positions_A,
             loss=np.asarray(self._log.losses, dtype=np.float64),
             phases=self._log.phases,
             seconds=np.asarray(self._log.seconds, dtype=np.float64),
@@ -238,13 +252,19 @@ class Refinement:
             reason=setup.strategy.reason,
             message=self._message,
             backend=self._backend.name,
+            refined=refined,
+            position_bound_A=self._position_bound(vector) if refined.moved else None,
         )
+
+    def _position_bound(self, vector: Array) -> float:
+        physical = self._setup.layout.physical(vector, np)
+        return position_bound_A(self._setup.problem, physical.object, physical.probe, self._setup.grid.pixel_A)
 
 
 def build_preview(layout: Layout, backend: MultisliceBackend, vector: Any, pixel_A: float) -> Preview:
     """Pictures of a parameter vector; vectors never change once made, so this may be done at any time."""
     transmission, modes = layout.to_complex(backend.to_numpy(vector))
-    slices = np.stack([wrapped_phase(one) for one in transmission])
+    slices = np.stack([wrapped_phase(one) for one in transmission.mean(axis=0)])
     return Preview(slices.sum(axis=0), slices, _real_space(modes), pixel_A)
 
 

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.backend.fast_sizes import padded_size
-from ptylive.engine.backend.multislice import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice import DataTerm, MultisliceProblem
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.probe import ComplexPlane, Probe
+from ptylive.engine.probe import Probe
 from ptylive.engine.refine.facts import Facts
+from ptylive.engine.refine.layout import Layout
 from ptylive.engine.refine.object_grid import ObjectGrid
-from ptylive.engine.refine.objective import Layout
+from ptylive.engine.refine.quantities import Quantities
 from ptylive.engine.refine.results import StartGuess
 from ptylive.engine.refine.scan_window import ScanWindow
 from ptylive.engine.refine.start_probe import nominal_probe, start_modes
 from ptylive.engine.refine.strategy import Strategy, choose
+from ptylive.engine.refine.terms import Term
 from ptylive.schema.errors import RefinementError
-from ptylive.schema.model import Array, FloatArray
+from ptylive.schema.model import Array, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
 
 BRIGHT_FIELD_EDGE = 1.05
@@ -26,6 +28,8 @@ BRIGHT_FIELD_EDGE = 1.05
 VACUUM_PERCENTILE = 5.0
 """Start phases are shifted so that this percentile is 0, where the phase is held at or above 0."""
 LARGEST_OBJECT_PIXELS = 2**31
+MODE_SPREAD_RAD = 0.02
+"""Random phases by which object modes differ at the start: equal ones would stay equal."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Setup:
     strategy: Strategy
     facts: Facts
     layout: Layout
+    terms: tuple[Term, ...]
     problem: MultisliceProblem
     start: Array
     """Parameter vector, float32."""
@@ -54,24 +59,31 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
     strategy = choose(preset, facts, has_start=start is not None)
     grid = ObjectGrid.of(dataset.positions_A, window.object_pixel_A, size)
     shape = (preset.num_slices, *grid.shape)
-    if np.prod(shape, dtype=float) > LARGEST_OBJECT_PIXELS:
+    if np.prod(shape, dtype=float) * preset.obj_modes > LARGEST_OBJECT_PIXELS:
         raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")
-    layout = Layout(strategy.phase_only, strategy.non_negative, shape, strategy.coherence.modes, size)
-    kind = DataTermKind.POISSON if strategy.poisson else DataTermKind.AMPLITUDE
+    modes = start_modes(probe, window, strategy.coherence, facts.counts_per_pattern)
+    quantities = Quantities(preset, strategy, dataset, window, grid, modes, probe.wavelength_A)
+    layout = Layout(
+        strategy.object_form,
+        strategy.non_negative,
+        shape,
+        preset.obj_modes,
+        quantities.probe_model(),
+        quantities.blocks(),
+    )
+    phase_per_A = _phase_per_A(size, window.object_pixel_A, probe.wavelength_A)
     problem = MultisliceProblem(
         patterns=window.patterns,
         weights=_weights(window, probe, strategy),
         corners=grid.corners,
         shifts_px=grid.shifts_px,
         object_shape=shape,
-        propagators=_propagators(size, window.object_pixel_A, probe.wavelength_A, preset.spacings_A),
-        data_term=DataTerm(kind, strategy.offset),
+        propagators=np.exp(1j * phase_per_A * np.asarray(preset.spacings_A, dtype=float).reshape(-1, 1, 1)),
+        data_term=DataTerm(strategy.kind, strategy.offset),
+        phase_per_A=phase_per_A,
     )
-    modes = start_modes(probe, window, strategy.coherence, facts.counts_per_pattern)
-    phase = np.zeros(shape, np.float32)
-    if start is not None and strategy.start_from_map:
-        phase[...] = _start_phase(grid, start, strategy) / preset.num_slices
-    return Setup(grid, strategy, facts, layout, problem, layout.start(phase, modes), preset.slice_thickness_A)
+    vector = layout.start(_start_planes(grid, start, strategy, layout))
+    return Setup(grid, strategy, facts, layout, quantities.terms(layout), problem, vector, preset.slice_thickness_A)
 
 
 def _check(dataset: Dataset) -> None:
@@ -91,12 +103,20 @@ def _weights(window: ScanWindow, probe: Probe, strategy: Strategy) -> FloatArray
     return compared.astype(np.float32)
 
 
-def _propagators(size: int, pixel_A: float, wavelength_A: float, spacings_A: tuple[float, ...]) -> ComplexPlane:
-    """H_z = exp(-i pi lam dz q^2) in Fourier space (slices - 1, P, P)."""
+def _phase_per_A(size: int, pixel_A: float, wavelength_A: float) -> DoubleArray:
+    """Phase of an Å of free space, -pi lam q^2 (P, P): H_z = exp(i dz times it)."""
     q = np.fft.fftfreq(size, pixel_A)
-    q_squared = q[:, None] ** 2 + q[None, :] ** 2
-    spacings = np.asarray(spacings_A, dtype=float).reshape(-1, 1, 1)
-    return np.asarray(np.exp(-1j * np.pi * wavelength_A * spacings * q_squared))
+    return np.asarray(-np.pi * wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2))
+
+
+def _start_planes(grid: ObjectGrid, start: StartGuess | None, strategy: Strategy, layout: Layout) -> FloatArray:
+    """Phases (object modes * slices, Y, X) to start from; several object modes must differ a little."""
+    phase = np.zeros((layout.planes, *grid.shape), np.float32)
+    if start is not None and strategy.start_from_map:
+        phase[...] = _start_phase(grid, start, strategy) / layout.object_shape[0]
+    if layout.object_modes > 1:
+        phase += MODE_SPREAD_RAD * np.random.default_rng(0).random(phase.shape, np.float32)
+    return phase
 
 
 def _start_phase(grid: ObjectGrid, start: StartGuess, strategy: Strategy) -> FloatArray:

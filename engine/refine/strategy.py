@@ -9,7 +9,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from ptylive.engine.backend.multislice import DataTermKind
 from ptylive.engine.refine.facts import Facts
+from ptylive.engine.refine.layout import ObjectForm
 from ptylive.engine.refine.start_probe import Coherence
 from ptylive.schema.preset import Preset
 
@@ -21,6 +23,8 @@ NOISE_SPREAD = 0.12
 """Neighbour correlation above which the detector, not the specimen, makes the dark field."""
 LBFGS_SHARE = 1 / 3
 SMALLEST_FLOOR = 1e-4
+PEAK = 1.5
+"""Largest counts of a bright-field pixel over their mean, about."""
 
 FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
 """Source size and focal spread are filled in from the preset."""
@@ -36,10 +40,12 @@ class Strategy:
     """Why, in one sentence."""
     data_term: str
     """What is said of the offset of lsq_sqrt."""
-    poisson: bool
+    kind: DataTermKind
     offset: float
     """Counts: c of lsq_sqrt, or the floor of ml."""
-    phase_only: bool
+    stiffness: float
+    """Curvature of the data term relative to that of lsq_sqrt."""
+    object_form: ObjectForm
     non_negative: bool
     bright_field_only: bool
     coherence: Coherence
@@ -56,28 +62,21 @@ class Strategy:
     @property
     def algorithm(self) -> str:
         """Data term in the preset's words."""
-        name = "ml, loss_floor" if self.poisson else "lsq_sqrt, loss_offset"
-        return f"{name} {self.offset:.3g} counts"
+        constant = {DataTermKind.AMPLITUDE: "loss_offset", DataTermKind.POISSON: "loss_floor"}.get(self.kind)
+        return self.kind.value if constant is None else f"{self.kind}, {constant} {self.offset:.3g} counts"
 
 
 def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
     """The strategy for a preset and measured facts; values given in the preset always win."""
-    regime = _regime(preset, facts, has_start)
-    poisson = preset.algorithm == "ml"
-    if poisson:
-        floor = max(0.1 * facts.dark_counts, SMALLEST_FLOOR)
-        slower = 0.5 if preset.num_slices > 1 else 1.0  # the curvature D / I of the Poisson term has no bound
-        regime = replace(regime, poisson=True, offset=floor, batch_size=128, sweep_step=regime.sweep_step * slower)
+    regime = _with_data_term(_regime(preset, facts, has_start), preset, facts)
     epochs = _given(preset.epoch_max, regime.epochs)
     sweeps = min(_given(preset.sweeps, min(regime.sweeps, math.floor(epochs * (1 - LBFGS_SHARE)))), epochs)
-    phase_only = _given(preset.phase_only_obj, regime.phase_only)
+    form = _object_form(preset, regime)
     modes = _given(preset.probe_modes, regime.coherence.modes)
     return replace(
         regime,
-        reason=f"{regime.reason}; ml as asked" if poisson else f"{regime.reason}; lsq_sqrt with {regime.data_term}",
-        offset=_given(preset.loss_floor if poisson else preset.loss_offset, regime.offset),
-        phase_only=phase_only,
-        non_negative=phase_only and _given(preset.non_negative_phase, regime.non_negative),
+        object_form=form,
+        non_negative=form is not ObjectForm.COMPLEX and _given(preset.non_negative_phase, regime.non_negative),
         bright_field_only=_given(preset.bright_field_only, regime.bright_field_only),
         coherence=Coherence(modes, preset.source_size_A, preset.focal_spread_A),
         start_from_map=has_start and _given(preset.start_from_map, regime.start_from_map),
@@ -89,6 +88,30 @@ def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
         probe_step=_given(preset.probe_step, regime.probe_step),
         anchor=_given(preset.anchor, regime.anchor if sweeps else 0.0),
     )
+
+
+def _with_data_term(regime: Strategy, preset: Preset, facts: Facts) -> Strategy:
+    """The regime with the data term asked for, and the batches and steps that suit it."""
+    if preset.algorithm in ("auto", "lsq_sqrt"):
+        reason = f"{regime.reason}; lsq_sqrt with {regime.data_term}"
+        return replace(regime, reason=reason, offset=_given(preset.loss_offset, regime.offset))
+    kind = DataTermKind(preset.algorithm)
+    regime = replace(regime, kind=kind, reason=f"{regime.reason}; {kind} as asked", offset=0.0)
+    if kind is DataTermKind.INTENSITY:  # d2 (I - D)^2 / d|psi|^2 = 8 I
+        return replace(regime, stiffness=4 * PEAK * facts.bright_counts)
+    slower = 0.5 if preset.num_slices > 1 else 1.0  # the curvature D / I has no bound
+    regime = replace(regime, batch_size=128, sweep_step=regime.sweep_step * slower)
+    if kind is DataTermKind.CHI_SQUARED:
+        return replace(regime, stiffness=2.0)
+    return replace(regime, offset=_given(preset.loss_floor, max(0.1 * facts.dark_counts, SMALLEST_FLOOR)))
+
+
+def _object_form(preset: Preset, regime: Strategy) -> ObjectForm:
+    if preset.weakly_damped_obj:
+        return ObjectForm.DAMPED
+    if isinstance(preset.phase_only_obj, str):
+        return regime.object_form
+    return ObjectForm.PHASE if preset.phase_only_obj else ObjectForm.COMPLEX
 
 
 def _given(value: _T | str, otherwise: _T) -> _T:
@@ -117,9 +140,10 @@ def _thin(facts: Facts, reason: str, data_term: str) -> Strategy:
     return Strategy(
         reason=reason,
         data_term=data_term,
-        poisson=False,
+        kind=DataTermKind.AMPLITUDE,
         offset=0.2 * facts.dark_counts,
-        phase_only=True,
+        stiffness=1.0,
+        object_form=ObjectForm.PHASE,
         non_negative=True,
         bright_field_only=False,
         coherence=FOUR_MODES,
@@ -138,7 +162,7 @@ def _thick(facts: Facts, reason: str, data_term: str) -> Strategy:
     return replace(
         _thin(facts, reason, data_term),
         offset=3.0 * facts.dark_counts,
-        phase_only=False,
+        object_form=ObjectForm.COMPLEX,
         non_negative=False,
         sweeps=5,
         epochs=20,

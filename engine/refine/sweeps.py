@@ -2,6 +2,8 @@
 
     object -= beta / (2 max_r sum_batch |probe(r - r_n)|^2) dL/dobject      probe -= beta_p / (2 |batch|) dL/dprobe
 
+Other quantities follow from the second sweep of the object on, each scaled by its own curvature.
+
 A sweep that ends worse than the one before, or meets a loss that is not finite, is undone and the steps are halved.
 The solver is a pure function from state to state, so stopping, saving and going back need nothing special.
 """
@@ -68,7 +70,11 @@ class Sweeps:
         """One batch further."""
         start = state.vector if state.batch == 0 else state.start
         indices = self._batch(state)
-        objective = replace(self.objective, move_object=self.objective.move_object and self._moves_object(state))
+        objective = replace(
+            self.objective,
+            move_object=self.objective.move_object and state.sweep >= self.probe_sweeps,
+            move_others=state.sweep > self.probe_sweeps,  # not before there is an object to compare with
+        )
         result = objective.evaluate(state.vector, indices)
         if not math.isfinite(result.loss):
             return self._undone(state, start)
@@ -83,17 +89,22 @@ class Sweeps:
         order = np.random.default_rng([self.seed, state.sweep, state.halvings]).permutation(self.objective.patterns)
         return order[state.batch :: self.batches]
 
-    def _moves_object(self, state: SweepState) -> bool:
-        return state.sweep >= self.probe_sweeps
-
     def _moved(self, objective: Objective, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
         factor = 0.5**state.halvings
         layout = objective.layout
         if objective.move_object:
-            peak = objective.peak_illumination(state.vector, indices)
-            layout.object_block(gradient)[...] *= np.float32(factor * self.object_step / (2 * max(peak, 1e-30)))
+            curvature = objective.peak_curvature(state.vector, indices)
+            layout.object_block(gradient)[...] *= np.float32(factor * self.object_step / curvature)
         if objective.move_probe:
-            layout.probe_planes(gradient)[...] *= np.float32(factor * self.probe_step / (2 * len(indices)))
+            curvature = objective.probe_curvature(len(indices))
+            layout.probe_block(gradient)[...] *= np.float32(factor * self.probe_step) / curvature
+        if objective.move_others:
+            slopes = layout.other_blocks(gradient)
+            for block in layout.blocks:
+                # a batch knows all there is about its own patterns, and its share of what all patterns have in common
+                share = 1.0 if block.per_pattern else len(indices) / objective.patterns
+                curvature = objective.xp.asarray(block.curvature) * np.float32(share)
+                slopes[block.name][...] *= np.float32(factor * self.object_step) / curvature
         return objective.project(state.vector - gradient)
 
     def _ended(self, state: SweepState) -> SweepState:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.refine.layout import Layout, ObjectForm, ProbeForm, ProbeModel
 from ptylive.engine.refine.lbfgs import Lbfgs
 from ptylive.engine.refine.line_search import Point, WolfeRule, search
-from ptylive.engine.refine.objective import Evaluation, Layout, Objective
+from ptylive.engine.refine.objective import Evaluation, Objective
 from ptylive.engine.refine.setup import prepare
 from ptylive.engine.refine.sweeps import MOST_HALVINGS, Sweeps
 from ptylive.schema.preset import Preset
@@ -40,7 +41,7 @@ def run(solver, state):
 
 def test_phase_only_gradient_equals_central_differences(setup):
     problem = setup.problem
-    layout = Layout(True, False, problem.object_shape, 2, problem.window)
+    layout = setup.layout
     backend = ArrayMultislice(problem, np, "complex128", "reference")
     objective = Objective(backend, layout, problem.count)
     rng = np.random.default_rng(0)
@@ -130,7 +131,9 @@ class Valley:
     """Rosenbrock's function, with what a line search asks of an objective."""
 
     xp = np
-    layout = Layout(False, False, (1, 1, 1), 0, 1)
+    layout = Layout(
+        ObjectForm.COMPLEX, False, (1, 1, 1), 1, ProbeModel(ProbeForm.COMPLEX, np.zeros((0, 1, 1), complex))
+    )
 
     @staticmethod
     def project(vector):

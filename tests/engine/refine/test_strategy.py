@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
+from ptylive.engine.backend.multislice import DataTermKind
 from ptylive.engine.refine.facts import Facts, _noise_spread
+from ptylive.engine.refine.layout import ObjectForm
 from ptylive.engine.refine.setup import prepare
 from ptylive.engine.refine.strategy import choose
 from ptylive.schema.preset import Preset
@@ -16,7 +18,7 @@ STRONG = Facts(counts_per_pattern=16000, bright_counts=32, dark_counts=0.05, dos
 
 def test_one_slice_at_good_dose_is_thin():
     strategy = choose(Preset(), STRONG, has_start=True)
-    assert strategy.phase_only
+    assert strategy.object_form is ObjectForm.PHASE
     assert strategy.non_negative
     assert strategy.offset == pytest.approx(0.2 * 0.05)
     assert strategy.coherence.modes == 4
@@ -27,7 +29,7 @@ def test_one_slice_at_good_dose_is_thin():
 
 def test_several_slices_are_thick():
     strategy = choose(Preset(num_slices=4, total_thickness_A=100), STRONG, has_start=False)
-    assert not strategy.phase_only
+    assert strategy.object_form is ObjectForm.COMPLEX
     assert not strategy.non_negative
     assert strategy.offset == pytest.approx(0.15)
     assert "4 slices" in strategy.reason
@@ -54,7 +56,7 @@ def test_given_values_win():
         {"phase_only_obj": False, "loss_offset": 2.5, "probe_modes": 2, "sweeps": 3, "epoch_max": 4, "batch_size": 7}
     )
     strategy = choose(preset, STRONG, has_start=False)
-    assert (strategy.phase_only, strategy.non_negative, strategy.offset) == (False, False, 2.5)
+    assert (strategy.object_form, strategy.non_negative, strategy.offset) == (ObjectForm.COMPLEX, False, 2.5)
     assert (strategy.coherence.modes, strategy.sweeps, strategy.epochs, strategy.batch_size) == (2, 3, 4, 7)
 
 
@@ -65,7 +67,7 @@ def test_lbfgs_keeps_a_third_of_the_epochs(epochs, sweeps):
 
 def test_poisson_uses_its_floor():
     strategy = choose(Preset(algorithm="ml"), STRONG, has_start=False)
-    assert strategy.poisson
+    assert strategy.kind is DataTermKind.POISSON
     assert strategy.offset == pytest.approx(0.005)
     assert strategy.algorithm.startswith("ml, loss_floor")
 

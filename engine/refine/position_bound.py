@@ -1,0 +1,30 @@
+"""What a pattern can tell about its own position at best: the Cramér-Rao bound for a known object.
+
+Where the bound is larger than the expected error of the positions, refining them one by one fits noise: the result's
+positions get worse, though its loss falls (docs/refinement.md, Positions).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ptylive.engine.backend.multislice import MultisliceProblem
+from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.schema.model import Array
+
+SAMPLED_PATTERNS = 64
+
+
+def position_bound_A(problem: MultisliceProblem, object_planes: Array, probe_planes: Array, pixel_A: float) -> float:
+    """Root of the median over patterns of the summed variances along both axes, Å; infinite where data say nothing."""
+    chosen = np.unique(np.linspace(0, problem.count - 1, min(SAMPLED_PATTERNS, problem.count)).astype(np.int64))
+    arrays = ArrayMultislice(problem, np, "complex64", "position bound")
+    information = np.asarray(arrays.position_information(object_planes, probe_planes, chosen), dtype=np.float64)
+    determinant = np.linalg.det(information)
+    told = determinant > 1e-12 * np.trace(information, axis1=1, axis2=2) ** 2
+    if not told.any():
+        return math.inf
+    variances = np.trace(information[told], axis1=1, axis2=2) / determinant[told]  # trace of a 2 x 2 inverse
+    return float(pixel_A * math.sqrt(np.median(variances)))
