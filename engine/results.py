@@ -22,6 +22,7 @@ from ptylive.schema.preset import Preset
 if TYPE_CHECKING:
     import h5py
 
+    from ptylive.engine.refine.refined import Refined
     from ptylive.engine.refine.results import RefineResult
 
 COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
@@ -159,6 +160,10 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
     )
     group["probe"].attrs["sampling_A"] = np.asarray(result.object_sampling_A, dtype=float)
     group["positions_A"] = np.asarray(result.positions_A, dtype=np.float64)
+    if result.refined is not None:
+        _write_refined(group, result.refined)
+    if result.position_bound_A is not None:
+        group["positions_A"].attrs["bound_A"] = result.position_bound_A
     group["loss"] = np.asarray(result.loss, dtype=np.float64)
     group["loss"].attrs["phase"] = [str(phase) for phase in result.phases]
     group["seconds"] = np.asarray(result.seconds, dtype=np.float64)
@@ -172,6 +177,22 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
             "backend": result.backend,
         }
     )
+
+
+def _write_refined(group: h5py.Group, refined: Refined) -> None:
+    """Quantities refined besides object, probe and positions, where there are any."""
+    optional = {
+        "beam_current": refined.beam_current,
+        "background": refined.background,
+        "slice_distances_A": refined.slice_distances_A,
+        "aberrations": refined.aberrations_A,
+    }
+    for name, values in optional.items():
+        if values is not None:
+            group[name] = np.asarray(values, dtype=np.float64)
+    if refined.aberrations_A is not None:
+        group["aberrations"].attrs["names"] = ["C10", "C12a", "C12b"]
+        group["aberrations"].attrs["meaning"] = "added to the calibration, Å"
 
 
 def _soft_link(target: str) -> Any:
