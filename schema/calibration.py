@@ -96,6 +96,23 @@ class Calibration:
                 out[f"{name}_uncertainty"] = float(quantity.uncertainty)
         return out
 
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> Calibration:
+        """Inverse of :meth:`to_attributes`; what has no origin is left out."""
+        entries: dict[str, Quantity] = {}
+        for name, value in attributes.items():
+            origin = attributes.get(f"{name}_origin")
+            if origin not in list(Origin):
+                continue
+            doubt = attributes.get(f"{name}_uncertainty")
+            plain = np.asarray(value).tolist()
+            entries[name] = Quantity(
+                tuple(plain) if isinstance(plain, list) else plain,
+                Origin(origin),
+                None if doubt is None else float(doubt),
+            )
+        return cls(entries)
+
     def to_plain(self) -> dict[str, Any]:
         """Nested plain values for messages: {name: {value, origin, uncertainty}}."""
         return {

@@ -102,16 +102,21 @@ def _first_problem(section: str, error: ValidationError) -> str:
 
 
 def overlay(arm: Arm, values: Mapping[str, Any], source: str = "settings") -> Arm:
-    """``arm`` with flat or dotted metadata laid over it. Raises MetadataError for unknown names, impossible values."""
+    """``arm`` with flat or dotted metadata laid over it; None takes back what was said, so that it is estimated again.
+
+    Raises MetadataError for unknown names, impossible values.
+    """
     sections = sections_from(values, strict=True)
 
     def laid_over(section: str) -> Any:
         current, new = getattr(arm, section), sections[section]
         if "transform" in new:
-            new = {**new, "transform_given": True}
+            new = {**new, "transform_given": new["transform"] is not None}
         if section == "optics":
             # an alias (defocus_A) must replace the coefficient it stands for, not be outvoted by it
-            new = {**new, "aberrations": {**arm.optics.aberrations, **aberrations_from(new)}}
+            taken_back = aberrations_from({name: 1.0 for name, value in new.items() if value is None})
+            kept = {name: value for name, value in arm.optics.aberrations.items() if name not in taken_back}
+            new = {**new, "aberrations": {**kept, **aberrations_from(new)}}
         return build(section, {**current.model_dump(), **new}, source) if new else current
 
     return replace(arm, scan=laid_over("scan"), optics=laid_over("optics"), detector=laid_over("detector"))

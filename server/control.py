@@ -16,7 +16,7 @@ from ptylive.server.session import Session
 from ptylive.streamer.security import Gate
 
 STATE_INTERVAL_S = 0.25
-LATER = ("record", "calibrate", "undo", "detectors", "trotter", "history", "open", "note", "export")
+LATER = ("record", "trotter")
 """Commands of the contract that this version does not have yet."""
 
 log = logging.getLogger(__name__)
@@ -85,11 +85,12 @@ class ControlServer:
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Run a command of the session. Raises CommandError for one that doesn't exist or misses an argument."""
-        method = getattr(self._session, f"command_{command}", None)
+        desks = self._session.commands
+        method = next((found for desk in desks if (found := getattr(desk, f"command_{command}", None))), None)
         if method is None:
             if command in LATER:
                 raise CommandError(f"command {command!r} is not available in this version")
-            known = sorted(n.removeprefix("command_") for n in dir(self._session) if n.startswith("command_"))
+            known = sorted(n.removeprefix("command_") for desk in desks for n in dir(desk) if n.startswith("command_"))
             raise CommandError(f"unknown command {command!r}", f"known are {', '.join(known)}")
         try:
             inspect.signature(method).bind(**arguments)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ptylive.engine.live.engine import FrameSource
+from ptylive.engine.live.engine import FrameSource, reconstruct
 from ptylive.engine.results import describe_run, write_maps
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.server.publisher import Publisher
@@ -28,7 +29,9 @@ class Finisher:
 
     def __init__(self, publisher: Publisher, command_line: str, on_finished: Callable[[ScanSession], None]) -> None:
         self._publisher, self._command_line, self._on_finished = publisher, command_line, on_finished
-        self._scans: queue.SimpleQueue[ScanSession | None] = queue.SimpleQueue()
+        self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
+        self._due: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="finisher", daemon=True)
 
@@ -37,8 +40,18 @@ class Finisher:
         self._thread.start()
 
     def add(self, scan: ScanSession) -> None:
-        """Queue a scan whose last frame has arrived."""
-        self._scans.put(scan)
+        """Queue a scan whose last frame has arrived, or whose values have changed since.
+
+        Asked again before it was made, it is made once.
+        """
+        with self._lock:
+            scan.finished.clear()
+            self._due[scan.uid] += 1
+        self._scans.put((scan, True))
+
+    def fill_detectors(self, scan: ScanSession) -> None:
+        """Queue a finished scan whose virtual detectors have changed."""
+        self._scans.put((scan, False))
 
     def stop(self, timeout_s: float) -> None:
         """Finish what is queued, for at most ``timeout_s``."""
@@ -47,27 +60,71 @@ class Finisher:
         self._stopping.set()
 
     def _run(self) -> None:
-        while (scan := self._scans.get()) is not None:
+        while (job := self._scans.get()) is not None:
+            scan, whole = job
+            if whole and not self._is_last(scan):
+                continue
             try:
-                self._finish(scan)
+                if whole:
+                    self._finish(scan)
+                else:
+                    self._renew_detectors(scan)
             except PtyliveError as error:
                 scan.problem = error.line()
             except Exception as error:
                 log.exception("finishing a scan failed")
                 scan.problem = f"the results could not be written: {error}"
-            scan.finished.set()
+            if whole:
+                self._conclude(scan)
+
+    def _is_last(self, scan: ScanSession) -> bool:
+        """Whether nobody has asked for the same scan again meanwhile."""
+        with self._lock:
+            if self._due[scan.uid] == 1:
+                return True
+            self._due[scan.uid] -= 1
+            return False
+
+    def _conclude(self, scan: ScanSession) -> None:
+        with self._lock:
+            self._due[scan.uid] -= 1
+            last = self._due[scan.uid] == 0
+            if last:
+                del self._due[scan.uid]
+                scan.finished.set()
+        if last:
             self._on_finished(scan)
 
     def _finish(self, scan: ScanSession) -> None:
         self._wait_for_recording(scan)
-        if scan.engine is None:
-            return
+        frames = frames_of(scan)
         with scan.lock:
-            rendering = scan.engine.finish(frames_of(scan))
+            if scan.engine is not None:
+                rendering = scan.engine.finish(frames)
+            elif frames is not None and scan.stored is not None:
+                scan.engine, rendering = reconstruct(scan.arm, frames)  # opened from its files, and changed since
+            else:
+                return
+            self._fill_detectors(scan, frames)
             payloads = scan.take(rendering)
         for payload in payloads:
             self._publisher.publish("maps", payload)
         save_results(scan, self._command_line)
+
+    def _renew_detectors(self, scan: ScanSession) -> None:
+        with scan.lock:
+            self._fill_detectors(scan, frames_of(scan))
+            payloads = scan.take_detectors()
+        for payload in payloads:
+            self._publisher.publish("maps", payload)
+        save_results(scan, self._command_line)
+
+    @staticmethod
+    def _fill_detectors(scan: ScanSession, frames: FrameSource | None) -> None:
+        """Points that a virtual detector missed, from the recording."""
+        coverage = scan.coverage if scan.engine is None else scan.engine.coverage
+        if scan.detectors is not None and frames is not None and scan.detectors.incomplete(coverage):
+            scan.detectors.fill(coverage, frames())
 
     def _wait_for_recording(self, scan: ScanSession) -> None:
         waited = 0.0
@@ -97,10 +154,10 @@ def results_path(recording: Path) -> Path:
 
 def save_results(scan: ScanSession, command_line: str) -> Path | None:
     """Write the maps of a scan beside its recording; None where nothing is recorded."""
-    if scan.recording is None or scan.engine is None or not scan.rendering.maps:
+    if scan.recording is None or not scan.rendering.maps:
         return None
     path = results_path(scan.recording)
     settings = describe_run(command_line, "cpu")
-    write_maps(path, scan.rendering.maps, scan.engine.coverage, scan.calibration, settings)
+    write_maps(path, scan.rendering.maps, scan.coverage, scan.calibration, settings)
     scan.results = path
     return path

@@ -91,6 +91,8 @@ class LiveThread:
             return
         with scan.lock:
             scan.engine.add(batch)
+            if scan.detectors is not None:
+                scan.detectors.add(batch)
         self._dirty = True
 
     def _close(self, end: EndEvent) -> None:

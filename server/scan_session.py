@@ -12,6 +12,9 @@ import numpy as np
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.render import Rendering
 from ptylive.schema import Arm, Calibration, LiveMap
+from ptylive.schema.model import BoolArray
+from ptylive.server.detectors import PREFIX as DETECTOR_PREFIX
+from ptylive.server.detectors import DetectorBank
 from ptylive.server.messages import array_to_plain, map_to_plain
 
 
@@ -37,6 +40,11 @@ class ScanSession:
     problem: str = ""
     pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
     rendering: Rendering = field(default_factory=Rendering)
+    coverage: BoolArray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    """Scan points (rows, cols) that the pictures know."""
+    detectors: DetectorBank | None = None
+    stored: Calibration | None = None
+    """Calibration of a scan that was opened from its files."""
 
     @property
     def uid(self) -> str:
@@ -46,8 +54,42 @@ class ScanSession:
     @property
     def calibration(self) -> Calibration:
         """Newest calibration, empty before the first frames."""
-        calibration = None if self.engine is None else self.engine.calibration
+        calibration = self.stored if self.engine is None else self.engine.calibration
         return calibration if calibration is not None else Calibration()
+
+    def configure(self, arm: Arm) -> None:
+        """Other values while frames arrive: calibration and filters follow."""
+        with self.lock:
+            self.arm = arm
+            if self.engine is not None:
+                self.engine.configure(arm)
+
+    def remake(self, arm: Arm) -> None:
+        """Other values for a scan that has finished: whoever finishes it again works with them."""
+        with self.lock:
+            self.arm = arm
+            if self.engine is not None:
+                self.engine.arm = arm
+                if self.engine.store is not None:
+                    self.engine.store.arm = arm
+
+    def status(self) -> dict[str, Any]:
+        """What `status` says of a past scan that was opened, instead of the stream."""
+        frames = int(np.count_nonzero(self.coverage))
+        expected = int(np.prod(self.arm.scan.require_shape())) if self.arm.scan.shape else self.arm.frames
+        return {
+            "state": self.ended if self.finished.is_set() else "finishing",
+            "series": self.arm.series,
+            "uid": self.uid,
+            "expected": expected,
+            "received": frames,
+            "frames": frames,
+            "lost": expected - frames,
+            "late": 0,
+            "duplicates": 0,
+            "rejected": {},
+            "recording": str(self.recording or ""),
+        }
 
     @property
     def message(self) -> str:
@@ -69,23 +111,48 @@ class ScanSession:
         self.rendering = rendering
         if self.engine is None:
             return []
-        extra = [self._picture("coverage", self.engine.coverage, "")]
+        rendering.maps.extend(self._detector_maps())
+        self.coverage = self.engine.coverage
+        extra = [self._picture("coverage", self.coverage, "")]
         if self.engine.last_pattern is not None:
             extra.append(self._picture("pattern", self.engine.last_pattern.astype(np.float32), "counts"))
         mean = self.engine.mean_pattern
         if mean is not None:
             extra.append(self._picture("pattern_mean", mean.astype(np.float32), "counts"))
-        payloads = extra + [map_to_plain(live_map, self.uid) for live_map in rendering.maps]
+        return self._keep(extra + [map_to_plain(live_map, self.uid) for live_map in rendering.maps])
+
+    def take_stored(self, coverage: BoolArray, rendering: Rendering) -> None:
+        """Take over what a results file holds."""
+        self.coverage, self.rendering = coverage, rendering
+        self._keep([self._picture("coverage", coverage, "")])
+        self._keep([map_to_plain(live_map, self.uid) for live_map in rendering.maps])
+
+    def take_detectors(self) -> list[dict[str, Any]]:
+        """Renew the maps of the virtual detectors only; payloads of `maps` events."""
+        fresh = self._detector_maps()
+        others = [m for m in self.rendering.maps if not m.name.startswith(DETECTOR_PREFIX)]
+        self.rendering = Rendering([*others, *fresh], self.rendering.missing)
+        return self._keep([map_to_plain(live_map, self.uid) for live_map in fresh])
+
+    def _detector_maps(self) -> list[LiveMap]:
+        return [] if self.detectors is None else self.detectors.maps(self._frames)
+
+    def _keep(self, payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for payload in payloads:
             self.pictures[payload["name"]] = payload
         return payloads
+
+    @property
+    def _frames(self) -> int:
+        if self.engine is not None and self.engine.store is not None:
+            return self.engine.store.total_frames
+        return int(np.count_nonzero(self.coverage))
 
     def map(self, name: str) -> LiveMap | None:
         """The newest map of that name."""
         return next((m for m in self.rendering.maps if m.name == name), None)
 
     def _picture(self, name: str, data: Any, units: str) -> dict[str, Any]:
-        frames = self.engine.store.total_frames if self.engine is not None and self.engine.store is not None else 0
         return {
             "uid": self.uid,
             "name": name,
@@ -93,6 +160,6 @@ class ScanSession:
             **array_to_plain(data),
             "units": units,
             "sampling_A": None,
-            "frames": frames,
+            "frames": self._frames,
             "method": "",
         }

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.results import read_runs
-from ptylive.schema import Arm, CommandError, PtyliveError, Scan
-from ptylive.schema.metadata import fill_in, overlay, to_attributes
+from ptylive.schema import CommandError, PtyliveError
+from ptylive.schema.metadata import to_attributes
 from ptylive.schema.preset import Preset
+from ptylive.server.calibration_desk import CalibrationDesk
 from ptylive.server.config import ServerConfig
 from ptylive.server.finisher import Finisher, save_results
 from ptylive.server.live import LiveThread
@@ -30,6 +31,7 @@ from ptylive.server.recording_news import RecordingNews
 from ptylive.server.refine_job import RefineJob
 from ptylive.server.refinements import Refinements, RunState
 from ptylive.server.scan_session import ScanSession
+from ptylive.server.workbench import Workbench
 from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
@@ -63,15 +65,17 @@ class Session:
         self.refinements = Refinements(self.publisher, self._on_refinement_ended)
         self.shutdown_requested = threading.Event()
         self._command_line = command_line
-        self._overrides = dict(config.overrides)
         self._scan: ScanSession | None = None
+        self._newest: ScanSession | None = None
         self._recording_news = RecordingNews()
         self._lock = threading.Lock()
         self._queued_preset: Preset | None = None
         self._totals = FrameTotals()
         self._finisher = Finisher(self.publisher, command_line, self._on_finished)
+        self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
+        self.workbench = Workbench(config, self.publisher, self.refinements, self, self._finisher)
         self._live = LiveThread(
-            self.receiver.ring.reader(), self.publisher, self._prepare, self._on_scan, self._on_scan_ended
+            self.receiver.ring.reader(), self.publisher, self.calibration.prepare, self._on_scan, self._on_scan_ended
         )
 
         try:
@@ -99,10 +103,6 @@ class Session:
 
     # -- what the streamer and the scans tell us ------------------------------------------------------------------
 
-    def _prepare(self, arm: Arm) -> Arm:
-        """Lay the configuration under and the user's values over what a sender said of its scan."""
-        return overlay(fill_in(arm, self.config.defaults), self._overrides)
-
     def _on_stream_event(self, event: StreamEvent) -> None:
         self._totals.on_event(event)
         if isinstance(event, LogEvent):
@@ -118,8 +118,9 @@ class Session:
         self._recording_news.follow(scan)
         if scan.arm.basis.is_raw:
             self.refinements.prepare(scan.arm.detector_shape, scan.arm.detector.dtype)
+        scan.detectors = self.workbench.bank(scan.arm)
         with self._lock:
-            self._scan = scan
+            self._scan = self._newest = scan
         self.publisher.log("info", f"scan {scan.arm.series} armed: {scan.arm.frames} frames")
 
     def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
@@ -141,6 +142,26 @@ class Session:
     def _on_refinement_ended(self, run: RunState) -> None:
         self.publisher.log("info" if run.state != "failed" else "error", f"refinement {run.run} {run.state}")
 
+    # -- what is shown --------------------------------------------------------------------------------------------
+
+    @property
+    def commands(self) -> tuple[object, ...]:
+        """Where the commands of the control protocol are found: methods ``command_*`` of these."""
+        return self, self.calibration, self.workbench
+
+    def _current(self) -> ScanSession | None:
+        return self._scan
+
+    @property
+    def shown(self) -> ScanSession | None:
+        """The scan that is shown: the newest, or a past one that was opened."""
+        return self._scan
+
+    def show(self, scan: ScanSession | None) -> None:
+        """Show a past scan until the next one arrives; None: the newest live one again."""
+        with self._lock:
+            self._scan = self._newest if scan is None else scan
+
     def metrics_text(self) -> str:
         """The counters as Prometheus text; callable from any thread."""
         status = self.receiver.status()
@@ -152,7 +173,9 @@ class Session:
         """State of stream, recording and refinement, with the calibration in use."""
         status = self.receiver.status().to_plain()
         scan = self._scan
-        if scan is not None and scan.uid == status["uid"] and scan.ended is not None:
+        if scan is not None and scan is not self._newest:
+            status.update(scan.status())
+        elif scan is not None and scan.uid == status["uid"] and scan.ended is not None:
             status["state"] = scan.ended if scan.finished.is_set() else "finishing"
         status.update(
             results="" if scan is None or scan.results is None else str(scan.results),
@@ -185,23 +208,6 @@ class Session:
         """Ranges [first, last) of the frames of a scan that would survive a crash of this program."""
         return {"ranges": [list(pair) for pair in self.receiver.safe_ranges(uid)]}
 
-    def command_configure(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Set metadata of this and the following scans; calibration, filters and maps follow."""
-        overrides = {**self._overrides, **values}
-        scan = self._scan
-        overlay(Arm(uid="", series="", frames=0, scan=Scan()), values)
-        if scan is not None:
-            arm = overlay(fill_in(scan.source, self.config.defaults), overrides)
-            scan.arm = arm
-            if scan.engine is not None:
-                with scan.lock:
-                    scan.engine.configure(arm)
-                if scan.finished.is_set():
-                    scan.finished.clear()
-                    self._finisher.add(scan)
-        self._overrides = overrides
-        return {"overrides": overrides}
-
     def command_refine(
         self, preset: Mapping[str, Any] | None = None, values: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
@@ -211,7 +217,7 @@ class Session:
         if scan is None:
             raise CommandError("there is no scan to refine")
         if values:
-            self.command_configure(values)
+            self.calibration.command_configure(values)
         run = f"run{len(self._run_names(scan)) + 1}"
         with self._lock:
             if not scan.finished.is_set():
@@ -235,11 +241,6 @@ class Session:
             raise CommandError("there is no refinement to resume")
         self.refinements.start(replace(job, resume=True), self.refinements.current.uid)
         return {"run": job.run}
-
-    def command_runs(self) -> dict[str, Any]:
-        """Refinements of the current scan."""
-        scan = self._scan
-        return {"runs": {} if scan is None or scan.results is None else read_runs(scan.results)}
 
     def command_save(self) -> dict[str, Any]:
         """Write the maps as they are now beside the recording."""

@@ -128,7 +128,9 @@ def test_commands_that_make_no_sense_yet_say_so(tmp_path):
             "save": "nothing to save",
             "refine_stop": "no refinement is running",
             "refine_resume": "no refinement to resume",
-            "detectors": "not available in this version",
+            "trotter": "not available in this version",
+            "undo": "nothing to undo",
+            "check": "no scan yet",
             "dance": "unknown command 'dance'",
         }.items():
             try:

@@ -1,0 +1,124 @@
+"""What a look at scan and settings says before a refinement: overlap, sampling, defocus, rotation, memory, time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import psutil
+
+from ptylive.schema import Arm, Calibration, Origin
+from ptylive.schema.preset import Preset
+
+GOOD_OVERLAP, LEAST_OVERLAP = 0.5, 0.3
+SECONDS_PER_PIXEL = 2.5e-8
+"""Time of a pass over the data, per pattern pixel, probe mode and slice, on one core: order of magnitude only."""
+USUAL_EPOCHS, USUAL_MODES = 40, 3
+MEMORY_SHARE = 0.7
+BYTES_PER_PIXEL = 12
+"""Patterns in single precision, and the working arrays of a batch."""
+
+
+CheckState = Literal["ok", "warn", "bad", "unknown"]
+
+
+def graded(*, ok: bool, bad: bool) -> CheckState:
+    """Good, hopeless, or something to think about."""
+    return "ok" if ok else "bad" if bad else "warn"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: ``state`` ok, warn, bad, or unknown; ``text`` a few words with the number."""
+
+    name: str
+    state: CheckState
+    text: str
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values for a reply."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks look at; ``available_bytes`` memory that is free now."""
+
+    arm: Arm
+    calibration: Calibration
+    preset: Preset
+    frames: int
+    available_bytes: int
+
+    @classmethod
+    def now(cls, arm: Arm, calibration: Calibration, preset: Preset, frames: int) -> Checked:
+        """With the memory of this moment."""
+        return cls(arm, calibration, preset, frames, int(psutil.virtual_memory().available))
+
+    def all(self) -> list[Check]:
+        """Every check, in the order of importance."""
+        return [self.overlap(), self.sampling(), self.defocus(), self.rotation(), self.memory(), self.time()]
+
+    @property
+    def probe_diameter_A(self) -> float | None:
+        """Geometric disc of the defocus plus the diffraction limit 1.22 wavelength / semi-angle."""
+        angle, wavelength = self.calibration.get("convergence_semiangle_mrad"), self.calibration.wavelength_A
+        if angle is None or wavelength is None:
+            return None
+        defocus = abs(float(self.calibration.get("C10") or 0.0))
+        return 2 * defocus * float(angle) * 1e-3 + 1.22 * wavelength / (float(angle) * 1e-3)
+
+    def overlap(self) -> Check:
+        """Linear overlap of neighbouring probes: 1 - step / diameter."""
+        step, diameter = self.arm.scan.step_A, self.probe_diameter_A
+        if step is None or diameter is None:
+            return Check("overlap", "unknown", "needs scan step, energy and semi-angle")
+        share = 1 - max(step) / diameter
+        state = graded(ok=share >= GOOD_OVERLAP, bad=share < LEAST_OVERLAP)
+        return Check("overlap", state, f"{100 * max(share, 0):.0f} %: probe {diameter:.3g} Å, step {max(step):.3g} Å")
+
+    def sampling(self) -> Check:
+        """The window of the model, 1 / detector pixel, has to hold the probe."""
+        pixel, diameter = self.calibration.get("detector_pixel_invA"), self.probe_diameter_A
+        if pixel is None or diameter is None:
+            return Check("sampling", "unknown", "needs the detector's pixel size")
+        window = 1 / float(pixel)
+        state = graded(ok=diameter < 0.7 * window, bad=diameter >= window)
+        return Check("sampling", state, f"probe {diameter:.3g} Å in a window of {window:.3g} Å")
+
+    def defocus(self) -> Check:
+        """Where the defocus comes from."""
+        origin = self.calibration.origin("C10")
+        if origin in (None, Origin.DEFAULT, Origin.UNDECIDED):
+            return Check("defocus", "warn", "not known: 0 is assumed")
+        return Check("defocus", "ok", str(origin))
+
+    def rotation(self) -> Check:
+        """Where the rotation comes from."""
+        origin = self.calibration.origin("rotation_deg")
+        if origin in (None, Origin.DEFAULT, Origin.UNDECIDED):
+            return Check("rotation", "warn", f"{origin or 'not known'}: wrong, it ruins everything")
+        return Check("rotation", "ok", str(origin))
+
+    @property
+    def _pattern_pixels(self) -> int:
+        if isinstance(self.preset.window_px, int):
+            return self.preset.window_px**2
+        return math.prod(self.arm.detector.shape or (0, 0))
+
+    def memory(self) -> Check:
+        """Patterns and working arrays against what is free."""
+        need = self.frames * self._pattern_pixels * BYTES_PER_PIXEL
+        share = need / max(self.available_bytes, 1)
+        state = graded(ok=share < MEMORY_SHARE, bad=share >= 1)
+        return Check("memory", state, f"about {need / 1e9:.2g} GB of {self.available_bytes / 1e9:.3g} GB free")
+
+    def time(self) -> Check:
+        """Expected time on one core of the processor; a graphics card is far quicker."""
+        epochs = self.preset.epoch_max if isinstance(self.preset.epoch_max, int) else USUAL_EPOCHS
+        modes = self.preset.probe_modes if isinstance(self.preset.probe_modes, int) else USUAL_MODES
+        work = self.frames * self._pattern_pixels * modes * self.preset.num_slices * 2 * epochs
+        minutes = work * SECONDS_PER_PIXEL / 60
+        spoken = f"{max(minutes, 1):.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+        return Check("time", "ok" if minutes < 60 else "warn", f"about {spoken} on the processor")

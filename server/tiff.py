@@ -1,0 +1,50 @@
+"""One float32 picture as a TIFF that ImageJ opens with its scale (TIFF 6.0, one uncompressed strip)."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.schema.atomic import replacing
+from ptylive.schema.model import Array
+
+_SHORT, _LONG, _RATIONAL, _ASCII = 3, 4, 5, 2
+
+
+def write_tiff(path: Path, data: Array, sampling_A: tuple[float, float] | None) -> None:
+    """Write float32 (rows, cols); ``sampling_A`` distance of its pixels (row, col), told to ImageJ in nm."""
+    pixels = np.ascontiguousarray(data, dtype="<f4")
+    text = b"ImageJ=1.53\nunit=nm\n\0" if sampling_A is not None else b"ImageJ=1.53\n\0"
+    offset = 8 + pixels.nbytes
+    extra = bytearray(text + b"\0" * (len(text) % 2))
+    entries = [
+        (256, _LONG, 1, pixels.shape[1]),
+        (257, _LONG, 1, pixels.shape[0]),
+        (258, _SHORT, 1, 32),
+        (259, _SHORT, 1, 1),
+        (262, _SHORT, 1, 1),
+        (270, _ASCII, len(text), offset),
+        (273, _LONG, 1, 8),
+        (277, _SHORT, 1, 1),
+        (278, _LONG, 1, pixels.shape[0]),
+        (279, _LONG, 1, pixels.nbytes),
+    ]
+    if sampling_A is not None:
+        for tag, step_A in ((282, sampling_A[1]), (283, sampling_A[0])):  # pixels per nm along columns, rows
+            entries.append((tag, _RATIONAL, 1, offset + len(extra)))
+            extra += struct.pack("<II", round(10.0 / step_A * 1_000_000), 1_000_000)
+        entries.append((296, _SHORT, 1, 1))  # ImageJ reads the unit from the description
+    entries.append((339, _SHORT, 1, 3))  # IEEE floating point
+    table = struct.pack("<H", len(entries)) + b"".join(_entry(*entry) for entry in entries) + struct.pack("<I", 0)
+    with replacing(path) as temporary:
+        temporary.write_bytes(
+            struct.pack("<2sHI", b"II", 42, offset + len(extra)) + pixels.tobytes() + bytes(extra) + table
+        )
+
+
+def _entry(tag: int, kind: int, count: int, value: int) -> bytes:
+    """One line of the table; the fields of a 16-bit value stand first."""
+    packed = struct.pack("<HH", value, 0) if kind == _SHORT else struct.pack("<I", value)
+    return struct.pack("<HHI", tag, kind, count) + packed

@@ -1,0 +1,164 @@
+"""A whole session from a script: detectors, calibration and undo, checks, refinement, comparison, export, history."""
+
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import Server, server
+
+from ptylive.schema import CommandError
+from ptylive.server.messages import array_from_plain
+from ptylive.simulators.data import bundled
+from ptylive.simulators.replay import ReplaySettings, replay
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that has received one scan."""
+    with server(tmp_path_factory.mktemp("scans")) as one:
+        one.call("detectors", detectors=[{"name": "early", "center_px": [31.75, 31.75], "outer_px": 12}])
+        replay(bundled("mos2_svac_80kV_focus"), ReplaySettings(to=one.data, rate="max"))
+        one.wait_for_results()
+        yield one
+
+
+def maps(running: Server) -> dict[str, np.ndarray]:
+    return {m["name"]: array_from_plain(m) for m in running.call("snapshot")["maps"]}
+
+
+def eventually_map(running: Server, name: str) -> np.ndarray:
+    give_up = time.monotonic() + 20
+    while name not in (found := maps(running)):
+        assert time.monotonic() < give_up, sorted(found)
+        time.sleep(0.1)
+    return found[name]
+
+
+def finished(running: Server) -> dict:
+    return running.wait_for(lambda s: s["state"] == "complete")
+
+
+def test_a_detector_drawn_before_the_scan_equals_one_drawn_after(running: Server) -> None:
+    early = eventually_map(running, "vd_early")
+    disc = {"name": "early", "center_px": [31.75, 31.75], "outer_px": 12}
+    ring = {"name": "ring", "center_px": [31.75, 31.75], "inner_px": 16, "outer_px": 40}
+    late = {**disc, "name": "late"}
+    assert len(running.call("detectors", detectors=[disc, late, ring])["detectors"]) == 3
+    assert eventually_map(running, "vd_late") == pytest.approx(early)
+    found = maps(running)
+    assert np.corrcoef(found["vd_ring"].ravel(), found["adf"].ravel())[0, 1] > 0.95
+    with pytest.raises(CommandError, match="inner_px must be less"):
+        running.call("detectors", detectors=[{**ring, "inner_px": 50}])
+    with pytest.raises(CommandError, match="name"):
+        running.call("detectors", detectors=[{**ring, "name": "../x"}])
+
+
+def test_values_are_given_estimated_and_taken_back(running: Server) -> None:
+    given = finished(running)["calibration"]["rotation_deg"]
+    before = maps(running)["com_row"]
+    running.call("configure", values={"rotation_deg": 90.0})
+    turned = running.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["rotation_deg"]["value"] == 90.0)
+    assert turned["calibration"]["rotation_deg"]["origin"] == "given"
+    after = maps(running)
+    assert after["com_row"] == pytest.approx(maps(running)["com_row"])
+    assert not np.allclose(after["com_row"], before, atol=1e-4)
+    running.call("calibrate", names=["rotation_deg"])
+    found = running.wait_for(
+        lambda s: s["state"] == "complete" and s["calibration"]["rotation_deg"]["origin"] != "given"
+    )
+    assert found["calibration"]["rotation_deg"]["origin"] in ("estimated", "undecided")
+    running.call("undo")
+    running.wait_for(lambda s: s["calibration"]["rotation_deg"]["value"] == 90.0)
+    running.call("undo")
+    back = running.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["rotation_deg"] == given)
+    assert back["calibration"]["rotation_deg"] == given
+    assert maps(running)["com_row"] == pytest.approx(before)
+    with pytest.raises(CommandError, match="nothing to undo"):
+        running.call("undo")
+    with pytest.raises(CommandError, match="cannot estimate"):
+        running.call("calibrate", names=["energy_eV"])
+
+
+def test_defocus_may_be_given_under_either_name(running: Server) -> None:
+    running.call("configure", values={"defocus_A": 100.0})
+    running.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["C10"]["value"] == -100.0)
+    running.call("configure", values={"C10": 50.0})
+    running.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["C10"]["value"] == 50.0)
+    running.call("undo")
+    running.call("undo")
+    finished(running)
+
+
+def test_checks_before_a_refinement(running: Server) -> None:
+    finished(running)
+    checks = {c["name"]: c for c in running.call("check", preset={})["checks"]}
+    assert set(checks) == {"overlap", "sampling", "defocus", "rotation", "memory", "time"}
+    assert checks["overlap"]["state"] == "ok"
+    assert "step 0.4 Å" in checks["overlap"]["text"]
+    assert checks["rotation"]["text"] == "given"
+
+
+def test_runs_are_compared(running: Server) -> None:
+    finished(running)
+    for epochs in (1, 2):
+        running.call("refine", preset={"epoch_max": epochs, "sweeps": epochs, "probe_modes": 1})
+        running.wait_for(lambda s, n=epochs: s["refinement"]["run"] == f"run{n}" and s["refinement"]["state"] == "done")
+    reply = running.call("runs", pictures=["run1", "run2"])
+    assert [r["epochs"] for r in reply["runs"].values()] == [1, 2]
+    first, second = reply["pictures"]
+    assert len(first["losses"]) == 1
+    assert second["preset"]["epoch_max"] == 2
+    assert array_from_plain(first["object"]).shape == array_from_plain(second["object"]).shape
+    with pytest.raises(CommandError, match="no refinement 'x'"):
+        running.call("runs", pictures=["x"])
+
+
+def test_a_map_leaves_as_picture_and_as_numbers(running: Server) -> None:
+    finished(running)
+    reply = running.call("export", map="adf", colour_map="viridis")
+    picture, floats = map(Path, reply["files"])
+    shown = Image.open(io.BytesIO(picture.read_bytes()))
+    assert shown.size == (768, 768)
+    corner = np.asarray(shown)[-90:, :260]
+    assert (corner == 255).all(axis=-1).any(), "the scale bar is white"
+    with Image.open(floats) as tiff:
+        assert np.asarray(tiff) == pytest.approx(maps(running)["adf"])
+        assert "unit=nm" in tiff.tag_v2[270]
+        assert float(tiff.tag_v2[282]) == pytest.approx(25.0)
+    with pytest.raises(CommandError, match="cannot export 'exe'"):
+        running.call("export", map="adf", formats=["exe"])
+    with pytest.raises(CommandError, match="no map"):
+        running.call("export", map="../../x")
+
+
+def test_history_note_and_a_past_scan_opened_again(running: Server) -> None:
+    live = finished(running)
+    running.call("note", text="nice grain, tilt 0.3°")
+    replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=running.data, rate="max"))
+    running.wait_for(lambda s: s["state"] == "complete" and s["uid"] != live["uid"] and s["results"])
+    scans = running.call("history")["scans"]
+    assert len(scans) == 2
+    old = next(s for s in scans if s["uid"] == live["uid"])
+    assert old["note"] == "nice grain, tilt 0.3°"
+    assert max(old["thumbnail"]["shape"]) <= 96
+    assert old["thumbnail"]["map"] == "obf"
+    assert old["lost"] == 0
+
+    running.call("open", recording=old["recording"])
+    opened = running.wait_for(lambda s: s["uid"] == live["uid"])
+    assert opened["state"] == "complete"
+    assert opened["calibration"]["rotation_deg"]["value"] == live["calibration"]["rotation_deg"]["value"]
+    assert "obf" in maps(running)
+    running.call("configure", values={"rotation_deg": 10.0})
+    running.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["rotation_deg"]["value"] == 10.0)
+    running.call("undo")
+    running.call("refine", preset={"epoch_max": 1, "sweeps": 1, "probe_modes": 1})
+    running.wait_for(lambda s: s["refinement"]["run"] == "run3" and s["refinement"]["state"] == "done")
+    running.call("open")
+    assert running.status()["uid"] != live["uid"]
+    with pytest.raises(CommandError, match="no recording"):
+        running.call("open", recording="../../etc/passwd")
