@@ -1,4 +1,4 @@
-"""From one native file to another: frames to coefficients in a detector basis (docs/compression.md)."""
+"""From one native file to another: patterns prepared, and frames to coefficients in a detector basis."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import numpy as np
 from ptylive.engine.bases.choice import BasisChoice
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.compression import CompressedSource, PatternSource, SavedBasis, compressor_for, sample_of
+from ptylive.engine.preparation import Preparation, PreparedSource
 from ptylive.schema import InputFileError
 from ptylive.schema.atomic import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from ptylive.streamer.storage.source import FileSource
 
 BATCH_FRAMES = 256
 
@@ -54,8 +53,8 @@ class CompressionReport:
         )
 
 
-def compressed(source: FileSource, choice: BasisChoice) -> tuple[CompressedSource, CompressionReport]:
-    """An open file seen through the basis a user chose. Raises InputFileError, MetadataError."""
+def compressed(source: PatternSource, choice: BasisChoice) -> tuple[CompressedSource, CompressionReport]:
+    """An open scan seen through the basis a user chose. Raises InputFileError, MetadataError."""
     from ptylive.streamer.storage.vectors import load_basis
 
     sample = sample_of(source) if source.arm.basis.is_raw else np.zeros((0, *source.arm.detector_shape))
@@ -92,10 +91,11 @@ def convert_file(
     path: Path,
     target: Path,
     choice: BasisChoice,
+    preparation: Preparation,
     values: Mapping[str, Any],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
-    """A native file written anew, compressed where a basis is chosen.
+    """A native file written anew, its patterns prepared, and compressed where a basis is chosen.
 
     Raises InputFileError, MetadataError; OSError for a full disk.
     """
@@ -105,11 +105,12 @@ def convert_file(
     if target.exists() and target.resolve() == path.resolve():
         raise InputFileError(f"{target} would be written over itself", "give another name")
     with open_source(path, values) as source:
+        seen: PatternSource = source
+        if not preparation.changes_nothing:
+            seen = PreparedSource.of(source, preparation)
         arm, report = source.arm, None
         raw = arm.frames * arm.detector_shape[0] * arm.detector_shape[1] * arm.frame_dtype.itemsize
-        if choice.is_raw:
-            frames = write_scan(target, source, on_progress)
-        else:
-            seen, report = compressed(source, choice)
-            frames = write_scan(target, seen, on_progress)
+        if not choice.is_raw:
+            seen, report = compressed(seen, choice)
+        frames = write_scan(target, seen, on_progress)
     return Conversion(frames, raw / stored_bytes(target), report)

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
+from ptylive.schema import MetadataError
 from ptylive.server.commands.options import AsJson, Settings
 from ptylive.server.output import answer, bar
 from ptylive.server.values import parse_assignments
@@ -18,16 +20,35 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="native HDF5 file")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="file to write")],
     basis: Annotated[str, typer.Option(help="detector basis, such as zernike:45+1; pixels keeps frames")] = "pixels",
+    bin_width: Annotated[int, typer.Option("--bin", metavar="N", help="sum squares of N x N pixels")] = 1,
+    crop: Annotated[
+        str, typer.Option(metavar="TOP,BOTTOM,LEFT,RIGHT", help="pixels to take off, as patterns lie after --transform")
+    ] = "0,0,0,0",
+    pad: Annotated[int, typer.Option(metavar="N", help="put N empty pixels around")] = 0,
+    transform: Annotated[
+        str, typer.Option(metavar="WORDS", help="undo this: transpose, flip_rows, flip_cols joined by +")
+    ] = "none",
+    normalize: Annotated[bool, typer.Option("--normalize", help="give every pattern the same sum")] = False,
+    cutoff: Annotated[
+        float, typer.Option(metavar="FRACTION", help="empty pixels below this share of the maximum")
+    ] = 0.0,
+    rescale: Annotated[float, typer.Option(metavar="X", help="X times as many pixels along each side")] = 1.0,
+    dtype: Annotated[str | None, typer.Option(metavar="T", help="pixel type, such as u2 or f4")] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a scan anew: as coefficients in a detector basis."""
+    """Write a scan anew: patterns prepared, as frames or as coefficients in a detector basis."""
     from ptylive.engine.bases.choice import parse_basis
+    from ptylive.engine.preparation import Preparation
     from ptylive.server.conversion import convert_file
 
+    preparation = Preparation(
+        transform, parse_crop(crop), bin_width, rescale, pad, cutoff, normalize=normalize, dtype=parse_dtype(dtype)
+    )
+    choice, values = parse_basis(basis), parse_assignments(settings or ())
     started = time.perf_counter()
     with bar(f"converting {source.name}", quiet=as_json) as shown:
-        made = convert_file(source, target, parse_basis(basis), parse_assignments(settings or ()), shown.update)
+        made = convert_file(source, target, choice, preparation, values, shown.update)
     seconds = time.perf_counter() - started
     outcome: dict[str, Any] = {
         "file": str(source),
@@ -40,3 +61,22 @@ def convert(
         "bytes_ratio": made.bytes_ratio,
     }
     answer(outcome | ({} if made.report is None else asdict(made.report)), as_json=as_json)
+
+
+def parse_crop(text: str) -> tuple[int, int, int, int]:
+    """Four numbers of pixels. Raises MetadataError."""
+    try:
+        top, bottom, left, right = (int(part) for part in text.split(","))
+    except ValueError:
+        raise MetadataError(f"--crop {text!r} is not TOP,BOTTOM,LEFT,RIGHT", "for example 8,8,16,16") from None
+    return top, bottom, left, right
+
+
+def parse_dtype(text: str | None) -> str | None:
+    """A pixel type in numpy's spelling. Raises MetadataError."""
+    if text is None:
+        return None
+    try:
+        return str(np.dtype(text).newbyteorder("<").str)
+    except TypeError:
+        raise MetadataError(f"--dtype {text!r} is no type", "for example u2 or f4") from None

@@ -7,6 +7,7 @@ from running import last_json, ptylive
 from shared_data import shared_data
 
 from ptylive.engine.bases.choice import parse_basis
+from ptylive.engine.preparation import Preparation
 from ptylive.schema import Arm, Detector, FrameBatch, InputFileError, MetadataError, Optics, Scan
 from ptylive.server.conversion import convert_file
 from ptylive.server.offline import read_dataset, reconstruct_file
@@ -42,7 +43,7 @@ def scan_file(tmp_path_factory):
 
 
 def test_a_scan_survives_its_compression(scan_file, tmp_path):
-    made = convert_file(scan_file, tmp_path / "z.h5", parse_basis("zernike:21+3"), {})
+    made = convert_file(scan_file, tmp_path / "z.h5", parse_basis("zernike:21+3"), Preparation(), {})
     assert made.frames == 9 * 12 - 1
     assert (made.report.n_bright, made.report.n_dark, made.report.numbers) == (21, 3, 30)
     assert made.report.compression == pytest.approx(30 * 30 / 30)
@@ -60,24 +61,24 @@ def test_a_scan_survives_its_compression(scan_file, tmp_path):
 
 
 def test_a_basis_is_saved_and_used_again(scan_file, tmp_path):
-    convert_file(scan_file, tmp_path / "learnt.h5", parse_basis("data:9+1"), {})
-    convert_file(scan_file, tmp_path / "again.h5", parse_basis(str(tmp_path / "learnt.h5")), {})
+    convert_file(scan_file, tmp_path / "learnt.h5", parse_basis("data:9+1"), Preparation(), {})
+    convert_file(scan_file, tmp_path / "again.h5", parse_basis(str(tmp_path / "learnt.h5")), Preparation(), {})
     with h5py.File(tmp_path / "learnt.h5") as one, h5py.File(tmp_path / "again.h5") as other:
         np.testing.assert_array_equal(one["basis/masks"][()], other["basis/masks"][()])
         np.testing.assert_array_equal(one["coefficients"][()], other["coefficients"][()])
     with pytest.raises(MetadataError, match="compressed already"):
-        convert_file(tmp_path / "learnt.h5", tmp_path / "no.h5", parse_basis("zernike"), {})
+        convert_file(tmp_path / "learnt.h5", tmp_path / "no.h5", parse_basis("zernike"), Preparation(), {})
     assert not (tmp_path / "no.h5").exists()
 
 
 def test_frames_can_be_kept(scan_file, tmp_path):
-    assert convert_file(scan_file, tmp_path / "same.h5", parse_basis("pixels"), {}).report is None
+    assert convert_file(scan_file, tmp_path / "same.h5", parse_basis("pixels"), Preparation(), {}).report is None
     with open_source(scan_file) as raw, open_source(tmp_path / "same.h5") as source:
         for one, other in zip(raw.batches(50), source.batches(50), strict=True):
             assert isinstance(one, FrameBatch)
             np.testing.assert_array_equal(one.frames, other.frames)
     with pytest.raises(InputFileError, match="over itself"):
-        convert_file(scan_file, scan_file, parse_basis("zernike"), {})
+        convert_file(scan_file, scan_file, parse_basis("zernike"), Preparation(), {})
 
 
 def test_the_ratio_said_is_the_ratio_of_the_files(tmp_path):
@@ -88,7 +89,7 @@ def test_the_ratio_said_is_the_ratio_of_the_files(tmp_path):
     with h5py.File(raw, "w") as file:
         file.create_dataset("data", data=patterns.astype(np.uint16))
     for text in ("zernike:45+1", "binning:45+1", "data:15+1"):
-        made = convert_file(raw, out, parse_basis(text), {})
+        made = convert_file(raw, out, parse_basis(text), Preparation(), {})
         assert made.bytes_ratio == pytest.approx(raw.stat().st_size / out.stat().st_size, rel=0.05)
 
 
@@ -102,6 +103,64 @@ def test_the_command(scan_file, tmp_path):
     assert "unknown basis 'zernik'" in refused.stderr
 
 
+def test_patterns_are_prepared(scan_file, tmp_path):
+    out = tmp_path / "prepared.h5"
+    done = ptylive("convert", scan_file, out, "--transform", "transpose", "--crop", "2,4,3,3", "--bin", "2",
+                   "--pad", "1", "--set", "beam_center_px=14.6,12.6", "--json")  # fmt: skip
+    assert last_json(done)["frames"] == 107
+    with open_source(scan_file) as raw, open_source(out) as source:
+        assert source.arm.detector_shape == (14, 14)
+        assert source.arm.frame_dtype == np.dtype("<u4")
+        assert source.arm.detector.pixel_mrad == pytest.approx(6.0)
+        assert source.arm.detector.transform == "none"
+        assert source.arm.detector.beam_center_px == pytest.approx(
+            ((12.6 - 2 + 0.5) / 2 + 0.5, (14.6 - 3 + 0.5) / 2 + 0.5)
+        )
+        one = raw.frames(np.array([40]))[0].T[2:26, 3:27]
+        np.testing.assert_array_equal(
+            source.frames(np.array([40]))[0, 1:13, 1:13], one.reshape(12, 2, 12, 2).sum((1, 3))
+        )
+        mask = source.arm.arrays["bad_pixel_mask"]
+        assert mask.sum() == 1
+        assert mask[1 + (16 - 2) // 2, 1 + (15 - 3) // 2]
+
+
+def test_rescaling_and_normalising_keep_what_they_promise(scan_file, tmp_path):
+    sums = {}
+    for name, preparation in {
+        "rescaled": Preparation(rescale=1.5),
+        "normalised": Preparation(normalize=True),
+        "cut": Preparation(cutoff=0.5, dtype="<f4"),
+    }.items():
+        convert_file(scan_file, tmp_path / f"{name}.h5", parse_basis("pixels"), preparation, {})
+        with open_source(tmp_path / f"{name}.h5") as source:
+            frames = source.frames(np.arange(12, 24))
+            sums[name] = frames.sum((1, 2), dtype=float)
+            if name == "rescaled":
+                assert frames.shape[1:] == (45, 45)
+            if name == "cut":
+                assert np.sort(np.unique(frames))[1] >= 0.5 * frames.max((1, 2)).min()
+    with open_source(scan_file) as raw:
+        plain = raw.frames(np.arange(12, 24)).sum((1, 2), dtype=float)
+    np.testing.assert_allclose(sums["rescaled"], plain, rtol=1e-5)
+    present = sums["normalised"] > 0
+    np.testing.assert_allclose(sums["normalised"][present], sums["normalised"].max(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"transform": "twist"}, "twist"),
+        ({"crop": (-1, 0, 0, 0)}, "--crop"),
+        ({"bin": 0}, "--bin"),
+        ({"dtype": "<c8"}, "--dtype"),
+    ],
+)
+def test_impossible_preparations_are_named(options, said):
+    with pytest.raises(MetadataError, match=said):
+        Preparation(**options)
+
+
 @pytest.fixture(scope="module")
 def raw_maps():
     made = reconstruct_file(shared_data("mos2_svac_80kV_focus"), {}, ("idpc", "obf", "wdd"))
@@ -113,7 +172,7 @@ def raw_maps():
 def test_maps_of_mos2_from_few_masks(raw_maps, tmp_path, text):
     from synthetic import correlation
 
-    convert_file(shared_data("mos2_svac_80kV_focus"), tmp_path / "few.h5", parse_basis(text), {})
+    convert_file(shared_data("mos2_svac_80kV_focus"), tmp_path / "few.h5", parse_basis(text), Preparation(), {})
     made = reconstruct_file(tmp_path / "few.h5", {}, ("idpc", "obf", "wdd"))
     maps = {m.name: m.data[4:-4, 4:-4] for m in made.rendering.maps}
     for name, floor in FLOORS[text].items():

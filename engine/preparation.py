@@ -1,0 +1,183 @@
+"""Patterns made smaller, larger or cleaner before they are used: what ``ptylive convert`` can do to frames.
+
+In this order: the detector transform undone, cropped, binned, rescaled, padded, cut off, normalised, cast. Counts are
+kept by the first five; beam centre, pixel size, bad pixels and vacuum pattern follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.compression import PatternSource, sample_of
+from ptylive.schema import Arm, MetadataError
+from ptylive.schema.detector import ALLOWED_DTYPES, parse_transform, undo_transform, undo_transform_of_center
+from ptylive.schema.metadata import overlay
+from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
+
+_WIDER = {"|u1": "<u2", "<u2": "<u4", ">u2": "<u4", "|i1": "<i4", "<i2": "<i4"}
+"""Integer types that hold the sums over a bin; other types go to single precision."""
+MOST_BIN = 64
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to every pattern.
+
+    transform: words of what was done before recording, to be undone; crop: pixels taken off (top, bottom, left, right);
+    bin: pixels of a square that become one; rescale: new pixels for each old one, along a side; pad: empty pixels put
+    around; cutoff: share of a pattern's maximum below which a pixel counts as empty; normalize: every pattern gets the
+    mean sum; dtype: numpy spelling.
+    """
+
+    transform: str = "none"
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    bin: int = 1
+    rescale: float = 1.0
+    pad: int = 0
+    cutoff: float = 0.0
+    normalize: bool = False
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be; MetadataError names the option."""
+        try:
+            parse_transform(self.transform)
+        except ValueError as error:
+            raise MetadataError(f"--transform: {error}") from None
+        if self.dtype is not None and np.dtype(self.dtype).str not in ALLOWED_DTYPES:
+            raise MetadataError(f"--dtype {self.dtype} is not supported", f"one of {', '.join(ALLOWED_DTYPES)}")
+        possible = {
+            "--crop": min(self.crop) >= 0,
+            "--bin": 1 <= self.bin <= MOST_BIN,
+            "--rescale": 0.01 <= self.rescale <= 100,
+            "--pad": 0 <= self.pad <= 8192,
+            "--cutoff": 0 <= self.cutoff < 1,
+        }
+        for option, holds in possible.items():
+            if not holds:
+                raise MetadataError(f"{option} is impossible", "ptylive convert --help")
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether patterns stay as they are."""
+        return self == Preparation()
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSource:
+    """An open scan as its preparation shows it: read like any other."""
+
+    source: PatternSource
+    preparation: Preparation
+    arm: Arm
+
+    @classmethod
+    def of(cls, source: PatternSource, preparation: Preparation) -> PreparedSource:
+        """A scan of frames, prepared. Raises MetadataError when nothing would be left of a pattern."""
+        if not source.arm.basis.is_raw:
+            raise MetadataError("the scan holds coefficients, not patterns", "prepare the frames they were made from")
+        return cls(source, preparation, _prepared_arm(source.arm, preparation))
+
+    @property
+    def received(self) -> BoolArray:
+        """Which frames there are, in acquisition order."""
+        return self.source.received
+
+    def frames(self, index: IndexArray) -> Array:
+        """Prepared patterns (n, Qy, Qx) by acquisition number, in the type the arm says."""
+        out = _reshaped(self.source.frames(index), self.preparation)
+        if self.preparation.cutoff:
+            floor = self.preparation.cutoff * out.max(axis=(1, 2), keepdims=True)
+            out = np.where(out < floor, 0, out)
+        if self.preparation.normalize:
+            sums = out.sum(axis=(1, 2), keepdims=True, dtype=float)
+            out = out * (self._mean_sum / np.where(sums > 0, sums, 1.0))
+        return _cast(out, self.arm.frame_dtype)
+
+    @cached_property
+    def _mean_sum(self) -> float:
+        """Mean sum of a sample of the scan, patterns reshaped."""
+        return float(_reshaped(sample_of(self.source), self.preparation).sum(axis=(1, 2), dtype=float).mean())
+
+
+def _reshaped(patterns: Array, preparation: Preparation) -> Array:
+    """Patterns (n, Qy, Qx) turned, cropped, binned, rescaled and padded; integers stay integers where they can."""
+    patterns = undo_transform(patterns, preparation.transform)
+    top, bottom, left, right = preparation.crop
+    patterns = patterns[:, top : patterns.shape[1] - bottom, left : patterns.shape[2] - right]
+    patterns = _binned(patterns, preparation.bin)
+    if preparation.rescale != 1.0:
+        rows, cols = (_overlaps(n, preparation.rescale) for n in patterns.shape[1:])
+        patterns = rows @ patterns.astype(np.float32) @ cols.T
+    around = (preparation.pad, preparation.pad)
+    return np.pad(patterns, ((0, 0), around, around)) if preparation.pad else patterns
+
+
+def _binned(patterns: Array, width: int) -> Array:
+    """Sums over squares of ``width`` pixels; rows and columns left over at the end are dropped."""
+    if width == 1:
+        return patterns
+    rows, cols = patterns.shape[1] // width, patterns.shape[2] // width
+    blocks = patterns[:, : rows * width, : cols * width].reshape(len(patterns), rows, width, cols, width)
+    kind = np.uint64 if patterns.dtype.kind == "u" else np.int64 if patterns.dtype.kind == "i" else np.float64
+    return np.asarray(blocks.sum(axis=(2, 4), dtype=kind))
+
+
+def _overlaps(pixels: int, scale: float) -> Any:
+    """Share of each old pixel that lies in each new one, (round(pixels * scale), pixels) float32."""
+    count = max(1, round(pixels * scale))
+    edges = np.arange(count + 1) / scale
+    old = np.arange(pixels)
+    shared = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
+    return np.clip(shared, 0, 1).astype(np.float32)
+
+
+def _cast(patterns: Array, dtype: np.dtype[Any]) -> Array:
+    """Patterns in another type; integers are rounded and held within range."""
+    if dtype.kind in "ui" and patterns.dtype != dtype:
+        limits = np.iinfo(dtype)
+        rounded = np.rint(patterns) if patterns.dtype.kind == "f" else patterns
+        return np.clip(rounded, limits.min, limits.max).astype(dtype)
+    return np.asarray(patterns.astype(dtype, copy=False))
+
+
+def _prepared_arm(arm: Arm, preparation: Preparation) -> Arm:
+    """The scan as its prepared frames tell it."""
+    shape = _reshaped(np.zeros((1, *arm.detector_shape), np.uint8), preparation).shape[1:]
+    if min(shape) < 2:
+        raise MetadataError(f"nothing is left of patterns of {arm.detector_shape}", "crop or bin less")
+    factor = preparation.rescale / preparation.bin
+    detector = arm.detector.model_copy(update={"shape": shape, "dtype": _dtype_after(arm.frame_dtype.str, preparation)})
+    for name in ("pixel_mrad", "pixel_invA"):
+        if getattr(detector, name) is not None:
+            detector = detector.model_copy(update={name: getattr(detector, name) / factor})
+    if detector.beam_center_px is not None:
+        turned = undo_transform_of_center(detector.beam_center_px, arm.detector_shape, preparation.transform)
+        center = _moved(turned, preparation)
+        detector = detector.model_copy(update={"beam_center_px": (float(center[0]), float(center[1]))})
+    arrays = dict(arm.arrays)
+    if "bad_pixel_mask" in arrays:
+        arrays["bad_pixel_mask"] = _reshaped(arrays["bad_pixel_mask"][None].astype(np.uint8), preparation)[0] > 0
+    if "vacuum_pattern" in arrays:
+        arrays["vacuum_pattern"] = _reshaped(arrays["vacuum_pattern"][None].astype(float), preparation)[0]
+    arm = replace(arm, detector=detector, arrays=arrays)
+    return arm if preparation.transform == "none" else overlay(arm, {"detector_transform": "none"})
+
+
+def _moved(center_px: DoubleArray, preparation: Preparation) -> DoubleArray:
+    """The beam centre after cropping, binning, rescaling and padding."""
+    center = center_px - np.array([preparation.crop[0], preparation.crop[2]])
+    return np.asarray((center + 0.5) / preparation.bin * preparation.rescale - 0.5 + preparation.pad)
+
+
+def _dtype_after(dtype: str, preparation: Preparation) -> str:
+    """Type of prepared pixels: as asked, or wide enough."""
+    if preparation.dtype is not None:
+        return np.dtype(preparation.dtype).str
+    if preparation.normalize or preparation.rescale != 1.0:
+        return "<f4"
+    return _WIDER.get(dtype, "<f4") if preparation.bin > 1 else dtype
