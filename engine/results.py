@@ -162,6 +162,10 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
     group["positions_A"] = np.asarray(result.positions_A, dtype=np.float64)
     if result.refined is not None:
         _write_refined(group, result.refined)
+    if result.drift is not None:
+        group["positions_A"].attrs.update(
+            {"drift_A": result.drift.drift_A, "drift_uncertainty_A": result.drift.uncertainty_A}
+        )
     if result.position_bound_A is not None:
         group["positions_A"].attrs["bound_A"] = result.position_bound_A
     group["loss"] = np.asarray(result.loss, dtype=np.float64)

@@ -74,6 +74,10 @@ class Preset(StrictModel):
     probe_part: Literal["both", "phase", "amplitude"] = Field(
         default="both", description="what of the probe is refined, in the aperture plane"
     )
+    refine_drift: bool = Field(
+        default=False,
+        description="fit drift before the reconstruction, and apply it where it is certain (one slice, regular scans)",
+    )
     update_probe_pos: bool = Field(
         default=False, description="refine every position; position_bound_A in the result says whether the data can"
     )

@@ -58,7 +58,7 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
     with closing(open_backend(backend, setup.problem, threads)) as engine:
         observers = Observers(on_progress, should_stop, checkpoint, identity)
-        return Refinement(setup, preset, engine, observers).run(dataset, saved)
+        return Refinement(setup, preset, engine, observers).run(saved)
 
 
 class StopRequested(Exception):
@@ -113,7 +113,7 @@ class Refinement:
         self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
         self._message = ""
 
-    def run(self, dataset: Dataset, saved: tuple[checkpoints.SolverState, Log] | None) -> RefineResult:
+    def run(self, saved: tuple[checkpoints.SolverState, Log] | None) -> RefineResult:
         """Everything, from a saved state where there is one."""
         xp = self._backend.xp
         state: checkpoints.SolverState = self._sweeps.init(xp.asarray(self._setup.start))
@@ -135,7 +135,7 @@ class Refinement:
             self._message = "converged: no step lowers the loss any more"
         self._save(state)
         self._report(state, ended, force=True)
-        return self._result(dataset, state, ended)
+        return self._result(state, ended)
 
     def _pause(self) -> None:
         """Asked between batches and inside long evaluations; states never change, so nothing is lost by leaving."""
@@ -221,7 +221,7 @@ class Refinement:
             checkpoints.save(self._observers.checkpoint, state, self._log, self._observers.identity)
             self._last_checkpoint = time.monotonic()
 
-    def _result(self, dataset: Dataset, state: checkpoints.SolverState, ended: State) -> RefineResult:
+    def _result(self, state: checkpoints.SolverState, ended: State) -> RefineResult:
         setup = self._setup
         vector = self._backend.to_numpy(state.vector)
         transmission, modes = setup.layout.to_complex(vector)
@@ -230,7 +230,7 @@ class Refinement:
             # |probe|^2 and |object|^2 trade one factor: fix it by the counts
             transmission = transmission * np.float32(scale ** (-1 / setup.layout.object_shape[0]))
         refined = Refined.of(
-            setup.layout.other_blocks(vector), dataset.positions_A, setup.grid.shifts_px, setup.grid.pixel_A
+            setup.layout.other_blocks(vector), setup.positions_A, setup.grid.shifts_px, setup.grid.pixel_A
         )
         origin = setup.grid.origin_A - refined.common_shift_A
         thickness = setup.slice_thickness_A
@@ -253,6 +253,7 @@ class Refinement:
             message=self._message,
             backend=self._backend.name,
             refined=refined,
+            drift=setup.drift,
             position_bound_A=self._position_bound(vector) if refined.moved else None,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ptylive.engine.backend.fast_sizes import padded_size
 from ptylive.engine.backend.multislice import DataTerm, MultisliceProblem
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
+from ptylive.engine.refine.drift import Drift, find_drift, without_drift
 from ptylive.engine.refine.facts import Facts
 from ptylive.engine.refine.layout import Layout
 from ptylive.engine.refine.object_grid import ObjectGrid
@@ -36,6 +37,9 @@ MODE_SPREAD_RAD = 0.02
 class Setup:
     """A refinement ready to run."""
 
+    positions_A: DoubleArray
+    """(N, 2) start positions: nominal, or with the drift that was found."""
+    drift: Drift | None
     grid: ObjectGrid
     strategy: Strategy
     facts: Facts
@@ -53,6 +57,9 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
     size = preset.window_px if not isinstance(preset.window_px, str) else padded_size(max(dataset.patterns.shape[1:]))
     window = ScanWindow.of(dataset, size)
     probe = nominal_probe(dataset.calibration, window, single_slice=preset.num_slices == 1)
+    drift = find_drift(dataset, window, probe) if preset.refine_drift and preset.num_slices == 1 else None
+    if drift is not None and drift.applied:
+        dataset = without_drift(dataset, drift)
     facts = Facts.of(dataset, window, probe)
     if facts.counts_per_pattern <= 0:
         raise RefinementError("the patterns hold no counts", "check beam centre and bad-pixel mask")
@@ -82,8 +89,26 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
         data_term=DataTerm(strategy.kind, strategy.offset),
         phase_per_A=phase_per_A,
     )
-    vector = layout.start(_start_planes(grid, start, strategy, layout))
-    return Setup(grid, strategy, facts, layout, quantities.terms(layout), problem, vector, preset.slice_thickness_A)
+    return Setup(
+        positions_A=np.asarray(dataset.positions_A, dtype=np.float64),
+        drift=drift,
+        grid=grid,
+        strategy=_with_drift(strategy, preset, drift),
+        facts=facts,
+        layout=layout,
+        terms=quantities.terms(layout),
+        problem=problem,
+        start=layout.start(_start_planes(grid, start, strategy, layout)),
+        slice_thickness_A=preset.slice_thickness_A,
+    )
+
+
+def _with_drift(strategy: Strategy, preset: Preset, drift: Drift | None) -> Strategy:
+    """The strategy with what was found about drift added to its reason."""
+    if not preset.refine_drift:
+        return strategy
+    found = "drift is not fitted: it needs one slice and a regular scan" if drift is None else drift.reason
+    return replace(strategy, reason=f"{strategy.reason}; {found}")
 
 
 def _check(dataset: Dataset) -> None:
