@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 
+from ptylive.engine.calibrate.sign import TRUSTED_SIGN, detail_correlation
 from ptylive.engine.live.maps.com import along_scan_axes
 from ptylive.engine.live.maps.idpc import integrated_dpc
 from ptylive.schema.model import BoolArray, DoubleArray
@@ -21,8 +22,6 @@ TRUSTED_CURL = 0.2
 """Largest remaining share of curl at which the angle is believed."""
 TRUSTED_RATIO = 2.0
 """How much less curl one handedness must leave than the other."""
-TRUSTED_SIGN = 0.1
-"""Smallest |correlation| of phase and dark field that settles the half turn."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def fit_rotation(
         transposed = fits[True][1] < fits[False][1]
     angle, curl = fits[transposed]
     phase = integrated_dpc(along_scan_axes(swapped[transposed], angle), step_A, visited)
-    sign = _dark_field_correlation(phase, dark_field, visited)
+    sign = detail_correlation(phase, dark_field, visited)
     if sign < 0:
         angle += 180.0
     return RotationFit(180.0 - (180.0 - angle) % 360.0, transposed, curl, fits[not transposed][1], sign)
@@ -91,19 +90,3 @@ def _least_curl(com: DoubleArray, visited: BoolArray, step_A: tuple[float, float
     turn = 0.5 * math.atan2(-c, 0.5 * (a - b)) + math.pi / 2
     left = 0.5 * (a + b) + 0.5 * (a - b) * math.cos(2 * turn) - c * math.sin(2 * turn)
     return math.degrees(turn) % 180.0, left / (a + b)
-
-
-def _dark_field_correlation(phase: DoubleArray, dark_field: DoubleArray, visited: BoolArray) -> float:
-    """Correlation of the high-passed phase with the high-passed dark field over the visited points."""
-    sigma = max(2.0, min(visited.shape) / 16)
-
-    def detail(image: DoubleArray) -> DoubleArray:
-        filled = np.where(visited, image, image[visited].mean())
-        values = (filled - ndimage.gaussian_filter(filled, sigma))[visited]
-        return np.asarray(values - values.mean())
-
-    if visited.sum() < 16:
-        return 0.0
-    x, y = detail(phase), detail(dark_field)
-    power = math.sqrt(float((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum()) / power if power > 0 else 0.0

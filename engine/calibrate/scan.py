@@ -1,88 +1,204 @@
-"""Second half of the calibration: how the scan lies on the detector, from the centre of mass of what arrived."""
+"""Second half of the calibration: how scan, detector and focus lie to each other, from what has arrived.
+
+The centre of mass gives rotation and handedness near focus; the bright field itself gives defocus, astigmatism and,
+where the centre of mass is blind, the rest. What was given is never touched.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
+from ptylive.engine.calibrate.aberrations import (
+    AberrationFit,
+    Criteria,
+    Modulation,
+    Search,
+    fit_aberrations,
+    grid_power,
+    is_sparse,
+)
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
+from ptylive.engine.calibrate.sign import TRUSTED_SIGN, phase_correlation
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.live.maps.com import center_of_mass
 from ptylive.engine.live.reduction import REGIONS
+from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
-from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema import Calibration, MetadataError, Origin, Quantity
 from ptylive.schema.model import BoolArray, DoubleArray
 
 LEAST_POINTS = 64
 """Fewer visited points say nothing about the rotation."""
 SAME_ANGLE_DEG = 15.0
 """A transposition is believed beside a given rotation only if its own angle agrees this well."""
+HANDEDNESS_RATIO = 1.5
+"""How much better one handedness must align the bright field to be believed."""
+LEAST_EXPLAINED = 3.0
+"""Explained energy, in what noise alone would explain (one part in the number of coefficients)."""
 
 
 def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
-    """Rotation and transposition where they were not given, with origin and uncertainty."""
-    entries = dict(calibration.entries)
-    missing_rotation = "rotation_deg" not in entries
-    missing_transform = "detector_transform" not in entries
-    entries.setdefault("rotation_deg", Quantity(0.0, Origin.DEFAULT))
-    entries.setdefault("detector_transform", Quantity("none", Origin.DEFAULT))
+    """Rotation, transposition, defocus and astigmatism where they were not given, with origin and uncertainty."""
+    work = _Work(dict(calibration.entries), store)
     visited = store.visited
-    enough = visited.sum() >= LEAST_POINTS and min(visited.shape) > 2 and store.arm.scan.step_A is not None
-    if not (missing_rotation or missing_transform) or not enough:
-        return Calibration(entries)
-    words = str(entries["detector_transform"].value)
-    com = turned_to_detector_axes(center_of_mass(store.per_frame(store.moments), visited), words)
-    fitter = _Fitter(com, store, q_max=_highest_frequency(calibration))
-    if missing_rotation:
-        _estimate_rotation(entries, fitter, handed=missing_transform)
-    else:
-        fit = fitter.fit(visited, None)
-        agrees = abs((fit.rotation_deg - calibration.rotation_deg + 180) % 360 - 180) < SAME_ANGLE_DEG
-        if fit.angle_trusted and fit.transposed and agrees:
-            entries["detector_transform"] = Quantity("transpose", Origin.ESTIMATED)
-    return Calibration(entries)
+    if visited.sum() >= LEAST_POINTS and min(visited.shape) > 2 and store.arm.scan.step_A is not None:
+        curl = work.from_centre_of_mass()
+        work.from_bright_field(curl)
+    work.entries.setdefault("rotation_deg", Quantity(0.0, Origin.DEFAULT))
+    work.entries.setdefault("detector_transform", Quantity("none", Origin.DEFAULT))
+    return Calibration(work.entries)
 
 
-def _estimate_rotation(entries: dict[str, Quantity], fitter: _Fitter, *, handed: bool) -> None:
-    """Fill in the angle (and, if ``handed``, the transposition) when the fit stands out, else say it doesn't."""
-    visited = fitter.store.visited
-    fit = fitter.fit(visited, None if handed else False)
-    if not fit.angle_trusted:
-        entries["rotation_deg"] = Quantity(0.0, Origin.UNDECIDED)
-        return
-    origin = Origin.ESTIMATED if fit.sign_trusted else Origin.UNDECIDED
-    entries["rotation_deg"] = Quantity(fit.rotation_deg, origin, fitter.spread_deg(fit))
-    if handed:
-        entries["detector_transform"] = Quantity("transpose" if fit.transposed else "none", Origin.ESTIMATED)
+@dataclass
+class _Work:
+    """Calibration entries while they are being found."""
 
+    entries: dict[str, Quantity]
+    store: Store
 
-class _Fitter:
-    """The rotation fit on parts of one scan."""
+    def given(self, name: str) -> bool:
+        """Whether a value was stated by somebody."""
+        return name in self.entries and self.entries[name].origin is Origin.GIVEN
 
-    def __init__(self, com: DoubleArray, store: Store, q_max: float) -> None:
-        self.com, self.store, self.q_max = com, store, q_max
-        dark = store.per_frame(store.regions)[:, REGIONS.index("dark")]
-        self.dark = dark.reshape(store.shape)
+    def value(self, name: str, default: object) -> object:
+        """The value so far."""
+        return self.entries[name].value if name in self.entries else default
 
-    def fit(self, visited: BoolArray, transposed: bool | None) -> RotationFit:
-        """Fit on the visited points."""
+    # -- centre of mass ---------------------------------------------------------------------------------------------
+
+    def from_centre_of_mass(self) -> RotationFit | None:
+        """Rotation and handedness from the curl; None when both are given."""
+        if self.given("rotation_deg") and self.given("detector_transform"):
+            return None
+        words = str(self.value("detector_transform", "none"))
+        visited = self.store.visited
+        com = turned_to_detector_axes(center_of_mass(self.store.per_frame(self.store.moments), visited), words)
+        handed = None if not self.given("detector_transform") else False
+        whole = self._curl(com, visited, handed)
+        if self.given("rotation_deg"):
+            known = float(self.entries["rotation_deg"].value)
+            if whole.angle_trusted and whole.transposed and _apart(whole.rotation_deg, known) < SAME_ANGLE_DEG:
+                self.entries["detector_transform"] = Quantity("transpose", Origin.ESTIMATED)
+            return whole
+        if whole.angle_trusted:
+            origin = Origin.ESTIMATED if whole.sign_trusted else Origin.UNDECIDED
+            self.entries["rotation_deg"] = Quantity(whole.rotation_deg, origin, self._spread(com, whole))
+            if handed is None:
+                self.entries["detector_transform"] = Quantity(_word(whole.transposed), Origin.ESTIMATED)
+        else:
+            self.entries["rotation_deg"] = Quantity(0.0, Origin.UNDECIDED)
+        return whole
+
+    def _curl(self, com: DoubleArray, visited: BoolArray, transposed: bool | None) -> RotationFit:
         step = self.store.arm.scan.step_A or (1.0, 1.0)
-        field = np.where(visited, self.com, 0.0)
-        return fit_rotation(field, self.dark, visited, step, self.q_max, transposed=transposed)
+        field = np.where(visited, com, 0.0)
+        highest = _highest_frequency(Calibration(self.entries))
+        return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)
 
-    def spread_deg(self, whole: RotationFit) -> float | None:
+    def _spread(self, com: DoubleArray, whole: RotationFit) -> float | None:
         """Half the difference between the angles of the upper and the lower half of the visited rows."""
         visited = self.store.visited
         rows = np.flatnonzero(visited.any(axis=1))
         if len(rows) < 8:
             return None
         upper = np.arange(visited.shape[0])[:, None] < rows[len(rows) // 2]
-        angles = [self.fit(part, whole.transposed).rotation_deg for part in (visited & upper, visited & ~upper)]
+        halves = (visited & upper, visited & ~upper)
+        angles = [self._curl(com, half, whole.transposed).rotation_deg for half in halves]
         return 0.5 * abs((angles[0] - angles[1] + 90) % 180 - 90)
+
+    @property
+    def _dark_field(self) -> DoubleArray:
+        dark = self.store.per_frame(self.store.regions)[:, REGIONS.index("dark")]
+        return np.asarray(dark.reshape(self.store.shape))
+
+    # -- bright field -----------------------------------------------------------------------------------------------
+
+    def from_bright_field(self, curl: RotationFit | None) -> None:
+        """Defocus and astigmatism, and the rotation and handedness that the centre of mass left open."""
+        rotation_open = not self.given("rotation_deg") and not (curl is not None and curl.angle_trusted)
+        if self.given("C10") and not rotation_open:
+            return
+        try:
+            setting = self.setting()
+        except MetadataError:
+            return
+        step = setting.step_A
+        modulation = Modulation.of(self.store, step, setting.probe.semiangle_invA)
+        if modulation is None:
+            return
+        criteria = Criteria(modulation, setting)
+        known = float(self.entries["rotation_deg"].value) if self.given("rotation_deg") else None
+        search = Search.of(modulation, setting, known)
+        if self.given("C10"):
+            search = search.at_defocus(float(self.entries["C10"].value))
+        if not self.given("detector_transform") and not (curl is not None and curl.angle_trusted):
+            criteria = self._handed(criteria, search)
+        fit = fit_aberrations(criteria, search, sparse=is_sparse(step, setting.probe.semiangle_invA))
+        if fit.explained * setting.basis.count < LEAST_EXPLAINED:
+            return
+        self._adopt(fit, curl)
+
+    def setting(self) -> Setting:
+        """The scan as the filters see it with the entries so far. Raises MetadataError naming what is missing."""
+        calibration = Calibration(self.entries)
+        step = calibration.require("scan_step_A", "phase imaging")
+        arm = self.store.arm
+        shapes = (arm.detector_shape, arm.scan.require_shape())
+        return Setting.of(calibration, self.store.reduction.basis, *shapes, (float(step[0]), float(step[1])))
+
+    def _handed(self, criteria: Criteria, search: Search) -> Criteria:
+        """The handedness that aligns the bright field clearly better, and its entry."""
+        other = criteria.transposed()
+        here, there = grid_power(criteria, search), grid_power(other, search)
+        ratio = max(here, there) / max(min(here, there), 1e-30)
+        transposed = there > here and ratio >= HANDEDNESS_RATIO
+        origin = Origin.ESTIMATED if ratio >= HANDEDNESS_RATIO else Origin.UNDECIDED
+        self.entries["detector_transform"] = Quantity(_word(transposed), origin)
+        return other if transposed else criteria
+
+    def _adopt(self, fit: AberrationFit, curl: RotationFit | None) -> None:
+        """Settle the half turn and enter what was found; the bright field's angle is the better one of the two."""
+        origin = Origin.ESTIMATED
+        if not self.given("rotation_deg") and not self.given("C10"):
+            fit, origin = self._upright(fit, curl)
+        if not self.given("rotation_deg"):
+            angle = 180.0 - (180.0 - fit.rotation_deg) % 360.0
+            self.entries["rotation_deg"] = Quantity(angle, origin, fit.rotation_uncertainty_deg)
+        if not self.given("C10"):
+            for name, value in fit.aberrations.items():
+                if not self.given(name):
+                    self.entries[name] = Quantity(value, origin, fit.uncertainty_A)
+
+    def _upright(self, fit: AberrationFit, curl: RotationFit | None) -> tuple[AberrationFit, Origin]:
+        """Of the pair that a weak phase object cannot tell apart, the one with denser matter positive."""
+        found = {name: Quantity(value, Origin.ESTIMATED) for name, value in fit.aberrations.items()}
+        rotation = Quantity(fit.rotation_deg, Origin.ESTIMATED)
+        setting = _Work({**self.entries, **found, "rotation_deg": rotation}, self.store).setting()
+        correlation = phase_correlation(self.store, setting, self._dark_field)
+        if abs(correlation) >= TRUSTED_SIGN:
+            return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED
+        if curl is not None and curl.angle_trusted and curl.sign_trusted:
+            near = _apart(fit.rotation_deg, curl.rotation_deg) < 90.0
+            return (fit if near else fit.turned()), Origin.ESTIMATED
+        # nothing decides: underfocus is what most people work at
+        return (fit if fit.aberrations["C10"] <= 0 else fit.turned()), Origin.UNDECIDED
+
+
+def _word(transposed: bool) -> str:
+    return "transpose" if transposed else "none"
+
+
+def _apart(one_deg: float, other_deg: float) -> float:
+    """Angle between two directions, degrees."""
+    return abs((one_deg - other_deg + 180.0) % 360.0 - 180.0)
 
 
 def _highest_frequency(calibration: Calibration) -> float:
     """1.2 times the aperture radius in 1/Å where it is known: no phase contrast lies beyond."""
     wavelength, semiangle = calibration.wavelength_A, calibration.get("convergence_semiangle_mrad")
     if wavelength is None or semiangle is None:
-        return float("inf")
+        return math.inf
     return 1.2 * float(semiangle) * 1e-3 / wavelength

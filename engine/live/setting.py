@@ -109,8 +109,26 @@ class Setting:
         out /= np.float32(self.disc_pixels)
         return out
 
+    def with_probe(self, probe: Probe) -> Setting:
+        """The same detector and scan with another probe; the detector samples are shared."""
+        other = object.__new__(Setting)
+        for name in ("grid", "basis", "scan_shape", "step_A", "rotation_deg", "samples"):
+            object.__setattr__(other, name, getattr(self, name))
+        object.__setattr__(other, "probe", probe)
+        return other
+
     def aligned_shifts(self, q: DoubleArray) -> ComplexArray:
         """exp(-i Q . grad chi(k)) on the basis, (N, nq): weights that move every pixel's image back in place."""
+        return self.basis.dual(self._shift_sums(q))
+
+    def aligned_shifts_with_norm(self, q: DoubleArray) -> tuple[ComplexArray, DoubleArray]:
+        """The same weights, and the squared length (nq,) of what they represent on the detector."""
+        sums = self._shift_sums(q)
+        weights = self.basis.dual(sums)
+        return weights, np.einsum("nq,nq->q", weights.conj(), sums).real
+
+    def _shift_sums(self, q: DoubleArray) -> ComplexArray:
+        """sum_k M_n(k) exp(-i Q . grad chi(k)), (N, nq)."""
         from ptylive.engine.backend.filters_numba import shift_ramps
 
         shift_row, shift_col = self.probe.gradient(self.samples.k[:, 0], self.samples.k[:, 1]).astype(np.float32)
@@ -118,7 +136,7 @@ class Setting:
         def ramps(weights: Array, offsets: Array, q_row: Array, q_col: Array, out: Array) -> None:
             shift_ramps(weights, offsets, q_row, q_col, shift_row, shift_col, out)
 
-        return self.basis.dual(self.samples.sums(ramps, q))
+        return self.samples.sums(ramps, q)
 
     def overlap_products(self, k: DoubleArray, q: DoubleArray) -> ComplexArray:
         """P*(k) P(k - Q) at arbitrary detector points, (len(k), nq), for patterns of unit mean sum."""
@@ -130,6 +148,17 @@ class Setting:
         kernels.overlaps(samples, weights, each, *single_columns(q), *self._aperture, kernels.PRODUCT, out)
         out /= np.float32(self.disc_pixels)
         return out
+
+    def probe_transfer(self, q: DoubleArray) -> ComplexArray:
+        """H(Q) = sum_k P*(k) P(k-Q), (nq,), 1 at Q = 0: the transform of the probe's intensity."""
+        from ptylive.engine.backend import filters_numba as kernels
+
+        k = self.samples.k.astype(np.float32)
+        out = np.empty((1, len(q)), dtype=np.complex64)
+        every = np.array([0, len(k)], dtype=np.int64)
+        weights = np.ones(len(k), dtype=np.float32)
+        kernels.overlaps(k, weights, every, *single_columns(q), *self._aperture, kernels.PRODUCT, out)
+        return np.asarray(out[0] / np.float32(max(np.abs(out[0]).max(), 1e-12)))
 
     @property
     def _aperture(self) -> tuple[np.float32, np.float32, Array]:

@@ -1,0 +1,282 @@
+"""Defocus, astigmatism and rotation from the bright field itself (live-maths, section 6; real-data, section 3).
+
+Two criteria on the brightest spatial frequencies of the coefficients over the scan. J1 is the power of the aligned
+bright field: sharp far from focus, blind in focus. J2 is the energy a weak phase object explains: exact in and out of
+focus, with many false maxima. So: a grid over defocus and rotation by J1, its best points polished by J1, the winner
+polished by J2. Far from focus both are biased, in opposite directions, and their mean is used.
+
+(rotation + 180, -C10, -C12, -phase) is an exact symmetry of weak phase objects: the half turn is settled elsewhere
+(`calibrate/sign.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import fft, optimize
+
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.live.bank import mean_bins, mean_intensity
+from ptylive.engine.live.setting import Setting
+from ptylive.engine.live.store import Store
+from ptylive.engine.probe import Probe
+from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray
+from ptylive.schema.scan import rotation_matrix
+
+GRID_FREQUENCIES, FIT_FREQUENCIES = 80, 180
+GRID_CYCLES = 0.35
+"""Defocus step of the grid: phase at the disc's rim, in cycles, for the highest frequency."""
+ROTATION_STEP_DEG = 6.0
+STARTS = 3
+TAPER = 0.15
+"""Share of each edge that is faded out, so that the frame of the scan makes no frequencies."""
+PADDING = 1.25
+FIELD_SHARE = 0.25
+"""Largest geometric probe radius looked for, as a share of the visited field."""
+ASTIGMATISM_SHARE = 0.3
+"""Largest |C12| in |C10|: without a bound a transposed detector is fitted perfectly by astigmatism alone."""
+REGULARISATION = 0.02
+SPARSE_SCAN = 0.4
+"""Scan Nyquist frequency in aperture radii below which J1 and J2 are averaged."""
+
+
+@dataclass(frozen=True)
+class AberrationFit:
+    """What explains the scan best: Krivanek coefficients in Å, rotation in degrees (mod 180), and how it was found.
+
+    explained: share of the energy of the brightest frequencies; runner_up: best J1 of any other peak of the grid, in
+    the winner's.
+    """
+
+    aberrations: dict[str, float]
+    rotation_deg: float
+    uncertainty_A: float
+    rotation_uncertainty_deg: float
+    explained: float
+    grid_best: float
+    runner_up: float
+
+    def turned(self) -> AberrationFit:
+        """The other member of the pair that a weak phase object cannot tell apart."""
+        reversed_signs = {name: -value for name, value in self.aberrations.items()}
+        return replace(self, aberrations=reversed_signs, rotation_deg=self.rotation_deg + 180.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Modulation:
+    """The brightest frequencies of the coefficients over the scan, chosen ring by ring of |Q|.
+
+    On sparse scans each ring is scaled to unit power, lest edges and large particles decide (real-data, section 3).
+    Dense scans show a lattice: there scaling would let weak, dynamical beams move the fitted plane (measured on
+    10 nm of SrTiO3: 166 Å instead of 136 Å, between entrance at 100 Å and mid-plane at 150 Å).
+    """
+
+    q_scan: DoubleArray
+    """(nq, 2) along the scan axes, 1/Å, brightest first."""
+    spectra: ComplexArray
+    """(N, nq)."""
+    mean: DoubleArray
+    """(N,) mean coefficients of patterns of unit sum."""
+    field_A: float
+    """Longer side of the visited field."""
+
+    @classmethod
+    def of(cls, store: Store, step_A: tuple[float, float], semiangle_invA: float) -> Modulation | None:
+        """From what a store holds; None while too little was visited."""
+        sparse, q_max = is_sparse(step_A, semiangle_invA), 2 * semiangle_invA
+        visited = store.visited
+        rows = np.flatnonzero(visited.any(axis=1))
+        if len(rows) < 6 or visited.sum() < 200:
+            return None
+        inside = slice(rows[0], rows[-1] + 1)
+        spectra, shape = _tapered_spectra(store, visited, inside)
+        axes = np.meshgrid(fft.fftfreq(shape[0], step_A[0]), fft.fftfreq(shape[1], step_A[1]), indexing="ij")
+        q = np.stack(axes, -1).reshape(-1, 2)
+        radius = np.hypot(q[:, 0], q[:, 1])
+        span = min(shape[0] * step_A[0], shape[1] * step_A[1])
+        half = (q[:, 0] > 0) | ((q[:, 0] == 0) & (q[:, 1] > 0))
+        use = half & (radius > 1.5 / span) & (radius < min(0.5 / max(step_A), q_max))
+        if use.sum() < 20:
+            return None
+        power = (np.abs(spectra) ** 2).mean(axis=0)
+        ring = (radius * span).astype(int)
+        ring_power = np.bincount(ring, power) / np.maximum(np.bincount(ring), 1)
+        white = np.where(use, power / np.maximum(ring_power[ring], 1e-30), 0.0)
+        chosen = np.argsort(white)[::-1][: min(FIT_FREQUENCIES, int(use.sum()))]
+        scale = 1.0 / np.sqrt(np.maximum(ring_power[ring[chosen]], 1e-30)) if sparse else np.ones(len(chosen))
+        field = max((inside.stop - inside.start) * step_A[0], visited.shape[1] * step_A[1])
+        return cls(q[chosen], (spectra[:, chosen] * scale).astype(np.complex64), mean_bins(store), float(field))
+
+
+def _tapered_spectra(store: Store, visited: BoolArray, rows: slice) -> tuple[ComplexArray, tuple[int, int]]:
+    """Transforms (N, nq) of the mean-free, edge-tapered coefficients of the visited rows, and their padded shape."""
+    bins = store.per_frame(store.bins) * np.float32(1.0 / mean_intensity(store))
+    cube = np.where(visited[..., None], bins.reshape(*visited.shape, -1) - mean_bins(store).astype(np.float32), 0)[rows]
+    window = _taper(cube.shape[0])[:, None] * _taper(cube.shape[1])[None]
+    cube = np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1))
+    shape = (fft.next_fast_len(int(PADDING * cube.shape[1])), fft.next_fast_len(int(PADDING * cube.shape[2])))
+    return np.asarray(fft.fft2(cube, s=shape)).reshape(len(cube), -1).astype(np.complex64, copy=False), shape
+
+
+def _taper(n: int) -> Array:
+    """Ones with raised-cosine edges."""
+    edge = np.clip(np.minimum(np.arange(n) + 1, np.arange(n)[::-1] + 1) / max(TAPER * n, 1.0), 0, 1)
+    return np.asarray(0.5 - 0.5 * np.cos(np.pi * edge), dtype=np.float32)
+
+
+class Criteria:
+    """J1 and J2 of trial optics on one scan. Parameters: C10, C12a, C12b in Å and rotation in rad."""
+
+    def __init__(self, modulation: Modulation, setting: Setting) -> None:
+        self.modulation, self._setting = modulation, setting
+        self._total = float((np.abs(modulation.spectra) ** 2).sum())
+
+    def transposed(self) -> Criteria:
+        """The same with the detector's axes swapped."""
+        grid = self._setting.grid
+        return Criteria(self.modulation, replace(self._setting, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel)))
+
+    def _trial(self, parameters: DoubleArray, count: int) -> tuple[Setting, DoubleArray]:
+        c10, c12a, c12b, rotation = (float(p) for p in parameters)
+        probe = self._setting.probe
+        mrad = probe.semiangle_invA * probe.wavelength_A * 1e3
+        aberrations = {"C10": c10, "C12a": c12a, "C12b": c12b}
+        trial = self._setting.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, aberrations))
+        return trial, self.modulation.q_scan[:count] @ rotation_matrix(math.degrees(rotation)).T
+
+    def aligned_power(self, parameters: DoubleArray, count: int = FIT_FREQUENCIES) -> float:
+        """J1: power of the aligned bright field, normalised by the power of its own filter."""
+        trial, q = self._trial(parameters, count)
+        weights, norm = trial.aligned_shifts_with_norm(q)
+        image = np.einsum("nq,nq->q", weights, self.modulation.spectra[:, : len(q)])
+        return float((np.abs(image) ** 2 / np.maximum(norm, 1e-12)).sum())
+
+    def explained_energy(self, parameters: DoubleArray) -> float:
+        """J2: energy that a weak phase object explains, its phase at each frequency being free."""
+        trial, q = self._trial(parameters, FIT_FREQUENCIES)
+        transfer = trial.transfer(q)
+        weights = trial.basis.per_noise(transfer, self.modulation.mean).conj()
+        image = np.einsum("nq,nq->q", weights, self.modulation.spectra)
+        information = np.einsum("nq,nq->q", weights, transfer).real
+        return float((np.abs(image) ** 2 / (information + REGULARISATION)).sum())
+
+    def explained_share(self, parameters: DoubleArray) -> float:
+        """J2 in the energy there is, weighted by noise alike."""
+        spectra, mean = self.modulation.spectra, self.modulation.mean
+        total = np.einsum("nq,nq->", self._setting.basis.per_noise(spectra, mean).conj(), spectra).real
+        return self.explained_energy(parameters) / max(float(total), 1e-30)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for: the range of defocus, and the rotation where it is known (degrees)."""
+
+    largest_defocus_A: float
+    defocus_step_A: float
+    rotation_deg: float | None
+    c10_A: float | None = None
+
+    @classmethod
+    def of(cls, modulation: Modulation, setting: Setting, rotation_deg: float | None) -> Search:
+        """Range and step for a scan: up to a probe as large as a quarter of the field."""
+        alpha = setting.probe.semiangle_invA * setting.probe.wavelength_A
+        highest = float(np.hypot(*modulation.q_scan.T).max())
+        return cls(FIELD_SHARE * modulation.field_A / alpha, GRID_CYCLES / (alpha * highest), rotation_deg)
+
+    def at_defocus(self, c10_A: float) -> Search:
+        """The same with a known C10: then the half turn is no longer open."""
+        return replace(self, c10_A=c10_A)
+
+    @property
+    def rotations_deg(self) -> DoubleArray:
+        """Trial rotations: half a turn, the other half being the same with reversed defocus."""
+        if self.rotation_deg is not None:
+            return np.array([self.rotation_deg])
+        return np.arange(0.0, 180.0 if self.c10_A is None else 360.0, ROTATION_STEP_DEG)
+
+    @property
+    def defoci_A(self) -> DoubleArray:
+        """Trial values of C10."""
+        if self.c10_A is not None:
+            return np.array([self.c10_A])
+        count = math.ceil(self.largest_defocus_A / self.defocus_step_A)
+        return np.arange(-count, count + 1, dtype=float) * self.defocus_step_A
+
+
+def is_sparse(step_A: tuple[float, float], semiangle_invA: float) -> bool:
+    """Whether the scan resolves much less than the aperture would allow."""
+    return 0.5 / max(step_A) < SPARSE_SCAN * semiangle_invA
+
+
+def fit_aberrations(criteria: Criteria, search: Search, *, sparse: bool) -> AberrationFit:
+    """The two-stage fit; see the module's text."""
+    starts, best, runner_up = _grid(criteria, search)
+    polished = [_climb(criteria.aligned_power, start, search) for start in starts]
+    by_power = max(polished, key=criteria.aligned_power)
+    by_energy = _climb(criteria.explained_energy, by_power, search)
+    chosen = 0.5 * (by_power + by_energy) if sparse else by_energy
+    spread = 0.5 * np.abs(by_power - by_energy)
+    c10, c12a, c12b, rotation = (float(v) for v in chosen)
+    return AberrationFit(
+        aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
+        rotation_deg=math.degrees(rotation),
+        uncertainty_A=float(spread[0]),
+        rotation_uncertainty_deg=math.degrees(float(spread[3])),
+        explained=criteria.explained_share(chosen),
+        grid_best=best,
+        runner_up=runner_up,
+    )
+
+
+def grid_power(criteria: Criteria, search: Search) -> float:
+    """Best J1 on the grid without astigmatism: the figure by which two handednesses are compared."""
+    return _grid(criteria, search)[1]
+
+
+def _grid(criteria: Criteria, search: Search) -> tuple[list[DoubleArray], float, float]:
+    """Best starts of the grid, the best J1, and the best J1 away from that peak, in its own."""
+    angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
+    power = np.array(
+        [[criteria.aligned_power(np.array([c10, 0, 0, a]), GRID_FREQUENCIES) for c10 in defoci] for a in angles]
+    )
+    order = np.argsort(power.ravel())[::-1]
+    chosen: list[tuple[int, int]] = []
+    for index in order:
+        a, c = divmod(int(index), len(defoci))
+        if all(abs(c - d) > 2 or min(abs(a - b), len(angles) - abs(a - b)) > 2 for b, d in chosen):
+            chosen.append((a, c))
+        if len(chosen) == STARTS:
+            break
+    starts = [np.array([defoci[c], 0.0, 0.0, angles[a]]) for a, c in chosen]
+    best = float(power.max())
+    second = float(power[chosen[1]]) / best if len(chosen) > 1 and best > 0 else 0.0
+    return starts, best, second
+
+
+def _climb(criterion: Callable[[DoubleArray], float], start: DoubleArray, search: Search) -> DoubleArray:
+    """Nelder-Mead from a start, astigmatism bounded; a known rotation stays."""
+    step = search.defocus_step_A
+    sizes = np.array([step, step / 3, step / 3, math.radians(ROTATION_STEP_DEG / 2)])
+    open_defocus = search.c10_A is None
+    free = np.array([open_defocus, open_defocus, open_defocus, search.rotation_deg is None])
+    if not free.any():
+        return start
+
+    def cost(x: DoubleArray) -> float:
+        parameters = start.copy()
+        parameters[free] = x * sizes[free]
+        bound = max(ASTIGMATISM_SHARE * abs(parameters[0]), 2 * step)
+        excess = max(0.0, math.hypot(parameters[1], parameters[2]) / bound - 1.0)
+        return float(-criterion(parameters) * (1.0 - min(excess, 0.5)))
+
+    origin = (start / sizes)[free]
+    simplex = np.vstack([origin, origin + np.eye(len(origin))])
+    options: Any = {"initial_simplex": simplex, "xatol": 0.01, "fatol": 1e-12, "maxfev": 220}
+    found = optimize.minimize(cost, np.asarray(origin, dtype=float), method="Nelder-Mead", options=options)
+    best = start.copy()
+    best[free] = np.asarray(found.x) * sizes[free]
+    return best

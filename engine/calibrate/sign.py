@@ -1,0 +1,51 @@
+"""Which way is up: the half turn that a weak phase object leaves open (live-maths, section 7).
+
+(rotation + 180, -C10, -C12, -phase) explains the bright field equally well. Atoms settle it: where the phase, blurred
+by the probe, is high, the dark field is bright.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import fft, ndimage
+
+from ptylive.engine.live.bank import Spectra, mean_bins
+from ptylive.engine.live.maps.obf import OptimumBrightField
+from ptylive.engine.live.setting import Setting
+from ptylive.engine.live.store import Store
+from ptylive.schema.model import BoolArray, DoubleArray
+
+TRUSTED_SIGN = 0.1
+"""Smallest |correlation| of phase and dark field that settles the half turn."""
+LEAST_POINTS = 16
+
+
+def phase_correlation(store: Store, setting: Setting, dark_field: DoubleArray) -> float:
+    """Correlation of the phase that a setting yields, blurred by its probe, with the dark field (rows, cols).
+
+    Without the blur the test fails out of focus: the dark field is seen through the probe.
+    """
+    spectra = Spectra.of(store, setting)
+    phase = OptimumBrightField.build(setting, mean_bins(store)).image(spectra)
+    blur = setting.probe_transfer(setting.frequencies()).reshape(setting.padded)
+    centred = np.where(spectra.visited, phase - phase[spectra.visited].mean(), 0.0)
+    blurred = fft.ifft2(fft.fft2(centred, s=setting.padded) * blur).real[: phase.shape[0], : phase.shape[1]]
+    return detail_correlation(blurred, dark_field, spectra.visited)
+
+
+def detail_correlation(phase: DoubleArray, dark_field: DoubleArray, visited: BoolArray) -> float:
+    """Correlation of two images (rows, cols) over the visited points, slow changes removed; 0 for too few points."""
+    sigma = max(2.0, min(visited.shape) / 16)
+
+    def detail(image: DoubleArray) -> DoubleArray:
+        filled = np.where(visited, image, image[visited].mean())
+        values = (filled - ndimage.gaussian_filter(filled, sigma))[visited]
+        return np.asarray(values - values.mean())
+
+    if visited.sum() < LEAST_POINTS:
+        return 0.0
+    x, y = detail(phase), detail(dark_field)
+    power = math.sqrt(float((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / power if power > 0 else 0.0
