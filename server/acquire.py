@@ -46,7 +46,7 @@ def _serve(config: ServerConfig, command_line: str) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
-    threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+    threading.Thread(target=_warm_up, args=(session,), name="warm-up", daemon=True).start()
     control.start()
     session.start()
     _say({"ready": True, "data": session.receiver.address})
@@ -57,11 +57,12 @@ def _serve(config: ServerConfig, command_line: str) -> int:
     return 0
 
 
-def _warm_up() -> None:
-    """Compile, or load from the cache, what the first frames will need."""
+def _warm_up(session: Session) -> None:
+    """Compile, or load from the cache, what the first frames will need; then the faster receive loop."""
     from ptylive.engine.live.warm_up import warm_up
 
     warm_up()
+    session.receiver.accelerate()
 
 
 def _say(message: dict[str, object]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ptylive.schema import Arm, FrameBatch, WireError
+from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import Announcer, ArmEvent, EndEvent, EndReason, StreamStatus
 from ptylive.streamer.journal import SUFFIX
 from ptylive.streamer.progress import ScanProgress
@@ -101,6 +102,34 @@ class Acquisition:
             self._on_end(message)
         else:
             self._on_ping(message)
+
+    @property
+    def open_scan(self) -> ScanProgress | None:
+        """The scan that frames are taken for."""
+        return None if self._current is None else self._current.progress
+
+    @property
+    def recording(self) -> bool:
+        """Whether the frames of the open scan go into a journal."""
+        scan = self._current
+        return scan is not None and scan.journal is not None and scan.recording_state != "failed"
+
+    def take_block(self, block: FrameBlock) -> None:
+        """Take in patterns that the compiled loop has received: of the open scan, new and decoded."""
+        scan = self._current
+        if scan is None or scan.uid != block.uid:
+            raise WireError(f"frames of the closed scan {block.uid}", "closed_scan")
+        progress = scan.progress
+        progress.heard, progress.active_at = True, time.monotonic()
+        for start, stop in block.runs():
+            if (warning := progress.stride.observe(int(block.index[start]), stop - start)) is not None:
+                self._announcer.log("warning", warning)
+        self._recordings.write_block(scan, block)
+        progress.place_block(block.index, now=progress.active_at)
+        self._ring.put(FrameBatch(scan.uid, block.index, block.frames))
+        progress.active_at = time.monotonic()
+        if progress.complete:
+            self._close(scan, _reason(progress))
 
     def reject(self, error: WireError) -> None:
         """Count a refused message or pattern and say so: the first of its kind, then every tenth, hundredth, …"""

@@ -93,6 +93,22 @@ class Journal:
             if len(self._block) >= _BLOCK_BYTES:
                 self._flush()
 
+    def append_packed(self, head: FramesMessage, lengths: Sequence[int], parts: Buffer) -> None:
+        """Add a frames message whose parts lie back to back in memory; ``head`` is the message without them.
+
+        Raises OSError as :meth:`append` does.
+        """
+        header = encode(head)[0]
+        table = struct.pack(f"<{1 + len(lengths)}I", len(header), *lengths)
+        with self._lock:
+            if self.error is not None:
+                raise self.error
+            self._buffered.append((head.first, head.count))
+            payload = [memoryview(table), memoryview(header), memoryview(parts).cast("B")]
+            self._add(RecordKind.FRAMES, 1 + len(lengths), payload)
+            if len(self._block) >= _BLOCK_BYTES:
+                self._flush()
+
     def mark_safe(self, received: BoolArray) -> None:
         """Frames that earlier runs of the program have already put on the disk."""
         with self._lock:
@@ -115,14 +131,17 @@ class Journal:
             raise self.error
 
     def _append(self, message: Message) -> None:
-        """Put a record into the block; a large one goes to the file directly, without being copied."""
         parts = [memoryview(part).cast("B") for part in encode(message)]
-        payload = [memoryview(struct.pack(f"<{len(parts)}I", *map(len, parts))), *parts]
+        table = memoryview(struct.pack(f"<{len(parts)}I", *map(len, parts)))
+        self._add(_KINDS[type(message)], len(parts), [table, *parts])
+
+    def _add(self, kind: RecordKind, parts: int, payload: list[memoryview]) -> None:
+        """Put a record into the block; a large one goes to the file directly, without being copied."""
         crc = 0
         for part in payload:
             crc = zlib.crc32(part, crc)
         length = sum(map(len, payload))
-        head = _HEAD.pack(_MAGIC, _KINDS[type(message)], len(parts), length, crc)
+        head = _HEAD.pack(_MAGIC, kind, parts, length, crc)
         self._block += head + _HEAD_CHECK.pack(zlib.crc32(head))
         if length < _BLOCK_BYTES // 4:
             for part in payload:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from ptylive.schema import Arm
-from ptylive.schema.model import BoolArray
+from ptylive.schema.model import BoolArray, IndexArray
 from ptylive.streamer.events import ScanSummary
 from ptylive.streamer.stride import StrideWatch
 from ptylive.streamer.wire import EndMessage, FrameLayout
@@ -54,6 +54,18 @@ class ScanProgress:
         self._first_at = now if self._first_at is None else self._first_at
         self._last_at = now
         self._new_frames += n
+        self._update_rate(now)
+
+    def place_block(self, index: IndexArray, *, now: float) -> None:
+        """Mark new frames, in the order they came, as arrived; the same bookkeeping as :meth:`place`, many at once."""
+        self.received[index] = True
+        reached = np.maximum.accumulate(np.concatenate(([self.highest], index)))
+        self.placed += len(index)
+        self.late += int(np.count_nonzero(index < reached[:-1]))
+        self.highest = int(reached[-1])
+        self._first_at = now if self._first_at is None else self._first_at
+        self._last_at = now
+        self._new_frames += len(index)
         self._update_rate(now)
 
     def restore(self, received: BoolArray) -> None:

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -30,8 +32,12 @@ from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
 from ptylive.streamer.protocols import ProtocolSettings, make_inlet
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
 from ptylive.streamer.security import Gate, ServerKeys
+from ptylive.streamer.wire import FramesMessage
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
+
+if TYPE_CHECKING:
+    from ptylive.streamer.fast.receive import CompiledLoop
 
 DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
@@ -69,6 +75,8 @@ class Receiver:
         self._socket = self._opened(settings.data, connects=connects)
         self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self._acquisition = Acquisition(self.ring, settings.folder, settings.patience, self._announcer)
+        self._native = settings.protocol.name == "native"
+        self._loop: CompiledLoop | None = None
         self._stop = threading.Event()
         self._stop_timeout_s = 0.0
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
@@ -76,6 +84,30 @@ class Receiver:
     def start(self) -> None:
         """Recover what an earlier run left behind, then receive; returns at once."""
         self._thread.start()
+
+    def accelerate(self) -> bool:
+        """Compile the fast receive loop, or load it, and use it from the next message on; False where it cannot work.
+
+        Takes seconds the first time: call it in a thread of the background. Until then, and where it cannot work, the
+        plain loop receives.
+        """
+        if not self._native:
+            return False
+        from ptylive.streamer.fast.receive import CompiledLoop
+
+        started = time.monotonic()
+        try:
+            self._loop = CompiledLoop.prepare()
+        except PtyliveError as error:
+            self._announcer.log("info", f"compiled receive loop not used: {error.line()}")
+            return False
+        self._announcer.log("info", f"compiled receive loop ready after {time.monotonic() - started:.1f} s")
+        return True
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether the compiled receive loop is in use."""
+        return self._loop is not None
 
     def stop(self, timeout_s: float = 20.0) -> None:
         """Stop receiving, close the open scan and finish its recording; returns after at most about ``timeout_s``."""
@@ -142,7 +174,44 @@ class Receiver:
             self._acquisition.reject(WireError(f"internal error: {error!r}", "internal_error"))
 
     def _receive(self) -> None:
-        """Wait for one message, at most a tick, and take it in. Raises WireError when it is refused."""
+        """Wait for what comes next, at most a tick, and take it in. Raises WireError when it is refused."""
+        loop, scan = self._loop, self._acquisition.open_scan
+        if loop is not None and loop.pending and (scan is None or not loop.follows(scan)):
+            self._take_rest(loop)
+        elif loop is not None and scan is not None and loop.suits(scan):
+            loop.follow(scan, keep_coded=self._acquisition.recording)
+            self._receive_compiled(loop)
+        else:
+            self._receive_message()
+
+    def _receive_compiled(self, loop: CompiledLoop) -> None:
+        """Many messages at once; those the compiled loop does not take are taken here."""
+        from ptylive.streamer.fast.loop import BROKEN, HEADER
+
+        outcome = loop.receive(self._socket)
+        if (block := loop.take()) is not None:
+            self._guarded(partial(self._acquisition.take_block, block))
+        for problem in loop.refused():
+            self._acquisition.reject(problem)
+        if outcome == HEADER:
+            self._take_rest(loop)
+        elif outcome == BROKEN:
+            self._loop = None
+            self._announcer.log("warning", "the compiled receive loop failed: the plain one is used")
+
+    def _take_rest(self, loop: CompiledLoop) -> None:
+        """A message whose first part the compiled loop has read. Raises WireError when it is refused."""
+        header, more = loop.left_over()
+        parts: list[Buffer] = [header]
+        if more:
+            parts += self._next_message(wait=True, before=1)
+        for message in self._inlet.take(parts):
+            if isinstance(message, FramesMessage):
+                loop.expect(message.codec)
+            self._guarded(partial(self._acquisition.handle, message))
+
+    def _receive_message(self) -> None:
+        """One message through pyzmq."""
         try:
             parts = self._next_message(wait=not self._inlet.holding)
         except zmq.Again:
@@ -152,10 +221,13 @@ class Receiver:
         for message in messages:
             self._guarded(partial(self._acquisition.handle, message))
 
-    def _next_message(self, *, wait: bool) -> list[Buffer]:
-        """All parts of one message; of one with too many, every part is read and the message refused."""
+    def _next_message(self, *, wait: bool, before: int = 0) -> list[Buffer]:
+        """All parts of one message, or those after the first ``before``.
+
+        Of a message with too many parts every part is read, then it is refused.
+        """
         parts: list[Buffer] = []
-        nbytes, more, count = 0, True, 0
+        nbytes, more, count = 0, True, before
         while more:
             part = self._socket.recv(0 if wait else zmq.NOBLOCK, copy=False)
             more, count = part.more, count + 1

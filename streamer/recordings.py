@@ -16,6 +16,7 @@ import numpy as np
 
 from ptylive.schema import Arm, InputFileError
 from ptylive.schema.model import BoolArray
+from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.converter import Converter, Job
 from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
 from ptylive.streamer.journal import SUFFIX, Journal
@@ -78,6 +79,16 @@ class Recordings:
             else:
                 for start, stop in runs_of(fresh):
                     scan.journal.append(message.run(start, stop))
+        except OSError as error:
+            self._fail(scan, f"{scan.journal.path}: {error.strerror or error}")
+
+    def write_block(self, scan: ScanRecord, block: FrameBlock) -> None:
+        """Append the patterns of a block, as they came: one record for each run of numbers."""
+        if scan.journal is None or scan.recording_state == "failed":
+            return
+        try:
+            for start, stop in block.runs():
+                scan.journal.append_packed(*block.message(start, stop))
         except OSError as error:
             self._fail(scan, f"{scan.journal.path}: {error.strerror or error}")
 

@@ -97,7 +97,7 @@ def test_the_next_start_resumes_and_a_resend_completes_the_scan(tmp_path: Path) 
     messages = messages_of(arm, frames)
     interrupted(tmp_path, arm, messages[:4])
     with running(tmp_path) as run:
-        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 20)])
+        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 20)] and bool(run.arms()))
         assert run.arms()[0].resumed
         with connected(run.address) as socket:
             send(socket, PingMessage(arm.uid, arm), *messages)

@@ -1,0 +1,47 @@
+"""Many patterns at once, from many messages: how the compiled loop hands them over (:mod:`ptylive.streamer.fast`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema.model import Array, IndexArray
+from ptylive.streamer.wire import FramesMessage
+from ptylive.streamer.wire.arrays import Buffer
+from ptylive.streamer.wire.codec import Codec
+from ptylive.streamer.wire.limits import MAX_BATCH
+
+
+@dataclass(frozen=True)
+class FrameBlock:
+    """New patterns of one scan in the order they came.
+
+    index (n,) acquisition numbers; frames (n, *shape) decoded; codec: how they came; coded: the patterns as they came,
+    back to back, empty unless ``codec`` is a compressing one and a recording wants them; ends (n,): where each ends.
+    """
+
+    uid: str
+    index: IndexArray
+    frames: Array
+    codec: Codec
+    coded: memoryview
+    ends: IndexArray
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Half-open ranges of patterns whose acquisition numbers follow each other, each at most a message long."""
+        breaks = (np.flatnonzero(np.diff(self.index) != 1) + 1).tolist()
+        for start, stop in zip([0, *breaks], [*breaks, len(self.index)], strict=True):
+            for first in range(start, stop, MAX_BATCH):
+                yield first, min(stop, first + MAX_BATCH)
+
+    def message(self, start: int, stop: int) -> tuple[FramesMessage, list[int], Buffer]:
+        """A run as a frames message without its parts, the lengths of the parts, and the parts back to back."""
+        head = FramesMessage(self.uid, int(self.index[start]), stop - start, self.codec, ())
+        if self.codec == "none":
+            payload = np.ascontiguousarray(self.frames[start:stop]).data.cast("B")
+            return head, [len(payload)], payload
+        offset = int(self.ends[start - 1]) if start else 0
+        lengths = np.diff(self.ends[start:stop], prepend=offset)
+        return head, lengths.tolist(), self.coded[offset : int(self.ends[stop - 1])]

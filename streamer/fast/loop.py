@@ -1,0 +1,204 @@
+"""The compiled receive loop: frames messages of one scan into a block of decoded patterns, without the GIL.
+
+It takes whole messages of new frames only. Everything else (other messages, repeated frames, what it does not
+understand) is left to Python from its first part on: the other parts are still in the socket. One thread calls it, the
+one that owns the socket, and it returns at least every few thousand messages, so that stopping, ticks and block
+hand-over are Python's business.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from ptylive.streamer.fast.bslz4 import CORRUPT, DECODED, decode_bslz4
+from ptylive.streamer.fast.header import CODEC, CODEC_BSLZ4, COUNT, FIRST, read_frames_header
+from ptylive.streamer.fast.libzmq import (
+    AGAIN,
+    INTERRUPTED,
+    MESSAGE_WORDS,
+    NO_WAIT,
+    last_error,
+    msg_close,
+    msg_data,
+    msg_init,
+    msg_more,
+    msg_recv,
+    msg_size,
+    sleep_us,
+)
+from ptylive.streamer.fast.memory import COMPILED, bytes_at
+
+TAKE, IDLE, HEADER, BROKEN = 0, 1, 2, 3
+"""Why the loop returned: take the block (full, or the sender paused); nothing came in a tick; a message is left to
+Python, its first part is in ``header``; the socket is gone."""
+
+FRAMES, BLOB_BYTES, PENDING, HEADER_BYTES, MORE = 0, 1, 2, 3, 4
+TRUNCATED_PATTERNS, WRONG_SIZE_PATTERNS, CORRUPT_PATTERNS = 5, 6, 7
+TRUNCATED_MESSAGES, OVERSIZED_MESSAGES, WRONG_PARTS_MESSAGES = 8, 9, 10
+STATE_WORDS = 16
+"""Places in ``state``: frames and coded bytes in the block, whether a header waits for room, length of a header left
+to Python and whether parts follow it, and counts of what was refused."""
+
+LARGE_MESSAGE_BYTES = 128 * 2**10
+"""Uncompressed messages from here on are left to Python, which does not copy them."""
+_MOST_MESSAGES = 4096
+_PAUSE_US, _PAUSES = 200, 25
+
+
+@nb.jit(**COMPILED)
+def coded_bound(pattern_bytes):
+    """Bytes a coded pattern has at most, whatever the block length of its coder."""
+    return 2 * pattern_bytes + 1024
+
+
+@nb.jit(**COMPILED)
+def _receive(message, socket, flags):
+    """The next part: 0, or the error. Interrupted calls are repeated."""
+    while msg_recv(message, socket, np.int32(flags)) < 0:
+        error = last_error()
+        if error != INTERRUPTED:
+            return error
+    return 0
+
+
+@nb.jit(**COMPILED)
+def _leave(data, header, state):
+    """Copy a first part for Python; one too long to be a header is cut to one byte more than a header may have."""
+    size = min(data.size, header.size)
+    header[:size] = data[:size]
+    state[HEADER_BYTES] = size
+
+
+@nb.jit(**COMPILED)
+def _all_new(received, first, count):
+    for k in range(first, first + count):
+        if received[k]:
+            return False
+    return True
+
+
+@nb.jit(**COMPILED)
+def _take_raw(data, k, first, count, frames, index, received, state):
+    """The one part of an uncompressed message."""
+    start, size = state[FRAMES], frames.shape[1]
+    if k == 0 and data.size == count * size:
+        flat = frames[start : start + count].reshape(count * size)
+        flat[:] = data
+        for n in range(count):
+            index[start + n] = first + n
+            received[first + n] = True
+        state[FRAMES] = start + count
+
+
+@nb.jit(**COMPILED)
+def _take_coded(data, number, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words):
+    """One pattern of a compressed message."""
+    at, blob_at = state[FRAMES], state[BLOB_BYTES]
+    if data.size > coded_bound(frames.shape[1]):
+        outcome = CORRUPT  # longer than any coding of such a pattern; so ``blobs`` never overflows
+    else:
+        outcome = decode_bslz4(data, itemsize, frames[at], block, words)
+    if outcome != DECODED:
+        state[TRUNCATED_PATTERNS + outcome - 1] += 1
+        return
+    if keep:
+        blobs[blob_at : blob_at + data.size] = data
+        state[BLOB_BYTES] = blob_at + data.size
+        blob_ends[at] = blob_at + data.size
+    index[at] = number
+    received[number] = True
+    state[FRAMES] = at + 1
+
+
+@nb.jit(**COMPILED)
+def _take_parts(
+    message, socket, values, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words
+):
+    """All further parts of a message whose header has been read; 0, or libzmq's error."""
+    first, count, coded = values[FIRST], values[COUNT], values[CODEC] == CODEC_BSLZ4
+    before = state.copy()
+    k, size, more = 0, 0, True
+    while more:
+        error = _receive(message, socket, 0)
+        if error != 0:
+            return error
+        more = msg_more(message) != 0
+        data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
+        size = data.size
+        if not coded:
+            _take_raw(data, k, first, count, frames, index, received, state)
+        elif k < count:
+            number = first + k
+            _take_coded(data, number, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words)
+        k += 1
+    if k != (count if coded else 1):
+        for n in range(before[FRAMES], state[FRAMES]):
+            received[index[n]] = False
+        state[:] = before
+        state[WRONG_PARTS_MESSAGES] += 1
+    elif not coded and size != count * frames.shape[1]:
+        state[TRUNCATED_MESSAGES if size < count * frames.shape[1] else OVERSIZED_MESSAGES] += 1
+    return 0
+
+
+@nb.jit(**COMPILED)
+def receive_block(
+    socket, uid, codec, itemsize, keep, received, frames, index, blobs, blob_ends, state, values, header, block, words
+):
+    """Receive until there is something for Python to do; why: TAKE, IDLE, HEADER or BROKEN.
+
+    socket: address of a PULL socket; uid (bytes,) uint8 and received bool (frames of the scan,): the scan; codec: the
+    one that is taken; keep: whether coded patterns are wanted as they came. The block: frames (n, bytes of a pattern)
+    uint8, index (n,) int64, blobs (bytes,) uint8 with the coded patterns back to back, blob_ends (n,) int64; state
+    int64 as above, values of a pending header; header uint8; block, words: work space of the decoder.
+    """
+    store = np.zeros(MESSAGE_WORDS, np.uint64)
+    message = nb.uintp(store.ctypes.data)
+    msg_init(message)
+    pauses, outcome = 0, TAKE
+    for _ in range(_MOST_MESSAGES):
+        if state[PENDING] == 0:
+            error = _receive(message, socket, NO_WAIT if state[FRAMES] > 0 else 0)
+            if error != 0:
+                if error != AGAIN:
+                    outcome = BROKEN
+                    break
+                if state[FRAMES] == 0:
+                    outcome = IDLE
+                    break
+                if pauses == _PAUSES:
+                    break
+                pauses += 1
+                sleep_us(nb.uint32(_PAUSE_US))
+                continue
+            data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
+            state[MORE] = nb.int64(msg_more(message) != 0)
+            count = np.int64(0)
+            plain = state[MORE] != 0 and read_frames_header(data, uid, values) and values[CODEC] == codec
+            if plain:
+                count = values[COUNT]
+                plain = (
+                    count <= frames.shape[0]
+                    and values[FIRST] <= received.size - count
+                    and (codec == CODEC_BSLZ4 or count * frames.shape[1] < LARGE_MESSAGE_BYTES)
+                    and _all_new(received, values[FIRST], count)
+                )
+            if not plain:
+                _leave(data, header, state)
+                outcome = HEADER
+                break
+        if state[FRAMES] + values[COUNT] > frames.shape[0]:
+            state[PENDING] = 1
+            break
+        state[PENDING] = 0
+        error = _take_parts(
+            message, socket, values, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words
+        )
+        if error != 0:
+            outcome = BROKEN
+            break
+        if state[FRAMES] == frames.shape[0]:
+            break
+    msg_close(message)
+    return outcome

@@ -1,0 +1,65 @@
+"""Bytes at addresses, for compiled code: what libzmq hands out are addresses, not arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+COMPILED = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
+"""Options of every compiled function of this package."""
+
+
+@intrinsic
+def _pointer(_typing, address):
+    """A void pointer from an integer."""
+
+    def generate(_context, builder, _signature, arguments):
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.uintp), generate
+
+
+@nb.jit(**COMPILED)
+def bytes_at(address, length):
+    """The ``length`` bytes at an address as an array (uint8); they stay where they are, and nobody keeps them alive."""
+    return nb.carray(_pointer(nb.uintp(address)), (length,), nb.uint8)
+
+
+def _loader(bits: int, numba_type: types.Integer) -> Any:
+    """A function (address) -> unsigned integer of ``bits`` bits, at any alignment."""
+
+    @intrinsic
+    def load(_typing, address):
+        def generate(_context, builder, _signature, arguments):
+            value = builder.load(builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer()))
+            value.align = 1
+            return value
+
+        return numba_type(types.uintp), generate
+
+    return load
+
+
+def _storer(bits: int, numba_type: types.Integer) -> Any:
+    """A function (address, unsigned integer of ``bits`` bits), at any alignment."""
+
+    @intrinsic
+    def store(_typing, address, value):
+        def generate(context, builder, _signature, arguments):
+            done = builder.store(arguments[1], builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer()))
+            done.align = 1
+            return context.get_dummy_value()
+
+        return types.void(types.uintp, numba_type), generate
+
+    return store
+
+
+load8, store8 = _loader(8, types.uint8), _storer(8, types.uint8)
+load16 = _loader(16, types.uint16)
+load64, store64 = _loader(64, types.uint64), _storer(64, types.uint64)

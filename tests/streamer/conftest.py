@@ -1,0 +1,29 @@
+"""The receiver's tests run twice: on the plain loop and on the compiled one."""
+
+import pytest
+
+from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.streamer.receiver import Receiver
+
+use_persistent_cache()
+BOTH_LOOPS = ("test_receiver", "test_recovery")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] in BOTH_LOOPS:
+        metafunc.fixturenames.append("receive_loop")
+        metafunc.parametrize("receive_loop", ["plain", "compiled"], indirect=True)
+
+
+@pytest.fixture
+def receive_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Receivers started in a test use this loop from the first message on."""
+    if request.param == "compiled":
+        start = Receiver.start
+
+        def accelerated(receiver: Receiver) -> None:
+            assert receiver.accelerate()
+            start(receiver)
+
+        monkeypatch.setattr(Receiver, "start", accelerated)
+    return str(request.param)
