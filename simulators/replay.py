@@ -1,4 +1,4 @@
-"""Replaying a recorded scan over the native stream, as a microscope would send it (docs/protocol.md).
+"""Replaying a recorded scan as a microscope, or a DECTRIS detector, would send it (docs/protocol.md).
 
 With a control address nothing is lost even when the server is killed and restarted: what is not yet safe on its disk
 is sent again until everything is, or until nothing moves any more.
@@ -16,10 +16,16 @@ from typing import Literal
 
 import numpy as np
 
-from ptylive.schema import Arm, InputFileError, MetadataError, ServerGoneError
+from ptylive.engine.compression import CompressedSource
+from ptylive.schema import Arm, MetadataError, ServerGoneError
 from ptylive.schema.model import BoolArray
+from ptylive.simulators.dectris import DectrisDetector
 from ptylive.simulators.faults import Faults
-from ptylive.simulators.sender import SafeFrames, Sender, SendPatience
+from ptylive.simulators.outlet import SendPatience
+from ptylive.simulators.packing import packed
+from ptylive.simulators.sender import SafeFrames, Sender
+from ptylive.streamer.protocols.inlet import ProtocolName
+from ptylive.streamer.security import client_keys
 from ptylive.streamer.storage.source import FileSource, open_source
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
 from ptylive.streamer.wire.limits import MAX_BATCH
@@ -33,15 +39,19 @@ _ASK_INTERVAL_S = 0.2
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """How to replay. rate: frames/s, or as fast as possible, or as recorded (dwell_time_us); batch: frames in a
-    message, None for a sensible number; loops: how often, each time a new scan; control: address to ask what is safe.
+    """How to replay. to: the server's data address, or the one a DECTRIS detector binds; protocol: what is spoken;
+    rate: frames/s, or as fast as possible, or as recorded (dwell_time_us); batch: frames in a message, None for a
+    sensible number; loops: how often, each time a new scan; control: address to ask what is safe; codec: of native
+    frames, DECTRIS images are always bslz4; patterns the file does not store so are compressed here.
 
     timeout_s: how long no server may be there; safe_timeout_s: how long it may be away during a scan, or make nothing
     more safe, when ``control`` is given; stall_timeout_s: how long a server that is there may take nothing; uid:
-    identity of the (first) scan, a new one by default; faults: what goes wrong on the way (first pass only).
+    identity of the (first) scan, a new one by default; faults: what goes wrong on the way (first pass only); keys: key
+    folder, for a server that asks for keys.
     """
 
     to: str = DEFAULT_DATA
+    protocol: ProtocolName = "native"
     rate: Literal["max", "recorded"] | float = "max"
     batch: int | None = None
     loops: int = 1
@@ -53,6 +63,7 @@ class ReplaySettings:
     uid: str | None = None
     series: str | None = None
     faults: Faults | None = None
+    keys: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -66,63 +77,78 @@ class ReplayReport:
     uids: tuple[str, ...]
 
 
+AnySender = Sender | DectrisDetector
 Progress = Callable[[int, int], None]
 """Called with (frames sent so far, frames of all loops)."""
+Scan = FileSource | CompressedSource
+SeenAs = Callable[[FileSource], Scan]
+"""What is made of a file before it is sent: compressed, for example."""
 
 
-def replay(source: Path, settings: ReplaySettings, on_progress: Progress | None = None) -> ReplayReport:
-    """Send a native file to a server.
+def replay(
+    source: Path, settings: ReplaySettings, on_progress: Progress | None = None, seen_as: SeenAs | None = None
+) -> ReplayReport:
+    """Send a native file to a server, as it is or as ``seen_as`` makes it appear.
 
     Raises InputFileError (the file), MetadataError (rate ``recorded`` without dwell_time_us), ServerGoneError (nobody
     takes the data, or, with ``control``, frames do not become safe). Never waits longer than the settings' time-outs.
     """
     started = time.monotonic()
     with open_source(Path(source)) as file:
-        scans = [_Replay(file, settings, loop) for loop in range(settings.loops)]
+        seen = file if seen_as is None else seen_as(file)
+        scans = [_Replay(seen, settings, loop) for loop in range(settings.loops)]
         total = sum(scan.total for scan in scans)
         sent = resent = 0
-        for scan in scans:
-            for count in scan.run():
-                sent += count
-                if on_progress is not None:
-                    on_progress(sent, total)
-            resent += scan.resent
+        with _sender(settings) as sender:
+            for scan in scans:
+                for count in scan.run(sender):
+                    sent += count
+                    if on_progress is not None:
+                        on_progress(sent, total)
+                resent += scan.resent
         seconds = time.monotonic() - started
         return ReplayReport(total, seconds, total / seconds, resent, tuple(scan.arm.uid for scan in scans))
+
+
+def _sender(settings: ReplaySettings) -> AnySender:
+    """The sending end. Raises ServerGoneError for an impossible address, MetadataError for contradictory settings."""
+    away_s = settings.timeout_s if settings.control is None else max(settings.timeout_s, settings.safe_timeout_s)
+    patience = SendPatience(settings.timeout_s, away_s, settings.stall_timeout_s)
+    if settings.protocol == "native":
+        return Sender(settings.to, patience, client_keys(settings.keys))
+    if settings.control is not None or settings.keys is not None:
+        raise MetadataError("a DECTRIS detector knows neither keys nor resending", "leave out --control and --keys")
+    return DectrisDetector(settings.to, patience, settings.protocol)
 
 
 class _Replay:
     """One scan being replayed."""
 
-    def __init__(self, file: FileSource, settings: ReplaySettings, loop: int) -> None:
+    def __init__(self, file: Scan, settings: ReplaySettings, loop: int) -> None:
         uid = settings.uid if settings.uid is not None and loop == 0 else str(uuid.uuid4())
         self.arm = file.arm.renamed(uid, settings.series or file.arm.series)
         self.total = int(np.count_nonzero(file.received))
         self.resent = 0
         self._file = file
         self._settings = settings
+        self._codec = settings.codec if settings.protocol == "native" else "bslz4"
         self._fps = _frames_per_s(self.arm, settings, file.path)
         self._batch = _batch_size(self.arm, settings, self._fps)
-        if settings.codec == "bslz4" and not file.stores_bslz4:
-            hint = "replay it with codec none"
-            raise InputFileError(f"{file.path} does not store single patterns with bitshuffle/LZ4", hint)
 
-    def run(self) -> Iterator[int]:
+    def run(self, sender: AnySender) -> Iterator[int]:
         """Send the scan; yields how many frames of it have just been sent."""
-        settings = self._settings
-        away_s = settings.timeout_s if settings.control is None else max(settings.timeout_s, settings.safe_timeout_s)
-        patience = SendPatience(settings.timeout_s, away_s, settings.stall_timeout_s)
-        with Sender(settings.to, patience) as sender:
-            sender.arm(self.arm)
-            messages: Iterable[FramesMessage] = self._messages(self._file.received)
-            if settings.faults is not None:
-                messages = settings.faults.apply(messages)
-            yield from self._paced(sender, messages)
-            if settings.control is not None:
-                self._make_safe(sender, settings.control)
+        settings, faults = self._settings, self._settings.faults
+        sender.arm(self.arm)
+        messages: Iterable[FramesMessage] = self._messages(self._file.received)
+        if faults is not None:
+            messages = faults.apply(messages, sender.pause)
+        yield from self._paced(sender, messages)
+        if settings.control is not None:
+            self._make_safe(sender, settings.control)
+        if faults is None or not faults.aborts:
             sender.end(EndMessage(self.arm.uid, self.arm.frames, "complete"))
 
-    def _paced(self, sender: Sender, messages: Iterable[FramesMessage]) -> Iterator[int]:
+    def _paced(self, sender: AnySender, messages: Iterable[FramesMessage]) -> Iterator[int]:
         """Send messages no faster than the rate."""
         started, sent = time.monotonic(), 0
         for message in messages:
@@ -132,11 +158,11 @@ class _Replay:
             sent += message.count
             yield message.count
 
-    def _make_safe(self, sender: Sender, control: str) -> None:
+    def _make_safe(self, sender: AnySender, control: str) -> None:
         """Resend what the server has not got, until all of it is on its disk. Raises ServerGoneError."""
         wanted = self._file.received
         missing, moved_at, resent_at = self.total, time.monotonic(), time.monotonic()
-        with SafeFrames(control) as server:
+        with SafeFrames(control, client_keys(self._settings.keys)) as server:
             while True:
                 safe = server.ask(self.arm)
                 left = wanted if safe is None else wanted & ~safe
@@ -170,13 +196,12 @@ class _Replay:
                 seq += 1
 
     def _message(self, start: int, stop: int, seq: int) -> FramesMessage:
-        parts: tuple[bytes | memoryview, ...]
-        if self._settings.codec == "bslz4":
-            parts = tuple(self._file.stored_pattern(number) for number in range(start, stop))
-        else:
-            frames = self._file.frames(np.arange(start, stop))
-            parts = (frames.astype(self.arm.frame_dtype, copy=False).data.cast("B"),)
-        return FramesMessage(self.arm.uid, start, stop - start, self._settings.codec, parts, seq)
+        if self._codec == "bslz4" and isinstance(self._file, FileSource) and self._file.stores_bslz4:
+            stored = tuple(self._file.stored_pattern(number) for number in range(start, stop))
+            return FramesMessage(self.arm.uid, start, stop - start, "bslz4", stored, seq)
+        frames = self._file.frames(np.arange(start, stop)).astype(FrameLayout.of(self.arm).dtype, copy=False)
+        parts = packed(frames) if self._codec == "bslz4" else (frames.data.cast("B"),)
+        return FramesMessage(self.arm.uid, start, stop - start, self._codec, parts, seq)
 
 
 def _frames_per_s(arm: Arm, settings: ReplaySettings, path: Path) -> float | None:
@@ -198,7 +223,7 @@ def _batch_size(arm: Arm, settings: ReplaySettings, fps: float | None) -> int:
         if not 1 <= settings.batch <= MAX_BATCH:
             raise MetadataError(f"batch of {settings.batch} frames is impossible", f"give 1 to {MAX_BATCH}")
         return settings.batch
-    if settings.codec == "bslz4":
+    if settings.codec == "bslz4" or settings.protocol != "native":
         batch = _COMPRESSED_BATCH
     else:
         batch = max(1, min(_RAW_BATCH, _MAX_BATCH_BYTES // FrameLayout.of(arm).nbytes))

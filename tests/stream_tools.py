@@ -19,6 +19,7 @@ from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
 from ptylive.schema.model import Array
 from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import ArmEvent, EndEvent, RecordingEvent, StreamEvent
+from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.storage.source import open_source
 from ptylive.streamer.wire import FramesMessage, Message, encode
@@ -123,10 +124,17 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path | None = None, *, idle_timeout_s: float = 5.0, recovery_grace_s: float = 10.0, data: str = LOOPBACK
+    folder: Path | None = None,
+    *,
+    idle_timeout_s: float = 5.0,
+    recovery_grace_s: float = 10.0,
+    data: str = LOOPBACK,
+    protocol: ProtocolSettings | None = None,
 ) -> Iterator[Running]:
     """A receiver on a free port, stopped at the end."""
-    settings = ReceiverSettings(data, folder, Patience(idle_timeout_s, recovery_grace_s))
+    settings = ReceiverSettings(
+        data, folder, Patience(idle_timeout_s, recovery_grace_s), protocol=protocol or ProtocolSettings()
+    )
     events: list[StreamEvent] = []
     receiver = Receiver(settings, on_event=events.append)
     run = Running(receiver, events=events)

@@ -131,8 +131,14 @@ def test_stored_chunks_are_sent_as_they_are(tmp_path: Path) -> None:
         run.wait_for_state("complete")
         with open_source(tmp_path / "a.h5") as one, open_source(Path(run.receiver.status().recording)) as two:
             assert [one.stored_pattern(k) for k in range(42)] == [two.stored_pattern(k) for k in range(42)]
-        with pytest.raises(InputFileError, match="does not store single patterns"):
-            replay(native(tmp_path / "b.h5"), ReplaySettings(to=run.address, codec="bslz4"))
+
+
+def test_patterns_that_are_not_stored_so_are_compressed_on_the_way(tmp_path: Path) -> None:
+    path = native(tmp_path / "a.h5")
+    with running() as run:
+        report = replay(path, ReplaySettings(to=run.address, codec="bslz4"))
+        run.wait_for_state("complete")
+        assert run.frames[report.uids[0]] == digests_of_file(path)
 
 
 def test_what_is_lost_on_the_way_is_sent_again(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""A PUSH socket that never waits for ever: what every simulated sender sends through."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ptylive.schema import ServerGoneError
+from ptylive.streamer.security import ClientKeys
+from ptylive.streamer.wire.arrays import Buffer
+
+_SOCKET_BUFFER_BYTES = 4 * 2**20
+_HIGH_WATER_MESSAGES = 8
+_HIGH_WATER_IMAGES = 1024  # single images, as a detector's own buffer holds them
+_POLL_MS = 100
+
+
+@dataclass(frozen=True)
+class SendPatience:
+    """How long to wait, s: for a server to be there at first, for one that went away, for one that takes nothing."""
+
+    first_s: float = 10.0
+    away_s: float = 10.0
+    stalled_s: float = 120.0
+
+
+class Outlet:
+    """Sends messages to a server; raises ServerGoneError when nobody takes one in time. A context manager.
+
+    ``binds``: wait for the server to connect, as a DECTRIS detector does (then ``address`` says where; port 0: any).
+    A server that is there but slow (its ring is full) is given more time than one that is not there. No ZMTP
+    heartbeats: they break connections that are merely slowed down (see ptylive.streamer.receiver).
+    """
+
+    def __init__(
+        self, address: str, patience: SendPatience, *, binds: bool = False, keys: ClientKeys | None = None
+    ) -> None:
+        self._patience = patience
+        self._keys = keys
+        self._binds = binds
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUSH)
+        self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_IMAGES if binds else _HIGH_WATER_MESSAGES)
+        self._socket.setsockopt(zmq.SNDBUF, _SOCKET_BUFFER_BYTES)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # queue for a server that is there, not for one that may come
+        if keys is not None:
+            keys.apply(self._socket)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._peers = 0
+        self._had_peers = False
+        try:
+            if binds:
+                self._socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
+            else:
+                self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            what = "cannot be bound" if binds else "is no address to send to"
+            raise ServerGoneError(f"{address!r} {what}: {error.strerror}", "tcp://HOST:PORT") from None
+        self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT)) if binds else address
+
+    def send(self, parts: Sequence[Buffer]) -> None:
+        """Send one message, waiting while the server is away or slow, within patience. Raises ServerGoneError."""
+        waiting_since = changed_at = time.monotonic()
+        while True:
+            try:
+                self._socket.send_multipart(parts, flags=zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                if self._watch():
+                    changed_at = time.monotonic()
+                self._check_patience(time.monotonic() - max(waiting_since, changed_at))
+                self._socket.poll(_POLL_MS, zmq.POLLOUT)
+            else:
+                return
+
+    def close(self, *, flush: bool = True) -> None:
+        """Close the connection; with ``flush`` wait until everything has left, as long as a server is there."""
+        self._watch()
+        linger_s = (self._patience.stalled_s if self._peers else self._patience.first_s) if flush else 0.0
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=int(1000 * linger_s))
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(flush=kind is None)
+
+    def _watch(self) -> bool:
+        """Take note of connections made and lost; whether there were any."""
+        changed = False
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)["event"]
+            before = self._peers
+            self._peers = max(0, before + (1 if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else -1))
+            self._had_peers |= self._peers > 0
+            changed |= self._peers != before  # a server that refuses our key breaks off again and again
+        return changed
+
+    def _check_patience(self, waited_s: float) -> None:
+        if self._peers:
+            if waited_s > self._patience.stalled_s:
+                text = f"the server at {self.address} has taken nothing for {self._patience.stalled_s:g} s"
+                raise ServerGoneError(text, "look at its log")
+            return
+        limit = self._patience.away_s if self._had_peers else self._patience.first_s
+        if waited_s > limit:
+            text = f"no server takes data at {self.address} (waited {limit:g} s)"
+            hint = "start one with ptylive serve"
+            if self._binds:
+                hint += f" --protocol … --data {self.address}"
+            if self._keys is not None:
+                hint += ", or have it let in this client's key"
+            raise ServerGoneError(text, hint)

@@ -1,0 +1,266 @@
+"""A simulated DECTRIS detector and the receiver, over real sockets: what the file holds is what arrives."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+import zmq
+from dectris_tools import patterns, v1_end, v1_header, v1_image, v2_end, v2_image, v2_start
+from shared_data import shared_data
+from stream_tools import Running, digests_of_file, running
+
+from ptylive.schema import InputFileError, MetadataError, ServerGoneError
+from ptylive.simulators.faults import Faults
+from ptylive.simulators.replay import ReplayReport, ReplaySettings, replay
+from ptylive.streamer.events import LogEvent
+from ptylive.streamer.protocols import ProtocolSettings
+from ptylive.streamer.storage.source import open_source
+
+PROTOCOLS = ["dectris-v1", "dectris-v2"]
+
+
+def free_address() -> str:
+    """A TCP address nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def native(path: Path, dtype: str = "<u2", *, packed: bool = False) -> Path:
+    """A small scan in the native layout, 20 x 20 patterns of 16 x 12 pixels, with a dead pixel."""
+    options: dict[str, Any] = dict(hdf5plugin.Bitshuffle(cname="lz4")) if packed else {}
+    chunks = (1, 1, 16, 12) if packed else None
+    with h5py.File(path, "w") as file:
+        data = np.random.default_rng(1).poisson(3, (20, 20, 16, 12)).astype(dtype)
+        file.create_dataset("data", data=data, chunks=chunks, **options)
+        metadata = file.create_group("metadata")
+        metadata.attrs.update({"scan_step_A": 0.5, "energy_eV": 80e3, "defocus_A": 120.0, "rotation_deg": 12.0})
+        mask = np.zeros((16, 12), bool)
+        mask[2, 3] = True
+        metadata["bad_pixel_mask"] = mask
+    return path
+
+
+@contextmanager
+def listening(protocol: str, folder: Path | None = None, **settings: Any) -> Iterator[Running]:
+    """A receiver connected to the address of a detector that need not be there yet."""
+    idle = settings.pop("idle_timeout_s", 5.0)
+    with running(
+        folder,
+        data=free_address(),
+        idle_timeout_s=idle,
+        protocol=ProtocolSettings(protocol, **settings),  # type: ignore[arg-type]
+    ) as run:
+        yield run
+
+
+def sent(run: Running, path: Path, protocol: str, **settings: Any) -> ReplayReport:
+    return replay(path, ReplaySettings(to=run.address, protocol=protocol, **settings))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(("dtype", "packed"), [("<u2", True), ("<u2", False), ("|u1", False), ("<u4", False)])
+def test_a_file_arrives_frame_by_frame_and_is_recorded_identically(
+    tmp_path: Path, protocol: str, dtype: str, packed: bool
+) -> None:
+    path = native(tmp_path / "a.h5", dtype, packed=packed)
+    wanted = digests_of_file(path)
+    with listening(protocol, tmp_path / "out") as run:
+        report = sent(run, path, protocol)
+        run.wait_for_state("complete")
+        status = run.receiver.status()
+        assert report.frames == 400 == status.frames
+        assert (status.lost, status.duplicates, status.rejected) == (0, 0, {})
+        assert run.frames[status.uid] == wanted
+        assert digests_of_file(Path(status.recording)) == wanted
+        with open_source(path) as source, open_source(Path(status.recording)) as copy:
+            assert copy.arm.scan.step_A == source.arm.scan.step_A
+            assert copy.arm.scan.shape == (20, 20)
+            assert copy.arm.optics == source.arm.optics
+            assert np.array_equal(copy.arm.arrays["bad_pixel_mask"], source.arm.arrays["bad_pixel_mask"])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_shared_data_arrive_identically(tmp_path: Path, protocol: str) -> None:
+    path = shared_data("tiny_mos2_80kV_focus")
+    with listening(protocol, tmp_path) as run:
+        sent(run, path, protocol)
+        run.wait_for_state("complete", timeout_s=60)
+        assert digests_of_file(Path(run.receiver.status().recording)) == digests_of_file(path)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_scans_back_to_back_and_a_detector_that_comes_late(tmp_path: Path, protocol: str) -> None:
+    path = native(tmp_path / "a.h5")
+    wanted = digests_of_file(path)
+    with listening(protocol) as run:
+        time.sleep(0.3)
+        sent(run, path, protocol, loops=3)
+        ends = run.wait_for_ends(3)
+        assert [end.reason for end in ends] == ["complete"] * 3
+        sent(run, path, protocol)  # the detector was switched off and on: its series number is 1 again
+        run.wait_for_ends(4)
+        assert len(run.frames) == 4
+        assert all(frames == wanted for frames in run.frames.values())
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_lost_repeated_and_shuffled_images(tmp_path: Path, protocol: str) -> None:
+    path = native(tmp_path / "a.h5")
+    wanted = digests_of_file(path)
+    faults = Faults(seed=3, shuffle=40, duplicate=0.2, loss=0.01)
+    with listening(protocol, tmp_path / "out", idle_timeout_s=0.4) as run:
+        sent(run, path, protocol, batch=1, faults=faults)
+        run.wait_for_state("complete")
+        status = run.receiver.status()
+        got = run.frames[status.uid]
+        assert 0 < status.lost < 20
+        assert status.late > 100
+        assert 40 < status.duplicates < 120
+        assert len(got) == 400 - status.lost
+        assert got.items() <= wanted.items()
+        assert digests_of_file(Path(status.recording)) == got
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_damaged_images_are_counted_as_lost(tmp_path: Path, protocol: str) -> None:
+    path = native(tmp_path / "a.h5")
+    wanted = digests_of_file(path)
+    with listening(protocol, tmp_path / "out", idle_timeout_s=0.4) as run:
+        sent(run, path, protocol, batch=1, faults=Faults(seed=2, corrupt=0.05, wrong_shape=0.05))
+        run.wait_for_state("complete")
+        status = run.receiver.status()
+        assert set(status.rejected) == {"corrupt", "wrong_size"}
+        assert sum(status.rejected.values()) == status.lost > 10
+        assert run.frames[status.uid].items() <= wanted.items()
+        assert digests_of_file(Path(status.recording)) == run.frames[status.uid]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_pause_is_waited_for_and_an_abort_ends_the_scan(tmp_path: Path, protocol: str) -> None:
+    path = native(tmp_path / "a.h5")
+    with listening(protocol, idle_timeout_s=0.5) as run:
+        sent(run, path, protocol, batch=10, faults=Faults(stall_at=20, stall_s=0.3))
+        assert run.wait_for_ends(1)[0].reason == "complete"
+        sent(run, path, protocol, batch=10, faults=Faults(abort_at=20))
+        end = run.wait_for_ends(2)[1]
+        assert (end.reason, end.summary.placed) == ("aborted", 200)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_pause_longer_than_the_time_out_costs_nothing_that_is_recorded(tmp_path: Path, protocol: str) -> None:
+    path = native(tmp_path / "a.h5")
+    with listening(protocol, tmp_path / "out", idle_timeout_s=0.2) as run:
+        sent(run, path, protocol, batch=10, faults=Faults(stall_at=20, stall_s=4.0))
+        run.wait(lambda: len(run.ends()) == 2 and run.receiver.status().state == "complete")
+        status = run.receiver.status()
+        assert status.lost == 0
+        assert [event.resumed for event in run.arms()] == [False, True]
+        assert digests_of_file(Path(status.recording)) == digests_of_file(path)
+
+
+@contextmanager
+def bound() -> Iterator[tuple[str, "zmq.Socket[bytes]"]]:
+    """A bare PUSH socket that binds."""
+    context = zmq.Context()
+    push = context.socket(zmq.PUSH)
+    push.setsockopt(zmq.SNDTIMEO, 5000)
+    port = push.bind_to_random_port("tcp://127.0.0.1")
+    try:
+        yield f"tcp://127.0.0.1:{port}", push
+    finally:
+        push.close(linger=1000)
+        context.term()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_armed_detector_is_waited_for_without_limit_and_the_next_header_ends_a_scan(protocol: str) -> None:
+    frames = patterns()
+    start = v1_header if protocol == "dectris-v1" else v2_start
+    image = v1_image if protocol == "dectris-v1" else v2_image
+    end = v1_end if protocol == "dectris-v1" else v2_end
+    with bound() as (address, push):
+        settings = ProtocolSettings(protocol)  # type: ignore[arg-type]
+        with running(data=address, idle_timeout_s=0.2, protocol=settings) as run:
+            push.send_multipart(start(1, 24, (16, 12)))
+            run.wait_for_state("armed")
+            time.sleep(0.6)
+            assert run.receiver.status().state == "armed"
+            for number in range(5):
+                push.send_multipart(image(1, number, frames[number]))
+            push.send_multipart(start(1, 24, (16, 12)))
+            for number in range(24):
+                push.send_multipart(image(1, number, frames[number]))
+            push.send_multipart(end(1))
+            first, second = run.wait_for_ends(2)
+            assert (first.reason, first.summary.placed) == ("aborted", 5)
+            assert (second.reason, second.summary.placed) == ("complete", 24)
+
+
+def test_a_second_client_is_noticed() -> None:
+    frames = patterns(80)
+    with bound() as (address, push), running(data=address, protocol=ProtocolSettings("dectris-v2")) as run:
+        push.send_multipart(v2_start(1, 80, (16, 12)))
+        run.wait_for_state("armed")
+        other = zmq.Context()
+        thief = other.socket(zmq.PULL)
+        thief.connect(address)
+        time.sleep(0.3)
+        for number in range(80):
+            push.send_multipart(v2_image(1, number, frames[number]))
+        run.wait(lambda: run.receiver.status().frames >= 38)
+        lines = [event.text for event in run.events if isinstance(event, LogEvent)]
+        assert "of every 2 frames only 1 arrives: does another program receive from the same sender?" in lines
+        thief.close(linger=0)
+        other.term()
+
+
+def test_nobody_connects_or_nothing_can_be_sent(tmp_path: Path) -> None:
+    path = native(tmp_path / "a.h5")
+    with pytest.raises(ServerGoneError, match="no server takes data"):
+        replay(path, ReplaySettings(to=free_address(), protocol="dectris-v1", timeout_s=0.3))
+    with pytest.raises(MetadataError, match="neither keys nor resending"):
+        replay(path, ReplaySettings(to=free_address(), protocol="dectris-v2", control="tcp://127.0.0.1:9"))
+    with pytest.raises(ServerGoneError, match="cannot be bound"):
+        replay(path, ReplaySettings(to="nowhere", protocol="dectris-v2"))
+    with h5py.File(path, "r+") as file:
+        del file["data"]
+        file["data"] = np.ones((4, 4, 16, 12), "<f4")
+    with pytest.raises(InputFileError, match="cannot send <f4"):
+        replay(path, ReplaySettings(to=free_address(), protocol="dectris-v1", timeout_s=0.3))
+
+
+def test_a_detector_switched_off_and_on_during_a_scan(tmp_path: Path) -> None:
+    """The connection comes back by itself; the images in between are lost, nothing else."""
+    frames = patterns(40)
+    address = free_address()
+    context = zmq.Context()
+
+    def part_of_a_series(numbers: range, *, header: bool) -> None:
+        push = context.socket(zmq.PUSH)
+        push.setsockopt(zmq.IMMEDIATE, 1)
+        push.bind(address)
+        if header:
+            push.send_multipart(v2_start(1, 40, (16, 12), "A"))
+        for number in numbers:
+            push.send_multipart(v2_image(1, number, frames[number], unique="A"))
+        push.close(linger=2000)
+
+    with running(data=address, protocol=ProtocolSettings("dectris-v2")) as run:
+        part_of_a_series(range(20), header=True)
+        run.wait(lambda: run.receiver.status().frames == 20)
+        later = threading.Thread(target=part_of_a_series, args=(range(25, 40),), kwargs={"header": False})
+        later.start()
+        run.wait(lambda: run.receiver.status().frames == 35)
+        later.join()
+        assert run.receiver.status().lost == 5
+    context.term()
