@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,11 @@ SAMPLE_SEED = 3
 
 class PatternSource(Protocol):
     """An open scan."""
+
+    @property
+    def path(self) -> Path:
+        """The file it lies in."""
+        ...
 
     @property
     def arm(self) -> Arm:
@@ -100,6 +106,11 @@ class CompressedSource:
     def of(cls, source: PatternSource, compressor: Compressor) -> CompressedSource:
         """A scan seen through a compressor."""
         return cls(source, compressor, compressor.described(source.arm))
+
+    @property
+    def path(self) -> Path:
+        """The file the frames lie in."""
+        return self.source.path
 
     @property
     def received(self) -> BoolArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,11 @@ class PreparedSource:
         if not source.arm.basis.is_raw:
             raise MetadataError("the scan holds coefficients, not patterns", "prepare the frames they were made from")
         return cls(source, preparation, _prepared_arm(source.arm, preparation))
+
+    @property
+    def path(self) -> Path:
+        """The file the patterns lie in."""
+        return self.source.path
 
     @property
     def received(self) -> BoolArray:

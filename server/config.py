@@ -31,7 +31,10 @@ class ServerConfig(StrictModel):
 
     data: str = Field(default="tcp://127.0.0.1:9999", description="where frames arrive (bound)")
     protocol: Literal["native"] = Field(default="native", description="what the sender speaks")
-    basis: str = Field(default="pixels", description="detector basis; pixels: raw frames")
+    basis: str = Field(
+        default="pixels", description="detector basis recordings are compressed to; pixels: they are not"
+    )
+    keep_frames: bool = Field(default=True, description="coefficients beside the frames, not instead of them")
     control: str = Field(default="tcp://127.0.0.1:9998", description="where commands are taken; events one port below")
     metrics: str | None = Field(
         default="", description="where Prometheus finds metrics; empty: 127.0.0.1:9996 if free; none: off"
@@ -150,7 +153,15 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
         message = first["msg"].removeprefix("Value error, ")
         raise MetadataError(f"{source}: {field}: {message}", "correct the value or leave it out") from None
     Preset.from_mapping(config.refine)
+    _check_basis(config.basis)
     return config
+
+
+def _check_basis(text: str) -> None:
+    """Raise MetadataError for what is no basis."""
+    from ptylive.engine.bases.choice import parse_basis
+
+    parse_basis(text)
 
 
 def _nearest(name: str, known: Any) -> str:

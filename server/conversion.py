@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BATCH_FRAMES = 256
+COEFFICIENTS_SUFFIX = "_coefficients"
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,34 @@ def convert_file(
             seen, report = compressed(seen, choice)
         frames = write_scan(target, seen, on_progress)
     return Conversion(frames, raw / stored_bytes(target), report)
+
+
+@dataclass(frozen=True)
+class RecordingCompression:
+    """What becomes of a recording whose server was given a basis (``serve --basis``).
+
+    Coefficients lie beside the frames, in ``<recording>_coefficients.h5``; or instead of them, under the recording's
+    own name, where the frames are not to be kept. A scan with gaps keeps its frames in any case: its sender may still
+    come back with the rest.
+    """
+
+    choice: BasisChoice
+    keep_frames: bool = True
+
+    def apply(self, recording: Path) -> tuple[Path, CompressionReport] | None:
+        """Compress a recording; what was written, None where there is nothing to compress.
+
+        Raises InputFileError, MetadataError; OSError for a full disk. The recording is then as it was before.
+        """
+        from ptylive.streamer.storage.source import open_source
+
+        if self.choice.is_raw:
+            return None
+        with open_source(recording) as source:
+            if not source.arm.basis.is_raw or not source.received.any():
+                return None
+            seen, report = compressed(source, self.choice)
+            instead = not self.keep_frames and bool(source.received.all())
+            target = recording if instead else recording.with_name(f"{recording.stem}{COEFFICIENTS_SUFFIX}.h5")
+            write_scan(target, seen)
+        return target, report

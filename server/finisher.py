@@ -15,6 +15,7 @@ from pathlib import Path
 from ptylive.engine.live.engine import FrameSource, reconstruct
 from ptylive.engine.results import describe_run, write_maps
 from ptylive.schema import FrameBatch, PtyliveError
+from ptylive.server.conversion import RecordingCompression
 from ptylive.server.publisher import Publisher
 from ptylive.server.scan_session import ScanSession
 
@@ -25,10 +26,17 @@ log = logging.getLogger(__name__)
 
 
 class Finisher:
-    """Finishes scans one after the other; ``on_finished`` is told of each."""
+    """Finishes scans one after the other; ``on_finished`` is told of each. ``compression``: of their recordings."""
 
-    def __init__(self, publisher: Publisher, command_line: str, on_finished: Callable[[ScanSession], None]) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        command_line: str,
+        on_finished: Callable[[ScanSession], None],
+        compression: RecordingCompression,
+    ) -> None:
         self._publisher, self._command_line, self._on_finished = publisher, command_line, on_finished
+        self._compression = compression
         self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
         self._due: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -110,6 +118,24 @@ class Finisher:
         for payload in payloads:
             self._publisher.publish("maps", payload)
         save_results(scan, self._command_line)
+        if frames is not None and scan.recording is not None and not scan.compressed:
+            self._compress(scan, scan.recording)
+
+    def _compress(self, scan: ScanSession, recording: Path) -> None:
+        """Coefficients of a recording, where the server was given a basis; a failure costs nothing else."""
+        try:
+            made = self._compression.apply(recording)
+        except (PtyliveError, OSError) as error:
+            line = error.line() if isinstance(error, PtyliveError) else f"{recording}: {error.strerror or error}"
+            self._publisher.log("error", f"no coefficients: {line}")
+            return
+        if made is None:
+            return
+        target, report = made
+        scan.compressed = True
+        what = f"{report.n_bright} + {report.n_dark} {report.basis} coefficients, compression {report.compression:.0f}"
+        angles = f"intact-information angles {report.angle_bright_deg:.1f} and {report.angle_dark_deg:.1f} degrees"
+        self._publisher.log("info", f"{target.name}: {what}, {angles}")
 
     def _renew_detectors(self, scan: ScanSession) -> None:
         with scan.lock:
@@ -133,9 +159,9 @@ class Finisher:
 
 
 def frames_of(scan: ScanSession) -> FrameSource | None:
-    """The recorded frames of a scan, to be read again; None when there is no recording."""
+    """The recorded frames of a scan, to be read again; None when there is no recording of what was received."""
     path = scan.recording
-    if path is None or scan.recording_error or not path.exists():
+    if path is None or scan.recording_error or not path.exists() or not _holds(path, scan):
         return None
 
     def read() -> Iterable[FrameBatch]:
@@ -145,6 +171,16 @@ def frames_of(scan: ScanSession) -> FrameSource | None:
             yield from source.batches(READ_FRAMES)
 
     return read
+
+
+def _holds(path: Path, scan: ScanSession) -> bool:
+    """Whether a recording is in the form the scan was received in: not once coefficients replace its frames."""
+    from ptylive.streamer.storage.source import open_source
+
+    if not scan.compressed:
+        return True
+    with open_source(path) as source:
+        return source.arm.basis.kind == scan.arm.basis.kind
 
 
 def results_path(recording: Path) -> Path:

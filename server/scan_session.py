@@ -34,6 +34,8 @@ class ScanSession:
     recorded: threading.Event = field(default_factory=threading.Event)
     recording: Path | None = None
     recording_error: str = ""
+    compressed: bool = False
+    """Whether coefficients of the recording have been written."""
     ended: str | None = None
     finished: threading.Event = field(default_factory=threading.Event)
     results: Path | None = None

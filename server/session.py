@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.results import read_runs
 from ptylive.schema import CommandError, PtyliveError
 from ptylive.schema.metadata import to_attributes
 from ptylive.schema.preset import Preset
 from ptylive.server.calibration_desk import CalibrationDesk
 from ptylive.server.config import ServerConfig
+from ptylive.server.conversion import RecordingCompression
 from ptylive.server.finisher import Finisher, save_results
 from ptylive.server.live import LiveThread
 from ptylive.server.messages import events_address
@@ -71,7 +73,8 @@ class Session:
         self._lock = threading.Lock()
         self._queued_preset: Preset | None = None
         self._totals = FrameTotals()
-        self._finisher = Finisher(self.publisher, command_line, self._on_finished)
+        compression = RecordingCompression(parse_basis(config.basis), config.keep_frames)
+        self._finisher = Finisher(self.publisher, command_line, self._on_finished, compression)
         self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
         self.workbench = Workbench(config, self.publisher, self.refinements, self, self._finisher)
         self._live = LiveThread(

@@ -21,7 +21,9 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="configuration, TOML")] = None,
     data: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where frames arrive (bound)")] = None,
     protocol: Annotated[str | None, typer.Option(help="what the sender speaks: native")] = None,
-    basis: Annotated[str | None, typer.Option(help="detector basis: pixels")] = None,
+    basis: Annotated[
+        str | None, typer.Option(help="record coefficients too (zernike:45+1); instead: --set server.keep_frames=false")
+    ] = None,
     control: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where commands are taken")] = None,
     metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where Prometheus finds metrics")] = None,
     dashboard: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the dashboard is served")] = None,

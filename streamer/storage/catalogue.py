@@ -11,6 +11,9 @@ from ptylive.schema.model import BoolArray
 _NEWEST = 256
 """Only this many recordings are looked at: a resend follows its scan within hours, not years."""
 
+_MADE_OF_ONE = ("_results", "_coefficients")
+"""Ends of the names of files that were made of a recording and carry its uid."""
+
 
 @dataclass(frozen=True)
 class StoredRecording:
@@ -41,7 +44,9 @@ class Catalogue:
         return None
 
     def _newest(self) -> list[Path]:
-        found = [p for p in self.folder.glob("*.h5") if not p.name.startswith(".") and "_results" not in p.stem]
+        found = [
+            p for p in self.folder.glob("*.h5") if not p.name.startswith(".") and not p.stem.endswith(_MADE_OF_ONE)
+        ]
         return sorted(found, key=_changed_ns, reverse=True)[:_NEWEST]
 
     def _uid(self, path: Path) -> str:

@@ -171,6 +171,8 @@ def _merge_earlier(writer: ScanWriter, target: Path) -> None:
     with open_source(target) as earlier:
         if earlier.arm.uid != writer.arm.uid or earlier.frame_count != writer.arm.frames:
             raise InputFileError(f"{target} is the recording of another scan", "move it away")
+        if FrameLayout.of(earlier.arm).shape != writer.layout.shape:
+            raise InputFileError(f"{target} holds the same scan in another form", "move it away")
         for first, last in runs_of(earlier.received & ~writer.received):
             for start in range(first, last, _READ_BACK_FRAMES):
                 index = np.arange(start, min(last, start + _READ_BACK_FRAMES))
