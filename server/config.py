@@ -16,6 +16,7 @@ from ptylive.schema import MetadataError
 from ptylive.schema.metadata import SECTIONS, locate
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset import Preset
+from ptylive.streamer.protocols.inlet import ProtocolName
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -29,8 +30,13 @@ class Security(StrictModel):
 class ServerConfig(StrictModel):
     """Everything `ptylive serve` can be told. Addresses are loopback only until keys are configured."""
 
-    data: str = Field(default="tcp://127.0.0.1:9999", description="where frames arrive (bound)")
-    protocol: Literal["native"] = Field(default="native", description="what the sender speaks")
+    data: str = Field(
+        default="tcp://127.0.0.1:9999", description="where frames arrive: bound; with DECTRIS, connected to"
+    )
+    protocol: ProtocolName = Field(default="native", description="what the sender speaks")
+    channel: str = Field(default="", description="threshold of a stream2 detector with several; empty: the first")
+    verify_hashes: bool = Field(default=False, description="compare the md5 of every DECTRIS v1 image")
+    detector_api: str | None = Field(default=None, description="SIMPLON address of the detector, to arm it from here")
     basis: str = Field(
         default="pixels", description="detector basis recordings are compressed to; pixels: they are not"
     )

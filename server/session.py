@@ -23,6 +23,7 @@ from ptylive.schema.preset import Preset
 from ptylive.server.calibration_desk import CalibrationDesk
 from ptylive.server.config import ServerConfig
 from ptylive.server.conversion import RecordingCompression
+from ptylive.server.detector_desk import DetectorDesk
 from ptylive.server.finisher import Finisher, save_results
 from ptylive.server.live import LiveThread
 from ptylive.server.messages import events_address
@@ -36,6 +37,7 @@ from ptylive.server.scan_session import ScanSession
 from ptylive.server.workbench import Workbench
 from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
+from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.security import ServerKeys
 
@@ -58,6 +60,12 @@ class Session:
             folder=config.recording_folder,
             patience=Patience(config.idle_timeout_s),
             keys=self.keys,
+            protocol=ProtocolSettings(
+                config.protocol,
+                lambda arm: self.calibration.prepare(arm),
+                config.verify_hashes,
+                config.channel,
+            ),
         )
         try:
             self.receiver = Receiver(settings, on_event=self._on_stream_event)
@@ -76,6 +84,7 @@ class Session:
         compression = RecordingCompression(parse_basis(config.basis), config.keep_frames)
         self._finisher = Finisher(self.publisher, command_line, self._on_finished, compression)
         self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
+        self.detector = DetectorDesk(config, self.publisher)
         self.workbench = Workbench(config, self.publisher, self.refinements, self, self._finisher)
         self._live = LiveThread(
             self.receiver.ring.reader(), self.publisher, self.calibration.prepare, self._on_scan, self._on_scan_ended
@@ -150,7 +159,7 @@ class Session:
     @property
     def commands(self) -> tuple[object, ...]:
         """Where the commands of the control protocol are found: methods ``command_*`` of these."""
-        return self, self.calibration, self.workbench
+        return self, self.calibration, self.workbench, self.detector
 
     def _current(self) -> ScanSession | None:
         return self._scan

@@ -19,8 +19,10 @@ from ptylive.server.values import parse_assignments
 
 def serve(
     config: Annotated[Path | None, typer.Option(help="configuration, TOML")] = None,
-    data: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where frames arrive (bound)")] = None,
-    protocol: Annotated[str | None, typer.Option(help="what the sender speaks: native")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="where frames arrive: bound; with DECTRIS, connected to")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2")] = None,
     basis: Annotated[
         str | None, typer.Option(help="record coefficients too (zernike:45+1); instead: --set server.keep_frames=false")
     ] = None,
