@@ -17,7 +17,7 @@ import numpy as np
 
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.results import read_runs
-from ptylive.schema import CommandError, PtyliveError
+from ptylive.schema import Arm, CommandError, PtyliveError
 from ptylive.schema.metadata import to_attributes
 from ptylive.schema.preset import Preset
 from ptylive.server.calibration_desk import CalibrationDesk
@@ -62,7 +62,7 @@ class Session:
             keys=self.keys,
             protocol=ProtocolSettings(
                 config.protocol,
-                lambda arm: self.calibration.prepare(arm),
+                self._prepare,
                 config.verify_hashes,
                 config.channel,
             ),
@@ -114,6 +114,10 @@ class Session:
         self.publisher.close()
 
     # -- what the streamer and the scans tell us ------------------------------------------------------------------
+
+    def _prepare(self, arm: Arm) -> Arm:
+        """A scan with the configuration: what DECTRIS streams do not carry."""
+        return self.calibration.prepare(arm)
 
     def _on_stream_event(self, event: StreamEvent) -> None:
         self._totals.on_event(event)
