@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +89,7 @@ class LiveEngine:
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods), background)
         self._waiting: list[FrameBatch] = []
         self._refits = list(REFIT_AT)
+        self._refitting: tuple[Arm, Future[Calibration]] | None = None
 
     def add(self, batch: FrameBatch) -> None:
         """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
@@ -139,8 +140,7 @@ class LiveEngine:
         self.arm = arm
         if self.store is not None:
             self.store.arm = arm
-            calibration = calibrate_detector(arm, self.store.mean_pattern)
-            self._adopt(calibrate_scan(calibration, self.store))
+            self._adopt(recalibrated(arm, self.store))
 
     def refresh(self, methods: Iterable[str] | None = None) -> Rendering:
         """Maps of everything that arrived so far, with the newest filters that are ready."""
@@ -175,15 +175,25 @@ class LiveEngine:
         """Last calibration, filters on the spot, all maps."""
         assert self.store is not None  # noqa: S101  (callers made it)
         self.filters = FilterDesk(self.filters.methods)
+        self._refits, self._refitting = [], None
         self._adopt(calibrate_scan(calibration, self.store))
         return self.refresh()
 
     def _refit_when_due(self) -> None:
+        """Calibrate again when enough rows have come, on a copy and in the background where there is one."""
+        if self._refitting is not None and self._refitting[1].done():
+            (arm, fit), self._refitting = self._refitting, None
+            if arm is self.arm:
+                self._adopt(fit.result())
         share = float(self.coverage.mean())
-        if self.store is None or not self._refits or share < self._refits[0]:
+        if self.store is None or self._refitting is not None or not self._refits or share < self._refits[0]:
             return
         self._refits = [at for at in self._refits if at > share]
-        self._adopt(calibrate_scan(calibrate_detector(self.arm, self.store.mean_pattern), self.store))
+        if self.filters.background is None:
+            self._adopt(recalibrated(self.arm, self.store))
+        else:
+            fit = self.filters.background.submit(recalibrated, self.arm, self.store.snapshot())
+            self._refitting = (self.arm, fit)
 
     def _adopt(self, calibration: Calibration) -> None:
         """Make a calibration the current one and ask for its filters.
@@ -212,6 +222,11 @@ class LiveEngine:
             self.arm.scan.require_shape(),
             (float(step[0]), float(step[1])),
         )
+
+
+def recalibrated(arm: Arm, store: Store) -> Calibration:
+    """Detector and scan calibrated on what a store holds."""
+    return calibrate_scan(calibrate_detector(arm, store.mean_pattern), store)
 
 
 def reduced(arm: Arm, reduction: Reduction, frames: FrameSource) -> Store:

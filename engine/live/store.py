@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from ptylive.engine.live.reduction import MOMENTS, REGIONS, Reduction
@@ -46,6 +48,13 @@ class Store:
             np.add.at(self.moments, point, moments)
         np.add.at(self.frames, point, 1)
         self.total_frames += len(point)
+
+    def snapshot(self) -> Store:
+        """A copy that no longer changes."""
+        other = copy(self)
+        for name in ("bins", "regions", "moments", "frames", "frame_sum"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
 
     @property
     def visited(self) -> BoolArray:

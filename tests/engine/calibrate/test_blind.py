@@ -1,0 +1,136 @@
+"""Calibration from nothing but energy, semi-angle, step and detector pixel, against what the sets were made with."""
+
+from dataclasses import replace
+
+import h5py
+import hdf5plugin  # noqa: F401
+import numpy as np
+import pytest
+from shared_data import shared_data
+
+from ptylive.engine.live.engine import recalibrated, reconstruct
+from ptylive.engine.live.store import Store
+from ptylive.schema import Arm, Calibration, FrameBatch, Origin
+from ptylive.schema.metadata import build, sections_from
+
+KNOWN = ("energy_eV", "convergence_semiangle_mrad", "scan_step_A", "scan_shape", "scan_pattern", "detector_pixel_mrad")
+
+
+class BlindScan:
+    """A set of which only energy, semi-angle, step and detector pixel are told."""
+
+    def __init__(self, name: str) -> None:
+        with h5py.File(shared_data(name)) as file:
+            self.truth = dict(file["metadata"].attrs)
+            frames = file["data"][()]
+            arrays = {}
+            if "bad_pixel_mask" in file["metadata"]:
+                arrays["bad_pixel_mask"] = file["metadata/bad_pixel_mask"][()]
+        self.frames = frames.reshape(-1, *frames.shape[2:])
+        sections = sections_from({name: self.truth[name] for name in KNOWN})
+        sections["detector"].update(shape=self.frames.shape[1:], dtype=self.frames.dtype.str)
+        parts = {name: build(name, sections[name], name) for name in sections}
+        self.arm = Arm("blind", name, len(self.frames), **parts, arrays=arrays)
+        self._store: Store | None = None
+
+    def transposed(self) -> "BlindScan":
+        other = object.__new__(BlindScan)
+        other.truth, other._store = self.truth, None
+        other.frames = np.ascontiguousarray(self.frames.swapaxes(1, 2))
+        detector = self.arm.detector.model_copy(update={"shape": self.arm.detector.shape[::-1]})
+        other.arm = replace(self.arm, detector=detector, arrays={k: v.T for k, v in self.arm.arrays.items()})
+        return other
+
+    def batches(self, count=None):
+        for start in range(0, count or len(self.frames), 512):
+            index = np.arange(start, min(start + 512, count or len(self.frames)))
+            yield FrameBatch("blind", index, self.frames[index])
+
+    def calibrate(self, share: float) -> Calibration:
+        """Calibration when that share of the rows has arrived."""
+        if self._store is None:
+            self._store = reconstruct(self.arm, self.batches, methods=["bf"])[0].store
+        rows = round(share * self.arm.scan.shape[0])
+        store = Store(self.arm, self._store.reduction)
+        for batch in self.batches(rows * self.arm.scan.frames_per_row):
+            store.add(batch)
+        return recalibrated(self.arm, store)
+
+
+def angle_apart(one: float, other: float) -> float:
+    return abs((one - other + 180) % 360 - 180)
+
+
+SETS = ["mos2_edge_80kV_defocus", "au_ac_300kV_parallax", "ws2_messy_60kV_lowdose", "mos2_svac_80kV_focus"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", SETS)
+def test_thin_sets(name):
+    scan = BlindScan(name)
+    for share, part, offset in ((1.0, 0.10, 10.0), (0.15, 0.15, 20.0)):
+        found = scan.calibrate(share)
+        defocus = scan.truth["defocus_A"]
+        assert abs(found.get("C10") + defocus) <= part * abs(defocus) + offset
+        assert angle_apart(found.rotation_deg, scan.truth["rotation_deg"]) < 2.0
+        assert found.transform == "none"
+    assert scan.calibrate(1.0).origin("C10") is Origin.ESTIMATED
+
+
+@pytest.mark.data
+def test_smallest_set_at_full_scan():
+    found = BlindScan("tiny_mos2_80kV_focus").calibrate(1.0)
+    assert abs(found.get("C10")) < 10
+    assert angle_apart(found.rotation_deg, 0.0) < 2.0
+
+
+@pytest.mark.data
+def test_thick_crystal_lies_between_entrance_and_mid_plane():
+    found = BlindScan("sto_10nm_200kV_defocus").calibrate(1.0)
+    assert 95.0 <= found.get("C10") <= 155.0
+    assert angle_apart(found.rotation_deg, 0.0) < 2.0
+    assert found.transform == "none"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["mos2_edge_80kV_defocus", "ws2_messy_60kV_lowdose"])
+def test_transposed_detector_is_found_out(name):
+    scan = BlindScan(name).transposed()
+    found = scan.calibrate(1.0)
+    assert found.transform == "transpose"
+    assert angle_apart(found.rotation_deg, scan.truth["rotation_deg"]) < 2.0
+    assert abs(found.get("C10") + scan.truth["defocus_A"]) <= 0.1 * abs(scan.truth["defocus_A"]) + 10
+
+
+@pytest.mark.data
+def test_real_cryo_scan():
+    """Rotavirus: 13.39 µm and -120.5 degrees by independent shift fits (astigmatism 2.9 k at -22 degrees)."""
+    scan = BlindScan("rotavirus_300kV_cryo_west")
+    for share, part, turn in ((1.0, 0.04, 0.5), (0.3, 0.06, 1.0), (0.15, 0.06, 2.0)):
+        found = scan.calibrate(share)
+        assert abs(found.get("C10") / -133900 - 1) < part
+        assert angle_apart(found.rotation_deg, -120.5) < turn
+        assert found.transform == "none"
+    whole = scan.calibrate(1.0)
+    assert whole.origin("C10") is Origin.ESTIMATED
+    astigmatism = complex(whole.get("C12a"), whole.get("C12b"))
+    assert 1900 < abs(astigmatism) < 3900
+    assert angle_apart(np.degrees(np.angle(astigmatism)), -44) < 20
+
+
+@pytest.mark.data
+def test_given_values_are_never_touched():
+    scan = BlindScan("au_ac_300kV_parallax")
+    scan.arm = scan.arm.with_values({"defocus_A": 380.0, "rotation_deg": -10.0})
+    found = scan.calibrate(1.0)
+    assert (found.get("C10"), found.get("rotation_deg")) == (-380.0, -10.0)
+    assert found.origin("C10") is found.origin("rotation_deg") is Origin.GIVEN
+
+
+@pytest.mark.data
+def test_rotation_out_of_focus_when_only_the_defocus_is_known():
+    scan = BlindScan("mos2_edge_80kV_defocus")
+    scan.arm = scan.arm.with_values({"defocus_A": 150.0})
+    found = scan.calibrate(1.0)
+    assert angle_apart(found.rotation_deg, 0.0) < 2.0
+    assert found.origin("rotation_deg") is Origin.ESTIMATED
