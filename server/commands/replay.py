@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 from threadpoolctl import threadpool_limits
 
 from ptylive.schema import MetadataError
-from ptylive.server.commands.options import AsJson
+from ptylive.server.commands.options import AsJson, Keys
 from ptylive.server.output import answer, bar
+from ptylive.streamer.protocols.inlet import ProtocolName
 
 if TYPE_CHECKING:
     from ptylive.engine.compression import CompressedSource
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
 
 def replay(
     file: Annotated[Path, typer.Argument(help="native HDF5 file")],
-    to: Annotated[str, typer.Option(metavar="ADDRESS", help="data address of the server")] = "tcp://127.0.0.1:9999",
+    to: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="data address of the server; with DECTRIS, the one to bind")
+    ] = "tcp://127.0.0.1:9999",
     control: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="keep what isn't yet safe, resend it after a reconnect")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="native")] = "native",
+    protocol: Annotated[str, typer.Option(help="native, dectris-v1 or dectris-v2")] = "native",
     rate: Annotated[str, typer.Option(help="frames/s, max or recorded")] = "max",
     basis: Annotated[str, typer.Option(help="compress on the way, for example zernike:45+1")] = "pixels",
     batch: Annotated[int | None, typer.Option(min=1, help="frames in a message")] = None,
     loops: Annotated[int, typer.Option(min=1, help="how often; each time is a new scan")] = 1,
+    keys: Keys = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a recorded scan to a server, as a microscope would."""
@@ -37,9 +41,15 @@ def replay(
     from ptylive.simulators.replay import ReplaySettings
     from ptylive.simulators.replay import replay as send
 
-    if protocol != "native":
-        raise MetadataError(f"protocol {protocol!r} is not available in this version", "use native")
-    settings = ReplaySettings(to=to, rate=parse_rate(rate), batch=batch, loops=loops, control=control)
+    settings = ReplaySettings(
+        to=to,
+        protocol=parse_protocol(protocol),
+        rate=parse_rate(rate),
+        batch=batch,
+        loops=loops,
+        control=control,
+        keys=keys,
+    )
     choice = parse_basis(basis)
     said: dict[str, Any] = {}
 
@@ -53,6 +63,14 @@ def replay(
         report = send(file, settings, shown.update, None if choice.is_raw else compress)
     outcome: dict[str, Any] = {"file": str(file), **asdict(report), **said}
     answer(outcome, as_json=as_json)
+
+
+def parse_protocol(text: str) -> ProtocolName:
+    """One of the protocols. Raises MetadataError."""
+    for name in get_args(ProtocolName):
+        if text == name:
+            return name  # type: ignore[no-any-return]
+    raise MetadataError(f"--protocol {text!r} is not known", f"give {', '.join(get_args(ProtocolName))}")
 
 
 def parse_rate(text: str) -> Literal["max", "recorded"] | float:
