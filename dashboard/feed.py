@@ -52,6 +52,9 @@ class FeedView:
     last_contact: float | None = None
     """Unix time of the last word from the server; None before the first."""
 
+    slices: int = 0
+    """Slices of the object that can be looked at one by one."""
+
     def is_coming(self, wanted: str) -> bool:
         """Whether the picture ``wanted`` exists or is about to."""
         return self.available.issuperset(sources_of(wanted))
@@ -146,7 +149,7 @@ class Feed:
         if uid is not None and known is not None and uid != known:
             self._forget_scan()
             self._show(state=self._view.state.model_copy(update={"uid": uid}))
-        raw = _raw_picture(str(payload["name"]), payload)
+        raw = raw_picture(str(payload["name"]), payload)
         if raw.name == "coverage":
             self._coverage = raw
             self._stale.update(self._raw)
@@ -159,11 +162,12 @@ class Feed:
             return
         before = self._view.refinement
         if before is not None and (before.uid, before.run) != (refinement.uid, refinement.run):
-            self._forget("object", "probe")
+            self._forget("object", "probe", "slices")
         self._show(refinement=refinement)
-        for name, units in (("object", "rad"), ("probe", "")):
+        for name, units in (("object", "rad"), ("probe", ""), ("slices", "rad")):
             if payload.get(name):
-                self._keep(replace(_raw_picture(name, payload[name]), units=units))
+                self._keep(replace(raw_picture(name, payload[name]), units=units))
+        self._show(slices=len(self._raw["slices"].data) if "slices" in self._raw else 0)
 
     def _take_log(self, payload: Mapping[str, Any]) -> None:
         line = _parsed(LogLine, payload)
@@ -275,7 +279,8 @@ def _next(events: EventStream, timeout_s: float) -> tuple[str, dict[str, Any]] |
         return None
 
 
-def _raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
+def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
+    """An array of an event or a reply. Raises KeyError, TypeError, ValueError when it is none."""
     sampling = plain.get("sampling_A")
     return RawPicture(
         name=name,

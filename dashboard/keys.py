@@ -24,6 +24,7 @@ KEYS: tuple[Key, ...] = (
     Key("A", "contrast follows the data"),
     Key("L", "lock the contrast, and release it"),
     Key("C", "next colour map"),
+    Key("E", "export the map: picture and floats"),
     Key("P", "line profile: two clicks on a map"),
     Key("R", "refine this scan"),
     Key("S", "stop the refinement"),

@@ -112,12 +112,17 @@ def prepare(
 ) -> Picture:
     """The picture ``wanted`` (default: the name of ``raw``) made from the arrays that :func:`sources_of` names."""
     name = wanted or raw.name
+    if name.startswith(SLICE):
+        number = min(int(name.removeprefix(SLICE)), len(raw.data)) - 1
+        return object_picture((replace(raw, name=name, data=raw.data[number]),), version, surroundings)
     recipe = fft_picture if name.endswith(FFT) else RECIPES.get(name, map_picture)
     return recipe((raw, *more), version, surroundings)
 
 
 def sources_of(wanted: str) -> tuple[str, ...]:
     """Names of the arrays that a picture is made from."""
+    if wanted.startswith(SLICE):
+        return ("slices",)
     return DERIVED.get(wanted, (wanted.removesuffix(FFT),))
 
 
@@ -299,6 +304,8 @@ def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4)
 
 FFT = ":fft"
 """Ending of the name of a map's Fourier transform."""
+SLICE = "slice:"
+"""Beginning of the name of one slice of the object, followed by its number from 1."""
 RECIPES: Mapping[str, Recipe] = {
     "pattern": pattern_picture,
     "pattern_mean": pattern_picture,

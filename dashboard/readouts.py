@@ -32,6 +32,7 @@ LOG_SHOWN_S = 120.0
 CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
     ("rotation_deg", "scan rotation", "°"),
     ("C10", "defocus", ""),
+    ("energy_eV", "energy", " eV"),
     ("convergence_semiangle_mrad", "semi-angle", " mrad"),
     ("beam_center_px", "beam centre", " px"),
     ("disc_radius_px", "disc radius", " px"),

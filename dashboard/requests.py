@@ -21,7 +21,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
-    what: Literal["key", "set", "estimate", "undo", "depth", "run", "compare", "copy", "open", "note", "detector"]
+    what: Literal["key", "set", "estimate", "undo", "depth", "run", "compare", "open", "note", "detector"]
     key: str = Field(default="", max_length=20)
     panel: int = Field(default=0, ge=0, le=8)
     name: str = Field(default="", max_length=80)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import uuid4
 
 from bokeh.document import Document
 from bokeh.models import CustomJS, InlineStyleSheet, RadioButtonGroup, Toggle
 
-from ptylive.dashboard import readouts
+from ptylive.dashboard import readouts, recipes
 from ptylive.dashboard.feed import Feed, FeedView
 from ptylive.dashboard.keys import KEYS, MapKeys
 from ptylive.dashboard.models import Asked, Page
 from ptylive.dashboard.orders import Desk, Orders
+from ptylive.dashboard.panels.calibration import EDITABLE, ESTIMABLE, CalibrationPanel
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
+from ptylive.dashboard.panels.library import LibraryPanel
 from ptylive.dashboard.panels.loss import LossCurve
 from ptylive.dashboard.panels.maps import Mosaic
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.panels.profile import ProfilePanel
 from ptylive.dashboard.panels.reconstruction import ReconstructionPanel
 from ptylive.dashboard.panels.refine import SETTINGS, RefinePanel, refinement_texts
+from ptylive.dashboard.panels.runs import RunsPanel
 from ptylive.dashboard.pictures import Picture
 from ptylive.dashboard.requests import Request, RequestDesk
 from ptylive.dashboard.skeleton import page_template, read_template
@@ -29,7 +33,7 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
 
 TICK_MS = 150
-VIEWS = ("session", "refine")
+VIEWS = ("session", "refine", "library")
 
 
 class Part(Protocol):
@@ -69,16 +73,19 @@ class Session:
             panel.on_choice = self._watch
         self.profile = ProfilePanel(self.mosaic.panels, style)
         self._map_keys = MapKeys(self.mosaic)
-        self.diffraction = DiffractionPanel(style, self._watch)
-        self.loss = LossCurve()
-        self._wear(Theme.DARK)
+        self.diffraction = DiffractionPanel(style, self._watch, self.orders)
+        self.calibration = CalibrationPanel(self.orders)
+        self.library = LibraryPanel(self.orders)
         self.reconstruction = ReconstructionPanel(style)
-        self.refine = RefinePanel(style, self._refine, self._stop, self._save)
+        self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
+        self.loss = LossCurve(self.runs.losses)
+        self._wear(Theme.DARK)
+        self.refine = RefinePanel(style, self._refine, self._stop, self._save, self._resume)
         self.view_choice = RadioButtonGroup(
-            name="view", labels=["Session", "Refine"], active=0, height=26, margin=0, stylesheets=[style]
+            name="view", labels=["Session", "Refine", "Library"], active=0, height=26, margin=0, stylesheets=[style]
         )
         self.light = Toggle(name="light", label="light", width=52, height=26, margin=0, stylesheets=[style])
-        self._requests = RequestDesk({"key": self._key})
+        self._requests = RequestDesk(self._takers())
         self._texts: dict[str, str] = {}
         self._build(document)
         self._watch()
@@ -90,16 +97,11 @@ class Session:
         document.template = page_template()
         document.template_variables["settings"] = SETTINGS
         document.template_variables["keys"] = KEYS
+        document.template_variables.update(editable=EDITABLE, estimable=ESTIMABLE)
         document.template_variables["calibration_rows"] = readouts.CALIBRATION_ROWS
         document.config.update(reconnect_session=False, notify_connection_status=False)
-        parts: list[Part] = [
-            *self.mosaic.panels,
-            self.profile,
-            self.diffraction,
-            self.loss,
-            self.reconstruction,
-            self.refine,
-        ]
+        parts: list[Part] = [*self.mosaic.panels, self.profile, self.diffraction, self.loss]
+        parts += [self.reconstruction, self.runs, self.refine]
         self.view_choice.tags = [self.page, self.asked]  # a model belongs to the document only if a root refers to it
         with document.models.freeze():  # else Bokeh walks through all models once for every root
             for root in (self.view_choice, self.light, *(root for part in parts for root in part.roots)):
@@ -114,11 +116,12 @@ class Session:
     def _connect_browser(self, document: Document) -> None:
         """What the browser does by itself, in session.js."""
         figures = [panel.view for panel in self.mosaic.panels]
-        figures += [self.diffraction.view, self.reconstruction.object, self.reconstruction.probe]
+        figures += [self.diffraction.view, self.reconstruction.object, self.reconstruction.probe, self.runs.view]
         pairs = [[view.source, view.shown] for view in figures]
         self.page.js_on_change(
             "content", CustomJS(args={"page": self.page}, code="window.ptylive?.render(page.content)")
         )
+        self.page.js_on_change("cards", CustomJS(args={"page": self.page}, code="window.ptylive?.cards(page.cards)"))
         self.view_choice.js_on_change(
             "active", CustomJS(args={"views": list(VIEWS)}, code="window.ptylive?.view(views[cb_obj.active])")
         )
@@ -137,7 +140,7 @@ class Session:
 
     @property
     def view_name(self) -> str:
-        """Which of the two views is on show."""
+        """Which of the views is on show."""
         return VIEWS[self.view_choice.active or 0]
 
     def _watch(self) -> None:
@@ -164,6 +167,10 @@ class Session:
             self.profile.show(view.pictures.get(self.profile.panel.kind.name))
             self.loss.show(view.refinement)
             self.diffraction.draw_disc(view.state)
+            self.diffraction.detectors.follow(view.state)
+            self.runs.follow(view, self.refine.preset())
+            self.runs.show(self.reconstruction.object.limits)
+            self.library.follow(view, on_show=self.view_name == "library")
             self.refine.enable(view.state, free=view.connected and not self.orders.busy)
             self._write(view)
         finally:
@@ -183,6 +190,8 @@ class Session:
                 figure.measure()
 
     def _panels_on_show(self) -> list[PicturePanel]:
+        if self.view_name == "library":
+            return []
         if self.view_name == "refine":
             return [self.reconstruction]
         return [*self.mosaic.panels, self.diffraction]
@@ -195,16 +204,66 @@ class Session:
         self._texts.update(refinement_texts(state.refinement.state, view.refinement))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         self._texts["sentence"] = readouts.sentence(view, self.profile.text() or self.orders.said)
+        self._texts |= self.runs.texts() | self.library.texts()
+        text = json.dumps(self._content(view), ensure_ascii=False)
+        if text != self.page.content:
+            self.page.content = text
+        cards = self.library.cards() if self.view_name == "library" else self.page.cards
+        if cards != self.page.cards:
+            self.page.cards = cards
+
+    def _content(self, view: FeedView) -> dict[str, dict[str, Any]]:
+        """Everything of the page that is not a picture or a widget of Bokeh's."""
         styles = readouts.styles(view) | self.reconstruction.styles()
         for panel in self.mosaic.panels:
             styles |= panel.styles()
-        marks = readouts.marks(view) | {"profile": "on" if self.profile.active.active else "off"}
-        content = {"texts": self._texts, "marks": marks, "styles": styles}
-        text = json.dumps(content, ensure_ascii=False)
-        if text != self.page.content:
-            self.page.content = text
+        marks = readouts.marks(view) | self.runs.marks() | self.refine.marks()
+        marks["profile"] = "on" if self.profile.active.active else "off"
+        lists = {**self.calibration.lists(view.state), **self.runs.lists(), "slices": view.slices}
+        lists |= self.library.lists()
+        preset = self.refine.preset()
+        clips = {
+            **self.calibration.clips(view.state),
+            **self.diffraction.clips(),
+            "command": recipes.command_line(preset, view.state.recording),
+            "python": recipes.python(preset, self.feed.control),
+            "preset": recipes.preset_file(preset),
+        }
+        return {"texts": self._texts, "marks": marks, "styles": styles, "lists": lists, "clips": clips}
 
     # -- what the viewer asks for ---------------------------------------------------------------------------------
+
+    def _takers(self) -> dict[str, Callable[[Request], None]]:
+        return {
+            "key": self._key,
+            "set": self.calibration.set,
+            "estimate": self.calibration.estimate,
+            "undo": self.calibration.undo,
+            "depth": self.calibration.depth,
+            "run": self._run,
+            "compare": self.runs.compare,
+            "open": self.library.open,
+            "note": self.library.note,
+            "detector": self.diffraction.detectors.ask,
+        }
+
+    def _run(self, request: Request) -> None:
+        if request.key == "slice" and len(request.numbers) == 1:
+            self.reconstruction.choose_slice(int(request.numbers[0]), self.feed.view().slices)
+            self._watch()
+        elif request.key in ("refine", "stop", "save", "resume"):
+            self.refine.press(request.key)
+
+    def _export(self, index: int) -> None:
+        """Write the map of a panel as it is shown, and its numbers."""
+        if self.view_name == "refine":
+            name, figure = "object", self.reconstruction.object
+        elif index < len(self.mosaic.panels):
+            name, figure = self.mosaic.panels[index].kind.name, self.mosaic.panels[index].view
+        else:
+            return
+        limits = [float(v) for v in figure.limits]
+        self.orders.send("export", "exported", map=name, colour_map=str(figure.colour_map), limits=limits)
 
     def _key(self, request: Request) -> None:
         if request.key == "p":
@@ -215,6 +274,8 @@ class Session:
             self.light.active = not self.light.active
         elif request.key in ("r", "s"):
             self.refine.press("refine" if request.key == "r" else "stop")
+        elif request.key == "e":
+            self._export(request.panel)
         else:
             self._map_keys.press(request.key, request.panel)
 
@@ -231,6 +292,9 @@ class Session:
 
     def _stop(self) -> None:
         self.orders.send("refine_stop", "stopping the refinement")
+
+    def _resume(self) -> None:
+        self.orders.send("refine_resume", "going on from the checkpoint", self._show_refinement)
 
     def _save(self) -> None:
         self.orders.send("save", "saved")

@@ -30,12 +30,13 @@ def draw(
     visited: BoolArray | None = None,
     limits: Levels | None = None,
     sampling_A: tuple[float, float] | None = None,
+    least_side: int = LEAST_SIDE,
 ) -> Rgb:
     """RGB (rows, cols, 3) of a map as the dashboard shows it, enlarged, with its scale bar where its scale is known."""
     limits = limits or levels(data, visited)
     indices = to_indices(np.asarray(data, dtype=np.float32), limits, visited)
     colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in palette(colour_map)], dtype=np.uint8)
-    factor = max(1, LEAST_SIDE // max(data.shape))
+    factor = max(1, least_side // max(data.shape))
     picture = np.repeat(np.repeat(colours[indices], factor, axis=0), factor, axis=1)
     if sampling_A is not None:
         _draw_scale_bar(picture, sampling_A[1] / factor)

@@ -49,6 +49,15 @@ class CalibrationEntry(_Message):
     uncertainty: float | None = None
 
 
+class DetectorEntry(_Message):
+    """A virtual detector, pixels of the recorded pattern."""
+
+    name: str
+    center_px: tuple[float, float]
+    inner_px: float = 0.0
+    outer_px: float
+
+
 class ServerState(_Message):
     """The status map of the control protocol (contract, section 6); everything has a default."""
 
@@ -71,6 +80,7 @@ class ServerState(_Message):
     scan: ScanSummary = Field(default_factory=ScanSummary)
     optics: OpticsSummary = Field(default_factory=OpticsSummary)
     calibration: dict[str, CalibrationEntry] = Field(default_factory=dict)
+    detectors: list[DetectorEntry] | None = None
     message: str | None = None
 
     @property

@@ -21,3 +21,7 @@ DISC_COLOUR = "#35d0ba"
 """Edge of the bright field."""
 PROFILE_COLOUR = "#4cc2ff"
 """Line profile."""
+DETECTOR_COLOURS = ("#ffd166", "#ef6ad0", "#7ee081", "#6aa8ff")
+"""Virtual detectors, in the order they were drawn."""
+COMPARED_COLOUR = "#8d98a7"
+"""Loss of the run that is compared with."""

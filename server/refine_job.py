@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results import Progress, StartGuess
 
 MAX_JOB_BYTES = 2**30
+MOST_SLICE_PIXELS = 16 * 2**20
+"""Objects with more pixels in all their slices travel as their sum only."""
 
 
 @dataclass(frozen=True)
@@ -105,4 +107,6 @@ def progress_to_plain(progress: Progress) -> dict[str, Any]:
         sampling = [preview.object_sampling_A] * 2
         plain["object"] = {**array_to_plain(preview.object_phase), "sampling_A": sampling}
         plain["probe"] = {**array_to_plain(preview.probe), "sampling_A": sampling}
+        if len(preview.slices) > 1 and preview.slices.size <= MOST_SLICE_PIXELS:
+            plain["slices"] = {**array_to_plain(preview.slices.astype(np.float16)), "sampling_A": sampling}
     return plain

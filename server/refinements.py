@@ -39,6 +39,7 @@ class RunState:
     phases: list[str] = field(default_factory=list)
     object: dict[str, Any] | None = None
     probe: dict[str, Any] | None = None
+    slices: dict[str, Any] | None = None
 
     def summary(self) -> dict[str, Any]:
         """The part that belongs in `status`."""
@@ -46,10 +47,12 @@ class RunState:
 
     def event(self, *, pictures: bool) -> dict[str, Any]:
         """The payload of a `refinement` event."""
-        plain = {name: value for name, value in vars(self).items() if name not in ("object", "probe")}
+        plain = {name: value for name, value in vars(self).items() if name not in ("object", "probe", "slices")}
         plain.update(losses=list(self.losses), phases=list(self.phases))
         if pictures and self.object is not None:
             plain.update(object=self.object, probe=self.probe)
+            if self.slices is not None:
+                plain.update(slices=self.slices)
         return plain
 
     def advance(self, step: dict[str, Any]) -> None:
@@ -63,6 +66,7 @@ class RunState:
             self.losses.append(step["loss"])
             self.phases.append(step["phase"])
         self.object, self.probe = step.get("object", self.object), step.get("probe", self.probe)
+        self.slices = step.get("slices", self.slices)
 
 
 class Refinements:

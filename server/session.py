@@ -202,6 +202,7 @@ class Session:
             metrics="" if self._metrics is None else self._metrics.url,
             dashboard="" if self.config.dashboard is None else f"http://{self.config.dashboard}",
             pids={"server": os.getppid(), "acquire": os.getpid()},
+            detectors=self.workbench.command_detectors()["detectors"],
             message="" if scan is None else scan.message,
         )
         if scan is not None:

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
-    """Open the dashboard in two sizes, run a scan and a refinement, and keep a picture of each stage."""
+    """Open the dashboard in two sizes, run a scan and two refinements, and keep a picture of each stage."""
     browser_path = next(path for name in BROWSERS if (path := shutil.which(name)))
     with sync_playwright() as playwright, ControlClient(supervisor.config.control, timeout_s=10.0) as client:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
@@ -64,15 +64,64 @@ def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
         keep(pages, folder, "session-scanning")
         scan.join()
         wait_for_results(client)
-        time.sleep(2)
-        keep(pages, folder, "session")
-        client.call("refine")
-        wait_for_refinement(client, quiet=True)
-        for page in pages.values():
-            page.get_by_text("Refine", exact=True).first.click()
-        time.sleep(3)
-        keep(pages, folder, "refine")
+        client.call("note", text="first grain, before the tilt")
+        show_tools(pages, client, folder)
+        show_refinement(pages, client, folder)
+        view(pages, "Library")
+        time.sleep(4)
+        keep(pages, folder, "library")
         browser.close()
+
+
+def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:
+    """The session view with Fourier transform, colour wheel, detectors and profile; then in light."""
+    status = client.call("status")["calibration"]
+    center, radius = status["beam_center_px"]["value"], status["disc_radius_px"]["value"]
+    ring = {"name": "ring1", "center_px": center, "inner_px": 1.15 * radius, "outer_px": 2.2 * radius}
+    client.call("detectors", detectors=[ring])
+    for page in pages.values():
+        page.keyboard.press("7")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("1")
+        page.keyboard.press("t")
+    time.sleep(4)
+    keep(pages, folder, "session")
+    for page in pages.values():
+        page.keyboard.press("p")
+        page.locator("#canvas-map-2").click(position={"x": 120, "y": 60})
+        page.locator("#canvas-map-2").click(position={"x": 300, "y": 120})
+        page.keyboard.press("d")
+    time.sleep(2)
+    keep(pages, folder, "session-light")
+    for page in pages.values():
+        page.keyboard.press("p")
+        page.keyboard.press("d")
+        page.keyboard.press("f")
+    time.sleep(2)
+    keep(pages, folder, "full-screen")
+    for page in pages.values():
+        page.keyboard.press("f")
+
+
+def show_refinement(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:
+    """Two refinements, side by side."""
+    client.call("refine", preset={"epoch_max": 4})
+    wait_for_refinement(client, quiet=True)
+    client.call("refine", preset={"num_slices": 2, "total_thickness_A": 8, "epoch_max": 8})
+    wait_for_refinement(client, quiet=True)
+    view(pages, "Refine")
+    time.sleep(3)
+    keep(pages, folder, "refine")
+    for page in pages.values():
+        page.get_by_role("button", name="compare").first.click()
+    time.sleep(3)
+    keep(pages, folder, "refine-compare")
+
+
+def view(pages: dict[str, Page], name: str) -> None:
+    """Show one of the views."""
+    for page in pages.values():
+        page.get_by_role("button", name=name, exact=True).first.click()
 
 
 def keep(pages: dict[str, Page], folder: Path, name: str) -> None:

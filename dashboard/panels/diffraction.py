@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from bokeh.models import ColumnDataSource, InlineStyleSheet, RadioButtonGroup, Toggle
 
 from ptylive.dashboard.colours import ColourMap
+from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.panels.detectors import DetectorHandles
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.pictures import Picture
 from ptylive.dashboard.state import ServerState
@@ -19,7 +22,7 @@ PATTERNS = ("pattern", "pattern_mean")
 class DiffractionPanel:
     """Shows one pattern in recorded orientation, coordinates in detector pixels."""
 
-    def __init__(self, style: InlineStyleSheet, on_choice: Callable[[], None]) -> None:
+    def __init__(self, style: InlineStyleSheet, on_choice: Callable[[], None], orders: Orders) -> None:
         self.view = PictureFigure("diffraction", colour_map=ColourMap.INFERNO, scale_bar=False)
         self.which = RadioButtonGroup(
             name="diffraction_which", labels=["last", "mean"], active=0, height=24, margin=0, stylesheets=[style]
@@ -31,6 +34,7 @@ class DiffractionPanel:
         self.view.figure.circle(
             "x", "y", "radius", source=self.disc, fill_color=None, line_color=DISC_COLOUR, line_width=1.5
         )
+        self.detectors = DetectorHandles(self.view.figure, orders)
         self._on_choice = on_choice
         self.which.on_change("active", self._choose)
         self.log.on_change("active", self._choose)
@@ -56,6 +60,12 @@ class DiffractionPanel:
         data = {"x": [center[1]], "y": [center[0]], "radius": [radius]} if known else {"x": [], "y": [], "radius": []}
         if data != dict(self.disc.data):
             self.disc.data = data
+
+    def clips(self) -> dict[str, str]:
+        """Row, column and radius of the bright field, where a new detector is put."""
+        data = self.disc.data
+        known = len(data["x"]) == 1
+        return {"disc": json.dumps([data["y"][0], data["x"][0], data["radius"][0]] if known else [])}
 
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """Brightest shade in counts, and why there is no pattern."""

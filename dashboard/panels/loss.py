@@ -9,7 +9,7 @@ from bokeh.plotting import figure
 
 from ptylive.dashboard.panels.picture import BARE
 from ptylive.dashboard.state import RefinementState
-from ptylive.dashboard.theme import INK, PHASE_COLOURS, Theme
+from ptylive.dashboard.theme import COMPARED_COLOUR, INK, PHASE_COLOURS, Theme
 
 MOST_POINTS = 2000
 
@@ -17,9 +17,10 @@ MOST_POINTS = 2000
 class LossCurve:
     """Two figures over the same points: a small one beside the maps, a large one beside the object."""
 
-    def __init__(self) -> None:
+    def __init__(self, compared: ColumnDataSource) -> None:
         self.sources = {phase: ColumnDataSource(data={"epoch": [], "loss": []}) for phase in PHASE_COLOURS}
         self.epochs, self.range = Range1d(0.5, 10.5), Range1d(0.1, 10.0)
+        self._compared = compared
         self.small = self._figure("loss_small", small=True)
         self.large = self._figure("loss_large", small=False)
         self._last: tuple[object, ...] | None = None
@@ -43,6 +44,7 @@ class LossCurve:
         for phase, colour in PHASE_COLOURS.items():
             plot.line("epoch", "loss", source=self.sources[phase], line_color=colour, line_width=2)
             plot.scatter("epoch", "loss", source=self.sources[phase], size=4 if small else 6, color=colour)
+        plot.line("epoch", "loss", source=self._compared, line_color=COMPARED_COLOUR, line_width=2, line_dash="dashed")
         plot.grid.grid_line_alpha = 0.15
         plot.axis.minor_tick_line_color = None
         plot.axis.axis_line_color = None
@@ -66,24 +68,25 @@ class LossCurve:
         """Draw the losses of a refinement; nothing changes when they have not."""
         losses = refinement.losses if refinement else []
         phases = refinement.phases if refinement else []
-        signature = (refinement and refinement.run, len(losses), losses[-1] if losses else None)
+        beside = [float(v) for v in self._compared.data["loss"]]
+        signature = (refinement and refinement.run, len(losses), losses[-1] if losses else None, *beside[-1:])
         if signature == self._last:
             return
         self._last = signature
-        self._fit(losses)
+        self._fit(losses, beside)
         for phase, points in split_by_phase(losses, phases).items():
             self.sources[phase].data = {"epoch": [e for e, _ in points], "loss": [v for _, v in points]}
 
-    def _fit(self, losses: list[float]) -> None:
-        """Ranges around the points; a fixed range while there are none."""
-        shown = [v for v in losses[-MOST_POINTS:] if math.isfinite(v) and v > 0]
+    def _fit(self, losses: list[float], beside: list[float]) -> None:
+        """Ranges around the points, those of the run beside included; a fixed range while there are none."""
+        shown = [v for v in (*losses[-MOST_POINTS:], *beside[-MOST_POINTS:]) if math.isfinite(v) and v > 0]
         low, high = (min(shown), max(shown)) if shown else (0.1, 10.0)
         margin = max((high / low) ** 0.06, 1.001)
         self.range.update(start=low / margin, end=high * margin)
         for plot, most in ((self.small, 3), (self.large, 8)):
             plot.yaxis.ticker.ticks = log_ticks(low / margin, high * margin, most) if shown else []
         first = max(0, len(losses) - MOST_POINTS)
-        self.epochs.update(start=first + 0.5, end=max(len(losses), first + 9) + 0.7)
+        self.epochs.update(start=first + 0.5, end=max(len(losses), len(beside), first + 9) + 0.7)
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:

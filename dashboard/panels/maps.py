@@ -163,6 +163,7 @@ class MapPanel:
         return {
             f"--map-{self.index}-bar": bar,
             f"--map-{self.index}-wheel": wheel_gradient() if wheel else "none",
+            f"--map-{self.index}-legend": "block" if wheel else "none",
         }
 
 

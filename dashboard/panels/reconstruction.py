@@ -6,7 +6,7 @@ from bokeh.models import InlineStyleSheet, Select
 
 from ptylive.dashboard.colours import ColourMap, gradient
 from ptylive.dashboard.panels.picture import PictureFigure
-from ptylive.dashboard.pictures import Picture
+from ptylive.dashboard.pictures import SLICE, Picture
 from ptylive.dashboard.words import UNKNOWN, limits
 
 
@@ -16,6 +16,7 @@ class ReconstructionPanel:
     def __init__(self, style: InlineStyleSheet) -> None:
         self.object = PictureFigure("object", colour_map=ColourMap.MAGMA)
         self.probe = PictureFigure("probe", colour_map=ColourMap.INFERNO)
+        self.slice = 0
         self.colours = Select(
             name="object_colours",
             value=str(ColourMap.MAGMA),
@@ -35,7 +36,12 @@ class ReconstructionPanel:
     @property
     def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
         """The figures and what they show."""
-        return (self.object, "object"), (self.probe, "probe")
+        return (self.object, f"{SLICE}{self.slice}" if self.slice else "object"), (self.probe, "probe")
+
+    def choose_slice(self, number: int, slices: int) -> None:
+        """Show one slice of ``slices``, or their sum (0)."""
+        self.slice = number if 0 <= number <= slices else 0
+        self.object.forget()
 
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """Limits of the colour bar, powers of the modes, and why there is nothing."""

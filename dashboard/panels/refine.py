@@ -70,12 +70,14 @@ class RefinePanel:
         on_refine: Callable[[dict[str, Any]], None],
         on_stop: Callable[[], None],
         on_save: Callable[[], None],
+        on_resume: Callable[[], None],
     ) -> None:
         self.fields = {setting.key: _field(setting, style) for setting in SETTINGS}
         self._on_refine = on_refine
         self._buttons: dict[str, list[Button]] = {}
         pressed = {"refine": lambda: self._on_refine(self.preset()), "stop": on_stop, "save": on_save}
-        self._pressed: dict[str, Callable[[], None]] = dict(pressed)
+        self._pressed: dict[str, Callable[[], None]] = {**pressed, "resume": on_resume}
+        self._can_resume = False
         for view in ("session", "refine"):
             for action, on_click in pressed.items():
                 button = Button(
@@ -98,8 +100,13 @@ class RefinePanel:
 
     def press(self, action: str) -> None:
         """Press a button from the keyboard: nothing happens when it can't be pressed."""
-        if not self._buttons[action][0].disabled:
+        able = self._can_resume if action == "resume" else not self._buttons[action][0].disabled
+        if able:
             self._pressed[action]()
+
+    def marks(self) -> dict[str, str]:
+        """Whether there is something to resume."""
+        return {"resume": "on" if self._can_resume else "off"}
 
     def preset(self) -> dict[str, Any]:
         """The settings as they stand; empty fields are left to the server."""
@@ -111,6 +118,7 @@ class RefinePanel:
         has_frames = bool(state.frames or state.received)
         self._disable("refine", not free or running or not has_frames)
         self._disable("stop", not free or state.refinement.state not in ("queued", "running"))
+        self._can_resume = free and state.refinement.state in ("stopped", "failed")
         self._disable("save", not free or not has_frames)
 
     def _disable(self, action: str, disabled: bool) -> None:

@@ -74,6 +74,8 @@ window.ptylive = (() => {
     element.textContent = [...values].map(([name, value]) => `${name} ${value}`).join(" · ");
   }
 
+  function cards(text) { painters.history?.(JSON.parse(text)); }
+
   function view(name) { document.body.dataset.view = name; }
 
   function light(on) { document.body.dataset.theme = on ? "light" : "dark"; }
@@ -85,6 +87,7 @@ window.ptylive = (() => {
       fields.set(key, [...(fields.get(key) ?? []), element]);
     }
     render(page.content);
+    cards(page.cards);
     for (const [source, shown] of pairs) acknowledge(source, shown);
     document.body.dataset.ready = "yes";
   }
@@ -106,5 +109,5 @@ window.ptylive = (() => {
   }
 
   document.addEventListener("DOMContentLoaded", () => { view("session"); light(false); });
-  return {render, acknowledge, fit, cursor, view, light, ready, disconnected, ask, painters, clips: last.clips};
+  return {render, cards, acknowledge, fit, cursor, view, light, ready, disconnected, ask, painters, clips: last.clips};
 })();

@@ -2,6 +2,8 @@
 
 import math
 
+from bokeh.models import ColumnDataSource
+
 from ptylive.dashboard.panels.loss import MOST_POINTS, LossCurve, log_ticks, split_by_phase
 from ptylive.dashboard.state import RefinementState
 
@@ -24,7 +26,7 @@ def test_long_runs_keep_their_end() -> None:
 
 
 def test_the_curve_is_drawn_once_per_change() -> None:
-    curve = LossCurve()
+    curve = LossCurve(ColumnDataSource(data={"epoch": [], "loss": []}))
     curve.show(RefinementState(run="r", losses=[3.0, 2.0], phases=["sweep", "lbfgs"]))
     drawn = curve.sources["sweep"].data
     curve.show(RefinementState(run="r", losses=[3.0, 2.0], phases=["sweep", "lbfgs"]))

@@ -137,7 +137,7 @@ def test_nothing_overflows(
     server.publish("state", state_payload(series="a very long series name " * 8, recording="/x/" + 90 * "r" + ".h5"))
     watched.page.set_viewport_size({"width": size[0], "height": size[1]})
     page = watched.open(dashboard.url)
-    for view in ("Session", "Refine"):
+    for view in ("Session", "Refine", "Library"):
         page.get_by_role("button", name=view, exact=True).click()
         overflow = page.evaluate(
             """() => {
@@ -203,7 +203,7 @@ def test_refine_sends_the_preset_and_the_loss_appears(
 
     page.locator("[data-of=refine]").get_by_role("button", name="Stop").click()
     eventually(lambda: len(server.received("refine_stop")) == 1)
-    page.locator("[data-of=refine]").get_by_role("button", name="Save").click()
+    page.locator("[data-of=refine]").get_by_role("button", name="Save", exact=True).click()
     eventually(lambda: len(server.received("save")) == 1)
     assert watched.complaints == []
 

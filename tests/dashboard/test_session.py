@@ -15,18 +15,30 @@ from ptylive.dashboard.session import Session
 from ptylive.dashboard.state import ServerState
 from ptylive.schema import CommandError
 
+QUIET = ("check", "runs", "note", "history")
+"""What a page asks for by itself."""
+
 
 class Desk:
-    """Takes commands and answers when told to."""
+    """Takes commands and answers when told to; what the page asks for by itself is kept apart."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.asked: list[tuple[str, dict[str, Any], Future[dict[str, Any]]]] = []
         self.future: Future[dict[str, Any]] = Future()
 
     def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
-        self.sent.append((command, arguments))
-        self.future = Future()
-        return self.future
+        future: Future[dict[str, Any]] = Future()
+        if command in QUIET and not arguments.get("pictures") and "text" not in arguments:
+            self.asked.append((command, arguments, future))
+        else:
+            self.sent.append((command, arguments))
+            self.future = future
+        return future
+
+    def answer(self, command: str, **reply: Any) -> None:
+        """Answer the last question of a kind."""
+        next(f for c, _, f in reversed(self.asked) if c == command and not f.done()).set_result(reply)
 
 
 @pytest.fixture

@@ -1,0 +1,164 @@
+"""Virtual detectors drawn on the diffraction pattern: discs and rings with handles for centre and radii."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bokeh.models import ColumnDataSource, PointDrawTool
+from bokeh.plotting import figure
+
+from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.state import ServerState
+from ptylive.dashboard.theme import DETECTOR_COLOURS
+from ptylive.dashboard.words import number
+
+REST_S = 0.35
+"""A detector is sent when its handle has rested so long."""
+TOUCHED_S = 2.0
+"""So long what the viewer draws is not overruled by what the server says."""
+MOST = 8
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A disc (``inner`` 0) or ring, pixels of the recorded pattern."""
+
+    name: str
+    row: float
+    col: float
+    inner: float
+    outer: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """As the command `detectors` wants it."""
+        shape = {"inner_px": round(self.inner, 2), "outer_px": round(self.outer, 2)}
+        return {"name": self.name, "center_px": [round(self.row, 2), round(self.col, 2)], **shape}
+
+    @property
+    def handles(self) -> list[tuple[str, float, float]]:
+        """(kind, x, y) of the points to drag: the centre, and a point of every edge."""
+        edges = [("outer", self.outer)] + ([("inner", self.inner)] if self.inner else [])
+        return [("center", self.col, self.row), *((kind, self.col + radius, self.row) for kind, radius in edges)]
+
+    def dragged(self, kind: str, x: float, y: float) -> Drawn:
+        """With one handle elsewhere; radii stay in order and at least one pixel apart."""
+        if kind == "center":
+            return replace(self, row=y, col=x)
+        radius = math.hypot(x - self.col, y - self.row)
+        if kind == "inner":
+            return replace(self, inner=min(max(radius, 0.5), self.outer - 1))
+        return replace(self, outer=max(radius, self.inner + 1))
+
+
+class DetectorHandles:
+    """The detectors on the figure of the diffraction pattern."""
+
+    def __init__(self, plot: figure, orders: Orders) -> None:
+        self._orders = orders
+        self.drawn: list[Drawn] = []
+        self._chosen = ""
+        self._touched = -math.inf
+        self._sent: list[Drawn] = []
+        self._circles = ColumnDataSource(data={"x": [], "y": [], "radius": [], "colour": []})
+        self._handles = ColumnDataSource(data={"x": [], "y": [], "key": [], "colour": []})
+        plot.circle(
+            "x", "y", "radius", source=self._circles, fill_color="colour", fill_alpha=0.08, line_color="colour",
+            line_width=2,
+        )  # fmt: skip
+        points = plot.scatter(
+            "x", "y", size=9, source=self._handles, color="colour", line_color="#ffffff", marker="square"
+        )
+        tool = PointDrawTool(renderers=[points], add=False)
+        plot.add_tools(tool)
+        plot.toolbar.active_tap = plot.toolbar.active_drag = tool
+        self._handles.on_change("data", self._drag)
+
+    # -- what the viewer does -------------------------------------------------------------------------------------
+
+    def ask(self, request: Request) -> None:
+        """A new disc or ring, none any more, or a step of the chosen one."""
+        if request.key in ("disc", "ring") and len(self.drawn) < MOST:
+            self._add(request.key, request.numbers)
+        elif request.key == "clear":
+            self._use([])
+        elif request.key == "move" and len(request.numbers) == 2 and self.drawn:
+            name = self._chosen or self.drawn[-1].name
+            moved = [
+                replace(d, row=d.row + request.numbers[0], col=d.col + request.numbers[1]) if d.name == name else d
+                for d in self.drawn
+            ]
+            self._use(moved)
+
+    def _add(self, kind: str, disc: Sequence[float]) -> None:
+        """Where the bright field is: a disc of half its radius, or a ring around it."""
+        row, col, radius = disc if len(disc) == 3 and disc[2] > 0 else (0.0, 0.0, 10.0)
+        taken = {drawn.name for drawn in self.drawn}
+        name = next(n for i in range(1, MOST + 2) if (n := f"{kind}{i}") not in taken)
+        inner, outer = (0.0, 0.5 * radius) if kind == "disc" else (1.15 * radius, 1.8 * radius)
+        self._chosen = name
+        self._use([*self.drawn, Drawn(name, row, col, inner, outer)])
+
+    def _drag(self, _attr: str, _old: Any, new: Mapping[str, Sequence[Any]]) -> None:
+        """A handle has moved, or was removed with its detector (backspace)."""
+        placed = {str(key): (float(x), float(y)) for key, x, y in zip(new["key"], new["x"], new["y"], strict=True)}
+        after = []
+        for drawn in self.drawn:
+            handles = {f"{drawn.name}:{kind}": (kind, x, y) for kind, x, y in drawn.handles}
+            if not handles.keys() <= placed.keys():
+                continue
+            for key, (kind, x, y) in handles.items():
+                if math.hypot(placed[key][0] - x, placed[key][1] - y) > 1e-6:
+                    drawn = drawn.dragged(kind, *placed[key])  # noqa: PLW2901  (one handle moves at a time)
+                    self._chosen = drawn.name
+            after.append(drawn)
+        if after != self.drawn:
+            self._use(after)
+
+    def _use(self, drawn: list[Drawn]) -> None:
+        self.drawn, self._touched = drawn, time.monotonic()
+        self._draw()
+
+    # -- a few times a second -------------------------------------------------------------------------------------
+
+    def follow(self, state: ServerState) -> None:
+        """Send what has come to rest; else show what the server has, which another viewer may have drawn."""
+        rested = time.monotonic() - self._touched
+        if self.drawn != self._sent and rested > REST_S and self._touched > 0:
+            self._sent = list(self.drawn)
+            plain = [drawn.to_plain() for drawn in self.drawn]
+            self._orders.send("detectors", self._text(), detectors=plain)
+        elif rested > TOUCHED_S and state.detectors is not None:
+            theirs = [Drawn(d.name, *d.center_px, d.inner_px, d.outer_px) for d in state.detectors]
+            if [d.to_plain() for d in theirs] != [d.to_plain() for d in self.drawn]:
+                self.drawn, self._sent = theirs, list(theirs)
+                self._draw()
+
+    def _text(self) -> str:
+        one = next((d for d in self.drawn if d.name == self._chosen), None)
+        if one is None:
+            return "virtual detectors removed" if not self.drawn else "virtual detectors kept"
+        span = f"{number(one.inner)}–{number(one.outer)}" if one.inner else number(one.outer)
+        return f"map vd_{one.name}: {span} px"
+
+    def _draw(self) -> None:
+        circles: dict[str, list[Any]] = {"x": [], "y": [], "radius": [], "colour": []}
+        handles: dict[str, list[Any]] = {"x": [], "y": [], "key": [], "colour": []}
+        for index, drawn in enumerate(self.drawn):
+            colour = DETECTOR_COLOURS[index % len(DETECTOR_COLOURS)]
+            for kind, x, y in drawn.handles:
+                _append(handles, x=x, y=y, key=f"{drawn.name}:{kind}", colour=colour)
+                if kind != "center":
+                    _append(circles, x=drawn.col, y=drawn.row, radius=getattr(drawn, kind), colour=colour)
+        self._circles.data = circles
+        if handles != dict(self._handles.data):
+            self._handles.data = handles
+
+
+def _append(columns: dict[str, list[Any]], **values: Any) -> None:
+    for name, value in values.items():
+        columns[name].append(value)

@@ -1,0 +1,125 @@
+"""The library: past scans as cards, to be opened again; and the note of the scan that is shown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from ptylive.dashboard.colours import ColourMap
+from ptylive.dashboard.feed import FeedView
+from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.readouts import quantity
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.snapshot import draw, png
+from ptylive.dashboard.state import CalibrationEntry
+from ptylive.dashboard.words import count
+from ptylive.server.messages import array_from_plain
+
+ASK_EVERY_S = 5.0
+PAGE = 24
+CARD_VALUES = (("rotation_deg", "rotation", "°"), ("C10", "defocus", ""))
+PHASES = frozenset({"obf", "idpc", "ssb", "wdd_phase"})
+
+
+class LibraryPanel:
+    """Asks for the history while it is looked at."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._cards: list[dict[str, Any]] = []
+        self._text = ""
+        self._asked_at = -ASK_EVERY_S
+        self._note, self._note_of = "", ""
+        self._thumbnails: dict[tuple[str, float], str] = {}
+
+    def follow(self, view: FeedView, *, on_show: bool) -> None:
+        """Ask for the note of a scan that is new here, and every few seconds for the history while it is on show."""
+        if not view.connected:
+            return
+        recording = view.state.recording or ""
+        if recording != self._note_of:
+            self._note_of, self._note = recording, ""
+            if recording:
+                self._orders.ask("note", self._take_note)
+        if on_show and time.monotonic() - self._asked_at > ASK_EVERY_S:
+            self._asked_at = time.monotonic()
+            self._orders.ask("history", self._take_history, limit=PAGE)
+
+    def _take_note(self, reply: Reply) -> None:
+        self._note = str(reply.get("note", ""))
+
+    def _take_history(self, reply: Reply) -> None:
+        scans = [scan for scan in reply.get("scans", []) if isinstance(scan, Mapping)]
+        self._cards = [self._card(scan) for scan in scans]
+        self._text = f"{count(reply.get('count'))} scans" if scans else "no recordings yet"
+
+    def _card(self, scan: Mapping[str, Any]) -> dict[str, Any]:
+        if scan.get("problem"):
+            return {"recording": str(scan.get("recording")), "title": str(scan["problem"]), "lines": [], "note": ""}
+        shape, lost = scan.get("shape") or [], int(scan.get("lost") or 0)
+        values = [
+            f"{label} {quantity(name, CalibrationEntry.model_validate(entry), unit)}"
+            for name, label, unit in CARD_VALUES
+            if (entry := (scan.get("calibration") or {}).get(name))
+        ]
+        frames = f"{' × '.join(map(str, shape))} · {count(scan.get('frames'))} frames"
+        return {
+            "recording": str(scan.get("recording")),
+            "title": str(scan.get("series")),
+            "time": datetime.fromtimestamp(float(scan.get("time") or 0)).strftime("%Y-%m-%d %H:%M"),
+            "lines": [frames, " · ".join(values), _runs(scan.get("runs") or {})],
+            "lost": f"{count(lost)} lost" if lost else "",
+            "note": str(scan.get("note") or ""),
+            "picture": self._thumbnail(scan),
+        }
+
+    def _thumbnail(self, scan: Mapping[str, Any]) -> str:
+        """The small picture as a data address; drawn once."""
+        plain = scan.get("thumbnail")
+        if not plain:
+            return ""
+        key = (str(scan.get("recording")), float(scan.get("time") or 0))
+        if key not in self._thumbnails:
+            colours = ColourMap.MAGMA if plain.get("map") in PHASES else ColourMap.GRAY
+            picture = draw(array_from_plain(plain).astype(np.float32), colours, limits=(0.0, 255.0), least_side=1)
+            if len(self._thumbnails) > 4 * PAGE:
+                self._thumbnails.clear()
+            self._thumbnails[key] = "data:image/png;base64," + base64.b64encode(png(picture)).decode()
+        return self._thumbnails[key]
+
+    def open(self, request: Request) -> None:
+        """Show a past scan; without a name, the newest live one."""
+        done = "opened" if request.name else "back to the newest scan"
+        self._orders.send("open", done, recording=request.name)
+
+    def note(self, request: Request) -> None:
+        """Write the note of a scan; of the one that is shown where none is named."""
+        if not request.name:
+            self._note = request.value
+        self._asked_at = -ASK_EVERY_S
+        self._orders.send("note", "note kept", text=request.value, recording=request.name)
+
+    def texts(self) -> dict[str, str]:
+        """How many there are."""
+        return {"library_count": self._text}
+
+    def lists(self) -> dict[str, Any]:
+        """The note of the scan that is shown."""
+        return {"note": self._note}
+
+    def cards(self) -> str:
+        """The cards as JSON."""
+        return json.dumps(self._cards, ensure_ascii=False)
+
+
+def _runs(runs: Mapping[str, Any]) -> str:
+    """How often a scan was refined, and the last loss."""
+    if not runs:
+        return "not refined"
+    return f"{len(runs)} refinement{'' if len(runs) == 1 else 's'}"

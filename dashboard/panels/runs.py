@@ -1,0 +1,132 @@
+"""Refinements of the scan: checks before one, the list of those that were, and one beside the present one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+from bokeh.models import ColumnDataSource
+
+from ptylive.dashboard.colours import ColourMap
+from ptylive.dashboard.feed import FeedView, raw_picture
+from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.panels.picture import PictureFigure, Window
+from ptylive.dashboard.pictures import Picture, Surroundings, prepare
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.words import REFINEMENT_WORDS, number
+
+CHECKED = ("C10", "rotation_deg", "scan_step_A", "detector_pixel_invA", "convergence_semiangle_mrad", "energy_eV")
+"""Calibration values that the checks depend on."""
+logger = logging.getLogger(__name__)
+
+
+class RunsPanel:
+    """Asks for checks and runs when something they depend on has changed, and shows one run for comparison."""
+
+    def __init__(self, orders: Orders, window: Window) -> None:
+        self._orders = orders
+        self.view = PictureFigure("compare", window, ColourMap.MAGMA)
+        self.losses = ColumnDataSource(data={"epoch": [], "loss": []})
+        self.compared = ""
+        self._picture: Picture | None = None
+        self._versions = count(1)
+        self._checks: list[dict[str, str]] = []
+        self._runs: dict[str, dict[str, Any]] = {}
+        self._checked: str = ""
+        self._listed: tuple[object, ...] = ()
+        self._uid: str | None = None
+        self._around = Surroundings()
+
+    @property
+    def roots(self) -> tuple[object, ...]:
+        """What the page places."""
+        return (self.view.figure,)
+
+    def follow(self, view: FeedView, preset: Mapping[str, Any]) -> None:
+        """Ask again for what may have changed."""
+        state = view.state
+        if not view.connected or not state.uid:
+            return
+        if state.uid != self._uid:
+            self._uid, self._runs, self._checks = state.uid, {}, []
+            self._leave()
+        scan = state.scan
+        self._around = Surroundings(scan_shape=scan.shape, step_A=scan.step_A)
+        values = [state.calibrated(name) for name in CHECKED]
+        signature = json.dumps([state.uid, state.state, dict(preset), values], default=str)
+        if signature != self._checked and state.frames:
+            self._checked = signature
+            self._orders.ask("check", self._take_checks, preset=dict(preset))
+        listed = (state.uid, state.results, state.refinement.run, state.refinement.state)
+        if listed != self._listed:
+            self._listed = listed
+            self._orders.ask("runs", self._take_runs)
+
+    def _take_checks(self, reply: Reply) -> None:
+        self._checks = [
+            {key: str(check.get(key, "")) for key in ("name", "state", "text")} for check in reply.get("checks", [])
+        ]
+
+    def _take_runs(self, reply: Reply) -> None:
+        runs = reply.get("runs")
+        self._runs = dict(runs) if isinstance(runs, Mapping) else {}
+
+    def compare(self, request: Request) -> None:
+        """Show a run beside the present one, or no longer."""
+        if request.name == self.compared or request.name not in self._runs:
+            self._leave()
+            return
+        self.compared = request.name
+        self._orders.send("runs", f"comparing with {request.name}", self._take_run, pictures=[request.name])
+
+    def _take_run(self, reply: Reply) -> None:
+        try:
+            run = reply["pictures"][0]
+            raw = raw_picture("object", {**run["object"], "units": "rad"})
+            losses = [float(v) for v in run["losses"]]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            logger.warning("a run was not understood: %s", error)
+            return
+        self._picture = prepare(raw, next(self._versions), self._around)
+        self.losses.data = {"epoch": [i + 1 for i in range(len(losses))], "loss": losses}
+
+    def _leave(self) -> None:
+        self.compared, self._picture = "", None
+        self.losses.data = {"epoch": [], "loss": []}
+
+    def show(self, limits: tuple[float, float]) -> None:
+        """Offer the picture of the compared run at the contrast of the present one."""
+        if self._picture is not None:
+            self.view.locked = limits
+            self.view.offer(self._picture)
+            self.view.measure()
+
+    def texts(self) -> dict[str, str]:
+        """The findings in one line for the session view, and what is compared."""
+        worst = [c for c in self._checks if c["state"] in ("warn", "bad")]
+        line = " · ".join(f"{c['name']}: {c['text']}" for c in worst) or ("checks ok" if self._checks else "")
+        return {"checks_line": line, "compare_name": self.compared}
+
+    def lists(self) -> dict[str, Any]:
+        """Checks and runs for the page to draw."""
+        runs = [
+            {
+                "name": name,
+                "text": f"{REFINEMENT_WORDS.get(str(run.get('state')), '')} · {run.get('epochs', 0)} epochs",
+                "loss": number(run.get("loss"), 5),
+                "on": name == self.compared,
+            }
+            for name, run in self._runs.items()
+        ]
+        return {"checks": self._checks, "runs": runs}
+
+    def marks(self) -> dict[str, str]:
+        """Whether two runs stand side by side, and how the checks went."""
+        states = {c["state"] for c in self._checks}
+        return {
+            "compare": "on" if self.compared else "off",
+            "checks": "bad" if "bad" in states else "warn" if "warn" in states else "ok",
+        }

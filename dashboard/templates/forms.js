@@ -1,0 +1,122 @@
+// The page's own small fields and buttons: calibration, depth, checks, runs, slices, copies, library cards, notes.
+// Everything that came over the network is set as text, never as HTML.
+"use strict";
+(() => {
+  const {painters, ask, clips} = window.ptylive;
+
+  function make(kind, {text, ...attributes} = {}, ...children) {
+    const element = document.createElement(kind);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    if (text !== undefined) element.textContent = text;
+    element.append(...children);
+    return element;
+  }
+
+  // A field in the place of a value: Enter gives it, Escape and leaving it change nothing.
+  function edit(name) {
+    const cell = document.querySelector(`[data-cell="${name}"]`);
+    if (cell.querySelector("input")) return;
+    const field = make("input", {class: "field", "aria-label": name, value: clips[`edit_${name}`] ?? ""});
+    if (name === "other") field.placeholder = "NAME = VALUE";
+    field.addEventListener("keydown", event => {
+      if (event.key === "Enter") ask("set", {name, value: field.value});
+      if (event.key === "Enter" || event.key === "Escape") field.blur();
+    });
+    field.addEventListener("blur", () => { cell.classList.remove("edited"); field.remove(); });
+    cell.classList.add("edited");
+    cell.append(field);
+    field.select();
+  }
+
+  async function copy(name, button) {
+    const before = button.textContent;
+    try {
+      await navigator.clipboard.writeText(clips[name] ?? "");
+    } catch {
+      const area = make("textarea", {class: "offscreen"});
+      area.value = clips[name] ?? "";
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    button.textContent = "copied";
+    setTimeout(() => { button.textContent = before; }, 1200);
+  }
+
+  function save_preset() {
+    const address = URL.createObjectURL(new Blob([clips.preset ?? ""], {type: "application/toml"}));
+    make("a", {href: address, download: "preset.toml"}).click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  }
+
+  const actions = {
+    edit: button => edit(button.dataset.name),
+    estimate: button => ask("estimate", {name: button.dataset.name ?? ""}),
+    undo: () => ask("undo"),
+    run: button => ask("run", {key: button.dataset.name}),
+    compare: button => ask("compare", {name: button.dataset.name}),
+    copy: button => copy(button.dataset.name, button),
+    preset: save_preset,
+    open: button => ask("open", {name: button.dataset.name ?? ""}),
+    export: button => ask("key", {key: "e", panel: Number(button.closest("[data-panel]").dataset.panel)}),
+    detector: button => ask("detector", {key: button.dataset.name, numbers: JSON.parse(clips.disc ?? "[]")}),
+  };
+
+  document.addEventListener("click", event => {
+    const button = event.target.closest?.("[data-act]");
+    if (button && button.dataset.act in actions) actions[button.dataset.act](button);
+  });
+
+  const signed = value => `${value < 0 ? "−" : "+"}${Math.abs(value)} Å`;
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const depth = document.getElementById("depth"), depth_text = document.getElementById("depth-text");
+    depth.addEventListener("input", () => { depth_text.textContent = signed(Number(depth.value)); });
+    depth.addEventListener("change", () => ask("depth", {numbers: [Number(depth.value)]}));
+    painters.depth = value => {
+      if (document.activeElement !== depth || !depth.matches(":active")) depth.value = value;
+      depth_text.textContent = signed(Math.round(value));
+    };
+
+    const slice = document.getElementById("slice"), slice_text = document.getElementById("slice-text");
+    const name_slice = () => {
+      slice_text.textContent = slice.value === "0" ? "sum over slices" : `slice ${slice.value} of ${slice.max}`;
+    };
+    slice.addEventListener("input", () => { name_slice(); ask("run", {key: "slice", numbers: [Number(slice.value)]}); });
+    painters.slices = number => {
+      slice.max = number;
+      slice.hidden = number < 2;
+      name_slice();
+    };
+
+    const note = document.querySelector("[data-note-field]");
+    note.addEventListener("change", () => ask("note", {value: note.value}));
+    note.addEventListener("keydown", event => { if (event.key === "Enter") note.blur(); });
+    painters.note = text => { if (document.activeElement !== note) note.value = text; };
+  });
+
+  painters.checks = checks => document.getElementById("checks").replaceChildren(...checks.map(({name, state, text}) =>
+    make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));
+
+  painters.runs = runs => document.getElementById("runs").replaceChildren(...runs.map(({name, text, loss, on}) =>
+    make("li", {}, make("b", {text: name}), make("span", {text}), make("span", {text: `loss ${loss}`}),
+      make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on),
+        text: on ? "comparing" : "compare"}))));
+
+  function card({recording, title, time = "", lines, lost = "", note, picture}) {
+    const image = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
+    const remark = make("input", {class: "field", placeholder: "note", value: note, "aria-label": `note on ${title}`});
+    remark.addEventListener("change", () => ask("note", {name: recording, value: remark.value}));
+    const open = make("button", {class: "small", "data-act": "open", "data-name": recording, text: "open"});
+    const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), open);
+    return make("article", {class: "card"}, image, head, make("small", {text: time}),
+      ...lines.filter(Boolean).map(text => make("span", {text})), make("em", {text: lost}), remark);
+  }
+
+  painters.history = entries => {
+    const list = document.getElementById("cards");
+    if (list.contains(document.activeElement) && document.activeElement.matches("input")) return;
+    list.replaceChildren(...entries.map(card));
+  };
+})();
