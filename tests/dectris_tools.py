@@ -1,6 +1,7 @@
 """DECTRIS messages as detectors and simulators spell them, made here from the public descriptions."""
 
 import json
+import socket
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,6 +18,13 @@ from ptylive.streamer.wire import ArmMessage, FrameLayout, FramesMessage, Messag
 
 Parts = list[bytes]
 TAGS = {"|u1": 64, "<u2": 69, "<u4": 70, ">u2": 65, ">u4": 66}
+
+
+def free_port() -> int:
+    """A TCP port nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def patterns(count: int = 24, shape: tuple[int, int] = (16, 12), dtype: str = "<u2", seed: int = 0) -> Array:

@@ -1,6 +1,5 @@
 """A simulated DECTRIS detector and the receiver, over real sockets: what the file holds is what arrives."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 import zmq
-from dectris_tools import patterns, v1_end, v1_header, v1_image, v2_end, v2_image, v2_start
+from dectris_tools import free_port, patterns, v1_end, v1_header, v1_image, v2_end, v2_image, v2_start
 from shared_data import shared_data
 from stream_tools import Running, digests_of_file, running
 
@@ -29,9 +28,7 @@ PROTOCOLS = ["dectris-v1", "dectris-v2"]
 
 def free_address() -> str:
     """A TCP address nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    return f"tcp://127.0.0.1:{free_port()}"
 
 
 def native(path: Path, dtype: str = "<u2", *, packed: bool = False) -> Path:
