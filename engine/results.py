@@ -22,6 +22,7 @@ from ptylive.schema.preset import Preset
 if TYPE_CHECKING:
     import h5py
 
+    from ptylive.engine.refine.curve import Curve
     from ptylive.engine.refine.refined import Refined
     from ptylive.engine.refine.results import RefineResult
 
@@ -166,6 +167,8 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
         group["positions_A"].attrs.update(
             {"drift_A": result.drift.drift_A, "drift_uncertainty_A": result.drift.uncertainty_A}
         )
+    for number, curve in enumerate(result.curves, 1):
+        _write_curve(group.create_group(f"scans/{number}_{curve.quantity}"), curve)
     if result.position_bound_A is not None:
         group["positions_A"].attrs["bound_A"] = result.position_bound_A
     group["loss"] = np.asarray(result.loss, dtype=np.float64)
@@ -197,6 +200,21 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
     if refined.aberrations_A is not None:
         group["aberrations"].attrs["names"] = ["C10", "C12a", "C12b"]
         group["aberrations"].attrs["meaning"] = "added to the calibration, Å"
+
+
+def _write_curve(group: h5py.Group, curve: Curve) -> None:
+    """A scan of a calibration value before the run."""
+    group["values"] = np.asarray(curve.values, dtype=np.float64)
+    group["loss"] = np.asarray(curve.losses, dtype=np.float64)
+    group.attrs.update(
+        {
+            "start": curve.start,
+            "best": curve.best,
+            "uncertainty": curve.uncertainty,
+            "applied": curve.applied,
+            "reason": curve.reason,
+        }
+    )
 
 
 def _soft_link(target: str) -> Any:

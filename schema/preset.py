@@ -74,6 +74,11 @@ class Preset(StrictModel):
     probe_part: Literal["both", "phase", "amplitude"] = Field(
         default="both", description="what of the probe is refined, in the aperture plane"
     )
+    scan_defocus: bool | Auto = Field(
+        default="auto", description="find the defocus by short trials first; auto: where it was only estimated"
+    )
+    scan_thickness: bool = Field(default=False, description="find the thickness by short trials first")
+    scan_rotation: bool = Field(default=False, description="find a rotation of the scan by short trials first")
     refine_drift: bool = Field(
         default=False,
         description="fit drift before the reconstruction, and apply it where it is certain (one slice, regular scans)",
@@ -117,8 +122,8 @@ class Preset(StrictModel):
     def _one_kind_of_object(self) -> Self:
         if self.weakly_damped_obj and self.phase_only_obj is True:
             raise ValueError("weakly_damped_obj and phase_only_obj exclude each other")
-        if self.update_slice_distances and self.num_slices == 1:
-            raise ValueError("update_slice_distances needs num_slices of at least 2")
+        if (self.update_slice_distances or self.scan_thickness) and self.num_slices == 1:
+            raise ValueError("update_slice_distances and scan_thickness need num_slices of at least 2")
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,22 @@
 """Multislice ptychography: object and probe refined on recorded patterns (docs/refinement.md)."""
 
+from ptylive.engine.refine.checks import Checks, check
+from ptylive.engine.refine.curve import Curve, Scanned
 from ptylive.engine.refine.results import Preview, Progress, RefineResult, StartGuess
 from ptylive.engine.refine.run import refine
+from ptylive.engine.refine.scans import scan
+from ptylive.engine.refine.trial import Bench
 
-__all__ = ["Preview", "Progress", "RefineResult", "StartGuess", "refine"]
+__all__ = [
+    "Bench",
+    "Checks",
+    "Curve",
+    "Preview",
+    "Progress",
+    "RefineResult",
+    "Scanned",
+    "StartGuess",
+    "check",
+    "refine",
+    "scan",
+]

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ptylive.engine.refine.curve import Curve
 from ptylive.engine.refine.drift import Drift
 from ptylive.engine.refine.refined import Refined
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
@@ -94,6 +95,8 @@ class RefineResult:
     """What else was refined, and positions."""
     drift: Drift | None = None
     """What the fit of the drift found; None where it was not asked for."""
+    curves: tuple[Curve, ...] = ()
+    """Scans of calibration values before the run, in the order they were made."""
     position_bound_A: float | None = None
     """Cramér-Rao bound of one position, both axes, Å; None where positions were not refined."""
 

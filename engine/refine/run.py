@@ -24,8 +24,10 @@ from ptylive.engine.refine.objective import Objective
 from ptylive.engine.refine.position_bound import position_bound_A
 from ptylive.engine.refine.refined import Refined
 from ptylive.engine.refine.results import Phase, Preview, Progress, RefineResult, StartGuess, State, wrapped_phase
+from ptylive.engine.refine.scans import settle
 from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.sweeps import Sweeps, SweepState
+from ptylive.engine.refine.trial import Bench
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, ComplexArray
 from ptylive.schema.preset import Preset
@@ -53,8 +55,9 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     ``checkpoint``, on the same trajectory. Raises MetadataError for missing optics and RefinementError where the
     refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
-    setup = prepare(dataset, preset, start)
     identity = checkpoints.fingerprint(dataset, preset)
+    settled = settle(dataset, preset, Bench(backend, threads, start, _stop_where_asked(should_stop)))
+    setup = prepare(settled.dataset, settled.preset, start).after(settled.curves)
     saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
     with closing(open_backend(backend, setup.problem, threads)) as engine:
         observers = Observers(on_progress, should_stop, checkpoint, identity)
@@ -63,6 +66,16 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
 
 class StopRequested(Exception):
     """Somebody asked the refinement to stop."""
+
+
+def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
+    """A pause for the trials before the run: there is no result yet, so to stop is to fail with a clear word."""
+
+    def pause() -> None:
+        if should_stop():
+            raise RefinementError("stopped on request before the refinement began")
+
+    return pause
 
 
 @dataclass(frozen=True)
@@ -254,6 +267,7 @@ class Refinement:
             backend=self._backend.name,
             refined=refined,
             drift=setup.drift,
+            curves=setup.curves,
             position_bound_A=self._position_bound(vector) if refined.moved else None,
         )
 

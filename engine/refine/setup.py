@@ -10,6 +10,7 @@ from ptylive.engine.backend.fast_sizes import padded_size
 from ptylive.engine.backend.multislice import DataTerm, MultisliceProblem
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
+from ptylive.engine.refine.curve import Curve
 from ptylive.engine.refine.drift import Drift, find_drift, without_drift
 from ptylive.engine.refine.facts import Facts
 from ptylive.engine.refine.layout import Layout
@@ -49,6 +50,12 @@ class Setup:
     start: Array
     """Parameter vector, float32."""
     slice_thickness_A: tuple[float, ...]
+    curves: tuple[Curve, ...] = ()
+
+    def after(self, curves: tuple[Curve, ...]) -> Setup:
+        """A copy with the scans that led to it, told in its reason."""
+        words = "; ".join([self.strategy.reason, *(curve.reason for curve in curves)])
+        return replace(self, curves=curves, strategy=replace(self.strategy, reason=words))
 
 
 def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup:

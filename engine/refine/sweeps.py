@@ -52,11 +52,18 @@ class Sweeps:
     object_step: float
     probe_step: float
     seed: int
+    patterns: IndexArray | None = None
+    """The patterns swept over (None: all); the others are left for judging the result."""
+
+    @property
+    def count(self) -> int:
+        """Patterns in a sweep."""
+        return self.objective.patterns if self.patterns is None else len(self.patterns)
 
     @property
     def batches(self) -> int:
         """Batches in a sweep."""
-        return math.ceil(self.objective.patterns / self.batch_size)
+        return math.ceil(self.count / self.batch_size)
 
     def init(self, vector: Any) -> SweepState:
         """The state before the first batch."""
@@ -86,7 +93,9 @@ class Sweeps:
 
     def _batch(self, state: SweepState) -> IndexArray:
         """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
-        order = np.random.default_rng([self.seed, state.sweep, state.halvings]).permutation(self.objective.patterns)
+        order = np.random.default_rng([self.seed, state.sweep, state.halvings]).permutation(self.count)
+        if self.patterns is not None:
+            order = self.patterns[order]
         return order[state.batch :: self.batches]
 
     def _moved(self, objective: Objective, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
@@ -102,13 +111,13 @@ class Sweeps:
             slopes = layout.other_blocks(gradient)
             for block in layout.blocks:
                 # a batch knows all there is about its own patterns, and its share of what all patterns have in common
-                share = 1.0 if block.per_pattern else len(indices) / objective.patterns
+                share = 1.0 if block.per_pattern else len(indices) / self.count
                 curvature = objective.xp.asarray(block.curvature) * np.float32(share)
                 slopes[block.name][...] *= np.float32(factor * self.object_step) / curvature
         return objective.project(state.vector - gradient)
 
     def _ended(self, state: SweepState) -> SweepState:
-        loss = state.running_loss / self.objective.patterns
+        loss = state.running_loss / self.count
         worse = bool(state.losses) and loss > state.losses[-1] + TOLERATED_RISE * abs(state.losses[-1])
         finite = bool(self.objective.xp.isfinite(state.vector).all())
         if worse or not finite:

@@ -1,0 +1,32 @@
+"""A loss measured against a calibration value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Scanned(StrEnum):
+    """Values that can be scanned."""
+
+    DEFOCUS = "defocus_A"
+    THICKNESS = "total_thickness_A"
+    SLICES = "num_slices"
+    ROTATION = "rotation_deg"
+    SCALE = "scan_scale"
+    """Factor of the scan step."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Loss on held-out patterns against a value, and what follows from it."""
+
+    quantity: Scanned
+    values: tuple[float, ...]
+    losses: tuple[float, ...]
+    start: float
+    best: float
+    uncertainty: float
+    """Half the difference of the minima on two disjoint sets of held-out patterns; a quarter of the step at least."""
+    applied: bool
+    reason: str
