@@ -6,6 +6,7 @@ The disc is measured on a sample drawn over the whole scan: patterns of its firs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,15 @@ from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
+from ptylive.engine.probe import Probe
 from ptylive.schema import Arm, Basis, FrameBatch, MetadataError
 from ptylive.schema.model import Array, BoolArray, FloatArray, IndexArray
 
 SAMPLE_FRAMES = 320
 """Patterns that disc and learnt masks are made from (seed 003, appendix C)."""
 SAMPLE_SEED = 3
+LEAST_ORDER = 8
+"""Radial order that serves in focus."""
 
 
 class PatternSource(Protocol):
@@ -92,6 +96,23 @@ def compressor_for(arm: Arm, choice: BasisChoice, sample: Array, saved: SavedBas
     field = DetectorField(saved.words.center_px or center, saved.words.radius_px or radius, good)
     masks = MaskBasis(saved.words.kind, saved.masks * good, saved.words.n_bright)
     return Compressor(masks, field, saved.words.of == "sqrt_intensity")
+
+
+def resolution(compressor: Compressor, arm: Arm) -> tuple[float | None, int | None]:
+    """Finest period (Å) that the bright-field masks resolve, and how many the whole scan would need.
+
+    Zernike polynomials of order n carry a tilt ramp 2 pi Q s_r <= n, s_r the shift of the disc's rim (live-maths,
+    section 5). None for other masks, and where optics or scan step are unknown.
+    """
+    optics, step = arm.optics, arm.scan.step_A
+    known = optics.wavelength_A is not None and optics.convergence_semiangle_mrad is not None and optics.aberrations
+    if compressor.basis.kind != "zernike" or step is None or not known:
+        return None, None
+    probe = Probe.of(optics.wavelength_A or 0.0, optics.convergence_semiangle_mrad or 0.0, 1.0, optics.aberrations)
+    complete = max((math.isqrt(8 * compressor.basis.n_bright + 1) - 3) // 2, 1)
+    finest = max(2 * math.pi * probe.rim_shift_A / complete, 2 * min(step))
+    needed = max(math.ceil(math.pi * probe.rim_shift_A / min(step)), LEAST_ORDER)
+    return finest, (needed + 1) * (needed + 2) // 2
 
 
 @dataclass(frozen=True, eq=False)

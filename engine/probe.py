@@ -61,6 +61,13 @@ class Probe:
         along_col = polynomial.polyder(self.chi_polynomial, axis=1)
         return np.stack([polynomial.polyval2d(k_row, k_col, along_row), polynomial.polyval2d(k_row, k_col, along_col)])
 
+    @property
+    def rim_shift_A(self) -> float:
+        """Radius of the geometric probe disc: how far the image seen by the disc's rim is shifted."""
+        angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+        shift = self.gradient(self.semiangle_invA * np.cos(angle), self.semiangle_invA * np.sin(angle)) / (2 * np.pi)
+        return float(np.hypot(*shift).max())
+
 
 def chi_polynomial(wavelength_A: float, aberrations: Mapping[str, float]) -> DoubleArray:
     """Coefficients (5, 5) of chi in powers of (k_row, k_col), 1/Å, for Krivanek coefficients in Å."""

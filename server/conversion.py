@@ -11,9 +11,16 @@ import numpy as np
 
 from ptylive.engine.bases.choice import BasisChoice
 from ptylive.engine.bases.compressor import Compressor
-from ptylive.engine.compression import CompressedSource, PatternSource, SavedBasis, compressor_for, sample_of
+from ptylive.engine.compression import (
+    CompressedSource,
+    PatternSource,
+    SavedBasis,
+    compressor_for,
+    resolution,
+    sample_of,
+)
 from ptylive.engine.preparation import Preparation, PreparedSource
-from ptylive.schema import InputFileError
+from ptylive.schema import Arm, InputFileError
 from ptylive.schema.atomic import replacing
 
 if TYPE_CHECKING:
@@ -28,7 +35,8 @@ class CompressionReport:
     """What a basis keeps (seed 003, section 2.3).
 
     compression: pixels of a pattern over the numbers stored for it, C; angle_bright_deg, angle_dark_deg:
-    intact-information angle, mean over a sample.
+    intact-information angle, mean over a sample; finest_period_A, masks_advised: what Zernike masks resolve at the
+    aberrations given, and how many would resolve all that the scan samples.
     """
 
     basis: str
@@ -38,11 +46,24 @@ class CompressionReport:
     compression: float
     angle_bright_deg: float
     angle_dark_deg: float
+    finest_period_A: float | None = None
+    masks_advised: int | None = None
+
+    @property
+    def warning(self) -> str:
+        """One line where the masks are too coarse for the scan, else nothing."""
+        if self.masks_advised is None or self.finest_period_A is None or self.n_bright >= self.masks_advised:
+            return ""
+        return (
+            f"{self.n_bright} {self.basis} masks resolve periods down to {self.finest_period_A:.2g} Å at this defocus; "
+            f"{self.masks_advised} would serve the whole scan"
+        )
 
     @classmethod
-    def of(cls, compressor: Compressor, sample: Any) -> CompressionReport:
+    def of(cls, compressor: Compressor, arm: Arm, sample: Any) -> CompressionReport:
         """Judge a compressor on a sample (n, Qy, Qx) of the scan it was made for."""
         bright, dark = compressor.intact_angles_deg(sample)
+        finest_period_A, masks_advised = resolution(compressor, arm)
         return cls(
             basis=compressor.basis.kind,
             n_bright=compressor.basis.n_bright,
@@ -51,6 +72,8 @@ class CompressionReport:
             compression=compressor.ratio,
             angle_bright_deg=bright,
             angle_dark_deg=dark,
+            finest_period_A=finest_period_A,
+            masks_advised=masks_advised,
         )
 
 
@@ -61,7 +84,7 @@ def compressed(source: PatternSource, choice: BasisChoice) -> tuple[CompressedSo
     sample = sample_of(source) if source.arm.basis.is_raw else np.zeros((0, *source.arm.detector_shape))
     saved = None if choice.file is None else SavedBasis(*load_basis(choice.file))
     compressor = compressor_for(source.arm, choice, sample, saved)
-    return CompressedSource.of(source, compressor), CompressionReport.of(compressor, sample)
+    return CompressedSource.of(source, compressor), CompressionReport.of(compressor, source.arm, sample)
 
 
 def write_scan(target: Path, source: PatternSource, on_progress: Callable[[int, int], None] | None = None) -> int:

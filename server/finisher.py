@@ -136,6 +136,8 @@ class Finisher:
         what = f"{report.n_bright} + {report.n_dark} {report.basis} coefficients, compression {report.compression:.0f}"
         angles = f"intact-information angles {report.angle_bright_deg:.1f} and {report.angle_dark_deg:.1f} degrees"
         self._publisher.log("info", f"{target.name}: {what}, {angles}")
+        if report.warning:
+            self._publisher.log("warning", report.warning)
 
     def _renew_detectors(self, scan: ScanSession) -> None:
         with scan.lock:

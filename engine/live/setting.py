@@ -64,10 +64,7 @@ class Setting:
     @cached_property
     def disc_shift_A(self) -> float:
         """Radius of the geometric probe disc: how far the image seen by the disc's rim is shifted."""
-        angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        rim = self.probe.semiangle_invA
-        shift = self.probe.gradient(rim * np.cos(angle), rim * np.sin(angle)) / (2 * np.pi)
-        return float(np.hypot(*shift).max())
+        return self.probe.rim_shift_A
 
     @cached_property
     def shift_in_steps(self) -> float:
@@ -119,15 +116,15 @@ class Setting:
 
     def aligned_shifts(self, q: DoubleArray) -> ComplexArray:
         """exp(-i Q . grad chi(k)) on the basis, (N, nq): weights that move every pixel's image back in place."""
-        return self.basis.dual(self._shift_sums(q))
+        return self.basis.dual(self.shift_sums(q))
 
     def aligned_shifts_with_norm(self, q: DoubleArray) -> tuple[ComplexArray, DoubleArray]:
         """The same weights, and the squared length (nq,) of what they represent on the detector."""
-        sums = self._shift_sums(q)
+        sums = self.shift_sums(q)
         weights = self.basis.dual(sums)
         return weights, np.einsum("nq,nq->q", weights.conj(), sums).real
 
-    def _shift_sums(self, q: DoubleArray) -> ComplexArray:
+    def shift_sums(self, q: DoubleArray) -> ComplexArray:
         """sum_k M_n(k) exp(-i Q . grad chi(k)), (N, nq)."""
         from ptylive.engine.backend.filters_numba import shift_ramps
 

@@ -12,7 +12,7 @@ import typer
 
 from ptylive.schema import MetadataError
 from ptylive.server.commands.options import AsJson, Settings
-from ptylive.server.output import answer, bar
+from ptylive.server.output import answer, bar, say
 from ptylive.server.values import parse_assignments
 
 
@@ -50,6 +50,8 @@ def convert(
     with bar(f"converting {source.name}", quiet=as_json) as shown:
         made = convert_file(source, target, choice, preparation, values, shown.update)
     seconds = time.perf_counter() - started
+    if made.report is not None and made.report.warning:
+        say(made.report.warning)
     outcome: dict[str, Any] = {
         "file": str(source),
         "output": str(target),

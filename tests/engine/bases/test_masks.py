@@ -112,6 +112,25 @@ def test_what_is_no_basis_is_refused(text):
         parse_basis(text)
 
 
+@pytest.mark.parametrize(
+    ("defocus", "bright", "finest", "advised"),
+    [(0.0, 45, 1.667, 45), (150.0, 45, 2.945, 136), (150.0, 153, 1.667, 136)],
+)
+def test_what_zernike_masks_resolve(field, defocus, bright, finest, advised):
+    """Live-maths, section 5: order n carries a ramp of n rad at the rim; mos2_edge, s_r = 4.5 steps, needs n > 14."""
+    from ptylive.engine.compression import resolution
+    from ptylive.schema import Arm, Optics, Scan
+
+    optics = Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": defocus})
+    arm = Arm("u", "s", 4, Scan(shape=(2, 2), step_A=3.75 / 4.5), optics)
+    compressor = Compressor(make_basis(BasisChoice("zernike", bright, 1), field), field)
+    found = resolution(compressor, arm)
+    assert found[0] == pytest.approx(finest, rel=0.01)
+    assert found[1] == advised
+    unknown = Arm("u", "s", 4, Scan(shape=(2, 2), step_A=0.5))
+    assert resolution(compressor, unknown) == (None, None)
+
+
 def test_names_and_files():
     assert parse_basis("pixels").is_raw
     assert parse_basis("data") == BasisChoice("data", 15, 1)
