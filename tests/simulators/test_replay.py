@@ -2,15 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
-import msgpack
-import numpy as np
 import pytest
 import zmq
+from replay_tools import control_of, native
 from shared_data import shared_data
 from stream_tools import digests_of_file, make_arm, make_frames, messages_of, running
 
@@ -23,41 +19,6 @@ from ptylive.streamer.journal import Journal
 from ptylive.streamer.receiver import Receiver
 from ptylive.streamer.storage.recording import record
 from ptylive.streamer.storage.source import open_source
-
-
-def native(path: Path, **attributes: object) -> Path:
-    """A small scan in the native layout, 20 x 20 patterns of 16 x 16 pixels."""
-    with h5py.File(path, "w") as file:
-        file["data"] = np.random.default_rng(1).poisson(3, (20, 20, 16, 16)).astype("<u2")
-        file.create_group("metadata").attrs.update({"scan_step_A": 0.5, **attributes})
-    return path
-
-
-@contextmanager
-def control_of(safe_ranges: Callable[[str], list[tuple[int, int]]]) -> Iterator[str]:
-    """A control socket that knows one command, `received`."""
-    context = zmq.Context()
-    socket = context.socket(zmq.ROUTER)
-    socket.linger = 0
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
-    stop = threading.Event()
-
-    def serve() -> None:
-        while not stop.is_set():
-            if socket.poll(50):
-                peer, question = socket.recv_multipart()
-                asked = msgpack.unpackb(question)
-                ranges = safe_ranges(asked["uid"])
-                socket.send_multipart([peer, msgpack.packb({"id": asked["id"], "ok": True, "ranges": ranges})])
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"tcp://127.0.0.1:{port}"
-    finally:
-        stop.set()
-        thread.join()
-        context.destroy(linger=0)
 
 
 @pytest.mark.data

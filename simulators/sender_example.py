@@ -1,0 +1,103 @@
+"""A complete sender for the native stream in one file: copy it beside the microscope's script (docs/protocol.md).
+
+Needs Python 3.9, pyzmq and msgpack; nothing of this program. Metadata have the names of docs/conventions.md. ::
+
+    with LiveScan(
+        "tcp://127.0.0.1:9999",
+        scan={"shape": [64, 64], "step_A": 0.4},
+        detector={"shape": [256, 256], "dtype": "<u2"},
+        optics={"energy_eV": 300e3, "convergence_semiangle_mrad": 21.4},
+        series="gold",
+    ) as live:
+        for row in camera:            # a NumPy array (64, 256, 256): as many patterns at once as is convenient
+            live.send(row, count=64)
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import msgpack
+import zmq
+
+PING_S = 1.0
+
+
+class LiveScan:
+    """One scan, announced at once. A context manager: an exception inside it ends the scan as aborted."""
+
+    def __init__(
+        self,
+        address: str,
+        scan: dict[str, Any],
+        detector: dict[str, Any],
+        optics: dict[str, Any] | None = None,
+        series: str = "",
+        frames: int | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        """``frames``: patterns of the whole acquisition, if not rows times columns (flyback, repeats and skipped ones
+        count). ``timeout_s``: how long to wait for a server that takes nothing; then TimeoutError.
+        """
+        self.uid = str(uuid.uuid4())
+        self.sent = 0
+        self._messages = 0
+        self._timeout_s = timeout_s
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUSH)
+        self._socket.setsockopt(zmq.SNDHWM, 8)
+        self._socket.setsockopt(zmq.SNDTIMEO, int(1000 * timeout_s))
+        self._socket.connect(address)
+        rows, columns = scan["shape"]
+        self._arm = {
+            "type": "arm",
+            "version": 1,
+            "uid": self.uid,
+            "series": series,
+            "frames": rows * columns if frames is None else frames,
+            "scan": scan,
+            "optics": optics or {},
+            "detector": detector,
+        }
+        self._pinged = time.monotonic()
+        self._send(msgpack.packb(self._arm))
+
+    def send(self, patterns: Any, first: int | None = None, count: int = 1) -> None:
+        """Send ``count`` patterns numbered from ``first``; without it they follow the ones sent before.
+
+        ``patterns``: bytes or a C-contiguous array, one pattern after the other. About 1 MB at once is fastest.
+        """
+        first = self.sent if first is None else first
+        header = {"type": "frames", "uid": self.uid, "seq": self._messages, "first": first, "count": count}
+        self.ping()
+        self._send(msgpack.packb({**header, "codec": "none"}), patterns)
+        self._messages += 1
+        self.sent = first + count
+
+    def ping(self) -> None:
+        """Say that the scan goes on; call it at least every second while there is nothing to send."""
+        if time.monotonic() - self._pinged >= PING_S:
+            self._pinged = time.monotonic()
+            self._send(msgpack.packb({"type": "ping", "uid": self.uid, "arm": self._arm}))
+
+    def close(self, reason: str = "complete") -> None:
+        """Say that the scan is over (``complete`` or ``aborted``), wait until everything has left, disconnect."""
+        try:
+            self._send(msgpack.packb({"type": "end", "uid": self.uid, "frames": self.sent, "reason": reason}))
+        finally:
+            self._socket.close(linger=int(1000 * self._timeout_s))
+            self._context.term()
+
+    def __enter__(self) -> LiveScan:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.close("complete" if kind is None else "aborted")
+
+    def _send(self, *parts: Any) -> None:
+        try:
+            self._socket.send_multipart(parts)
+        except zmq.Again:
+            raise TimeoutError(f"no server has taken anything for {self._timeout_s:g} s") from None
