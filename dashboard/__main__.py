@@ -17,17 +17,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parent = os.getppid()  # asked first: it may be gone before the server listens
     parser = argparse.ArgumentParser(prog="ptylive.dashboard", description="Live maps and refinement in a browser.")
     parser.add_argument("--control", default=DEFAULT_CONTROL, help="control address of the server (%(default)s)")
-    parser.add_argument("--address", default="127.0.0.1", help="loopback address to listen on (%(default)s)")
+    parser.add_argument("--address", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=5006, help="port to listen on, 0 for any free one (%(default)s)")
+    parser.add_argument("--name", action="append", default=[], help="name of this machine that browsers may ask for")
     parser.add_argument(
         "--exit-with-parent", action="store_true", help="end when the process that started this one has ended"
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    from ptylive.dashboard.app import serve
+    from ptylive.dashboard.access import Access
+    from ptylive.dashboard.app import Dashboard, serve
 
     try:
-        serve(options.control, options.address, options.port, parent if options.exit_with_parent else None)
+        access = Access.from_environment()
+        serve(
+            lambda: Dashboard(options.control, options.address, options.port, access, options.name),
+            parent if options.exit_with_parent else None,
+        )
     except PtyliveError as error:
         sys.stderr.write(f"ptylive.dashboard: {error.line()}\n")
         return 1

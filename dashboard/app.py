@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
@@ -17,6 +18,7 @@ from bokeh.server.util import bind_sockets
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
+from ptylive.dashboard.access import PATHS, Access, ReadOnlyDesk, Role
 from ptylive.dashboard.commands import CommandDesk
 from ptylive.dashboard.feed import Feed
 from ptylive.dashboard.guard import GuardedApplication, own_hosts, require_loopback
@@ -32,10 +34,22 @@ logger = logging.getLogger(__name__)
 
 
 class Dashboard:
-    """The web server on ``address``:``port`` (0: any free port) for the ptylive server at ``control``."""
+    """The web server on ``address``:``port`` (0: any free port) for the ptylive server at ``control``.
 
-    def __init__(self, control: str, address: str = "127.0.0.1", port: int = 5006) -> None:
-        require_loopback(address)
+    ``names`` are names of this machine under which browsers may ask for it, beside the address itself.
+    Raises NotLoopbackError for an address that others can reach when there is no ``access``.
+    """
+
+    def __init__(
+        self,
+        control: str,
+        address: str = "127.0.0.1",
+        port: int = 5006,
+        access: Access | None = None,
+        names: Iterable[str] = (),
+    ) -> None:
+        if access is None:
+            require_loopback(address)
         self.feed = Feed(control)
         self.desk = CommandDesk(control)
         try:
@@ -47,8 +61,12 @@ class Dashboard:
         self.url = f"http://{address}:{self.port}"
         self._loop = IOLoop.current()
         application = GuardedApplication(
-            {"/": Application(FunctionHandler(self._open_page))},
-            own_hosts(address, self.port),
+            {
+                PATHS[Role.OPERATOR]: Application(FunctionHandler(self._open_page)),
+                PATHS[Role.VIEWER]: Application(FunctionHandler(self._open_read_only)),
+            },
+            own_hosts(address, self.port, names),
+            access,
             unused_session_lifetime_milliseconds=UNUSED_SESSION_MS,
             check_unused_sessions_milliseconds=UNUSED_SESSION_MS // 3,
             websocket_max_message_size_bytes=MAX_UPLOAD_BYTES,
@@ -61,6 +79,9 @@ class Dashboard:
 
     def _open_page(self, document: Document) -> None:
         Session(document, self.feed, self.desk)
+
+    def _open_read_only(self, document: Document) -> None:
+        Session(document, self.feed, ReadOnlyDesk(self.desk), read_only=True)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set."""
@@ -81,7 +102,7 @@ async def _end_of(parent: int) -> None:
         await asyncio.sleep(PARENT_CHECK_S)
 
 
-async def _serve(control: str, address: str, port: int, parent: int | None) -> None:
+async def _serve(dashboard: Callable[[], Dashboard], parent: int | None) -> None:
     stop = asyncio.Event()
     if parent is not None:
         watcher = asyncio.ensure_future(_end_of(parent))
@@ -90,17 +111,17 @@ async def _serve(control: str, address: str, port: int, parent: int | None) -> N
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-    dashboard = Dashboard(control, address, port)
-    sys.stdout.write(f"dashboard: {dashboard.url}\n")
+    running = dashboard()
+    sys.stdout.write(f"dashboard: {running.url}\n")
     sys.stdout.flush()
-    await dashboard.run(stop)
+    await running.run(stop)
 
 
-def serve(control: str, address: str = "127.0.0.1", port: int = 5006, parent: int | None = None) -> None:
-    """Run the dashboard until SIGINT or SIGTERM; prints one line with its address when it listens.
+def serve(dashboard: Callable[[], Dashboard], parent: int | None = None) -> None:
+    """Run the dashboard that ``dashboard`` makes until SIGINT or SIGTERM; prints one line with its address.
 
     ``parent``: process id of the parent as it was at the start; it ends when that one has ended, so that no dashboard
     is left behind.
     Raises PtyliveError when it cannot listen there.
     """
-    asyncio.run(_serve(control, address, port, parent))
+    asyncio.run(_serve(dashboard, parent))

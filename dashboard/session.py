@@ -61,10 +61,11 @@ class PicturePanel(Part, Protocol):
 class Session:
     """Everything one viewer sees and asks for. Lives as long as the page."""
 
-    def __init__(self, document: Document, feed: Feed, desk: Desk) -> None:
+    def __init__(self, document: Document, feed: Feed, desk: Desk, *, read_only: bool = False) -> None:
         self.id = uuid4().hex
         self.document = document
         self.feed = feed
+        self.read_only = read_only
         self.orders = Orders(desk)
         self.page, self.asked = Page(), Asked()
         style = InlineStyleSheet(css=read_template("widgets.css"))
@@ -171,7 +172,7 @@ class Session:
             self.runs.follow(view, self.refine.preset())
             self.runs.show(self.reconstruction.object.limits)
             self.library.follow(view, on_show=self.view_name == "library")
-            self.refine.enable(view.state, free=view.connected and not self.orders.busy)
+            self.refine.enable(view.state, free=view.connected and not self.orders.busy and not self.read_only)
             self._write(view)
         finally:
             self.document.unhold()
@@ -218,6 +219,7 @@ class Session:
         for panel in self.mosaic.panels:
             styles |= panel.styles()
         marks = readouts.marks(view) | self.runs.marks() | self.refine.marks()
+        marks["role"] = "viewer" if self.read_only else "operator"
         marks["profile"] = "on" if self.profile.active.active else "off"
         lists = {**self.calibration.lists(view.state), **self.runs.lists(), "slices": view.slices}
         lists |= self.library.lists()

@@ -88,9 +88,12 @@ def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> N
     keep(pages, folder, "session")
     for page in pages.values():
         page.keyboard.press("p")
-        page.locator("#canvas-map-2").click(position={"x": 120, "y": 60})
-        page.locator("#canvas-map-2").click(position={"x": 300, "y": 120})
         page.keyboard.press("d")
+        time.sleep(1)
+        box = page.locator("#canvas-map-2").bounding_box()
+        for x, y in ((0.35, 0.4), (0.65, 0.6)):  # slowly: two quick clicks are a double click
+            page.locator("#canvas-map-2").click(position={"x": x * box["width"], "y": y * box["height"]})
+            time.sleep(1)
     time.sleep(2)
     keep(pages, folder, "session-light")
     for page in pages.values():

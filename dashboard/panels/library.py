@@ -18,7 +18,7 @@ from ptylive.dashboard.readouts import quantity
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.snapshot import draw, png
 from ptylive.dashboard.state import CalibrationEntry
-from ptylive.dashboard.words import count
+from ptylive.dashboard.words import count, file_name
 from ptylive.server.messages import array_from_plain
 
 ASK_EVERY_S = 5.0
@@ -57,7 +57,11 @@ class LibraryPanel:
     def _take_history(self, reply: Reply) -> None:
         scans = [scan for scan in reply.get("scans", []) if isinstance(scan, Mapping)]
         self._cards = [self._card(scan) for scan in scans]
-        self._text = f"{count(reply.get('count'))} scans" if scans else "no recordings yet"
+        total = int(reply.get("count") or len(scans))
+        self._text = f"{count(total)} scan{'' if total == 1 else 's'}" if scans else "no recordings yet"
+        for scan in scans:
+            if scan.get("recording") == file_name(self._note_of):
+                self._note = str(scan.get("note") or "")
 
     def _card(self, scan: Mapping[str, Any]) -> dict[str, Any]:
         if scan.get("problem"):

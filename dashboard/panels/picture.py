@@ -101,7 +101,7 @@ class PictureFigure:
         plot.image("image", x="x", y="y", dw="dw", dh="dh", source=self.source, color_mapper=self.mapper)
         if len(self.windows) > 1:
             self._draw_rings(plot)
-        windows = [[window.x_range, window.extent] for window in self.windows]
+        windows = [[window.x_range, window.y_range, window.extent] for window in self.windows]
         fit = CustomJS(args={"figure": plot, "windows": windows}, code="window.ptylive?.fit(figure, windows)")
         plot.js_on_change("inner_width", fit)
         plot.js_on_change("inner_height", fit)

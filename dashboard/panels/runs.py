@@ -115,7 +115,7 @@ class RunsPanel:
         runs = [
             {
                 "name": name,
-                "text": f"{REFINEMENT_WORDS.get(str(run.get('state')), '')} · {run.get('epochs', 0)} epochs",
+                "text": _how_far(run),
                 "loss": number(run.get("loss"), 5),
                 "on": name == self.compared,
             }
@@ -130,3 +130,10 @@ class RunsPanel:
             "compare": "on" if self.compared else "off",
             "checks": "bad" if "bad" in states else "warn" if "warn" in states else "ok",
         }
+
+
+def _how_far(run: Mapping[str, Any]) -> str:
+    """Epochs of a run, and its state where it was not carried to its end."""
+    state = str(run.get("state", ""))
+    word = "" if state == "done" else f", {REFINEMENT_WORDS.get(state, state)}"
+    return f"{run.get('epochs', 0)} epochs{word}"

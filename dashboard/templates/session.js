@@ -34,15 +34,16 @@ window.ptylive = (() => {
   }
 
   function fit(figure, windows) {
-    const extent = windows.find(([x_range]) => x_range.id === figure.x_range.id)?.[1] ?? windows[0][1];
+    // the ranges of one window, not the figure's: between two windows it has one of each
+    const [x_range, y_range, extent] = windows.find(([range]) => range.id === figure.x_range.id) ?? windows[0];
     const [left, top, width, height] = extent.box;
     const {inner_width, inner_height} = figure;
     if (!(inner_width > 1 && inner_height > 1 && width > 0 && height > 0)) return;
     const scale = Math.max(width / inner_width, height / inner_height);
     const x = left + width / 2, y = top + height / 2;
     const half_width = scale * inner_width / 2, half_height = scale * inner_height / 2;
-    figure.x_range.setv({start: x - half_width, end: x + half_width});
-    figure.y_range.setv({start: y + half_height, end: y - half_height});
+    x_range.setv({start: x - half_width, end: x + half_width});
+    y_range.setv({start: y + half_height, end: y - half_height});
   }
 
   function shade_at(source, x, y) {

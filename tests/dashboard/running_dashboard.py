@@ -1,8 +1,11 @@
 """A dashboard in a process of its own, as a supervisor would start it."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
+
+from ptylive.dashboard.access import ENVIRONMENT
 
 
 @dataclass
@@ -21,12 +24,13 @@ class RunningDashboard:
         self.process.communicate()
 
 
-def start_dashboard(control: str, port: int = 0) -> RunningDashboard:
+def start_dashboard(control: str, port: int = 0, tokens: str = "") -> RunningDashboard:
     """Start ``python -m ptylive.dashboard`` and wait for its one line."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ptylive.dashboard", "--control", control, "--port", str(port), "--exit-with-parent"],
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, ENVIRONMENT: tokens},
     )
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -220,6 +220,8 @@ def test_fourier_transform_full_screen_and_help_by_keyboard(
     title = "Bokeh.documents[0].get_model_by_name('map_0')"
     eventually(lambda: page.evaluate(f"{title}.x_range.start") < -0.9)
     eventually(lambda: 0 < share_of(pixels(page, "#canvas-map-0"), "#fcfdbf") < 0.02)
+    y_range = "Bokeh.documents[0].get_model_by_name('map_1').y_range"
+    assert page.evaluate(f"{y_range}.start - {y_range}.end") > 30, "the maps keep their own coordinates"
     page.keyboard.press("f")
     box = page.locator("[data-panel='0']").bounding_box()
     assert box is not None
