@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.render import METHODS, Rendering
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ptylive.streamer.storage.source import FileSource
 
 BATCH_FRAMES = 256
+AS_STORED = BasisChoice(PIXELS)
 START_MAP = "obf"
 """The map a refinement may start from."""
 
@@ -37,19 +39,25 @@ class Reconstruction:
         return self.engine.calibration or Calibration()
 
 
-def reconstruct_file(path: Path, values: Mapping[str, Any], methods: Iterable[str] = METHODS) -> Reconstruction:
-    """Maps of a native file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError."""
+def reconstruct_file(
+    path: Path, values: Mapping[str, Any], methods: Iterable[str] = METHODS, basis: BasisChoice = AS_STORED
+) -> Reconstruction:
+    """Maps of a native file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError.
+
+    ``basis``: make them from coefficients in this basis, as a compressed stream of the scan would.
+    """
+    from ptylive.server.conversion import compressed
     from ptylive.streamer.storage.source import open_source
 
     with open_source(path, values) as source:
         if not source.received.any():
             raise InputFileError(f"{path}: no frame of this scan arrived")
-        arm = source.arm
+        seen = source if basis.is_raw else compressed(source, basis)[0]
 
         def frames() -> Iterator[FrameBatch]:
-            return source.batches(BATCH_FRAMES)
+            return seen.batches(BATCH_FRAMES)
 
-        engine, rendering = reconstruct(arm, frames, methods)
+        engine, rendering = reconstruct(seen.arm, frames, methods)
         return Reconstruction(engine, rendering, int(source.received.sum()))
 
 

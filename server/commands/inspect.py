@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ptylive.schema import Basis
 from ptylive.server.commands.options import AsJson, Settings
 from ptylive.server.output import answer
 from ptylive.server.values import parse_assignments
@@ -39,6 +40,7 @@ def inspect(
             "scan_shape": list(arm.scan.shape or ()),
             "detector_shape": list(arm.detector_shape),
             "dtype": arm.detector.dtype,
+            **_compression(arm.basis),
             **given,
             "arrays": sorted(arm.arrays),
             "notes": list(source.notes),
@@ -46,6 +48,13 @@ def inspect(
             "estimated": _estimated(given),
         }
     answer(outcome, as_json=as_json)
+
+
+def _compression(basis: Basis) -> dict[str, Any]:
+    """What the numbers of a compressed scan are; nothing for frames."""
+    if basis.is_raw:
+        return {}
+    return {"basis": f"{basis.kind}:{basis.n_bright}+{basis.n_dark}", "of": basis.of, "extra": list(basis.extra)}
 
 
 def _estimated(given: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ def reconstruct(
     file: Annotated[Path, typer.Argument(help="native HDF5 file")],
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
     methods: Annotated[str | None, typer.Option(help="comma-separated; all by default")] = None,
+    basis: Annotated[str, typer.Option(help="make them from coefficients, for example zernike:45+1")] = "pixels",
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -26,13 +27,14 @@ def reconstruct(
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
+    from ptylive.engine.bases.choice import parse_basis
     from ptylive.engine.live.render import METHODS, check_methods
     from ptylive.engine.results import describe_run, write_maps
     from ptylive.server.offline import reconstruct_file
 
     wanted = check_methods(methods.split(",")) if methods else METHODS
     started = time.perf_counter()
-    made = reconstruct_file(file, parse_assignments(settings or ()), wanted)
+    made = reconstruct_file(file, parse_assignments(settings or ()), wanted, parse_basis(basis))
     seconds = time.perf_counter() - started
     for name, reason in made.rendering.missing.items():
         say(f"{name} was not made: {reason}")

@@ -98,6 +98,12 @@ def test_the_command(scan_file, tmp_path):
     assert said["frames"] == 107
     assert said["output_bytes"] == (tmp_path / "z.h5").stat().st_size
     assert 0 < said["angle_bright_deg"] < said["angle_dark_deg"] < 90
+    assert last_json(ptylive("inspect", tmp_path / "z.h5", "--json"))["basis"] == "zernike:21+1"
+    one, other = tmp_path / "one.h5", tmp_path / "other.h5"
+    last_json(ptylive("reconstruct", tmp_path / "z.h5", "-o", one, "--json"))
+    last_json(ptylive("reconstruct", scan_file, "-o", other, "--basis", "zernike:21+1", "--json"))
+    with h5py.File(one) as stored, h5py.File(other) as made:
+        np.testing.assert_array_equal(stored["maps/obf"][()], made["maps/obf"][()])
     refused = ptylive("convert", scan_file, tmp_path / "z.h5", "--basis", "zernik")
     assert refused.returncode == 1
     assert "unknown basis 'zernik'" in refused.stderr
