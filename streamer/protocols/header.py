@@ -13,7 +13,7 @@ from ptylive.schema import Arm, PtyliveError, WireError
 from ptylive.schema.metadata import SECTIONS, sections_from
 from ptylive.schema.model import BoolArray
 from ptylive.schema.units import wavelength_A
-from ptylive.streamer.protocols.inlet import Prepare
+from ptylive.streamer.protocols.inlet import Note, Prepare
 from ptylive.streamer.wire import ArmMessage
 from ptylive.streamer.wire.armmap import arm_from_map
 from ptylive.streamer.wire.limits import MAX_FRAMES, MAX_SERIES_LENGTH, PROTOCOL_VERSION
@@ -42,10 +42,11 @@ class Header:
     bad_pixels: BoolArray | None = None
 
 
-def arm_message(header: Header, prepare: Prepare) -> ArmMessage:
+def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
     """A new scan, with a uid of its own, as ``header`` (shape and dtype known) and the configuration describe it.
 
-    Impossible user data and an impossible configuration are left out and reported. Raises WireError
+    Impossible user data and an impossible configuration are left out and reported; a scan shape that nobody gives is
+    guessed from the number of images, and that is noted. Raises WireError
     ``impossible_value`` for an impossible detector, ``no_frames`` when nothing says how many images there will be.
     """
     uid, problems = str(uuid.uuid4()), list[WireError]()
@@ -61,7 +62,13 @@ def arm_message(header: Header, prepare: Prepare) -> ArmMessage:
         problems.append(WireError(f"configuration not used for series {header.series}: {error}", "bad_configuration"))
     if header.bad_pixels is not None and header.bad_pixels.shape == arm.detector_shape:
         arm = replace(arm, arrays={"bad_pixel_mask": header.bad_pixels})
-    return ArmMessage(replace(arm, frames=_frames(header, arm)), tuple(problems))
+    frames = _frames(header, arm)
+    if arm.scan.shape is None:
+        arm = replace(arm, scan=arm.scan.with_frames(frames))
+        rows, columns = arm.scan.require_shape()
+        text = f"series {header.series} does not say its scan shape: {rows} x {columns} is assumed"
+        note(f"{text}; give it with --set scan.shape=ROWS,COLUMNS")
+    return ArmMessage(replace(arm, frames=frames), tuple(problems))
 
 
 def _frames(header: Header, arm: Arm) -> int:

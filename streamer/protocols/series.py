@@ -112,7 +112,7 @@ class Series:
     def _armed(self, header: Header) -> ArmMessage:
         """Start a scan of the current series."""
         suffix = f"_{self._pass + 1}" if self._pass else ""
-        message = arm_message(replace(header, series=header.series + suffix), self._prepare)
+        message = arm_message(replace(header, series=header.series + suffix), self._prepare, self._note)
         self._open(header, message.arm)
         return message
 
@@ -131,7 +131,7 @@ class Series:
             raise WireError(f"{text}: series {self._key} is being received", "no_header")
         header = Header(image.series, shape=image.shape, dtype=image.dtype)
         try:
-            message = arm_message(header, self._prepare)
+            message = arm_message(header, self._prepare, self._note)
         except WireError:
             raise WireError(
                 f"{text}: it is used if the scan shape is set, scan.shape=ROWS,COLUMNS", "no_header"

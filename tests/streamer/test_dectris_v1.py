@@ -127,7 +127,10 @@ def test_impossible_user_data_are_left_out_and_said() -> None:
     messages[0].append(json.dumps({"scan": {"shape": [-4, 6]}}).encode())
     out = taken(inlet("dectris-v1"), messages)
     assert isinstance(out[0], ArmMessage)
-    assert (out[0].arm.scan.shape, out[0].arm.optics.energy_eV) == (None, None)  # and photons are no electrons
+    assert (out[0].arm.scan.shape, out[0].arm.optics.energy_eV) == (
+        (1, 24),
+        None,
+    )  # guessed; and photons are no electrons
     assert [problem.reason for problem in out[0].problems] == ["bad_user_data"]
     assert len(scans_of(out)[out[0].arm.uid]) == 24
 
@@ -138,6 +141,16 @@ def test_number_of_frames(mode: str, frames: int) -> None:
     (arm,) = taken(inlet("dectris-v1"), [header])
     assert isinstance(arm, ArmMessage)
     assert arm.arm.frames == frames
+
+
+@pytest.mark.parametrize(("frames", "shape"), [(16, (4, 4)), (24, (1, 24))])
+def test_a_scan_shape_nobody_gives_is_guessed_and_said(frames: int, shape: tuple[int, int]) -> None:
+    notes: list[str] = []
+    (arm,) = taken(inlet("dectris-v1", notes), [v1_header(1, frames, SHAPE)])
+    assert isinstance(arm, ArmMessage)
+    assert arm.arm.scan.shape == shape
+    assert len(notes) == 1
+    assert f"{shape[0]} x {shape[1]} is assumed" in notes[0]
 
 
 def test_same_series_number_again_is_a_new_scan() -> None:
@@ -204,7 +217,7 @@ def test_two_images_that_agree_outvote_the_header_and_one_does_not() -> None:
         list(reader.take(messages[1]))
     assert caught.value.reason == "wrong_shape"
     out += taken(reader, messages[2:])
-    assert len(notes) == 1
+    assert sum("two images agree" in note for note in notes) == 1
     *_, scan = scans_of(out).values()
     assert scan == as_scan(FRAMES)
     faulty = series()
