@@ -65,6 +65,8 @@ class Picture:
     """Height and width of the middle that matters and is shown first; None: all of it."""
     origin: tuple[float, float] = (0.0, 0.0)
     wheel: bool = False
+    frequencies: bool = False
+    """Whether the coordinates are spatial frequencies."""
     rings: tuple[Ring, ...] = ()
     """Circles around the zero of the coordinates."""
 
@@ -288,6 +290,7 @@ def fft_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         size=(size[0], size[1]),
         origin=(-(values.shape[0] // 2) * pixel[0], -(values.shape[1] // 2) * pixel[1]),
         units="log",
+        frequencies=True,
         rings=resolution_rings(0.5 * min(size), surroundings.aperture_invA) if picture.calibrated else (),
     )
 

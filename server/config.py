@@ -25,6 +25,8 @@ class Security(StrictModel):
     """Who may talk to the server (docs/protocol.md, "Keys")."""
 
     keys: str | None = Field(default=None, description="key folder; none: no encryption, this machine only")
+    token: bool = Field(default=False, description="the dashboard asks for a token, printed at the start")
+    names: tuple[str, ...] = Field(default=(), description="names of this machine in the dashboard's address")
 
 
 class ServerConfig(StrictModel):
@@ -83,9 +85,18 @@ class ServerConfig(StrictModel):
         if not value:
             return value
         host, _, port = value.rpartition(":")
-        if host not in LOOPBACK or not port.isdigit():
-            raise ValueError(f"{value!r} is not a loopback address like 127.0.0.1:5006")
+        if not host or not port.isdigit():
+            raise ValueError(f"{value!r} is not an address like 127.0.0.1:5006")
         return value
+
+    @model_validator(mode="after")
+    def _web_on_loopback(self) -> Self:
+        """Metrics never leave this machine, the dashboard only behind a token."""
+        for value, may_leave in ((self.metrics, False), (self.dashboard, self.security.token)):
+            if value and not may_leave and value.rpartition(":")[0] not in LOOPBACK:
+                hint = "" if value is self.metrics else "; others may see the dashboard with --token"
+                raise ValueError(f"{value!r} is not a loopback address like 127.0.0.1:5006{hint}")
+        return self
 
     @property
     def key_folder(self) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from ptylive.server.client import ControlClient
 from ptylive.server.config import ServerConfig
 from ptylive.streamer.security import KEYS_VARIABLE, ServerKeys
 
+TOKENS_VARIABLE = "PTYLIVE_DASHBOARD_TOKENS"
+"""Where the dashboard finds its tokens; set before the start, they are kept over restarts of the server."""
 STOP_TIMEOUT_S = 25.0
 RESTART_PAUSE_S = 1.0
 POLL_S = 0.2
@@ -35,6 +38,7 @@ class Supervisor:
     say: Callable[[str], None] = lambda _line: None
     data_address: str = ""
     dashboard_url: str = ""
+    _tokens: tuple[str, ...] = field(default=(), init=False, repr=False)
     _acquire: subprocess.Popen[str] | None = field(default=None, init=False)
     _dashboard: subprocess.Popen[str] | None = field(default=None, init=False)
     _restart_at: float = field(default=0.0, init=False)
@@ -60,10 +64,20 @@ class Supervisor:
         """Start it and learn its address; one that does not come up is started again later, acquisition goes on."""
         host, _, port = address.rpartition(":")
         options = ["--control", self.config.control, "--address", host, "--port", port, "--exit-with-parent"]
-        self._dashboard = _python(["ptylive.dashboard", *options], keys=self.config.key_folder)
+        for name in self.config.security.names:
+            options += ["--name", name]
+        if self.config.security.token and not self._tokens:
+            self._tokens = tuple(os.environ.get(TOKENS_VARIABLE, "").split()) or _new_tokens()
+        self._dashboard = _python(["ptylive.dashboard", *options], keys=self.config.key_folder, tokens=self._tokens)
         line = _first_line(self._dashboard)
         if line.startswith("dashboard:"):
             self.dashboard_url = line.removeprefix("dashboard:").strip()
+
+    @property
+    def logins(self) -> dict[str, str]:
+        """Address of the dashboard for each role; empty without tokens."""
+        roles = zip(("operator", "read-only"), self._tokens, strict=False)
+        return {role: f"{self.dashboard_url}/login?token={token}" for role, token in roles}
 
     @property
     def running(self) -> bool:
@@ -125,9 +139,20 @@ def _free_address(address: str) -> str:
             raise PtyliveError(problem, "choose another port with --dashboard") from None
 
 
-def _python(arguments: list[str], *, stdin: int | None = None, keys: Path | None = None) -> subprocess.Popen[str]:
+def _new_tokens() -> tuple[str, str]:
+    """Tokens of the operator and of the viewers, 256 bits each."""
+    return secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+
+
+def _python(
+    arguments: list[str], *, stdin: int | None = None, keys: Path | None = None, tokens: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
     """A module of ours as a process, a client with the given keys; its standard output is a pipe."""
-    environment = os.environ if keys is None else {**os.environ, KEYS_VARIABLE: str(keys)}
+    environment = {name: value for name, value in os.environ.items() if name != TOKENS_VARIABLE}
+    if keys is not None:
+        environment[KEYS_VARIABLE] = str(keys)
+    if tokens:
+        environment[TOKENS_VARIABLE] = " ".join(tokens)
     command = [sys.executable, "-m", *arguments]
     return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment)
 

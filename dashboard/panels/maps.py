@@ -71,7 +71,6 @@ class MapPanel:
         self.kind = kind
         self.on_choice: Callable[[], None] = lambda: None
         self._colours: dict[str, ColourMap] = {}
-        self._windows = windows
         self.view = PictureFigure(f"map_{index}", windows[0], kind.colour_map, others=windows[1:])
         common = {"height": 24, "margin": 0, "stylesheets": [style]}
         self.choice = Select(name=f"map_{index}_choice", value=kind.name, options=offered(()), width=165, **common)
@@ -130,9 +129,8 @@ class MapPanel:
         self._start_again()
 
     def _start_again(self) -> None:
-        """Another picture comes: contrast of its own, its own coordinates."""
+        """Another picture comes, with a contrast of its own."""
         self.lock.active = False
-        self.view.look_through(self._windows[1 if self.shows_fft else 0])
         self.view.forget()
         self.on_choice()
 

@@ -123,8 +123,8 @@ class PictureFigure:
         plot.circle(0, 0, "radius", source=self.rings, fill_color=None, **line)
         plot.text("x", "y", "text", source=self.rings, text_color=SCALE_BAR_INK, text_font_size="12px", x_offset=3)
 
-    def look_through(self, window: Window) -> None:
-        """Use another of the coordinate systems."""
+    def _look_through(self, window: Window) -> None:
+        """Use another of the coordinate systems, together with the picture that belongs to it."""
         if window is not self.window:
             self.window = window
             self.figure.update(x_range=window.x_range, y_range=window.y_range)
@@ -162,6 +162,7 @@ class PictureFigure:
         self._sent = (picture.version, limits)
         self.limits = limits
         self.calibrated = picture.calibrated
+        self._look_through(self.windows[1 if picture.frequencies and len(self.windows) > 1 else 0])
         self.window.frame(picture)
         self._take_wheel(picture.wheel)
         self._mark(picture.rings)

@@ -103,7 +103,8 @@ class ProfilePanel:
         if len(self.ends) < 2:
             return "click the end of the line" if self.ends else "click a map where the line starts"
         (top, left), (bottom, right) = self.ends
-        return f"{self.panel.kind.label}: {number(float(np.hypot(bottom - top, right - left)))}"
+        unit = "Å" if self.panel.view.calibrated else "scan points"
+        return f"{self.panel.kind.label}: {number(float(np.hypot(bottom - top, right - left)))} {unit}"
 
     def _draw(self) -> None:
         ends = self.ends if self.active.active else []

@@ -35,6 +35,9 @@ def serve(
     keys: Annotated[
         Path | None, typer.Option("--keys", metavar="DIR", help="key folder: encrypt, and let in known clients only")
     ] = None,
+    token: Annotated[
+        bool, typer.Option("--token", help="the dashboard asks for a token: operator or read-only")
+    ] = False,
     settings: Settings = None,
 ) -> None:
     """Receive frames, show live maps, record, refine."""
@@ -48,7 +51,8 @@ def serve(
         "record": record,
         "security": None if keys is None else {"keys": str(keys)},
     }
-    loaded = load_config(config, options, parse_assignments(settings or ()))
+    assignments = parse_assignments(settings or ())
+    loaded = load_config(config, options, {"security.token": True, **assignments} if token else assignments)
     off = {name: None for name, is_off in (("dashboard", headless), ("record", no_record)) if is_off}
     supervisor = Supervisor(loaded.model_copy(update=off), command_line=" ".join(sys.argv), say=say)
     supervisor.start()
@@ -69,6 +73,8 @@ def report_addresses(supervisor: Supervisor) -> None:
     say("nothing is recorded" if folder is None else f"recordings in {folder}")
     if supervisor.dashboard_url:
         say(f"dashboard at {supervisor.dashboard_url}")
+        for role, address in supervisor.logins.items():
+            say(f"  {role}: {address}")
 
 
 def stop_on_signals() -> None:

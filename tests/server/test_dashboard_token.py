@@ -1,0 +1,53 @@
+"""`ptylive serve --token`: addresses with tokens are printed, and nothing else opens the page."""
+
+import http.client
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from running import PTYLIVE
+
+from ptylive.schema import MetadataError
+from ptylive.server.commands.demo import free_addresses
+from ptylive.server.config import load_config
+
+
+def status(address: str) -> int:
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+    connection.request("GET", f"{parts.path or '/'}?{parts.query}")
+    code = connection.getresponse().status
+    connection.close()
+    return code
+
+
+def test_tokens_are_printed_and_needed(tmp_path: Path) -> None:
+    data, control = free_addresses()
+    options = ["--data", data, "--control", control, "--dashboard", "127.0.0.1:0", "--no-record", "--token"]
+    process = subprocess.Popen([PTYLIVE, "serve", *options], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        said = ""
+        while "read-only:" not in said and (line := process.stderr.readline()):
+            said += line
+        address = re.search(r"dashboard at (\S+)", said)
+        logins = re.findall(r"(http\S+/login\?token=\S+)", said)
+        assert address is not None
+        assert len(logins) == 2
+        assert status(address[1]) == 401
+        assert [status(login) for login in logins] == [302, 302]
+        assert status(logins[0] + "x") == 401
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_others_see_the_dashboard_only_behind_a_token() -> None:
+    with pytest.raises(MetadataError, match="with --token"):
+        load_config(None, {"dashboard": "0.0.0.0:5006"}, {})
+    open_to_others = load_config(None, {"dashboard": "0.0.0.0:5006"}, {"security.token": True})
+    assert open_to_others.dashboard == "0.0.0.0:5006"
+    with pytest.raises(MetadataError, match="loopback"):
+        load_config(None, {"metrics": "0.0.0.0:9996"}, {"security.token": True})
