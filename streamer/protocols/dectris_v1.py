@@ -31,6 +31,8 @@ MAX_JSON_BYTES = 2**20
 """A part of text; configurations have a few kilobytes."""
 _HTYPE_WITHIN = 256
 """Bytes at the beginning of a part of text that hold its htype."""
+_LAYOUT_BYTES, _MOST_LAYOUTS = 512, 4096
+"""Length of a dimage_d part worth remembering, and how many are."""
 _TABLES = ("flatfield", "pixelmask", "countrate_table")
 _PIXEL_TYPES = {"uint8": "u1", "uint16": "u2", "uint32": "u4"}
 _DEPTHS = {8: "|u1", 16: "<u2", 32: "<u4"}
@@ -57,16 +59,22 @@ class _Announced:
 
 
 @dataclass(frozen=True)
-class _Pattern:
-    """What the first two parts of an image say of its blob."""
+class _Image:
+    """What the first part of an image says."""
 
     series: str
     number: int
     hash: str
-    shape: tuple[int, int] = (0, 0)
-    dtype: str = ""
-    packing: str = ""
-    size: int | None = None
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the second part says of the blob: (rows, columns), numpy spelling, compression, bytes if it says them."""
+
+    shape: tuple[int, int]
+    dtype: str
+    packing: str
+    size: int | None
 
 
 class DectrisV1:
@@ -76,8 +84,9 @@ class DectrisV1:
         self._series = Series(settings, note)
         self._verify_hashes = settings.verify_hashes
         self._announced: _Announced | None = None
-        self._image: _Pattern | None = None  # its dimage part came, its dimage_d part did not
-        self._pattern: _Pattern | None = None  # both came, its blob did not
+        self._image: _Image | None = None  # its dimage part came, its dimage_d part did not
+        self._pattern: tuple[_Image, _Layout] | None = None  # both came, its blob did not
+        self._layouts: dict[bytes, _Layout] = {}  # dimage_d parts seen: there are few different ones
         self._table: dict[str, Any] | None = None  # a table is announced, its blob did not come
         self._after_image = False
 
@@ -111,7 +120,7 @@ class DectrisV1:
             if self._is_blob(part):
                 yield from self._blob(part)
                 return
-            what = "a table" if self._pattern is None else f"image {self._pattern.number}"
+            what = "a table" if self._pattern is None else f"image {self._pattern[0].number}"
             missing.append(WireError(f"the blob of {what} did not come", "missing_part"))
             self._pattern = self._table = None
         if bytes(part[:1]) != b"{":
@@ -124,18 +133,23 @@ class DectrisV1:
 
     def _is_blob(self, part: Buffer) -> bool:
         """Whether a part is the awaited blob; it is not if it is a part of text, which only looks alike by accident."""
-        if self._pattern is not None and self._pattern.size == len(part):
+        if self._pattern is not None and self._pattern[1].size == len(part):
             return True
         head = bytes(part[:_HTYPE_WITHIN])
         return not (head[:1] == b"{" and b'"htype"' in head)
 
     def _text(self, part: Buffer) -> Iterator[Message]:
+        if self._image is not None and (known := self._layouts.get(bytes(part[:_LAYOUT_BYTES]))) is not None:
+            self._pattern, self._image = (self._image, known), None
+            return
+        if self._after_image and b'"dconfig-' in bytes(part[:_HTYPE_WITHIN]):
+            return  # times, which nobody asks for: not worth reading
         fields = _fields(part)
         name = fields.get("htype")
         kind = str(name).rpartition("-")[0]
         after_image, self._after_image = self._after_image, kind == "dconfig"
         if kind == "dimage_d":
-            self._described(fields)
+            self._described(fields, bytes(part))
             return
         self._image = None
         if name is None:
@@ -172,19 +186,19 @@ class DectrisV1:
             return
         yield from self._series.header(announced.series, _header(announced))
 
-    def _described(self, fields: dict[str, Any]) -> None:
+    def _described(self, fields: dict[str, Any], text: bytes) -> None:
         """Shape, type and encoding of the image that is coming."""
         image, self._image = self._image, None
         if image is None:
             raise WireError("dimage_d without the dimage part before it", "missing_part")
-        shape = _shape(fields.get("shape"))
-        pixel, encoding = _pixel(fields), fields.get("encoding")
-        ordered = isinstance(encoding, str) and encoding[-1:] in ("<", ">")
-        if shape is None or pixel is None or not isinstance(encoding, str) or not ordered:
+        layout = _layout(fields)
+        if layout is None:
             raise WireError(f"image {image.number}: impossible shape, type or encoding", "bad_image")
-        dtype = np.dtype(encoding[-1] + pixel).str
-        size = whole(fields.get("size"))
-        self._pattern = _Pattern(image.series, image.number, image.hash, shape, dtype, encoding[:-1], size)
+        self._pattern = image, layout
+        if len(text) < _LAYOUT_BYTES:
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
+            self._layouts[text] = layout
 
     def _blob(self, part: Buffer) -> Iterator[Message]:
         """The bytes that an image or a table has announced."""
@@ -193,15 +207,16 @@ class DectrisV1:
             self._take_table(table or {}, part)
             return
         self._after_image = True
-        if pattern.size is not None and pattern.size != len(part):
-            reason = "truncated" if len(part) < pattern.size else "oversized"
-            raise WireError(f"image {pattern.number}: {len(part)} bytes instead of {pattern.size}", reason)
-        if self._verify_hashes and len(pattern.hash) == 32:
+        image, layout = pattern
+        if layout.size is not None and layout.size != len(part):
+            reason = "truncated" if len(part) < layout.size else "oversized"
+            raise WireError(f"image {image.number}: {len(part)} bytes instead of {layout.size}", reason)
+        if self._verify_hashes and len(image.hash) == 32:
             digest = hashlib.md5(part, usedforsecurity=False).hexdigest()
-            if digest != pattern.hash.lower():
-                raise WireError(f"image {pattern.number}: its md5 is not the one announced", "bad_hash")
-        codec, data = _coded(pattern, part)
-        yield from self._series.image(Image(pattern.series, pattern.number, pattern.shape, pattern.dtype, codec, data))
+            if digest != image.hash.lower():
+                raise WireError(f"image {image.number}: its md5 is not the one announced", "bad_hash")
+        codec, data = _coded(image.number, layout, part)
+        yield from self._series.image(Image(image.series, image.number, layout.shape, layout.dtype, codec, data))
 
     def _take_table(self, fields: dict[str, Any], part: Buffer) -> None:
         announced = self._announced
@@ -216,7 +231,7 @@ def _fields(part: Buffer) -> dict[str, Any]:
     if len(part) > MAX_JSON_BYTES:
         raise WireError(f"text part of {len(part)} bytes", "oversized")
     try:
-        fields = json.loads(bytes(part))
+        fields = json.loads(str(part, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise WireError(f"part is not JSON: {type(error).__name__}", "not_json") from None
     if not isinstance(fields, dict):
@@ -231,11 +246,11 @@ def _series(fields: dict[str, Any]) -> str:
     return str(number)
 
 
-def _image(fields: dict[str, Any]) -> _Pattern:
+def _image(fields: dict[str, Any]) -> _Image:
     number, digest = whole(fields.get("frame")), fields.get("hash")
     if number is None or number >= 2**63:
         raise WireError("dimage without a frame number", "bad_image")
-    return _Pattern(_series(fields), number, digest if isinstance(digest, str) else "")
+    return _Image(_series(fields), number, digest if isinstance(digest, str) else "")
 
 
 def _shape(value: Any) -> tuple[int, int] | None:
@@ -254,20 +269,28 @@ def _pixel(fields: dict[str, Any]) -> str | None:
     return _PIXEL_TYPES.get(name) if isinstance(name, str) else None
 
 
-def _coded(pattern: _Pattern, part: Buffer) -> tuple[Codec, Buffer]:
+def _layout(fields: dict[str, Any]) -> _Layout | None:
+    """What a dimage_d part says; None when it is impossible."""
+    shape, pixel, encoding = _shape(fields.get("shape")), _pixel(fields), fields.get("encoding")
+    if shape is None or pixel is None or not isinstance(encoding, str) or encoding[-1:] not in ("<", ">"):
+        return None
+    packing = encoding[:-1].replace("-", "")
+    return _Layout(shape, np.dtype(encoding[-1] + pixel).str, packing, whole(fields.get("size")))
+
+
+def _coded(number: int, layout: _Layout, part: Buffer) -> tuple[Codec, Buffer]:
     """The pattern in the framing of the inner form. Raises WireError ``unknown_codec``.
 
     v1's plain LZ4 is one bare block; a framing is put before it unless it has one already.
     """
-    itemsize = np.dtype(pattern.dtype).itemsize
-    packing = pattern.packing.replace("-", "")
-    if packing == "":
+    itemsize = np.dtype(layout.dtype).itemsize
+    if layout.packing == "":
         return "none", part
-    if packing == f"bs{8 * itemsize}lz4":
+    if layout.packing == f"bs{8 * itemsize}lz4":
         return "bslz4", part
-    if packing != "lz4":
-        raise WireError(f"image {pattern.number} is coded {pattern.packing[:20]!r}", "unknown_codec")
-    nbytes = pattern.shape[0] * pattern.shape[1] * itemsize
+    if layout.packing != "lz4":
+        raise WireError(f"image {number} is coded {layout.packing[:20]!r}", "unknown_codec")
+    nbytes = layout.shape[0] * layout.shape[1] * itemsize
     if len(part) >= 12 and int.from_bytes(part[:8], "big") == nbytes:
         return "lz4", part
     # A block as long as the pattern would be taken for an uncompressed one; LZ4 makes none of exactly that length.
