@@ -26,6 +26,7 @@ msg_size = types.ExternalFunction("zmq_msg_size", _ADDRESS(_ADDRESS))
 msg_more = types.ExternalFunction("zmq_msg_more", _INT(_ADDRESS))
 msg_close = types.ExternalFunction("zmq_msg_close", _INT(_ADDRESS))
 last_error = types.ExternalFunction("zmq_errno", _INT())
+copy_bytes = types.ExternalFunction("memcpy", _ADDRESS(_ADDRESS, _ADDRESS, _ADDRESS))
 sleep_us = types.ExternalFunction("usleep", _INT(types.uint32))
 
 
@@ -48,6 +49,6 @@ def load() -> None:
         llvm.load_library_permanently(str(library()))
     except RuntimeError as error:
         raise PtyliveError(f"libzmq cannot be loaded: {error}", "the plain receive loop is used") from None
-    missing = [name for name in ("zmq_msg_recv", "usleep") if not llvm.address_of_symbol(name)]
+    missing = [name for name in ("zmq_msg_recv", "memcpy", "usleep") if not llvm.address_of_symbol(name)]
     if missing:
         raise PtyliveError(f"{', '.join(missing)} not found", "the plain receive loop is used")

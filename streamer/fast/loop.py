@@ -18,6 +18,7 @@ from ptylive.streamer.fast.libzmq import (
     INTERRUPTED,
     MESSAGE_WORDS,
     NO_WAIT,
+    copy_bytes,
     last_error,
     msg_close,
     msg_data,
@@ -36,9 +37,10 @@ Python, its first part is in ``header``; the socket is gone."""
 FRAMES, BLOB_BYTES, PENDING, HEADER_BYTES, MORE = 0, 1, 2, 3, 4
 TRUNCATED_PATTERNS, WRONG_SIZE_PATTERNS, CORRUPT_PATTERNS = 5, 6, 7
 TRUNCATED_MESSAGES, OVERSIZED_MESSAGES, WRONG_PARTS_MESSAGES = 8, 9, 10
+MESSAGES, BYTES = 11, 12
 STATE_WORDS = 16
 """Places in ``state``: frames and coded bytes in the block, whether a header waits for room, length of a header left
-to Python and whether parts follow it, and counts of what was refused."""
+to Python and whether parts follow it, counts of what was refused, and messages taken with their bytes."""
 
 LARGE_MESSAGE_BYTES = 128 * 2**10
 """Uncompressed messages from here on are left to Python, which does not copy them."""
@@ -83,11 +85,11 @@ def _take_raw(data, k, first, count, frames, index, received, state):
     """The one part of an uncompressed message."""
     start, size = state[FRAMES], frames.shape[1]
     if k == 0 and data.size == count * size:
-        flat = frames[start : start + count].reshape(count * size)
-        flat[:] = data
+        target = nb.uintp(frames.ctypes.data) + nb.uintp(start * size)
+        copy_bytes(target, nb.uintp(data.ctypes.data), nb.uintp(data.size))
         for n in range(count):
             index[start + n] = first + n
-            received[first + n] = True
+        received[first : first + count] = True
         state[FRAMES] = start + count
 
 
@@ -103,7 +105,8 @@ def _take_coded(data, number, itemsize, keep, frames, index, blobs, blob_ends, r
         state[TRUNCATED_PATTERNS + outcome - 1] += 1
         return
     if keep:
-        blobs[blob_at : blob_at + data.size] = data
+        target = nb.uintp(blobs.ctypes.data) + nb.uintp(blob_at)
+        copy_bytes(target, nb.uintp(data.ctypes.data), nb.uintp(data.size))
         state[BLOB_BYTES] = blob_at + data.size
         blob_ends[at] = blob_at + data.size
     index[at] = number
@@ -117,8 +120,9 @@ def _take_parts(
 ):
     """All further parts of a message whose header has been read; 0, or libzmq's error."""
     first, count, coded = values[FIRST], values[COUNT], values[CODEC] == CODEC_BSLZ4
-    before = state.copy()
-    k, size, more = 0, 0, True
+    before_frames, before_blobs = state[FRAMES], state[BLOB_BYTES]
+    refused = state[TRUNCATED_PATTERNS], state[WRONG_SIZE_PATTERNS], state[CORRUPT_PATTERNS]
+    k, size, nbytes, more = 0, 0, 0, True
     while more:
         error = _receive(message, socket, 0)
         if error != 0:
@@ -126,6 +130,7 @@ def _take_parts(
         more = msg_more(message) != 0
         data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
         size = data.size
+        nbytes += size
         if not coded:
             _take_raw(data, k, first, count, frames, index, received, state)
         elif k < count:
@@ -133,12 +138,15 @@ def _take_parts(
             _take_coded(data, number, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words)
         k += 1
     if k != (count if coded else 1):
-        for n in range(before[FRAMES], state[FRAMES]):
+        for n in range(before_frames, state[FRAMES]):
             received[index[n]] = False
-        state[:] = before
+        state[FRAMES], state[BLOB_BYTES] = before_frames, before_blobs
+        state[TRUNCATED_PATTERNS], state[WRONG_SIZE_PATTERNS], state[CORRUPT_PATTERNS] = refused
         state[WRONG_PARTS_MESSAGES] += 1
     elif not coded and size != count * frames.shape[1]:
         state[TRUNCATED_MESSAGES if size < count * frames.shape[1] else OVERSIZED_MESSAGES] += 1
+    state[MESSAGES] += 1
+    state[BYTES] += nbytes
     return 0
 
 

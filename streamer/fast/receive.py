@@ -172,6 +172,13 @@ class CompiledLoop:
             for _ in range(count):
                 yield WireError(f"{self._codec} {text}", reason)
 
+    def mean_message_bytes(self) -> float | None:
+        """Mean size of the messages received since the last time; None when there were none."""
+        loop, state = self._loop, self._state
+        messages, nbytes = int(state[loop.MESSAGES]), int(state[loop.BYTES])
+        state[loop.MESSAGES] = state[loop.BYTES] = 0
+        return nbytes / messages if messages else None
+
     def left_over(self) -> tuple[bytes, bool]:
         """The first part of the message that is left to Python, and whether more of its parts are in the socket."""
         loop = self._loop
