@@ -28,7 +28,7 @@ from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray
 from ptylive.schema.scan import rotation_matrix
 
 GRID_FREQUENCIES, FIT_FREQUENCIES = 80, 180
-GRID_CYCLES = 0.35
+GRID_CYCLES = 0.5
 """Defocus step of the grid: phase at the disc's rim, in cycles, for the highest frequency."""
 ROTATION_STEP_DEG = 6.0
 STARTS = 3
@@ -39,6 +39,8 @@ FIELD_SHARE = 0.25
 """Largest geometric probe radius looked for, as a share of the visited field."""
 ASTIGMATISM_SHARE = 0.3
 """Largest |C12| in |C10|: without a bound a transposed detector is fitted perfectly by astigmatism alone."""
+ASTIGMATISM_GAIN = 0.02
+"""Share of J2 that astigmatism must add on dense scans to be believed."""
 REGULARISATION = 0.02
 SPARSE_SCAN = 0.4
 """Scan Nyquist frequency in aperture radii below which J1 and J2 are averaged."""
@@ -48,8 +50,7 @@ SPARSE_SCAN = 0.4
 class AberrationFit:
     """What explains the scan best: Krivanek coefficients in Å, rotation in degrees (mod 180), and how it was found.
 
-    explained: share of the energy of the brightest frequencies; runner_up: best J1 of any other peak of the grid, in
-    the winner's.
+    explained: share of the energy of the brightest frequencies; runner_up: J1 of the grid's second peak in the first's.
     """
 
     aberrations: dict[str, float]
@@ -57,7 +58,6 @@ class AberrationFit:
     uncertainty_A: float
     rotation_uncertainty_deg: float
     explained: float
-    grid_best: float
     runner_up: float
 
     def turned(self) -> AberrationFit:
@@ -133,7 +133,7 @@ class Criteria:
 
     def __init__(self, modulation: Modulation, setting: Setting) -> None:
         self.modulation, self._setting = modulation, setting
-        self._total = float((np.abs(modulation.spectra) ** 2).sum())
+        self._dual = setting.basis.dual(modulation.spectra)
 
     def transposed(self) -> Criteria:
         """The same with the detector's axes swapped."""
@@ -148,12 +148,18 @@ class Criteria:
         trial = self._setting.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, aberrations))
         return trial, self.modulation.q_scan[:count] @ rotation_matrix(math.degrees(rotation)).T
 
-    def aligned_power(self, parameters: DoubleArray, count: int = FIT_FREQUENCIES) -> float:
+    def aligned_power(self, parameters: DoubleArray) -> float:
         """J1: power of the aligned bright field, normalised by the power of its own filter."""
-        trial, q = self._trial(parameters, count)
+        trial, q = self._trial(parameters, FIT_FREQUENCIES)
         weights, norm = trial.aligned_shifts_with_norm(q)
-        image = np.einsum("nq,nq->q", weights, self.modulation.spectra[:, : len(q)])
+        image = np.einsum("nq,nq->q", weights, self.modulation.spectra)
         return float((np.abs(image) ** 2 / np.maximum(norm, 1e-12)).sum())
+
+    def quick_power(self, c10_A: float, rotation: float) -> float:
+        """J1 of a defocus (Å) and a rotation (rad) without its norm, on fewer frequencies: for the grid."""
+        trial, q = self._trial(np.array([c10_A, 0.0, 0.0, rotation]), GRID_FREQUENCIES)
+        image = np.einsum("nq,nq->q", trial.shift_sums(q), self._dual[:, : len(q)])
+        return float((np.abs(image) ** 2).sum())
 
     def explained_energy(self, parameters: DoubleArray) -> float:
         """J2: energy that a weak phase object explains, its phase at each frequency being free."""
@@ -207,17 +213,48 @@ class Search:
         return np.arange(-count, count + 1, dtype=float) * self.defocus_step_A
 
 
+@dataclass(frozen=True)
+class Grid:
+    """J1 over defocus and rotation without astigmatism: best starts, its maximum, and the second peak in the first."""
+
+    starts: list[DoubleArray]
+    best: float
+    runner_up: float
+
+    @classmethod
+    def of(cls, criteria: Criteria, search: Search) -> Grid:
+        """Try every point; starts are at least three grid points apart."""
+        angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
+        power = np.array([[criteria.quick_power(float(c10), float(a)) for c10 in defoci] for a in angles])
+        chosen: list[tuple[int, int]] = []
+        for index in np.argsort(power.ravel())[::-1]:
+            a, c = divmod(int(index), len(defoci))
+            if all(abs(c - d) > 2 or min(abs(a - b), len(angles) - abs(a - b)) > 2 for b, d in chosen):
+                chosen.append((a, c))
+            if len(chosen) == STARTS:
+                break
+        starts = [np.array([defoci[c], 0.0, 0.0, angles[a]]) for a, c in chosen]
+        best = float(power.max())
+        second = float(power[chosen[1]]) / best if len(chosen) > 1 and best > 0 else 0.0
+        return cls(starts, best, second)
+
+
 def is_sparse(step_A: tuple[float, float], semiangle_invA: float) -> bool:
     """Whether the scan resolves much less than the aperture would allow."""
     return 0.5 / max(step_A) < SPARSE_SCAN * semiangle_invA
 
 
-def fit_aberrations(criteria: Criteria, search: Search, *, sparse: bool) -> AberrationFit:
-    """The two-stage fit; see the module's text."""
-    starts, best, runner_up = _grid(criteria, search)
+def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: bool) -> AberrationFit:
+    """The two-stage fit from the best points of a grid; see the module's text."""
+    starts = grid.starts
     polished = [_climb(criteria.aligned_power, start, search) for start in starts]
     by_power = max(polished, key=criteria.aligned_power)
     by_energy = _climb(criteria.explained_energy, by_power, search)
+    if not sparse:
+        # few rows leave a valley between astigmatism and rotation: without a clear gain the probe is taken as round
+        plain = _climb(criteria.explained_energy, by_energy * np.array([1, 0, 0, 1]), search, astigmatic=False)
+        gain = criteria.explained_energy(by_energy) / criteria.explained_energy(plain) - 1
+        by_energy = plain if gain < ASTIGMATISM_GAIN else by_energy
     chosen = 0.5 * (by_power + by_energy) if sparse else by_energy
     spread = 0.5 * np.abs(by_power - by_energy)
     c10, c12a, c12b, rotation = (float(v) for v in chosen)
@@ -227,42 +264,19 @@ def fit_aberrations(criteria: Criteria, search: Search, *, sparse: bool) -> Aber
         uncertainty_A=float(spread[0]),
         rotation_uncertainty_deg=math.degrees(float(spread[3])),
         explained=criteria.explained_share(chosen),
-        grid_best=best,
-        runner_up=runner_up,
+        runner_up=grid.runner_up,
     )
 
 
-def grid_power(criteria: Criteria, search: Search) -> float:
-    """Best J1 on the grid without astigmatism: the figure by which two handednesses are compared."""
-    return _grid(criteria, search)[1]
-
-
-def _grid(criteria: Criteria, search: Search) -> tuple[list[DoubleArray], float, float]:
-    """Best starts of the grid, the best J1, and the best J1 away from that peak, in its own."""
-    angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
-    power = np.array(
-        [[criteria.aligned_power(np.array([c10, 0, 0, a]), GRID_FREQUENCIES) for c10 in defoci] for a in angles]
-    )
-    order = np.argsort(power.ravel())[::-1]
-    chosen: list[tuple[int, int]] = []
-    for index in order:
-        a, c = divmod(int(index), len(defoci))
-        if all(abs(c - d) > 2 or min(abs(a - b), len(angles) - abs(a - b)) > 2 for b, d in chosen):
-            chosen.append((a, c))
-        if len(chosen) == STARTS:
-            break
-    starts = [np.array([defoci[c], 0.0, 0.0, angles[a]]) for a, c in chosen]
-    best = float(power.max())
-    second = float(power[chosen[1]]) / best if len(chosen) > 1 and best > 0 else 0.0
-    return starts, best, second
-
-
-def _climb(criterion: Callable[[DoubleArray], float], start: DoubleArray, search: Search) -> DoubleArray:
-    """Nelder-Mead from a start, astigmatism bounded; a known rotation stays."""
+def _climb(
+    criterion: Callable[[DoubleArray], float], start: DoubleArray, search: Search, *, astigmatic: bool = True
+) -> DoubleArray:
+    """Nelder-Mead from a start, astigmatism bounded or left out; a known rotation stays."""
     step = search.defocus_step_A
     sizes = np.array([step, step / 3, step / 3, math.radians(ROTATION_STEP_DEG / 2)])
     open_defocus = search.c10_A is None
-    free = np.array([open_defocus, open_defocus, open_defocus, search.rotation_deg is None])
+    open_astigmatism = open_defocus and astigmatic
+    free = np.array([open_defocus, open_astigmatism, open_astigmatism, search.rotation_deg is None])
     if not free.any():
         return start
 

@@ -14,10 +14,10 @@ import numpy as np
 from ptylive.engine.calibrate.aberrations import (
     AberrationFit,
     Criteria,
+    Grid,
     Modulation,
     Search,
     fit_aberrations,
-    grid_power,
     is_sparse,
 )
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
@@ -134,9 +134,10 @@ class _Work:
         search = Search.of(modulation, setting, known)
         if self.given("C10"):
             search = search.at_defocus(float(self.entries["C10"].value))
+        grid = Grid.of(criteria, search)
         if not self.given("detector_transform") and not (curl is not None and curl.angle_trusted):
-            criteria = self._handed(criteria, search)
-        fit = fit_aberrations(criteria, search, sparse=is_sparse(step, setting.probe.semiangle_invA))
+            criteria, grid = self._handed(criteria, grid, search)
+        fit = fit_aberrations(criteria, search, grid, sparse=is_sparse(step, setting.probe.semiangle_invA))
         if fit.explained * setting.basis.count < LEAST_EXPLAINED:
             return
         self._adopt(fit, curl)
@@ -149,15 +150,15 @@ class _Work:
         shapes = (arm.detector_shape, arm.scan.require_shape())
         return Setting.of(calibration, self.store.reduction.basis, *shapes, (float(step[0]), float(step[1])))
 
-    def _handed(self, criteria: Criteria, search: Search) -> Criteria:
+    def _handed(self, criteria: Criteria, grid: Grid, search: Search) -> tuple[Criteria, Grid]:
         """The handedness that aligns the bright field clearly better, and its entry."""
         other = criteria.transposed()
-        here, there = grid_power(criteria, search), grid_power(other, search)
-        ratio = max(here, there) / max(min(here, there), 1e-30)
-        transposed = there > here and ratio >= HANDEDNESS_RATIO
+        mirrored = Grid.of(other, search)
+        ratio = max(grid.best, mirrored.best) / max(min(grid.best, mirrored.best), 1e-30)
+        transposed = mirrored.best > grid.best and ratio >= HANDEDNESS_RATIO
         origin = Origin.ESTIMATED if ratio >= HANDEDNESS_RATIO else Origin.UNDECIDED
         self.entries["detector_transform"] = Quantity(_word(transposed), origin)
-        return other if transposed else criteria
+        return (other, mirrored) if transposed else (criteria, grid)
 
     def _adopt(self, fit: AberrationFit, curl: RotationFit | None) -> None:
         """Settle the half turn and enter what was found; the bright field's angle is the better one of the two."""
