@@ -54,11 +54,17 @@ class Simplon:
         for name, value in values.items():
             self._ask("PUT", f"/detector/api/{self.version}/config/{name}", value)
 
-    def stream(self, form: StreamFormat, *, details: Literal["all", "basic"] = "basic") -> None:
-        """Have images streamed. Detectors that know one format only are left at it."""
+    def stream(self, form: StreamFormat) -> None:
+        """Have images streamed, headers with the pixel mask where the detector sends it (header detail ``all``).
+
+        Detectors that know one format only are left at it.
+        """
         path = f"/stream/api/{self.version}/config"
         self._ask("PUT", f"{path}/mode", "enabled")
-        self._ask("PUT", f"{path}/header_detail", details)
+        try:
+            self._ask("PUT", f"{path}/header_detail", "all")
+        except DetectorError:
+            self._ask("PUT", f"{path}/header_detail", "basic")
         try:
             self._ask("PUT", f"{path}/format", form)
         except DetectorError:
