@@ -33,6 +33,9 @@ START_FRAMES = 64
 REFIT_AT = (0.15, 0.30, 0.60)
 """Shares of the scan at which the scan calibration is fitted again."""
 FILTER_MEMORY_BYTES = 512 * 2**20
+MOST_FILTER_BYTES = 4 * 2**30
+"""Filters for a sender's own masks may take this; beyond it the maps that need them are left out."""
+MOST_MASKS = 1024
 LEAST_BINS, MOST_BINS = 64, 1024
 
 FrameSource = Callable[[], Iterable[FrameBatch]]
@@ -40,9 +43,29 @@ FrameSource = Callable[[], Iterable[FrameBatch]]
 
 def max_bins(arm: Arm) -> int:
     """Bright-field bins that filters of this scan may have: bounded by memory, the same live and offline."""
+    return int(np.clip(FILTER_MEMORY_BYTES / filter_bytes(arm), LEAST_BINS, MOST_BINS))
+
+
+def filter_bytes(arm: Arm) -> float:
+    """Memory that the filters of all maps take for each coefficient."""
     rows, cols = arm.scan.require_shape()
-    filters = 8 * 1.6 * rows * cols * (len(BUILDERS) + 3)  # complex64, padded; one of them up to twice finer
-    return int(np.clip(FILTER_MEMORY_BYTES / filters, LEAST_BINS, MOST_BINS))
+    return 8 * 1.6 * rows * cols * (len(BUILDERS) + 3)  # complex64, padded; one of them up to twice finer
+
+
+def left_out(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
+    """Methods that a scan's frames cannot give, with the reason. Raises MetadataError where they can give none."""
+    if arm.basis.is_raw:
+        return {}
+    masks = arm.basis.n_bright + arm.basis.n_dark
+    if masks > MOST_MASKS:
+        raise MetadataError(f"no live maps from {masks} masks", f"at most {MOST_MASKS} masks make maps")
+    out = impossible_methods(arm, methods)
+    if masks * filter_bytes(arm) > MOST_FILTER_BYTES:
+        gigabytes = masks * filter_bytes(arm) / 1e9
+        out.update(
+            {name: f"needs {gigabytes:.0f} GB for filters: send fewer masks" for name in BUILDERS if name in methods}
+        )
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +103,9 @@ class LiveEngine:
 
     def __init__(self, arm: Arm, *, methods: Iterable[str] = METHODS, background: Executor | None = None) -> None:
         self.arm = arm
-        self.impossible = impossible_methods(arm, check_methods(methods))
-        self.methods = tuple(name for name in check_methods(methods) if name not in self.impossible)
+        wanted = check_methods(methods)
+        self.impossible = left_out(arm, wanted)
+        self.methods = tuple(name for name in wanted if name not in self.impossible)
         self.calibration: Calibration | None = None
         self.missing: dict[str, str] = {}
         self.store: Store | None = None

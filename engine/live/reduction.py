@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -144,7 +145,13 @@ class VectorReduction:
     def reduce(self, frames: Array, frame_sum: DoubleArray) -> Reduced:
         """Numbers of vectors (n, N + M)."""
         exact = np.asarray(frames, dtype=float)
-        frame_sum += exact.sum(axis=0)
+        total = exact.sum(axis=0)
+        if not np.isfinite(total).all():
+            # one position that is no number would spoil every Fourier transform
+            frames = np.nan_to_num(frames, posinf=0.0, neginf=0.0)
+            exact = frames.astype(float)
+            total = exact.sum(axis=0)
+        frame_sum += total
         sums = exact @ self.to_regions
         if self.square_root:
             self._add_squared_lengths(exact, sums)
@@ -176,7 +183,7 @@ def regions(grid_px: DetectorGrid, disc_radius_px: float) -> LabelArray:
     return np.digitize(grid_px.radius / disc_radius_px, REGION_EDGES).astype(np.int32)
 
 
-def impossible_methods(arm: Arm, methods: tuple[str, ...]) -> dict[str, str]:
+def impossible_methods(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
     """Which of the methods a scan's frames cannot give, with the reason: square roots feed no linear map."""
     if arm.basis.of != "sqrt_intensity":
         return {}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 
 from ptylive.schema import Arm, Basis, Optics, PtyliveError, WireError
@@ -187,4 +188,6 @@ def _checked(arm: Arm, name: str, array: Array) -> Array:
     wanted = array_shape(arm, name)
     if wanted is not None and array.shape != wanted:
         raise WireError(f"arm message: {name} has shape {array.shape}, expected {wanted}", "wrong_shape")
+    if name == "masks" and not np.isfinite(array).all():
+        raise WireError("arm message: masks hold values that are no numbers", "impossible_value")
     return array.astype(bool) if name == "bad_pixel_mask" else array

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from stream_tools import make_arm, messages_of
 
-from ptylive.schema import Arm, Basis, InputFileError
+from ptylive.schema import Arm, Basis, InputFileError, WireError
 from ptylive.schema.model import Array
 from ptylive.streamer.journal import Journal
 from ptylive.streamer.storage.recording import record
 from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.wire import ArmMessage, decode, encode
 
 EXTRA = ("sum", "k_row", "k_col")
 
@@ -96,3 +97,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage, said: str) -> None:
         damage(file)
     with pytest.raises(InputFileError, match=said), open_source(target):
         pass
+
+
+def test_masks_that_are_no_numbers_are_refused() -> None:
+    arm = compressed_arm()
+    masks = arm.arrays["masks"].copy()
+    masks[0, 0, 0] = np.inf
+    with pytest.raises(WireError, match="needs the part masks") as caught:
+        decode(encode(ArmMessage(replace(arm, arrays={"masks": masks}))))
+    assert caught.value.reason == "missing_part"

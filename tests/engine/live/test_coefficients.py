@@ -12,7 +12,7 @@ from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reduction import PixelReduction
-from ptylive.schema import Basis
+from ptylive.schema import Basis, MetadataError
 
 ALL = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}
 
@@ -118,3 +118,21 @@ def test_a_sender_need_not_say_where_its_disc_is(scan, field):
     assert engine.calibration.get("disc_radius_px") == pytest.approx(field.radius_px, abs=0.3)
     told = by_name(reconstruct(arm, lambda: batches(vectors))[1])
     assert correlation(by_name(rendering)["obf"], told["obf"]) > 0.99
+
+
+def test_a_position_that_is_no_number_spoils_nothing_else(scan, field):
+    arm, vectors = compressed(scan, field, "zernike:45+1")
+    broken = vectors.copy()
+    broken[100] = np.nan
+    _, rendering = reconstruct(arm, lambda: batches(broken))
+    assert all(np.isfinite(m.data).all() for m in rendering.maps)
+
+
+def test_what_would_not_fit_is_left_out(scan, field):
+    arm, _ = compressed(scan, field, "zernike:45+1")
+    huge = replace(arm, scan=arm.scan.model_copy(update={"shape": (2048, 2048)}))
+    assert set(LiveEngine(huge).impossible) == {"obf", "tcbf", "wdd"}
+    assert "GB for filters" in LiveEngine(huge).impossible["obf"]
+    many = replace(arm, basis=arm.basis.model_copy(update={"n_bright": 2000}))
+    with pytest.raises(MetadataError, match="2001 masks"):
+        LiveEngine(many)
