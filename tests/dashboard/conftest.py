@@ -1,5 +1,6 @@
 """A fake server and a dashboard in a process of its own, as tests need them."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from browser_tools import BROWSERS, Watched
 from fake_server import FakeServer
+from playwright.sync_api import Browser, sync_playwright
 from running_dashboard import RunningDashboard, start_dashboard
 
 
@@ -27,3 +30,23 @@ def dashboard(server: FakeServer) -> Iterator[RunningDashboard]:
     yield running
     running.process.terminate()
     running.process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests."""
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watched(chromium: Browser) -> Iterator[Watched]:
+    """An empty page of a small laptop's size."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 800})
+    yield Watched(page)
+    page.close()

@@ -1,10 +1,12 @@
 """Who may talk to the dashboard: its own hosts and origins, on loopback."""
 
+import asyncio
 import http.client
 
 import pytest
 from running_dashboard import RunningDashboard
 
+from ptylive.dashboard.app import MAX_UPLOAD_BYTES
 from ptylive.dashboard.guard import NotLoopbackError, own_hosts, require_loopback
 
 
@@ -46,3 +48,28 @@ def test_loopback_only() -> None:
     for address in ("0.0.0.0", "192.168.1.2", "example.org", ""):
         with pytest.raises(NotLoopbackError, match="does not listen"):
             require_loopback(address)
+
+
+async def _talk(dashboard: RunningDashboard, size: int) -> int | None:
+    """Open a page's websocket, send ``size`` bytes; the code with which the server closed it, if it did."""
+    import re
+
+    from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+    from tornado.websocket import websocket_connect
+
+    page = (await AsyncHTTPClient().fetch(dashboard.url)).body.decode()
+    token = re.search(r'"token":"([^"]+)"', page)
+    assert token is not None
+    request = HTTPRequest(dashboard.url.replace("http", "ws") + "/ws", headers={"Origin": dashboard.url})
+    socket = await websocket_connect(request, subprotocols=["bokeh", token[1]])
+    assert await socket.read_message() is not None
+    await socket.write_message("x" * size)
+    for _ in range(20):
+        if await socket.read_message() is None:
+            return socket.close_code
+    return None
+
+
+def test_an_oversized_message_ends_its_connection_only(dashboard: RunningDashboard) -> None:
+    assert asyncio.run(_talk(dashboard, 2 * MAX_UPLOAD_BYTES)) in (1009, 1006, None)
+    assert status(dashboard, "/", {"Host": f"127.0.0.1:{dashboard.port}"})[0] == 200

@@ -1,0 +1,192 @@
+"""The page in a real Chromium: what keys, clicks and drags do."""
+
+import numpy as np
+import pytest
+from browser_tools import SIDE, Watched, eventually, pixels, quadrant_colours, quadrants, rgb, rows_covered, share_of
+from fake_server import FakeServer, map_payload, state_payload
+from playwright.sync_api import expect
+from running_dashboard import RunningDashboard
+
+from ptylive.server.messages import array_to_plain
+
+pytestmark = pytest.mark.browser
+
+
+def test_refine_sends_the_preset_and_the_loss_appears(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    page = watched.open(dashboard.url)
+    page.get_by_role("button", name="Refine", exact=True).click()
+    slices = page.locator(".setting", has_text="slices").first.locator("input")
+    slices.fill("4")
+    slices.blur()
+    press = page.locator("[data-of=refine]").get_by_role("button", name="Refine this scan")
+    expect(press).to_be_enabled()
+    press.click()
+    expect(page.locator(".sentence")).to_contain_text("needs total_thickness_A")
+    assert server.received("refine") == []
+
+    thickness = page.locator(".setting", has_text="thickness").first.locator("input")
+    thickness.fill("20")
+    thickness.blur()
+    press.click()
+    eventually(lambda: len(server.received("refine")) == 1)
+    preset = server.received("refine")[0]["preset"]
+    assert preset == {
+        "num_slices": 4,
+        "total_thickness_A": 20,
+        "epoch_max": "auto",
+        "sweeps": "auto",
+        "probe_modes": "auto",
+        "algorithm": "auto",
+    }
+
+    orange, blue = "#d9962e", "#3f9bdc"
+    before = pixels(page, "#canvas-loss-large")
+    assert share_of(before, orange) == share_of(before, blue) == 0.0
+    progress = {"uid": "scan-1", "run": "r1", "state": "running", "phase": "lbfgs", "epoch": 4, "epochs": 20}
+    pictures = {
+        "object": {**array_to_plain(quadrants()), "sampling_A": [0.2, 0.2]},
+        "probe": {**array_to_plain(np.ones((2, 16, 16), np.complex64)), "sampling_A": [0.2, 0.2]},
+    }
+    losses = {"loss": 1.5, "losses": [4.0, 3.0, 2.0, 1.5], "phases": ["sweep", "sweep", "lbfgs", "lbfgs"]}
+    server.publish("state", state_payload(refinement={"state": "running", "run": "r1", "epoch": 4, "loss": 1.5}))
+    server.publish("refinement", {**progress, **losses, **pictures})
+    eventually(lambda: share_of(pixels(page, "#canvas-loss-large"), orange) > 1e-4)
+    eventually(lambda: share_of(pixels(page, "#canvas-loss-large"), blue) > 1e-4)
+    eventually(lambda: np.abs(quadrant_colours(page, "#canvas-object")[0, 1] - rgb("#fcfdbf")).max() <= 8)
+    expect(page.locator(".loss [data-text=refine_epoch]")).to_have_text("4 of 20")
+    expect(page.locator("[data-text=probe_powers]")).to_have_text("50 % · 50 %")
+    expect(press).to_be_disabled()
+
+    page.locator("[data-of=refine]").get_by_role("button", name="Stop").click()
+    eventually(lambda: len(server.received("refine_stop")) == 1)
+    page.locator("[data-of=refine]").get_by_role("button", name="Save", exact=True).click()
+    eventually(lambda: len(server.received("save")) == 1)
+    assert watched.complaints == []
+
+
+def test_fourier_transform_full_screen_and_help_by_keyboard(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    cols = np.indices((SIDE, SIDE))[1]
+    server.publish("maps", rows_covered(SIDE))
+    server.maps_of(obf=np.cos(2 * np.pi * cols / 4).astype(np.float32), com_row=quadrants(), com_col=quadrants())
+    page = watched.open(dashboard.url)
+    eventually(lambda: share_of(pixels(page, "#canvas-map-0"), "#fcfdbf") > 0.05)
+    page.keyboard.press("t")
+    title = "Bokeh.documents[0].get_model_by_name('map_0')"
+    eventually(lambda: page.evaluate(f"{title}.x_range.start") < -0.9)
+    eventually(lambda: 0 < share_of(pixels(page, "#canvas-map-0"), "#fcfdbf") < 0.02)
+    y_range = "Bokeh.documents[0].get_model_by_name('map_1').y_range"
+    assert page.evaluate(f"{y_range}.start - {y_range}.end") > 30, "the maps keep their own coordinates"
+    page.keyboard.press("f")
+    box = page.locator("[data-panel='0']").bounding_box()
+    assert box is not None
+    assert box["width"] > 1270
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.locator(".help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".help")).to_be_hidden()
+    page.keyboard.press("t")
+    eventually(lambda: share_of(pixels(page, "#canvas-map-0"), "#fcfdbf") > 0.05)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("7")
+    high = "Bokeh.documents[0].get_model_by_name('map_1').renderers[0].glyph.color_mapper.high"
+    eventually(lambda: page.evaluate(high) > 1000)
+    assert watched.complaints == []
+
+
+def test_a_value_is_changed_by_its_pencil_and_taken_back(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    page = watched.open(dashboard.url)
+    expect(page.locator("[data-text=cal_C10]")).to_have_text("150 ± 5.0 Å underfocus")
+    page.get_by_label("change defocus").click()
+    field = page.locator("[data-cell=C10] input")
+    assert field.input_value() == "150 Å underfocus"
+    field.fill("somewhere")
+    field.press("Enter")
+    expect(page.locator(".sentence")).to_contain_text("is unclear")
+    page.get_by_label("change defocus").click()
+    field.fill("20 nm overfocus")
+    field.press("Enter")
+    eventually(lambda: [c["values"] for c in server.received("configure")] == [{"C10": 200.0}])
+    page.get_by_label("change another value").click()
+    page.locator("[data-cell=other] input").fill("C30 = 1e7")
+    page.locator("[data-cell=other] input").press("Enter")
+    eventually(lambda: server.received("configure")[-1]["values"] == {"C30": 1e7})
+    page.get_by_label("estimate scan rotation").click()
+    eventually(lambda: [c["names"] for c in server.received("calibrate")] == [["rotation_deg"]])
+    page.get_by_role("button", name="undo").click()
+    eventually(lambda: len(server.received("undo")) == 1)
+    page.locator("#depth").fill("40")
+    eventually(lambda: server.received("configure")[-1]["values"] == {"depth_A": 40.0})
+    assert watched.complaints == []
+
+
+def test_a_detector_is_drawn_and_dragged(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
+    server.publish("maps", map_payload("pattern", np.ones((64, 64), np.float32)))
+    page = watched.open(dashboard.url)
+    expect(page.locator("[data-text=pattern_note]")).to_have_text("")
+    page.get_by_label("add a ring detector").click()
+    eventually(lambda: len(server.received("detectors")) == 1)
+    ring = server.received("detectors")[0]["detectors"][0]
+    assert ring == {"name": "ring1", "center_px": [31.5, 31.5], "inner_px": 17.25, "outer_px": 27.0}
+    server.publish("state", state_payload(detectors=[ring]))
+    box = page.locator("#canvas-diffraction").bounding_box()
+    assert box is not None
+    scale = min(box["width"], box["height"]) / 64
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.wait_for_timeout(500)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 2 * scale, y - 3 * scale, steps=4)
+    page.mouse.move(x + 4 * scale, y - 6 * scale, steps=4)
+    page.mouse.up()
+    eventually(lambda: len(server.received("detectors")) >= 2)
+    moved = server.received("detectors")[-1]["detectors"][0]
+    assert moved["center_px"] == pytest.approx([31.5 - 6, 31.5 + 4], abs=1.0)
+    assert (moved["inner_px"], moved["outer_px"]) == (17.25, 27.0)
+    page.keyboard.press("Alt+KeyW")
+    eventually(lambda: server.received("detectors")[-1]["detectors"][0]["center_px"][0] < moved["center_px"][0])
+    assert watched.complaints == []
+
+
+def test_the_library_opens_a_scan_and_shows_names_as_text(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    thumbnail = {**array_to_plain(np.arange(64, dtype=np.uint8).reshape(8, 8)), "map": "obf"}
+    scan = {"recording": "a.h5", "series": evil, "time": 1.8e9, "frames": 64, "lost": 3, "shape": [8, 8], "note": evil}
+    scan.update(thumbnail=thumbnail, runs={"run1": {}}, calibration={"C10": {"value": -150.0, "origin": "given"}})
+    server.replies["history"] = {"scans": [scan], "count": 1}
+    server.publish("state", state_payload(series=evil, message=evil))
+    page = watched.open(dashboard.url)
+    expect(page.locator(".series")).to_have_text(evil)
+    expect(page.locator(".sentence")).to_have_text(evil)
+    page.keyboard.press("v")
+    page.keyboard.press("v")
+    expect(page.locator(".card b")).to_have_text(evil)
+    expect(page.locator(".card")).to_contain_text("defocus 150 Å underfocus")
+    expect(page.locator(".card em")).to_have_text("3 lost")
+    assert page.locator(".card img").evaluate("image => image.naturalWidth") == 8
+    assert page.locator(".card script").count() == 0
+    page.get_by_role("button", name="open", exact=True).click()
+    eventually(lambda: [c["recording"] for c in server.received("open")] == ["a.h5"])
+    note = page.locator(".card input")
+    note.fill("better")
+    note.press("Tab")
+    eventually(lambda: any(c.get("text") == "better" and c["recording"] == "a.h5" for c in server.received("note")))
+    assert watched.complaints == []
+
+
+def test_a_refusal_of_the_server_is_told(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
+    server.replies["refine"] = {"ok": False, "error": "the scan has no <b>energy_eV</b>"}
+    page = watched.open(dashboard.url)
+    press = page.locator("[data-of=session]").get_by_role("button", name="Refine this scan")
+    expect(press).to_be_enabled()
+    press.click()
+    expect(page.locator(".sentence")).to_have_text("the scan has no <b>energy_eV</b>")
+    assert page.locator(".sentence b").count() == 0
