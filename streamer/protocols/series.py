@@ -10,38 +10,22 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from ptylive.schema import Arm, WireError
+from ptylive.schema.model import BoolArray
 from ptylive.streamer.protocols.batch import Batch
+from ptylive.streamer.protocols.dead_pixels import dead_pixels
 from ptylive.streamer.protocols.header import Header, arm_message
+from ptylive.streamer.protocols.image import Image, check_image, layout_text
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
-from ptylive.streamer.wire.arrays import Buffer
-from ptylive.streamer.wire.codec import Codec
-from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE, MAX_FRAME_BYTES
 
 _REMEMBERED_SERIES = 16
 _PAUSE_S = 1.0
 """After such a silence an image says first which scan it belongs to, so that one closed meanwhile is opened again."""
 _LOST_TAIL = 0.01
 """A series that ends with a larger fraction of its images to come has been aborted."""
-
-
-@dataclass(frozen=True)
-class Image:
-    """One image as it came. series: key of its series; number: from 0; shape: (rows, columns); dtype: numpy spelling;
-    data: one pattern coded with ``codec`` (bslz4 and lz4 in the framing of the HDF5 filters).
-    """
-
-    series: str
-    number: int
-    shape: tuple[int, int]
-    dtype: str
-    codec: Codec
-    data: Buffer
 
 
 class Series:
@@ -60,6 +44,7 @@ class Series:
         self._ended = False
         self._active_at = 0.0
         self._contrary: Image | None = None
+        self._dead: BoolArray | None = None  # found in an image; holds for the series that follow
         self._past: OrderedDict[str, str] = OrderedDict()  # series key -> uid of its last scan
 
     @property
@@ -80,11 +65,11 @@ class Series:
         self._begin(key, header)
         self._announced = announced
         if header.shape is not None and header.dtype is not None:
-            yield self._armed(header)
+            yield self._armed(self._with_mask(header))
 
     def image(self, image: Image) -> Iterator[Message]:
         """An image of any series; without a header it opens one if the configuration allows."""
-        _check(image)
+        check_image(image)
         if self._header is None or image.series != self._key:
             if image.series in self._past:
                 yield from self._batch.add(self._past[image.series], image.number, image.codec, image.data)
@@ -92,7 +77,7 @@ class Series:
             yield from self.flush()
             yield self._adopted(image)
         if self._arm is None:
-            yield self._armed(_completed(self._header, image))
+            yield self._armed(self._with_mask(_completed(self._header, image)))
         yield from self._fitting(image)
 
     def end(self, key: str) -> Iterator[Message]:
@@ -155,11 +140,13 @@ class Series:
         if arm is None or self._header is None:
             return
         if (image.shape, image.dtype) == (arm.detector_shape, arm.detector.dtype):
-            yield from self._placed(arm, image)
+            if self._highest < 0 and "bad_pixel_mask" not in arm.arrays:
+                yield from self._masked(self._header, image)
+            yield from self._placed(self._arm or arm, image)
             return
         held, self._contrary = self._contrary, image
-        text = f"image {image.number}: {_layout(image.shape, image.dtype)}, the series has "
-        text += _layout(arm.detector_shape, arm.detector.dtype)
+        text = f"image {image.number}: {layout_text(image.shape, image.dtype)}, the series has "
+        text += layout_text(arm.detector_shape, arm.detector.dtype)
         if self._highest >= 0 or held is None or (held.shape, held.dtype) != (image.shape, image.dtype):
             raise WireError(text, "wrong_shape")
         self._note(f"series {self._key}: {text}: two images agree, so the header is wrong")
@@ -167,6 +154,20 @@ class Series:
         yield self._armed(replace(self._header, shape=image.shape, dtype=image.dtype))
         for each in (held, image):
             yield from self._fitting(each)
+
+    def _with_mask(self, header: Header) -> Header:
+        """A header that brings no mask, with the dead pixels known from earlier images of the same detector."""
+        known = self._dead
+        if header.bad_pixels is not None or known is None or known.shape != header.shape:
+            return header
+        return replace(header, bad_pixels=known)
+
+    def _masked(self, header: Header, image: Image) -> Iterator[Message]:
+        """Before the first image: if it shows dead pixels, the scan is armed anew with them."""
+        self._dead = dead_pixels(image)
+        if self._dead is not None:
+            self._note(f"series {self._key}: {int(self._dead.sum())} dead pixels found; the header brought no mask")
+            yield self._armed(replace(header, bad_pixels=self._dead))
 
     def _placed(self, arm: Arm, image: Image) -> Iterator[Message]:
         """Hand an image on under its number within its scan."""
@@ -210,15 +211,3 @@ def _completed(header: Header | None, image: Image) -> Header:
     """A header with what it did not say taken from an image."""
     known = header or Header(image.series)
     return replace(known, shape=known.shape or image.shape, dtype=known.dtype or image.dtype)
-
-
-def _check(image: Image) -> None:
-    """Refuse an image no detector has. Raises WireError ``impossible_value``."""
-    rows, columns = image.shape
-    nbytes = rows * columns * np.dtype(image.dtype).itemsize
-    if max(rows, columns) > MAX_DETECTOR_SIDE or min(rows, columns) < 1 or nbytes > MAX_FRAME_BYTES:
-        raise WireError(f"image {image.number}: {_layout(image.shape, image.dtype)} is impossible", "impossible_value")
-
-
-def _layout(shape: tuple[int, int], dtype: str) -> str:
-    return f"{shape[0]} x {shape[1]} pixels of type {dtype}"

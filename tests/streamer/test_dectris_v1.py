@@ -318,3 +318,22 @@ def test_hashes_are_compared_on_request() -> None:
     image[0] = text(htype="dimage-1.0", series=34, frame=0, hash="0" * 32)
     assert len(taken(inlet("dectris-v1"), messages)) == 3
     assert reason(messages, verify_hashes=True) == "bad_hash"
+
+
+def test_dead_pixels_are_found_in_the_first_image_when_the_header_brings_no_mask() -> None:
+    frames = FRAMES.copy()
+    frames[:, 4, 5] = 65535
+    messages = [v1_header(34, 24, SHAPE), *(v1_image(34, k, f) for k, f in enumerate(frames)), v1_end(34)]
+    notes: list[str] = []
+    out = taken(inlet("dectris-v1", notes, {"scan.shape": (4, 6)}), [*messages, *messages])
+    arms = [message.arm for message in out if isinstance(message, ArmMessage)]
+    assert [list(arm.arrays) for arm in arms] == [[], ["bad_pixel_mask"], ["bad_pixel_mask"]]
+    assert np.argwhere(arms[1].arrays["bad_pixel_mask"]).tolist() == [[4, 5]]
+    assert [len(scan) for scan in scans_of(out).values()] == [0, 24, 24]
+    assert notes == ["series 34: 1 dead pixels found; the header brought no mask"]
+
+
+def test_an_overexposed_image_shows_no_dead_pixels() -> None:
+    bright = np.full((1, *SHAPE), 65535, "<u2")
+    out = taken(inlet("dectris-v1"), [v1_header(34, 24, SHAPE), v1_image(34, 0, bright[0])])
+    assert len(scans_of(out)) == 1

@@ -1,0 +1,41 @@
+"""One image of a DECTRIS detector, as both protocols have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema import WireError
+from ptylive.streamer.wire.arrays import Buffer
+from ptylive.streamer.wire.codec import Codec
+from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE, MAX_FRAME_BYTES
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image as it came. series: key of its series; number: from 0; shape: (rows, columns); dtype: numpy spelling;
+    data: one pattern coded with ``codec`` (bslz4 and lz4 in the framing of the HDF5 filters).
+    """
+
+    series: str
+    number: int
+    shape: tuple[int, int]
+    dtype: str
+    codec: Codec
+    data: Buffer
+
+
+def check_image(image: Image) -> None:
+    """Refuse an image no detector has. Raises WireError ``impossible_value``."""
+    rows, columns = image.shape
+    nbytes = rows * columns * np.dtype(image.dtype).itemsize
+    if max(rows, columns) > MAX_DETECTOR_SIDE or min(rows, columns) < 1 or nbytes > MAX_FRAME_BYTES:
+        raise WireError(
+            f"image {image.number}: {layout_text(image.shape, image.dtype)} is impossible", "impossible_value"
+        )
+
+
+def layout_text(shape: tuple[int, int], dtype: str) -> str:
+    """Shape and type for a message to a person."""
+    return f"{shape[0]} x {shape[1]} pixels of type {dtype}"
