@@ -187,7 +187,7 @@ def impossible_methods(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
     """Which of the methods a scan's frames cannot give, with the reason: square roots feed no linear map."""
     if arm.basis.of != "sqrt_intensity":
         return {}
-    needs = {"bf": ("perp_bright",), "adf": ("perp_dark",), "com": MOMENTS, "idpc": MOMENTS}
+    needs = {"bf": ("perp_bright",), "adf": ("perp_dark",), **dict.fromkeys(("com", "idpc", "dpc_iterative"), MOMENTS)}
     out = {}
     for name in methods:
         if name not in needs:

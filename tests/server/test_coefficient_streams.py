@@ -31,7 +31,8 @@ def test_a_stream_of_coefficients(tmp_path, basis):
     wanted = {"bf", "adf", "com_row", "com_col", "idpc"}
     if not basis.endswith("sqrt"):
         wanted |= {"abf", "obf", "tcbf", "wdd_phase", "wdd_amplitude"}
-    assert set(live) == set(again) == wanted
+    assert wanted <= set(live) == set(again)
+    assert ("obf" in live) == ("obf" in wanted)
     for name, data in again.items():
         assert np.abs(live[name] - data).max() <= 1e-5 * np.abs(data).max(), name
     with h5py.File(status["recording"]) as file:
