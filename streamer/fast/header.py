@@ -10,6 +10,7 @@ import numba as nb
 import numpy as np
 
 from ptylive.streamer.fast.memory import COMPILED
+from ptylive.streamer.wire.limits import MAX_BATCH, MAX_FRAMES
 
 FIRST, COUNT, CODEC = 0, 1, 2
 """Places of the values read."""
@@ -129,7 +130,9 @@ def read_frames_header(data, uid, values):
         if seen & bit:
             return False
         seen |= bit
-    return at == data.size and seen & _NEEDED == _NEEDED and values[COUNT] > 0
+    if at != data.size or seen & _NEEDED != _NEEDED:
+        return False
+    return 0 < values[COUNT] <= MAX_BATCH and values[FIRST] < MAX_FRAMES
 
 
 def new_values() -> np.ndarray:

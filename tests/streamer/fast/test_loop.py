@@ -1,0 +1,328 @@
+"""The compiled loop: it takes what Python would have taken, leaves the rest whole, and can be ended."""
+
+import random
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import zmq
+from stream_tools import compressed, connected, make_arm, make_frames, messages_of, running, send
+
+from ptylive.engine.backend import cache
+from ptylive.schema import Arm, PtyliveError, WireError
+from ptylive.streamer.fast import libzmq
+from ptylive.streamer.fast.header import CODEC, COUNT, FIRST, new_values, read_frames_header
+from ptylive.streamer.fast.loop import BROKEN, HEADER, IDLE
+from ptylive.streamer.fast.receive import BlockMemory, CompiledLoop
+from ptylive.streamer.progress import ScanProgress
+from ptylive.streamer.receiver import Receiver, ReceiverSettings
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, decode, encode
+
+ARM = make_arm((20, 20))
+FRAMES = make_frames(ARM)
+CODED = [compressed(frame) for frame in FRAMES]
+UID = np.frombuffer(ARM.uid.encode(), np.uint8)
+
+
+def understood(header: bytes) -> tuple[int, int, str] | None:
+    """first, count and codec as the compiled reader sees them; None when it leaves the header to Python."""
+    values = new_values()
+    if not read_frames_header(np.frombuffer(header, np.uint8), UID, values):
+        return None
+    return int(values[FIRST]), int(values[COUNT]), ("none", "bslz4")[values[CODEC]]
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 255, 256, 65535, 65536, 2**28 - 1])
+@pytest.mark.parametrize("codec", ["none", "bslz4"])
+def test_ordinary_headers_are_understood(number: int, codec: Any) -> None:
+    message = FramesMessage(ARM.uid, number, max(number % 4096, 1), codec, (), number)
+    assert understood(bytes(encode(message)[0])) == (number, max(number % 4096, 1), codec)
+    bare = {"count": 3, "type": "frames", "first": number, "uid": ARM.uid}
+    assert understood(msgpack.packb(bare)) == (number, 3, "none")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "ping"},
+        {"uid": "another"},
+        {"uid": ARM.uid + "x"},
+        {"first": -1},
+        {"first": 1.0},
+        {"first": True},
+        {"first": 2**63},
+        {"count": 0},
+        {"count": 4097},
+        {"first": 2**28},
+        {"count": None},
+        {"codec": "lz4"},
+        {"codec": "bslz44"},
+        {"note": "hello"},
+    ],
+)
+def test_everything_else_is_left_to_python(change: dict[str, Any]) -> None:
+    plain = {"type": "frames", "uid": ARM.uid, "seq": 0, "first": 1, "count": 2, "codec": "none"}
+    assert understood(msgpack.packb(plain)) is not None
+    assert understood(msgpack.packb({**plain, **change})) is None
+    assert understood(msgpack.packb(plain) + b"\0") is None
+    assert understood(msgpack.packb({k: v for k, v in plain.items() if k != "first"})) is None
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(changed))
+        if chance.random() < 0.7:
+            changed[at] = chance.randrange(256)
+        else:
+            del changed[at : at + chance.randrange(1, 5)]
+        if not changed:
+            return b"\0"
+    return bytes(changed)
+
+
+def test_what_is_understood_of_damaged_headers_is_what_python_understands() -> None:
+    chance, agreed = random.Random(7), 0
+    for _ in range(20_000):
+        number = chance.choice([3, 200, 70_000])
+        header = mutated(bytes(encode(FramesMessage(ARM.uid, number, 2, "bslz4", (), number))[0]), chance)
+        if (seen := understood(header)) is not None:
+            message = decode([header])
+            assert isinstance(message, FramesMessage)
+            assert (message.uid, message.first, message.count, message.codec) == (ARM.uid, *seen)
+            agreed += 1
+    assert agreed > 100
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Any, Any]]:
+    """A PUSH and a PULL socket, connected."""
+    context = zmq.Context()
+    pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    pull.setsockopt(zmq.RCVTIMEO, 50)
+    pull.setsockopt(zmq.RCVHWM, 0)
+    push.setsockopt(zmq.SNDHWM, 0)
+    pull.bind("inproc://pair")
+    push.connect("inproc://pair")
+    yield push, pull
+    context.destroy(linger=0)
+
+
+def drain(loop: CompiledLoop, pull: Any) -> tuple[dict[int, bytes], list[WireError], int]:
+    """Everything that is in the socket: patterns, refusals, and how many messages are left to Python."""
+    got: dict[int, bytes] = {}
+    refused: list[WireError] = []
+    left = 0
+    while (outcome := loop.receive(pull)) != IDLE:
+        if (block := loop.take()) is not None:
+            for number, frame in zip(block.index.tolist(), block.frames, strict=True):
+                assert number not in got
+                got[number] = frame.tobytes()
+        refused += loop.refused()
+        if outcome == HEADER:
+            left += 1
+            _, more = loop.left_over()
+            if more:
+                pull.recv_multipart()
+    refused += loop.refused()
+    return got, refused, left
+
+
+def following(codec: Any, arm: Arm = ARM, *, keep: bool = False) -> tuple[CompiledLoop, ScanProgress]:
+    loop, progress = CompiledLoop.prepare(), ScanProgress(arm)
+    loop.expect(codec)
+    loop.follow(progress, keep_coded=keep)
+    return loop, progress
+
+
+def hostile(chance: random.Random) -> list[bytes]:
+    """Frames messages with something wrong, or right."""
+    first, count = chance.randrange(len(FRAMES)), chance.randrange(1, 9)
+    header = bytes(encode(FramesMessage(ARM.uid, first, count, "bslz4", ()))[0])
+    parts = [CODED[n % len(CODED)] for n in range(first, first + count)]
+    kind = chance.randrange(6)
+    if kind == 0:
+        header = mutated(header, chance)
+    elif kind == 1:
+        at = chance.randrange(len(parts))
+        parts[at] = mutated(parts[at], chance)
+    elif kind == 2:
+        parts = parts[: chance.randrange(len(parts))]
+    elif kind == 3:
+        parts.append(chance.randbytes(chance.randrange(3000)))
+    elif kind == 4:
+        return [chance.randbytes(chance.randrange(300)) for _ in range(chance.randrange(1, 4))]
+    return [header, *parts]
+
+
+def attack(pair: tuple[Any, Any], count: int, seed: int) -> None:
+    push, pull = pair
+    loop, progress = following("bslz4", keep=True)
+    chance = random.Random(seed)
+    refused = 0
+    for start in range(0, count, 500):
+        progress.received[:] = False
+        for _ in range(500):
+            push.send_multipart(hostile(chance))
+        got, problems, _ = drain(loop, pull)
+        refused += len(problems)
+        assert np.flatnonzero(progress.received).tolist() == sorted(got), f"seed {seed}, from {start}"
+        for number in range(len(FRAMES)):
+            if not progress.received[number]:
+                push.send_multipart(encode(FramesMessage(ARM.uid, number, 1, "bslz4", (CODED[number],))))
+        rest, problems, left = drain(loop, pull)
+        assert (problems, left) == ([], 0)
+        assert sorted([*got, *rest]) == list(range(len(FRAMES)))
+        assert all(rest[number] == FRAMES[number].tobytes() for number in rest)
+    assert refused > count / 20
+
+
+def test_hostile_messages(pair: tuple[Any, Any]) -> None:
+    attack(pair, 10_000, seed=8)
+
+
+@pytest.mark.slow
+def test_many_hostile_messages(pair: tuple[Any, Any]) -> None:
+    attack(pair, 100_000, seed=9)
+
+
+@pytest.mark.parametrize(("parts", "reason"), [((b"",), "truncated"), ((bytes(129),), "oversized")])
+def test_wrong_sizes_have_reasons(pair: tuple[Any, Any], parts: tuple[bytes, ...], reason: str) -> None:
+    push, pull = pair
+    loop, progress = following("none")
+    push.send_multipart(encode(FramesMessage(ARM.uid, 0, 1, "none", parts)))
+    push.send_multipart(encode(FramesMessage(ARM.uid, 0, 1, "none", (FRAMES[0].tobytes(), b"more"))))
+    push.send_multipart(encode(FramesMessage(ARM.uid, 0, 1, "none", (FRAMES[0].tobytes(),))))
+    got, refused, left = drain(loop, pull)
+    assert (got, left) == ({0: FRAMES[0].tobytes()}, 0)
+    assert sorted(error.reason for error in refused) == sorted([reason, "wrong_parts"])
+    assert progress.received.sum() == 1
+
+
+def test_a_message_that_no_longer_fits_waits_for_the_next_block(pair: tuple[Any, Any]) -> None:
+    push, pull = pair
+    arm = make_arm((1, 40), pixels=(256, 256))  # 32 patterns fill a block
+    frames = make_frames(arm)
+    loop, _ = following("bslz4", arm)
+    for first in (0, 20):
+        parts = tuple(compressed(frame) for frame in frames[first : first + 20])
+        push.send_multipart(encode(FramesMessage(arm.uid, first, 20, "bslz4", parts)))
+    got, refused, left = drain(loop, pull)
+    assert (sorted(got), refused, left) == (list(range(40)), [], 0)
+    assert all(got[n] == frames[n].tobytes() for n in got)
+
+
+def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
+    push, pull = pair
+    arm = make_arm((1, 40), pixels=(256, 256))
+    part = compressed(make_frames(arm)[0])
+    loop, _ = following("bslz4", arm)
+    for first in (0, 20):
+        push.send_multipart(encode(FramesMessage(arm.uid, first, 20, "bslz4", (part,) * 20)))
+    loop.receive(pull)
+    assert loop.pending
+    header, more = loop.left_over()
+    assert more
+    assert not loop.pending
+    message = decode([header, *pull.recv_multipart()])
+    assert isinstance(message, FramesMessage)
+    assert (message.first, message.count, len(message.parts)) == (20, 20, 20)
+
+
+def test_blocks_are_used_again_once_nobody_holds_them() -> None:
+    memory = BlockMemory()
+    memory.shape(4, 8)
+    first = memory.block()
+    view = first[1:].view(np.uint16)
+    held = memory.block()
+    assert held is not first
+    address = first.ctypes.data
+    del first
+    assert memory.block().ctypes.data != address, "a view still holds it"
+    del view
+    assert memory.block().ctypes.data == address
+
+
+def test_a_context_that_ends_wakes_the_loop() -> None:
+    pull = zmq.Context().socket(zmq.PULL)
+    loop, _ = following("none")
+    outcomes: list[int] = []
+    thread = threading.Thread(target=lambda: outcomes.append(loop.receive(pull)))
+    thread.start()
+    time.sleep(0.1)
+    ended = threading.Thread(target=pull.context.term)
+    ended.start()
+    thread.join(5)
+    assert outcomes == [BROKEN]
+    pull.close(linger=0)
+    ended.join(5)
+    assert not ended.is_alive()
+
+
+@pytest.mark.parametrize("flowing", [False, True])
+def test_stopping_is_prompt(flowing: bool) -> None:
+    arm = make_arm((100, 100))
+    receiver = Receiver(ReceiverSettings("tcp://127.0.0.1:0"), on_event=lambda event: None)
+    assert receiver.accelerate()
+    receiver.start()
+    with connected(receiver.address) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        send(socket, ArmMessage(arm))
+        if flowing:
+            for message in messages_of(arm, make_frames(arm)[:5000], batch=1):
+                send(socket, message)
+        started = time.monotonic()
+        receiver.stop()
+        assert time.monotonic() - started < 1.5
+    assert not receiver._thread.is_alive()
+
+
+def test_frames_come_while_it_compiles_and_no_frame_is_lost_when_it_takes_over() -> None:
+    arm = make_arm((30, 30))
+    frames = make_frames(arm)
+    messages = messages_of(arm, frames, batch=1)
+    with running() as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages[:200])
+        assert not run.receiver.accelerated
+        background = threading.Thread(target=run.receiver.accelerate)
+        background.start()
+        for message in messages[200:800]:
+            send(socket, message)
+        background.join()
+        assert run.receiver.accelerated
+        send(socket, *messages[800:], EndMessage(arm.uid, arm.frames, "complete"))
+        run.wait_for_state("complete")
+        assert len(run.frames[arm.uid]) == arm.frames
+        assert run.receiver.status().rejected == {}
+
+
+def test_without_libzmq_the_plain_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> Path:
+        raise PtyliveError("no libzmq here")
+
+    monkeypatch.setattr(libzmq, "library", absent)
+    arm = make_arm()
+    with running() as run, connected(run.address) as socket:
+        assert not run.receiver.accelerate()
+        send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm)))
+        run.wait_for_state("complete")
+        assert any("not used" in getattr(event, "text", "") for event in run.events)
+
+
+def test_the_cache_is_another_one_when_a_compiled_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba itself looks only at the file of the function that is called, not at those of the ones it calls."""
+    root = Path(cache.__file__).resolve().parents[2]
+    for folder in cache.COMPILED_FOLDERS:
+        shutil.copytree(root / folder, tmp_path / folder)
+    before = cache.source_hash()
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "engine" / "backend" / "cache.py"))
+    assert cache.source_hash() == before
+    changed = tmp_path / "streamer" / "fast" / "bslz4.py"
+    changed.write_text(changed.read_text() + "\n")
+    assert cache.source_hash() != before
