@@ -20,8 +20,8 @@ from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.live.bank import mean_bins
 from ptylive.engine.live.filters import BUILDERS, FilterDesk
 from ptylive.engine.live.reduction import PixelReduction, Reduction, VectorReduction, impossible_methods
-from ptylive.engine.live.render import METHODS, Rendering, check_methods, render
-from ptylive.engine.live.setting import Setting
+from ptylive.engine.live.render import AFTERWARDS, METHODS, Rendering, check_methods, render
+from ptylive.engine.live.setting import UPSAMPLE_POINTS, Setting
 from ptylive.engine.live.store import Store
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError
 from ptylive.schema.model import Array, BoolArray, DoubleArray
@@ -32,7 +32,7 @@ START_FRAMES = 64
 """Raw frames whose mean places the disc before the first frame is reduced."""
 REFIT_AT = (0.15, 0.30, 0.60)
 """Shares of the scan at which the scan calibration is fitted again."""
-FILTER_MEMORY_BYTES = 512 * 2**20
+FILTER_MEMORY_BYTES = 2**30
 MOST_FILTER_BYTES = 4 * 2**30
 """Filters for a sender's own masks may take this; beyond it the maps that need them are left out."""
 MOST_MASKS = 1024
@@ -49,7 +49,8 @@ def max_bins(arm: Arm) -> int:
 def filter_bytes(arm: Arm) -> float:
     """Memory that the filters of all maps take for each coefficient."""
     rows, cols = arm.scan.require_shape()
-    return 8 * 1.6 * rows * cols * (len(BUILDERS) + 3)  # complex64, padded; one of them up to twice finer
+    finer = 4 if rows * cols <= UPSAMPLE_POINTS else 1  # two methods may be sampled twice finer
+    return 8 * 1.6 * rows * cols * (len(BUILDERS) - 2 + 2 * finer)  # complex64, padded
 
 
 def left_out(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
@@ -110,7 +111,8 @@ class LiveEngine:
         self.missing: dict[str, str] = {}
         self.store: Store | None = None
         self._last_frame: Array | None = None
-        self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods), background)
+        self.live_methods = tuple(name for name in self.methods if name not in AFTERWARDS)
+        self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.live_methods), background)
         self._waiting: list[FrameBatch] = []
         self._refits = list(REFIT_AT)
         self._refitting: tuple[Arm, Future[Calibration]] | None = None
@@ -172,7 +174,7 @@ class LiveEngine:
             return Rendering()
         self._refit_when_due()
         self.filters.collect()
-        wanted = [name for name in methods or self.methods if name not in self.impossible]
+        wanted = [name for name in methods or self.live_methods if name not in self.impossible]
         rendering = render(self.store, self.calibration, self.filters.ready, wanted)
         rendering.missing.update({**self.missing, **self.impossible})
         return rendering
@@ -198,7 +200,8 @@ class LiveEngine:
     def conclude(self, calibration: Calibration) -> Rendering:
         """Last calibration, filters on the spot, all maps."""
         assert self.store is not None  # noqa: S101  (callers made it)
-        self.filters = FilterDesk(self.filters.methods)
+        self.live_methods = self.methods
+        self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods))
         self._refits, self._refitting = [], None
         self._adopt(calibrate_scan(calibration, self.store))
         return self.refresh()

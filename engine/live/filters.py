@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.maps.obf import OptimumBrightField
+from ptylive.engine.live.maps.ssb import SingleSideband
 from ptylive.engine.live.maps.tcbf import TiltCorrected
 from ptylive.engine.live.maps.wdd import WignerDeconvolution
 from ptylive.engine.live.setting import Setting
@@ -27,6 +28,7 @@ BUILDERS: dict[str, Callable[[Setting, DoubleArray], LinearMap]] = {
     "obf": OptimumBrightField.build,
     "tcbf": TiltCorrected.build,
     "wdd": WignerDeconvolution.build,
+    "ssb": SingleSideband.build,
 }
 """Method -> what makes its filters, quickest first. A new map is a new file in `maps` and a line here."""
 

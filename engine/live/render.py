@@ -12,6 +12,7 @@ from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.live.bank import Spectra
 from ptylive.engine.live.filters import BUILDERS, Filter
 from ptylive.engine.live.maps.com import along_scan_axes, center_of_mass
+from ptylive.engine.live.maps.dpc_iterative import iterative_dpc
 from ptylive.engine.live.maps.idpc import integrated_dpc
 from ptylive.engine.live.maps.virtual import DETECTORS, virtual_image
 from ptylive.engine.live.setting import Setting
@@ -19,8 +20,10 @@ from ptylive.engine.live.store import Store
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.model import Array
 
-METHODS = (*DETECTORS, "com", "idpc", *BUILDERS)
-"""Every method of the live engine, cheapest first."""
+METHODS = (*DETECTORS, "com", "idpc", "dpc_iterative", *BUILDERS)
+"""Every method of the live engine."""
+AFTERWARDS = ("dpc_iterative", "ssb")
+"""Methods made when the scan has ended, not while it runs: others show the same sooner."""
 
 
 @dataclass
@@ -48,11 +51,11 @@ def render(store: Store, calibration: Calibration, filters: Mapping[str, Filter]
     wanted = check_methods(methods)
     picture = _Picture(store, calibration)
     out.maps.extend(picture.virtual(wanted))
-    for name in ("com", "idpc"):
+    for name, make in (("com", picture.com), ("idpc", picture.idpc), ("dpc_iterative", picture.dpc_iterative)):
         if name not in wanted:
             continue
         try:
-            out.maps.extend(picture.com() if name == "com" else picture.idpc())
+            out.maps.extend(make())
         except MetadataError as error:
             out.missing[name] = str(error)
     for name in BUILDERS:
@@ -101,6 +104,11 @@ class _Picture:
         step = self.calibration.require("scan_step_A", "iDPC")
         phase = integrated_dpc(self._com_invA(), (float(step[0]), float(step[1])), self.visited)
         yield self.make("idpc", phase, "rad", "integrated DPC, Fourier, mirror-padded")
+
+    def dpc_iterative(self) -> Iterator[LiveMap]:
+        step = self.calibration.require("scan_step_A", "iterative DPC")
+        phase = iterative_dpc(self._com_invA(), (float(step[0]), float(step[1])), self.visited)
+        yield self.make("dpc_iterative", phase, "rad", "iterative DPC, free border")
 
     def filtered(self, filters: Filter) -> Iterator[LiveMap]:
         for picture in filters.linear_map.pictures(self._spectra(filters.setting)):

@@ -15,6 +15,10 @@ from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
+UPSAMPLE_FROM = 1.5
+"""Scan steps the bright-field rim must be shifted by before twice finer sampling pays (live-maths, section 8)."""
+UPSAMPLE_POINTS = 2**17
+"""Larger scans are not upsampled: their filters would not fit the memory."""
 DISC_TOLERANCE = 0.15
 """A measured disc radius further than this from the given semi-angle is not believed."""
 
@@ -70,6 +74,12 @@ class Setting:
     def shift_in_steps(self) -> float:
         """The same in scan steps; it governs basis size, padding and upsampling (live-maths, section 1)."""
         return self.disc_shift_A / min(self.step_A)
+
+    @property
+    def upsample(self) -> int:
+        """Factor by which maps are sampled finer than the scan: shifted images between the points resolve more."""
+        rows, cols = self.scan_shape
+        return 2 if self.shift_in_steps > UPSAMPLE_FROM and rows * cols <= UPSAMPLE_POINTS else 1
 
     @cached_property
     def padded(self) -> tuple[int, int]:

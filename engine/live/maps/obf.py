@@ -31,31 +31,34 @@ class OptimumBrightField:
     weights: ComplexArray
     information: DoubleArray
     ring: IndexArray
+    upsample: int
 
     @classmethod
     def build(cls, setting: Setting, mean: DoubleArray) -> OptimumBrightField:
         """Filters for a setting; ``mean`` (N,) mean coefficients of patterns of unit sum."""
-        q = setting.frequencies()
+        q = setting.frequencies(setting.upsample)
         transfer = setting.transfer(q)
         weights = setting.basis.per_noise(transfer, mean).conj()
         information = np.einsum("nq,nq->q", weights, transfer).real.astype(float)
-        return cls(weights, information, rings(q, setting.step_A))
+        return cls(weights, information, rings(q, setting.step_A), setting.upsample)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``obf``: phase in rad."""
-        yield Picture("obf", self.image(spectra), "rad", "optimum bright field, radial Wiener")
+        yield Picture(
+            "obf", self.image(spectra), "rad", "optimum bright field, radial Wiener", {"upsample": self.upsample}
+        )
 
     def image(self, spectra: Spectra) -> FloatArray:
-        """Phase in rad, (rows, cols)."""
-        numerator = spectra.contract(self.weights)
+        """Phase in rad, (rows * upsample, cols * upsample)."""
+        numerator = spectra.contract(self.weights, self.upsample)
         e = self.information.reshape(numerator.shape)
         if spectra.visited_share < TRUSTED_SHARE:
             # one filter for every ring: flat noise, the scale of the strongest frequency
             spectrum = numerator / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max()))
         else:
-            shifted = spectra.contract(self.weights, half_sample_shift=True)
+            shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
             spectrum = numerator / (e + self._noise_to_signal(numerator, shifted).reshape(e.shape))
-        return spectra.image(spectrum.astype(np.complex64)).real.astype(np.float32)
+        return spectra.image(spectrum.astype(np.complex64), self.upsample).real.astype(np.float32)
 
     def _noise_to_signal(self, numerator: ComplexArray, shifted: ComplexArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""

@@ -18,8 +18,6 @@ from ptylive.engine.live.noise import TRUSTED_SHARE, rings, signal_share
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
-UPSAMPLE_FROM = 1.5
-"""Scan steps the bright-field rim must be shifted by before twice finer sampling pays (live-maths, section 8)."""
 IN_FOCUS = 0.1
 """Largest |t| below which there is no phase contrast to flip: the plain bright field is shown."""
 
@@ -35,15 +33,14 @@ class TiltCorrected:
     flipped: bool
 
     @classmethod
-    def build(cls, setting: Setting, _mean: DoubleArray, max_upsample: int = 2) -> TiltCorrected:
+    def build(cls, setting: Setting, _mean: DoubleArray) -> TiltCorrected:
         """Filters for a setting."""
-        upsample = max_upsample if setting.shift_in_steps > UPSAMPLE_FROM else 1
-        q = setting.frequencies(upsample)
+        q = setting.frequencies(setting.upsample)
         weights = setting.aligned_shifts(q)
         t = np.einsum("nq,nq->q", weights, setting.transfer(q)).real
         flipped = bool(np.abs(t).max() > IN_FOCUS)
         flip = np.where(t < 0, -1.0, 1.0) if flipped else np.ones(len(q))
-        return cls(weights, flip.astype(np.float32), rings(q, setting.step_A), upsample, flipped)
+        return cls(weights, flip.astype(np.float32), rings(q, setting.step_A), setting.upsample, flipped)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``tcbf``: relative modulation of the bright field."""

@@ -15,7 +15,8 @@ from ptylive.engine.live.filters import BUILDERS
 from ptylive.engine.live.reduction import PixelReduction
 from ptylive.schema import Basis, MetadataError
 
-LEAST = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}
+LEAST = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "dpc_iterative", "tcbf", "obf", "ssb"}
+LEAST |= {"wdd_phase", "wdd_amplitude"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,41 @@
+"""Single-sideband ptychography: only frequencies seen by exactly one overlap of the discs, Wiener-weighted.
+
+W = Gamma_s* / (sum_k |Gamma_s|^2 + eps max), Gamma_s the single-overlap part of the weak-phase transfer.
+Rodenburg, McCallum & Nellist 1993; Pennycook et al. 2015; live-maths, section 2. In focus this is the optimum bright
+field; out of focus it leaves the triple overlap unused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.live.bank import Picture, Spectra
+from ptylive.engine.live.setting import Setting
+from ptylive.schema.model import ComplexArray, DoubleArray
+
+EPSILON = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class SingleSideband:
+    """Filters: weights (N, nq) in which the division is done already."""
+
+    weights: ComplexArray
+    epsilon: float
+
+    @classmethod
+    def build(cls, setting: Setting, _mean: DoubleArray, epsilon: float = EPSILON) -> SingleSideband:
+        """Filters for a setting."""
+        transfer = setting.transfer(setting.frequencies(), sidebands_only=True)
+        weights = setting.basis.dual(transfer).conj()
+        power = np.einsum("nq,nq->q", weights, transfer).real
+        weights /= (power + epsilon * power.max()).astype(np.float32)
+        return cls(weights, epsilon)
+
+    def pictures(self, spectra: Spectra) -> Iterator[Picture]:
+        """The map ``ssb``: phase in rad."""
+        phase = spectra.image(spectra.contract(self.weights)).real.astype(np.float32)
+        yield Picture("ssb", phase, "rad", "single-sideband ptychography", {"epsilon": self.epsilon})
