@@ -64,7 +64,15 @@ def sent(run: Running, path: Path, protocol: str, **settings: Any) -> ReplayRepo
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize(("dtype", "packed"), [("<u2", True), ("<u2", False), ("|u1", False), ("<u4", False)])
+@pytest.mark.parametrize(
+    ("dtype", "packed"),
+    [
+        ("<u2", True),
+        ("<u4", False),
+        pytest.param("<u2", False, marks=pytest.mark.slow),
+        pytest.param("|u1", False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_arrives_frame_by_frame_and_is_recorded_identically(
     tmp_path: Path, protocol: str, dtype: str, packed: bool
 ) -> None:
@@ -153,7 +161,7 @@ def test_a_pause_is_waited_for_and_an_abort_ends_the_scan(tmp_path: Path, protoc
         assert (end.reason, end.summary.placed) == ("aborted", 200)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", [pytest.param("dectris-v1", marks=pytest.mark.slow), "dectris-v2"])
 def test_a_pause_longer_than_the_time_out_costs_nothing_that_is_recorded(tmp_path: Path, protocol: str) -> None:
     path = native(tmp_path / "a.h5")
     with listening(protocol, tmp_path / "out", idle_timeout_s=0.2) as run:
