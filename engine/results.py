@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.curve import Curve
     from ptylive.engine.refine.refined import Refined
     from ptylive.engine.refine.results import RefineResult
+    from ptylive.engine.refine.ring_correlation import Validation
 
 COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 
@@ -169,6 +170,8 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
         )
     for number, curve in enumerate(result.curves, 1):
         _write_curve(group.create_group(f"scans/{number}_{curve.quantity}"), curve)
+    if result.validation is not None:
+        _write_validation(group.create_group("validation"), result.validation)
     if result.position_bound_A is not None:
         group["positions_A"].attrs["bound_A"] = result.position_bound_A
     group["loss"] = np.asarray(result.loss, dtype=np.float64)
@@ -215,6 +218,14 @@ def _write_curve(group: h5py.Group, curve: Curve) -> None:
             "reason": curve.reason,
         }
     )
+
+
+def _write_validation(group: h5py.Group, validation: Validation) -> None:
+    """Half-data ring correlation and null test."""
+    for name in ("frequencies_invA", "halves", "null", "at_harmonic"):
+        group[name] = np.asarray(getattr(validation, name))
+    group.attrs["correlation"] = validation.correlation
+    group.attrs["summary"] = validation.summary()
 
 
 def _soft_link(target: str) -> Any:

@@ -43,6 +43,10 @@ class Preset(StrictModel):
     sweeps: Repeats | Auto = Field(
         default="auto", description="mini-batch sweeps before L-BFGS; auto leaves at least a third of the epochs to it"
     )
+    early_stop: bool = Field(
+        default=False,
+        description="8 to 16 sweeps: end them when the loss of 5 % of the patterns, held out, falls by < 0.05 % in one",
+    )
     probe_sweeps: Repeats | Auto = Field(default="auto", description="first sweeps that move the probe only")
     batch_size: Annotated[int, Field(ge=1)] | Auto = Field(default="auto", description="patterns in a mini-batch")
     sweep_step: StepFactor | Auto = Field(

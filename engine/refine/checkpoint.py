@@ -53,7 +53,17 @@ def save(path: Path, state: SolverState, log: Log, identity: str) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def load(path: Path, identity: str) -> tuple[SolverState, Log] | None:
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """What a checkpoint held."""
+
+    state: SolverState
+    log: Log
+    note: str
+    """What was wrong with the newest checkpoint; empty where nothing was."""
+
+
+def load(path: Path, identity: str) -> Saved | None:
     """The newest intact checkpoint at ``path``; None where there is none.
 
     Raises RefinementError where one is there but none is intact, or where it belongs to another refinement.
@@ -70,7 +80,12 @@ def load(path: Path, identity: str) -> tuple[SolverState, Log] | None:
             )
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["log"].items()}
         log = Log(**values)
-        return _decode(arrays, header["state"]), log
+        note = (
+            ""
+            if candidate == path
+            else f"the last checkpoint {path.name} is missing or damaged: went on from the one before"
+        )
+        return Saved(_decode(arrays, header["state"]), log, note)
     if candidates:
         raise RefinementError(f"checkpoint {path} is damaged", "remove it and start without --resume")
     return None

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ptylive.engine.refine.curve import Curve
 from ptylive.engine.refine.drift import Drift
 from ptylive.engine.refine.refined import Refined
+from ptylive.engine.refine.ring_correlation import Validation
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 Phase = Literal["sweep", "lbfgs"]
@@ -97,6 +98,8 @@ class RefineResult:
     """What the fit of the drift found; None where it was not asked for."""
     curves: tuple[Curve, ...] = ()
     """Scans of calibration values before the run, in the order they were made."""
+    validation: Validation | None = None
+    """Half-data correlation and null test, where they were asked for."""
     position_bound_A: float | None = None
     """Cramér-Rao bound of one position, both axes, Å; None where positions were not refined."""
 

@@ -20,16 +20,17 @@ from ptylive.engine.refine.layout import Layout, ObjectForm
 from ptylive.engine.refine.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.line_search import WolfeRule
 from ptylive.engine.refine.log import Log
+from ptylive.engine.refine.loss_table import write_loss_table
 from ptylive.engine.refine.objective import Objective
 from ptylive.engine.refine.position_bound import position_bound_A
 from ptylive.engine.refine.refined import Refined
 from ptylive.engine.refine.results import Phase, Preview, Progress, RefineResult, StartGuess, State, wrapped_phase
 from ptylive.engine.refine.scans import settle
 from ptylive.engine.refine.setup import Setup, prepare
-from ptylive.engine.refine.sweeps import Sweeps, SweepState
+from ptylive.engine.refine.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
 from ptylive.engine.refine.trial import Bench
 from ptylive.schema.errors import RefinementError
-from ptylive.schema.model import Array, ComplexArray
+from ptylive.schema.model import Array, ComplexArray, IndexArray
 from ptylive.schema.preset import Preset
 
 PREVIEW_SECONDS = 0.5
@@ -48,20 +49,31 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint: Path | None = None,
     resume: bool = False,
+    loss_table: Path | None = None,
 ) -> RefineResult:
     """Refine object and probe of a scan by multislice ptychography.
 
     ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
-    ``checkpoint``, on the same trajectory. Raises MetadataError for missing optics and RefinementError where the
+    ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date.
+    Raises MetadataError for missing optics and RefinementError where the
     refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
     identity = checkpoints.fingerprint(dataset, preset)
+    saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
     settled = settle(dataset, preset, Bench(backend, threads, start, _stop_where_asked(should_stop)))
     setup = prepare(settled.dataset, settled.preset, start).after(settled.curves)
-    saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
     with closing(open_backend(backend, setup.problem, threads)) as engine:
-        observers = Observers(on_progress, should_stop, checkpoint, identity)
+        observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table)
         return Refinement(setup, preset, engine, observers).run(saved)
+
+
+def _held_out(count: int, preset: Preset) -> tuple[IndexArray | None, IndexArray | None]:
+    """Patterns to sweep over, and patterns to hold out; all and none where the sweeps do not end by themselves."""
+    if not preset.early_stop:
+        return None, None
+    order = np.random.default_rng(preset.seed).permutation(count)
+    held = max(1, int(HELD_OUT_SHARE * count))
+    return np.sort(order[held:]), np.sort(order[:held])
 
 
 class StopRequested(Exception):
@@ -86,6 +98,7 @@ class Observers:
     should_stop: Callable[[], bool]
     checkpoint: Path | None
     identity: str
+    loss_table: Path | None = None
 
 
 class Refinement:
@@ -112,6 +125,7 @@ class Refinement:
             strategy.sweep_step,
             strategy.probe_step,
             preset.seed,
+            *_held_out(setup.problem.count, preset),
         )
         self._lbfgs = Lbfgs(
             objective,
@@ -126,12 +140,12 @@ class Refinement:
         self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
         self._message = ""
 
-    def run(self, saved: tuple[checkpoints.SolverState, Log] | None) -> RefineResult:
+    def run(self, saved: checkpoints.Saved | None) -> RefineResult:
         """Everything, from a saved state where there is one."""
         xp = self._backend.xp
         state: checkpoints.SolverState = self._sweeps.init(xp.asarray(self._setup.start))
         if saved is not None:
-            state, self._log = checkpoints.to_device(saved[0], xp), saved[1]
+            state, self._log, self._message = checkpoints.to_device(saved.state, xp), saved.log, saved.note
         ended: State = "done"
         self._report(state, "running", force=True)
         try:
@@ -139,16 +153,21 @@ class Refinement:
                 self._pause()
                 state = self._advance(state)
         except StopRequested:
-            ended, self._message = "stopped", "stopped on request"
+            ended = "stopped"
+            self._say("stopped on request")
         except MemoryError:
             raise RefinementError("not enough memory for this refinement", "use fewer slices or modes") from None
         if isinstance(state, LbfgsState) and not math.isfinite(state.loss):
-            ended, self._message = "failed", "the loss is not finite"
+            ended = "failed"
+            self._say("the loss is not finite")
         elif isinstance(state, LbfgsState) and state.converged:
-            self._message = "converged: no step lowers the loss any more"
+            self._say("converged: no step lowers the loss any more")
         self._save(state)
         self._report(state, ended, force=True)
         return self._result(state, ended)
+
+    def _say(self, words: str) -> None:
+        self._message = f"{self._message}; {words}" if self._message else words
 
     def _pause(self) -> None:
         """Asked between batches and inside long evaluations; states never change, so nothing is lost by leaving."""
@@ -187,6 +206,8 @@ class Refinement:
         now = time.monotonic()
         self._log = self._log.with_epoch(loss, phase, now - self._epoch_start)
         self._epoch_start = now
+        if self._observers.loss_table is not None:
+            write_loss_table(self._observers.loss_table, self._log)
         self._report(state, "running", force=True)
         self._save_sometimes(state)
 

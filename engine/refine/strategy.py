@@ -13,6 +13,7 @@ from ptylive.engine.backend.multislice import DataTermKind
 from ptylive.engine.refine.facts import Facts
 from ptylive.engine.refine.layout import ObjectForm
 from ptylive.engine.refine.start_probe import Coherence
+from ptylive.engine.refine.sweeps import MOST_SWEEPS
 from ptylive.schema.preset import Preset
 
 LOW_DOSE_E_PER_A2 = 200.0
@@ -69,8 +70,11 @@ class Strategy:
 def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
     """The strategy for a preset and measured facts; values given in the preset always win."""
     regime = _with_data_term(_regime(preset, facts, has_start), preset, facts)
+    if preset.early_stop:  # the sweeps end by themselves
+        regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
     epochs = _given(preset.epoch_max, regime.epochs)
-    sweeps = min(_given(preset.sweeps, min(regime.sweeps, math.floor(epochs * (1 - LBFGS_SHARE)))), epochs)
+    most = epochs if isinstance(preset.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
+    sweeps = min(_given(preset.sweeps, min(regime.sweeps, most)), epochs)
     form = _object_form(preset, regime)
     modes = _given(preset.probe_modes, regime.coherence.modes)
     return replace(

@@ -22,6 +22,10 @@ from ptylive.schema.model import IndexArray
 TOLERATED_RISE = 1e-3
 """The loss of a sweep is taken while the parameters move; this much of a rise is no divergence."""
 MOST_HALVINGS = 6
+LEAST_SWEEPS, MOST_SWEEPS = 8, 16
+FLAT = 5e-4
+"""Fall of the held-out loss in a sweep, as a share, below which further sweeps fit noise."""
+HELD_OUT_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class SweepState:
     halvings: int = 0
     losses: tuple[float, ...] = ()
     """Loss per pattern of each finished sweep."""
+    held_losses: tuple[float, ...] = ()
+    """Loss per held-out pattern after each finished sweep, where some are held out."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class Sweeps:
     seed: int
     patterns: IndexArray | None = None
     """The patterns swept over (None: all); the others are left for judging the result."""
+    held_out: IndexArray | None = None
+    """Patterns whose loss ends the sweeps: when, after ``LEAST_SWEEPS``, it falls by less than ``FLAT`` in a sweep."""
 
     @property
     def count(self) -> int:
@@ -71,7 +79,14 @@ class Sweeps:
 
     def finished(self, state: SweepState) -> bool:
         """Whether all sweeps are done, or halving the steps has not helped."""
-        return state.sweep >= self.sweeps or state.halvings > MOST_HALVINGS
+        return state.sweep >= self.sweeps or state.halvings > MOST_HALVINGS or self._flat(state)
+
+    def _flat(self, state: SweepState) -> bool:
+        """Whether the held-out loss has all but stopped falling; its minimum would come too late."""
+        if self.held_out is None or state.batch > 0 or state.sweep < LEAST_SWEEPS:
+            return False
+        before, now = state.held_losses[-2:]
+        return before - now < FLAT * abs(now)
 
     def step(self, state: SweepState) -> SweepState:
         """One batch further."""
@@ -122,8 +137,17 @@ class Sweeps:
         finite = bool(self.objective.xp.isfinite(state.vector).all())
         if worse or not finite:
             return self._undone(state, state.start)
+        held = state.held_losses
+        if self.held_out is not None:
+            held = (*held, self.objective.evaluate(state.vector, self.held_out).loss / len(self.held_out))
         return replace(
-            state, sweep=state.sweep + 1, batch=0, running_loss=0.0, start=None, losses=(*state.losses, loss)
+            state,
+            sweep=state.sweep + 1,
+            batch=0,
+            running_loss=0.0,
+            start=None,
+            losses=(*state.losses, loss),
+            held_losses=held,
         )
 
     def _undone(self, state: SweepState, start: Any) -> SweepState:

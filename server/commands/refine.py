@@ -6,6 +6,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from ptylive.server.output import answer, bar, say
 from ptylive.server.values import parse_assignments
 
 if TYPE_CHECKING:
+    from ptylive.engine.refine.checks import Checks
     from ptylive.engine.refine.results import Progress
 
 
@@ -31,12 +33,16 @@ def refine(
     backend: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads on the CPU")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint beside the output")] = False,
+    checks: Annotated[
+        bool, typer.Option("--checks", help="check before the run; compare halves and shuffled data after it")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Refine object and probe of a recording by multislice ptychography."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
+    from ptylive.engine.refine import Bench, check, validate
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run, read_runs
     from ptylive.server.offline import START_MAP, read_dataset, reconstruct_file, start_guess
@@ -51,6 +57,10 @@ def refine(
     with open_source(file, values) as source:
         dataset = read_dataset(source, made.calibration)
     start_map = next((m for m in made.rendering.maps if m.name == START_MAP), None)
+    before = check(dataset, wanted, Bench(backend, threads)) if checks else None
+    if before is not None and not as_json:
+        for line in describe_checks(before):
+            say(line)
     with bar("refining", quiet=as_json) as shown:
         result = run(
             dataset,
@@ -61,13 +71,19 @@ def refine(
             on_progress=lambda p: shown.update(p.epoch, p.epochs, _describe(p)),
             checkpoint=output.with_suffix(".checkpoint"),
             resume=resume,
+            loss_table=output.with_suffix(".loss.csv"),
         )
+    if checks:
+        with bar("comparing halves", quiet=as_json):
+            result = replace(result, validation=validate(dataset, wanted, Bench(backend, threads)))
     name = f"run{len(read_runs(output)) + 1}"
     settings_used = describe_run(" ".join(sys.argv), result.backend)
     add_refinement(output, Run(name, wanted, result), made.calibration, settings_used)
     seconds = time.perf_counter() - started
     if not as_json:
         say(f"{result.algorithm}: {result.reason}")
+        if result.validation is not None:
+            say(result.validation.summary())
     answer(
         {
             "file": str(file),
@@ -84,9 +100,24 @@ def refine(
             "seconds_per_epoch": float(result.seconds.mean()) if len(result.seconds) else None,
             "frames_per_s": len(dataset.patterns) * result.evaluations / max(float(result.seconds.sum()), 1e-9),
             "backend": result.backend,
+            **({} if before is None else {"warnings": list(before.warnings), "expected_seconds": before.seconds}),
+            **({} if result.validation is None else {"validation": result.validation.summary()}),
         },
         as_json=as_json,
     )
+
+
+def describe_checks(checks: Checks) -> list[str]:
+    """What is known before the run, a line each."""
+    rows, columns = checks.object_shape[1:]
+    return [
+        f"{checks.patterns} patterns, window {checks.window_px} px,"
+        f" object {checks.object_shape[0]} × {rows} × {columns} pixels of {checks.object_pixel_A:.3g} Å",
+        f"probe {checks.probe_diameter_A:.3g} Å wide, neighbours overlap by {100 * checks.overlap:.0f} %;"
+        f" {checks.dose_e_per_A2:.3g} e/Å²; a pattern tells its position to {checks.position_bound_A:.2g} Å at best",
+        f"about {checks.seconds:.0f} s and {checks.memory_bytes / 2**30:.1f} GiB",
+        *checks.warnings,
+    ]
 
 
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

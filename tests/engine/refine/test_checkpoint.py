@@ -38,8 +38,9 @@ def test_states_come_back_exactly(tmp_path, state):
     save(path, state, LOG, "id")
     loaded = load(path, "id")
     assert loaded is not None
-    same(state, loaded[0])
-    assert loaded[1] == LOG
+    same(state, loaded.state)
+    assert loaded.log == LOG
+    assert loaded.note == ""
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
@@ -51,7 +52,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     path.write_bytes(content)
     loaded = load(path, "id")
     assert loaded is not None
-    assert loaded[0].sweep == 1
+    assert loaded.state.sweep == 1
+    assert "went on from the one before" in loaded.note
     path.with_name("run.npz.previous").write_bytes(b"nothing")
     with pytest.raises(RefinementError, match="is damaged"):
         load(path, "id")

@@ -1,0 +1,39 @@
+"""Patterns that are read when they are asked for: from a file, or in another order, without a copy in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+
+from ptylive.schema.model import Array, IndexArray
+
+
+class PatternView:
+    """Takes the place of an array (N, Qy, Qx) of patterns where its first axis is indexed, and nothing else is."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype[Any], read: Callable[[IndexArray], Array]) -> None:
+        self.shape, self.dtype = shape, dtype
+        self._read = read
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def size(self) -> int:
+        """Number of pixels in all."""
+        return int(np.prod(self.shape))
+
+    def __getitem__(self, chosen: Any) -> Array:
+        return self._read(np.arange(len(self))[chosen])
+
+    def as_array(self) -> Array:
+        """Itself, under the type that a data set declares."""
+        return cast(Array, self)
+
+
+def shuffled(patterns: Array, order: IndexArray) -> PatternView:
+    """The patterns in another order."""
+    shape = (len(order), int(patterns.shape[1]), int(patterns.shape[2]))
+    return PatternView(shape, patterns.dtype, lambda index: patterns[order[index]])

@@ -1,0 +1,44 @@
+"""The figures of a validation: ring correlation of halves and of shuffled data, and what may be read from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema.model import BoolArray, DoubleArray
+
+LEVELS = (0.5, 0.143)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Fourier ring correlation of half data, and of shuffled data."""
+
+    frequencies_invA: DoubleArray
+    """(rings,) middle of each ring."""
+    halves: DoubleArray
+    """(rings,) correlation of the two halves."""
+    null: DoubleArray
+    """(rings,) the same for shuffled patterns."""
+    at_harmonic: BoolArray
+    """(rings,) near a harmonic of the scan, where agreement proves nothing."""
+    correlation: float
+    """Of the two halves' phases, all frequencies."""
+    resolution_A: tuple[float | None, float | None]
+    """Period of the first fall below 0.5 and 0.143, harmonics of the scan left out; None: never."""
+
+    @property
+    def trusted(self) -> BoolArray:
+        """Rings that agree by more than shuffled patterns do, before the first fall below 0.143."""
+        fallen = np.cumsum((self.halves < LEVELS[1]) & ~self.at_harmonic) > 0
+        return np.asarray(~fallen & ~self.at_harmonic & (self.halves > self.null))
+
+    def summary(self) -> str:
+        """One line for people."""
+        said = ["never" if period is None else f"{period:.2f} Å" for period in self.resolution_A]
+        worst = float(self.null.max()) if len(self.null) else 0.0
+        return (
+            f"halves of the data correlate {self.correlation:.2f}; ring correlation falls below 0.5 at {said[0]}, "
+            f"below 0.143 at {said[1]}; shuffled patterns reach {worst:.2f}"
+        )
