@@ -6,9 +6,11 @@ Prints one JSON object, ``{"ok": true, …RecordingReport}`` or ``{"ok": false, 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ptylive.schema import PtyliveError
 from ptylive.streamer.storage.recording import record
@@ -26,9 +28,16 @@ def main(arguments: list[str]) -> int:
         result = {"ok": False, "error": error.line()}
     except OSError as error:
         needed = journal.stat().st_size if journal.exists() else 0
-        result = {"ok": False, "error": f"{target}: {error.strerror or error} (about {needed / 1e6:.0f} MB are needed)"}
-    sys.stdout.write(json.dumps(result) + "\n")
+        problem = os.strerror(error.errno) if error.errno else str(error)  # HDF5's own text has many lines
+        _say({"ok": False, "error": f"{target}: {problem} (about {needed / 1e6:.0f} MB are needed)"})
+        os._exit(1)  # HDF5 crashes when it frees a file that it could not write whole (seen: SIGSEGV)
+    _say(result)
     return 0 if result["ok"] else 1
+
+
+def _say(result: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

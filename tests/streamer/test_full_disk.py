@@ -1,0 +1,113 @@
+"""A disk that fails at any write: what was called safe is there, what is there is whole, the stream goes on."""
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stream_tools import digest, digests_of_file, make_arm, make_frames, messages_of
+
+from ptylive.streamer.journal import Journal
+from ptylive.streamer.recovery import stored_batches
+from ptylive.streamer.storage.recording import record
+
+ARM = make_arm((8, 8), pixels=(128, 128))
+FRAMES = make_frames(ARM)
+MESSAGES = messages_of(ARM, FRAMES, batch=4)
+
+
+def failing(real: Callable[..., Any], at: int, cut: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """A call that reports a full disk the ``at``-th time and ever after; ``cut`` is what it still gets done."""
+    calls = iter(range(10_000))
+
+    def call(*arguments: Any) -> Any:
+        number = next(calls)
+        if number < at:
+            return real(*arguments)
+        if number == at and cut is not None:
+            return cut(*arguments)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return call
+
+
+def torn(fd: int, buffers: Any) -> int:
+    """Half of the first buffer still fits."""
+    return os.write(fd, buffers[0][: len(buffers[0]) // 2])
+
+
+def journal_of(path: Path) -> Journal | None:
+    """A journal with everything that could be written; None when not even the arm record could."""
+    try:
+        journal = Journal(path, ARM)
+    except OSError:
+        return None
+    try:
+        for message in MESSAGES:
+            journal.append(message)
+        journal.close()
+    except OSError:
+        try:
+            journal.close()
+        except OSError:
+            pass
+    return journal
+
+
+@pytest.mark.parametrize("tear", [False, True])
+def test_every_nth_write_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tear: bool) -> None:
+    real, complete = os.writev, 0
+    for at in range(24):
+        path = tmp_path / f"{at}.journal"
+        monkeypatch.setattr(os, "writev", failing(real, at, torn if tear else None))
+        journal = journal_of(path)
+        monkeypatch.undo()
+        if journal is None:
+            continue
+        found = {
+            int(number): digest(frame)
+            for batch in stored_batches(ARM, path)
+            for number, frame in zip(batch.index, batch.frames, strict=True)
+        }
+        assert {k for k, safe in enumerate(journal.safe) if safe} <= found.keys()
+        assert all(found[k] == digest(FRAMES[k]) for k in found)
+        complete += len(found) == ARM.frames
+    assert 0 < complete < 24
+
+
+def test_every_nth_sync_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that could not be forced to the disk are not called safe."""
+    real = os.fdatasync
+    for at in range(1, 4):
+        monkeypatch.setattr(os, "fdatasync", failing(real, at))
+        journal = journal_of(tmp_path / f"{at}.journal")
+        monkeypatch.undo()
+        assert journal is not None
+        if at == 1:
+            assert not journal.safe.any()
+
+
+@pytest.mark.parametrize("limit", [0, 2**14, pytest.param(2**17, marks=pytest.mark.slow)])
+def test_a_recording_that_does_not_fit_leaves_the_journal(tmp_path: Path, limit: int) -> None:
+    path, target = tmp_path / "a.journal", tmp_path / "a.h5"
+    journal = journal_of(path)
+    assert journal is not None
+    done = subprocess.run(
+        [sys.executable, "-m", "ptylive.streamer.storage.recorder", path, target],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    answer = json.loads(done.stdout.strip().splitlines()[-1])
+    assert not answer["ok"]
+    assert answer["error"] == f"{target}: File too large (about 2 MB are needed)"
+    assert not target.exists()
+    record(path, target)  # there is room again
+    assert digests_of_file(target) == {k: digest(frame) for k, frame in enumerate(FRAMES)}
+    assert not path.exists()
