@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from ptylive.dashboard.feed import FeedView
-from ptylive.dashboard.state import CalibrationEntry, ServerState
+from ptylive.dashboard.state import CalibrationEntry, Dose, ServerState
 from ptylive.dashboard.words import (
     THIN_SPACE,
     UNKNOWN,
@@ -68,6 +68,7 @@ def stream_texts(state: ServerState) -> dict[str, str]:
         "rate": count(state.frames_per_s),
         "lag": lag,
         "frames": f"{count(state.frames)} of {count(state.expected)}",
+        "dose": dose(state.dose),
         "lost": count(state.lost),
         "late": count(state.late),
         "duplicates": count(state.duplicates),
@@ -76,6 +77,13 @@ def stream_texts(state: ServerState) -> dict[str, str]:
         "recording": file_name(state.recording),
         "results": file_name(state.results),
     }
+
+
+def dose(value: Dose) -> str:
+    """The mean dose; in counts where nobody said what a count is."""
+    if value.per_A2 is None:
+        return UNKNOWN
+    return f"{number(value.per_A2)} {'e⁻' if value.unit == 'e' else value.unit}/Å²"
 
 
 def calibration_texts(state: ServerState) -> dict[str, str]:

@@ -49,6 +49,13 @@ class CalibrationEntry(_Message):
     uncertainty: float | None = None
 
 
+class Dose(_Message):
+    """Mean dose of the scan."""
+
+    per_A2: float | None = None
+    unit: str = "counts"
+
+
 class DetectorEntry(_Message):
     """A virtual detector, pixels of the recorded pattern."""
 
@@ -81,6 +88,7 @@ class ServerState(_Message):
     optics: OpticsSummary = Field(default_factory=OpticsSummary)
     calibration: dict[str, CalibrationEntry] = Field(default_factory=dict)
     detectors: list[DetectorEntry] | None = None
+    dose: Dose = Field(default_factory=Dose)
     message: str | None = None
 
     @property

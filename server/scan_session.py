@@ -75,6 +75,16 @@ class ScanSession:
                 if self.engine.store is not None:
                     self.engine.store.arm = arm
 
+    @property
+    def dose(self) -> dict[str, Any]:
+        """Mean dose of the scan per Å²: in electrons where counts per electron are given, else in counts."""
+        mean = None if self.engine is None else self.engine.mean_pattern
+        step, gain = self.arm.scan.step_A, self.arm.detector.counts_per_electron
+        if mean is None or step is None:
+            return {}
+        per_A2 = float(mean.sum()) / (gain or 1.0) / (step[0] * step[1])
+        return {"per_A2": per_A2, "unit": "counts" if gain is None else "e"}
+
     def status(self) -> dict[str, Any]:
         """What `status` says of a past scan that was opened, instead of the stream."""
         frames = int(np.count_nonzero(self.coverage))

@@ -209,6 +209,7 @@ class Session:
             status["scan"] = scan.arm.scan.model_dump(mode="json")
             status["optics"] = scan.arm.optics.model_dump(mode="json")
             status["calibration"] = scan.calibration.to_plain()
+            status["dose"] = scan.dose
         return status
 
     def command_snapshot(self) -> dict[str, Any]:

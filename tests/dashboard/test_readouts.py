@@ -80,3 +80,9 @@ def test_refinement_in_words() -> None:
     assert texts["refine_phase"] == "L-BFGS"
     assert texts["refine_loss"] == "1256.0"
     assert refinement_texts("none", None)["refine_state"] == "not started"
+
+
+def test_dose_in_electrons_where_a_count_is_known() -> None:
+    assert readouts.stream_texts(state(dose={"per_A2": 1250.0, "unit": "e"}))["dose"] == "1250 e⁻/Å²"
+    assert readouts.stream_texts(state(dose={"per_A2": 2.5e5}))["dose"] == "2.50e5 counts/Å²"
+    assert readouts.stream_texts(state())["dose"] == "–"
