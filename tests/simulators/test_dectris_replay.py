@@ -14,7 +14,7 @@ import pytest
 import zmq
 from dectris_tools import free_port, patterns, v1_end, v1_header, v1_image, v2_end, v2_image, v2_start
 from shared_data import shared_data
-from stream_tools import Running, digests_of_file, running
+from stream_tools import Running, digest, digests_of_file, running
 
 from ptylive.schema import InputFileError, MetadataError, ServerGoneError
 from ptylive.simulators.faults import Faults
@@ -269,3 +269,26 @@ def test_a_detector_switched_off_and_on_during_a_scan(tmp_path: Path) -> None:
         later.join()
         assert run.receiver.status().lost == 5
     context.term()
+
+
+def test_a_server_started_in_the_middle_of_a_series_records_the_rest(tmp_path: Path) -> None:
+    frames = patterns(40)
+    settings = ProtocolSettings("dectris-v2", lambda arm: arm.with_values({"scan.shape": (5, 8)}))
+    with bound() as (address, push):
+        with running(tmp_path / "one", data=address, protocol=settings) as first:
+            push.send_multipart(v2_start(1, 40, (16, 12), "A"))
+            for number in range(15):
+                push.send_multipart(v2_image(1, number, frames[number], unique="A"))
+            first.wait(lambda: first.receiver.status().frames == 15)
+        with running(tmp_path / "two", data=address, protocol=settings) as second:
+            for number in range(15, 40):
+                push.send_multipart(v2_image(1, number, frames[number], unique="A"))
+            push.send_multipart(v2_end(1, "A"))
+            second.wait(lambda: second.receiver.status().frames == 25)
+            assert any(
+                "its header did not come" in event.text for event in second.events if isinstance(event, LogEvent)
+            )
+        (one,), (two,) = ((tmp_path / name).glob("*.h5") for name in ("one", "two"))
+        found = {**digests_of_file(one), **digests_of_file(two)}
+        assert len(digests_of_file(one)) == 15
+        assert found == {number: digest(frame) for number, frame in enumerate(frames)}
