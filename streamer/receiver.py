@@ -38,6 +38,7 @@ from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_
 
 if TYPE_CHECKING:
     from ptylive.streamer.fast.receive import CompiledLoop
+    from ptylive.streamer.protocols.steady import SteadyImages
 
 DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
@@ -93,8 +94,6 @@ class Receiver:
         Takes seconds the first time: call it in a thread of the background. Until then, and where it cannot work, the
         plain loop receives.
         """
-        if not self._native:
-            return False
         from ptylive.streamer.fast.receive import CompiledLoop
 
         started = time.monotonic()
@@ -180,20 +179,27 @@ class Receiver:
         loop, scan = self._loop, self._acquisition.open_scan
         if loop is not None and loop.pending and (scan is None or not loop.follows(scan)):
             self._take_rest(loop)
-        elif loop is not None and scan is not None and loop.suits(scan):
-            loop.follow(scan, keep_coded=self._acquisition.recording)
-            self._receive_compiled(loop)
-        else:
+            return
+        images = None if loop is None or self._native else self._inlet.steady()
+        fits = self._native or (images is not None and scan is not None and images.uid == scan.arm.uid)
+        if loop is None or scan is None or not fits or not loop.suits(scan):
             self._receive_message()
+            return
+        for message in self._inlet.flush():
+            self._guarded(partial(self._acquisition.handle, message))
+        if self._acquisition.open_scan is scan:  # what was held may have been the last of it
+            loop.follow(scan, keep_coded=self._acquisition.recording)
+            self._receive_compiled(loop, images)
 
-    def _receive_compiled(self, loop: CompiledLoop) -> None:
+    def _receive_compiled(self, loop: CompiledLoop, images: SteadyImages | None) -> None:
         """Many messages at once; those the compiled loop does not take are taken here."""
         from ptylive.streamer.fast.loop import BROKEN, HEADER
 
-        outcome = loop.receive(self._socket)
+        outcome = loop.receive(self._socket) if images is None else loop.receive_images(self._socket, images)
         if (nbytes := loop.mean_message_bytes()) is not None:
             self._bound_queue(nbytes)
         if (block := loop.take()) is not None:
+            self._inlet.advance(int(block.index.max()))
             self._guarded(partial(self._acquisition.take_block, block))
         for problem in loop.refused():
             self._acquisition.reject(problem)
@@ -215,10 +221,10 @@ class Receiver:
 
     def _take_rest(self, loop: CompiledLoop) -> None:
         """A message whose first part the compiled loop has read. Raises WireError when it is refused."""
-        header, more = loop.left_over()
-        parts: list[Buffer] = [header]
+        read, more = loop.left_over()
+        parts: list[Buffer] = [*read]
         if more:
-            parts += self._next_message(wait=True, before=1)
+            parts += self._next_message(wait=True, before=len(parts))
         for message in self._inlet.take(parts):
             if isinstance(message, FramesMessage):
                 loop.expect(message.codec)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ptylive.streamer.fast.bslz4 import CORRUPT, DECODED, decode_bslz4
 from ptylive.streamer.fast.header import CODEC, CODEC_BSLZ4, COUNT, FIRST, read_frames_header
+from ptylive.streamer.fast.image_header import NUMBER, SERIES, announced_size, read_image_header
 from ptylive.streamer.fast.libzmq import (
     AGAIN,
     INTERRUPTED,
@@ -37,13 +38,15 @@ Python, its first part is in ``header``; the socket is gone."""
 FRAMES, BLOB_BYTES, PENDING, HEADER_BYTES, MORE = 0, 1, 2, 3, 4
 TRUNCATED_PATTERNS, WRONG_SIZE_PATTERNS, CORRUPT_PATTERNS = 5, 6, 7
 TRUNCATED_MESSAGES, OVERSIZED_MESSAGES, WRONG_PARTS_MESSAGES = 8, 9, 10
-MESSAGES, BYTES = 11, 12
+MESSAGES, BYTES, SECOND_BYTES = 11, 12, 13
 STATE_WORDS = 16
 """Places in ``state``: frames and coded bytes in the block, whether a header waits for room, length of a header left
-to Python and whether parts follow it, counts of what was refused, and messages taken with their bytes."""
+to Python and whether parts follow it, counts of what was refused, messages taken with their bytes, and
+the length of a second part that was read before a message was left to Python."""
 
 LARGE_MESSAGE_BYTES = 128 * 2**10
 """Uncompressed messages from here on are left to Python, which does not copy them."""
+_GOT = -1
 _MOST_MESSAGES = 4096
 _PAUSE_US, _PAUSES = 200, 25
 
@@ -65,11 +68,32 @@ def _receive(message, socket, flags):
 
 
 @nb.jit(**COMPILED)
+def _first_part(message, socket, state, pauses):
+    """Wait for a message: (GOT, pauses so far), or why the loop is to return.
+
+    While a block is open it is waited for a few times only, so that the block is handed over soon.
+    """
+    while True:
+        error = _receive(message, socket, NO_WAIT if state[FRAMES] > 0 else 0)
+        if error == 0:
+            return _GOT, pauses
+        if error != AGAIN:
+            return BROKEN, pauses
+        if state[FRAMES] == 0:
+            return IDLE, pauses
+        if pauses == _PAUSES:
+            return TAKE, pauses
+        pauses += 1
+        sleep_us(nb.uint32(_PAUSE_US))
+
+
+@nb.jit(**COMPILED)
 def _leave(data, header, state):
     """Copy a first part for Python; one too long to be a header is cut to one byte more than a header may have."""
     size = min(data.size, header.size)
     header[:size] = data[:size]
     state[HEADER_BYTES] = size
+    state[SECOND_BYTES] = 0
 
 
 @nb.jit(**COMPILED)
@@ -167,19 +191,10 @@ def receive_block(
     pauses, outcome = 0, TAKE
     for _ in range(_MOST_MESSAGES):
         if state[PENDING] == 0:
-            error = _receive(message, socket, NO_WAIT if state[FRAMES] > 0 else 0)
-            if error != 0:
-                if error != AGAIN:
-                    outcome = BROKEN
-                    break
-                if state[FRAMES] == 0:
-                    outcome = IDLE
-                    break
-                if pauses == _PAUSES:
-                    break
-                pauses += 1
-                sleep_us(nb.uint32(_PAUSE_US))
-                continue
+            came, pauses = _first_part(message, socket, state, pauses)
+            if came != _GOT:
+                outcome = came
+                break
             data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
             state[MORE] = nb.int64(msg_more(message) != 0)
             count = np.int64(0)
@@ -207,6 +222,86 @@ def receive_block(
             outcome = BROKEN
             break
         if state[FRAMES] == frames.shape[0]:
+            break
+    msg_close(message)
+    return outcome
+
+
+@nb.jit(**COMPILED)
+def receive_images(
+    socket,
+    series,
+    before,
+    after,
+    offset,
+    itemsize,
+    keep,
+    received,
+    frames,
+    index,
+    blobs,
+    blob_ends,
+    state,
+    values,
+    header,
+    block,
+    words,
+):
+    """The same for images of DECTRIS stream version 1 that come as one message each, coded bslz4.
+
+    series: its number; before, after (bytes,) uint8: the second part around its ``size``; offset: number of the image
+    that is frame 0 of the scan. A message left to Python has one part in ``header``, or two back to back.
+    """
+    store = np.zeros(MESSAGE_WORDS, np.uint64)
+    message = nb.uintp(store.ctypes.data)
+    msg_init(message)
+    pauses, outcome = 0, TAKE
+    for _ in range(_MOST_MESSAGES):
+        if state[FRAMES] == frames.shape[0]:
+            break
+        came, pauses = _first_part(message, socket, state, pauses)
+        if came != _GOT:
+            outcome = came
+            break
+        data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
+        state[MORE] = nb.int64(msg_more(message) != 0)
+        _leave(data, header, state)
+        number = np.int64(-1)
+        if state[MORE] != 0 and read_image_header(data, values) and values[SERIES] == series:
+            number = values[NUMBER] - offset
+        if number < 0 or number >= received.size or received[number]:
+            outcome = HEADER
+            break
+        if _receive(message, socket, 0) != 0:
+            outcome = BROKEN
+            break
+        data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
+        state[MORE] = nb.int64(msg_more(message) != 0)
+        size = announced_size(data, before, after)
+        if size < 0 or state[MORE] == 0:
+            start = state[HEADER_BYTES]
+            second = min(data.size, header.size - start)
+            header[start : start + second] = data[:second]
+            state[SECOND_BYTES] = second
+            outcome = HEADER
+            break
+        k, more = 0, True
+        while more:
+            if _receive(message, socket, 0) != 0:
+                outcome = BROKEN
+                break
+            more = msg_more(message) != 0
+            data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
+            state[BYTES] += data.size
+            if k == 0 and data.size != size:
+                state[TRUNCATED_MESSAGES if data.size < size else OVERSIZED_MESSAGES] += 1
+            elif k == 0:
+                _take_coded(
+                    data, number, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words
+                )
+            k += 1
+        state[MESSAGES] += 1
+        if outcome == BROKEN:
             break
     msg_close(message)
     return outcome

@@ -22,9 +22,9 @@ from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.bslz4 import work_space
 from ptylive.streamer.fast.header import CODEC_BSLZ4, CODEC_NONE, COUNT, FIRST, new_values
 from ptylive.streamer.progress import ScanProgress
+from ptylive.streamer.protocols.steady import SteadyImages
 from ptylive.streamer.wire import FramesMessage, encode
 from ptylive.streamer.wire.codec import Codec
-from ptylive.streamer.wire.limits import MAX_HEADER_BYTES
 
 BLOCK_BYTES = 4 * 2**20
 MOST_FRAMES = 16384
@@ -32,6 +32,8 @@ LARGEST_PATTERN_BYTES = 2**20
 """Larger patterns come so seldom that nothing is gained."""
 _CODECS: dict[Codec, int] = {"none": CODEC_NONE, "bslz4": CODEC_BSLZ4}
 _KEPT_BLOCKS = 16
+_TEXT_BYTES = 2**20 + 2
+"""Room for a first part, DECTRIS's texts included; longer ones are refused as they are."""
 
 
 class CompiledLoop:
@@ -52,7 +54,7 @@ class CompiledLoop:
         self._frames = np.empty((1, 1), np.uint8)
         self._state = np.zeros(loop.STATE_WORDS, np.int64)
         self._values = new_values()
-        self._header = np.empty(MAX_HEADER_BYTES + 1, np.uint8)
+        self._header = np.empty(_TEXT_BYTES, np.uint8)
         self._block, self._words = work_space()
 
     @classmethod
@@ -132,6 +134,33 @@ class CompiledLoop:
             )
         )
 
+    def receive_images(self, socket: zmq.Socket[bytes], images: SteadyImages) -> int:
+        """The same for images of a DECTRIS v1 series."""
+        if self._progress is None or images.uid != self._progress.arm.uid:
+            raise RuntimeError("follow the scan of these images first")
+        self._codec = "bslz4"
+        return int(
+            self._loop.receive_images(
+                socket.underlying,
+                images.series,
+                np.frombuffer(images.before, np.uint8),
+                np.frombuffer(images.after, np.uint8),
+                images.offset,
+                self._progress.layout.dtype.itemsize,
+                self._keep,
+                self._progress.received,
+                self._frames,
+                self._index,
+                self._coded,
+                self._ends,
+                self._state,
+                self._values,
+                self._header,
+                self._block,
+                self._words,
+            )
+        )
+
     def take(self) -> FrameBlock | None:
         """What has been received since the last time, if anything; it belongs to the caller.
 
@@ -179,15 +208,19 @@ class CompiledLoop:
         state[loop.MESSAGES] = state[loop.BYTES] = 0
         return nbytes / messages if messages else None
 
-    def left_over(self) -> tuple[bytes, bool]:
-        """The first part of the message that is left to Python, and whether more of its parts are in the socket."""
+    def left_over(self) -> tuple[list[bytes], bool]:
+        """The parts read of the message that is left to Python, and whether more of its parts are in the socket."""
         loop = self._loop
         if self.pending:
             self._state[loop.PENDING] = 0
             first, count = int(self._values[FIRST]), int(self._values[COUNT])
             header = encode(FramesMessage(bytes(self._uid).decode(), first, count, self._codec, ()))[0]
-            return bytes(header), True
-        return self._header[: self._state[loop.HEADER_BYTES]].tobytes(), bool(self._state[loop.MORE])
+            return [bytes(header)], True
+        first, second = int(self._state[loop.HEADER_BYTES]), int(self._state[loop.SECOND_BYTES])
+        parts = [self._header[:first].tobytes()]
+        if second:
+            parts.append(self._header[first : first + second].tobytes())
+        return parts, bool(self._state[loop.MORE])
 
 
 class BlockMemory:

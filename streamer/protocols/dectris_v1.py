@@ -23,6 +23,7 @@ from ptylive.streamer.protocols.header import MAX_USER_TEXT, Header, electron_en
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.series import Series
+from ptylive.streamer.protocols.steady import SteadyImages, around_size
 from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec
@@ -70,12 +71,15 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the second part says of the blob: (rows, columns), numpy spelling, compression, bytes if it says them."""
+    """What the second part says of the blob: (rows, columns), numpy spelling, compression, bytes if it says them, and
+    the text around that number.
+    """
 
     shape: tuple[int, int]
     dtype: str
     packing: str
     size: int | None
+    around: tuple[bytes, bytes] | None = None
 
 
 class DectrisV1:
@@ -90,6 +94,7 @@ class DectrisV1:
         self._layouts: dict[bytes, _Layout] = {}  # dimage_d parts seen: there are few different ones
         self._table: dict[str, Any] | None = None  # a table is announced, its blob did not come
         self._after_image = False
+        self._last: tuple[_Image, _Layout] | None = None  # whose blob came
 
     @property
     def holding(self) -> bool:
@@ -114,6 +119,22 @@ class DectrisV1:
     def flush(self) -> Iterator[Message]:
         """See :class:`Inlet`."""
         return self._series.flush()
+
+    def steady(self) -> SteadyImages | None:
+        """See :class:`Inlet`. Images like the last one, of the scan that is open, between two messages."""
+        waiting = self._image or self._pattern or self._announced or self._table
+        if self._last is None or waiting is not None or self._verify_hashes:
+            return None
+        image, layout = self._last
+        place = self._series.place(image.series, layout.shape, layout.dtype)
+        if place is None or layout.around is None or layout.packing != f"bs{8 * np.dtype(layout.dtype).itemsize}lz4":
+            return None
+        return SteadyImages(place[0], int(image.series), place[1], *layout.around)
+
+    def advance(self, number: int) -> None:
+        """See :class:`Inlet`."""
+        self._after_image = True
+        self._series.advance(number)
 
     def _part(self, part: Buffer, missing: list[WireError]) -> Iterator[Message]:
         """Recognise a part and act on it; a blob that should have come in its place is reported, nothing else lost."""
@@ -192,7 +213,7 @@ class DectrisV1:
         image, self._image = self._image, None
         if image is None:
             raise WireError("dimage_d without the dimage part before it", "missing_part")
-        layout = _layout(fields)
+        layout = _layout(fields, around_size(text))
         if layout is None:
             raise WireError(f"image {image.number}: impossible shape, type or encoding", "bad_image")
         self._pattern = image, layout
@@ -216,6 +237,7 @@ class DectrisV1:
             digest = hashlib.md5(part, usedforsecurity=False).hexdigest()
             if digest != image.hash.lower():
                 raise WireError(f"image {image.number}: its md5 is not the one announced", "bad_hash")
+        self._last = pattern
         codec, data = _coded(image.number, layout, part)
         yield from self._series.image(Image(image.series, image.number, layout.shape, layout.dtype, codec, data))
 
@@ -270,13 +292,13 @@ def _pixel(fields: dict[str, Any]) -> str | None:
     return _PIXEL_TYPES.get(name) if isinstance(name, str) else None
 
 
-def _layout(fields: dict[str, Any]) -> _Layout | None:
+def _layout(fields: dict[str, Any], around: tuple[bytes, bytes] | None) -> _Layout | None:
     """What a dimage_d part says; None when it is impossible."""
     shape, pixel, encoding = _shape(fields.get("shape")), _pixel(fields), fields.get("encoding")
     if shape is None or pixel is None or not isinstance(encoding, str) or encoding[-1:] not in ("<", ">"):
         return None
     packing = encoding[:-1].replace("-", "")
-    return _Layout(shape, np.dtype(encoding[-1] + pixel).str, packing, whole(fields.get("size")))
+    return _Layout(shape, np.dtype(encoding[-1] + pixel).str, packing, whole(fields.get("size")), around)
 
 
 def _coded(number: int, layout: _Layout, part: Buffer) -> tuple[Codec, Buffer]:

@@ -22,6 +22,7 @@ from ptylive.streamer.protocols.header import Header, electron_energy_eV, positi
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.series import Series
+from ptylive.streamer.protocols.steady import SteadyImages
 from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec, decode_pattern
@@ -60,6 +61,13 @@ class DectrisV2:
     def holding(self) -> bool:
         """See :class:`Inlet`."""
         return self._series.holding
+
+    def steady(self) -> SteadyImages | None:
+        """CBOR is read in Python only."""
+        return None
+
+    def advance(self, number: int) -> None:
+        """See :class:`Inlet`."""
 
     def flush(self) -> Iterator[Message]:
         """See :class:`Inlet`."""

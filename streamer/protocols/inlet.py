@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ptylive.schema import Arm
+from ptylive.streamer.protocols.steady import SteadyImages
 from ptylive.streamer.wire import Message, decode
 from ptylive.streamer.wire.arrays import Buffer
 
@@ -55,6 +56,14 @@ class Inlet(Protocol):
         """Whether :meth:`flush` would return something."""
         ...
 
+    def steady(self) -> SteadyImages | None:
+        """What the compiled loop must know to take the images that come; None when it cannot."""
+        ...
+
+    def advance(self, number: int) -> None:
+        """Images up to frame ``number`` of the open scan have been taken past this inlet."""
+        ...
+
 
 class NativeInlet:
     """The native stream: one ZeroMQ message is one message."""
@@ -68,3 +77,10 @@ class NativeInlet:
     def flush(self) -> Iterable[Message]:
         """Nothing is ever held back."""
         return ()
+
+    def steady(self) -> SteadyImages | None:
+        """The compiled loop knows native messages by itself."""
+        return None
+
+    def advance(self, number: int) -> None:
+        """Nothing is kept of what has been taken."""

@@ -89,6 +89,18 @@ class Series:
         if self._arm is not None:
             yield self._end_of(self._arm)
 
+    def place(self, key: str, shape: tuple[int, int], dtype: str) -> tuple[str, int] | None:
+        """Where images like this one go: uid of the open scan and the number of the image that is its frame 0."""
+        arm = self._arm
+        if arm is None or key != self._key or self._ended or (shape, dtype) != (arm.detector_shape, arm.detector.dtype):
+            return None
+        return arm.uid, self._pass * arm.frames if self._in_turns(arm) else 0
+
+    def advance(self, number: int) -> None:
+        """Images up to frame ``number`` of the open scan have been placed."""
+        self._highest = max(self._highest, number)
+        self._active_at = time.monotonic()
+
     def _begin(self, key: str, header: Header) -> None:
         self._key, self._announced, self._header, self._arm = key, None, header, None
         self._past.pop(key, None)

@@ -227,10 +227,10 @@ def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
         push.send_multipart(encode(FramesMessage(arm.uid, first, 20, "bslz4", (part,) * 20)))
     loop.receive(pull)
     assert loop.pending
-    header, more = loop.left_over()
+    read, more = loop.left_over()
     assert more
     assert not loop.pending
-    message = decode([header, *pull.recv_multipart()])
+    message = decode([*read, *pull.recv_multipart()])
     assert isinstance(message, FramesMessage)
     assert (message.first, message.count, len(message.parts)) == (20, 20, 20)
 
