@@ -23,7 +23,9 @@ from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
 
 _REMEMBERED_SERIES = 16
 _PAUSE_S = 1.0
-"""After such a silence an image says first which scan it belongs to, so that one closed meanwhile is opened again."""
+"""After such a silence a series may be given up for another one."""
+_NAMED_EVERY_S = 1.0
+"""How often images say first which scan they belong to, so that one closed during a pause is opened again."""
 _LOST_TAIL = 0.01
 """A series that ends with a larger fraction of its images to come has been aborted."""
 
@@ -42,7 +44,7 @@ class Series:
         self._pass = 0
         self._highest = -1
         self._ended = False
-        self._active_at = 0.0
+        self._active_at = self._named_at = 0.0
         self._contrary: Image | None = None
         self._dead: BoolArray | None = None  # found in an image; holds for the series that follow
         self._past: OrderedDict[str, str] = OrderedDict()  # series key -> uid of its last scan
@@ -115,7 +117,7 @@ class Series:
 
     def _open(self, header: Header, arm: Arm) -> None:
         self._header, self._arm, self._highest = header, arm, -1
-        self._active_at = time.monotonic()
+        self._active_at = self._named_at = time.monotonic()
         self._past.pop(self._key, None)
         self._past[self._key] = arm.uid
         while len(self._past) > _REMEMBERED_SERIES:
@@ -193,9 +195,10 @@ class Series:
             message = self._armed(self._header or Header(self._key))
             yield message
             arm = message.arm
-        elif pause_s > _PAUSE_S and self._highest >= 0:
+        elif time.monotonic() - self._named_at > _NAMED_EVERY_S and self._highest >= 0:
             yield from self.flush()
             yield PingMessage(arm.uid, arm)
+            self._named_at = time.monotonic()
         self._active_at += pause_s
         self._highest = max(self._highest, number)
         yield from self._batch.add(arm.uid, number, image.codec, image.data)
