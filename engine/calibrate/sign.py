@@ -28,7 +28,7 @@ def phase_correlation(store: Store, setting: Setting, dark_field: DoubleArray) -
     Without the blur the test fails out of focus: the dark field is seen through the probe.
     """
     spectra = Spectra.of(store, setting)
-    phase = OptimumBrightField.build(setting, mean_bins(store)).image(spectra)
+    phase = OptimumBrightField.build(setting, mean_bins(store), upsample=1).image(spectra)
     blur = setting.probe_transfer(setting.frequencies()).reshape(setting.padded)
     centred = np.where(spectra.visited, phase - phase[spectra.visited].mean(), 0.0)
     blurred = fft.ifft2(fft.fft2(centred, s=setting.padded) * blur).real[: phase.shape[0], : phase.shape[1]]

@@ -34,13 +34,17 @@ class OptimumBrightField:
     upsample: int
 
     @classmethod
-    def build(cls, setting: Setting, mean: DoubleArray) -> OptimumBrightField:
-        """Filters for a setting; ``mean`` (N,) mean coefficients of patterns of unit sum."""
-        q = setting.frequencies(setting.upsample)
+    def build(cls, setting: Setting, mean: DoubleArray, upsample: int | None = None) -> OptimumBrightField:
+        """Filters for a setting; ``mean`` (N,) mean coefficients of patterns of unit sum.
+
+        ``upsample``: sampling finer than the scan's; None: what the setting allows.
+        """
+        finer = setting.upsample if upsample is None else upsample
+        q = setting.frequencies(finer)
         transfer = setting.transfer(q)
         weights = setting.basis.per_noise(transfer, mean).conj()
         information = np.einsum("nq,nq->q", weights, transfer).real.astype(float)
-        return cls(weights, information, rings(q, setting.step_A), setting.upsample)
+        return cls(weights, information, rings(q, setting.step_A), finer)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``obf``: phase in rad."""
