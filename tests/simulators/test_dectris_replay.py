@@ -173,6 +173,19 @@ def test_a_pause_longer_than_the_time_out_costs_nothing_that_is_recorded(tmp_pat
         assert digests_of_file(Path(status.recording)) == digests_of_file(path)
 
 
+def test_images_that_come_while_the_recording_is_being_made_cost_only_themselves(tmp_path: Path) -> None:
+    """The pause is a little longer than the time-out: the scan is opened again once its recording is finished."""
+    path = native(tmp_path / "a.h5")
+    with listening("dectris-v2", tmp_path / "out", idle_timeout_s=0.3) as run:
+        sent(run, path, "dectris-v2", batch=1, rate=80.0, faults=Faults(stall_at=20, stall_s=0.6))
+        run.wait(lambda: len(run.ends()) == 2 and run.receiver.status().state == "complete")
+        assert [event.resumed for event in run.arms()] == [False, True]
+        got = digests_of_file(Path(run.receiver.status().recording))
+        assert got.items() <= digests_of_file(path).items()
+        assert max(got) == 399
+        assert len(got) > 40
+
+
 @contextmanager
 def bound() -> Iterator[tuple[str, "zmq.Socket[bytes]"]]:
     """A bare PUSH socket that binds."""

@@ -237,10 +237,10 @@ def test_an_early_end_is_an_abort() -> None:
     assert (out[-1].reason, out[-1].frames) == ("aborted", 24)
 
 
-def test_after_a_pause_the_scan_is_named_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_second_the_scan_is_named_again(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = inlet("dectris-v1")
     out = taken(reader, series()[:6])
-    monkeypatch.setattr("ptylive.streamer.protocols.series._PAUSE_S", -1.0)
+    monkeypatch.setattr("ptylive.streamer.protocols.series._NAMED_EVERY_S", -1.0)
     later = list(reader.take(series()[6]))
     assert isinstance(later[0], PingMessage)
     assert later[0].arm == out[0].arm  # type: ignore[union-attr]
