@@ -62,7 +62,7 @@ def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
         problems.append(WireError(f"configuration not used for series {header.series}: {error}", "bad_configuration"))
     if header.bad_pixels is not None and header.bad_pixels.shape == arm.detector_shape:
         arm = replace(arm, arrays={"bad_pixel_mask": header.bad_pixels})
-    frames = _frames(header, arm)
+    frames = _frames(header, arm, note)
     if arm.scan.shape is None:
         arm = replace(arm, scan=arm.scan.with_frames(frames))
         rows, columns = arm.scan.require_shape()
@@ -71,12 +71,17 @@ def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
     return ArmMessage(replace(arm, frames=frames), tuple(problems))
 
 
-def _frames(header: Header, arm: Arm) -> int:
-    """Images of one scan: a series that holds several scans of the configured shape is taken apart."""
+def _frames(header: Header, arm: Arm, note: Note) -> int:
+    """Images of one scan: a series that holds several scans of the configured shape is taken apart, and one too short
+    for it leaves points unmeasured.
+    """
     announced = header.frames if header.frames is not None and header.frames > 0 else None
     wanted = arm.scan.frames if arm.scan.shape is not None else None
-    if wanted is not None and (announced is None or announced >= 2 * wanted) and wanted <= MAX_FRAMES:
-        return wanted
+    if wanted is not None and wanted <= MAX_FRAMES:
+        if announced is not None and announced < wanted:
+            note(f"series {header.series} announces {announced} images, its scan has {wanted}: some will be missing")
+        if announced is None or announced < wanted or announced >= 2 * wanted:
+            return wanted
     if announced is None or announced > MAX_FRAMES:
         text = f"series {header.series} announces {'no number of' if announced is None else announced} images"
         raise WireError(f"{text}: give the scan shape, --set scan.shape=ROWS,COLUMNS", "no_frames")

@@ -305,3 +305,20 @@ def test_a_server_started_in_the_middle_of_a_series_records_the_rest(tmp_path: P
         found = {**digests_of_file(one), **digests_of_file(two)}
         assert len(digests_of_file(one)) == 15
         assert found == {number: digest(frame) for number, frame in enumerate(frames)}
+
+
+@pytest.mark.parametrize(("shape", "stored"), [((5, 8), (5, 8)), ((6, 8), (6, 8)), ((5, 7), (40,))])
+def test_a_scan_shape_that_does_not_fit_is_recorded_as_well(
+    tmp_path: Path, shape: tuple[int, int], stored: tuple[int, ...]
+) -> None:
+    frames = patterns(40)
+    settings = ProtocolSettings("dectris-v2", lambda arm: arm.with_values({"scan.shape": shape}))
+    with bound() as (address, push), running(tmp_path, data=address, idle_timeout_s=0.3, protocol=settings) as run:
+        for parts in (v2_start(1, 40, (16, 12)), *(v2_image(1, k, f) for k, f in enumerate(frames)), v2_end(1)):
+            push.send_multipart(parts)
+        run.wait_for_state("complete", "aborted")
+        run.wait(lambda: run.receiver.status().recording_state == "complete")
+        recording = Path(run.receiver.status().recording)
+        assert digests_of_file(recording) == {number: digest(frame) for number, frame in enumerate(frames)}
+        with h5py.File(recording) as file:
+            assert file["data"].shape == (*stored, 16, 12)

@@ -153,6 +153,26 @@ def test_a_scan_shape_nobody_gives_is_guessed_and_said(frames: int, shape: tuple
     assert f"{shape[0]} x {shape[1]} is assumed" in notes[0]
 
 
+@pytest.mark.parametrize(
+    ("values", "frames"),
+    [
+        ({"scan.shape": (4, 6)}, 24),
+        ({"scan.shape": (5, 6)}, 30),  # too few images: points stay unmeasured
+        ({"scan.shape": (4, 5)}, 24),  # a few too many: surplus
+        ({"scan.shape": (3, 4)}, 12),  # two scans
+        ({"scan.shape": (4, 4), "flyback_frames": 2}, 24),
+        ({"scan.shape": (3, 4), "repeats": 2}, 24),
+        ({"scan.shape": (4, 5), "skip_first": 4}, 24),
+    ],
+)
+def test_the_configured_scan_and_the_announced_images(values: dict[str, object], frames: int) -> None:
+    notes: list[str] = []
+    (arm,) = taken(inlet("dectris-v1", notes, values), series()[:1])
+    assert isinstance(arm, ArmMessage)
+    assert arm.arm.frames == frames
+    assert bool(notes) == (frames == 30)
+
+
 def test_same_series_number_again_is_a_new_scan() -> None:
     out = taken(inlet("dectris-v1"), [*series(), *series(), *series()])
     scans = scans_of(out)
