@@ -84,7 +84,7 @@ def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> N
         page.keyboard.press("ArrowRight")
         page.keyboard.press("1")
         page.keyboard.press("t")
-    time.sleep(4)
+    settle(pages)
     keep(pages, folder, "session")
     for page in pages.values():
         page.keyboard.press("p")
@@ -108,9 +108,9 @@ def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> N
 
 def show_refinement(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:
     """Two refinements, side by side."""
-    client.call("refine", preset={"epoch_max": 4})
+    client.call("refine", preset={"epoch_max": 5, "sweeps": 5})
     wait_for_refinement(client, quiet=True)
-    client.call("refine", preset={"num_slices": 2, "total_thickness_A": 8, "epoch_max": 8})
+    client.call("refine", preset={"num_slices": 2, "total_thickness_A": 8, "epoch_max": 8, "sweeps": 8})
     wait_for_refinement(client, quiet=True)
     view(pages, "Refine")
     time.sleep(3)
@@ -119,6 +119,15 @@ def show_refinement(pages: dict[str, Page], client: ControlClient, folder: Path)
         page.get_by_role("button", name="compare").first.click()
     time.sleep(3)
     keep(pages, folder, "refine-compare")
+
+
+def settle(pages: dict[str, Page]) -> None:
+    """Wait until every panel shows what was chosen."""
+    for page in pages.values():
+        page.wait_for_function(
+            "() => [0, 1, 2, 3].every(i => !document.querySelector(`[data-text=map_${i}_note]`).textContent)"
+        )
+    time.sleep(4)
 
 
 def view(pages: dict[str, Page], name: str) -> None:

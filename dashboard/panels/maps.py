@@ -142,8 +142,10 @@ class MapPanel:
         self.view.locked = self.view.limits if new else None
         self.lock.label = "locked" if new else "auto"
 
-    def texts(self, _name: str, picture: Picture | None) -> dict[str, str]:
-        """What stands under the panel: limits and units of the colour bar, and why there is no map."""
+    def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
+        """What stands under the panel: limits and units of the colour bar; and why there is no map, or not yet."""
+        if picture is not None and self.view.showing != name:
+            return {f"map_{self.index}_note": "…"}
         key = f"map_{self.index}"
         low, high = limits(*self.view.limits) if picture else (UNKNOWN, UNKNOWN)
         return {

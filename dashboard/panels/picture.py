@@ -73,6 +73,7 @@ class PictureFigure:
         self.locked: Levels | None = None
         self.limits: Levels = (0.0, 1.0)
         self.calibrated = False
+        self.showing = ""
         self._wheel = False
         self._number = 0
         self._sent: tuple[int, Levels] | None = None
@@ -161,6 +162,7 @@ class PictureFigure:
         self._number += 1
         self._sent = (picture.version, limits)
         self.limits = limits
+        self.showing = picture.name
         self.calibrated = picture.calibrated
         self._look_through(self.windows[1 if picture.frequencies and len(self.windows) > 1 else 0])
         self.window.frame(picture)
@@ -181,7 +183,7 @@ class PictureFigure:
         if (self._sent is None and self._blank == extent) or self.shown.number != self._number:
             return False
         self._number += 1
-        self._sent, self._blank = None, list(extent)
+        self._sent, self._blank, self.showing = None, list(extent), ""
         left, top, width, height = extent
         nothing = np.zeros((1, 1), np.uint8)
         self._mark(())
