@@ -57,9 +57,15 @@ def turned_to_detector_axes(vectors: DoubleArray, transform: str) -> DoubleArray
     return np.stack([row, col])
 
 
-def scan_frequencies(shape: tuple[int, int], step_A: tuple[float, float], rotation_deg: float) -> DoubleArray:
-    """Spatial frequencies (n, 2) of a scan-sized FFT, in the detector frame, 1/Å, numpy order, row-major."""
-    axes = np.meshgrid(np.fft.fftfreq(shape[0], step_A[0]), np.fft.fftfreq(shape[1], step_A[1]), indexing="ij")
+def scan_frequencies(
+    shape: tuple[int, int], step_A: tuple[float, float], rotation_deg: float, *, half: bool = False
+) -> DoubleArray:
+    """Spatial frequencies (n, 2) of a scan-sized FFT, in the detector frame, 1/Å, numpy order, row-major.
+
+    ``half``: only the half plane that the transform of a real image keeps.
+    """
+    along_cols = np.fft.rfftfreq(shape[1], step_A[1]) if half else np.fft.fftfreq(shape[1], step_A[1])
+    axes = np.meshgrid(np.fft.fftfreq(shape[0], step_A[0]), along_cols, indexing="ij")
     q_scan = np.stack(axes, -1).reshape(-1, 2)
     return np.asarray(q_scan @ rotation_matrix(rotation_deg).T)
 

@@ -153,12 +153,16 @@ def shift_ramps(weights, offsets, q_row, q_col, shift_row, shift_col, out):
 
 
 @nb.jit(**FAST)
-def contract(weights, spectra, index, out):
-    """The filter bank: out[q] = sum_n weights[n, q] spectra[n, index[q]], complex64, summed in single precision."""
+def contract(weights, spectra, index, sign, out):
+    """The filter bank: out[q] = sum_n weights[n, q] spectra[n, index[q]], complex64, summed in single precision.
+
+    ``sign`` (nq,) -1 takes the conjugate of the spectrum: the half plane that is not stored.
+    """
     for q in range(out.shape[0]):
         out[q] = 0.0
     for n in range(weights.shape[0]):
         w = weights[n]
         c = spectra[n]
         for q in range(out.shape[0]):
-            out[q] += w[q] * c[index[q]]
+            value = c[index[q]]
+            out[q] += w[q] * complex(value.real, value.imag * sign[q])

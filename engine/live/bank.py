@@ -16,7 +16,7 @@ from scipy import fft
 
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
-from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, IndexArray
+from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray, IndexArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Spectra:
     mean: DoubleArray
     """(bins,) mean coefficients of the visited points."""
     spectra: ComplexArray
-    """(bins, padded rows * padded cols), the mean removed."""
+    """(N, padded rows * (padded cols // 2 + 1)): half planes, the mean removed; the other half is the conjugate."""
 
     @classmethod
     def of(cls, store: Store, setting: Setting) -> Spectra:
@@ -54,7 +54,7 @@ class Spectra:
         bins = store.per_frame(store.bins) * scale
         centred = np.where(visited.reshape(-1, 1), bins - mean.astype(np.float32), np.float32(0))
         cube = np.ascontiguousarray(centred.T).reshape(-1, *visited.shape)
-        spectra = fft.fft2(cube, s=setting.padded, overwrite_x=True).reshape(len(cube), -1)
+        spectra = np.asarray(fft.rfft2(cube, s=setting.padded)).reshape(len(cube), -1)
         return cls(setting, visited, mean, spectra.astype(np.complex64, copy=False))
 
     @property
@@ -63,29 +63,51 @@ class Spectra:
         return int(self.visited.sum())
 
     def contract(self, weights: ComplexArray, upsample: int = 1, *, half_sample_shift: bool = False) -> ComplexArray:
-        """sum_n W_n(Q) c_hat_n(Q) on the grid of frequencies of ``upsample``: (rows, cols) of the padded scan.
+        """sum_n W_n(Q) c_hat_n(Q) of a real map: the half plane (rows, cols // 2 + 1) of the ``upsample``d grid.
 
         With ``half_sample_shift`` every c_hat is taken half a sampling frequency away: no signal survives that, so
         what remains is noise (real-data, section 1).
         """
+        rows, cols = self.setting.padded
+        shape = (rows * upsample, cols * upsample // 2 + 1)
+        return self._contract(weights, shape, half_sample_shift)
+
+    def contract_whole(self, weights: ComplexArray) -> ComplexArray:
+        """The same of a complex map: the whole plane (rows, cols)."""
+        return self._contract(weights, self.setting.padded, False)
+
+    def _contract(self, weights: ComplexArray, shape: tuple[int, int], half_sample_shift: bool) -> ComplexArray:
         from ptylive.engine.backend.filters_numba import contract
 
-        rows, cols = self.setting.padded
-        out = np.empty(rows * cols * upsample**2, dtype=np.complex64)
-        contract(weights, self.spectra, self._alias_index(upsample, half_sample_shift), out)
-        return out.reshape(rows * upsample, cols * upsample)
+        out = np.empty(shape[0] * shape[1], dtype=np.complex64)
+        contract(weights, self.spectra, *self._aliases(shape, half_sample_shift), out)
+        return out.reshape(shape)
 
-    def _alias_index(self, upsample: int, half: bool) -> IndexArray:
-        """Which stored frequency each frequency of the finer grid aliases to (c_hat repeats with 1/step)."""
-        rows, cols = self.setting.padded
-        row = (np.arange(rows * upsample) + (rows // 2 if half else 0)) % rows
-        col = (np.arange(cols * upsample) + (cols // 2 if half else 0)) % cols
-        return np.asarray((row[:, None] * cols + col[None]).ravel(), dtype=np.int64)
+    def _aliases(self, shape: tuple[int, int], half_sample_shift: bool) -> tuple[IndexArray, FloatArray]:
+        """Stored frequency of each frequency of a grid, and the sign of its imaginary part.
 
-    def image(self, spectrum: ComplexArray, upsample: int = 1) -> ComplexArray:
-        """Back to the scan: (rows * upsample, cols * upsample), complex."""
+        c_hat repeats with 1/step, and its other half plane is the conjugate of the stored one at -Q.
+        """
+        rows, cols = self.setting.padded
+        row = (np.arange(shape[0]) + (rows // 2 if half_sample_shift else 0)) % rows
+        col = (np.arange(shape[1]) + (cols // 2 if half_sample_shift else 0)) % cols
+        mirrored = col > cols // 2
+        rows_of = np.where(mirrored[None], (-row[:, None]) % rows, row[:, None])
+        index = rows_of * (cols // 2 + 1) + np.where(mirrored, cols - col, col)[None]
+        sign = np.broadcast_to(np.where(mirrored, -1.0, 1.0), shape).astype(np.float32)
+        return np.asarray(index.ravel(), dtype=np.int64), sign.ravel()
+
+    def image(self, spectrum: ComplexArray, upsample: int = 1) -> FloatArray:
+        """A real map from its half plane: (rows * upsample, cols * upsample)."""
         rows, cols = self.visited.shape
-        return np.asarray(fft.ifft2(spectrum)[: rows * upsample, : cols * upsample] * upsample**2)
+        size = (self.setting.padded[0] * upsample, self.setting.padded[1] * upsample)
+        made = fft.irfft2(spectrum, s=size)[: rows * upsample, : cols * upsample]
+        return np.asarray(made * upsample**2, dtype=np.float32)
+
+    def complex_image(self, spectrum: ComplexArray) -> ComplexArray:
+        """A complex map from its whole plane: (rows, cols)."""
+        rows, cols = self.visited.shape
+        return np.asarray(fft.ifft2(spectrum)[:rows, :cols])
 
     @cached_property
     def visited_share(self) -> float:

@@ -50,7 +50,8 @@ def filter_bytes(arm: Arm) -> float:
     """Memory that the filters of all maps take for each coefficient."""
     rows, cols = arm.scan.require_shape()
     finer = 4 if rows * cols <= UPSAMPLE_POINTS else 1  # two methods may be sampled twice finer
-    return 8 * 1.6 * rows * cols * (len(BUILDERS) - 2 + 2 * finer)  # complex64, padded
+    planes = 1 + 0.5 * (len(BUILDERS) - 3 + 2 * finer)  # one complex map, half planes for the real ones
+    return 8 * 1.6 * rows * cols * planes  # complex64, padded
 
 
 def left_out(arm: Arm, methods: Iterable[str]) -> dict[str, str]:

@@ -88,10 +88,14 @@ class Setting:
         rows, cols = (_even_fast_length(n + max(0.25 * n, min(room, n))) for n in self.scan_shape)
         return rows, cols
 
-    def frequencies(self, upsample: int = 1) -> DoubleArray:
-        """Q (nq, 2) in the detector frame, 1/Å, of the padded and ``upsample`` times finer scan."""
+    def frequencies(self, upsample: int = 1, *, half: bool = False) -> DoubleArray:
+        """Q (nq, 2) in the detector frame, 1/Å, of the padded and ``upsample`` times finer scan.
+
+        ``half``: the half plane that is enough for real maps.
+        """
         shape = (self.padded[0] * upsample, self.padded[1] * upsample)
-        return scan_frequencies(shape, (self.step_A[0] / upsample, self.step_A[1] / upsample), self.rotation_deg)
+        finer = (self.step_A[0] / upsample, self.step_A[1] / upsample)
+        return scan_frequencies(shape, finer, self.rotation_deg, half=half)
 
     @cached_property
     def disc_pixels(self) -> float:

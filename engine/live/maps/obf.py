@@ -40,7 +40,7 @@ class OptimumBrightField:
         ``upsample``: sampling finer than the scan's; None: what the setting allows.
         """
         finer = setting.upsample if upsample is None else upsample
-        q = setting.frequencies(finer)
+        q = setting.frequencies(finer, half=True)
         transfer = setting.transfer(q)
         weights = setting.basis.per_noise(transfer, mean).conj()
         information = np.einsum("nq,nq->q", weights, transfer).real.astype(float)
@@ -62,7 +62,7 @@ class OptimumBrightField:
         else:
             shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
             spectrum = numerator / (e + self._noise_to_signal(numerator, shifted).reshape(e.shape))
-        return spectra.image(spectrum.astype(np.complex64), self.upsample).real.astype(np.float32)
+        return spectra.image(spectrum.astype(np.complex64), self.upsample)
 
     def _noise_to_signal(self, numerator: ComplexArray, shifted: ComplexArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""

@@ -29,7 +29,7 @@ class SingleSideband:
     @classmethod
     def build(cls, setting: Setting, _mean: DoubleArray, epsilon: float = EPSILON) -> SingleSideband:
         """Filters for a setting."""
-        transfer = setting.transfer(setting.frequencies(), sidebands_only=True)
+        transfer = setting.transfer(setting.frequencies(half=True), sidebands_only=True)
         weights = setting.basis.dual(transfer).conj()
         power = np.einsum("nq,nq->q", weights, transfer).real
         weights /= (power + epsilon * power.max()).astype(np.float32)
@@ -37,5 +37,5 @@ class SingleSideband:
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``ssb``: phase in rad."""
-        phase = spectra.image(spectra.contract(self.weights)).real.astype(np.float32)
+        phase = spectra.image(spectra.contract(self.weights))
         yield Picture("ssb", phase, "rad", "single-sideband ptychography", {"epsilon": self.epsilon})

@@ -35,7 +35,7 @@ class TiltCorrected:
     @classmethod
     def build(cls, setting: Setting, _mean: DoubleArray) -> TiltCorrected:
         """Filters for a setting."""
-        q = setting.frequencies(setting.upsample)
+        q = setting.frequencies(setting.upsample, half=True)
         weights = setting.aligned_shifts(q)
         t = np.einsum("nq,nq->q", weights, setting.transfer(q)).real
         flipped = bool(np.abs(t).max() > IN_FOCUS)
@@ -55,4 +55,4 @@ class TiltCorrected:
             shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
             weight = weight * signal_share(spectrum, shifted, self.ring).astype(np.float32)
         spectrum *= weight.reshape(spectrum.shape)
-        return spectra.image(spectrum, self.upsample).real.astype(np.float32)
+        return spectra.image(spectrum, self.upsample)

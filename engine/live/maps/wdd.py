@@ -56,7 +56,7 @@ class WignerDeconvolution:
     def images(self, spectra: Spectra) -> tuple[FloatArray, FloatArray]:
         """Phase in rad and amplitude (1 = the mean), both (rows, cols)."""
         mean = complex(self.weights[:, 0] @ spectra.mean)
-        field = spectra.image(spectra.contract(self.weights)) + np.complex64(mean)
+        field = spectra.complex_image(spectra.contract_whole(self.weights)) + np.complex64(mean)
         size = max(abs(mean), 1e-12)
         field = field * np.complex64(mean.conjugate() / size)
         return np.angle(field).astype(np.float32), (np.abs(field) / size).astype(np.float32)

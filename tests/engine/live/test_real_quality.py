@@ -43,7 +43,7 @@ def halves(engine, method):
         weight = 1 / np.sqrt(np.maximum(linear.information, 1e-3 * linear.information.max()))
     weight = weight.reshape(whole.shape)
     return [
-        spectra.image(((whole + s * alias) * weight).astype(np.complex64), linear.upsample).real for s in (1, -1)
+        spectra.image(((whole + s * alias) * weight).astype(np.complex64), linear.upsample) for s in (1, -1)
     ], made.setting.step_A[0] / linear.upsample
 
 
