@@ -39,7 +39,7 @@ def write_maps(
 ) -> None:
     """Write maps, coverage, calibration and settings; refinements already in the file are kept."""
     with _rewritten(path) as file:
-        for name in ("maps", "coverage", "calibration"):
+        for name in ("maps", "coverage", "calibration", "snr"):
             if name in file:
                 del file[name]
         for live_map in maps:
@@ -132,6 +132,9 @@ def _write_map(file: h5py.File, live_map: LiveMap) -> None:
             "settings": json.dumps(dict(live_map.settings)),
         }
     )
+    if live_map.quality is not None:
+        for name, values in vars(live_map.quality).items():
+            file[f"snr/{live_map.name}/{name}"] = values
     if live_map.sampling_A is not None:
         data.attrs["sampling_A"] = np.asarray(live_map.sampling_A, dtype=float)
 

@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptylive.schema.model import FloatArray
+from ptylive.schema.model import DoubleArray, FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class RingQuality:
+    """What a map carries per spatial frequency, measured on the data: one value for each ring of |Q|."""
+
+    frequency_invA: DoubleArray
+    signal_share: DoubleArray
+    """Share of the ring's power that is not noise."""
+    half_data_correlation: DoubleArray
+    """Fourier ring correlation of the maps of two halves of the frames, split like a checkerboard."""
 
 
 @dataclass(frozen=True)
@@ -20,3 +31,4 @@ class LiveMap:
     frames: int
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    quality: RingQuality | None = None

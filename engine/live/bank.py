@@ -16,6 +16,7 @@ from scipy import fft
 
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
+from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray, IndexArray
 
 
@@ -28,6 +29,7 @@ class Picture:
     units: str
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    quality: RingQuality | None = None
 
 
 @dataclass(frozen=True, eq=False)

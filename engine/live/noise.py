@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, IndexArray
 
 TRUSTED_SHARE = 0.15
@@ -31,12 +32,18 @@ def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None
     return np.asarray(np.bincount(ring, values, minlength=count), dtype=float)
 
 
-def signal_share(spectrum: ComplexArray, shifted: ComplexArray, ring: IndexArray) -> DoubleArray:
-    """Wiener weight (nq,) of each ring: (power - floor) / power, between 0 and 1.
+def ring_quality(
+    spectrum: ComplexArray, shifted: ComplexArray, ring: IndexArray, step_A: tuple[float, float]
+) -> RingQuality:
+    """What a map carries on each ring; ``shifted`` is the same map with every c_hat half a sampling frequency away.
 
-    spectrum, shifted: the same map as it is and half a sampling frequency away, flattened.
+    The maps of the even and the odd points of a checkerboard are the sum and the difference of the two.
     """
-    power = ring_sum(ring, np.abs(spectrum.ravel()) ** 2)
-    floor = ring_sum(ring, np.abs(shifted.ravel()) ** 2)
-    share = np.clip((power - floor) / np.maximum(power, 1e-30), 0.0, 1.0)
-    return share[ring]
+    whole, alias = spectrum.ravel(), shifted.ravel()
+    even, odd = whole + alias, whole - alias
+    power = ring_sum(ring, np.abs(whole) ** 2)
+    share = np.clip(1.0 - ring_sum(ring, np.abs(alias) ** 2) / np.maximum(power, 1e-30), 0.0, 1.0)
+    halves = ring_sum(ring, np.abs(even) ** 2) * ring_sum(ring, np.abs(odd) ** 2)
+    correlation = ring_sum(ring, (even * odd.conj()).real) / np.sqrt(np.maximum(halves, 1e-30))
+    frequency = (np.arange(len(power)) + 0.5) * 0.5 / min(step_A) / RINGS
+    return RingQuality(frequency, share, correlation)

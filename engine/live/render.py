@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,8 @@ class _Picture:
     def filtered(self, filters: Filter) -> Iterator[LiveMap]:
         for picture in filters.linear_map.pictures(self._spectra(filters.setting)):
             settings = {**picture.settings, **self.calibration.aberrations}
-            yield self.make(picture.name, picture.data, picture.units, picture.method, **settings)
+            made = self.make(picture.name, picture.data, picture.units, picture.method, **settings)
+            yield replace(made, quality=picture.quality)
 
     def _spectra(self, setting: Setting) -> Spectra:
         """Transformed coefficients, shared by the filters of one setting."""

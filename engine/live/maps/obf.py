@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.live.bank import Picture, Spectra
-from ptylive.engine.live.noise import TRUSTED_SHARE, ring_sum, rings
+from ptylive.engine.live.noise import TRUSTED_SHARE, ring_quality, ring_sum, rings
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -48,19 +48,23 @@ class OptimumBrightField:
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``obf``: phase in rad."""
-        yield Picture(
-            "obf", self.image(spectra), "rad", "optimum bright field, radial Wiener", {"upsample": self.upsample}
-        )
+        numerator = spectra.contract(self.weights, self.upsample)
+        shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
+        phase = self._image(spectra, numerator, shifted)
+        quality = ring_quality(numerator, shifted, self.ring, spectra.setting.step_A)
+        method = "optimum bright field, radial Wiener"
+        yield Picture("obf", phase, "rad", method, {"upsample": self.upsample}, quality)
 
     def image(self, spectra: Spectra) -> FloatArray:
         """Phase in rad, (rows * upsample, cols * upsample)."""
-        numerator = spectra.contract(self.weights, self.upsample)
+        return next(self.pictures(spectra)).data
+
+    def _image(self, spectra: Spectra, numerator: ComplexArray, shifted: ComplexArray) -> FloatArray:
         e = self.information.reshape(numerator.shape)
         if spectra.visited_share < TRUSTED_SHARE:
             # one filter for every ring: flat noise, the scale of the strongest frequency
             spectrum = numerator / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max()))
         else:
-            shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
             spectrum = numerator / (e + self._noise_to_signal(numerator, shifted).reshape(e.shape))
         return spectra.image(spectrum.astype(np.complex64), self.upsample)
 

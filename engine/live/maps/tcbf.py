@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.live.bank import Picture, Spectra
-from ptylive.engine.live.noise import TRUSTED_SHARE, rings, signal_share
+from ptylive.engine.live.noise import TRUSTED_SHARE, ring_quality, rings
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -44,15 +44,12 @@ class TiltCorrected:
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``tcbf``: relative modulation of the bright field."""
-        method = "tilt-corrected bright field" + (", phase-flipped" if self.flipped else "")
-        yield Picture("tcbf", self.image(spectra), "relative", method, {"upsample": self.upsample})
-
-    def image(self, spectra: Spectra) -> FloatArray:
-        """Relative modulation of the bright field, (rows * upsample, cols * upsample)."""
         spectrum = spectra.contract(self.weights, self.upsample)
+        shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
+        quality = ring_quality(spectrum, shifted, self.ring, spectra.setting.step_A)
         weight = self.flip / np.float32(max(spectra.setting.basis.bright_sum(spectra.mean), 1e-12))
         if self.flipped and spectra.visited_share >= TRUSTED_SHARE:
-            shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
-            weight = weight * signal_share(spectrum, shifted, self.ring).astype(np.float32)
-        spectrum *= weight.reshape(spectrum.shape)
-        return spectra.image(spectrum, self.upsample)
+            weight = weight * quality.signal_share[self.ring].astype(np.float32)
+        image = spectra.image(spectrum * weight.reshape(spectrum.shape), self.upsample)
+        method = "tilt-corrected bright field" + (", phase-flipped" if self.flipped else "")
+        yield Picture("tcbf", image, "relative", method, {"upsample": self.upsample}, quality)
