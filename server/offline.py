@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,10 @@ from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.render import METHODS, Rendering
+from ptylive.engine.refine.pattern_view import PatternView
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap
+from ptylive.schema.detector import undo_transform
+from ptylive.schema.model import Array, IndexArray
 
 if TYPE_CHECKING:
     from ptylive.engine.refine.results import StartGuess
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 BATCH_FRAMES = 256
 AS_STORED = BasisChoice(PIXELS)
+STREAMED_PIXELS = 1 << 28
+"""Recordings of more pixels are read from the file twice rather than kept in memory twice."""
 START_MAP = "obf"
 """The map a refinement may start from."""
 
@@ -71,6 +76,26 @@ def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
         raise InputFileError(f"{source.path} holds {kind} coefficients", "refine from the frames they were made from")
     index = np.flatnonzero(source.received)
     return Dataset.of(source.arm, calibration, index, source.frames(index))
+
+
+def refinable(source: FileSource, calibration: Calibration) -> Dataset:
+    """The patterns of an open file for the refinement: read now, or, where they are large, when they are asked for.
+
+    The file must stay open as long as the data set is used.
+    """
+    index = np.flatnonzero(source.received)
+    index = index[source.arm.scan.point_of(index) >= 0]
+    rows, columns = source.arm.detector_shape
+    if not source.arm.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:
+        return read_dataset(source, calibration)
+    first = source.frames(index[:1])
+    outline = Dataset.of(source.arm, calibration, index, np.broadcast_to(first, (len(index), rows, columns)))
+
+    def read(chosen: IndexArray) -> Array:
+        return undo_transform(source.frames(index[chosen]), calibration.transform)
+
+    shape = (len(index), int(outline.patterns.shape[1]), int(outline.patterns.shape[2]))
+    return replace(outline, patterns=PatternView(shape, first.dtype, read).as_array())
 
 
 def start_guess(start_map: LiveMap | None, calibration: Calibration) -> StartGuess | None:

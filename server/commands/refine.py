@@ -45,7 +45,7 @@ def refine(
     from ptylive.engine.refine import Bench, check, validate
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run, read_runs
-    from ptylive.server.offline import START_MAP, read_dataset, reconstruct_file, start_guess
+    from ptylive.server.offline import START_MAP, reconstruct_file, refinable, start_guess
     from ptylive.streamer.storage.source import open_source
 
     chosen, values = split_settings(parse_assignments(settings or ()))
@@ -54,28 +54,30 @@ def refine(
         raise MetadataError(f"--backend {backend!r} is unknown", "use auto, cpu or gpu")
     started = time.perf_counter()
     made = reconstruct_file(file, values, (START_MAP,))
-    with open_source(file, values) as source:
-        dataset = read_dataset(source, made.calibration)
     start_map = next((m for m in made.rendering.maps if m.name == START_MAP), None)
-    before = check(dataset, wanted, Bench(backend, threads)) if checks else None
-    if before is not None and not as_json:
-        for line in describe_checks(before):
-            say(line)
-    with bar("refining", quiet=as_json) as shown:
-        result = run(
-            dataset,
-            wanted,
-            start=start_guess(start_map, made.calibration),
-            backend=backend,
-            threads=threads,
-            on_progress=lambda p: shown.update(p.epoch, p.epochs, _describe(p)),
-            checkpoint=output.with_suffix(".checkpoint"),
-            resume=resume,
-            loss_table=output.with_suffix(".loss.csv"),
-        )
-    if checks:
-        with bar("comparing halves", quiet=as_json):
-            result = replace(result, validation=validate(dataset, wanted, Bench(backend, threads)))
+    guess, bench = start_guess(start_map, made.calibration), Bench(backend, threads)
+    with open_source(file, values) as source:
+        dataset = refinable(source, made.calibration)
+        frames = len(dataset.patterns)
+        before = check(dataset, wanted, bench) if checks else None
+        if before is not None and not as_json:
+            for line in describe_checks(before):
+                say(line)
+        with bar("refining", quiet=as_json) as shown:
+            result = run(
+                dataset,
+                wanted,
+                start=guess,
+                backend=backend,
+                threads=threads,
+                on_progress=lambda p: shown.update(p.epoch, p.epochs, _describe(p)),
+                checkpoint=output.with_suffix(".checkpoint"),
+                resume=resume,
+                loss_table=output.with_suffix(".loss.csv"),
+            )
+        if checks:
+            with bar("comparing halves", quiet=as_json):
+                result = replace(result, validation=validate(dataset, wanted, bench))
     name = f"run{len(read_runs(output)) + 1}"
     settings_used = describe_run(" ".join(sys.argv), result.backend)
     add_refinement(output, Run(name, wanted, result), made.calibration, settings_used)
@@ -90,7 +92,7 @@ def refine(
             "output": str(output),
             "run": name,
             "state": result.state,
-            "frames": len(dataset.patterns),
+            "frames": frames,
             "epochs": len(result.loss),
             "loss": float(result.loss[-1]) if len(result.loss) else None,
             "algorithm": result.algorithm,
@@ -98,7 +100,7 @@ def refine(
             "message": result.message,
             "seconds": seconds,
             "seconds_per_epoch": float(result.seconds.mean()) if len(result.seconds) else None,
-            "frames_per_s": len(dataset.patterns) * result.evaluations / max(float(result.seconds.sum()), 1e-9),
+            "frames_per_s": frames * result.evaluations / max(float(result.seconds.sum()), 1e-9),
             "backend": result.backend,
             **({} if before is None else {"warnings": list(before.warnings), "expected_seconds": before.seconds}),
             **({} if result.validation is None else {"validation": result.validation.summary()}),
