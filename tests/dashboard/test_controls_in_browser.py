@@ -190,3 +190,21 @@ def test_a_refusal_of_the_server_is_told(server: FakeServer, dashboard: RunningD
     press.click()
     expect(page.locator(".sentence")).to_have_text("the scan has no <b>energy_eV</b>")
     assert page.locator(".sentence b").count() == 0
+
+
+def test_refine_and_stop_by_keyboard(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
+    page = watched.open(dashboard.url)
+    expect(page.locator("[data-of=session]").get_by_role("button", name="Refine this scan")).to_be_enabled()
+    page.keyboard.press("/")
+    page.keyboard.type("rs")
+    page.keyboard.press("Escape")
+    page.keyboard.press("s")
+    page.keyboard.press("r")
+    eventually(lambda: len(server.received("refine")) == 1)
+    assert server.received("refine_stop") == [], "nothing ran, and what is typed into a field is no command"
+    expect(page.locator(".sentence")).to_have_text("refinement started")
+    server.publish("state", state_payload(refinement={"state": "running", "run": "r1", "epoch": 4, "loss": 1.5}))
+    expect(page.locator("[data-of=refine]").get_by_role("button", name="Stop")).to_be_enabled()
+    page.keyboard.press("s")
+    eventually(lambda: len(server.received("refine_stop")) == 1)
+    assert watched.complaints == []
