@@ -109,7 +109,7 @@ class DectrisV2:
         names = tuple(sorted(map(str, data)))
         if len(names) > 1 and names != self._noted:
             self._noted = names
-            self._note(f"images have the channels {', '.join(names)}: {chosen} is used"[:200])
+            self._note(f"images have the channels {', '.join(map(repr, names))}: {str(chosen)!r} is used"[:200])
         array = stored_array(data[chosen], f"image {number}")
         return Image(_key(fields), number, array.shape, array.dtype, array.codec, array.data)
 
@@ -184,7 +184,7 @@ def _untagged(value: Any, tag: int) -> Any:
 def _key(fields: Mapping[str, Any]) -> str:
     """What tells one series from another: its unique id where there is one, else its number."""
     unique, number = fields.get("series_unique_id"), whole(fields.get("series_id"))
-    if isinstance(unique, str) and 0 < len(unique) <= 200:
+    if isinstance(unique, str) and 0 < len(unique) <= 200 and unique.isprintable():
         return unique
     if number is None or number >= 2**63:
         raise WireError("message without series_id", "bad_series")

@@ -140,8 +140,11 @@ def test_mutated_messages_are_refused_or_harmless(protocol: str, acquisition: Ac
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(5))
 @pytest.mark.parametrize("protocol", list(SAMPLES))
-@settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=900, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_a_hundred_thousand_mutated_messages(protocol: str, acquisition: Acquisition, data: st.DataObject) -> None:
+def test_a_hundred_thousand_mutated_messages(
+    protocol: str, part: int, acquisition: Acquisition, data: st.DataObject
+) -> None:
     check(protocol, data, acquisition)

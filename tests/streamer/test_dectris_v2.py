@@ -89,7 +89,7 @@ def test_channels_are_chosen_and_said() -> None:
         notes: list[str] = []
         (scan,) = scans_of(taken(inlet("dectris-v2", notes, channel=channel), messages)).values()
         assert scan == as_scan(wanted[:1])
-        assert sum("threshold_1, threshold_2" in note for note in notes) == 1
+        assert sum("'threshold_1', 'threshold_2'" in note for note in notes) == 1
     assert reason(messages, channel="threshold_3") == "bad_image"
 
 
@@ -100,6 +100,13 @@ def test_series_number_or_unique_id_again() -> None:
     out = taken(inlet("dectris-v2"), [*again[:5], again[0], *again[5:]])
     assert list(scans_of(out).values()) == [as_scan(FRAMES)]  # the same start twice is one arm event
     assert len(scans_of(taken(inlet("dectris-v2"), [*again, *again]))) == 2  # after an end it is another
+
+
+@pytest.mark.parametrize("unique", ["", "two\nlines", "x" * 201])
+def test_an_impossible_unique_id_is_none(unique: str) -> None:
+    """Found by mutated messages: a line break in it would have broken the log's lines."""
+    out = taken(inlet("dectris-v2"), [*series(7, unique), *series(7, unique)])
+    assert [scan == as_scan(FRAMES) for scan in scans_of(out).values()] == [True] * 2
 
 
 def test_images_of_the_series_before_keep_their_scan() -> None:
