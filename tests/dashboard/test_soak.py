@@ -5,11 +5,13 @@ The short form runs with every ``make test``; the long one streams real frames t
 
 import asyncio
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
@@ -118,6 +120,11 @@ def test_short_soak(server: FakeServer, dashboard: RunningDashboard, watched: Wa
     assert watched.complaints == []
 
 
+def _answers(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((urlsplit(url).hostname, urlsplit(url).port)) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_long_soak(tmp_path: Path, watched: Watched) -> None:
@@ -125,6 +132,7 @@ def test_long_soak(tmp_path: Path, watched: Watched) -> None:
     with real_server(tmp_path, "--dashboard", "127.0.0.1:0", "--no-record") as running:
         with ControlClient(running.control) as client:
             status = client.call("status")
+        eventually(lambda: _answers(status["dashboard"]), 60)  # commands are taken before the dashboard is up
         process = next(
             p for p in psutil.Process(running.process.pid).children() if "dashboard" in " ".join(p.cmdline())
         )
