@@ -79,7 +79,8 @@ class Series:
             yield from self.flush()
             yield self._adopted(image)
         if self._arm is None:
-            yield self._armed(self._with_mask(_completed(self._header, image)))
+            header = self._with_mask(_completed(self._header, image))
+            yield self._armed(header if header.bad_pixels is not None else self._looked_at(header, image))
         yield from self._fitting(image)
 
     def end(self, key: str) -> Iterator[Message]:
@@ -155,7 +156,9 @@ class Series:
             return
         if (image.shape, image.dtype) == (arm.detector_shape, arm.detector.dtype):
             if self._highest < 0 and "bad_pixel_mask" not in arm.arrays:
-                yield from self._masked(self._header, image)
+                header = self._looked_at(self._header, image)
+                if header.bad_pixels is not None:
+                    yield self._armed(header)
             yield from self._placed(self._arm or arm, image)
             return
         held, self._contrary = self._contrary, image
@@ -176,12 +179,13 @@ class Series:
             return header
         return replace(header, bad_pixels=known)
 
-    def _masked(self, header: Header, image: Image) -> Iterator[Message]:
-        """Before the first image: if it shows dead pixels, the scan is armed anew with them."""
+    def _looked_at(self, header: Header, image: Image) -> Header:
+        """A header without a mask, with the dead pixels that its first image shows."""
         self._dead = dead_pixels(image)
-        if self._dead is not None:
-            self._note(f"series {self._key}: {int(self._dead.sum())} dead pixels found; the header brought no mask")
-            yield self._armed(replace(header, bad_pixels=self._dead))
+        if self._dead is None:
+            return header
+        self._note(f"series {self._key}: {int(self._dead.sum())} dead pixels found; the header brought no mask")
+        return replace(header, bad_pixels=self._dead)
 
     def _placed(self, arm: Arm, image: Image) -> Iterator[Message]:
         """Hand an image on under its number within its scan."""

@@ -53,6 +53,16 @@ def test_a_start_of_few_keys_arms_with_the_first_image() -> None:
     assert (out[0].arm.detector.shape, out[0].arm.detector.dtype, out[0].arm.series) == (SHAPE, "<u2", "7")
 
 
+def test_dead_pixels_of_a_first_image_that_arms() -> None:
+    frames = FRAMES.copy()
+    frames[:, 4, 5] = 65535
+    start = cbor2.dumps({"type": "start", "series_id": 7, "number_of_images": 24})
+    out = taken(inlet("dectris-v2"), [[start], *(v2_image(7, k, frame) for k, frame in enumerate(frames))])
+    arms = [message.arm for message in out if isinstance(message, ArmMessage)]
+    assert [np.argwhere(arm.arrays["bad_pixel_mask"]).tolist() for arm in arms] == [[[4, 5]]]
+    assert list(scans_of(out).values()) == [as_scan(frames)]
+
+
 def test_metadata_and_pixel_mask() -> None:
     mask = np.zeros(SHAPE, "<u4")
     mask[2, 3] = 1
