@@ -1,0 +1,265 @@
+"""Side by side with LiberTEM-live on one dump of DECTRIS v1 messages: frames/s from arm to the last frame reduced.
+
+    python benchmarks/stream_vs_libertem.py [--sizes 96,192,256] [--scan 128] [--rounds 3] [--venv DIR]
+
+The sender is LiberTEM-live's own simulator, one for each receiver (two receivers of one simulator would share its
+frames), only one of them at work at a time; the receivers take turns. LiberTEM-live reduces with 2 workers: centre of
+mass (com) or 45 dense masks. This program receives, checks, journals with CRC, decodes and reduces to moments, ring
+sums and the coefficients of its live maps (more than 45 bins of the bright field), in two threads. Its time includes
+the calibration on the first frames of each scan (about a second), so short scans say little. Without ``--venv``
+LiberTEM-live is installed in a temporary environment (minutes, needs a package index).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from stream_rate import bslz4, patterns
+from threadpoolctl import threadpool_limits
+
+from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.engine.live.engine import LiveEngine
+from ptylive.engine.live.warm_up import warm_up
+from ptylive.schema import Arm, FrameBatch, Optics, Scan
+from ptylive.streamer.events import ArmEvent, EndEvent
+from ptylive.streamer.protocols import ProtocolSettings
+from ptylive.streamer.protocols.simplon import Simplon
+from ptylive.streamer.receiver import Receiver, ReceiverSettings
+
+SERIES = 34
+SIMULATOR = """
+from libertem_live.detectors.dectris import sim
+sim.RustedReplay.read_headers = lambda self: sim.read_headers(self._path)  # it would bind its port three times
+sim.main()
+"""
+LIBERTEM = """
+import json, sys, time
+import numpy as np
+from libertem.executor.pipelined import PipelinedExecutor
+from libertem.udf.com import CoMUDF
+from libertem.udf.masks import ApplyMasksUDF
+from libertem_live.api import LiveContext
+
+rest, data, size, scan, nbytes = map(int, sys.argv[1:])
+masks = [lambda i=i: np.random.default_rng(i).random((size, size), dtype="f4") for i in range(45)]
+makers = {
+    "com": lambda: CoMUDF.with_params(cy=size / 2, cx=size / 2, r=size / 2),
+    "masks": lambda: ApplyMasksUDF(mask_factories=masks),
+}
+if __name__ == "__main__":
+    spec = PipelinedExecutor.make_spec(cpus=[0, 1], cudas=[])
+    ctx = LiveContext(executor=PipelinedExecutor(spec=spec, pin_workers=False))
+    conn = ctx.make_connection("dectris").open(
+        api_host="localhost", api_port=rest, data_host="localhost", data_port=data, buffer_size=1024,
+        bytes_per_frame=nbytes, frame_stack_size=32)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        aq = ctx.make_acquisition(conn=conn, nav_shape=(scan, scan), frames_per_partition=512,
+                                  controller=conn.get_active_controller(trigger_mode="exte"))
+        started = time.perf_counter()
+        ctx.run_udf(dataset=aq, udf=makers[line.strip()]())
+        print(json.dumps({"seconds": time.perf_counter() - started}), flush=True)
+    conn.close(); ctx.close()
+"""
+
+
+def write_dump(path: Path, size: int, frames: int) -> int:
+    """A series as LiberTEM's simulator replays it (length, message, …); bytes of the longest pattern."""
+    blobs = [bslz4(pattern) for pattern in patterns(size)]
+    config = {
+        "bit_depth_image": 16, "compression": "bslz4", "count_time": 1e-5, "frame_time": 1e-5, "nimages": 1,
+        "ntrigger": frames, "trigger_mode": "exte", "x_pixels_in_detector": size, "y_pixels_in_detector": size,
+    }  # fmt: skip
+
+    def text(**fields: object) -> bytes:
+        return json.dumps(fields, separators=(",", ":")).encode()
+
+    with path.open("wb") as file:
+
+        def put(message: bytes) -> None:
+            file.write(struct.pack("<q", len(message)) + message)
+
+        put(text(htype="dheader-1.0", header_detail="basic", series=SERIES))
+        put(text(**config))
+        for k in range(frames):
+            blob = blobs[k % len(blobs)]
+            put(text(htype="dimage-1.0", series=SERIES, frame=k, hash="0" * 32))
+            layout = {"shape": [size, size], "type": "uint16", "encoding": "bs16-lz4<", "size": len(blob)}
+            put(text(htype="dimage_d-1.0", **layout))
+            put(blob)
+            put(text(htype="dconfig-1.0", start_time=k, stop_time=k + 1, real_time=1))
+        put(text(htype="dseries_end-1.0", series=SERIES))
+    return max(map(len, blobs))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(*command: object, **options: object) -> Iterator[subprocess.Popen[str]]:
+    """A process, ended at the end."""
+    running = subprocess.Popen(list(map(str, command)), text=True, **options)  # type: ignore[call-overload]
+    try:
+        yield running
+    finally:
+        if running.stdin is None:
+            running.terminate()
+        else:
+            running.stdin.close()  # LiberTEM-live ends its workers only when it ends by itself
+        try:
+            running.wait(20)
+        except subprocess.TimeoutExpired:
+            running.kill()
+
+
+@contextmanager
+def simulator(python: Path, dump: Path, folder: Path) -> Iterator[tuple[int, int]]:
+    """LiberTEM's simulator: ports of its REST interface and of its stream."""
+    launcher = folder / "detector.py"
+    launcher.write_text(SIMULATOR)
+    rest, data = free_port(), free_port()
+    command = (python, launcher, dump, "--port", rest, "--zmqport", data, "--verbose", "False")
+    with process(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{rest}/detector/api/version/", timeout=2).close()
+                break
+            except OSError:
+                assert running.poll() is None, "the simulator ended"
+                time.sleep(0.2)
+        yield rest, data
+
+
+class Ours:
+    """Receiver, journal and live engine of this program, fed by a simulator."""
+
+    def __init__(self, ports: tuple[int, int], scan: int, size: int, folder: Path) -> None:
+        def prepare(arm: Arm) -> Arm:
+            optics = Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": 50.0})
+            detector = arm.detector.model_copy(update={"pixel_mrad": 100.0 / size, "transform_given": True})
+            geometry = Scan(shape=(scan, scan), step_A=(0.5, 0.5), rotation_deg=0.0)
+            return replace(arm, frames=scan * scan, scan=geometry, optics=optics, detector=detector)
+
+        settings = ReceiverSettings(
+            f"tcp://127.0.0.1:{ports[1]}", folder, protocol=ProtocolSettings("dectris-v1", prepare=prepare)
+        )
+        self.receiver = Receiver(settings, on_event=lambda event: None)
+        self._reader = self.receiver.ring.reader()
+        self._reduced = threading.Event()
+        self.points = 0
+        self._thread = threading.Thread(target=self._reduce)
+        self._thread.start()
+        assert self.receiver.accelerate()
+        self.receiver.start()
+        self._detector = Simplon(f"http://127.0.0.1:{ports[0]}")
+        self._detector.stream("legacy")
+
+    def _reduce(self) -> None:
+        engine: LiveEngine | None = None
+        with threadpool_limits(limits=1), ThreadPoolExecutor(1) as builders:
+            for item in self._reader:
+                if isinstance(item, ArmEvent):
+                    engine = LiveEngine(item.arm, methods=("com", "tcbf"), background=builders)
+                elif isinstance(item, FrameBatch) and engine is not None:
+                    engine.add(item)
+                elif isinstance(item, EndEvent):
+                    self.points = 0 if engine is None or engine.store is None else engine.store.total_frames
+                    self._reduced.set()
+
+    def seconds(self) -> float:
+        """One series, from arm to the last frame reduced."""
+        self._reduced.clear()
+        started = time.perf_counter()
+        self._detector.arm()
+        assert self._reduced.wait(300)
+        seconds = time.perf_counter() - started
+        status = self.receiver.status()
+        assert (status.lost, status.rejected, status.duplicates) == (0, {}, 0), status
+        assert self.points == status.expected, (self.points, status)
+        while self.receiver.status().state != "complete":  # the recording is no part of the time
+            time.sleep(0.05)
+        return seconds
+
+    def close(self) -> None:
+        """End the threads."""
+        self.receiver.stop()
+        self._thread.join()
+
+
+def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]:
+    """Medians (frames/s) of receivers that take turns, and ratios within a round."""
+    runs: dict[str, list[float]] = {"libertem com": [], "libertem masks": [], "ptylive": []}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        longest = write_dump(folder / "dump.bin", size, scan * scan)
+        theirs, mine = (stack.enter_context(simulator(python, folder / "dump.bin", folder)) for _ in range(2))
+        script = folder / "live_com.py"
+        script.write_text(LIBERTEM)
+        command = (python, script, *theirs, size, scan, int(1.2 * longest))
+        libertem = stack.enter_context(process(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert libertem.stdin is not None and libertem.stdout is not None
+        assert libertem.stdout.readline().strip() == "ready"
+        ours = Ours(mine, scan, size, folder / "recordings")
+        stack.callback(ours.close)
+        for number in range(rounds + 1):
+            for name, row in runs.items():
+                if name == "ptylive":
+                    seconds = ours.seconds()
+                else:
+                    libertem.stdin.write(name.split()[1] + "\n")
+                    libertem.stdin.flush()
+                    seconds = json.loads(libertem.stdout.readline())["seconds"]
+                if number:  # the first round warms up
+                    row.append(scan * scan / seconds)
+    rates = {name: float(np.median(row)) for name, row in runs.items()}
+    for name in ("com", "masks"):
+        pairs = zip(runs["ptylive"], runs[f"libertem {name}"], strict=True)
+        rates[f"ratio to {name}"] = float(np.median([one / other for one, other in pairs]))
+    return rates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="96,192,256")
+    parser.add_argument("--scan", type=int, default=128, help="points along a side")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--venv", type=Path, metavar="DIR", help="environment with libertem-live[sim]")
+    options = parser.parse_args()
+    use_persistent_cache()
+    with ExitStack() as stack:
+        venv = options.venv
+        if venv is None:
+            venv = Path(stack.enter_context(TemporaryDirectory()))
+            subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+            subprocess.run([venv / "bin" / "python", "-m", "pip", "install", "-q", "libertem-live[sim]"], check=True)
+        with threadpool_limits(limits=1):
+            warm_up()
+        for size in map(int, options.sizes.split(",")):
+            row = compare(venv / "bin" / "python", size, options.scan, options.rounds)
+            shown = {name: float(f"{value:.4g}") for name, value in row.items()}
+            print(
+                json.dumps({"pixels": size, "frames": options.scan**2, **shown, "load": os.getloadavg()[0]}), flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
