@@ -77,7 +77,7 @@ class CompiledMultislice:
         corrections: Corrections = HELD,
     ) -> LossGradient:
         """See :class:`~ptylive.engine.backend.multislice.MultisliceBackend`."""
-        chosen = np.arange(self._problem.count) if indices is None else np.asarray(indices, dtype=np.int64)
+        chosen = np.arange(self._problem.count) if indices is None else _contiguous(indices)
         model = self._model(object_planes, probe_planes, corrections)
         parts = self._in_parts(_Task(model, self._amplitudes(corrections, chosen), probe_gradient, corrections), chosen)
         loss, total = parts[0]
@@ -151,7 +151,7 @@ class CompiledMultislice:
 
         wave = scipy.fft.ifft2(probe_planes[0] + 1j * probe_planes[1], norm="ortho")
         intensity = (wave.real**2 + wave.imag**2).sum(axis=0).astype(np.float32)
-        chosen = np.arange(self._problem.count) if indices is None else np.asarray(indices, dtype=np.int64)
+        chosen = np.arange(self._problem.count) if indices is None else _contiguous(indices)
         total = np.zeros(self._problem.object_shape[1:], np.float32)
         add_windows(intensity, chosen, self._corners, total)
         return total
@@ -240,6 +240,15 @@ def _flat(planes: Any) -> FloatArray:
     return np.ascontiguousarray(planes, dtype=np.float32).reshape(
         *planes.shape[:-2], planes.shape[-2] * planes.shape[-1]
     )
+
+
+def _contiguous(indices: IndexArray) -> IndexArray:
+    """Pattern numbers in one piece of memory, so that every call has the same argument types.
+
+    Two sets of types would be two compiled versions. Loaded from the cache into one process, with helpers compiled
+    under the same names in two others, the second calls the helpers of the first: wrong numbers, seen with numba 0.68.
+    """
+    return np.array(indices, dtype=np.int64, order="C")
 
 
 def _transposed_patterns(patterns: Array) -> Array:

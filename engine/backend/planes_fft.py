@@ -13,6 +13,7 @@ Why it is written this way (each point was measured, docs/refinement.md):
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -74,13 +75,27 @@ Pass = Any
 """A compiled function of the planes (xr, xi, yr, yi)."""
 
 
+def _compiled(function: Callable[..., Any], name: str, *key: int) -> Pass:
+    """The function under a name that says all it depends on.
+
+    numba tells functions of one name and type apart by a number counted anew in every process. Two compiled versions
+    from the cache, made in two processes, may then hold different functions under one symbol, and the second to be
+    loaded calls those of the first: wrong numbers, seen with numba 0.68.
+    """
+    return numba.jit(**FAST)(_named(function, name, *key))
+
+
+def _named(function: Callable[..., Any], name: str, *key: int) -> Callable[..., Any]:
+    function.__qualname__ = "_".join([name, *(str(value).replace("-", "minus_") for value in key)])
+    return function
+
+
 def _radix_3(count: int, stride: int, sign: int) -> Pass:
     """One pass of radix 3 over ``count`` butterflies of ``stride`` contiguous elements."""
     wr, wi = _twiddles(3, count, sign)
     step = count * stride
     half, sine = np.float32(0.5), np.float32(sign * math.sqrt(3) / 2)
 
-    @numba.jit(**FAST)
     def run(xr: Any, xi: Any, yr: Any, yi: Any) -> None:
         for p in range(count):
             a1r, a1i, a2r, a2i = wr[1, p], wi[1, p], wr[2, p], wi[2, p]
@@ -98,7 +113,7 @@ def _radix_3(count: int, stride: int, sign: int) -> Pass:
                 ur, ui = _times(vr - er, vi - ei, a2r, a2i)
                 yr[target + 2 * stride + t], yi[target + 2 * stride + t] = ur, ui
 
-    return run
+    return _compiled(run, "radix_3", count, stride, sign)
 
 
 def _radix_4(count: int, stride: int, sign: int) -> Pass:
@@ -107,7 +122,6 @@ def _radix_4(count: int, stride: int, sign: int) -> Pass:
     step = count * stride
     s = np.float32(sign)
 
-    @numba.jit(**FAST)
     def run(xr: Any, xi: Any, yr: Any, yi: Any) -> None:
         for p in range(count):
             a1r, a1i, a2r, a2i, a3r, a3i = wr[1, p], wi[1, p], wr[2, p], wi[2, p], wr[3, p], wi[3, p]
@@ -128,7 +142,7 @@ def _radix_4(count: int, stride: int, sign: int) -> Pass:
                 ur, ui = _times(s1r - s3r, s1i - s3i, a3r, a3i)
                 yr[target + 3 * stride + t], yi[target + 3 * stride + t] = ur, ui
 
-    return run
+    return _compiled(run, "radix_4", count, stride, sign)
 
 
 def _radix_8(count: int, stride: int, sign: int) -> Pass:
@@ -137,14 +151,14 @@ def _radix_8(count: int, stride: int, sign: int) -> Pass:
     step = count * stride
     s, c = np.float32(sign), np.float32(math.sqrt(0.5))
 
-    @numba.jit(**FAST)
-    def four(ar: Any, ai: Any, br: Any, bi: Any, cr: Any, ci: Any, dr: Any, di: Any) -> Any:
+    def _four(ar: Any, ai: Any, br: Any, bi: Any, cr: Any, ci: Any, dr: Any, di: Any) -> Any:
         """Radix-4 butterfly without twiddles."""
         s0r, s0i, s1r, s1i = ar + cr, ai + ci, ar - cr, ai - ci
         s2r, s2i, s3r, s3i = br + dr, bi + di, s * (di - bi), s * (br - dr)
         return s0r + s2r, s0i + s2i, s1r + s3r, s1i + s3i, s0r - s2r, s0i - s2i, s1r - s3r, s1i - s3i
 
-    @numba.jit(**FAST)
+    four = _compiled(_four, "four", sign)
+
     def run(xr: Any, xi: Any, yr: Any, yi: Any) -> None:
         for p in range(count):
             w1r, w1i, w2r, w2i, w3r, w3i = wr[1, p], wi[1, p], wr[2, p], wi[2, p], wr[3, p], wi[3, p]
@@ -192,7 +206,7 @@ def _radix_8(count: int, stride: int, sign: int) -> Pass:
                 ur, ui = _times(e3r - o3r, e3i - o3i, w7r, w7i)
                 yr[o + 7 * stride + t], yi[o + 7 * stride + t] = ur, ui
 
-    return run
+    return _compiled(run, "radix_8", count, stride, sign)
 
 
 def _twiddles(radix: int, count: int, sign: int) -> tuple[Any, Any]:
@@ -278,9 +292,8 @@ def _inverse(window: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
 def _transform(size: int, sign: int) -> Pass:
     """Passes, transpose, passes: an odd number of moves between x and y, so that the result lies in y."""
     passes = _passes(size, sign)
-    if len(passes) == 2:
-        return _two_passes(size, *passes)
-    return _three_passes(size, *passes) if len(passes) == 3 else _four_passes(size, *passes)
+    makers: dict[int, Callable[..., Pass]] = {2: _two_passes, 3: _three_passes, 4: _four_passes}
+    return _named(makers[len(passes)](size, *passes), "transform", size, sign)
 
 
 def _two_passes(size: int, first: Pass, second: Pass) -> Pass:
