@@ -3,8 +3,10 @@
 Each gets a virtual environment of its own, made by the test, for they do not go together.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -73,12 +75,15 @@ def v1_image_again(parts: list[bytes], number: int) -> list[bytes]:
 
 @contextmanager
 def process(*command: object) -> Iterator["subprocess.Popen[str]"]:
-    """A process, ended at the end."""
-    running = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    """A process and those it starts itself, ended at the end."""
+    running = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     try:
         yield running
     finally:
-        running.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
         running.wait(10)
         assert running.stdout is not None
         running.stdout.close()
