@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ptylive.engine.live.engine import FrameSource, reconstruct
+from ptylive.engine.live.render import Rendering
 from ptylive.engine.results import describe_run, write_maps
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.server.conversion import RecordingCompression
+from ptylive.server.messages import map_to_plain
 from ptylive.server.publisher import Publisher
 from ptylive.server.scan_session import ScanSession
 
@@ -85,6 +87,11 @@ class Finisher:
             if whole:
                 self._conclude(scan)
 
+    def _show(self, scan: ScanSession, part: Rendering) -> None:
+        """Publish the maps that are ready while others are still being made."""
+        for live_map in part.maps:
+            self._publisher.publish("maps", map_to_plain(live_map, scan.uid))
+
     def _is_last(self, scan: ScanSession) -> bool:
         """Whether nobody has asked for the same scan again meanwhile."""
         with self._lock:
@@ -108,7 +115,7 @@ class Finisher:
         frames = frames_of(scan)
         with scan.lock:
             if scan.engine is not None:
-                rendering = scan.engine.finish(frames)
+                rendering = scan.engine.finish(frames, lambda part: self._show(scan, part))
             elif frames is not None and scan.stored is not None:
                 scan.engine, rendering = reconstruct(scan.arm, frames)  # opened from its files, and changed since
             else:

@@ -39,6 +39,7 @@ MOST_MASKS = 1024
 LEAST_BINS, MOST_BINS = 64, 1024
 
 FrameSource = Callable[[], Iterable[FrameBatch]]
+Show = Callable[[Rendering], None]
 
 
 def max_bins(arm: Arm) -> int:
@@ -180,11 +181,12 @@ class LiveEngine:
         rendering.missing.update({**self.missing, **self.impossible})
         return rendering
 
-    def finish(self, frames: FrameSource | None = None) -> Rendering:
+    def finish(self, frames: FrameSource | None = None, show: Show = lambda _part: None) -> Rendering:
         """Fit everything afresh on all that arrived and render it: the result of the session.
 
         ``frames`` yields the recorded frames again; it is read only when the disc, seen on the whole scan, moved
-        enough to change the reduction. Without it the reduction made at the start stays.
+        enough to change the reduction. Without it the reduction made at the start stays. ``show`` gets each part as
+        soon as it is made.
         """
         if self.store is None:
             self._begin()
@@ -196,16 +198,28 @@ class LiveEngine:
                 self.store = reduced(self.arm, plan.reduction, frames)
             else:
                 log.warning("no recording to read again: the maps keep the disc found on the first frames")
-        return self.conclude(plan.calibration)
+        return self.conclude(plan.calibration, show)
 
-    def conclude(self, calibration: Calibration) -> Rendering:
-        """Last calibration, filters on the spot, all maps."""
+    def conclude(self, calibration: Calibration, show: Show = lambda _part: None) -> Rendering:
+        """Last calibration, then every map, each handed to ``show`` as soon as its filters are made."""
         assert self.store is not None  # noqa: S101  (callers made it)
-        self.live_methods = self.methods
-        self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods))
         self._refits, self._refitting = [], None
+        self.filters = FilterDesk(())
         self._adopt(calibrate_scan(calibration, self.store))
-        return self.refresh()
+        filtered = [name for name in BUILDERS if name in self.methods]
+        quick = [name for name in self.methods if name not in (*BUILDERS, *AFTERWARDS)]
+        last = [name for name in self.methods if name in AFTERWARDS and name not in BUILDERS]
+        whole = Rendering(missing=dict(self.impossible))
+        for part in (quick, *([name] for name in filtered), last):
+            if part and part[0] in BUILDERS:
+                self.filters = FilterDesk(tuple(part), ready=self.filters.ready)
+                self._adopt(self.calibration or calibration)
+            made = self.refresh(part) if part else Rendering()
+            whole.maps.extend(made.maps)
+            whole.missing.update(made.missing)
+            show(made)
+        self.live_methods = self.methods
+        return whole
 
     def _refit_when_due(self) -> None:
         """Calibrate again when enough rows have come, on a copy and in the background where there is one."""
