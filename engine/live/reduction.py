@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from ptylive.engine.bases import BinnedPixels, DetectorBasis, MaskBasis
 from ptylive.engine.bases.stream import stream_basis
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.schema import Arm
-from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, LabelArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray, LabelArray
 
 REGIONS = ("inner", "outer", "gap", "dark")
 """Bright field below and above half its radius, the edge's halo, and everything beyond 1.1 radii."""
@@ -78,7 +79,7 @@ class PixelReduction:
 
     def reduce(self, frames: Array, frame_sum: DoubleArray) -> Reduced:
         """Bin sums, region sums and moments of raw frames (n, Qy, Qx), in one pass over the pixels."""
-        from ptylive.engine.backend.filters_numba import reduce_frames
+        from ptylive.engine.backend.filters_numba import add_frames, reduce_frames
 
         count = len(frames)
         flat = np.ascontiguousarray(frames).reshape(count, -1)
@@ -87,9 +88,27 @@ class PixelReduction:
         bins = np.empty((count, self.basis.count), dtype=np.float32)
         sums = np.empty((count, len(REGIONS)))
         moments = np.empty((count, len(MOMENTS)))
-        labels = (self.basis.bin_of.ravel(), self.region_of, self.row_of, self.col_of)
-        reduce_frames(flat, *labels, bins, sums, moments, frame_sum)
+        shape = self.basis.bin_of.shape
+        row_at, col_at = self.row_of.reshape(shape)[:, 0].copy(), self.col_of.reshape(shape)[0].copy()
+        reduce_frames(flat, self._cells, self._good, row_at, col_at, bins, sums, moments)
+        add_frames(flat, frame_sum)
         return bins, sums, moments
+
+    @cached_property
+    def _good(self) -> FloatArray:
+        """(pixels,) 1, and 0 on bad pixels."""
+        return (self.region_of >= 0).astype(np.float32)
+
+    @cached_property
+    def _cells(self) -> tuple[LabelArray, IndexArray, IndexArray, IndexArray]:
+        """Pixels inside the last region's inner edge, sorted by bin and region: see the kernel."""
+        bins, dark = self.basis.bin_of.ravel().astype(np.int64), len(REGIONS) - 1
+        pixel = np.flatnonzero((self.region_of >= 0) & ((self.region_of < dark) | (bins >= 0)))
+        label = (bins[pixel] + 1) * len(REGIONS) + self.region_of[pixel]
+        order = np.argsort(label, kind="stable")
+        names, size = np.unique(label, return_counts=True)
+        offset = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+        return pixel[order].astype(np.int32), offset, names // len(REGIONS) - 1, names % len(REGIONS)
 
     def pattern(self, frame: Array) -> DoubleArray:
         """The frame itself."""
