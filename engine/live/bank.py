@@ -59,11 +59,6 @@ class Spectra:
         spectra = np.asarray(fft.rfft2(cube, s=setting.padded)).reshape(len(cube), -1)
         return cls(setting, visited, mean, spectra.astype(np.complex64, copy=False))
 
-    @property
-    def points(self) -> int:
-        """Visited scan points."""
-        return int(self.visited.sum())
-
     def contract(self, weights: ComplexArray, upsample: int = 1, *, half_sample_shift: bool = False) -> ComplexArray:
         """sum_n W_n(Q) c_hat_n(Q) of a real map: the half plane (rows, cols // 2 + 1) of the ``upsample``d grid.
 

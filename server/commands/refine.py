@@ -21,7 +21,7 @@ from ptylive.server.values import parse_assignments
 
 if TYPE_CHECKING:
     from ptylive.engine.refine.checks import Checks
-    from ptylive.engine.refine.results import Progress
+    from ptylive.engine.refine.results import Progress, RefineResult
 
 
 def refine(
@@ -86,27 +86,30 @@ def refine(
         say(f"{result.algorithm}: {result.reason}")
         if result.validation is not None:
             say(result.validation.summary())
-    answer(
-        {
-            "file": str(file),
-            "output": str(output),
-            "run": name,
-            "state": result.state,
-            "frames": frames,
-            "epochs": len(result.loss),
-            "loss": float(result.loss[-1]) if len(result.loss) else None,
-            "algorithm": result.algorithm,
-            "reason": result.reason,
-            "message": result.message,
-            "seconds": seconds,
-            "seconds_per_epoch": float(result.seconds.mean()) if len(result.seconds) else None,
-            "frames_per_s": frames * result.evaluations / max(float(result.seconds.sum()), 1e-9),
-            "backend": result.backend,
-            **({} if before is None else {"warnings": list(before.warnings), "expected_seconds": before.seconds}),
-            **({} if result.validation is None else {"validation": result.validation.summary()}),
-        },
-        as_json=as_json,
-    )
+    outcome = {"file": str(file), "output": str(output), "run": name, "seconds": seconds}
+    answer({**outcome, **_outcome(result, frames, before)}, as_json=as_json)
+
+
+def _outcome(result: RefineResult, frames: int, before: Checks | None) -> dict[str, Any]:
+    """What a refinement came to, as ``--json`` tells it."""
+    spent = float(result.seconds.sum())
+    outcome: dict[str, Any] = {
+        "state": result.state,
+        "frames": frames,
+        "epochs": len(result.loss),
+        "loss": float(result.loss[-1]) if len(result.loss) else None,
+        "algorithm": result.algorithm,
+        "reason": result.reason,
+        "message": result.message,
+        "seconds_per_epoch": float(result.seconds.mean()) if len(result.seconds) else None,
+        "frames_per_s": frames * result.evaluations / max(spent, 1e-9),
+        "backend": result.backend,
+    }
+    if before is not None:
+        outcome.update(warnings=list(before.warnings), expected_seconds=before.seconds)
+    if result.validation is not None:
+        outcome["validation"] = result.validation.summary()
+    return outcome
 
 
 def describe_checks(checks: Checks) -> list[str]:
