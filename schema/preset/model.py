@@ -1,0 +1,81 @@
+"""What a refinement is asked to do: PyPty's names with the unit appended, every value with its range (contract, 3)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import ValidationError, model_validator
+
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.preset.constraints import Constraints
+from ptylive.schema.preset.forward import ForwardModel
+from ptylive.schema.preset.refinables import Refinables
+from ptylive.schema.preset.solver import Solver
+from ptylive.schema.preset.start import Start
+
+
+class Preset(Start, Solver, Constraints, Refinables, ForwardModel):
+    """Settings of one refinement. ``auto`` is chosen from the data, and the choice is stated with its reason."""
+
+    @model_validator(mode="after")
+    def _something_moves(self) -> Self:
+        if not (self.update_obj or self.update_probe):
+            raise ValueError("update_obj and update_probe are both off: nothing would be refined")
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_object(self) -> Self:
+        if self.weakly_damped_obj and self.phase_only_obj is True:
+            raise ValueError("weakly_damped_obj and phase_only_obj exclude each other")
+        if (self.update_slice_distances or self.scan_thickness) and self.num_slices == 1:
+            raise ValueError("update_slice_distances and scan_thickness need num_slices of at least 2")
+        return self
+
+    @model_validator(mode="after")
+    def _thickness_known(self) -> Self:
+        if self.slice_distances_A is not None and len(self.slice_distances_A) not in (1, self.num_slices - 1):
+            raise ValueError(
+                f"slice_distances_A has {len(self.slice_distances_A)} values: give one, or num_slices - 1"
+                f" = {self.num_slices - 1}"
+            )
+        if self.num_slices > 1 and self.total_thickness_A is None and self.slice_distances_A is None:
+            raise ValueError(f"num_slices = {self.num_slices} needs total_thickness_A or slice_distances_A")
+        return self
+
+    @property
+    def spacings_A(self) -> tuple[float, ...]:
+        """Free space behind each slice but the last, Å: num_slices - 1 values."""
+        gaps = self.num_slices - 1
+        if self.slice_distances_A is not None:
+            return self.slice_distances_A if len(self.slice_distances_A) == gaps else self.slice_distances_A * gaps
+        return ((self.total_thickness_A or 0.0) / self.num_slices,) * gaps
+
+    @property
+    def slice_thickness_A(self) -> tuple[float, ...]:
+        """Thickness of each slice, Å; 0 for a single slice of unknown thickness."""
+        if self.num_slices == 1:
+            return (self.total_thickness_A or sum(self.slice_distances_A or ()),)
+        return (*self.spacings_A, self.spacings_A[-1])
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
+        """A preset from names and values as people write them; MetadataError names the field and the remedy."""
+        for name in values:
+            if name not in cls.model_fields:
+                near = difflib.get_close_matches(name, cls.model_fields, n=1)
+                raise MetadataError(
+                    f"unknown refinement setting {name!r}",
+                    f"did you mean {near[0]!r}?" if near else "docs/refinement.md lists the settings",
+                )
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"][:1])
+            message = first["msg"].removeprefix("Value error, ")
+            raise MetadataError(
+                f"refinement setting {field}: {message}" if field else f"refinement settings: {message}",
+                "correct the value or leave it out",
+            ) from None

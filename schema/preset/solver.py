@@ -1,0 +1,54 @@
+"""How the loss is made and lowered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ptylive.schema.model import StrictModel
+from ptylive.schema.preset.kinds import Auto, Counts, Repeats, StepFactor
+
+
+class Solver(StrictModel):
+    """Settings of a refinement: how the loss is made and lowered."""
+
+    algorithm: Literal["auto", "lsq_sqrt", "ml", "lsq", "lsq_sqrt_2"] = Field(
+        default="auto",
+        description="data term: least squares of amplitudes, Poisson likelihood, least squares of counts, chi squared",
+    )
+    loss_offset: Counts | Auto = Field(
+        default="auto", description="counts added to data and model under the square root of lsq_sqrt"
+    )
+    loss_floor: Annotated[float, Field(gt=0)] | Auto = Field(
+        default="auto", description="counts added to the model inside the logarithm of ml"
+    )
+    bright_field_only: bool | Auto = Field(
+        default="auto", description="compare inside the bright-field disc only (up to 1.05 semi-angles)"
+    )
+    epoch_max: Annotated[int, Field(ge=1, le=100_000)] | Auto = Field(
+        default="auto", description="epochs in all: mini-batch sweeps first, L-BFGS steps after them"
+    )
+    sweeps: Repeats | Auto = Field(
+        default="auto", description="mini-batch sweeps before L-BFGS; auto leaves at least a third of the epochs to it"
+    )
+    early_stop: bool = Field(
+        default=False,
+        description="8 to 16 sweeps: end them when the loss of 5 % of the patterns, held out, falls by < 0.05 % in one",
+    )
+    probe_sweeps: Repeats | Auto = Field(default="auto", description="first sweeps that move the probe only")
+    batch_size: Annotated[int, Field(ge=1)] | Auto = Field(default="auto", description="patterns in a mini-batch")
+    sweep_step: StepFactor | Auto = Field(
+        default="auto", description="step of the object in a sweep, as a fraction of the Newton step"
+    )
+    probe_step: Annotated[float, Field(ge=0, le=2)] | Auto = Field(
+        default="auto", description="step of the probe in a sweep, as a fraction of the Newton step"
+    )
+    anchor: Annotated[float, Field(ge=0, le=100)] | Auto = Field(
+        default="auto", description="pull of L-BFGS towards the sweeps' result, as a share of the curvature; 0: none"
+    )
+    hist_length: int = Field(default=10, ge=0, le=100, description="pairs kept by L-BFGS; 0: scaled steepest descent")
+    wolfe_c1_constant: float = Field(default=1e-4, gt=0, lt=0.5, description="sufficient decrease asked of a step")
+    wolfe_c2_constant: float = Field(default=0.9, gt=0, lt=1, description="weak curvature condition on a step")
+    max_count: int = Field(default=8, ge=1, le=100, description="evaluations in one line search, at most")
+    seed: int = Field(default=0, ge=0, description="seed of the order of the patterns in the sweeps")
