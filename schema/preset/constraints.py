@@ -1,25 +1,80 @@
-"""Regularisers and constraints: what is known of the answer beforehand."""
+"""Regularisers: terms of the loss that say what is known of the answer beforehand.
+
+The formulas stand with the classes of ``engine/refine/regularisers``. A weight is in units of the loss over all
+patterns; 0 switches a term off, and it costs nothing then. Weights may follow a schedule.
+"""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 from pydantic import Field
 
 from ptylive.schema.model import StrictModel
-from ptylive.schema.preset.kinds import Auto
+from ptylive.schema.preset.kinds import Auto, Weight
 
 
 class Constraints(StrictModel):
-    """Settings of a refinement: regularisers and constraints: what is known of the answer beforehand."""
+    """Settings of a refinement: regularisers."""
 
+    loss_weight: float = Field(
+        default=1.0, gt=0, description="weight of the patterns beside the regularisers, whose weights are divided by it"
+    )
     non_negative_phase: bool | Auto = Field(
         default="auto", description="hold the phase at or above 0, the vacuum (phase_only_obj only)"
+    )
+    phase_norm_weight: Weight = Field(default=0.0, description="weight of the sum of |phase| of the object, 1/rad")
+    abs_norm_weight: Weight = Field(default=0.0, description="weight of the sum of |ln |object||")
+    atv_weight: Weight = Field(
+        default=0.0, description="weight of the adaptive total variation of the object along rows and columns"
+    )
+    atv_p: float = Field(default=2.0, ge=1, le=8, description="exponent of the differences within a pixel")
+    atv_q: float = Field(default=1.0, gt=0, le=8, description="exponent of the length of the difference of a pixel")
+    missing_wedge_weight: Weight = Field(
+        default=0.0, description="weight of the object's power at high frequencies along the beam and low ones across"
+    )
+    missing_wedge_beta: float = Field(
+        default=1.0, gt=0, le=1000, description="steepness of the wedge of missing_wedge_weight"
+    )
+    mixed_variance_weight: Weight = Field(
+        default=0.0, description="weight of differences between object states at low frequencies"
+    )
+    mixed_variance_sigma: float = Field(
+        default=0.5, gt=0, le=10, description="frequencies that count as low, Gaussian, cycles per pixel"
+    )
+    probe_reg_constraint_weight: Weight = Field(
+        default=0.0, description="weight of the probe's power outside the aperture"
+    )
+    probe_constraint_radius: float = Field(
+        default=1.1, gt=0, le=10, description="radius of the aperture that stays free, convergence semi-angles"
+    )
+    probe_constraint_mask: str | None = Field(
+        default=None, description="npy file (window_px, window_px) instead of the radius: true where the probe is free"
+    )
+    window_weight: Weight = Field(default=0.0, description="weight of the probe's power outside a window in real space")
+    window: tuple[Annotated[float, Field(ge=0, le=2)], Annotated[float, Field(gt=0, le=2)]] | str = Field(
+        default=(0.7, 1.0),
+        description="radii where the window of window_weight begins and ends, half widths; or npy file of weights",
     )
     position_prior_A: float | None = Field(
         default=None, gt=0, description="expected deviation of a position from nominal, Å: holds refined positions near"
     )
-    fast_axis_reg_weight_positions: float = Field(
-        default=0.0, ge=0, description="weight of squared second differences of the positions along rows, 1/Å²"
+    fast_axis_reg_weight_positions: Weight = Field(
+        default=0.0, description="weight of squared second differences of the positions along rows, 1/Å²"
     )
-    deformation_reg_weight_positions: float = Field(
-        default=0.0, ge=0, description="weight of squared deviations of the positions from an affine grid, 1/Å²"
+    slow_axis_reg_weight_positions: Weight = Field(
+        default=0.0, description="weight of squared second differences of the mean positions of rows, 1/Å²"
+    )
+    deformation_reg_weight_positions: Weight = Field(
+        default=0.0, description="weight of squared deviations of the positions from an affine grid, 1/Å²"
+    )
+    fast_axis_reg_weight_tilts: Weight = Field(
+        default=0.0, description="weight of squared second differences of the tilts along rows, 1/mrad²"
+    )
+    slow_axis_reg_weight_tilts: Weight = Field(
+        default=0.0, description="weight of squared second differences of the mean tilts of rows, 1/mrad²"
+    )
+    deformation_reg_weight_tilts: Weight = Field(
+        default=0.0,
+        description="weight of squared deviations of the tilts from an affine function of the grid, 1/mrad²",
     )

@@ -6,23 +6,48 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.constraints import Constraints
 from ptylive.schema.preset.forward import ForwardModel
+from ptylive.schema.preset.projections import Projections
 from ptylive.schema.preset.refinables import Refinables
+from ptylive.schema.preset.schedules import SCHEDULABLE, taken_apart
 from ptylive.schema.preset.solver import Solver
 from ptylive.schema.preset.start import Start
+from ptylive.schema.schedule import Schedule
 
 
-class Preset(Start, Solver, Constraints, Refinables, ForwardModel):
-    """Settings of one refinement. ``auto`` is chosen from the data, and the choice is stated with its reason."""
+class Preset(Start, Solver, Projections, Constraints, Refinables, ForwardModel):
+    """Settings of one refinement. ``auto`` is chosen from the data, and the choice is stated with its reason.
+
+    A setting that follows a schedule has, as its own value, that of epoch 0; switches are on where the schedule may
+    ever switch them on. :meth:`at` gives the settings of one epoch.
+    """
+
+    schedules: dict[str, str] = Field(
+        default={}, description="settings that follow the epoch, each as an expression in epoch"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _schedules_apart(cls, values: Any) -> Any:
+        """Texts such as ``epoch > 5`` are schedules; their value in epoch 0 stands in for them."""
+        if not isinstance(values, Mapping):
+            return values
+        try:
+            plain, schedules = taken_apart(values)
+            starts = {name: cls._standing_in(name, schedule) for name, schedule in schedules.items()}
+        except MetadataError as error:
+            raise ValueError(error.line()) from None
+        return {**plain, **starts, "schedules": {name: schedule.text for name, schedule in schedules.items()}}
 
     @model_validator(mode="after")
     def _something_moves(self) -> Self:
-        if not (self.update_obj or self.update_probe):
-            raise ValueError("update_obj and update_probe are both off: nothing would be refined")
+        moving = [name for name in type(self).model_fields if name.startswith("update_")]
+        if not any(getattr(self, name) is True for name in moving):
+            raise ValueError("update_obj, update_probe and every other update_… are off: nothing would be refined")
         return self
 
     @model_validator(mode="after")
@@ -43,6 +68,25 @@ class Preset(Start, Solver, Constraints, Refinables, ForwardModel):
         if self.num_slices > 1 and self.total_thickness_A is None and self.slice_distances_A is None:
             raise ValueError(f"num_slices = {self.num_slices} needs total_thickness_A or slice_distances_A")
         return self
+
+    def at(self, epoch: int) -> Preset:
+        """The settings of one epoch, no schedule left. Raises MetadataError where a value is out of its range."""
+        if not self.schedules:
+            return self
+        values = {
+            name: _cast(type(self), name, Schedule.parse(text).at(epoch)) for name, text in self.schedules.items()
+        }
+        try:
+            return Preset.from_mapping({**self.model_dump(exclude={"schedules"}), **values})
+        except MetadataError as error:
+            raise MetadataError(f"epoch {epoch}: {error}", error.hint) from None
+
+    @classmethod
+    def _standing_in(cls, name: str, schedule: Schedule) -> Any:
+        """What a setting that follows a schedule is by itself: the value of epoch 0; a switch is on."""
+        if name not in SCHEDULABLE:
+            raise MetadataError(f"{name} cannot follow a schedule", "docs/refinement.md lists what can")
+        return True if cls.model_fields[name].annotation is bool else _cast(cls, name, schedule.at(0))
 
     @property
     def spacings_A(self) -> tuple[float, ...]:
@@ -79,3 +123,10 @@ class Preset(Start, Solver, Constraints, Refinables, ForwardModel):
                 f"refinement setting {field}: {message}" if field else f"refinement settings: {message}",
                 "correct the value or leave it out",
             ) from None
+
+
+def _cast(kind: type[Preset], name: str, value: float) -> Any:
+    """The value of a schedule as a setting takes it: truth values for switches, whole numbers as such."""
+    if kind.model_fields[name].annotation is bool:
+        return bool(value)
+    return int(value) if value.is_integer() else value

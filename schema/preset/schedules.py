@@ -1,0 +1,86 @@
+"""Which settings may follow the epoch, and what they are in one epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ptylive.schema.schedule import Schedule
+
+SCHEDULABLE = frozenset(
+    {
+        "update_obj",
+        "update_probe",
+        "update_probe_pos",
+        "update_beam_current",
+        "update_static_background",
+        "update_slice_distances",
+        "update_aberrations",
+        "hist_length",
+        "wolfe_c1_constant",
+        "wolfe_c2_constant",
+        "loss_weight",
+        "phase_norm_weight",
+        "abs_norm_weight",
+        "atv_weight",
+        "atv_p",
+        "atv_q",
+        "missing_wedge_weight",
+        "missing_wedge_beta",
+        "mixed_variance_weight",
+        "mixed_variance_sigma",
+        "probe_reg_constraint_weight",
+        "window_weight",
+        "fast_axis_reg_weight_positions",
+        "slow_axis_reg_weight_positions",
+        "deformation_reg_weight_positions",
+        "fast_axis_reg_weight_tilts",
+        "slow_axis_reg_weight_tilts",
+        "deformation_reg_weight_tilts",
+        "apply_gaussian_filter_px",
+        "apply_gaussian_filter_amplitude_px",
+        "beta_wedge",
+        "keep_probe_states_orthogonal",
+        "do_charge_flip",
+        "cf_delta_phase",
+        "cf_delta_abs",
+        "cf_beta_phase",
+        "cf_beta_abs",
+        "restart_from_vacuum",
+        "reset_positions",
+        "reset_history_flag",
+    }
+)
+"""Settings that take an expression in ``epoch`` instead of a value (schema/schedule.py has the grammar)."""
+
+PLAIN_WORDS = ("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
+
+
+def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Schedule]]:
+    """Plain settings, and those that follow the epoch. Raises MetadataError for text that is neither."""
+    plain: dict[str, Any] = {}
+    schedules = {name: _parsed(text) for name, text in dict(values.get("schedules") or {}).items()}
+    for name, value in values.items():
+        if name == "schedules":
+            continue
+        schedule = _schedule(value) if name in SCHEDULABLE else None
+        if schedule is None:
+            plain[name] = value
+        elif schedule.constant:
+            plain[name] = schedule.at(0)
+        else:
+            schedules[name] = schedule
+    return plain, schedules
+
+
+def _schedule(value: Any) -> Schedule | None:
+    """The schedule a text stands for; None for plain values and for text that is a number or a truth value."""
+    if isinstance(value, Schedule):
+        return value
+    if not isinstance(value, str) or value.strip().lower() in PLAIN_WORDS:
+        return None
+    return Schedule.parse(value)
+
+
+def _parsed(text: str | Schedule) -> Schedule:
+    return text if isinstance(text, Schedule) else Schedule.parse(text)

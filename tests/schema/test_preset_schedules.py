@@ -1,0 +1,65 @@
+"""Settings that follow the epoch."""
+
+import pytest
+
+from ptylive.schema import MetadataError
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.schedules import SCHEDULABLE
+
+
+def test_a_setting_may_be_an_expression():
+    preset = Preset.from_mapping(
+        {
+            "update_probe_pos": "lambda x: x > 5",
+            "atv_weight": "1e-3 * 0.5 ** epoch",
+            "hist_length": "10 if epoch else 0",
+        }
+    )
+    assert preset.schedules == {
+        "update_probe_pos": "epoch > 5", "atv_weight": "0.001 * 0.5 ** epoch", "hist_length": "10 if epoch else 0",
+    }  # fmt: skip
+    assert (preset.update_probe_pos, preset.atv_weight, preset.hist_length) == (True, 1e-3, 0)
+    assert not preset.at(5).update_probe_pos
+    sixth = preset.at(6)
+    assert (sixth.update_probe_pos, sixth.hist_length, sixth.schedules) == (True, 10, {})
+    assert sixth.atv_weight == pytest.approx(1e-3 / 64)
+
+
+def test_it_survives_being_written_and_read():
+    preset = Preset.from_mapping({"beta_wedge": "1 if epoch == 3 else 0"})
+    assert Preset.model_validate_json(preset.model_dump_json()) == preset
+    assert Preset.from_mapping(preset.model_dump()) == preset
+
+
+def test_constants_and_words_are_no_schedules():
+    preset = Preset.from_mapping({"atv_weight": "2 * 3", "update_probe": "false", "do_charge_flip": "True"})
+    assert preset.schedules == {}
+    assert (preset.atv_weight, preset.update_probe, preset.do_charge_flip) == (6.0, False, True)
+    assert preset.at(7) is preset
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"num_slices": "epoch + 1"}, "num_slices"),
+        ({"schedules": {"num_slices": "epoch + 1"}}, "num_slices cannot follow a schedule"),
+        ({"atv_weight": "x + 1"}, "schedule 'x \\+ 1': 'x' is not allowed"),
+        ({"atv_weight": "epoch - 1"}, "atv_weight: Input should be greater than or equal to 0"),
+    ],
+)
+def test_mistakes_are_named(values, line):
+    with pytest.raises(MetadataError, match=line):
+        Preset.from_mapping(values)
+
+
+def test_values_out_of_range_name_their_epoch():
+    preset = Preset.from_mapping({"wolfe_c1_constant": "0.1 * (epoch + 1)"})
+    with pytest.raises(MetadataError, match="epoch 9: refinement setting wolfe_c1_constant"):
+        preset.at(9)
+    silent = Preset.from_mapping({"update_obj": "epoch > 0", "update_probe": "epoch > 0"})
+    with pytest.raises(MetadataError, match=r"epoch 0: .* nothing would be refined"):
+        silent.at(0)
+
+
+def test_every_schedulable_setting_is_one():
+    assert set(Preset.model_fields) >= SCHEDULABLE
