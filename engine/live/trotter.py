@@ -1,0 +1,178 @@
+"""Trotters: the 4D data at one spatial frequency of the scan, over the detector.
+
+G(k, Q) = sum_R I(k, R) exp(-2 pi i Q . R). Where two of the discs at k, k - Q and k + Q overlap, G carries the
+specimen's phi_hat(Q) with the probe's phase: P*(k) P(k - Q) on one side, -P(k) P*(k + Q) on the other (Rodenburg,
+McCallum & Nellist 1993; seed 002, "Direct Ptychography": trotters; live-maths, section 2). With the right aberrations
+the phase over each of the two areas is flat, and they differ by pi.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.bases import BinnedPixels
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.live.reduction import VectorReduction
+from ptylive.engine.live.setting import Setting
+from ptylive.engine.live.store import Store
+from ptylive.engine.probe import Probe
+from ptylive.schema import Calibration, MetadataError
+from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray, LabelArray
+from ptylive.schema.scan import rotation_matrix
+
+OUTSIDE, MINUS, PLUS, BOTH = 0, 1, 2, 3
+"""Where a detector pixel lies: in no double overlap, in the one with the disc at k - Q, at k + Q, in all three."""
+LOWEST, HIGHEST = 0.25, 1.5
+"""Frequencies tried for the strongest, over the aperture radius."""
+_MARGIN = 1.12
+"""Detector shown around the beam, over the disc radius."""
+
+Frequency = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Trotter:
+    """G(k, Q) over the part of the detector that holds the bright field, recorded orientation.
+
+    q_invA: the frequency (row, col) along the scan axes, on the scan's own grid; values: (rows, cols) complex64,
+    largest amplitude 1; origin_px: recorded pixel of values[0, 0]; area: where the overlaps are; aberration: phase that
+    the probe puts there, rad, NaN elsewhere. flatness: mean resultant length of the phase over both areas, each on its
+    own, before and after the aberrations are taken out: 1 flat, 0 anything.
+    """
+
+    q_invA: Frequency
+    values: ComplexArray
+    origin_px: tuple[int, int]
+    area: LabelArray
+    aberration: FloatArray
+    flatness: tuple[float, float]
+
+    @property
+    def compensated(self) -> ComplexArray:
+        """G without the aberrations' phase; 0 outside the two areas."""
+        turned = self.values * np.exp(-1j * np.nan_to_num(self.aberration))
+        return np.where(np.isnan(self.aberration), 0, turned).astype(np.complex64)
+
+
+def trotter(store: Store, calibration: Calibration, q_invA: Frequency | None = None) -> Trotter:
+    """G at the frequency of the scan nearest to ``q_invA`` (row, col; 1/Å, scan axes), or at the strongest.
+
+    Unvisited points count as the mean. Raises MetadataError naming what the areas need (energy, semi-angle, step).
+    """
+    if isinstance(store.reduction, VectorReduction) and store.reduction.square_root:
+        raise MetadataError("trotters need intensities, not their square roots", "send intensities")
+    step = calibration.require("scan_step_A", "a trotter")
+    setting = Setting.of(
+        calibration,
+        store.reduction.basis,
+        store.mean_pattern.shape,
+        store.shape,
+        (float(step[0]), float(step[1])),
+    )
+    wanted = strongest_frequency(store, setting) if q_invA is None else q_invA
+    q_scan = _on_grid(wanted, setting)
+    window = _window(setting)
+    values = _over_detector(store, _at_frequency(store, q_scan, setting.step_A))[window]
+    q = np.asarray(q_scan) @ rotation_matrix(setting.rotation_deg).T
+    grid = setting.grid
+    k = DetectorGrid(grid.k_row[window], grid.k_col[window], grid.pixel)
+    area = overlap_areas(setting.probe, k, q)
+    area[values == 0] = OUTSIDE
+    aberration = aberration_phase(setting.probe, k, q, area)
+    largest = float(np.abs(values).max()) or 1.0
+    return Trotter(
+        q_invA=q_scan,
+        values=(values / largest).astype(np.complex64),
+        origin_px=(window[0].start, window[1].start),
+        area=area,
+        aberration=aberration.astype(np.float32),
+        flatness=(_flatness(values, area), _flatness(values * np.exp(-1j * np.nan_to_num(aberration)), area)),
+    )
+
+
+def overlap_areas(probe: Probe, grid: DetectorGrid, q: DoubleArray) -> LabelArray:
+    """OUTSIDE, MINUS, PLUS or BOTH of each pixel, for a frequency q (row, col) in the detector frame."""
+
+    def inside(sign: float) -> BoolArray:
+        radius = np.hypot(grid.k_row + sign * q[0], grid.k_col + sign * q[1])
+        return np.asarray(radius < probe.semiangle_invA - 0.5 * probe.edge_invA)
+
+    here = inside(0.0)
+    return (MINUS * (here & inside(-1.0)) + PLUS * (here & inside(1.0))).astype(np.int32)
+
+
+def aberration_phase(probe: Probe, grid: DetectorGrid, q: DoubleArray, area: LabelArray) -> DoubleArray:
+    """Phase of the overlap's product of waves, rad: chi(k) - chi(k - Q), chi(k + Q) - chi(k); NaN elsewhere."""
+    here = probe.chi(grid.k_row, grid.k_col)
+    minus = here - probe.chi(grid.k_row - q[0], grid.k_col - q[1])
+    plus = probe.chi(grid.k_row + q[0], grid.k_col + q[1]) - here
+    return np.where(area == MINUS, minus, np.where(area == PLUS, plus, np.nan))
+
+
+def strongest_frequency(store: Store, setting: Setting) -> Frequency:
+    """The frequency (row, col; scan axes) at which the centre of mass moves most, relative to its neighbourhood in |Q|.
+
+    Between LOWEST and HIGHEST of the aperture radius: there both overlaps are large enough to be looked at.
+    """
+    total = np.maximum(store.moments[:, 0], 1e-12)
+    visited = store.visited
+    power = np.zeros(store.shape)
+    for moment in store.moments[:, 1:].T:
+        mass = np.where(visited.ravel(), moment / total, 0.0).reshape(store.shape)
+        mass = np.where(visited, mass - mass[visited].mean(), 0.0)
+        power += np.abs(np.fft.fft2(mass)) ** 2
+    rows, cols = (np.fft.fftfreq(n, step) for n, step in zip(store.shape, setting.step_A, strict=True))
+    radius = np.hypot(rows[:, None], cols[None, :]) / setting.probe.semiangle_invA
+    power[(radius < LOWEST) | (radius > HIGHEST)] = 0.0
+    row, col = np.unravel_index(int(np.argmax(power)), power.shape)
+    return float(rows[row]), float(cols[col])
+
+
+def _on_grid(q: Frequency, setting: Setting) -> Frequency:
+    """The nearest frequency at which every unvisited or constant part of the scan sums to nothing."""
+    period = [n * step for n, step in zip(setting.scan_shape, setting.step_A, strict=True)]
+    row, col = (round(value * length) / length for value, length in zip(q, period, strict=True))
+    return float(row), float(col)
+
+
+def _at_frequency(store: Store, q: Frequency, step_A: Frequency) -> ComplexArray:
+    """sum over the visited points of (c_n - mean) exp(-2 pi i Q . R), (N,)."""
+    rows, cols = store.shape
+    ramp = q[0] * step_A[0] * np.arange(rows)[:, None] + q[1] * step_A[1] * np.arange(cols)[None, :]
+    wave = np.exp(-2j * np.pi * ramp).ravel()
+    seen = store.frames > 0
+    share = np.where(seen, 1.0 / np.maximum(store.frames, 1), 0.0)  # of the sums over repeated frames
+    weights = np.stack([share, share * wave.real, share * wave.imag]).astype(np.float32)
+    total, real, imaginary = (weights @ store.bins).astype(float)
+    mean = total / max(int(seen.sum()), 1)
+    return np.asarray(real + 1j * imaginary - mean * wave[seen].sum())
+
+
+def _over_detector(store: Store, coefficients: ComplexArray) -> ComplexArray:
+    """What coefficients (N,) say of every recorded pixel, (Qy, Qx); 0 where they say nothing."""
+    basis = store.reduction.basis
+    if isinstance(basis, BinnedPixels):
+        per_pixel = coefficients / basis.pixels_per_bin
+        return np.asarray(np.where(basis.bin_of >= 0, per_pixel[basis.bin_of], 0))
+    real, imaginary = (store.reduction.pattern(part) for part in (coefficients.real, coefficients.imag))
+    return np.asarray(real + 1j * imaginary)
+
+
+def _window(setting: Setting) -> tuple[slice, slice]:
+    """Rows and columns of the detector around the bright field."""
+    near = setting.grid.radius < _MARGIN * setting.probe.semiangle_invA
+    rows, cols = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
+    if not len(rows) or not len(cols):
+        return slice(0, near.shape[0]), slice(0, near.shape[1])
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+
+
+def _flatness(values: ComplexArray, area: LabelArray) -> float:
+    """|sum G| / sum |G| over each area, together; 0 where there is no area."""
+    flat = whole = 0.0
+    for kind in (MINUS, PLUS):
+        inside = values[area == kind]
+        flat, whole = flat + float(abs(inside.sum())), whole + float(np.abs(inside).sum())
+    return flat / whole if whole else 0.0
