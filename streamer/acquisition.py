@@ -58,6 +58,10 @@ class Acquisition:
         self._closed: OrderedDict[str, ScanRecord] = OrderedDict()
         self._rejected: Counter[str] = Counter()
 
+    def record(self, wanted: bool) -> None:
+        """Whether scans that begin from now on are recorded, where there is a folder; callable from any thread."""
+        self._recordings.wanted = wanted
+
     def status(self) -> StreamStatus:
         """The state of the stream; callable from any thread."""
         scan, rejected = self._shown, dict(self._rejected)

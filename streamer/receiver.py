@@ -127,6 +127,10 @@ class Receiver:
         """The state of the stream; callable from any thread."""
         return self._acquisition.status()
 
+    def record(self, wanted: bool) -> None:
+        """Whether scans that begin from now on are recorded, where there is a folder; callable from any thread."""
+        self._acquisition.record(wanted)
+
     def safe_ranges(self, uid: str) -> list[tuple[int, int]]:
         """Half-open ranges [first, last) of the frames of a scan that would survive a crash; from any thread."""
         return self._acquisition.safe_ranges(uid)

@@ -33,6 +33,8 @@ class Recordings:
 
     def __init__(self, folder: Path | None, announcer: Announcer) -> None:
         self.folder = folder
+        self.wanted = True
+        """Whether scans that begin from now on are recorded."""
         self._announcer = announcer
         self._catalogue = None if folder is None else Catalogue(folder)
         self._converter = Converter(self._converted)
@@ -41,6 +43,9 @@ class Recordings:
     def begin(self, scan: ScanRecord) -> None:
         """Start the journal of a new scan."""
         if self.folder is None:
+            return
+        if not self.wanted:
+            self._announcer.emit(RecordingEvent(scan.uid, "off", "", "recording is switched off"))
             return
         arm = scan.progress.arm
         try:
