@@ -138,7 +138,7 @@ def _on_grid(q: Frequency, setting: Setting) -> Frequency:
 
 
 def _at_frequency(store: Store, q: Frequency, step_A: Frequency) -> ComplexArray:
-    """sum over the visited points of (c_n - mean) exp(-2 pi i Q . R), (N,)."""
+    """Sum over the visited points of (c_n - mean) exp(-2 pi i Q . R), (N,)."""
     rows, cols = store.shape
     ramp = q[0] * step_A[0] * np.arange(rows)[:, None] + q[1] * step_A[1] * np.arange(cols)[None, :]
     wave = np.exp(-2j * np.pi * ramp).ravel()
