@@ -20,12 +20,15 @@ import importlib.util
 from dataclasses import dataclass
 from enum import StrEnum
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+
+if TYPE_CHECKING:
+    from ptylive.engine.backend.forward.description import ForwardModel
 
 
 class DataTermKind(StrEnum):
@@ -41,6 +44,19 @@ class DataTermKind(StrEnum):
     """sum w (I - D)^2 / (2 D) where D > 0.5, sum w I elsewhere"""
 
 
+class CoefficientTermKind(StrEnum):
+    """How coefficients s of a modelled pattern are compared with recorded ones D (``forward.comparison``)."""
+
+    LEAST_SQUARES = "lsq_compressed"
+    """sum |W (s - D)|^2"""
+    GAUSS = "gauss_compressed"
+    """sum (sqrt(s) - sqrt(D))^2"""
+    POISSON = "poisson_compressed"
+    """sum s - D - D ln(s / D)"""
+    ROOT = "sqrt_compressed"
+    """as lsq_compressed, of the square roots of the intensity"""
+
+
 FEW_COUNTS = 0.5
 """Pixels of at most so many counts have no variance to divide by in lsq_sqrt_2."""
 
@@ -49,7 +65,7 @@ FEW_COUNTS = 0.5
 class DataTerm:
     """The loss of one pattern and its offset or floor c, in counts."""
 
-    kind: DataTermKind
+    kind: DataTermKind | CoefficientTermKind
     offset: float
 
 
@@ -76,10 +92,14 @@ class MultisliceProblem:
     data_term: DataTerm
     phase_per_A: DoubleArray | None = None
     """(P, P) -pi lam q^2, rad/Å: needed where slice distances are refined; propagators = exp(i phase_per_A d) then."""
+    model: ForwardModel | None = None
+    """What is modelled beyond the plain far field; needs ``phase_per_A``."""
 
     @property
     def window(self) -> int:
         """Pixels P along a side of the window."""
+        if self.model is not None and self.phase_per_A is not None:
+            return int(self.phase_per_A.shape[-1])  # of the model, which may be finer than the detector
         return int(self.patterns.shape[-1])
 
     @property
@@ -103,6 +123,10 @@ class Corrections:
     """(P, P) counts added to every modelled pattern."""
     distances_A: Any = None
     """(slices - 1,) free space behind each slice."""
+    tilts: Any = None
+    """(N or 1, 6) tangents, in place of the model's."""
+    aberrations_A: Any = None
+    """(groups, n), in place of the model's."""
 
     def __add__(self, other: Corrections) -> Corrections:
         """Sum of two gradients."""
@@ -188,6 +212,10 @@ def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> Mul
             return _open_gpu(problem)
         if name == "gpu":
             raise RefinementError(f"no GPU to refine on: {reason}", "use --backend cpu")
+    if problem.model is not None and (reason := problem.model.beyond_compiled()):
+        from ptylive.engine.backend.forward.general import GeneralMultislice
+
+        return GeneralMultislice(problem, np, "complex64", f"cpu (scipy, for {reason})", threads)
     from ptylive.engine.backend.fast_sizes import is_fast
 
     if is_fast(problem.window):
@@ -202,6 +230,10 @@ def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> Mul
 def _open_gpu(problem: MultisliceProblem) -> MultisliceBackend:
     import cupy
 
+    if problem.model is not None:
+        from ptylive.engine.backend.forward.general import GeneralMultislice
+
+        return GeneralMultislice(problem, cupy, "complex64", "gpu")
     from ptylive.engine.backend.multislice_arrays import ArrayMultislice
 
     return ArrayMultislice(problem, cupy, "complex64", name="gpu")

@@ -12,20 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import (
-    FEW_COUNTS,
-    HELD,
-    Corrections,
-    DataTermKind,
-    LossGradient,
-    MultisliceProblem,
-)
+from ptylive.engine.backend.data_terms import TINY_COUNTS, pixel_terms
+from ptylive.engine.backend.multislice import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.schema.model import Array, IndexArray
 
 BATCH_BYTES = {"numpy": 4 << 20, "cupy": 1 << 30}
 """Work memory of one batch: about the cache on a CPU, a comfortable share of a card on a GPU."""
-TINY_COUNTS = 1e-12
-"""Keeps the square root of an unlit pixel, and its derivative, finite."""
 
 
 class _Model(NamedTuple):
@@ -243,23 +235,8 @@ class ArrayMultislice:
 
     def _compare(self, intensity: Any, batch: Any) -> tuple[float, Any]:
         """Loss of the batch and dL/dI, weights included."""
-        xp, term = self.xp, self._problem.data_term
         counts = self._patterns[batch].astype(self._real)
-        model = intensity + (term.offset + TINY_COUNTS)
-        if term.kind is DataTermKind.AMPLITUDE:
-            amplitude = xp.sqrt(model)
-            difference = amplitude - xp.sqrt(counts + term.offset)
-            loss, slope = difference**2, difference / amplitude
-        elif term.kind is DataTermKind.POISSON:
-            loss = model - counts - counts * (xp.log(model) - xp.log(xp.where(counts > 0, counts, 1)))
-            slope = 1 - counts / model
-        elif term.kind is DataTermKind.INTENSITY:
-            loss, slope = (intensity - counts) ** 2, 2 * (intensity - counts)
-        else:
-            few = counts <= FEW_COUNTS
-            relative = (intensity - counts) / xp.where(few, 1, counts)
-            loss = xp.where(few, intensity, 0.5 * relative * (intensity - counts))
-            slope = xp.where(few, xp.ones_like(intensity), relative)
+        loss, slope = pixel_terms(self.xp, self._problem.data_term, intensity, counts)
         total = float((loss * self._weights).sum(dtype=np.float64))
         return total, slope * self._weights
 

@@ -55,7 +55,7 @@ class CompiledMultislice:
         self._problem = problem
         self._window = Window(problem.window)
         self._recorded = _transposed_patterns(problem.patterns)
-        self._term = (TERMS[problem.data_term.kind], float(problem.data_term.offset))
+        self._term = (TERMS[DataTermKind(problem.data_term.kind)], float(problem.data_term.offset))
         self._weights = _flat(problem.weights.T)
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
         self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)

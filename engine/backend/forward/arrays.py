@@ -1,0 +1,54 @@
+"""An array module with its precision and its Fourier transforms: what every block computes with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ArrayKit:
+    """numpy or cupy, in single or double precision. Transforms are unitary, over the last two axes."""
+
+    xp: ModuleType
+    complex: np.dtype[Any]
+
+    @property
+    def real(self) -> np.dtype[Any]:
+        """Real type of the same precision."""
+        return np.dtype(np.float32 if self.complex == np.complex64 else np.float64)
+
+    def fft(self, wave: Any) -> Any:
+        """Unitary transform."""
+        return self._transforms.fft2(wave, norm="ortho")
+
+    def inverse(self, spectrum: Any) -> Any:
+        """Its inverse, and adjoint."""
+        return self._transforms.ifft2(spectrum, norm="ortho")
+
+    @property
+    def _transforms(self) -> Any:
+        """Scipy's keep single precision where numpy's do not."""
+        if self.xp is np:
+            import scipy.fft
+
+            return scipy.fft
+        return self.xp.fft
+
+    def phase_factor(self, phase: Any) -> Any:
+        """exp(i phase) of phases in double precision."""
+        return self.xp.exp(1j * phase).astype(self.complex)
+
+    def plane_ramp(self, slope: Any, coordinate: Any) -> Any:
+        """exp(i slope . x): slopes (n, 2), coordinates (P,) along both axes: (n, 1, P, P)."""
+        along = self.phase_factor(slope[:, :, None] * coordinate)
+        return (along[:, 0, :, None] * along[:, 1, None, :])[:, None]
+
+    def moments(self, plane: Any, coordinate: Any) -> Any:
+        """Sum x plane along both axes: planes (n, P, P) to (n, 2)."""
+        rows = (plane.sum(axis=2) * coordinate).sum(axis=1)
+        columns = (plane.sum(axis=1) * coordinate).sum(axis=1)
+        return self.xp.stack([rows, columns], axis=1)
