@@ -16,9 +16,10 @@ from ptylive.engine.probe import ComplexPlane, chi_polynomial
 from ptylive.engine.refine.facts import mean_pattern
 from ptylive.engine.refine.layout import Block, BlockName, Layout, ObjectForm, ProbeForm, ProbeModel
 from ptylive.engine.refine.object_grid import ObjectGrid
+from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.scan_window import ScanWindow
 from ptylive.engine.refine.strategy import Strategy
-from ptylive.engine.refine.terms import Damping, PositionTerm, Term, rows_of_three
+from ptylive.engine.refine.terms import Damping, PositionPrior, Term
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
 
@@ -69,8 +70,8 @@ class Quantities:
             light = self._counts * len(self.dataset.patterns) / np.prod(layout.object_shape[1:])
             stiffness = DAMPING * 2 * self.strategy.stiffness * light / layout.object_modes
             terms.append(Damping(np.full(size, stiffness, np.float32)))
-        if self.preset.update_probe_pos:
-            terms.append(self._position_term())
+        if self.preset.update_probe_pos and self.preset.position_prior_A is not None:
+            terms.append(PositionPrior(self.grid.shifts_px.astype(np.float32), self._prior_stiffness()))
         return tuple(terms)
 
     @property
@@ -90,7 +91,7 @@ class Quantities:
         f = np.fft.fftfreq(self.window.size)
         spread = np.array([_variance(f[:, None] + 0 * f, power), _variance(f[None, :] + 0 * f[:, None], power)])
         curvature = 2 * self.strategy.stiffness * self._counts * (2 * np.pi) ** 2 * spread
-        curvature = curvature + self._position_term().curvature
+        curvature = curvature + self._prior_stiffness() + Regularisation.curvature_of_positions(self.preset, self.grid)
         start = self.grid.shifts_px.astype(np.float32)
         return Block(BlockName.SHIFTS, start, np.broadcast_to(curvature, start.shape).astype(np.float32))
 
@@ -132,22 +133,10 @@ class Quantities:
         polynomials = [chi_polynomial(self.wavelength_A, {name: 1.0}) for name in REFINED_ABERRATIONS]
         return np.stack([np.polynomial.polynomial.polyval2d(k_row, k_col, each) for each in polynomials])
 
-    def _position_term(self) -> PositionTerm:
-        """Priors and regularisers of the positions, in object pixels and units of the loss."""
-        preset, pixel_squared = self.preset, self.grid.pixel_A**2
-        prior = (
-            0.0 if preset.position_prior_A is None else self._likelihood * pixel_squared / preset.position_prior_A**2
-        )
-        away = self.dataset.positions_A - self.dataset.positions_A.mean(axis=0)
-        affine, _ = np.linalg.qr(np.column_stack([np.ones(len(away)), away]))
-        return PositionTerm(
-            nominal=self.grid.shifts_px.astype(np.float32),
-            prior=prior,
-            smooth=2 * preset.fast_axis_reg_weight_positions * pixel_squared,
-            triples=rows_of_three(self.dataset.point, self.dataset.scan_shape),
-            deformation=2 * preset.deformation_reg_weight_positions * pixel_squared,
-            affine=affine.astype(np.float32),
-        )
+    def _prior_stiffness(self) -> float:
+        """Curvature of the prior of the positions, loss over object pixels squared; 0 without one."""
+        expected_A = self.preset.position_prior_A
+        return 0.0 if expected_A is None else self._likelihood * self.grid.pixel_A**2 / expected_A**2
 
 
 def _variance(values: Array, weights: Array | FloatArray) -> float:

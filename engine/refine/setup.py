@@ -16,6 +16,8 @@ from ptylive.engine.refine.facts import Facts
 from ptylive.engine.refine.layout import Layout
 from ptylive.engine.refine.object_grid import ObjectGrid
 from ptylive.engine.refine.quantities import Quantities
+from ptylive.engine.refine.regularisers.of_preset import Regularisation
+from ptylive.engine.refine.regularisers.scan_grid import ScanGrid
 from ptylive.engine.refine.results import StartGuess
 from ptylive.engine.refine.scan_window import ScanWindow
 from ptylive.engine.refine.start_probe import nominal_probe, start_modes
@@ -50,6 +52,7 @@ class Setup:
     start: Array
     """Parameter vector, float32."""
     slice_thickness_A: tuple[float, ...]
+    regularisation: Regularisation
     curves: tuple[Curve, ...] = ()
 
     def after(self, curves: tuple[Curve, ...]) -> Setup:
@@ -85,6 +88,8 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
         quantities.probe_model(),
         quantities.blocks(),
     )
+    scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
+    regularisation = Regularisation(grid, scan, window.k_radius, probe.semiangle_invA, preset.spacings_A)
     phase_per_A = _phase_per_A(size, window.object_pixel_A, probe.wavelength_A)
     problem = MultisliceProblem(
         patterns=window.patterns,
@@ -103,10 +108,11 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
         strategy=_with_drift(strategy, preset, drift),
         facts=facts,
         layout=layout,
-        terms=quantities.terms(layout),
+        terms=(*quantities.terms(layout), *regularisation.terms(preset.at(0), layout)),
         problem=problem,
         start=layout.start(_start_planes(grid, start, strategy, layout)),
         slice_thickness_A=preset.slice_thickness_A,
+        regularisation=regularisation,
     )
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from ptylive.engine.refine.layout import BlockName, Layout
-from ptylive.schema.model import FloatArray, IndexArray
+from ptylive.schema.model import FloatArray
 
 
 class Term(Protocol):
@@ -55,48 +53,15 @@ class Damping:
 
 
 @dataclass(frozen=True)
-class PositionTerm:
-    """What is known of the displacements d of the positions from nominal (object pixels).
-
-    prior / 2 sum |d|^2 + smooth / 2 sum |d[i-1] - 2 d[i] + d[i+1]|^2 along the fast axis
-    + deformation / 2 sum |d - affine fit of d over the nominal positions|^2
-    """
+class PositionPrior:
+    """A pull of the positions towards the nominal ones: stiffness / 2 * sum |d|^2, d in object pixels."""
 
     nominal: FloatArray
     """(N, 2) shifts before refinement."""
-    prior: float
-    smooth: float
-    triples: IndexArray
-    """(n, 3) patterns that follow each other in a row of the scan."""
-    deformation: float
-    affine: FloatArray
-    """(N, 3) orthonormal columns spanning 1 and the nominal positions."""
+    stiffness: float
 
     def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> float:
         """See :class:`Term`."""
         away = layout.other_blocks(vector)[BlockName.SHIFTS] - xp.asarray(self.nominal)
-        force = self.prior * away
-        if self.smooth > 0 and len(self.triples):
-            before, here, after = xp.asarray(self.triples).T
-            bend = self.smooth * (away[before] - 2 * away[here] + away[after])
-            for index, weight in ((before, 1), (here, -2), (after, 1)):
-                xp.add.at(force, index, weight * bend)
-        if self.deformation > 0:
-            columns = xp.asarray(self.affine)
-            force = force + self.deformation * (away - columns @ (columns.T @ away))
-        layout.other_blocks(gradient)[BlockName.SHIFTS][...] += force
-        return 0.5 * float((force * away).sum())  # every part is quadratic in d
-
-    @property
-    def curvature(self) -> float:
-        """An upper bound of the second derivative by one displacement."""
-        return self.prior + 16 * self.smooth + self.deformation
-
-
-def rows_of_three(point: IndexArray, scan_shape: tuple[int, int]) -> IndexArray:
-    """Patterns (n, 3) that were taken one after the other at neighbouring points of one row."""
-    order = np.arange(len(point) - 2)
-    row, column = np.divmod(point, scan_shape[1])
-    step = np.diff(column)
-    together = (row[:-2] == row[1:-1]) & (row[1:-1] == row[2:]) & (np.abs(step[:-1]) == 1) & (step[:-1] == step[1:])
-    return np.asarray(np.stack([order, order + 1, order + 2], axis=1)[together])
+        layout.other_blocks(gradient)[BlockName.SHIFTS][...] += self.stiffness * away
+        return 0.5 * self.stiffness * float((away**2).sum())

@@ -9,8 +9,8 @@ from ptylive.engine.backend.multislice_arrays import ArrayMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.layout import BlockName
 from ptylive.engine.refine.objective import Objective
+from ptylive.engine.refine.regularisers.scan_grid import rows_of_three
 from ptylive.engine.refine.setup import prepare
-from ptylive.engine.refine.terms import rows_of_three
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 

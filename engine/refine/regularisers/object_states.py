@@ -1,0 +1,29 @@
+"""States of the object that differ in detail, not in the large: thermal motion, not another specimen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.regularisers.penalty import Penalised
+
+
+@dataclass(frozen=True)
+class MixedVariance:
+    """weight / M * sum_m |L O_m - mean_m L O|^2, L the low pass exp(-f^2 / sigma^2), M states (PyPty: mixed_variance).
+
+    f in cycles per pixel, each slice by itself. Slope 2 weight / M * L (L O_m - mean_m L O).
+    """
+
+    weight: float
+    sigma: float
+
+    def of(self, wave: Any, xp: Any) -> Penalised:
+        """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
+        f_y, f_x = xp.fft.fftfreq(wave.shape[-2]), xp.fft.fftfreq(wave.shape[-1])
+        low = xp.exp(-(f_y[:, None] ** 2 + f_x[None, :] ** 2) / self.sigma**2).astype(wave.real.dtype)
+        spectrum = low * xp.fft.fft2(wave, norm="ortho")
+        spectrum -= spectrum.mean(axis=0)
+        factor = self.weight / len(wave)
+        value = factor * float((abs(spectrum) ** 2).sum(dtype="float64"))
+        return Penalised(value, 2 * factor * xp.fft.ifft2(low * spectrum, norm="ortho"))

@@ -1,0 +1,65 @@
+"""Penalties on object and probe as one term of the loss.
+
+A penalty looks at complex arrays and returns its value R and its slope dR/dRe + i dR/dIm (twice the Wirtinger
+derivative dR/dx*). What the parameters are (phase only, damped, complex; probe phase or amplitude) is the layout's
+business: its chain rule brings the slopes to the vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from ptylive.engine.backend.multislice import Corrections, LossGradient
+from ptylive.engine.refine.layout import Layout
+
+
+class Penalised(NamedTuple):
+    """Value of a penalty and its slope, in the shape of what it looks at."""
+
+    value: float
+    slope: Any
+
+
+class Penalty(Protocol):
+    """Something unwanted in an object (modes, slices, Y, X) or in a probe (modes, P, P), complex."""
+
+    def of(self, wave: Any, xp: Any) -> Penalised:
+        """Value and slope at ``wave``; the value is summed over all of it."""
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """All penalties of object and probe: one pass through the layout's chain rule for all of them."""
+
+    of_object: tuple[Penalty, ...] = ()
+    """On the transmission (object modes, slices, Y, X)."""
+    of_probe: tuple[Penalty, ...] = ()
+    """On the probe in Fourier space (modes, P, P), zero frequency at [0, 0]."""
+
+    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> float:
+        """See :class:`ptylive.engine.refine.terms.Term`."""
+        physical = layout.physical(vector, xp)
+        shape = (layout.object_modes, *layout.object_shape)
+        object_value, object_slope = _sum(self.of_object, physical.object, shape, xp)
+        probe_value, probe_slope = _sum(self.of_probe, physical.probe, physical.probe.shape[1:], xp)
+        nothing = Corrections(
+            **{name: None if at is None else xp.zeros_like(at) for name, at in vars(physical.corrections).items()}
+        )
+        slope = LossGradient(object_value + probe_value, object_slope, probe_slope, nothing)
+        gradient += layout.chain(vector, physical, slope, xp)
+        return slope.loss
+
+
+def _sum(penalties: tuple[Penalty, ...], planes: Any, shape: tuple[int, ...], xp: Any) -> tuple[float, Any]:
+    """Value and slope planes (2, …) of all penalties of one array given as planes (2, …)."""
+    total, slopes = 0.0, xp.zeros_like(planes)
+    if not penalties:
+        return total, slopes
+    wave = (planes[0] + 1j * planes[1]).reshape(shape)
+    for penalty in penalties:
+        value, slope = penalty.of(wave, xp)
+        total += value
+        slopes[0] += slope.real.reshape(planes.shape[1:])
+        slopes[1] += slope.imag.reshape(planes.shape[1:])
+    return total, slopes

@@ -1,0 +1,42 @@
+"""Little phase and little absorption: L1 norms of the object's potential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.regularisers.penalty import Penalised
+
+FAINTEST = 1e-12
+"""|O|^2 below which a pixel has no phase to speak of."""
+
+
+@dataclass(frozen=True)
+class PhaseNorm:
+    """weight * sum |arg O|, slope weight * i sgn(arg O) O / |O|^2 (PyPty: phase_norm)."""
+
+    weight: float
+
+    def of(self, wave: Any, xp: Any) -> Penalised:
+        """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
+        phase = xp.angle(wave)
+        value = self.weight * float(abs(phase).sum(dtype="float64"))
+        return Penalised(value, 1j * self.weight * xp.sign(phase) * _over_square(wave, xp))
+
+
+@dataclass(frozen=True)
+class AbsorptionNorm:
+    """weight * sum |ln |O||, slope weight * sgn(ln |O|) O / |O|^2 (PyPty: abs_norm)."""
+
+    weight: float
+
+    def of(self, wave: Any, xp: Any) -> Penalised:
+        """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
+        absorption = 0.5 * xp.log(xp.maximum(abs(wave) ** 2, FAINTEST))
+        value = self.weight * float(abs(absorption).sum(dtype="float64"))
+        return Penalised(value, self.weight * xp.sign(absorption) * _over_square(wave, xp))
+
+
+def _over_square(wave: Any, xp: Any) -> Any:
+    """O / |O|^2."""
+    return wave / xp.maximum(abs(wave) ** 2, FAINTEST)
