@@ -82,3 +82,7 @@ def _fail(line: str, debug: bool) -> None:
         traceback.print_exc()
     sys.stderr.write(f"ptylive: {line}\n")
     sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
