@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.multislice import Corrections, LossGradient
+from ptylive.engine.refine.band_limit import Cleaning
 from ptylive.schema.model import Array, FloatArray
 
 FAINTEST = 0.1
 """Probe coefficients below this share of the largest are stepped as if they were as large: keeps steps bounded."""
+RAD_PER_MRAD = 1e-3
 
 
 class ObjectForm(StrEnum):
@@ -53,7 +55,9 @@ class BlockName(StrEnum):
     DISTANCES = "slice_distances_A"
     """(slices - 1,)."""
     ABERRATIONS = "aberrations_A"
-    """(n,) additions to aberration coefficients of the start probe, Å."""
+    """(n,) additions to aberration coefficients of the start probe, Å; (groups, n) where patterns form groups."""
+    TILTS = "tilts_mrad"
+    """(N or 1, 6) tangents in thousandths: before, inside and after the specimen, (row, col) each."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class Block:
     @property
     def per_pattern(self) -> bool:
         """Whether each pattern has its own values, so that a batch knows all there is about them."""
-        return self.name in (BlockName.SHIFTS, BlockName.CURRENT)
+        own_tilts = self.name is BlockName.TILTS and len(self.start) > 1
+        return own_tilts or self.name in (BlockName.SHIFTS, BlockName.CURRENT)
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,16 @@ class ProbeModel:
 
     form: ProbeForm
     start: Array
-    """(modes, P, P) complex, Fourier space."""
+    """(probes * modes, P, P) complex, Fourier space."""
     phase_per_A: FloatArray | None = None
-    """(n, P, P) aberration phase chi of each refined coefficient, rad/Å."""
+    """(n, P, P) aberration phase chi of each refined coefficient that all patterns share, rad/Å."""
+    shares: FloatArray | None = None
+    """(probes,) share of the patterns taken with each probe; None: one probe."""
+
+    @property
+    def probes(self) -> int:
+        """Probes, one for each part of the scan."""
+        return 1 if self.shares is None else len(self.shares)
 
 
 class Physical(NamedTuple):
@@ -91,7 +103,7 @@ class Physical(NamedTuple):
     object: Any
     """(2, object modes * slices, Y, X)."""
     probe: Any
-    """(2, modes, P, P), aberrations included."""
+    """(2, probes * modes, P, P), shared aberrations included."""
     corrections: Corrections
 
 
@@ -107,11 +119,12 @@ class Layout:
     object_modes: int
     probe: ProbeModel
     blocks: tuple[Block, ...] = ()
+    cleaning: Cleaning | None = None
 
     @property
     def modes(self) -> int:
-        """Probe modes."""
-        return len(self.probe.start)
+        """Modes of one probe."""
+        return len(self.probe.start) // self.probe.probes
 
     @property
     def window(self) -> int:
@@ -151,7 +164,7 @@ class Layout:
         return vector[self.object_size // 2 : self.object_size]
 
     def probe_block(self, vector: Any) -> Any:
-        """The probe's parameters ([2,] modes, P, P)."""
+        """The probe's parameters ([2,] probes * modes, P, P)."""
         flat = vector[self.object_size : self.object_size + self.probe_size]
         shape = self.probe.start.shape
         return flat.reshape(2, *shape) if self.probe.form is ProbeForm.COMPLEX else flat.reshape(shape)
@@ -182,12 +195,23 @@ class Layout:
         """Object, probe and corrections that ``vector`` stands for."""
         others = self.other_blocks(vector)
         corrections = Corrections(
-            others.get(BlockName.SHIFTS),
-            others.get(BlockName.CURRENT),
-            others.get(BlockName.BACKGROUND),
-            others.get(BlockName.DISTANCES),
+            shifts_px=others.get(BlockName.SHIFTS),
+            current=others.get(BlockName.CURRENT),
+            background=others.get(BlockName.BACKGROUND),
+            distances_A=others.get(BlockName.DISTANCES),
+            tilts=RAD_PER_MRAD * others[BlockName.TILTS] if BlockName.TILTS in others else None,
+            aberrations_A=None if self._shared_aberrations else others.get(BlockName.ABERRATIONS),
         )
-        return Physical(self._object_planes(vector, xp), self.probe_planes(vector, xp), corrections)
+        return Physical(self._cleaned_planes(vector, xp), self.probe_planes(vector, xp), corrections)
+
+    @property
+    def _shared_aberrations(self) -> bool:
+        """Whether refined aberrations are those of all patterns, and so part of the probe."""
+        return self.probe.phase_per_A is not None
+
+    def _cleaned_planes(self, vector: Any, xp: Any) -> Any:
+        planes = self._object_planes(vector, xp)
+        return planes if self.cleaning is None else self.cleaning.clean_object(planes, xp)
 
     def _object_planes(self, vector: Any, xp: Any) -> Any:
         shape = (self.planes, *self.object_shape[1:])
@@ -199,13 +223,14 @@ class Layout:
         return planes if self.object_form is ObjectForm.PHASE else planes * xp.exp(-block.reshape(2, *shape)[1])
 
     def probe_planes(self, vector: Any, xp: Any) -> Any:
-        """(2, modes, P, P) in Fourier space, aberrations included."""
+        """(2, probes * modes, P, P) in Fourier space, shared aberrations included."""
         block = self.probe_block(vector)
         if self.probe.form is not ProbeForm.COMPLEX:
             start = xp.asarray(np.stack([self.probe.start.real, self.probe.start.imag]), dtype=vector.dtype)
             block = start * block if self.probe.form is ProbeForm.AMPLITUDE else _turned(start, block, xp)
-        aberrations = self.other_blocks(vector).get(BlockName.ABERRATIONS)
-        return block if aberrations is None else _turned(block, -self._chi(aberrations, xp), xp)
+        if self._shared_aberrations:
+            block = _turned(block, -self._chi(self.other_blocks(vector)[BlockName.ABERRATIONS], xp), xp)
+        return block if self.cleaning is None else self.cleaning.clean_probe(block, xp)
 
     def _chi(self, aberrations: Any, xp: Any) -> Any:
         """Added aberration phase (P, P), rad."""
@@ -218,15 +243,21 @@ class Layout:
             BlockName.CURRENT: slope.corrections.current,
             BlockName.BACKGROUND: slope.corrections.background,
             BlockName.DISTANCES: slope.corrections.distances_A,
+            BlockName.ABERRATIONS: slope.corrections.aberrations_A,
         }
-        probe_slope = slope.probe
-        aberrations = self.other_blocks(vector).get(BlockName.ABERRATIONS)
-        if aberrations is not None:
+        if slope.corrections.tilts is not None:
+            others[BlockName.TILTS] = RAD_PER_MRAD * slope.corrections.tilts
+        object_slope, probe_slope, planes = slope.object, slope.probe, physical.object
+        if self.cleaning is not None:  # real, even filters are their own adjoints
+            object_slope, planes = self.cleaning.clean_object(object_slope, xp), self._object_planes(vector, xp)
+            probe_slope = self.cleaning.clean_probe(probe_slope, xp)
+        if self._shared_aberrations:
             turning = (slope.probe[0] * physical.probe[1] - slope.probe[1] * physical.probe[0]).sum(axis=0)
             rates = xp.asarray(self.probe.phase_per_A, dtype=turning.dtype)
             others[BlockName.ABERRATIONS] = (rates * turning).sum(axis=(1, 2))
-            probe_slope = _turned(slope.probe, self._chi(aberrations, xp), xp)
-        parts = [self._object_slope(physical.object, slope.object, xp), self._probe_slope(vector, probe_slope, xp)]
+            aberrations = self.other_blocks(vector)[BlockName.ABERRATIONS]
+            probe_slope = _turned(probe_slope, self._chi(aberrations, xp), xp)
+        parts = [self._object_slope(planes, object_slope, xp), self._probe_slope(vector, probe_slope, xp)]
         parts += [xp.asarray(others[block.name], dtype=slope.object.dtype) for block in self.blocks]
         return xp.concatenate([part.ravel() for part in parts])
 
@@ -249,11 +280,14 @@ class Layout:
         return now[0] * slope[1] - now[1] * slope[0]
 
     def probe_curvature(self, xp: Any) -> Any:
-        """Curvature of the probe's parameters relative to that of its coefficients: 1, or (modes, P, P)."""
-        if self.probe.form is ProbeForm.COMPLEX:
-            return np.float32(1)
-        power = np.abs(self.probe.start) ** 2
-        return xp.asarray(np.maximum(power, FAINTEST * power.max()), dtype=np.float32)
+        """Curvature of the probe's parameters relative to that of its coefficients: 1, or (probes * modes, P, P)."""
+        curvature: Any = np.float32(1)
+        if self.probe.form is not ProbeForm.COMPLEX:
+            power = np.abs(self.probe.start) ** 2
+            curvature = xp.asarray(np.maximum(power, FAINTEST * power.max()), dtype=np.float32)
+        if self.probe.shares is None:
+            return curvature
+        return curvature * xp.asarray(np.repeat(self.probe.shares, self.modes)[:, None, None], dtype=np.float32)
 
     def start(self, phase: Array) -> Array:
         """Parameters (float32) of an object of given phase (object modes * slices, Y, X) and modulus 1."""
@@ -273,8 +307,8 @@ class Layout:
         return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
 
     def to_complex(self, vector: Array) -> tuple[Array, Array]:
-        """Transmission (object modes, slices, Y, X) and Fourier-space modes (modes, P, P) as complex64."""
-        planes, probe = self._object_planes(vector, np), self.probe_planes(vector, np)
+        """Transmission (object modes, slices, Y, X) and Fourier modes (probes * modes, P, P) as complex64."""
+        planes, probe = self._cleaned_planes(vector, np), self.probe_planes(vector, np)
         objects = (planes[0] + 1j * planes[1]).astype(np.complex64)
         return objects.reshape(self.object_modes, *self.object_shape), (probe[0] + 1j * probe[1]).astype(np.complex64)
 

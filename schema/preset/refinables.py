@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ptylive.schema.model import StrictModel
+from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset.kinds import Auto
+
+
+def _known_aberration(name: str) -> str:
+    if name not in ABERRATION_NAMES:
+        raise ValueError(f"unknown aberration {name!r}; known are {', '.join(ABERRATION_NAMES)}")
+    return name
+
+
+AberrationName = Annotated[str, AfterValidator(_known_aberration)]
 
 
 class Refinables(StrictModel):
@@ -29,5 +39,9 @@ class Refinables(StrictModel):
     update_static_background: bool = Field(default=False, description="refine counts common to all patterns")
     update_slice_distances: bool = Field(default=False, description="refine the distances between slices")
     update_aberrations: bool = Field(
-        default=False, description="refine defocus and astigmatism (C10, C12a, C12b) of the probe"
+        default=False, description="refine aberrations of the probe, in each part of the scan where parts are marked"
     )
+    refined_aberrations: Annotated[tuple[AberrationName, ...], Field(min_length=1)] = Field(
+        default=("C10", "C12a", "C12b"), description="which aberrations update_aberrations refines (Krivanek's names)"
+    )
+    update_tilts: bool = Field(default=False, description="refine the tilts that tilt_mode uses")
