@@ -1,4 +1,4 @@
-"""From one native file to another: patterns prepared, and frames to coefficients in a detector basis."""
+"""From a scan file to a native one: patterns prepared, and frames to coefficients in a detector basis."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def convert_file(
     values: Mapping[str, Any],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
-    """A native file written anew, its patterns prepared, and compressed where a basis is chosen.
+    """A scan file written anew as a native one, its patterns prepared, and compressed where a basis is chosen.
 
     Raises InputFileError, MetadataError; OSError for a full disk.
     """

@@ -14,7 +14,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.render import METHODS, Rendering
 from ptylive.engine.refine.pattern_view import PatternView
-from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap
+from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError
 from ptylive.schema.detector import undo_transform
 from ptylive.schema.model import Array, IndexArray
 
@@ -47,7 +47,7 @@ class Reconstruction:
 def reconstruct_file(
     path: Path, values: Mapping[str, Any], methods: Iterable[str] = METHODS, basis: BasisChoice = AS_STORED
 ) -> Reconstruction:
-    """Maps of a native file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError.
+    """Maps of a scan file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError.
 
     ``basis``: make them from coefficients in this basis, as a compressed stream of the scan would.
     """
@@ -57,6 +57,10 @@ def reconstruct_file(
     with open_source(path, values) as source:
         if not source.received.any():
             raise InputFileError(f"{path}: no frame of this scan arrived")
+        if source.arm.scan.shape is None:
+            raise MetadataError(
+                f"{path} does not say scan_shape ({source.frame_count} frames)", "give --set scan_shape=ROWS,COLUMNS"
+            )
         seen = source if basis.is_raw else compressed(source, basis)[0]
 
         def frames() -> Iterator[FrameBatch]:

@@ -56,9 +56,9 @@ def stored_batches(arm: Arm, journal: Path) -> Iterator[FrameBatch]:
     seen = np.zeros(arm.frames, dtype=bool)
     target = journal.with_suffix(".h5")
     if _belongs(arm, target):
-        from ptylive.streamer.storage.source import open_source
+        from ptylive.streamer.storage.source import open_recording
 
-        with open_source(target) as source:
+        with open_recording(target) as source:
             for batch in source.batches(_BATCH_FRAMES):
                 seen[batch.index] = True
                 yield batch
@@ -87,9 +87,9 @@ def _earlier(arm: Arm, target: Path) -> BoolArray:
     """Frames that the recording beside a journal already holds."""
     if not _belongs(arm, target):
         return np.zeros(arm.frames, dtype=bool)
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.storage.source import open_recording
 
-    with open_source(target) as source:
+    with open_recording(target) as source:
         return source.received.copy()
 
 
@@ -97,10 +97,10 @@ def _belongs(arm: Arm, target: Path) -> bool:
     """Whether ``target`` is a readable recording of this very scan."""
     if not target.exists():
         return False
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.storage.source import open_recording
 
     try:
-        with open_source(target) as source:
+        with open_recording(target) as source:
             return source.arm.uid == arm.uid and source.frame_count == arm.frames
     except InputFileError:
         return False

@@ -17,7 +17,7 @@ from ptylive.server.values import parse_assignments
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="native HDF5 file")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="scan file, native or foreign")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="file to write")],
     basis: Annotated[str, typer.Option(help="detector basis, such as zernike:45+1; pixels keeps frames")] = "pixels",
     bin_width: Annotated[int, typer.Option("--bin", metavar="N", help="sum squares of N x N pixels")] = 1,

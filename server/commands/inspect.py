@@ -13,6 +13,7 @@ from ptylive.server.output import answer
 from ptylive.server.values import parse_assignments
 
 WANTED = {
+    "scan_shape": "maps and refinement",
     "energy_eV": "phase maps and refinement",
     "convergence_semiangle_mrad": "phase maps and refinement",
     "scan_step_A": "phase maps and refinement",
@@ -21,7 +22,7 @@ WANTED = {
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="native HDF5 file")],
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:

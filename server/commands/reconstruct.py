@@ -16,7 +16,7 @@ from ptylive.server.values import parse_assignments
 
 
 def reconstruct(
-    file: Annotated[Path, typer.Argument(help="native HDF5 file")],
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
     methods: Annotated[str | None, typer.Option(help="comma-separated; all by default")] = None,
     basis: Annotated[str, typer.Option(help="make them from coefficients, for example zernike:45+1")] = "pixels",

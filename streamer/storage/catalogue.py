@@ -63,10 +63,10 @@ class Catalogue:
         return self._uids[key]
 
     def _load(self, path: Path) -> StoredRecording | None:
-        from ptylive.streamer.storage.source import open_source
+        from ptylive.streamer.storage.source import open_recording
 
         try:
-            with open_source(path) as source:
+            with open_recording(path) as source:
                 return StoredRecording(path, source.arm, source.received)
         except PtyliveError:
             return None

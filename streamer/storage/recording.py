@@ -26,7 +26,7 @@ from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.journal import JournalReader
 from ptylive.streamer.storage.hdf5 import write_arrays
 from ptylive.streamer.storage.layout import StoredScan
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.storage.source import open_recording
 from ptylive.streamer.storage.vectors import VectorSets, write_basis
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
 
@@ -168,7 +168,7 @@ def _merge_earlier(writer: ScanWriter, target: Path) -> None:
     """Take over what an earlier recording of the same scan has and the journal lacks."""
     if not target.exists():
         return
-    with open_source(target) as earlier:
+    with open_recording(target) as earlier:
         if earlier.arm.uid != writer.arm.uid or earlier.frame_count != writer.arm.frames:
             raise InputFileError(f"{target} is the recording of another scan", "move it away")
         if FrameLayout.of(earlier.arm).shape != writer.layout.shape:
@@ -182,7 +182,7 @@ def _merge_earlier(writer: ScanWriter, target: Path) -> None:
 
 def _compare(path: Path, writer: ScanWriter) -> None:
     """Read everything back. Raises InputFileError at the first pattern that is not what was written."""
-    with open_source(path) as source:
+    with open_recording(path) as source:
         if not np.array_equal(source.received, writer.received):
             raise InputFileError(f"{path}: the list of received frames reads back differently", "check the disk")
         for number in np.flatnonzero(writer.received & writer.direct).tolist():

@@ -64,8 +64,9 @@ def test_what_is_no_plain_raster_is_stored_flat(tmp_path: Path, scan: Scan) -> N
     frames = scan.frames if scan.shape in {(4, 4)} else 11
     arm = Arm("u-1", "flat", frames, scan, detector=Detector(shape=(8, 8)))
     target = made(tmp_path, arm, make_frames(arm))
+    with h5py.File(target) as file:
+        assert file["data"].shape == (frames, 8, 8)
     with open_source(target) as source:
-        assert source._data.shape == (frames, 8, 8)
         assert source.arm.scan == scan
 
 

@@ -1,0 +1,163 @@
+"""DECTRIS NeXus masters: ``<series>_master.h5`` names files ``<series>_data_NNNNNN.h5`` that hold the frames.
+
+The master's links are read, not followed: a data file must lie beside its master, under a plain name. Chunks of one
+frame under bitshuffle/LZ4 can be replayed as they lie. ``<series>.h5`` beside it, where a microscope wrote one, says
+how the beam was scanned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.schema.model import Array, BoolArray
+from ptylive.streamer.foreign.units import energy_eV, length_A, time_us
+from ptylive.streamer.storage.hdf5 import attributes, dataset, opened, stores_bslz4_patterns
+from ptylive.streamer.storage.native import read_chunk
+from ptylive.streamer.storage.scan_file import ScanFile
+
+_FRAMES = "entry/data"
+_DETECTOR = "entry/instrument/detector"
+_MASTER = "_master.h5"
+_MOST_FILES = 100_000
+
+
+@dataclass(frozen=True)
+class FrameFiles:
+    """Data sets (n, Qy, Qx) of several files, one after the other, as one (N, Qy, Qx)."""
+
+    path: Path
+    parts: tuple[Any, ...]
+    starts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, path: Path, parts: list[Any]) -> FrameFiles:
+        """The parts in the order of acquisition. Raises InputFileError when they do not fit together."""
+        if len({(part.shape[1:], part.dtype) for part in parts}) != 1 or any(part.ndim != 3 for part in parts):
+            raise InputFileError(f"{path}: its data files hold frames of different shapes or types", "record it again")
+        starts = np.cumsum([0, *(len(part) for part in parts)])
+        return cls(path, tuple(parts), tuple(starts.tolist()))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, Qy, Qx)."""
+        return (self.starts[-1], *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        dtype: np.dtype[Any] = self.parts[0].dtype
+        return dtype
+
+    def __getitem__(self, selection: tuple[slice]) -> Array:
+        first, last, _ = selection[0].indices(self.starts[-1])
+        out = np.empty((last - first, *self.shape[1:]), self.dtype)
+        for part, start in zip(self.parts, self.starts, strict=False):
+            low, high = max(first, start), min(last, start + len(part))
+            if low < high:
+                out[low - first : high - first] = part[low - start : high - start]
+        return out
+
+    @property
+    def stores_bslz4(self) -> bool:
+        """Whether :meth:`chunk` can hand out compressed patterns."""
+        return all(stores_bslz4_patterns(part) for part in self.parts)
+
+    def chunk(self, number: int) -> bytes:
+        """One pattern as it lies in its file."""
+        k = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return read_chunk(self.path, self.parts[k], (number - self.starts[k], 0, 0))
+
+
+def recognises(file: Any) -> bool:
+    """Whether an open HDF5 file is a DECTRIS master, or one of its data files."""
+    group = file.get(_FRAMES)
+    return isinstance(group, h5py.Group) and any(name.startswith("data") for name in group)
+
+
+@contextmanager
+def open_dectris(path: Path) -> Iterator[ScanFile]:
+    """Open a master or a single data file. Raises InputFileError: a data file missing or elsewhere, no frames."""
+    with opened(path) as file, ExitStack() as stack:
+        names = sorted(name for name in file[_FRAMES] if re.fullmatch(r"data(_\d+)?", name))[:_MOST_FILES]
+        parts = [_part(path, file, name, stack) for name in names]
+        if not parts:
+            raise InputFileError(f"{path} names no data files", "give the master of a series that has frames")
+        frames = FrameFiles.of(path, parts)
+        mask = _pixel_mask(file, frames.shape[1:])
+        metadata, notes = _metadata(path, file, frames.shape[0])
+        chunk = frames.chunk if frames.stores_bslz4 else None
+        yield ScanFile(frames, metadata, {} if mask is None else {"bad_pixel_mask": mask}, chunk=chunk, notes=notes)
+
+
+def _part(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
+    """A data set of frames, in this file or in the one beside it that a link names."""
+    link = file[_FRAMES].get(name, getlink=True)
+    if not isinstance(link, h5py.ExternalLink):
+        return dataset(file, f"{_FRAMES}/{name}")
+    if PurePosixPath(link.filename).name != link.filename:
+        raise InputFileError(f"{path}: {name} lies in {link.filename}", "put the data files beside their master")
+    beside = path.with_name(link.filename)
+    if not beside.exists():
+        raise InputFileError(
+            f"{path}: its data file {beside.name} is missing", "put the data files beside their master"
+        )
+    found = dataset(stack.enter_context(opened(beside)), link.path)
+    if found is None:
+        raise InputFileError(f"{beside} holds no frames at {link.path}", "copy the file again")
+    return found
+
+
+def _pixel_mask(file: Any, shape: tuple[int, ...]) -> BoolArray | None:
+    """Pixels the detector calls bad."""
+    found = dataset(file, f"{_DETECTOR}/detectorSpecific/pixel_mask")
+    if found is None or found.shape != shape:
+        return None
+    mask = np.asarray(found[()]) != 0
+    return mask if mask.any() else None
+
+
+def _metadata(path: Path, file: Any, frames: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What master and scan file say, and notes on what they do not."""
+    metadata: dict[str, Any] = {}
+    if (energy := energy_eV(_number(file, f"{_DETECTOR}/detectorSpecific/photon_energy"))) is not None:
+        metadata["energy_eV"] = energy
+    if (dwell := time_us(_number(file, f"{_DETECTOR}/frame_time"))) is not None:
+        metadata["dwell_time_us"] = dwell
+    center = _number(file, f"{_DETECTOR}/beam_center_y"), _number(file, f"{_DETECTOR}/beam_center_x")
+    if all(center):
+        metadata["beam_center_px"] = list(center)
+    scanned = path.with_name(path.name.removesuffix(_MASTER) + ".h5")
+    if not path.name.endswith(_MASTER) or not scanned.is_file():
+        return metadata, ()
+    more = _scan_of(scanned, frames)
+    return {**metadata, **more}, (f"scan of {scanned.name}: {', '.join(sorted(more)) or 'nothing that fits'}",)
+
+
+def _scan_of(path: Path, frames: int) -> dict[str, Any]:
+    """The group "STEM Metadata" of a microscope's own file: points, step in nm, high tension in V."""
+    with opened(path) as file:
+        group = file.get("STEM Metadata")
+        given = {} if group is None else attributes(group)
+    metadata: dict[str, Any] = {}
+    rows, columns = given.get("NumPixelsY"), given.get("NumPixelsX")
+    if isinstance(rows, int) and isinstance(columns, int) and 0 < rows * columns <= frames:
+        metadata["scan_shape"] = [rows, columns]
+    if (step := length_A(given.get("Pixel Size"), "nm")) is not None:
+        metadata["scan_step_A"] = step
+    if (energy := energy_eV(given.get("High Tension"))) is not None:
+        metadata["energy_eV"] = energy
+    return metadata
+
+
+def _number(file: Any, name: str) -> float | None:
+    found = dataset(file, name)
+    return None if found is None or found.shape != () or found.dtype.kind not in "fiu" else float(found[()])

@@ -1,0 +1,97 @@
+"""py4DSTEM's EMD files, version 1 (emdfile) and the older ones: HDF5 with a four-dimensional ``data`` or ``datacube``.
+
+py4DSTEM calls the slow axis of scan and detector x; the order of the axes in the file is the contract's. Its rotation
+(QR_rotation) is not taken over: its sense changed between versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.foreign.units import detector_metadata, energy_eV, scan_metadata
+from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
+from ptylive.streamer.storage.scan_file import ScanFile
+
+_MARKS = ("emd_group_type", "version_major", "authoring_program")
+_MOST_NAMES = 10_000
+
+
+def recognises(file: Any) -> bool:
+    """Whether an open HDF5 file is an EMD file."""
+    inside = [file[name] for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+    return any(mark in found.attrs for found in (file, *inside) for mark in _MARKS)
+
+
+@contextmanager
+def open_emd(path: Path) -> Iterator[ScanFile]:
+    """Open the only data cube of an EMD file. Raises InputFileError where there is none, or more than one."""
+    with opened(path) as file:
+        names = _cubes(file)
+        if len(names) != 1:
+            found = f"{len(names)} data cubes ({', '.join(names[:4])})" if names else "no data cube of four axes"
+            raise InputFileError(f"{path} holds {found}", "save one data cube to a file of its own")
+        data = dataset(file, names[0])
+        scales = [_scale(file, names[0], axis) for axis in range(4)]
+        metadata = {**scan_metadata(scales[:2]), **detector_metadata(scales[2:]), **_calibration(file)}
+        yield ScanFile(data, metadata, notes=(f"the data cube is {names[0]}",))
+
+
+def _cubes(file: Any) -> list[str]:
+    """Names of the four-dimensional data sets, none of which lies in another file."""
+    names: list[str] = []
+
+    def look(name: str, found: Any) -> bool | None:
+        if isinstance(found, h5py.Dataset) and found.ndim == 4 and 0 not in found.shape:
+            names.append(name)
+        return True if len(names) > _MOST_NAMES else None
+
+    file.visititems(look)
+    return names
+
+
+def _scale(file: Any, name: str, axis: int) -> tuple[Any, Any]:
+    """(step, unit) of an axis: the vector ``dim<n>`` beside the data, counted from 0, or from 1 in older files."""
+    parent = file[name].parent
+    first = 0 if "dim0" in parent else 1
+    vector = dataset(parent, f"dim{axis + first}")
+    if vector is None or vector.ndim != 1 or len(vector) < 2:
+        return None, None
+    values = np.asarray(vector[:2], dtype=float)
+    return float(values[1] - values[0]), attributes(vector).get("units")
+
+
+def _calibration(file: Any) -> dict[str, Any]:
+    """What py4DSTEM's calibration adds to the vectors of the axes."""
+    found: list[Any] = []
+
+    def look(_name: str, group: Any) -> bool | None:
+        if isinstance(group, h5py.Group) and attributes(group).get("python_class") == "Calibration":
+            found.append(group)
+            return True
+        return None
+
+    file.visititems(look)
+    if not found:
+        return {}
+    step = _value(found[0], "R_pixel_size"), _value(found[0], "R_pixel_units")
+    pixel = _value(found[0], "Q_pixel_size"), _value(found[0], "Q_pixel_units")
+    metadata = {**scan_metadata([step, step]), **detector_metadata([pixel, pixel])}
+    energy = energy_eV(_value(found[0], "accelerating_voltage"))
+    if energy is not None:
+        metadata["energy_eV"] = energy
+    if _value(found[0], "QR_flip"):
+        metadata["detector_transform"] = "transpose"
+    return metadata
+
+
+def _value(group: Any, name: str) -> Any:
+    """A single number or text, as emdfile stores it."""
+    found = dataset(group, name)
+    return None if found is None or found.shape != () else found[()]

@@ -1,0 +1,118 @@
+"""Metadata that Nion Swift exports as ``.json`` beside an array (``.npy``), or beside a PyPty ``.h5``.
+
+Names of the keys: nionswift's ``Metadata.key_map``, and what its scan and camera devices write. Aberrations and
+rotation are not taken over: their signs are those of each microscope's own set-up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.foreign.numpy_files import mapped
+from ptylive.streamer.foreign.units import (
+    angle_mrad,
+    detector_metadata,
+    energy_eV,
+    length_A,
+    scan_metadata,
+    time_us,
+)
+from ptylive.streamer.storage.native import open_native
+from ptylive.streamer.storage.scan_file import ScanFile
+
+_MAX_JSON_BYTES = 16 * 2**20
+_HIGH_TENSION_V = (
+    "hardware_source.high_tension_v",
+    "hardware_source.autostem.high_tension_v",
+    "instrument.high_tension",
+    "instrument.high_tension_v",
+    "scan.scan_device_properties.EHT",
+)
+_SEMIANGLE_RAD = ("hardware_source.convergence_angle_rad", "scan.scan_device_properties.ImageScanned:probe_ha")
+
+
+@contextmanager
+def open_nion(path: Path) -> Iterator[ScanFile]:
+    """Open the ``.npy`` or ``.h5`` of the same name that a Nion ``.json`` describes. Raises InputFileError."""
+    array, hdf5 = path.with_suffix(".npy"), path.with_suffix(".h5")
+    if not path.is_file():
+        raise InputFileError(f"{path}: no such file", "check the path")
+    if array.is_file():
+        frames = mapped(array)
+        metadata, notes = described_by(path, frames.shape)
+        yield ScanFile(frames, metadata, notes=notes)
+    elif hdf5.is_file():
+        with open_native(hdf5) as stored:
+            metadata, notes = described_by(path, stored.frames.shape)
+            yield ScanFile(stored.frames, {**metadata, **stored.metadata}, stored.arrays, stored.received, notes=notes)
+    else:
+        raise InputFileError(f"{path} has no frames beside it", f"put {array.name} or {hdf5.name} into its folder")
+
+
+def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Metadata of frames of ``shape`` as a Nion ``.json`` tells them, and notes. Raises InputFileError."""
+    described = _read(path)
+    metadata: dict[str, Any] = {}
+    calibrations = described.get("spatial_calibrations") or described.get("dimensional_calibrations") or []
+    scales = [(c.get("scale"), c.get("units")) for c in calibrations if isinstance(c, Mapping)]
+    if len(scales) == len(shape):
+        metadata |= detector_metadata(scales[-2:])
+        if len(shape) == 4:
+            metadata |= scan_metadata(scales[:2])
+    given = described.get("metadata")
+    given = given if isinstance(given, Mapping) else {}
+    size = _scan_size(given)
+    if len(shape) == 3 and size is not None and size[0] * size[1] == shape[0]:
+        metadata["scan_shape"] = list(size)
+    field_A = length_A(_first(given, ("scan.fov_nm", "hardware_source.fov_nm")), "nm")
+    points = shape[:2] if len(shape) == 4 else size
+    if "scan_step_A" not in metadata and field_A is not None and points is not None:
+        metadata["scan_step_A"] = field_A / max(points)  # Nion's field of view is that of the longer side
+    metadata |= _known(
+        energy_eV=energy_eV(_first(given, _HIGH_TENSION_V)),
+        convergence_semiangle_mrad=angle_mrad(_first(given, _SEMIANGLE_RAD), "rad"),
+        dwell_time_us=time_us(_first(given, ("hardware_source.exposure",))),
+    )
+    return metadata, (f"metadata of {path.name}: {', '.join(sorted(metadata)) or 'nothing that is needed'}",)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise InputFileError(f"{path} is too large for metadata", "name the file that holds the frames")
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputFileError(
+            f"{path} is not readable as JSON: {error}", "export the data from Nion Swift again"
+        ) from None
+    if not isinstance(described, Mapping):
+        raise InputFileError(f"{path} is no metadata of Nion Swift", "name the file that holds the frames")
+    return described
+
+
+def _scan_size(given: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Scan points (rows, columns)."""
+    size = _first(given, ("scan.scan_size", "scan.scan_context_size", "scan.valid_size"))
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+        return None
+    return size[0], size[1]
+
+
+def _first(given: Mapping[str, Any], paths: tuple[str, ...]) -> Any:
+    """The first of the dotted paths that leads somewhere; names may hold dots after the last but one."""
+    for path in paths:
+        value: Any = given
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            return value
+    return None
+
+
+def _known(**values: float | None) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}

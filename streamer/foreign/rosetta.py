@@ -1,0 +1,165 @@
+"""Merlin ``.mib``, EMPAD ``.xml``/``.raw``, NanoMEGAS ``.blo``, HyperSpy ``.hspy``/``.zspy`` through RosettaSciIO.
+
+RosettaSciIO is GPL, so it is an optional extra (``pip install 'ptylive[import]'``), imported when such a file is
+opened. It reads lazily (dask); a read of ours computes the pieces it needs in the calling thread.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.schema.model import Array
+from ptylive.streamer.foreign.numpy_files import check_frames
+from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, energy_eV, scan_metadata, time_us
+from ptylive.streamer.storage.scan_file import ScanFile
+
+_PIECE = "8MiB"
+"""Pieces that files without chunks of their own are read in."""
+
+
+@dataclass(frozen=True)
+class LazyFrames:
+    """A dask array (…, Qy, Qx), read piece by piece."""
+
+    array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading axes, then rows and columns of a pattern."""
+        return tuple(int(n) for n in self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel, in native byte order."""
+        dtype: np.dtype[Any] = self.array.dtype
+        return dtype.newbyteorder("=")
+
+    def __getitem__(self, selection: Any) -> Array:
+        return np.asarray(self.array[selection].compute(scheduler="synchronous"))
+
+    def in_a_row(self) -> LazyFrames:
+        """The same frames without rows: (N, Qy, Qx)."""
+        return LazyFrames(self.array.reshape(-1, *self.array.shape[-2:]))
+
+
+@contextmanager
+def open_mib(path: Path) -> Iterator[ScanFile]:
+    """Merlin: ``.mib``, with its ``.hdr`` where there is one. Raises InputFileError."""
+    found = _read("quantumdetector", path.with_suffix(".mib") if path.suffix.lower() == ".hdr" else path)
+    frames = _frames(path, found)
+    metadata: dict[str, Any] = {}
+    notes: tuple[str, ...] = ("rows of the patterns run upwards, as RosettaSciIO turns them",)
+    if len(frames.shape) == 4 and min(frames.shape[:2]) > 1:
+        rows, columns = frames.shape[:2]
+        metadata["scan_shape"] = [rows, columns]
+        notes += (f"scan_shape {rows} x {columns} is guessed from triggers and pauses: check it",)
+    if (dwell := time_us(_at(found, "metadata.Acquisition_instrument.dwell_time"))) is not None:
+        metadata["dwell_time_us"] = dwell
+    yield ScanFile(frames.in_a_row(), metadata, notes=notes)
+
+
+@contextmanager
+def open_empad(path: Path) -> Iterator[ScanFile]:
+    """EMPAD: the ``.xml``, or a ``.raw`` with its ``.xml`` beside it. Raises InputFileError."""
+    found = _read("empad", _empad_header(path) if path.suffix.lower() == ".raw" else path)
+    volts = _at(found, "original_metadata.root.iom_measurements.source.get_voltage")
+    energy = energy_eV(volts)
+    notes = ("step and pixel size are not taken over: the header gives the field of view of a full scan only",)
+    yield ScanFile(_frames(path, found), {} if energy is None else {"energy_eV": energy}, notes=notes)
+
+
+@contextmanager
+def open_blo(path: Path) -> Iterator[ScanFile]:
+    """NanoMEGAS ``.blo``. Raises InputFileError."""
+    found = _read("blockfile", path)
+    metadata = scan_metadata([_scale(axis) for axis in found["axes"][:2]])
+    if (energy := energy_eV(_at(found, "original_metadata.blockfile_header.Beam_energy"))) is not None:
+        metadata["energy_eV"] = energy
+    yield ScanFile(_frames(path, found), metadata)
+
+
+@contextmanager
+def open_hspy(path: Path) -> Iterator[ScanFile]:
+    """HyperSpy ``.hspy`` and ``.zspy``. Raises InputFileError."""
+    found = _read(path.suffix.lower().removeprefix("."), path)
+    frames = _frames(path, found)
+    scales = [_scale(axis) for axis in found["axes"]]
+    metadata = detector_metadata(scales[-2:])
+    if len(frames.shape) == 4:
+        metadata |= scan_metadata(scales[:2])
+    beam = "metadata.Acquisition_instrument.TEM"
+    values = {
+        "energy_eV": energy_eV(_at(found, f"{beam}.beam_energy"), 1e3),  # HyperSpy has it in keV
+        "convergence_semiangle_mrad": angle_mrad(_at(found, f"{beam}.convergence_angle"), "mrad"),
+    }
+    yield ScanFile(frames, metadata | {name: value for name, value in values.items() if value is not None})
+
+
+def _read(plugin: str, path: Path) -> Mapping[str, Any]:
+    """What RosettaSciIO understands of a file. Raises InputFileError: absent, unreadable, more than one signal."""
+    if not path.exists():
+        raise InputFileError(f"{path}: no such file", "check the path")
+    try:
+        import dask
+
+        reader = import_module(f"rsciio.{plugin}").file_reader
+    except ImportError as error:
+        raise InputFileError(
+            f"{path}: reading this format needs RosettaSciIO ({error})", "pip install 'ptylive[import]'"
+        ) from None
+    try:
+        with warnings.catch_warnings(), dask.config.set({"array.chunk-size": _PIECE}):
+            warnings.simplefilter("ignore")
+            signals = reader(str(path), lazy=True)
+    except Exception as error:  # other people's parser on other people's file: whatever it raises is one line here
+        text = str(error) or type(error).__name__
+        raise InputFileError(f"{path}: RosettaSciIO cannot read it: {text}", "convert it elsewhere first") from error
+    if len(signals) != 1:
+        raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a file of its own")
+    found: Mapping[str, Any] = signals[0]
+    return found
+
+
+def _frames(path: Path, found: Mapping[str, Any]) -> LazyFrames:
+    """The frames of a signal. Raises InputFileError for what is no scan of patterns."""
+    frames = LazyFrames(found["data"])
+    check_frames(path, frames.shape)
+    return frames
+
+
+def _empad_header(path: Path) -> Path:
+    """The ``.xml`` in the folder of a ``.raw`` that names it. Raises InputFileError."""
+    for header in sorted(path.parent.glob("*.xml")):
+        if f'filename="{path.name}"' in header.read_text(encoding="utf-8", errors="replace"):
+            return header
+    raise InputFileError(f"{path}: no .xml beside it names it", "put the header of the acquisition into its folder")
+
+
+def _scale(axis: Mapping[str, Any]) -> tuple[Any, Any]:
+    return axis.get("scale"), axis.get("units")
+
+
+def _at(found: Mapping[str, Any], path: str) -> Any:
+    """A value in nested mappings by its dotted path, where names may hold dots themselves; None where there is none."""
+    return _descend(found, path.split("."))
+
+
+def _descend(value: Any, keys: list[str]) -> Any:
+    if not keys:
+        return value
+    if not isinstance(value, Mapping):
+        return None
+    for n in range(1, len(keys) + 1):
+        name = ".".join(keys[:n])
+        if name in value and (deeper := _descend(value[name], keys[n:])) is not None:
+            return deeper
+    return None

@@ -1,0 +1,90 @@
+"""Native files (docs/conventions.md): what the program records, and every data set of that layout.
+
+A file holds patterns (``/data``) or vectors of coefficients and extras (``/coefficients``, docs/compression.md).
+PyPty's files, three axes of ``data`` and nothing else, are such files too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import Basis, InputFileError
+from ptylive.schema.model import BoolArray
+from ptylive.streamer.storage.hdf5 import attributes, dataset, opened, stores_bslz4_patterns
+from ptylive.streamer.storage.layout import StoredScan
+from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
+
+_FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern")
+
+
+@contextmanager
+def open_native(path: Path) -> Iterator[ScanFile]:
+    """Open a native file. Raises InputFileError: missing, not HDF5, no ``/data``, wrong dimensions, data elsewhere."""
+    with opened(path) as file:
+        vectors = VectorSets.find(path, file) if "data" not in file else None
+        data = vectors or _data(path, file)
+        metadata = file.get("metadata")
+        basis, masks = (Basis(), None) if vectors is None else read_basis(path, file)
+        arrays = {name: dataset(file, f"metadata/{name}") for name in _FILE_ARRAYS}
+        if vectors is not None:
+            basis = basis.model_copy(update={"extra": extra_names(path, vectors)})
+            arrays["masks"] = masks
+        leading = data.shape[:-2] if vectors is None else data.shape[:-1]
+        yield ScanFile(
+            frames=data,
+            metadata={} if metadata is None else attributes(metadata),
+            arrays={name: array for name, array in arrays.items() if array is not None},
+            received=_received(path, file, math.prod(leading)),
+            basis=basis,
+            chunk=_chunks(path, data, StoredScan(leading)) if vectors is None else None,
+        )
+
+
+def _data(path: Path, file: Any) -> Any:
+    data = dataset(file, "data")
+    if data is None:
+        raise InputFileError(f"{path} has no data set /data", "give a native file, or one of those in docs/files.md")
+    if data.ndim not in (3, 4) or 0 in data.shape:
+        shape = " x ".join(map(str, data.shape)) or "a single number"
+        raise InputFileError(
+            f"{path}: /data is {shape}", "it must be (Ry, Rx, Qy, Qx), or (N, Qy, Qx) in acquisition order"
+        )
+    return data
+
+
+def _chunks(path: Path, data: Any, stored: StoredScan) -> Callable[[int], bytes] | None:
+    """How to read single patterns as they lie in the file, where they are bslz4 parts."""
+    if not stores_bslz4_patterns(data):
+        return None
+
+    def chunk(number: int) -> bytes:
+        return read_chunk(path, data, (*stored.at(number), 0, 0))
+
+    return chunk
+
+
+def read_chunk(path: Path, data: Any, position: tuple[int, ...]) -> bytes:
+    """A compressed chunk of a data set as it is. Raises InputFileError for one that was stored uncompressed."""
+    mask, chunk = data.id.read_direct_chunk(position)
+    if mask:
+        where = ", ".join(map(str, position[:-2]))
+        raise InputFileError(f"{path}: frame ({where}) was stored uncompressed", "replay it with codec none")
+    return bytes(chunk)
+
+
+def _received(path: Path, file: Any, frames: int) -> BoolArray | None:
+    found = dataset(file, "metadata/received")
+    if found is None:
+        return None
+    if math.prod(found.shape) != frames:
+        raise InputFileError(
+            f"{path}: /metadata/received has shape {found.shape} for {frames} frames", "remove or correct it"
+        )
+    return np.asarray(found[()], dtype=bool).ravel()
