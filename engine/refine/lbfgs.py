@@ -65,6 +65,11 @@ class Lbfgs:
         hopeless = not math.isfinite(result.loss)
         return LbfgsState(vector, result.loss, result.gradient, scaling, reference, converged=hopeless)
 
+    def reevaluated(self, state: LbfgsState) -> LbfgsState:
+        """The same state where the objective has become another one: loss and gradient taken anew."""
+        result = self._anchored(state).evaluate(state.vector)
+        return replace(state, loss=result.loss, gradient=result.gradient, evaluations=state.evaluations + 1)
+
     def finished(self, state: LbfgsState) -> bool:
         """Whether all epochs are done, or no step lowers the loss any more."""
         return state.converged or len(state.losses) >= self.epochs

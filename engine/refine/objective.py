@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.backend.multislice import LossGradient, MultisliceBackend
-from ptylive.engine.refine.layout import Layout, Physical
+from ptylive.engine.refine.layout import BlockName, Layout, Physical
 from ptylive.engine.refine.terms import Term
 from ptylive.schema.model import IndexArray
 
@@ -46,6 +46,8 @@ class Objective:
     move_object: bool = True
     move_probe: bool = True
     move_others: bool = True
+    still: frozenset[BlockName] = frozenset()
+    """Other quantities held for now."""
     stiffness: float = 1.0
     terms: tuple[Term, ...] = ()
     pause: Callable[[], None] = _no_pause
@@ -80,6 +82,8 @@ class Objective:
             layout.probe_block(gradient)[...] = 0
         if not self.move_others:
             gradient[layout.object_size + layout.probe_size :] = 0
+        for name in self.still:
+            layout.other_blocks(gradient)[name][...] = 0
         return gradient
 
     def _in_portions(self, physical: Physical, indices: IndexArray | None) -> LossGradient:

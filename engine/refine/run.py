@@ -16,6 +16,7 @@ import numpy as np
 from ptylive.engine.backend.multislice import MultisliceBackend, open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import checkpoint as checkpoints
+from ptylive.engine.refine.agenda import Agenda
 from ptylive.engine.refine.layout import Layout, ObjectForm
 from ptylive.engine.refine.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.line_search import WolfeRule
@@ -135,6 +136,8 @@ class Refinement:
             strategy.probe_step / strategy.sweep_step,
             strategy.anchor,
         )
+        self._agenda, self._begun = Agenda(preset, setup), -1
+        self._agenda.check(strategy.epochs)
         self._log = Log()
         now = time.monotonic()
         self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
@@ -181,6 +184,7 @@ class Refinement:
 
     def _advance(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
         """One batch, or one L-BFGS epoch, or the change from the one to the other."""
+        state = self._as_the_epoch_wants(state)
         if isinstance(state, LbfgsState):
             return self._advance_lbfgs(state)
         if self._sweeps.finished(state):
@@ -194,6 +198,13 @@ class Refinement:
             self._report(after, "running")
             self._save_sometimes(after)
         return after
+
+    def _as_the_epoch_wants(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
+        """Solvers and state with what the preset asks of this epoch."""
+        epoch = len(self._log.losses)
+        turn = self._agenda.begin(epoch, (self._sweeps, self._lbfgs), state, again=epoch == self._begun)
+        self._begun, self._sweeps, self._lbfgs = epoch, turn.sweeps, turn.lbfgs
+        return turn.state
 
     def _advance_lbfgs(self, state: LbfgsState) -> LbfgsState:
         after = self._lbfgs.step(state)

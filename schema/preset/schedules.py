@@ -16,6 +16,7 @@ SCHEDULABLE = frozenset(
         "update_static_background",
         "update_slice_distances",
         "update_aberrations",
+        "update_tilts",
         "hist_length",
         "wolfe_c1_constant",
         "wolfe_c2_constant",

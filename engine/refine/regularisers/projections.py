@@ -1,0 +1,168 @@
+"""Hard constraints: the parameters changed by hand between two epochs (PyPty's constraints "by hand").
+
+Objects are seen as their potentials: phase phi and absorption a of O = exp(i phi - a), each slice by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.layout import BlockName, Layout, ObjectForm, ProbeForm
+from ptylive.engine.refine.regularisers.of_preset import Regularisation
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.preset import Preset
+
+FAINTEST = 1e-6
+"""|O| below which the absorption is no longer told apart."""
+SHARPENING_NOISE = 1e-3
+"""Wiener's constant of the sharpening: frequencies the Gaussian passes with less than its root are left alone."""
+SPREAD_RAD = 0.02
+"""Random phases by which the states of an empty object differ: equal ones would stay equal."""
+
+
+def due(preset: Preset) -> bool:
+    """Whether the settings of an epoch (``Preset.at``) change anything by hand; a forgotten history is no change."""
+    return bool(
+        preset.apply_gaussian_filter_px
+        or preset.apply_gaussian_filter_amplitude_px
+        or preset.beta_wedge
+        or preset.keep_probe_states_orthogonal
+        or preset.do_charge_flip
+        or preset.restart_from_vacuum
+        or preset.reset_positions
+    )
+
+
+def projected(vector: Any, preset: Preset, layout: Layout, regularisation: Regularisation, xp: Any) -> Any:
+    """A copy of a parameter vector after everything that is due in an epoch, in the order of this function."""
+    vector = vector.copy()
+    if preset.restart_from_vacuum:
+        layout.object_block(vector)[...] = xp.asarray(_vacuum(layout), dtype=vector.dtype)
+    if preset.reset_positions:
+        _reset(layout, vector, BlockName.SHIFTS, xp)
+    if preset.beta_wedge:
+        seen = 1 - xp.asarray(regularisation.wedge(layout.object_shape, preset.beta_wedge))
+        _change_object(layout, vector, lambda part: _filtered(part, seen, xp), xp)
+    if preset.do_charge_flip or preset.apply_gaussian_filter_px or preset.apply_gaussian_filter_amplitude_px:
+        phase, absorption = potentials(layout, vector, xp)
+        if preset.do_charge_flip:
+            phase = flipped(
+                phase, preset.cf_delta_phase, preset.cf_beta_phase, preset.fancy_sigma_phase_px, xp
+            )  # fmt: skip
+            absorption = flipped(absorption, preset.cf_delta_abs, preset.cf_beta_abs, preset.fancy_sigma_abs_px, xp)
+        phase = blurred(phase, preset.apply_gaussian_filter_px, xp)
+        absorption = blurred(absorption, preset.apply_gaussian_filter_amplitude_px, xp)
+        _set_potentials(layout, vector, phase, absorption, xp)
+    if preset.keep_probe_states_orthogonal:
+        _make_orthogonal(layout, vector, xp)
+    for part, lowest in layout.lower_bounds():
+        xp.maximum(vector[part], lowest, out=vector[part])
+    return vector
+
+
+def potentials(layout: Layout, vector: Any, xp: Any) -> tuple[Any, Any]:
+    """Phase and absorption (object modes, slices, Y, X) of the object of a vector."""
+    shape = (layout.object_modes, *layout.object_shape)
+    block = layout.object_block(vector)
+    if layout.object_form is ObjectForm.PHASE:
+        phase = block.reshape(shape)
+        return phase, xp.zeros_like(phase)
+    first, second = block.reshape(2, *shape)
+    if layout.object_form is ObjectForm.DAMPED:
+        return first, second
+    return xp.arctan2(second, first), -xp.log(xp.maximum(xp.hypot(first, second), FAINTEST))
+
+
+def blurred(values: Any, sigma_px: float, xp: Any) -> Any:
+    """Values (…, Y, X) convolved with exp(-r^2 / (2 sigma^2)), periodic, mean kept; sigma 0 changes nothing."""
+    return _filtered(values, _gaussian(values.shape[-2:], sigma_px, xp), xp) if sigma_px > 0 else values
+
+
+def flipped(values: Any, delta: float, beta: float, sigmas_px: tuple[float, float] | None, xp: Any) -> Any:
+    """Charge flipping: values below delta * the largest of their slice times beta.
+
+    With ``sigmas_px`` (s1, s2) the slice is lifted to a minimum of 0 and sharpened by the shape exp(-r^2 / s1^2) first,
+    and blurred with exp(-r^2 / s2^2) afterwards, which favours atoms (PyPty: fancy_sigma; its division by the shape's
+    transform is Wiener's here).
+    """
+    if sigmas_px is not None:
+        shape = _gaussian(values.shape[-2:], sigmas_px[0] / np.sqrt(2), xp)
+        values = values - values.min(axis=(-2, -1), keepdims=True)
+        values = _filtered(values, shape * (1 + SHARPENING_NOISE) / (shape**2 + SHARPENING_NOISE), xp)
+    largest = values.max(axis=(-2, -1), keepdims=True)
+    values = xp.where(values < delta * largest, beta * values, values)
+    return values if sigmas_px is None else blurred(values, sigmas_px[1] / np.sqrt(2), xp)
+
+
+def orthogonal(modes: Any, xp: Any) -> Any:
+    """Modes (M, pixels) turned among themselves until they are orthogonal, strongest first.
+
+    With M = U S V^H they become S V^H: the sum of |mode|^2 in every pixel of every plane stays as it is. (PyPty's
+    Gram-Schmidt takes power away instead.)
+    """
+    overlap = modes @ modes.conj().T
+    _, turned = xp.linalg.eigh(overlap)
+    return turned[:, ::-1].conj().T @ modes
+
+
+def _gaussian(shape: tuple[int, int], sigma_px: float, xp: Any) -> Any:
+    """Transform of a Gaussian of unit sum, standard deviation in pixels (Y, X)."""
+    f_y, f_x = xp.fft.fftfreq(shape[0])[:, None], xp.fft.fftfreq(shape[1])[None, :]
+    return xp.exp(-2 * np.pi**2 * sigma_px**2 * (f_y**2 + f_x**2)).astype(np.float32)
+
+
+def _filtered(values: Any, transfer: Any, xp: Any) -> Any:
+    """Real or complex values (…) times ``transfer`` over its axes in Fourier space."""
+    axes = tuple(range(-transfer.ndim, 0))
+    out = xp.fft.ifftn(transfer * xp.fft.fftn(values, axes=axes), axes=axes)
+    return (out if values.dtype.kind == "c" else out.real).astype(values.dtype)
+
+
+def _change_object(layout: Layout, vector: Any, change: Any, xp: Any) -> None:
+    """Apply a linear change to the complex transmission, or to the potentials where these are refined."""
+    shape = (layout.object_modes, *layout.object_shape)
+    if layout.object_form is ObjectForm.COMPLEX:
+        real, imaginary = layout.object_block(vector).reshape(2, *shape)
+        changed = change(real + 1j * imaginary)
+        layout.object_block(vector)[...] = xp.stack([changed.real, changed.imag]).ravel()
+        return
+    phase, absorption = potentials(layout, vector, xp)
+    damped = layout.object_form is ObjectForm.DAMPED
+    _set_potentials(layout, vector, change(phase), change(absorption) if damped else absorption, xp)
+
+
+def _set_potentials(layout: Layout, vector: Any, phase: Any, absorption: Any, xp: Any) -> None:
+    if layout.object_form is ObjectForm.PHASE:
+        parts = [phase]
+    elif layout.object_form is ObjectForm.DAMPED:
+        parts = [phase, absorption]
+    else:
+        modulus = xp.exp(-absorption)
+        parts = [modulus * xp.cos(phase), modulus * xp.sin(phase)]
+    layout.object_block(vector)[...] = xp.stack(parts).ravel()
+
+
+def _vacuum(layout: Layout) -> Any:
+    """The object's parameters at O = 1; several states differ a little."""
+    phase = np.zeros((layout.planes, *layout.object_shape[1:]), np.float32)
+    if layout.object_modes > 1:
+        phase += SPREAD_RAD * np.random.default_rng(0).random(phase.shape, np.float32)
+    return layout.object_block(layout.start(phase))
+
+
+def _reset(layout: Layout, vector: Any, name: BlockName, xp: Any) -> None:
+    for block in layout.blocks:
+        if block.name is name:
+            layout.other_blocks(vector)[name][...] = xp.asarray(block.start)
+
+
+def _make_orthogonal(layout: Layout, vector: Any, xp: Any) -> None:
+    """The modes of each probe made orthogonal, where real and imaginary parts are refined."""
+    if layout.probe.form is not ProbeForm.COMPLEX:
+        raise MetadataError("keep_probe_states_orthogonal needs probe_part = both", "set one or the other")
+    planes = layout.probe_block(vector)
+    waves = (planes[0] + 1j * planes[1]).reshape(layout.probe.probes, -1, layout.window**2)
+    turned = xp.stack([orthogonal(modes, xp) for modes in waves]).reshape(planes.shape[1:])
+    planes[0], planes[1] = turned.real, turned.imag
