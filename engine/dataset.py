@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.schema import Arm, Calibration
+from ptylive.schema import Arm, Basis, Calibration
 from ptylive.schema.detector import undo_transform, undo_transform_of_center
-from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
+
+RAW = Basis()
+"""Patterns are frames."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,16 @@ class Dataset:
     beam_center_px: DoubleArray
     scan_shape: tuple[int, int]
     calibration: Calibration
+    masks: FloatArray | None = None
+    """(K, Qy, Qx), detector frame: patterns are then vectors (N, K + extras), as ``basis`` says."""
+    basis: Basis = RAW
 
     @classmethod
     def of(cls, arm: Arm, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
-        """Arrange frames (N, Qy, Qx), as recorded and numbered by ``index`` (acquisition order with flyback)."""
+        """Arrange frames (N, Qy, Qx), as recorded and numbered by ``index`` (acquisition order with flyback).
+
+        Compressed scans bring vectors (N, K + extras) instead.
+        """
         point = arm.scan.point_of(index)
         keep = point >= 0
         frames, point = (frames, point) if keep.all() else (frames[keep], point[keep])
@@ -40,11 +49,13 @@ class Dataset:
         given = arm.arrays.get("positions_A")
         positions = arm.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
         return cls(
-            patterns=undo_transform(frames, transform),
+            patterns=undo_transform(frames, transform) if arm.basis.is_raw else frames,
             point=point,
             positions_A=positions[point],
             bad_pixels=np.ascontiguousarray(undo_transform(bad, transform)),
             beam_center_px=undo_transform_of_center(center, shape, transform),
             scan_shape=arm.scan.require_shape(),
             calibration=calibration,
+            masks=None if arm.basis.is_raw else undo_transform(np.asarray(arm.arrays["masks"], np.float32), transform),
+            basis=arm.basis,
         )

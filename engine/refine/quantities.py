@@ -12,8 +12,9 @@ import numpy as np
 
 from ptylive.engine.backend.multislice import DataTermKind
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.probe import ComplexPlane, chi_polynomial
+from ptylive.engine.probe import ComplexPlane
 from ptylive.engine.refine.facts import mean_pattern
+from ptylive.engine.refine.forward_model import Modelled, aberration_columns, chi_per_A, tilt_curvature
 from ptylive.engine.refine.layout import Block, BlockName, Layout, ObjectForm, ProbeForm, ProbeModel
 from ptylive.engine.refine.object_grid import ObjectGrid
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
@@ -23,11 +24,10 @@ from ptylive.engine.refine.terms import Damping, PositionPrior, Term
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
 
-REFINED_ABERRATIONS = ("C10", "C12a", "C12b")
 LOWEST_CURRENT, LOWEST_DISTANCE_A = 0.05, 0.1
 DAMPING = 0.1
 """Pull of the absorption towards 0, as a share of the curvature the data give it."""
-LIKELIHOOD = {DataTermKind.AMPLITUDE: 0.5, DataTermKind.POISSON: 1.0, DataTermKind.CHI_SQUARED: 1.0}
+LIKELIHOOD: dict[str, float] = {DataTermKind.AMPLITUDE: 0.5, DataTermKind.POISSON: 1.0, DataTermKind.CHI_SQUARED: 1.0}
 """The loss over the negative logarithm of the likelihood of counts: var(sqrt(D)) = 1/4, so 2 sum (…)^2 for lsq_sqrt."""
 
 
@@ -42,13 +42,21 @@ class Quantities:
     grid: ObjectGrid
     modes: ComplexPlane
     """(modes, P, P) start probe in Fourier space."""
-    wavelength_A: float
+    modelled: Modelled
+
+    @property
+    def wavelength_A(self) -> float:
+        """Electron wavelength."""
+        return self.modelled.wavelength_A
 
     def probe_model(self) -> ProbeModel:
         """The probe's form, and the aberrations that may be added."""
         form = {"both": ProbeForm.COMPLEX, "phase": ProbeForm.PHASE, "amplitude": ProbeForm.AMPLITUDE}
-        rates = self._chi_per_A().astype(np.float32) if self.preset.update_aberrations else None
-        return ProbeModel(form[self.preset.probe_part], self.modes.astype(np.complex64), rates)
+        shares = self.modelled.probe_shares()
+        start = np.tile(self.modes, (1 if shares is None else len(shares), 1, 1)).astype(np.complex64)
+        shared = self.preset.update_aberrations and self.preset.aberration_marker is None
+        rates = self._chi_per_A(self.preset.refined_aberrations).astype(np.float32) if shared else None
+        return ProbeModel(form[self.preset.probe_part], start, rates, shares)
 
     def blocks(self) -> tuple[Block, ...]:
         """Every other quantity the preset refines."""
@@ -59,6 +67,7 @@ class Quantities:
             (preset.update_static_background, self._background),
             (preset.update_slice_distances, self._distances),
             (preset.update_aberrations, self._aberrations),
+            (preset.update_tilts, self._tilts),
         ]
         return tuple(make() for asked, make in wanted if asked)
 
@@ -88,7 +97,7 @@ class Quantities:
     def _shifts(self) -> Block:
         """A shift turns coefficient f of the probe by 2 pi f: curvature 2 sum |2 pi f P|^2 along each axis."""
         power = (np.abs(self.modes) ** 2).sum(axis=0)
-        f = np.fft.fftfreq(self.window.size)
+        f = np.fft.fftfreq(self.modelled.window.size)
         spread = np.array([_variance(f[:, None] + 0 * f, power), _variance(f[None, :] + 0 * f[:, None], power)])
         curvature = 2 * self.strategy.stiffness * self._counts * (2 * np.pi) ** 2 * spread
         curvature = curvature + self._prior_stiffness() + Regularisation.curvature_of_positions(self.preset, self.grid)
@@ -104,9 +113,8 @@ class Quantities:
     def _background(self) -> Block:
         """I = I1 + b: the amplitude loss bends by 1 / (2 I) in every pattern, the others by twice that or by 2."""
         mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
-        each = {DataTermKind.AMPLITUDE: 0.5 / mean, DataTermKind.INTENSITY: 2 + 0 * mean}.get(
-            self.strategy.kind, 1 / mean
-        )
+        bends: dict[str, DoubleArray] = {DataTermKind.AMPLITUDE: 0.5 / mean, DataTermKind.INTENSITY: 2 + 0 * mean}
+        each = bends.get(self.strategy.kind, 1 / mean)
         start = np.zeros((self.window.size, self.window.size), np.float32)
         curvature = (len(self.dataset.patterns) * each).astype(np.float32)
         return Block(BlockName.BACKGROUND, start, curvature, lowest=0.0)
@@ -115,23 +123,50 @@ class Quantities:
         """An Å of free space turns frequency q by pi lam q^2."""
         q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
         rate = np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
-        bend = 2 * self.strategy.stiffness * _variance(rate, mean_pattern(self.window)) * self._counts
+        bend = 2 * self.strategy.stiffness * _variance(rate, self._spectrum()) * self._counts
         start = np.asarray(self.preset.spacings_A, dtype=np.float32)
         curvature = np.full_like(start, bend * len(self.dataset.patterns))
         return Block(BlockName.DISTANCES, start, curvature, lowest=LOWEST_DISTANCE_A)
 
     def _aberrations(self) -> Block:
-        """A coefficient turns the probe by its chi; a turn of all frequencies alike changes nothing."""
-        power = (np.abs(self.modes) ** 2).sum(axis=0)
-        spread = np.array([_variance(chi, power) for chi in self._chi_per_A()])
-        curvature = 2 * self.strategy.stiffness * self._counts * len(self.dataset.patterns) * spread
-        return Block(BlockName.ABERRATIONS, np.zeros(len(spread), np.float32), curvature.astype(np.float32))
+        """A coefficient turns the probe by its chi; a turn of all frequencies alike changes nothing.
 
-    def _chi_per_A(self) -> DoubleArray:
-        """(n, P, P) aberration phase of one Å of each refined coefficient."""
-        k_row, k_col = self.window.k_row, self.window.k_col
-        polynomials = [chi_polynomial(self.wavelength_A, {name: 1.0}) for name in REFINED_ABERRATIONS]
-        return np.stack([np.polynomial.polynomial.polyval2d(k_row, k_col, each) for each in polynomials])
+        Aberrations that were given for parts of the scan but are not refined bend the loss without bound: they stay.
+        """
+        groups, preset = self.modelled.aberration_groups(), self.preset
+        names = preset.refined_aberrations if groups is None else aberration_columns(preset)
+        power = (np.abs(self.modes) ** 2).sum(axis=0)
+        spread = np.array([_variance(chi, power) for chi in self._chi_per_A(names)])
+        spread[[name not in preset.refined_aberrations for name in names]] = np.inf
+        each = 2 * self.strategy.stiffness * self._counts * spread
+        if groups is None:
+            curvature = len(self.dataset.patterns) * each
+            return Block(BlockName.ABERRATIONS, np.zeros(len(names), np.float32), curvature.astype(np.float32))
+        patterns = np.maximum(np.bincount(groups.group, minlength=len(groups.values_A)), 1)
+        curvature = patterns[:, None] * each
+        return Block(BlockName.ABERRATIONS, groups.values_A.astype(np.float32), curvature.astype(np.float32))
+
+    def _tilts(self) -> Block:
+        """A tilt turns the illumination, or the spectrum of the wave inside, in proportion to position or frequency."""
+        start, model = self.modelled.start_tilts_mrad(), self.modelled.window
+        light = np.asarray((np.abs(np.fft.ifft2(self.modes)) ** 2).sum(axis=0), dtype=np.float64)
+        x = (np.arange(model.size, dtype=np.float64) - model.size // 2) * model.object_pixel_A
+        q = np.fft.fftfreq(self.window.size, model.object_pixel_A)
+        spreads = _variances(x, light), _variances(np.asarray(q), self._spectrum())
+        depth = float(sum(self.preset.slice_thickness_A))
+        each = tilt_curvature(self.preset.tilt_mode, spreads, self.wavelength_A, depth)
+        patterns = len(self.dataset.patterns) / len(start)
+        curvature = np.float32(2 * self.strategy.stiffness * self._counts * patterns) * each
+        return Block(BlockName.TILTS, start, np.broadcast_to(curvature, start.shape).copy())
+
+    def _spectrum(self) -> DoubleArray:
+        """Weights of the frequencies of the exit wave: the mean pattern; all alike where images are recorded."""
+        mean = mean_pattern(self.window)
+        return np.ones_like(mean) if self.preset.recon_type == "near_field" else mean
+
+    def _chi_per_A(self, names: tuple[str, ...]) -> DoubleArray:
+        """(n, P, P) aberration phase of one Å of each coefficient."""
+        return chi_per_A(names, self.modelled.window, self.wavelength_A)
 
     def _prior_stiffness(self) -> float:
         """Curvature of the prior of the positions, loss over object pixels squared; 0 without one."""
@@ -143,3 +178,9 @@ def _variance(values: Array, weights: Array | FloatArray) -> float:
     """Weighted variance of ``values``."""
     mean = float((values * weights).sum() / weights.sum())
     return float((weights * (values - mean) ** 2).sum() / weights.sum())
+
+
+def _variances(coordinate: DoubleArray, weights: DoubleArray) -> DoubleArray:
+    """Weighted variances (2,) of a coordinate along rows and columns of ``weights`` (P, P)."""
+    row, column = coordinate[:, None] + 0 * coordinate, coordinate[None, :] + 0 * coordinate[:, None]
+    return np.array([_variance(row, weights), _variance(column, weights)])

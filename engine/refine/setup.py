@@ -6,22 +6,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.backend.fast_sizes import padded_size
 from ptylive.engine.backend.multislice import DataTerm, MultisliceProblem
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.curve import Curve
 from ptylive.engine.refine.drift import Drift, find_drift, without_drift
 from ptylive.engine.refine.facts import Facts
+from ptylive.engine.refine.forward_model import Modelled
 from ptylive.engine.refine.layout import Layout
 from ptylive.engine.refine.object_grid import ObjectGrid
+from ptylive.engine.refine.observation import Observation
 from ptylive.engine.refine.quantities import Quantities
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_grid import ScanGrid
 from ptylive.engine.refine.results import StartGuess
 from ptylive.engine.refine.scan_window import ScanWindow
-from ptylive.engine.refine.start_probe import nominal_probe, start_modes
-from ptylive.engine.refine.strategy import Strategy, choose
+from ptylive.engine.refine.strategy import Strategy
 from ptylive.engine.refine.terms import Term
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, DoubleArray, FloatArray
@@ -64,22 +64,21 @@ class Setup:
 def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup:
     """Measure, decide and lay out. Raises MetadataError for missing optics, RefinementError for impossible data."""
     _check(dataset)
-    size = preset.window_px if not isinstance(preset.window_px, str) else padded_size(max(dataset.patterns.shape[1:]))
-    window = ScanWindow.of(dataset, size)
-    probe = nominal_probe(dataset.calibration, window, single_slice=preset.num_slices == 1)
-    drift = find_drift(dataset, window, probe) if preset.refine_drift and preset.num_slices == 1 else None
-    if drift is not None and drift.applied:
-        dataset = without_drift(dataset, drift)
-    facts = Facts.of(dataset, window, probe)
-    if facts.counts_per_pattern <= 0:
-        raise RefinementError("the patterns hold no counts", "check beam centre and bad-pixel mask")
-    strategy = choose(preset, facts, has_start=start is not None)
-    grid = ObjectGrid.of(dataset.positions_A, window.object_pixel_A, size)
+    seen = Observation.of(dataset, preset)
+    drift = None
+    if preset.refine_drift and preset.num_slices == 1 and seen.plain:
+        drift = find_drift(seen.dataset, seen.window, seen.probe)
+        if drift is not None and drift.applied:
+            seen = replace(seen, dataset=without_drift(seen.dataset, drift))
+    dataset, model, facts = seen.dataset, seen.model, seen.facts()
+    strategy = seen.strategy(facts, has_start=start is not None)
+    grid = ObjectGrid.of(dataset.positions_A, model.object_pixel_A, model.size)
     shape = (preset.num_slices, *grid.shape)
     if np.prod(shape, dtype=float) * preset.obj_modes > LARGEST_OBJECT_PIXELS:
         raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")
-    modes = start_modes(probe, window, strategy.coherence, facts.counts_per_pattern)
-    quantities = Quantities(preset, strategy, dataset, window, grid, modes, probe.wavelength_A)
+    modelled = Modelled(preset, dataset, model, seen.probe.wavelength_A)
+    modes = modelled.with_given_aberrations(seen.start_modes(strategy, facts.counts_per_pattern))
+    quantities = Quantities(preset, strategy, dataset, seen.window, grid, modes, modelled)
     layout = Layout(
         strategy.object_form,
         strategy.non_negative,
@@ -87,20 +86,10 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
         preset.obj_modes,
         quantities.probe_model(),
         quantities.blocks(),
+        modelled.cleaning(grid.shape),
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
-    regularisation = Regularisation(grid, scan, window.k_radius, probe.semiangle_invA, preset.spacings_A)
-    phase_per_A = _phase_per_A(size, window.object_pixel_A, probe.wavelength_A)
-    problem = MultisliceProblem(
-        patterns=window.patterns,
-        weights=_weights(window, probe, strategy),
-        corners=grid.corners,
-        shifts_px=grid.shifts_px,
-        object_shape=shape,
-        propagators=np.exp(1j * phase_per_A * np.asarray(preset.spacings_A, dtype=float).reshape(-1, 1, 1)),
-        data_term=DataTerm(strategy.kind, strategy.offset),
-        phase_per_A=phase_per_A,
-    )
+    regularisation = Regularisation(grid, scan, model.k_radius, seen.probe.semiangle_invA, preset.spacings_A)
     return Setup(
         positions_A=np.asarray(dataset.positions_A, dtype=np.float64),
         drift=drift,
@@ -109,10 +98,27 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
         facts=facts,
         layout=layout,
         terms=(*quantities.terms(layout), *regularisation.terms(preset.at(0), layout)),
-        problem=problem,
+        problem=_problem(seen, modelled, strategy, grid),
         start=layout.start(_start_planes(grid, start, strategy, layout)),
         slice_thickness_A=preset.slice_thickness_A,
         regularisation=regularisation,
+    )
+
+
+def _problem(seen: Observation, modelled: Modelled, strategy: Strategy, grid: ObjectGrid) -> MultisliceProblem:
+    """What stays fixed while parameters move."""
+    propagation, preset = modelled.propagation(), seen.preset
+    distances = np.asarray(preset.spacings_A, dtype=float).reshape(-1, 1, 1)
+    return MultisliceProblem(
+        patterns=seen.window.patterns,
+        weights=_weights(seen.window, seen.probe, strategy),
+        corners=grid.corners,
+        shifts_px=grid.shifts_px,
+        object_shape=(preset.num_slices, *grid.shape),
+        propagators=np.exp(1j * propagation.phase_per_A * distances),
+        data_term=DataTerm(strategy.kind, strategy.offset),
+        phase_per_A=propagation.phase_per_A,
+        model=modelled.description(propagation.tilts, seen.coefficients, strategy.kind),
     )
 
 
@@ -139,12 +145,6 @@ def _weights(window: ScanWindow, probe: Probe, strategy: Strategy) -> FloatArray
     if strategy.bright_field_only:
         compared = compared & (window.k_radius < BRIGHT_FIELD_EDGE * probe.semiangle_invA)
     return compared.astype(np.float32)
-
-
-def _phase_per_A(size: int, pixel_A: float, wavelength_A: float) -> DoubleArray:
-    """Phase of an Å of free space, -pi lam q^2 (P, P): H_z = exp(i dz times it)."""
-    q = np.fft.fftfreq(size, pixel_A)
-    return np.asarray(-np.pi * wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2))
 
 
 def _start_planes(grid: ObjectGrid, start: StartGuess | None, strategy: Strategy, layout: Layout) -> FloatArray:

@@ -7,16 +7,42 @@ Gauss-Hermite nodes stand for the Gaussian distributions (docs/refinement.md, Pr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ptylive.engine.live.setting import aperture_mrad
 from ptylive.engine.probe import ComplexPlane, Probe
-from ptylive.engine.refine.scan_window import ScanWindow
 from ptylive.schema import Calibration
 from ptylive.schema.model import DoubleArray
 
 NODES = 5
+EVERYWHERE_MRAD = 1e6
+"""Semi-angle of an aperture that no frequency reaches."""
+
+
+class Frequencies(Protocol):
+    """The window a probe is made for, zero frequency at [0, 0]."""
+
+    @property
+    def size(self) -> int:
+        """Pixels P along a side."""
+        ...
+
+    @property
+    def pixel_invA(self) -> float:
+        """Distance of neighbouring frequencies."""
+        ...
+
+    @property
+    def k_row(self) -> DoubleArray:
+        """(P, P) spatial frequency relative to the true beam centre, 1/Å."""
+        ...
+
+    @property
+    def k_col(self) -> DoubleArray:
+        """(P, P)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,12 +54,16 @@ class Coherence:
     focal_spread_A: float
 
 
-def nominal_probe(calibration: Calibration, window: ScanWindow, *, single_slice: bool) -> Probe:
-    """The aberrated aperture of the calibration, its edge one detector pixel wide.
+def nominal_probe(
+    calibration: Calibration, window: Frequencies, *, single_slice: bool, everywhere: bool = False
+) -> Probe:
+    """The aberrated aperture of the calibration, its edge one pixel wide; ``everywhere``: no aperture at all.
 
     The probe of several slices is that of the entrance plane; a single slice stands at the depth the maps focus on.
     """
     calibration.require("energy_eV", "the refinement")
+    if everywhere:
+        return Probe.of(float(calibration.wavelength_A or np.nan), EVERYWHERE_MRAD, window.pixel_invA, {})
     calibration.require("convergence_semiangle_mrad", "the refinement")
     aberrations = calibration.aberrations
     if single_slice:
@@ -42,7 +72,7 @@ def nominal_probe(calibration: Calibration, window: ScanWindow, *, single_slice:
     return Probe.of(wavelength, aperture_mrad(calibration), window.pixel_invA, aberrations)
 
 
-def start_modes(probe: Probe, window: ScanWindow, coherence: Coherence, counts: float) -> ComplexPlane:
+def start_modes(probe: Probe, window: Frequencies, coherence: Coherence, counts: float) -> ComplexPlane:
     """Modes (modes, P, P) in Fourier space, sum |mode|^2 = ``counts``; in real space centred on pixel P // 2."""
     lit = probe.aperture(window.k_row, window.k_col) > 0
     k_row, k_col = window.k_row[lit], window.k_col[lit]
@@ -52,6 +82,13 @@ def start_modes(probe: Probe, window: ScanWindow, coherence: Coherence, counts: 
     modes = np.zeros((coherence.modes, window.size, window.size), dtype=np.complex128)
     modes[:, lit] = waves
     return np.asarray(modes * np.sqrt(counts / (np.abs(modes) ** 2).sum()))
+
+
+def plane_wave(size: int, counts: float) -> ComplexPlane:
+    """One mode (1, P, P) in Fourier space that lights every pixel alike, ``counts`` in all."""
+    modes = np.zeros((1, size, size), dtype=np.complex128)
+    modes[0, 0, 0] = np.sqrt(counts)
+    return modes
 
 
 def _centring(size: int) -> ComplexPlane:

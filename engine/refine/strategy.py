@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ptylive.engine.backend.multislice import DataTermKind
+from ptylive.engine.backend.multislice import CoefficientTermKind, DataTermKind
 from ptylive.engine.refine.facts import Facts
 from ptylive.engine.refine.layout import ObjectForm
 from ptylive.engine.refine.start_probe import Coherence
@@ -41,7 +41,7 @@ class Strategy:
     """Why, in one sentence."""
     data_term: str
     """What is said of the offset of lsq_sqrt."""
-    kind: DataTermKind
+    kind: DataTermKind | CoefficientTermKind
     offset: float
     """Counts: c of lsq_sqrt, or the floor of ml."""
     stiffness: float
@@ -63,7 +63,8 @@ class Strategy:
     @property
     def algorithm(self) -> str:
         """Data term in the preset's words."""
-        constant = {DataTermKind.AMPLITUDE: "loss_offset", DataTermKind.POISSON: "loss_floor"}.get(self.kind)
+        constants: dict[str, str] = {DataTermKind.AMPLITUDE: "loss_offset", DataTermKind.POISSON: "loss_floor"}
+        constant = constants.get(self.kind)
         return self.kind.value if constant is None else f"{self.kind}, {constant} {self.offset:.3g} counts"
 
 

@@ -1,0 +1,79 @@
+"""Values given for every scan point, brought to the patterns of a data set, which may be some of them only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
+from ptylive.schema.preset.forward import Marker
+
+PLATES = "configs"
+"""PyPty's name of the data set with the phase plates."""
+
+
+def per_pattern(values: Array | DoubleArray, dataset: Dataset, setting: str) -> Array:
+    """Rows (N, …) of values that were given once (1, …) or for each scan point.
+
+    Raises MetadataError for another number of rows.
+    """
+    points = dataset.scan_shape[0] * dataset.scan_shape[1]
+    if len(values) == 1:
+        return np.repeat(values, len(dataset.patterns), axis=0)
+    if len(values) != points:
+        raise MetadataError(f"{setting} has {len(values)} entries", f"give one, or one for each of {points} points")
+    return np.asarray(values[dataset.point])
+
+
+def parts_of_scan(marker: Marker, dataset: Dataset, setting: str) -> IndexArray:
+    """(N,) part of the scan that each pattern belongs to. Raises MetadataError for a marker of another length."""
+    if not isinstance(marker, str):
+        return np.asarray(per_pattern(np.asarray(marker, dtype=np.int64), dataset, setting), dtype=np.int64)
+    direction, bands = marker.split(":")
+    axis = 0 if direction == "rows" else 1
+    line = np.divmod(dataset.point, dataset.scan_shape[1])[axis]
+    return np.asarray(line * int(bands) // dataset.scan_shape[axis], dtype=np.int64)
+
+
+def number_of_parts(marker: Marker) -> int:
+    """Parts a marker speaks of, also where a data set holds patterns of some of them only."""
+    return int(marker.split(":")[1]) if isinstance(marker, str) else max(marker) + 1
+
+
+class PhasePlates:
+    """Factors (N, P, P) on the probe in the aperture plane, read from an HDF5 file a few patterns at a time.
+
+    The data set ``configs`` is (scan points, P, P), complex or real, zero frequency on pixel (P // 2, P // 2).
+    """
+
+    def __init__(self, path: Path, dataset: Dataset, window: int) -> None:
+        """Raises MetadataError where the file, its data set or its shape is not what is asked for."""
+        self._path, self._point = path, dataset.point
+        points = dataset.scan_shape[0] * dataset.scan_shape[1]
+        shape = self._shape()
+        if shape != (points, window, window):
+            raise MetadataError(
+                f"phase_plate_in_h5: {path}: {PLATES} has shape {shape}",
+                f"it must be {(points, window, window)}: scan points and window",
+            )
+
+    def __getitem__(self, patterns: IndexArray) -> ComplexArray:
+        """Plates (n, P, P) of the patterns numbered so, zero frequency at [0, 0]."""
+        import h5py
+
+        points, back = np.unique(self._point[patterns], return_inverse=True)
+        with h5py.File(self._path, "r") as file:
+            plates = file[PLATES][points]
+        return np.fft.ifftshift(plates, axes=(1, 2)).astype(np.complex64)[back]
+
+    def _shape(self) -> tuple[int, ...]:
+        import h5py
+
+        try:
+            with h5py.File(self._path, "r") as file:
+                return tuple(int(size) for size in file[PLATES].shape)
+        except (OSError, KeyError, AttributeError) as error:
+            raise MetadataError(f"phase_plate_in_h5: {self._path}: {error}", f"give a file with {PLATES}") from None
