@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class ReplaySettings:
     timeout_s: how long no server may be there; safe_timeout_s: how long it may be away during a scan, or make nothing
     more safe, when ``control`` is given; stall_timeout_s: how long a server that is there may take nothing; uid:
     identity of the (first) scan, a new one by default; faults: what goes wrong on the way (first pass only); keys: key
-    folder, for a server that asks for keys.
+    folder, for a server that asks for keys; values: metadata that win over the file's.
     """
 
     to: str = DEFAULT_DATA
@@ -64,6 +64,7 @@ class ReplaySettings:
     series: str | None = None
     faults: Faults | None = None
     keys: Path | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,13 @@ SeenAs = Callable[[FileSource], Scan]
 def replay(
     source: Path, settings: ReplaySettings, on_progress: Progress | None = None, seen_as: SeenAs | None = None
 ) -> ReplayReport:
-    """Send a native file to a server, as it is or as ``seen_as`` makes it appear.
+    """Send a scan file to a server, as it is or as ``seen_as`` makes it appear.
 
     Raises InputFileError (the file), MetadataError (rate ``recorded`` without dwell_time_us), ServerGoneError (nobody
     takes the data, or, with ``control``, frames do not become safe). Never waits longer than the settings' time-outs.
     """
     started = time.monotonic()
-    with open_source(Path(source)) as file:
+    with open_source(Path(source), settings.values) as file:
         seen = file if seen_as is None else seen_as(file)
         scans = [_Replay(seen, settings, loop) for loop in range(settings.loops)]
         total = sum(scan.total for scan in scans)

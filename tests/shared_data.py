@@ -17,3 +17,11 @@ def shared_data(name: str) -> Path:
             if path.exists():
                 return path
     pytest.skip(f"shared data set {name} is not here (set PTYLIVE_SHARED_DATA)")
+
+
+def vendor_file(name: str) -> Path:
+    """Path of a sample of somebody's detector; skips the calling test where it isn't there."""
+    for root in ROOTS:
+        if (path := root / "vendor" / name).exists():
+            return path
+    pytest.skip(f"vendor sample {name} is not here (set PTYLIVE_SHARED_DATA)")

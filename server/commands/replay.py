@@ -10,8 +10,9 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from ptylive.schema import MetadataError
-from ptylive.server.commands.options import AsJson, Keys
+from ptylive.server.commands.options import AsJson, Keys, Settings
 from ptylive.server.output import answer, bar
+from ptylive.server.values import parse_assignments
 from ptylive.streamer.protocols.inlet import ProtocolName
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="native HDF5 file")],
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     to: Annotated[
         str, typer.Option(metavar="ADDRESS", help="data address of the server; with DECTRIS, the one to bind")
     ] = "tcp://127.0.0.1:9999",
@@ -33,6 +34,7 @@ def replay(
     batch: Annotated[int | None, typer.Option(min=1, help="frames in a message")] = None,
     loops: Annotated[int, typer.Option(min=1, help="how often; each time is a new scan")] = 1,
     keys: Keys = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a recorded scan to a server, as a microscope would."""
@@ -41,7 +43,7 @@ def replay(
     from ptylive.simulators.replay import ReplaySettings
     from ptylive.simulators.replay import replay as send
 
-    settings = ReplaySettings(
+    chosen = ReplaySettings(
         to=to,
         protocol=parse_protocol(protocol),
         rate=parse_rate(rate),
@@ -49,6 +51,7 @@ def replay(
         loops=loops,
         control=control,
         keys=keys,
+        values=parse_assignments(settings or ()),
     )
     choice = parse_basis(basis)
     said: dict[str, Any] = {}
@@ -60,7 +63,7 @@ def replay(
 
     # the sender's core belongs to sending; one thread keeps up (a product of 64 x 64 pixels and 50 masks takes 10 us)
     with threadpool_limits(limits=1), bar(f"replaying {file.name}", quiet=as_json) as shown:
-        report = send(file, settings, shown.update, None if choice.is_raw else compress)
+        report = send(file, chosen, shown.update, None if choice.is_raw else compress)
     outcome: dict[str, Any] = {"file": str(file), **asdict(report), **said}
     answer(outcome, as_json=as_json)
 
