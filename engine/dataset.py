@@ -32,6 +32,10 @@ class Dataset:
     masks: FloatArray | None = None
     """(K, Qy, Qx), detector frame: patterns are then vectors (N, K + extras), as ``basis`` says."""
     basis: Basis = RAW
+    vacuum: DoubleArray | None = None
+    """(Qy, Qx) pattern without a specimen, detector frame, where one was recorded."""
+    reach_A: DoubleArray | None = None
+    """(n, 2) positions the object must hold besides those of the patterns."""
 
     @classmethod
     def of(cls, arm: Arm, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
@@ -46,7 +50,7 @@ class Dataset:
         shape = arm.detector_shape
         center = calibration.require("beam_center_px", "the reconstruction")
         bad = np.asarray(arm.arrays.get("bad_pixel_mask", np.zeros(shape, dtype=bool)), dtype=bool)
-        given = arm.arrays.get("positions_A")
+        given, vacuum = arm.arrays.get("positions_A"), arm.arrays.get("vacuum_pattern")
         positions = arm.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
         return cls(
             patterns=undo_transform(frames, transform) if arm.basis.is_raw else frames,
@@ -58,4 +62,7 @@ class Dataset:
             calibration=calibration,
             masks=None if arm.basis.is_raw else undo_transform(np.asarray(arm.arrays["masks"], np.float32), transform),
             basis=arm.basis,
+            vacuum=None
+            if vacuum is None
+            else np.ascontiguousarray(undo_transform(np.asarray(vacuum, float), transform)),
         )

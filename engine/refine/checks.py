@@ -13,6 +13,7 @@ from ptylive.engine.backend.multislice import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.objective import Objective
 from ptylive.engine.refine.position_bound import position_bound_A
+from ptylive.engine.refine.selection import selected
 from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.trial import Bench, central_part, part_of
 from ptylive.schema.model import Array, DoubleArray
@@ -57,6 +58,7 @@ class Checks:
 
 def check(dataset: Dataset, preset: Preset, bench: Bench | None = None) -> Checks:
     """Look before a long run: a second of work. Raises MetadataError and RefinementError as the run itself would."""
+    dataset, preset = selected(dataset, preset)
     where = bench or Bench()
     part = central_part(dataset)
     setup = prepare(part, preset.model_copy(update={"refine_drift": False}), where.start)

@@ -27,14 +27,18 @@ class ObjectGrid:
     """(N, 2) rest of each position, within +- 0.5 pixel."""
 
     @classmethod
-    def of(cls, positions_A: DoubleArray, pixel_A: float, window: int) -> ObjectGrid:
-        """The smallest grid that holds the windows of all positions and a margin."""
+    def of(
+        cls, positions_A: DoubleArray, pixel_A: float, window: int, reach_A: DoubleArray | None = None
+    ) -> ObjectGrid:
+        """The smallest grid that holds the windows of all positions, of ``reach_A`` (n, 2) too, and a margin."""
         half = window // 2
-        origin = positions_A.min(axis=0) - (half + MARGIN_PX) * pixel_A
+        held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
+        origin = held_A.min(axis=0) - (half + MARGIN_PX) * pixel_A
         pixel = (positions_A - origin) / pixel_A
         nearest = np.floor(pixel + 0.5)
         corners = nearest.astype(np.int64) - half
-        rows, columns = corners.max(axis=0) + window + MARGIN_PX
+        last = np.floor((held_A.max(axis=0) - origin) / pixel_A + 0.5).astype(np.int64) - half
+        rows, columns = last + window + MARGIN_PX
         return cls(pixel_A, (int(rows), int(columns)), origin, corners, pixel - nearest)
 
     def resample(self, start: StartGuess) -> FloatArray:

@@ -14,6 +14,7 @@ from ptylive.engine.refine.coefficients import Coefficients
 from ptylive.engine.refine.facts import Facts
 from ptylive.engine.refine.model_window import ModelWindow, as_seen, image_window
 from ptylive.engine.refine.scan_window import ScanWindow
+from ptylive.engine.refine.start_illumination import StartIllumination
 from ptylive.engine.refine.start_probe import nominal_probe, plane_wave, start_modes
 from ptylive.engine.refine.strategy import Strategy, choose
 from ptylive.schema.errors import MetadataError, RefinementError
@@ -83,6 +84,9 @@ class Observation:
         """(modes, P, P) in Fourier space, ``counts`` in all."""
         if self.preset.recon_type == "near_field":
             return plane_wave(self.model.size, counts)
+        asked = StartIllumination.of(self.preset, self.dataset, self.window, self.model)
+        if asked is not None:
+            return asked.modes(self.probe, self.model, strategy.coherence, counts)
         return start_modes(self.probe, self.model, strategy.coherence, counts)
 
 

@@ -27,6 +27,7 @@ from ptylive.engine.refine.position_bound import position_bound_A
 from ptylive.engine.refine.refined import Refined
 from ptylive.engine.refine.results import Phase, Preview, Progress, RefineResult, StartGuess, State, wrapped_phase
 from ptylive.engine.refine.scans import settle
+from ptylive.engine.refine.selection import selected
 from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
 from ptylive.engine.refine.trial import Bench
@@ -60,6 +61,7 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
     identity = checkpoints.fingerprint(dataset, preset)
+    dataset, preset = selected(dataset, preset)
     saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
     settled = settle(dataset, preset, Bench(backend, threads, start, _stop_where_asked(should_stop)))
     setup = prepare(settled.dataset, settled.preset, start).after(settled.curves)

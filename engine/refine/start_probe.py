@@ -74,13 +74,32 @@ def nominal_probe(
 
 def start_modes(probe: Probe, window: Frequencies, coherence: Coherence, counts: float) -> ComplexPlane:
     """Modes (modes, P, P) in Fourier space, sum |mode|^2 = ``counts``; in real space centred on pixel P // 2."""
+    return coherent_modes(nominal_wave(probe, window), window, probe.wavelength_A, coherence, counts)
+
+
+def nominal_wave(probe: Probe, window: Frequencies) -> ComplexPlane:
+    """The aberrated aperture (P, P) in Fourier space; in real space centred on pixel P // 2."""
     lit = probe.aperture(window.k_row, window.k_col) > 0
-    k_row, k_col = window.k_row[lit], window.k_col[lit]
-    waves = probe.wave(k_row, k_col) * _centring(window.size)[lit]
+    wave = np.zeros(lit.shape, dtype=np.complex128)
+    wave[lit] = probe.wave(window.k_row[lit], window.k_col[lit]) * centring(window.size)[lit]
+    return wave
+
+
+def coherent_modes(
+    wave: ComplexPlane, window: Frequencies, wavelength_A: float, coherence: Coherence, counts: float
+) -> ComplexPlane:
+    """Modes (modes, P, P) of a wave (P, P) under source size and focal spread, ``counts`` in all."""
+    lit = wave != 0
+    waves = wave[lit]
     if coherence.modes > 1:
-        waves = _leading_modes(waves, k_row, k_col, probe.wavelength_A, coherence)
-    modes = np.zeros((coherence.modes, window.size, window.size), dtype=np.complex128)
+        waves = _leading_modes(waves, window.k_row[lit], window.k_col[lit], wavelength_A, coherence)
+    modes = np.zeros((coherence.modes, *wave.shape), dtype=np.complex128)
     modes[:, lit] = waves
+    return with_counts(modes, counts)
+
+
+def with_counts(modes: ComplexPlane, counts: float) -> ComplexPlane:
+    """The same modes with sum |mode|^2 = ``counts``."""
     return np.asarray(modes * np.sqrt(counts / (np.abs(modes) ** 2).sum()))
 
 
@@ -91,7 +110,7 @@ def plane_wave(size: int, counts: float) -> ComplexPlane:
     return modes
 
 
-def _centring(size: int) -> ComplexPlane:
+def centring(size: int) -> ComplexPlane:
     """exp(-2 pi i f (P // 2)): moves the centre of the probe from pixel 0 to pixel P // 2."""
     ramp = np.exp(-2j * np.pi * np.fft.fftfreq(size) * (size // 2))
     return np.asarray(ramp[:, None] * ramp[None, :])

@@ -17,6 +17,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.drift import Lattice
 from ptylive.engine.refine.pattern_view import shuffled
 from ptylive.engine.refine.ring_correlation import LEVELS, Validation
+from ptylive.engine.refine.selection import selected
 from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.trial import Bench, swept
 from ptylive.schema.errors import RefinementError
@@ -33,6 +34,7 @@ def validate(dataset: Dataset, preset: Preset, bench: Bench | None = None) -> Va
 
     Both start from an empty object, whatever map the run itself starts from: a common start would agree with itself.
     """
+    dataset, preset = selected(dataset, preset)
     if len(dataset.patterns) < LEAST_PATTERNS:
         raise RefinementError(f"{len(dataset.patterns)} patterns are too few to compare halves")
     where = replace(bench or Bench(), start=None)

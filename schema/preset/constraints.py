@@ -23,8 +23,12 @@ class Constraints(StrictModel):
     non_negative_phase: bool | Auto = Field(
         default="auto", description="hold the phase at or above 0, the vacuum (phase_only_obj only)"
     )
-    phase_norm_weight: Weight = Field(default=0.0, description="weight of the sum of |phase| of the object, 1/rad")
-    abs_norm_weight: Weight = Field(default=0.0, description="weight of the sum of |ln |object||")
+    phase_norm_weight: Weight = Field(
+        default=0.0, description="weight of the sum of the absolute phases of the object, 1/rad"
+    )
+    abs_norm_weight: Weight = Field(
+        default=0.0, description="weight of the sum of the absolute absorptions of the object (-ln of the modulus)"
+    )
     atv_weight: Weight = Field(
         default=0.0, description="weight of the adaptive total variation of the object along rows and columns"
     )

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.constraints import Constraints
 from ptylive.schema.preset.forward import ForwardModel
+from ptylive.schema.preset.illumination import Illumination
 from ptylive.schema.preset.projections import Projections
 from ptylive.schema.preset.refinables import Refinables
 from ptylive.schema.preset.schedules import SCHEDULABLE, taken_apart
@@ -19,7 +20,7 @@ from ptylive.schema.preset.start import Start
 from ptylive.schema.schedule import Schedule
 
 
-class Preset(Start, Solver, Projections, Constraints, Refinables, ForwardModel):
+class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, ForwardModel):
     """Settings of one refinement. ``auto`` is chosen from the data, and the choice is stated with its reason.
 
     A setting that follows a schedule has, as its own value, that of epoch 0; switches are on where the schedule may

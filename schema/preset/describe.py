@@ -1,0 +1,157 @@
+"""Settings as documents: units, ranges, JSON schema, a table for people, TOML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from ptylive.schema.preset.model import Preset
+from ptylive.schema.preset.schedules import SCHEDULABLE
+
+SUFFIXES: Mapping[str, str] = MappingProxyType({"_A": "Å", "_px": "pixels", "_mrad": "mrad", "_deg": "°"})
+UNITS: Mapping[str, str] = MappingProxyType(
+    {
+        "loss_offset": "counts",
+        "loss_floor": "counts",
+        "epoch_max": "epochs",
+        "sweeps": "epochs",
+        "probe_sweeps": "epochs",
+        "batch_size": "patterns",
+        "phase_norm_weight": "1/rad",
+        "mixed_variance_sigma": "1/pixel",
+        "fast_axis_reg_weight_positions": "1/Å²",
+        "slow_axis_reg_weight_positions": "1/Å²",
+        "deformation_reg_weight_positions": "1/Å²",
+        "fast_axis_reg_weight_tilts": "1/mrad²",
+        "slow_axis_reg_weight_tilts": "1/mrad²",
+        "deformation_reg_weight_tilts": "1/mrad²",
+        "probe_constraint_radius": "semi-angles",
+        "window": "half widths",
+        "max_count": "evaluations",
+    }
+)
+"""Units that do not show in the name; every other setting without a suffix is a pure number, a word or a switch."""
+
+
+def unit_of(name: str) -> str:
+    """Unit of a setting; ``1`` for pure numbers, words and switches."""
+    ending = next((unit for suffix, unit in SUFFIXES.items() if name.endswith(suffix)), "1")
+    return UNITS.get(name, ending)
+
+
+def range_of(name: str) -> str:
+    """What values a setting takes, in words."""
+    return " or ".join(dict.fromkeys(_ranges(json_schema()["properties"][name])))
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a preset, with a unit for each setting; schedules are texts."""
+    schema = Preset.model_json_schema()
+    for name, described in schema["properties"].items():
+        described["unit"] = unit_of(name)
+        if name in SCHEDULABLE:
+            kept = {
+                key: described.pop(key) for key in tuple(described) if key not in ("description", "default", "unit")
+            }
+            described["anyOf"] = [*kept.pop("anyOf", [kept]), {"type": "string", "title": "expression in epoch"}]
+    return schema
+
+
+def table() -> str:
+    """All settings as a Markdown table."""
+    lines = ["| key | default | unit | values | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, field in Preset.model_fields.items():
+        default = "—" if field.default is None else "{}" if name == "schedules" else field.default
+        values = range_of(name).replace("|", "\\|")
+        lines.append(f"| `{name}` | {default} | {unit_of(name)} | {values} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def to_toml(preset: Preset, *, explained: bool = False) -> str:
+    """A preset as TOML, section [refine]: what differs from the default, or everything with an explanation."""
+    lines = ["[refine]"]
+    for name, field in Preset.model_fields.items():
+        if name == "schedules":
+            continue
+        value = preset.schedules.get(name, getattr(preset, name))
+        changed = name in preset.schedules or value != field.get_default()
+        if explained:
+            lines.append(f"# {field.description} [{unit_of(name)}]")
+        if changed or (explained and value is not None):
+            lines.append(f"{name} = {toml_value(value)}")
+        elif explained:
+            lines.append(f"# {name} = …")
+    return "\n".join(lines) + "\n"
+
+
+def toml_section(name: str, values: Mapping[str, Any]) -> str:
+    """A section of TOML; empty text where there is nothing to say."""
+    lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if value is not None]
+    return "\n".join([f"[{name}]", *lines, ""]) if lines else ""
+
+
+def toml_value(value: Any) -> str:
+    """A value in TOML's spelling. Raises TypeError for what TOML cannot say."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + "".join(_escaped(character) for character in value) + '"'
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    raise TypeError(f"{type(value).__name__} has no spelling in TOML")
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return character if ord(character) >= 32 and ord(character) != 127 else f"\\u{ord(character):04x}"
+
+
+def _ranges(described: Mapping[str, Any]) -> Iterator[str]:
+    """Kinds and bounds of values, from their JSON schema."""
+    for option in described.get("anyOf", []):
+        yield from _ranges(option)
+    kind = described.get("type")
+    if "const" in described:
+        yield str(described["const"])
+    elif "enum" in described:
+        yield ", ".join(str(value) for value in described["enum"])
+    elif kind == "boolean":
+        yield "true, false"
+    elif kind in ("number", "integer"):
+        yield _interval(described)
+    elif kind == "array":
+        yield _several(described)
+    elif kind == "string":
+        yield described.get("title", "text") if described.get("title") == "expression in epoch" else "text"
+    elif kind == "object":
+        yield "{name: expression}"
+
+
+def _interval(described: Mapping[str, Any]) -> str:
+    whole = "whole number" if described["type"] == "integer" else "number"
+    low = f"≥ {described['minimum']:g}" if "minimum" in described else ""
+    low = f"> {described['exclusiveMinimum']:g}" if "exclusiveMinimum" in described else low
+    high = f"≤ {described['maximum']:g}" if "maximum" in described else ""
+    high = f"< {described['exclusiveMaximum']:g}" if "exclusiveMaximum" in described else high
+    return " ".join([whole, ", ".join(part for part in (low, high) if part)]).strip()
+
+
+def _several(described: Mapping[str, Any]) -> str:
+    inside = described.get("prefixItems", [described.get("items", {})])
+    words = " and ".join(dict.fromkeys(word for item in inside for word in _ranges(item)))
+    return f"list of {words}"
+
+
+def default_of(name: str) -> Any:
+    """The default of a setting; None where there is none."""
+    default = Preset.model_fields[name].get_default()
+    return None if default is PydanticUndefined else default

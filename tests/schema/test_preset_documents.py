@@ -1,0 +1,95 @@
+"""Presets as documents: units, ranges, JSON schema, TOML."""
+
+import json
+import math
+import tomllib
+
+import pytest
+
+from ptylive.schema import MetadataError
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.describe import json_schema, range_of, table, to_toml, toml_section, toml_value, unit_of
+from ptylive.schema.preset.schedules import SCHEDULABLE
+
+PROPERTIES = json_schema()["properties"]
+
+
+@pytest.mark.parametrize("name", Preset.model_fields)
+def test_every_setting_has_help_unit_and_range(name):
+    assert len(Preset.model_fields[name].description) > 10
+    assert unit_of(name)
+    assert range_of(name)
+    assert PROPERTIES[name]["unit"] == unit_of(name)
+    if name in SCHEDULABLE:
+        assert any(option.get("title") == "expression in epoch" for option in PROPERTIES[name]["anyOf"])
+
+
+def options(described):
+    """All alternatives of a property."""
+    return (
+        [inner for option in described["anyOf"] for inner in options(option)] if "anyOf" in described else [described]
+    )
+
+
+def beyond(option):
+    """A value just outside what an alternative allows; None where every value of the kind is allowed."""
+    if "minimum" in option:
+        return option["minimum"] - 1
+    if "exclusiveMinimum" in option:
+        return option["exclusiveMinimum"]
+    return None
+
+
+@pytest.mark.parametrize("name", Preset.model_fields)
+def test_every_setting_refuses_what_is_out_of_its_range(name):
+    """Numbers below their bounds, words that are no choice, text where truth is asked for."""
+    kinds = options(PROPERTIES[name])
+    wrong = next((value for value in map(beyond, kinds) if value is not None), None)
+    if wrong is None:
+        text = any(kind.get("type") == "string" and "enum" not in kind and "title" not in kind for kind in kinds)
+        wrong = {"no": "text"} if text or name == "schedules" else "neither this nor that"
+    with pytest.raises(MetadataError):
+        Preset.from_mapping({name: wrong})
+
+
+@pytest.mark.parametrize("name", Preset.model_fields)
+def test_every_setting_takes_its_default(name):
+    default = Preset.model_fields[name].get_default()
+    assert getattr(Preset.from_mapping({name: default}), name) == default
+
+
+def test_the_schema_is_json():
+    assert json.loads(json.dumps(json_schema()))["title"] == "Preset"
+    assert json_schema()["additionalProperties"] is False
+
+
+def test_toml_out_and_in():
+    preset = Preset.from_mapping(
+        {
+            "num_slices": 3,
+            "slice_distances_A": [3, 4.5],
+            "update_probe_pos": "lambda x: x > 3",
+            "window": [0.2, 0.5],
+            "beam_ctf": 'a "b"\\c\n.npy',
+            "anchor": 0,
+        }
+    )
+    for explained in (False, True):
+        assert Preset.from_mapping(tomllib.loads(to_toml(preset, explained=explained))["refine"]) == preset
+    assert to_toml(Preset()) == "[refine]\n"
+    assert Preset.from_mapping(tomllib.loads(to_toml(Preset(), explained=True))["refine"]) == Preset()
+
+
+def test_toml_values():
+    assert tomllib.loads(toml_section("a", {"x": math.inf, "y": [1, [2.5]], "z": True, "none": None})) == {
+        "a": {"x": math.inf, "y": [1, [2.5]], "z": True}
+    }
+    assert toml_section("a", {"none": None}) == ""
+    with pytest.raises(TypeError, match="dict"):
+        toml_value({})
+
+
+def test_the_table_has_a_row_for_every_setting():
+    lines = table().splitlines()
+    assert len(lines) == len(Preset.model_fields) + 2
+    assert all(line.count(" | ") == 4 for line in lines[2:])
