@@ -3,7 +3,7 @@
 Two criteria on the brightest spatial frequencies of the coefficients over the scan. J1 is the power of the aligned
 bright field: sharp far from focus, blind in focus. J2 is the energy a weak phase object explains: exact in and out of
 focus, with many false maxima. So: a grid over defocus and rotation by J1, its best points polished by J1, the winner
-polished by J2. Far from focus both are biased, in opposite directions, and their mean is used.
+polished by J2. On sparse scans both are biased, in opposite directions, and their weighted mean is used.
 
 (rotation + 180, -C10, -C12, -phase) is an exact symmetry of weak phase objects: the half turn is settled elsewhere
 (`calibrate/sign.py`).
@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import fft, optimize
+from scipy import fft, ndimage, optimize
 
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.live.bank import mean_bins, mean_intensity
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
 from ptylive.engine.probe import Probe
-from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray
+from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 
 GRID_FREQUENCIES, FIT_FREQUENCIES = 80, 180
@@ -44,6 +44,10 @@ ASTIGMATISM_GAIN = 0.02
 REGULARISATION = 0.02
 SPARSE_SCAN = 0.4
 """Scan Nyquist frequency in aperture radii below which J1 and J2 are averaged."""
+POWER_ERROR = 0.03
+"""Bias of J1 on sparse scans, in 1/(lam Q^2) of the highest frequency: 0.02 to 0.04 for defoci of 200 Å to 13 µm."""
+ENERGY_ERROR = 0.04
+"""Bias of J2 where the object is no pure phase, as a share of the defocus (real-data, section 3)."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,8 @@ class Modulation:
         rows = np.flatnonzero(visited.any(axis=1))
         if len(rows) < 6 or visited.sum() < 200:
             return None
-        inside = slice(rows[0], rows[-1] + 1)
-        spectra, shape = _tapered_spectra(store, visited, inside)
+        cube = _tapered(store, visited, slice(rows[0], rows[-1] + 1))
+        shape = (fft.next_fast_len(int(PADDING * cube.shape[1])), fft.next_fast_len(int(PADDING * cube.shape[2])))
         axes = np.meshgrid(fft.fftfreq(shape[0], step_A[0]), fft.fftfreq(shape[1], step_A[1]), indexing="ij")
         q = np.stack(axes, -1).reshape(-1, 2)
         radius = np.hypot(q[:, 0], q[:, 1])
@@ -102,24 +106,53 @@ class Modulation:
         use = half & (radius > 1.5 / span) & (radius < min(0.5 / max(step_A), q_max))
         if use.sum() < 20:
             return None
-        power = (np.abs(spectra) ** 2).mean(axis=0)
+        power = (np.abs(fft.fft2(cube, s=shape)) ** 2).mean(axis=0)
+        if not sparse:
+            peak, shift = _peaks(power)
+            use, q = use & peak, q + shift / (np.array(shape) * step_A)
+        power = power.ravel()
         ring = (radius * span).astype(int)
         ring_power = np.bincount(ring, power) / np.maximum(np.bincount(ring), 1)
         white = np.where(use, power / np.maximum(ring_power[ring], 1e-30), 0.0)
         chosen = np.argsort(white)[::-1][: min(FIT_FREQUENCIES, int(use.sum()))]
         scale = 1.0 / np.sqrt(np.maximum(ring_power[ring[chosen]], 1e-30)) if sparse else np.ones(len(chosen))
-        field = max((inside.stop - inside.start) * step_A[0], visited.shape[1] * step_A[1])
-        return cls(q[chosen], (spectra[:, chosen] * scale).astype(np.complex64), mean_bins(store), float(field))
+        spectra = _transform(cube, q[chosen] * step_A) * scale
+        field = max(cube.shape[1] * step_A[0], cube.shape[2] * step_A[1])
+        return cls(q[chosen], spectra.astype(np.complex64), mean_bins(store), float(field))
 
 
-def _tapered_spectra(store: Store, visited: BoolArray, rows: slice) -> tuple[ComplexArray, tuple[int, int]]:
-    """Transforms (N, nq) of the mean-free, edge-tapered coefficients of the visited rows, and their padded shape."""
+def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:
+    """Coefficients (N, rows, cols) of the visited rows, the mean removed, edges faded out."""
     bins = store.per_frame(store.bins) * np.float32(1.0 / mean_intensity(store))
     cube = np.where(visited[..., None], bins.reshape(*visited.shape, -1) - mean_bins(store).astype(np.float32), 0)[rows]
     window = _taper(cube.shape[0])[:, None] * _taper(cube.shape[1])[None]
-    cube = np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1))
-    shape = (fft.next_fast_len(int(PADDING * cube.shape[1])), fft.next_fast_len(int(PADDING * cube.shape[2])))
-    return np.asarray(fft.fft2(cube, s=shape)).reshape(len(cube), -1).astype(np.complex64, copy=False), shape
+    return np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1), dtype=np.float32)
+
+
+def _peaks(power: DoubleArray) -> tuple[BoolArray, DoubleArray]:
+    """Local maxima (n,) of a power spectrum (rows, cols), and how far (n, 2) each lies from its grid point, in points.
+
+    A lattice has its power between the grid points: on a few rows the nearest one is off by several degrees.
+    """
+    peak = power == ndimage.maximum_filter(power, size=3, mode="wrap")
+    log_power = np.log(np.maximum(power, 1e-30))
+    shift = []
+    for axis in (0, 1):
+        before, after = np.roll(log_power, 1, axis), np.roll(log_power, -1, axis)
+        bend = np.minimum(before + after - 2 * log_power, -1e-12)
+        shift.append(np.clip(0.5 * (before - after) / bend, -0.5, 0.5))
+    return peak.ravel(), np.stack(shift, -1).reshape(-1, 2)
+
+
+def _transform(cube: FloatArray, cycles: DoubleArray) -> ComplexArray:
+    """Fourier sums (N, nq) of (N, rows, cols) at any frequencies (nq, 2), in cycles per scan point."""
+    row, col = (np.exp(-2j * np.pi * np.outer(np.arange(n), c)) for n, c in zip(cube.shape[1:], cycles.T, strict=True))
+    col_pair = np.ascontiguousarray(col.astype(np.complex64)).view(np.float32)
+    out = np.empty((len(cube), len(cycles)), dtype=np.complex64)
+    for n, plane in enumerate(cube):
+        along = (plane @ col_pair).view(np.complex64)
+        out[n] = np.einsum("yq,yq->q", along, row.astype(np.complex64))
+    return out
 
 
 def _taper(n: int) -> Array:
@@ -184,6 +217,8 @@ class Search:
     largest_defocus_A: float
     defocus_step_A: float
     rotation_deg: float | None
+    power_error_A: float = 0.0
+    """Bias of J1 to be expected on a sparse scan, Å."""
     c10_A: float | None = None
 
     @classmethod
@@ -191,7 +226,16 @@ class Search:
         """Range and step for a scan: up to a probe as large as a quarter of the field."""
         alpha = setting.probe.semiangle_invA * setting.probe.wavelength_A
         highest = float(np.hypot(*modulation.q_scan.T).max())
-        return cls(FIELD_SHARE * modulation.field_A / alpha, GRID_CYCLES / (alpha * highest), rotation_deg)
+        power_error_A = POWER_ERROR / (setting.probe.wavelength_A * highest**2)
+        return cls(
+            FIELD_SHARE * modulation.field_A / alpha, GRID_CYCLES / (alpha * highest), rotation_deg, power_error_A
+        )
+
+    def weight_of_power(self, c10_A: float) -> float:
+        """Weight of what J1 says beside J2 at a defocus: both biased, by a length and by a share of the defocus."""
+        energy_error_A = ENERGY_ERROR * abs(c10_A)
+        total = self.power_error_A**2 + energy_error_A**2
+        return energy_error_A**2 / total if total > 0 else 0.0
 
     def at_defocus(self, c10_A: float) -> Search:
         """The same with a known C10: then the half turn is no longer open."""
@@ -255,7 +299,8 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
         plain = _climb(criteria.explained_energy, by_energy * np.array([1, 0, 0, 1]), search, astigmatic=False)
         gain = criteria.explained_energy(by_energy) / criteria.explained_energy(plain) - 1
         by_energy = plain if gain < ASTIGMATISM_GAIN else by_energy
-    chosen = 0.5 * (by_power + by_energy) if sparse else by_energy
+    weight = search.weight_of_power(float(by_energy[0])) if sparse else 0.0
+    chosen = weight * by_power + (1 - weight) * by_energy
     spread = 0.5 * np.abs(by_power - by_energy)
     c10, c12a, c12b, rotation = (float(v) for v in chosen)
     return AberrationFit(

@@ -21,7 +21,7 @@ from ptylive.engine.calibrate.aberrations import (
     is_sparse,
 )
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
-from ptylive.engine.calibrate.sign import TRUSTED_SIGN, phase_correlation
+from ptylive.engine.calibrate.sign import phase_correlation, settles
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.live.maps.com import center_of_mass
 from ptylive.engine.live.reduction import REGIONS
@@ -179,7 +179,7 @@ class _Work:
         rotation = Quantity(fit.rotation_deg, Origin.ESTIMATED)
         setting = _Work({**self.entries, **found, "rotation_deg": rotation}, self.store).setting()
         correlation = phase_correlation(self.store, setting, self._dark_field)
-        if abs(correlation) >= TRUSTED_SIGN:
+        if settles(correlation, int(self.store.visited.sum())):
             return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED
         if curl is not None and curl.angle_trusted and curl.sign_trusted:
             near = _apart(fit.rotation_deg, curl.rotation_deg) < 90.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft, ndimage, stats
 
 from ptylive.engine.live.bank import Spectra, mean_bins
 from ptylive.engine.live.maps.obf import OptimumBrightField
@@ -18,7 +18,9 @@ from ptylive.engine.live.store import Store
 from ptylive.schema.model import BoolArray, DoubleArray
 
 TRUSTED_SIGN = 0.1
-"""Smallest |correlation| of phase and dark field that settles the half turn."""
+"""Smallest |correlation| of phase and dark field that settles the half turn on a large scan."""
+TRUSTED_DEVIATIONS = 3.0
+"""The same in standard deviations of a chance correlation, for small ones."""
 LEAST_POINTS = 16
 
 
@@ -35,17 +37,29 @@ def phase_correlation(store: Store, setting: Setting, dark_field: DoubleArray) -
     return detail_correlation(blurred, dark_field, spectra.visited)
 
 
+def settles(correlation: float, points: int) -> bool:
+    """Whether a correlation over that many points is more than chance."""
+    return abs(correlation) > max(TRUSTED_SIGN, TRUSTED_DEVIATIONS / math.sqrt(max(points, 1)))
+
+
 def detail_correlation(phase: DoubleArray, dark_field: DoubleArray, visited: BoolArray) -> float:
-    """Correlation of two images (rows, cols) over the visited points, slow changes removed; 0 for too few points."""
-    sigma = max(2.0, min(visited.shape) / 16)
+    """Correlation of the ranks of two images (rows, cols) over the visited points, slow changes removed.
+
+    Ranks, because one heavy particle is no weak phase object: it blocks the beam, and its shadow has the sign of the
+    defocus, not of its phase. 0 for too few points.
+    """
+    if visited.sum() < LEAST_POINTS:
+        return 0.0
+    extent = min(int(visited.any(axis=1).sum()), int(visited.any(axis=0).sum()))
+    sigma = max(2.0, extent / 8)
 
     def detail(image: DoubleArray) -> DoubleArray:
-        filled = np.where(visited, image, image[visited].mean())
+        ranks = np.zeros(image.shape)
+        ranks[visited] = stats.rankdata(image[visited])
+        filled = np.where(visited, ranks, ranks[visited].mean())
         values = (filled - ndimage.gaussian_filter(filled, sigma))[visited]
         return np.asarray(values - values.mean())
 
-    if visited.sum() < LEAST_POINTS:
-        return 0.0
     x, y = detail(phase), detail(dark_field)
     power = math.sqrt(float((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / power if power > 0 else 0.0
