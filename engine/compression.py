@@ -60,6 +60,13 @@ class SavedBasis:
     words: Basis
     masks: FloatArray
 
+    @property
+    def disc(self) -> tuple[tuple[float, float], float] | None:
+        """Centre (row, col) and radius that the masks were made for, pixels, where the file says them."""
+        if self.words.center_px is None or self.words.radius_px is None:
+            return None
+        return self.words.center_px, self.words.radius_px
+
 
 def sample_of(source: PatternSource) -> Array:
     """Patterns drawn at random over the scan, flyback left out: (at most SAMPLE_FRAMES, Qy, Qx), always the same ones.
@@ -82,20 +89,26 @@ def compressor_for(arm: Arm, choice: BasisChoice, sample: Array, saved: SavedBas
     """
     if not arm.basis.is_raw:
         raise MetadataError(f"the scan is compressed already ({arm.basis.kind})", "compress its frames instead")
-    calibration = calibrate_detector(arm, np.mean(sample, axis=0, dtype=float))
-    center = calibration.require("beam_center_px", "a detector basis")
-    radius = float(calibration.require("disc_radius_px", "a detector basis"))
-    good = ~bad_pixels(arm)
     if saved is None:
-        field = DetectorField((float(center[0]), float(center[1])), radius, good)
+        field = _measured_field(arm, sample)
         return Compressor(make_basis(choice, field, sample), field, choice.square_root)
     if saved.masks.shape[1:] != arm.detector_shape:
         raise MetadataError(
             f"the saved basis is for {saved.masks.shape[1:]} pixels, not {arm.detector_shape}", "make one"
         )
-    field = DetectorField(saved.words.center_px or center, saved.words.radius_px or radius, good)
-    masks = MaskBasis(saved.words.kind, saved.masks * good, saved.words.n_bright)
+    field = _measured_field(arm, sample) if saved.disc is None else DetectorField(*saved.disc, ~bad_pixels(arm))
+    masks = MaskBasis(saved.words.kind, saved.masks * field.good, saved.words.n_bright)
     return Compressor(masks, field, saved.words.of == "sqrt_intensity")
+
+
+def _measured_field(arm: Arm, sample: Array) -> DetectorField:
+    """Bright and dark field as a sample (n, Qy, Qx) of the scan shows them. Raises MetadataError."""
+    if not len(sample):
+        raise MetadataError("no frames to find the disc on", "give beam_center_px and the disc with the basis")
+    calibration = calibrate_detector(arm, np.mean(sample, axis=0, dtype=float))
+    center = calibration.require("beam_center_px", "a detector basis")
+    radius = float(calibration.require("disc_radius_px", "a detector basis"))
+    return DetectorField((float(center[0]), float(center[1])), radius, ~bad_pixels(arm))
 
 
 def resolution(compressor: Compressor, arm: Arm) -> tuple[float | None, int | None]:

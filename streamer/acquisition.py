@@ -96,6 +96,22 @@ class Acquisition:
             scan = self._recordings.find(uid)
         return [] if scan is None else list(runs_of(scan.safe[: scan.progress.highest + 1]))
 
+    def arm_of(self, uid: str) -> Arm | None:
+        """A scan as it is stored, by this run or an earlier one; None when nothing is known of it."""
+        current = self._current
+        known = current if current is not None and current.uid == uid else self._known(uid)
+        return None if known is None else known.progress.arm
+
+    def open_arm(self) -> Arm | None:
+        """The scan that is open, as it is stored."""
+        return None if self._current is None else self._current.progress.arm
+
+    @property
+    def hears_a_sender(self) -> bool:
+        """Whether the open scan has a sender, so that a ping of another one must not take its place."""
+        current = self._current
+        return current is not None and (current.progress.heard or not current.progress.resumed)
+
     def handle(self, message: Message) -> None:
         """Take in one message. Raises WireError when it does not fit the scan it names."""
         if isinstance(message, FramesMessage):
@@ -234,7 +250,7 @@ class Acquisition:
         if current is not None and current.uid == arm.uid:
             current.progress.heard, current.progress.active_at = True, time.monotonic()
             return
-        if by_ping and current is not None and (current.progress.heard or not current.progress.resumed):
+        if by_ping and self.hears_a_sender:
             return
         known = self._known(arm.uid)
         if known is not None and (known.progress.complete or self._recordings.is_converting(arm.uid)):

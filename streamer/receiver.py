@@ -28,8 +28,9 @@ import zmq
 
 from ptylive.schema import PtyliveError, WireError
 from ptylive.streamer.acquisition import Acquisition, Patience
+from ptylive.streamer.compressing import CompressingInlet, Compression, Stored
 from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
-from ptylive.streamer.protocols import ProtocolSettings, make_inlet
+from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_inlet
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
 from ptylive.streamer.security import Gate, ServerKeys
 from ptylive.streamer.wire import FramesMessage
@@ -52,7 +53,8 @@ _SOCKET_BUFFER_BYTES = 4 * 2**20
 class ReceiverSettings:
     """data: address to bind (port 0: any free one), or to connect to where the detector binds (DECTRIS); folder: for
     recordings, None for none; ring_bytes: bound of what is held for slow readers; protocol: what the sender speaks;
-    keys: who may send, None for anybody on this machine (a DECTRIS detector knows no keys).
+    keys: who may send, None for anybody on this machine (a DECTRIS detector knows no keys); compression: frames become
+    vectors before they are stored.
     """
 
     data: str = DEFAULT_DATA
@@ -61,6 +63,7 @@ class ReceiverSettings:
     ring_bytes: int = DEFAULT_RING_BYTES
     protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
     keys: ServerKeys | None = None
+    compression: Compression | None = None
 
 
 class Receiver:
@@ -70,14 +73,14 @@ class Receiver:
         """Bind or connect the socket. Raises PtyliveError when the address is taken or is none."""
         self.ring = Ring(settings.ring_bytes)
         self._announcer = Announcer(on_event)
-        self._inlet = make_inlet(settings.protocol, lambda text: self._announcer.log("warning", text))
         self._context = zmq.Context()
         connects = settings.protocol.connects
         self._gate = Gate(self._context, None if connects else settings.keys)
         self._socket = self._opened(settings.data, connects=connects)
         self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self._acquisition = Acquisition(self.ring, settings.folder, settings.patience, self._announcer)
-        self._native = settings.protocol.name == "native"
+        self._inlet = self._made_inlet(settings)
+        self._native = settings.protocol.name == "native" and settings.compression is None
         self._loop: CompiledLoop | None = None
         self._queued = _MOST_QUEUED
         self._stop = threading.Event()
@@ -135,6 +138,18 @@ class Receiver:
         """Half-open ranges [first, last) of the frames of a scan that would survive a crash; from any thread."""
         return self._acquisition.safe_ranges(uid)
 
+    def _made_inlet(self, settings: ReceiverSettings) -> Inlet:
+        """The sender's protocol, with the compression around it where there is one."""
+        inlet = make_inlet(settings.protocol, self._warn)
+        if settings.compression is None:
+            return inlet
+        acquisition = self._acquisition
+        stored = Stored(acquisition.arm_of, acquisition.open_arm, lambda: acquisition.hears_a_sender)
+        return CompressingInlet(inlet, settings.compression, stored, acquisition.reject, self._warn)
+
+    def _warn(self, text: str) -> None:
+        self._announcer.log("warning", text)
+
     def _opened(self, address: str, *, connects: bool) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.PULL)
         socket.setsockopt(zmq.LINGER, 0)
@@ -164,9 +179,16 @@ class Receiver:
             while not self._stop.is_set():
                 self._guarded(self._receive)
                 self._guarded(self._acquisition.tick)
+            self._guarded(self._finish_inlet)
             self._guarded(lambda: self._acquisition.stop(self._stop_timeout_s))
         finally:
             self._close_socket()
+
+    def _finish_inlet(self) -> None:
+        """What was held for the masks of a compressed scan, before the scan is closed."""
+        if isinstance(self._inlet, CompressingInlet):
+            for message in self._inlet.finish():
+                self._guarded(partial(self._acquisition.handle, message))
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """One step of the loop; a message refused is counted, a fault of ours is reported, and the loop goes on."""

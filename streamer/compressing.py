@@ -1,0 +1,291 @@
+"""Frames become vectors before they are stored: an inlet around another one (docs/compression.md, "In a server").
+
+What follows (journal, ring, live maps) sees a scan of coefficients, as if its sender had compressed it. Where the masks
+depend on the data, the first frames are held back until there are enough of them; they are not called safe meanwhile,
+so a sender that listens sends them again when the program is killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from ptylive.schema import Arm, Basis, PtyliveError, WireError
+from ptylive.schema.model import Array, FloatArray, IndexArray
+from ptylive.streamer.protocols import Inlet, Note
+from ptylive.streamer.wire import (
+    ArmMessage,
+    EndMessage,
+    FrameLayout,
+    FramesMessage,
+    Message,
+    PingMessage,
+    check_size,
+    decode_frames,
+    runs_of,
+)
+from ptylive.streamer.wire.arrays import Buffer
+
+LEARNING_S = 5.0
+"""How long the first frames are waited for, from the first of them."""
+MOST_HELD_BYTES = 512 * 2**20
+
+
+class FrameCompressor(Protocol):
+    """Turns the frames of one scan into vectors."""
+
+    @property
+    def arm(self) -> Arm:
+        """The scan as its vectors tell it: basis, masks."""
+        ...
+
+    def vectors(self, frames: Array) -> FloatArray:
+        """Coefficients and extras (n, N + M), float32, of frames (n, Qy, Qx)."""
+        ...
+
+
+class Compression(Protocol):
+    """Makes the compressor of every scan; knows what the streamer does not: detectors and masks."""
+
+    def sample_frames(self, arm: Arm) -> int:
+        """How many frames must be seen before the masks can be made; 0: none."""
+        ...
+
+    def learn(self, arm: Arm, index: IndexArray, frames: Array) -> FrameCompressor:
+        """The compressor of a new scan from its first frames (n, Qy, Qx). Raises PtyliveError where there is none."""
+        ...
+
+    def resume(self, arm: Arm) -> FrameCompressor:
+        """The compressor of a scan of which vectors are stored: ``arm`` holds their masks. Raises PtyliveError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the acquisition knows: of a scan that has been received before, and of the one that is open."""
+
+    arm_of: Callable[[str], Arm | None]
+    open_arm: Callable[[], Arm | None]
+    busy: Callable[[], bool]
+    """Whether a sender is heard, so that a ping of another one must not open a scan."""
+
+
+@dataclass
+class _Scan:
+    """The scan whose frames arrive. maker: None while frames are held; plain: they are handed on as they come."""
+
+    arm: Arm
+    needed: int
+    problems: tuple[WireError, ...] = ()
+    maker: FrameCompressor | None = None
+    plain: bool = False
+    held: list[FramesMessage] = field(default_factory=list)
+    count: int = 0
+    since: float | None = None
+    layout: FrameLayout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layout = FrameLayout.of(self.arm)
+        self.needed = min(self.needed, self.arm.frames, max(1, MOST_HELD_BYTES // self.layout.nbytes))
+
+    @property
+    def learning(self) -> bool:
+        return self.maker is None and not self.plain
+
+    @property
+    def ripe(self) -> bool:
+        """Whether enough was seen, or enough time has passed."""
+        waited = self.since is not None and time.monotonic() - self.since > LEARNING_S
+        return self.learning and (self.count >= self.needed or waited)
+
+
+class CompressingInlet:
+    """An inlet whose raw frames come out as vectors; scans that are compressed already pass as they are."""
+
+    def __init__(
+        self, inlet: Inlet, compression: Compression, stored: Stored, refuse: Callable[[WireError], None], note: Note
+    ) -> None:
+        self._inlet, self._compression, self._stored = inlet, compression, stored
+        self._refuse, self._note = refuse, note
+        self._scan: _Scan | None = None
+
+    @property
+    def holding(self) -> bool:
+        """Whether the inlet inside holds something; frames held for the masks wait for more to come."""
+        return self._inlet.holding
+
+    def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
+        """See :class:`~ptylive.streamer.protocols.Inlet`."""
+        yield from self._converted(self._inlet.take(parts))
+
+    def flush(self) -> Iterator[Message]:
+        """What is held inside; and the scan whose first frames have been waited for long enough."""
+        yield from self._converted(self._inlet.flush())
+        if self._scan is not None and self._scan.ripe:
+            yield from self._learnt(self._scan)
+
+    def finish(self) -> Iterator[Message]:
+        """Everything that is held; nothing more will come."""
+        yield from self.flush()
+        if self._scan is not None and self._scan.held:
+            yield from self._learnt(self._scan)
+
+    def steady(self) -> None:
+        """The compiled loop cannot project: frames are taken one message at a time."""
+        return
+
+    def advance(self, number: int) -> None:
+        """See :class:`~ptylive.streamer.protocols.Inlet`."""
+        self._inlet.advance(number)
+
+    def _converted(self, messages: Iterable[Message]) -> Iterator[Message]:
+        for message in messages:
+            if isinstance(message, FramesMessage):
+                yield from self._on_frames(message)
+            elif isinstance(message, ArmMessage):
+                yield from self._on_arm(message)
+            elif isinstance(message, PingMessage):
+                yield from self._on_ping(message)
+            else:
+                yield from self._on_end(message)
+
+    def _on_arm(self, message: ArmMessage) -> Iterator[Message]:
+        scan = self._scan
+        if scan is not None and scan.arm.uid == message.arm.uid:
+            if not scan.learning:
+                yield self._armed(scan)
+            return
+        yield from self._settled()
+        self._scan = None
+        if message.arm.basis.is_raw:
+            yield from self._begin(message.arm, message.problems)
+        else:
+            yield message
+
+    def _begin(self, arm: Arm, problems: tuple[WireError, ...] = ()) -> Iterator[Message]:
+        """A scan of frames: one that was stored before goes on in the form it has."""
+        self._scan = scan = _Scan(arm, self._compression.sample_frames(arm), problems)
+        earlier = self._stored.arm_of(arm.uid)
+        if earlier is not None:
+            self._take_up(scan, earlier)
+            yield self._armed(scan)
+        elif scan.needed == 0:
+            yield from self._learnt(scan)
+
+    def _take_up(self, scan: _Scan, earlier: Arm) -> None:
+        """Go on as before: plain frames, or vectors with the masks that are stored."""
+        if earlier.basis.is_raw:
+            scan.plain = True
+            return
+        try:
+            scan.maker = self._compression.resume(earlier)
+        except PtyliveError as error:
+            scan.plain = True
+            self._note(f"scan {scan.arm.series} cannot be compressed as before: {error.line()}")
+
+    def _on_frames(self, message: FramesMessage) -> Iterator[Message]:
+        scan = self._scan if self._scan is not None and self._scan.arm.uid == message.uid else self._resumed(message)
+        if scan is None or scan.plain:
+            yield message
+        elif scan.maker is not None:
+            yield from self._vectors(scan, scan.maker, message)
+        else:
+            check_size(message, scan.layout)
+            scan.since = scan.since or time.monotonic()
+            scan.held.append(message)
+            scan.count += message.count
+            if scan.ripe:
+                yield from self._learnt(scan)
+
+    def _resumed(self, message: FramesMessage) -> _Scan | None:
+        """After a restart: frames of the scan that was taken up from its journal, before its sender's first ping."""
+        earlier = self._stored.open_arm()
+        if earlier is None or earlier.uid != message.uid or earlier.basis.is_raw:
+            return None
+        scan = _Scan(_without_basis(earlier), 0)
+        try:
+            check_size(message, scan.layout)
+        except WireError:
+            return None  # its sender compresses by itself
+        self._take_up(scan, earlier)
+        self._scan = scan
+        return scan
+
+    def _on_end(self, message: EndMessage) -> Iterator[Message]:
+        if self._scan is not None and self._scan.arm.uid == message.uid:
+            yield from self._settled()
+        yield message
+
+    def _on_ping(self, message: PingMessage) -> Iterator[Message]:
+        scan = self._scan
+        if scan is not None and scan.arm.uid == message.uid:
+            if not scan.learning:
+                yield PingMessage(message.uid, self._armed(scan).arm)
+        elif message.arm is None or not message.arm.basis.is_raw:
+            yield message
+        elif not self._stored.busy() and (scan is None or not scan.learning):
+            yield from self._begin(message.arm, message.problems)
+
+    def _settled(self) -> Iterator[Message]:
+        """Make the masks of what is there, when no more will come; without any frame the scan stays as it is."""
+        scan = self._scan
+        if scan is None or not scan.learning:
+            return
+        if scan.held:
+            yield from self._learnt(scan)
+        else:
+            scan.plain = True
+            yield self._armed(scan)
+
+    def _learnt(self, scan: _Scan) -> Iterator[Message]:
+        """Make the masks; the scan is armed, and what was held is handed on."""
+        index, frames = _decoded(scan)
+        try:
+            scan.maker = self._compression.learn(scan.arm, index, frames)
+        except PtyliveError as error:
+            scan.plain = True
+            self._note(f"scan {scan.arm.series} is recorded as frames: {error.line()}")
+        held, scan.held = scan.held, []
+        yield self._armed(scan)
+        for message in held:
+            if scan.maker is None:
+                yield message
+            else:
+                yield from self._vectors(scan, scan.maker, message)
+
+    def _armed(self, scan: _Scan) -> ArmMessage:
+        arm = scan.arm if scan.maker is None else scan.maker.arm
+        return ArmMessage(arm, scan.problems)
+
+    def _vectors(self, scan: _Scan, maker: FrameCompressor, message: FramesMessage) -> Iterator[Message]:
+        check_size(message, scan.layout)
+        frames, good, problems = decode_frames(message, scan.layout)
+        for problem in problems:
+            self._refuse(problem)
+        for start, stop in runs_of(good):
+            vectors = np.ascontiguousarray(maker.vectors(frames[start:stop]), dtype="<f4")
+            yield FramesMessage(
+                message.uid, message.first + start, stop - start, "none", (vectors.data.cast("B"),), message.seq
+            )
+
+
+def _decoded(scan: _Scan) -> tuple[IndexArray, Array]:
+    """The held frames (n, Qy, Qx) and their acquisition numbers."""
+    numbers: list[IndexArray] = [np.zeros(0, dtype=np.int64)]
+    patterns: list[Array] = [np.zeros((0, *scan.layout.shape), dtype=scan.layout.dtype)]
+    for message in scan.held:
+        frames, good, _ = decode_frames(message, scan.layout)
+        kept = np.flatnonzero(good)
+        numbers.append(message.first + kept)
+        patterns.append(frames[kept])
+    return np.concatenate(numbers), np.concatenate(patterns)
+
+
+def _without_basis(arm: Arm) -> Arm:
+    """A compressed scan as it was before: frames of its detector."""
+    arrays = {name: array for name, array in arm.arrays.items() if name != "masks"}
+    return replace(arm, basis=Basis(), arrays=arrays)

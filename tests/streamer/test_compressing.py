@@ -1,0 +1,246 @@
+"""Frames that become vectors before they are stored: nothing lost, nothing twice, the same masks after a restart."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stream_tools import LOOPBACK, Running, compressed, connected, make_arm, make_frames, messages_of, send
+
+from ptylive.schema import Arm, Basis, MetadataError
+from ptylive.schema.model import Array, FloatArray, IndexArray
+from ptylive.streamer import compressing
+from ptylive.streamer.acquisition import Patience
+from ptylive.streamer.events import LogEvent, StreamEvent
+from ptylive.streamer.receiver import Receiver, ReceiverSettings
+from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
+
+MASKS = 3
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Products with the masks of an arm."""
+
+    arm: Arm
+
+    def vectors(self, frames: Array) -> FloatArray:
+        flat = frames.reshape(len(frames), -1).astype(np.float32)
+        return flat @ self.arm.arrays["masks"].reshape(MASKS, -1).T
+
+
+@dataclass
+class FirstPatterns:
+    """Masks are the sums of thirds of the first patterns; notes what it was shown."""
+
+    needed: int = 10
+    refuses: bool = False
+    shown: list[IndexArray] = field(default_factory=list)
+    resumed: int = 0
+
+    def sample_frames(self, arm: Arm) -> int:
+        return self.needed
+
+    def learn(self, arm: Arm, index: IndexArray, frames: Array) -> Projection:
+        self.shown.append(index)
+        if self.refuses:
+            raise MetadataError("no disc is seen", "give beam_center_px")
+        parts = np.array_split(frames, MASKS) if len(frames) else [np.ones((1, *arm.detector_shape))] * MASKS
+        masks = np.stack([part.sum(axis=0) for part in parts]).astype(np.float32)
+        basis = Basis(kind="data", n_bright=MASKS)
+        return Projection(replace(arm, basis=basis, arrays={**arm.arrays, "masks": masks}))
+
+    def resume(self, arm: Arm) -> Projection:
+        self.resumed += 1
+        return Projection(arm)
+
+
+@contextmanager
+def running(folder: Path, compression: FirstPatterns, idle_timeout_s: float = 5.0) -> Iterator[Running]:
+    settings = ReceiverSettings(LOOPBACK, folder, Patience(idle_timeout_s, 10.0), compression=compression)
+    events: list[StreamEvent] = []
+    receiver = Receiver(settings, on_event=events.append)
+    run = Running(receiver, events=events)
+    thread = threading.Thread(target=run.collect, args=(receiver.ring.reader(),), daemon=True)
+    thread.start()
+    receiver.start()
+    receiver.accelerate()  # must change nothing
+    try:
+        yield run
+    finally:
+        receiver.stop()
+        thread.join(5)
+
+
+def check(path: str | Path, frames: Array, missing: tuple[int, ...] = ()) -> None:
+    """The recording holds the products of every frame with its masks."""
+    with open_source(Path(path)) as source:
+        assert not source.arm.basis.is_raw
+        wanted = Projection(source.arm).vectors(frames)
+        there = np.setdiff1d(np.arange(len(frames)), missing)
+        assert np.flatnonzero(source.received).tolist() == there.tolist()
+        np.testing.assert_allclose(source.frames(there), wanted[there], rtol=1e-5)
+
+
+def coded(message: FramesMessage, frames: Array) -> FramesMessage:
+    parts = tuple(compressed(frames[message.first + k]) for k in range(message.count))
+    return replace(message, codec="bslz4", parts=parts)
+
+
+@pytest.mark.parametrize("codec", ["none", "bslz4"])
+@pytest.mark.parametrize("needed", [0, 1, 10, 1000])
+def test_a_scan_is_recorded_as_vectors(tmp_path: Path, codec: str, needed: int) -> None:
+    arm = make_arm()
+    frames, compression = make_frames(arm), FirstPatterns(needed)
+    messages = messages_of(arm, frames)
+    if codec == "bslz4":
+        messages = [coded(message, frames) for message in messages]
+    with running(tmp_path, compression) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages, EndMessage(arm.uid, arm.frames, "complete"))
+        run.wait_for_state("complete")
+        status = run.receiver.status()
+        assert (status.frames, status.lost, status.duplicates, status.rejected) == (42, 0, 0, {})
+        assert len(run.frames[arm.uid]) == 42
+    assert [len(index) for index in compression.shown] == [{0: 0, 1: 5, 10: 10, 1000: 42}[needed]]
+    check(status.recording, frames)
+
+
+def test_order_duplicates_and_damage(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    messages = [coded(message, frames) for message in messages_of(arm, frames)]
+    damaged = replace(messages[2], parts=(b"\x00" * 30, *messages[2].parts[1:]))
+    short = replace(messages[3], codec="none", parts=(b"1234",))
+    with running(tmp_path, FirstPatterns(), idle_timeout_s=0.5) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages[::-1][:5], short, damaged, messages[0], messages[0], *messages[1:2])
+        run.wait_for_state("aborted")
+        send(socket, EndMessage(arm.uid, arm.frames, "complete"))
+        status = run.receiver.status()
+        assert (status.frames, status.duplicates) == (36, 5)
+        assert sum(status.rejected.values()) == 2
+        run.receiver.stop()
+        check(status.recording, frames, missing=(10, *range(15, 20)))
+
+
+def test_pings_let_a_late_server_join_and_open_nothing_twice(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames, compression = make_frames(arm), FirstPatterns()
+    messages = messages_of(arm, frames)
+    with running(tmp_path, compression) as run, connected(run.address) as socket:
+        ping = PingMessage(arm.uid, arm)
+        send(socket, messages[0], ping, ping, *messages[1:5], ping, ArmMessage(arm), *messages[5:], messages[0])
+        run.wait_for_state("complete")
+        status = run.receiver.status()
+        assert status.frames == 42
+        assert status.rejected == {"unknown_scan": 1}
+        assert len(run.arms()) == 1
+    assert len(compression.shown) == 1
+    check(status.recording, frames)
+
+
+def test_a_new_scan_ends_the_one_that_was_still_learning(tmp_path: Path) -> None:
+    first, second = make_arm(), make_arm()
+    frames, others = make_frames(first), make_frames(second, seed=1)
+    with running(tmp_path, FirstPatterns(needed=1000)) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(first), *messages_of(first, frames)[:3])
+        send(socket, ArmMessage(second), *messages_of(second, others))
+        ends = run.wait_for_ends(2)
+        run.wait_for_state("complete")
+    assert [(end.uid, end.reason, end.summary.placed) for end in ends] == [
+        (first.uid, "aborted", 15),
+        (second.uid, "complete", 42),
+    ]
+    one, two = sorted(tmp_path.glob("*.h5"), key=lambda path: path.stat().st_mtime_ns)
+    check(one, frames, missing=tuple(range(15, 42)))
+    check(two, others)
+
+
+def test_a_slow_sender_is_not_waited_for_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressing, "LEARNING_S", 0.1)
+    arm = make_arm()
+    with running(tmp_path, FirstPatterns(needed=1000)) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm))[:1])
+        run.wait_for_state("scanning")
+        assert run.receiver.status().frames == 5
+
+
+def test_stopping_keeps_what_was_held(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames, compression = make_frames(arm), FirstPatterns(needed=1000)
+    with running(tmp_path, compression) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages_of(arm, frames)[:3])
+        inlet = run.receiver._inlet
+        run.wait(lambda: inlet._scan is not None and inlet._scan.count == 15)  # type: ignore[attr-defined]
+    (recording,) = tmp_path.glob("*.h5")
+    check(recording, frames, missing=tuple(range(15, 42)))
+
+
+def test_without_a_basis_frames_are_recorded(tmp_path: Path) -> None:
+    arm = make_arm()
+    with running(tmp_path, FirstPatterns(refuses=True)) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm)))
+        run.wait_for_state("complete")
+        said = [event.text for event in run.events if isinstance(event, LogEvent)]
+        assert any("recorded as frames: no disc is seen: give beam_center_px" in text for text in said)
+    with open_source(Path(run.receiver.status().recording)) as source:
+        assert source.arm.basis.is_raw
+        assert source.received.all()
+
+
+def test_a_scan_of_vectors_passes(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames, compression = make_frames(arm), FirstPatterns()
+    maker = compression.learn(arm, np.arange(42), frames)
+    vectors = maker.vectors(frames)
+    with running(tmp_path, compression) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(maker.arm), *messages_of(arm, vectors))
+        run.wait_for_state("complete")
+        assert run.receiver.status().rejected == {}
+    check(run.receiver.status().recording, frames)
+    assert len(compression.shown) == 1
+
+
+@pytest.mark.parametrize("first_word", ["ping", "arm", "frames"])
+def test_after_a_restart_the_masks_are_those_of_the_journal(tmp_path: Path, first_word: str) -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    messages = messages_of(arm, frames)
+    with running(tmp_path, FirstPatterns()) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages[:4])
+        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 20)])
+        journal = next(tmp_path.glob("*.journal")).read_bytes()
+    for path in tmp_path.iterdir():
+        path.unlink()
+    (tmp_path / "a.journal").write_bytes(journal)  # as a kill would have left it
+    compression = FirstPatterns()
+    with running(tmp_path, compression) as run, connected(run.address) as socket:
+        run.wait(lambda: bool(run.arms()))
+        begin = {"ping": [PingMessage(arm.uid, arm)], "arm": [ArmMessage(arm)], "frames": []}[first_word]
+        send(socket, *begin, *messages[2:])
+        run.wait_for_state("complete")
+        status = run.receiver.status()
+        assert (status.frames, status.duplicates, status.rejected) == (42, 10, {})
+        assert run.arms()[0].resumed
+    assert (compression.shown, compression.resumed) == ([], 1)
+    check(tmp_path / "a.h5", frames)
+
+
+def test_a_resend_of_a_complete_scan_changes_nothing(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames, compression = make_frames(arm), FirstPatterns()
+    messages = messages_of(arm, frames)
+    with running(tmp_path, compression) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages)
+        run.wait_for_state("complete")
+    with running(tmp_path, compression) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages)
+        run.wait(lambda: run.receiver.status().duplicates == 42)
+        assert run.receiver.status().rejected == {}
+        assert run.items == []
+    assert len(compression.shown) == 1
+    (recording,) = tmp_path.iterdir()
+    check(recording, frames)
