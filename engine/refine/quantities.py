@@ -25,6 +25,8 @@ from ptylive.schema.model import Array, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
 
 LOWEST_CURRENT, LOWEST_DISTANCE_A = 0.05, 0.1
+LEFT_TO_ABERRATIONS = 1 / 16
+"""Share of the bend along an aberration that is left when the object has followed."""
 DAMPING = 0.1
 """Pull of the absorption towards 0, as a share of the curvature the data give it."""
 LIKELIHOOD: dict[str, float] = {DataTermKind.AMPLITUDE: 0.5, DataTermKind.POISSON: 1.0, DataTermKind.CHI_SQUARED: 1.0}
@@ -55,7 +57,7 @@ class Quantities:
         shares = self.modelled.probe_shares()
         start = np.tile(self.modes, (1 if shares is None else len(shares), 1, 1)).astype(np.complex64)
         shared = self.preset.update_aberrations and self.preset.aberration_marker is None
-        rates = self._chi_per_A(self.preset.refined_aberrations).astype(np.float32) if shared else None
+        rates = self._shared_chi().astype(np.float32) if shared else None
         return ProbeModel(form[self.preset.probe_part], start, rates, shares)
 
     def blocks(self) -> tuple[Block, ...]:
@@ -131,14 +133,15 @@ class Quantities:
     def _aberrations(self) -> Block:
         """A coefficient turns the probe by its chi; a turn of all frequencies alike changes nothing.
 
-        Aberrations that were given for parts of the scan but are not refined bend the loss without bound: they stay.
+        The object follows the probe and takes most of the bend. Aberrations that were given for parts of the scan but
+        are not refined bend the loss without bound: they stay.
         """
         groups, preset = self.modelled.aberration_groups(), self.preset
         names = preset.refined_aberrations if groups is None else aberration_columns(preset)
-        power = (np.abs(self.modes) ** 2).sum(axis=0)
-        spread = np.array([_variance(chi, power) for chi in self._chi_per_A(names)])
+        rates = self._shared_chi() if groups is None else self._chi_per_A(names)
+        spread = np.array([_variance(chi, self._aperture_power) for chi in rates])
         spread[[name not in preset.refined_aberrations for name in names]] = np.inf
-        each = 2 * self.strategy.stiffness * self._counts * spread
+        each = LEFT_TO_ABERRATIONS * 2 * self.strategy.stiffness * self._counts * spread
         if groups is None:
             curvature = len(self.dataset.patterns) * each
             return Block(BlockName.ABERRATIONS, np.zeros(len(names), np.float32), curvature.astype(np.float32))
@@ -163,6 +166,24 @@ class Quantities:
         """Weights of the frequencies of the exit wave: the mean pattern; all alike where images are recorded."""
         mean = mean_pattern(self.window)
         return np.ones_like(mean) if self.preset.recon_type == "near_field" else mean
+
+    @property
+    def _aperture_power(self) -> DoubleArray:
+        """(P, P) counts of the start probe at each frequency."""
+        return np.asarray((np.abs(self.modes) ** 2).sum(axis=0), dtype=np.float64)
+
+    def _shared_chi(self) -> DoubleArray:
+        """(n, P, P) chi of one Å of each aberration that all patterns share, without the shift it gives the probe.
+
+        A shift of the probe in all patterns moves the object and nothing else; left in, it would have to be undone by
+        the whole object for every change of a coma.
+        """
+        rates = self._chi_per_A(self.preset.refined_aberrations)
+        window, root = self.modelled.window, np.sqrt(self._aperture_power).ravel()
+        plane = np.stack([np.ones(root.size), window.k_row.ravel(), window.k_col.ravel()], axis=1)
+        flat = rates.reshape(len(rates), -1)
+        fit, *_ = np.linalg.lstsq(plane * root[:, None], (flat * root).T, rcond=None)
+        return np.asarray((flat - (plane @ fit).T).reshape(rates.shape))
 
     def _chi_per_A(self, names: tuple[str, ...]) -> DoubleArray:
         """(n, P, P) aberration phase of one Å of each coefficient."""
