@@ -1,4 +1,4 @@
-"""Compiled loops of the live engine: frame reductions, aperture overlaps, and the filter bank's contraction.
+"""Compiled loops of the live engine: frame reductions, aperture overlaps, and shift ramps.
 
 Every function releases the GIL. The aperture is a soft disc times exp(-i polynomial): what the polynomial means is
 decided elsewhere (engine/probe.py).
@@ -179,19 +179,3 @@ def shift_ramps(weights, offsets, q_row, q_col, shift_row, shift_col, out):
                 imag[j] -= weight * sine
         for j in range(out.shape[1]):
             out[b, j] = complex(real[j], imag[j])
-
-
-@nb.jit(**FAST)
-def contract(weights, spectra, index, sign, out):
-    """The filter bank: out[q] = sum_n weights[n, q] spectra[n, index[q]], complex64, summed in single precision.
-
-    ``sign`` (nq,) -1 takes the conjugate of the spectrum: the half plane that is not stored.
-    """
-    for q in range(out.shape[0]):
-        out[q] = 0.0
-    for n in range(weights.shape[0]):
-        w = weights[n]
-        c = spectra[n]
-        for q in range(out.shape[0]):
-            value = c[index[q]]
-            out[q] += w[q] * complex(value.real, value.imag * sign[q])

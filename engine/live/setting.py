@@ -10,7 +10,8 @@ import numpy as np
 from scipy import fft
 
 from ptylive.engine.bases import DetectorBasis, Samples
-from ptylive.engine.geometry import DetectorGrid, scan_frequencies, single_columns
+from ptylive.engine.geometry import DetectorGrid, single_columns
+from ptylive.engine.live.band import Band, ScanGrid
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
@@ -19,6 +20,10 @@ UPSAMPLE_FROM = 1.5
 """Scan steps the bright-field rim must be shifted by before twice finer sampling pays (live-maths, section 8)."""
 UPSAMPLE_POINTS = 2**17
 """Larger scans are not upsampled: their filters would not fit the memory."""
+MASKS_FOR_FINER = 153
+"""Fewer coefficients carry nothing finer than the scan, unless every pixel is one (live-maths, section 8)."""
+PROBE_TAILS = 4.0
+"""How far the probe's tails matter, in 1/k_alpha: a kernel cut there gives the same maps (live-maths, section 4)."""
 DISC_TOLERANCE = 0.15
 """A measured disc radius further than this from the given semi-angle is not believed."""
 
@@ -79,7 +84,10 @@ class Setting:
     def upsample(self) -> int:
         """Factor by which maps are sampled finer than the scan: shifted images between the points resolve more."""
         rows, cols = self.scan_shape
-        return 2 if self.shift_in_steps > UPSAMPLE_FROM and rows * cols <= UPSAMPLE_POINTS else 1
+        if self.shift_in_steps <= UPSAMPLE_FROM or rows * cols > UPSAMPLE_POINTS:
+            return 1
+        fine = self.basis.count >= min(MASKS_FOR_FINER, 0.9 * len(self.samples.k))
+        return 2 if fine else 1
 
     @cached_property
     def padded(self) -> tuple[int, int]:
@@ -88,14 +96,22 @@ class Setting:
         rows, cols = (_even_fast_length(n + max(0.25 * n, min(room, n))) for n in self.scan_shape)
         return rows, cols
 
+    def scan_grid(self, upsample: int = 1) -> ScanGrid:
+        """The padded and ``upsample`` times finer scan."""
+        return ScanGrid(self.padded, self.step_A, self.rotation_deg, upsample)
+
+    def band(self, upsample: int = 1, *, half: bool = True) -> Band:
+        """Frequencies that the bright field can carry, of the half plane of real maps or of the whole plane."""
+        limit = 2.0 * self.probe.semiangle_invA + self.probe.edge_invA
+        reach = min(self.disc_shift_A + PROBE_TAILS / self.probe.semiangle_invA, 0.5 / self.grid.pixel)
+        return Band(self.scan_grid(upsample), limit, reach, half)
+
     def frequencies(self, upsample: int = 1, *, half: bool = False) -> DoubleArray:
         """Q (nq, 2) in the detector frame, 1/Å, of the padded and ``upsample`` times finer scan.
 
         ``half``: the half plane that is enough for real maps.
         """
-        shape = (self.padded[0] * upsample, self.padded[1] * upsample)
-        finer = (self.step_A[0] / upsample, self.step_A[1] / upsample)
-        return scan_frequencies(shape, finer, self.rotation_deg, half=half)
+        return self.scan_grid(upsample).frequencies(half=half)
 
     @cached_property
     def disc_pixels(self) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.engine.live.band import Band
 from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.noise import TRUSTED_SHARE, ring_quality, ring_sum, rings
 from ptylive.engine.live.setting import Setting
@@ -26,12 +27,12 @@ LEAST_SIGNAL = 0.02
 
 @dataclass(frozen=True, eq=False)
 class OptimumBrightField:
-    """Filters: weights (N, nq) = B^H C^-1, information E (nq,), ring (nq,) of each frequency."""
+    """Filters: weights (nb, N) = B^H C^-1, information E (nb,), ring (nb,) of each frequency."""
 
+    band: Band
     weights: ComplexArray
     information: DoubleArray
     ring: IndexArray
-    upsample: int
 
     @classmethod
     def build(cls, setting: Setting, mean: DoubleArray, upsample: int | None = None) -> OptimumBrightField:
@@ -39,42 +40,43 @@ class OptimumBrightField:
 
         ``upsample``: sampling finer than the scan's; None: what the setting allows.
         """
-        finer = setting.upsample if upsample is None else upsample
-        q = setting.frequencies(finer, half=True)
-        transfer = setting.transfer(q)
-        weights = setting.basis.per_noise(transfer, mean).conj()
-        information = np.einsum("nq,nq->q", weights, transfer).real.astype(float)
-        return cls(weights, information, rings(q, setting.step_A), finer)
+
+        def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
+            transfer = setting.transfer(q)
+            return setting.basis.per_noise(transfer, mean).conj(), transfer
+
+        band = setting.band(setting.upsample if upsample is None else upsample)
+        weights, information = band.evaluate_with_response(matched)
+        return cls(band, weights, np.maximum(information, 0.0), rings(band.q, setting.step_A))
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``obf``: phase in rad."""
-        numerator = spectra.contract(self.weights, self.upsample)
-        shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
+        numerator, shifted = spectra.contract_with_noise(self.band, self.weights)
         phase = self._image(spectra, numerator, shifted)
         quality = ring_quality(numerator, shifted, self.ring, spectra.setting.step_A)
         method = "optimum bright field, radial Wiener"
-        yield Picture("obf", phase, "rad", method, {"upsample": self.upsample}, quality)
+        yield Picture("obf", phase, "rad", method, {"upsample": self.band.grid.upsample}, quality)
 
     def image(self, spectra: Spectra) -> FloatArray:
         """Phase in rad, (rows * upsample, cols * upsample)."""
         return next(self.pictures(spectra)).data
 
     def _image(self, spectra: Spectra, numerator: ComplexArray, shifted: ComplexArray) -> FloatArray:
-        e = self.information.reshape(numerator.shape)
+        e = self.information
         if spectra.visited_share < TRUSTED_SHARE:
             # one filter for every ring: flat noise, the scale of the strongest frequency
             spectrum = numerator / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max()))
         else:
-            spectrum = numerator / (e + self._noise_to_signal(numerator, shifted).reshape(e.shape))
-        return spectra.image(spectrum.astype(np.complex64), self.upsample)
+            spectrum = numerator / (e + self._noise_to_signal(numerator, shifted))
+        return spectra.image(self.band, spectrum.astype(np.complex64))
 
     def _noise_to_signal(self, numerator: ComplexArray, shifted: ComplexArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""
         e = self.information
         use = e > WEAKEST * e.max()
         safe = np.where(use, e, 1.0)
-        floor = ring_sum(self.ring, np.abs(shifted.ravel()) ** 2 / safe, use)
-        power = ring_sum(self.ring, np.abs(numerator.ravel()) ** 2 / safe, use)
+        floor = ring_sum(self.ring, np.abs(shifted) ** 2 / safe, use)
+        power = ring_sum(self.ring, np.abs(numerator) ** 2 / safe, use)
         information, count = ring_sum(self.ring, e, use), ring_sum(self.ring, np.ones_like(e), use)
         signal = np.maximum(power - floor, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
         known = (signal > 0) & (count > 0)

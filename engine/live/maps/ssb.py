@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.engine.live.band import Band
 from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import ComplexArray, DoubleArray
@@ -21,21 +22,26 @@ EPSILON = 0.01
 
 @dataclass(frozen=True, eq=False)
 class SingleSideband:
-    """Filters: weights (N, nq) in which the division is done already."""
+    """Filters: weights (nb, N) in which the division is done already."""
 
+    band: Band
     weights: ComplexArray
     epsilon: float
 
     @classmethod
     def build(cls, setting: Setting, _mean: DoubleArray, epsilon: float = EPSILON) -> SingleSideband:
         """Filters for a setting."""
-        transfer = setting.transfer(setting.frequencies(half=True), sidebands_only=True)
-        weights = setting.basis.dual(transfer).conj()
-        power = np.einsum("nq,nq->q", weights, transfer).real
-        weights /= (power + epsilon * power.max()).astype(np.float32)
-        return cls(weights, epsilon)
+
+        def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
+            transfer = setting.transfer(q, sidebands_only=True)
+            return setting.basis.dual(transfer).conj(), transfer
+
+        band = setting.band()
+        weights, power = band.evaluate_with_response(matched)
+        weights /= (power + epsilon * power.max()).astype(np.float32)[:, None]
+        return cls(band, weights, epsilon)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``ssb``: phase in rad."""
-        phase = spectra.image(spectra.contract(self.weights))
+        phase = spectra.image(self.band, spectra.contract(self.band, self.weights))
         yield Picture("ssb", phase, "rad", "single-sideband ptychography", {"epsilon": self.epsilon})

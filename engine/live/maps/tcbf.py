@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.engine.live.band import Band
 from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.noise import TRUSTED_SHARE, ring_quality, rings
 from ptylive.engine.live.setting import Setting
@@ -24,32 +25,30 @@ IN_FOCUS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class TiltCorrected:
-    """Filters of the aligned bright field: weights (bins, nq), flip (nq,) of -1, 1."""
+    """Filters of the aligned bright field: weights (nb, N), flip (nb,) of -1, 1."""
 
+    band: Band
     weights: ComplexArray
     flip: FloatArray
     ring: IndexArray
-    upsample: int
     flipped: bool
 
     @classmethod
     def build(cls, setting: Setting, _mean: DoubleArray) -> TiltCorrected:
         """Filters for a setting."""
-        q = setting.frequencies(setting.upsample, half=True)
-        weights = setting.aligned_shifts(q)
-        t = np.einsum("nq,nq->q", weights, setting.transfer(q)).real
+        band = setting.band(setting.upsample)
+        weights, t = band.evaluate_with_response(lambda q: (setting.aligned_shifts(q), setting.transfer(q)))
         flipped = bool(np.abs(t).max() > IN_FOCUS)
-        flip = np.where(t < 0, -1.0, 1.0) if flipped else np.ones(len(q))
-        return cls(weights, flip.astype(np.float32), rings(q, setting.step_A), setting.upsample, flipped)
+        flip = np.where(t < 0, -1.0, 1.0) if flipped else np.ones(len(t))
+        return cls(band, weights, flip.astype(np.float32), rings(band.q, setting.step_A), flipped)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``tcbf``: relative modulation of the bright field."""
-        spectrum = spectra.contract(self.weights, self.upsample)
-        shifted = spectra.contract(self.weights, self.upsample, half_sample_shift=True)
+        spectrum, shifted = spectra.contract_with_noise(self.band, self.weights)
         quality = ring_quality(spectrum, shifted, self.ring, spectra.setting.step_A)
         weight = self.flip / np.float32(max(spectra.setting.basis.bright_sum(spectra.mean), 1e-12))
         if self.flipped and spectra.visited_share >= TRUSTED_SHARE:
             weight = weight * quality.signal_share[self.ring].astype(np.float32)
-        image = spectra.image(spectrum * weight.reshape(spectrum.shape), self.upsample)
+        image = spectra.image(self.band, spectrum * weight)
         method = "tilt-corrected bright field" + (", phase-flipped" if self.flipped else "")
-        yield Picture("tcbf", image, "relative", method, {"upsample": self.upsample}, quality)
+        yield Picture("tcbf", image, "relative", method, {"upsample": self.band.grid.upsample}, quality)

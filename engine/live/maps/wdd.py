@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from ptylive.engine.live.band import Band
 from ptylive.engine.live.bank import Picture, Spectra
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
@@ -25,26 +26,33 @@ CHUNK = 512
 
 @dataclass(frozen=True, eq=False)
 class WignerDeconvolution:
-    """Filters: weights (bins, nq)."""
+    """Filters: weights (nb, N) on the whole plane, and those of Q = 0 (N,)."""
 
+    band: Band
     weights: ComplexArray
+    at_zero: ComplexArray
     epsilon: float
 
     @classmethod
     def build(cls, setting: Setting, _mean: DoubleArray, epsilon: float = EPSILON) -> WignerDeconvolution:
         """Filters for a setting; zero where probe discs don't overlap."""
-        q = setting.frequencies()
         window = _DetectorWindow.around_disc(setting)
         strongest = float((np.abs(window.wigner(setting, np.zeros((1, 2)))) ** 2).max())
-        weights = np.zeros((setting.basis.count, len(q)), dtype=np.complex64)
-        overlapping = np.flatnonzero(np.hypot(q[:, 0], q[:, 1]) < 2 * setting.probe.semiangle_invA + setting.grid.pixel)
-        for start in range(0, len(overlapping), CHUNK):
-            chosen = overlapping[start : start + CHUNK]
-            wigner = window.wigner(setting, q[chosen])
-            inverse = wigner.conj() / (np.abs(wigner) ** 2 + np.float32(epsilon * strongest))
-            kernel = np.asarray(fft.fft2(inverse, axes=(1, 2))).reshape(len(chosen), -1) / np.float32(window.side**2)
-            weights[:, chosen] = setting.basis.dual(setting.basis.sums_at(window.pixel, kernel.T))
-        return cls(weights, epsilon)
+
+        def deconvolved(q: DoubleArray) -> ComplexArray:
+            weights = np.empty((setting.basis.count, len(q)), dtype=np.complex64)
+            for start in range(0, len(q), CHUNK):
+                part = slice(start, start + CHUNK)
+                wigner = window.wigner(setting, q[part])
+                inverse = wigner.conj() / (np.abs(wigner) ** 2 + np.float32(epsilon * strongest))
+                kernel = np.asarray(fft.fft2(inverse, axes=(1, 2))).reshape(len(wigner), -1)
+                kernel /= np.float32(window.side**2)
+                weights[:, part] = setting.basis.dual(setting.basis.sums_at(window.pixel, kernel.T))
+            return weights
+
+        band = setting.band(half=False)
+        at_zero = deconvolved(np.zeros((1, 2)))[:, 0]
+        return cls(band, band.evaluate(deconvolved), at_zero, epsilon)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The maps ``wdd_phase`` and ``wdd_amplitude``."""
@@ -55,8 +63,8 @@ class WignerDeconvolution:
 
     def images(self, spectra: Spectra) -> tuple[FloatArray, FloatArray]:
         """Phase in rad and amplitude (1 = the mean), both (rows, cols)."""
-        mean = complex(self.weights[:, 0] @ spectra.mean)
-        field = spectra.complex_image(spectra.contract_whole(self.weights)) + np.complex64(mean)
+        mean = complex(self.at_zero @ spectra.mean)
+        field = spectra.complex_image(self.band, spectra.contract(self.band, self.weights)) + np.complex64(mean)
         size = max(abs(mean), 1e-12)
         field = field * np.complex64(mean.conjugate() / size)
         return np.angle(field).astype(np.float32), (np.abs(field) / size).astype(np.float32)

@@ -35,16 +35,14 @@ def halves(engine, method):
     """The maps of the even and the odd points of the checkerboard: sum and difference of c_hat and its alias."""
     made = engine.filters.ready[method]
     spectra, linear = Spectra.of(engine.store, made.setting), made.linear_map
-    whole = spectra.contract(linear.weights, linear.upsample)
-    alias = spectra.contract(linear.weights, linear.upsample, half_sample_shift=True)
+    band = linear.band
+    whole, alias = spectra.contract_with_noise(band, linear.weights)
     if method == "tcbf":
         weight = linear.flip
     else:
         weight = 1 / np.sqrt(np.maximum(linear.information, 1e-3 * linear.information.max()))
-    weight = weight.reshape(whole.shape)
-    return [
-        spectra.image(((whole + s * alias) * weight).astype(np.complex64), linear.upsample) for s in (1, -1)
-    ], made.setting.step_A[0] / linear.upsample
+    images = [spectra.image(band, ((whole + s * alias) * weight).astype(np.complex64)) for s in (1, -1)]
+    return images, band.grid.finer_step_A[0]
 
 
 def ring_correlation(one, other, sampling):

@@ -1,0 +1,74 @@
+"""The filter bank's contraction, compiled: a dot product of filter and coefficients for every frequency.
+
+Coefficients lie last, so that whatever frequency a map asks for is one contiguous run, however the half plane folds.
+Every function releases the GIL.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+FAST = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy", "fastmath": True}
+ZERO = np.float32(0.0)
+
+
+@nb.jit(**FAST)
+def contract(weights, planes, index, sign, scale, out):
+    """out[q] = scale sum_n weights[q, n] planes[index[q], n], complex64, summed in single precision.
+
+    ``sign`` (nq,) -1 takes the conjugate of the planes: the half that is not stored.
+    """
+    for q in range(out.shape[0]):
+        w = weights[q]
+        c = planes[index[q]]
+        rr = ZERO
+        ii = ZERO
+        ri = ZERO
+        ir = ZERO
+        for n in range(w.shape[0]):
+            rr += w[n].real * c[n].real
+            ii += w[n].imag * c[n].imag
+            ri += w[n].real * c[n].imag
+            ir += w[n].imag * c[n].real
+        out[q] = complex(scale * (rr - sign[q] * ii), scale * (sign[q] * ri + ir))
+
+
+@nb.jit(**FAST)
+def contract_pair(weights, planes, index, sign, other_index, other_sign, scale, out, other):
+    """Two contractions with the same weights: each is read once."""
+    for q in range(out.shape[0]):
+        w = weights[q]
+        c = planes[index[q]]
+        d = planes[other_index[q]]
+        rr = ZERO
+        ii = ZERO
+        ri = ZERO
+        ir = ZERO
+        rr2 = ZERO
+        ii2 = ZERO
+        ri2 = ZERO
+        ir2 = ZERO
+        for n in range(w.shape[0]):
+            rr += w[n].real * c[n].real
+            ii += w[n].imag * c[n].imag
+            ri += w[n].real * c[n].imag
+            ir += w[n].imag * c[n].real
+            rr2 += w[n].real * d[n].real
+            ii2 += w[n].imag * d[n].imag
+            ri2 += w[n].real * d[n].imag
+            ir2 += w[n].imag * d[n].real
+        out[q] = complex(scale * (rr - sign[q] * ii), scale * (sign[q] * ri + ir))
+        other[q] = complex(scale * (rr2 - other_sign[q] * ii2), scale * (other_sign[q] * ri2 + ir2))
+
+
+@nb.jit(**FAST)
+def responses(pairs, out):
+    """out[q] = Re sum_n pairs[q, 0, n] pairs[q, 1, n]: what a filter makes of the transfer beside it."""
+    for q in range(out.shape[0]):
+        w = pairs[q, 0]
+        t = pairs[q, 1]
+        total = ZERO
+        for n in range(w.shape[0]):
+            total += w[n].real * t[n].real - w[n].imag * t[n].imag
+        out[q] = total

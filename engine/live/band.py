@@ -1,0 +1,201 @@
+"""The frequencies a filter is made for: where it is not zero, where their coefficients are kept, and how it is built.
+
+Nothing of the phase reaches |Q| > 2 k_alpha, so filters are kept for the band below only. A filter is smooth in Q: its
+kernel over the scan is as wide as the probe, usually much narrower than the scan. It is therefore evaluated on a
+coarser grid of Q, twice as fine as the kernel demands, and interpolated with cubic Lagrange polynomials, one axis after
+the other, as two matrix products. Where that would save little it is evaluated at every Q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from ptylive.engine.geometry import scan_frequencies
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.scan import rotation_matrix
+
+OVERSAMPLING = 2.0
+"""Coarse grid over the sampling theorem's: filters then differ from exact ones by about one per cent, maps by 1e-4."""
+TAPS = 4
+WORTHWHILE = 3.0
+"""Evaluations that interpolation must save, as a factor, before it is used."""
+ROWS_AT_A_TIME = 64
+
+Evaluate = Callable[[DoubleArray], ComplexArray]
+"""Frequencies (n, 2), 1/Å -> values (M, n)."""
+EvaluatePair = Callable[[DoubleArray], tuple[ComplexArray, ComplexArray]]
+
+
+@dataclass(frozen=True)
+class ScanGrid:
+    """A padded, possibly upsampled scan: ``padded`` points (rows, cols), ``step_A`` apart, turned by an angle."""
+
+    padded: tuple[int, int]
+    step_A: tuple[float, float]
+    rotation_deg: float
+    upsample: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Points (rows, cols) of the upsampled grid."""
+        return self.padded[0] * self.upsample, self.padded[1] * self.upsample
+
+    @property
+    def finer_step_A(self) -> tuple[float, float]:
+        """Distance of its points."""
+        return self.step_A[0] / self.upsample, self.step_A[1] / self.upsample
+
+    def axes(self, *, half: bool) -> tuple[DoubleArray, DoubleArray]:
+        """Frequencies along rows and columns of the scan, numpy order, 1/Å."""
+        (rows, cols), (row_step, col_step) = self.size, self.finer_step_A
+        along_cols = np.fft.rfftfreq(cols, col_step) if half else np.fft.fftfreq(cols, col_step)
+        return np.asarray(np.fft.fftfreq(rows, row_step)), np.asarray(along_cols)
+
+    def frequencies(self, *, half: bool) -> DoubleArray:
+        """All frequencies (nq, 2) in the detector frame, 1/Å."""
+        return scan_frequencies(self.size, self.finer_step_A, self.rotation_deg, half=half)
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Frequencies of a scan's transform below ``limit_invA``.
+
+    ``half``: of the half plane that is enough for a real map; else of the whole plane. ``reach_A``: how far a filter's
+    kernel reaches over the scan.
+    """
+
+    grid: ScanGrid
+    limit_invA: float
+    reach_A: float
+    half: bool
+    index: IndexArray = field(init=False)
+    """(nb,) positions in the flattened plane."""
+    q: DoubleArray = field(init=False)
+    """(nb, 2) in the detector frame, 1/Å."""
+
+    def __post_init__(self) -> None:
+        """Find the frequencies."""
+        q = self.grid.frequencies(half=self.half)
+        index = np.flatnonzero(np.hypot(q[:, 0], q[:, 1]) < self.limit_invA)
+        object.__setattr__(self, "index", index)
+        object.__setattr__(self, "q", q[index])
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Shape of the plane."""
+        rows, cols = self.grid.size
+        return rows, (cols // 2 + 1 if self.half else cols)
+
+    def spread(self, values: ComplexArray) -> ComplexArray:
+        """Values (nb,) in their plane, zero elsewhere."""
+        out = np.zeros(self.plane, dtype=np.complex64)
+        out.reshape(-1)[self.index] = values
+        return out
+
+    @cached_property
+    def kept(self) -> tuple[IndexArray, FloatArray]:
+        """Which kept coefficient each frequency reads, and the sign of its imaginary part."""
+        return self._kept(half_sample_shift=False)
+
+    @cached_property
+    def kept_half_a_sample_away(self) -> tuple[IndexArray, FloatArray]:
+        """The same for every frequency moved by half a sampling frequency along both axes."""
+        return self._kept(half_sample_shift=True)
+
+    def _kept(self, *, half_sample_shift: bool) -> tuple[IndexArray, FloatArray]:
+        """c_hat repeats with 1/step, and its other half plane is the conjugate of the kept one at -Q."""
+        rows, cols = self.grid.padded
+        row, col = np.divmod(self.index, self.plane[1])
+        if half_sample_shift:
+            row, col = row + rows // 2, col + cols // 2
+        row, col = row % rows, col % cols
+        mirrored = col > cols // 2
+        index = np.where(mirrored, -row % rows, row) * (cols // 2 + 1) + np.where(mirrored, cols - col, col)
+        return index.astype(np.int64), np.where(mirrored, -1.0, 1.0).astype(np.float32)
+
+    # -- filters --------------------------------------------------------------------------------------------------
+
+    def evaluate(self, function: Evaluate) -> ComplexArray:
+        """Values (nb, M) of a function that is smooth in Q; it is called once, with (n, 2) frequencies for (M, n)."""
+        coarse = _CoarsePlane.of(self)
+        if coarse is None:
+            return np.ascontiguousarray(function(self.q).T, dtype=np.complex64)
+        return coarse.interpolated(function, self)
+
+    def evaluate_with_response(self, weights_and_transfer: EvaluatePair) -> tuple[ComplexArray, DoubleArray]:
+        """Weights (nb, N), and the real part (nb,) of what they make of the transfer they belong to.
+
+        ``weights_and_transfer`` (n, 2) -> two arrays (N, n), smooth in Q.
+        """
+        from ptylive.engine.backend.bank_numba import responses
+
+        pairs = self.evaluate(lambda q: np.concatenate(weights_and_transfer(q)))
+        pairs = pairs.reshape(len(pairs), 2, -1)
+        response = np.empty(len(pairs))
+        responses(pairs, response)
+        return np.ascontiguousarray(pairs[:, 0]), response
+
+
+@dataclass(frozen=True, eq=False)
+class _CoarsePlane:
+    """A coarser grid of frequencies around the band, and the matrices (fine, coarse) that lead back along each axis."""
+
+    q: DoubleArray
+    shape: tuple[int, int]
+    needed: IndexArray
+    """Points near enough to the band to matter."""
+    along_rows: FloatArray
+    along_cols: FloatArray
+
+    @classmethod
+    def of(cls, band: Band) -> _CoarsePlane | None:
+        """The coarse grid; None where it would not be much coarser."""
+        spacing = 1.0 / (2.0 * OVERSAMPLING * band.reach_A)
+        (rows, row_matrix), (cols, col_matrix) = (_lagrange(f, spacing) for f in band.grid.axes(half=band.half))
+        points = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
+        margin = spacing * TAPS / np.sqrt(2.0)
+        needed = np.flatnonzero(np.hypot(points[:, 0], points[:, 1]) < band.limit_invA + margin)
+        if len(needed) * WORTHWHILE > len(band.index):
+            return None
+        q = points[needed] @ rotation_matrix(band.grid.rotation_deg).T
+        return cls(q, (len(rows), len(cols)), needed, row_matrix, col_matrix)
+
+    def interpolated(self, function: Evaluate, band: Band) -> ComplexArray:
+        """Values (nb, M) at the band's frequencies."""
+        found = function(self.q)
+        count = len(found)
+        values = np.zeros((self.shape[0] * self.shape[1], count), dtype=np.complex64)
+        values[self.needed] = found.T
+        flat = values.view(np.float32).reshape(self.shape[0], -1)
+        out = np.empty((len(band.index), count), dtype=np.complex64)
+        rows, cols = band.plane
+        row_starts = np.searchsorted(band.index, np.arange(0, rows + ROWS_AT_A_TIME, ROWS_AT_A_TIME) * cols)
+        for part, (first, last) in enumerate(pairwise(row_starts)):
+            if first == last:
+                continue
+            start = part * ROWS_AT_A_TIME
+            lines = (self.along_rows[start : start + ROWS_AT_A_TIME] @ flat).reshape(-1, self.shape[1], 2 * count)
+            fine = np.matmul(self.along_cols, lines).view(np.complex64).reshape(-1, count)
+            out[first:last] = fine[band.index[first:last] - start * cols]
+        return out
+
+
+def _lagrange(fine: DoubleArray, spacing: float) -> tuple[DoubleArray, FloatArray]:
+    """Coarse points that surround ``fine`` ones, and the matrix (fine, coarse) that interpolates between them."""
+    at = fine / spacing
+    first = np.floor(at).astype(np.int64) - (TAPS // 2 - 1)
+    weights = np.ones((len(fine), TAPS))
+    for tap in range(TAPS):
+        for other in range(TAPS):
+            if other != tap:
+                weights[:, tap] *= (at - first - other) / (tap - other)
+    lowest, count = int(first.min()), int(first.max() - first.min()) + TAPS
+    matrix: FloatArray = np.zeros((len(fine), count), dtype=np.float32)
+    for tap in range(TAPS):
+        matrix[np.arange(len(fine)), first + tap - lowest] = weights[:, tap]
+    return np.asarray((lowest + np.arange(count)) * spacing, dtype=np.float64), matrix

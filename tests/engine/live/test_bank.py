@@ -1,0 +1,103 @@
+"""The filter bank: contraction against its definition, rows kept between refreshes, filters interpolated in Q."""
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan, batches, correlation
+
+from ptylive.engine.bases import BinnedPixels
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.live import band as band_module
+from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.engine import LiveEngine
+from ptylive.engine.live.filters import BUILDERS, Filter
+from ptylive.engine.live.rows import RowTransforms
+from ptylive.engine.live.setting import Setting
+
+
+@pytest.fixture(scope="module")
+def scan():
+    made = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
+    made.patterns = np.random.default_rng(0).poisson(made.patterns * 20000).astype(np.float32)
+    return made
+
+
+@pytest.fixture
+def engine(scan):
+    live = LiveEngine(scan.arm())
+    for batch in batches(scan.patterns[: 15 * scan.n]):
+        live.add(batch)
+    return live
+
+
+def setting_of(engine):
+    return next(iter(engine.filters.ready.values())).setting
+
+
+def test_contraction_is_the_sum_it_says(engine):
+    """Half planes, folded and upsampled, against the whole planes of a plain transform."""
+    setting, store = setting_of(engine), engine.store
+    spectra = Spectra.of(store, setting)
+    scaled = store.bins.astype(float) * spectra.scale
+    centred = np.where(store.visited.reshape(-1, 1), scaled - spectra.mean, 0)
+    whole = np.fft.fft2(centred.T.reshape(-1, *store.shape), s=setting.padded)
+    band = setting.band(2)
+    rng = np.random.default_rng(1)
+    weights = (rng.normal(size=(len(band.q), setting.basis.count)) + 1j).astype(np.complex64)
+    found, noise = spectra.contract_with_noise(band, weights)
+    np.testing.assert_array_equal(found, spectra.contract(band, weights))
+    for values, shift in ((found, (0, 0)), (noise, [n // 2 for n in setting.padded])):
+        row, col = np.divmod(band.index, band.plane[1])
+        c_hat = whole[:, (row + shift[0]) % setting.padded[0], (col + shift[1]) % setting.padded[1]]
+        expected = (weights * c_hat.T).sum(axis=1)
+        assert np.abs(values - expected).max() < 3e-6 * np.abs(expected).max()
+
+
+def test_rows_kept_give_what_a_fresh_transform_gives(scan):
+    live, kept = LiveEngine(scan.arm()), RowTransforms()
+    for batch in batches(scan.patterns, np.random.default_rng(3).permutation(scan.n**2), 90):
+        live.add(batch)
+        found = Spectra.of(live.store, setting_of(live), kept).planes
+        fresh = Spectra.of(live.store, setting_of(live)).planes
+        assert np.abs(found - fresh).max() < 2e-6 * np.abs(fresh).max()
+
+
+def test_only_rows_that_changed_are_transformed_again(scan, monkeypatch):
+    live, kept, seen = LiveEngine(scan.arm()), RowTransforms(), []
+    transform = RowTransforms._transform
+    monkeypatch.setattr(
+        RowTransforms, "_transform", lambda self, store, rows: (seen.extend(rows), transform(self, store, rows))
+    )
+    for batch in batches(scan.patterns, size=6 * scan.n):
+        live.add(batch)
+        Spectra.of(live.store, setting_of(live), kept)
+    assert len(seen) <= 2 * scan.n  # the reference may have moved once
+    seen.clear()
+    Spectra.of(live.store, setting_of(live), kept)
+    assert not seen
+
+
+@pytest.mark.parametrize("method", BUILDERS)
+@pytest.mark.parametrize("C10", [0.0, -80.0])
+def test_interpolated_filters_make_the_same_maps(monkeypatch, method, C10):
+    """On a scan of many points filters are evaluated on a coarser grid of Q: the maps stay what they were."""
+    scan = WeakPhaseScan.make({"C10": C10}, n=24, strength=0.05)
+    n = 80
+    frames = scan.patterns.reshape(24, 24, 24, 24)[np.arange(n)[:, None] % 24, np.arange(n)[None] % 24].reshape(
+        -1, 24, 24
+    )
+    arm = scan.arm(frames=n * n)
+    arm = type(arm)(arm.uid, arm.series, n * n, arm.scan.model_copy(update={"shape": (n, n)}), arm.optics, arm.detector)
+    live = LiveEngine(arm, methods=["bf"])
+    for batch in batches(frames.astype(np.float32)):
+        live.add(batch)
+    grid = DetectorGrid.of((24, 24), (12, 12), "none", scan.probe.edge_invA)
+    basis = live.store.reduction.basis
+    assert isinstance(basis, BinnedPixels)
+    setting = Setting(scan.probe, grid, basis, (n, n), (scan.step_A,) * 2, 0.0)
+    assert band_module._CoarsePlane.of(setting.band(half=method != "wdd")) is not None
+    spectra = Spectra.of(live.store, setting)
+    found = [next(iter(Filter.build(method, setting, spectra.mean).linear_map.pictures(spectra))).data]
+    monkeypatch.setattr(band_module, "WORTHWHILE", np.inf)
+    found.append(next(iter(Filter.build(method, setting, spectra.mean).linear_map.pictures(spectra))).data)
+    assert correlation(*found) > 0.999
+    assert np.abs(found[0] - found[1]).max() < 0.05 * np.abs(found[1]).max()
