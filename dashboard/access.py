@@ -26,6 +26,9 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
     "runs": frozenset({"pictures"}),
     "history": frozenset({"limit", "offset"}),
     "note": frozenset({"recording"}),
+    "scans": frozenset(),
+    "snapshot": frozenset({"uid"}),
+    "trotter": frozenset({"q_invA"}),
 }
 """Commands that change nothing, with the arguments under which that is so."""
 

@@ -74,6 +74,7 @@ class Feed:
         self._raw: dict[str, RawPicture] = {}
         self._stale: set[str] = set()
         self._coverage: RawPicture | None = None
+        self._before: Mapping[str, RawPicture] = MappingProxyType({})
         self._snapshot_due: float | None = 0.0
 
     def start(self) -> None:
@@ -217,7 +218,9 @@ class Feed:
         self._show(pictures=MappingProxyType(kept), available=frozenset(self._raw))
 
     def _forget_scan(self) -> None:
-        """A new scan: nothing of the old one may be taken for it."""
+        """A new scan: nothing of the old one may be taken for it; its maps stay for viewers who overwrite them."""
+        if self._raw:
+            self._before = MappingProxyType(dict(self._raw))
         self._coverage = None
         self._forget(*self._raw)
         self._show(refinement=None)
@@ -227,7 +230,7 @@ class Feed:
             wanted = frozenset().union(*self._wanted.values())
         shown = dict(self._view.pictures)
         changed = False
-        surroundings = self._surroundings()
+        surroundings = replace(surroundings_of(self._view.state, self._coverage), before=self._before)
         for name in sorted(wanted):
             sources = sources_of(name)
             if not all(source in self._raw for source in sources):
@@ -244,16 +247,17 @@ class Feed:
         if changed:
             self._show(pictures=MappingProxyType(shown))
 
-    def _surroundings(self) -> Surroundings:
-        scan = self._view.state.scan
-        coverage = None if self._coverage is None else np.asarray(self._coverage.data, dtype=bool)
-        shape = scan.shape or (None if coverage is None else (coverage.shape[0], coverage.shape[1]))
-        rotation = self._view.state.calibrated("rotation_deg")
-        turned = float(rotation) if isinstance(rotation, int | float) else 0.0
-        return Surroundings(coverage, shape, scan.step_A, turned, self._view.state.aperture_invA)
-
     def _show(self, **changes: Any) -> None:
         self._view = replace(self._view, **changes)
+
+
+def surroundings_of(state: ServerState, covered: RawPicture | None) -> Surroundings:
+    """What pictures need to know of a scan, from its state and its coverage."""
+    coverage = None if covered is None else np.asarray(covered.data, dtype=bool)
+    shape = state.scan.shape or (None if coverage is None else (coverage.shape[0], coverage.shape[1]))
+    rotation = state.calibrated("rotation_deg")
+    turned = float(rotation) if isinstance(rotation, int | float) else 0.0
+    return Surroundings(coverage, shape, state.scan.step_A, turned, state.aperture_invA)
 
 
 def _newest(events: EventStream) -> list[tuple[str, dict[str, Any]]]:

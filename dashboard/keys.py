@@ -26,6 +26,7 @@ KEYS: tuple[Key, ...] = (
     Key("C", "next colour map"),
     Key("E", "export the map: picture and floats"),
     Key("P", "line profile: two clicks on a map"),
+    Key("O", "trotters: overlaps at one spatial frequency"),
     Key("R", "refine this scan"),
     Key("S", "stop the refinement"),
     Key("V", "next view"),

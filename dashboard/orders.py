@@ -28,6 +28,7 @@ class _Pending:
     future: Future[Reply]
     on_reply: Callable[[Reply], None] | None
     quiet: bool
+    on_refusal: Callable[[str], None] | None = None
 
 
 class Orders:
@@ -48,9 +49,16 @@ class Orders:
         self.say("…")
         self._pending.append(_Pending(done, self._desk.submit(command, **arguments), on_reply, quiet=False))
 
-    def ask(self, command: str, on_reply: Callable[[Reply], None], **arguments: Any) -> None:
-        """Ask for something to show; a failure leaves the page as it is."""
-        self._pending.append(_Pending("", self._desk.submit(command, **arguments), on_reply, quiet=True))
+    def ask(
+        self,
+        command: str,
+        on_reply: Callable[[Reply], None],
+        on_refusal: Callable[[str], None] | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Ask for something to show; a failure leaves the page as it is, and is told to ``on_refusal``."""
+        future = self._desk.submit(command, **arguments)
+        self._pending.append(_Pending("", future, on_reply, quiet=True, on_refusal=on_refusal))
 
     def collect(self) -> None:
         """Work on the answers that have come."""
@@ -59,8 +67,12 @@ class Orders:
             error = pending.future.exception()
             if error is None:
                 self._succeeded(pending, pending.future.result())
-            elif not pending.quiet:
-                self.say(error.line() if isinstance(error, PtyliveError) else f"the command failed: {error}")
+                continue
+            line = error.line() if isinstance(error, PtyliveError) else f"the command failed: {error}"
+            if not pending.quiet:
+                self.say(line)
+            elif pending.on_refusal is not None:
+                pending.on_refusal(line)
 
     def _succeeded(self, pending: _Pending, reply: Reply) -> None:
         if not pending.quiet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -94,6 +95,8 @@ class Surroundings:
     rotation_deg: float = 0.0
     aperture_invA: float | None = None
     """Radius of the probe-forming aperture, 1/Å."""
+    before: Mapping[str, RawPicture] = field(default_factory=lambda: MappingProxyType({}))
+    """Maps of the scan before, by name."""
 
     @property
     def scanned_A(self) -> tuple[float, float] | None:
@@ -114,6 +117,12 @@ def prepare(
 ) -> Picture:
     """The picture ``wanted`` (default: the name of ``raw``) made from the arrays that :func:`sources_of` names."""
     name = wanted or raw.name
+    if name.endswith(OVERWRITING):
+        plain = name.removesuffix(OVERWRITING)
+        raws = [overwritten(one, surroundings) for one in (raw, *more)]
+        if all(merged is not one for merged, one in zip(raws, (raw, *more), strict=True)):
+            surroundings = replace(surroundings, coverage=None)
+        return replace(prepare(raws[0], version, surroundings, wanted=plain, more=raws[1:]), name=name)
     if name.startswith(SLICE):
         number = min(int(name.removeprefix(SLICE)), len(raw.data)) - 1
         return object_picture((replace(raw, name=name, data=raw.data[number]),), version, surroundings)
@@ -125,7 +134,19 @@ def sources_of(wanted: str) -> tuple[str, ...]:
     """Names of the arrays that a picture is made from."""
     if wanted.startswith(SLICE):
         return ("slices",)
+    wanted = wanted.removesuffix(OVERWRITING)
     return DERIVED.get(wanted, (wanted.removesuffix(FFT),))
+
+
+def overwritten(raw: RawPicture, surroundings: Surroundings) -> RawPicture:
+    """A map over the one of the scan before: where no frame has arrived, the old one is still to be seen.
+
+    The map itself where there is no older one of the same size, or nothing is missing.
+    """
+    before, coverage = surroundings.before.get(raw.name), surroundings.coverage
+    if before is None or coverage is None or before.data.shape != raw.data.shape or coverage.all():
+        return raw
+    return replace(raw, data=np.where(stretched(coverage, raw.data.shape), raw.data, before.data))
 
 
 def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
@@ -231,11 +252,24 @@ def probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> 
     raw = raws[0]
     modes = np.abs(raw.data if raw.data.ndim == 3 else raw.data[None]).astype(np.float32)
     powers = (modes**2).sum(axis=(1, 2))
+    modes = middle_that_matters(modes)
     strongest = np.maximum(modes.max(axis=(1, 2), keepdims=True), 1e-30)
     side_by_side = np.concatenate(list(modes / strongest), axis=1)
     picture = _whole(raw, version, side_by_side, PROBE_SIDE, percentiles=(0, 100), calibrated=True)
     shares = " · ".join(f"{100 * p / max(powers.sum(), 1e-30):.0f} %" for p in powers)
     return _with_limits(picture, (0.0, 1.0), note=shares)
+
+
+def middle_that_matters(modes: FloatArray, share: float = 0.995, least: int = 16) -> FloatArray:
+    """The square around the centre (pixel n // 2) of modes (n, y, x) that holds ``share`` of their power, and a rim."""
+    power = (modes**2).sum(axis=0)
+    rows, cols = np.indices(power.shape)
+    middle = power.shape[0] // 2, power.shape[1] // 2
+    reach = np.maximum(abs(rows - middle[0]), abs(cols - middle[1]))
+    inside = np.cumsum(np.bincount(reach.ravel(), weights=power.ravel()))
+    half = int(np.searchsorted(inside, share * inside[-1])) * 5 // 4 + 1
+    half = min(max(half, least // 2), *middle)
+    return modes[:, middle[0] - half : middle[0] + half, middle[1] - half : middle[1] + half]
 
 
 def _with_limits(picture: Picture, limits: Levels, note: str = "") -> Picture:
@@ -307,6 +341,8 @@ def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4)
 
 FFT = ":fft"
 """Ending of the name of a map's Fourier transform."""
+OVERWRITING = ":over"
+"""Ending of the name of a map that is drawn over the one of the scan before."""
 SLICE = "slice:"
 """Beginning of the name of one slice of the object, followed by its number from 1."""
 RECIPES: Mapping[str, Recipe] = {

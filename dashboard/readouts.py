@@ -38,7 +38,7 @@ CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
     ("disc_radius_px", "disc radius", " px"),
     ("detector_pixel_invA", "detector pixel", " 1/Å"),
     ("scan_step_A", "scan step", " Å"),
-    ("detector_transform", "turned", ""),
+    ("detector_transform", "orientation", ""),
 )
 """Metadata name, label and unit of each row of the calibration table."""
 
@@ -74,7 +74,7 @@ def stream_texts(state: ServerState) -> dict[str, str]:
         "duplicates": count(state.duplicates),
         "rejected": rejected(state.rejected),
         "ring": percent(state.ring_fill),
-        "recording": file_name(state.recording),
+        "recording": file_name(state.recording) if state.record or state.recording else "off",
         "results": file_name(state.results),
     }
 
@@ -106,6 +106,8 @@ def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:
     try:
         if name == "C10":
             return defocus(float(value), doubt)
+        if name == "energy_eV":
+            return energy(float(value))
         text = (
             f"{float(value):.1f}".replace("-", "−")
             if name == "rotation_deg"
@@ -127,6 +129,7 @@ def marks(view: FeedView) -> dict[str, str]:
         "rejected": "alarm" if sum(state.rejected.values()) else "",
         "ring": "alarm" if (state.ring_fill or 0) > 0.8 else "",
         "refinement": state.refinement.state,
+        "record": "on" if state.record else "off",
     }
 
 

@@ -21,9 +21,12 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
-    what: Literal["key", "set", "estimate", "undo", "depth", "run", "compare", "open", "note", "detector"]
+    what: Literal[
+        "key", "set", "estimate", "undo", "depth", "run", "compare", "withdraw", "open", "note", "detector",
+        "past", "overwrite", "record", "replay", "delete",
+    ]  # fmt: skip
     key: str = Field(default="", max_length=20)
-    panel: int = Field(default=0, ge=0, le=8)
+    panel: int = Field(default=0, ge=0, le=12)
     name: str = Field(default="", max_length=80)
     value: str = Field(default="", max_length=2000)
     numbers: list[float] = Field(default_factory=list, max_length=8)

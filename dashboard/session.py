@@ -20,12 +20,15 @@ from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.library import LibraryPanel
 from ptylive.dashboard.panels.loss import LossCurve
 from ptylive.dashboard.panels.maps import Mosaic
+from ptylive.dashboard.panels.past import PastScans
 from ptylive.dashboard.panels.picture import PictureFigure
+from ptylive.dashboard.panels.positions import PositionsOverlay
 from ptylive.dashboard.panels.profile import ProfilePanel
 from ptylive.dashboard.panels.reconstruction import ReconstructionPanel
 from ptylive.dashboard.panels.refine import SETTINGS, RefinePanel, refinement_texts
 from ptylive.dashboard.panels.runs import RunsPanel
-from ptylive.dashboard.pictures import Picture
+from ptylive.dashboard.panels.trotter import TrotterPanel
+from ptylive.dashboard.pictures import OVERWRITING, Picture
 from ptylive.dashboard.requests import Request, RequestDesk
 from ptylive.dashboard.skeleton import page_template, read_template
 from ptylive.dashboard.theme import Theme
@@ -75,9 +78,12 @@ class Session:
         self.profile = ProfilePanel(self.mosaic.panels, style)
         self._map_keys = MapKeys(self.mosaic)
         self.diffraction = DiffractionPanel(style, self._watch, self.orders)
+        self.trotter = TrotterPanel(style, self._watch, self.orders)
+        self.past = PastScans(self.orders)
         self.calibration = CalibrationPanel(self.orders)
-        self.library = LibraryPanel(self.orders)
+        self.library = LibraryPanel(self.orders, lambda: self._go_to("session"), lambda: self._go_to("refine"))
         self.reconstruction = ReconstructionPanel(style)
+        self.positions = PositionsOverlay(self.reconstruction.object.figure, style, self.orders)
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
         self.loss = LossCurve(self.runs.losses)
         self._wear(Theme.DARK)
@@ -101,8 +107,8 @@ class Session:
         document.template_variables.update(editable=EDITABLE, estimable=ESTIMABLE)
         document.template_variables["calibration_rows"] = readouts.CALIBRATION_ROWS
         document.config.update(reconnect_session=False, notify_connection_status=False)
-        parts: list[Part] = [*self.mosaic.panels, self.profile, self.diffraction, self.loss]
-        parts += [self.reconstruction, self.runs, self.refine]
+        parts: list[Part] = [*self.mosaic.panels, self.profile, self.diffraction, self.trotter, self.loss]
+        parts += [self.reconstruction, self.positions, self.runs, self.refine]
         self.view_choice.tags = [self.page, self.asked]  # a model belongs to the document only if a root refers to it
         with document.models.freeze():  # else Bokeh walks through all models once for every root
             for root in (self.view_choice, self.light, *(root for part in parts for root in part.roots)):
@@ -117,7 +123,8 @@ class Session:
     def _connect_browser(self, document: Document) -> None:
         """What the browser does by itself, in session.js."""
         figures = [panel.view for panel in self.mosaic.panels]
-        figures += [self.diffraction.view, self.reconstruction.object, self.reconstruction.probe, self.runs.view]
+        figures += [self.diffraction.view, *self.trotter.views]
+        figures += [self.reconstruction.object, self.reconstruction.probe, self.runs.view]
         pairs = [[view.source, view.shown] for view in figures]
         self.page.js_on_change(
             "content", CustomJS(args={"page": self.page}, code="window.ptylive?.render(page.content)")
@@ -145,7 +152,10 @@ class Session:
         return VIEWS[self.view_choice.active or 0]
 
     def _watch(self) -> None:
-        self.feed.watch(self.id, {name for panel in self._panels_on_show() for _, name in panel.figures})
+        self.feed.watch(self.id, self._wanted())
+
+    def _wanted(self) -> set[str]:
+        return {name for panel in self._panels_on_show() for _, name in panel.figures}
 
     def _light(self, _attr: str, _old: bool, new: bool) -> None:
         self._wear(Theme.LIGHT if new else Theme.DARK)
@@ -161,16 +171,22 @@ class Session:
         """Send what has changed since the last time."""
         view = self.feed.view()
         self.orders.collect()
+        self.past.follow(view)
+        seen = self.past.view(view, self._wanted())
         self.document.hold("combine")
         try:
-            self.mosaic.offer(view.available)
-            self._offer_pictures(view)
-            self.profile.show(view.pictures.get(self.profile.panel.kind.name))
+            self.mosaic.offer(seen.available)
+            self._offer_pictures(view if self.view_name == "refine" else seen)
+            self.profile.show(seen.pictures.get(self.profile.panel.figures[0][1]))
             self.loss.show(view.refinement)
             self.diffraction.draw_disc(view.state)
             self.diffraction.detectors.follow(view.state)
+            if self.view_name == "session":
+                self.trotter.follow(view, seen.available)
+                self.trotter.show()
             self.runs.follow(view, self.refine.preset())
-            self.runs.show(self.reconstruction.object.limits)
+            self.runs.show(self.reconstruction.object.limits, view.pictures.get("object"))
+            self.positions.follow(view)
             self.library.follow(view, on_show=self.view_name == "library")
             self.refine.enable(view.state, free=view.connected and not self.orders.busy and not self.read_only)
             self._write(view)
@@ -185,7 +201,7 @@ class Session:
                 if picture is not None:
                     figure.offer(picture)
                     self._texts.update(panel.texts(name, picture))
-                elif not view.is_coming(name):
+                elif not view.is_coming(name) and not (name.endswith(OVERWRITING) and figure.showing == name):
                     figure.clear()
                     self._texts.update(panel.texts(name, None))
                 figure.measure()
@@ -195,7 +211,7 @@ class Session:
             return []
         if self.view_name == "refine":
             return [self.reconstruction]
-        return [*self.mosaic.panels, self.diffraction]
+        return [*([self.trotter] if self.trotter.on_show else self.mosaic.panels), self.diffraction]
 
     def _write(self, view: FeedView) -> None:
         state = view.state
@@ -204,8 +220,11 @@ class Session:
         self._texts.update(readouts.calibration_texts(state))
         self._texts.update(refinement_texts(state.refinement.state, view.refinement))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
-        self._texts["sentence"] = readouts.sentence(view, self.profile.text() or self.orders.said)
-        self._texts |= self.runs.texts() | self.library.texts()
+        said = self.profile.text() or self.orders.said or self.positions.text()
+        self._texts["sentence"] = readouts.sentence(view, said)
+        self._texts |= self.runs.texts() | self.library.texts() | self.past.texts()
+        if self.trotter.on_show:
+            self._texts |= self.trotter.readouts()
         text = json.dumps(self._content(view), ensure_ascii=False)
         if text != self.page.content:
             self.page.content = text
@@ -215,14 +234,16 @@ class Session:
 
     def _content(self, view: FeedView) -> dict[str, dict[str, Any]]:
         """Everything of the page that is not a picture or a widget of Bokeh's."""
-        styles = readouts.styles(view) | self.reconstruction.styles()
+        styles = readouts.styles(view) | self.reconstruction.styles() | self.trotter.styles()
         for panel in self.mosaic.panels:
             styles |= panel.styles()
-        marks = readouts.marks(view) | self.runs.marks() | self.refine.marks()
+        marks = readouts.marks(view) | self.runs.marks() | self.refine.marks() | self.past.marks()
         marks["role"] = "viewer" if self.read_only else "operator"
         marks["profile"] = "on" if self.profile.active.active else "off"
+        marks["trotter"] = "on" if self.trotter.on_show else "off"
+        marks["overwrite"] = "on" if self.mosaic.panels[0].overwrites else "off"
         lists = {**self.calibration.lists(view.state), **self.runs.lists(), "slices": view.slices}
-        lists |= self.library.lists()
+        lists |= {**self.library.lists(), **self.past.lists()}
         preset = self.refine.preset()
         clips = {
             **self.calibration.clips(view.state),
@@ -244,10 +265,31 @@ class Session:
             "depth": self.calibration.depth,
             "run": self._run,
             "compare": self.runs.compare,
+            "withdraw": self.runs.withdraw,
+            "past": self.past.choose,
+            "overwrite": self._overwrite,
+            "record": self._record,
+            "replay": self.library.replay,
+            "delete": self.library.delete,
             "open": self.library.open,
             "note": self.library.note,
             "detector": self.diffraction.detectors.ask,
         }
+
+    def _overwrite(self, _request: Request) -> None:
+        """Let a new scan be drawn over the one before, or on a fresh ground."""
+        for panel in self.mosaic.panels:
+            panel.overwrites = not panel.overwrites
+        self._watch()
+
+    def _record(self, _request: Request) -> None:
+        """Record the scans to come, or no longer."""
+        on = not self.feed.view().state.record
+        self.orders.send("record", f"the next scans are {'' if on else 'not '}recorded", on=on)
+
+    def _go_to(self, view: str) -> None:
+        self.past.leave()
+        self.view_choice.active = VIEWS.index(view)
 
     def _run(self, request: Request) -> None:
         if request.key == "slice" and len(request.numbers) == 1:
@@ -268,7 +310,9 @@ class Session:
         self.orders.send("export", "exported", map=name, colour_map=str(figure.colour_map), limits=limits)
 
     def _key(self, request: Request) -> None:
-        if request.key == "p":
+        if request.key == "o":
+            self.trotter.active.active = not self.trotter.active.active
+        elif request.key == "p":
             self.profile.active.active = not self.profile.active.active
         elif request.key == "v":
             self.view_choice.active = ((self.view_choice.active or 0) + 1) % len(VIEWS)
@@ -287,10 +331,13 @@ class Session:
         except PtyliveError as error:
             self.orders.say(error.line())
             return
-        self.orders.send("refine", "refinement started", self._show_refinement, preset=values)
+        if self.refine.queues:
+            self.orders.send("refine", "refinement put in line", preset=values, queue=True)
+        else:
+            self.orders.send("refine", "refinement started", self._show_refinement, preset=values)
 
     def _show_refinement(self, _reply: dict[str, Any]) -> None:
-        self.view_choice.active = VIEWS.index("refine")
+        self._go_to("refine")
 
     def _stop(self) -> None:
         self.orders.send("refine_stop", "stopping the refinement")

@@ -18,6 +18,14 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
 
 
+class WaitingRun(_Message):
+    """A refinement in line."""
+
+    run: str
+    uid: str = ""
+    series: str = ""
+
+
 class RefinementSummary(_Message):
     """The refinement as the status map tells it."""
 
@@ -25,6 +33,7 @@ class RefinementSummary(_Message):
     run: str | int | None = None
     epoch: int | None = None
     loss: float | None = None
+    waiting: list[WaitingRun] = Field(default_factory=list)
 
 
 class ScanSummary(_Message):
@@ -83,6 +92,7 @@ class ServerState(_Message):
     ring_fill: float | None = None
     recording: str | None = None
     results: str | None = None
+    record: bool | None = None
     refinement: RefinementSummary = Field(default_factory=RefinementSummary)
     scan: ScanSummary = Field(default_factory=ScanSummary)
     optics: OpticsSummary = Field(default_factory=OpticsSummary)

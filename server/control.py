@@ -16,8 +16,6 @@ from ptylive.server.session import Session
 from ptylive.streamer.security import Gate
 
 STATE_INTERVAL_S = 0.25
-LATER = ("record", "trotter")
-"""Commands of the contract that this version does not have yet."""
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +86,6 @@ class ControlServer:
         desks = self._session.commands
         method = next((found for desk in desks if (found := getattr(desk, f"command_{command}", None))), None)
         if method is None:
-            if command in LATER:
-                raise CommandError(f"command {command!r} is not available in this version")
             known = sorted(n.removeprefix("command_") for desk in desks for n in dir(desk) if n.startswith("command_"))
             raise CommandError(f"unknown command {command!r}", f"known are {', '.join(known)}")
         try:

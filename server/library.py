@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
-import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from ptylive.engine.live.render import Rendering
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, PtyliveError
 from ptylive.schema.atomic import replacing
-from ptylive.schema.model import Array, BoolArray
+from ptylive.schema.model import BoolArray
 from ptylive.server.finisher import results_path
 from ptylive.server.messages import array_to_plain
 from ptylive.server.scan_session import ScanSession
@@ -25,6 +25,8 @@ THUMBNAIL_MAPS = ("obf", "idpc", "tcbf", "bf", "adf")
 MOST_ENTRIES = 100
 MAX_NOTE_CHARACTERS = 2000
 MOST_REMEMBERED = 2000
+TRASH = ".trash"
+"""Where deleted scans go, in the recording folder; nothing empties it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,19 @@ class Library:
         if Path(recording).name != recording or not path.is_file() or path.suffix != ".h5":
             raise CommandError(f"there is no recording {recording!r} in {self.folder}", "see the command history")
         return path
+
+    def discard(self, path: Path) -> Path:
+        """Move a recording with its results, note, checkpoints and exports to `.trash`; returns where it lies now."""
+        trash = self.folder / TRASH / f"{path.stem}_{time.strftime('%Y%m%d-%H%M%S')}"
+        others = {other.stem for other in self._recordings()} - {path.stem}
+        belonging = [p for p in self.folder.glob(f"{glob.escape(path.stem)}*") if _belongs(p.name, path.stem, others)]
+        try:
+            trash.mkdir(parents=True, exist_ok=True)
+            for one in belonging:
+                one.rename(trash / one.name)
+        except OSError as error:
+            raise CommandError(f"{path} could not be moved to {trash}: {error.strerror or error}") from None
+        return trash / path.name
 
     def open(self, recording: str) -> ScanSession:
         """A past scan with its maps, as if it had just finished; its engine is made when something is changed."""
@@ -172,29 +187,6 @@ def _stored_map(name: str, data: Any) -> LiveMap:
     )
 
 
-def read_run(path: Path, run: str) -> dict[str, Any]:
-    """A refinement as a viewer compares it: losses, preset, and the object's phase summed over slices."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        group = file.get("refinements", {}).get(run)
-        if group is None:
-            raise CommandError(f"there is no refinement {run!r}", "see the command runs")
-        transmission = np.asarray(group["object"][0])
-        phase = np.angle(transmission * np.exp(-1j * np.angle(transmission.sum(axis=(1, 2), keepdims=True))))
-        return {
-            "run": run,
-            "losses": [float(v) for v in group["loss"][()]],
-            "phases": [str(_text(v)) for v in group["loss"].attrs.get("phase", ())],
-            "preset": json.loads(str(_text(group.attrs.get("preset", "{}")))),
-            "state": str(_text(group.attrs.get("state", ""))),
-            "object": {
-                **array_to_plain(phase.sum(axis=0).astype(np.float32)),
-                "sampling_A": [float(v) for v in group["object"].attrs["sampling_A"]],
-            },
-        }
-
-
 def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
@@ -225,52 +217,13 @@ def write_note(recording: Path, note: str) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Export:
-    """A map as it is to leave the program; ``limits`` of contrast None: 1st to 99th percentile."""
-
-    data: Array
-    visited: BoolArray | None
-    sampling_A: tuple[float, float] | None
-    colour_map: str = "gray"
-    limits: tuple[float, float] | None = None
-
-    def write(self, stem: Path, formats: Iterable[str]) -> list[Path]:
-        """Write `png` as shown with a scale bar, and `tiff` with the floats. Raises CommandError for other formats."""
-        writers: Mapping[str, Any] = {"png": self._png, "tiff": self._tiff}
-        wanted = [str(one) for one in formats]
-        for one in wanted:
-            if one not in writers:
-                raise CommandError(f"cannot export {one!r}", f"choose from {', '.join(writers)}; save writes HDF5")
-        return [writers[one](stem) for one in wanted]
-
-    def _png(self, stem: Path) -> Path:
-        from ptylive.dashboard.colours import ColourMap
-        from ptylive.dashboard.snapshot import draw, png
-
-        if self.colour_map not in list(ColourMap):
-            raise CommandError(f"unknown colour map {self.colour_map!r}", f"choose from {', '.join(ColourMap)}")
-        colours = ColourMap(self.colour_map)
-        picture = png(draw(self.data, colours, visited=self.visited, limits=self.limits, sampling_A=self.sampling_A))
-        path = stem.with_suffix(".png")
-        with replacing(path) as temporary:
-            temporary.write_bytes(picture)
-        return path
-
-    def _tiff(self, stem: Path) -> Path:
-        from ptylive.server.tiff import write_tiff
-
-        path = stem.with_suffix(".tiff")
-        write_tiff(path, self.data, self.sampling_A)
-        return path
-
-
-def export_stem(recording: Path | None, folder: Path, series: str, name: str) -> Path:
-    """Where exports of a map go: beside its recording, named after both. Never a path that came over the network."""
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
-    if recording is not None:
-        return recording.with_name(f"{recording.stem}_{plain}")
-    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}_{re.sub(r'[^A-Za-z0-9_-]', '_', series)}_{plain}"
+def _belongs(name: str, stem: str, others: Iterable[str]) -> bool:
+    """Whether a file is a recording's own: named after it, and not after a longer name of another recording."""
+    if name != f"{stem}.h5" and not name.startswith(f"{stem}_"):
+        return False
+    return not any(
+        len(other) > len(stem) and (name == f"{other}.h5" or name.startswith(f"{other}_")) for other in others
+    )
 
 
 def _changed_ns(path: Path) -> int:

@@ -8,32 +8,24 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptylive.engine.bases.choice import parse_basis
-from ptylive.engine.results import read_runs
 from ptylive.schema import Arm, CommandError, PtyliveError
-from ptylive.schema.metadata import to_attributes
-from ptylive.schema.preset import Preset
 from ptylive.server.calibration_desk import CalibrationDesk
 from ptylive.server.config import ServerConfig
 from ptylive.server.conversion import RecordingCompression
 from ptylive.server.detector_desk import DetectorDesk
 from ptylive.server.finisher import Finisher, save_results
+from ptylive.server.library_desk import LibraryDesk
 from ptylive.server.live import LiveThread
 from ptylive.server.messages import events_address
 from ptylive.server.metrics import FrameTotals, render, serve_metrics
-from ptylive.server.offline import START_MAP, start_guess
 from ptylive.server.publisher import Publisher
 from ptylive.server.recording_news import RecordingNews
-from ptylive.server.refine_job import RefineJob
-from ptylive.server.refinements import Refinements, RunState
+from ptylive.server.refine_desk import RefineDesk
 from ptylive.server.scan_session import ScanSession
+from ptylive.server.shelf import Shelf
 from ptylive.server.workbench import Workbench
 from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
@@ -72,20 +64,26 @@ class Session:
         except PtyliveError:
             self.publisher.close()
             raise
-        self.refinements = Refinements(self.publisher, self._on_refinement_ended)
         self.shutdown_requested = threading.Event()
         self._command_line = command_line
         self._scan: ScanSession | None = None
         self._newest: ScanSession | None = None
         self._recording_news = RecordingNews()
+        self._shelf = Shelf()
+        self._recording_wanted = True
         self._lock = threading.Lock()
-        self._queued_preset: Preset | None = None
         self._totals = FrameTotals()
         compression = RecordingCompression(parse_basis(config.basis), config.keep_frames)
         self._finisher = Finisher(self.publisher, command_line, self._on_finished, compression)
         self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
         self.detector = DetectorDesk(config, self.publisher)
-        self.workbench = Workbench(config, self.publisher, self.refinements, self, self._finisher)
+        self.refine = RefineDesk(
+            config, self.publisher, self._current, self.calibration.command_configure, command_line
+        )
+        self.workbench = Workbench(config, self.refine.refinements, self, self._finisher)
+        self.library = LibraryDesk(
+            config, self.publisher, self, self._finisher, self.workbench.bank, self.receiver.address
+        )
         self._live = LiveThread(
             self.receiver.ring.reader(), self.publisher, self.calibration.prepare, self._on_scan, self._on_scan_ended
         )
@@ -107,7 +105,8 @@ class Session:
         """End the refinement, close the open scan, finish its recording and results; at most about 20 s."""
         if self._metrics is not None:
             self._metrics.close()
-        self.refinements.close()
+        self.library.close()
+        self.refine.close()
         self.receiver.stop(STOP_TIMEOUT_S / 2)
         self._live.join(STOP_TIMEOUT_S / 4)
         self._finisher.stop(STOP_TIMEOUT_S / 4)
@@ -133,10 +132,12 @@ class Session:
             scan.recorded.set()
         self._recording_news.follow(scan)
         if scan.arm.basis.is_raw:
-            self.refinements.prepare(scan.arm.detector_shape, scan.arm.detector.dtype)
+            self.refine.refinements.prepare(scan.arm.detector_shape, scan.arm.detector.dtype)
         scan.detectors = self.workbench.bank(scan.arm)
         with self._lock:
-            self._scan = self._newest = scan
+            before, self._scan, self._newest = self._newest, scan, scan
+        if before is not None and before.pictures:
+            self._shelf.put(before)
         self.publisher.log("info", f"scan {scan.arm.series} armed: {scan.arm.frames} frames")
 
     def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
@@ -145,25 +146,16 @@ class Session:
 
     def _on_finished(self, scan: ScanSession) -> None:
         self._recording_news.leave(scan)
-        preset = None
-        with self._lock:
-            if self.refinements.current.uid == scan.uid:
-                preset, self._queued_preset = self._queued_preset, None
-        if preset is not None:
-            try:
-                self._start_refinement(scan, preset, self.refinements.current.run)
-            except PtyliveError as error:
-                self.refinements.fail_queued(error.line())
-
-    def _on_refinement_ended(self, run: RunState) -> None:
-        self.publisher.log("info" if run.state != "failed" else "error", f"refinement {run.run} {run.state}")
+        if scan.pictures:
+            self._shelf.put(scan)
+        self.refine.scan_finished(scan)
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
     @property
     def commands(self) -> tuple[object, ...]:
         """Where the commands of the control protocol are found: methods ``command_*`` of these."""
-        return self, self.calibration, self.workbench, self.detector
+        return self, self.calibration, self.refine, self.workbench, self.library, self.detector
 
     def _current(self) -> ScanSession | None:
         return self._scan
@@ -181,7 +173,7 @@ class Session:
     def metrics_text(self) -> str:
         """The counters as Prometheus text; callable from any thread."""
         status = self.receiver.status()
-        return render(status, self._totals.with_current(status), self.refinements.current.summary())
+        return render(status, self._totals.with_current(status), self.refine.refinements.current.summary())
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -195,7 +187,8 @@ class Session:
             status["state"] = scan.ended if scan.finished.is_set() else "finishing"
         status.update(
             results="" if scan is None or scan.results is None else str(scan.results),
-            refinement=self.refinements.current.summary(),
+            refinement={**self.refine.refinements.current.summary(), "waiting": self.refine.waiting},
+            record=self._recording_wanted and self.config.recording_folder is not None,
             data=self.receiver.address,
             control=self.config.control,
             events=events_address(self.config.control),
@@ -212,53 +205,38 @@ class Session:
             status["dose"] = scan.dose
         return status
 
-    def command_snapshot(self) -> dict[str, Any]:
-        """State, all current maps and the refinement with its pictures: what a viewer that joins late needs."""
+    def command_snapshot(self, uid: str = "") -> dict[str, Any]:
+        """State, all current maps and the refinement with its pictures: what a viewer that joins late needs.
+
+        ``uid``: of one of the last scans, as it was shown last.
+        """
         scan = self._scan
-        run = self.refinements.current
+        if uid and (scan is None or scan.uid != uid):
+            return self._shelf.snapshot(uid)
+        run = self.refine.refinements.current
         return {
             "state": self.command_status(),
             "maps": [] if scan is None else list(scan.pictures.values()),
             "refinement": None if run.state == "none" else run.event(pictures=True),
         }
 
+    def command_scans(self) -> dict[str, Any]:
+        """The last scans whose maps are still in memory, newest first; `snapshot` with a `uid` gives their maps."""
+        return {"scans": self._shelf.list()}
+
+    def command_record(self, on: bool | None = None) -> dict[str, Any]:
+        """Whether scans are recorded; with an argument, from the next one on."""
+        folder = self.config.recording_folder
+        if on is not None:
+            if folder is None:
+                raise CommandError("this server has no recording folder", "start it without --no-record")
+            self._recording_wanted = bool(on)
+            self.receiver.record(self._recording_wanted)
+        return {"on": self._recording_wanted and folder is not None, "folder": str(folder or "")}
+
     def command_received(self, uid: str) -> dict[str, Any]:
         """Ranges [first, last) of the frames of a scan that would survive a crash of this program."""
         return {"ranges": [list(pair) for pair in self.receiver.safe_ranges(uid)]}
-
-    def command_refine(
-        self, preset: Mapping[str, Any] | None = None, values: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Refine the current scan: at once when it has finished, else as soon as it has."""
-        checked = Preset.from_mapping({**self.config.refine, **(preset or {})})
-        scan = self._scan
-        if scan is None:
-            raise CommandError("there is no scan to refine")
-        if values:
-            self.calibration.command_configure(values)
-        run = f"run{len(self._run_names(scan)) + 1}"
-        with self._lock:
-            if not scan.finished.is_set():
-                self.refinements.queue(run, scan.uid)
-                self._queued_preset = checked
-                return {"run": run, "state": "queued"}
-        self._start_refinement(scan, checked, run)
-        return {"run": run, "state": "running"}
-
-    def command_refine_stop(self) -> dict[str, Any]:
-        """Stop the running refinement after its current batch; what it reached is written to the results."""
-        with self._lock:
-            self._queued_preset = None
-        self.refinements.stop()
-        return {"run": self.refinements.current.run}
-
-    def command_refine_resume(self) -> dict[str, Any]:
-        """Go on with the last refinement from its checkpoint, on the same trajectory."""
-        job = self.refinements.last_job
-        if job is None:
-            raise CommandError("there is no refinement to resume")
-        self.refinements.start(replace(job, resume=True), self.refinements.current.uid)
-        return {"run": job.run}
 
     def command_save(self) -> dict[str, Any]:
         """Write the maps as they are now beside the recording."""
@@ -275,29 +253,3 @@ class Session:
         """End the server; recording and results are finished first."""
         self.shutdown_requested.set()
         return {}
-
-    # -- refinement -----------------------------------------------------------------------------------------------
-
-    def _run_names(self, scan: ScanSession) -> list[str]:
-        return [] if scan.results is None else list(read_runs(scan.results))
-
-    def _start_refinement(self, scan: ScanSession, preset: Preset, run: str) -> None:
-        if scan.recording is None or scan.recording_error or not Path(scan.recording).exists():
-            raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
-        if scan.results is None:
-            raise CommandError("the scan has no maps to start from", "see the status message")
-        folder = Path(scan.recording).parent
-        job = RefineJob(
-            recording=scan.recording,
-            results=scan.results,
-            run=run,
-            preset=preset,
-            calibration=scan.calibration,
-            start=start_guess(scan.map(START_MAP), scan.calibration),
-            values={name: np.asarray(value).tolist() for name, value in to_attributes(scan.arm).items()},
-            backend=self.config.backend,
-            threads=self.config.refine_threads,
-            checkpoint=folder / f"{Path(scan.recording).stem}_{run}.checkpoint",
-            command_line=self._command_line,
-        )
-        self.refinements.start(job, scan.uid)

@@ -1,4 +1,4 @@
-"""What a person does with scans beside receiving and refining them: detectors, checks, history, notes, exports.
+"""What a person does with the scan that is shown, beside refining it: detectors, trotters, checks, runs, exports.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -6,46 +6,32 @@ Every public ``command_*`` method is a command of the control protocol (docs/pro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.results import read_runs
-from ptylive.schema import Arm, CommandError
+from ptylive.schema import Arm, CommandError, LiveMap
 from ptylive.schema.preset import Preset
 from ptylive.server.checks import Checked
 from ptylive.server.config import ServerConfig
 from ptylive.server.detectors import DetectorBank, VirtualDetector, parse_detectors
+from ptylive.server.export import Export, export_stem
 from ptylive.server.finisher import Finisher
-from ptylive.server.library import Export, Library, export_stem, read_note, read_run, write_note
-from ptylive.server.messages import array_from_plain
-from ptylive.server.publisher import Publisher
+from ptylive.server.library_desk import Stage
+from ptylive.server.messages import array_from_plain, array_to_plain
 from ptylive.server.refinements import Refinements
+from ptylive.server.runs import nominal_positions, read_run
 from ptylive.server.scan_session import ScanSession
-
-
-class Stage(Protocol):
-    """Whoever decides which scan is shown."""
-
-    @property
-    def shown(self) -> ScanSession | None:
-        """The scan that is shown."""
-        ...
-
-    def show(self, scan: ScanSession | None) -> None:
-        """Show a past scan; None: the newest live one."""
-        ...
 
 
 class Workbench:
     """The commands of :mod:`ptylive.server.workbench`, on the scan that ``stage`` shows."""
 
-    def __init__(
-        self, config: ServerConfig, publisher: Publisher, refinements: Refinements, stage: Stage, finisher: Finisher
-    ) -> None:
-        self._config, self._publisher, self._refinements = config, publisher, refinements
+    def __init__(self, config: ServerConfig, refinements: Refinements, stage: Stage, finisher: Finisher) -> None:
+        self._config, self._refinements = config, refinements
         self._stage, self._finisher = stage, finisher
-        self._library = Library(config.recording_folder)
         self._detectors: tuple[VirtualDetector, ...] = ()
 
     def _scan(self) -> ScanSession:
@@ -84,6 +70,21 @@ class Workbench:
         if scan.finished.is_set():
             self._finisher.fill_detectors(scan)
 
+    # -- trotters -------------------------------------------------------------------------------------------------
+
+    def command_trotter(self, q_invA: Iterable[float] | None = None) -> dict[str, Any]:
+        """The 4D data at one spatial frequency (row, col; scan axes), over the detector; default the strongest.
+
+        ``before`` and ``after`` the aberrations in use are taken out; ``area`` where two discs overlap.
+        """
+        scan = self._scan()
+        with scan.lock:
+            store = None if scan.engine is None else scan.engine.store
+            if store is None:
+                hint = "wait for frames; a scan of the library: change or estimate a value, then its frames are read"
+                raise CommandError("no frames of this scan are in memory", hint)
+            return trotter_to_plain(trotter(store, scan.calibration, _frequency(q_invA)))
+
     # -- refinement -----------------------------------------------------------------------------------------------
 
     def command_check(self, preset: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -97,41 +98,13 @@ class Workbench:
         """Refinements of the current scan; ``pictures`` names runs whose object, losses and preset come along."""
         scan = self._stage.shown
         results = None if scan is None else scan.results
-        if results is None:
+        if scan is None or results is None:
             return {"runs": {}, "pictures": []}
         names = [pictures] if isinstance(pictures, str) else list(pictures)
-        return {"runs": read_runs(results), "pictures": [read_run(results, str(name)) for name in names[:4]]}
+        nominal = nominal_positions(scan) if names else None
+        return {"runs": read_runs(results), "pictures": [read_run(results, str(name), nominal) for name in names[:4]]}
 
-    # -- past scans -----------------------------------------------------------------------------------------------
-
-    def command_history(self, limit: int = 24, offset: int = 0) -> dict[str, Any]:
-        """Scans of the recording folder, newest first, each with thumbnail, calibration, refinements and note."""
-        return self._library.history(limit, offset)
-
-    def command_open(self, recording: str = "") -> dict[str, Any]:
-        """Show a past scan, to be looked at, calibrated or refined again; without a name, the newest live one."""
-        if self._refinements.busy:
-            raise CommandError("a refinement is running", "stop it first")
-        if not recording:
-            self._stage.show(None)
-            return {}
-        scan = self._library.open(recording)
-        scan.detectors = self.bank(scan.arm)
-        self._stage.show(scan)
-        for payload in scan.pictures.values():
-            self._publisher.publish("maps", payload)
-        if not scan.pictures:
-            self._finisher.add(scan)
-        return {"uid": scan.uid, "recording": str(scan.recording), "results": str(scan.results or "")}
-
-    def command_note(self, text: str | None = None, recording: str = "") -> dict[str, Any]:
-        """The note of a scan (default: the one that is shown); with a text, write it."""
-        path = self._library.find(recording) if recording else self._scan().recording
-        if path is None:
-            raise CommandError("a note is kept beside the recording, and this scan has none")
-        if text is not None:
-            write_note(path, str(text))
-        return {"note": read_note(path)}
+    # -- exports --------------------------------------------------------------------------------------------------
 
     def command_export(
         self,
@@ -140,25 +113,58 @@ class Workbench:
         colour_map: str = "gray",
         limits: Iterable[float] | None = None,
     ) -> dict[str, Any]:
-        """Write a map as shown (`png`) and as floats (`tiff`) beside the recording; `object` is the refined phase."""
+        """Write a map, or `object`, beside the recording: as shown (`png`), and as floats (`tiff`, `hspy`)."""
         scan = self._scan()
         payload = self._refinements.current.object if map == "object" else scan.pictures.get(map)
         if payload is None:
             raise CommandError(f"there is no map {map!r}", f"there are {', '.join(sorted(scan.pictures)) or 'none'}")
-        data = array_from_plain(payload)
+        data = np.asarray(array_from_plain(payload), dtype=np.float32)
         coverage = scan.coverage
         visited = coverage if coverage.shape == data.shape and not coverage.all() else None
         sampling = payload.get("sampling_A")
-        span = None if limits is None else tuple(float(v) for v in limits)
-        if span is not None and (len(span) != 2 or not span[0] < span[1]):
-            raise CommandError("limits are two numbers, the smaller first")
-        picture = Export(
-            np.asarray(data, dtype=np.float32),
-            visited,
-            None if sampling is None else (float(sampling[0]), float(sampling[1])),
-            colour_map,
-            None if span is None else (span[0], span[1]),
+        live_map = LiveMap(
+            name=map,
+            data=data,
+            units=str(payload.get("units") or ("rad" if map == "object" else "")),
+            sampling_A=None if sampling is None else (float(sampling[0]), float(sampling[1])),
+            frames=int(payload.get("frames") or 0),
+            method=str(payload.get("method") or ""),
         )
-        folder = scan.recording.parent if scan.recording is not None else self._library.folder
+        picture = Export(live_map, visited, colour_map, _span(limits))
+        folder = self._config.recording_folder if scan.recording is None else scan.recording.parent
+        if folder is None:
+            raise CommandError("this server has no folder to export to", "start it without --no-record")
         written = picture.write(export_stem(scan.recording, folder, scan.arm.series, map), formats)
         return {"files": [str(path) for path in written], "path": str(written[0]) if written else ""}
+
+
+def _span(limits: Iterable[float] | None) -> tuple[float, float] | None:
+    """Limits of contrast as a command brings them. Raises CommandError."""
+    if limits is None:
+        return None
+    span = tuple(float(v) for v in limits)
+    if len(span) != 2 or not span[0] < span[1]:
+        raise CommandError("limits are two numbers, the smaller first")
+    return span[0], span[1]
+
+
+def trotter_to_plain(found: Trotter) -> dict[str, Any]:
+    """The reply to `trotter` (docs/protocol.md)."""
+    return {
+        "q_invA": list(found.q_invA),
+        "origin_px": list(found.origin_px),
+        "flatness": list(found.flatness),
+        "before": array_to_plain(found.values),
+        "after": array_to_plain(found.compensated),
+        "area": array_to_plain(found.area.astype(np.uint8)),
+    }
+
+
+def _frequency(q_invA: Iterable[float] | None) -> tuple[float, float] | None:
+    """A frequency as a command brings it. Raises CommandError."""
+    if q_invA is None:
+        return None
+    values = [float(v) for v in q_invA]
+    if len(values) != 2 or not np.isfinite(values).all():
+        raise CommandError("q_invA is two numbers, row and column, in 1/Å")
+    return values[0], values[1]

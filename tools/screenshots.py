@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
-    """Open the dashboard in two sizes, run a scan and two refinements, and keep a picture of each stage."""
+    """Open the dashboard in two sizes, run scans and two refinements, and keep a picture of each stage."""
     browser_path = next(path for name in BROWSERS if (path := shutil.which(name)))
     with sync_playwright() as playwright, ControlClient(supervisor.config.control, timeout_s=10.0) as client:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
@@ -54,10 +54,13 @@ def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
         for name, (width, height) in SIZES.items():
             pages[name] = browser.new_page(viewport={"width": width, "height": height})
             pages[name].goto(supervisor.dashboard_url)
-        time.sleep(4)
+            pages[name].wait_for_selector("body[data-ready=yes]")
+        replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=supervisor.data_address))
+        wait_for_results(client)
         settings = ReplaySettings(to=supervisor.data_address, rate=500.0)
         scan = threading.Thread(target=replay, args=(source, settings))
         scan.start()
+        time.sleep(2)
         while client.call("status")["frames"] < 0.62 * max(client.call("status")["expected"], 1):
             time.sleep(0.1)
         time.sleep(0.5)
@@ -66,15 +69,16 @@ def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
         wait_for_results(client)
         client.call("note", text="first grain, before the tilt")
         show_tools(pages, client, folder)
+        show_trotters(pages, folder)
         show_refinement(pages, client, folder)
         view(pages, "Library")
-        time.sleep(4)
-        keep(pages, folder, "library")
+        time.sleep(6)
+        both_themes(pages, folder, "library")
         browser.close()
 
 
 def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:
-    """The session view with Fourier transform, colour wheel, detectors and profile; then in light."""
+    """The session view with Fourier transform, colour wheel, detectors and profile."""
     status = client.call("status")["calibration"]
     center, radius = status["beam_center_px"]["value"], status["disc_radius_px"]["value"]
     ring = {"name": "ring1", "center_px": center, "inner_px": 1.15 * radius, "outer_px": 2.2 * radius}
@@ -86,36 +90,44 @@ def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> N
         page.keyboard.press("t")
     settle(pages)
     keep(pages, folder, "session")
+    press(pages, "p")
     for page in pages.values():
-        page.keyboard.press("p")
-        page.keyboard.press("d")
-        time.sleep(1)
         box = page.locator("#canvas-map-2").bounding_box()
         for x, y in ((0.35, 0.4), (0.65, 0.6)):  # slowly: two quick clicks are a double click
             page.locator("#canvas-map-2").click(position={"x": x * box["width"], "y": y * box["height"]})
             time.sleep(1)
-    time.sleep(2)
+    press(pages, "d")
     keep(pages, folder, "session-light")
-    for page in pages.values():
-        page.keyboard.press("p")
-        page.keyboard.press("d")
-        page.keyboard.press("f")
-    time.sleep(2)
+    press(pages, "p")
+    press(pages, "d")
+    press(pages, "f")
     keep(pages, folder, "full-screen")
-    for page in pages.values():
-        page.keyboard.press("f")
+    press(pages, "f")
+
+
+def show_trotters(pages: dict[str, Page], folder: Path) -> None:
+    """Overlaps at the strongest spatial frequency."""
+    press(pages, "o")
+    time.sleep(4)
+    both_themes(pages, folder, "trotters")
+    press(pages, "o")
 
 
 def show_refinement(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:
-    """Two refinements, side by side."""
+    """Two refinements, side by side, and one that waits."""
     client.call("refine", preset={"epoch_max": 5, "sweeps": 5})
     wait_for_refinement(client, quiet=True)
-    client.call("refine", preset={"num_slices": 2, "total_thickness_A": 8, "epoch_max": 8, "sweeps": 8})
+    client.call("refine", preset={"epoch_max": 12, "sweeps": 6, "update_probe_pos": 1})
     wait_for_refinement(client, quiet=True)
     view(pages, "Refine")
     time.sleep(3)
-    keep(pages, folder, "refine")
+    both_themes(pages, folder, "refine")
     for page in pages.values():
+        page.get_by_role("button", name="positions").click()
+    time.sleep(3)
+    keep(pages, folder, "refine-positions")
+    for page in pages.values():
+        page.get_by_role("button", name="positions").click()
         page.get_by_role("button", name="compare").first.click()
     time.sleep(3)
     keep(pages, folder, "refine-compare")
@@ -130,10 +142,25 @@ def settle(pages: dict[str, Page]) -> None:
     time.sleep(4)
 
 
+def press(pages: dict[str, Page], key: str) -> None:
+    """Press a key, and wait until the page has followed."""
+    for page in pages.values():
+        page.keyboard.press(key)
+    time.sleep(2)
+
+
 def view(pages: dict[str, Page], name: str) -> None:
     """Show one of the views."""
     for page in pages.values():
         page.get_by_role("button", name=name, exact=True).first.click()
+
+
+def both_themes(pages: dict[str, Page], folder: Path, name: str) -> None:
+    """The same in the dark and in the light."""
+    keep(pages, folder, name)
+    press(pages, "d")
+    keep(pages, folder, f"{name}-light")
+    press(pages, "d")
 
 
 def keep(pages: dict[str, Page], folder: Path, name: str) -> None:

@@ -19,6 +19,8 @@ _LABELS = {name: label for name, label, _ in CALIBRATION_ROWS}
 _UNITS_A = {"": 1.0, "å": 1.0, "a": 1.0, "nm": 10.0, "µm": 1e4, "um": 1e4, "μm": 1e4}
 _DEFOCUS = re.compile(r"^([-+]?[0-9.]+(?:e[-+]?\d+)?)\s*(å|a|nm|µm|um|μm)?\s*(under(?:focus)?|over(?:focus)?)?$")
 
+_ENERGY = re.compile(r"^([0-9.]+) ?ke?v$")
+
 
 class UnclearValueError(ValueError):
     """What was typed cannot be read; the text says what would be."""
@@ -43,6 +45,8 @@ def parse_assignment(name: str, text: str) -> dict[str, Any]:
     """Metadata values from what was typed into the row ``name``; in the row `other` it is NAME = VALUE."""
     if name == "C10":
         return {"C10": parse_defocus(text)}
+    if name == "energy_eV" and (match := _ENERGY.match(text.strip().lower())):
+        return {"energy_eV": float(match[1]) * 1e3}
     if name == "other":
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
@@ -101,6 +105,8 @@ def _as_typed(name: str, value: Any) -> str:
         return ""
     if name == "C10" and isinstance(value, int | float):
         return f"{abs(value):g} Å {'overfocus' if value > 0 else 'underfocus'}"
+    if name == "energy_eV" and isinstance(value, int | float):
+        return f"{value / 1e3:g} kV"
     if isinstance(value, list | tuple):
         return ", ".join(f"{float(v):g}" for v in value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)

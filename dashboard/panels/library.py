@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -30,12 +30,12 @@ PHASES = frozenset({"obf", "idpc", "ssb", "wdd_phase"})
 class LibraryPanel:
     """Asks for the history while it is looked at."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+    def __init__(self, orders: Orders, on_open: Callable[[], None], on_refine: Callable[[], None]) -> None:
+        self._orders, self._on_open, self._on_refine = orders, on_open, on_refine
         self._cards: list[dict[str, Any]] = []
         self._text = ""
         self._asked_at = -ASK_EVERY_S
-        self._note, self._note_of = "", ""
+        self._note, self._note_of, self._note_asked_at = "", "", -ASK_EVERY_S
         self._thumbnails: dict[tuple[str, float], str] = {}
 
     def follow(self, view: FeedView, *, on_show: bool) -> None:
@@ -44,9 +44,10 @@ class LibraryPanel:
             return
         recording = view.state.recording or ""
         if recording != self._note_of:
-            self._note_of, self._note = recording, ""
-            if recording:
-                self._orders.ask("note", self._take_note)
+            self._note_of, self._note, self._note_asked_at = recording, "", -ASK_EVERY_S
+        if recording and time.monotonic() - self._note_asked_at > ASK_EVERY_S:
+            self._note_asked_at = time.monotonic()
+            self._orders.ask("note", self._take_note)
         if on_show and time.monotonic() - self._asked_at > ASK_EVERY_S:
             self._asked_at = time.monotonic()
             self._orders.ask("history", self._take_history, limit=PAGE)
@@ -98,9 +99,19 @@ class LibraryPanel:
         return self._thumbnails[key]
 
     def open(self, request: Request) -> None:
-        """Show a past scan; without a name, the newest live one."""
+        """Show a past scan; without a name, the newest live one. With the key `refine` go on to the Refine view."""
         done = "opened" if request.name else "back to the newest scan"
-        self._orders.send("open", done, recording=request.name)
+        go_on = self._on_refine if request.key == "refine" else self._on_open
+        self._orders.send("open", done, lambda _reply: go_on(), recording=request.name)
+
+    def replay(self, request: Request) -> None:
+        """Send a past scan again."""
+        self._orders.send("replay", "replay started", lambda _reply: self._on_open(), recording=request.name)
+
+    def delete(self, request: Request) -> None:
+        """Move a scan to the trash; the page has asked twice."""
+        self._asked_at = -ASK_EVERY_S
+        self._orders.send("delete", "moved to the trash", recording=request.name, sure=True)
 
     def note(self, request: Request) -> None:
         """Write the note of a scan; of the one that is shown where none is named."""

@@ -9,7 +9,7 @@ from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span
 
 from ptylive.dashboard.colours import ColourMap, gradient, wheel_gradient
 from ptylive.dashboard.panels.picture import PictureFigure, Window
-from ptylive.dashboard.pictures import FFT, Picture
+from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
 from ptylive.dashboard.words import UNKNOWN, limits
 
 
@@ -70,6 +70,8 @@ class MapPanel:
         self.index = index
         self.kind = kind
         self.on_choice: Callable[[], None] = lambda: None
+        self.overwrites = False
+        """Whether a new scan is drawn over the one before, or on a fresh ground."""
         self._colours: dict[str, ColourMap] = {}
         self.view = PictureFigure(f"map_{index}", windows[0], kind.colour_map, others=windows[1:])
         common = {"height": 24, "margin": 0, "stylesheets": [style]}
@@ -101,7 +103,7 @@ class MapPanel:
     @property
     def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
         """The figure and the picture it shows."""
-        return ((self.view, self.kind.name + (FFT if self.shows_fft else "")),)
+        return ((self.view, self.kind.name + (FFT if self.shows_fft else OVERWRITING if self.overwrites else "")),)
 
     def offer(self, options: list[tuple[str, str]]) -> None:
         """Maps to choose from; the one that is shown stays among them."""

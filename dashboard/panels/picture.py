@@ -12,7 +12,7 @@ import numpy as np
 from bokeh.models import ColumnDataSource, CustomJS, LinearColorMapper, Range1d, ScaleBar
 from bokeh.plotting import figure
 
-from ptylive.dashboard.colours import ColourMap, Levels, moved, palette, wheel_palette
+from ptylive.dashboard.colours import ColourMap, Indexed, Levels, moved, palette, wheel_palette
 from ptylive.dashboard.models import Extent, Shown
 from ptylive.dashboard.pictures import Picture, Ring
 from ptylive.dashboard.scalebar import ScaleBarLength, nice_length
@@ -22,6 +22,11 @@ BARE: Mapping[str, Any] = MappingProxyType(
     {"min_border": 0, "outline_line_color": None, "background_fill_color": None, "border_fill_color": None}
 )
 """Nothing around a picture but the page."""
+
+PATCH_SHARE = 0.6
+"""Of a picture whose changed rows span less than this share, only they travel."""
+Place = tuple[float, float, float, float]
+"""Left, top, width, height in the coordinates of the figure."""
 
 
 @dataclass
@@ -110,12 +115,10 @@ class PictureFigure:
         plot.js_on_change("x_range", fit)
         for window in self.windows:
             window.extent.js_on_change("box", fit)
-        self.source.js_on_change(
-            "data",
-            CustomJS(
-                args={"source": self.source, "shown": self.shown}, code="window.ptylive?.acknowledge(source, shown)"
-            ),
-        )
+        arguments = {"source": self.source, "shown": self.shown}
+        answer = CustomJS(args=arguments, code="window.ptylive?.acknowledge(source, shown)")
+        self.source.js_on_change("data", answer)
+        self.source.js_on_change("patching", answer)
         return plot
 
     def _draw_rings(self, plot: figure) -> None:
@@ -170,8 +173,31 @@ class PictureFigure:
         self._mark(picture.rings)
         top, left = (origin - 0.5 * p for origin, p in zip(picture.origin, picture.pixel, strict=True))
         place = (left, top, picture.size[1], picture.size[0])
-        self.source.data = _columns(picture.indices(limits), place, limits, self._number)
+        self._send(picture.indices(limits), place, limits)
         return True
+
+    def _send(self, indices: Indexed, place: Place, limits: Levels) -> None:
+        """Send a picture; of one that differs in some rows only, and has the same place and contrast, those rows."""
+        rows = self._rows_to_send(indices, place, limits)
+        if rows is None:
+            # a copy, since patches change what lies in the source, and pictures are shared with other viewers
+            self.source.data = _columns(indices.copy(), place, limits, self._number)
+            return
+        band = np.ascontiguousarray(indices[rows]).ravel()
+        self.source.patch({"image": [((0, rows, slice(None)), band)], "number": [(0, self._number)]})
+
+    def _rows_to_send(self, indices: Indexed, place: Place, limits: Levels) -> slice | None:
+        """The rows from the first to the last that has changed; None where a whole picture costs as little."""
+        data = self.source.data
+        there = data["image"][0]
+        if there.shape != indices.shape or there.dtype != indices.dtype:
+            return None
+        now = _columns(there, place, limits, self._number)
+        if any(now[name] != data[name] for name in now.keys() - {"image", "number"}):
+            return None
+        changed = np.flatnonzero((there != indices).any(axis=1))
+        first, last = (int(changed[0]), int(changed[-1])) if len(changed) else (0, 0)
+        return slice(first, last + 1) if last + 1 - first < PATCH_SHARE * len(indices) else None
 
     def _steady(self, limits: Levels) -> Levels:
         """Automatic limits, held while they move by less than a percent."""
@@ -205,9 +231,7 @@ class PictureFigure:
             self.scale_bar.update(bar_length=bar.length, label=bar.text, visible=bool(bar.text))
 
 
-def _columns(
-    indices: np.ndarray, place: tuple[float, float, float, float], limits: Levels, number: int
-) -> dict[str, list[object]]:
+def _columns(indices: Indexed, place: Place, limits: Levels, number: int) -> dict[str, list[object]]:
     """The source's columns: the image with its place, the meaning of its shades, and its number."""
     left, top, width, height = place
     return {

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
-from ptylive.dashboard.state import RefinementState, ServerState
+from ptylive.dashboard.state import FINAL_STATES, RefinementState, ServerState
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
 from ptylive.schema.preset import Preset
 
@@ -72,6 +72,8 @@ class RefinePanel:
         on_save: Callable[[], None],
         on_resume: Callable[[], None],
     ) -> None:
+        self.queues = False
+        """Whether a refinement that is asked for now waits in line."""
         self.fields = {setting.key: _field(setting, style) for setting in SETTINGS}
         self._on_refine = on_refine
         self._buttons: dict[str, list[Button]] = {}
@@ -116,10 +118,17 @@ class RefinePanel:
         """Only buttons that can do something can be pressed; ``free``: the server is there and owes no reply."""
         running = state.refinement.state in RUNNING_STATES
         has_frames = bool(state.frames or state.received)
-        self._disable("refine", not free or running or not has_frames)
+        self.queues = running and state.state in FINAL_STATES
+        self._label("refine", "Queue this scan" if self.queues else "Refine this scan")
+        self._disable("refine", not free or (running and not self.queues) or not has_frames)
         self._disable("stop", not free or state.refinement.state not in ("queued", "running"))
         self._can_resume = free and state.refinement.state in ("stopped", "failed")
         self._disable("save", not free or not has_frames)
+
+    def _label(self, action: str, label: str) -> None:
+        for button in self._buttons[action]:
+            if button.label != label:
+                button.label = label
 
     def _disable(self, action: str, disabled: bool) -> None:
         for button in self._buttons[action]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
+import numpy as np
 from bokeh.models import ColumnDataSource
 
 from ptylive.dashboard.colours import ColourMap
@@ -35,6 +36,7 @@ class RunsPanel:
         self._versions = count(1)
         self._checks: list[dict[str, str]] = []
         self._runs: dict[str, dict[str, Any]] = {}
+        self._waiting: list[dict[str, str]] = []
         self._checked: str = ""
         self._listed: tuple[object, ...] = ()
         self._uid: str | None = None
@@ -53,6 +55,10 @@ class RunsPanel:
         if state.uid != self._uid:
             self._uid, self._runs, self._checks = state.uid, {}, []
             self._leave()
+        self._waiting = [
+            {"run": one.run, "uid": one.uid, "series": "" if one.uid == state.uid else one.series}
+            for one in state.refinement.waiting
+        ]
         scan = state.scan
         self._around = Surroundings(scan_shape=scan.shape, step_A=scan.step_A)
         values = [state.calibrated(name) for name in CHECKED]
@@ -97,12 +103,22 @@ class RunsPanel:
         self.compared, self._picture = "", None
         self.losses.data = {"epoch": [], "loss": []}
 
-    def show(self, limits: tuple[float, float]) -> None:
-        """Offer the picture of the compared run at the contrast of the present one."""
-        if self._picture is not None:
-            self.view.locked = limits
-            self.view.offer(self._picture)
-            self.view.measure()
+    def show(self, limits: tuple[float, float], present: Picture | None) -> None:
+        """Offer the picture of the compared run at the contrast of the ``present`` one.
+
+        A phase is known up to a constant: the contrast is moved by the difference of the medians.
+        """
+        if self._picture is None:
+            return
+        apart = 0.0 if present is None else float(np.median(self._picture.data) - np.median(present.data))
+        self.view.locked = (limits[0] + apart, limits[1] + apart)
+        self.view.offer(self._picture)
+        self.view.measure()
+
+    def withdraw(self, request: Request) -> None:
+        """Take a refinement out of the line."""
+        done = f"{request.name} withdrawn"
+        self._orders.send("refine_withdraw", done, run=request.name, uid=request.value)
 
     def texts(self) -> dict[str, str]:
         """The findings in one line for the session view, and what is compared."""
@@ -121,7 +137,7 @@ class RunsPanel:
             }
             for name, run in self._runs.items()
         ]
-        return {"checks": self._checks, "runs": runs}
+        return {"checks": self._checks, "runs": {"known": runs, "waiting": self._waiting}}
 
     def marks(self) -> dict[str, str]:
         """Whether two runs stand side by side, and how the checks went."""

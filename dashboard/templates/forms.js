@@ -50,6 +50,15 @@
     setTimeout(() => URL.revokeObjectURL(address), 1000);
   }
 
+  // What cannot be taken back is done at the second click, which has to come within a few seconds.
+  function twice(button, act) {
+    if (button.dataset.sure) { delete button.dataset.sure; act(); return; }
+    const before = button.textContent;
+    button.dataset.sure = "asked";
+    button.textContent = "really?";
+    setTimeout(() => { delete button.dataset.sure; button.textContent = before; }, 4000);
+  }
+
   const actions = {
     edit: button => edit(button.dataset.name),
     estimate: button => ask("estimate", {name: button.dataset.name ?? ""}),
@@ -58,7 +67,12 @@
     compare: button => ask("compare", {name: button.dataset.name}),
     copy: button => copy(button.dataset.name, button),
     preset: save_preset,
-    open: button => ask("open", {name: button.dataset.name ?? ""}),
+    open: button => ask("open", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
+    replay: button => ask("replay", {name: button.dataset.name}),
+    delete: button => twice(button, () => ask("delete", {name: button.dataset.name})),
+    withdraw: button => ask("withdraw", {name: button.dataset.name, value: button.dataset.uid}),
+    overwrite: () => ask("overwrite"),
+    record: () => ask("record"),
     export: button => ask("key", {key: "e", panel: Number(button.closest("[data-panel]").dataset.panel)}),
     detector: button => ask("detector", {key: button.dataset.name, numbers: JSON.parse(clips.disc ?? "[]")}),
   };
@@ -90,6 +104,14 @@
       name_slice();
     };
 
+    const past = document.getElementById("past");
+    past.addEventListener("input", () => ask("past", {numbers: [past.max - past.value]}));
+    painters.past = ({most, back}) => {
+      past.max = Math.max(most, 1);
+      past.disabled = most === 0;
+      if (!past.matches(":active")) past.value = past.max - back;
+    };
+
     const note = document.querySelector("[data-note-field]");
     note.addEventListener("change", () => ask("note", {value: note.value}));
     note.addEventListener("keydown", event => { if (event.key === "Enter") note.blur(); });
@@ -99,19 +121,29 @@
   painters.checks = checks => document.getElementById("checks").replaceChildren(...checks.map(({name, state, text}) =>
     make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));
 
-  painters.runs = runs => document.getElementById("runs").replaceChildren(...runs.map(({name, text, loss, on}) =>
-    make("li", {}, make("b", {text: name}), make("span", {text}), make("span", {text: `loss ${loss}`}),
-      make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on),
-        text: on ? "comparing" : "compare"}))));
+  painters.runs = ({known, waiting}) => document.getElementById("runs").replaceChildren(
+    ...known.map(({name, text, loss, on}) =>
+      make("li", {}, make("b", {text: name}), make("span", {text}), make("span", {text: `loss ${loss}`}),
+        make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on),
+          text: on ? "comparing" : "compare"}))),
+    ...waiting.map(({run, uid, series}) =>
+      make("li", {}, make("b", {text: run}), make("span", {text: series ? `waits (${series})` : "waits"}),
+        make("button", {class: "small", "data-act": "withdraw", "data-name": run, "data-uid": uid, text: "withdraw"}))));
 
   function card({recording, title, time = "", lines, lost = "", note, picture}) {
     const image = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
     const remark = make("input", {class: "field", placeholder: "note", value: note, "aria-label": `note on ${title}`});
     remark.addEventListener("change", () => ask("note", {name: recording, value: remark.value}));
-    const open = make("button", {class: "small", "data-act": "open", "data-name": recording, text: "open"});
-    const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), open);
+    const button = (act, text, title, more = {}) =>
+      make("button", {class: "small", "data-act": act, "data-name": recording, text, title, ...more});
+    const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), make("em", {text: lost}));
+    const buttons = make("div", {class: "actions"},
+      button("open", "open", "show this scan again"),
+      button("open", "refine", "show it and go to the refinement", {"data-key": "refine"}),
+      button("replay", "replay", "send it again, as a new scan"),
+      button("delete", "delete", "move it to the folder .trash; asks twice"));
     return make("article", {class: "card"}, image, head, make("small", {text: time}),
-      ...lines.filter(Boolean).map(text => make("span", {text})), make("em", {text: lost}), remark);
+      ...lines.filter(Boolean).map(text => make("span", {text})), remark, buttons);
   }
 
   painters.history = entries => {

@@ -57,7 +57,7 @@
       window.ptylive.ask("detector", {key: "move", numbers: moves[event.code].map(v => v * step)});
     } else if (event.key in arrows) move(...arrows[event.key]);
     else if (event.key in local || event.key.toLowerCase() in local) (local[event.key] ?? local[event.key.toLowerCase()])();
-    else if (/^[1-9atlcprsvd]$/i.test(event.key)) window.ptylive.ask("key", {key: event.key.toLowerCase(), panel: focused});
+    else if (/^[1-9atlcoprsvd]$/i.test(event.key)) window.ptylive.ask("key", {key: event.key.toLowerCase(), panel: focused});
     else return;
     event.preventDefault();
   });

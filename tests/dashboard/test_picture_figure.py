@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
+from bokeh.document import Document
+from bokeh.document.events import ColumnsPatchedEvent
 
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare
@@ -40,6 +42,35 @@ def test_small_changes_of_contrast_do_not_flicker() -> None:
     figure.shown.number = 2
     figure.offer(picture(3, 1.5))
     assert figure.limits != limits
+
+
+def test_only_changed_rows_travel() -> None:
+    document = Document()
+    figure = PictureFigure("f")
+    document.add_root(figure.figure)
+    events: list[object] = []
+    document.on_change(events.append)
+    first = picture(1)
+    figure.offer(first)
+    figure.shown.number = 1
+    second = changed_rows(first, slice(2, 4), version=2)
+    figure.offer(second)
+    (patched,) = [e for e in events if isinstance(e, ColumnsPatchedEvent)]
+    (where, band) = patched.patches["image"][0]
+    assert where == (0, slice(2, 4), slice(None))
+    assert band.size == 16
+    assert np.array_equal(figure.source.data["image"][0], second.indexed)
+    assert not np.array_equal(first.indexed, second.indexed), "pictures are shared: a patch may not change them"
+    figure.shown.number = 2
+    figure.offer(changed_rows(second, slice(0, 8), version=3))
+    assert len([e for e in events if isinstance(e, ColumnsPatchedEvent)]) == 1
+    assert figure.source.data["number"] == [3]
+
+
+def changed_rows(before: Picture, rows: slice, version: int) -> Picture:
+    indexed = before.indexed.copy()
+    indexed[rows] = 255 - indexed[rows] // 2
+    return replace(before, version=version, indexed=indexed)
 
 
 def test_a_locked_figure_keeps_its_limits_and_sends_again_when_released() -> None:

@@ -15,7 +15,7 @@ from ptylive.dashboard.session import Session
 from ptylive.dashboard.state import ServerState
 from ptylive.schema import CommandError
 
-QUIET = ("check", "runs", "note", "history")
+QUIET = ("check", "runs", "note", "history", "scans", "snapshot", "trotter")
 """What a page asks for by itself."""
 
 

@@ -128,7 +128,7 @@ def test_commands_that_make_no_sense_yet_say_so(tmp_path):
             "save": "nothing to save",
             "refine_stop": "no refinement is running",
             "refine_resume": "no refinement to resume",
-            "trotter": "not available in this version",
+            "trotter": "no scan yet",
             "undo": "nothing to undo",
             "check": "no scan yet",
             "dance": "unknown command 'dance'",

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,6 +103,25 @@ def test_checks_before_a_refinement(running: Server) -> None:
     assert checks["rotation"]["text"] == "given"
 
 
+def test_a_trotter_is_flat_where_the_aberrations_are_right(running: Server) -> None:
+    finished(running)
+    found = running.call("trotter")
+    assert 0.1 < np.hypot(*found["q_invA"]) < 0.9
+    before, after, area = (array_from_plain(found[name]) for name in ("before", "after", "area"))
+    assert before.shape == after.shape == area.shape
+    assert found["flatness"][1] > 0.8, "in focus nothing has to be taken out"
+    running.call("configure", values={"defocus_A": 200.0})
+    finished(running)
+    wrong = running.call("trotter", q_invA=found["q_invA"])
+    assert wrong["q_invA"] == pytest.approx(found["q_invA"])
+    assert wrong["flatness"][0] == pytest.approx(found["flatness"][0], abs=0.02)
+    assert wrong["flatness"][1] < 0.6
+    running.call("undo")
+    finished(running)
+    with pytest.raises(CommandError, match="two numbers"):
+        running.call("trotter", q_invA=[1.0])
+
+
 def test_runs_are_compared(running: Server) -> None:
     finished(running)
     for epochs in (1, 2):
@@ -113,6 +133,11 @@ def test_runs_are_compared(running: Server) -> None:
     assert len(first["losses"]) == 1
     assert second["preset"]["epoch_max"] == 2
     assert array_from_plain(first["object"]).shape == array_from_plain(second["object"]).shape
+    positions = second["positions"]
+    before, after = (array_from_plain(positions[name]) for name in ("before", "after"))
+    assert before.shape == after.shape
+    assert before[1] - before[0] == pytest.approx([0, 1.2], abs=1e-4), "every third of 0.4 Å"
+    assert positions["rms_A"] == pytest.approx(np.sqrt(((after - before) ** 2).sum(1).mean()), abs=0.02)
     with pytest.raises(CommandError, match="no refinement 'x'"):
         running.call("runs", pictures=["x"])
 
@@ -129,6 +154,10 @@ def test_a_map_leaves_as_picture_and_as_numbers(running: Server) -> None:
         assert np.asarray(tiff) == pytest.approx(maps(running)["adf"])
         assert "unit=nm" in tiff.tag_v2[270]
         assert float(tiff.tag_v2[282]) == pytest.approx(25.0)
+    (signal,) = running.call("export", map="obf", formats=["hspy"])["files"]
+    with h5py.File(signal) as file:
+        assert np.array_equal(file["Experiments/obf/data"], maps(running)["obf"])
+        assert file["Experiments/obf/axis-0"].attrs["units"] == "Å"
     with pytest.raises(CommandError, match="cannot export 'exe'"):
         running.call("export", map="adf", formats=["exe"])
     with pytest.raises(CommandError, match="no map"):
@@ -162,3 +191,53 @@ def test_history_note_and_a_past_scan_opened_again(running: Server) -> None:
     assert running.status()["uid"] != live["uid"]
     with pytest.raises(CommandError, match="no recording"):
         running.call("open", recording="../../etc/passwd")
+
+
+def test_refinements_wait_in_line(running: Server) -> None:
+    finished(running)
+    known = len(running.call("runs")["runs"])
+    first, second, third = (f"run{known + i}" for i in (1, 2, 3))
+    long = {"epoch_max": 60, "sweeps": 60, "probe_modes": 1}
+    assert running.call("refine", preset=long)["run"] == first
+    with pytest.raises(CommandError, match="stop it first"):
+        running.call("refine", preset=long)
+    assert running.call("refine", preset=long, queue=True) == {"run": second, "state": "waiting"}
+    assert running.call("refine", preset={**long, "epoch_max": 1, "sweeps": 1}, queue=True)["run"] == third
+    assert [w["run"] for w in running.status()["refinement"]["waiting"]] == [second, third]
+    running.call("refine_withdraw", run=second)
+    with pytest.raises(CommandError, match="waits"):
+        running.call("refine_withdraw", run=second)
+    running.call("refine_stop")
+    done = running.wait_for(lambda s: s["refinement"]["run"] == third and s["refinement"]["state"] == "done")
+    assert done["refinement"]["waiting"] == []
+
+
+def test_looking_back_replaying_and_deleting(running: Server) -> None:
+    live = finished(running)
+    recording = Path(live["recording"]).name
+    assert running.call("record")["on"] is True
+    assert running.call("record", on=False)["on"] is False
+    running.call("replay", recording=recording, rate=1e5)
+    replayed = running.wait_for(lambda s: s["state"] == "complete" and s["uid"] != live["uid"])
+    assert replayed["recording"] == "", "recording was switched off"
+    assert replayed["frames"] == live["frames"]
+    assert running.call("record", on=True)["on"] is True
+    running.wait_for(lambda s: len(running.call("scans")["scans"]) >= 2)
+    before = next(s for s in running.call("scans")["scans"] if s["uid"] == live["uid"])
+    shelved = running.call("snapshot", uid=live["uid"])
+    assert shelved["state"]["series"] == before["series"]
+    assert {m["name"] for m in shelved["maps"]} == set(before["maps"])
+    with pytest.raises(CommandError, match="not in memory"):
+        running.call("snapshot", uid="nobody")
+
+    count = running.call("history")["count"]
+    with pytest.raises(CommandError, match="sure=true"):
+        running.call("delete", recording=recording)
+    assert running.call("history")["count"] == count
+    trash = Path(running.call("delete", recording=recording, sure=True)["path"])
+    assert trash.is_file()
+    assert trash.parent.parent.name == ".trash"
+    assert [p.name for p in trash.parent.glob("*_results.h5")] == [recording.replace(".h5", "_results.h5")]
+    assert running.call("history")["count"] == count - 1
+    with pytest.raises(CommandError, match="no recording"):
+        running.call("delete", recording="../" + recording, sure=True)

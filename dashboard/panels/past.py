@@ -1,0 +1,106 @@
+"""Looking back: the maps of one of the last scans, for this viewer only, while the next ones arrive."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from itertools import count
+from types import MappingProxyType
+from typing import Any
+
+from ptylive.dashboard.feed import FeedView, raw_picture, surroundings_of
+from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.pictures import Picture, RawPicture, prepare, sources_of
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.state import ServerState
+from ptylive.dashboard.words import clock
+
+MOST_BACK = 50
+logger = logging.getLogger(__name__)
+
+
+class PastScans:
+    """Which of the last scans is looked at, and its pictures."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._scans: list[Mapping[str, Any]] = []
+        self._listed: tuple[object, ...] = ()
+        self._uid = ""
+        self._state = ServerState()
+        self._raw: dict[str, RawPicture] = {}
+        self._pictures: dict[str, Picture] = {}
+        self._versions = count(1)
+
+    @property
+    def looking_back(self) -> bool:
+        """Whether pictures of a past scan are shown."""
+        return bool(self._raw)
+
+    def follow(self, view: FeedView) -> None:
+        """Ask which scans there are when that may have changed."""
+        signature = (view.state.uid, view.state.state, view.connected)
+        if view.connected and signature != self._listed:
+            self._listed = signature
+            self._orders.ask("scans", lambda reply: self._take_list(reply, view.state.uid))
+
+    def _take_list(self, reply: Reply, present: str | None) -> None:
+        listed = [one for one in reply.get("scans", []) if isinstance(one, Mapping) and one.get("uid") != present]
+        self._scans = listed[:MOST_BACK]
+        if self._uid and self._uid not in (one.get("uid") for one in self._scans):
+            self.leave()
+
+    def choose(self, request: Request) -> None:
+        """Go back by a number of scans; 0: to the present one."""
+        back = int(request.numbers[0]) if len(request.numbers) == 1 else 0
+        if not 1 <= back <= len(self._scans):
+            self.leave()
+            return
+        self._uid = str(self._scans[back - 1].get("uid"))
+        self._orders.ask("snapshot", self._take_scan, on_refusal=lambda _: self.leave(), uid=self._uid)
+
+    def leave(self) -> None:
+        """Show the present scan."""
+        self._uid = ""
+        self._raw, self._pictures = {}, {}
+
+    def _take_scan(self, reply: Reply) -> None:
+        try:
+            state = ServerState.model_validate(reply["state"])
+            raw = {str(plain["name"]): raw_picture(str(plain["name"]), plain) for plain in reply["maps"]}
+        except (KeyError, TypeError, ValueError) as error:
+            logger.warning("a past scan was not understood: %s", error)
+            return
+        if state.uid == self._uid:
+            self._state, self._raw, self._pictures = state, raw, {}
+
+    def view(self, live: FeedView, wanted: Collection[str]) -> FeedView:
+        """What the panels are to show: the live view, or the past scan's pictures in it."""
+        if not self._raw:
+            return live
+        around = surroundings_of(self._state, self._raw.get("coverage"))
+        for name in wanted:
+            sources = [self._raw[source] for source in sources_of(name) if source in self._raw]
+            if name not in self._pictures and len(sources) == len(sources_of(name)):
+                self._pictures[name] = prepare(
+                    sources[0], -next(self._versions), around, wanted=name, more=sources[1:]
+                )  # a negative version: never taken for one of the feed's
+        shown = {name: picture for name, picture in self._pictures.items() if name in wanted}
+        return replace(live, pictures=MappingProxyType(shown), available=frozenset(self._raw))
+
+    def texts(self) -> dict[str, str]:
+        """Which scan is looked at."""
+        if not self._raw:
+            return {"past": "newest"}
+        when = next((float(one.get("time") or 0) for one in self._scans if one.get("uid") == self._uid), 0.0)
+        return {"past": f"{self._state.series} {clock(when)}"}
+
+    def lists(self) -> dict[str, Any]:
+        """How far one can go back, and how far one has."""
+        uids = [one.get("uid") for one in self._scans]
+        return {"past": {"most": len(uids), "back": uids.index(self._uid) + 1 if self._uid in uids else 0}}
+
+    def marks(self) -> dict[str, str]:
+        """Whether this viewer looks back."""
+        return {"past": "on" if self._raw else "off"}

@@ -1,0 +1,80 @@
+"""Scan positions before and after the refinement, drawn on the object."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from bokeh.models import ColumnDataSource, InlineStyleSheet, Toggle
+from bokeh.plotting import figure
+
+from ptylive.dashboard.feed import FeedView
+from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.theme import DISC_COLOUR
+from ptylive.dashboard.words import number
+from ptylive.server.messages import array_from_plain
+
+BEFORE_COLOUR = "#ffffff"
+ENDED = frozenset({"done", "stopped"})
+logger = logging.getLogger(__name__)
+
+
+class PositionsOverlay:
+    """A line from every nominal position to the refined one; asks for them while it is switched on."""
+
+    def __init__(self, plot: figure, style: InlineStyleSheet, orders: Orders) -> None:
+        self.active = Toggle(
+            name="positions_active", label="positions", width=76, height=24, margin=0, stylesheets=[style]
+        )
+        self.active.on_change("active", lambda _attr, _old, _new: self._draw())
+        self._orders = orders
+        self._asked: tuple[object, ...] = ()
+        self._before = self._after = np.zeros((0, 2), dtype=np.float32)
+        self._text = ""
+        self._source = ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": []})
+        plot.segment("x0", "y0", "x1", "y1", source=self._source, line_color=DISC_COLOUR, line_width=1.5)
+        plot.scatter("x0", "y0", source=self._source, size=2.5, color=BEFORE_COLOUR, alpha=0.7)
+        plot.scatter("x1", "y1", source=self._source, size=3.5, color=DISC_COLOUR)
+
+    @property
+    def roots(self) -> tuple[object, ...]:
+        """What the page places."""
+        return (self.active,)
+
+    def follow(self, view: FeedView) -> None:
+        """Ask for the positions of the run that ended last."""
+        run = view.state.refinement
+        wanted = (view.state.uid, view.state.results, run.run, run.state)
+        if not self.active.active or not view.connected or wanted == self._asked:
+            return
+        self._asked = wanted
+        if run.run and run.state in ENDED:
+            self._orders.ask("runs", self._take, on_refusal=self._refused, pictures=[str(run.run)])
+        else:
+            self._refused("positions are there when a refinement has ended")
+
+    def _take(self, reply: Reply) -> None:
+        try:
+            plain = reply["pictures"][0]["positions"]
+            if plain is None:
+                self._refused("this run kept no positions to compare")
+                return
+            self._before, self._after = (array_from_plain(plain[name]) for name in ("before", "after"))
+            self._text = f"positions moved by {number(float(plain['rms_A']), 2)} Å (root mean square)"
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            logger.warning("positions were not understood: %s", error)
+            return
+        self._draw()
+
+    def _refused(self, reason: str) -> None:
+        self._before = self._after = np.zeros((0, 2), dtype=np.float32)
+        self._text = reason
+        self._draw()
+
+    def text(self) -> str:
+        """How far they moved, while they are shown."""
+        return self._text if self.active.active else ""
+
+    def _draw(self) -> None:
+        before, after = (self._before, self._after) if self.active.active else (self._before[:0], self._after[:0])
+        self._source.data = {"x0": before[:, 1], "y0": before[:, 0], "x1": after[:, 1], "y1": after[:, 0]}

@@ -1,0 +1,204 @@
+"""Refinements as a person asks for them: started, stopped, resumed, or waiting in line behind another.
+
+Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.results import read_runs
+from ptylive.schema import CommandError, PtyliveError
+from ptylive.schema.metadata import to_attributes
+from ptylive.schema.preset import Preset
+from ptylive.server.config import ServerConfig
+from ptylive.server.offline import START_MAP, start_guess
+from ptylive.server.publisher import Publisher
+from ptylive.server.refine_job import RefineJob
+from ptylive.server.refinements import Refinements, RunState
+from ptylive.server.scan_session import ScanSession
+
+MOST_WAITING = 20
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A refinement in line: its scan has ended, everything it needs is on disk."""
+
+    job: RefineJob
+    uid: str
+    series: str
+
+    def to_plain(self) -> dict[str, Any]:
+        """As `status` tells it."""
+        return {"run": self.job.run, "uid": self.uid, "series": self.series}
+
+
+class RefineDesk:
+    """The commands of :mod:`ptylive.server.refine_desk`, on the scan that ``current`` returns.
+
+    ``configure`` sets metadata that come with the command.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        publisher: Publisher,
+        current: Callable[[], ScanSession | None],
+        configure: Callable[[Mapping[str, Any]], object],
+        command_line: str,
+    ) -> None:
+        self._config, self._publisher, self._command_line = config, publisher, command_line
+        self._current, self._configure = current, configure
+        self._lock = threading.Lock()
+        self._preset_for_end: Preset | None = None
+        self._line: deque[Waiting] = deque()
+        self.refinements = Refinements(publisher, self._on_ended)
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def command_refine(
+        self,
+        preset: Mapping[str, Any] | None = None,
+        values: Mapping[str, Any] | None = None,
+        queue: bool = False,
+    ) -> dict[str, Any]:
+        """Refine the current scan: at once when it has finished, else as soon as it has.
+
+        While another refinement runs: refused, or with ``queue`` put in line behind it.
+        """
+        checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
+        scan = self._current()
+        if scan is None:
+            raise CommandError("there is no scan to refine")
+        if values:
+            self._configure(values)
+        run = self._free_name(scan)
+        with self._lock:
+            if queue and self.refinements.busy:
+                return self._put_in_line(scan, checked, run)
+            if not scan.finished.is_set():
+                self.refinements.queue(run, scan.uid)
+                self._preset_for_end = checked
+                return {"run": run, "state": "queued"}
+        self.refinements.start(self._job(scan, checked, run), scan.uid)
+        return {"run": run, "state": "running"}
+
+    def command_refine_stop(self) -> dict[str, Any]:
+        """Stop the running refinement after its current batch; what it reached is written, the next in line starts."""
+        with self._lock:
+            self._preset_for_end = None
+        self.refinements.stop()
+        run = self.refinements.current
+        if run.state == "stopped":  # it had not started, so nobody will tell that it has ended
+            self._start_next()
+        return {"run": run.run}
+
+    def command_refine_resume(self) -> dict[str, Any]:
+        """Go on with the last refinement from its checkpoint, on the same trajectory."""
+        job = self.refinements.last_job
+        if job is None:
+            raise CommandError("there is no refinement to resume")
+        self.refinements.start(replace(job, resume=True), self.refinements.current.uid)
+        return {"run": job.run}
+
+    def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
+        """Take a refinement out of the line; ``uid``: of that scan, where runs of several scans wait."""
+        with self._lock:
+            found = next((w for w in self._line if w.job.run == run and uid in ("", w.uid)), None)
+            if found is None:
+                raise CommandError(f"no refinement {run!r} waits", "see the command status")
+            self._line.remove(found)
+        return {"run": run}
+
+    # -- what the session tells -----------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> list[dict[str, Any]]:
+        """The line, first first."""
+        with self._lock:
+            return [one.to_plain() for one in self._line]
+
+    def scan_finished(self, scan: ScanSession) -> None:
+        """Start the refinement that waited for the end of this scan, if one did."""
+        preset = None
+        with self._lock:
+            if self.refinements.current.uid == scan.uid:
+                preset, self._preset_for_end = self._preset_for_end, None
+        if preset is None:
+            return
+        try:
+            self.refinements.start(self._job(scan, preset, self.refinements.current.run), scan.uid)
+        except PtyliveError as error:
+            self.refinements.fail_queued(error.line())
+            self._start_next()
+
+    def close(self) -> None:
+        """Forget who waits and end the refinement that runs; its last checkpoint stays."""
+        with self._lock:
+            self._line.clear()
+        self.refinements.close()
+
+    # -- the line -------------------------------------------------------------------------------------------------
+
+    def _put_in_line(self, scan: ScanSession, preset: Preset, run: str) -> dict[str, Any]:
+        if not scan.finished.is_set():
+            raise CommandError("this scan has not ended yet", "wait for its end")
+        if len(self._line) >= MOST_WAITING:
+            raise CommandError(f"{MOST_WAITING} refinements wait already", "withdraw one of them")
+        self._line.append(Waiting(self._job(scan, preset, run), scan.uid, scan.arm.series))
+        return {"run": run, "state": "waiting"}
+
+    def _on_ended(self, run: RunState) -> None:
+        self._publisher.log("info" if run.state != "failed" else "error", f"refinement {run.run} {run.state}")
+        self._start_next()
+
+    def _start_next(self) -> None:
+        with self._lock:
+            following = self._line.popleft() if self._line and not self.refinements.busy else None
+        if following is None:
+            return
+        try:
+            self.refinements.start(following.job, following.uid)
+        except PtyliveError as error:
+            self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
+
+    def _free_name(self, scan: ScanSession) -> str:
+        """The next `run<n>` that neither the results nor a refinement under way or in line has."""
+        with self._lock:
+            taken = {waiting.job.run for waiting in self._line if waiting.uid == scan.uid}
+        known = [] if scan.results is None else list(read_runs(scan.results))
+        current = self.refinements.current
+        if current.uid == scan.uid and self.refinements.busy:
+            taken.add(current.run)
+        number = len(known) + 1
+        while f"run{number}" in taken | set(known):
+            number += 1
+        return f"run{number}"
+
+    def _job(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
+        if scan.recording is None or scan.recording_error or not Path(scan.recording).exists():
+            raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
+        if scan.results is None:
+            raise CommandError("the scan has no maps to start from", "see the status message")
+        folder = Path(scan.recording).parent
+        return RefineJob(
+            recording=scan.recording,
+            results=scan.results,
+            run=run,
+            preset=preset,
+            calibration=scan.calibration,
+            start=start_guess(scan.map(START_MAP), scan.calibration),
+            values={name: np.asarray(value).tolist() for name, value in to_attributes(scan.arm).items()},
+            backend=self._config.backend,
+            threads=self._config.refine_threads,
+            checkpoint=folder / f"{Path(scan.recording).stem}_{run}.checkpoint",
+            command_line=self._command_line,
+        )

@@ -1,0 +1,103 @@
+"""Whatever the page can do, a script can do: every button asks for a command of the control protocol."""
+
+import json
+import re
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from bokeh.document import Document
+from fake_server import state_payload
+
+from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.session import Session
+from ptylive.dashboard.skeleton import read_template
+from ptylive.dashboard.state import ServerState
+from ptylive.server.calibration_desk import CalibrationDesk
+from ptylive.server.library_desk import LibraryDesk
+from ptylive.server.refine_desk import RefineDesk
+from ptylive.server.session import Session as Server
+from ptylive.server.workbench import Workbench
+
+OF_THE_BROWSER = {"full", "help", "copy", "preset", "overwrite"}
+"""Buttons that only change what this viewer sees, or what is in the clipboard."""
+COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
+    "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),
+    "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),
+    "undo": ({"what": "undo"}, "undo"),
+    "run": ({"what": "run", "key": "resume"}, "refine_resume"),
+    "compare": ({"what": "compare", "name": "run1"}, "runs"),
+    "withdraw": ({"what": "withdraw", "name": "run2"}, "refine_withdraw"),
+    "open": ({"what": "open", "name": "a.h5"}, "open"),
+    "replay": ({"what": "replay", "name": "a.h5"}, "replay"),
+    "delete": ({"what": "delete", "name": "a.h5"}, "delete"),
+    "record": ({"what": "record"}, "record"),
+    "export": ({"what": "key", "key": "e"}, "export"),
+    "detector": ({"what": "detector", "key": "disc", "numbers": [32, 32, 12]}, "detectors"),
+}
+FIELDS: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"what": "depth", "numbers": [20]}, "configure"),
+    ({"what": "note", "value": "a grain"}, "note"),
+    ({"what": "past", "numbers": [1]}, "snapshot"),
+    ({"what": "key", "key": "r"}, "refine"),
+    ({"what": "key", "key": "s"}, "refine_stop"),
+)
+
+
+class Recorder:
+    """Takes every command and answers those that list something."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
+        self.sent.append(command)
+        future: Future[dict[str, Any]] = Future()
+        replies: dict[str, Any] = {
+            "runs": {"runs": {"run1": {"epochs": 1, "loss": 1.0, "state": "done"}}, "pictures": []},
+            "scans": {"scans": [{"uid": "before", "series": "0141"}]},
+        }
+        if command in replies:
+            future.set_result(replies[command])
+        return future
+
+
+def buttons_of_the_page() -> set[str]:
+    html = set(re.findall(r'data-act="(\w+)"', read_template("session.html")))
+    script = read_template("forms.js")
+    return html | set(re.findall(r'"data-act": "(\w+)"', script)) | set(re.findall(r'button\("(\w+)"', script))
+
+
+def commands_of_the_server() -> set[str]:
+    desks = (Server, CalibrationDesk, RefineDesk, Workbench, LibraryDesk)
+    return {name.removeprefix("command_") for desk in desks for name in dir(desk) if name.startswith("command_")}
+
+
+def test_every_button_is_known_here() -> None:
+    assert buttons_of_the_page() == OF_THE_BROWSER | set(COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def page() -> Session:
+    return Session(Document(), Feed("tcp://127.0.0.1:9"), Recorder())
+
+
+@pytest.mark.parametrize(("request_of_page", "command"), [*COMMANDS.values(), *FIELDS])
+def test_it_asks_for_a_command(
+    page: Session, request_of_page: dict[str, Any], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptylive.dashboard.panels.detectors.REST_S", -1.0)
+    running = {"refine_stop": "running", "refine_resume": "stopped"}.get(command, "none")
+    refinement = {"state": running, "run": "run1", "epoch": 1, "loss": 1.0}
+    state = state_payload(state="complete", refinement=refinement, record=True)
+    page.feed._view = FeedView(state=ServerState.model_validate(state), connected=True, last_contact=1.0)
+    desk = Recorder()
+    page.orders._desk, page.orders._pending = desk, []
+    for _ in range(3):
+        page.tick()
+    before = len(desk.sent)
+    page.asked.content = json.dumps({"number": 1 + len(page.asked.content), **request_of_page})
+    for _ in range(2):
+        page.tick()
+    assert command in desk.sent[before:]
+    assert command in commands_of_the_server()
