@@ -10,7 +10,7 @@ import numpy as np
 
 from ptylive.schema.basis import Basis
 from ptylive.schema.detector import Detector
-from ptylive.schema.model import Array, IndexArray
+from ptylive.schema.model import Array, ByteArray, IndexArray
 from ptylive.schema.optics import Optics
 from ptylive.schema.scan import Scan
 
@@ -56,13 +56,38 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class CodedFrames:
+    """Frames as they came, back to back, checked, and how compiled code decodes one of them.
+
+    data (bytes,) uint8; ends (n,) int64: where each ends; decode: address of a C function int64 (data, size, itemsize,
+    target, target_bytes, work), every argument 64 bits wide, 0 when it has decoded; work_bytes it needs.
+    """
+
+    data: ByteArray
+    ends: IndexArray
+    decode: int
+    work_bytes: int
+
+
+@dataclass(frozen=True)
 class FrameBatch:
-    """Decoded frames of one scan with their acquisition numbers (flyback included), in any order.
+    """Frames of one scan with their acquisition numbers (flyback included), in any order.
 
     ``frames`` is (n, Qy, Qx) for raw data, (n, coefficients + extras) otherwise; the receiver may reuse the memory
-    after the call that hands the batch over returns.
+    after the call that hands the batch over returns. Where ``coded`` is given, ``frames`` decodes all of them anew each
+    time it is asked for.
     """
 
     uid: str
     index: IndexArray
     frames: Array
+    coded: CodedFrames | None = None
+
+    def frame(self, position: int) -> Array:
+        """The frame at a place in the batch."""
+        return np.asarray(self.frames[position])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the frames take, as they are."""
+        return self.frames.nbytes

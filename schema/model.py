@@ -15,6 +15,7 @@ ComplexArray = npt.NDArray[np.complex64]
 IndexArray = npt.NDArray[np.int64]
 LabelArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
+ByteArray = npt.NDArray[np.uint8]
 
 
 class Model(BaseModel):

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ptylive.engine.backend.reduction_plan import Axes, PixelPlan
 from ptylive.engine.bases import BinnedPixels, DetectorBasis, MaskBasis
 from ptylive.engine.bases.stream import stream_basis
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.schema import Arm
+from ptylive.schema import Arm, FrameBatch
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray, LabelArray
 
 REGIONS = ("inner", "outer", "gap", "dark")
@@ -21,8 +22,35 @@ REGION_EDGES = (0.5, 1.0, 1.1)
 MOMENTS = ("sum", "k_row", "k_col")
 """Sum of I, of I k_row, of I k_col; pixels from the beam, along the axes as recorded."""
 
-Reduced = tuple[FloatArray, DoubleArray, DoubleArray]
-"""Coefficients (n, N), region sums (n, 4), moments (n, 3)."""
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """What is kept of scan points: coefficients (points, N) float32, region sums (points, 4), moments (points, 3)."""
+
+    bins: FloatArray
+    regions: DoubleArray
+    moments: DoubleArray
+
+    @classmethod
+    def zeros(cls, points: int, count: int) -> Numbers:
+        """Nothing yet, for ``count`` coefficients."""
+        regions, moments = np.zeros((points, len(REGIONS))), np.zeros((points, len(MOMENTS)))
+        return cls(np.zeros((points, count), dtype=np.float32), regions, moments)
+
+
+class Summer(Protocol):
+    """Adds frames up for one thread: its work space and its share of the sum of all frames."""
+
+    def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
+        """Put the numbers of some frames of a batch at their scan points (n,), -1: nowhere.
+
+        ``repeats``: points get several frames, whose numbers are added up.
+        """
+        ...
+
+    def take_pattern(self) -> DoubleArray:
+        """Sum of the frames since the last time, (frame_size,)."""
+        ...
 
 
 class Reduction(Protocol):
@@ -38,8 +66,8 @@ class Reduction(Protocol):
         """Numbers in a frame."""
         ...
 
-    def reduce(self, frames: Array, frame_sum: DoubleArray) -> Reduced:
-        """Numbers of frames (n, …); adds the frames to ``frame_sum`` (frame_size,)."""
+    def summer(self, dtype: np.dtype[Any]) -> Summer:
+        """A summer for frames of a type, in this machine's byte order."""
         ...
 
     def pattern(self, frame: Array) -> DoubleArray:
@@ -77,38 +105,18 @@ class PixelReduction:
         """Pixels."""
         return self.region_of.size
 
-    def reduce(self, frames: Array, frame_sum: DoubleArray) -> Reduced:
-        """Bin sums, region sums and moments of raw frames (n, Qy, Qx), in one pass over the pixels."""
-        from ptylive.engine.backend.filters_numba import add_frames, reduce_frames
+    def summer(self, dtype: np.dtype[Any]) -> Summer:
+        """See :class:`ptylive.engine.live.summers.PixelSummer`."""
+        from ptylive.engine.live.summers import PixelSummer
 
-        count = len(frames)
-        flat = np.ascontiguousarray(frames).reshape(count, -1)
-        if not flat.dtype.isnative:
-            flat = flat.astype(flat.dtype.newbyteorder("="))
-        bins = np.empty((count, self.basis.count), dtype=np.float32)
-        sums = np.empty((count, len(REGIONS)))
-        moments = np.empty((count, len(MOMENTS)))
+        return PixelSummer(self.plan, dtype)
+
+    @cached_property
+    def plan(self) -> PixelPlan:
+        """What the compiled loops know of bins, regions and coordinates."""
         shape = self.basis.bin_of.shape
-        row_at, col_at = self.row_of.reshape(shape)[:, 0].copy(), self.col_of.reshape(shape)[0].copy()
-        reduce_frames(flat, self._cells, self._good, row_at, col_at, bins, sums, moments)
-        add_frames(flat, frame_sum)
-        return bins, sums, moments
-
-    @cached_property
-    def _good(self) -> FloatArray:
-        """(pixels,) 1, and 0 on bad pixels."""
-        return (self.region_of >= 0).astype(np.float32)
-
-    @cached_property
-    def _cells(self) -> tuple[LabelArray, IndexArray, IndexArray, IndexArray]:
-        """Pixels inside the last region's inner edge, sorted by bin and region: see the kernel."""
-        bins, dark = self.basis.bin_of.ravel().astype(np.int64), len(REGIONS) - 1
-        pixel = np.flatnonzero((self.region_of >= 0) & ((self.region_of < dark) | (bins >= 0)))
-        label = (bins[pixel] + 1) * len(REGIONS) + self.region_of[pixel]
-        order = np.argsort(label, kind="stable")
-        names, size = np.unique(label, return_counts=True)
-        offset = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-        return pixel[order].astype(np.int32), offset, names // len(REGIONS) - 1, names % len(REGIONS)
+        axes = Axes(self.row_of.reshape(shape)[:, 0].copy(), self.col_of.reshape(shape)[0].copy())
+        return PixelPlan.of(self.basis.bin_of, self.region_of.reshape(shape), self.basis.width, len(REGIONS), axes)
 
     def pattern(self, frame: Array) -> DoubleArray:
         """The frame itself."""
@@ -161,20 +169,13 @@ class VectorReduction:
         """Coefficients and extras."""
         return len(self.to_regions)
 
-    def reduce(self, frames: Array, frame_sum: DoubleArray) -> Reduced:
-        """Numbers of vectors (n, N + M)."""
-        exact = np.asarray(frames, dtype=float)
-        total = exact.sum(axis=0)
-        if not np.isfinite(total).all():
-            # one position that is no number would spoil every Fourier transform
-            frames = np.nan_to_num(frames, posinf=0.0, neginf=0.0)
-            exact = frames.astype(float)
-            total = exact.sum(axis=0)
-        frame_sum += total
-        sums = exact @ self.to_regions
-        if self.square_root:
-            self._add_squared_lengths(exact, sums)
-        return frames[:, : self.basis.count], sums, exact @ self.to_moments
+    def summer(self, dtype: np.dtype[Any]) -> Summer:
+        """See :class:`ptylive.engine.live.summers.VectorSummer`."""
+        from ptylive.engine.live.summers import VectorSummer
+
+        del dtype  # vectors are float32
+        weights = np.concatenate([self.to_regions, self.to_moments], axis=1).T.copy()
+        return VectorSummer(weights, self.squared_lengths if self.square_root else None)
 
     def pattern(self, frame: Array) -> DoubleArray:
         """The best estimate the coefficients allow; (Qy, Qx)."""
@@ -187,14 +188,19 @@ class VectorReduction:
             return False
         return self.basis.same_as(other.basis) and np.array_equal(self.to_regions, other.to_regions)
 
-    def _add_squared_lengths(self, vectors: DoubleArray, sums: DoubleArray) -> None:
-        """Intensity of the bright field as ``inner``, of the dark field as ``dark``: squares and what they left out."""
+    def squared_lengths(self, vectors: DoubleArray) -> DoubleArray:
+        """Intensity of the bright field as ``inner``, of the dark field as ``dark``: squares and what they left out.
+
+        vectors (n, N + M); (n, 4).
+        """
+        sums = np.zeros((len(vectors), len(REGIONS)))
         n, count = self.basis.n_bright, self.basis.count
         for region, part, left_out in (("inner", slice(n), "perp_bright"), ("dark", slice(n, count), "perp_dark")):
             length = (vectors[:, part] ** 2).sum(axis=1)
             if left_out in self.extra:
                 length += vectors[:, count + self.extra.index(left_out)]
             sums[:, REGIONS.index(region)] += length
+        return sums
 
 
 def regions(grid_px: DetectorGrid, disc_radius_px: float) -> LabelArray:

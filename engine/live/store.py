@@ -6,9 +6,13 @@ from copy import copy
 
 import numpy as np
 
-from ptylive.engine.live.reduction import MOMENTS, REGIONS, Reduction
+from ptylive.engine.live.lanes import Lanes
+from ptylive.engine.live.reduction import Numbers, Reduction, Summer
 from ptylive.schema import Arm, FrameBatch
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
+
+LEAST_PIECE = 8
+"""Frames that are worth waking a helper."""
 
 
 class Store:
@@ -18,42 +22,55 @@ class Store:
     I k_col in recorded pixels; frames (points,) how many frames each point got.
     """
 
-    def __init__(self, arm: Arm, reduction: Reduction) -> None:
+    def __init__(self, arm: Arm, reduction: Reduction, lanes: Lanes | None = None) -> None:
+        """``lanes`` share the work of a batch; without them the caller's thread does it all."""
         rows, cols = arm.scan.require_shape()
         points = rows * cols
         self.arm = arm
         self.reduction = reduction
         self.shape = (rows, cols)
-        self.bins: FloatArray = np.zeros((points, reduction.basis.count), dtype=np.float32)
-        self.regions: DoubleArray = np.zeros((points, len(REGIONS)))
-        self.moments: DoubleArray = np.zeros((points, len(MOMENTS)))
+        numbers = Numbers.zeros(points, reduction.basis.count)
+        self.bins: FloatArray = numbers.bins
+        self.regions: DoubleArray = numbers.regions
+        self.moments: DoubleArray = numbers.moments
         self.frames: IndexArray = np.zeros(points, dtype=np.int64)
-        self.frame_sum: DoubleArray = np.zeros(reduction.frame_size)
         self.total_frames = 0
+        self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
+        self._lanes = lanes or Lanes()
+        self._summers: list[Summer] = []
 
     def add(self, batch: FrameBatch) -> None:
         """Reduce and place a batch of frames; flyback and surplus frames are ignored."""
         point = self.arm.scan.point_of(batch.index)
-        keep = point >= 0
-        frames = batch.frames if keep.all() else batch.frames[keep]
-        point = point[keep]
-        if not len(point):
-            return
-        bins, regions, moments = self.reduction.reduce(frames, self.frame_sum)
-        if self.arm.scan.repeats == 1:
-            self.bins[point], self.regions[point], self.moments[point] = bins, regions, moments
+        repeats = self.arm.scan.repeats > 1
+        if not self._summers:
+            dtype = self.arm.frame_dtype if batch.coded is not None else batch.frames.dtype
+            self._summers = [self.reduction.summer(dtype.newbyteorder("=")) for _ in range(self._lanes.count)]
+        into = Numbers(self.bins, self.regions, self.moments)
+
+        def add_piece(lane: int, start: int, stop: int) -> None:
+            self._summers[lane].add(batch, slice(start, stop), point, into, repeats=repeats)
+
+        if repeats:  # two lanes must not meet at a point
+            add_piece(0, 0, len(point))
         else:
-            np.add.at(self.bins, point, bins)
-            np.add.at(self.regions, point, regions)
-            np.add.at(self.moments, point, moments)
-        np.add.at(self.frames, point, 1)
-        self.total_frames += len(point)
+            self._lanes.split(len(point), add_piece, least=LEAST_PIECE)
+        kept = point[point >= 0]
+        np.add.at(self.frames, kept, 1)
+        self.total_frames += len(kept)
+
+    @property
+    def frame_sum(self) -> DoubleArray:
+        """Sum of all frames, (frame_size,)."""
+        for summer in self._summers:
+            self._frame_sum += summer.take_pattern()
+        return self._frame_sum
 
     def snapshot(self) -> Store:
         """A copy that no longer changes."""
         other = copy(self)
-        for name in ("bins", "regions", "moments", "frames", "frame_sum"):
-            setattr(other, name, getattr(self, name).copy())
+        copied = {name: getattr(self, name).copy() for name in ("bins", "regions", "moments", "frames")}
+        vars(other).update(copied, _frame_sum=self.frame_sum.copy(), _summers=[])
         return other
 
     @property
@@ -75,4 +92,4 @@ class Store:
     @property
     def bytes(self) -> int:
         """Memory held."""
-        return sum(a.nbytes for a in (self.bins, self.regions, self.moments, self.frames, self.frame_sum))
+        return sum(a.nbytes for a in (self.bins, self.regions, self.moments, self.frames, self._frame_sum))

@@ -1,0 +1,38 @@
+"""Memory and functions at addresses, for compiled code that is handed frames in somebody else's coding."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+_WORD = ir.IntType(64)
+
+
+@intrinsic
+def call_decoder(_typing, function, data, size, itemsize, target, target_bytes, work):
+    """Call the C function at an address: int64 (data, size, itemsize, target, target_bytes, work), all 64 bits wide.
+
+    It is the one that :class:`ptylive.schema.CodedFrames` brings along; 0 means decoded.
+    """
+
+    def generate(_context, builder, _signature, arguments):
+        kind = ir.FunctionType(_WORD, [_WORD] * 6).as_pointer()
+        return builder.call(builder.inttoptr(arguments[0], kind), list(arguments[1:]))
+
+    words = (types.uintp, types.uintp, types.int64, types.int64, types.uintp, types.int64, types.uintp)
+    return types.int64(*words), generate
+
+
+@intrinsic
+def copy_memory(_typing, target, source, size):
+    """Copy between two addresses (uintp), ``size`` bytes (int64)."""
+
+    def generate(context, builder, _signature, arguments):
+        byte = ir.IntType(8).as_pointer()
+        copy = builder.module.declare_intrinsic("llvm.memcpy", [byte, byte, _WORD])
+        to, where = (builder.inttoptr(one, byte) for one in arguments[:2])
+        builder.call(copy, [to, where, arguments[2], ir.Constant(ir.IntType(1), 0)])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp, types.int64), generate

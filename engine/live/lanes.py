@@ -1,0 +1,38 @@
+"""Threads that share the frames of a batch; compiled code lets them run at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+
+class Lanes:
+    """A number of lanes, each for one piece of a batch: the caller's own thread and helpers."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = max(1, count)
+        self._helpers = ThreadPoolExecutor(self.count - 1, "lane") if self.count > 1 else None
+
+    def split(self, items: int, work: Callable[[int, int, int], None], *, least: int = 1) -> None:
+        """Call work(lane, start, stop) for pieces of range(items), at least ``least`` long, and wait for all of them.
+
+        Raises what a piece raised.
+        """
+        pieces = max(1, min(self.count, items // max(1, least)))
+        edges = [items * k // pieces for k in range(pieces + 1)]
+        if self._helpers is None or pieces == 1:
+            work(0, 0, items)
+            return
+        others = [self._helpers.submit(work, k, edges[k], edges[k + 1]) for k in range(1, pieces)]
+        try:
+            work(0, edges[0], edges[1])
+        finally:
+            problems = [done.exception() for done in others]  # none may be left running
+        for problem in problems:
+            if problem is not None:
+                raise problem
+
+    def close(self) -> None:
+        """End the helpers."""
+        if self._helpers is not None:
+            self._helpers.shutdown(wait=True)

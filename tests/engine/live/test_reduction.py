@@ -1,0 +1,138 @@
+"""Frames to numbers: what the compiled loops add up is what numpy adds up, whatever the frames look like."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.live import store as store_module
+from ptylive.engine.live import summers
+from ptylive.engine.live.lanes import Lanes
+from ptylive.engine.live.reduction import REGIONS, Numbers, PixelReduction
+from ptylive.engine.live.store import Store
+from ptylive.schema import Arm, Detector, FrameBatch, Scan
+
+
+def expected(reduction, frames):
+    """Bins, regions and moments by numpy."""
+    flat = frames.reshape(len(frames), -1).astype(float)
+    flat[:, reduction.region_of < 0] = 0
+    bins = np.zeros((len(frames), reduction.basis.count))
+    for b in range(reduction.basis.count):
+        bins[:, b] = flat[:, reduction.basis.bin_of.ravel() == b].sum(1)
+    regions = np.stack([flat[:, reduction.region_of == r].sum(1) for r in range(len(REGIONS))], 1)
+    return bins, regions, np.stack([flat.sum(1), flat @ reduction.row_of, flat @ reduction.col_of], 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(8, 40), st.integers(8, 40)),
+    center=st.tuples(st.floats(-3, 45), st.floats(-3, 45)),
+    radius=st.floats(0.5, 30),
+    most_bins=st.integers(1, 400),
+    bad=st.floats(0, 0.5),
+    dtype=st.sampled_from(["u1", "u2", "u4", "i2", "f4"]),
+    seed=st.integers(0, 2**31),
+)
+def test_sums_are_those_of_numpy(shape, center, radius, most_bins, bad, dtype, seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(shape) < bad
+    grid = DetectorGrid.of(shape, center, "none", 1.0)
+    reduction = PixelReduction.of(grid, radius, mask, most_bins)
+    frames = rng.integers(0, 120, (7, *shape)).astype(dtype)
+    if dtype[0] == "u":
+        frames[:, mask] = np.iinfo(dtype).max
+    into = Numbers.zeros(9, reduction.basis.count)
+    summer = reduction.summer(frames.dtype)
+    point = np.array([8, -1, 2, 3, 0, 5, 6])
+    summer.add(FrameBatch("u", np.arange(7), frames), slice(0, 7), point, into, repeats=False)
+    kept = np.flatnonzero(point >= 0)
+    bins, regions, moments = expected(reduction, frames[kept])
+    assert np.array_equal(into.bins[point[kept]], bins.astype(np.float32))
+    assert np.allclose(into.regions[point[kept]], regions)
+    assert np.allclose(into.moments[point[kept]], moments, atol=1e-6)
+    assert np.array_equal(summer.take_pattern(), frames[kept].reshape(len(kept), -1).sum(0, dtype=float))
+    assert not summer.take_pattern().any()
+    assert not into.bins[[1, 4, 7]].any()
+
+
+def scan_of(frames, **scan):
+    rows = cols = 16
+    detector = Detector(shape=frames.shape[1:], dtype=frames.dtype.str)
+    return Arm("u", "u", len(frames), Scan(shape=(rows, cols), **scan), detector=detector)
+
+
+def reduction_for(frames):
+    grid = DetectorGrid.of(frames.shape[1:], (9.3, 10.2), "none", 1.0)
+    return PixelReduction.of(grid, 6.0, np.zeros(frames.shape[1:], bool), 30)
+
+
+def filled(arm, frames, lanes=None, size=100):
+    store = Store(arm, reduction_for(frames), lanes)
+    for first in range(0, len(frames), size):
+        index = np.arange(first, min(first + size, len(frames)))
+        store.add(FrameBatch("u", index, frames[index]))
+    return store
+
+
+def test_lanes_change_nothing(monkeypatch):
+    monkeypatch.setattr(summers, "SUMMED", 37)
+    frames = np.random.default_rng(0).integers(0, 65536, (256, 20, 22)).astype("u2")
+    lanes = Lanes(3)
+    try:
+        one, three = filled(scan_of(frames), frames), filled(scan_of(frames), frames, lanes)
+    finally:
+        lanes.close()
+    for name in ("bins", "regions", "moments", "frames", "frame_sum"):
+        assert np.array_equal(getattr(one, name), getattr(three, name)), name
+    assert np.array_equal(one.frame_sum, frames.reshape(256, -1).sum(0, dtype=float))
+    assert one.total_frames == 256
+
+
+def test_frames_of_one_point_are_added_up():
+    frames = np.random.default_rng(0).integers(0, 900, (512, 20, 22)).astype("u2")
+    lanes = Lanes(2)
+    store = filled(scan_of(frames, repeats=2), frames, lanes)
+    lanes.close()
+    bins, regions, moments = expected(store.reduction, frames)
+    assert np.allclose(store.bins, bins.reshape(256, 2, -1).sum(1))
+    assert np.allclose(store.regions, regions.reshape(256, 2, -1).sum(1))
+    assert np.allclose(store.moments, moments.reshape(256, 2, -1).sum(1))
+    assert (store.frames == 2).all()
+
+
+def test_a_snapshot_no_longer_changes():
+    frames = np.ones((256, 20, 22), "u2")
+    store = filled(scan_of(frames), frames[:100])
+    kept = store.snapshot()
+    store.add(FrameBatch("u", np.arange(100, 256), frames[100:]))
+    assert (kept.total_frames, store.total_frames) == (100, 256)
+    assert (kept.frame_sum.max(), store.frame_sum.max()) == (100.0, 256.0)
+    assert (kept.frames.sum(), store.frames.sum()) == (100, 256)
+
+
+def test_what_a_lane_raises_reaches_the_caller_once_all_have_ended():
+    lanes, ended = Lanes(3), []
+    gate = threading.Event()
+
+    def work(lane, start, stop):
+        if lane == 1:
+            gate.set()
+            raise ValueError("no")
+        assert gate.wait(5)
+        ended.append((start, stop))
+
+    with pytest.raises(ValueError, match="no"):
+        lanes.split(30, work)
+    lanes.close()
+    assert sorted(ended) == [(0, 10), (20, 30)]
+
+
+def test_small_batches_wake_nobody():
+    lanes, seen = Lanes(4), []
+    lanes.split(store_module.LEAST_PIECE, lambda *piece: seen.append(piece), least=store_module.LEAST_PIECE)
+    lanes.close()
+    assert seen == [(0, 0, store_module.LEAST_PIECE)]
