@@ -40,9 +40,9 @@ class ServerConfig(StrictModel):
     verify_hashes: bool = Field(default=False, description="compare the md5 of every DECTRIS v1 image")
     detector_api: str | None = Field(default=None, description="SIMPLON address of the detector, to arm it from here")
     basis: str = Field(
-        default="pixels", description="detector basis recordings are compressed to; pixels: they are not"
+        default="pixels", description="detector basis that frames are compressed to before they are recorded"
     )
-    keep_frames: bool = Field(default=True, description="coefficients beside the frames, not instead of them")
+    keep_frames: bool = Field(default=False, description="record frames, coefficients beside them")
     control: str = Field(default="tcp://127.0.0.1:9998", description="where commands are taken; events one port below")
     metrics: str | None = Field(
         default="", description="where Prometheus finds metrics; empty: 127.0.0.1:9996 if free; none: off"

@@ -59,6 +59,13 @@ class CompressionReport:
             f"{self.masks_advised} would serve the whole scan"
         )
 
+    @property
+    def line(self) -> str:
+        """One line for a log."""
+        what = f"{self.n_bright} + {self.n_dark} {self.basis} coefficients, compression {self.compression:.3g}"
+        angles = f"{self.angle_bright_deg:.1f} and {self.angle_dark_deg:.1f} degrees"
+        return f"{what}, intact-information angles {angles}"
+
     @classmethod
     def of(cls, compressor: Compressor, arm: Arm, sample: Any) -> CompressionReport:
         """Judge a compressor on a sample (n, Qy, Qx) of the scan it was made for."""
@@ -79,12 +86,16 @@ class CompressionReport:
 
 def compressed(source: PatternSource, choice: BasisChoice) -> tuple[CompressedSource, CompressionReport]:
     """An open scan seen through the basis a user chose. Raises InputFileError, MetadataError."""
+    sample = sample_of(source) if source.arm.basis.is_raw else np.zeros((0, *source.arm.detector_shape))
+    compressor = compressor_for(source.arm, choice, sample, saved_basis(choice))
+    return CompressedSource.of(source, compressor), CompressionReport.of(compressor, source.arm, sample)
+
+
+def saved_basis(choice: BasisChoice) -> SavedBasis | None:
+    """The basis in the file a user named; None where none was named. Raises InputFileError."""
     from ptylive.streamer.storage.vectors import load_basis
 
-    sample = sample_of(source) if source.arm.basis.is_raw else np.zeros((0, *source.arm.detector_shape))
-    saved = None if choice.file is None else SavedBasis(*load_basis(choice.file))
-    compressor = compressor_for(source.arm, choice, sample, saved)
-    return CompressedSource.of(source, compressor), CompressionReport.of(compressor, source.arm, sample)
+    return None if choice.file is None else SavedBasis(*load_basis(choice.file))
 
 
 def write_scan(target: Path, source: PatternSource, on_progress: Callable[[int, int], None] | None = None) -> int:
@@ -142,15 +153,14 @@ def convert_file(
 
 @dataclass(frozen=True)
 class RecordingCompression:
-    """What becomes of a recording whose server was given a basis (``serve --basis``).
+    """Coefficients beside recorded frames, in ``<recording>_coefficients.h5`` (``serve --basis``, ``keep_frames``).
 
-    Coefficients lie beside the frames, in ``<recording>_coefficients.h5``; or instead of them, under the recording's
-    own name, where the frames are not to be kept. A scan with gaps keeps its frames in any case: its sender may still
-    come back with the rest.
+    Where frames are not kept the stream is compressed before it is recorded (:mod:`.stream_compression`), and there
+    is nothing to do here.
     """
 
     choice: BasisChoice
-    keep_frames: bool = True
+    keep_frames: bool = False
 
     def apply(self, recording: Path) -> tuple[Path, CompressionReport] | None:
         """Compress a recording; what was written, None where there is nothing to compress.
@@ -159,13 +169,12 @@ class RecordingCompression:
         """
         from ptylive.streamer.storage.source import open_source
 
-        if self.choice.is_raw:
+        if self.choice.is_raw or not self.keep_frames:
             return None
         with open_source(recording) as source:
             if not source.arm.basis.is_raw or not source.received.any():
                 return None
             seen, report = compressed(source, self.choice)
-            instead = not self.keep_frames and bool(source.received.all())
-            target = recording if instead else recording.with_name(f"{recording.stem}{COEFFICIENTS_SUFFIX}.h5")
+            target = recording.with_name(f"{recording.stem}{COEFFICIENTS_SUFFIX}.h5")
             write_scan(target, seen)
         return target, report

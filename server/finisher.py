@@ -140,9 +140,7 @@ class Finisher:
             return
         target, report = made
         scan.compressed = True
-        what = f"{report.n_bright} + {report.n_dark} {report.basis} coefficients, compression {report.compression:.0f}"
-        angles = f"intact-information angles {report.angle_bright_deg:.1f} and {report.angle_dark_deg:.1f} degrees"
-        self._publisher.log("info", f"{target.name}: {what}, {angles}")
+        self._publisher.log("info", f"{target.name}: {report.line}")
         if report.warning:
             self._publisher.log("warning", report.warning)
 
@@ -170,7 +168,7 @@ class Finisher:
 def frames_of(scan: ScanSession) -> FrameSource | None:
     """The recorded frames of a scan, to be read again; None when there is no recording of what was received."""
     path = scan.recording
-    if path is None or scan.recording_error or not path.exists() or not _holds(path, scan):
+    if path is None or scan.recording_error or not path.exists():
         return None
 
     def read() -> Iterable[FrameBatch]:
@@ -180,16 +178,6 @@ def frames_of(scan: ScanSession) -> FrameSource | None:
             yield from source.batches(READ_FRAMES)
 
     return read
-
-
-def _holds(path: Path, scan: ScanSession) -> bool:
-    """Whether a recording is in the form the scan was received in: not once coefficients replace its frames."""
-    from ptylive.streamer.storage.source import open_source
-
-    if not scan.compressed:
-        return True
-    with open_source(path) as source:
-        return source.arm.basis.kind == scan.arm.basis.kind
 
 
 def results_path(recording: Path) -> Path:

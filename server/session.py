@@ -26,6 +26,7 @@ from ptylive.server.recording_news import RecordingNews
 from ptylive.server.refine_desk import RefineDesk
 from ptylive.server.scan_session import ScanSession
 from ptylive.server.shelf import Shelf
+from ptylive.server.stream_compression import StreamCompression
 from ptylive.server.workbench import Workbench
 from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
@@ -47,20 +48,8 @@ class Session:
         self.config = config
         self.keys = None if config.key_folder is None else ServerKeys.open(config.key_folder)
         self.publisher = Publisher(events_address(config.control), self.keys)
-        settings = ReceiverSettings(
-            data=config.data,
-            folder=config.recording_folder,
-            patience=Patience(config.idle_timeout_s),
-            keys=self.keys,
-            protocol=ProtocolSettings(
-                config.protocol,
-                self._prepare,
-                config.verify_hashes,
-                config.channel,
-            ),
-        )
         try:
-            self.receiver = Receiver(settings, on_event=self._on_stream_event)
+            self.receiver = Receiver(self._receiver_settings(config), on_event=self._on_stream_event)
         except PtyliveError:
             self.publisher.close()
             raise
@@ -117,6 +106,24 @@ class Session:
     def _prepare(self, arm: Arm) -> Arm:
         """A scan with the configuration: what DECTRIS streams do not carry."""
         return self.calibration.prepare(arm)
+
+    def _receiver_settings(self, config: ServerConfig) -> ReceiverSettings:
+        """What the receiver is told. Raises InputFileError where the basis is a file without one."""
+        return ReceiverSettings(
+            data=config.data,
+            folder=config.recording_folder,
+            patience=Patience(config.idle_timeout_s),
+            keys=self.keys,
+            protocol=ProtocolSettings(config.protocol, self._prepare, config.verify_hashes, config.channel),
+            compression=self._stream_compression(),
+        )
+
+    def _stream_compression(self) -> StreamCompression | None:
+        """What turns frames into coefficients before they are recorded, where that is wanted."""
+        choice = parse_basis(self.config.basis)
+        if choice.is_raw or self.config.keep_frames:
+            return None
+        return StreamCompression(choice, self._prepare, self.publisher.log)
 
     def _on_stream_event(self, event: StreamEvent) -> None:
         self._totals.on_event(event)

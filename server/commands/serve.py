@@ -24,7 +24,8 @@ def serve(
     ] = None,
     protocol: Annotated[str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2")] = None,
     basis: Annotated[
-        str | None, typer.Option(help="record coefficients too (zernike:45+1); instead: --set server.keep_frames=false")
+        str | None,
+        typer.Option(help="record coefficients (zernike:45+1); beside frames: --set server.keep_frames=true"),
     ] = None,
     control: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where commands are taken")] = None,
     metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where Prometheus finds metrics")] = None,

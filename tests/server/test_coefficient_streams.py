@@ -41,7 +41,8 @@ def test_a_stream_of_coefficients(tmp_path, basis):
 
 
 def test_frames_are_compressed_beside_their_recording(tmp_path):
-    with server(tmp_path / "recordings", "--basis", "zernike:45+1") as running:
+    keep = ("--set", "server.keep_frames=true")
+    with server(tmp_path / "recordings", "--basis", "zernike:45+1", *keep) as running:
         replay(bundled(SCAN), ReplaySettings(to=running.data))
         status = running.wait_for_results()
     assert frame_hashes(status["recording"]) == frame_hashes(bundled(SCAN))
@@ -54,16 +55,23 @@ def test_frames_are_compressed_beside_their_recording(tmp_path):
     np.testing.assert_allclose(again["idpc"], live["idpc"], atol=1e-4 * np.abs(live["idpc"]).max())
 
 
-def test_frames_are_replaced_where_they_are_not_to_be_kept(tmp_path):
-    with server(tmp_path / "recordings", "--basis", "binning:45+1", "--set", "server.keep_frames=false") as running:
-        replay(bundled(SCAN), ReplaySettings(to=running.data))
+@pytest.mark.parametrize("basis", ["binning:45+1", "pca:15+1"])
+def test_frames_become_coefficients_before_they_are_recorded(tmp_path, basis):
+    with server(tmp_path / "recordings", "--basis", basis) as running:
+        replay(bundled(SCAN), ReplaySettings(to=running.data, control=running.control))
         status = running.wait_for_results()
         with open_source(status["recording"]) as source:
-            assert source.arm.basis.kind == "binning"
+            assert source.arm.basis.kind == basis.partition(":")[0]
+            assert source.received.all()
+        offline = tmp_path / "offline.h5"
+        last_json(ptylive("reconstruct", status["recording"], "-o", offline, "--json"))
+        live, again = maps_of(status["results"]), maps_of(offline)
+        for name, data in again.items():
+            assert np.abs(live[name] - data).max() <= 1e-5 * np.abs(data).max(), name
         assert len(list((tmp_path / "recordings").glob("*.h5"))) == 2
         done = ptylive("refine-now", "--wait", "--control", running.control)
         assert done.returncode == 1
-        assert "binning coefficients" in done.stderr
+        assert f"{basis.partition(':')[0]} coefficients" in done.stderr
         running.call("configure", values={"rotation_deg": 5.0})  # made again without its frames
         again = running.wait_for(lambda s: s["state"] == "complete")
         assert "stopped" not in again["message"]
