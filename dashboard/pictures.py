@@ -260,14 +260,14 @@ def probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> 
     return _with_limits(picture, (0.0, 1.0), note=shares)
 
 
-def middle_that_matters(modes: FloatArray, share: float = 0.995, least: int = 16) -> FloatArray:
+def middle_that_matters(modes: FloatArray, share: float = 0.9, least: int = 16) -> FloatArray:
     """The square around the centre (pixel n // 2) of modes (n, y, x) that holds ``share`` of their power, and a rim."""
     power = (modes**2).sum(axis=0)
     rows, cols = np.indices(power.shape)
     middle = power.shape[0] // 2, power.shape[1] // 2
     reach = np.maximum(abs(rows - middle[0]), abs(cols - middle[1]))
     inside = np.cumsum(np.bincount(reach.ravel(), weights=power.ravel()))
-    half = int(np.searchsorted(inside, share * inside[-1])) * 5 // 4 + 1
+    half = int(np.searchsorted(inside, share * inside[-1])) * 3 // 2 + 1
     half = min(max(half, least // 2), *middle)
     return modes[:, middle[0] - half : middle[0] + half, middle[1] - half : middle[1] + half]
 

@@ -37,6 +37,7 @@ from ptylive.schema.preset import Preset
 
 TICK_MS = 150
 VIEWS = ("session", "refine", "library")
+EXPORTS = ("png", "tiff", "hspy")
 
 
 class Part(Protocol):
@@ -218,9 +219,9 @@ class Session:
         self._texts.update(readouts.header_texts(state))
         self._texts.update(readouts.stream_texts(state))
         self._texts.update(readouts.calibration_texts(state))
-        self._texts.update(refinement_texts(state.refinement.state, view.refinement))
+        self._texts.update(refinement_texts(state.refinement.state, view.refinement, state.uid))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
-        said = self.profile.text() or self.orders.said or self.positions.text()
+        said = self.profile.text() or self.orders.said
         self._texts["sentence"] = readouts.sentence(view, said)
         self._texts |= self.runs.texts() | self.library.texts() | self.past.texts()
         if self.trotter.on_show:
@@ -307,7 +308,8 @@ class Session:
         else:
             return
         limits = [float(v) for v in figure.limits]
-        self.orders.send("export", "exported", map=name, colour_map=str(figure.colour_map), limits=limits)
+        look = {"colour_map": str(figure.colour_map), "limits": limits}
+        self.orders.send("export", "exported", map=name, formats=EXPORTS, **look)
 
     def _key(self, request: Request) -> None:
         if request.key == "o":

@@ -122,9 +122,11 @@ def file_name(path: str | None) -> str:
 
 
 def rejected(reasons: Mapping[str, int]) -> str:
-    """Counts of rejected messages: the sum, and the most frequent reason."""
+    """Counts of rejected messages: the sum, and the reasons, most frequent first."""
     total = sum(reasons.values())
     if total == 0:
         return "0"
-    reason = max(reasons, key=lambda name: reasons[name])
-    return f"{count(total)} ({reason})"
+    if len(reasons) == 1:
+        return f"{count(total)} ({next(iter(reasons))})"
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    return f"{count(total)} ({', '.join(f'{name} {count(number)}' for name, number in ordered)})"

@@ -69,6 +69,7 @@ class PictureFigure:
         colour_map: ColourMap = ColourMap.GRAY,
         *,
         scale_bar: bool = True,
+        rings: bool = False,
         others: Sequence[Window] = (),
     ) -> None:
         self.window = window or Window()
@@ -79,6 +80,7 @@ class PictureFigure:
         self.limits: Levels = (0.0, 1.0)
         self.calibrated = False
         self.showing = ""
+        self._ringed = rings or len(self.windows) > 1
         self._wheel = False
         self._number = 0
         self._sent: tuple[int, Levels] | None = None
@@ -105,7 +107,7 @@ class PictureFigure:
         plot.axis.visible = False
         plot.grid.visible = False
         plot.image("image", x="x", y="y", dw="dw", dh="dh", source=self.source, color_mapper=self.mapper)
-        if len(self.windows) > 1:
+        if self._ringed:
             self._draw_rings(plot)
         windows = [[window.x_range, window.y_range, window.extent] for window in self.windows]
         fit = CustomJS(args={"figure": plot, "windows": windows}, code="window.ptylive?.fit(figure, windows)")

@@ -30,7 +30,6 @@ class PositionsOverlay:
         self._orders = orders
         self._asked: tuple[object, ...] = ()
         self._before = self._after = np.zeros((0, 2), dtype=np.float32)
-        self._text = ""
         self._source = ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": []})
         plot.segment("x0", "y0", "x1", "y1", source=self._source, line_color=DISC_COLOUR, line_width=1.5)
         plot.scatter("x0", "y0", source=self._source, size=2.5, color=BEFORE_COLOUR, alpha=0.7)
@@ -60,7 +59,7 @@ class PositionsOverlay:
                 self._refused("this run kept no positions to compare")
                 return
             self._before, self._after = (array_from_plain(plain[name]) for name in ("before", "after"))
-            self._text = f"positions moved by {number(float(plain['rms_A']), 2)} Å (root mean square)"
+            self._orders.say(f"positions moved by {number(float(plain['rms_A']), 2)} Å (root mean square)")
         except (KeyError, IndexError, TypeError, ValueError) as error:
             logger.warning("positions were not understood: %s", error)
             return
@@ -68,12 +67,8 @@ class PositionsOverlay:
 
     def _refused(self, reason: str) -> None:
         self._before = self._after = np.zeros((0, 2), dtype=np.float32)
-        self._text = reason
+        self._orders.say(reason)
         self._draw()
-
-    def text(self) -> str:
-        """How far they moved, while they are shown."""
-        return self._text if self.active.active else ""
 
     def _draw(self) -> None:
         before, after = (self._before, self._after) if self.active.active else (self._before[:0], self._after[:0])

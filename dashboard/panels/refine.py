@@ -150,9 +150,13 @@ def _field(setting: Setting, style: InlineStyleSheet) -> TextInput | Select:
     return TextInput(placeholder="not given", max_length=24, **common)
 
 
-def refinement_texts(summary_state: str, refinement: RefinementState | None) -> dict[str, str]:
-    """Progress of the refinement in words."""
+def refinement_texts(
+    summary_state: str, refinement: RefinementState | None, shown: str | None = None
+) -> dict[str, str]:
+    """Progress of the refinement in words; ``shown``: uid of the scan that is shown."""
     word = REFINEMENT_WORDS.get(summary_state, summary_state)
+    if refinement is not None and refinement.uid and shown and refinement.uid != shown:
+        word = f"{word} on another scan"
     if refinement is None or summary_state == "none":
         return {
             "refine_state": word,

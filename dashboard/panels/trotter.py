@@ -36,7 +36,7 @@ class TrotterPanel:
             name="trotter_active", label="trotters", width=66, height=26, margin=0, stylesheets=[style]
         )
         self.active.on_change("active", lambda _attr, _old, _new: on_choice())
-        self.guide = PictureFigure("trotter_fft", colour_map=ColourMap.GRAY, scale_bar=False, others=(Window(),))
+        self.guide = PictureFigure("trotter_fft", colour_map=ColourMap.GRAY, scale_bar=False, rings=True)
         window = Window()
         self.amplitude = PictureFigure("trotter_amplitude", window, ColourMap.INFERNO, scale_bar=False)
         self.before = PictureFigure("trotter_before", window, ColourMap.CYCLIC, scale_bar=False)

@@ -33,12 +33,21 @@ window.ptylive = (() => {
     requestAnimationFrame(() => requestAnimationFrame(() => { shown.number = number; }));
   }
 
+  // A large figure is looked at from further away: its scale bar grows.
+  function letter(figure) {
+    const size = figure.inner_height > 560 ? 26 : 13;
+    for (const bar of figure.center.filter(item => item.type === "ScaleBar")) {
+      bar.setv({label_text_font_size: `${size}px`, bar_line_width: size / 3.25});
+    }
+  }
+
   function fit(figure, windows) {
     // the ranges of one window, not the figure's: between two windows it has one of each
     const [x_range, y_range, extent] = windows.find(([range]) => range.id === figure.x_range.id) ?? windows[0];
     const [left, top, width, height] = extent.box;
     const {inner_width, inner_height} = figure;
     if (!(inner_width > 1 && inner_height > 1 && width > 0 && height > 0)) return;
+    letter(figure);
     const scale = Math.max(width / inner_width, height / inner_height);
     const x = left + width / 2, y = top + height / 2;
     const half_width = scale * inner_width / 2, half_height = scale * inner_height / 2;

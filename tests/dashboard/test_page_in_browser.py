@@ -1,5 +1,7 @@
 """The page in a real Chromium: what is on the screen, pixel by pixel."""
 
+import itertools
+
 import numpy as np
 import pytest
 from browser_tools import SIDE, Watched, eventually, pixels, quadrant_colours, quadrants, rgb, rows_covered, share_of
@@ -91,8 +93,16 @@ def test_two_viewers_agree_and_one_may_only_look(
 
 def test_words_can_be_read_in_both_themes(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     """WCAG AA: 4.5 to 1 for every text on its ground."""
+    scan = {"recording": "a.h5", "series": "grain", "time": 1.8e9, "frames": 64, "lost": 3, "shape": [8, 8]}
+    server.replies["history"] = {"scans": [scan], "count": 1}
+    server.replies["runs"] = {"runs": {"run1": {"epochs": 3, "loss": 1.5, "state": "done"}}, "pictures": []}
+    server.replies["check"] = {"checks": [{"name": "overlap", "state": "warn", "text": "35 %"}]}
+    waiting = [{"run": "run2", "uid": "scan-1", "series": "0142"}]
+    server.publish("state", state_payload(refinement={"state": "running", "run": "run1", "waiting": waiting}, lost=3))
     page = watched.open(dashboard.url)
-    for _ in ("dark", "light"):
+    for _, view in itertools.product(("dark", "light"), ("Session", "Refine", "Library")):
+        page.get_by_role("button", name=view, exact=True).click()
+        page.wait_for_timeout(400)
         poor = page.evaluate(
             """() => {
               const parse = c => (c.match(/[\\d.]+/g) ?? []).map(Number);
@@ -101,18 +111,20 @@ def test_words_can_be_read_in_both_themes(server: FakeServer, dashboard: Running
               const ground = e => { for (; e; e = e.parentElement) {
                 const c = parse(getComputedStyle(e).backgroundColor);
                 if (c.length === 3 || c[3] > 0.99) return c; } return [0, 0, 0]; };
-              const words = "[data-of=session] :is(dt, dd, th, td, h2, small, span), header span";
+              const words = ":is(dt, dd, th, td, h2, small, span, b, em, p, li, label, button, input)";
               return [...document.querySelectorAll(words)]
-                .filter(e => e.childElementCount === 0 && e.textContent.trim() && !e.closest(".canvas")
+                .filter(e => e.childElementCount === 0 && (e.textContent.trim() || e.value) && !e.closest(".canvas")
+                          && !(e.matches("input") && e.type === "range") && getComputedStyle(e).opacity === "1"
+                          && !e.closest("[disabled]") && getComputedStyle(e.parentElement).opacity === "1"
                           && getComputedStyle(e).visibility === "visible" && e.offsetParent)
                 .map(e => { const [a, b] = [luminance(parse(getComputedStyle(e).color)), luminance(ground(e))];
-                  return [e.textContent, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]; })
+                  return [e.textContent || e.className, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]; })
                 .filter(([, ratio]) => ratio < 4.5);
             }"""
         )
-        assert poor == []
-        page.keyboard.press("d")
-        page.wait_for_timeout(400)
+        assert poor == [], view
+        if view == "Library":
+            page.keyboard.press("d")
 
 
 def test_the_server_goes_and_comes_back(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
@@ -162,3 +174,32 @@ def test_a_viewer_who_paints_nothing_is_sent_one_picture(
         server.maps_of(adf=quadrants() * (value + 1))
         page.wait_for_timeout(120)
     assert page.evaluate(number) <= before + 1
+
+
+def test_only_changed_rows_travel(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
+    side = 256
+    noise = np.random.default_rng(3).random((side, side), dtype=np.float32)
+    server.publish("state", state_payload(scan={"shape": [side, side], "step_A": [0.5, 0.5]}))
+    server.publish("maps", map_payload("coverage", np.ones((side, side), dtype=bool)))
+    server.publish("maps", map_payload("adf", noise))
+    sizes: list[int] = []
+    watched.page.on("websocket", lambda ws: ws.on("framereceived", lambda payload: sizes.append(len(payload))))
+    page = watched.open(dashboard.url)
+    image = "Bokeh.documents[0].get_model_by_name('map_3').renderers[0].data_source.data.image[0]"
+    eventually(lambda: page.evaluate(f"{image}.shape") == [side, side])
+    page.wait_for_timeout(1000)
+    sizes.clear()
+    after = noise.copy()
+    after[100:110] = 0.98
+    server.publish("maps", map_payload("adf", after))
+    bright = f"(() => {{ const image = {image}; return [image[105 * 256 + 7], image[120 * 256 + 7]]; }})()"
+    before = page.evaluate(bright)
+    eventually(lambda: page.evaluate(bright)[0] > 245)
+    assert page.evaluate(bright)[1] == before[1]
+    assert max(sizes) < side * side / 4, "a whole picture would be 64 kB"
+    shot = pixels(page, "#canvas-map-3")
+    rows, cols = shot.shape[:2]
+    scale = min(rows, cols) / side
+    band = shot[round(rows / 2 + (101.5 - side / 2) * scale) : round(rows / 2 + (108.5 - side / 2) * scale)]
+    assert band[:, cols // 2 - 40 : cols // 2 + 40].min() > 220, "and it is on the screen"
+    assert watched.complaints == []

@@ -80,6 +80,8 @@ def test_refinement_in_words() -> None:
     assert texts["refine_phase"] == "L-BFGS"
     assert texts["refine_loss"] == "1256.0"
     assert refinement_texts("none", None)["refine_state"] == "not started"
+    elsewhere = refinement_texts("running", RefinementState(uid="a", state="running"), "b")
+    assert elsewhere["refine_state"] == "running on another scan"
 
 
 def test_dose_in_electrons_where_a_count_is_known() -> None:

@@ -55,4 +55,5 @@ def test_states_have_words_and_strangers_are_shown_as_they_came() -> None:
 
 def test_rejected_names_the_commonest_reason() -> None:
     assert words.rejected({}) == "0"
-    assert words.rejected({"truncated": 2, "wrong_shape": 5}) == "7 (wrong_shape)"
+    assert words.rejected({"truncated": 2, "wrong_shape": 5}) == "7 (wrong_shape 5, truncated 2)"
+    assert words.rejected({"truncated": 2}) == "2 (truncated)"

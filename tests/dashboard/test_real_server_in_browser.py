@@ -1,0 +1,112 @@
+"""One page in a real Chromium before a real server: a scan arrives, is refined by a click, and looked back at."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import h5py
+import numpy as np
+import pytest
+from browser_tools import Watched, eventually
+from playwright.sync_api import Page, expect
+from running import Server
+from running import server as real_server
+
+from ptylive.simulators.data import bundled
+from ptylive.simulators.replay import ReplaySettings, replay
+
+pytestmark = pytest.mark.browser
+SCAN = "mos2_svac_80kV_focus"
+PAINTED = "Bokeh.documents[0].get_model_by_name('map_0').renderers[0].data_source.data.number[0]"
+OBJECT = "Bokeh.documents[0].get_model_by_name('object').renderers[0].data_source.data.image[0].length"
+
+
+def answers(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((urlsplit(url).hostname, urlsplit(url).port)) == 0
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with real_server(tmp_path_factory.mktemp("recordings"), "--dashboard", "127.0.0.1:0") as one:
+        url = one.status()["dashboard"]
+        eventually(lambda: answers(url), 60)  # commands are taken before the dashboard is up
+        yield one
+
+
+def set_field(page: Page, label: str, value: str) -> None:
+    field = page.locator(".setting", has_text=label).first.locator("input")
+    field.fill(value)
+    field.blur()
+
+
+def test_a_scan_is_refined_by_a_click(running: Server, watched: Watched) -> None:
+    page = watched.open(running.status()["dashboard"])
+    replay(bundled(SCAN), ReplaySettings(to=running.data, rate=4000.0))
+    status = running.wait_for_results()
+    expect(page.locator("[data-text=state]")).to_have_text("COMPLETE", timeout=20_000)
+    eventually(lambda: page.evaluate(PAINTED) >= 1)
+
+    page.get_by_role("button", name="Refine", exact=True).click()
+    for label, value in (("epochs", "1"), ("sweeps", "1"), ("probe modes", "1")):
+        set_field(page, label, value)
+    press = page.locator("[data-of=refine]").get_by_role("button", name="Refine this scan")
+    expect(press).to_be_enabled(timeout=20_000)
+    press.click()
+    expect(page.locator("h2 [data-text=refine_state]").first).to_have_text("done", timeout=120_000)
+    eventually(lambda: page.evaluate(OBJECT) > 1000)
+    expect(page.locator("#runs")).to_contain_text("run1")
+    with h5py.File(status["results"]) as results:
+        assert results["refinements/run1/object"].shape[1] == 1
+
+    page.get_by_role("button", name="positions").click()
+    expect(page.locator(".sentence")).to_contain_text("positions moved by")
+    page.get_by_role("button", name="Session", exact=True).click()
+    page.keyboard.press("o")
+    expect(page.locator("[data-text=trotter_flat_after]")).to_contain_text("flat", timeout=15_000)
+    assert watched.complaints == []
+    assert watched.hosts == {urlsplit(running.status()["dashboard"]).netloc}
+
+
+def test_one_looks_back_at_a_scan_while_the_next_is_there(running: Server, watched: Watched, tmp_path: Path) -> None:
+    first = running.status()
+    assert first["state"] == "complete"
+    page = watched.open(first["dashboard"])
+    replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=running.data))
+    running.wait_for(lambda s: s["uid"] != first["uid"] and s["state"] == "complete" and s["results"])
+    shape = "Bokeh.documents[0].get_model_by_name('map_3').renderers[0].data_source.data.image[0].shape"
+    eventually(lambda: page.evaluate(shape) == [48, 48], 20)
+    expect(page.locator("#past")).to_be_enabled(timeout=10_000)
+    page.locator("#past").fill("0")
+    eventually(lambda: page.evaluate(shape) == [64, 64], 20)
+    expect(page.locator("[data-text=past]")).to_contain_text(first["series"])
+    page.locator("#past").fill("1")
+    eventually(lambda: page.evaluate(shape) == [48, 48], 20)
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
+def test_the_first_map_is_there_within_two_seconds(tmp_path: Path, watched: Watched) -> None:
+    """From the first frame on the way to the first picture that the browser has painted; the machine must be quiet."""
+    with real_server(tmp_path, "--dashboard", "127.0.0.1:0") as one:
+        url = one.status()["dashboard"]
+        eventually(lambda: answers(url), 60)
+        page = watched.open(url)
+        time.sleep(15)  # until everything is compiled, as in a session that has begun
+        replay(bundled(SCAN), ReplaySettings(to=one.data))
+        one.wait_for_results()
+        before = page.evaluate(PAINTED)
+        page.wait_for_timeout(1000)
+        started = time.monotonic()
+        sending = threading.Thread(target=replay, args=(bundled(SCAN), ReplaySettings(to=one.data, rate=500.0)))
+        sending.start()
+        coverage = "window.ptylive && document.querySelector('[data-text=state]').textContent"
+        while page.evaluate(coverage) != "SCANNING" or page.evaluate(PAINTED) <= before + 1:
+            assert time.monotonic() - started < 10
+            page.wait_for_timeout(20)
+        took = time.monotonic() - started
+        sending.join()
+    assert took < 2.0, np.round(took, 2)

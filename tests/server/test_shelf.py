@@ -1,0 +1,43 @@
+"""The pictures of the last scans, in memory."""
+
+import numpy as np
+import pytest
+
+from ptylive.schema import Arm, CommandError, Detector, Scan
+from ptylive.server.scan_session import ScanSession
+from ptylive.server.shelf import Shelf
+
+
+def scan(uid: str, side: int = 4) -> ScanSession:
+    arm = Arm(uid=uid, series=uid, frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    session = ScanSession(arm, None, arm, ended="complete")
+    session.coverage = np.ones((4, 4), dtype=bool)
+    session.pictures["bf"] = {"name": "bf", "data": bytes(4 * side * side), "uid": uid}
+    return session
+
+
+def test_the_newest_scans_are_kept_in_number_and_memory() -> None:
+    shelf = Shelf(most_scans=3, most_bytes=1000)
+    for number in range(5):
+        shelf.put(scan(f"scan{number}"))
+    assert [one["uid"] for one in shelf.list()] == ["scan4", "scan3", "scan2"]
+    shelf.put(scan("large", side=15))
+    assert [one["uid"] for one in shelf.list()] == ["large", "scan4"]
+    shelf.put(scan("huge", side=100))
+    assert [one["uid"] for one in shelf.list()] == ["huge"], "the last one is always kept"
+
+
+def test_a_scan_keeps_its_place_and_shows_what_was_shown_last() -> None:
+    shelf = Shelf()
+    first = scan("first")
+    shelf.put(first)
+    shelf.put(scan("second"))
+    first.pictures["adf"] = {"name": "adf", "data": b"1234", "uid": "first"}
+    assert shelf.list()[1]["maps"] == ["bf"]
+    shelf.put(first)
+    assert [one["uid"] for one in shelf.list()] == ["second", "first"]
+    found = shelf.snapshot("first")
+    assert {one["name"] for one in found["maps"]} == {"bf", "adf"}
+    assert (found["state"]["state"], found["state"]["frames"]) == ("complete", 16)
+    with pytest.raises(CommandError, match="not in memory"):
+        shelf.snapshot("third")
