@@ -137,12 +137,17 @@ def to_attributes(arm: Arm) -> dict[str, Any]:
 
 def fill_in(arm: Arm, values: Mapping[str, Any], source: str = "configuration") -> Arm:
     """``arm`` with metadata that it does not say itself; what stream or file gave wins (docs/conventions.md)."""
+    return overlay(arm, unsaid(arm, values), source)
 
-    def unsaid(name: str) -> bool:
+
+def unsaid(arm: Arm, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the metadata that a scan does not say itself. Raises MetadataError for unknown names."""
+
+    def missing(name: str) -> bool:
         section, key = locate(name)
         part = getattr(arm, section)
         if section == "optics" and aberrations_from({key: 1.0}):
             return not set(aberrations_from({key: 1.0})) & set(arm.optics.aberrations)
         return key not in part.model_fields_set or getattr(part, key) is None
 
-    return overlay(arm, {name: value for name, value in values.items() if unsaid(name)}, source)
+    return {name: value for name, value in values.items() if missing(name)}

@@ -18,6 +18,7 @@ COMMANDS = (
     "refine",
     "inspect",
     "convert",
+    "preset",
     "status",
     "stop",
     "refine_now",

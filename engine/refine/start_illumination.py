@@ -38,7 +38,13 @@ class StartIllumination:
     @classmethod
     def of(cls, preset: Preset, dataset: Dataset, window: ScanWindow, model: ModelWindow) -> StartIllumination | None:
         """None where the preset asks for nothing. Raises MetadataError for a vacuum pattern that is not there."""
-        names = ("bright_threshold", "estimate_aperture_based_on_binary", "beam_ctf", "n_hermite_probe_modes")
+        names = (
+            "aperture_mask",
+            "bright_threshold",
+            "estimate_aperture_based_on_binary",
+            "beam_ctf",
+            "n_hermite_probe_modes",
+        )
         unasked = preset.probe_amplitude == "aperture" and preset.defocus_spread_modes_A is None
         if unasked and preset.extra_probe_defocus_A == 0 and all(getattr(preset, name) is None for name in names):
             return None
@@ -47,7 +53,7 @@ class StartIllumination:
         else:
             pattern = mean_pattern(window)
         repeat = model.size // window.size
-        return cls(preset, np.kron(pattern, np.ones((repeat, repeat))) if repeat > 1 else pattern)
+        return cls(preset, np.asarray(np.kron(pattern, np.ones((repeat, repeat))), dtype=np.float64))
 
     def modes(self, probe: Probe, model: ModelWindow, coherence: Coherence, counts: float) -> ComplexPlane:
         """Start modes (modes, P, P) in Fourier space, ``counts`` in all. Raises MetadataError for unusable files."""
@@ -78,12 +84,14 @@ class StartIllumination:
         k_squared = model.k_row**2 + model.k_col**2
         turn = np.pi * probe.wavelength_A * preset.extra_probe_defocus_A * k_squared
         if preset.beam_ctf is not None:
-            turn = turn - _phase_from(preset.beam_ctf, model.size)
+            turn = turn - _from_file("beam_ctf", preset.beam_ctf, model.size)
         return np.asarray(wave * np.exp(1j * turn))
 
     def _aperture(self) -> DoubleArray | None:
-        """1 where the pattern is bright, 0 elsewhere; None where no threshold is given."""
+        """A given mask, or 1 where the pattern is bright and 0 elsewhere; None where neither is given."""
         preset = self.preset
+        if preset.aperture_mask is not None:
+            return _from_file("aperture_mask", preset.aperture_mask, len(self.pattern))
         level = 0.0
         if preset.bright_threshold is not None:
             level = preset.bright_threshold * float(self.pattern.max())
@@ -135,14 +143,14 @@ def _vacuum(dataset: Dataset, size: int) -> DoubleArray:
     return np.asarray(ScanWindow.of(alone, size).patterns[0], dtype=np.float64)
 
 
-def _phase_from(path: str, size: int) -> DoubleArray:
-    """A phase chi (P, P), rad, centred in the file on pixel P // 2, smaller ones padded with 0; FFT order."""
+def _from_file(name: str, path: str, size: int) -> DoubleArray:
+    """An array (P, P), centred in the file on pixel P // 2, smaller ones padded with 0; FFT order."""
     try:
-        phase = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
+        values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"beam_ctf {path}: {error}", "give a npy file of numbers") from None
-    if phase.ndim != 2 or phase.shape[0] != phase.shape[1] or phase.shape[0] > size:
-        raise MetadataError(f"beam_ctf {path} has shape {phase.shape}", f"the window has {size} x {size} pixels")
-    before = size // 2 - phase.shape[0] // 2
-    after = size - phase.shape[0] - before
-    return np.asarray(np.fft.ifftshift(np.pad(phase, (before, after))))
+        raise MetadataError(f"{name} {path}: {error}", "give a npy file of numbers") from None
+    if values.ndim != 2 or values.shape[0] != values.shape[1] or values.shape[0] > size:
+        raise MetadataError(f"{name} {path} has shape {values.shape}", f"the window has {size} x {size} pixels")
+    before = size // 2 - values.shape[0] // 2
+    after = size - values.shape[0] - before
+    return np.asarray(np.fft.ifftshift(np.pad(values, (before, after))))

@@ -18,6 +18,9 @@ class Illumination(StrictModel):
     probe_amplitude: Literal["aperture", "mean_pattern", "vacuum_pattern"] = Field(
         default="aperture", description="amplitude of the start probe: a soft disc, or the root of a measured pattern"
     )
+    aperture_mask: str | None = Field(
+        default=None, description="npy file (window_px, window_px): aperture of the start probe, its amplitude"
+    )
     bright_threshold: float | None = Field(
         default=None, gt=0, lt=1, description="aperture of the start probe: mean counts above this share of the largest"
     )

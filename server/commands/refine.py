@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptylive.schema import MetadataError
-from ptylive.schema.metadata import NAMES, locate
+from ptylive.schema.metadata import NAMES, locate, unsaid
 from ptylive.schema.preset import Preset
 from ptylive.server.commands.options import AsJson, Settings
 from ptylive.server.output import answer, bar, say
@@ -22,12 +21,15 @@ from ptylive.server.values import parse_assignments
 if TYPE_CHECKING:
     from ptylive.engine.refine.checks import Checks
     from ptylive.engine.refine.results import Progress, RefineResult
+    from ptylive.server.presets import PresetFile
 
 
 def refine(
     file: Annotated[Path, typer.Argument(help="native HDF5 file")],
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
-    preset: Annotated[Path | None, typer.Option(help="settings of the refinement, TOML")] = None,
+    preset: Annotated[
+        Path | None, typer.Option(help="settings of the refinement: TOML, JSON, or a PyPty preset as JSON or text")
+    ] = None,
     settings: Settings = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
     backend: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
@@ -49,7 +51,8 @@ def refine(
     from ptylive.streamer.storage.source import open_source
 
     chosen, values = split_settings(parse_assignments(settings or ()))
-    wanted = _preset(preset, chosen, epochs)
+    loaded, values = _loaded(preset, file, values, output)
+    wanted = _preset(loaded, chosen, epochs)
     if backend not in ("auto", "cpu", "gpu"):
         raise MetadataError(f"--backend {backend!r} is unknown", "use auto, cpu or gpu")
     started = time.perf_counter()
@@ -57,7 +60,7 @@ def refine(
     start_map = next((m for m in made.rendering.maps if m.name == START_MAP), None)
     guess, bench = start_guess(start_map, made.calibration), Bench(backend, threads)
     with open_source(file, values) as source:
-        dataset = refinable(source, made.calibration)
+        dataset = loaded.placed(refinable(source, made.calibration))
         frames = len(dataset.patterns)
         before = check(dataset, wanted, bench) if checks else None
         if before is not None and not as_json:
@@ -141,17 +144,23 @@ def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     return preset, metadata
 
 
-def _preset(path: Path | None, chosen: Mapping[str, Any], epochs: int | None) -> Preset:
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise MetadataError(f"{path}: no such preset", "check --preset") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise MetadataError(f"{path}: {error}", "correct the TOML") from None
-        values = dict(values.get("refine", values))
-    values.update(chosen)
+def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path) -> tuple[PresetFile, dict[str, Any]]:
+    """The preset file, and the metadata given with what it adds to the recording's."""
+    from ptylive.server.presets import PresetFile, load_preset
+    from ptylive.streamer.storage.source import open_source
+
+    if path is None:
+        return PresetFile(), values
+    with open_source(file, values) as source:
+        loaded = load_preset(path, pattern_shape=source.arm.detector_shape, beside=output)
+        added = unsaid(source.arm, loaded.metadata)
+    for note in loaded.notes:
+        say(note)
+    return loaded, {**added, **values}
+
+
+def _preset(loaded: PresetFile, chosen: Mapping[str, Any], epochs: int | None) -> Preset:
+    values = {**loaded.settings, **chosen}
     if epochs is not None:
         values["epoch_max"] = epochs
     return Preset.from_mapping(values)

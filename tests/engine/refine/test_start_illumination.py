@@ -67,6 +67,14 @@ def test_apertures_by_threshold(simulated, threshold):
         start_probe(simulated.dataset, estimate_aperture_based_on_binary=900.0)
 
 
+def test_a_given_aperture(simulated, tmp_path):
+    mask = np.zeros((24, 24))
+    mask[10:15, 11:14] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    modes = start_probe(simulated.dataset, aperture_mask=str(tmp_path / "mask.npy"))
+    np.testing.assert_array_equal(np.abs(modes[0]) > 1e-6, np.fft.ifftshift(mask) > 0)
+
+
 def test_hermite_modes(simulated):
     modes = unit(start_probe(simulated.dataset, n_hermite_probe_modes=(2, 3)))
     assert modes.shape == (6, 24, 24)

@@ -1,0 +1,99 @@
+"""A PyPty preset as one of ours: settings, metadata, arrays, and what was left behind with the reason."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import Array
+from ptylive.schema.preset import Preset
+from ptylive.schema.pypty.rows import Fate, Gathered, Row
+from ptylive.schema.pypty.table import ROWS, row_of
+
+
+@dataclass(frozen=True)
+class PyptyImport:
+    """What a PyPty preset says."""
+
+    settings: Mapping[str, Any]
+    """Of the refinement, checked; arrays are not among them yet."""
+    metadata: Mapping[str, Any]
+    """Of the experiment, under metadata names."""
+    arrays: Mapping[str, Array]
+    """By the setting that names their npy file."""
+    positions_A: Array | None
+    """(N, 2), detector frame, Å."""
+    notes: tuple[str, ...]
+    """What was taken over with a difference."""
+    left_behind: tuple[str, ...]
+    """What was not taken over, and why."""
+
+    @property
+    def preset(self) -> Preset:
+        """The settings as a preset."""
+        return Preset.from_mapping(self.settings)
+
+
+def import_preset(
+    given: Mapping[str, Any], *, pattern_shape: tuple[int, int] | None = None, lenient: bool = False
+) -> PyptyImport:
+    """Settings, metadata and arrays of PyPty parameters.
+
+    ``pattern_shape``: of the recording, for values that PyPty counts in pixels of the padded pattern. Raises
+    MetadataError for unknown names and impossible values, and for parameters that ask for what is not built or done by
+    another command, unless ``lenient``: then they are left behind with their reason.
+    """
+    into = Gathered(given, pattern_shape)
+    left: list[str] = []
+    for name, value in given.items():
+        row = row_of(name)
+        if row is None:
+            near = difflib.get_close_matches(name, [each.name for each in ROWS], n=1)
+            left.append(f"{name}: PyPty has no such parameter" + (f"; did you mean {near[0]!r}?" if near else ""))
+        elif row.fate in (Fate.REFUSED, Fate.ELSEWHERE) and not _is_default(row, value):
+            left.append(f"{name}: {row.remark}")
+        elif row.convert is not None and (row.off_is_said or not _says_nothing(row, value)):
+            _convert(row, value, into)
+    if left and not lenient:
+        raise MetadataError(f"not imported: {'; '.join(left)}", "take it out, or import leniently")
+    settings = dict(into.preset)
+    if settings.get("num_slices", 1) == 1 and "total_thickness_A" in settings:
+        settings.pop("slice_distances_A", None)
+    Preset.from_mapping(settings)
+    return PyptyImport(settings, into.metadata, into.arrays, into.positions_A, tuple(into.notes), tuple(left))
+
+
+def looks_like_pypty(values: Mapping[str, Any]) -> bool:
+    """Whether names are PyPty's rather than ours: some occur in its table only."""
+    ours = set(Preset.model_fields)
+    return any(row_of(name) is not None and name not in ours for name in values)
+
+
+def _convert(row: Row, value: Any, into: Gathered) -> None:
+    assert row.convert is not None  # noqa: S101  (asked before)
+    try:
+        row.convert(value, into)
+    except (TypeError, ValueError, IndexError) as error:
+        raise MetadataError(f"{row.name} = {str(value)[:60]}: {error}", "correct the preset") from None
+
+
+def _says_nothing(row: Row, value: Any) -> bool:
+    """Whether a value is a default that switches something off. Other defaults are a choice where they are written."""
+    return _is_default(row, value) and (value is None or isinstance(value, str) or not np.any(value))
+
+
+def _is_default(row: Row, value: Any) -> bool:
+    """Whether a value is PyPty's default."""
+    if value is None or row.default is None:
+        return value is None
+    if isinstance(value, str) or isinstance(row.default, str):
+        return bool(value == row.default)
+    try:
+        return bool(np.array_equal(np.asarray(value, dtype=float), np.asarray(row.default, dtype=float)))
+    except (TypeError, ValueError):
+        return False

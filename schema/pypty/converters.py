@@ -1,0 +1,303 @@
+"""Rows whose value means something else there than here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
+from ptylive.schema.pypty.rows import Converter, Gathered, followed, number
+from ptylive.schema.schedule import Schedule
+
+MOST_PAIRS = 100
+TILT_SIGNS = (1, 1, -1, -1, 1, 1)
+"""PyPty's tilted propagator has exp(-2 pi i d q tan), ours exp(+2 pi i d q tan) (design/refinement-maths)."""
+
+
+def aberrations(values: Any) -> dict[str, float]:
+    """PyPty's coefficients C10, C12a, C12b, C21a, … (angles from +col) in ours (angles from +row), Å.
+
+    phi = pi/2 - theta: cos(m phi) = cos(m pi/2) cos(m theta) + sin(m pi/2) sin(m theta), and so on.
+    """
+    given = [float(value) for value in np.atleast_1d(values)]
+    if len(given) > len(ABERRATION_NAMES):
+        if any(given[len(ABERRATION_NAMES) :]):
+            raise MetadataError("aberrations above third order are not modelled", "set them to 0")
+        given = given[: len(ABERRATION_NAMES)]
+    named = dict(zip(ABERRATION_NAMES, given, strict=False))
+    found: dict[str, float] = {}
+    for name, (_, m) in KRIVANEK_ORDERS.items():
+        if m == 0:
+            found.update({name: named[name]} if name in named else {})
+        elif f"{name}a" in named:
+            a, b = named[f"{name}a"], named.get(f"{name}b", 0.0)
+            cosine, sine = round(np.cos(m * np.pi / 2)), round(np.sin(m * np.pi / 2))
+            found[f"{name}a"] = a * cosine + b * sine + 0.0
+            found[f"{name}b"] = a * sine - b * cosine + 0.0
+    return found
+
+
+def probe_aberrations(value: Any, into: Gathered) -> None:
+    """``aberrations``: those of the microscope."""
+    into.metadata.update(aberrations(value))
+
+
+def aberrations_array(value: Any, into: Gathered) -> None:
+    """``aberrations_array``: a list for each part of the scan."""
+    rows = np.atleast_2d(np.asarray(value, dtype=float))
+    if not rows.any():
+        return
+    turned = [aberrations(row) for row in rows]
+    names = [name for name in ABERRATION_NAMES if any(name in row for row in turned)]
+    into.preset["aberrations_array_A"] = [[row.get(name, 0.0) for name in names] for row in turned]
+
+
+def underfocus(key: str) -> Converter:
+    """Distances of propagation: positive ones are overfocus there, and underfocus has the plus sign here."""
+
+    def convert(value: Any, into: Gathered) -> None:
+        turned = -np.asarray(value, dtype=float) + 0.0
+        into.preset[key] = float(turned) if turned.ndim == 0 else turned.tolist()
+
+    return convert
+
+
+def tilts(value: Any, into: Gathered) -> None:
+    """(N, 6) tangents in rad to mrad; those inside the specimen change sign."""
+    rows = np.atleast_2d(np.asarray(value, dtype=float))
+    if rows.any():
+        into.preset["tilts_mrad"] = (1e3 * rows * TILT_SIGNS + 0.0).tolist()
+
+
+def positions(value: Any, into: Gathered) -> None:
+    """(N, 2) pixels to Å."""
+    pixels, pixel_A = np.atleast_2d(np.asarray(value, dtype=float)), into.pixel_A()
+    if len(pixels) < 2 or not pixels.any():
+        return
+    if pixel_A is None:
+        raise MetadataError("positions are in pixels, and pixel_size_y_A is missing", "add it, or leave positions out")
+    into.positions_A = pixels * pixel_A
+
+
+def pixel_size(value: Any, into: Gathered) -> None:
+    """Object pixel to detector pixel, 1 / (window * pixel), where the window is known."""
+    sizes = [into.given.get(name) for name in ("pixel_size_y_A", "pixel_size_x_A")]
+    if None not in sizes and abs(float(sizes[0]) / float(sizes[1]) - 1) > 1e-6:  # type: ignore[arg-type]
+        raise MetadataError("pixel_size_x_A and pixel_size_y_A differ", "square pixels only")
+    window = into.window()
+    if window is None:
+        into.notes.append("pixel_size: the detector pixel follows from it only beside a recording; give rez_pixel_size")
+        return
+    into.metadata["detector_pixel_invA"] = 1 / (window * number(value, "pixel_size_y_A"))
+
+
+def padding(value: Any, into: Gathered) -> None:
+    """``data_pad``: pixels on each side of the pattern."""
+    window = into.window()
+    if window is None:
+        into.notes.append("data_pad: the window follows from it only beside a recording; window_px stays auto")
+        return
+    into.preset["window_px"] = window // int(into.given.get("upsample_pattern") or 1)
+
+
+def slice_distances(value: Any, into: Gathered) -> None:
+    """One distance, or one behind each slice; the last, behind which nothing comes, is dropped."""
+    distances = [float(distance) for distance in np.atleast_1d(value)]
+    gaps = int(into.given.get("num_slices") or 1) - 1
+    into.preset["slice_distances_A"] = distances if len(distances) == 1 else distances[: max(gaps, 1)]
+
+
+def history(value: Any, into: Gathered) -> None:
+    """``hist_length``: infinite ones are cut."""
+    if isinstance(value, str):
+        into.preset["hist_length"] = Schedule.parse(f"min({Schedule.parse(value).text}, {MOST_PAIRS})").text
+        return
+    pairs = number(value, "hist_length")
+    if pairs > MOST_PAIRS:
+        into.notes.append(f"hist_length: {MOST_PAIRS} pairs at most")
+    into.preset["hist_length"] = int(min(pairs, MOST_PAIRS))
+
+
+def count(value: Any, into: Gathered) -> None:
+    """``max_count``: no limit means 100."""
+    into.preset["max_count"] = 100 if value is None else int(min(number(value, "max_count"), 100))
+
+
+def sufficient_decrease(value: Any, into: Gathered) -> None:
+    """``wolfe_c1_constant``: held below 0.5, where a parabola's minimum still passes."""
+    if isinstance(value, str):
+        into.preset["wolfe_c1_constant"] = Schedule.parse(f"min({Schedule.parse(value).text}, 0.49)").text
+    else:
+        into.preset["wolfe_c1_constant"] = min(number(value, "wolfe_c1_constant"), 0.49)
+
+
+def probe_part(part: str) -> Converter:
+    """``tune_only_probe_phase`` and ``tune_only_probe_abs``."""
+
+    def convert(value: Any, into: Gathered) -> None:
+        if isinstance(value, str):
+            raise MetadataError("what of the probe is refined cannot follow the epoch", "give true or false")
+        if value:
+            into.preset["probe_part"] = part
+
+    return convert
+
+
+def background(value: Any, into: Gathered) -> None:
+    """``static_background``: a number starts one, which is found from 0 here; arrays are not taken."""
+    if isinstance(value, list):
+        raise MetadataError("a given static background is not read", "refine it: update_static_background")
+    if number(value, "static_background") > 0:
+        into.notes.append("static_background: refined from 0 where update_static_background is on")
+
+
+def probe_weight(key: str, *, real_space: bool) -> Converter:
+    """Weights of the probe: PyPty's modes are averaged, ours added up; its real-space power is 1 / P^2 of ours."""
+
+    def convert(value: Any, into: Gathered) -> None:
+        factor = 1.0
+        if real_space:
+            window = into.window()
+            if window is None:
+                into.notes.append(f"{key}: in units of the window's P^2 there; taken over as it is")
+            else:
+                factor = 1 / window**2
+        into.preset[key] = followed(value, factor * _modes(into))
+
+    return convert
+
+
+def _modes(into: Gathered) -> int:
+    """Probe modes the preset asks for."""
+    hermite, spread = into.given.get("n_hermite_probe_modes"), into.given.get("defocus_spread_modes")
+    if hermite is not None:
+        return int(np.prod(hermite))
+    return 1 if spread is None else len(spread)
+
+
+def per_pixel(key: str) -> Converter:
+    """Weights of squared positions: per pixel^2 there, per Å^2 here."""
+
+    def convert(value: Any, into: Gathered) -> None:
+        pixel = into.pixel_A()
+        if pixel is None:
+            into.notes.append(f"{key}: per pixel² there, per Å² here; pixel_size_y_A is missing, taken over as it is")
+        into.preset[key] = followed(value, 1 / (pixel or 1.0) ** 2)
+
+    return convert
+
+
+def per_pixel_of_rows(key: str) -> Converter:
+    """The same for sums over rows, where means are taken here."""
+
+    def convert(value: Any, into: Gathered) -> None:
+        size = into.given.get("scan_size")
+        columns = 1 if size is None else int(size[1])
+        per_pixel(key)(followed(value, float(columns**2)), into)
+
+    return convert
+
+
+def per_rad(key: str, *, rows: bool = False) -> Converter:
+    """Weights of squared tilts: per rad^2 there, per mrad^2 here."""
+
+    def convert(value: Any, into: Gathered) -> None:
+        size = into.given.get("scan_size")
+        columns = int(size[1]) if rows and size is not None else 1
+        into.preset[key] = followed(value, 1e-6 * columns**2)
+
+    return convert
+
+
+def window(value: Any, into: Gathered) -> None:
+    """``window``: two radii as shares of half the width, or an array of weights."""
+    values = np.asarray(value, dtype=float)
+    if values.shape == (2,):
+        into.preset["window"] = values.tolist()
+    else:
+        into.arrays["window"] = values
+
+
+def aperture(value: Any, into: Gathered) -> None:
+    """``aperture_mask``: where the probe is free in reciprocal space; also the start probe's aperture."""
+    values = np.asarray(value, dtype=float)
+    if values.ndim == 2:
+        into.arrays["probe_constraint_mask"] = values
+        into.arrays["aperture_mask"] = values
+        return
+    into.notes.append("aperture_mask: a number is a share of the window; probe_constraint_radius is in semi-angles")
+
+
+def gaussian(key: str) -> Converter:
+    """``apply_gaussian_filter``: true is a pixel, numbers are pixels."""
+
+    def convert(value: Any, into: Gathered) -> None:
+        into.preset[key] = float(value) if isinstance(value, bool) else followed(value)
+
+    return convert
+
+
+def atomicity(value: Any, into: Gathered) -> None:
+    """``fancy_sigma``: ((sharpen, blur) of the phase, (sharpen, blur) of the absorption), either None."""
+    for key, pair in zip(("fancy_sigma_phase_px", "fancy_sigma_abs_px"), value, strict=False):
+        if pair is None:
+            continue
+        if any(isinstance(radius, str) for radius in pair):
+            raise MetadataError("fancy_sigma by Richardson and Lucy is not built", "give the radius as a number")
+        into.preset[key] = [float(radius) for radius in pair]
+
+
+def marker(key: str) -> Converter:
+    """Whole numbers, one for each measurement."""
+
+    def convert(value: Any, into: Gathered) -> None:
+        into.preset[key] = [int(part) for part in np.asarray(value).ravel()]
+
+    return convert
+
+
+def sequence(value: Any, into: Gathered) -> None:
+    """``sequence``: numbers of the measurements used."""
+    if isinstance(value, str):
+        raise MetadataError("a sequence that follows the epoch is not built", "give a list of numbers")
+    into.preset["sequence"] = [int(part) for part in np.asarray(value).ravel()]
+
+
+def field_of_view(value: Any, into: Gathered) -> None:
+    """``fov_nm`` along the fast axis to the scan step."""
+    size = into.given.get("scan_size")
+    if size is None:
+        raise MetadataError("fov_nm needs scan_size", "add it, or give scan_step_A")
+    into.metadata["scan_step_A"] = 10 * number(value, "fov_nm") / int(size[1])
+
+
+def transformation(value: Any, into: Gathered) -> None:
+    """``transform_axis_matrix``: applied to the grid of steps, before the rotation."""
+    matrix = np.asarray(value, dtype=float)
+    if np.array_equal(matrix, np.eye(2)):
+        return
+    step = into.given.get("scan_step_A")
+    if step is None and into.given.get("fov_nm") is not None and into.given.get("scan_size") is not None:
+        step = 10 * float(into.given["fov_nm"]) / int(into.given["scan_size"][1])
+    if step is None:
+        raise MetadataError("transform_axis_matrix needs scan_step_A", "add it")
+    into.metadata["scan_matrix"] = (matrix * float(step)).tolist()
+
+
+def rotation(value: Any, into: Gathered) -> None:
+    """``PLRotation_deg``: "auto" is found from the data, as without it."""
+    if value != "auto":
+        into.metadata["rotation_deg"] = number(value, "PLRotation_deg")
+
+
+def special_positions(value: Any, into: Gathered) -> None:
+    """``special_positions_A``: already Å."""
+    into.positions_A = np.atleast_2d(np.asarray(value, dtype=float))
+
+
+def multiplier(value: Any, into: Gathered) -> None:
+    """``data_multiplier``: counts that one electron leaves are its inverse."""
+    if number(value, "data_multiplier") != 1:
+        into.metadata["counts_per_electron"] = 1 / number(value, "data_multiplier")

@@ -1,0 +1,111 @@
+"""Rows: propagation, band limit, optimiser, and what is updated."""
+
+from __future__ import annotations
+
+from ptylive.schema.pypty import converters as into
+from ptylive.schema.pypty.rows import Fate, Row, plain, same, switch
+
+PROPAGATION = "Propagation, shifting, and resizing"
+BAND = "Bandwidth limitation"
+OPTIMISER = "Optimization settings"
+UPDATE = "Updating refinable arrays"
+M, S, R = Fate.MAPPED, Fate.SET_ASIDE, Fate.REFUSED
+
+SOLVER: tuple[Row, ...] = (
+    Row("propmethod", PROPAGATION, "multislice", M, ("propmethod",), "all three are built", plain("propmethod")),
+    Row("allow_subPixel_shift", PROPAGATION, True, S, (), "positions are always sub-pixel"),
+    Row(
+        "dynamically_resize_yx_object",
+        PROPAGATION,
+        False,
+        S,
+        (),
+        "refined positions keep the window they began in: a few object pixels of freedom",
+    ),
+    Row("extra_space_on_side_px", PROPAGATION, 0, S, (), "the object has a margin of its own"),
+    Row(
+        "damping_cutoff_multislice",
+        BAND,
+        "2/3",
+        M,
+        ("damping_cutoff_multislice",),
+        "the same; without it nothing is cut here",
+        lambda value, to: to.preset.update(damping_cutoff_multislice=2 / 3 if value < 0 else value),
+    ),
+    Row("smooth_rolloff", BAND, 0, M, ("smooth_rolloff",), "the same", plain("smooth_rolloff")),
+    Row("update_extra_cut", BAND, 0.005, M, ("update_extra_cut",), "the same", plain("update_extra_cut")),
+    Row("lazy_clean", BAND, False, M, ("lazy_clean",), "the same", plain("lazy_clean")),
+    Row(
+        "algorithm",
+        OPTIMISER,
+        "lsq_sqrt",
+        M,
+        ("algorithm",),
+        "the same; auto chooses from the data",
+        plain("algorithm"),
+    ),
+    Row("epoch_max", OPTIMISER, 200, M, ("epoch_max",), "mini-batch sweeps count as epochs", plain("epoch_max")),
+    Row(
+        "wolfe_c1_constant",
+        OPTIMISER,
+        0.1,
+        M,
+        ("wolfe_c1_constant",),
+        "below 0.5",
+        into.sufficient_decrease,
+    ),
+    Row("wolfe_c2_constant", OPTIMISER, 0.9, M, ("wolfe_c2_constant",), "the same", same("wolfe_c2_constant")),
+    Row(
+        "loss_weight", OPTIMISER, 1, M, ("loss_weight",), "regularisers are divided by it instead", same("loss_weight")
+    ),
+    Row("max_count", OPTIMISER, 20, M, ("max_count",), "100 at most", into.count),
+    Row("reduce_factor", OPTIMISER, 0.1, S, (), "steps are interpolated in a bracket"),
+    Row("optimism", OPTIMISER, 3.0, S, (), "steps are interpolated in a bracket"),
+    Row("min_step", OPTIMISER, 1e-20, S, (), "max_count ends the line search"),
+    Row("hist_length", OPTIMISER, 10, M, ("hist_length",), "100 pairs at most", into.history),
+    Row("update_step_bfgs", OPTIMISER, 1, S, (), "steps are scaled by the known curvature"),
+    Row(
+        "phase_only_obj",
+        OPTIMISER,
+        False,
+        M,
+        ("phase_only_obj",),
+        "the same; not by epoch",
+        plain("phase_only_obj"),
+        off_is_said=True,
+    ),
+    Row("tune_only_probe_phase", OPTIMISER, False, M, ("probe_part",), "phase; not by epoch", into.probe_part("phase")),
+    Row(
+        "tune_only_probe_abs",
+        OPTIMISER,
+        False,
+        M,
+        ("probe_part",),
+        "amplitude; not by epoch",
+        into.probe_part("amplitude"),
+    ),
+    Row("reset_history_flag", OPTIMISER, False, M, ("reset_history_flag",), "the same", switch("reset_history_flag")),
+    Row("update_probe", UPDATE, 1, M, ("update_probe",), "the same", switch("update_probe")),
+    Row("update_obj", UPDATE, 1, M, ("update_obj",), "the same", switch("update_obj")),
+    Row("update_probe_pos", UPDATE, 0, M, ("update_probe_pos",), "the same", switch("update_probe_pos")),
+    Row("update_tilts", UPDATE, 0, M, ("update_tilts",), "the same", switch("update_tilts")),
+    Row("update_beam_current", UPDATE, 0, M, ("update_beam_current",), "the same", switch("update_beam_current")),
+    Row(
+        "update_aberrations_array",
+        UPDATE,
+        0,
+        M,
+        ("update_aberrations",),
+        "which ones: `refined_aberrations`",
+        switch("update_aberrations"),
+    ),
+    Row(
+        "update_static_background",
+        UPDATE,
+        0,
+        M,
+        ("update_static_background",),
+        "the same",
+        switch("update_static_background"),
+    ),
+)

@@ -1,0 +1,153 @@
+"""PyPty presets as text: JSON, or the Python in which they are written, read without running any of it.
+
+Of Python only this is understood: assignments of plain values, lists, dictionaries (also ``dict(…)``), lambdas (kept as
+text), ``np.array`` of lists, ``np.inf``, ``np.pi``, arithmetic of numbers, and names assigned before. Other statements
+are counted and left alone; a value of another kind is an error that names its line.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ptylive.schema.errors import MetadataError
+
+LARGEST = 64 * 2**20
+"""Characters of a preset."""
+_ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = MappingProxyType(
+    {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+)
+_CONSTANTS: Mapping[str, float] = MappingProxyType({"inf": math.inf, "pi": math.pi, "nan": math.nan})
+_MODULES = ("np", "numpy", "cp", "cupy", "math")
+_ARRAY_MAKERS = ("array", "asarray", "float", "int", "list", "tuple")
+
+
+@dataclass
+class Parsed:
+    """Parameters of a preset, with how many statements were left unread."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    unread: int = 0
+
+
+def parse_text(text: str, name: str) -> Parsed:
+    """Parameters from JSON or Python text; all dictionaries of a script together. Raises MetadataError."""
+    if len(text) > LARGEST:
+        raise MetadataError(f"{name} is too large for a preset", "leave arrays out, and keep them in npy files")
+    try:
+        loaded = json.loads(text)
+    except ValueError:
+        return _parse_python(text, name)
+    if not isinstance(loaded, dict):
+        raise MetadataError(f"{name} holds no parameters", "a preset is one JSON object")
+    return Parsed({str(key): value for key, value in loaded.items()})
+
+
+def _parse_python(text: str, name: str) -> Parsed:
+    try:
+        module = ast.parse(text.strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise MetadataError(f"{name}{line}: neither JSON nor Python", "save the preset as JSON") from None
+    reader = _Reader(name)
+    for statement in module.body:
+        reader.take(statement)
+    if not reader.parsed.values:
+        raise MetadataError(f"{name} holds no dictionary of parameters", "write pypty_params = {…}, or save it as JSON")
+    return reader.parsed
+
+
+class _Reader:
+    """Goes through the statements of a script."""
+
+    def __init__(self, name: str) -> None:
+        self.parsed = Parsed()
+        self._name = name
+        self._known: dict[str, Any] = {}
+
+    def take(self, statement: ast.stmt) -> None:
+        """A dictionary, an entry of one, or a plain name; anything else is left unread."""
+        match statement:
+            case ast.Expr(value=ast.Dict() as value):
+                self.parsed.values.update(self._dictionary(value))
+            case ast.Assign(targets=[ast.Name(id=_)], value=ast.Dict() | ast.Call(func=ast.Name(id="dict")) as value):
+                self.parsed.values.update(self._dictionary(value))
+            case ast.Assign(targets=[ast.Subscript(slice=ast.Constant(value=str() as key))], value=value):
+                self.parsed.values[key] = self._value(value)
+            case ast.Assign(targets=[ast.Name(id=target)], value=value):
+                try:
+                    self._known[target] = self._value(value)
+                except MetadataError:
+                    self.parsed.unread += 1
+            case _:
+                self.parsed.unread += 1
+
+    def _dictionary(self, node: ast.expr) -> dict[str, Any]:
+        if isinstance(node, ast.Call):
+            return {word.arg: self._value(word.value) for word in node.keywords if word.arg is not None}
+        assert isinstance(node, ast.Dict)  # noqa: S101  (the callers match nothing else)
+        found = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+                raise self._refusal(value, "a key that is no text")
+            found[key.value] = self._value(value)
+        return found
+
+    def _value(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=bool() | int() | float() | str() | None as value):
+                return value
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return [self._value(item) for item in items]
+            case ast.Dict():
+                return self._dictionary(node)
+            case ast.Lambda():
+                return ast.unparse(node)
+            case ast.Name(id=name) if name in self._known:
+                return self._known[name]
+            case ast.Call(func=function, args=[first, *_]) if _makes_arrays(function):
+                return self._value(first)
+        return self._computed(node)
+
+    def _computed(self, node: ast.expr) -> Any:
+        """Arithmetic, and names of numpy."""
+        match node:
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
+                number = self._number(operand)
+                return -number if isinstance(op, ast.USub) else number
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+                return self._combined(node, op, self._number(left), self._number(right))
+            case ast.Attribute(value=ast.Name(id=module), attr=name) if module in _MODULES:
+                return _CONSTANTS.get(name, f"{module}.{name}")
+        raise self._refusal(node, ast.unparse(node)[:60])
+
+    def _number(self, node: ast.expr) -> float:
+        value = self._value(node)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._refusal(node, ast.unparse(node)[:60])
+        return value
+
+    def _combined(self, node: ast.expr, op: ast.operator, left: float, right: float) -> float:
+        try:
+            return float(_ARITHMETIC[type(op)](left, right))
+        except ArithmeticError:
+            raise self._refusal(node, ast.unparse(node)[:60]) from None
+
+    def _refusal(self, node: ast.expr, what: str) -> MetadataError:
+        return MetadataError(f"{self._name}, line {node.lineno}: {what!r} is not read", "write the value itself")
+
+
+def _makes_arrays(function: ast.expr) -> bool:
+    """Whether a call only wraps the list it is given."""
+    match function:
+        case ast.Attribute(value=ast.Name(id=module), attr=name):
+            return module in _MODULES and name in _ARRAY_MAKERS
+        case ast.Name(id=name):
+            return name in _ARRAY_MAKERS
+    return False

@@ -1,0 +1,125 @@
+"""Preset files: TOML and JSON of ours, and PyPty's as JSON or Python text."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.metadata import NAMES, SECTIONS
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.describe import to_toml, toml_section
+from ptylive.schema.pypty import import_preset
+from ptylive.schema.pypty.convert import looks_like_pypty
+from ptylive.schema.pypty.text import parse_text
+
+if TYPE_CHECKING:
+    from ptylive.engine.dataset import Dataset
+
+PICKLED = b"\x80"
+
+
+@dataclass(frozen=True)
+class PresetFile:
+    """What a preset file says."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the refinement."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of the experiment; what recording and command line say wins."""
+    positions_A: DoubleArray | None = None
+    """(scan points, 2), detector frame."""
+    notes: tuple[str, ...] = ()
+    """What was taken over with a difference, or left behind."""
+
+    def placed(self, dataset: Dataset) -> Dataset:
+        """The data set at the positions of the preset, where it gives some. Raises MetadataError for another number."""
+        if self.positions_A is None:
+            return dataset
+        points = int(np.prod(dataset.scan_shape))
+        if len(self.positions_A) != points:
+            raise MetadataError(f"the preset has {len(self.positions_A)} positions", f"the scan has {points} points")
+        return replace(dataset, positions_A=(self.positions_A - self.positions_A[0])[dataset.point])
+
+    def as_toml(self) -> str:
+        """The same as TOML: section [refine], and those of a configuration file."""
+        parts = [to_toml(Preset.from_mapping(self.settings))]
+        for section in SECTIONS:
+            said = {NAMES[n][1]: value for n, value in self.metadata.items() if NAMES[n][0] == section}
+            parts.append(toml_section(section, said))
+        return "\n".join(part for part in parts if part)
+
+
+def load_preset(
+    path: Path, *, pattern_shape: tuple[int, int] | None = None, beside: Path | None = None, lenient: bool = False
+) -> PresetFile:
+    """Read a preset file of ours or PyPty's.
+
+    ``pattern_shape``: of the recording it is for; ``beside``: arrays of the preset become npy files named after this
+    one; ``lenient``: leave behind what PyPty has and this program has not. Raises MetadataError.
+    """
+    text = _text(path)
+    if path.suffix == ".toml":
+        return _ours(_toml(path, text))
+    parsed = parse_text(text, str(path))
+    if not looks_like_pypty(parsed.values):
+        return _ours(parsed.values)
+    found = import_preset(parsed.values, pattern_shape=pattern_shape, lenient=lenient)
+    files = {name: str((beside or path).with_suffix(f".{name}.npy")) for name in found.arrays}
+    for name, file in files.items():
+        np.save(file, found.arrays[name], allow_pickle=False)
+    unread = (f"{path}: {parsed.unread} statements of the script were not read",) if parsed.unread else ()
+    return PresetFile(
+        {**found.settings, **files},
+        found.metadata,
+        found.positions_A,
+        (*unread, *found.notes, *(f"left behind: {words}" for words in found.left_behind)),
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise MetadataError(f"{path}: no such preset", "check --preset") from None
+    except OSError as error:
+        raise MetadataError(f"{path}: {error.strerror}", "check --preset") from None
+    if raw.startswith(PICKLED):
+        raise MetadataError(f"{path} is pickled, and pickles are never opened", "save the preset as JSON or text")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MetadataError(f"{path} is no text", "save the preset as TOML, JSON or text") from None
+
+
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise MetadataError(f"{path}: {error}", "correct the TOML") from None
+
+
+def _ours(values: Mapping[str, Any]) -> PresetFile:
+    """Settings in a section [refine] or by themselves; metadata in the sections of a configuration file."""
+    if "refine" not in values:
+        return PresetFile({name: value for name, value in values.items() if name not in SECTIONS}, _metadata(values))
+    return PresetFile(dict(values["refine"]), _metadata(values))
+
+
+def _metadata(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata names and values of the sections that name them."""
+    by_place = {place: name for name, place in NAMES.items()}
+    found: dict[str, Any] = {}
+    for section in SECTIONS:
+        for key, value in dict(values.get(section) or {}).items():
+            name = key if key in NAMES else by_place.get((section, key))
+            if name is None:
+                raise MetadataError(f"unknown setting {section}.{key}", "see docs/conventions.md")
+            found[name] = value
+    return found

@@ -1,0 +1,172 @@
+"""PyPty's parameter table: no empty row, the document as the code has it, and the conversions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptylive.schema import MetadataError
+from ptylive.schema.metadata import ARRAY_NAMES, NAMES
+from ptylive.schema.preset import Preset
+from ptylive.schema.pypty import ROWS, Fate, import_preset, parity_table
+from ptylive.schema.pypty.convert import looks_like_pypty
+from ptylive.schema.pypty.converters import aberrations
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def settings(**given):
+    return import_preset(given).settings
+
+
+def metadata(**given):
+    return import_preset(given).metadata
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_no_row_is_empty(row):
+    assert len(row.remark) > 3
+    assert (row.fate is Fate.MAPPED) == (row.convert is not None)
+    assert (row.fate is Fate.MAPPED) == bool(row.keys)
+    for key in row.keys:
+        assert key in Preset.model_fields or key in NAMES or key in ARRAY_NAMES
+    if row.fate is Fate.ELSEWHERE:
+        assert "ptylive" in row.remark or "--set" in row.remark
+
+
+def test_the_whole_table_of_pypty_is_there():
+    """Names as in PyPty's README, written down by hand."""
+    names = [row.name for row in ROWS]
+    assert len(names) == len(set(names))
+    readme = (Path(__file__).parent / "pypty_parameters.txt").read_text().split()
+    assert set(readme) <= set(names)
+    assert set(names) - set(readme) == {"slow_axis_reg_weight_positions", "slow_axis_reg_weight_tilts"}
+
+
+def test_the_document_is_the_code():
+    assert parity_table() in (ROOT / "docs" / "pypty-parity.md").read_text(encoding="utf-8")
+
+
+def test_lambdas_and_switches():
+    found = settings(
+        update_probe_pos="lambda x: x > 5", update_probe=1, update_tilts=0, atv_weight="lambda n: 1e-3 if n < 9 else 0"
+    )
+    assert found == {"update_probe_pos": "epoch > 5", "update_probe": True, "atv_weight": "0.001 if epoch < 9 else 0"}
+
+
+def test_units_and_names():
+    assert metadata(acc_voltage=60, Cs=1e7, conv_semiangle_mrad=25) == {
+        "energy_eV": 60e3,
+        "Cs_A": 1e7,
+        "convergence_semiangle_mrad": 25.0,
+    }
+    assert metadata(fov_nm=10, scan_size=[40, 50]) == {"scan_shape": [40, 50], "scan_step_A": 2.0}
+    assert metadata(PLRotation_deg=-15.5) == {"rotation_deg": -15.5}
+    assert metadata(PLRotation_deg="auto", data_multiplier=1) == {}
+    assert metadata(data_multiplier=0.5) == {"counts_per_electron": 2.0}
+    matrix = metadata(transform_axis_matrix=[[1, 0.1], [0, 1]], scan_step_A=2.0)["scan_matrix"]
+    np.testing.assert_allclose(matrix, [[2, 0.2], [0, 2]])
+    assert settings(phase_only_obj=False) == {"phase_only_obj": False}
+    assert settings(slice_distances=[5.0], num_slices=3)["slice_distances_A"] == [5.0]
+    assert settings(slice_distances=[5, 6, 7], num_slices=3)["slice_distances_A"] == [5, 6]
+    assert settings(tune_only_probe_abs=True) == {"probe_part": "amplitude"}
+    assert settings(damping_cutoff_multislice=-1)["damping_cutoff_multislice"] == pytest.approx(2 / 3)
+    assert settings(hist_length=float("inf"))["hist_length"] == 100
+    assert settings(hist_length="lambda x: 10 * x")["hist_length"] == "min(10 * epoch, 100)"
+    assert settings(wolfe_c1_constant=0.5, max_count=None) == {"wolfe_c1_constant": 0.49}
+    assert settings(apply_gaussian_filter=True)["apply_gaussian_filter_px"] == 1.0
+    assert settings(apply_gaussian_filter_amplitude=30)["apply_gaussian_filter_amplitude_px"] == 30
+    assert settings(fancy_sigma=[[3, 2], None]) == {"fancy_sigma_phase_px": [3.0, 2.0]}
+    assert settings(sequence=[3, 4, 9]) == {"sequence": [3, 4, 9]}
+    assert settings(window=[0.1, 0.5], n_hermite_probe_modes=[2, 2])["window"] == [0.1, 0.5]
+
+
+def test_signs():
+    assert settings(extra_probe_defocus=50.0) == {"extra_probe_defocus_A": -50.0}
+    assert settings(defocus_spread_modes=[-10, 0, 10]) == {"defocus_spread_modes_A": [10.0, 0.0, -10.0]}
+    assert settings(defocus_array=[100.0], recon_type="near_field")["defocus_array_A"] == [-100.0]
+    assert settings(tilts=[[1e-3, 0, 2e-3, 0, 0, 3e-3]])["tilts_mrad"] == [[1.0, 0, -2.0, 0, 0, 3.0]]
+
+
+def test_aberrations_describe_the_same_phase():
+    """chi from coefficients with angles from +col equals chi from the converted ones with angles from +row."""
+    rng = np.random.default_rng(0)
+    given = rng.normal(size=8)
+    row, col = rng.normal(size=(2, 20))
+    radius, phi, theta = np.hypot(row, col), np.arctan2(row, col), np.arctan2(col, row)
+    orders = [(1, 0, "a"), (1, 2, "a"), (1, 2, "b"), (2, 1, "a"), (2, 1, "b"), (2, 3, "a"), (2, 3, "b"), (3, 0, "a")]
+
+    def chi(coefficients, angle):
+        parts = zip(coefficients, orders, strict=True)
+        return sum(
+            c * radius ** (n + 1) / (n + 1) * (np.sin(m * angle) if kind == "b" else np.cos(m * angle))
+            for c, (n, m, kind) in parts
+        )
+
+    names = ("C10", "C12a", "C12b", "C21a", "C21b", "C23a", "C23b", "C30")
+    ours = aberrations(given)
+    np.testing.assert_allclose(chi([ours[name] for name in names], theta), chi(given, phi))
+    assert metadata(aberrations=list(given))["C10"] == given[0]
+    with pytest.raises(MetadataError, match="third order"):
+        aberrations([0] * 12 + [5])
+
+
+def test_weights_change_their_units():
+    given = {"pixel_size_y_A": 0.5, "pixel_size_x_A": 0.5, "scan_size": [8, 10]}
+    found = settings(
+        **given,
+        fast_axis_reg_weight_positions=1.0,
+        slow_axis_reg_weight_positions="lambda x: x",
+        deformation_reg_weight_tilts=2.0,
+        probe_reg_constraint_weight=3.0,
+        n_hermite_probe_modes=[2, 3],
+    )
+    assert found["fast_axis_reg_weight_positions"] == 4.0
+    assert found["slow_axis_reg_weight_positions"] == "epoch * 100.0 * 4.0"
+    assert found["deformation_reg_weight_tilts"] == 2e-6
+    assert found["probe_reg_constraint_weight"] == 18.0
+
+
+def test_beside_a_recording_pixels_are_known():
+    given = {"pixel_size_y_A": 0.2, "pixel_size_x_A": 0.2, "data_pad": 16, "window_weight": 1.0, "window": [0.5, 0.9]}
+    found = import_preset(given, pattern_shape=(64, 64))
+    assert found.metadata["detector_pixel_invA"] == pytest.approx(1 / (96 * 0.2))
+    assert found.settings["window_px"] == 96
+    assert found.settings["window_weight"] == pytest.approx(1 / 96**2)
+    assert not found.notes
+    assert len(import_preset(given).notes) == 4
+
+
+def test_arrays():
+    found = import_preset(
+        {
+            "positions": [[0, 0], [2, 4]],
+            "pixel_size_y_A": 0.5,
+            "beam_ctf": [[0.0, 1.0], [2.0, 3.0]],
+            "window": [[0, 1]] * 2,
+        }
+    )
+    np.testing.assert_array_equal(found.positions_A, [[0, 0], [1, 2]])
+    assert set(found.arrays) == {"beam_ctf", "window"}
+
+
+def test_what_is_not_done_is_said():
+    with pytest.raises(MetadataError, match="data_bin: `ptylive convert --bin N`"):
+        import_preset({"data_bin": 2})
+    with pytest.raises(MetadataError, match="did you mean 'acc_voltage'"):
+        import_preset({"acc_volt": 60})
+    lenient = import_preset({"data_bin": 2, "beam_current": [1, 2], "num_slices": 1}, lenient=True)
+    assert len(lenient.left_behind) == 2
+    assert lenient.preset.num_slices == 1
+    assert import_preset({"data_bin": 1, "data_path": "x.h5", "print_flag": 4, "reduce_factor": 0.05}).settings == {}
+    with pytest.raises(MetadataError, match="cannot follow the epoch"):
+        import_preset({"phase_only_obj": "lambda x: x > 3"})
+    with pytest.raises(MetadataError, match="num_slices"):
+        import_preset({"num_slices": -1})
+    with pytest.raises(MetadataError, match="scan_size = 5"):
+        import_preset({"scan_size": 5})
+
+
+def test_whose_preset_it_is():
+    assert looks_like_pypty({"acc_voltage": 60, "num_slices": 2})
+    assert not looks_like_pypty({"num_slices": 2, "sweeps": 1})

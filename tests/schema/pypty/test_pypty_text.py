@@ -1,0 +1,69 @@
+"""PyPty presets as JSON and as Python, read without running any of it."""
+
+import math
+
+import pytest
+
+from ptylive.schema import MetadataError
+from ptylive.schema.pypty.text import parse_text
+
+SCRIPT = """
+import numpy as np
+from pypty import initialize
+voltage = 80
+pypty_params = {
+    'acc_voltage': voltage,
+    'slice_distances': np.array([10, 2.5], dtype=np.float32),
+    'update_probe_pos': lambda x: x > 5,
+    'hist_length': np.inf,
+    "reduce_factor": 1/15,
+    'window': None,  # nothing
+    'tilts': [[-1e-3, 2*3, 0]],
+}
+pypty_params['epoch_max'] = 30
+experimental_params = dict(scan_size=(4, 5), PLRotation_deg="auto")
+pypty_params = initialize.append_exp_params(experimental_params, pypty_params)
+print(pypty_params)
+"""
+
+
+def test_python():
+    parsed = parse_text(SCRIPT, "preset.py")
+    assert parsed.values == {
+        "acc_voltage": 80,
+        "slice_distances": [10, 2.5],
+        "update_probe_pos": "lambda x: x > 5",
+        "hist_length": math.inf,
+        "reduce_factor": 1 / 15,
+        "window": None,
+        "tilts": [[-1e-3, 6.0, 0]],
+        "epoch_max": 30,
+        "scan_size": [4, 5],
+        "PLRotation_deg": "auto",
+    }
+    assert parsed.unread == 4
+
+
+def test_a_bare_dictionary_and_json():
+    assert parse_text("{'a': (1, 2), 'b': True}", "x").values == {"a": [1, 2], "b": True}
+    assert parse_text('{"a": [1, 2], "b": "lambda x: x"}', "x").values == {"a": [1, 2], "b": "lambda x: x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, 2]", "no parameters"),
+        ("import os", "no dictionary"),
+        ("{'a': open('f').read()}", "line 1: .* is not read"),
+        ("{'a': __import__('os')}", "is not read"),
+        ("{'a': [i for i in range(3)]}", "is not read"),
+        ("{'a': 1/0}", "is not read"),
+        ("{'a': -'x'}", "is not read"),
+        ("{1: 2}", "no text"),
+        ("{'a': 1", "neither JSON nor Python"),
+        ("\x80\x04\x95\x00", "neither JSON nor Python"),
+    ],
+)
+def test_everything_else_is_refused(text, said):
+    with pytest.raises(MetadataError, match=said):
+        parse_text(text, "preset")

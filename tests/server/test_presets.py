@@ -1,0 +1,128 @@
+"""Preset files from the command line, PyPty's among them; one runs from end to end."""
+
+import json
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+from running import last_json, ptylive
+
+from ptylive.schema import MetadataError
+from ptylive.schema.preset import Preset
+from ptylive.server.presets import load_preset
+from ptylive.simulators.data import bundled
+
+SIDE = 12
+PYPTY = """
+import numpy as np
+# a preset as PyPty's examples write them
+experimental_params = {
+    'acc_voltage': 80, 'conv_semiangle_mrad': %(semiangle)r, 'rez_pixel_size_A': %(pixel)r,
+    'scan_size': (12, 12), 'scan_step_A': %(step)r, 'PLRotation_deg': %(rotation)r, 'aberrations': [%(C10)r, 0, 0],
+}
+pypty_params = {
+    'data_path': 'scan.h5', 'output_folder': 'out', 'print_flag': 2, 'load_one_by_one': False,
+    'algorithm': 'lsq_sqrt', 'epoch_max': 6, 'phase_only_obj': True,
+    'update_probe': "lambda x: x >= 2", 'update_probe_pos': lambda x: x > 100,
+    'hist_length': lambda x: 10 if x > 4 else 5, 'wolfe_c1_constant': 0.1, 'reduce_factor': 1/15,
+    'phase_norm_weight': lambda x: 0.01*(x < 4), 'atv_weight': 1e-3,
+    'restart_from_vacuum': lambda x: x == 1, 'n_hermite_probe_modes': [2, 1],
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A corner of the bundled MoS2 scan without any metadata, and its metadata."""
+    path = tmp_path_factory.mktemp("bare") / "scan.h5"
+    with h5py.File(bundled("mos2_svac_80kV_focus")) as source, h5py.File(path, "w") as file:
+        file["data"] = source["data"][:SIDE, :SIDE]
+        values = dict(source["metadata"].attrs)
+    return path, values
+
+
+def pypty_text(values):
+    return (PYPTY % {
+        "semiangle": float(values["convergence_semiangle_mrad"]), "pixel": float(values["detector_pixel_invA"]),
+        "step": float(np.ravel(values["scan_step_A"])[0]), "rotation": float(values["rotation_deg"]),
+        "C10": -float(values["defocus_A"]),
+    })  # fmt: skip
+
+
+def test_a_pypty_preset_runs_from_end_to_end(bare, tmp_path):
+    file, values = bare
+    preset = tmp_path / "preset.py"
+    preset.write_text(pypty_text(values))
+    output = tmp_path / "refined.h5"
+    done = ptylive("refine", file, "-o", output, "--preset", preset, "--json")
+    assert done.returncode == 0, done.stderr
+    outcome = last_json(done)
+    assert (outcome["state"], outcome["epochs"]) == ("done", 6)
+    with h5py.File(output) as results:
+        run = results["refinement"]
+        used = Preset.model_validate_json(run.attrs["preset"])
+        assert used.schedules["update_probe"] == "epoch >= 2"
+        assert run["probe"].shape[1] == 2
+        assert run["loss"][-1] < run["loss"][1]
+        assert results["calibration"].attrs["energy_eV"] == 80e3
+        assert results["calibration"].attrs["rotation_deg"] == pytest.approx(values["rotation_deg"])
+
+
+def test_a_pypty_preset_becomes_toml(bare, tmp_path):
+    _, values = bare
+    preset, toml = tmp_path / "preset.py", tmp_path / "preset.toml"
+    preset.write_text(pypty_text(values))
+    done = ptylive("preset", preset, "-o", toml)
+    assert done.returncode == 0, done.stderr
+    first, second = load_preset(preset), load_preset(toml)
+    assert Preset.from_mapping(first.settings) == Preset.from_mapping(second.settings)
+    assert second.metadata["energy_eV"] == 80e3
+    assert tuple(second.metadata["scan_shape"]) == (12, 12)
+
+
+def test_presets_of_ours(tmp_path):
+    (tmp_path / "flat.toml").write_text("num_slices = 1\nsweeps = 3\n")
+    (tmp_path / "full.toml").write_text("[refine]\nsweeps = 3\n[optics]\nenergy_eV = 60e3\n[scan]\nstep_A = 0.5\n")
+    (tmp_path / "plain.json").write_text(json.dumps({"sweeps": 3}))
+    for name in ("flat.toml", "full.toml", "plain.json"):
+        assert load_preset(tmp_path / name).settings["sweeps"] == 3
+    assert load_preset(tmp_path / "full.toml").metadata == {"energy_eV": 60e3, "scan_step_A": 0.5}
+
+
+def test_arrays_become_files_beside_the_output(tmp_path):
+    preset = tmp_path / "preset.json"
+    preset.write_text(json.dumps({"acc_voltage": 60, "beam_ctf": [[0, 1], [2, 3]]}))
+    loaded = load_preset(preset, beside=tmp_path / "out.h5")
+    assert loaded.settings["beam_ctf"] == str(tmp_path / "out.beam_ctf.npy")
+    np.testing.assert_array_equal(np.load(loaded.settings["beam_ctf"]), [[0, 1], [2, 3]])
+
+
+def test_what_cannot_be_read_is_said(tmp_path):
+    pickled = tmp_path / "preset.pkl"
+    pickled.write_bytes(pickle.dumps({"a": 1}))
+    (tmp_path / "wrong.toml").write_text("a = = 1")
+    (tmp_path / "section.toml").write_text("[optics]\nvoltage = 3\n")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
+    for name, words in (
+        ("preset.pkl", "pickles are never opened"),
+        ("none.toml", "no such preset"),
+        ("wrong.toml", "correct the TOML"),
+        ("section.toml", "optics.voltage"),
+        ("bytes.json", "is no text"),
+    ):
+        with pytest.raises(MetadataError) as error:
+            load_preset(tmp_path / name)
+        assert words in error.value.line()
+
+
+def test_the_command_line(tmp_path):
+    done = ptylive("preset", "--schema")
+    assert json.loads(done.stdout)["properties"]["window_px"]["unit"] == "pixels"
+    assert "# slices of the object along the beam" in ptylive("preset").stdout
+    preset = tmp_path / "preset.json"
+    preset.write_text(json.dumps({"acc_voltage": 60, "data_bin": 2}))
+    done = ptylive("preset", preset)
+    assert done.returncode == 1
+    assert "data_bin" in done.stderr
+    assert ptylive("preset", preset, "--lenient").stdout.endswith("[optics]\nenergy_eV = 60000.0\n")

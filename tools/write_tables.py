@@ -1,0 +1,20 @@
+"""Write the tables of the documents that come from the code: docs/settings.md and docs/pypty-parity.md."""
+
+from pathlib import Path
+
+from ptylive.schema.preset.describe import table
+from ptylive.schema.pypty import parity_table
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+START = "<!-- from the code: tools/write_tables.py -->\n"
+
+
+def write(name: str, text: str) -> None:
+    """Put ``text`` behind the mark in a document."""
+    path = DOCS / name
+    head, mark, _ = path.read_text(encoding="utf-8").partition(START)
+    path.write_text(f"{head}{mark}\n{text}", encoding="utf-8")
+
+
+write("settings.md", table())
+write("pypty-parity.md", parity_table())
