@@ -30,6 +30,8 @@ class Facts:
     """Electrons per Å^2 (counts, where the counts of an electron are not known)."""
     noise_spread: float
     """Correlation of the noise of neighbouring detector pixels: 0 for independent counting."""
+    counting_share: float = 1.0
+    """Variance over mean outside the bright field: 1 for counted electrons, next to 0 for noise-free patterns."""
 
     @classmethod
     def of(cls, dataset: Dataset, window: ScanWindow, probe: Probe) -> Facts:
@@ -47,6 +49,7 @@ class Facts:
             dark_counts=float(mean[dark].mean()) if dark.any() else 0.0,
             dose_e_per_A2=counts / gain / _area_per_pattern(dataset.positions_A),
             noise_spread=_noise_spread(window.patterns, window.measured & (amplitude >= 1)),
+            counting_share=_counting_share(window.patterns, dark),
         )
 
 
@@ -72,13 +75,27 @@ def _noise_spread(patterns: Array, interior: BoolArray) -> float:
     """
     if len(patterns) < 16 or interior.sum() < 16:
         return 0.0
-    centres = np.unique(np.linspace(1, len(patterns) - 2, min(NOISE_SAMPLES, len(patterns) - 2)).astype(int))
-    triple = [patterns[centres + shift].astype(np.float32) for shift in (-1, 0, 1)]
-    residual = triple[0] - 2 * triple[1] + triple[2]
+    residual = _second_differences(patterns)
     residual -= residual.mean(axis=0)
     correlation = [_lag_correlation(residual, interior, lag) for lag in range(1, SPREAD_LAGS + 1)]
     nearest, beyond = correlation[0], max(abs(c) for c in correlation[1:])
     return nearest if nearest > 2 * beyond else 0.0
+
+
+def _counting_share(patterns: Array, dark: BoolArray) -> float:
+    """Variance over mean of dark pixels, from second differences (variance 6 times that of a pattern); 1 if unknown."""
+    if len(patterns) < 16 or not dark.any():
+        return 1.0
+    variance = float((_second_differences(patterns)[:, dark] ** 2).mean()) / 6
+    mean = float(patterns[:: max(1, len(patterns) // NOISE_SAMPLES), dark].mean())
+    return variance / mean if mean > 0 else 1.0
+
+
+def _second_differences(patterns: Array) -> Array:
+    """Differences (n, P, P) float32 that leave the noise of successive patterns and little of the specimen."""
+    centres = np.unique(np.linspace(1, len(patterns) - 2, min(NOISE_SAMPLES, len(patterns) - 2)).astype(int))
+    before, here, after = (patterns[centres + shift].astype(np.float32) for shift in (-1, 0, 1))
+    return np.asarray(before - 2 * here + after)
 
 
 def _lag_correlation(residual: Array, interior: BoolArray, lag: int) -> float:

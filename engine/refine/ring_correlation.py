@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 LEVELS = (0.5, 0.143)
 
@@ -43,3 +43,12 @@ class Validation:
             f"halves of the data correlate {self.correlation:.2f}; ring correlation falls below 0.5 at {said[0]}, "
             f"below 0.143 at {said[1]}; shuffled patterns reach {worst:.2f} away from harmonics of the scan"
         )
+
+
+def tapered(picture: Array) -> DoubleArray:
+    """Without its ramp, under a Hann window."""
+    rows, columns = np.indices(picture.shape)
+    design = np.column_stack([np.ones(picture.size), rows.ravel(), columns.ravel()])
+    flat = picture.ravel() - design @ np.linalg.lstsq(design, picture.ravel(), rcond=None)[0]
+    taper = np.outer(np.hanning(picture.shape[0] + 2)[1:-1], np.hanning(picture.shape[1] + 2)[1:-1])
+    return np.asarray(flat.reshape(picture.shape) * taper)

@@ -28,9 +28,11 @@ from ptylive.engine.refine.refined import Refined
 from ptylive.engine.refine.results import Phase, Preview, Progress, RefineResult, StartGuess, State, wrapped_phase
 from ptylive.engine.refine.scans import settle
 from ptylive.engine.refine.selection import selected
-from ptylive.engine.refine.setup import Setup, prepare
+from ptylive.engine.refine.setup import Setup
 from ptylive.engine.refine.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
+from ptylive.engine.refine.term_choice import with_chosen_term
 from ptylive.engine.refine.trial import Bench
+from ptylive.engine.refine.warm_start import WarmStart
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, ComplexArray, IndexArray
 from ptylive.schema.preset import Preset
@@ -52,19 +54,24 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     checkpoint: Path | None = None,
     resume: bool = False,
     loss_table: Path | None = None,
+    warm: WarmStart | None = None,
 ) -> RefineResult:
     """Refine object and probe of a scan by multislice ptychography.
 
     ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
-    ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date.
+    ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date. ``warm``: object and probe to
+    begin from instead of an empty object.
     Raises MetadataError for missing optics and RefinementError where the
     refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
     identity = checkpoints.fingerprint(dataset, preset)
     dataset, preset = selected(dataset, preset)
     saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
-    settled = settle(dataset, preset, Bench(backend, threads, start, _stop_where_asked(should_stop)))
-    setup = prepare(settled.dataset, settled.preset, start).after(settled.curves)
+    bench = Bench(backend, threads, start, _stop_where_asked(should_stop))
+    settled = settle(dataset, preset, bench)
+    setup = with_chosen_term(settled.dataset, settled.preset, bench).after(settled.curves)
+    if warm is not None:
+        setup = warm.applied(setup)
     with closing(open_backend(backend, setup.problem, threads)) as engine:
         observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table)
         return Refinement(setup, preset, engine, observers).run(saved)

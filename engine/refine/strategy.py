@@ -95,13 +95,18 @@ def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
     )
 
 
+def is_thin(preset: Preset, facts: Facts, *, has_start: bool) -> bool:
+    """Whether a preset left to itself takes the specimen for one thin slice between vacuum."""
+    return _regime(preset, facts, has_start).non_negative
+
+
 def _with_data_term(regime: Strategy, preset: Preset, facts: Facts) -> Strategy:
     """The regime with the data term asked for, and the batches and steps that suit it."""
     if preset.algorithm in ("auto", "lsq_sqrt"):
         reason = f"{regime.reason}; lsq_sqrt with {regime.data_term}"
         return replace(regime, reason=reason, offset=_given(preset.loss_offset, regime.offset))
     kind = DataTermKind(preset.algorithm)
-    regime = replace(regime, kind=kind, reason=f"{regime.reason}; {kind} as asked", offset=0.0)
+    regime = replace(regime, kind=kind, reason=f"{regime.reason}; {kind}", offset=0.0)
     if kind is DataTermKind.INTENSITY:  # d2 (I - D)^2 / d|psi|^2 = 8 I
         return replace(regime, stiffness=4 * PEAK * facts.bright_counts)
     slower = 0.5 if preset.num_slices > 1 else 1.0  # the curvature D / I has no bound

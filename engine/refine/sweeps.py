@@ -22,6 +22,9 @@ from ptylive.schema.model import IndexArray
 TOLERATED_RISE = 1e-3
 """The loss of a sweep is taken while the parameters move; this much of a rise is no divergence."""
 MOST_HALVINGS = 6
+FULL_SWEEPS, LATER_STEPS = 8, 0.6
+"""After so many sweeps every further one has this share of the steps of the one before: what is left to find is small,
+and full steps would fit noise."""
 LEAST_SWEEPS, MOST_SWEEPS = 8, 16
 FLAT = 5e-4
 """Fall of the held-out loss in a sweep, as a share, below which further sweeps fit noise."""
@@ -114,7 +117,7 @@ class Sweeps:
         return order[state.batch :: self.batches]
 
     def _moved(self, objective: Objective, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
-        factor = 0.5**state.halvings
+        factor = 0.5**state.halvings * LATER_STEPS ** max(0, state.sweep + 1 - FULL_SWEEPS)
         layout = objective.layout
         if objective.move_object:
             curvature = objective.peak_curvature(state.vector, indices)

@@ -16,7 +16,7 @@ from ptylive.engine.backend.multislice import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.drift import Lattice
 from ptylive.engine.refine.pattern_view import shuffled
-from ptylive.engine.refine.ring_correlation import LEVELS, Validation
+from ptylive.engine.refine.ring_correlation import LEVELS, Validation, tapered
 from ptylive.engine.refine.selection import selected
 from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.trial import Bench, swept
@@ -63,7 +63,7 @@ def half_data_rings(dataset: Dataset, preset: Preset, bench: Bench) -> tuple[Dou
 
 def ring_correlation(first: Array, second: Array, pixel_A: float) -> tuple[DoubleArray, DoubleArray, float]:
     """Correlation of two pictures in rings one frequency step wide, ramps and borders taken out first."""
-    first, second = (_tapered(picture) for picture in (first, second))
+    first, second = (tapered(picture) for picture in (first, second))
     plain = float((first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum()))
     spectra = np.fft.fft2(first), np.fft.fft2(second)
     q = np.hypot(np.fft.fftfreq(first.shape[0], pixel_A)[:, None], np.fft.fftfreq(first.shape[1], pixel_A)[None, :])
@@ -95,15 +95,6 @@ def _scanned_phase(setup: Setup, dataset: Dataset, vector: Array) -> DoubleArray
     y, x = np.meshgrid(np.arange(counts[0]) * pixel, np.arange(counts[1]) * pixel, indexing="ij")
     where = (np.stack([y, x], -1) @ axes.T + first - setup.grid.origin_A) / pixel
     return np.asarray(map_coordinates(phase, np.moveaxis(where, -1, 0), order=3, mode="nearest"))
-
-
-def _tapered(picture: Array) -> DoubleArray:
-    """Without its ramp, under a Hann window."""
-    rows, columns = np.indices(picture.shape)
-    design = np.column_stack([np.ones(picture.size), rows.ravel(), columns.ravel()])
-    flat = picture.ravel() - design @ np.linalg.lstsq(design, picture.ravel(), rcond=None)[0]
-    taper = np.outer(np.hanning(picture.shape[0] + 2)[1:-1], np.hanning(picture.shape[1] + 2)[1:-1])
-    return np.asarray(flat.reshape(picture.shape) * taper)
 
 
 def _near_harmonics(dataset: Dataset, frequencies_invA: DoubleArray) -> BoolArray:
