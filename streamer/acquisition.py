@@ -128,14 +128,8 @@ class Acquisition:
         """The scan that frames are taken for."""
         return None if self._current is None else self._current.progress
 
-    @property
-    def recording(self) -> bool:
-        """Whether the frames of the open scan go into a journal."""
-        scan = self._current
-        return scan is not None and scan.journal is not None and scan.recording_state != "failed"
-
     def take_block(self, block: FrameBlock) -> None:
-        """Take in patterns that the compiled loop has received: of the open scan, new and decoded."""
+        """Take in patterns that the compiled loop has received: of the open scan, new and checked."""
         scan = self._current
         if scan is None or scan.uid != block.uid:
             raise WireError(f"frames of the closed scan {block.uid}", "closed_scan")
@@ -146,7 +140,7 @@ class Acquisition:
                 self._announcer.log("warning", warning)
         self._recordings.write_block(scan, block)
         progress.place_block(block.index, now=progress.active_at)
-        self._ring.put(FrameBatch(scan.uid, block.index, block.frames))
+        self._ring.put(block.batch)
         progress.active_at = time.monotonic()
         if progress.complete:
             self._close(scan, _reason(progress))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.schema.model import Array, IndexArray
+from ptylive.schema import FrameBatch
+from ptylive.schema.model import IndexArray
 from ptylive.streamer.wire import FramesMessage
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec
@@ -16,18 +17,20 @@ from ptylive.streamer.wire.limits import MAX_BATCH
 
 @dataclass(frozen=True)
 class FrameBlock:
-    """New patterns of one scan in the order they came.
+    """New patterns of one scan in the order they came, and how they came: ``batch.coded`` unless ``codec`` is none."""
 
-    index (n,) acquisition numbers; frames (n, *shape) decoded; codec: how they came; coded: the patterns as they came,
-    back to back, empty unless ``codec`` is a compressing one and a recording wants them; ends (n,): where each ends.
-    """
-
-    uid: str
-    index: IndexArray
-    frames: Array
+    batch: FrameBatch
     codec: Codec
-    coded: memoryview
-    ends: IndexArray
+
+    @property
+    def uid(self) -> str:
+        """The scan."""
+        return self.batch.uid
+
+    @property
+    def index(self) -> IndexArray:
+        """Acquisition numbers, (n,)."""
+        return self.batch.index
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """Half-open ranges of patterns whose acquisition numbers follow each other, each at most a message long."""
@@ -39,9 +42,10 @@ class FrameBlock:
     def message(self, start: int, stop: int) -> tuple[FramesMessage, list[int], Buffer]:
         """A run as a frames message without its parts, the lengths of the parts, and the parts back to back."""
         head = FramesMessage(self.uid, int(self.index[start]), stop - start, self.codec, ())
-        if self.codec == "none":
-            payload = np.ascontiguousarray(self.frames[start:stop]).data.cast("B")
+        if self.batch.coded is None:
+            payload = np.ascontiguousarray(self.batch.frames[start:stop]).data.cast("B")
             return head, [len(payload)], payload
-        offset = int(self.ends[start - 1]) if start else 0
-        lengths = np.diff(self.ends[start:stop], prepend=offset)
-        return head, lengths.tolist(), self.coded[offset : int(self.ends[stop - 1])]
+        data, ends = self.batch.coded.data, self.batch.coded.ends
+        offset = int(ends[start - 1]) if start else 0
+        lengths = np.diff(ends[start:stop], prepend=offset)
+        return head, lengths.tolist(), data[offset : int(ends[stop - 1])].data

@@ -214,7 +214,7 @@ class Receiver:
         for message in self._inlet.flush():
             self._guarded(partial(self._acquisition.handle, message))
         if self._acquisition.open_scan is scan:  # what was held may have been the last of it
-            loop.follow(scan, keep_coded=self._acquisition.recording)
+            loop.follow(scan)
             self._receive_compiled(loop, images)
 
     def _receive_compiled(self, loop: CompiledLoop, images: SteadyImages | None) -> None:

@@ -45,7 +45,7 @@ class Ring:
 
     def put(self, item: RingItem) -> bool:
         """Append an item, waiting for room; False when the ring was closed meanwhile (the item is dropped)."""
-        nbytes = item.frames.nbytes if isinstance(item, FrameBatch) else 0
+        nbytes = item.nbytes if isinstance(item, FrameBatch) else 0
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._has_room(nbytes))
             if self._closed:

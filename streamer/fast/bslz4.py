@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from ptylive.streamer.fast.memory import COMPILED, load8, load16, load64, store8, store64
+from ptylive.streamer.fast.memory import COMPILED, bytes_at, copy32, fill32, load8, load16, load64, store8, store64
 
 DECODED, TRUNCATED, WRONG_SIZE, CORRUPT = 0, 1, 2, 3
 """What became of a pattern; the names of the refusals are those of docs/protocol.md."""
@@ -46,9 +46,21 @@ def _copy_words(source, target, target_end):
 
 
 @nb.jit(**COMPILED)
+def _copy_blocks(source, target, target_end):
+    """Copy in steps of 32 bytes, up to 31 bytes too far."""
+    while target < target_end:
+        copy32(target, source)
+        target = _U(target + _U(32))
+        source = _U(source + _U(32))
+
+
+@nb.jit(**COMPILED)
 def _repeat(offset, target, target_end):
     """Copy from ``offset`` bytes before the target: what is copied grows while it is copied."""
     source = _U(target - offset)
+    if offset >= _U(32):
+        _copy_blocks(source, target, target_end)
+        return
     if offset >= _U(8):
         _copy_words(source, target, target_end)
         return
@@ -61,8 +73,8 @@ def _repeat(offset, target, target_end):
             pair = nb.uint64(load16(source)) | (nb.uint64(load16(_U(source + _U(2)))) << nb.uint64(16))
             word = pair * nb.uint64(0x0000000100000001)
         while target < target_end:
-            store64(target, word)
-            target = _U(target + _U(8))
+            fill32(target, word)
+            target = _U(target + _U(32))
         return
     while target < target_end:
         store8(target, load8(source))
@@ -89,7 +101,9 @@ def lz4_block(source, source_end, target, target_end):
             if _U(source_end - source) < count or _U(target_end - target) < count:
                 return -1
             after = _U(target + count)
-            if _U(source_end - source) >= _U(count + _U(8)):
+            if _U(source_end - source) >= _U(count + _U(32)):
+                _copy_blocks(source, target, after)
+            elif _U(source_end - source) >= _U(count + _U(8)):
                 _copy_words(source, target, after)
             else:
                 for k in range(count):
@@ -116,6 +130,44 @@ def lz4_block(source, source_end, target, target_end):
 
 
 @nb.jit(**COMPILED)
+def lz4_size(source, source_end, most):
+    """Bytes that :func:`lz4_block` makes of the block [source, source_end), or -1 when it refuses it.
+
+    ``most``: bytes there is room for. What a block decodes to depends on its lengths and offsets alone: nothing is
+    copied.
+    """
+    done = _U(0)
+    while source < source_end:
+        token = load8(source)
+        source = _U(source + _U(1))
+        count = _U(token >> 4)
+        if count == _U(15):
+            count, source = _length(15, source, source_end)
+            if source == _U(0):
+                return -1
+        if _U(source_end - source) < count or _U(most - done) < count:
+            return -1
+        source = _U(source + count)
+        done = _U(done + count)
+        if source >= source_end:
+            break
+        if _U(source_end - source) < _U(2):
+            return -1
+        offset = _U(load16(source))
+        source = _U(source + _U(2))
+        count = _U(token & 15)
+        if count == _U(15):
+            count, source = _length(15, source, source_end)
+            if source == _U(0):
+                return -1
+        count = _U(count + _U(4))
+        if offset == _U(0) or done < offset or _U(most - done) < count:
+            return -1
+        done = _U(done + count)
+    return nb.int64(done)
+
+
+@nb.jit(**COMPILED)
 def _transpose(p0, p1, p2, p3, p4, p5, p6, p7, words):
     """Eight bit planes of one byte (uint8 rows of equal length) to eight values in each word (8 x 8 bit transposes)."""
     for j in range(words.size):
@@ -138,18 +190,44 @@ def _transpose(p0, p1, p2, p3, p4, p5, p6, p7, words):
 
 
 @nb.jit(**COMPILED)
+def _transpose_low(p0, p1, p2, p3, words):
+    """The same where the four upper planes are zero."""
+    for j in range(words.size):
+        x = (
+            nb.uint64(p0[j])
+            | (nb.uint64(p1[j]) << nb.uint64(8))
+            | (nb.uint64(p2[j]) << nb.uint64(16))
+            | (nb.uint64(p3[j]) << nb.uint64(24))
+        )
+        y = (x ^ (x >> nb.uint64(7))) & nb.uint64(0x00AA00AA00AA00AA)
+        x = x ^ y ^ (y << nb.uint64(7))
+        y = (x ^ (x >> nb.uint64(14))) & nb.uint64(0x0000CCCC0000CCCC)
+        x = x ^ y ^ (y << nb.uint64(14))
+        y = (x ^ (x >> nb.uint64(28))) & nb.uint64(0x00000000F0F0F0F0)
+        words[j] = x ^ y ^ (y << nb.uint64(28))
+
+
+@nb.jit(**COMPILED)
+def _anything(data):
+    """Whether a byte of ``data`` (n,) uint8 is not zero; n a multiple of 4."""
+    found = nb.uint32(0)
+    for word in data.view(np.uint32):
+        found |= word
+    return found != nb.uint32(0)
+
+
+@nb.jit(**COMPILED)
 def _byte_plane(block, byte, groups, words):
     """Byte number ``byte`` of all elements of a shuffled block into ``words``; False when it is zero everywhere."""
     plane = block[8 * byte * groups : 8 * (byte + 1) * groups]
-    if byte > 0:
-        anything = nb.uint64(0)
-        for word in plane.view(np.uint64):
-            anything |= word
-        if anything == nb.uint64(0):
-            return False
     p = plane.reshape(8, groups)
-    _transpose(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], words[:groups])
-    return True
+    if _anything(plane[4 * groups :]):
+        _transpose(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], words[:groups])
+        return True
+    if _anything(plane[: 4 * groups]):
+        _transpose_low(p[0], p[1], p[2], p[3], words[:groups])
+        return True
+    return False
 
 
 @nb.jit(**COMPILED)
@@ -157,21 +235,26 @@ def _unshuffle(block, itemsize, target, words):
     """Undo the bit shuffling of a block: itemsize 1, 2 or 4, target (bytes,) uint8, a multiple of 8 elements."""
     groups = target.size // itemsize // 8
     values = words.view(np.uint8)
-    _byte_plane(block, 0, groups, words)
-    if itemsize == 1:
+    if not _byte_plane(block, 0, groups, words):
+        target[:] = 0
+    elif itemsize == 1:
         for k in range(target.size):
             target[k] = values[k]
     elif itemsize == 2:
         short = target.view(np.uint16)
         for k in range(short.size):
             short[k] = values[k]
-        if _byte_plane(block, 1, groups, words):
-            for k in range(short.size):
-                short[k] |= nb.uint16(values[k]) << nb.uint16(8)
     else:
         long = target.view(np.uint32)
         for k in range(long.size):
             long[k] = values[k]
+    if itemsize == 2:
+        short = target.view(np.uint16)
+        if _byte_plane(block, 1, groups, words):
+            for k in range(short.size):
+                short[k] |= nb.uint16(values[k]) << nb.uint16(8)
+    elif itemsize == 4:
+        long = target.view(np.uint32)
         for byte in range(1, 4):
             if _byte_plane(block, byte, groups, words):
                 for k in range(long.size):
@@ -188,20 +271,51 @@ def _big_endian(data, start):
 
 
 @nb.jit(**COMPILED)
+def _framing(part, itemsize, nbytes):
+    """Bytes in a block of a part that is to decode to ``nbytes``, and DECODED or why it will not."""
+    if part.size < FRAMING_BYTES:
+        return nb.int64(0), TRUNCATED
+    announced = (_big_endian(part, 0) << 32) | _big_endian(part, 4)
+    if announced != nbytes:
+        return nb.int64(0), WRONG_SIZE
+    step = _big_endian(part, 8)
+    if step <= 0 or step > MAX_BLOCK_BYTES or step % (8 * itemsize):
+        return nb.int64(0), CORRUPT
+    return step, DECODED
+
+
+@nb.jit(**COMPILED)
+def check_bslz4(part, itemsize, nbytes):
+    """What :func:`decode_bslz4` would say of a part (bytes,) uint8, for a pattern of ``nbytes``; much faster."""
+    step, outcome = _framing(part, itemsize, nbytes)
+    if outcome != DECODED:
+        return outcome
+    start = nb.int64(part.ctypes.data)
+    at, done = FRAMING_BYTES, 0
+    smallest = 8 * itemsize
+    while nbytes - done >= smallest:
+        size = min(step, (nbytes - done) // smallest * smallest)
+        if at + 4 > part.size:
+            return CORRUPT
+        coded = _big_endian(part, at)
+        at += 4
+        if coded > part.size - at or lz4_size(_U(start + at), _U(start + at + coded), _U(size)) != size:
+            return CORRUPT
+        at += coded
+        done += size
+    return DECODED if at + nbytes - done <= part.size else CORRUPT
+
+
+@nb.jit(**COMPILED)
 def decode_bslz4(part, itemsize, target, block, words):
     """One pattern in the framing of the HDF5 filter into ``target`` (bytes,) uint8; DECODED or why not.
 
     part (bytes,) uint8; itemsize 1, 2 or 4; block uint8 and words uint64 are work space of MAX_BLOCK_BYTES
     (+ SLACK_BYTES) and MAX_BLOCK_BYTES / 8. On failure ``target`` holds anything.
     """
-    if part.size < FRAMING_BYTES:
-        return TRUNCATED
-    announced = (_big_endian(part, 0) << 32) | _big_endian(part, 4)
-    if announced != target.size:
-        return WRONG_SIZE
-    step = _big_endian(part, 8)
-    if step <= 0 or step > MAX_BLOCK_BYTES or step % (8 * itemsize):
-        return CORRUPT
+    step, outcome = _framing(part, itemsize, target.size)
+    if outcome != DECODED:
+        return outcome
     start = nb.int64(part.ctypes.data)
     buffer = _U(block.ctypes.data)
     at, done = FRAMING_BYTES, 0
@@ -225,6 +339,30 @@ def decode_bslz4(part, itemsize, target, block, words):
     for k in range(rest):
         target[done + k] = part[at + k]
     return DECODED
+
+
+WORK_BYTES = 2 * MAX_BLOCK_BYTES + SLACK_BYTES
+"""Work space of :func:`decode_at`."""
+_WORDS = nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64, nb.uintp)
+
+
+@nb.cfunc(_WORDS, nopython=True, cache=True, error_model="numpy", boundscheck=False)
+def decode_at(data, size, itemsize, target, target_bytes, work):
+    """:func:`decode_bslz4` as a C function of addresses: see :class:`ptylive.schema.CodedFrames`."""
+    words = bytes_at(work, MAX_BLOCK_BYTES).view(np.uint64)
+    block = bytes_at(_U(work + _U(MAX_BLOCK_BYTES)), MAX_BLOCK_BYTES + SLACK_BYTES)
+    return nb.int64(decode_bslz4(bytes_at(data, size), itemsize, bytes_at(target, target_bytes), block, words))
+
+
+@nb.jit(**COMPILED)
+def decode_all(data, ends, first, itemsize, frames, block, words):
+    """Patterns from number ``first`` on, coded back to back in ``data``, into frames (n, bytes) uint8; failures."""
+    failed = 0
+    for n in range(frames.shape[0]):
+        begin = ends[first + n - 1] if first + n > 0 else 0
+        if decode_bslz4(data[begin : ends[first + n]], itemsize, frames[n], block, words) != DECODED:
+            failed += 1
+    return failed
 
 
 def work_space() -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The compiled receive loop: frames messages of one scan into a block of decoded patterns, without the GIL.
+"""The compiled receive loop: frames messages of one scan into a block of checked patterns, without the GIL.
 
 It takes whole messages of new frames only. Everything else (other messages, repeated frames, what it does not
 understand) is left to Python from its first part on: the other parts are still in the socket. One thread calls it, the
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from ptylive.streamer.fast.bslz4 import CORRUPT, DECODED, decode_bslz4
+from ptylive.streamer.fast.bslz4 import CORRUPT, DECODED, check_bslz4
 from ptylive.streamer.fast.header import CODEC, CODEC_BSLZ4, COUNT, FIRST, read_frames_header
 from ptylive.streamer.fast.image_header import NUMBER, SERIES, announced_size, read_image_header
 from ptylive.streamer.fast.libzmq import (
@@ -35,17 +35,15 @@ TAKE, IDLE, HEADER, BROKEN = 0, 1, 2, 3
 """Why the loop returned: take the block (full, or the sender paused); nothing came in a tick; a message is left to
 Python, its first part is in ``header``; the socket is gone."""
 
-FRAMES, BLOB_BYTES, PENDING, HEADER_BYTES, MORE = 0, 1, 2, 3, 4
+FRAMES, BLOCK_BYTES, PENDING, HEADER_BYTES, MORE = 0, 1, 2, 3, 4
 TRUNCATED_PATTERNS, WRONG_SIZE_PATTERNS, CORRUPT_PATTERNS = 5, 6, 7
 TRUNCATED_MESSAGES, OVERSIZED_MESSAGES, WRONG_PARTS_MESSAGES = 8, 9, 10
 MESSAGES, BYTES, SECOND_BYTES = 11, 12, 13
 STATE_WORDS = 16
-"""Places in ``state``: frames and coded bytes in the block, whether a header waits for room, length of a header left
+"""Places in ``state``: frames and bytes in the block, whether a header waits for room, length of a header left
 to Python and whether parts follow it, counts of what was refused, messages taken with their bytes, and
 the length of a second part that was read before a message was left to Python."""
 
-LARGE_MESSAGE_BYTES = 128 * 2**10
-"""Uncompressed messages from here on are left to Python, which does not copy them."""
 _GOT = -1
 _MOST_MESSAGES = 4096
 _PAUSE_US, _PAUSES = 200, 25
@@ -105,48 +103,46 @@ def _all_new(received, first, count):
 
 
 @nb.jit(**COMPILED)
-def _take_raw(data, k, first, count, frames, index, received, state):
+def _take_raw(data, k, first, count, nbytes, block, index, received, state):
     """The one part of an uncompressed message."""
-    start, size = state[FRAMES], frames.shape[1]
-    if k == 0 and data.size == count * size:
-        target = nb.uintp(frames.ctypes.data) + nb.uintp(start * size)
+    start = state[FRAMES]
+    if k == 0 and data.size == count * nbytes:
+        target = nb.uintp(block.ctypes.data) + nb.uintp(state[BLOCK_BYTES])
         copy_bytes(target, nb.uintp(data.ctypes.data), nb.uintp(data.size))
         for n in range(count):
             index[start + n] = first + n
         received[first : first + count] = True
         state[FRAMES] = start + count
+        state[BLOCK_BYTES] += data.size
 
 
 @nb.jit(**COMPILED)
-def _take_coded(data, number, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words):
-    """One pattern of a compressed message."""
-    at, blob_at = state[FRAMES], state[BLOB_BYTES]
-    if data.size > coded_bound(frames.shape[1]):
-        outcome = CORRUPT  # longer than any coding of such a pattern; so ``blobs`` never overflows
+def _take_coded(data, number, itemsize, nbytes, block, index, ends, received, state):
+    """One pattern of a compressed message: it is checked, and copied as it is."""
+    at, start = state[FRAMES], state[BLOCK_BYTES]
+    if data.size > coded_bound(nbytes):
+        outcome = CORRUPT  # longer than any coding of such a pattern; so ``block`` never overflows
     else:
-        outcome = decode_bslz4(data, itemsize, frames[at], block, words)
+        outcome = check_bslz4(data, itemsize, nbytes)
     if outcome != DECODED:
         state[TRUNCATED_PATTERNS + outcome - 1] += 1
         return
-    if keep:
-        target = nb.uintp(blobs.ctypes.data) + nb.uintp(blob_at)
-        copy_bytes(target, nb.uintp(data.ctypes.data), nb.uintp(data.size))
-        state[BLOB_BYTES] = blob_at + data.size
-        blob_ends[at] = blob_at + data.size
+    target = nb.uintp(block.ctypes.data) + nb.uintp(start)
+    copy_bytes(target, nb.uintp(data.ctypes.data), nb.uintp(data.size))
+    state[BLOCK_BYTES] = start + data.size
+    ends[at] = start + data.size
     index[at] = number
     received[number] = True
     state[FRAMES] = at + 1
 
 
 @nb.jit(**COMPILED)
-def _take_parts(
-    message, socket, values, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words
-):
+def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, received, state):
     """All further parts of a message whose header has been read; 0, or libzmq's error."""
     first, count, coded = values[FIRST], values[COUNT], values[CODEC] == CODEC_BSLZ4
-    before_frames, before_blobs = state[FRAMES], state[BLOB_BYTES]
+    before_frames, before_bytes = state[FRAMES], state[BLOCK_BYTES]
     refused = state[TRUNCATED_PATTERNS], state[WRONG_SIZE_PATTERNS], state[CORRUPT_PATTERNS]
-    k, size, nbytes, more = 0, 0, 0, True
+    k, size, message_bytes, more = 0, 0, 0, True
     while more:
         error = _receive(message, socket, 0)
         if error != 0:
@@ -154,36 +150,33 @@ def _take_parts(
         more = msg_more(message) != 0
         data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
         size = data.size
-        nbytes += size
+        message_bytes += size
         if not coded:
-            _take_raw(data, k, first, count, frames, index, received, state)
+            _take_raw(data, k, first, count, nbytes, block, index, received, state)
         elif k < count:
-            number = first + k
-            _take_coded(data, number, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words)
+            _take_coded(data, first + k, itemsize, nbytes, block, index, ends, received, state)
         k += 1
     if k != (count if coded else 1):
         for n in range(before_frames, state[FRAMES]):
             received[index[n]] = False
-        state[FRAMES], state[BLOB_BYTES] = before_frames, before_blobs
+        state[FRAMES], state[BLOCK_BYTES] = before_frames, before_bytes
         state[TRUNCATED_PATTERNS], state[WRONG_SIZE_PATTERNS], state[CORRUPT_PATTERNS] = refused
         state[WRONG_PARTS_MESSAGES] += 1
-    elif not coded and size != count * frames.shape[1]:
-        state[TRUNCATED_MESSAGES if size < count * frames.shape[1] else OVERSIZED_MESSAGES] += 1
+    elif not coded and size != count * nbytes:
+        state[TRUNCATED_MESSAGES if size < count * nbytes else OVERSIZED_MESSAGES] += 1
     state[MESSAGES] += 1
-    state[BYTES] += nbytes
+    state[BYTES] += message_bytes
     return 0
 
 
 @nb.jit(**COMPILED)
-def receive_block(
-    socket, uid, codec, itemsize, keep, received, frames, index, blobs, blob_ends, state, values, header, block, words
-):
+def receive_block(socket, uid, codec, itemsize, nbytes, received, room, block, index, ends, state, values, header):
     """Receive until there is something for Python to do; why: TAKE, IDLE, HEADER or BROKEN.
 
     socket: address of a PULL socket; uid (bytes,) uint8 and received bool (frames of the scan,): the scan; codec: the
-    one that is taken; keep: whether coded patterns are wanted as they came. The block: frames (n, bytes of a pattern)
-    uint8, index (n,) int64, blobs (bytes,) uint8 with the coded patterns back to back, blob_ends (n,) int64; state
-    int64 as above, values of a pending header; header uint8; block, words: work space of the decoder.
+    one that is taken; nbytes: of a decoded pattern. The block has room for ``room`` patterns: block (bytes,) uint8 with
+    the patterns as they came, back to back; index (n,) int64 their numbers; ends (n,) int64 of the coded ones. state
+    int64 as above, values of a pending header; header uint8.
     """
     store = np.zeros(MESSAGE_WORDS, np.uint64)
     message = nb.uintp(store.ctypes.data)
@@ -202,26 +195,23 @@ def receive_block(
             if plain:
                 count = values[COUNT]
                 plain = (
-                    count <= frames.shape[0]
+                    count <= room
                     and values[FIRST] <= received.size - count
-                    and (codec == CODEC_BSLZ4 or count * frames.shape[1] < LARGE_MESSAGE_BYTES)
                     and _all_new(received, values[FIRST], count)
                 )
             if not plain:
                 _leave(data, header, state)
                 outcome = HEADER
                 break
-        if state[FRAMES] + values[COUNT] > frames.shape[0]:
+        if state[FRAMES] + values[COUNT] > room:
             state[PENDING] = 1
             break
         state[PENDING] = 0
-        error = _take_parts(
-            message, socket, values, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words
-        )
+        error = _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, received, state)
         if error != 0:
             outcome = BROKEN
             break
-        if state[FRAMES] == frames.shape[0]:
+        if state[FRAMES] == room:
             break
     msg_close(message)
     return outcome
@@ -235,17 +225,15 @@ def receive_images(
     after,
     offset,
     itemsize,
-    keep,
+    nbytes,
     received,
-    frames,
+    room,
+    block,
     index,
-    blobs,
-    blob_ends,
+    ends,
     state,
     values,
     header,
-    block,
-    words,
 ):
     """The same for images of DECTRIS stream version 1 that come as one message each, coded bslz4.
 
@@ -257,7 +245,7 @@ def receive_images(
     msg_init(message)
     pauses, outcome = 0, TAKE
     for _ in range(_MOST_MESSAGES):
-        if state[FRAMES] == frames.shape[0]:
+        if state[FRAMES] == room:
             break
         came, pauses = _first_part(message, socket, state, pauses)
         if came != _GOT:
@@ -296,9 +284,7 @@ def receive_images(
             if k == 0 and data.size != size:
                 state[TRUNCATED_MESSAGES if data.size < size else OVERSIZED_MESSAGES] += 1
             elif k == 0:
-                _take_coded(
-                    data, number, itemsize, keep, frames, index, blobs, blob_ends, received, state, block, words
-                )
+                _take_coded(data, number, itemsize, nbytes, block, index, ends, received, state)
             k += 1
         state[MESSAGES] += 1
         if outcome == BROKEN:

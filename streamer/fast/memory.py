@@ -60,6 +60,37 @@ def _storer(bits: int, numba_type: types.Integer) -> Any:
     return store
 
 
+@intrinsic
+def copy32(_typing, target, source):
+    """Copy 32 bytes from one address to another (uintp), at any alignment."""
+
+    def generate(context, builder, _signature, arguments):
+        lanes = ir.VectorType(ir.IntType(64), 4).as_pointer()
+        value = builder.load(builder.inttoptr(arguments[1], lanes))
+        value.align = 1
+        done = builder.store(value, builder.inttoptr(arguments[0], lanes))
+        done.align = 1
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp), generate
+
+
+@intrinsic
+def fill32(_typing, target, word):
+    """Store a word of 64 bits four times in a row at an address (uintp), at any alignment."""
+
+    def generate(context, builder, _signature, arguments):
+        kind = ir.VectorType(ir.IntType(64), 4)
+        value = ir.Constant(kind, ir.Undefined)
+        for lane in range(4):
+            value = builder.insert_element(value, arguments[1], ir.Constant(ir.IntType(32), lane))
+        done = builder.store(value, builder.inttoptr(arguments[0], kind.as_pointer()))
+        done.align = 1
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uint64), generate
+
+
 load8, store8 = _loader(8, types.uint8), _storer(8, types.uint8)
 load16 = _loader(16, types.uint16)
 load64, store64 = _loader(64, types.uint64), _storer(64, types.uint64)

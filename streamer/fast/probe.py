@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
 import zmq
 
 from ptylive.schema import Arm, Detector, PtyliveError, Scan
+from ptylive.schema.model import Array
 from ptylive.streamer.progress import ScanProgress
 from ptylive.streamer.wire import FramesMessage, encode
 
@@ -19,27 +21,38 @@ _TIMEOUT_MS = 5000
 
 
 def probe(loop: CompiledLoop) -> None:
-    """Receive four patterns of 4 x 4 pixels through a socket of its own. Raises PtyliveError when they differ."""
+    """Receive patterns of 4 x 4 pixels, plain and coded, through a socket of its own.
+
+    Raises PtyliveError when they differ.
+    """
     arm = Arm("probe", "probe", 4, Scan(shape=(1, 4)), detector=Detector(shape=(4, 4)))
-    progress = ScanProgress(arm)
+    loop.follow(ScanProgress(arm))
+    messages = (
+        FramesMessage("probe", 2, 2, "none", (np.stack([_PATTERN + 2, _PATTERN + 3]).tobytes(),)),
+        FramesMessage("probe", 0, 2, "bslz4", (_coded(_PATTERN), _coded(_PATTERN + 1))),
+    )
     context = zmq.Context()
+    got: dict[int, bytes] = {}
     try:
         receiver, sender = context.socket(zmq.PULL), context.socket(zmq.PUSH)
         receiver.setsockopt(zmq.RCVTIMEO, _TIMEOUT_MS)
         receiver.bind("inproc://probe")
         sender.connect("inproc://probe")
-        loop.expect("none")
-        loop.follow(progress, keep_coded=False)
-        for first in (2, 0):
-            payload = np.stack([_PATTERN + first, _PATTERN + first + 1]).tobytes()
-            sender.send_multipart(encode(FramesMessage("probe", first, 2, "none", (payload,))))
-        got: dict[int, bytes] = {}
-        while len(got) < arm.frames:
+        for message in messages:
+            loop.expect(message.codec)
+            sender.send_multipart(encode(message))
             loop.receive(receiver)
-            if (block := loop.take()) is None:
-                break
-            got.update(zip(block.index.tolist(), (frame.tobytes() for frame in block.frames), strict=True))
+            if (block := loop.take()) is not None:
+                got.update(zip(block.index.tolist(), (frame.tobytes() for frame in block.batch.frames), strict=True))
     finally:
         context.destroy(linger=0)
     if got != {n: (_PATTERN + n).tobytes() for n in range(arm.frames)}:
         raise PtyliveError("the compiled receive loop does not work here", "the plain one is used")
+
+
+def _coded(pattern: Array) -> bytes:
+    """A pattern of 16 pixels in the framing of HDF5's bitshuffle/LZ4 filter: one block, one literal."""
+    bits = np.unpackbits(pattern.view(np.uint8).reshape(pattern.size, -1), axis=1, bitorder="little")
+    shuffled = np.packbits(bits.T, axis=1, bitorder="little").tobytes()
+    block = bytes([0xF0, len(shuffled) - 15]) + shuffled
+    return struct.pack(">QII", len(shuffled), len(shuffled), len(block)) + block

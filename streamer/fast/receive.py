@@ -3,7 +3,7 @@
 ::
 
     loop = CompiledLoop.prepare()            # seconds; raises PtyliveError where it cannot work
-    loop.follow(progress, keep_coded=True)
+    loop.follow(progress)
     outcome = loop.receive(socket)           # TAKE, IDLE, HEADER or BROKEN
     block = loop.take()                      # what it received, if anything
 """
@@ -16,17 +16,19 @@ from collections.abc import Iterator
 import numpy as np
 import zmq
 
-from ptylive.schema import PtyliveError, WireError
+from ptylive.schema import FrameBatch, PtyliveError, WireError
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.fast import libzmq
-from ptylive.streamer.fast.bslz4 import work_space
+from ptylive.streamer.fast.coded import CodedBatch
 from ptylive.streamer.fast.header import CODEC_BSLZ4, CODEC_NONE, COUNT, FIRST, new_values
 from ptylive.streamer.progress import ScanProgress
 from ptylive.streamer.protocols.steady import SteadyImages
 from ptylive.streamer.wire import FramesMessage, encode
 from ptylive.streamer.wire.codec import Codec
 
-BLOCK_BYTES = 4 * 2**20
+RAW_BLOCK_BYTES = 4 * 2**20
+CODED_BLOCK_BYTES = 16 * 2**20
+"""Bytes of a block once decoded: what waits for the rest of it is what a reader lags behind at least."""
 MOST_FRAMES = 16384
 LARGEST_PATTERN_BYTES = 2**20
 """Larger patterns come so seldom that nothing is gained."""
@@ -45,17 +47,15 @@ class CompiledLoop:
         self._loop = loop
         self._progress: ScanProgress | None = None
         self._codec: Codec = "bslz4"
-        self._keep = False
         self._memory = BlockMemory()
+        self._block = np.empty(0, np.uint8)
+        self._room = 0
         self._uid = np.empty(0, np.uint8)
         self._index = np.empty(MOST_FRAMES, np.int64)
         self._ends = np.empty(MOST_FRAMES, np.int64)
-        self._coded = np.empty(0, np.uint8)
-        self._frames = np.empty((1, 1), np.uint8)
         self._state = np.zeros(loop.STATE_WORDS, np.int64)
         self._values = new_values()
         self._header = np.empty(_TEXT_BYTES, np.uint8)
-        self._block, self._words = work_space()
 
     @classmethod
     def prepare(cls) -> CompiledLoop:
@@ -90,47 +90,51 @@ class CompiledLoop:
             and (layout.dtype.isnative or layout.dtype.itemsize == 1)
         )
 
-    def follow(self, progress: ScanProgress, *, keep_coded: bool) -> None:
-        """Receive for this scan from now on; ``keep_coded``: a recording wants compressed patterns as they came."""
+    def follow(self, progress: ScanProgress) -> None:
+        """Receive for this scan from now on."""
         if self._progress is not progress:
             self._progress = progress
-            nbytes = progress.layout.nbytes
             self._uid = np.frombuffer(progress.arm.uid.encode(), np.uint8)
-            self._memory.shape(max(1, min(MOST_FRAMES, BLOCK_BYTES // nbytes)), nbytes)
-            self._frames = self._memory.block()
-            self._coded = np.empty(0, np.uint8)
-        if keep_coded and not len(self._coded):
-            # never touched where nothing is written: the bound costs addresses, not memory
-            self._coded = np.empty(len(self._frames) * self._loop.coded_bound(self._frames.shape[1]), np.uint8)
-        self._keep = keep_coded
+            self._make_room()
 
     def expect(self, codec: Codec) -> None:
-        """Take messages of this codec from now on."""
-        if codec in _CODECS:
+        """Take messages of this codec from now on. What has been received must have been taken."""
+        if codec in _CODECS and codec != self._codec:
             self._codec = codec
+            if self._progress is not None:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """A block for patterns of the scan that is followed, in the codec that is expected."""
+        assert self._progress is not None  # noqa: S101  (callers follow one)
+        nbytes = self._progress.layout.nbytes
+        coded = self._codec != "none"
+        block_bytes = CODED_BLOCK_BYTES if coded else RAW_BLOCK_BYTES
+        self._room = max(1, min(MOST_FRAMES, block_bytes // nbytes))
+        # for coded patterns a bound, most of which is never touched: it costs addresses, not memory
+        self._memory.shape(self._room * (self._loop.coded_bound(nbytes) if coded else nbytes))
+        self._block = self._memory.block()
 
     def receive(self, socket: zmq.Socket[bytes]) -> int:
         """Receive until there is something to do: TAKE, IDLE, HEADER or BROKEN of :mod:`ptylive.streamer.fast.loop`."""
         if self._progress is None:
             raise RuntimeError("follow a scan first")
-        itemsize = self._progress.layout.dtype.itemsize
+        layout = self._progress.layout
         return int(
             self._loop.receive_block(
                 socket.underlying,
                 self._uid,
                 _CODECS[self._codec],
-                itemsize,
-                self._keep,
+                layout.dtype.itemsize,
+                layout.nbytes,
                 self._progress.received,
-                self._frames,
+                self._room,
+                self._block,
                 self._index,
-                self._coded,
                 self._ends,
                 self._state,
                 self._values,
                 self._header,
-                self._block,
-                self._words,
             )
         )
 
@@ -138,7 +142,8 @@ class CompiledLoop:
         """The same for images of a DECTRIS v1 series."""
         if self._progress is None or images.uid != self._progress.arm.uid:
             raise RuntimeError("follow the scan of these images first")
-        self._codec = "bslz4"
+        self.expect("bslz4")
+        layout = self._progress.layout
         return int(
             self._loop.receive_images(
                 socket.underlying,
@@ -146,45 +151,35 @@ class CompiledLoop:
                 np.frombuffer(images.before, np.uint8),
                 np.frombuffer(images.after, np.uint8),
                 images.offset,
-                self._progress.layout.dtype.itemsize,
-                self._keep,
+                layout.dtype.itemsize,
+                layout.nbytes,
                 self._progress.received,
-                self._frames,
+                self._room,
+                self._block,
                 self._index,
-                self._coded,
                 self._ends,
                 self._state,
                 self._values,
                 self._header,
-                self._block,
-                self._words,
             )
         )
 
     def take(self) -> FrameBlock | None:
-        """What has been received since the last time, if anything; it belongs to the caller.
-
-        ``coded`` is valid until the next :meth:`receive`.
-        """
-        count = int(self._state[self._loop.FRAMES])
+        """What has been received since the last time, if anything; it belongs to the caller."""
+        count, nbytes = int(self._state[self._loop.FRAMES]), int(self._state[self._loop.BLOCK_BYTES])
         if self._progress is None or count == 0:
             return None
-        layout = self._progress.layout
-        used = self._frames[:count]
-        if 2 * count < len(self._frames):
+        layout, uid = self._progress.layout, self._progress.arm.uid
+        index, ends, used = self._index[:count].copy(), self._ends[:count].copy(), self._block[:nbytes]
+        if 2 * count < self._room:
             used = used.copy()  # a reader that lags would otherwise hold a whole block for a few frames
         else:
-            self._frames = self._memory.block()
-        coded = self._coded.data[: int(self._state[self._loop.BLOB_BYTES])]
-        self._state[self._loop.FRAMES] = self._state[self._loop.BLOB_BYTES] = 0
-        return FrameBlock(
-            self._progress.arm.uid,
-            self._index[:count].copy(),
-            used.view(layout.dtype).reshape(count, *layout.shape),
-            self._codec,
-            coded,
-            self._ends[:count],
-        )
+            self._block = self._memory.block()
+        self._state[self._loop.FRAMES] = self._state[self._loop.BLOCK_BYTES] = 0
+        if self._codec == "none":
+            frames = used.view(layout.dtype).reshape(count, *layout.shape)
+            return FrameBlock(FrameBatch(uid, index, frames), "none")
+        return FrameBlock(CodedBatch(uid, index, used, ends, layout), self._codec)
 
     def refused(self) -> Iterator[WireError]:
         """What was refused since the last time, one by one."""
@@ -224,23 +219,23 @@ class CompiledLoop:
 
 
 class BlockMemory:
-    """Blocks (n, bytes of a pattern) uint8, used again once nobody holds them: fresh memory is as slow as decoding."""
+    """Blocks (bytes,) uint8, used again once nobody holds them: fresh memory is as slow as decoding."""
 
     def __init__(self) -> None:
-        self._shape = (0, 0)
+        self._nbytes = 0
         self._blocks: list[np.ndarray] = []
 
-    def shape(self, frames: int, nbytes: int) -> None:
-        """Make blocks of this shape from now on."""
-        if self._shape != (frames, nbytes):
-            self._shape, self._blocks = (frames, nbytes), []
+    def shape(self, nbytes: int) -> None:
+        """Make blocks of this size from now on."""
+        if self._nbytes != nbytes:
+            self._nbytes, self._blocks = nbytes, []
 
     def block(self) -> np.ndarray:
         """A block that nobody else refers to."""
         for k in range(len(self._blocks)):
             if sys.getrefcount(self._blocks[k]) == 2:  # the list and this question
                 return self._blocks[k]
-        made = np.empty(self._shape, np.uint8)
+        made = np.empty(self._nbytes, np.uint8)
         if len(self._blocks) < _KEPT_BLOCKS:
             self._blocks.append(made)
         return made

@@ -10,7 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_tools import compressed
 
-from ptylive.streamer.fast.bslz4 import CORRUPT, DECODED, TRUNCATED, WRONG_SIZE, decode_bslz4, work_space
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.live.lanes import Lanes
+from ptylive.engine.live.reduction import PixelReduction
+from ptylive.engine.live.store import Store
+from ptylive.schema import Arm, Detector, FrameBatch, Scan
+from ptylive.streamer.fast.bslz4 import (
+    CORRUPT,
+    DECODED,
+    TRUNCATED,
+    WRONG_SIZE,
+    check_bslz4,
+    decode_bslz4,
+    work_space,
+)
+from ptylive.streamer.fast.coded import CodedBatch
+from ptylive.streamer.wire import FrameLayout
 
 BLOCK, WORDS = work_space()
 GUARD = 64
@@ -21,6 +36,7 @@ def decode(part: bytes, nbytes: int, itemsize: int) -> tuple[int, bytes]:
     memory = np.full(nbytes + GUARD, 0xA5, np.uint8)
     outcome = decode_bslz4(np.frombuffer(part, np.uint8), itemsize, memory[:nbytes], BLOCK, WORDS)
     assert (memory[nbytes:] == 0xA5).all()
+    assert check_bslz4(np.frombuffer(part, np.uint8), itemsize, nbytes) == outcome, "what passes the check decodes"
     return outcome, memory[:nbytes].tobytes()
 
 
@@ -127,3 +143,36 @@ def test_arbitrary_bytes(body: bytes, itemsize: int, elements: int) -> None:
     nbytes = itemsize * elements
     framing = nbytes.to_bytes(8, "big") + (8192).to_bytes(4, "big")
     agrees(framing + body, nbytes, itemsize)
+
+
+def test_a_coded_batch_decodes_when_it_is_looked_at() -> None:
+    frames = np.stack([patterns("<u2", (17, 31), kind) for kind in ("zeros", "sparse", "counts", "noise")])
+    parts = [np.frombuffer(compressed(frame), np.uint8) for frame in frames]
+    data, ends = np.concatenate(parts), np.cumsum([len(part) for part in parts])
+    batch = CodedBatch("u", np.arange(4), data, ends, FrameLayout((17, 31), np.dtype("<u2")))
+    assert isinstance(batch, FrameBatch)
+    assert np.array_equal(batch.frames, frames)
+    assert all(np.array_equal(batch.frame(k), frames[k]) for k in range(4))
+    assert (batch.nbytes, batch.uid, batch.index.tolist()) == (len(data), "u", [0, 1, 2, 3])
+
+
+def test_others_decode_by_the_address_a_coded_batch_brings() -> None:
+    """Through compiled code of the engine, which knows nothing of codecs."""
+    frames = np.stack([patterns("<u2", (20, 22), "counts") for _ in range(256)])
+    frames += np.arange(256, dtype="u2")[:, None, None]
+    parts = [np.frombuffer(compressed(frame), np.uint8) for frame in frames]
+    data, ends = np.concatenate(parts), np.cumsum([len(part) for part in parts])
+    coded = CodedBatch("u", np.arange(256), data, ends, FrameLayout((20, 22), np.dtype("<u2")))
+    arm = Arm("u", "u", 256, Scan(shape=(16, 16)), detector=Detector(shape=(20, 22)))
+    grid = DetectorGrid.of((20, 22), (9.3, 10.2), "none", 1.0)
+    reduction = PixelReduction.of(grid, 6.0, np.zeros((20, 22), bool), 30)
+    plain, lanes = Store(arm, reduction), Lanes(2)
+    store = Store(arm, reduction, lanes)
+    plain.add(FrameBatch("u", np.arange(256), frames))
+    store.add(coded)
+    lanes.close()
+    for name in ("bins", "regions", "moments", "frames", "frame_sum"):
+        assert np.array_equal(getattr(store, name), getattr(plain, name)), name
+    damaged = CodedBatch("u", np.arange(256), np.zeros_like(data), ends, FrameLayout((20, 22), np.dtype("<u2")))
+    with pytest.raises(ValueError, match="256 frames of scan u do not decode"):
+        Store(arm, reduction).add(damaged)

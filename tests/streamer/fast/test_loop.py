@@ -121,7 +121,7 @@ def drain(loop: CompiledLoop, pull: Any) -> tuple[dict[int, bytes], list[WireErr
     left = 0
     while (outcome := loop.receive(pull)) != IDLE:
         if (block := loop.take()) is not None:
-            for number, frame in zip(block.index.tolist(), block.frames, strict=True):
+            for number, frame in zip(block.index.tolist(), block.batch.frames, strict=True):
                 assert number not in got
                 got[number] = frame.tobytes()
         refused += loop.refused()
@@ -134,10 +134,10 @@ def drain(loop: CompiledLoop, pull: Any) -> tuple[dict[int, bytes], list[WireErr
     return got, refused, left
 
 
-def following(codec: Any, arm: Arm = ARM, *, keep: bool = False) -> tuple[CompiledLoop, ScanProgress]:
+def following(codec: Any, arm: Arm = ARM) -> tuple[CompiledLoop, ScanProgress]:
     loop, progress = CompiledLoop.prepare(), ScanProgress(arm)
     loop.expect(codec)
-    loop.follow(progress, keep_coded=keep)
+    loop.follow(progress)
     return loop, progress
 
 
@@ -163,7 +163,7 @@ def hostile(chance: random.Random) -> list[bytes]:
 
 def attack(pair: tuple[Any, Any], count: int, seed: int) -> None:
     push, pull = pair
-    loop, progress = following("bslz4", keep=True)
+    loop, progress = following("bslz4")
     chance = random.Random(seed)
     refused = 0
     for start in range(0, count, 500):
@@ -207,24 +207,24 @@ def test_wrong_sizes_have_reasons(pair: tuple[Any, Any], parts: tuple[bytes, ...
 
 def test_a_message_that_no_longer_fits_waits_for_the_next_block(pair: tuple[Any, Any]) -> None:
     push, pull = pair
-    arm = make_arm((1, 40), pixels=(256, 256))  # 32 patterns fill a block
+    arm = make_arm((1, 160), pixels=(256, 256))  # 128 patterns fill a block
     frames = make_frames(arm)
     loop, _ = following("bslz4", arm)
-    for first in (0, 20):
-        parts = tuple(compressed(frame) for frame in frames[first : first + 20])
-        push.send_multipart(encode(FramesMessage(arm.uid, first, 20, "bslz4", parts)))
+    for first in (0, 80):
+        parts = tuple(compressed(frame) for frame in frames[first : first + 80])
+        push.send_multipart(encode(FramesMessage(arm.uid, first, 80, "bslz4", parts)))
     got, refused, left = drain(loop, pull)
-    assert (sorted(got), refused, left) == (list(range(40)), [], 0)
+    assert (sorted(got), refused, left) == (list(range(160)), [], 0)
     assert all(got[n] == frames[n].tobytes() for n in got)
 
 
 def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
     push, pull = pair
-    arm = make_arm((1, 40), pixels=(256, 256))
-    part = compressed(make_frames(arm)[0])
+    arm = make_arm((1, 160), pixels=(256, 256))
+    part = compressed(np.zeros((256, 256), "<u2"))
     loop, _ = following("bslz4", arm)
-    for first in (0, 20):
-        push.send_multipart(encode(FramesMessage(arm.uid, first, 20, "bslz4", (part,) * 20)))
+    for first in (0, 80):
+        push.send_multipart(encode(FramesMessage(arm.uid, first, 80, "bslz4", (part,) * 80)))
     loop.receive(pull)
     assert loop.pending
     read, more = loop.left_over()
@@ -232,14 +232,14 @@ def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
     assert not loop.pending
     message = decode([*read, *pull.recv_multipart()])
     assert isinstance(message, FramesMessage)
-    assert (message.first, message.count, len(message.parts)) == (20, 20, 20)
+    assert (message.first, message.count, len(message.parts)) == (80, 80, 80)
 
 
 def test_blocks_are_used_again_once_nobody_holds_them() -> None:
     memory = BlockMemory()
-    memory.shape(4, 8)
+    memory.shape(32)
     first = memory.block()
-    view = first[1:].view(np.uint16)
+    view = first[2:].view(np.uint16)
     held = memory.block()
     assert held is not first
     address = first.ctypes.data
