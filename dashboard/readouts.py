@@ -6,6 +6,7 @@ the network is ever read as HTML.
 
 from __future__ import annotations
 
+import re
 import time
 
 from ptylive.dashboard.feed import FeedView
@@ -13,6 +14,7 @@ from ptylive.dashboard.state import CalibrationEntry, Dose, ServerState
 from ptylive.dashboard.words import (
     THIN_SPACE,
     UNKNOWN,
+    aberration,
     angle,
     clock,
     count,
@@ -41,6 +43,7 @@ CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
     ("detector_transform", "orientation", ""),
 )
 """Metadata name, label and unit of each row of the calibration table."""
+_COEFFICIENT = re.compile(r"^C\d\d[ab]?$")
 
 
 def header_texts(state: ServerState) -> dict[str, str]:
@@ -93,7 +96,23 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
         entry = state.calibration.get(name)
         out[f"cal_{name}"] = UNKNOWN if entry is None else quantity(name, entry, unit)
         out[f"cal_{name}_origin"] = "" if entry is None or entry.value is None else entry.origin
+    out["cal_other"], out["cal_other_origin"] = aberrations(state)
     return out
+
+
+def aberrations(state: ServerState) -> tuple[str, str]:
+    """Astigmatism, coma and the rest that are not zero, in one line, and where they come from."""
+    parts: dict[str, dict[str, float]] = {}
+    origins: list[str] = []
+    for name, entry in state.calibration.items():
+        if _COEFFICIENT.match(name) and name != "C10" and isinstance(entry.value, int | float) and entry.value:
+            parts.setdefault(name[:3], {})[name[3:]] = float(entry.value)
+            origins.append(entry.origin)
+    if not parts:
+        return "none", ""
+    ordered = sorted(parts)
+    text = ", ".join(aberration(n, parts[n].get("a", parts[n].get("", 0.0)), parts[n].get("b", 0.0)) for n in ordered)
+    return text, origins[0] if len(set(origins)) == 1 else "mixed"
 
 
 def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
+
+from ptylive.schema.preset.describe import toml_section
 
 
 def command_line(preset: Mapping[str, Any], recording: str | None) -> str:
@@ -28,5 +29,5 @@ def python(preset: Mapping[str, Any], control: str) -> str:
 
 
 def preset_file(preset: Mapping[str, Any]) -> str:
-    """TOML for ``ptylive refine --preset`` (JSON's texts and numbers are TOML's)."""
-    return "[refine]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in preset.items())
+    """TOML for ``ptylive refine --preset``."""
+    return toml_section("refine", preset)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-MAX_REQUEST_CHARACTERS = 4096
+MAX_VALUE_CHARACTERS = 16384
+MAX_REQUEST_CHARACTERS = 2 * MAX_VALUE_CHARACTERS
 logger = logging.getLogger(__name__)
 
 
@@ -23,12 +24,12 @@ class Request(BaseModel):
 
     what: Literal[
         "key", "set", "estimate", "undo", "depth", "run", "compare", "withdraw", "open", "note", "detector",
-        "past", "overwrite", "record", "replay", "delete",
+        "preset", "past", "overwrite", "record", "replay", "delete",
     ]  # fmt: skip
     key: str = Field(default="", max_length=20)
     panel: int = Field(default=0, ge=0, le=12)
     name: str = Field(default="", max_length=80)
-    value: str = Field(default="", max_length=2000)
+    value: str = Field(default="", max_length=MAX_VALUE_CHARACTERS)
     numbers: list[float] = Field(default_factory=list, max_length=8)
 
 

@@ -223,6 +223,7 @@ class Session:
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         said = self.profile.text() or self.orders.said
         self._texts["sentence"] = readouts.sentence(view, said)
+        self._texts["more_settings"] = self.refine.text()
         self._texts |= self.runs.texts() | self.library.texts() | self.past.texts()
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()
@@ -266,6 +267,7 @@ class Session:
             "depth": self.calibration.depth,
             "run": self._run,
             "compare": self.runs.compare,
+            "preset": lambda request: self.orders.say(self.refine.load(request.value)),
             "withdraw": self.runs.withdraw,
             "past": self.past.choose,
             "overwrite": self._overwrite,
@@ -308,8 +310,8 @@ class Session:
         else:
             return
         limits = [float(v) for v in figure.limits]
-        look = {"colour_map": str(figure.colour_map), "limits": limits}
-        self.orders.send("export", "exported", map=name, formats=EXPORTS, **look)
+        colours = str(figure.colour_map)
+        self.orders.send("export", "exported", map=name, formats=EXPORTS, colour_map=colours, limits=limits)
 
     def _key(self, request: Request) -> None:
         if request.key == "o":

@@ -29,6 +29,7 @@ REFINEMENT_WORDS: Mapping[str, str] = {
 }
 _DEFOCUS_UNITS = (("µm", 1e4, 1e4), ("nm", 10.0, 1e3))
 """Unit, its length in Å, and the least defocus that is told in it."""
+_LENGTHS = (("mm", 1e7), ("µm", 1e4), ("nm", 10.0))
 FIGURE_SPACE = "\u2007"
 THIN_SPACE = "\u2009"
 
@@ -105,6 +106,20 @@ def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
     unit, size = next(((u, s) for u, s, least in _DEFOCUS_UNITS if abs(c10_A) >= least), ("Å", 1.0))
     doubt = f" ± {number(uncertainty_A / size, 2)}" if uncertainty_A else ""
     return f"{number(abs(c10_A) / size)}{doubt} {unit} {'underfocus' if c10_A < 0 else 'overfocus'}"
+
+
+def length(value_A: float, digits: int = 3) -> str:
+    """A length in the unit that keeps its number short: Å, nm, µm, mm."""
+    unit, size = next(((u, s) for u, s in _LENGTHS if abs(value_A) >= s), ("Å", 1.0))
+    return f"{number(value_A / size, digits)} {unit}"
+
+
+def aberration(name: str, a_A: float, b_A: float = 0.0) -> str:
+    """A Krivanek coefficient from its cartesian parts: `C12 21 Å 30°`, the angle from +row towards +col."""
+    order = int(name[2])
+    if not order:
+        return f"{name} {length(a_A)}"
+    return f"{name} {length(math.hypot(a_A, b_A))} {math.degrees(math.atan2(b_A, a_A)) / order:.0f}°".replace("-", "−")
 
 
 def pair(value: Any, digits: int = 4, *, same_once: bool = False) -> str:

@@ -12,10 +12,10 @@ from ptylive.dashboard.requests import Request, as_plain
 from ptylive.dashboard.state import ServerState
 
 EDITABLE = tuple(name for name, _, _ in CALIBRATION_ROWS if name != "disc_radius_px")
-ESTIMABLE = ("rotation_deg", "C10", "beam_center_px", "detector_pixel_invA", "detector_transform")
+ESTIMABLE = ("rotation_deg", "C10", "C12", "beam_center_px", "detector_pixel_invA", "detector_transform")
 """Rows with a button that takes the given value back and estimates it from the data."""
 MOST_DEPTH_A = 2000.0
-_LABELS = {name: label for name, label, _ in CALIBRATION_ROWS}
+_LABELS = {**{name: label for name, label, _ in CALIBRATION_ROWS}, "C12": "astigmatism"}
 _UNITS_A = {"": 1.0, "å": 1.0, "a": 1.0, "nm": 10.0, "µm": 1e4, "um": 1e4, "μm": 1e4}
 _DEFOCUS = re.compile(r"^([-+]?[0-9.]+(?:e[-+]?\d+)?)\s*(å|a|nm|µm|um|μm)?\s*(under(?:focus)?|over(?:focus)?)?$")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -10,6 +11,7 @@ from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
 from ptylive.dashboard.state import FINAL_STATES, RefinementState, ServerState
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
+from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
 
 RUNNING_STATES = frozenset({"queued", "running", "stopping"})
@@ -72,6 +74,7 @@ class RefinePanel:
         on_save: Callable[[], None],
         on_resume: Callable[[], None],
     ) -> None:
+        self._more: dict[str, Any] = {}
         self.queues = False
         """Whether a refinement that is asked for now waits in line."""
         self.fields = {setting.key: _field(setting, style) for setting in SETTINGS}
@@ -111,8 +114,28 @@ class RefinePanel:
         return {"resume": "on" if self._can_resume else "off"}
 
     def preset(self) -> dict[str, Any]:
-        """The settings as they stand; empty fields are left to the server."""
-        return {key: parse(field.value) for key, field in self.fields.items() if field.value.strip()}
+        """The settings as they stand; empty fields are left to the server. Those of a loaded preset come along."""
+        typed = {key: parse(field.value) for key, field in self.fields.items() if field.value.strip()}
+        return {**self._more, **typed}
+
+    def load(self, text: str) -> str:
+        """Take over a preset file (TOML); returns what to say. What has no field here is kept and told."""
+        try:
+            read = tomllib.loads(text)
+            values = read.get("refine", read)
+            Preset.from_mapping(values)
+        except (tomllib.TOMLDecodeError, AttributeError) as error:
+            return f"not a preset file: {error}"
+        except PtyliveError as error:
+            return error.line()
+        for key, field in self.fields.items():
+            field.value = str(values[key]) if key in values else ""
+        self._more = {key: value for key, value in values.items() if key not in self.fields}
+        return "preset loaded" + (f", with {', '.join(sorted(self._more))}" if self._more else "")
+
+    def text(self) -> str:
+        """Settings of a loaded preset that have no field."""
+        return f"and {', '.join(f'{key} = {value}' for key, value in sorted(self._more.items()))}" if self._more else ""
 
     def enable(self, state: ServerState, *, free: bool) -> None:
         """Only buttons that can do something can be pressed; ``free``: the server is there and owes no reply."""

@@ -67,6 +67,7 @@
     compare: button => ask("compare", {name: button.dataset.name}),
     copy: button => copy(button.dataset.name, button),
     preset: save_preset,
+    load: () => document.getElementById("preset-file").click(),
     open: button => ask("open", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
     replay: button => ask("replay", {name: button.dataset.name}),
     delete: button => twice(button, () => ask("delete", {name: button.dataset.name})),
@@ -103,6 +104,12 @@
       slice.hidden = number < 2;
       name_slice();
     };
+
+    const file = document.getElementById("preset-file");
+    file.addEventListener("change", async () => {
+      if (file.files.length) ask("preset", {value: await file.files[0].text()});
+      file.value = "";
+    });
 
     const past = document.getElementById("past");
     past.addEventListener("input", () => ask("past", {numbers: [past.max - past.value]}));

@@ -1,5 +1,7 @@
 """The page in a real Chromium: what keys, clicks and drags do."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from browser_tools import SIDE, Watched, eventually, pixels, quadrant_colours, quadrants, rgb, rows_covered, share_of
@@ -179,6 +181,28 @@ def test_the_library_opens_a_scan_and_shows_names_as_text(
     note.fill("better")
     note.press("Tab")
     eventually(lambda: any(c.get("text") == "better" and c["recording"] == "a.h5" for c in server.received("note")))
+    assert watched.complaints == []
+
+
+def test_a_preset_file_fills_the_form(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched, tmp_path: Path
+) -> None:
+    page = watched.open(dashboard.url)
+    page.get_by_role("button", name="Refine", exact=True).click()
+    preset = tmp_path / "mine.toml"
+    preset.write_text("[refine]\nnum_slices = 3\ntotal_thickness_A = 12.5\nhist_length = 7\n")
+    page.locator("#preset-file").set_input_files(preset)
+    expect(page.locator(".sentence")).to_have_text("preset loaded, with hist_length")
+    expect(page.locator(".more")).to_have_text("and hist_length = 7")
+    press = page.locator("[data-of=refine]").get_by_role("button", name="Refine this scan")
+    expect(press).to_be_enabled()
+    press.click()
+    eventually(lambda: len(server.received("refine")) == 1)
+    wanted = {"num_slices": 3, "total_thickness_A": 12.5, "hist_length": 7}
+    assert server.received("refine")[0]["preset"] == wanted
+    preset.write_text("num_slice = 3\n")
+    page.locator("#preset-file").set_input_files(preset)
+    expect(page.locator(".sentence")).to_contain_text("num_slice")
     assert watched.complaints == []
 
 

@@ -19,7 +19,7 @@ from ptylive.server.refine_desk import RefineDesk
 from ptylive.server.session import Session as Server
 from ptylive.server.workbench import Workbench
 
-OF_THE_BROWSER = {"full", "help", "copy", "preset", "overwrite"}
+OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite"}
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
 COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),

@@ -28,7 +28,7 @@ def test_header() -> None:
 def test_nothing_is_known_before_the_first_scan() -> None:
     empty = ServerState()
     assert readouts.header_texts(empty)["series"] == "no scan yet"
-    assert set(readouts.calibration_texts(empty).values()) == {"–", ""}
+    assert set(readouts.calibration_texts(empty).values()) == {"–", "", "none"}
     assert readouts.stream_texts(empty)["frames"] == "– of –"
     assert empty.progress == 0.0
     assert empty.seconds_left is None
@@ -40,6 +40,16 @@ def test_calibration_says_value_doubt_and_origin() -> None:
     assert texts["cal_C10"] == "150 ± 5.0 Å underfocus"
     assert texts["cal_C10_origin"] == "estimated"
     assert texts["cal_beam_center_px"] == "31.50, 31.50 px"
+
+
+def test_aberrations_stand_in_one_line() -> None:
+    given = {"C12a": 30.0, "C12b": 0.0, "C21a": 0.0, "C21b": -4000.0, "C30": 1.2e7, "C10": -150.0}
+    entries = {name: {"value": value, "origin": "given"} for name, value in given.items()}
+    texts = readouts.calibration_texts(state(calibration=entries))
+    assert texts["cal_other"] == "C12 3.00 nm 0°, C21 400 nm −90°, C30 1.20 mm"
+    assert texts["cal_other_origin"] == "given"
+    entries["C12a"]["origin"] = "estimated"
+    assert readouts.calibration_texts(state(calibration=entries))["cal_other_origin"] == "mixed"
 
 
 def test_strange_values_are_shown_not_raised() -> None:
