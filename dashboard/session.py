@@ -178,7 +178,7 @@ class Session:
         try:
             self.mosaic.offer(seen.available)
             self._offer_pictures(view if self.view_name == "refine" else seen)
-            self.profile.show(seen.pictures.get(self.profile.panel.figures[0][1]))
+            self.profile.show(seen.pictures.get(self.profile.source))
             self.loss.show(view.refinement)
             self.diffraction.draw_disc(view.state)
             self.diffraction.detectors.follow(view.state)

@@ -68,6 +68,11 @@ class ProfilePanel:
         self.plot.axis.major_tick_line_color = INK[theme]
         self.plot.grid.grid_line_color = INK[theme]
 
+    @property
+    def source(self) -> str:
+        """The picture whose values are drawn; none of a Fourier transform."""
+        return "" if self.panel.shows_fft else self.panel.figures[0][1]
+
     def tap(self, panel: MapPanel, x: float | None, y: float | None) -> None:
         """A click on a map: the first is the start of the line, the second its end, the third starts again."""
         if not self.active.active or x is None or y is None or panel.shows_fft:
