@@ -68,7 +68,6 @@ def running(folder: Path, compression: FirstPatterns, idle_timeout_s: float = 5.
     thread = threading.Thread(target=run.collect, args=(receiver.ring.reader(),), daemon=True)
     thread.start()
     receiver.start()
-    receiver.accelerate()  # must change nothing
     try:
         yield run
     finally:
