@@ -24,7 +24,8 @@ OVERSAMPLING = 2.0
 TAPS = 4
 WORTHWHILE = 3.0
 """Evaluations that interpolation must save, as a factor, before it is used."""
-ROWS_AT_A_TIME = 64
+ROWS_AT_A_TIME = 8
+"""What is interpolated at a time stays in the second-level cache."""
 
 Evaluate = Callable[[DoubleArray], ComplexArray]
 """Frequencies (n, 2), 1/Å -> values (M, n)."""

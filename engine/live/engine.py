@@ -9,21 +9,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.bases.stream import stream_basis
-from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
+from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
-from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.live.bank import mean_bins
 from ptylive.engine.live.filters import BUILDERS, FilterDesk
-from ptylive.engine.live.reduction import PixelReduction, Reduction, VectorReduction, impossible_methods
-from ptylive.engine.live.render import AFTERWARDS, METHODS, Rendering, check_methods, render
-from ptylive.engine.live.setting import UPSAMPLE_POINTS, Setting
+from ptylive.engine.live.plan import Plan, left_out
+from ptylive.engine.live.reduction import Reduction
+from ptylive.engine.live.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for, render
+from ptylive.engine.live.rows import RowTransforms
+from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
-from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError
+from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError, Origin
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 log = logging.getLogger(__name__)
@@ -32,76 +31,15 @@ START_FRAMES = 64
 """Raw frames whose mean places the disc before the first frame is reduced."""
 REFIT_AT = (0.15, 0.30, 0.60)
 """Shares of the scan at which the scan calibration is fitted again."""
-FILTER_MEMORY_BYTES = 2**30
-MOST_FILTER_BYTES = 4 * 2**30
-"""Filters for a sender's own masks may take this; beyond it the maps that need them are left out."""
-MOST_MASKS = 1024
-LEAST_BINS, MOST_BINS = 64, 1024
 
 FrameSource = Callable[[], Iterable[FrameBatch]]
 Show = Callable[[Rendering], None]
 
 
-def max_bins(arm: Arm) -> int:
-    """Bright-field bins that filters of this scan may have: bounded by memory, the same live and offline."""
-    return int(np.clip(FILTER_MEMORY_BYTES / filter_bytes(arm), LEAST_BINS, MOST_BINS))
-
-
-def filter_bytes(arm: Arm) -> float:
-    """Memory that the filters of all maps take for each coefficient."""
-    rows, cols = arm.scan.require_shape()
-    finer = 4 if rows * cols <= UPSAMPLE_POINTS else 1  # two methods may be sampled twice finer
-    planes = 1 + 0.5 * (len(BUILDERS) - 3 + 2 * finer)  # one complex map, half planes for the real ones
-    return 8 * 1.6 * rows * cols * planes  # complex64, padded
-
-
-def left_out(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
-    """Methods that a scan's frames cannot give, with the reason. Raises MetadataError where they can give none."""
-    if arm.basis.is_raw:
-        return {}
-    masks = arm.basis.n_bright + arm.basis.n_dark
-    if masks > MOST_MASKS:
-        raise MetadataError(f"no live maps from {masks} masks", f"at most {MOST_MASKS} masks make maps")
-    out = impossible_methods(arm, methods)
-    if masks * filter_bytes(arm) > MOST_FILTER_BYTES:
-        gigabytes = masks * filter_bytes(arm) / 1e9
-        out.update(
-            {name: f"needs {gigabytes:.0f} GB for filters: send fewer masks" for name in BUILDERS if name in methods}
-        )
-    return out
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """A calibration and the reduction that goes with it."""
-
-    calibration: Calibration
-    reduction: Reduction
-
-    @classmethod
-    def of(cls, arm: Arm, mean_frame: Array) -> _Plan:
-        """Plan for a scan, from the mean of its frames (pixels or coefficients)."""
-        if arm.basis.is_raw:
-            return cls.of_pattern(arm, mean_frame)
-        basis = stream_basis(arm)
-        return cls.of_pattern(arm, basis.pattern(mean_frame[: basis.count]))
-
-    @classmethod
-    def of_pattern(cls, arm: Arm, mean_pattern: DoubleArray) -> _Plan:
-        """Plan for a scan, from its mean pattern (Qy, Qx)."""
-        calibration = calibrate_detector(arm, mean_pattern)
-        center = calibration.require("beam_center_px", "the live maps")
-        grid = DetectorGrid.of(arm.detector_shape, center, "none", 1.0)
-        radius = float(calibration.require("disc_radius_px", "the live maps"))
-        if not arm.basis.is_raw:
-            return cls(calibration, VectorReduction.of(arm, grid, radius))
-        return cls(calibration, PixelReduction.of(grid, radius, bad_pixels(arm), max_bins(arm)))
-
-
 class LiveEngine:
     """Maps of one scan while it runs.
 
-    ``background`` builds filters without holding up frames; without one they are built on the spot.
+    ``background`` calibrates and builds filters without holding up frames; without one that is done on the spot.
     """
 
     def __init__(self, arm: Arm, *, methods: Iterable[str] = METHODS, background: Executor | None = None) -> None:
@@ -115,6 +53,8 @@ class LiveEngine:
         self._last_frame: Array | None = None
         self.live_methods = tuple(name for name in self.methods if name not in AFTERWARDS)
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.live_methods), background)
+        self._wanted = frozenset(self.live_methods)
+        self._rows = RowTransforms()
         self._waiting: list[FrameBatch] = []
         self._refits = list(REFIT_AT)
         self._refitting: tuple[Arm, Future[Calibration]] | None = None
@@ -123,7 +63,7 @@ class LiveEngine:
         """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
         if not len(batch.index):
             return
-        self._last_frame = np.array(batch.frames[int(np.argmax(batch.index))])
+        self._last_frame = np.array(batch.frame(int(np.argmax(batch.index))))
         if self.store is not None:
             self.store.add(batch)
             return
@@ -138,11 +78,12 @@ class LiveEngine:
         if not held:
             return
         mean = np.mean(np.concatenate([b.frames for b in held]), axis=0, dtype=float)
-        plan = _Plan.of(self.arm, mean)
+        plan = Plan.of(self.arm, mean)
         self.store = Store(self.arm, plan.reduction)
         for batch in held:
             self.store.add(batch)
-        self._adopt(calibrate_scan(plan.calibration, self.store))
+        self.calibration = plan.calibration
+        self._refit()
 
     @property
     def coverage(self) -> BoolArray:
@@ -164,20 +105,47 @@ class LiveEngine:
         return None if self.store is None else self.store.mean_pattern
 
     def configure(self, arm: Arm) -> None:
-        """Take over values a user set: the scan stays, calibration and filters are made again."""
+        """Take over values a user set: the scan stays, calibration and filters are made again.
+
+        With a background the given values are used at once, beside what was estimated before; what depends on them is
+        estimated again afterwards.
+        """
         self.arm = arm
-        if self.store is not None:
-            self.store.arm = arm
-            self._adopt(recalibrated(arm, self.store))
+        if self.store is None or self.calibration is None:
+            return
+        self.store.arm = arm
+        if self.filters.background is not None:
+            said = calibrate_detector(arm, self.store.mean_pattern).entries
+            known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
+            self._adopt(Calibration({**said, **self.calibration.entries, **known}))
+            self.filters.need(self._wanted)
+        self._refit()
+
+    def want(self, maps: Iterable[str] | None) -> None:
+        """Name the maps that somebody looks at: the others are not refreshed until the scan ends. None: all of them."""
+        chosen = self.live_methods if maps is None else methods_for(maps)
+        self._wanted = frozenset(self.live_methods).intersection(chosen)
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Methods that a refresh makes."""
+        return self._wanted
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a calibration or filters have become ready that no refresh has shown."""
+        return self.filters.has_news or (self._refitting is not None and self._refitting[1].done())
 
     def refresh(self, methods: Iterable[str] | None = None) -> Rendering:
-        """Maps of everything that arrived so far, with the newest filters that are ready."""
+        """Maps of everything that arrived so far, with the newest filters that are ready; without names: the wanted."""
         if self.store is None or self.calibration is None:
             return Rendering()
-        self._refit_when_due()
         self.filters.collect()
-        wanted = [name for name in methods or self.live_methods if name not in self.impossible]
-        rendering = render(self.store, self.calibration, self.filters.ready, wanted)
+        self._refit_when_due()
+        wanted = [name for name in methods or self._wanted if name not in self.impossible]
+        self.filters.need(wanted)
+        self.filters.collect()
+        rendering = render(self.store, self.calibration, self.filters.ready, wanted, self._rows)
         rendering.missing.update({**self.missing, **self.impossible})
         return rendering
 
@@ -192,7 +160,7 @@ class LiveEngine:
             self._begin()
         if self.store is None:
             return Rendering()
-        plan = _Plan.of_pattern(self.arm, self.store.mean_pattern)
+        plan = Plan.of_pattern(self.arm, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
                 self.store = reduced(self.arm, plan.reduction, frames)
@@ -204,33 +172,39 @@ class LiveEngine:
         """Last calibration, then every map, each handed to ``show`` as soon as its filters are made."""
         assert self.store is not None  # noqa: S101  (callers made it)
         self._refits, self._refitting = [], None
-        self.filters = FilterDesk(())
-        self._adopt(calibrate_scan(calibration, self.store))
         filtered = [name for name in BUILDERS if name in self.methods]
         quick = [name for name in self.methods if name not in (*BUILDERS, *AFTERWARDS)]
         last = [name for name in self.methods if name in AFTERWARDS and name not in BUILDERS]
+        self.filters.forget()
+        self.filters = FilterDesk(tuple(filtered))
+        self._adopt(calibrate_scan(calibration, self.store))
         whole = Rendering(missing=dict(self.impossible))
         for part in (quick, *([name] for name in filtered), last):
-            if part and part[0] in BUILDERS:
-                self.filters = FilterDesk(tuple(part), ready=self.filters.ready)
-                self._adopt(self.calibration or calibration)
             made = self.refresh(part) if part else Rendering()
             whole.maps.extend(made.maps)
             whole.missing.update(made.missing)
             show(made)
-        self.live_methods = self.methods
+            self.filters.ready.clear()  # the next method needs the memory more than anybody needs these
+        self._rows = RowTransforms()
+        self.live_methods, self._wanted = self.methods, frozenset(self.methods)
         return whole
 
     def _refit_when_due(self) -> None:
-        """Calibrate again when enough rows have come, on a copy and in the background where there is one."""
+        """Adopt a calibration that has become ready; calibrate again when enough rows have come."""
         if self._refitting is not None and self._refitting[1].done():
             (arm, fit), self._refitting = self._refitting, None
             if arm is self.arm:
                 self._adopt(fit.result())
         share = float(self.coverage.mean())
-        if self.store is None or self._refitting is not None or not self._refits or share < self._refits[0]:
+        if self._refitting is not None or not self._refits or share < self._refits[0]:
             return
         self._refits = [at for at in self._refits if at > share]
+        self._refit()
+
+    def _refit(self) -> None:
+        """Calibrate on what has arrived: on a copy and in the background where there is one."""
+        if self.store is None:
+            return
         if self.filters.background is None:
             self._adopt(recalibrated(self.arm, self.store))
         else:
@@ -289,6 +263,6 @@ def reconstruct(arm: Arm, frames: FrameSource, methods: Iterable[str] = METHODS)
         count += int(keep.sum())
     if not count:
         return engine, Rendering()
-    plan = _Plan.of(arm, frame_sum / count)
+    plan = Plan.of(arm, frame_sum / count)
     engine.store = reduced(arm, plan.reduction, frames)
     return engine, engine.conclude(plan.calibration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -50,19 +50,30 @@ class Filter:
 class FilterDesk:
     """Filters in use, and those being made for a newer setting.
 
-    With an executor they are made in the background, and the old ones serve until the new ones are ready.
+    Only what is needed is made. With an executor it is made in the background, and the old filters serve until the new
+    ones are ready.
     """
 
     methods: tuple[str, ...]
     background: Executor | None = None
     ready: dict[str, Filter] = field(default_factory=dict)
+    _ordered: tuple[Setting, DoubleArray] | None = None
     _coming: dict[str, Future[Filter]] = field(default_factory=dict)
 
     def order(self, setting: Setting, mean: DoubleArray) -> None:
-        """Ask for the filters of a setting; what was ordered before and not begun is forgotten."""
+        """Filters asked for from now on are for this setting; what was begun for another one is forgotten."""
+        self.forget()
+        self._ordered = (setting, mean)
+
+    def need(self, methods: Iterable[str]) -> None:
+        """Make the filters of these methods, unless they are ready or being made."""
+        if self._ordered is None:
+            return
+        setting, mean = self._ordered
         for method in self.methods:
-            if method in self._coming:
-                self._coming.pop(method).cancel()
+            made = self.ready.get(method)
+            if method not in methods or method in self._coming or (made is not None and made.setting is setting):
+                continue
             if self.background is None:
                 self.ready[method] = Filter.build(method, setting, mean)
             else:
@@ -72,3 +83,15 @@ class FilterDesk:
         """Put filters that have become ready into use."""
         for method in [name for name, future in self._coming.items() if future.done()]:
             self.ready[method] = self._coming.pop(method).result()
+
+    def forget(self) -> None:
+        """Nothing is asked for any more; what is ready stays in use."""
+        for future in self._coming.values():
+            future.cancel()
+        self._coming.clear()
+        self._ordered = None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether filters have become ready that are not in use yet."""
+        return any(future.done() for future in self._coming.values())

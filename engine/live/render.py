@@ -15,6 +15,7 @@ from ptylive.engine.live.maps.com import along_scan_axes, center_of_mass
 from ptylive.engine.live.maps.dpc_iterative import iterative_dpc
 from ptylive.engine.live.maps.idpc import integrated_dpc
 from ptylive.engine.live.maps.virtual import DETECTORS, virtual_image
+from ptylive.engine.live.rows import RowTransforms
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
 from ptylive.schema import Calibration, LiveMap, MetadataError
@@ -24,6 +25,10 @@ METHODS = (*DETECTORS, "com", "idpc", "dpc_iterative", *BUILDERS)
 """Every method of the live engine."""
 AFTERWARDS = ("dpc_iterative", "ssb")
 """Methods made when the scan has ended, not while it runs: others show the same sooner."""
+
+
+OUTPUTS: Mapping[str, tuple[str, ...]] = {"com": ("com_row", "com_col"), "wdd": ("wdd_phase", "wdd_amplitude")}
+"""Maps of the methods that make several; the others make one of their own name."""
 
 
 @dataclass
@@ -43,13 +48,25 @@ def check_methods(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in METHODS if name in wanted)
 
 
-def render(store: Store, calibration: Calibration, filters: Mapping[str, Filter], methods: Iterable[str]) -> Rendering:
-    """Every map of ``methods`` that the store, the calibration and the filters allow."""
+def methods_for(maps: Iterable[str]) -> frozenset[str]:
+    """Methods that make these maps; names of methods pass, names that are no map of the engine are ignored."""
+    names = frozenset(maps)
+    return frozenset(m for m in METHODS if m in names or not names.isdisjoint(OUTPUTS.get(m, ())))
+
+
+def render(
+    store: Store,
+    calibration: Calibration,
+    filters: Mapping[str, Filter],
+    methods: Iterable[str],
+    rows: RowTransforms | None = None,
+) -> Rendering:
+    """Every map of ``methods`` that the store, the calibration and the filters allow; ``rows``: kept between calls."""
     out = Rendering()
     if not store.visited.any():
         return out
     wanted = check_methods(methods)
-    picture = _Picture(store, calibration)
+    picture = _Picture(store, calibration, rows or RowTransforms())
     out.maps.extend(picture.virtual(wanted))
     for name, make in (("com", picture.com), ("idpc", picture.idpc), ("dpc_iterative", picture.dpc_iterative)):
         if name not in wanted:
@@ -67,12 +84,12 @@ def render(store: Store, calibration: Calibration, filters: Mapping[str, Filter]
 class _Picture:
     """One moment of a scan, with what several maps share computed once."""
 
-    def __init__(self, store: Store, calibration: Calibration) -> None:
-        self.store, self.calibration = store, calibration
+    def __init__(self, store: Store, calibration: Calibration, rows: RowTransforms) -> None:
+        self.store, self.calibration, self.rows = store, calibration, rows
         self.visited = store.visited
         self.sampling = store.arm.scan.step_A
         self.frames = store.total_frames
-        self._transformed: dict[int, Spectra] = {}
+        self._transformed: dict[tuple[int, int], Spectra] = {}
 
     def make(self, name: str, data: Array, units: str, method: str, **settings: Any) -> LiveMap:
         """A map with this picture's scale."""
@@ -117,7 +134,8 @@ class _Picture:
             yield replace(made, quality=picture.quality)
 
     def _spectra(self, setting: Setting) -> Spectra:
-        """Transformed coefficients, shared by the filters of one setting."""
-        if id(setting) not in self._transformed:
-            self._transformed[id(setting)] = Spectra.of(self.store, setting)
-        return self._transformed[id(setting)]
+        """Transformed coefficients, shared by all filters of one padded size."""
+        made = self._transformed.get(setting.padded)
+        if made is None:
+            made = self._transformed[setting.padded] = Spectra.of(self.store, setting, self.rows)
+        return replace(made, setting=setting)

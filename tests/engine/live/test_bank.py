@@ -30,7 +30,7 @@ def engine(scan):
 
 
 def setting_of(engine):
-    return next(iter(engine.filters.ready.values())).setting
+    return engine._setting()
 
 
 def test_contraction_is_the_sum_it_says(engine):

@@ -1,5 +1,7 @@
 """One scan through the live engine: any arrival order gives what an offline run gives."""
 
+from concurrent.futures import Future
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.engine.live.filters import Filter
 from ptylive.schema import MetadataError, Origin
 
 LIVE = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}
@@ -110,3 +113,76 @@ def test_repeated_frames_are_averaged(scan):
 def test_unknown_method_is_named(scan):
     with pytest.raises(MetadataError, match="unknown method 'ssbb'"):
         LiveEngine(scan.arm(), methods=["ssbb"])
+
+
+class Later:
+    """An executor that does what it was asked when it is told to."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, function, *arguments):
+        future = Future()
+        self.jobs.append((future, function, arguments))
+        return future
+
+    def work(self):
+        while self.jobs:
+            future, function, arguments = self.jobs.pop(0)
+            if future.set_running_or_notify_cancel():
+                future.set_result(function(*arguments))
+
+
+def test_frames_never_wait_for_a_calibration(scan):
+    later = Later()
+    live = LiveEngine(scan.arm(), background=later)
+    for batch in batches(scan.patterns[: 10 * scan.n]):
+        live.add(batch)
+    assert [job[1].__name__ for job in later.jobs] == ["recalibrated"]
+    assert {"bf", "com_row", "idpc"} <= set(by_name(live.refresh())) <= LIVE - {"obf", "tcbf", "wdd_phase"}
+    assert not live.has_news
+    later.work()
+    assert live.has_news
+    live.refresh()  # adopts the calibration and asks for filters
+    later.work()
+    assert set(by_name(live.refresh())) == LIVE
+    assert not live.has_news
+
+
+def test_given_values_show_before_anything_is_estimated_again(scan):
+    later = Later()
+    live = LiveEngine(scan.arm(), background=later)
+    for batch in batches(scan.patterns):
+        live.add(batch)
+    for _ in range(3):
+        later.work()
+        live.refresh()
+    live.configure(live.arm.with_values({"C10": -90.0}))
+    assert live.calibration.get("C10") == -90.0
+    assert live.calibration.get("beam_center_px") is not None
+    assert "build" in [job[1].__name__ for job in later.jobs]
+    later.work()
+    assert by_name(live.refresh())["obf"].any()
+
+
+def test_only_what_is_wanted_is_made(scan, monkeypatch):
+    built = []
+    build = Filter.build.__func__
+
+    def noted(cls, name, *rest):
+        built.append(name)
+        return build(cls, name, *rest)
+
+    monkeypatch.setattr(Filter, "build", classmethod(noted))
+    live = LiveEngine(scan.arm())
+    live.want(["wdd_phase", "com_row", "coverage"])
+    assert live.wanted == {"wdd", "com"}
+    for batch in batches(scan.patterns):
+        live.add(batch)
+    assert set(by_name(live.refresh())) == {"wdd_phase", "wdd_amplitude", "com_row", "com_col"}
+    assert built == ["wdd"]
+    live.want(None)
+    assert set(by_name(live.refresh())) == LIVE
+    assert built == ["wdd", "obf", "tcbf"]
+    live.want([])
+    assert set(by_name(live.finish())) == MAPS

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
-from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.bank import Spectra, mean_bins
 from ptylive.engine.live.engine import reconstruct
+from ptylive.engine.live.filters import Filter
 from ptylive.schema import Arm, FrameBatch
 from ptylive.schema.metadata import build, sections_from
 
@@ -33,7 +34,7 @@ def engine():
 
 def halves(engine, method):
     """The maps of the even and the odd points of the checkerboard: sum and difference of c_hat and its alias."""
-    made = engine.filters.ready[method]
+    made = Filter.build(method, engine._setting(), mean_bins(engine.store))
     spectra, linear = Spectra.of(engine.store, made.setting), made.linear_map
     band = linear.band
     whole, alias = spectra.contract_with_noise(band, linear.weights)

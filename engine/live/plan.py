@@ -1,0 +1,79 @@
+"""What a scan's engine decides before its first frame is reduced: methods, bins within the memory, and the disc."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.bases.stream import stream_basis
+from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.live.filters import BUILDERS
+from ptylive.engine.live.reduction import PixelReduction, Reduction, VectorReduction, impossible_methods
+from ptylive.engine.live.setting import UPSAMPLE_POINTS
+from ptylive.schema import Arm, Calibration, MetadataError
+from ptylive.schema.model import Array, DoubleArray
+
+FILTER_MEMORY_BYTES = 2**30
+MOST_FILTER_BYTES = 4 * 2**30
+"""Filters for a sender's own masks may take this; beyond it the maps that need them are left out."""
+MOST_MASKS = 1024
+LEAST_BINS, MOST_BINS = 64, 1024
+
+
+def max_bins(arm: Arm) -> int:
+    """Bright-field bins that filters of this scan may have: bounded by memory, the same live and offline."""
+    return int(np.clip(FILTER_MEMORY_BYTES / filter_bytes(arm), LEAST_BINS, MOST_BINS))
+
+
+def filter_bytes(arm: Arm) -> float:
+    """Memory that the filters of all maps take for each coefficient."""
+    rows, cols = arm.scan.require_shape()
+    finer = 4 if rows * cols <= UPSAMPLE_POINTS else 1  # two methods may be sampled twice finer
+    planes = 1 + 0.5 * (len(BUILDERS) - 3 + 2 * finer)  # one complex map, half planes for the real ones
+    return 8 * 1.6 * rows * cols * planes  # complex64, padded
+
+
+def left_out(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
+    """Methods that a scan's frames cannot give, with the reason. Raises MetadataError where they can give none."""
+    if arm.basis.is_raw:
+        return {}
+    masks = arm.basis.n_bright + arm.basis.n_dark
+    if masks > MOST_MASKS:
+        raise MetadataError(f"no live maps from {masks} masks", f"at most {MOST_MASKS} masks make maps")
+    out = impossible_methods(arm, methods)
+    if masks * filter_bytes(arm) > MOST_FILTER_BYTES:
+        gigabytes = masks * filter_bytes(arm) / 1e9
+        out.update(
+            {name: f"needs {gigabytes:.0f} GB for filters: send fewer masks" for name in BUILDERS if name in methods}
+        )
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A calibration and the reduction that goes with it."""
+
+    calibration: Calibration
+    reduction: Reduction
+
+    @classmethod
+    def of(cls, arm: Arm, mean_frame: Array) -> Plan:
+        """Plan for a scan, from the mean of its frames (pixels or coefficients)."""
+        if arm.basis.is_raw:
+            return cls.of_pattern(arm, mean_frame)
+        basis = stream_basis(arm)
+        return cls.of_pattern(arm, basis.pattern(mean_frame[: basis.count]))
+
+    @classmethod
+    def of_pattern(cls, arm: Arm, mean_pattern: DoubleArray) -> Plan:
+        """Plan for a scan, from its mean pattern (Qy, Qx)."""
+        calibration = calibrate_detector(arm, mean_pattern)
+        center = calibration.require("beam_center_px", "the live maps")
+        grid = DetectorGrid.of(arm.detector_shape, center, "none", 1.0)
+        radius = float(calibration.require("disc_radius_px", "the live maps"))
+        if not arm.basis.is_raw:
+            return cls(calibration, VectorReduction.of(arm, grid, radius))
+        return cls(calibration, PixelReduction.of(grid, radius, bad_pixels(arm), max_bins(arm)))
