@@ -109,7 +109,7 @@ class LiveThread:
     def _refresh(self, scan: ScanSession | None) -> None:
         """Make the pictures of what has arrived, if anything is new, and publish them."""
         now = time.monotonic()
-        if scan is None or scan.engine is None or not self._dirty:
+        if scan is None or scan.engine is None or not (self._dirty or scan.engine.has_news):
             return
         with scan.lock:
             rendering = scan.engine.refresh()
