@@ -42,7 +42,7 @@ def test_a_known_map_is_on_the_screen(server: FakeServer, dashboard: RunningDash
     assert watched.hosts == {f"127.0.0.1:{dashboard.port}"}
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)])
+@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080), (2560, 1440)])
 def test_nothing_overflows(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched, size: tuple[int, int]
 ) -> None:
@@ -50,8 +50,12 @@ def test_nothing_overflows(
     server.publish("state", state_payload(series="a very long series name " * 8, recording="/x/" + 90 * "r" + ".h5"))
     watched.page.set_viewport_size({"width": size[0], "height": size[1]})
     page = watched.open(dashboard.url)
-    for view in ("Session", "Refine", "Library"):
-        page.get_by_role("button", name=view, exact=True).click()
+    for view in ("Session", "Trotters", "Refine", "Library"):
+        if view == "Trotters":
+            page.keyboard.press("o")
+            page.wait_for_selector("body[data-trotter=on]")
+        else:
+            page.get_by_role("button", name=view, exact=True).click()
         overflow = page.evaluate(
             """() => {
               const root = document.documentElement;
