@@ -147,7 +147,8 @@ def tiled(path: Path, times: int = 4) -> Path:
 def test_long_soak(tmp_path: Path, watched: Watched) -> None:
     """2000 frames a second for ten minutes, maps of 256 x 256, three viewers, a frozen one, 200 reloads.
 
-    PTYLIVE_SOAK_S: other than 600 s, with reloads in proportion. No frame lost, at least 4 pictures a second, less than 60 % of a core, no memory lost.
+    No frame lost, at least 4 pictures a second, less than 60 % of a core, no memory lost. PTYLIVE_SOAK_S: other than
+    600 s, with reloads in proportion.
     """
     seconds = float(os.environ.get("PTYLIVE_SOAK_S", "600"))
     scan = tiled(tmp_path / "scan.h5")
