@@ -13,13 +13,12 @@ import numpy as np
 
 from ptylive.engine.calibrate.aberrations import (
     AberrationFit,
-    Criteria,
     Grid,
-    Modulation,
     Search,
     fit_aberrations,
-    is_sparse,
 )
+from ptylive.engine.calibrate.criteria import Criteria
+from ptylive.engine.calibrate.modulation import Modulation, is_sparse
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
 from ptylive.engine.calibrate.sign import phase_correlation, settles
 from ptylive.engine.geometry import turned_to_detector_axes
@@ -129,9 +128,9 @@ class _Work:
         modulation = Modulation.of(self.store, step, setting.probe.semiangle_invA)
         if modulation is None:
             return
-        criteria = Criteria(modulation, setting)
+        criteria = Criteria(modulation, setting, self._higher())
         known = float(self.entries["rotation_deg"].value) if self.given("rotation_deg") else None
-        search = Search.of(modulation, setting, known)
+        search = Search.of(criteria, known)
         if self.given("C10"):
             search = search.at_defocus(float(self.entries["C10"].value))
         grid = Grid.of(criteria, search)
@@ -141,6 +140,11 @@ class _Work:
         if fit.explained * setting.basis.count < LEAST_EXPLAINED:
             return
         self._adopt(fit, curl)
+
+    def _higher(self) -> dict[str, float]:
+        """Aberrations beyond defocus and astigmatism that are known."""
+        low = ("C10", "C12a", "C12b")
+        return {name: v for name, v in Calibration(self.entries).aberrations.items() if name not in low}
 
     def setting(self) -> Setting:
         """The scan as the filters see it with the entries so far. Raises MetadataError naming what is missing."""

@@ -1,0 +1,117 @@
+"""The spatial frequencies that carry a scan: what the fits of defocus, aberrations and rotation look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, ndimage
+
+from ptylive.engine.live.bank import mean_bins, mean_intensity
+from ptylive.engine.live.store import Store
+from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray
+
+FIT_FREQUENCIES = 180
+TAPER = 0.15
+"""Share of each edge that is faded out, so that the frame of the scan makes no frequencies."""
+PADDING = 1.25
+SPARSE_SCAN = 0.4
+"""Scan Nyquist frequency in aperture radii below which a scan is sparse: J1 and J2 are averaged there."""
+LEAST_ROWS, LEAST_POINTS = 5, 150
+"""Less of a scan carries no frequencies."""
+
+
+@dataclass(frozen=True, eq=False)
+class Modulation:
+    """The brightest frequencies of the coefficients over the scan, chosen ring by ring of |Q|.
+
+    On sparse scans each ring is scaled to unit power, lest edges and large particles decide (real-data, section 3).
+    Dense scans show a lattice: there scaling would let weak, dynamical beams move the fitted plane (measured on
+    10 nm of SrTiO3: 166 Å instead of 136 Å, between entrance at 100 Å and mid-plane at 150 Å).
+    """
+
+    q_scan: DoubleArray
+    """(nq, 2) along the scan axes, 1/Å, brightest first."""
+    spectra: ComplexArray
+    """(N, nq)."""
+    mean: DoubleArray
+    """(N,) mean coefficients of patterns of unit sum."""
+    field_A: float
+    """Longer side of the visited field."""
+
+    @classmethod
+    def of(cls, store: Store, step_A: tuple[float, float], semiangle_invA: float) -> Modulation | None:
+        """From what a store holds; None while too little was visited."""
+        sparse, q_max = is_sparse(step_A, semiangle_invA), 2 * semiangle_invA
+        visited = store.visited
+        rows = np.flatnonzero(visited.any(axis=1))
+        if len(rows) < LEAST_ROWS or visited.sum() < LEAST_POINTS:
+            return None
+        cube = _tapered(store, visited, slice(rows[0], rows[-1] + 1))
+        shape = (fft.next_fast_len(int(PADDING * cube.shape[1])), fft.next_fast_len(int(PADDING * cube.shape[2])))
+        axes = np.meshgrid(fft.fftfreq(shape[0], step_A[0]), fft.fftfreq(shape[1], step_A[1]), indexing="ij")
+        q = np.stack(axes, -1).reshape(-1, 2)
+        radius = np.hypot(q[:, 0], q[:, 1])
+        span = min(shape[0] * step_A[0], shape[1] * step_A[1])
+        half = (q[:, 0] > 0) | ((q[:, 0] == 0) & (q[:, 1] > 0))
+        use = half & (radius > 1.5 / span) & (radius < min(0.5 / max(step_A), q_max))
+        if use.sum() < 20:
+            return None
+        power = (np.abs(fft.fft2(cube, s=shape)) ** 2).mean(axis=0)
+        if not sparse:
+            peak, shift = _peaks(power)
+            use, q = use & peak, q + shift / (np.array(shape) * step_A)
+        power = power.ravel()
+        ring = (radius * span).astype(int)
+        ring_power = np.bincount(ring, power) / np.maximum(np.bincount(ring), 1)
+        white = np.where(use, power / np.maximum(ring_power[ring], 1e-30), 0.0)
+        chosen = np.argsort(white)[::-1][: min(FIT_FREQUENCIES, int(use.sum()))]
+        scale = 1.0 / np.sqrt(np.maximum(ring_power[ring[chosen]], 1e-30)) if sparse else np.ones(len(chosen))
+        spectra = _transform(cube, q[chosen] * step_A) * scale
+        field = max(cube.shape[1] * step_A[0], cube.shape[2] * step_A[1])
+        return cls(q[chosen], spectra.astype(np.complex64), mean_bins(store), float(field))
+
+
+def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:
+    """Coefficients (N, rows, cols) of the visited rows, the mean removed, edges faded out."""
+    bins = store.per_frame(store.bins) * np.float32(1.0 / mean_intensity(store))
+    cube = np.where(visited[..., None], bins.reshape(*visited.shape, -1) - mean_bins(store).astype(np.float32), 0)[rows]
+    window = _taper(cube.shape[0])[:, None] * _taper(cube.shape[1])[None]
+    return np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1), dtype=np.float32)
+
+
+def _peaks(power: DoubleArray) -> tuple[BoolArray, DoubleArray]:
+    """Local maxima (n,) of a power spectrum (rows, cols), and how far (n, 2) each lies from its grid point, in points.
+
+    A lattice has its power between the grid points: on a few rows the nearest one is off by several degrees.
+    """
+    peak = power == ndimage.maximum_filter(power, size=3, mode="wrap")
+    log_power = np.log(np.maximum(power, 1e-30))
+    shift = []
+    for axis in (0, 1):
+        before, after = np.roll(log_power, 1, axis), np.roll(log_power, -1, axis)
+        bend = np.minimum(before + after - 2 * log_power, -1e-12)
+        shift.append(np.clip(0.5 * (before - after) / bend, -0.5, 0.5))
+    return peak.ravel(), np.stack(shift, -1).reshape(-1, 2)
+
+
+def _transform(cube: FloatArray, cycles: DoubleArray) -> ComplexArray:
+    """Fourier sums (N, nq) of (N, rows, cols) at any frequencies (nq, 2), in cycles per scan point."""
+    row, col = (np.exp(-2j * np.pi * np.outer(np.arange(n), c)) for n, c in zip(cube.shape[1:], cycles.T, strict=True))
+    col_pair = np.ascontiguousarray(col.astype(np.complex64)).view(np.float32)
+    out = np.empty((len(cube), len(cycles)), dtype=np.complex64)
+    for n, plane in enumerate(cube):
+        along = (plane @ col_pair).view(np.complex64)
+        out[n] = np.einsum("yq,yq->q", along, row.astype(np.complex64))
+    return out
+
+
+def _taper(n: int) -> Array:
+    """Ones with raised-cosine edges."""
+    edge = np.clip(np.minimum(np.arange(n) + 1, np.arange(n)[::-1] + 1) / max(TAPER * n, 1.0), 0, 1)
+    return np.asarray(0.5 - 0.5 * np.cos(np.pi * edge), dtype=np.float32)
+
+
+def is_sparse(step_A: tuple[float, float], semiangle_invA: float) -> bool:
+    """Whether the scan resolves much less than the aperture would allow."""
+    return 0.5 / max(step_A) < SPARSE_SCAN * semiangle_invA

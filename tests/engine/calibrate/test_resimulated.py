@@ -1,0 +1,83 @@
+"""Calibration of scans that nobody looked at when it was written: other probes, geometries and doses."""
+
+from dataclasses import replace
+
+import pytest
+from resimulation import Microscope, Resimulation
+
+from ptylive.schema import Origin
+
+MOS2, EDGE, WS2, GOLD = (
+    "mos2_svac_80kV_focus",
+    "mos2_edge_80kV_defocus",
+    "ws2_messy_60kV_lowdose",
+    "au_ac_300kV_parallax",
+)
+FINE = Microscope(80e3, 25, {}, 0.4, (64, 64), 0.0, 5e4)
+COARSE = Microscope(80e3, 30, {}, 1.0, (40, 40), 0.0, 2e4)
+WEAK = Microscope(60e3, 30, {}, 0.4, (64, 64), 0.0, 8e3, source_A=0.35, focal_spread_A=30.0)
+WIDE = Microscope(300e3, 20, {}, 2.5, (48, 48), 0.0, 1.5e3, source_A=0.6, focal_spread_A=30.0, window=128)
+
+CASES = [
+    (MOS2, FINE, -25, 63),
+    (MOS2, FINE, 55, -160),
+    (MOS2, replace(FINE, energy_eV=60e3, semiangle_mrad=28, step_A=0.35), 0, 130),
+    (MOS2, replace(FINE, step_A=(0.4, 0.6), shape=(64, 48), transposed=True), -50, 25),
+    (EDGE, COARSE, -180, -50),
+    (EDGE, COARSE, 120, 170),
+    (EDGE, replace(COARSE, dose=5e3, transposed=True), -90, 80),
+    (WS2, WEAK, 15, -100),
+    (WS2, replace(WEAK, transposed=True), -45, 45),
+    (GOLD, WIDE, -500, 75),
+    (GOLD, WIDE, 300, -45),
+    (GOLD, replace(WIDE, energy_eV=200e3, semiangle_mrad=15, step_A=3.0, shape=(40, 40)), -900, -135),
+]
+
+
+def angle_apart(one: float, other: float) -> float:
+    return abs((one - other + 180) % 360 - 180)
+
+
+def right(found, microscope, part: float, offset_A: float) -> dict[str, bool]:
+    defocus = microscope.aberrations["C10"]
+    transform = "transpose" if microscope.transposed else "none"
+    return {
+        "C10": abs(found.get("C10") - defocus) <= part * abs(defocus) + offset_A,
+        "rotation": angle_apart(found.rotation_deg, microscope.rotation_deg) < 2.0,
+        "transposition": found.transform == transform or found.origin("detector_transform") is Origin.UNDECIDED,
+    }
+
+
+def simulated(case) -> Resimulation:
+    specimen, microscope, defocus, rotation = case
+    return Resimulation.of(specimen, replace(microscope, aberrations={"C10": defocus}, rotation_deg=rotation))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("case", CASES[5:6])
+def test_one_scan_from_nothing(case):
+    scan = simulated(case)
+    assert all(right(scan.calibrate(), scan.microscope, 0.10, 10.0).values())
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0][:4]}{case[2]:+d}A{case[3]:+d}deg")
+def test_full_scans(case):
+    scan = simulated(case)
+    found = scan.calibrate()
+    assert all(right(found, scan.microscope, 0.10, 10.0).values()), found
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_early_rows():
+    """From 15 % of the rows: right, or said to be undecided, in all but one of the cases."""
+    wrong = []
+    for case in CASES:
+        scan = simulated(case)
+        found = scan.calibrate(0.15)
+        decided = found.origin("rotation_deg") is Origin.ESTIMATED
+        if decided and not all(right(found, scan.microscope, 0.15, 20.0).values()):
+            wrong.append((case, found))
+    assert len(wrong) <= 1, wrong
