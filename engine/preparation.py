@@ -1,15 +1,17 @@
 """Patterns made smaller, larger or cleaner before they are used: what ``ptylive convert`` can do to frames.
 
-In this order: the detector transform undone, cropped, binned, rescaled, padded, cut off, normalised, cast. Counts are
-kept by the first five; beam centre, pixel size, bad pixels and vacuum pattern follow.
+In this order: the detector transform undone, cropped, binned, rescaled, padded, cut off, divided, normalised, cast.
+Counts are kept by the first five; beam centre, pixel size, bad pixels and vacuum pattern follow. The scan may be read
+backwards along its rows, its columns or both.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,7 +33,9 @@ class Preparation:
     transform: words of what was done before recording, to be undone; crop: pixels taken off (top, bottom, left, right);
     bin: pixels of a square that become one; rescale: new pixels for each old one, along a side; pad: empty pixels put
     around; cutoff: share of a pattern's maximum below which a pixel counts as empty; normalize: every pattern gets the
-    mean sum; dtype: numpy spelling.
+    mean sum; dtype: numpy spelling; cutoff_radius: pixels farther from the beam centre (without one, the middle) than
+    this share of half the width are empty; divide: a number that counts are divided by, or ``mean``, the mean sum of a
+    pattern; flip_scan: words rows, cols joined by +: the scan's rows, or the points of a row, in reverse order.
     """
 
     transform: str = "none"
@@ -42,6 +46,9 @@ class Preparation:
     cutoff: float = 0.0
     normalize: bool = False
     dtype: str | None = None
+    cutoff_radius: float | None = None
+    divide: float | Literal["mean"] = 1.0
+    flip_scan: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be; MetadataError names the option."""
@@ -57,6 +64,9 @@ class Preparation:
             "--rescale": 0.01 <= self.rescale <= 100,
             "--pad": 0 <= self.pad <= 8192,
             "--cutoff": 0 <= self.cutoff < 1,
+            "--cutoff-radius": self.cutoff_radius is None or self.cutoff_radius > 0,
+            "--divide": isinstance(self.divide, str) or 0 < self.divide < math.inf,
+            "--flip-scan": set(self.flip_scan.split("+")) <= {"rows", "cols", ""},
         }
         for option, holds in possible.items():
             if not holds:
@@ -81,6 +91,8 @@ class PreparedSource:
         """A scan of frames, prepared. Raises MetadataError when nothing would be left of a pattern."""
         if not source.arm.basis.is_raw:
             raise MetadataError("the scan holds coefficients, not patterns", "prepare the frames they were made from")
+        if preparation.flip_scan:
+            _check_plain(source.arm)
         return cls(source, preparation, _prepared_arm(source.arm, preparation))
 
     @property
@@ -91,23 +103,63 @@ class PreparedSource:
     @property
     def received(self) -> BoolArray:
         """Which frames there are, in acquisition order."""
-        return self.source.received
+        received = self.source.received
+        return received[self._recorded(np.arange(len(received)))] if self.preparation.flip_scan else received
 
     def frames(self, index: IndexArray) -> Array:
         """Prepared patterns (n, Qy, Qx) by acquisition number, in the type the arm says."""
-        out = _reshaped(self.source.frames(index), self.preparation)
+        out = self._reordered(self._recorded(index)) if self.preparation.flip_scan else self._reshaped(index)
         if self.preparation.cutoff:
             floor = self.preparation.cutoff * out.max(axis=(1, 2), keepdims=True)
             out = np.where(out < floor, 0, out)
+        if self.preparation.cutoff_radius is not None:
+            out = np.where(self._near, out, 0)
+        if self.preparation.divide != 1:
+            out = out / (self._mean_sum if isinstance(self.preparation.divide, str) else self.preparation.divide)
         if self.preparation.normalize:
             sums = out.sum(axis=(1, 2), keepdims=True, dtype=float)
             out = out * (self._mean_sum / np.where(sums > 0, sums, 1.0))
         return _cast(out, self.arm.frame_dtype)
 
+    def _reshaped(self, index: IndexArray) -> Array:
+        return _reshaped(self.source.frames(index), self.preparation)
+
+    def _reordered(self, recorded: IndexArray) -> Array:
+        """Patterns by numbers in any order; the file is read in ascending ones."""
+        ascending, place = np.unique(recorded, return_inverse=True)
+        return self._reshaped(ascending)[place]
+
+    def _recorded(self, index: IndexArray) -> IndexArray:
+        """Numbers under which frames of the flipped scan were recorded."""
+        rows, cols = self.arm.scan.require_shape()
+        row, col = np.divmod(index, cols)
+        words = self.preparation.flip_scan.split("+")
+        row = rows - 1 - row if "rows" in words else row
+        return np.asarray(row * cols + (cols - 1 - col if "cols" in words else col), dtype=np.int64)
+
+    @cached_property
+    def _near(self) -> BoolArray:
+        """Pixels (Qy, Qx) within the cut-off radius."""
+        shape = self.arm.detector_shape
+        center = self.arm.detector.beam_center_px or ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
+        rows, cols = np.indices(shape)
+        away = np.hypot(rows - center[0], cols - center[1])
+        return np.asarray(away <= (self.preparation.cutoff_radius or 0.0) * max(shape) / 2)
+
     @cached_property
     def _mean_sum(self) -> float:
         """Mean sum of a sample of the scan, patterns reshaped."""
         return float(_reshaped(sample_of(self.source), self.preparation).sum(axis=(1, 2), dtype=float).mean())
+
+
+def _check_plain(arm: Arm) -> None:
+    """A scan is flipped by the numbers of its frames: rows of points only, one frame each."""
+    scan = arm.scan
+    surplus = scan.flyback_frames or scan.skip_first or scan.repeats > 1
+    if scan.pattern != "raster" or surplus or "positions_A" in arm.arrays:
+        raise MetadataError(
+            "--flip-scan takes raster scans of one frame a point", "turn the scan with --set rotation_deg"
+        )
 
 
 def _reshaped(patterns: Array, preparation: Preparation) -> Array:
@@ -184,6 +236,6 @@ def _dtype_after(dtype: str, preparation: Preparation) -> str:
     """Type of prepared pixels: as asked, or wide enough."""
     if preparation.dtype is not None:
         return np.dtype(preparation.dtype).str
-    if preparation.normalize or preparation.rescale != 1.0:
+    if preparation.normalize or preparation.rescale != 1.0 or preparation.divide != 1:
         return "<f4"
     return _WIDER.get(dtype, "<f4") if preparation.bin > 1 else dtype

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -32,6 +32,13 @@ def convert(
     cutoff: Annotated[
         float, typer.Option(metavar="FRACTION", help="empty pixels below this share of the maximum")
     ] = 0.0,
+    cutoff_radius: Annotated[
+        float | None, typer.Option(metavar="FRACTION", help="empty pixels farther from the centre, half widths")
+    ] = None,
+    divide: Annotated[str, typer.Option(metavar="X", help="divide counts by X; mean: by the mean sum")] = "1",
+    flip_scan: Annotated[
+        str, typer.Option(metavar="WORDS", help="read the scan backwards: rows, cols joined by +")
+    ] = "",
     rescale: Annotated[float, typer.Option(metavar="X", help="X times as many pixels along each side")] = 1.0,
     dtype: Annotated[str | None, typer.Option(metavar="T", help="pixel type, such as u2 or f4")] = None,
     settings: Settings = None,
@@ -43,7 +50,17 @@ def convert(
     from ptylive.server.conversion import convert_file
 
     preparation = Preparation(
-        transform, parse_crop(crop), bin_width, rescale, pad, cutoff, normalize=normalize, dtype=parse_dtype(dtype)
+        transform,
+        parse_crop(crop),
+        bin_width,
+        rescale,
+        pad,
+        cutoff,
+        normalize=normalize,
+        dtype=parse_dtype(dtype),
+        cutoff_radius=cutoff_radius,
+        divide=parse_divisor(divide),
+        flip_scan=flip_scan,
     )
     choice, values = parse_basis(basis), parse_assignments(settings or ())
     started = time.perf_counter()
@@ -72,6 +89,16 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
     except ValueError:
         raise MetadataError(f"--crop {text!r} is not TOP,BOTTOM,LEFT,RIGHT", "for example 8,8,16,16") from None
     return top, bottom, left, right
+
+
+def parse_divisor(text: str) -> float | Literal["mean"]:
+    """A number, or ``mean``. Raises MetadataError."""
+    if text == "mean":
+        return "mean"
+    try:
+        return float(text)
+    except ValueError:
+        raise MetadataError(f"--divide {text!r} is no number", "for example 10, or mean") from None
 
 
 def parse_dtype(text: str | None) -> str | None:
