@@ -1,0 +1,71 @@
+"""What PyPty's create_pypty_data does to patterns, beyond what test_convert has."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptylive.engine.preparation import Preparation, PreparedSource
+from ptylive.schema import Arm, Detector, MetadataError, Optics, Scan
+
+PATTERNS = np.random.default_rng(0).poisson(20, (12, 8, 8)).astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Patterns in memory, in the place of a file."""
+
+    arm: Arm
+    received: np.ndarray
+    path: Path = Path("memory")
+
+    def frames(self, index):
+        assert np.all(np.diff(index) > 0)  # HDF5 reads ascending numbers only
+        return PATTERNS[index]
+
+
+def source(**scan):
+    detector = Detector(shape=(8, 8), dtype="<u2", beam_center_px=(3.0, 4.0))
+    arm = Arm(uid="u", series="s", frames=12, scan=Scan(shape=(3, 4), **scan), optics=Optics(), detector=detector)
+    received = np.ones(12, bool)
+    received[1] = False
+    return Frames(arm, received)
+
+
+def prepared(**options):
+    return PreparedSource.of(source(), Preparation(**options))
+
+
+def test_the_scan_is_read_backwards():
+    grid = np.arange(12).reshape(3, 4)
+    for words, order in (("rows", grid[::-1]), ("cols", grid[:, ::-1]), ("rows+cols", grid[::-1, ::-1])):
+        seen = prepared(flip_scan=words)
+        np.testing.assert_array_equal(seen.frames(np.arange(12)), PATTERNS[order.ravel()])
+        np.testing.assert_array_equal(seen.frames(np.array([5, 7])), PATTERNS[order.ravel()[[5, 7]]])
+        assert np.flatnonzero(~seen.received) == np.flatnonzero(order.ravel() == 1)
+    for scan in ({"pattern": "snake"}, {"flyback_frames": 1}, {"repeats": 2}):
+        with pytest.raises(MetadataError, match="raster"):
+            PreparedSource.of(source(**scan), Preparation(flip_scan="rows"))
+
+
+def test_pixels_far_from_the_centre_are_emptied():
+    seen = prepared(cutoff_radius=0.5).frames(np.array([0]))[0]
+    rows, cols = np.indices((8, 8))
+    near = np.hypot(rows - 3, cols - 4) <= 2
+    np.testing.assert_array_equal(seen, np.where(near, PATTERNS[0], 0))
+
+
+def test_counts_are_divided():
+    np.testing.assert_allclose(prepared(divide=4.0).frames(np.array([2]))[0], PATTERNS[2] / 4)
+    scaled = prepared(divide="mean")
+    assert scaled.arm.frame_dtype == np.dtype("<f4")
+    sums = scaled.frames(np.arange(12)).sum((1, 2))
+    assert sums.mean() == pytest.approx(1, rel=0.05)
+    np.testing.assert_allclose(sums / sums[0], PATTERNS.sum((1, 2)) / PATTERNS[0].sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"divide": 0.0}, {"cutoff_radius": 0.0}, {"flip_scan": "rows+cols+x"}])
+def test_the_impossible_is_refused(options):
+    with pytest.raises(MetadataError, match="impossible"):
+        Preparation(**options)
