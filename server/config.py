@@ -52,6 +52,9 @@ class ServerConfig(StrictModel):
     security: Security = Field(default_factory=Security, description="keys")
     idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
     refine_threads: int = Field(default=1, ge=1, le=256, description="threads of a refinement")
+    refine_during_scan: bool = Field(
+        default=False, description="refine every scan, beginning with the rows that have arrived"
+    )
     backend: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where refinements run")
     refine: dict[str, Any] = Field(default_factory=dict, description="preset of refinements (docs/refinement.md)")
     defaults: dict[str, Any] = Field(default_factory=dict, description="metadata where the stream says nothing")

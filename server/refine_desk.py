@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptylive.engine.results import read_runs
 from ptylive.schema import CommandError, PtyliveError
-from ptylive.schema.metadata import to_attributes
 from ptylive.schema.preset import Preset
 from ptylive.server.config import ServerConfig
+from ptylive.server.early_refinement import ScanNews, check_followable, plain_values
+from ptylive.server.finisher import results_path
 from ptylive.server.offline import START_MAP, start_guess
 from ptylive.server.publisher import Publisher
 from ptylive.server.refine_job import RefineJob
 from ptylive.server.refinements import Refinements, RunState
 from ptylive.server.scan_session import ScanSession
+from ptylive.streamer.journal import SUFFIX
 
 MOST_WAITING = 20
 
@@ -59,6 +59,10 @@ class RefineDesk:
         self._current, self._configure = current, configure
         self._lock = threading.Lock()
         self._preset_for_end: Preset | None = None
+        self._early: Preset | None = None
+        """Of the refinement that has begun before its scan has ended."""
+        self._late: dict[str, Preset] = {}
+        """Of scans that are refined as soon as they have ended, by uid."""
         self._line: deque[Waiting] = deque()
         self.refinements = Refinements(publisher, self._on_ended)
 
@@ -69,10 +73,12 @@ class RefineDesk:
         preset: Mapping[str, Any] | None = None,
         values: Mapping[str, Any] | None = None,
         queue: bool = False,
+        during_scan: bool = False,
     ) -> dict[str, Any]:
         """Refine the current scan: at once when it has finished, else as soon as it has.
 
-        While another refinement runs: refused, or with ``queue`` put in line behind it.
+        While another refinement runs: refused, or with ``queue`` put in line behind it. ``during_scan``: do not wait
+        for the end of the scan, begin with the rows that have arrived.
         """
         checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
         scan = self._current()
@@ -84,6 +90,8 @@ class RefineDesk:
         with self._lock:
             if queue and self.refinements.busy:
                 return self._put_in_line(scan, checked, run)
+            if during_scan and scan.ended is None:
+                return self._begin_early(scan, checked, run)
             if not scan.finished.is_set():
                 self.refinements.queue(run, scan.uid)
                 self._preset_for_end = checked
@@ -126,12 +134,30 @@ class RefineDesk:
         with self._lock:
             return [one.to_plain() for one in self._line]
 
-    def scan_finished(self, scan: ScanSession) -> None:
-        """Start the refinement that waited for the end of this scan, if one did."""
-        preset = None
+    def scan_begun(self, scan: ScanSession) -> None:
+        """Refine a new scan while it runs, where every scan is to be; after its end, where it cannot begin now."""
+        if not self._config.refine_during_scan:
+            return
+        preset, run = Preset.from_mapping(self._config.refine), self._free_name(scan)
         with self._lock:
+            try:
+                self._begin_early(scan, preset, run)
+            except PtyliveError as error:
+                self._late[scan.uid] = preset
+                self._publisher.log("info", f"scan {scan.arm.series} is refined after its end: {error.line()}")
+
+    def scan_finished(self, scan: ScanSession) -> None:
+        """Start the refinement that waited for the end of this scan, or tell the one that has begun."""
+        preset, early = None, None
+        with self._lock:
+            late = self._late.pop(scan.uid, None)
             if self.refinements.current.uid == scan.uid:
                 preset, self._preset_for_end = self._preset_for_end, None
+                early, self._early = self._early, None
+        if early is not None:
+            self._hand_over(scan, early)
+        elif late is not None:
+            self._refine_late(scan, late)
         if preset is None:
             return
         try:
@@ -145,6 +171,35 @@ class RefineDesk:
         with self._lock:
             self._line.clear()
         self.refinements.close()
+
+    # -- while a scan runs ----------------------------------------------------------------------------------------
+
+    def _begin_early(self, scan: ScanSession, preset: Preset, run: str) -> dict[str, Any]:
+        check_followable(scan)
+        assert scan.recording is not None  # noqa: S101  (just checked)
+        journal = scan.recording.with_suffix(SUFFIX)
+        self.refinements.start(replace(self._draft(scan, preset, run), journal=journal), scan.uid)
+        self._early = preset
+        ScanNews(self.refinements, scan)
+        return {"run": run, "state": "running"}
+
+    def _hand_over(self, scan: ScanSession, preset: Preset) -> None:
+        """The scan has ended: its job to the process that began on its first rows."""
+        try:
+            job = self._job(scan, preset, self.refinements.current.run)
+        except PtyliveError as error:
+            self.refinements.tell(scan.uid, {"problem": error.line()})
+        else:
+            self.refinements.hand_over(job, scan.uid)
+
+    def _refine_late(self, scan: ScanSession, preset: Preset) -> None:
+        run = self._free_name(scan)
+        try:
+            with self._lock:
+                self._put_in_line(scan, preset, run)
+        except PtyliveError as error:
+            self._publisher.log("error", f"scan {scan.arm.series} is not refined: {error.line()}")
+        self._start_next()
 
     # -- the line -------------------------------------------------------------------------------------------------
 
@@ -188,17 +243,22 @@ class RefineDesk:
             raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
         if scan.results is None:
             raise CommandError("the scan has no maps to start from", "see the status message")
-        folder = Path(scan.recording).parent
+        return self._draft(scan, preset, run)
+
+    def _draft(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
+        """The job of a scan with what is known of it now."""
+        assert scan.recording is not None  # noqa: S101  (callers checked)
+        folder = scan.recording.parent
         return RefineJob(
             recording=scan.recording,
-            results=scan.results,
+            results=scan.results or results_path(scan.recording),
             run=run,
             preset=preset,
             calibration=scan.calibration,
             start=start_guess(scan.map(START_MAP), scan.calibration),
-            values={name: np.asarray(value).tolist() for name, value in to_attributes(scan.arm).items()},
+            values=plain_values(scan.arm),
             backend=self._config.backend,
             threads=self._config.refine_threads,
-            checkpoint=folder / f"{Path(scan.recording).stem}_{run}.checkpoint",
+            checkpoint=folder / f"{scan.recording.stem}_{run}.checkpoint",
             command_line=self._command_line,
         )

@@ -37,6 +37,8 @@ class RefineJob:
     checkpoint: Path | None = None
     resume: bool = False
     command_line: str = ""
+    journal: Path | None = None
+    """Of a scan that still runs: begin with the rows that have arrived, and wait for the job of the whole scan."""
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values for the pipe."""
@@ -60,6 +62,7 @@ class RefineJob:
             "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
             "resume": self.resume,
             "command_line": self.command_line,
+            "journal": None if self.journal is None else str(self.journal),
         }
 
     @classmethod
@@ -85,6 +88,7 @@ class RefineJob:
             checkpoint=None if plain["checkpoint"] is None else Path(plain["checkpoint"]),
             resume=plain["resume"],
             command_line=plain["command_line"],
+            journal=None if plain["journal"] is None else Path(plain["journal"]),
         )
 
 

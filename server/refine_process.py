@@ -1,21 +1,24 @@
 """``python -m ptylive.server.refine_process``: one refinement in a process of its own, killed without harm.
 
 Reads a job from stdin, writes progress to stdout (both msgpack); a stop message, or the end of stdin when the server
-is gone, stops the refinement after the current batch.
+is gone, stops the refinement after the current batch. A job of a scan that still runs is followed by news of it, and
+at its end by the job of the whole scan (:mod:`ptylive.server.refine_inbox`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
-from typing import Any, BinaryIO
-
-import msgpack
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ptylive.schema import PtyliveError
 from ptylive.server.messages import pack
-from ptylive.server.refine_job import MAX_JOB_BYTES, RefineJob, progress_to_plain
+from ptylive.server.refine_inbox import Inbox
+from ptylive.server.refine_job import RefineJob, progress_to_plain
+
+if TYPE_CHECKING:
+    from ptylive.engine.refine import RefineResult
 
 NICENESS = 10
 
@@ -26,12 +29,10 @@ def main() -> int:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     os.nice(NICENESS)
-    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_JOB_BYTES)
-    job = RefineJob.from_plain(_next_message(sys.stdin.buffer, unpacker))
-    stop = threading.Event()
-    threading.Thread(target=_wait_for_stop, args=(sys.stdin.buffer, unpacker, stop), daemon=True).start()
+    inbox = Inbox(sys.stdin.buffer)
+    job = inbox.first_job()
     try:
-        message = _run(job, stop, out)
+        message = _run(job, inbox, out) if job.journal is None else _follow(job, inbox, out)
     except PtyliveError as error:
         message = {"kind": "failed", "message": error.line()}
     except Exception as error:
@@ -40,28 +41,63 @@ def main() -> int:
     return 0 if message["kind"] == "ended" else 1
 
 
-def _run(job: RefineJob, stop: threading.Event, out: BinaryIO) -> dict[str, Any]:
+def _run(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
+    """Refine a recording."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
     from ptylive.engine.refine import refine
-    from ptylive.engine.results import Run, add_refinement, describe_run
-    from ptylive.server.offline import read_dataset
+    from ptylive.server.offline import refinable
     from ptylive.streamer.storage.source import open_source
 
-    with open_source(job.recording, job.values) as source:
-        dataset = read_dataset(source, job.calibration)
-    result = refine(
-        dataset,
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(job.recording, job.values))
+        result = refine(
+            refinable(source, job.calibration),
+            job.preset,
+            start=job.start,
+            backend=job.backend,
+            threads=job.threads,
+            on_progress=lambda progress: _send(out, progress_to_plain(progress)),
+            should_stop=inbox.stop.is_set,
+            checkpoint=job.checkpoint,
+            resume=job.resume,
+        )
+    return _written(job, result)
+
+
+def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
+    """Refine a scan that still runs."""
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.engine.refine import Bench
+    from ptylive.engine.refine.growing import GrowingRefinement
+    from ptylive.server.refine_follow import rounds_until_the_end
+
+    growing = GrowingRefinement(
         job.preset,
-        start=job.start,
-        backend=job.backend,
-        threads=job.threads,
-        on_progress=lambda progress: _send(out, progress_to_plain(progress)),
-        should_stop=stop.is_set,
-        checkpoint=job.checkpoint,
-        resume=job.resume,
+        Bench(job.backend, job.threads),
+        lambda progress: _send(out, progress_to_plain(progress)),
+        inbox.stop.is_set,
     )
+    dataset = rounds_until_the_end(job, inbox, growing)
+    if inbox.problem:
+        return {"kind": "failed", "message": inbox.problem}
+    if inbox.stop.is_set():
+        words = {"algorithm": "", "reason": "", "message": "stopped before the scan had ended"}
+        return {"kind": "ended", "state": "stopped", "backend": "", "loss": None, "results": "", **words}
+    whole = inbox.whole
+    assert whole is not None  # noqa: S101  (nothing else ends the rounds)
+    if dataset is None:
+        return _run(whole, inbox, out)
+    return _written(whole, growing.conclude(dataset, whole.start, whole.checkpoint))
+
+
+def _written(job: RefineJob, result: RefineResult) -> dict[str, Any]:
+    """The result in its file, and what to say of it."""
+    from ptylive.engine.results import Run, add_refinement, describe_run
+
     settings = describe_run(job.command_line, result.backend)
     add_refinement(job.results, Run(job.run, job.preset, result), job.calibration, settings)
     return {
@@ -74,26 +110,6 @@ def _run(job: RefineJob, stop: threading.Event, out: BinaryIO) -> dict[str, Any]
         "loss": float(result.loss[-1]) if len(result.loss) else None,
         "results": str(job.results),
     }
-
-
-def _next_message(stream: BinaryIO, unpacker: msgpack.Unpacker) -> Any:
-    """The next object of a msgpack stream; EOFError at its end."""
-    while True:
-        try:
-            return unpacker.unpack()
-        except msgpack.OutOfData:
-            chunk = os.read(stream.fileno(), 2**20)
-            if not chunk:
-                raise EOFError from None
-            unpacker.feed(chunk)
-
-
-def _wait_for_stop(stream: BinaryIO, unpacker: msgpack.Unpacker, stop: threading.Event) -> None:
-    try:
-        _next_message(stream, unpacker)
-    except EOFError:
-        pass
-    stop.set()
 
 
 def _send(out: BinaryIO, message: dict[str, Any]) -> None:

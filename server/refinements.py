@@ -75,6 +75,8 @@ class Refinements:
     def __init__(self, publisher: Publisher, on_ended: Callable[[RunState], None]) -> None:
         self._publisher, self._on_ended = publisher, on_ended
         self._lock = threading.Lock()
+        self._talk = threading.Lock()
+        """Held while somebody writes to the process; the job is always written first."""
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self.current = RunState()
@@ -114,6 +116,7 @@ class Refinements:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )
+            self._talk.acquire()  # released once the job is written: nobody speaks before that
             self._thread = threading.Thread(target=self._watch, args=(self._process, job), name="refine", daemon=True)
             self._thread.start()
         self._publish(pictures=False)
@@ -128,8 +131,22 @@ class Refinements:
                 self.current.state, self.current.message = "stopped", "withdrawn before it started"
             else:
                 self.current.state = "stopping"
+        if process is not None:
+            with self._talk:
                 self._tell(process, {"stop": True})
         self._publish(pictures=False)
+
+    def tell(self, uid: str, message: dict[str, Any]) -> None:
+        """Say something to the process, if it still refines this scan."""
+        process = self._process
+        if process is not None and self.current.uid == uid:
+            with self._talk:
+                self._tell(process, message)
+
+    def hand_over(self, job: RefineJob, uid: str) -> None:
+        """Give the job of a whole scan to the process that began on its first rows."""
+        self.last_job = job
+        self.tell(uid, {"whole": job.to_plain()})
 
     def fail_queued(self, reason: str) -> None:
         """The scan a refinement waited for cannot be refined."""
@@ -157,7 +174,10 @@ class Refinements:
     def _watch(self, process: subprocess.Popen[bytes], job: RefineJob) -> None:
         """Pass on what the process says until it ends, then tell the session."""
         assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
-        self._tell(process, job.to_plain())
+        try:
+            self._tell(process, job.to_plain())
+        finally:
+            self._talk.release()
         ended: dict[str, Any] = {}
         unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_MESSAGE_BYTES)
         while chunk := process.stdout.read1(_PIPE_BYTES):  # type: ignore[attr-defined]

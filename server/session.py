@@ -146,6 +146,7 @@ class Session:
         if before is not None and before.pictures:
             self._shelf.put(before)
         self.publisher.log("info", f"scan {scan.arm.series} armed: {scan.arm.frames} frames")
+        self.refine.scan_begun(scan)
 
     def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
         self.publisher.log("info", f"scan {scan.arm.series} {reason}")

@@ -201,7 +201,8 @@ def _after(buffers: list[memoryview], written: int) -> list[memoryview]:
 
 
 class JournalReader:
-    """A journal read back up to its last whole record. A context manager; one pass through :meth:`messages`.
+    """A journal read back up to its last whole record. A context manager; one pass through :meth:`messages`, more of
+    them after :meth:`look_again`.
 
     Raises InputFileError when the file is no journal or holds no arm record. ``valid_bytes`` and ``end`` are final
     once :meth:`messages` is exhausted.
@@ -232,6 +233,11 @@ class JournalReader:
             elif isinstance(message, FramesMessage):
                 self.end = None
                 yield message
+
+    def look_again(self) -> None:
+        """Begin behind the last whole record, in a file that may have grown: :meth:`messages` gives what came since."""
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._file.seek(self.valid_bytes)
 
     def lock(self) -> bool:
         """Claim the journal; False when another process writes or converts it."""

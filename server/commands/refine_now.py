@@ -20,6 +20,9 @@ ENDED = ("done", "stopped", "failed")
 
 def refine_now(
     wait: Annotated[bool, typer.Option("--wait", help="return when the refinement has ended")] = False,
+    during_scan: Annotated[
+        bool, typer.Option("--during-scan", help="begin with the rows that have arrived, go on when the scan has ended")
+    ] = False,
     settings: Settings = None,
     control: Control = CONTROL,
     keys: Keys = None,
@@ -29,7 +32,7 @@ def refine_now(
     preset, values = split_settings(parse_assignments(settings or ()))
     with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         client.call("status")
-        outcome = client.call("refine", preset=preset, values=values, timeout_s=10.0)
+        outcome = client.call("refine", preset=preset, values=values, during_scan=during_scan, timeout_s=10.0)
         if wait:
             outcome = wait_for_refinement(client, quiet=as_json)
     answer(outcome, as_json=as_json)

@@ -1,0 +1,69 @@
+"""The frames of a scan that still runs, read from its journal while it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.schema import Arm, Calibration, InputFileError
+from ptylive.schema.metadata import overlay
+from ptylive.schema.model import Array, BoolArray
+from ptylive.streamer.journal import JournalReader
+from ptylive.streamer.wire import FrameLayout, decode_frames
+
+
+class ArrivingFrames:
+    """All patterns that have reached the journal so far, in memory. A context manager.
+
+    The open file stays readable when the journal is removed after the scan. Raises InputFileError for what is no
+    journal of frames, FileNotFoundError where it is gone.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._reader = JournalReader(journal)
+        self.arm: Arm = self._reader.arm
+        if not self.arm.basis.is_raw:
+            self._reader.close()
+            raise InputFileError(f"{journal} holds coefficients", "refine when the scan has ended")
+        self.received: BoolArray = np.zeros(self.arm.frames, dtype=bool)
+        # zeros are mapped when they are first written: memory grows with the scan
+        self._frames: Array = np.zeros((self.arm.frames, *self.arm.detector_shape), self.arm.frame_dtype)
+
+    @property
+    def share(self) -> float:
+        """Share of the scan's frames that have arrived."""
+        return float(self.received.mean())
+
+    def read(self) -> None:
+        """Take in what was written since."""
+        layout = FrameLayout.of(self.arm)
+        self._reader.look_again()
+        for message in self._reader.messages():
+            frames, good, _ = decode_frames(message, layout)
+            index = np.arange(message.first, message.first + message.count)[good]
+            self._frames[index] = frames[good]
+            self.received[index] = True
+
+    def dataset(self, calibration: Calibration, values: Mapping[str, Any]) -> Dataset:
+        """What has arrived, for the refinement; ``values`` are metadata that win over the sender's."""
+        arm = overlay(self.arm, values) if values else self.arm
+        index = np.flatnonzero(self.received)
+        whole = len(index) == index[-1] + 1  # no copy where nothing is missing
+        return Dataset.of(arm, calibration, index, self._frames[: len(index)] if whole else self._frames[index])
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
