@@ -24,11 +24,16 @@ import numpy as np
 
 PEERS = {
     "py4dstem": ["py4DSTEM==0.14.18"],
-    "ptyrad": ["torch==2.13.0", "accelerate", "optuna", "pydantic", "pyyaml", "scikit-learn", "matplotlib", "tifffile"],
+    "ptyrad": [
+        *("torch==2.13.0", "accelerate", "optuna", "pydantic", "pyyaml", "scikit-learn", "matplotlib", "tifffile"),
+        *("scipy", "tqdm"),
+    ],
     "phaser": ["phaserEM[jax]==0.3.1"],
 }
 NO_DEPENDENCIES = {"ptyrad": ["ptyrad==1.0.0"]}
 MAKER = ["abtem", "ase", "h5py"]
+PYTHON_311 = {"ptyrad": ("plotting/basic.py", "lr_iters['niter'][-1]", 'lr_iters["niter"][-1]')}
+"""A line that Python 3.11 cannot read, quotes inside the same quotes of an f-string, and what it means."""
 THRESHOLDS = (0.95, 0.98)
 ITERATIONS = {"thin": 12, "thick": 8}
 
@@ -68,7 +73,18 @@ def python_with(work: Path, name: str, packages: list[str], alone: list[str] | N
         subprocess.run([str(python), "-m", "pip", "install", "-q", *packages, "h5py"], check=True)
         if alone:
             subprocess.run([str(python), "-m", "pip", "install", "-q", "--no-deps", *alone], check=True)
+    if name in PYTHON_311:
+        _mend(work / "venv" / name, name)
     return python
+
+
+def _mend(venv: Path, name: str) -> None:
+    """Make a package readable to this Python."""
+    place, wrong, right = PYTHON_311[name]
+    for path in venv.glob(f"lib/python*/site-packages/{name}/{place}"):
+        text = path.read_text(encoding="utf-8")
+        if wrong in text:
+            path.write_text(text.replace(wrong, right), encoding="utf-8")
 
 
 def made_data_set(work: Path, case: str) -> Path:
