@@ -183,8 +183,7 @@ class Session:
             self.diffraction.draw_disc(view.state)
             self.diffraction.detectors.follow(view.state)
             if self.view_name == "session":
-                self.trotter.follow(view, seen.available)
-                self.trotter.show()
+                self._follow_trotter(view, seen)
             self.runs.follow(view, self.refine.preset())
             self.runs.show(self.reconstruction.object.limits, view.pictures.get("object"))
             self.positions.follow(view)
@@ -193,6 +192,13 @@ class Session:
             self._write(view)
         finally:
             self.document.unhold()
+
+    def _follow_trotter(self, view: FeedView, seen: FeedView) -> None:
+        if self.past.looking_back:
+            self.trotter.refuse("trotters are made of the newest scan")
+        else:
+            self.trotter.follow(view, seen.available)
+        self.trotter.show()
 
     def _offer_pictures(self, view: FeedView) -> None:
         """Pictures and their captions, of the view on show only; while one is on its way the last one stays."""
@@ -303,6 +309,9 @@ class Session:
 
     def _export(self, index: int) -> None:
         """Write the map of a panel as it is shown, and its numbers."""
+        if self.past.looking_back and self.view_name == "session":
+            self.orders.say("this is an earlier scan: open it in the library to export its maps")
+            return
         if self.view_name == "refine":
             name, figure = "object", self.reconstruction.object
         elif index < len(self.mosaic.panels):

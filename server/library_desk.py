@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from ptylive.schema import Arm, CommandError
@@ -32,6 +33,10 @@ class Stage(Protocol):
 
     def show(self, scan: ScanSession | None) -> None:
         """Show a past scan; None: the newest live one."""
+        ...
+
+    def needs(self, recording: Path) -> bool:
+        """Whether somebody still reads a recording."""
         ...
 
 
@@ -120,4 +125,6 @@ class LibraryDesk:
             raise CommandError(f"delete {recording!r}?", "say sure=true to move it to the trash folder")
         if shown is not None and shown.recording == path:
             raise CommandError("this scan is the one that is shown", "open another one first")
+        if self._stage.needs(path):
+            raise CommandError(f"a refinement needs {recording!r}", "stop or withdraw it first")
         return {"path": str(self._library.discard(path))}

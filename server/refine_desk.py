@@ -146,6 +146,14 @@ class RefineDesk:
                 self._late[scan.uid] = preset
                 self._publisher.log("info", f"scan {scan.arm.series} is refined after its end: {error.line()}")
 
+    def needs(self, recording: Path) -> bool:
+        """Whether a refinement under way or in line reads a recording."""
+        with self._lock:
+            jobs = [waiting.job for waiting in self._line]
+        if self.refinements.busy and self.refinements.last_job is not None:
+            jobs.append(self.refinements.last_job)
+        return any(job.recording == recording for job in jobs)
+
     def scan_finished(self, scan: ScanSession) -> None:
         """Start the refinement that waited for the end of this scan, or tell the one that has begun."""
         preset, early = None, None
@@ -216,14 +224,16 @@ class RefineDesk:
         self._start_next()
 
     def _start_next(self) -> None:
-        with self._lock:
-            following = self._line.popleft() if self._line and not self.refinements.busy else None
-        if following is None:
-            return
-        try:
-            self.refinements.start(following.job, following.uid)
-        except PtyliveError as error:
-            self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
+        """Start the first of the line that can be started, unless one is under way."""
+        while True:
+            with self._lock:
+                following = self._line.popleft() if self._line and not self.refinements.busy else None
+            if following is None:
+                return
+            try:
+                self.refinements.start(following.job, following.uid)
+            except PtyliveError as error:
+                self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
 
     def _free_name(self, scan: ScanSession) -> str:
         """The next `run<n>` that neither the results nor a refinement under way or in line has."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 from ptylive.engine.bases.choice import parse_basis
@@ -177,6 +178,10 @@ class Session:
         """Show a past scan until the next one arrives; None: the newest live one again."""
         with self._lock:
             self._scan = self._newest if scan is None else scan
+
+    def needs(self, recording: Path) -> bool:
+        """Whether a refinement still reads a recording."""
+        return self.refine.needs(recording)
 
     def metrics_text(self) -> str:
         """The counters as Prometheus text; callable from any thread."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Collection
 from itertools import count
@@ -51,7 +52,7 @@ class TrotterPanel:
         self._q: tuple[float, float] | None = None
         self._shown: TrotterPictures | None = None
         self._refusal = ""
-        self._asked, self._asked_at, self._waiting = "", 0.0, False
+        self._asked, self._asked_at, self._waiting = "", -math.inf, False
         self._available: frozenset[str] = frozenset()
         self._versions = count(1)
 
@@ -83,7 +84,7 @@ class TrotterPanel:
         """A click on the Fourier transform, 1/Å."""
         if x is not None and y is not None and (x, y) != (0.0, 0.0):
             self._q = (float(y), float(x))
-            self._asked = ""
+            self._asked_at = -math.inf
 
     def follow(self, view: FeedView, available: Collection[str]) -> None:
         """Ask again when the frequency, the calibration or the frames have changed."""
@@ -93,11 +94,11 @@ class TrotterPanel:
         state = view.state
         values = {name: entry.value for name, entry in state.calibration.items()}
         signature = json.dumps([state.uid, state.state, state.frames, values, self._q], default=str)
-        due = time.monotonic() - self._asked_at > ASK_EVERY_S or not self._asked
+        due = time.monotonic() - self._asked_at > ASK_EVERY_S
         if signature == self._asked or self._waiting or not due or not state.frames:
             return
         self._asked, self._asked_at, self._waiting = signature, time.monotonic(), True
-        self._orders.ask("trotter", self._take, on_refusal=self._refused, q_invA=self._q)
+        self._orders.ask("trotter", self._take, on_refusal=self.refuse, q_invA=self._q)
 
     def _take(self, reply: Reply) -> None:
         self._waiting, self._refusal = False, ""
@@ -106,8 +107,10 @@ class TrotterPanel:
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("a trotter was not understood: %s", error)
 
-    def _refused(self, reason: str) -> None:
+    def refuse(self, reason: str) -> None:
+        """Show why there is nothing to show."""
         self._waiting, self._shown, self._refusal = False, None, reason
+        self._asked = ""
 
     def show(self) -> None:
         """Offer the pictures, or clear the figures where there are none."""

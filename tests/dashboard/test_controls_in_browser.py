@@ -177,10 +177,18 @@ def test_the_library_opens_a_scan_and_shows_names_as_text(
     assert page.locator(".card script").count() == 0
     page.get_by_role("button", name="open", exact=True).click()
     eventually(lambda: [c["recording"] for c in server.received("open")] == ["a.h5"])
+    expect(page.locator("body")).to_have_attribute("data-view", "session")
+    page.get_by_role("button", name="Library", exact=True).click()
     note = page.locator(".card input")
     note.fill("better")
     note.press("Tab")
     eventually(lambda: any(c.get("text") == "better" and c["recording"] == "a.h5" for c in server.received("note")))
+    delete = page.get_by_role("button", name="delete")
+    delete.click()
+    page.wait_for_timeout(300)
+    assert server.received("delete") == [], "asked twice"
+    page.get_by_role("button", name="really?").click()
+    eventually(lambda: [(c["recording"], c["sure"]) for c in server.received("delete")] == [("a.h5", True)])
     assert watched.complaints == []
 
 
@@ -200,6 +208,7 @@ def test_a_preset_file_fills_the_form(
     eventually(lambda: len(server.received("refine")) == 1)
     wanted = {"num_slices": 3, "total_thickness_A": 12.5, "hist_length": 7}
     assert server.received("refine")[0]["preset"] == wanted
+    expect(page.locator(".sentence")).to_have_text("refinement started")
     preset.write_text("num_slice = 3\n")
     page.locator("#preset-file").set_input_files(preset)
     expect(page.locator(".sentence")).to_contain_text("num_slice")

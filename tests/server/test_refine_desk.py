@@ -1,0 +1,115 @@
+"""Refinements in line: who goes first, what they are called, what may not be deleted meanwhile."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptylive.schema import Arm, CommandError, Detector, PtyliveError, Scan
+from ptylive.server import refine_desk
+from ptylive.server.config import ServerConfig
+from ptylive.server.refine_desk import MOST_WAITING, RefineDesk
+from ptylive.server.refinements import RunState
+from ptylive.server.scan_session import ScanSession
+
+
+class Processes:
+    """Refinement processes that run until they are told to end."""
+
+    def __init__(self, _publisher: object, on_ended: Any) -> None:
+        self.current, self.last_job, self._on_ended = RunState(), None, on_ended
+        self.started: list[str] = []
+        self.broken: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        return self.current.state in ("queued", "running")
+
+    def start(self, job: Any, uid: str) -> None:
+        if job.run in self.broken:
+            raise PtyliveError("it cannot be started")
+        if self.busy:
+            raise CommandError("stop it first")
+        self.started.append(job.run)
+        self.current, self.last_job = RunState(state="running", run=job.run, uid=uid), job
+
+    def end(self) -> None:
+        self.current.state = "done"
+        self._on_ended(self.current)
+
+    def close(self) -> None:
+        self.current.state = "stopped"
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, _level: str, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> ScanSession:
+    arm = Arm(uid="a", series="grain", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    recording = tmp_path / "grain.h5"
+    recording.touch()
+    one = ScanSession(arm, None, arm, recording=recording, results=tmp_path / "grain_results.h5")
+    one.coverage = np.ones((4, 4), dtype=bool)
+    one.finished.set()
+    return one
+
+
+@pytest.fixture
+def desk(scan: ScanSession, monkeypatch: pytest.MonkeyPatch) -> RefineDesk:
+    monkeypatch.setattr(refine_desk, "Refinements", Processes)
+    return RefineDesk(ServerConfig(), Log(), lambda: scan, lambda _values: None, "test")
+
+
+def test_the_line_moves_when_one_ends(desk: RefineDesk, scan: ScanSession) -> None:
+    processes = desk.refinements
+    assert desk.command_refine() == {"run": "run1", "state": "running"}
+    with pytest.raises(CommandError, match="stop it first"):
+        desk.command_refine()
+    assert desk.command_refine(queue=True) == {"run": "run2", "state": "waiting"}
+    assert desk.command_refine(queue=True) == {"run": "run3", "state": "waiting"}
+    assert desk.waiting == [{"run": name, "uid": "a", "series": "grain"} for name in ("run2", "run3")]
+    assert desk.needs(scan.recording)
+    assert not desk.needs(Path("other.h5"))
+    processes.end()
+    assert processes.started == ["run1", "run2"]
+    processes.end()
+    processes.end()
+    assert processes.started == ["run1", "run2", "run3"]
+    assert desk.waiting == []
+    assert not desk.needs(scan.recording)
+
+
+def test_one_that_cannot_start_does_not_hold_up_the_others(desk: RefineDesk) -> None:
+    processes = desk.refinements
+    for _ in range(3):
+        desk.command_refine(queue=True)
+    processes.broken.add("run2")
+    processes.end()
+    assert processes.started == ["run1", "run3"]
+    assert any("cannot be started" in line for line in desk._publisher.lines)
+
+
+def test_the_line_is_bounded_and_forgotten_at_the_end(desk: RefineDesk) -> None:
+    for _ in range(MOST_WAITING + 1):
+        desk.command_refine(queue=True)
+    with pytest.raises(CommandError, match="wait already"):
+        desk.command_refine(queue=True)
+    desk.command_refine_withdraw("run5")
+    with pytest.raises(CommandError, match="'run5' waits"):
+        desk.command_refine_withdraw("run5")
+    desk.close()
+    assert desk.waiting == []
+
+
+def test_a_scan_that_goes_on_is_not_put_in_line(desk: RefineDesk, scan: ScanSession) -> None:
+    desk.command_refine()
+    scan.finished.clear()
+    with pytest.raises(CommandError, match="not ended"):
+        desk.command_refine(queue=True)
