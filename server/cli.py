@@ -19,6 +19,7 @@ COMMANDS = (
     "inspect",
     "convert",
     "preset",
+    "export",
     "status",
     "stop",
     "refine_now",

@@ -59,7 +59,7 @@ class Export:
         return path
 
     def _tiff(self, stem: Path) -> Path:
-        from ptylive.server.tiff import write_tiff
+        from ptylive.engine.exports.tiff import write_tiff
 
         path = stem.with_suffix(".tiff")
         write_tiff(path, self.live_map.data, self.live_map.sampling_A)

@@ -1,0 +1,42 @@
+"""A refinement as pictures: float TIFF for ImageJ, and HyperSpy's signals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.engine.exports.hspy import write_hspy
+from ptylive.engine.exports.tiff import write_tiff
+from ptylive.engine.stored_run import StoredRun
+from ptylive.schema import LiveMap
+
+
+def pictures(run: StoredRun) -> list[LiveMap]:
+    """The phase of all slices together and of each, and the intensity of each mode of the first probe."""
+    phase, sampling = run.phase(), (run.pixel_A, run.pixel_A)
+    found = {"object_phase": (phase.sum(axis=0), "rad")}
+    if run.slices > 1:
+        found.update({f"slice_{number:03d}_phase": (one, "rad") for number, one in enumerate(phase)})
+    found.update({f"probe_mode_{number}": (np.abs(mode) ** 2, "counts") for number, mode in enumerate(run.probe[0])})
+    return [
+        LiveMap(name, np.asarray(data, dtype=np.float32), units, sampling, len(run.positions_A), "refinement")
+        for name, (data, units) in found.items()
+    ]
+
+
+def write_tiffs(run: StoredRun, folder: Path) -> list[Path]:
+    """A float32 TIFF for each picture, with its scale."""
+    written = []
+    for picture in pictures(run):
+        path = folder / f"{run.name}_{picture.name}.tiff"
+        write_tiff(path, picture.data, picture.sampling_A)
+        written.append(path)
+    return written
+
+
+def write_hspy_run(run: StoredRun, folder: Path) -> list[Path]:
+    """One `.hspy` with a signal for each picture."""
+    path = folder / f"{run.name}.hspy"
+    write_hspy(path, pictures(run))
+    return [path]

@@ -1,0 +1,42 @@
+"""A PtyRAD reconstruction file (HDF5): what its ``load_ptyrad`` and its sources ``PtyRAD`` for object, probe, positions
+read. Pixels and orders of axes are the same as here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.engine.stored_run import StoredRun
+from ptylive.schema.atomic import replacing
+
+
+def write_ptyrad(run: StoredRun, folder: Path) -> list[Path]:
+    """Object as amplitude and phase (modes, slices, Y, X), probe (modes, P, P), corners and rests of the positions."""
+    import h5py
+
+    path = folder / f"{run.name}_ptyrad.hdf5"
+    corners = run.corners_px()
+    whole = np.floor(corners + 0.5)
+    probe = run.probe[0]
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        tensors = file.create_group("optimizable_tensors")
+        tensors["obja"] = np.abs(run.object).astype(np.float32)
+        tensors["objp"] = np.angle(run.object).astype(np.float32)
+        tensors["probe"] = probe
+        tensors["probe_pos_shifts"] = (corners - whole).astype(np.float32)
+        tensors["slice_thickness"] = np.float32(run.spacing_A)
+        tensors["obj_tilts"] = np.zeros((1, 2), np.float32)
+        model = file.create_group("model_attributes")
+        model["crop_pos"] = whole.astype(np.int32)
+        model["slice_thickness"] = np.float32(run.spacing_A)
+        model["dx"] = np.float32(run.pixel_A)
+        model["dk"] = np.float32(1 / (run.window * run.pixel_A))
+        model["lambd"] = np.float32(run.wavelength_A)
+        model["omode_occu"] = np.full(len(run.object), 1 / len(run.object), np.float32)
+        model["probe_int_sum"] = np.float32((np.abs(probe) ** 2).sum())
+        model["simu_Npix"] = run.window
+        file["ptyrad_version"], file["niter"] = "written by ptylive", len(run.loss)
+        file["loss_iters"] = np.stack([np.arange(1, len(run.loss) + 1), run.loss], axis=1)
+    return [path]

@@ -1,0 +1,109 @@
+"""PyPty's arrays (``co.npy``, ``cp.npy``, ``cg.npy``, …) and its NeXus file.
+
+PyPty's probe is such that its unnormalised transform holds the counts, and its modes are averaged: it is ours times
+sqrt(modes) / P. Axes come last: object (y, x, slices, modes), probe (y, x, modes[, probes]).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.stored_run import StoredRun
+from ptylive.schema.atomic import replacing
+from ptylive.schema.model import Array, ComplexArray
+
+
+def pypty_object(run: StoredRun) -> ComplexArray:
+    """(y, x, slices, modes)."""
+    return np.ascontiguousarray(run.object.transpose(2, 3, 1, 0))
+
+
+def pypty_probe(run: StoredRun) -> ComplexArray:
+    """(y, x, modes), or (y, x, modes, probes) where there are several."""
+    scaled = run.probe * np.float32(np.sqrt(run.probe.shape[1]) / run.window)
+    probe = scaled.transpose(2, 3, 1, 0)
+    return np.ascontiguousarray(probe[..., 0] if probe.shape[-1] == 1 else probe)
+
+
+def write_pypty(run: StoredRun, folder: Path) -> list[Path]:
+    """co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots), ct (rad), and params.json."""
+    arrays: dict[str, Array] = {"co": pypty_object(run), "cp": pypty_probe(run), "cg": run.corners_px()}
+    if "beam_current" in run.refined:
+        arrays["cb"] = np.sqrt(run.refined["beam_current"])
+    if "background" in run.refined:
+        arrays["cs"] = np.sqrt(run.refined["background"])
+    if "tilts" in run.refined:
+        arrays["ct"] = 1e-3 * run.refined["tilts"] * (1, 1, -1, -1, 1, 1)  # inside tilts have the other sign there
+    written = []
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        written.append(path)
+    parameters = folder / "params.json"
+    with replacing(parameters) as temporary:
+        temporary.write_text(json.dumps(_parameters(run), indent=2), encoding="utf-8")
+    return [*written, parameters]
+
+
+def write_nxs(run: StoredRun, folder: Path) -> list[Path]:
+    """The layout of PyPty's ``convert_to_nxs``: rows in reverse order, so that y points up; lengths in Å."""
+    import h5py
+
+    path = folder / f"{run.name}.nxs"
+    probe = np.moveaxis(pypty_probe(run)[::-1], (0, 1), (-2, -1))
+    several = probe.ndim == 4
+    transmission = pypty_object(run)[::-1].transpose(3, 2, 0, 1)
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        entry = _group(file, "entry", "NXentry", default="object")
+        file.attrs["default"] = "entry"
+        _group(entry, "sample", "NXsample")["name"] = run.name
+        picture = _group(entry, "object", "NXdata", signal="data", axes=["modes", "z", "y", "x"])
+        picture["data"] = transmission
+        steps = (1.0, run.spacing_A or 1.0, run.pixel_A, run.pixel_A)
+        _axes(picture, ("modes", "z", "y", "x"), transmission.shape, steps)
+        instrument = _group(entry, "instrument", "NXinstrument")
+        names = ("modes", "scenarios", "y", "x") if several else ("modes", "y", "x")
+        beam = _group(instrument, "probe", "NXbeam", axes=list(names))
+        beam["data"] = probe
+        _axes(beam, names, probe.shape, (*(1.0,) * (len(names) - 2), run.pixel_A, run.pixel_A))
+        scan = _group(instrument, "scan", "NXpositioner", axes=["positions", "coordinates"])
+        scan["positions"] = run.corners_px() * run.pixel_A
+        scan["positions"].attrs["units"] = "angstrom"
+        process = _group(entry, "reconstruction", "NXprocess")
+        process["software"], process["date"] = "ptylive", datetime.now().astimezone().isoformat(timespec="seconds")
+        parameters = _group(process, "reconstruction parameters", "NXcollection")
+        for name, value in _parameters(run).items():
+            parameters[name] = "None" if value is None else value
+    return [path]
+
+
+def _group(parent: Any, name: str, kind: str, **attributes: Any) -> Any:
+    group = parent.create_group(name)
+    group.attrs.update(NX_class=kind, **attributes)
+    return group
+
+
+def _axes(group: Any, names: tuple[str, ...], shape: tuple[int, ...], steps: tuple[float, ...]) -> None:
+    """A data set of coordinates for each axis."""
+    for name, length, step in zip(names, shape, steps, strict=True):
+        group[name] = np.arange(length) * step
+        group[name].attrs["units"] = "angstrom" if name in "zyx" else f"{name.rstrip('s')} index"
+
+
+def _parameters(run: StoredRun) -> dict[str, Any]:
+    """What a PyPty preset would say of the run."""
+    energy = run.calibration.get("energy_eV")
+    return {
+        "acc_voltage": None if energy is None else float(energy) / 1e3,
+        "pixel_size_x_A": run.pixel_A,
+        "pixel_size_y_A": run.pixel_A,
+        "num_slices": run.slices,
+        "slice_distances": list(run.slice_thickness_A[: max(run.slices - 1, 1)]),
+        "PLRotation_deg": run.calibration.rotation_deg,
+    }

@@ -1,0 +1,112 @@
+"""A refinement as it lies in a results file (contract, section 4), read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import Calibration, InputFileError
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
+from ptylive.schema.preset import Preset
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """Object, probe and what goes with them."""
+
+    name: str
+    object: ComplexArray
+    """(object modes, slices, Y, X) transmission."""
+    probe: ComplexArray
+    """(probes, modes, P, P) real space, centred on pixel P // 2, sum |probe|^2 = mean counts of a pattern."""
+    pixel_A: float
+    slice_thickness_A: tuple[float, ...]
+    origin_A: tuple[float, float]
+    """Position of object pixel (0, 0)."""
+    positions_A: DoubleArray
+    """(N, 2)."""
+    loss: DoubleArray
+    """(epochs,) per pattern."""
+    calibration: Calibration
+    preset: Preset
+    refined: dict[str, DoubleArray] = field(default_factory=dict)
+    """What else was refined, by its name in the file: beam_current, background, tilts, aberrations, …"""
+
+    @classmethod
+    def read(cls, path: Path, name: str | None = None) -> StoredRun:
+        """A run of a results file, the chosen one unless named. Raises InputFileError."""
+        import h5py
+
+        if not path.is_file():
+            raise InputFileError(f"{path}: no such file", "check the path")
+        try:
+            with h5py.File(path, "r") as file:
+                runs = file.get("refinements")
+                names = [] if runs is None else list(runs)
+                if not names:
+                    raise InputFileError(f"{path} holds no refinement", "make one with ptylive refine")
+                if name is not None and name not in names:
+                    raise InputFileError(f"{path} has no run {name!r}", f"it has {', '.join(names)}")
+                chosen = name or str(file.get("refinement", getlink=True).path).rsplit("/", 1)[-1]
+                return cls._of(
+                    chosen, file[f"refinements/{chosen}"], Calibration.from_attributes(dict(file["calibration"].attrs))
+                )
+        except (OSError, KeyError) as error:
+            raise InputFileError(f"{path}: {error}", "is it a results file of ptylive?") from None
+
+    @classmethod
+    def _of(cls, name: str, group: Any, calibration: Calibration) -> StoredRun:
+        known = ("beam_current", "background", "slice_distances_A", "aberrations", "tilts")
+        attributes = group["object"].attrs
+        origin = attributes["origin_A"]
+        return cls(
+            name=name,
+            object=np.asarray(group["object"][()], dtype=np.complex64),
+            probe=np.asarray(group["probe"][()], dtype=np.complex64),
+            pixel_A=float(attributes["sampling_A"][0]),
+            slice_thickness_A=tuple(float(d) for d in attributes["slice_thickness_A"]),
+            origin_A=(float(origin[0]), float(origin[1])),
+            positions_A=np.asarray(group["positions_A"][()], dtype=np.float64),
+            loss=np.asarray(group["loss"][()], dtype=np.float64),
+            calibration=calibration,
+            preset=Preset.model_validate_json(str(group.attrs["preset"])),
+            refined={n: np.asarray(group[n][()], dtype=np.float64) for n in known if n in group},
+        )
+
+    @property
+    def slices(self) -> int:
+        """Slices of the object."""
+        return int(self.object.shape[1])
+
+    @property
+    def spacing_A(self) -> float:
+        """Distance between slices; the thickness of a single one, 0 where it is not known."""
+        return self.slice_thickness_A[0] if self.slice_thickness_A else 0.0
+
+    @property
+    def window(self) -> int:
+        """Pixels P of the probe."""
+        return int(self.probe.shape[-1])
+
+    @property
+    def wavelength_A(self) -> float:
+        """Of the electrons. Raises MetadataError where the energy is not known."""
+        self.calibration.require("energy_eV", "the export")
+        return float(self.calibration.wavelength_A or np.nan)
+
+    def phase(self) -> FloatArray:
+        """Phase of each slice (slices, Y, X), rad: of the mean of the object's modes, relative to its mean."""
+        mean = self.object.mean(axis=0)
+        turned = mean * np.exp(-1j * np.angle(mean.sum(axis=(1, 2), keepdims=True)))
+        return np.asarray(np.angle(turned), dtype=np.float32)
+
+    def corners_px(self) -> DoubleArray:
+        """(N, 2) object pixel, fractions included, of the first pixel of each pattern's window."""
+        return (self.positions_A - np.asarray(self.origin_A)) / self.pixel_A - self.window // 2
+
+    def depths_A(self) -> DoubleArray:
+        """(slices,) depth of each slice behind the first, Å."""
+        return np.cumsum([0.0, *self.slice_thickness_A[: self.slices - 1]])

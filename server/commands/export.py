@@ -1,0 +1,27 @@
+"""``ptylive export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptylive.server.commands.options import AsJson
+from ptylive.server.output import answer
+
+
+def export(
+    results: Annotated[Path, typer.Argument(help="results file")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder to write into")],
+    to: Annotated[str, typer.Option("--to", help="pypty, nxs, ptyrad, py4dstem, ptychodus, tiff or hspy")],
+    run: Annotated[str | None, typer.Option(help="which refinement; without it the chosen one")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a refinement in the format of another program."""
+    from ptylive.engine.exports.formats import export as write
+    from ptylive.engine.stored_run import StoredRun
+
+    stored = StoredRun.read(results, run)
+    files = write(stored, to, folder)
+    answer({"file": str(results), "run": stored.name, "files": [str(file) for file in files]}, as_json=as_json)

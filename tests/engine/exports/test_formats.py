@@ -1,0 +1,121 @@
+"""Refinements in the formats of other programs: values, orders of axes, units."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from stored_runs import ORIGIN_A, PIXEL_A, WINDOW, write_results
+
+from ptylive.engine.exports.formats import EXPORTERS, export
+from ptylive.engine.exports.hspy import FORMAT_VERSION
+from ptylive.engine.stored_run import StoredRun
+from ptylive.schema import InputFileError, MetadataError
+from ptylive.schema.units import wavelength_A
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_results(tmp_path / "results.h5")
+
+
+def test_a_run_is_read(run, tmp_path):
+    assert (run.name, run.slices, run.window, run.spacing_A) == ("run1", 3, WINDOW, 10.0)
+    assert run.depths_A().tolist() == [0.0, 10.0, 20.0]
+    assert run.wavelength_A == pytest.approx(wavelength_A(80e3))
+    np.testing.assert_allclose(run.corners_px()[0], -np.asarray(ORIGIN_A) / PIXEL_A - WINDOW // 2)
+    assert run.phase().shape == (3, 20, 24)
+    assert set(run.refined) == {"beam_current", "background", "tilts"}
+    with pytest.raises(InputFileError, match="no run"):
+        StoredRun.read(tmp_path / "results.h5", "run7")
+    with pytest.raises(InputFileError, match="no such file"):
+        StoredRun.read(tmp_path / "none.h5")
+    with h5py.File(tmp_path / "maps.h5", "w"):
+        pass
+    with pytest.raises(InputFileError, match="no refinement"):
+        StoredRun.read(tmp_path / "maps.h5")
+
+
+@pytest.mark.parametrize("kind", EXPORTERS)
+@pytest.mark.parametrize("slices", [1, 3])
+def test_every_format_writes_files(tmp_path, kind, slices):
+    run = write_results(tmp_path / "results.h5", slices=slices, object_modes=1, probe_modes=1)
+    written = export(run, kind, tmp_path / "out")
+    assert written
+    assert all(path.stat().st_size > 0 for path in written)
+    assert sorted((tmp_path / "out").iterdir()) == sorted(written)
+
+
+def test_unknown_formats_are_refused(run, tmp_path):
+    with pytest.raises(MetadataError, match="no export to 'mrc'"):
+        export(run, "mrc", tmp_path)
+
+
+def test_pypty_arrays(run, tmp_path):
+    export(run, "pypty", tmp_path)
+    arrays = {name: np.load(tmp_path / f"{name}.npy") for name in ("co", "cp", "cg", "cb", "cs", "ct")}
+    np.testing.assert_array_equal(arrays["co"][3, 4, 2, 1], run.object[1, 2, 3, 4])
+    # PyPty's own normalisation: the mean over modes of |F P|^2, unnormalised, holds the counts of a pattern
+    counts = (np.abs(np.fft.fft2(arrays["cp"], axes=(0, 1))) ** 2).mean(axis=-1).sum()
+    assert counts == pytest.approx((np.abs(run.probe) ** 2).sum(), rel=1e-5)
+    np.testing.assert_allclose(arrays["cg"], run.corners_px())
+    np.testing.assert_allclose(arrays["cb"], 1.1)
+    np.testing.assert_allclose(arrays["cs"], 0.5)
+    np.testing.assert_allclose(arrays["ct"], [[1e-3, 2e-3, -3e-3, -4e-3, 5e-3, 6e-3]])
+    parameters = json.loads((tmp_path / "params.json").read_text())
+    assert (parameters["acc_voltage"], parameters["num_slices"], parameters["pixel_size_x_A"]) == (80.0, 3, PIXEL_A)
+
+
+def test_nexus(run, tmp_path):
+    (path,) = export(run, "nxs", tmp_path)
+    with h5py.File(path) as file:
+        picture = file["entry/object"]
+        assert list(picture.attrs["axes"]) == ["modes", "z", "y", "x"]
+        np.testing.assert_array_equal(picture["data"][1, 2], run.object[1, 2, ::-1])
+        assert picture["z"][1] == 10.0
+        assert picture["x"].attrs["units"] == "angstrom"
+        assert file["entry/instrument/probe/data"].shape == (2, WINDOW, WINDOW)
+        assert file["entry/reconstruction/reconstruction parameters/acc_voltage"][()] == 80.0
+        assert file[file.attrs["default"]].attrs["NX_class"] == "NXentry"
+
+
+def test_ptyrad(run, tmp_path):
+    (path,) = export(run, "ptyrad", tmp_path)
+    with h5py.File(path) as file:
+        tensors, model = file["optimizable_tensors"], file["model_attributes"]
+        made = tensors["obja"][()] * np.exp(1j * tensors["objp"][()])
+        np.testing.assert_allclose(made, run.object, atol=1e-5)
+        np.testing.assert_array_equal(tensors["probe"][()], run.probe[0])
+        np.testing.assert_allclose(model["crop_pos"][()] + tensors["probe_pos_shifts"][()], run.corners_px(), atol=1e-5)
+        assert np.abs(tensors["probe_pos_shifts"]).max() <= 0.5
+
+
+def test_py4dstem(run, tmp_path):
+    (path,) = export(run, "py4dstem", tmp_path)
+    with h5py.File(path) as file:
+        group = file["ptylive/object"]
+        assert (group.attrs["emd_group_type"], file.attrs["version_major"]) == ("array", 1)
+        np.testing.assert_allclose(group["data"][()], run.object.mean(axis=0))
+        assert group["dim1"][0] == ORIGIN_A[0]
+        assert group["dim2"].attrs["units"] == "A"
+
+
+def test_ptychodus(run, tmp_path):
+    (path,) = export(run, "ptychodus", tmp_path)
+    with h5py.File(path) as file:
+        picture = file["object"]
+        # ptychodus: pixel = (position - centre) / pixel + (size - 1) / 2, the probe around (P - 1) / 2
+        y = (file["probe_position_y_m"][0] - picture.attrs["center_y_m"]) / picture.attrs["pixel_height_m"] + 19 / 2
+        assert y - (WINDOW - 1) / 2 == pytest.approx(run.corners_px()[0, 0])
+        assert 12398.42 / file.attrs["photon_energy_eV"] == pytest.approx(run.wavelength_A, rel=1e-6)
+        np.testing.assert_allclose(file["object_layer_spacing_m"], [1e-9, 1e-9])
+        assert file["probe"].shape == (1, 2, WINDOW, WINDOW)
+
+
+def test_hyperspy(run, tmp_path):
+    (path,) = export(run, "hspy", tmp_path)
+    with h5py.File(path) as file:
+        assert file.attrs["file_format_version"] == FORMAT_VERSION
+        assert set(file["Experiments"]) == {
+            "object_phase", "slice_000_phase", "slice_001_phase", "slice_002_phase", "probe_mode_0", "probe_mode_1",
+        }  # fmt: skip
