@@ -142,6 +142,8 @@ class RefinementState(_Message):
     phases: list[str] = Field(default_factory=list)
     seconds: float | None = None
     seconds_left: float | None = None
+    evaluations: float | None = None
+    """Passes over the whole data so far, in evaluations of loss and gradient."""
     message: str | None = None
 
 

@@ -121,7 +121,7 @@ class LibraryDesk:
         """Move a recording and everything that belongs to it to the folder `.trash`; only with ``sure``."""
         path = self._library.find(recording)
         shown = self._stage.shown
-        if not sure:
+        if sure is not True:
             raise CommandError(f"delete {recording!r}?", "say sure=true to move it to the trash folder")
         if shown is not None and shown.recording == path:
             raise CommandError("this scan is the one that is shown", "open another one first")

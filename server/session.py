@@ -243,7 +243,9 @@ class Session:
         if on is not None:
             if folder is None:
                 raise CommandError("this server has no recording folder", "start it without --no-record")
-            self._recording_wanted = bool(on)
+            if not isinstance(on, bool):
+                raise CommandError(f"on is true or false, not {on!r}")
+            self._recording_wanted = on
             self.receiver.record(self._recording_wanted)
         return {"on": self._recording_wanted and folder is not None, "folder": str(folder or "")}
 

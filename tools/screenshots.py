@@ -68,6 +68,7 @@ def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
         scan.join()
         wait_for_results(client)
         client.call("note", text="first grain, before the tilt")
+        look_back(pages, folder)
         show_tools(pages, client, folder)
         show_trotters(pages, folder)
         show_refinement(pages, client, folder)
@@ -75,6 +76,17 @@ def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
         time.sleep(6)
         both_themes(pages, folder, "library")
         browser.close()
+
+
+def look_back(pages: dict[str, Page], folder: Path) -> None:
+    """The scan before, while the newest stays where it is."""
+    for page in pages.values():
+        page.wait_for_selector("#past:enabled")
+        page.locator("#past").fill("0")
+    time.sleep(4)
+    keep(pages, folder, "session-earlier")
+    for page in pages.values():
+        page.locator("#past").fill("1")
 
 
 def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:

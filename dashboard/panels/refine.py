@@ -188,7 +188,10 @@ def refinement_texts(
             "refine_loss": UNKNOWN,
             "refine_seconds": UNKNOWN,
             "refine_left": UNKNOWN,
+            "refine_pace": UNKNOWN,
+            "refine_evaluations": UNKNOWN,
         }
+    pace = refinement.seconds / refinement.epoch if refinement.seconds and refinement.epoch else None
     epoch = UNKNOWN if refinement.epoch is None else f"{refinement.epoch}"
     if refinement.epoch is not None and refinement.epochs:
         epoch += f" of {refinement.epochs}"
@@ -198,5 +201,7 @@ def refinement_texts(
         "refine_epoch": epoch,
         "refine_loss": number(refinement.loss, 5),
         "refine_seconds": seconds(refinement.seconds),
+        "refine_pace": UNKNOWN if pace is None else f"{number(pace, 2)} s",
+        "refine_evaluations": number(refinement.evaluations, 3) if refinement.evaluations else UNKNOWN,
         "refine_left": seconds(refinement.seconds_left) if summary_state == "running" else UNKNOWN,
     }
