@@ -114,7 +114,7 @@ class Session:
         with document.models.freeze():  # else Bokeh walks through all models once for every root
             for root in (self.view_choice, self.light, *(root for part in parts for root in part.roots)):
                 document.add_root(root)
-        self._connect_browser(document)
+            self._connect_browser(document)
         self.light.on_change("active", self._light)
         self.asked.on_change("content", lambda _attr, _old, new: self._requests.take(new))
         self.view_choice.on_change("active", lambda _attr, _old, _new: self._watch())
