@@ -32,6 +32,23 @@ def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None
     return np.asarray(np.bincount(ring, values, minlength=count), dtype=float)
 
 
+def ring_floor(ring: IndexArray, noise: DoubleArray, use: BoolArray) -> DoubleArray:
+    """Noise power of each ring, summed over the frequencies where ``use`` is true.
+
+    Noise power is exponentially distributed, its mean the median / ln 2. Bright beams of a lattice that reach the
+    shifted map, where they are no noise, move the mean by up to 19 times and the median hardly.
+    """
+    order = np.flatnonzero(use)
+    order = order[np.lexsort((noise[order], ring[order]))]
+    count = np.bincount(ring[order], minlength=int(ring.max()) + 1)
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])
+    filled = count > 0
+    middle = np.zeros(len(count))
+    low, high = (first + (count - 1) // 2)[filled], (first + count // 2)[filled]
+    middle[filled] = 0.5 * (noise[order[low]] + noise[order[high]])
+    return np.asarray(np.minimum(count * middle / np.log(2), ring_sum(ring, noise, use)))
+
+
 def ring_quality(
     spectrum: ComplexArray, shifted: ComplexArray, ring: IndexArray, step_A: tuple[float, float]
 ) -> RingQuality:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.live.band import Band
 from ptylive.engine.live.bank import Picture, Spectra
-from ptylive.engine.live.noise import TRUSTED_SHARE, ring_quality, ring_sum, rings
+from ptylive.engine.live.noise import TRUSTED_SHARE, ring_floor, ring_quality, ring_sum, rings
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -75,7 +75,7 @@ class OptimumBrightField:
         e = self.information
         use = e > WEAKEST * e.max()
         safe = np.where(use, e, 1.0)
-        floor = ring_sum(self.ring, np.abs(shifted) ** 2 / safe, use)
+        floor = ring_floor(self.ring, np.abs(shifted) ** 2 / safe, use)
         power = ring_sum(self.ring, np.abs(numerator) ** 2 / safe, use)
         information, count = ring_sum(self.ring, e, use), ring_sum(self.ring, np.ones_like(e), use)
         signal = np.maximum(power - floor, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
