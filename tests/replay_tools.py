@@ -20,12 +20,14 @@ def native(path: Path, **attributes: object) -> Path:
 
 
 @contextmanager
-def control_of(safe_ranges: Callable[[str], list[tuple[int, int]]]) -> Iterator[str]:
+def control_of(
+    safe_ranges: Callable[[str], list[tuple[int, int]]], address: str = "tcp://127.0.0.1:*"
+) -> Iterator[str]:
     """A control socket that knows one command, `received`."""
     context = zmq.Context()
     socket = context.socket(zmq.ROUTER)
     socket.linger = 0
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    socket.bind(address)
     stop = threading.Event()
 
     def serve() -> None:
@@ -39,7 +41,7 @@ def control_of(safe_ranges: Callable[[str], list[tuple[int, int]]]) -> Iterator[
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield f"tcp://127.0.0.1:{port}"
+        yield str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
     finally:
         stop.set()
         thread.join()

@@ -210,13 +210,13 @@ def test_many_kills(tmp_path: Path) -> None:
     """Fifty kills during one scan, the server restarted each time, until the scan is complete."""
     arm = make_arm((40, 40), pixels=(32, 32))
     frames = make_frames(arm)
-    messages = messages_of(arm, frames, batch=4)
+    *messages, last = messages_of(arm, frames, batch=4)  # without its last message no life completes the scan
     chance = random.Random(9)
     for _ in range(50):
         chance.shuffle(messages)
         kill_during_scan(tmp_path, arm, messages[:60], after_s=chance.uniform(0.05, 0.4))
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages)
+        send(socket, ArmMessage(arm), *messages, last)
         run.wait_for_state("complete")
         assert run.frames[arm.uid] == digests(frames)
     (recording,) = tmp_path.glob("*.h5")
