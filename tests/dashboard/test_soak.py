@@ -7,6 +7,7 @@ import asyncio
 import os
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,13 +23,13 @@ import pytest
 from browser_tools import Watched, eventually
 from fake_server import FakeServer, map_payload, state_payload
 from playwright.sync_api import Page
+from running import PTYLIVE
 from running import server as real_server
 from running_dashboard import RunningDashboard
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
 
 from ptylive.simulators.data import bundled
-from ptylive.simulators.replay import ReplaySettings, replay
 
 pytestmark = pytest.mark.browser
 MAPS = ("obf", "tcbf", "idpc", "adf")
@@ -142,6 +143,18 @@ def tiled(path: Path, times: int = 4) -> Path:
     return path
 
 
+@contextmanager
+def sending(scan: Path, data: str, loops: int) -> Iterator[subprocess.Popen[bytes]]:
+    """2000 frames a second as 46 coefficients each, one scan after the other, from a process of its own."""
+    options = ["--to", data, "--rate", "2000", "--basis", "zernike:45+1", "--loops", str(loops), "--json"]
+    sender = subprocess.Popen([PTYLIVE, "replay", str(scan), *options], stdout=subprocess.DEVNULL)
+    try:
+        yield sender
+    finally:
+        sender.kill()
+        sender.wait()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_long_soak(tmp_path: Path, watched: Watched) -> None:
@@ -159,10 +172,8 @@ def test_long_soak(tmp_path: Path, watched: Watched) -> None:
             p for p in psutil.Process(running.process.pid).children() if "dashboard" in " ".join(p.cmdline())
         )
         page = watched.open(status["dashboard"])
-        settings = ReplaySettings(to=running.data, rate=2000.0, loops=max(2, round(seconds / 32.8)))
-        stream = threading.Thread(target=replay, args=(scan, settings), daemon=True)
-        stream.start()
-        with staring(status["dashboard"], 2):
+        loops = max(2, round(seconds / 32.8))
+        with sending(scan, running.data, loops) as stream, staring(status["dashboard"], 2):
             eventually(lambda: min(page.evaluate(PAINTED)) > 3, 60)
             measured = [rates(page, process, seconds / 24) for _ in range(8)]
             asleep = _sleep(page, 30.0)
@@ -175,7 +186,7 @@ def test_long_soak(tmp_path: Path, watched: Watched) -> None:
                 memory = memory or (process.memory_info().rss if visit == visits // 5 else 0)
             time.sleep(40)
             grown = process.memory_info().rss - memory
-        stream.join(seconds + 300)
+            assert stream.wait(seconds + 300) == 0
         final = running.wait_for(lambda s: s["state"] == "complete", 120)
     pace, load = (sorted(values)[len(values) // 2] for values in zip(*measured, strict=True))
     assert (final["lost"], final["rejected"]) == (0, {}), measured
