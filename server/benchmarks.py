@@ -9,12 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-LIVE_SCAN, LIVE_FRAME = (256, 256), 64
-LIVE_BATCH = 256
-REFRESHES = 3
 STREAM_LOOPS, FRAMES_OF_LAST = 4, 4096
 
 
@@ -29,48 +25,10 @@ def machine() -> dict[str, Any]:
 
 
 def live() -> dict[str, Any]:
-    """Cost per frame of the reduction and of a refresh of all maps: 256 x 256 scan of 64 x 64 frames, one thread."""
-    from ptylive.engine.backend.cache import use_persistent_cache
+    """Cost per frame of the reduction, of a refresh of all maps and of new filters: 256 x 256 scan, one thread."""
+    from ptylive.server.live_benchmark import measure
 
-    use_persistent_cache()
-    from ptylive.engine.live.engine import LiveEngine
-    from ptylive.engine.live.warm_up import warm_up
-    from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
-
-    with threadpool_limits(limits=1):
-        warm_up()
-        rows, cols = LIVE_SCAN
-        arm = Arm(
-            uid="bench",
-            series="bench",
-            frames=rows * cols,
-            scan=Scan(shape=LIVE_SCAN, step_A=(0.5, 0.5), rotation_deg=0.0),
-            optics=Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": 50.0}),
-            detector=Detector(shape=(LIVE_FRAME,) * 2, pixel_mrad=2.0, transform_given=True),
-        )
-        frames = _disc_frames(LIVE_BATCH)
-        engine = LiveEngine(arm)
-        engine.add(FrameBatch("bench", np.arange(LIVE_BATCH), frames))
-        started = time.perf_counter()
-        for first in range(LIVE_BATCH, arm.frames, LIVE_BATCH):
-            engine.add(FrameBatch("bench", np.arange(first, first + LIVE_BATCH), frames))
-        adding = time.perf_counter() - started
-        engine.refresh()  # filters of the last calibration are made here
-        started = time.perf_counter()
-        for _ in range(REFRESHES):
-            engine.refresh()
-        refreshing = (time.perf_counter() - started) / REFRESHES
-    reduced = arm.frames - LIVE_BATCH
-    return {
-        "bench": "live",
-        "frames": reduced,
-        "seconds": adding,
-        "frames_per_s": reduced / adding,
-        "us_per_frame": 1e6 * adding / reduced,
-        "bins": 0 if engine.store is None else engine.store.reduction.basis.count,
-        "refresh_s": refreshing,
-        **machine(),
-    }
+    return {"bench": "live", **measure(), **machine()}
 
 
 def stream() -> dict[str, Any]:
@@ -142,11 +100,3 @@ def refine() -> dict[str, Any]:
         "backend": result.backend,
         **machine(),
     }
-
-
-def _disc_frames(count: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """Noisy bright-field discs of 1000 electrons, (count, 64, 64)."""
-    y, x = np.indices((LIVE_FRAME, LIVE_FRAME)) - LIVE_FRAME / 2
-    disc = (np.hypot(y, x) < 12.5).astype(float)
-    rng = np.random.default_rng(0)
-    return rng.poisson(1000 * disc / disc.sum(), (count, LIVE_FRAME, LIVE_FRAME)).astype(np.uint16)

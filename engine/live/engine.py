@@ -54,7 +54,7 @@ class LiveEngine:
         self.live_methods = tuple(name for name in self.methods if name not in AFTERWARDS)
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.live_methods), background)
         self._wanted = frozenset(self.live_methods)
-        self._rows = RowTransforms()
+        self.rows = RowTransforms()
         self._waiting: list[FrameBatch] = []
         self._refits = list(REFIT_AT)
         self._refitting: tuple[Arm, Future[Calibration]] | None = None
@@ -132,6 +132,11 @@ class LiveEngine:
         return self._wanted
 
     @property
+    def filter_order(self) -> tuple[Setting, DoubleArray] | None:
+        """What filters are made for: the setting, and the mean coefficients of patterns of unit sum."""
+        return self.filters.ordered
+
+    @property
     def has_news(self) -> bool:
         """Whether a calibration or filters have become ready that no refresh has shown."""
         return self.filters.has_news or (self._refitting is not None and self._refitting[1].done())
@@ -145,7 +150,7 @@ class LiveEngine:
         wanted = [name for name in methods or self._wanted if name not in self.impossible]
         self.filters.need(wanted)
         self.filters.collect()
-        rendering = render(self.store, self.calibration, self.filters.ready, wanted, self._rows)
+        rendering = render(self.store, self.calibration, self.filters.ready, wanted, self.rows)
         rendering.missing.update({**self.missing, **self.impossible})
         return rendering
 
@@ -177,6 +182,7 @@ class LiveEngine:
         last = [name for name in self.methods if name in AFTERWARDS and name not in BUILDERS]
         self.filters.forget()
         self.filters = FilterDesk(tuple(filtered))
+        self.rows = RowTransforms()  # not a trace of how the frames came
         self._adopt(calibrate_scan(calibration, self.store))
         whole = Rendering(missing=dict(self.impossible))
         for part in (quick, *([name] for name in filtered), last):
@@ -185,7 +191,7 @@ class LiveEngine:
             whole.missing.update(made.missing)
             show(made)
             self.filters.ready.clear()  # the next method needs the memory more than anybody needs these
-        self._rows = RowTransforms()
+        self.rows = RowTransforms()
         self.live_methods, self._wanted = self.methods, frozenset(self.methods)
         return whole
 

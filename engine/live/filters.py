@@ -57,19 +57,19 @@ class FilterDesk:
     methods: tuple[str, ...]
     background: Executor | None = None
     ready: dict[str, Filter] = field(default_factory=dict)
-    _ordered: tuple[Setting, DoubleArray] | None = None
+    ordered: tuple[Setting, DoubleArray] | None = None
     _coming: dict[str, Future[Filter]] = field(default_factory=dict)
 
     def order(self, setting: Setting, mean: DoubleArray) -> None:
         """Filters asked for from now on are for this setting; what was begun for another one is forgotten."""
         self.forget()
-        self._ordered = (setting, mean)
+        self.ordered = (setting, mean)
 
     def need(self, methods: Iterable[str]) -> None:
         """Make the filters of these methods, unless they are ready or being made."""
-        if self._ordered is None:
+        if self.ordered is None:
             return
-        setting, mean = self._ordered
+        setting, mean = self.ordered
         for method in self.methods:
             made = self.ready.get(method)
             if method not in methods or method in self._coming or (made is not None and made.setting is setting):
@@ -89,7 +89,7 @@ class FilterDesk:
         for future in self._coming.values():
             future.cancel()
         self._coming.clear()
-        self._ordered = None
+        self.ordered = None
 
     @property
     def has_news(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ptylive.engine.live.rows import RowTransforms
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
 from ptylive.schema import Calibration, LiveMap, MetadataError
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, DoubleArray
 
 METHODS = (*DETECTORS, "com", "idpc", "dpc_iterative", *BUILDERS)
 """Every method of the live engine."""
@@ -105,26 +106,27 @@ class _Picture:
             if name in wanted:
                 yield self.make(name, virtual_image(name, regions, self.visited), "counts", "virtual detector")
 
-    def _com_invA(self) -> Array:
+    @cached_property
+    def _com_invA(self) -> DoubleArray:
         pixel = float(self.calibration.require("detector_pixel_invA", "the centre of mass in 1/Å"))
         com = center_of_mass(self.store.per_frame(self.store.moments), self.visited)
         turned = turned_to_detector_axes(com, self.calibration.transform)
         return along_scan_axes(turned * pixel, self.calibration.rotation_deg)
 
     def com(self) -> Iterator[LiveMap]:
-        row, col = self._com_invA()
+        row, col = self._com_invA
         rotation = self.calibration.rotation_deg
         yield self.make("com_row", row, "1/Å", "centre of mass along scan rows", rotation_deg=rotation)
         yield self.make("com_col", col, "1/Å", "centre of mass along scan columns", rotation_deg=rotation)
 
     def idpc(self) -> Iterator[LiveMap]:
         step = self.calibration.require("scan_step_A", "iDPC")
-        phase = integrated_dpc(self._com_invA(), (float(step[0]), float(step[1])), self.visited)
+        phase = integrated_dpc(self._com_invA, (float(step[0]), float(step[1])), self.visited)
         yield self.make("idpc", phase, "rad", "integrated DPC, Fourier, mirror-padded")
 
     def dpc_iterative(self) -> Iterator[LiveMap]:
         step = self.calibration.require("scan_step_A", "iterative DPC")
-        phase = iterative_dpc(self._com_invA(), (float(step[0]), float(step[1])), self.visited)
+        phase = iterative_dpc(self._com_invA, (float(step[0]), float(step[1])), self.visited)
         yield self.make("dpc_iterative", phase, "rad", "iterative DPC, free border")
 
     def filtered(self, filters: Filter) -> Iterator[LiveMap]:

@@ -27,52 +27,46 @@ class RowTransforms:
         self._store: Store | None = None
         self._padded = (0, 0)
         self._counts: IndexArray = np.zeros(0, dtype=np.int64)
-        self._sums: DoubleArray = np.zeros((0, 0))
         self._reference: FloatArray = np.zeros(0, dtype=np.float32)
         self._rows: ComplexArray = np.zeros((0, 0, 0), dtype=np.complex64)
 
     def update(self, store: Store, padded: tuple[int, int]) -> DoubleArray:
         """Bring the transforms up to date; mean coefficients (N,) of the visited points, as stored."""
-        count = store.bins.shape[1]
-        if store is not self._store or padded != self._padded or count != self._sums.shape[1]:
-            self._begin(store, padded, count)
+        shape = (store.shape[0], padded[1] // 2 + 1, store.bins.shape[1])
+        if store is not self._store or padded != self._padded or shape != self._rows.shape:
+            self._store, self._padded = store, padded
+            self._rows = np.zeros(shape, dtype=np.complex64)
+            self._counts = np.zeros(shape[0], dtype=np.int64)
         frames = store.frames.reshape(store.shape)
         counts = frames.sum(axis=1)
-        changed = np.flatnonzero(counts != self._counts)
-        for row in changed.tolist():
-            # unvisited points hold zeros
-            self._sums[row] = self._coefficients(store, row).sum(axis=0, dtype=np.float64)
-        mean = self._sums.sum(axis=0) / max(int((frames > 0).sum()), 1)
+        if counts.any() and not self._counts.any():
+            row = int(np.argmax(counts))
+            self._reference = _coefficients(store, row)[frames[row] > 0].mean(axis=0)
+        self._transform(store, np.flatnonzero(counts != self._counts))
+        self._counts = counts
+        mean = self._mean(frames)
         if np.linalg.norm(mean - self._reference) > REFERENCE_DRIFT * np.linalg.norm(mean):
             self._reference = mean.astype(np.float32)
-            changed = np.flatnonzero(counts)
+            self._transform(store, np.flatnonzero(counts))
+            mean = self._mean(frames)
+        return mean
+
+    def forget(self) -> None:
+        """Transform every row anew at the next update."""
+        self._counts[:] = 0
+
+    def _mean(self, frames: IndexArray) -> DoubleArray:
+        """Mean coefficients of the visited points: the zero frequencies of the rows are their sums."""
+        total = self._rows[:, 0].real.sum(axis=0, dtype=np.float64)
+        return np.asarray(self._reference + total / max(int((frames > 0).sum()), 1))
+
+    def _transform(self, store: Store, changed: IndexArray) -> None:
         for first in range(0, len(changed), ROWS_AT_A_TIME):
-            self._transform(store, changed[first : first + ROWS_AT_A_TIME])
-        self._counts = counts
-        return np.asarray(mean)
-
-    def _begin(self, store: Store, padded: tuple[int, int], count: int) -> None:
-        rows = store.shape[0]
-        self._store, self._padded = store, padded
-        self._rows = np.zeros((rows, padded[1] // 2 + 1, count), dtype=np.complex64)
-        self._sums, self._reference = np.zeros((rows, count)), np.zeros(count, dtype=np.float32)
-        self._counts = np.zeros(rows, dtype=np.int64)
-
-    @staticmethod
-    def _coefficients(store: Store, row: int) -> FloatArray:
-        """Coefficients (cols, N) of a row, per frame."""
-        cols = store.shape[1]
-        points = slice(row * cols, (row + 1) * cols)
-        sums: FloatArray = store.bins[points]
-        if store.arm.scan.repeats == 1:
-            return sums
-        return np.asarray(sums / np.maximum(store.frames[points], 1)[:, None].astype(np.float32))
-
-    def _transform(self, store: Store, rows: IndexArray) -> None:
-        values = np.stack([self._coefficients(store, row) for row in rows.tolist()])
-        seen = store.frames.reshape(store.shape)[rows] > 0
-        values = np.where(seen[..., None], values - self._reference, np.float32(0))
-        self._rows[rows] = fft.rfft(values, n=self._padded[1], axis=1)
+            rows = changed[first : first + ROWS_AT_A_TIME]
+            values = np.stack([_coefficients(store, row) for row in rows.tolist()])
+            values -= self._reference
+            values[store.frames.reshape(store.shape)[rows] == 0] = 0.0
+            self._rows[rows] = fft.rfft(values, n=self._padded[1], axis=1)
 
     def planes(self, mean: DoubleArray, visited: FloatArray) -> ComplexArray:
         """Transforms (padded rows, padded cols // 2 + 1, N) over the scan of coefficients, mean fill in ``visited``.
@@ -87,8 +81,9 @@ class RowTransforms:
         for first in range(0, kept, COLUMNS_AT_A_TIME):
             last = min(first + COLUMNS_AT_A_TIME, kept)
             part = block[:, : last - first]
-            np.multiply(mask[:, first:last, None], -moved, out=part[:rows])
-            part[:rows] += self._rows[:, first:last]
+            part[:rows] = self._rows[:, first:last]
+            if moved.any():
+                part[:rows] -= mask[:, first:last, None] * moved
             out[:, first:last] = fft.fft(part, axis=0)
         return out
 
@@ -96,3 +91,13 @@ class RowTransforms:
     def bytes(self) -> int:
         """Memory held."""
         return self._rows.nbytes
+
+
+def _coefficients(store: Store, row: int) -> FloatArray:
+    """Coefficients (cols, N) of a row, per frame."""
+    cols = store.shape[1]
+    points = slice(row * cols, (row + 1) * cols)
+    sums: FloatArray = store.bins[points]
+    if store.arm.scan.repeats == 1:
+        return sums
+    return np.asarray(sums / np.maximum(store.frames[points], 1)[:, None].astype(np.float32))

@@ -17,12 +17,13 @@ def center_of_mass(moments: DoubleArray, visited: BoolArray) -> DoubleArray:
 
     moments (N, 3): sum, sum I k_row, sum I k_col of every point.
     """
-    total = np.maximum(moments[:, 0], 1e-12)
-    com = (moments[:, 1:] / total[:, None]).T.reshape(2, *visited.shape)
-    mean = com[:, visited].mean(axis=1) if visited.any() else np.zeros(2)
-    return np.where(visited, com - mean[:, None, None], 0.0)
+    # unvisited points have moments of zero
+    com = np.ascontiguousarray(moments[:, 1:].T) / np.maximum(moments[:, 0], 1e-12)
+    com -= com.sum(axis=1, keepdims=True) / max(int(visited.sum()), 1)
+    return np.where(visited, com.reshape(2, *visited.shape), 0.0)
 
 
 def along_scan_axes(com: DoubleArray, rotation_deg: float) -> DoubleArray:
     """Components (2, rows, cols) along the scan axes: R(-rotation) @ CoM."""
-    return np.asarray(np.einsum("ij,jyx->iyx", rotation_matrix(-rotation_deg), com))
+    turned = rotation_matrix(-rotation_deg) @ com.reshape(2, -1)
+    return np.asarray(turned.reshape(com.shape))

@@ -1,44 +1,104 @@
 """Iterative DPC: the phase whose gradient is the centre of mass on the visited points, and free everywhere else.
 
 No periodic or mirrored frame is assumed: the field is embedded in a larger one, and what lies outside the visited
-points is made to follow the phase found so far (the alternating projection of py4DSTEM's DPC; Fienup 1978's idea).
+points is left free: the least-squares problem that the alternating projection of py4DSTEM's DPC descends to (Fienup
+1978's idea), solved by conjugate gradients.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import fft
 
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray
 
-ITERATIONS = 64
+ITERATIONS = 40
 MARGIN = 0.5
 """Free border on each side, as a share of the field."""
-CONVERGED = 1e-4
+CONVERGED = 1e-3
+"""Gradient that is left, as a share of the first."""
 
 
 def iterative_dpc(com: DoubleArray, step_A: tuple[float, float], visited: BoolArray) -> DoubleArray:
-    """Phase (rows, cols) in rad from CoM (2, rows, cols) in 1/Å along the scan axes; zero mean over the visited."""
+    """Phase (rows, cols) in rad from CoM (2, rows, cols) in 1/Å along the scan axes; zero mean over the visited.
+
+    Conjugate gradients on the least-squares problem |visited (i Q/|Q| x - CoM)|, x = |Q| phi_hat: the operator's norm
+    is one, so that the plain projection is its steepest descent.
+    """
     rows, cols = visited.shape
-    shape = (fft.next_fast_len(int(rows * (1 + 2 * MARGIN))), fft.next_fast_len(int(cols * (1 + 2 * MARGIN))))
+    shape = (_even_fast(rows * (1 + 2 * MARGIN)), _even_fast(cols * (1 + 2 * MARGIN)))
     top, left = (shape[0] - rows) // 2, (shape[1] - cols) // 2
     frame = (slice(top, top + rows), slice(left, left + cols))
-    measured = np.zeros((2, *shape))
-    measured[:, frame[0], frame[1]] = com
-    known = np.zeros(shape, dtype=bool)
-    known[frame] = visited
-    q_row = fft.fftfreq(shape[0], step_A[0])[:, None]
-    q_col = fft.fftfreq(shape[1], step_A[1])[None]
-    q2 = q_row**2 + q_col**2
-    q2[0, 0] = 1.0
-    spectrum = np.zeros(shape, dtype=complex)
+    slope = _Slope.of(shape, step_A, visited, frame)
+    residual = np.where(visited, com, 0.0).astype(np.float32)
+    gradient = slope.adjoint(residual)
+    solution, direction = np.zeros_like(gradient), gradient
+    power = first = slope.power(gradient)
     for _ in range(ITERATIONS):
-        field = np.stack([fft.ifft2(1j * q_row * spectrum).real, fft.ifft2(1j * q_col * spectrum).real])
-        residual = np.where(known, measured - field, 0.0)
-        step = (q_row * fft.fft2(residual[0]) + q_col * fft.fft2(residual[1])) / (1j * q2)
-        step[0, 0] = 0.0
-        spectrum += step
-        if np.linalg.norm(step) < CONVERGED * np.linalg.norm(spectrum):
+        if power <= CONVERGED**2 * first:
             break
-    phase = np.asarray(fft.ifft2(spectrum).real)[frame]
+        moved = slope.forward(direction)
+        length = np.float32(power / max(float((moved.astype(float) ** 2).sum()), 1e-30))
+        solution = solution + length * direction
+        residual = residual - length * moved
+        gradient = slope.adjoint(residual)
+        power, before = slope.power(gradient), power
+        direction = gradient + np.float32(power / before) * direction
+    phase = slope.image(solution)[frame].astype(float)
     return phase - phase[visited].mean() if visited.any() else phase
+
+
+@dataclass(frozen=True, eq=False)
+class _Slope:
+    """From x = |Q| phi_hat on a half plane to the slopes (2, rows, cols) on the visited points, and back."""
+
+    shape: tuple[int, int]
+    along: tuple[ComplexArray, ComplexArray]
+    """i Q/|Q| along rows and columns."""
+    inverse: FloatArray
+    """1/|Q|, 0 at 0."""
+    visited: BoolArray
+    frame: tuple[slice, slice]
+
+    @classmethod
+    def of(
+        cls, shape: tuple[int, int], step_A: tuple[float, float], visited: BoolArray, frame: tuple[slice, slice]
+    ) -> _Slope:
+        q_row, q_col = fft.fftfreq(shape[0], step_A[0])[:, None], fft.rfftfreq(shape[1], step_A[1])[None]
+        length = np.hypot(q_row, q_col)
+        inverse = np.where(length > 0, 1.0 / np.where(length > 0, length, 1.0), 0.0)
+        q_row[shape[0] // 2], q_col[:, -1] = 0.0, 0.0  # the highest frequency has no real derivative
+        along = ((1j * q_row * inverse).astype(np.complex64), (1j * q_col * inverse).astype(np.complex64))
+        return cls(shape, along, inverse.astype(np.float32), visited, frame)
+
+    def forward(self, x: ComplexArray) -> FloatArray:
+        """Slopes of x."""
+        fields = [np.asarray(fft.irfft2(a * x, s=self.shape))[self.frame] for a in self.along]
+        return np.where(self.visited, np.stack(fields), np.float32(0))
+
+    def adjoint(self, slopes: FloatArray) -> ComplexArray:
+        """What slopes say of x."""
+        out = np.zeros((self.shape[0], self.shape[1] // 2 + 1), dtype=np.complex64)
+        whole = np.zeros(self.shape, dtype=np.float32)
+        for a, slope in zip(self.along, slopes, strict=True):
+            whole[self.frame] = slope
+            out += np.conj(a) * fft.rfft2(whole)
+        return out
+
+    def power(self, x: ComplexArray) -> float:
+        """|x|^2 over the whole plane, with the transform's normalisation."""
+        twice = 2.0 * float((np.abs(x) ** 2).sum()) - float((np.abs(x[:, [0, -1]]) ** 2).sum())
+        return twice / (self.shape[0] * self.shape[1])
+
+    def image(self, x: ComplexArray) -> FloatArray:
+        """The phase of x."""
+        return np.asarray(fft.irfft2(x * self.inverse, s=self.shape))
+
+
+def _even_fast(size: float) -> int:
+    found = int(fft.next_fast_len(int(size)))
+    while found % 2:
+        found = int(fft.next_fast_len(found + 1))
+    return found

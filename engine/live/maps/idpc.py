@@ -21,24 +21,37 @@ def integrated_dpc(com: DoubleArray, step_A: tuple[float, float], visited: BoolA
         rows = np.flatnonzero(visited.any(axis=1))
         inside = slice(rows[0], rows[-1] + 1)
         phase = np.zeros(visited.shape)
-        phase[inside] = _integrate(_mirrored(com[:, inside]), step_A)[: inside.stop - inside.start, : visited.shape[1]]
+        phase[inside] = _integrate_mirrored(com[:, inside], step_A)
     else:
         phase = _integrate(com, step_A)
     return phase - phase[visited].mean() if visited.any() else phase
 
 
-def _mirrored(com: DoubleArray) -> DoubleArray:
-    row, col = com
-    row = np.block([[row, row[:, ::-1]], [-row[::-1], -row[::-1, ::-1]]])
-    col = np.block([[col, -col[:, ::-1]], [col[::-1], -col[::-1, ::-1]]])
-    return np.stack([row, col])
+def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float]) -> DoubleArray:
+    """The field mirrored at its borders, in cosine and sine series: no larger array is made of it.
+
+    phi = sum a_mn cos cos, so CoM = -sum a_mn q sin cos: a = -(q_row S_row + q_col S_col)/|q|^2.
+    """
+    rows, cols = com.shape[1:]
+    q_row, q_col = np.arange(rows)[:, None] / (2 * rows * step_A[0]), np.arange(cols)[None] / (2 * cols * step_A[1])
+    series_row = np.zeros((rows, cols))
+    series_row[1:] = fft.dct(fft.dst(com[0], axis=0, norm="ortho")[:-1], axis=1, norm="ortho")
+    series_col = np.zeros((rows, cols))
+    series_col[:, 1:] = fft.dct(fft.dst(com[1], axis=1, norm="ortho")[:, :-1], axis=0, norm="ortho")
+    q2 = q_row**2 + q_col**2
+    q2[0, 0] = 1.0
+    return np.asarray(fft.idctn(-(q_row * series_row + q_col * series_col) / q2, norm="ortho"))
 
 
 def _integrate(com: DoubleArray, step_A: tuple[float, float]) -> DoubleArray:
-    q_row = fft.fftfreq(com.shape[1], step_A[0])[:, None]
-    q_col = fft.fftfreq(com.shape[2], step_A[1])[None]
+    rows, cols = com.shape[1:]
+    q_row, q_col = fft.fftfreq(rows, step_A[0])[:, None], fft.rfftfreq(cols, step_A[1])[None]
     q2 = q_row**2 + q_col**2
     q2[0, 0] = 1.0
-    spectrum = (q_row * fft.fft2(com[0]) + q_col * fft.fft2(com[1])) / (1j * q2)
+    if rows % 2 == 0:
+        q_row[rows // 2] = 0.0  # the derivative of the highest frequency of an even grid is no real image
+    if cols % 2 == 0:
+        q_col[:, -1] = 0.0
+    spectrum = (q_row * fft.rfft2(com[0]) + q_col * fft.rfft2(com[1])) / (1j * q2)
     spectrum[0, 0] = 0.0
-    return np.asarray(fft.ifft2(spectrum).real)
+    return np.asarray(fft.irfft2(spectrum, s=(rows, cols)))

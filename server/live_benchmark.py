@@ -1,0 +1,131 @@
+"""``ptylive bench live``: what the live engine costs, on a scan it makes itself, on one core."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema.model import Array, FloatArray
+
+SCAN, FRAME, RADIUS_PX = (256, 256), 64, 12.5
+BATCH = 256
+REPEATS = 5
+COEFFICIENTS = "zernike:45+1"
+BASIS_PATTERNS = 64
+
+
+def measure() -> dict[str, Any]:
+    """Costs of a 256 x 256 scan of raw 64 x 64 frames, and of the same scan sent as 45 + 1 Zernike coefficients."""
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.engine.live.warm_up import warm_up
+
+    with threadpool_limits(limits=1):
+        warm_up()
+        frames = _disc_frames(BATCH)
+        arm = scan_arm(SCAN)
+        raw = _engine_costs(arm, frames)
+        coefficients_arm, vectors = compressed(arm, frames)
+        _engine_costs(scan_arm((32, 32), coefficients_arm), vectors)  # compiles what only coefficients use
+        coefficients = _engine_costs(coefficients_arm, vectors)
+    return {**raw, **{f"coefficients_{name}": value for name, value in coefficients.items()}}
+
+
+def scan_arm(shape: tuple[int, int], like: Arm | None = None) -> Arm:
+    """A scan of discs, 50 Å underfocus; with the basis of another arm where one is given."""
+    scan = Scan(shape=shape, step_A=(0.5, 0.5), rotation_deg=0.0)
+    if like is not None:
+        return Arm("bench", "bench", scan.frames, scan, like.optics, like.detector, like.basis, like.arrays)
+    return Arm(
+        uid="bench",
+        series="bench",
+        frames=scan.frames,
+        scan=scan,
+        optics=Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": 50.0}),
+        detector=Detector(shape=(FRAME, FRAME), pixel_mrad=2.0, transform_given=True),
+    )
+
+
+def compressed(arm: Arm, frames: Array) -> tuple[Arm, FloatArray]:
+    """The same scan, and its frames, as coefficients with extras."""
+    from ptylive.engine.bases.choice import make_basis, parse_basis
+    from ptylive.engine.bases.compressor import Compressor
+    from ptylive.engine.bases.field import DetectorField
+
+    middle = (FRAME / 2, FRAME / 2)
+    field = DetectorField(middle, RADIUS_PX, np.ones((FRAME, FRAME), dtype=bool))
+    choice = parse_basis(COEFFICIENTS)
+    compressor = Compressor(make_basis(choice, field, frames[:BASIS_PATTERNS]), field, choice.square_root)
+    return compressor.described(arm), compressor.vectors(frames)
+
+
+def _engine_costs(arm: Arm, frames: Array) -> dict[str, Any]:
+    """Frames in, then refreshes of all maps with every row new and with a tenth of the rows new, then new filters."""
+    from ptylive.engine.live.engine import LiveEngine
+    from ptylive.engine.live.filters import BUILDERS, Filter
+
+    engine = LiveEngine(arm)
+    rows, cols = arm.scan.require_shape()
+    batch = len(frames)
+
+    def add(first: int, last: int) -> None:
+        for start in range(first, last, batch):
+            index = np.arange(start, min(start + batch, last))
+            engine.add(FrameBatch("bench", index, frames[: len(index)]))
+
+    add(0, batch)
+    adding = _seconds(lambda: add(batch, rows * cols), 1)
+    engine.refresh()  # filters of the last calibration are made here
+    spectra_rows = engine.rows
+
+    def all_rows() -> None:
+        spectra_rows.forget()
+        engine.refresh()
+
+    assert engine.store is not None and engine.calibration is not None  # noqa: S101
+    store = engine.store
+    refresh_all = _seconds(all_rows, REPEATS)
+
+    def some_rows() -> None:
+        store.frames[: rows * cols // 10] += 1  # as if their frames had come again
+        engine.refresh()
+
+    refresh_some = _seconds(some_rows, REPEATS)
+    order = engine.filter_order
+    assert order is not None  # noqa: S101
+    building = {name: _seconds(partial(Filter.build, name, *order), 1) for name in BUILDERS}
+    return {
+        "frames": rows * cols - batch,
+        "seconds": adding,
+        "frames_per_s": (rows * cols - batch) / adding,
+        "us_per_frame": 1e6 * adding / (rows * cols - batch),
+        "bins": store.reduction.basis.count,
+        "refresh_s": refresh_all,
+        "refresh_tenth_s": refresh_some,
+        "filters_s": sum(building.values()),
+        **{f"filter_{name}_s": seconds for name, seconds in building.items()},
+    }
+
+
+def _seconds(work: Callable[[], object], repeats: int) -> float:
+    """The quickest of some runs."""
+    best = np.inf
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return float(best)
+
+
+def _disc_frames(count: int) -> Array:
+    """Noisy bright-field discs of 1000 electrons, (count, 64, 64)."""
+    y, x = np.indices((FRAME, FRAME)) - FRAME / 2
+    disc = (np.hypot(y, x) < RADIUS_PX).astype(float)
+    return np.random.default_rng(0).poisson(1000 * disc / disc.sum(), (count, FRAME, FRAME)).astype(np.uint16)
