@@ -210,9 +210,10 @@ def _transpose_low(p0, p1, p2, p3, words):
 @nb.jit(**COMPILED)
 def _anything(data):
     """Whether a byte of ``data`` (n,) uint8 is not zero; n a multiple of 4."""
+    words = data.view(np.uint32)
     found = nb.uint32(0)
-    for word in data.view(np.uint32):
-        found |= word
+    for k in range(words.size):  # a loop over the array itself is not vectorised
+        found |= words[k]
     return found != nb.uint32(0)
 
 

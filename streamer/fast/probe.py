@@ -11,6 +11,7 @@ import zmq
 from ptylive.schema import Arm, Detector, PtyliveError, Scan
 from ptylive.schema.model import Array
 from ptylive.streamer.progress import ScanProgress
+from ptylive.streamer.protocols.steady import SteadyImages
 from ptylive.streamer.wire import FramesMessage, encode
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def probe(loop: CompiledLoop) -> None:
         FramesMessage("probe", 2, 2, "none", (np.stack([_PATTERN + 2, _PATTERN + 3]).tobytes(),)),
         FramesMessage("probe", 0, 2, "bslz4", (_coded(_PATTERN), _coded(_PATTERN + 1))),
     )
+    from ptylive.streamer.fast.loop import HEADER
+
     context = zmq.Context()
     got: dict[int, bytes] = {}
     try:
@@ -44,9 +47,13 @@ def probe(loop: CompiledLoop) -> None:
             loop.receive(receiver)
             if (block := loop.take()) is not None:
                 got.update(zip(block.index.tolist(), (frame.tobytes() for frame in block.batch.frames), strict=True))
+        # images go through compiled code of their own: what is no image is left to Python
+        sender.send(b"{}")
+        outcome = loop.receive_images(receiver, SteadyImages("probe", 1, 0, b'{"size":', b"}"))
     finally:
         context.destroy(linger=0)
-    if got != {n: (_PATTERN + n).tobytes() for n in range(arm.frames)}:
+    expected = {n: (_PATTERN + n).tobytes() for n in range(arm.frames)}
+    if (got, outcome, loop.left_over()) != (expected, HEADER, ([b"{}"], False)):
         raise PtyliveError("the compiled receive loop does not work here", "the plain one is used")
 
 
