@@ -199,13 +199,19 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
         "background": refined.background,
         "slice_distances_A": refined.slice_distances_A,
         "aberrations": refined.aberrations_A,
+        "tilts": refined.tilts_mrad,
     }
     for name, values in optional.items():
         if values is not None:
             group[name] = np.asarray(values, dtype=np.float64)
     if refined.aberrations_A is not None:
-        group["aberrations"].attrs["names"] = ["C10", "C12a", "C12b"]
+        group["aberrations"].attrs["names"] = list(refined.aberration_names)
         group["aberrations"].attrs["meaning"] = "added to the calibration, Å"
+    if refined.tilts_mrad is not None:
+        group["tilts"].attrs["names"] = [
+            f"{at}_{along}" for at in ("before", "inside", "after") for along in ("row", "col")
+        ]
+        group["tilts"].attrs["units"] = "mrad"
 
 
 def _write_curve(group: h5py.Group, curve: Curve) -> None:

@@ -71,13 +71,7 @@ def reconstruct_file(
 
 
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
-    """All patterns of an open file that arrived, arranged for the refinement.
-
-    Raises InputFileError where the file holds coefficients.
-    """
-    if not source.arm.basis.is_raw:
-        kind = source.arm.basis.kind
-        raise InputFileError(f"{source.path} holds {kind} coefficients", "refine from the frames they were made from")
+    """All patterns of an open file that arrived, or their coefficients, arranged for the refinement."""
     index = np.flatnonzero(source.received)
     return Dataset.of(source.arm, calibration, index, source.frames(index))
 

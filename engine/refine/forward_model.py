@@ -6,7 +6,7 @@ of the propagators, so that the compiled backend takes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,13 @@ from ptylive.engine.probe import ComplexPlane, chi_polynomial
 from ptylive.engine.refine.band_limit import Cleaning, band_limit
 from ptylive.engine.refine.coefficients import Coefficients
 from ptylive.engine.refine.layout import RAD_PER_MRAD
+from ptylive.engine.refine.leaning import upright
 from ptylive.engine.refine.model_window import ModelWindow
+from ptylive.engine.refine.object_grid import ObjectGrid
 from ptylive.engine.refine.per_point import PhasePlates, number_of_parts, parts_of_scan, per_pattern
+from ptylive.engine.refine.refined import Refined
 from ptylive.schema.errors import MetadataError
-from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset import Preset
 
@@ -71,8 +74,8 @@ class Modelled:
         if self.preset.tilts_mrad is None and not self.preset.update_tilts:
             return Propagation(phase, None)
         tilts = Tilts(RAD_PER_MRAD * self.start_tilts_mrad().astype(float), self.preset.tilt_mode)
-        folded = tilts.inside and not tilts.before and not tilts.after and len(tilts.tangents) == 1
-        if not folded or self.preset.update_tilts or self.preset.recon_type == "near_field":
+        folded = tilts.mode == 0 and len(tilts.tangents) == 1 and self.preset.recon_type == "far_field"
+        if not folded or (self.preset.update_tilts and not self.tilt_is_lean):
             return Propagation(phase, tilts)
         row, column = tilts.tangents[0, 2:4]
         return Propagation(phase + 2 * np.pi * (q[:, None] * row + q[None, :] * column), None)
@@ -85,6 +88,32 @@ class Modelled:
         if len(given) == 1:
             return np.asarray(given, dtype=np.float32)
         return np.asarray(per_pattern(np.asarray(given), self.dataset, "tilts_mrad"), dtype=np.float32)
+
+    @property
+    def tilt_is_lean(self) -> bool:
+        """Whether the only tilt refined is one inside the specimen, of which the loss knows nothing (``leaning``)."""
+        preset = self.preset
+        shared = preset.tilts_mrad is None or len(preset.tilts_mrad) == 1
+        return preset.update_tilts and preset.tilt_mode == 0 and shared and preset.recon_type == "far_field"
+
+    def told(self, transmission: ComplexArray, refined: Refined, grid: ObjectGrid) -> tuple[ComplexArray, Refined]:
+        """Transmission (modes, slices, Y, X) and refined quantities as results tell them.
+
+        Where tilts inside the specimen are refined, columns are stood up and the tilt takes their lean.
+        """
+        if refined.aberrations_A is not None:
+            shared = refined.aberrations_A.ndim == 1
+            names = self.preset.refined_aberrations if shared else aberration_columns(self.preset)
+            refined = replace(refined, aberration_names=names)
+        if not self.preset.update_tilts or self.preset.tilt_mode not in INSIDE_MODES:
+            return transmission, refined
+        tilts = self.start_tilts_mrad().astype(float) if refined.tilts_mrad is None else refined.tilts_mrad
+        if self.preset.num_slices > 1:
+            distances = refined.slice_distances_A or self.preset.spacings_A
+            area = _scanned(refined.positions_A + refined.common_shift_A, grid)
+            transmission, lean = upright(transmission, area, distances, grid.pixel_A)
+            tilts = tilts + np.concatenate([np.zeros(2), lean, np.zeros(2)])
+        return transmission, replace(refined, tilts_mrad=tilts)
 
     def aberration_groups(self) -> AberrationGroups | None:
         """Aberrations of the parts of the scan; None where it has no parts."""
@@ -171,6 +200,13 @@ class Modelled:
             float(self.dataset.calibration.aberrations.get("C30", 0.0)),
             RAD_PER_MRAD * preset.alpha_near_field_mrad,
         )
+
+
+def _scanned(positions_A: DoubleArray, grid: ObjectGrid) -> tuple[slice, slice]:
+    """Rows and columns of the object between the outermost positions."""
+    low, high = ((np.asarray(edge) - grid.origin_A) / grid.pixel_A for edge in (positions_A.min(0), positions_A.max(0)))
+    rows, columns = (slice(int(a), int(b) + 2) for a, b in zip(low, high, strict=True))
+    return rows, columns
 
 
 def tilt_curvature(

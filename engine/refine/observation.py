@@ -77,8 +77,14 @@ class Observation:
             return self.coefficients.strategy(chosen, self.preset)
         chosen = choose(self.preset, facts, has_start=has_start)
         if self.plain:
-            return chosen
+            return self._for_tilts(chosen) if self.preset.update_tilts else chosen
         return replace(chosen, coherence=replace(chosen.coherence, modes=1), start_from_map=False, probe_sweeps=0)
+
+    def _for_tilts(self, chosen: Strategy) -> Strategy:
+        """Slices must come free of each other: no anchor to where sweeps left them, and twice the epochs."""
+        if isinstance(self.preset.anchor, str):
+            chosen = replace(chosen, anchor=0.0)
+        return replace(chosen, epochs=2 * chosen.epochs) if isinstance(self.preset.epoch_max, str) else chosen
 
     def start_modes(self, strategy: Strategy, counts: float) -> ComplexPlane:
         """(modes, P, P) in Fourier space, ``counts`` in all."""

@@ -18,7 +18,12 @@ SAMPLED_PATTERNS = 64
 
 
 def position_bound_A(problem: MultisliceProblem, object_planes: Array, probe_planes: Array, pixel_A: float) -> float:
-    """Root of the median over patterns of the summed variances along both axes, Å; infinite where data say nothing."""
+    """Root of the median over patterns of the summed variances along both axes, Å; infinite where data say nothing.
+
+    Not a number for models beyond the plain far field: what their data say of positions is not worked out.
+    """
+    if problem.model is not None:
+        return math.nan
     chosen = np.unique(np.linspace(0, problem.count - 1, min(SAMPLED_PATTERNS, problem.count)).astype(np.int64))
     arrays = ArrayMultislice(problem, np, "complex64", "position bound")
     information = np.asarray(arrays.position_information(object_planes, probe_planes, chosen), dtype=np.float64)

@@ -69,7 +69,7 @@ class Quantities:
             (preset.update_static_background, self._background),
             (preset.update_slice_distances, self._distances),
             (preset.update_aberrations, self._aberrations),
-            (preset.update_tilts, self._tilts),
+            (preset.update_tilts and not self.modelled.tilt_is_lean, self._tilts),
         ]
         return tuple(make() for asked, make in wanted if asked)
 

@@ -26,8 +26,11 @@ class Refined:
     background: DoubleArray | None = None
     """(P, P) counts, zero frequency at [P // 2, P // 2]."""
     slice_distances_A: tuple[float, ...] | None = None
-    aberrations_A: tuple[float, ...] | None = None
-    """C10, C12a, C12b added to the calibration's, Å."""
+    aberrations_A: DoubleArray | None = None
+    """(n,) added to the calibration's, Å; (parts of the scan, n) where these differ."""
+    aberration_names: tuple[str, ...] = ()
+    tilts_mrad: DoubleArray | None = None
+    """(N or 1, 6) tangents before, inside and behind the specimen, (row, col) each."""
 
     @classmethod
     def of(
@@ -47,8 +50,13 @@ class Refined:
             beam_current=None if current is None else np.asarray(current / current.mean(), dtype=np.float64),
             background=None if background is None else np.fft.fftshift(background).astype(np.float64),
             slice_distances_A=_numbers(values.get(BlockName.DISTANCES)),
-            aberrations_A=_numbers(values.get(BlockName.ABERRATIONS)),
+            aberrations_A=_double(values.get(BlockName.ABERRATIONS)),
+            tilts_mrad=_double(values.get(BlockName.TILTS)),
         )
+
+
+def _double(values: Array | None) -> DoubleArray | None:
+    return None if values is None else np.asarray(values, dtype=np.float64)
 
 
 def _numbers(values: Array | None) -> tuple[float, ...] | None:

@@ -279,13 +279,15 @@ class Refinement:
         setup = self._setup
         vector = self._backend.to_numpy(state.vector)
         transmission, modes = setup.layout.to_complex(vector)
-        scale = math.sqrt(setup.facts.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
+        probes = setup.layout.probe.probes
+        scale = math.sqrt(probes * setup.facts.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
         if setup.layout.object_form is ObjectForm.COMPLEX:
             # |probe|^2 and |object|^2 trade one factor: fix it by the counts
             transmission = transmission * np.float32(scale ** (-1 / setup.layout.object_shape[0]))
         refined = Refined.of(
             setup.layout.other_blocks(vector), setup.positions_A, setup.grid.shifts_px, setup.grid.pixel_A
         )
+        transmission, refined = setup.modelled.told(transmission, refined, setup.grid)
         origin = setup.grid.origin_A - refined.common_shift_A
         thickness = setup.slice_thickness_A
         if refined.slice_distances_A is not None:
@@ -295,7 +297,7 @@ class Refinement:
             object_sampling_A=(setup.grid.pixel_A, setup.grid.pixel_A),
             slice_thickness_A=tuple(float(d) for d in thickness),
             origin_A=(float(origin[0]), float(origin[1])),
-            probe=_real_space(modes * np.float32(scale))[None],
+            probe=_real_space(modes * np.float32(scale)).reshape(probes, -1, *modes.shape[1:]),
             positions_A=refined.positions_A,
             loss=np.asarray(self._log.losses, dtype=np.float64),
             phases=self._log.phases,

@@ -53,6 +53,7 @@ class Setup:
     """Parameter vector, float32."""
     slice_thickness_A: tuple[float, ...]
     regularisation: Regularisation
+    modelled: Modelled
     curves: tuple[Curve, ...] = ()
 
     def after(self, curves: tuple[Curve, ...]) -> Setup:
@@ -102,6 +103,7 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
         start=layout.start(_start_planes(grid, start, strategy, layout)),
         slice_thickness_A=preset.slice_thickness_A,
         regularisation=regularisation,
+        modelled=modelled,
     )
 
 

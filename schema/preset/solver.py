@@ -13,7 +13,17 @@ from ptylive.schema.preset.kinds import Auto, Counts, Repeats, StepFactor
 class Solver(StrictModel):
     """Settings of a refinement: how the loss is made and lowered."""
 
-    algorithm: Literal["auto", "lsq_sqrt", "ml", "lsq", "lsq_sqrt_2"] = Field(
+    algorithm: Literal[
+        "auto",
+        "lsq_sqrt",
+        "ml",
+        "lsq",
+        "lsq_sqrt_2",
+        "lsq_compressed",
+        "gauss_compressed",
+        "poisson_compressed",
+        "sqrt_compressed",
+    ] = Field(
         default="auto",
         description="data term: least squares of amplitudes, Poisson likelihood, least squares of counts, chi squared",
     )
