@@ -25,7 +25,8 @@ class Solver(StrictModel):
         "sqrt_compressed",
     ] = Field(
         default="auto",
-        description="data term: least squares of amplitudes, Poisson likelihood, least squares of counts, chi squared",
+        description="data term: least squares of amplitudes, Poisson likelihood, least squares of counts, chi squared;"
+        " of coefficients: least squares, of their roots, Poisson likelihood, least squares of projected amplitudes",
     )
     loss_offset: Counts | Auto = Field(
         default="auto", description="counts added to data and model under the square root of lsq_sqrt"
