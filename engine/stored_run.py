@@ -105,7 +105,8 @@ class StoredRun:
 
     def corners_px(self) -> DoubleArray:
         """(N, 2) object pixel, fractions included, of the first pixel of each pattern's window."""
-        return (self.positions_A - np.asarray(self.origin_A)) / self.pixel_A - self.window // 2
+        corners = (self.positions_A - np.asarray(self.origin_A)) / self.pixel_A - self.window // 2
+        return np.asarray(corners, dtype=np.float64)
 
     def depths_A(self) -> DoubleArray:
         """(slices,) depth of each slice behind the first, Å."""

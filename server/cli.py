@@ -20,6 +20,7 @@ COMMANDS = (
     "convert",
     "preset",
     "export",
+    "analyse",
     "status",
     "stop",
     "refine_now",

@@ -23,7 +23,7 @@ def write_results(path: Path, *, slices: int = 3, object_modes: int = 2, probe_m
         group["object"].attrs.update(
             sampling_A=[PIXEL_A, PIXEL_A], slice_thickness_A=[10.0] * slices, origin_A=np.asarray(ORIGIN_A)
         )
-        group["positions_A"] = np.stack([rows * 0.9 + 0.01 * cols, cols * 1.0 - 0.02 * rows], axis=1)
+        group["positions_A"] = np.stack([rows * 1.2 + 0.01 * cols, cols * 1.1 - 0.02 * rows], axis=1)
         group["loss"], group["seconds"] = np.array([3.0, 2.0, 1.5]), np.ones(3)
         group["beam_current"], group["background"] = np.full(12, 1.21), np.full((WINDOW, WINDOW), 0.25)
         group["tilts"] = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])

@@ -13,7 +13,7 @@ from stored_runs import WINDOW, write_results
 from ptylive.engine.exports.formats import export
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
-NEEDED = ["h5py", "numpy", "scipy", "pydantic", "tqdm", "tifffile", "rosettasciio", "emdfile"]
+NEEDED = ["h5py", "numpy", "scipy", "pydantic", "tqdm", "tifffile", "rosettasciio", "emdfile", "scikit-image"]
 BARE = ["ptyrad", "ptychodus"]  # their readers need none of the large packages they list
 READERS = {
     "ptyrad": """

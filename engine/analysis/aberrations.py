@@ -1,0 +1,107 @@
+"""Aberrations of a refined probe, and the contrast transfer they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.probe import chi_polynomial
+from ptylive.schema.model import ComplexArray, DoubleArray
+from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
+
+ROUNDS = 20
+FAINTEST = 0.1
+"""Amplitudes below this share of the largest say nothing of a phase."""
+
+
+@dataclass(frozen=True)
+class Aberration:
+    """One coefficient."""
+
+    name: str
+    value_A: float
+    """As the probe has it."""
+    given_A: float
+    """As the calibration had it."""
+    rim_rad: float
+    """Phase it makes at the rim of the aperture."""
+
+
+@dataclass(frozen=True)
+class AberrationReport:
+    """What a probe's phase is made of."""
+
+    coefficients: tuple[Aberration, ...]
+    shift_A: tuple[float, float]
+    """The probe's centre off pixel P // 2, row and column."""
+    residual_rad: float
+    """Weighted rms of the phase that no coefficient explains."""
+
+
+def report(
+    mode: ComplexArray, pixel_A: float, wavelength_A: float, semiangle_mrad: float, given: Mapping[str, float]
+) -> AberrationReport:
+    """Fit Krivanek coefficients up to third order to the phase of a mode (P, P), real space, centred on P // 2.
+
+    Gauss-Newton on sum |P| (arg(P / |P| exp(i chi)))^2 from the given coefficients; phases are compared as angles
+    between waves, so nothing is unwrapped. Right where the given ones are within a radian or two at the rim.
+    """
+    size = len(mode)
+    wave = np.fft.fft2(np.fft.ifftshift(mode))
+    k = np.fft.fftfreq(size, pixel_A)
+    k_row, k_col = np.broadcast_arrays(k[:, None], k[None, :])
+    weights = np.abs(wave) * (np.hypot(k_row, k_col) * wavelength_A * 1e3 <= 1.05 * semiangle_mrad)
+    lit = weights > FAINTEST * weights.max()
+    rates = np.stack([_chi(name, wavelength_A, k_row[lit], k_col[lit]) for name in ABERRATION_NAMES])
+    design = np.vstack([rates, 2 * np.pi * k_row[lit], 2 * np.pi * k_col[lit], np.ones(int(lit.sum()))]).T
+    found = np.array([given.get(name, 0.0) for name in ABERRATION_NAMES] + [0.0, 0.0, 0.0])
+    root = np.sqrt(weights[lit])
+    found[-1] = -np.angle((wave[lit] * np.exp(1j * (design @ found))).sum())
+    scale = np.maximum(np.abs(design).max(axis=0), 1e-12)  # few pixels may not see a coefficient at all
+    for _ in range(ROUNDS):
+        residual = np.angle(wave[lit] * np.exp(1j * (design @ found)))
+        step = np.linalg.lstsq(design / scale * root[:, None], -residual * root, rcond=1e-6)[0] / scale
+        found = found + step
+    residual = np.angle(wave[lit] * np.exp(1j * (design @ found)))
+    left = float(np.sqrt((weights[lit] * residual**2).sum() / weights[lit].sum()))
+    angle = semiangle_mrad * 1e-3
+    coefficients = tuple(
+        Aberration(name, float(value), float(given.get(name, 0.0)), _at_rim(name, float(value), wavelength_A, angle))
+        for name, value in zip(ABERRATION_NAMES, found[:-3], strict=True)
+    )
+    return AberrationReport(coefficients, (float(found[-3]), float(found[-2])), left)
+
+
+def double_overlap_transfer(frequencies_invA: DoubleArray, semiangle_invA: float) -> DoubleArray:
+    """Share of the aperture in which the object's phase of a frequency shows: double overlaps without triple ones.
+
+    Ideal phase contrast of ptychography by direct methods, in focus (Yang et al. 2015): A(Q) - A_3(Q) with
+    A(Q) = 2/pi (arccos x - x sqrt(1 - x^2)), x = Q / 2 alpha, and A_3 = A at twice the frequency; 0 beyond 2 alpha.
+    """
+    return np.maximum(_overlap(frequencies_invA, semiangle_invA) - _overlap(2 * frequencies_invA, semiangle_invA), 0)
+
+
+def phase_contrast_transfer(
+    frequencies_invA: DoubleArray, defocus_A: float, cs_A: float, wavelength_A: float
+) -> DoubleArray:
+    """Contrast sin chi(q) of coherent bright field at a defocus (underfocus positive) and a spherical aberration."""
+    q = frequencies_invA
+    chi = np.pi * wavelength_A * q**2 * (-defocus_A + 0.5 * cs_A * wavelength_A**2 * q**2)
+    return np.asarray(np.sin(chi))
+
+
+def _overlap(frequency: DoubleArray, semiangle_invA: float) -> DoubleArray:
+    x = np.clip(frequency / (2 * semiangle_invA), 0, 1)
+    return np.asarray(2 / np.pi * (np.arccos(x) - x * np.sqrt(1 - x**2)))
+
+
+def _chi(name: str, wavelength_A: float, k_row: DoubleArray, k_col: DoubleArray) -> DoubleArray:
+    """Phase of one Å of a coefficient, rad."""
+    return np.asarray(np.polynomial.polynomial.polyval2d(k_row, k_col, chi_polynomial(wavelength_A, {name: 1.0})))
+
+
+def _at_rim(name: str, value: float, wavelength_A: float, angle: float) -> float:
+    n, _ = KRIVANEK_ORDERS[name[:3]]
+    return float(2 * np.pi / wavelength_A * value * angle ** (n + 1) / (n + 1))

@@ -1,0 +1,119 @@
+"""Fourier ring and shell correlation of two reconstructions of the same thing.
+
+FRC(q) = Re sum F1 F2* / sqrt(sum |F1|^2 sum |F2|^2), over the ring (pictures) or shell (stacks) of width one frequency
+step (van Heel and Keegstra 1987; Harauz and van Heel 1986).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema import MetadataError
+from ptylive.schema.model import Array, DoubleArray
+
+ONE_SEVENTH = 1 / 7
+LEAST_SIDE = 8
+
+
+@dataclass(frozen=True)
+class FourierCorrelation:
+    """Correlation by spatial frequency."""
+
+    frequencies_invA: DoubleArray
+    """(rings,) middle of each ring or shell."""
+    correlation: DoubleArray
+    """(rings,)."""
+    points: DoubleArray
+    """(rings,) Fourier pixels in each."""
+
+    @property
+    def half_bit(self) -> DoubleArray:
+        """(rings,) half a bit of information in a pixel (van Heel and Schatz 2005)."""
+        root = np.sqrt(np.maximum(self.points / 2, 1))  # half of the pixels of a real picture are copies
+        return np.asarray((0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root))
+
+    def resolution_A(self, level: float | None = None) -> float | None:
+        """Period of the first fall below a level (None: the half-bit curve); None where it never falls."""
+        below = self.correlation < (self.half_bit if level is None else level)
+        return float(1 / self.frequencies_invA[np.argmax(below)]) if below.any() else None
+
+
+def ring_correlation(first: Array, second: Array, pixel_A: float) -> FourierCorrelation:
+    """Of two pictures (Y, X), ramps taken out, under a Hann window. Raises MetadataError for unequal or tiny ones."""
+    _check(first, second)
+    taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in first.shape))
+    q = _radius(first.shape, (pixel_A, pixel_A))
+    return _binned(_flat(first) * taper, _flat(second) * taper, q, 1 / (min(first.shape) * pixel_A), 0.5 / pixel_A)
+
+
+def shell_correlation(first: Array, second: Array, pixel_A: float, spacing_A: float) -> FourierCorrelation:
+    """Of two stacks (slices, Y, X): slices ``spacing_A`` apart; up to the finest frequency that the rows hold.
+
+    Few thick slices hold little along the beam: shells beyond 1 / (2 spacing) are rings there.
+    """
+    _check(first, second)
+    if spacing_A <= 0:
+        raise MetadataError("shells need the distance between slices", "refine with total_thickness_A")
+    taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in first.shape[1:]))
+    stacks = [np.stack([_flat(one) * taper for one in stack]) for stack in (first, second)]
+    q = _radius(first.shape, (spacing_A, pixel_A, pixel_A))
+    return _binned(stacks[0], stacks[1], q, 1 / (min(first.shape[1:]) * pixel_A), 0.5 / pixel_A)
+
+
+def common_part(first: Array, second: Array, shift_px: tuple[int, int]) -> tuple[Array, Array]:
+    """The parts of two stacks (slices, Y, X) that show the same place: first[:, y, x] and second[:, y - dy, x - dx]."""
+    (dy, dx), (rows, cols) = shift_px, first.shape[-2:]
+    top, left = max(dy, 0), max(dx, 0)
+    bottom, right = min(rows, second.shape[-2] + dy), min(cols, second.shape[-1] + dx)
+    if bottom - top < LEAST_SIDE or right - left < LEAST_SIDE:
+        raise MetadataError("the two reconstructions do not overlap", "compare reconstructions of one scan")
+    return first[:, top:bottom, left:right], second[:, top - dy : bottom - dy, left - dx : right - dx]
+
+
+def _binned(first: DoubleArray, second: DoubleArray, q: DoubleArray, width: float, limit: float) -> FourierCorrelation:
+    ring = (q / width).astype(int)
+    spectra = [np.fft.fftn(each) for each in (first, second)]
+    rings = int(limit / width)
+    cross = np.bincount(ring.ravel(), (spectra[0] * spectra[1].conj()).real.ravel())
+    power = [np.bincount(ring.ravel(), (np.abs(spectrum) ** 2).ravel()) for spectrum in spectra]
+    points = np.bincount(ring.ravel()).astype(np.float64)
+    correlation = cross / np.sqrt(np.maximum(power[0] * power[1], 1e-300))
+    kept = slice(1, rings)
+    middles = np.asarray((np.arange(len(cross)) + 0.5) * width, dtype=np.float64)
+    return FourierCorrelation(middles[kept], np.asarray(correlation[kept]), points[kept])
+
+
+def _flat(picture: Array) -> DoubleArray:
+    """A picture without its ramp."""
+    rows, cols = np.indices(picture.shape)
+    design = np.column_stack([np.ones(picture.size), rows.ravel(), cols.ravel()])
+    values = np.asarray(picture, dtype=np.float64).ravel()
+    return np.asarray(values - design @ np.linalg.lstsq(design, values, rcond=None)[0]).reshape(picture.shape)
+
+
+def _radius(shape: tuple[int, ...], steps_A: tuple[float, ...]) -> DoubleArray:
+    """|q| on the FFT grid, 1/Å."""
+    total = np.zeros(shape)
+    for axis, (length, step) in enumerate(zip(shape, steps_A, strict=True)):
+        values = np.fft.fftfreq(length, step)
+        total += (values**2).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return np.asarray(np.sqrt(total))
+
+
+def _check(first: Array, second: Array) -> None:
+    if first.shape != second.shape:
+        raise MetadataError(f"shapes {first.shape} and {second.shape} differ", "compare reconstructions of one scan")
+    if min(first.shape[-2:]) < LEAST_SIDE:
+        raise MetadataError(f"{first.shape[-2:]} pixels are too few to compare", "use a larger scan")
+
+
+def scanned_area(
+    shape: tuple[int, int], origin_A: tuple[float, float], positions_A: DoubleArray, pixel_A: float
+) -> tuple[slice, slice]:
+    """Rows and columns of an object that lie between the outermost positions."""
+    low = (positions_A.min(axis=0) - origin_A) / pixel_A
+    high = (positions_A.max(axis=0) - origin_A) / pixel_A
+    cut = [slice(max(int(np.ceil(a)), 0), min(int(b) + 1, n)) for a, b, n in zip(low, high, shape, strict=True)]
+    return cut[0], cut[1]

@@ -1,0 +1,63 @@
+"""Two independent halves of the dose: every count of a pattern goes to one of two patterns by a fair coin.
+
+Thinned Poisson counts are independent, so what two reconstructions of them share is no noise (unlike halves of the scan
+positions, they see the same illumination everywhere).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.analysis.fourier_correlation import (
+    FourierCorrelation,
+    ring_correlation,
+    scanned_area,
+    shell_correlation,
+)
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results import RefineResult
+from ptylive.engine.refine.run import refine
+from ptylive.engine.refine.trial import Bench
+from ptylive.schema import MetadataError
+from ptylive.schema.model import Array
+from ptylive.schema.preset import Preset
+
+
+def half_dose_pair(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """The two halves. Raises MetadataError where patterns are no counts."""
+    patterns: Array = np.asarray(dataset.patterns[:])
+    if dataset.masks is not None or patterns.dtype.kind not in "ui":
+        raise MetadataError("half-dose pairs need whole counts", "convert the recording: --dtype u2")
+    first = np.random.default_rng(seed).binomial(patterns, 0.5).astype(patterns.dtype)
+    return replace(dataset, patterns=first), replace(dataset, patterns=patterns - first)
+
+
+@dataclass(frozen=True)
+class HalfDose:
+    """How two halves of the dose agree."""
+
+    rings: FourierCorrelation
+    """Of the phase of all slices together, scanned area."""
+    shells: FourierCorrelation | None
+    """Of the stack of slices; None for one slice."""
+    results: tuple[RefineResult, RefineResult]
+
+
+def compare_half_doses(dataset: Dataset, preset: Preset, bench: Bench | None = None, seed: int = 0) -> HalfDose:
+    """Refine both halves with one preset, from the same start, and compare: the time of two runs."""
+    where = bench or Bench()
+    first, second = (
+        refine(half, preset, start=where.start, backend=where.backend, threads=where.threads)
+        for half in half_dose_pair(dataset, seed)
+    )
+    area = scanned_area(
+        (first.object.shape[2], first.object.shape[3]), first.origin_A, first.positions_A, first.object_sampling_A[0]
+    )
+    stacks = [np.angle(result.object.mean(axis=0))[(slice(None), *area)] for result in (first, second)]
+    pixel = first.object_sampling_A[0]
+    rings = ring_correlation(stacks[0].sum(axis=0), stacks[1].sum(axis=0), pixel)
+    several = len(stacks[0]) > 1
+    shells = shell_correlation(stacks[0], stacks[1], pixel, first.slice_thickness_A[0]) if several else None
+    return HalfDose(rings, shells, (first, second))

@@ -1,0 +1,52 @@
+"""Cuts through a multislice object along the beam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema import MetadataError
+from ptylive.schema.model import FloatArray
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class DepthSection:
+    """The phase below a line."""
+
+    phase: FloatArray
+    """(slices, points) rad."""
+    sampling_A: tuple[float, float]
+    """Between slices, and between points of the line."""
+
+
+def depth_section(
+    phase: FloatArray, pixel_A: float, spacing_A: float, line_A: tuple[Point, Point], width_A: float = 0.0
+) -> DepthSection:
+    """The phase (slices, Y, X) below a line from one point (row, col), Å, to another; ``width_A`` across is averaged.
+
+    Between pixels by cubic splines. Raises MetadataError for a line of no length or outside.
+    """
+    from scipy.ndimage import map_coordinates
+
+    start, end = (np.asarray(point, dtype=float) for point in line_A)
+    length = float(np.hypot(*(end - start)))
+    if length < pixel_A:
+        raise MetadataError("the line is shorter than a pixel", "give two points: ROW,COL,ROW,COL in Å")
+    limits = (np.asarray(phase.shape[1:]) - 1) * pixel_A
+    if np.any(np.minimum(start, end) < 0) or np.any(np.maximum(start, end) > limits + 1e-9):
+        raise MetadataError(f"the line leaves the object of {limits[0]:.4g} x {limits[1]:.4g} Å", "choose it inside")
+    count = int(length / pixel_A) + 1
+    along = (end - start) / length
+    across = np.array([-along[1], along[0]])
+    lines = max(1, 2 * round(width_A / pixel_A / 2) + 1)
+    offsets = (np.arange(lines) - lines // 2) * pixel_A
+    points = start + np.arange(count)[:, None] * pixel_A * along
+    where = (points[None] + offsets[:, None, None] * across) / pixel_A
+    sections = [
+        map_coordinates(one.astype(np.float64), np.moveaxis(where, -1, 0), order=3, mode="nearest").mean(axis=0)
+        for one in phase
+    ]
+    return DepthSection(np.asarray(sections, dtype=np.float32), (spacing_A, pixel_A))

@@ -1,0 +1,81 @@
+"""``ptylive analyse``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptylive.schema import MetadataError
+from ptylive.server.commands.options import AsJson, Settings
+from ptylive.server.output import answer, bar
+from ptylive.server.values import parse_assignments
+
+if TYPE_CHECKING:
+    from ptylive.engine.analysis.half_dose import HalfDose
+    from ptylive.engine.analysis.sections import Point
+    from ptylive.engine.stored_run import StoredRun
+
+
+def analyse(
+    results: Annotated[Path, typer.Argument(help="results file")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder for analysis.json and pictures")],
+    run: Annotated[str | None, typer.Option(help="which refinement; without it the chosen one")] = None,
+    other: Annotated[
+        Path | None, typer.Option("--with", metavar="RESULTS", help="compare by ring and shell correlation")
+    ] = None,
+    other_run: Annotated[str | None, typer.Option("--with-run", help="which refinement of the other file")] = None,
+    line: Annotated[
+        str | None, typer.Option(metavar="ROW,COL,ROW,COL", help="depth section below this line, Å; the middle row")
+    ] = None,
+    radius: Annotated[float, typer.Option(min=0.05, help="least distance of atom columns, Å")] = 0.6,
+    half_dose: Annotated[
+        Path | None, typer.Option(metavar="RECORDING", help="refine two halves of the dose and compare them")
+    ] = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section."""
+    from ptylive.engine.stored_run import StoredRun
+    from ptylive.server.analysis import add_half_dose, compare
+    from ptylive.server.analysis import analyse as look
+
+    stored = StoredRun.read(results, run)
+    found = look(stored, line_A=parse_line(line), radius_A=radius)
+    if other is not None or other_run is not None:
+        compare(found, stored, StoredRun.read(other or results, other_run))
+    if half_dose is not None:
+        with bar("refining two halves of the dose", quiet=as_json):
+            add_half_dose(found, _halves(half_dose, stored, parse_assignments(settings or ())))
+    files = found.write(folder)
+    brief = {"probe_powers": found.figures["probe"]["powers"], "columns": found.figures["columns"]["number"]}
+    for name in ("ring_correlation", "shell_correlation"):
+        if name in found.figures:
+            brief[f"{name}_A"] = found.figures[name]["resolution_A"]
+    if "half_dose" in found.figures:
+        brief["half_dose_A"] = found.figures["half_dose"]["rings"]["resolution_A"]
+    answer({"file": str(results), "run": stored.name, **brief, "files": [str(f) for f in files]}, as_json=as_json)
+
+
+def parse_line(text: str | None) -> tuple[Point, Point] | None:
+    """Two points of a line. Raises MetadataError."""
+    if text is None:
+        return None
+    try:
+        a, b, c, d = (float(part) for part in text.split(","))
+    except ValueError:
+        raise MetadataError(f"--line {text!r} is not ROW,COL,ROW,COL", "four numbers, Å") from None
+    return (a, b), (c, d)
+
+
+def _halves(recording: Path, stored: StoredRun, values: dict[str, object]) -> HalfDose:
+    """Two refinements of half the dose each, with the run's preset and calibration."""
+    from ptylive.engine.analysis.half_dose import compare_half_doses
+    from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.server.offline import refinable
+    from ptylive.streamer.storage.source import open_source
+
+    use_persistent_cache()
+    with open_source(recording, values) as source:
+        return compare_half_doses(refinable(source, stored.calibration), stored.preset)

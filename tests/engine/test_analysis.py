@@ -1,0 +1,171 @@
+"""Analysis of reconstructions, on cases whose answer is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.analysis.aberrations import double_overlap_transfer, phase_contrast_transfer, report
+from ptylive.engine.analysis.columns import find_columns
+from ptylive.engine.analysis.fourier_correlation import (
+    common_part,
+    ring_correlation,
+    scanned_area,
+    shell_correlation,
+)
+from ptylive.engine.analysis.half_dose import half_dose_pair
+from ptylive.engine.analysis.probe_modes import ProbeModes
+from ptylive.engine.analysis.sections import depth_section
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.probe import Probe
+from ptylive.schema import Calibration, MetadataError
+from ptylive.schema.units import wavelength_A
+
+PIXEL_A = 0.2
+
+
+def noise(shape, seed):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def smooth(shape, seed, sigma_px=2.0):
+    """Noise whose spectrum falls as a Gaussian."""
+    f = np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij")
+    filtered = np.fft.fftn(noise(shape, seed)) * np.exp(-2 * np.pi**2 * sigma_px**2 * sum(x**2 for x in f))
+    return np.fft.ifftn(filtered).real
+
+
+def test_equal_pictures_correlate_and_different_ones_do_not():
+    picture = noise((64, 80), 0)
+    same = ring_correlation(picture, picture * 3 + 5, PIXEL_A)
+    np.testing.assert_allclose(same.correlation, 1, atol=1e-9)
+    assert same.resolution_A(0.5) is None
+    other = ring_correlation(picture, noise((64, 80), 1), PIXEL_A)
+    assert abs(other.correlation.mean()) < 0.1
+    assert same.points.sum() < picture.size
+
+
+def test_the_resolution_is_where_signal_meets_noise():
+    """A signal of power exp(-4 pi^2 s^2 f^2) under white noise sigma^2: FRC = S / (S + N), 0.5 where they are equal."""
+    width_px, sigma = 1.5, 0.02
+    signal = smooth((256, 256), 2, width_px)
+    rings = ring_correlation(*(signal + sigma * noise(signal.shape, seed) for seed in (3, 4)), PIXEL_A)
+    frequency = np.sqrt(np.log(1 / sigma**2) / (4 * np.pi**2 * width_px**2)) / PIXEL_A
+    assert rings.resolution_A(0.5) == pytest.approx(1 / frequency, rel=0.1)
+    assert rings.half_bit[0] > 0.5 > rings.half_bit[-1] > 0.2071 / 1.2071
+
+
+def test_shells():
+    stack = noise((4, 32, 32), 5)
+    same = shell_correlation(stack, stack, PIXEL_A, 5.0)
+    np.testing.assert_allclose(same.correlation, 1, atol=1e-9)
+    assert abs(shell_correlation(stack, noise((4, 32, 32), 6), PIXEL_A, 5.0).correlation.mean()) < 0.1
+    with pytest.raises(MetadataError, match="distance between slices"):
+        shell_correlation(stack, stack, PIXEL_A, 0.0)
+    with pytest.raises(MetadataError, match="differ"):
+        shell_correlation(stack, stack[:3], PIXEL_A, 5.0)
+
+
+def test_the_common_part_of_shifted_objects():
+    whole = noise((2, 40, 50), 7)
+    first, second = whole[:, :30, 5:], whole[:, 4:, :45]
+    parts = common_part(first, second, (4, -5))
+    np.testing.assert_array_equal(parts[0], parts[1])
+    assert parts[0].shape == (2, 26, 40)
+    with pytest.raises(MetadataError, match="do not overlap"):
+        common_part(first, second, (29, 0))
+    area = scanned_area((40, 50), (-2.0, -1.0), np.array([[0.0, 0.0], [3.0, 4.0]]), 0.2)
+    assert (area[0].start, area[0].stop, area[1].start, area[1].stop) == (10, 26, 5, 26)
+
+
+def test_half_doses_are_independent_halves():
+    rng = np.random.default_rng(8)
+    patterns = rng.poisson(20, (50, 16, 16)).astype(np.uint16)
+    dataset = Dataset(
+        patterns, np.arange(50), np.zeros((50, 2)), np.zeros((16, 16), bool), np.zeros(2), (5, 10), Calibration()
+    )
+    first, second = half_dose_pair(dataset)
+    np.testing.assert_array_equal(first.patterns + second.patterns, patterns)
+    assert first.patterns.mean() == pytest.approx(10, rel=0.02)
+    assert abs(np.corrcoef(first.patterns.ravel(), second.patterns.ravel())[0, 1]) < 0.03
+    with pytest.raises(MetadataError, match="whole counts"):
+        half_dose_pair(replace(dataset, patterns=patterns.astype(float)))
+
+
+def test_columns_are_found_where_they_are():
+    centres = np.array([[10.3, 12.6], [25.0, 30.2], [40.7, 15.1]])
+    heights, y_x = np.array([1.0, 0.8, 0.6]), np.indices((56, 48))
+    away = ((y_x[None] - centres[:, :, None, None]) ** 2).sum(axis=1)
+    atoms = (heights[:, None, None] * np.exp(-away / (2 * 2.0**2))).sum(axis=0)
+    shares = np.array([0.2, 0.5, 0.3])
+    columns = find_columns((shares[:, None, None] * atoms).astype(np.float32), PIXEL_A, radius_A=0.8)
+    np.testing.assert_allclose(columns.positions_A, centres * PIXEL_A, atol=0.05 * PIXEL_A)
+    np.testing.assert_allclose(columns.widths_A, 2.0 * PIXEL_A, rtol=0.15)
+    depth = columns.depth_profiles_rad / columns.depth_profiles_rad.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(depth, np.tile(shares, (3, 1)), atol=1e-3)
+    assert columns.profile_rad[0] == pytest.approx(columns.peaks_rad.mean(), rel=0.1)
+    assert np.all(np.diff(columns.profile_rad[:6]) < 0)
+
+
+def test_probe_modes_do_not_depend_on_how_they_are_stored():
+    y, x = np.indices((32, 32)) - 16
+    gauss = np.exp(-(y**2 + x**2) / (2 * 3.0**2))
+    orthogonal = np.stack([np.sqrt(3) * gauss / np.linalg.norm(gauss), x * gauss / np.linalg.norm(x * gauss)])
+    turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
+    modes = ProbeModes.of(np.tensordot(turn, orthogonal, 1).astype(np.complex64), PIXEL_A)
+    np.testing.assert_allclose(modes.powers, [0.75, 0.25], atol=1e-5)
+    assert modes.purity == pytest.approx(0.75**2 + 0.25**2, abs=1e-5)
+    assert modes.rms_radii_A[0] == pytest.approx(3.0 * PIXEL_A, rel=0.01)
+    assert modes.counts == pytest.approx(4.0, rel=1e-5)
+    assert 0 < modes.half_width_A < 10 * PIXEL_A
+
+
+def probe_with(aberrations, shift=(0.0, 0.0), size=64, pixel=0.25):
+    wavelength = wavelength_A(80e3)
+    k = np.fft.fftfreq(size, pixel)
+    k_row, k_col = np.broadcast_arrays(k[:, None], k[None, :])
+    wave = Probe.of(wavelength, 25.0, 1 / (size * pixel), aberrations).wave(k_row, k_col)
+    wave = wave * np.exp(-2j * np.pi * (k_row * shift[0] + k_col * shift[1]))
+    return np.fft.fftshift(np.fft.ifft2(wave)).astype(np.complex64), wavelength
+
+
+def test_aberrations_are_read_from_a_probe():
+    given = {"C10": -60.0, "C12a": 10.0}
+    true = {"C10": -75.0, "C12a": 15.0, "C12b": -8.0, "C21a": 300.0, "C30": 2e4}
+    mode, wavelength = probe_with(true, shift=(0.3, -0.2))
+    found = report(mode, 0.25, wavelength, 25.0, given)
+    values = {each.name: each for each in found.coefficients}
+    for name in ("C10", "C12a", "C12b"):
+        assert values[name].value_A == pytest.approx(true[name], abs=1.5)
+    assert values["C21a"].value_A == pytest.approx(300.0, abs=40)
+    assert found.shift_A == pytest.approx((0.3, -0.2), abs=0.02)
+    assert found.residual_rad < 0.05
+    assert values["C10"].given_A == -60.0
+    assert values["C10"].rim_rad == pytest.approx(np.pi / wavelength * values["C10"].value_A * 0.025**2, rel=1e-6)
+
+
+def test_transfer_functions():
+    q = np.linspace(0, 2.2, 45)
+    ideal = double_overlap_transfer(q, 1.0)
+    assert ideal[0] == 0
+    assert ideal.max() == pytest.approx(ideal[(q > 0.8) & (q < 1.1)].max())
+    assert np.all(ideal[q >= 2] == 0)
+    wavelength = wavelength_A(80e3)
+    assert phase_contrast_transfer(np.array([0.0, 0.2]), -100.0, 0.0, wavelength) == pytest.approx(
+        [0, np.sin(np.pi * wavelength * 100 * 0.04)]
+    )
+
+
+def test_depth_sections():
+    stack = np.arange(3, dtype=np.float32)[:, None, None] + np.linspace(0, 1, 21, dtype=np.float32)[None, None, :]
+    stack = np.broadcast_to(stack, (3, 15, 21))
+    section = depth_section(stack, PIXEL_A, 10.0, ((1.0, 0.0), (1.0, 4.0)))
+    assert section.phase.shape == (3, 21)
+    np.testing.assert_allclose(section.phase, stack[:, 5], atol=1e-5)
+    assert section.sampling_A == (10.0, PIXEL_A)
+    diagonal = depth_section(stack, PIXEL_A, 10.0, ((0.4, 0.4), (2.4, 2.4)), width_A=0.6)
+    assert diagonal.phase[1].mean() == pytest.approx(1.35, abs=0.02)
+    with pytest.raises(MetadataError, match="leaves the object"):
+        depth_section(stack, PIXEL_A, 10.0, ((0.0, 0.0), (9.0, 0.0)))
+    with pytest.raises(MetadataError, match="shorter than a pixel"):
+        depth_section(stack, PIXEL_A, 10.0, ((1.0, 1.0), (1.0, 1.0)))
