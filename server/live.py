@@ -7,12 +7,14 @@ second are made.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from ptylive.engine.live.engine import LiveEngine
+from ptylive.engine.live.lanes import Lanes
 from ptylive.schema import Arm, FrameBatch, PtyliveError
 from ptylive.server.publisher import Publisher
 from ptylive.server.scan_session import ScanSession
@@ -23,6 +25,8 @@ LEAST_INTERVAL_S = 0.2
 DUTY, DUTY_LARGE = 0.2, 0.5
 LARGE_SCAN = 512 * 512
 TAKE_TIMEOUT_S = 0.1
+MOST_LANES = 8
+"""Threads that may reduce the frames of one batch."""
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +50,7 @@ class LiveThread:
         self._next_refresh = 0.0
         self._dirty = False
         self._builders = ThreadPoolExecutor(1, "filters")
+        self._lanes = Lanes(min(MOST_LANES, os.cpu_count() or 1))
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def start(self) -> None:
@@ -56,6 +61,7 @@ class LiveThread:
         """Wait until the ring is closed and read to its end."""
         self._thread.join(timeout_s)
         self._builders.shutdown(wait=False, cancel_futures=True)
+        self._lanes.close()
 
     def _run(self) -> None:
         while not self._reader.finished:
@@ -78,7 +84,7 @@ class LiveThread:
         source, engine, problem = arm, None, ""
         try:
             arm = self._prepare(source)
-            engine = LiveEngine(arm, background=self._builders)
+            engine = LiveEngine(arm, background=self._builders, lanes=self._lanes)
         except PtyliveError as error:
             problem = error.line()
         self._scan = ScanSession(arm, engine, source, problem=problem)

@@ -16,6 +16,7 @@ from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.live.bank import mean_bins
 from ptylive.engine.live.filters import BUILDERS, FilterDesk
+from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.plan import Plan, left_out
 from ptylive.engine.live.reduction import Reduction
 from ptylive.engine.live.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for, render
@@ -40,9 +41,17 @@ class LiveEngine:
     """Maps of one scan while it runs.
 
     ``background`` calibrates and builds filters without holding up frames; without one that is done on the spot.
+    ``lanes`` share the work of reducing frames.
     """
 
-    def __init__(self, arm: Arm, *, methods: Iterable[str] = METHODS, background: Executor | None = None) -> None:
+    def __init__(
+        self,
+        arm: Arm,
+        *,
+        methods: Iterable[str] = METHODS,
+        background: Executor | None = None,
+        lanes: Lanes | None = None,
+    ) -> None:
         self.arm = arm
         wanted = check_methods(methods)
         self.impossible = left_out(arm, wanted)
@@ -55,6 +64,7 @@ class LiveEngine:
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.live_methods), background)
         self._wanted = frozenset(self.live_methods)
         self.rows = RowTransforms()
+        self._lanes = lanes
         self._waiting: list[FrameBatch] = []
         self._refits = list(REFIT_AT)
         self._refitting: tuple[Arm, Future[Calibration]] | None = None
@@ -79,7 +89,7 @@ class LiveEngine:
             return
         mean = np.mean(np.concatenate([b.frames for b in held]), axis=0, dtype=float)
         plan = Plan.of(self.arm, mean)
-        self.store = Store(self.arm, plan.reduction)
+        self.store = Store(self.arm, plan.reduction, self._lanes)
         for batch in held:
             self.store.add(batch)
         self.calibration = plan.calibration
