@@ -70,7 +70,9 @@ class NearField:
     """The patterns are images: the exit wave behind a lens, in real space.
 
     Lens exp(-i (-pi lam defocus q^2 + pi/2 Cs lam^3 q^4)), underfocus positive; the image is then smeared over the
-    range of incident angles: I <- F^H exp(-(pi alpha defocus q)^2) F I, which keeps its sum (Koch 2014).
+    range of incident angles: I <- F^H exp(-(pi alpha defocus q)^2) F I, a blur that keeps the sum (Koch, Micron 63
+    (2014) 69). Each angle shifts the image by angle * defocus; that Cs shifts fine detail less is left out, so
+    Cs lam^2 q^2 should be small beside the defocus.
     """
 
     defocus_A: DoubleArray

@@ -85,7 +85,7 @@ class Detector:
         """Counts (n, p, p) in the detector's pixels."""
         waves = [exposure.wave for exposure in exposures]
         total = sum((wave.real**2 + wave.imag**2).sum(axis=1) for wave in waves) / len(waves)
-        total = self._smeared(total, batch)
+        total = self._kit.xp.maximum(self._smeared(total, batch), 0)  # rounding may leave less than nothing
         u = self._model.upsampling
         if u > 1:
             n, size = total.shape[0], total.shape[1] // u
