@@ -1,4 +1,4 @@
-"""Compiled loops of the live engine: frame reductions, aperture overlaps, and shift ramps.
+"""Compiled loops of the live engine: aperture overlaps and shift ramps.
 
 Every function releases the GIL. The aperture is a soft disc times exp(-i polynomial): what the polynomial means is
 decided elsewhere (engine/probe.py).
@@ -14,69 +14,6 @@ FAST = {**NOGIL, "fastmath": True}
 
 FULL, SIDEBANDS, PRODUCT = 0, 1, 2
 """Which overlap: full weak-phase transfer, single-overlap part only, bare product P*(k) P(k - Q)."""
-
-
-PATTERN_BLOCK = 2048
-"""Pixels of the running sum that are added up at a time: they stay in the nearest cache while frames pass by."""
-
-
-@nb.jit(**FAST)
-def reduce_frames(frames, cells, good, row_at, col_at, bins, regions, moments):
-    """Sums of each frame over detector bins and regions, and its moments.
-
-    frames (n, rows * cols); cells (pixel, offset, bin, region): pixels (m,) sorted into cells that lie in one bin and
-    one region, first pixel of each cell (c + 1,), bin (-1: none) and region (c,) of each; good (rows * cols,) float32,
-    0 on bad pixels; row_at (rows,), col_at (cols,) coordinates. Writes bins (n, nb) float32, regions (n, nr) float64,
-    the last being what no cell holds, moments (n, 3) float64: total, row, column.
-    """
-    pixel, offset, bin_of, region_of = cells
-    cols = col_at.shape[0]
-    rest = regions.shape[1] - 1
-    for n in range(frames.shape[0]):
-        frame = frames[n]
-        total = 0.0
-        row = 0.0
-        col = 0.0
-        for r in range(row_at.shape[0]):
-            # slices of known length vectorise where indices into the frame do not
-            line = frame[r * cols : (r + 1) * cols]
-            use = good[r * cols : (r + 1) * cols]
-            line_sum = 0.0
-            line_col = 0.0
-            for c in range(cols):
-                value = np.float64(line[c]) * use[c]
-                line_sum += value
-                line_col += value * col_at[c]
-            total += line_sum
-            row += line_sum * row_at[r]
-            col += line_col
-        moments[n, 0] = total
-        moments[n, 1] = row
-        moments[n, 2] = col
-        bins[n, :] = 0.0
-        regions[n, :] = 0.0
-        held = 0.0
-        for i in range(bin_of.shape[0]):
-            inside = 0.0
-            for k in range(offset[i], offset[i + 1]):
-                inside += np.float64(frame[np.uintp(pixel[k])])
-            if bin_of[i] >= 0:
-                bins[n, bin_of[i]] += inside
-            regions[n, region_of[i]] += inside
-            held += inside
-        regions[n, rest] += total - held
-
-
-@nb.jit(**FAST)
-def add_frames(frames, frame_sum):
-    """Add frames (n, pixels) to a running sum (pixels,) float64, a block of pixels at a time."""
-    for start in range(0, frame_sum.shape[0], PATTERN_BLOCK):
-        stop = min(start + PATTERN_BLOCK, frame_sum.shape[0])
-        block = frame_sum[start:stop]
-        for n in range(frames.shape[0]):
-            frame = frames[n, start:stop]
-            for p in range(stop - start):
-                block[p] += frame[p]
 
 
 # sin and cos of 2 pi x, |x| <= 1/2, as polynomials in x^2: numba's own are scalar calls, these vectorise (sixteen lanes
