@@ -68,17 +68,15 @@ class GeneralMultislice:
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
         """See :class:`~ptylive.engine.backend.multislice.MultisliceBackend`."""
-        xp, kit = self.xp, self._kit
+        xp = self.xp
         _, rows, columns = self._problem.object_shape
-        wave = kit.inverse(probe_planes[0] + 1j * probe_planes[1])
-        marker = self._model.probe_marker
-        probes = 1 if marker is None else int(marker.max()) + 1
-        power = (wave.real**2 + wave.imag**2).reshape(probes, -1, *wave.shape[1:]).sum(axis=1).astype(kit.real)
-        total = xp.zeros(rows * columns, kit.real)
-        for batch in self._batches(np.arange(self._problem.count) if indices is None else indices, planes=1):
+        nothing = xp.ones((2, self._problem.object_shape[0], rows, columns), self._kit.real)
+        values = self._values(nothing, probe_planes, HELD)
+        total = xp.zeros(rows * columns, self._kit.real)
+        for batch in self._batches(np.arange(self._problem.count) if indices is None else indices, values.modes):
             where = self._where(batch)
-            light = power if marker is None else power[xp.asarray(marker)[batch]]
-            xp.add.at(total, where.ravel(), xp.broadcast_to(light, where.shape).ravel())
+            light = self._illumination.power(values, batch)
+            xp.add.at(total, where.ravel(), xp.broadcast_to(light, where.shape).astype(self._kit.real).ravel())
         return total.reshape(rows, columns)
 
     def to_numpy(self, array: Any) -> Array:

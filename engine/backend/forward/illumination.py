@@ -55,6 +55,13 @@ class Illumination:
             wave = wave * tilt
         return Light(wave, spectrum, factor, tilt)
 
+    def power(self, values: Values, batch: Any) -> Any:
+        """|psi|^2 summed over modes, (n or 1, P, P), not moved to the sub-pixel rests of the positions."""
+        plates = self._plates(values, batch)
+        probes = self._probes(values, batch)
+        wave = self._kit.inverse(probes if plates is None else probes * plates)
+        return (wave.real**2 + wave.imag**2).sum(axis=1)
+
     def adjoint(self, light: Light, gradient: Any, batch: Any, values: Values, total: Corrections) -> Any:
         """dL/d(probe), (n, modes, P, P) of the probes used, from the gradient behind the block."""
         kit = self._kit
@@ -86,17 +93,24 @@ class Illumination:
         return values.probe.reshape(-1, values.modes, *values.probe.shape[1:])[self._marker[batch]]
 
     def _factor(self, values: Values, batch: Any) -> Any:
-        kit, xp = self._kit, self._kit.xp
+        kit = self._kit
         factor = kit.plane_ramp(-2 * np.pi * values.shifts_px[batch], self._frequencies)
         if values.root_current is not None:
             factor = factor * values.root_current[batch][:, None, None, None]
+        plates = self._plates(values, batch)
+        return factor if plates is None else factor * plates
+
+    def _plates(self, values: Values, batch: Any) -> Any:
+        """(n, 1, P, P) what lies in the aperture plane besides the probe itself; None where nothing does."""
+        kit, xp, made = self._kit, self._kit.xp, None
         if self._model.phase_plates is not None:
             where = batch.get() if hasattr(batch, "get") else batch
-            factor = factor * xp.asarray(self._model.phase_plates[where], dtype=kit.complex)[:, None]
+            made = xp.asarray(self._model.phase_plates[where], dtype=kit.complex)[:, None]
         if values.aberrations_A is not None and self._rates is not None and self._group is not None:
             turned = kit.phase_factor(-xp.tensordot(values.aberrations_A, self._rates, 1))
-            factor = factor * turned[self._group[batch]][:, None]
-        return factor
+            turned = turned[self._group[batch]][:, None]
+            made = turned if made is None else made * turned
+        return made
 
     def _add_per_pattern(self, overlap: Any, batch: Any, values: Values, total: Corrections) -> None:
         """Every factor is diagonal in the aperture plane: its derivative is a sum over conj(gradient) * wave."""

@@ -1,5 +1,7 @@
 """Split steps: what they consist of, and how fast they approach the exact wave as slices become thinner."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -90,4 +92,4 @@ def test_all_of_every_slice_is_passed(split):
     np.testing.assert_allclose(powers, 1)
     np.testing.assert_allclose(lengths, [1, 1, 0 if split is SplitStep.FIRST_ORDER else 1])
     kinds = [type(step) for step in steps]
-    assert all(a is not b for a, b in zip(kinds[:-1], kinds[1:], strict=True))
+    assert all(a is not b for a, b in pairwise(kinds))
