@@ -1,13 +1,15 @@
 """Side by side with LiberTEM-live on one dump of DECTRIS v1 messages: frames/s from arm to the last frame reduced.
 
-    python benchmarks/stream_vs_libertem.py [--sizes 96,192,256] [--scan 128] [--rounds 3] [--venv DIR]
+    python benchmarks/stream_vs_libertem.py [--sizes 96,192,256] [--scan 256] [--rounds 3] [--venv DIR]
 
 The sender is LiberTEM-live's own simulator, one for each receiver (two receivers of one simulator would share its
 frames), only one of them at work at a time; the receivers take turns. LiberTEM-live reduces with 2 workers: centre of
 mass (com) or 45 dense masks. This program receives, checks, journals with CRC, decodes and reduces to moments, ring
-sums and the coefficients of its live maps (more than 45 bins of the bright field), in two threads. Its time includes
-the calibration on the first frames of each scan (about a second), so short scans say little. Without ``--venv``
-LiberTEM-live is installed in a temporary environment (minutes, needs a package index).
+sums and the coefficients of its live maps (more than 45 bins of the bright field), with as many lanes as there are
+cores. ``ptylive`` calibrates itself in the background meanwhile and refreshes bright field and centre of mass five
+times a second; ``ptylive tcbf`` also builds the filters of tilt-corrected bright field and makes that map. Every run is
+from arm to the last frame reduced, set-up included: short scans say little. Without ``--venv`` LiberTEM-live is installed in
+a temporary environment (minutes, needs a package index).
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from threadpoolctl import threadpool_limits
 
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.live.engine import LiveEngine
+from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.warm_up import warm_up
 from ptylive.schema import Arm, FrameBatch, Optics, Scan
 from ptylive.streamer.events import ArmEvent, EndEvent
@@ -43,6 +46,9 @@ from ptylive.streamer.protocols.simplon import Simplon
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 
 SERIES = 34
+SCANS = {96: 256, 192: 160, 256: 128}
+REFRESH_S = 0.2
+WAYS = {"ptylive": ("bf", "com"), "ptylive tcbf": ("bf", "com", "tcbf")}
 SIMULATOR = """
 from libertem_live.detectors.dectris import sim
 sim.RustedReplay.read_headers = lambda self: sim.read_headers(self._path)  # it would bind its port three times
@@ -165,7 +171,8 @@ class Ours:
         self.receiver = Receiver(settings, on_event=lambda event: None)
         self._reader = self.receiver.ring.reader()
         self._reduced = threading.Event()
-        self.points = 0
+        self.points = self.bins = 0
+        self.methods = WAYS["ptylive"]
         self._thread = threading.Thread(target=self._reduce)
         self._thread.start()
         assert self.receiver.accelerate()
@@ -175,19 +182,26 @@ class Ours:
 
     def _reduce(self) -> None:
         engine: LiveEngine | None = None
+        lanes, due = Lanes(os.cpu_count() or 1), 0.0
         with threadpool_limits(limits=1), ThreadPoolExecutor(1) as builders:
             for item in self._reader:
                 if isinstance(item, ArmEvent):
-                    engine = LiveEngine(item.arm, methods=("com", "tcbf"), background=builders)
+                    engine = LiveEngine(item.arm, methods=self.methods, background=builders, lanes=lanes)
+                    due = time.perf_counter() + REFRESH_S
                 elif isinstance(item, FrameBatch) and engine is not None:
                     engine.add(item)
-                elif isinstance(item, EndEvent):
-                    self.points = 0 if engine is None or engine.store is None else engine.store.total_frames
+                    if time.perf_counter() >= due:
+                        engine.refresh()
+                        due = time.perf_counter() + REFRESH_S
+                elif isinstance(item, EndEvent) and engine is not None and engine.store is not None:
+                    self.points, self.bins = engine.store.total_frames, engine.store.reduction.basis.count
                     self._reduced.set()
+        lanes.close()
 
-    def seconds(self) -> float:
+    def seconds(self, way: str) -> float:
         """One series, from arm to the last frame reduced."""
         self._reduced.clear()
+        self.methods = WAYS[way]
         started = time.perf_counter()
         self._detector.arm()
         assert self._reduced.wait(300)
@@ -207,7 +221,7 @@ class Ours:
 
 def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]:
     """Medians (frames/s) of receivers that take turns, and ratios within a round."""
-    runs: dict[str, list[float]] = {"libertem com": [], "libertem masks": [], "ptylive": []}
+    runs: dict[str, list[float]] = {name: [] for name in ("libertem com", "libertem masks", *WAYS)}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         longest = write_dump(folder / "dump.bin", size, scan * scan)
@@ -222,8 +236,8 @@ def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]
         stack.callback(ours.close)
         for number in range(rounds + 1):
             for name, row in runs.items():
-                if name == "ptylive":
-                    seconds = ours.seconds()
+                if name in WAYS:
+                    seconds = ours.seconds(name)
                 else:
                     libertem.stdin.write(name.split()[1] + "\n")
                     libertem.stdin.flush()
@@ -231,16 +245,17 @@ def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]
                 if number:  # the first round warms up
                     row.append(scan * scan / seconds)
     rates = {name: float(np.median(row)) for name, row in runs.items()}
-    for name in ("com", "masks"):
-        pairs = zip(runs["ptylive"], runs[f"libertem {name}"], strict=True)
-        rates[f"ratio to {name}"] = float(np.median([one / other for one, other in pairs]))
-    return rates
+    for way in WAYS:
+        for name in ("com", "masks"):
+            pairs = zip(runs[way], runs[f"libertem {name}"], strict=True)
+            rates[f"{way} / {name}"] = float(np.median([one / other for one, other in pairs]))
+    return {**rates, "bins": ours.bins}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="96,192,256")
-    parser.add_argument("--scan", type=int, default=128, help="points along a side")
+    parser.add_argument("--scan", type=int, help="points along a side (default: by size)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--venv", type=Path, metavar="DIR", help="environment with libertem-live[sim]")
     options = parser.parse_args()
@@ -254,11 +269,10 @@ def main() -> None:
         with threadpool_limits(limits=1):
             warm_up()
         for size in map(int, options.sizes.split(",")):
-            row = compare(venv / "bin" / "python", size, options.scan, options.rounds)
+            scan = options.scan or SCANS.get(size, 128)
+            row = compare(venv / "bin" / "python", size, scan, options.rounds)
             shown = {name: float(f"{value:.4g}") for name, value in row.items()}
-            print(
-                json.dumps({"pixels": size, "frames": options.scan**2, **shown, "load": os.getloadavg()[0]}), flush=True
-            )
+            print(json.dumps({"pixels": size, "frames": scan**2, **shown, "load": os.getloadavg()[0]}), flush=True)
 
 
 if __name__ == "__main__":
