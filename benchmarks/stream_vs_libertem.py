@@ -8,8 +8,8 @@ mass (com) or 45 dense masks. This program receives, checks, journals with CRC, 
 sums and the coefficients of its live maps (more than 45 bins of the bright field), with as many lanes as there are
 cores. ``ptylive`` calibrates itself in the background meanwhile and refreshes bright field and centre of mass five
 times a second; ``ptylive tcbf`` also builds the filters of tilt-corrected bright field and makes that map. Every run is
-from arm to the last frame reduced, set-up included: short scans say little. Without ``--venv`` LiberTEM-live is installed in
-a temporary environment (minutes, needs a package index).
+from arm to the last frame reduced, set-up included: short scans say little. Without ``--venv`` LiberTEM-live is
+installed in a temporary environment (minutes, needs a package index).
 """
 
 from __future__ import annotations
