@@ -12,7 +12,7 @@ import numpy as np
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.render import METHODS, Rendering
+from ptylive.engine.live.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.refine.pattern_view import PatternView
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError
 from ptylive.schema.detector import undo_transform
@@ -26,8 +26,8 @@ BATCH_FRAMES = 256
 AS_STORED = BasisChoice(PIXELS)
 STREAMED_PIXELS = 1 << 28
 """Recordings of more pixels are read from the file twice rather than kept in memory twice."""
-START_MAP = "obf"
-"""The map a refinement may start from."""
+CONTRAST_PER_RAD = 2.0
+"""Bright-field contrast of a radian of phase where its transfer is 1 (tcbf: 2 sin chi)."""
 
 
 @dataclass(frozen=True)
@@ -102,4 +102,11 @@ def start_guess(start_map: LiveMap | None, calibration: Calibration) -> StartGue
 
     if start_map is None or start_map.sampling_A is None:
         return None
-    return StartGuess(start_map.data, start_map.sampling_A, calibration.rotation_deg)
+    scale = 1.0 if start_map.units == "rad" else 1 / CONTRAST_PER_RAD
+    phase = start_map.data if scale == 1 else (start_map.data * np.float32(scale))
+    return StartGuess(phase, start_map.sampling_A, calibration.rotation_deg)
+
+
+def method_of(map_name: str) -> str:
+    """The method that makes a map (wdd_phase: wdd)."""
+    return next((method for method, names in OUTPUTS.items() if map_name in names), map_name)

@@ -18,7 +18,7 @@ from ptylive.schema.preset import Preset
 from ptylive.server.config import ServerConfig
 from ptylive.server.early_refinement import ScanNews, check_followable, plain_values
 from ptylive.server.finisher import results_path
-from ptylive.server.offline import START_MAP, start_guess
+from ptylive.server.offline import start_guess
 from ptylive.server.publisher import Publisher
 from ptylive.server.refine_job import RefineJob
 from ptylive.server.refinements import Refinements, RunState
@@ -265,7 +265,7 @@ class RefineDesk:
             run=run,
             preset=preset,
             calibration=scan.calibration,
-            start=start_guess(scan.map(START_MAP), scan.calibration),
+            start=start_guess(scan.map(preset.start_map), scan.calibration),
             values=plain_values(scan.arm),
             backend=self._config.backend,
             threads=self._config.refine_threads,

@@ -15,6 +15,9 @@ Order = Annotated[int, Field(ge=1, le=8)]
 class Illumination(StrictModel):
     """Settings of a refinement: the start of the probe, and the patterns used."""
 
+    start_map: Literal["obf", "wdd_phase", "tcbf", "idpc"] = Field(
+        default="obf", description="the live map that start_from_map means; of tcbf half the relative contrast is taken"
+    )
     probe_amplitude: Literal["aperture", "mean_pattern", "vacuum_pattern"] = Field(
         default="aperture", description="amplitude of the start probe: a soft disc, or the root of a measured pattern"
     )

@@ -47,7 +47,7 @@ def refine(
     from ptylive.engine.refine import Bench, check, validate
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run, read_runs
-    from ptylive.server.offline import START_MAP, reconstruct_file, refinable, start_guess
+    from ptylive.server.offline import method_of, reconstruct_file, refinable, start_guess
     from ptylive.streamer.storage.source import open_source
 
     chosen, values = split_settings(parse_assignments(settings or ()))
@@ -56,8 +56,8 @@ def refine(
     if backend not in ("auto", "cpu", "gpu"):
         raise MetadataError(f"--backend {backend!r} is unknown", "use auto, cpu or gpu")
     started = time.perf_counter()
-    made = reconstruct_file(file, values, (START_MAP,))
-    start_map = next((m for m in made.rendering.maps if m.name == START_MAP), None)
+    made = reconstruct_file(file, values, (method_of(wanted.start_map),))
+    start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
     guess, bench = start_guess(start_map, made.calibration), Bench(backend, threads)
     with open_source(file, values) as source:
         dataset = loaded.placed(refinable(source, made.calibration))

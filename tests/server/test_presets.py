@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from running import last_json, ptylive
 
-from ptylive.schema import MetadataError
+from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.preset import Preset
+from ptylive.server.offline import method_of, start_guess
 from ptylive.server.presets import load_preset
 from ptylive.simulators.data import bundled
 
@@ -126,3 +127,31 @@ def test_the_command_line(tmp_path):
     assert done.returncode == 1
     assert "data_bin" in done.stderr
     assert ptylive("preset", preset, "--lenient").stdout.endswith("[optics]\nenergy_eV = 60000.0\n")
+
+
+def test_other_live_maps_to_start_from():
+    data = np.ones((3, 4), np.float32)
+    assert method_of("wdd_phase") == "wdd"
+    assert method_of("obf") == "obf"
+    for units, scale in (("rad", 1.0), ("relative", 0.5)):
+        guess = start_guess(LiveMap("map", data, units, (0.5, 0.5), 12, ""), Calibration())
+        np.testing.assert_array_equal(guess.phase, scale * data)
+    assert start_guess(None, Calibration()) is None
+
+
+def test_a_refinement_starts_from_the_map_it_is_told(bare, tmp_path):
+    file, values = bare
+    known = ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA", "rotation_deg", "defocus_A")
+    given = [f"{name}={float(values[name])}" for name in known] + [
+        f"scan_step_A={float(np.ravel(values['scan_step_A'])[0])}"
+    ]
+    settings = [
+        word
+        for item in (*given, "start_map=wdd_phase", "start_from_map=true", "scan_defocus=false")
+        for word in ("--set", item)
+    ]
+    output = tmp_path / "out.h5"
+    done = last_json(ptylive("refine", file, "-o", output, "--epochs", "1", *settings, "--json"))
+    assert done["state"] == "done"
+    with h5py.File(output) as results:
+        assert np.angle(results["refinement/object"][()]).std() > 1e-3
