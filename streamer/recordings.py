@@ -20,7 +20,7 @@ from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.converter import Converter, Job
 from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
 from ptylive.streamer.journal import SUFFIX, Journal
-from ptylive.streamer.recovery import Leftover, journals, read_leftover
+from ptylive.streamer.recovery import HeldJournals, Leftover, journals, read_leftover
 from ptylive.streamer.scans import ScanRecord
 from ptylive.streamer.storage.catalogue import Catalogue
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
@@ -39,6 +39,7 @@ class Recordings:
         self._catalogue = None if folder is None else Catalogue(folder)
         self._converter = Converter(self._converted)
         self._converting: dict[str, ScanRecord] = {}
+        self._held = HeldJournals()
 
     def begin(self, scan: ScanRecord) -> None:
         """Start the journal of a new scan."""
@@ -136,6 +137,8 @@ class Recordings:
             leftover = self.leftover(path)
             if leftover is not None:
                 found.append(leftover)
+            else:
+                self._held.add(path)
         return found
 
     def leftover(self, path: Path) -> Leftover | None:
@@ -147,13 +150,16 @@ class Recordings:
             return None
 
     def find(self, uid: str) -> ScanRecord | None:
-        """A scan that an earlier run recorded, closed; None when there is none."""
+        """A scan that an earlier run recorded, or is still recording, closed; None when there is none."""
+        held = self._held.find(uid)
+        if held is not None:
+            return ScanRecord.stored(held.arm, held.received, held.target)
         stored = None if self._catalogue is None else self._catalogue.find(uid)
         return None if stored is None else ScanRecord.stored(stored.arm, stored.received, stored.path)
 
     def is_converting(self, uid: str) -> bool:
         """Whether the recording of a scan is being made."""
-        return uid in self._converting
+        return uid in self._converting or self._held.is_held(uid)
 
     def stop(self, timeout_s: float) -> None:
         """Finish the conversions under way; journals of those that take longer stay for the next start."""

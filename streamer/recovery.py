@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +44,52 @@ def journals(folder: Path) -> list[Path]:
 def read_leftover(path: Path) -> Leftover | None:
     """Read a journal through; None when another process holds it. Raises InputFileError when it is no journal."""
     with JournalReader(path) as reader:
-        if not reader.lock():
+        return _read_through(reader) if reader.lock() else None
+
+
+def _read_through(reader: JournalReader) -> Leftover:
+    received = _earlier(reader.arm, reader.path.with_suffix(".h5"))
+    for message in reader.messages():
+        received[message.first : message.first + message.count] = True
+    return Leftover(reader.path, reader.arm, received, reader.valid_bytes, reader.end)
+
+
+class HeldJournals:
+    """Journals of other processes: a recorder may outlive the server that was killed, and finish its work.
+
+    Their scans are known, so that a resend does not begin them anew.
+    """
+
+    def __init__(self) -> None:
+        self._paths: dict[str, Path] = {}
+
+    def add(self, path: Path) -> None:
+        """Note a journal that another process holds; one without a whole arm record is of no scan."""
+        with contextlib.suppress(InputFileError, OSError), JournalReader(path) as reader:
+            self._paths[reader.arm.uid] = path
+
+    def is_held(self, uid: str) -> bool:
+        """Whether another process still works on the journal of a scan."""
+        path = self._paths.get(uid)
+        if path is None:
+            return False
+        try:
+            with JournalReader(path) as reader:
+                return not reader.lock()
+        except (InputFileError, OSError):
+            return False
+
+    def find(self, uid: str) -> Leftover | None:
+        """What the journal of a scan holds; None when there is none any more."""
+        path = self._paths.get(uid)
+        if path is None:
             return None
-        received = _earlier(reader.arm, path.with_suffix(".h5"))
-        for message in reader.messages():
-            received[message.first : message.first + message.count] = True
-        return Leftover(path, reader.arm, received, reader.valid_bytes, reader.end)
+        try:
+            with JournalReader(path) as reader:
+                return _read_through(reader)
+        except (InputFileError, OSError):
+            del self._paths[uid]
+            return None
 
 
 def stored_batches(arm: Arm, journal: Path) -> Iterator[FrameBatch]:

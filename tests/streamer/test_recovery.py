@@ -14,8 +14,9 @@ import pytest
 from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
 
 from ptylive.schema import Arm
-from ptylive.streamer.journal import Journal
+from ptylive.streamer.journal import Journal, JournalReader
 from ptylive.streamer.recovery import journals, stored_batches
+from ptylive.streamer.storage.recording import record
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
 CHILD = Path(__file__).with_name("receiver_child.py")
@@ -203,6 +204,30 @@ def test_a_journal_in_use_by_another_server_is_left_alone(tmp_path: Path) -> Non
         send(socket, *messages[4:])
         first.wait_for_state("complete")
         assert len(digests_of_file(Path(first.receiver.status().recording))) == 42
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_scan_that_another_recorder_still_works_on_is_not_begun_anew(tmp_path: Path, whole: bool) -> None:
+    """A recorder outlives its killed server; meanwhile the sender starts again."""
+    arm = make_arm()
+    frames = make_frames(arm)
+    messages = messages_of(arm, frames)
+    path = interrupted(tmp_path, arm, messages if whole else messages[:4])
+    recorder = JournalReader(path)
+    assert recorder.lock()
+    with running(tmp_path) as run, connected(run.address) as socket:
+        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 42 if whole else 20)])
+        send(socket, ArmMessage(arm), *messages)
+        status = run.receiver.status
+        run.wait(lambda: status().duplicates == 42 if whole else status().rejected == {"closed_scan": len(messages)})
+        assert run.arms() == []
+        recorder.close()
+        record(path, tmp_path / "a.h5")
+        send(socket, PingMessage(arm.uid, arm), *messages)
+        run.wait(lambda: status().duplicates == (84 if whole else 20))
+        run.wait_for_state("complete")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    assert digests_of_file(tmp_path / "a.h5") == digests(frames)
 
 
 @pytest.mark.slow
