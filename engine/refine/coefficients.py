@@ -23,6 +23,8 @@ from ptylive.schema.preset import Preset
 
 LEAST_MEAN = 1e-3
 """Mean counts below this share of the largest are taken as so large: their estimate is no better."""
+FLOOR_SHARE = 0.1
+"""Floor of poisson_compressed as a share of the smallest mean coefficient."""
 SIGNED = (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT)
 """Losses that take coefficients of either sign."""
 
@@ -71,7 +73,10 @@ class Coefficients:
             CoefficientTermKind.LEAST_SQUARES: PEAK if preset.noise_weighting else 4 * PEAK * float(self.mean.max()),
         }.get(kind, max(1.0, float(self.masks.sum(axis=0).max())))
         reason = f"{strategy.reason.split(';')[0]}; {kind} of {len(self.masks)} {self.dataset.basis.kind} coefficients"
-        offset = 0.0 if isinstance(preset.loss_floor, str) else preset.loss_floor
+        offset = 0.0
+        if kind is CoefficientTermKind.POISSON:  # a model of the start is dark where the first electrons scatter to
+            smallest = FLOOR_SHARE * max(float(self.values.mean(axis=0).min()), LEAST_MEAN)
+            offset = smallest if isinstance(preset.loss_floor, str) else preset.loss_floor
         return replace(strategy, kind=kind, stiffness=stiffness, reason=reason, offset=offset)
 
     def compressed(self, preset: Preset, kind: CoefficientTermKind) -> CompressedPatterns:
