@@ -21,6 +21,7 @@ SECTIONS: dict[str, type[Scan] | type[Optics] | type[Detector]] = {"scan": Scan,
 NAMES: dict[str, tuple[str, str]] = {
     "scan_shape": ("scan", "shape"),
     "scan_step_A": ("scan", "step_A"),
+    "field_of_view_A": ("scan", "field_of_view_A"),
     "scan_pattern": ("scan", "pattern"),
     "scan_matrix": ("scan", "matrix"),
     "flyback_frames": ("scan", "flyback_frames"),
@@ -110,6 +111,8 @@ def overlay(arm: Arm, values: Mapping[str, Any], source: str = "settings") -> Ar
 
     def laid_over(section: str) -> Any:
         current, new = getattr(arm, section), sections[section]
+        if "field_of_view_A" in new:
+            new = {"step_A": None, **new}  # it takes the place of the step that was known
         if "transform" in new:
             new = {**new, "transform_given": new["transform"] is not None}
         if section == "optics":

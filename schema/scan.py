@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -25,6 +26,11 @@ class Scan(Model):
 
     shape: tuple[int, int] | None = Field(default=None, description="scan points (rows, columns), without flyback")
     step_A: tuple[float, float] | None = Field(default=None, description="distance between points (row, col), Å")
+    field_of_view_A: float | None = Field(
+        default=None,
+        gt=0,
+        description="length of a row, Å: its points times the step; gives step_A where that is absent",
+    )
     pattern: Literal["raster", "snake"] = Field(default="raster", description="order of the points within rows")
     flyback_frames: int = Field(default=0, ge=0, description="frames recorded after each row while the beam returns")
     skip_first: int = Field(default=0, ge=0, description="frames recorded before the first point")
@@ -50,6 +56,17 @@ class Scan(Model):
     @classmethod
     def _plain_shape(cls, value: Any) -> Any:
         return None if value is None else tuple(int(v) for v in np.asarray(value).ravel())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _step_from_field_of_view(cls, data: Any) -> Any:
+        """The same step along rows and columns where only the length of a row is given."""
+        if not isinstance(data, Mapping) or data.get("step_A") is not None or data.get("matrix") is not None:
+            return data
+        view, shape = data.get("field_of_view_A"), data.get("shape")
+        if view is None or shape is None or not float(view) > 0 or not int(np.ravel(shape)[-1]) > 0:
+            return data
+        return {**data, "step_A": float(view) / int(np.ravel(shape)[-1])}
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -82,7 +99,8 @@ class Scan(Model):
         if self.shape is not None:
             return self
         side = math.isqrt(frames)
-        return self.model_copy(update={"shape": (side, side) if side * side == frames else (1, frames)})
+        shape = (side, side) if side * side == frames else (1, frames)
+        return Scan.model_validate({**self.model_dump(exclude_unset=True), "shape": shape})
 
     def point_of(self, acquired: IndexArray) -> IndexArray:
         """Flat scan point (row-major) of each acquired frame; -1 for flyback, skipped and surplus frames."""

@@ -111,3 +111,15 @@ def test_calibration_round_trip():
     assert attributes["rotation_deg_uncertainty"] == 0.4
     with pytest.raises(MetadataError, match="iDPC needs energy_eV"):
         calibration.require("energy_eV", "iDPC")
+
+
+def test_a_field_of_view_stands_for_the_step():
+    assert Scan(shape=(20, 40), field_of_view_A=20.0).step_A == (0.5, 0.5)
+    assert Scan(shape=(20, 40), field_of_view_A=20.0, step_A=0.3).step_A == (0.3, 0.3)
+    unknown = Scan(field_of_view_A=20.0)
+    assert unknown.step_A is None
+    assert unknown.with_frames(100).step_A == (2.0, 2.0)
+    known = arm(scan={"shape": (5, 4), "step_A": 0.3})
+    assert overlay(known, {"field_of_view_A": 8.0}).scan.step_A == (2.0, 2.0)
+    with pytest.raises(MetadataError, match="field_of_view_A"):
+        overlay(known, {"field_of_view_A": -1.0})
