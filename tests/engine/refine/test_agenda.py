@@ -6,7 +6,8 @@ from itertools import count
 import numpy as np
 import pytest
 
-from ptylive.engine.refine import refine
+from ptylive.engine.analysis.half_dose import compare_half_doses
+from ptylive.engine.refine import Bench, refine
 from ptylive.engine.refine.layout import BlockName
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
 from ptylive.engine.refine.regularisers.projections import blurred, flipped, orthogonal, potentials, projected
@@ -198,3 +199,15 @@ def test_a_stopped_run_with_schedules_goes_on_as_if_it_had_not_stopped(simulated
 def test_impossible_schedules_are_refused_before_the_run(simulated):
     with pytest.raises(MetadataError, match="epoch 4: refinement setting atv_weight"):
         run(simulated.dataset, atv_weight="3 - epoch")
+
+
+def test_halves_of_the_dose_agree_on_the_object(simulated):
+    """Ring correlation of two refinements of half the counts each: high where the object is, and nothing is shared."""
+    dataset = replace(simulated.dataset, patterns=np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns))
+    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 6, "sweeps": 4})
+    halves = compare_half_doses(dataset, preset, Bench("cpu"))
+    assert halves.shells is None
+    low = halves.rings.correlation[halves.rings.frequencies_invA < 0.4]
+    assert low.mean() > 0.7
+    counts = [float((np.abs(result.probe) ** 2).sum()) for result in halves.results]
+    assert counts[0] == pytest.approx(counts[1], rel=0.02)
