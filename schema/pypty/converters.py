@@ -86,11 +86,21 @@ def pixel_size(value: Any, into: Gathered) -> None:
     sizes = [into.given.get(name) for name in ("pixel_size_y_A", "pixel_size_x_A")]
     if None not in sizes and abs(float(sizes[0]) / float(sizes[1]) - 1) > 1e-6:  # type: ignore[arg-type]
         raise MetadataError("pixel_size_x_A and pixel_size_y_A differ", "square pixels only")
+    if into.given.get("recon_type") == "near_field":
+        into.preset["image_pixel_A"] = number(value, "pixel_size_y_A")
+        return
     window = into.window()
     if window is None:
         into.notes.append("pixel_size: the detector pixel follows from it only beside a recording; give rez_pixel_size")
         return
     into.metadata["detector_pixel_invA"] = 1 / (window * number(value, "pixel_size_y_A"))
+
+
+def algorithm(value: Any, into: Gathered) -> None:
+    """The same names; PyPty's sums of coefficients know no weights of their noise."""
+    into.preset["algorithm"] = value
+    if str(value).endswith("_compressed"):
+        into.preset["noise_weighting"] = False
 
 
 def padding(value: Any, into: Gathered) -> None:

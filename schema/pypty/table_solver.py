@@ -40,9 +40,9 @@ SOLVER: tuple[Row, ...] = (
         OPTIMISER,
         "lsq_sqrt",
         M,
-        ("algorithm",),
-        "the same; auto chooses from the data",
-        plain("algorithm"),
+        ("algorithm", "noise_weighting"),
+        "the same names; auto chooses from the data; compressed ones without weights of the noise",
+        into.algorithm,
     ),
     Row("epoch_max", OPTIMISER, 200, M, ("epoch_max",), "mini-batch sweeps count as epochs", plain("epoch_max")),
     Row(

@@ -81,6 +81,13 @@ def test_units_and_names():
     assert settings(window=[0.1, 0.5], n_hermite_probe_modes=[2, 2])["window"] == [0.1, 0.5]
 
 
+def test_what_goes_together():
+    assert settings(algorithm="lsq_compressed") == {"algorithm": "lsq_compressed", "noise_weighting": False}
+    near = {"recon_type": "near_field", "pixel_size_x_A": 2.0, "pixel_size_y_A": 2.0, "alpha_near_field": 1e-4}
+    assert settings(**near) == {"recon_type": "near_field", "image_pixel_A": 2.0, "alpha_near_field_mrad": 0.1}
+    assert metadata(**near) == {}
+
+
 def test_signs():
     assert settings(extra_probe_defocus=50.0) == {"extra_probe_defocus_A": -50.0}
     assert settings(defocus_spread_modes=[-10, 0, 10]) == {"defocus_spread_modes_A": [10.0, 0.0, -10.0]}
