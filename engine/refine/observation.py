@@ -81,10 +81,8 @@ class Observation:
         return replace(chosen, coherence=replace(chosen.coherence, modes=1), start_from_map=False, probe_sweeps=0)
 
     def _for_tilts(self, chosen: Strategy) -> Strategy:
-        """Slices must come free of each other: no anchor to where sweeps left them, and twice the epochs."""
-        if isinstance(self.preset.anchor, str):
-            chosen = replace(chosen, anchor=0.0)
-        return replace(chosen, epochs=2 * chosen.epochs) if isinstance(self.preset.epoch_max, str) else chosen
+        """Slices must come free of each other: no anchor to where sweeps left them."""
+        return replace(chosen, anchor=0.0) if isinstance(self.preset.anchor, str) else chosen
 
     def start_modes(self, strategy: Strategy, counts: float) -> ComplexPlane:
         """(modes, P, P) in Fourier space, ``counts`` in all."""

@@ -28,9 +28,10 @@ from ptylive.engine.refine.refined import Refined
 from ptylive.engine.refine.results import Phase, Preview, Progress, RefineResult, StartGuess, State, wrapped_phase
 from ptylive.engine.refine.scans import settle
 from ptylive.engine.refine.selection import selected
-from ptylive.engine.refine.setup import Setup
+from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
 from ptylive.engine.refine.term_choice import with_chosen_term
+from ptylive.engine.refine.tilt_search import find_tilt
 from ptylive.engine.refine.trial import Bench
 from ptylive.engine.refine.warm_start import WarmStart
 from ptylive.schema.errors import RefinementError
@@ -70,11 +71,24 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     bench = Bench(backend, threads, start, _stop_where_asked(should_stop))
     settled = settle(dataset, preset, bench)
     setup = with_chosen_term(settled.dataset, settled.preset, bench).after(settled.curves)
+    if setup.modelled.tilt_is_lean and preset.num_slices > 1 and warm is None:
+        quiet = Observers(lambda progress: None, should_stop, None, identity)
+        found = find_tilt(settled.preset, partial(_once, settled.dataset, bench, quiet))
+        setup, warm = with_chosen_term(settled.dataset, found.preset, bench).after(settled.curves), found.start
     if warm is not None:
         setup = warm.applied(setup)
     with closing(open_backend(backend, setup.problem, threads)) as engine:
         observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table)
         return Refinement(setup, preset, engine, observers).run(saved)
+
+
+def _once(dataset: Dataset, bench: Bench, observers: Observers, preset: Preset, warm: WarmStart | None) -> RefineResult:
+    """A refinement on the way to another."""
+    setup = prepare(dataset, preset, bench.start)
+    if warm is not None:
+        setup = warm.applied(setup)
+    with closing(open_backend(bench.backend, setup.problem, bench.threads)) as engine:
+        return Refinement(setup, preset, engine, observers).run(None)
 
 
 def _held_out(count: int, preset: Preset) -> tuple[IndexArray | None, IndexArray | None]:
