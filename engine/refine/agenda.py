@@ -75,7 +75,7 @@ class Agenda:
             lbfgs,
             objective=objective,
             history=now.hist_length,
-            rule=WolfeRule(now.wolfe_c1_constant, now.wolfe_c2_constant, now.max_count),
+            rule=WolfeRule.of(now),
         )
         if again or (isinstance(state, SweepState) and state.batch > 0):
             return Turn(sweeps, lbfgs, state)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ptylive.engine.refine.line_search import Point, WolfeRule, search
 from ptylive.engine.refine.objective import Objective
+from ptylive.engine.refine.pypty_steps import block_scaled, grown_and_cut
 from ptylive.engine.refine.terms import Anchor
 
 SMALLEST_CURVATURE = 1e-10
@@ -77,7 +78,8 @@ class Lbfgs:
     def step(self, state: LbfgsState) -> LbfgsState:
         """One accepted step, or the state marked as converged where none can be found."""
         start = Point(state.vector, state.loss, state.gradient)
-        found = search(self._anchored(state), start, self._direction(state), self.rule)
+        look = grown_and_cut if self.rule.like_pypty else search
+        found = look(self._anchored(state), start, self._direction(state), self.rule)
         evaluations = state.evaluations + found.evaluations
         if found.point is None:
             if not state.pairs:
@@ -107,24 +109,34 @@ class Lbfgs:
         free_gradient = xp.where(held, 0, state.gradient)
         remainder = free_gradient.copy()
         products = []
-        for s, y in reversed(state.pairs):
+        pairs = state.pairs if self.history else ()
+        for s, y in reversed(pairs):
             alpha = xp.dot(s, remainder) / xp.dot(y, s)
             remainder -= alpha * y
             products.append(alpha)
-        result = state.scaling * remainder
-        if state.pairs:
-            s, y = state.pairs[-1]
-            result *= xp.dot(s, y) / xp.dot(y, state.scaling * y)
-        for (s, y), alpha in zip(state.pairs, reversed(products), strict=True):
+        result = self._scaled(state, remainder)
+        for (s, y), alpha in zip(pairs, reversed(products), strict=True):
             result += (alpha - xp.dot(y, result) / xp.dot(y, s)) * s
         direction = -xp.where(held, 0, result)
         if float(xp.dot(direction, free_gradient)) < 0:
             return direction
-        return -state.scaling * free_gradient  # rounding spoilt the recursion: steepest descent always descends
+        # rounding spoilt the recursion: steepest descent always descends
+        return -self._scaled(replace(state, pairs=()), free_gradient)
+
+    def _scaled(self, state: LbfgsState, gradient: Any) -> Any:
+        """H0 g, its size from the newest pair."""
+        xp = self.objective.xp
+        if self.rule.like_pypty:
+            return block_scaled(self.objective.layout, state.pairs, gradient, xp)
+        result = state.scaling * gradient
+        if state.pairs:
+            s, y = state.pairs[-1]
+            result *= xp.dot(s, y) / xp.dot(y, state.scaling * y)
+        return result
 
     def _remember(self, state: LbfgsState, point: Point) -> tuple[Pair, ...]:
         xp = self.objective.xp
         s, y = point.vector - state.vector, point.gradient - state.gradient
         enough = float(xp.dot(s, y)) > SMALLEST_CURVATURE * float(xp.linalg.norm(s)) * float(xp.linalg.norm(y))
         pairs = (*state.pairs, (s, y)) if enough else state.pairs
-        return pairs[-self.history :] if self.history else ()
+        return pairs[-max(self.history, 1) :]  # without a history the newest still tells the size of a step

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.objective import Objective
+from ptylive.schema.preset import Preset
 
 EDGE = 0.1
 """Interpolated steps keep this share of the bracket away from its ends."""
@@ -28,6 +29,26 @@ class WolfeRule:
     c1: float
     c2: float
     max_count: int
+    like_pypty: bool = False
+    """Steps are grown and cut by fixed factors; what follows is used then only."""
+    first_step: float = 1.0
+    reduce_factor: float = 0.1
+    optimism: float = 3.0
+    min_step: float = 1e-20
+
+    @classmethod
+    def of(cls, preset: Preset) -> WolfeRule:
+        """As a preset says."""
+        return cls(
+            preset.wolfe_c1_constant,
+            preset.wolfe_c2_constant,
+            preset.max_count,
+            preset.optimizer == "pypty",
+            preset.update_step_bfgs,
+            preset.reduce_factor,
+            preset.optimism,
+            preset.min_step,
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,7 @@ def search(objective: Objective, start: Point, direction: Any, rule: WolfeRule) 
             step = low + _parabola(result.loss - low_loss, low_slope, high - low)
             continue
         accepted = Point(vector, result.loss, result.gradient)
-        tangent = float(xp.dot(result.gradient, _tangent(objective, vector, direction)))
+        tangent = float(xp.dot(result.gradient, tangent_of(objective, vector, direction)))
         if tangent >= rule.c2 * slope:
             return SearchResult(accepted, count)
         grown = _secant(low_slope, tangent, step - low)
@@ -72,7 +93,7 @@ def search(objective: Objective, start: Point, direction: Any, rule: WolfeRule) 
     return SearchResult(accepted, rule.max_count)
 
 
-def _tangent(objective: Objective, vector: Any, direction: Any) -> Any:
+def tangent_of(objective: Objective, vector: Any, direction: Any) -> Any:
     """Derivative of the projected path: parameters that came to rest on their bound no longer move."""
     bounds = objective.layout.lower_bounds()
     if not bounds:

@@ -155,7 +155,7 @@ class Refinement:
             objective,
             strategy.epochs - strategy.sweeps,
             preset.hist_length,
-            WolfeRule(preset.wolfe_c1_constant, preset.wolfe_c2_constant, preset.max_count),
+            WolfeRule.of(preset),
             strategy.probe_step / strategy.sweep_step,
             strategy.anchor,
         )

@@ -58,7 +58,21 @@ class Solver(StrictModel):
     anchor: Annotated[float, Field(ge=0, le=100)] | Auto = Field(
         default="auto", description="pull of L-BFGS towards the sweeps' result, as a share of the curvature; 0: none"
     )
-    hist_length: int = Field(default=10, ge=0, le=100, description="pairs kept by L-BFGS; 0: scaled steepest descent")
+    hist_length: int = Field(
+        default=10,
+        ge=0,
+        le=100_000,
+        description="pairs kept by L-BFGS, two copies of all parameters each; 0: scaled steepest descent",
+    )
+    optimizer: Literal["scaled", "pypty"] = Field(
+        default="scaled",
+        description="L-BFGS scaled by the known curvature, bracketing line search; or PyPty's: a Barzilai-Borwein"
+        " factor for each quantity, steps grown and cut by fixed factors",
+    )
+    update_step_bfgs: float = Field(default=1.0, gt=0, le=1e6, description="first step tried (optimizer=pypty)")
+    reduce_factor: float = Field(default=0.1, gt=0, lt=1, description="factor of a step too long (optimizer=pypty)")
+    optimism: float = Field(default=3.0, gt=1, le=100, description="factor of a step too short (optimizer=pypty)")
+    min_step: float = Field(default=1e-20, ge=0, lt=1, description="shortest step tried (optimizer=pypty)")
     wolfe_c1_constant: float = Field(default=1e-4, gt=0, lt=0.5, description="sufficient decrease asked of a step")
     wolfe_c2_constant: float = Field(default=0.9, gt=0, lt=1, description="weak curvature condition on a step")
     max_count: int = Field(default=8, ge=1, le=100, description="evaluations in one line search, at most")

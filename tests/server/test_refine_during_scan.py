@@ -85,17 +85,15 @@ def score_file(truth, results) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_ten_seconds_after_the_last_frame_the_object_is_there(tmp_path):
-    """mos2_svac at 200 frames/s: the object's correlation is 0.95 of what the refinement after the scan reaches."""
+def test_the_object_of_a_growing_scan_is_as_good_as_that_of_a_whole_one(tmp_path):
+    """mos2_svac at 200 frames/s; benchmarks/refine_during_scan.py measures how soon after the last frame."""
     source = shared_data("mos2_svac_80kV_focus")
     with server(tmp_path, "--set", "refine_during_scan=true") as running:
         replay(source, ReplaySettings(to=running.data, rate=200))
-        ended = time.monotonic()
-        status = running.wait_for(refined)
-        seconds = time.monotonic() - ended
+        status = running.wait_for(refined, timeout_s=120)
         early = score_file(source, status["results"])
         last_json(ptylive("refine-now", "--wait", "--control", running.control, "--json", timeout_s=200))
         whole = score_file(source, status["results"])
     assert status["refinement"]["state"] == "done"
-    assert seconds < 10
-    assert early >= 0.95 * whole
+    assert early >= 0.99 * whole
+    assert early >= 0.98

@@ -1,0 +1,103 @@
+"""How soon after the last frame a refined object is there, when refining begins with the first rows.
+
+    python benchmarks/refine_during_scan.py FILE.h5 [--rate 200] [--after] [--streams RATE]
+
+Replays a recording to a server of its own. ``--after``: refine after the scan instead, for comparison. ``--streams``:
+a second test, frames/s of a stream of small patterns that arrives while a long refinement runs; are any lost?
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ptylive.schema import ServerGoneError
+from ptylive.server.client import ControlClient
+from ptylive.server.commands.demo import free_addresses
+from ptylive.simulators.replay import ReplaySettings, replay
+
+ENDED = ("done", "stopped", "failed")
+PATIENCE_S = 200.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--rate", type=float, default=200.0)
+    parser.add_argument("--after", action="store_true")
+    parser.add_argument("--streams", type=float)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        data, control = free_addresses()
+        option = "false" if given.after or given.streams else "true"
+        command = [sys.executable, "-m", "ptylive.server.cli", "serve", "--headless", "--record", folder]
+        command += ["--data", data, "--control", control, "--set", f"refine_during_scan={option}"]
+        server = subprocess.Popen(command)
+        try:
+            wait(control, lambda status: True)
+            found = streams(given, data, control) if given.streams else refined(given, data, control)
+        finally:
+            server.terminate()
+            server.wait(30)
+    print(json.dumps({"load": os.getloadavg()[0], **found}))
+
+
+def refined(given: argparse.Namespace, data: str, control: str) -> dict[str, Any]:
+    """Seconds from the last frame to the maps and to the refined object."""
+    replay(given.file, ReplaySettings(to=data, rate=given.rate))
+    ended = time.monotonic()
+    status = wait(control, lambda s: bool(s["results"]) and s["state"] == "complete")
+    maps = time.monotonic() - ended
+    if given.after:
+        with ControlClient(control, timeout_s=10.0) as client:
+            client.call("refine")
+    status = wait(control, lambda s: s["refinement"]["state"] in ENDED)
+    seconds = time.monotonic() - ended
+    return {"maps_s": round(maps, 2), "object_s": round(seconds, 2), "refinement": status["refinement"]["message"]}
+
+
+def streams(given: argparse.Namespace, data: str, control: str) -> dict[str, Any]:
+    """Frames lost while a refinement runs beside a stream."""
+    replay(given.file, ReplaySettings(to=data))
+    wait(control, lambda s: bool(s["results"]) and s["state"] == "complete")
+    with ControlClient(control, timeout_s=10.0) as client:
+        client.call("refine", preset={"sweeps": 1000, "epoch_max": 1000})
+    wait(control, lambda s: s["refinement"]["epoch"] >= 1)
+    before = wait(control, lambda s: True)["refinement"]["epoch"]
+    began = time.monotonic()
+    replay(given.file, ReplaySettings(to=data, rate=given.streams, loops=4))
+    seconds = time.monotonic() - began
+    status = wait(control, lambda s: s["state"] not in ("scanning", "armed"))
+    epochs = status["refinement"]["epoch"] - before
+    with ControlClient(control, timeout_s=10.0) as client:
+        client.call("refine_stop")
+    sent = 4 * status["expected"]
+    names = ("lost", "late", "duplicates")
+    return {"frames_per_s": round(sent / seconds), "epochs_meanwhile": epochs, **{name: status[name] for name in names}}
+
+
+def wait(control: str, condition: Any) -> dict[str, Any]:
+    """The first status that fulfils a condition."""
+    give_up = time.monotonic() + PATIENCE_S
+    status: dict[str, Any] = {}
+    while time.monotonic() < give_up:
+        try:
+            with ControlClient(control, timeout_s=0.5) as client:
+                status = client.call("status")
+            if condition(status):
+                return status
+        except ServerGoneError:
+            pass
+        time.sleep(0.05)
+    raise SystemExit(f"not within {PATIENCE_S} s: {status}")
+
+
+if __name__ == "__main__":
+    main()
