@@ -12,8 +12,8 @@ polished by J2. On sparse scans both are biased, in opposite directions, and the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ class AberrationFit:
     rotation_uncertainty_deg: float
     explained: float
     runner_up: float
+    uncertainties_A: Mapping[str, float] = field(default_factory=dict)
+    """Of aberrations that have one of their own; the others have ``uncertainty_A``."""
 
     def turned(self) -> AberrationFit:
         """The other member of the pair that a weak phase object cannot tell apart."""
@@ -72,6 +74,8 @@ class Search:
     power_error_A: float = 0.0
     """Bias of J1 to be expected on a sparse scan, Å."""
     c10_A: float | None = None
+    c12_A: tuple[float, float] | None = None
+    """Known astigmatism: C12a and C12b."""
 
     @classmethod
     def of(cls, criteria: Criteria, rotation_deg: float | None) -> Search:
@@ -131,7 +135,8 @@ class Grid:
                 chosen.append((a, c))
             if len(chosen) == STARTS:
                 break
-        starts = [np.array([defoci[c], 0.0, 0.0, angles[a]]) for a, c in chosen]
+        astigmatism = search.c12_A or (0.0, 0.0)
+        starts = [np.array([defoci[c], *astigmatism, angles[a]]) for a, c in chosen]
         best = float(power.max())
         second = float(power[chosen[1]]) / best if len(chosen) > 1 and best > 0 else 0.0
         return cls(starts, best, second)
@@ -143,7 +148,7 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
     polished = [_climb(criteria.aligned_power, start, search) for start in starts]
     by_power = max(polished, key=criteria.aligned_power)
     by_energy = _climb(criteria.explained_energy, by_power, search)
-    if not sparse:
+    if not sparse and search.c12_A is None:
         # few rows leave a valley between astigmatism and rotation: without a clear gain the probe is taken as round
         plain = _climb(criteria.explained_energy, by_energy * np.array([1, 0, 0, 1]), search, astigmatic=False)
         gain = criteria.explained_energy(by_energy) / criteria.explained_energy(plain) - 1
@@ -162,6 +167,28 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
     )
 
 
+def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> AberrationFit:
+    """J2's maximum near a start (C10, C12a, C12b, rotation), the start's rotation and astigmatism kept.
+
+    Its uncertainty is the change of C10 that costs the least gain that would be believed.
+    """
+    step = search.defocus_step_A
+    known = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
+    best = _climb(criteria.explained_energy, start, known)
+    here, aside = criteria.explained_energy(best), np.array([0.5 * step, 0.0, 0.0, 0.0])
+    bend = here - 0.5 * (criteria.explained_energy(best - aside) + criteria.explained_energy(best + aside))
+    doubt = 0.5 * step * math.sqrt(least_gain(criteria) * here / bend) if bend > 0 else math.inf
+    c10, c12a, c12b, rotation = (float(v) for v in best)
+    return AberrationFit(
+        aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
+        rotation_deg=math.degrees(rotation),
+        uncertainty_A=doubt,
+        rotation_uncertainty_deg=0.0,
+        explained=criteria.explained_share(best),
+        runner_up=0.0,
+    )
+
+
 def least_gain(criteria: Criteria) -> float:
     """Share of J2 that more parameters must add to be believed."""
     return max(LEAST_GAIN, GAIN_PER_FREQUENCY / len(criteria.modulation.q_scan))
@@ -174,7 +201,7 @@ def _climb(
     step = search.defocus_step_A
     sizes = np.array([step, step / 3, step / 3, math.radians(ROTATION_STEP_DEG / 2)])
     open_defocus = search.c10_A is None
-    open_astigmatism = open_defocus and astigmatic
+    open_astigmatism = open_defocus and astigmatic and search.c12_A is None
     free = np.array([open_defocus, open_astigmatism, open_astigmatism, search.rotation_deg is None])
     if not free.any():
         return start
@@ -183,7 +210,7 @@ def _climb(
         parameters = start.copy()
         parameters[free] = x * sizes[free]
         bound = max(ASTIGMATISM_SHARE * abs(parameters[0]), 2 * step)
-        excess = max(0.0, math.hypot(parameters[1], parameters[2]) / bound - 1.0)
+        excess = max(0.0, math.hypot(parameters[1], parameters[2]) / bound - 1.0) if open_astigmatism else 0.0
         return float(-criterion(parameters) * (1.0 - min(excess, 0.5)))
 
     origin = (start / sizes)[free]

@@ -35,6 +35,11 @@ class Criteria:
         self._dual = setting.basis.dual(modulation.spectra)
 
     @property
+    def coefficients(self) -> int:
+        """Coefficients of a frame."""
+        return self._setting.basis.count
+
+    @property
     def wavelength_A(self) -> float:
         """Electron wavelength."""
         return self._setting.probe.wavelength_A

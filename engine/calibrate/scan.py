@@ -7,7 +7,8 @@ where the centre of mass is blind, the rest. What was given is never touched.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,10 @@ from ptylive.engine.calibrate.aberrations import (
     Grid,
     Search,
     fit_aberrations,
+    fit_near,
 )
 from ptylive.engine.calibrate.criteria import Criteria
+from ptylive.engine.calibrate.higher import fit_higher
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
 from ptylive.engine.calibrate.sign import phase_correlation, settles
@@ -35,6 +38,10 @@ SAME_ANGLE_DEG = 15.0
 """A transposition is believed beside a given rotation only if its own angle agrees this well."""
 HANDEDNESS_RATIO = 1.5
 """How much better one handedness must align the bright field to be believed."""
+LEAST_DEPTH_A, MOST_DEPTH_A = 10.0, 500.0
+"""Depths below the entrance plane that a specimen may have."""
+HALF_TURN_RATIO = 1.1
+"""How much more of the scan one half turn must explain to be believed."""
 LEAST_EXPLAINED = 3.0
 """Explained energy, in what noise alone would explain (one part in the number of coefficients)."""
 
@@ -62,7 +69,7 @@ class _Work:
         """Whether a value was stated by somebody."""
         return name in self.entries and self.entries[name].origin is Origin.GIVEN
 
-    def value(self, name: str, default: object) -> object:
+    def value(self, name: str, default: Any) -> Any:
         """The value so far."""
         return self.entries[name].value if name in self.entries else default
 
@@ -116,30 +123,84 @@ class _Work:
     # -- bright field -----------------------------------------------------------------------------------------------
 
     def from_bright_field(self, curl: RotationFit | None) -> None:
-        """Defocus and astigmatism, and the rotation and handedness that the centre of mass left open."""
+        """Defocus and astigmatism, and the rotation and handedness that the centre of mass left open.
+
+        Where the defocus is given, the plane that the maps are focused on is looked for instead: ``depth_A``.
+        """
         rotation_open = not self.given("rotation_deg") and not (curl is not None and curl.angle_trusted)
-        if self.given("C10") and not rotation_open:
+        if self.given("C10") and self.given("depth_A") and not rotation_open:
             return
         try:
             setting = self.setting()
         except MetadataError:
             return
-        step = setting.step_A
-        modulation = Modulation.of(self.store, step, setting.probe.semiangle_invA)
+        sparse = is_sparse(setting.step_A, setting.probe.semiangle_invA)
+        modulation = Modulation.of(self.store, setting.step_A, setting.probe.semiangle_invA)
         if modulation is None:
             return
         criteria = Criteria(modulation, setting, self._higher())
-        known = float(self.entries["rotation_deg"].value) if self.given("rotation_deg") else None
-        search = Search.of(criteria, known)
-        if self.given("C10"):
-            search = search.at_defocus(float(self.entries["C10"].value))
-        grid = Grid.of(criteria, search)
-        if not self.given("detector_transform") and not (curl is not None and curl.angle_trusted):
-            criteria, grid = self._handed(criteria, grid, search)
-        fit = fit_aberrations(criteria, search, grid, sparse=is_sparse(step, setting.probe.semiangle_invA))
-        if fit.explained * setting.basis.count < LEAST_EXPLAINED:
+        search = Search.of(criteria, float(self.entries["rotation_deg"].value) if self.given("rotation_deg") else None)
+        if self.given("C12a") or self.given("C12b"):
+            search = replace(search, c12_A=(float(self.value("C12a", 0.0)), float(self.value("C12b", 0.0))))
+        if not self.given("C10"):
+            self._search_defocus(criteria, search, curl, sparse=sparse)
             return
+        if rotation_open:
+            fixed = search.at_defocus(self._in_focus())
+            criteria, grid = self._oriented(criteria, Grid.of(criteria, fixed), fixed, curl)
+            fit = fit_aberrations(criteria, fixed, grid, sparse=sparse)
+            if fit.explained * setting.basis.count >= LEAST_EXPLAINED:
+                self._adopt(fit, curl)
+        elif not self.given("rotation_deg"):
+            self._turn_to_defocus(criteria)
+        if not self.given("depth_A") and not sparse:
+            self._find_depth(criteria, search)
+
+    def _search_defocus(self, criteria: Criteria, search: Search, curl: RotationFit | None, *, sparse: bool) -> None:
+        """Everything open: grid, handedness, fit, higher aberrations where the scan carries them."""
+        criteria, grid = self._oriented(criteria, Grid.of(criteria, search), search, curl)
+        fit = fit_aberrations(criteria, search, grid, sparse=sparse)
+        if fit.explained * criteria.coefficients < LEAST_EXPLAINED:
+            return
+        if not sparse:
+            given = {name: q.value for name, q in self.entries.items() if q.origin is Origin.GIVEN}
+            fit = fit_higher(criteria, fit, given)
         self._adopt(fit, curl)
+
+    def _oriented(
+        self, criteria: Criteria, grid: Grid, search: Search, curl: RotationFit | None
+    ) -> tuple[Criteria, Grid]:
+        """The same, mirrored where the handedness is open and the mirror image explains more."""
+        if self.given("detector_transform") or (curl is not None and curl.angle_trusted):
+            return criteria, grid
+        return self._handed(criteria, grid, search)
+
+    def _in_focus(self) -> float:
+        """C10 of the plane that the maps are focused on, from the entries."""
+        return float(self.value("C10", 0.0)) + float(self.value("depth_A", 0.0))
+
+    def _turn_to_defocus(self, criteria: Criteria) -> None:
+        """A known defocus settles the half turn better than the dark field: in thick crystals that one errs."""
+        found = self.entries["rotation_deg"]
+        here = np.array([self._in_focus(), 0.0, 0.0, math.radians(float(found.value))])
+        turned = here + np.array([0.0, 0.0, 0.0, math.pi])
+        if criteria.explained_energy(turned) > HALF_TURN_RATIO * criteria.explained_energy(here):
+            angle = 180.0 - (180.0 - math.degrees(float(turned[3]))) % 360.0
+            self.entries["rotation_deg"] = Quantity(angle, Origin.ESTIMATED, found.uncertainty)
+
+    def _find_depth(self, criteria: Criteria, search: Search) -> None:
+        """The plane in focus of a thick specimen, below the entrance plane that the given defocus belongs to.
+
+        A thin specimen, or one that is thicker than any specimen, shows a defocus given wrongly: that is the user's.
+        """
+        entrance = float(self.entries["C10"].value)
+        start = np.array(
+            [self._in_focus(), *(search.c12_A or (0.0, 0.0)), math.radians(float(self.value("rotation_deg", 0.0)))]
+        )
+        fit = fit_near(criteria, search, start)
+        depth = fit.aberrations["C10"] - entrance
+        if LEAST_DEPTH_A < depth < MOST_DEPTH_A and depth > fit.uncertainty_A:
+            self.entries["depth_A"] = Quantity(depth, Origin.ESTIMATED, fit.uncertainty_A)
 
     def _higher(self) -> dict[str, float]:
         """Aberrations beyond defocus and astigmatism that are known."""
@@ -173,15 +234,19 @@ class _Work:
             angle = 180.0 - (180.0 - fit.rotation_deg) % 360.0
             self.entries["rotation_deg"] = Quantity(angle, origin, fit.rotation_uncertainty_deg)
         if not self.given("C10"):
+            depth = float(self.value("depth_A", 0.0))
             for name, value in fit.aberrations.items():
                 if not self.given(name):
-                    self.entries[name] = Quantity(value, origin, fit.uncertainty_A)
+                    entrance = value - depth if name == "C10" else value
+                    doubt = fit.uncertainties_A.get(name, fit.uncertainty_A)
+                    self.entries[name] = Quantity(entrance, origin, doubt)
 
     def _upright(self, fit: AberrationFit, curl: RotationFit | None) -> tuple[AberrationFit, Origin]:
         """Of the pair that a weak phase object cannot tell apart, the one with denser matter positive."""
         found = {name: Quantity(value, Origin.ESTIMATED) for name, value in fit.aberrations.items()}
         rotation = Quantity(fit.rotation_deg, Origin.ESTIMATED)
-        setting = _Work({**self.entries, **found, "rotation_deg": rotation}, self.store).setting()
+        no_depth = Quantity(0.0, Origin.DEFAULT)
+        setting = _Work({**self.entries, **found, "rotation_deg": rotation, "depth_A": no_depth}, self.store).setting()
         correlation = phase_correlation(self.store, setting, self._dark_field)
         if settles(correlation, int(self.store.visited.sum())):
             return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED

@@ -140,3 +140,24 @@ def test_rotation_out_of_focus_when_only_the_defocus_is_known():
     found = scan.calibrate(1.0)
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
     assert found.origin("rotation_deg") is Origin.ESTIMATED
+
+
+@pytest.mark.data
+def test_plane_in_focus_of_a_thick_crystal_whose_defocus_is_given():
+    """Entrance 100 Å, mid-plane 150 Å: what was given stays, the maps are focused in between."""
+    scan = BlindScan("sto_10nm_200kV_defocus")
+    scan.arm = scan.arm.with_values({"defocus_A": -100.0})
+    found = scan.calibrate(1.0)
+    assert found.get("C10") == 100.0
+    assert 10.0 < found.get("depth_A") < 50.0
+    assert found.origin("depth_A") is Origin.ESTIMATED
+    assert angle_apart(found.rotation_deg, 0.0) < 2.0
+
+
+@pytest.mark.data
+def test_a_given_depth_is_not_counted_twice():
+    scan = BlindScan("sto_10nm_200kV_defocus")
+    scan.arm = scan.arm.with_values({"depth_A": 30.0})
+    found = scan.calibrate(1.0)
+    assert 65.0 <= found.get("C10") <= 125.0
+    assert found.get("depth_A") == 30.0

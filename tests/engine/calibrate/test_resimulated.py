@@ -81,3 +81,33 @@ def test_early_rows():
         if decided and not all(right(found, scan.microscope, 0.15, 20.0).values()):
             wrong.append((case, found))
     assert len(wrong) <= 1, wrong
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "aberrations",
+    [
+        {"C10": -60.0, "C21a": 2000.0, "C21b": 0.0, "C23a": 0.0, "C23b": -1500.0, "C30": 1e5},
+        {"C10": -30.0, "C21a": 0.0, "C21b": 0.0, "C23a": 0.0, "C23b": 0.0, "C30": 3e5},
+    ],
+)
+def test_coma_threefold_and_spherical_aberration(aberrations):
+    scan = Resimulation.of(MOS2, replace(FINE, aberrations=aberrations, rotation_deg=33.0, dose=1e5, seed=5))
+    found = scan.calibrate()
+    assert abs(found.get("C10") - aberrations["C10"]) < 10
+    for name, tolerance in {"C21a": 400, "C21b": 400, "C23a": 200, "C23b": 200, "C30": 4e4}.items():
+        assert abs(found.get(name) - aberrations[name]) < tolerance, name
+        assert found.origin(name) is Origin.ESTIMATED
+        assert 0 < found.entries[name].uncertainty < 1e5
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_what_is_known_of_the_probe_stays():
+    known = {"C12a": 10.0, "C12b": 0.0, "C30": 2e5}
+    scan = Resimulation.of(MOS2, replace(FINE, aberrations={"C10": -40.0, **known}, rotation_deg=15.0))
+    found = scan.knowing(**known).calibrate()
+    assert {name: found.get(name) for name in known} == known
+    assert abs(found.get("C10") + 40) < 10
+    assert found.get("C21a") is None
