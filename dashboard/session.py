@@ -134,6 +134,9 @@ class Session:
         self.view_choice.js_on_change(
             "active", CustomJS(args={"views": list(VIEWS)}, code="window.ptylive?.view(views[cb_obj.active])")
         )
+        for panel in self.mosaic.panels:
+            for chooser in (panel.choice, panel.colours):
+                chooser.js_on_change("value", CustomJS(code="window.ptylive?.release()"))
         self.light.js_on_change("active", CustomJS(code="window.ptylive?.light(cb_obj.active)"))
         document.js_on_event(
             "document_ready",
@@ -180,7 +183,7 @@ class Session:
             self._offer_pictures(view if self.view_name == "refine" else seen)
             self.profile.show(seen.pictures.get(self.profile.source))
             self.loss.show(view.refinement)
-            self.diffraction.draw_disc(view.state)
+            self.diffraction.draw_disc(self.past.state or view.state)
             self.diffraction.detectors.follow(view.state)
             if self.view_name == "session":
                 self._follow_trotter(view, seen)

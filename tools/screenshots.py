@@ -87,6 +87,7 @@ def look_back(pages: dict[str, Page], folder: Path) -> None:
     keep(pages, folder, "session-earlier")
     for page in pages.values():
         page.locator("#past").fill("1")
+        page.keyboard.press("Escape")
 
 
 def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:

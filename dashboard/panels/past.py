@@ -38,6 +38,11 @@ class PastScans:
         """Whether pictures of a past scan are shown."""
         return bool(self._raw)
 
+    @property
+    def state(self) -> ServerState | None:
+        """What is known of the past scan that is shown."""
+        return self._state if self._raw else None
+
     def follow(self, view: FeedView) -> None:
         """Ask which scans there are when that may have changed."""
         signature = (view.state.uid, view.state.state, view.connected)

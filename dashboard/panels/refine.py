@@ -201,7 +201,7 @@ def refinement_texts(
         "refine_epoch": epoch,
         "refine_loss": number(refinement.loss, 5),
         "refine_seconds": seconds(refinement.seconds),
-        "refine_pace": UNKNOWN if pace is None else f"{number(pace, 2)} s",
+        "refine_pace": UNKNOWN if pace is None else f"{number(pace, 2)} s/epoch",
         "refine_evaluations": number(refinement.evaluations, 3) if refinement.evaluations else UNKNOWN,
         "refine_left": seconds(refinement.seconds_left) if summary_state == "running" else UNKNOWN,
     }

@@ -3,7 +3,7 @@
 (() => {
   const panels = () => [...document.querySelectorAll("[data-panel]")].filter(e => e.offsetParent !== null
     && getComputedStyle(e).visibility === "visible");
-  let focused = 0;
+  let focused = 0, mouse = false;
 
   function focus(index) {
     focused = index;
@@ -46,7 +46,10 @@
 
   document.addEventListener("keydown", event => {
     const target = event.composedPath()[0];
-    if (target instanceof HTMLElement && target.matches("input, select, textarea")) {
+    mouse = false;
+    if (target instanceof HTMLElement && target.matches("input[type=range]")) {
+      if (event.key in arrows) return;
+    } else if (target instanceof HTMLElement && target.matches("input, select, textarea")) {
       if (event.key === "Escape") target.blur();
       return;
     }
@@ -62,7 +65,17 @@
     event.preventDefault();
   });
 
+  // What was chosen with the mouse gives the keyboard back to the page.
+  function release() {
+    let element = document.activeElement;
+    while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+    if (mouse && element?.matches("select, input[type=range]")) element.blur();
+  }
+  window.ptylive.release = release;
+  document.addEventListener("change", release);
+
   document.addEventListener("pointerdown", event => {
+    mouse = true;
     const panel = event.target.closest?.("[data-panel]");
     if (panel) focus(Number(panel.dataset.panel));
   });

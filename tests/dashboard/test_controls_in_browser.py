@@ -93,6 +93,10 @@ def test_fourier_transform_full_screen_and_help_by_keyboard(
     expect(page.locator(".help")).to_be_hidden()
     page.keyboard.press("t")
     eventually(lambda: share_of(pixels(page, "#canvas-map-0"), "#fcfdbf") > 0.05)
+    page.locator("#depth").click()
+    page.keyboard.press("?")
+    expect(page.locator(".help")).to_be_visible()
+    page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("7")
     high = "Bokeh.documents[0].get_model_by_name('map_1').renderers[0].glyph.color_mapper.high"

@@ -23,7 +23,7 @@ import pytest
 from browser_tools import Watched, eventually
 from fake_server import FakeServer, map_payload, state_payload
 from playwright.sync_api import Page
-from running import PTYLIVE
+from running import PTYLIVE, Server
 from running import server as real_server
 from running_dashboard import RunningDashboard
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
@@ -143,6 +143,18 @@ def tiled(path: Path, times: int = 4) -> Path:
     return path
 
 
+def child(running: Server, module: str) -> psutil.Process:
+    """The process of the server that runs a module."""
+    return next(p for p in psutil.Process(running.process.pid).children() if module in p.cmdline())
+
+
+def settled(process: psutil.Process, patience_s: float = 180.0) -> None:
+    """Wait until a process has compiled what it compiles at its start."""
+    give_up = time.monotonic() + patience_s
+    while process.cpu_percent(2.0) > 10 and time.monotonic() < give_up:
+        pass
+
+
 @contextmanager
 def sending(scan: Path, data: str, loops: int) -> Iterator[subprocess.Popen[bytes]]:
     """2000 frames a second as 46 coefficients each, one scan after the other, from a process of its own."""
@@ -168,10 +180,9 @@ def test_long_soak(tmp_path: Path, watched: Watched) -> None:
     with real_server(tmp_path, "--dashboard", "127.0.0.1:0", "--no-record") as running:
         status = running.status()
         eventually(lambda: _answers(status["dashboard"]), 60)  # commands are taken before the dashboard is up
-        process = next(
-            p for p in psutil.Process(running.process.pid).children() if "dashboard" in " ".join(p.cmdline())
-        )
+        process = child(running, "ptylive.dashboard")
         page = watched.open(status["dashboard"])
+        settled(child(running, "ptylive.server.acquire"))
         loops = max(2, round(seconds / 32.8))
         with sending(scan, running.data, loops) as stream, staring(status["dashboard"], 2):
             eventually(lambda: min(page.evaluate(PAINTED)) > 3, 60)
