@@ -160,7 +160,7 @@ def test_gradient_of_all_together(simulated, form):
         direction[part] = rng.normal(size=len(part))
         at = [value(vector + k * 1e-4 * direction) for k in (-2, -1, 1, 2)]
         expected = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / 12e-4
-        assert gradient[part] @ direction[part] == pytest.approx(expected, rel=2e-6)
+        assert gradient[part] @ direction[part] == pytest.approx(expected, rel=1e-6)
 
 
 def test_off_means_absent(simulated):
