@@ -133,8 +133,10 @@ def _write_map(file: h5py.File, live_map: LiveMap) -> None:
         }
     )
     if live_map.quality is not None:
-        for name, values in vars(live_map.quality).items():
-            file[f"snr/{live_map.name}/{name}"] = values
+        for name, values in {**vars(live_map.quality), "signal_to_noise": live_map.quality.signal_to_noise}.items():
+            if values is not None:
+                file[f"snr/{live_map.name}/{name}"] = values
+        data.attrs["information_limit_A"] = 1.0 / live_map.quality.information_limit_invA
     if live_map.sampling_A is not None:
         data.attrs["sampling_A"] = np.asarray(live_map.sampling_A, dtype=float)
 

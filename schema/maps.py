@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ptylive.schema.model import DoubleArray, FloatArray
+
+LEAST_CORRELATION = 0.143
+"""Correlation of two halves at which their sum is as good as a map that correlates by a half with the truth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +23,24 @@ class RingQuality:
     """Share of the ring's power that is not noise."""
     half_data_correlation: DoubleArray
     """Fourier ring correlation of the maps of two halves of the frames, split like a checkerboard."""
+    transfer: DoubleArray | None = None
+    """What the map shows of the phase at each ring, 1 being all of it; None where it shows no phase."""
+
+    @property
+    def signal_to_noise(self) -> DoubleArray:
+        """Signal power over noise power of each ring."""
+        return self.signal_share / np.maximum(1.0 - self.signal_share, 1e-6)
+
+    @property
+    def information_limit_invA(self) -> float:
+        """Frequency from which on the two halves of the data no longer agree: first below LEAST_CORRELATION.
+
+        Mean over three rings; the first ring, in which there is little but the shape of the field, does not count.
+        """
+        padded = np.pad(self.half_data_correlation, 1, mode="edge")
+        below = np.flatnonzero(np.convolve(padded, np.ones(3) / 3, "valid")[1:] < LEAST_CORRELATION)
+        frequencies = self.frequency_invA
+        return float(frequencies[-1] if not len(below) else frequencies[below[0] + 1])
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from ptylive.engine.calibrate.aberrations import (
     fit_near,
 )
 from ptylive.engine.calibrate.criteria import Criteria
+from ptylive.engine.calibrate.dose import with_dose
 from ptylive.engine.calibrate.higher import fit_higher
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
@@ -55,7 +56,7 @@ def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
         work.from_bright_field(curl)
     work.entries.setdefault("rotation_deg", Quantity(0.0, Origin.DEFAULT))
     work.entries.setdefault("detector_transform", Quantity("none", Origin.DEFAULT))
-    return Calibration(work.entries)
+    return with_dose(Calibration(work.entries), store)
 
 
 @dataclass

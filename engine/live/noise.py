@@ -32,6 +32,11 @@ def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None
     return np.asarray(np.bincount(ring, values, minlength=count), dtype=float)
 
 
+def ring_mean(ring: IndexArray, values: DoubleArray) -> DoubleArray:
+    """Mean of ``values`` over each ring; 0 on empty ones."""
+    return ring_sum(ring, values) / np.maximum(ring_sum(ring, np.ones(len(ring))), 1.0)
+
+
 def ring_floor(ring: IndexArray, noise: DoubleArray, use: BoolArray) -> DoubleArray:
     """Noise power of each ring, summed over the frequencies where ``use`` is true.
 

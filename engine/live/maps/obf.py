@@ -9,13 +9,13 @@ Ooe et al. 2021 (OBF); live-maths, section 3; real-data, section 1.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ptylive.engine.live.band import Band
 from ptylive.engine.live.bank import Picture, Spectra
-from ptylive.engine.live.noise import TRUSTED_SHARE, ring_floor, ring_quality, ring_sum, rings
+from ptylive.engine.live.noise import TRUSTED_SHARE, ring_floor, ring_mean, ring_quality, ring_sum, rings
 from ptylive.engine.live.setting import Setting
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -52,8 +52,10 @@ class OptimumBrightField:
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``obf``: phase in rad."""
         numerator, shifted = spectra.contract_with_noise(self.band, self.weights)
-        phase = self._image(spectra, numerator, shifted)
+        gain = self._gain(spectra.visited_share, numerator, shifted)
+        phase = spectra.image(self.band, (numerator * gain).astype(np.complex64))
         quality = ring_quality(numerator, shifted, self.ring, spectra.setting.step_A)
+        quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
         method = "optimum bright field, radial Wiener"
         yield Picture("obf", phase, "rad", method, {"upsample": self.band.grid.upsample}, quality)
 
@@ -61,14 +63,13 @@ class OptimumBrightField:
         """Phase in rad, (rows * upsample, cols * upsample)."""
         return next(self.pictures(spectra)).data
 
-    def _image(self, spectra: Spectra, numerator: ComplexArray, shifted: ComplexArray) -> FloatArray:
+    def _gain(self, visited_share: float, numerator: ComplexArray, shifted: ComplexArray) -> DoubleArray:
+        """What the numerator is multiplied by at every frequency: 1 / (E + noise / signal)."""
         e = self.information
-        if spectra.visited_share < TRUSTED_SHARE:
+        if visited_share < TRUSTED_SHARE:
             # one filter for every ring: flat noise, the scale of the strongest frequency
-            spectrum = numerator / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max()))
-        else:
-            spectrum = numerator / (e + self._noise_to_signal(numerator, shifted))
-        return spectra.image(self.band, spectrum.astype(np.complex64))
+            return np.asarray(1.0 / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max())))
+        return 1.0 / (e + self._noise_to_signal(numerator, shifted))
 
     def _noise_to_signal(self, numerator: ComplexArray, shifted: ComplexArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""

@@ -1,0 +1,25 @@
+"""How many electrons made a pattern, and what dose that was."""
+
+from __future__ import annotations
+
+from ptylive.engine.live.bank import mean_intensity
+from ptylive.engine.live.store import Store
+from ptylive.schema import Calibration, Origin, Quantity
+
+
+def with_dose(calibration: Calibration, store: Store) -> Calibration:
+    """Adds ``electrons_per_pattern`` and, where the scan step is known, ``dose_e_per_A2``.
+
+    From the mean sum of the visited patterns. Without ``counts_per_electron`` every count is taken for an electron, and
+    the origin is ``default``: integrating detectors make several counts of one electron.
+    """
+    if not store.visited.any() or store.arm.basis.of == "sqrt_intensity":
+        return calibration
+    gain = calibration.get("counts_per_electron")
+    origin = Origin.DEFAULT if gain is None else Origin.ESTIMATED
+    electrons = mean_intensity(store) / float(gain or 1.0)
+    found = {"electrons_per_pattern": Quantity(electrons, origin)}
+    if store.arm.scan.step_A is not None:
+        row, col = store.arm.scan.step_A
+        found["dose_e_per_A2"] = Quantity(electrons * store.arm.scan.repeats / (row * col), origin)
+    return calibration.having(**found)

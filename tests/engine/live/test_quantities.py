@@ -1,0 +1,69 @@
+"""Numbers that come with the maps: dose, transfer, signal and noise, information limit."""
+
+import h5py
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan, batches
+
+from ptylive.engine.live.engine import reconstruct
+from ptylive.engine.live.noise import ring_floor, ring_mean
+from ptylive.engine.results import write_maps
+from ptylive.schema import Origin
+from ptylive.schema.maps import RingQuality
+
+ELECTRONS = 20000
+
+
+@pytest.fixture(scope="module")
+def made():
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
+    frames = np.random.default_rng(0).poisson(scan.patterns * ELECTRONS).astype(np.float32)
+    return scan, frames, *reconstruct(scan.arm(), lambda: batches(frames), methods=["obf", "tcbf"])
+
+
+def test_dose(made):
+    scan, frames, engine, _ = made
+    found = engine.calibration
+    assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS, rel=0.01)
+    assert found.get("dose_e_per_A2") == pytest.approx(ELECTRONS / scan.step_A**2, rel=0.01)
+    assert found.origin("dose_e_per_A2") is Origin.DEFAULT
+    told = scan.arm().with_values({"counts_per_electron": 4.0})
+    found = reconstruct(told, lambda: batches(frames), methods=["bf"])[0].calibration
+    assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS / 4, rel=0.01)
+    assert found.origin("electrons_per_pattern") is Origin.ESTIMATED
+
+
+def test_they_are_in_the_results_file(made, tmp_path):
+    _, _, engine, rendering = made
+    path = tmp_path / "maps.h5"
+    write_maps(path, rendering.maps, engine.coverage, engine.calibration, {})
+    with h5py.File(path) as file:
+        group = file["snr/obf"]
+        transfer, frequency = group["transfer"][()], group["frequency_invA"][()]
+        assert transfer.shape == frequency.shape == group["signal_to_noise"].shape
+        assert 0.5 < transfer.max() <= 1.0
+        assert transfer[-1] < 0.5 * transfer.max(), "little is passed near twice the aperture"
+        assert "transfer" not in file["snr/tcbf"]
+        assert 0.4 < file["maps/obf"].attrs["information_limit_A"] < 5.0
+        assert file["calibration"].attrs["electrons_per_pattern"] > 0
+
+
+def test_information_limit_is_where_halves_first_disagree():
+    frequency = np.arange(8) * 0.1 + 0.05
+    falling = np.array([0.0, 0.9, 0.9, 0.8, 0.3, 0.0, 0.0, 0.5])
+    quality = RingQuality(frequency, np.full(8, 0.75), falling)
+    assert quality.information_limit_invA == pytest.approx(frequency[5])
+    np.testing.assert_allclose(quality.signal_to_noise, 3.0)
+    assert RingQuality(frequency, falling, np.ones(8)).information_limit_invA == frequency[-1]
+
+
+def test_noise_floor_does_not_mind_beams():
+    rng = np.random.default_rng(0)
+    ring = np.repeat([0, 1, 3], 4000)
+    noise = rng.exponential(2.0, len(ring))
+    noise[:40] += 1e4
+    use = rng.random(len(ring)) < 0.9
+    floor, count = ring_floor(ring, noise, use), np.bincount(ring[use], minlength=4)
+    np.testing.assert_allclose(floor[[0, 1, 3]] / count[[0, 1, 3]], 2.0, rtol=0.1)
+    assert floor[2] == 0.0
+    np.testing.assert_allclose(ring_mean(ring, np.ones(len(ring))), [1, 1, 0, 1])
