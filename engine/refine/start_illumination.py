@@ -19,6 +19,7 @@ from ptylive.engine.refine.facts import mean_pattern
 from ptylive.engine.refine.model_window import ModelWindow
 from ptylive.engine.refine.scan_window import ScanWindow
 from ptylive.engine.refine.start_probe import Coherence, centring, coherent_modes, nominal_wave, with_counts
+from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
@@ -39,6 +40,7 @@ class StartIllumination:
     def of(cls, preset: Preset, dataset: Dataset, window: ScanWindow, model: ModelWindow) -> StartIllumination | None:
         """None where the preset asks for nothing. Raises MetadataError for a vacuum pattern that is not there."""
         names = (
+            "start_probe",
             "aperture_mask",
             "bright_threshold",
             "estimate_aperture_based_on_binary",
@@ -57,8 +59,11 @@ class StartIllumination:
 
     def modes(self, probe: Probe, model: ModelWindow, coherence: Coherence, counts: float) -> ComplexPlane:
         """Start modes (modes, P, P) in Fourier space, ``counts`` in all. Raises MetadataError for unusable files."""
-        wave = self._wave(probe, model)
         k_squared = model.k_row**2 + model.k_col**2
+        if self.preset.start_probe is not None:
+            modes = given_modes(self.preset.start_probe, model.size)
+            return with_counts(modes * self._turn(probe, model), counts)
+        wave = self._wave(probe, model)
         if self.preset.n_hermite_probe_modes is not None:
             return with_counts(hermite_modes(wave, self.preset.n_hermite_probe_modes), counts)
         if self.preset.defocus_spread_modes_A is not None:
@@ -67,7 +72,7 @@ class StartIllumination:
         return coherent_modes(wave, model, probe.wavelength_A, coherence, counts)
 
     def _wave(self, probe: Probe, model: ModelWindow) -> ComplexPlane:
-        """Amplitude and phase of the start probe (P, P); underfocus turns frequency k by +pi lam df k^2."""
+        """Amplitude and phase of the start probe (P, P)."""
         preset = self.preset
         aperture = self._aperture()
         if preset.probe_amplitude != "aperture":
@@ -81,11 +86,15 @@ class StartIllumination:
         else:
             chi = probe.chi(model.k_row, model.k_col)
             wave = np.asarray(amplitude * np.exp(-1j * chi) * centring(model.size))
+        return np.asarray(wave * self._turn(probe, model))
+
+    def _turn(self, probe: Probe, model: ModelWindow) -> ComplexPlane:
+        """Extra defocus and given phase (P, P); underfocus turns frequency k by +pi lam df k^2."""
         k_squared = model.k_row**2 + model.k_col**2
-        turn = np.pi * probe.wavelength_A * preset.extra_probe_defocus_A * k_squared
-        if preset.beam_ctf is not None:
-            turn = turn - _from_file("beam_ctf", preset.beam_ctf, model.size)
-        return np.asarray(wave * np.exp(1j * turn))
+        turn = np.pi * probe.wavelength_A * self.preset.extra_probe_defocus_A * k_squared
+        if self.preset.beam_ctf is not None:
+            turn = turn - _from_file("beam_ctf", self.preset.beam_ctf, model.size)
+        return np.asarray(np.exp(1j * turn))
 
     def _aperture(self) -> DoubleArray | None:
         """A given mask, or 1 where the pattern is bright and 0 elsewhere; None where neither is given."""
@@ -128,6 +137,27 @@ def hermite_modes(wave: ComplexPlane, orders: tuple[int, int]) -> ComplexPlane:
     weights = np.sqrt([MODE_FALLOFF ** sum(index) for index in indices])
     modes = (directions * weights).T.reshape(len(indices), *probe.shape)
     return np.asarray(np.fft.fft2(modes))
+
+
+def given_modes(path: str, size: int) -> ComplexPlane:
+    """Modes (modes, P, P) in Fourier space of a probe in real space, centred on pixel P // 2, from a file.
+
+    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes); else a results file, whose chosen run's first probe is taken.
+    Raises MetadataError for another window than this one's, InputFileError.
+    """
+    if path.endswith(".npy"):
+        try:
+            stored = np.load(Path(path), allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise MetadataError(f"start_probe {path}: {error}", "give a npy file, or a results file") from None
+        stored = stored[None] if stored.ndim == 2 else stored
+        if stored.ndim == 3 and stored.shape[0] == stored.shape[1] == size != stored.shape[2]:
+            stored = np.moveaxis(stored, -1, 0)
+    else:
+        stored = StoredRun.read(Path(path)).probe[0]
+    if stored.ndim != 3 or stored.shape[1:] != (size, size):
+        raise MetadataError(f"start_probe {path} has shape {stored.shape}", f"the window has {size} x {size} pixels")
+    return np.asarray(np.fft.fft2(stored, norm="ortho"), dtype=np.complex128)
 
 
 def _hermite(order: int, at: DoubleArray) -> DoubleArray:

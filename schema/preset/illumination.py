@@ -21,6 +21,10 @@ class Illumination(StrictModel):
     probe_amplitude: Literal["aperture", "mean_pattern", "vacuum_pattern"] = Field(
         default="aperture", description="amplitude of the start probe: a soft disc, or the root of a measured pattern"
     )
+    start_probe: str | None = Field(
+        default=None,
+        description="probe to start from, real space: npy (modes, P, P), PyPty's (P, P, modes), or a results file",
+    )
     aperture_mask: str | None = Field(
         default=None, description="npy file (window_px, window_px): aperture of the start probe, its amplitude"
     )

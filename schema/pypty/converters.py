@@ -64,6 +64,13 @@ def underfocus(key: str) -> Converter:
     return convert
 
 
+def probe_file(value: Any, into: Gathered) -> None:
+    """``probe``: the name of a file."""
+    if not isinstance(value, str):
+        raise MetadataError("probe: an array cannot stand in a preset of text", "save it as npy and give its name")
+    into.preset["start_probe"] = value
+
+
 def tilts(value: Any, into: Gathered) -> None:
     """(N, 6) tangents in rad to mrad; those inside the specimen change sign."""
     rows = np.atleast_2d(np.asarray(value, dtype=float))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from stored_runs import write_results
 
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.selection import selected
@@ -90,6 +91,23 @@ def test_modes_of_different_defocus(simulated):
     modes = start_probe(simulated.dataset, defocus_spread_modes_A=[-30.0, 0.0, 30.0])
     shifted = start_probe(simulated.dataset, extra_probe_defocus_A=30.0)
     np.testing.assert_allclose(unit(modes[2]), unit(shifted[0]), atol=1e-5)
+
+
+def test_a_given_probe(simulated, tmp_path):
+    """As npy in both orders of axes, and as PyPty's export of it."""
+    fourier = start_probe(simulated.dataset, n_hermite_probe_modes=(2, 1))
+    real = np.fft.ifft2(fourier, norm="ortho")
+    np.save(tmp_path / "modes.npy", real)
+    np.save(tmp_path / "cp.npy", np.moveaxis(real, 0, -1) / 24)
+    for name in ("modes.npy", "cp.npy"):
+        np.testing.assert_allclose(start_probe(simulated.dataset, start_probe=str(tmp_path / name)), fourier, atol=1e-3)
+    np.save(tmp_path / "small.npy", real[:, :8, :8])
+    for name in ("small.npy", "none.npy"):
+        with pytest.raises(MetadataError, match="start_probe"):
+            start_probe(simulated.dataset, start_probe=str(tmp_path / name))
+    write_results(tmp_path / "results.h5")
+    with pytest.raises(MetadataError, match="has shape"):
+        start_probe(simulated.dataset, start_probe=str(tmp_path / "results.h5"))
 
 
 def test_a_run_from_a_pypty_like_start(simulated):
