@@ -39,7 +39,7 @@ from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_
 
 if TYPE_CHECKING:
     from ptylive.streamer.fast.receive import CompiledLoop
-    from ptylive.streamer.protocols.steady import SteadyImages
+    from ptylive.streamer.protocols.steady import Steady
 
 DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
@@ -217,7 +217,7 @@ class Receiver:
             loop.follow(scan)
             self._receive_compiled(loop, images)
 
-    def _receive_compiled(self, loop: CompiledLoop, images: SteadyImages | None) -> None:
+    def _receive_compiled(self, loop: CompiledLoop, images: Steady | None) -> None:
         """Many messages at once; those the compiled loop does not take are taken here."""
         from ptylive.streamer.fast.loop import BROKEN, HEADER
 

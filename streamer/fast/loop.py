@@ -29,6 +29,8 @@ from ptylive.streamer.fast.libzmq import (
     msg_size,
     sleep_us,
 )
+from ptylive.streamer.fast.map_header import NUMBER as MAP_NUMBER
+from ptylive.streamer.fast.map_header import START, STOP, read_image_map
 from ptylive.streamer.fast.memory import COMPILED, bytes_at
 
 TAKE, IDLE, HEADER, BROKEN = 0, 1, 2, 3
@@ -289,5 +291,55 @@ def receive_images(
         state[MESSAGES] += 1
         if outcome == BROKEN:
             break
+    msg_close(message)
+    return outcome
+
+
+@nb.jit(**COMPILED)
+def receive_maps(
+    socket,
+    series,
+    unique,
+    before,
+    offset,
+    itemsize,
+    nbytes,
+    received,
+    room,
+    block,
+    index,
+    ends,
+    state,
+    values,
+    header,
+):
+    """The same for images of DECTRIS stream version 2, one message of one part each, coded bslz4.
+
+    series, unique, before: how they are spelt, see :func:`ptylive.streamer.fast.map_header.read_image_map`.
+    """
+    store = np.zeros(MESSAGE_WORDS, np.uint64)
+    message = nb.uintp(store.ctypes.data)
+    msg_init(message)
+    pauses, outcome = 0, TAKE
+    for _ in range(_MOST_MESSAGES):
+        if state[FRAMES] == room:
+            break
+        came, pauses = _first_part(message, socket, state, pauses)
+        if came != _GOT:
+            outcome = came
+            break
+        data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
+        state[MORE] = nb.int64(msg_more(message) != 0)
+        number = np.int64(-1)
+        if state[MORE] == 0 and read_image_map(data, series, unique, before, values):
+            number = values[MAP_NUMBER] - offset
+        if number < 0 or number >= received.size or received[number]:
+            _leave(data, header, state)
+            outcome = HEADER
+            break
+        coded = data[values[START] : values[STOP]]
+        _take_coded(coded, number, itemsize, nbytes, block, index, ends, received, state)
+        state[MESSAGES] += 1
+        state[BYTES] += data.size
     msg_close(message)
     return outcome

@@ -11,7 +11,7 @@ import zmq
 from ptylive.schema import Arm, Detector, PtyliveError, Scan
 from ptylive.schema.model import Array
 from ptylive.streamer.progress import ScanProgress
-from ptylive.streamer.protocols.steady import SteadyImages
+from ptylive.streamer.protocols.steady import SteadyImages, SteadyMaps
 from ptylive.streamer.wire import FramesMessage, encode
 
 if TYPE_CHECKING:
@@ -50,10 +50,13 @@ def probe(loop: CompiledLoop) -> None:
         # images go through compiled code of their own: what is no image is left to Python
         sender.send(b"{}")
         outcome = loop.receive_images(receiver, SteadyImages("probe", 1, 0, b'{"size":', b"}"))
+        rest = loop.left_over()
+        sender.send(b"{}")
+        maps = loop.receive_images(receiver, SteadyMaps("probe", b"\x01", b"", 0, b"\xa1"))
     finally:
         context.destroy(linger=0)
     expected = {n: (_PATTERN + n).tobytes() for n in range(arm.frames)}
-    if (got, outcome, loop.left_over()) != (expected, HEADER, ([b"{}"], False)):
+    if (got, outcome, maps, rest) != (expected, HEADER, HEADER, ([b"{}"], False)):
         raise PtyliveError("the compiled receive loop does not work here", "the plain one is used")
 
 

@@ -22,9 +22,10 @@ from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.coded import CodedBatch
 from ptylive.streamer.fast.header import CODEC_BSLZ4, CODEC_NONE, COUNT, FIRST, new_values
 from ptylive.streamer.progress import ScanProgress
-from ptylive.streamer.protocols.steady import SteadyImages
+from ptylive.streamer.protocols.steady import Steady, SteadyImages
 from ptylive.streamer.wire import FramesMessage, encode
 from ptylive.streamer.wire.codec import Codec
+from ptylive.streamer.wire.limits import MAX_PART_BYTES
 
 RAW_BLOCK_BYTES = 4 * 2**20
 CODED_BLOCK_BYTES = 16 * 2**20
@@ -36,6 +37,8 @@ _CODECS: dict[Codec, int] = {"none": CODEC_NONE, "bslz4": CODEC_BSLZ4}
 _KEPT_BLOCKS = 16
 _TEXT_BYTES = 2**20 + 2
 """Room for a first part, DECTRIS's texts included; longer ones are refused as they are."""
+_MAP_BYTES = MAX_PART_BYTES + 1
+"""The same for stream2, whose messages have one part."""
 
 
 class CompiledLoop:
@@ -138,31 +141,32 @@ class CompiledLoop:
             )
         )
 
-    def receive_images(self, socket: zmq.Socket[bytes], images: SteadyImages) -> int:
-        """The same for images of a DECTRIS v1 series."""
+    def receive_images(self, socket: zmq.Socket[bytes], images: Steady) -> int:
+        """The same for images of a DECTRIS series."""
         if self._progress is None or images.uid != self._progress.arm.uid:
             raise RuntimeError("follow the scan of these images first")
         self.expect("bslz4")
-        layout = self._progress.layout
-        return int(
-            self._loop.receive_images(
-                socket.underlying,
-                images.series,
-                np.frombuffer(images.before, np.uint8),
-                np.frombuffer(images.after, np.uint8),
-                images.offset,
-                layout.dtype.itemsize,
-                layout.nbytes,
-                self._progress.received,
-                self._room,
-                self._block,
-                self._index,
-                self._ends,
-                self._state,
-                self._values,
-                self._header,
-            )
+        layout, loop = self._progress.layout, self._loop
+        target = (
+            images.offset,
+            layout.dtype.itemsize,
+            layout.nbytes,
+            self._progress.received,
+            self._room,
+            self._block,
+            self._index,
+            self._ends,
+            self._state,
+            self._values,
         )
+        before = np.frombuffer(images.before, np.uint8)
+        if isinstance(images, SteadyImages):
+            after = np.frombuffer(images.after, np.uint8)
+            return int(loop.receive_images(socket.underlying, images.series, before, after, *target, self._header))
+        if len(self._header) < _MAP_BYTES:  # never touched unless a map is as long
+            self._header = np.empty(_MAP_BYTES, np.uint8)
+        series, unique = np.frombuffer(images.series, np.uint8), np.frombuffer(images.unique, np.uint8)
+        return int(loop.receive_maps(socket.underlying, series, unique, before, *target, self._header))
 
     def take(self) -> FrameBlock | None:
         """What has been received since the last time, if anything; it belongs to the caller."""

@@ -22,7 +22,7 @@ from ptylive.streamer.protocols.header import Header, electron_energy_eV, positi
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.series import Series
-from ptylive.streamer.protocols.steady import SteadyImages
+from ptylive.streamer.protocols.steady import SteadyMaps, before_pattern
 from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec, decode_pattern
@@ -56,18 +56,26 @@ class DectrisV2:
         self._channel = settings.channel
         self._chosen = ""
         self._noted: tuple[str, ...] = ()
+        self._last: tuple[Image, tuple[bytes, bytes, bytes] | None] | None = None
 
     @property
     def holding(self) -> bool:
         """See :class:`Inlet`."""
         return self._series.holding
 
-    def steady(self) -> SteadyImages | None:
-        """CBOR is read in Python only."""
-        return None
+    def steady(self) -> SteadyMaps | None:
+        """See :class:`Inlet`. Images spelt like the last one, of the scan that is open."""
+        if self._last is None:
+            return None
+        image, spelling = self._last
+        place = self._series.place(image.series, image.shape, image.dtype)
+        if place is None or spelling is None:
+            return None
+        return SteadyMaps(place[0], *spelling[:2], place[1], spelling[2])
 
     def advance(self, number: int) -> None:
         """See :class:`Inlet`."""
+        self._series.advance(number)
 
     def flush(self) -> Iterator[Message]:
         """See :class:`Inlet`."""
@@ -80,7 +88,9 @@ class DectrisV2:
         fields = decode_cbor(parts[0])
         kind = fields.get("type")
         if kind == "image":
-            yield from self._series.image(self._image(fields))
+            image = self._image(fields)
+            yield from self._series.image(image)
+            self._last = image, _spelling(fields, bytes(parts[0]), image)
         elif kind == "start":
             yield from self._start(fields)
         elif kind == "end":
@@ -174,6 +184,15 @@ def decode_array(stored: Stored) -> np.ndarray[Any, Any]:
     if stored.codec != "none":
         raw = decode_pattern(stored.codec, raw, nbytes, dtype.itemsize)
     return np.frombuffer(raw, dtype).reshape(stored.shape)
+
+
+def _spelling(fields: Mapping[str, Any], message: bytes, image: Image) -> tuple[bytes, bytes, bytes] | None:
+    """Series, unique id and what lies before the pattern, as CBOR; None for images that Python must read."""
+    before = before_pattern(message, bytes(image.data)) if image.codec == "bslz4" else None
+    if before is None or "series_id" not in fields:
+        return None
+    unique = fields.get("series_unique_id")
+    return cbor2.dumps(fields["series_id"]), b"" if unique is None else cbor2.dumps(unique), before
 
 
 def _untagged(value: Any, tag: int) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _SIZE = b'"size":'
+_LEAST_CODED = 24
+"""Shorter byte strings have their length in the first byte."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,41 @@ class SteadyImages:
     offset: int
     before: bytes
     after: bytes
+
+
+@dataclass(frozen=True)
+class SteadyMaps:
+    """Images of a DECTRIS stream2 series while a scan of it is open, as CBOR items.
+
+    uid: the scan; series, unique: of ``series_id`` and ``series_unique_id`` (empty: there is none); offset: number of
+    the image that is its frame 0; before: of ``data``, up to the byte string with the coded pattern.
+    """
+
+    uid: str
+    series: bytes
+    unique: bytes
+    offset: int
+    before: bytes
+
+
+Steady = SteadyImages | SteadyMaps
+_DATA = b"\x64data"
+_ONE_CHANNEL = 0xA1  # a map of one pair: nothing but the pattern is in ``data``
+
+
+def before_pattern(message: bytes, coded: bytes) -> bytes | None:
+    """The item of ``data`` in an image message up to its only byte string, ``coded``; None when it cannot be told."""
+    at = message.find(coded)
+    key = message.rfind(_DATA, 0, max(at, 0))
+    if key < 0 or len(coded) < _LEAST_CODED:
+        return None
+    before = message[key + len(_DATA) : at]
+    for width in (8, 4, 2, 1):
+        head = bytes([0x58 + width.bit_length() - 1]) + len(coded).to_bytes(8, "big")[-width:]
+        if before.endswith(head):
+            before = before[: -len(head)]
+            return before if before[:1] == bytes([_ONE_CHANNEL]) else None
+    return None
 
 
 def around_size(text: bytes) -> tuple[bytes, bytes] | None:
