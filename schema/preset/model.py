@@ -86,7 +86,7 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
     def _standing_in(cls, name: str, schedule: Schedule) -> Any:
         """What a setting that follows a schedule is by itself: the value of epoch 0; a switch is on."""
         if name not in SCHEDULABLE:
-            raise MetadataError(f"{name} cannot follow a schedule", "docs/refinement.md lists what can")
+            raise MetadataError(f"{name} cannot follow a schedule", "docs/settings.md lists what can")
         return True if cls.model_fields[name].annotation is bool else _cast(cls, name, schedule.at(0))
 
     @property
@@ -112,7 +112,7 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
                 near = difflib.get_close_matches(name, cls.model_fields, n=1)
                 raise MetadataError(
                     f"unknown refinement setting {name!r}",
-                    f"did you mean {near[0]!r}?" if near else "docs/refinement.md lists the settings",
+                    f"did you mean {near[0]!r}?" if near else "docs/settings.md lists the settings",
                 )
         try:
             return cls.model_validate(dict(values))

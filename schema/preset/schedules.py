@@ -18,6 +18,7 @@ SCHEDULABLE = frozenset(
         "update_aberrations",
         "update_tilts",
         "hist_length",
+        "update_step_bfgs",
         "wolfe_c1_constant",
         "wolfe_c2_constant",
         "loss_weight",

@@ -11,7 +11,7 @@ from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 from ptylive.schema.pypty.rows import Converter, Gathered, followed, number
 from ptylive.schema.schedule import Schedule
 
-MOST_PAIRS = 100
+MOST_PAIRS = 100_000
 TILT_SIGNS = (1, 1, -1, -1, 1, 1)
 """PyPty's tilted propagator has exp(-2 pi i d q tan), ours exp(+2 pi i d q tan) (design/refinement-maths)."""
 
@@ -133,7 +133,7 @@ def history(value: Any, into: Gathered) -> None:
         return
     pairs = number(value, "hist_length")
     if pairs > MOST_PAIRS:
-        into.notes.append(f"hist_length: {MOST_PAIRS} pairs at most")
+        into.notes.append(f"hist_length: infinite is {MOST_PAIRS} pairs, two copies of all parameters each")
     into.preset["hist_length"] = int(min(pairs, MOST_PAIRS))
 
 

@@ -9,6 +9,7 @@ PROPAGATION = "Propagation, shifting, and resizing"
 BAND = "Bandwidth limitation"
 OPTIMISER = "Optimization settings"
 UPDATE = "Updating refinable arrays"
+WITH_PYPTY = 'used with `optimizer = "pypty"`; the default scales by curvature and interpolates'
 M, S, R = Fate.MAPPED, Fate.SET_ASIDE, Fate.REFUSED
 
 SOLVER: tuple[Row, ...] = (
@@ -59,11 +60,11 @@ SOLVER: tuple[Row, ...] = (
         "loss_weight", OPTIMISER, 1, M, ("loss_weight",), "regularisers are divided by it instead", same("loss_weight")
     ),
     Row("max_count", OPTIMISER, 20, M, ("max_count",), "100 at most", into.count),
-    Row("reduce_factor", OPTIMISER, 0.1, S, (), "steps are interpolated in a bracket"),
-    Row("optimism", OPTIMISER, 3.0, S, (), "steps are interpolated in a bracket"),
-    Row("min_step", OPTIMISER, 1e-20, S, (), "max_count ends the line search"),
-    Row("hist_length", OPTIMISER, 10, M, ("hist_length",), "100 pairs at most", into.history),
-    Row("update_step_bfgs", OPTIMISER, 1, S, (), "steps are scaled by the known curvature"),
+    Row("reduce_factor", OPTIMISER, 0.1, M, ("reduce_factor",), WITH_PYPTY, plain("reduce_factor")),
+    Row("optimism", OPTIMISER, 3.0, M, ("optimism",), WITH_PYPTY, plain("optimism")),
+    Row("min_step", OPTIMISER, 1e-20, M, ("min_step",), WITH_PYPTY, plain("min_step")),
+    Row("hist_length", OPTIMISER, 10, M, ("hist_length",), "infinite ones are 100000 pairs", into.history),
+    Row("update_step_bfgs", OPTIMISER, 1, M, ("update_step_bfgs",), WITH_PYPTY, same("update_step_bfgs")),
     Row(
         "phase_only_obj",
         OPTIMISER,

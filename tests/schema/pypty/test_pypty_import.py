@@ -71,8 +71,12 @@ def test_units_and_names():
     assert settings(slice_distances=[5, 6, 7], num_slices=3)["slice_distances_A"] == [5, 6]
     assert settings(tune_only_probe_abs=True) == {"probe_part": "amplitude"}
     assert settings(damping_cutoff_multislice=-1)["damping_cutoff_multislice"] == pytest.approx(2 / 3)
-    assert settings(hist_length=float("inf"))["hist_length"] == 100
-    assert settings(hist_length="lambda x: 10 * x")["hist_length"] == "min(10 * epoch, 100)"
+    assert settings(hist_length=float("inf"))["hist_length"] == 100_000
+    assert settings(hist_length="lambda x: 10 * x")["hist_length"] == "min(10 * epoch, 100000)"
+    assert settings(reduce_factor=1 / 15, update_step_bfgs="lambda x: 1 if x else 2") == {
+        "reduce_factor": 1 / 15,
+        "update_step_bfgs": "1 if epoch else 2",
+    }
     assert settings(wolfe_c1_constant=0.5, max_count=None) == {"wolfe_c1_constant": 0.49}
     assert settings(apply_gaussian_filter=True)["apply_gaussian_filter_px"] == 1.0
     assert settings(apply_gaussian_filter_amplitude=30)["apply_gaussian_filter_amplitude_px"] == 30
@@ -165,7 +169,7 @@ def test_what_is_not_done_is_said():
     lenient = import_preset({"data_bin": 2, "beam_current": [1, 2], "num_slices": 1}, lenient=True)
     assert len(lenient.left_behind) == 2
     assert lenient.preset.num_slices == 1
-    assert import_preset({"data_bin": 1, "data_path": "x.h5", "print_flag": 4, "reduce_factor": 0.05}).settings == {}
+    assert import_preset({"data_bin": 1, "data_path": "x.h5", "print_flag": 4, "smart_memory": False}).settings == {}
     with pytest.raises(MetadataError, match="cannot follow the epoch"):
         import_preset({"phase_only_obj": "lambda x: x > 3"})
     with pytest.raises(MetadataError, match="num_slices"):
