@@ -167,6 +167,7 @@ def test_a_restart_from_vacuum_is_a_fresh_start(simulated):
             "reset_history_flag": "epoch == 6",
         },
         {"keep_probe_states_orthogonal": True, "probe_modes": 2},
+        {"optimizer": "pypty", "atv_weight": "0.5 / (1 + epoch)", "restart_from_vacuum": "epoch == 5", "sweeps": 0},
         {"do_charge_flip": "epoch == 1", "cf_delta_phase": "0.05 * epoch"},
     ],
     ids=lambda values: next(iter(values)),
