@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,8 @@ from ptylive.schema import PtyliveError
 from ptylive.server.client import ControlClient
 from ptylive.server.commands.options import CONTROL, AsJson, Control, Keys, Settings
 from ptylive.server.commands.refine import split_settings
-from ptylive.server.output import answer, bar
+from ptylive.server.output import answer, bar, say
+from ptylive.server.presets import load_preset
 from ptylive.server.values import parse_assignments
 
 POLL_S = 0.25
@@ -23,16 +25,24 @@ def refine_now(
     during_scan: Annotated[
         bool, typer.Option("--during-scan", help="begin with the rows that have arrived, go on when the scan has ended")
     ] = False,
+    preset: Annotated[
+        Path | None, typer.Option(help="settings: TOML, JSON, or a PyPty preset; what it says of the scan is not taken")
+    ] = None,
     settings: Settings = None,
     control: Control = CONTROL,
     keys: Keys = None,
     as_json: AsJson = False,
 ) -> None:
     """Refine the current scan of a running server."""
-    preset, values = split_settings(parse_assignments(settings or ()))
+    chosen, values = split_settings(parse_assignments(settings or ()))
+    if preset is not None:
+        loaded = load_preset(preset)
+        for note in loaded.notes:
+            say(note)
+        chosen = {**loaded.settings, **chosen}
     with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         client.call("status")
-        outcome = client.call("refine", preset=preset, values=values, during_scan=during_scan, timeout_s=10.0)
+        outcome = client.call("refine", preset=chosen, values=values, during_scan=during_scan, timeout_s=10.0)
         if wait:
             outcome = wait_for_refinement(client, quiet=as_json)
     answer(outcome, as_json=as_json)
