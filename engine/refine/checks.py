@@ -95,7 +95,8 @@ def memory_bytes(
     """Bytes at the peak of a run on the CPU: data as read and as the window sees them, object, gradients, history."""
     layout = setup.layout
     recorded = dataset.patterns.size * dataset.patterns.dtype.itemsize
-    window = len(dataset.patterns) * layout.window**2 * setup.problem.patterns.dtype.itemsize
+    shown = len(dataset.patterns) if dataset.masks is None else 1  # coefficients share one mean pattern
+    window = shown * layout.window**2 * setup.problem.patterns.dtype.itemsize
     pixels = int(np.prod(object_shape)) * layout.object_modes
     vector = 4 * (layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes) * pixels)
     vector += 4 * layout.probe_size

@@ -79,8 +79,13 @@ class Coefficients:
             offset = smallest if isinstance(preset.loss_floor, str) else preset.loss_floor
         return replace(strategy, kind=kind, stiffness=stiffness, reason=reason, offset=offset)
 
-    def compressed(self, preset: Preset, kind: CoefficientTermKind) -> CompressedPatterns:
-        """What the backend compares."""
+    def compressed(self, preset: Preset, strategy: Strategy) -> CompressedPatterns:
+        """What the backend compares; of the bright field only where the strategy looks no further."""
+        kind, n_bright = CoefficientTermKind(strategy.kind), self.dataset.basis.n_bright
+        if strategy.bright_field_only and 0 < n_bright < len(self.masks):
+            whiten = kind is CoefficientTermKind.LEAST_SQUARES and preset.noise_weighting
+            bright = self.masks[:n_bright]
+            return CompressedPatterns(self.values[:, :n_bright], bright, self._whitening(bright) if whiten else None)
         masks, values = self.masks, self.values
         edge = self.recorded("edge")
         unseen = ~(masks != 0).any(axis=0)

@@ -14,16 +14,15 @@ import numpy as np
 from ptylive.engine.backend.forward.description import (
     INSIDE_MODES,
     AberrationGroups,
+    CompressedPatterns,
     ForwardModel,
     NearField,
     SplitStep,
     Tilts,
 )
-from ptylive.engine.backend.multislice import CoefficientTermKind
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane, chi_polynomial
 from ptylive.engine.refine.band_limit import Cleaning, band_limit
-from ptylive.engine.refine.coefficients import Coefficients
 from ptylive.engine.refine.layout import RAD_PER_MRAD
 from ptylive.engine.refine.leaning import upright
 from ptylive.engine.refine.model_window import ModelWindow
@@ -168,7 +167,7 @@ class Modelled:
         size, rolloff = self.window.size, self.preset.smooth_rolloff
         return Cleaning(band_limit(object_shape, closer, rolloff), band_limit((size, size), closer, rolloff))
 
-    def description(self, tilts: Tilts | None, coefficients: Coefficients | None, kind: str) -> ForwardModel | None:
+    def description(self, tilts: Tilts | None, compressed: CompressedPatterns | None) -> ForwardModel | None:
         """Everything beyond the plain far field; None where nothing is."""
         preset, size = self.preset, self.window.size
         cutoff = preset.damping_cutoff_multislice
@@ -185,7 +184,7 @@ class Modelled:
             phase_plates=None if plates is None else PhasePlates(Path(plates), self.dataset, size),
             near_field=self._near_field(),
             upsampling=preset.upsample_pattern,
-            compressed=None if coefficients is None else coefficients.compressed(preset, CoefficientTermKind(kind)),
+            compressed=compressed,
         )
         return model if model.beyond_compiled() else None
 

@@ -120,7 +120,9 @@ def _problem(seen: Observation, modelled: Modelled, strategy: Strategy, grid: Ob
         propagators=np.exp(1j * propagation.phase_per_A * distances),
         data_term=DataTerm(strategy.kind, strategy.offset),
         phase_per_A=propagation.phase_per_A,
-        model=modelled.description(propagation.tilts, seen.coefficients, strategy.kind),
+        model=modelled.description(
+            propagation.tilts, None if seen.coefficients is None else seen.coefficients.compressed(preset, strategy)
+        ),
     )
 
 

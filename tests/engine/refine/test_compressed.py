@@ -105,6 +105,13 @@ def test_losses_that_do_not_fit_are_refused(simulated, basis, algorithm, line):
     assert line in raised.value.line()
 
 
+def test_where_only_the_bright_field_is_looked_at_dark_masks_are_left_out(simulated):
+    dataset, _ = compressed(simulated.dataset, "zernike:45+3")
+    setup = prepare(dataset, Preset.from_mapping({**PLAIN, "bright_field_only": True}), None)
+    assert setup.problem.model.compressed.masks.shape == (45, 24 * 24)
+    assert correlation(run(dataset, bright_field_only=True), simulated.specimen) > 0.8
+
+
 def test_perpendicular_lengths_must_have_been_recorded(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     bare = replace(dataset, patterns=dataset.patterns[:, :46], basis=dataset.basis.model_copy(update={"extra": ()}))
