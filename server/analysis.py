@@ -25,7 +25,7 @@ from ptylive.engine.analysis.sections import Point, depth_section
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
 from ptylive.schema.atomic import replacing
-from ptylive.schema.model import Array, FloatArray
+from ptylive.schema.model import Array, BoolArray, FloatArray
 
 if TYPE_CHECKING:
     from ptylive.engine.analysis.half_dose import HalfDose
@@ -41,6 +41,8 @@ class Picture:
     data: Array
     sampling_A: tuple[float, float] | None
     cyclic: bool = False
+    shown: BoolArray | None = None
+    """Pixels that mean something; None: all."""
 
 
 @dataclass
@@ -155,7 +157,7 @@ def _add_probe(out: Analysis, run: StoredRun) -> None:
     }
     spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(modes.modes[0])))
     lit = np.abs(spectrum) > 0.1 * np.abs(spectrum).max()
-    out.pictures["probe_phase"] = Picture(np.where(lit, np.angle(spectrum), 0), None, cyclic=True)
+    out.pictures["probe_phase"] = Picture(np.angle(spectrum), None, cyclic=True, shown=lit)
 
 
 def _add_columns(out: Analysis, phase: FloatArray, run: StoredRun, columns: Columns) -> None:
@@ -185,7 +187,13 @@ def _write_png(path: Path, picture: Picture) -> Path:
 
     colours = ColourMap.CYCLIC if picture.cyclic else ColourMap.GRAY
     limits = (-np.pi, np.pi) if picture.cyclic else None
-    drawn = draw(np.asarray(picture.data, dtype=np.float32), colours, limits=limits, sampling_A=picture.sampling_A)
+    drawn = draw(
+        np.asarray(picture.data, dtype=np.float32),
+        colours,
+        visited=picture.shown,
+        limits=limits,
+        sampling_A=picture.sampling_A,
+    )
     with replacing(path) as temporary:
         temporary.write_bytes(png(drawn))
     return path
