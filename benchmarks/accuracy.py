@@ -1,7 +1,7 @@
 """Maps against the truth of the simulated sets, ours and other programs', by default settings.
 
     python benchmarks/accuracy.py [--sets NAME ...] [--peers py4dstem ptychography40] [--work DIR]
-                                  [--write docs/accuracy.md]
+                                  [--write docs/accuracy.md] [--picture docs/pictures/rotavirus.png]
 
 Makes the tables of docs/accuracy.md. Ours is `ptylive reconstruct FILE`, once with the file's calibration and once
 blind: with nothing but energy, semi-angle, step, scan and detector pixel. The peers come from PyPI, each in a virtual
@@ -65,8 +65,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=shared() / "data" / "simulated")
     parser.add_argument("--work", type=Path, default=Path("build/accuracy"))
     parser.add_argument("--write", type=Path, help="Markdown file whose tables are replaced")
+    parser.add_argument("--picture", type=Path, help="only make this picture of the real cryo scan")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
+    if given.picture is not None:
+        draw(given.data.parent / "real" / "rotavirus_300kV_cryo_west.h5", given.work, given.picture)
+        return
     files = [Path(name) if name.endswith(".h5") else given.data / f"{name}.h5" for name in given.sets]
     judge = load_judge()
     ours = {file.stem: run_ours(given.work, file, judge) for file in files}
@@ -159,6 +163,25 @@ def run_peer(work: Path, file: Path, peer: str) -> dict[str, float]:
         if method and "corr" in row and "truedf" not in row["method"]:
             best[method] = max(best.get(method, -1.0), row["corr"])
     return best
+
+
+def draw(file: Path, work: Path, picture: Path) -> None:
+    """OBF and tcBF of a scan calibrated from its own data, side by side, 0.5 to 99.7 % of the grey levels."""
+    import h5py
+    import numpy as np
+    from PIL import Image
+
+    blind = work / f"{file.stem}_blind_input.h5"
+    strip_calibration(file, blind)
+    with h5py.File(reconstructed(blind, work / f"{file.stem}_blind.h5")) as results:
+        maps = [results[f"maps/{name}"][()] for name in ("obf", "tcbf")]
+    tiles = []
+    for live_map in maps:
+        low, high = np.percentile(live_map, (0.5, 99.7))
+        grey = Image.fromarray((np.clip((live_map - low) / (high - low), 0, 1) * 255).astype(np.uint8))
+        tiles.append(np.asarray(grey.resize((3 * grey.width, 3 * grey.height), Image.Resampling.BICUBIC)))
+    gap = np.full((len(tiles[0]), 12), 255, np.uint8)
+    Image.fromarray(np.hstack([tiles[0], gap, tiles[1]])).save(picture)
 
 
 def python_with(work: Path, peer: str) -> Path:

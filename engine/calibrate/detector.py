@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ptylive.engine.bases.stream import stream_disc
@@ -9,6 +11,9 @@ from ptylive.engine.calibrate.disc import Disc, find_disc
 from ptylive.schema import Arm, Calibration, Origin, Quantity
 from ptylive.schema.model import BoolArray, DoubleArray
 from ptylive.schema.units import mrad_to_invA, wavelength_A
+
+MOVED_BEAM_PX = 1.0
+"""A disc this far from where the vacuum pattern has it is no dent by the specimen: the beam has moved."""
 
 
 def bad_pixels(arm: Arm) -> BoolArray:
@@ -20,7 +25,7 @@ def calibrate_detector(arm: Arm, mean_pattern: DoubleArray) -> Calibration:
     """Given values, and centre, disc radius and pixel size measured on the mean pattern (Qy, Qx) where not given."""
     entries = _given(arm)
     known = stream_disc(arm)
-    disc = find_disc(mean_pattern, bad_pixels(arm)) if known is None else Disc(*known)
+    disc = _measured_disc(arm, mean_pattern) if known is None else Disc(*known)
     _place_disc(entries, disc, arm)
     _size_pixels(entries, arm)
     if "C10" not in entries:
@@ -28,6 +33,23 @@ def calibrate_detector(arm: Arm, mean_pattern: DoubleArray) -> Calibration:
     if "depth_A" not in entries:
         entries["depth_A"] = Quantity(0.0, Origin.DEFAULT)
     return Calibration(entries)
+
+
+def _measured_disc(arm: Arm, mean_pattern: DoubleArray) -> Disc | None:
+    """The disc on a vacuum pattern where one was sent, else on the mean pattern.
+
+    A specimen blurs and dents the disc, vacuum does not; but the beam may have moved since, and then only the radius
+    is taken from there.
+    """
+    found = find_disc(mean_pattern, bad_pixels(arm))
+    vacuum = arm.arrays.get("vacuum_pattern")
+    if vacuum is None:
+        return found
+    aperture = find_disc(np.asarray(vacuum, dtype=float), bad_pixels(arm))
+    if aperture is None or found is None:
+        return aperture or found
+    moved = math.dist(aperture.center_px, found.center_px)
+    return Disc(found.center_px, aperture.radius_px) if moved > MOVED_BEAM_PX else aperture
 
 
 def _given(arm: Arm) -> dict[str, Quantity]:

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.rotation import fit_rotation
 from ptylive.engine.live.maps.com import along_scan_axes
+from ptylive.schema import Arm, Detector, Scan
 
 
 def disc(shape, center, radius, edge=1.0):
@@ -68,3 +71,17 @@ def test_noise_is_not_trusted():
         rng.normal(size=(2, 40, 40)), rng.normal(size=(40, 40)), np.ones((40, 40), bool), (1.0, 1.0), q_max=np.inf
     )
     assert not fit.angle_trusted
+
+
+@pytest.mark.parametrize(("beam", "expected"), [((31.0, 33.0), (30.6, 32.6)), ((34.0, 33.0), (34.0, 33.0))])
+def test_aperture_from_a_vacuum_pattern(beam, expected):
+    """Radius from vacuum; centre too, unless the beam has clearly moved since."""
+    vacuum = 500 * disc((64, 64), (30.6, 32.6), 12.0)
+    pattern = 100 * disc((64, 64), beam, 12.0)
+    pattern = ndimage.gaussian_filter(pattern, 2.0) * np.linspace(0.7, 1.3, 64)[:, None]
+    arm = Arm(
+        "a", "a", 1, scan=Scan(shape=(1, 1)), detector=Detector(shape=(64, 64)), arrays={"vacuum_pattern": vacuum}
+    )
+    found = calibrate_detector(arm, pattern)
+    assert found.get("disc_radius_px") == pytest.approx(12.0, abs=0.1)
+    assert found.get("beam_center_px") == pytest.approx(expected, abs=0.5)
