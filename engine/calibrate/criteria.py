@@ -31,23 +31,23 @@ class Criteria:
     """
 
     def __init__(self, modulation: Modulation, setting: Setting, fixed: Mapping[str, float]) -> None:
-        self.modulation, self.fixed, self._setting = modulation, dict(fixed), setting
+        self.modulation, self.fixed, self.setting = modulation, dict(fixed), setting
         self._dual = setting.basis.dual(modulation.spectra)
 
     @property
     def coefficients(self) -> int:
         """Coefficients of a frame."""
-        return self._setting.basis.count
+        return self.setting.basis.count
 
     @property
     def wavelength_A(self) -> float:
         """Electron wavelength."""
-        return self._setting.probe.wavelength_A
+        return self.setting.probe.wavelength_A
 
     @property
     def semiangle_rad(self) -> float:
         """Aperture radius as an angle."""
-        return self._setting.probe.semiangle_invA * self.wavelength_A
+        return self.setting.probe.semiangle_invA * self.wavelength_A
 
     def with_fixed(self, fixed: Mapping[str, float]) -> Criteria:
         """The same with other higher aberrations."""
@@ -57,16 +57,16 @@ class Criteria:
 
     def transposed(self) -> Criteria:
         """The same with the detector's axes swapped."""
-        grid = self._setting.grid
-        swapped = replace(self._setting, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
+        grid = self.setting.grid
+        swapped = replace(self.setting, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
         return Criteria(self.modulation, swapped, self.fixed)
 
     def _trial(self, parameters: DoubleArray, count: int) -> tuple[Setting, DoubleArray]:
         c10, c12a, c12b, rotation = (float(p) for p in parameters)
-        probe = self._setting.probe
+        probe = self.setting.probe
         mrad = probe.semiangle_invA * probe.wavelength_A * 1e3
         aberrations = {**self.fixed, "C10": c10, "C12a": c12a, "C12b": c12b}
-        trial = self._setting.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, aberrations))
+        trial = self.setting.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, aberrations))
         return trial, self.modulation.q_scan[:count] @ rotation_matrix(math.degrees(rotation)).T
 
     def aligned_power(self, parameters: DoubleArray) -> float:
@@ -94,5 +94,5 @@ class Criteria:
     def explained_share(self, parameters: DoubleArray) -> float:
         """J2 in the energy there is, weighted by noise alike."""
         spectra, mean = self.modulation.spectra, self.modulation.mean
-        total = np.einsum("nq,nq->", self._setting.basis.per_noise(spectra, mean).conj(), spectra).real
+        total = np.einsum("nq,nq->", self.setting.basis.per_noise(spectra, mean).conj(), spectra).real
         return self.explained_energy(parameters) / max(float(total), 1e-30)

@@ -76,7 +76,7 @@ def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:
     """Coefficients (N, rows, cols) of the visited rows, the mean removed, edges faded out."""
     bins = store.per_frame(store.bins) * np.float32(1.0 / mean_intensity(store))
     cube = np.where(visited[..., None], bins.reshape(*visited.shape, -1) - mean_bins(store).astype(np.float32), 0)[rows]
-    window = _taper(cube.shape[0])[:, None] * _taper(cube.shape[1])[None]
+    window = edge_taper(cube.shape[0])[:, None] * edge_taper(cube.shape[1])[None]
     return np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1), dtype=np.float32)
 
 
@@ -106,7 +106,7 @@ def _transform(cube: FloatArray, cycles: DoubleArray) -> ComplexArray:
     return out
 
 
-def _taper(n: int) -> Array:
+def edge_taper(n: int) -> Array:
     """Ones with raised-cosine edges."""
     edge = np.clip(np.minimum(np.arange(n) + 1, np.arange(n)[::-1] + 1) / max(TAPER * n, 1.0), 0, 1)
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * edge), dtype=np.float32)

@@ -23,6 +23,7 @@ from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.dose import with_dose
 from ptylive.engine.calibrate.higher import fit_higher
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse
+from ptylive.engine.calibrate.parallax import align
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
 from ptylive.engine.calibrate.sign import phase_correlation, settles
 from ptylive.engine.geometry import turned_to_detector_axes
@@ -160,6 +161,10 @@ class _Work:
     def _search_defocus(self, criteria: Criteria, search: Search, curl: RotationFit | None, *, sparse: bool) -> None:
         """Everything open: grid, handedness, fit, higher aberrations where the scan carries them."""
         criteria, grid = self._oriented(criteria, Grid.of(criteria, search), search, curl)
+        if sparse and search.rotation_deg is None and search.c12_A is None:
+            # images of an amorphous specimen can be aligned with each other: one more start, which the criteria judge
+            alignment = align(self.store, criteria.setting)
+            grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
         if fit.explained * criteria.coefficients < LEAST_EXPLAINED:
             return

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
+from ptylive.engine.calibrate.parallax import align
 from ptylive.engine.live.engine import recalibrated, reconstruct
 from ptylive.engine.live.store import Store
 from ptylive.schema import Arm, Calibration, FrameBatch, Origin
@@ -122,6 +123,25 @@ def test_real_cryo_scan(share, part, turn):
         astigmatism = complex(found.get("C12a"), found.get("C12b"))
         assert 1900 < abs(astigmatism) < 3900
         assert angle_apart(np.degrees(np.angle(astigmatism)), -44) < 20
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "c10_A", "rotation_deg"),
+    [
+        ("au_ac_300kV_parallax", -400.0, -15.0),
+        pytest.param("rotavirus_300kV_cryo_west", -133900.0, -120.5, marks=pytest.mark.slow),
+    ],
+)
+def test_images_of_an_amorphous_specimen_align(name, c10_A, rotation_deg):
+    """Alone, as a start: within 15 % and 2 degrees; the half turn is left open."""
+    engine = reconstruct((scan := BlindScan(name)).arm, scan.batches, methods=["bf"])[0]
+    found = align(engine.store, engine._setting())
+    c10, turn = found.start[0], np.degrees(found.start[3])
+    if angle_apart(turn, rotation_deg) > 90:
+        c10, turn = -c10, turn + 180
+    assert abs(c10 / c10_A - 1) < 0.15
+    assert angle_apart(turn, rotation_deg) < 2.0
 
 
 @pytest.mark.data

@@ -1,0 +1,141 @@
+"""Defocus, astigmatism and rotation by aligning the images of the bright field's bins: another way to start the fit.
+
+Each detector pixel k of a defocused scan shows the specimen shifted by s(k) = grad chi(k) / 2 pi. The images of bins
+are correlated with their aligned mean, coarse bins first, and a matrix is fitted to the shifts, s = A k; its polar
+decomposition is a rotation and a symmetric part lam [[C10 + C12a, C12b], [C12b, C10 - C12a]]. It needs no model of
+the contrast and no grid of trial values, but an amorphous specimen: on a lattice the correlation has many equal peaks.
+Varnavides et al. 2023 (parallax, py4DSTEM); live-maths, section 6 (a).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from ptylive.engine.bases import BinnedPixels
+from ptylive.engine.calibrate.modulation import edge_taper
+from ptylive.engine.live.setting import Setting
+from ptylive.engine.live.store import Store
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
+
+CELLS_ACROSS = (3, 3, 5, 5, 7, 7, 9, 9, 11)
+"""Coarse bins along the disc's diameter in each round: the first images must be strong, the last ones sharp."""
+LEAST_CELLS = 4
+LEAST_CORRELATION = 0.2
+"""Correlation of the images with their aligned mean below which the alignment is not believed."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Start (C10, C12a, C12b in Å, rotation in rad, within half a turn) and how well the images agree."""
+
+    start: DoubleArray
+    correlation: float
+
+
+def align(store: Store, setting: Setting) -> Alignment | None:
+    """Align the bins' images of a store; None for other bases than bins, few rows, or images that don't agree."""
+    basis = store.reduction.basis
+    rows = np.flatnonzero(store.visited.any(axis=1))
+    if not isinstance(basis, BinnedPixels) or len(rows) < 8:
+        return None
+    images = _images(store, slice(rows[0], rows[-1] + 1))
+    position = _bin_positions(basis, setting)
+    matrix = np.zeros((2, 2))
+    correlation = 0.0
+    for across in CELLS_ACROSS:
+        k, spectra = _cells(images, position, basis.pixels_per_bin, setting.probe.semiangle_invA, across)
+        if len(k) < LEAST_CELLS:
+            return None
+        fitted, correlation = _round(k, spectra, matrix, setting.step_A)
+        matrix = fitted
+    if correlation < LEAST_CORRELATION:
+        return None
+    return Alignment(_optics(matrix, setting.probe.wavelength_A), correlation)
+
+
+def _images(store: Store, rows: slice) -> FloatArray:
+    """Mean-free, edge-tapered images (N, rows, cols) of the bins, each of unit mean."""
+    bins = store.per_frame(store.bins).reshape(*store.shape, -1)
+    mean = np.maximum(bins[store.visited].mean(axis=0), 1e-12)
+    cube = np.where(store.visited[..., None], bins / mean - 1.0, 0.0)[rows]
+    window = edge_taper(cube.shape[0])[:, None] * edge_taper(cube.shape[1])[None]
+    return np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1), dtype=np.float32)
+
+
+def _bin_positions(basis: BinnedPixels, setting: Setting) -> DoubleArray:
+    """Centre (N, 2) of each bin, 1/Å, detector frame."""
+    label = basis.bin_of.ravel()
+    inside = label >= 0
+    sums = [np.bincount(label[inside], k.ravel()[inside]) for k in (setting.grid.k_row, setting.grid.k_col)]
+    return np.stack(sums, -1) / basis.pixels_per_bin[:, None]
+
+
+def _cells(
+    images: FloatArray, position: DoubleArray, weight: DoubleArray, radius: float, across: int
+) -> tuple[DoubleArray, ComplexArray]:
+    """Centres (c, 2) of square cells of bins inside the disc, and transforms (c, rows, cols) of their mean images."""
+    side = 2 * radius / across
+    index = np.floor(position / side + 0.5).astype(int)
+    inside = np.hypot(position[:, 0], position[:, 1]) < radius
+    names, cell = np.unique(index[inside], axis=0, return_inverse=True)
+    share = np.zeros((len(names), inside.sum()), dtype=np.float32)
+    share[cell.ravel(), np.arange(inside.sum())] = weight[inside]
+    share /= share.sum(axis=1, keepdims=True)
+    means = (share @ images[inside].reshape(inside.sum(), -1)).reshape(len(names), *images.shape[1:])
+    return share @ position[inside], np.asarray(fft.fft2(means)).astype(np.complex64)
+
+
+def _round(
+    k: DoubleArray, spectra: ComplexArray, matrix: DoubleArray, step_A: tuple[float, float]
+) -> tuple[DoubleArray, float]:
+    """One round: shifts of all cells against their aligned mean, and the matrix (2, 2), Å^2, that fits them best."""
+    rows, cols = spectra.shape[1:]
+    q = np.stack(np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(cols), indexing="ij"))
+    expected = (k @ matrix.T) / np.asarray(step_A)
+    aligned = spectra * np.exp(-2j * np.pi * np.tensordot(expected, q, 1))
+    total = aligned.sum(axis=0)
+    measured, agreement = np.empty_like(expected), np.empty(len(k))
+    for n, spectrum in enumerate(aligned):
+        others = total - spectrum
+        power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(others) ** 2).sum())
+        field = fft.ifft2(spectrum * others.conj()).real * (rows * cols / max(float(power), 1e-30))
+        peak, agreement[n] = _peak(field)
+        measured[n] = expected[n] - peak
+    shift_A = measured * np.asarray(step_A)
+    weight = np.maximum(agreement, 1e-3)[:, None]
+    fitted, *_ = np.linalg.lstsq(k * weight, shift_A * weight, rcond=None)
+    return np.asarray(fitted.T), float(agreement.mean())
+
+
+def _peak(field: DoubleArray) -> tuple[DoubleArray, float]:
+    """Place of the maximum of a periodic field in points, between points by parabolas, and its height."""
+    top = np.unravel_index(int(np.argmax(field)), field.shape)
+    place = []
+    for axis, n in enumerate(field.shape):
+        around = [field[tuple((top[a] + (d if a == axis else 0)) % field.shape[a] for a in (0, 1))] for d in (-1, 0, 1)]
+        bend = around[0] - 2 * around[1] + around[2]
+        offset = 0.5 * (around[0] - around[2]) / bend if bend < 0 else 0.0
+        place.append((top[axis] + offset + n / 2) % n - n / 2)
+    return np.array(place), float(field[top])
+
+
+def _optics(matrix: DoubleArray, wavelength_A: float) -> DoubleArray:
+    """(C10, C12a, C12b, rotation) of s_scan = R(-rotation) lam H k, H the symmetric part."""
+    u, scale, vt = np.linalg.svd(matrix)
+    if np.linalg.det(u @ vt) < 0:
+        # astigmatism beyond defocus: the turn must stay a turn, so one axis is focused the other way
+        scale[1], u[:, 1] = -scale[1], -u[:, 1]
+    turn = u @ vt
+    symmetric = (vt.T * scale) @ vt / wavelength_A
+    rotation = -np.arctan2(turn[1, 0], turn[0, 0])
+    return np.array(
+        [
+            0.5 * (symmetric[0, 0] + symmetric[1, 1]),
+            0.5 * (symmetric[0, 0] - symmetric[1, 1]),
+            symmetric[0, 1],
+            rotation,
+        ]
+    )
