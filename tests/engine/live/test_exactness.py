@@ -1,0 +1,89 @@
+"""Exact statements about the phase maps on a periodic weak phase object computed without approximation."""
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan
+
+from ptylive.engine.bases import BinnedPixels
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.live.setting import Setting
+from ptylive.engine.probe import Probe
+
+EPSILON = 1e-3
+CASES = [{}, {"C10": -100.0}, {"C10": 80.0, "C12a": 30.0}]
+
+
+class Periodic:
+    """Spectra of all bright-field pixels over one period, where filters need no padding."""
+
+    def __init__(self, aberrations: dict, strength: float = 0.01) -> None:
+        self.scan = scan = WeakPhaseScan.make(aberrations, n=24, strength=strength)
+        grid = DetectorGrid.of((scan.n, scan.n), (scan.n // 2,) * 2, "none", 1 / (scan.n * scan.step_A))
+        basis = BinnedPixels.of(grid, scan.probe.semiangle_invA, np.zeros((scan.n, scan.n), bool), 2000)
+        self.setting = Setting(scan.probe, grid, basis, (scan.n, scan.n), (scan.step_A, scan.step_A), 0.0)
+        bins = np.stack([scan.patterns[:, basis.bin_of == b].sum(1) for b in range(basis.count)])
+        bins = (bins - bins.mean(1, keepdims=True)).reshape(-1, scan.n, scan.n)
+        self.spectra = np.fft.fft2(bins).reshape(basis.count, -1)
+        f = np.fft.fftfreq(scan.n, scan.step_A)
+        self.q = np.stack(np.meshgrid(f, f, indexing="ij"), -1).reshape(-1, 2)
+
+    def phase(self, *, sidebands_only: bool = False, turned: bool = False) -> np.ndarray:
+        """Wiener phase with the whole transfer (OBF, flat noise), or with that of single overlaps (SSB).
+
+        ``turned``: for the other member of the pair, rotation + 180 degrees and reversed aberrations.
+        """
+        setting, q = self.setting, self.q
+        if turned:
+            probe, reversed_signs = setting.probe, {name: -value for name, value in self.scan.aberrations.items()}
+            mrad = probe.semiangle_invA * probe.wavelength_A * 1e3
+            setting = setting.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, reversed_signs))
+            q = -q
+        transfer = setting.transfer(q, sidebands_only=sidebands_only)
+        power = (np.abs(transfer) ** 2).sum(0)
+        spectrum = (transfer.conj() * self.spectra).sum(0) / (power + EPSILON * power.max())
+        return np.fft.ifft2(spectrum.reshape(self.scan.phase.shape)).real
+
+    def band(self, level: float) -> np.ndarray:
+        """Frequencies that carry more than a share of the most."""
+        power = (np.abs(self.setting.transfer(self.q)) ** 2).sum(0)
+        return (power > level * power.max()).reshape(self.scan.phase.shape)
+
+
+@pytest.mark.parametrize("aberrations", CASES)
+def test_phase_is_returned_in_band(aberrations):
+    periodic = Periodic(aberrations)
+    band = periodic.band(0.3)
+    found, truth = np.fft.fft2(periodic.phase())[band], np.fft.fft2(periodic.scan.phase)[band]
+    assert np.linalg.norm(found - truth) < 0.01 * np.linalg.norm(truth)
+
+
+def test_in_focus_optimum_bright_field_is_single_sideband():
+    """The same filter: single overlaps are all there is. Compared where no disc edge cuts through an overlap."""
+    periodic = Periodic({})
+    whole, single = periodic.phase(), periodic.phase(sidebands_only=True)
+    assert np.abs(whole - single).max() < 1e-4 * np.abs(whole).max()
+
+
+@pytest.mark.parametrize("aberrations", CASES)
+def test_half_a_turn_with_reversed_aberrations_negates_the_map(aberrations):
+    periodic = Periodic(aberrations)
+    upright, turned = periodic.phase(), periodic.phase(turned=True)
+    np.testing.assert_allclose(turned, -upright, atol=2e-6 * np.abs(upright).max())
+
+
+@pytest.mark.parametrize("aberrations", CASES)
+def test_transfer_equals_the_overlaps_summed_by_hand(aberrations):
+    """Gamma = i [P*(k) P(k - Q) - P(k) P*(k + Q)] from the wave itself, pixel by pixel."""
+    periodic = Periodic(aberrations)
+    setting, probe = periodic.setting, periodic.setting.probe
+    k = setting.samples.k
+    chosen = np.arange(0, len(periodic.q), 17)
+
+    def wave(points: np.ndarray) -> np.ndarray:
+        return probe.wave(points[..., 0], points[..., 1])
+
+    here, q = wave(k)[:, None], periodic.q[chosen]
+    below, above = wave(k[:, None] - q), wave(k[:, None] + q)
+    by_hand = 1j * (here.conj() * below - here * above.conj()) / setting.disc_pixels
+    found = setting.transfer(q)
+    assert np.abs(found - by_hand).max() < 1e-4 * np.abs(by_hand).max()
