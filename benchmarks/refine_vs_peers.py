@@ -1,6 +1,7 @@
 """Refinement side by side with other programs, one core each, in one run on one machine.
 
-    python benchmarks/refine_vs_peers.py [--cases thin thick] [--noisy] [--peers py4dstem ptyrad phaser] [--work DIR]
+    python benchmarks/refine_vs_peers.py [--cases thin thick] [--noisy] [--wrong] [--peers py4dstem ptyrad phaser]
+        [--work DIR]
 
 Makes the data sets with abTEM and runs the peers from PyPI, each in a virtual environment made under --work; neither
 comes near ours. Data set maker, peers' runners and the judge of quality stand in ../shared/tools/refine_peers (or
@@ -36,6 +37,8 @@ PYTHON_311 = {"ptyrad": ("plotting/basic.py", "lr_iters['niter'][-1]", 'lr_iters
 """A line that Python 3.11 cannot read, quotes inside the same quotes of an f-string, and what it means."""
 THRESHOLDS = (0.95, 0.98)
 ITERATIONS = {"thin": 12, "thick": 8}
+WRONG = [(0.0, 1.0), (40.0, 1.0), (-40.0, 1.0), (40.0, 1.3), (-40.0, 0.7), (40.0, 0.7), (-40.0, 1.3)]
+"""Defocus wrong by so many Å, thickness by such a factor."""
 
 
 def main() -> None:
@@ -43,6 +46,9 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=("thin", "thick"), default=["thin", "thick"])
     parser.add_argument("--peers", nargs="*", choices=tuple(PEERS), default=["py4dstem"])
     parser.add_argument("--noisy", action="store_true", help="Poisson counts instead of clean patterns")
+    parser.add_argument(
+        "--wrong", action="store_true", help="ours only: start from wrong defocus and thickness, and scan for them"
+    )
     parser.add_argument("--work", type=Path, default=Path("build/refine_vs_peers"))
     parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -50,6 +56,10 @@ def main() -> None:
         print(json.dumps(ours(given.ours, noisy=given.noisy)))
         return
     given.work.mkdir(parents=True, exist_ok=True)
+    if given.wrong:
+        for case in given.cases:
+            from_wrong_values(made_data_set(given.work, case), noisy=given.noisy)
+        return
     rows = []
     for case in given.cases:
         data = made_data_set(given.work, case)
@@ -157,6 +167,32 @@ def ours(path: Path, *, noisy: bool) -> dict[str, Any]:
         "peak_MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "reason": result.reason,
     }
+
+
+def from_wrong_values(path: Path, *, noisy: bool) -> None:
+    """Quality from a defocus and a thickness that are wrong, both found by short trials first."""
+    from dataclasses import replace
+
+    from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.engine.refine import refine
+    from ptylive.schema import Origin, Quantity
+    from ptylive.schema.preset import Preset
+
+    use_persistent_cache()
+    dataset, slices, thickness = read(path, noisy=noisy)
+    true = float(dataset.calibration.aberrations["C10"])
+    for error, factor in WRONG if slices > 1 else [(error, 1.0) for error in (0.0, 40.0, -40.0)]:
+        calibration = dataset.calibration.having(C10=Quantity(true - error, Origin.GIVEN))
+        known: dict[str, Any] = {"probe_modes": 1, "num_slices": slices, "scan_defocus": True}
+        if slices > 1:
+            known.update(total_thickness_A=factor * thickness, scan_thickness=True)
+        began = time.process_time()
+        result = refine(replace(dataset, calibration=calibration), Preset.from_mapping(known), backend="cpu")
+        seconds = time.process_time() - began
+        found = ", ".join(f"{curve.quantity} {curve.best:.4g}" for curve in result.curves)
+        print(
+            f"defocus {error:+.0f} Å, thickness × {factor}: {quality(path, result):.4f}, {seconds:.0f} CPU s ({found})"
+        )
 
 
 def timed(dataset: Any, preset: Any) -> tuple[float, float, Any]:

@@ -34,11 +34,8 @@ def rounds_until_the_end(job: RefineJob, inbox: Inbox, growing: GrowingRefinemen
                 continue
             try:
                 growing.round(arriving.dataset(known.calibration, known.values), share)
-            except MetadataError:  # something is not known yet; the whole scan may know it
-                refused = known
-            except RefinementError:
-                if not inbox.stop.is_set():
-                    raise
+            except (MetadataError, RefinementError):
+                refused = known  # something is missing as yet, or somebody wants to stop; the whole scan will tell
         if arriving is None or inbox.whole is None or inbox.stop.is_set():
             return None
         arriving.read()
