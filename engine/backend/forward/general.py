@@ -16,7 +16,7 @@ from ptylive.engine.backend.forward.arrays import ArrayKit
 from ptylive.engine.backend.forward.comparison import comparison
 from ptylive.engine.backend.forward.detection import Detector
 from ptylive.engine.backend.forward.illumination import Illumination
-from ptylive.engine.backend.forward.specimen import Place, Specimen
+from ptylive.engine.backend.forward.specimen import Place, Prepared, Specimen
 from ptylive.engine.backend.forward.values import Sums, Values
 from ptylive.engine.backend.multislice import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.schema.model import Array, IndexArray
@@ -123,23 +123,26 @@ class GeneralMultislice:
             for name, value in vars(corrections).items()
         }
         total = Sums(
-            xp.zeros((2, *values.objects.shape), self._kit.real), xp.zeros_like(values.probe), Corrections(**double)
+            xp.zeros((len(self._specimen.powers), 2, *values.objects.shape), self._kit.real),
+            xp.zeros_like(values.probe),
+            Corrections(**double),
         )
-        propagators = self._specimen.propagators(values)
+        prepared = self._specimen.prepared(values)
         planes = values.modes * len(values.objects) * (self._specimen.waves + 4)
         loss = sum(
-            self._add_batch(values, propagators, Place(batch, self._where(batch), total), probe_gradient=probe_gradient)
+            self._add_batch(values, prepared, Place(batch, self._where(batch), total), probe_gradient=probe_gradient)
             for batch in self._batches(chosen, planes)
         )
-        slices = total.objects.reshape(2, -1, *self._problem.object_shape[1:])
+        slices = self._specimen.object_gradient(values, total.objects)
+        slices = slices.reshape(2, -1, *self._problem.object_shape[1:])
         return LossGradient(loss, slices, xp.stack([total.probe.real, total.probe.imag]), total.corrections)
 
-    def _add_batch(self, values: Values, propagators: tuple[Any, ...], place: Place, *, probe_gradient: bool) -> float:
+    def _add_batch(self, values: Values, prepared: Prepared, place: Place, *, probe_gradient: bool) -> float:
         """Loss of a batch; its gradient is added to ``place.total``."""
         batch, total = place.batch, place.total
         light = self._illumination.forward(values, batch)
         modes = range(len(values.objects))
-        passages = [self._specimen.forward(mode, values, propagators, light.wave, place) for mode in modes]
+        passages = [self._specimen.forward(mode, values, prepared, light.wave, place) for mode in modes]
         exposures = [self._detector.forward(passage.exit, values, batch) for passage in passages]
         loss, slope = self._comparison.compare(self._detector.intensity(exposures, values, batch), batch)
         if total.corrections.background is not None:
@@ -149,7 +152,7 @@ class GeneralMultislice:
         for mode in modes:
             exposure = exposures[mode]
             gradient = self._detector.adjoint(exposure, exposure.wave * pull, values, batch, total.corrections)
-            behind = behind + self._specimen.adjoint(mode, values, propagators, passages[mode], gradient, place)
+            behind = behind + self._specimen.adjoint(mode, values, prepared, passages[mode], gradient, place)
         if probe_gradient or self._refines_light(total.corrections):
             of_probe = self._illumination.adjoint(light, behind, batch, values, total.corrections)
             if probe_gradient:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.forward.arrays import ArrayKit
-from ptylive.engine.backend.forward.description import ForwardModel, SplitStep
+from ptylive.engine.backend.forward.description import ForwardModel
 from ptylive.engine.backend.forward.split_step import Propagate, Transmit, program
 from ptylive.engine.backend.forward.values import Sums, Values
 from ptylive.engine.backend.multislice import Corrections
@@ -29,6 +29,15 @@ class Passage(NamedTuple):
     """(n, modes, P, P)."""
 
 
+class Prepared(NamedTuple):
+    """What one evaluation needs of the specimen for every batch."""
+
+    propagators: tuple[Any, ...]
+    """H of each step of free space, untilted, (P, P); None for transmissions."""
+    powers: tuple[Any, ...]
+    """(object modes, slices, Y * X) of each power that is taken."""
+
+
 class Specimen:
     """The slices of every object mode."""
 
@@ -36,6 +45,7 @@ class Specimen:
         self._kit, self._model = kit, model
         xp = kit.xp
         self._steps = program(model.split, slices, to_exit_face=model.near_field is not None)
+        self.powers = tuple(sorted({step.power for step in self._steps if isinstance(step, Transmit)}))
         self._phase_per_A = xp.asarray(phase_per_A, dtype=np.float64)
         self._q = xp.asarray(np.fft.fftfreq(phase_per_A.shape[0], model.pixel_A))
         self._band = None if model.band is None else xp.asarray(model.band, dtype=kit.real)
@@ -46,8 +56,8 @@ class Specimen:
         """Planes kept for each pattern and mode."""
         return len(self._steps)
 
-    def propagators(self, values: Values) -> tuple[Any, ...]:
-        """H of each step of free space, untilted, (P, P); None for transmissions. Made once an evaluation."""
+    def prepared(self, values: Values) -> Prepared:
+        """Propagators and powers of the transmission, made once an evaluation."""
         made: list[Any] = []
         for step in self._steps:
             if isinstance(step, Transmit):
@@ -55,15 +65,30 @@ class Specimen:
                 continue
             factor = self._kit.phase_factor(self._phase_per_A * _length(step, values))
             made.append(factor if self._band is None else factor * self._band)
-        return tuple(made)
+        return Prepared(tuple(made), tuple(self._power(values.objects, power) for power in self.powers))
 
-    def forward(self, mode: int, values: Values, propagators: tuple[Any, ...], wave: Any, place: Place) -> Passage:
+    def object_gradient(self, values: Values, sums: Any) -> Any:
+        """(2, object modes, slices, Y * X) from the gradients by each power: d O^p = p O^(p - 1) dO."""
+        xp, total = self._kit.xp, 0.0
+        for power, gradient in zip(self.powers, sums, strict=True):
+            if power == 1:
+                total = total + gradient
+                continue
+            chained = (gradient[0] + 1j * gradient[1]) * (power * self._power(values.objects, power - 1)).conj()
+            total = total + xp.stack([chained.real, chained.imag])
+        return total
+
+    def _power(self, objects: Any, power: float) -> Any:
+        """O^p on the principal branch: phases of a slice must stay within pi."""
+        return objects if power == 1 else self._kit.xp.exp(power * self._kit.xp.log(objects))
+
+    def forward(self, mode: int, values: Values, prepared: Prepared, wave: Any, place: Place) -> Passage:
         """Through one object mode."""
         kit, kept = self._kit, []
-        for step, propagator in zip(self._steps, propagators, strict=True):
+        for step, propagator in zip(self._steps, prepared.propagators, strict=True):
             if isinstance(step, Transmit):
                 kept.append(wave)
-                wave = wave * self._window(values.objects[mode, step.slice], step, place)[:, None]
+                wave = wave * self._window(mode, step, prepared, place)[:, None]
             else:
                 spectrum = kit.fft(wave) * self._tilt(step, values, place, propagator)
                 kept.append(spectrum)
@@ -71,41 +96,34 @@ class Specimen:
         return Passage(tuple(kept), wave)
 
     def adjoint(
-        self, mode: int, values: Values, propagators: tuple[Any, ...], passage: Passage, gradient: Any, place: Place
+        self, mode: int, values: Values, prepared: Prepared, passage: Passage, gradient: Any, place: Place
     ) -> Any:
         """The gradient in front of the specimen; those of slices, tilts and distances are added to ``place.total``."""
         kit, total = self._kit, place.total
         for step, propagator, kept in zip(
-            reversed(self._steps), reversed(propagators), reversed(passage.kept), strict=True
+            reversed(self._steps), reversed(prepared.propagators), reversed(passage.kept), strict=True
         ):
             if isinstance(step, Transmit):
-                plane = values.objects[mode, step.slice]
-                self._add_to_slice(mode, step, plane, (kept.conj() * gradient).sum(axis=1), place)
-                gradient = gradient * self._window(plane, step, place).conj()[:, None]
+                self._add_to_slice(mode, step, (kept.conj() * gradient).sum(axis=1), place)
+                gradient = gradient * self._window(mode, step, prepared, place).conj()[:, None]
             else:
                 spectrum = kit.fft(gradient)
                 self._add_free_space(step, (spectrum.conj() * kept).imag.sum(axis=1), values, place, total.corrections)
                 gradient = kit.inverse(spectrum * self._tilt(step, values, place, propagator).conj())
         return gradient
 
-    def _window(self, plane: Any, step: Transmit, place: Place) -> Any:
+    def _window(self, mode: int, step: Transmit, prepared: Prepared, place: Place) -> Any:
         """What a window sees of a slice, (n, P, P)."""
-        window = plane[place.where]
-        if step.power != 1:
-            window = self._kit.xp.exp(step.power * self._kit.xp.log(window))
+        window = prepared.powers[self.powers.index(step.power)][mode, step.slice][place.where]
         return window if self._band is None else self._filtered(window)
 
     def _filtered(self, windows: Any) -> Any:
         return self._kit.inverse(self._kit.fft(windows) * self._band)
 
-    def _add_to_slice(self, mode: int, step: Transmit, plane: Any, gradient: Any, place: Place) -> None:
+    def _add_to_slice(self, mode: int, step: Transmit, gradient: Any, place: Place) -> None:
         if self._band is not None:
             gradient = self._filtered(gradient)
-        if step.power != 1:  # d O^p = p O^p / O dO
-            window = plane[place.where]
-            log = self._kit.xp.log(window)
-            gradient = gradient * (step.power * self._kit.xp.exp((step.power - 1) * log)).conj()
-        planes = place.total.objects[:, mode, step.slice]
+        planes = place.total.objects[self.powers.index(step.power)][:, mode, step.slice]
         self._kit.xp.add.at(planes[0], place.where.ravel(), gradient.real.ravel())
         self._kit.xp.add.at(planes[1], place.where.ravel(), gradient.imag.ravel())
 
@@ -129,11 +147,6 @@ class Specimen:
                 slope += float((by_q * values.tilts_of(place.batch)[:, 2:4]).sum())
             for z, share in step.shares:
                 total.distances_A[min(z, len(total.distances_A) - 1)] -= share * slope
-
-    @property
-    def takes_powers(self) -> bool:
-        """Whether powers of the transmission are taken, so that phases of a slice must stay within pi."""
-        return self._model.split is SplitStep.FOURTH_ORDER
 
 
 class Place(NamedTuple):

@@ -45,7 +45,7 @@ class Sums(NamedTuple):
     """Gradients so far."""
 
     objects: Any
-    """(2, object modes, slices, Y * X)."""
+    """(powers, 2, object modes, slices, Y * X): by each power of the transmission that the split step takes."""
     probe: Any
     """(probes * modes, P, P) complex."""
     corrections: Corrections

@@ -52,7 +52,7 @@ def pattern(split, slices):
     wave = entrance_wave()[None, None]
     values = Values(objects, None, 1, thickness, None, None, None, None, None)
     place = Place(np.array([0]), np.arange(SIZE * SIZE).reshape(1, SIZE, SIZE), Sums(None, None, HELD))
-    passage = specimen.forward(0, values, specimen.propagators(values), wave, place)
+    passage = specimen.forward(0, values, specimen.prepared(values), wave, place)
     return np.abs(np.fft.fft2(passage.exit[0, 0])) ** 2
 
 
