@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
+from ptylive.engine.calibrate.sign import phase_correlation
 from ptylive.engine.live.bank import Spectra, mean_bins
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.live.filters import Filter
+from ptylive.engine.live.maps.tcbf import TiltCorrected
+from ptylive.engine.live.reduction import REGIONS
 from ptylive.schema import Arm, FrameBatch
 from ptylive.schema.metadata import build, sections_from
 
@@ -32,17 +35,29 @@ def engine():
     return reconstruct(arm, source, methods=["obf", "tcbf"])[0]
 
 
-def halves(engine, method):
-    """The maps of the even and the odd points of the checkerboard: sum and difference of c_hat and its alias."""
-    made = Filter.build(method, engine._setting(), mean_bins(engine.store))
-    spectra, linear = Spectra.of(engine.store, made.setting), made.linear_map
-    band = linear.band
-    whole, alias = spectra.contract_with_noise(band, linear.weights)
-    if method == "tcbf":
+@pytest.fixture(scope="module")
+def filters(engine):
+    """Filters of both maps, made once."""
+    setting, mean = engine._setting(), mean_bins(engine.store)
+    return {method: Filter.build(method, setting, mean) for method in ("obf", "tcbf")}
+
+
+def half_spectra(store, made):
+    """Spectra of the even and the odd points of the checkerboard, noise alike at every frequency: sum and difference
+    of c_hat and its alias."""
+    linear = made.linear_map
+    whole, alias = Spectra.of(store, made.setting).contract_with_noise(linear.band, linear.weights)
+    if isinstance(linear, TiltCorrected):
         weight = linear.flip
     else:
         weight = 1 / np.sqrt(np.maximum(linear.information, 1e-3 * linear.information.max()))
-    images = [spectra.image(band, ((whole + s * alias) * weight).astype(np.complex64)) for s in (1, -1)]
+    return (whole + alias) * weight, (whole - alias) * weight
+
+
+def halves(store, made):
+    """The maps of the two halves, and their sampling."""
+    spectra, band = Spectra.of(store, made.setting), made.linear_map.band
+    images = [spectra.image(band, half.astype(np.complex64)) for half in half_spectra(store, made)]
     return images, band.grid.finer_step_A[0]
 
 
@@ -63,10 +78,52 @@ def ring_correlation(one, other, sampling):
 
 @pytest.mark.data
 @pytest.mark.parametrize(("method", "least"), [("obf", (0.95, 0.75, 0.42, 0.27)), ("tcbf", (0.95, 0.70, 0.38, 0.22))])
-def test_half_data_agree(engine, method, least):
-    images, sampling = halves(engine, method)
+def test_half_data_agree(engine, filters, method, least):
+    images, sampling = halves(engine.store, filters[method])
     frequency, curve = ring_correlation(*images, sampling)
     for period, bound in zip(PERIODS_A, least, strict=True):
         assert np.interp(1 / period, frequency, curve) >= bound, period
     if method == "obf":
         assert 1 / frequency[2 + int(np.argmax(curve[2:] < 0.5))] <= 58.0
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("method", ["obf", "tcbf"])
+def test_shuffled_frames_agree_in_nothing(engine, filters, method):
+    """The null test: frames at the wrong points hold no object, so halves must not agree either."""
+    store = engine.store.snapshot()
+    shuffled = np.random.default_rng(3).permutation(len(store.frames))
+    for name in ("bins", "regions", "moments", "frames"):
+        getattr(store, name)[:] = getattr(store, name)[shuffled]
+    images, sampling = halves(store, filters[method])
+    frequency, curve = ring_correlation(*images, sampling)
+    assert np.abs(curve[frequency > 1 / 120]).max() < 0.15
+
+
+@pytest.mark.data
+def test_wiener_filter_beyond_the_scan_nyquist_frequency(engine, filters):
+    """The filter made from the even half, scored on the odd one; 1 is the best filter that is constant on rings."""
+    made = filters["obf"]
+    obf, store = made.linear_map, engine.store
+    whole, alias = Spectra.of(store, made.setting).contract_with_noise(obf.band, obf.weights)
+    ratio = obf._noise_to_signal(whole + alias, np.sqrt(2) * alias)
+    wiener = obf.information / (obf.information + ratio)
+    even, odd = half_spectra(store, made)
+    beyond = np.hypot(*obf.band.q.T) > 0.5 / min(made.setting.step_A)
+    beyond &= obf.information > 1e-3 * obf.information.max()
+    cross, power = (even.conj() * odd).real, np.abs(even) ** 2
+    score = (2 * wiener * cross - wiener**2 * power)[beyond].sum()
+    rings = [(cross[part].sum(), power[part].sum()) for part in ring_members(obf.ring, beyond)]
+    best = sum(max(c, 0.0) ** 2 / p for c, p in rings)
+    assert score / best >= 0.95
+
+
+def ring_members(ring, use):
+    return [use & (ring == r) for r in np.unique(ring[use])]
+
+
+@pytest.mark.data
+def test_denser_matter_is_bright(engine):
+    """The sign of the phase is settled by the data, clearly."""
+    dark = engine.store.per_frame(engine.store.regions)[:, REGIONS.index("dark")].reshape(engine.store.shape)
+    assert phase_correlation(engine.store, engine._setting(), dark) > 0.1
