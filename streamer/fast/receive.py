@@ -28,7 +28,7 @@ from ptylive.streamer.wire.codec import Codec
 from ptylive.streamer.wire.limits import MAX_PART_BYTES
 
 RAW_BLOCK_BYTES = 4 * 2**20
-CODED_BLOCK_BYTES = 16 * 2**20
+CODED_BLOCK_BYTES = 32 * 2**20
 """Bytes of a block once decoded: what waits for the rest of it is what a reader lags behind at least."""
 MOST_FRAMES = 16384
 LARGEST_PATTERN_BYTES = 2**20
@@ -118,6 +118,10 @@ class CompiledLoop:
         self._memory.shape(self._room * (self._loop.coded_bound(nbytes) if coded else nbytes))
         self._block = self._memory.block()
 
+    def _wanted(self, progress: ScanProgress) -> int:
+        """Patterns to wait for: a block, or the rest of the scan, whose last one must not wait for more."""
+        return max(1, min(self._room, progress.arm.frames - progress.placed))
+
     def receive(self, socket: zmq.Socket[bytes]) -> int:
         """Receive until there is something to do: TAKE, IDLE, HEADER or BROKEN of :mod:`ptylive.streamer.fast.loop`."""
         if self._progress is None:
@@ -131,7 +135,7 @@ class CompiledLoop:
                 layout.dtype.itemsize,
                 layout.nbytes,
                 self._progress.received,
-                self._room,
+                self._wanted(self._progress),
                 self._block,
                 self._index,
                 self._ends,
@@ -152,7 +156,7 @@ class CompiledLoop:
             layout.dtype.itemsize,
             layout.nbytes,
             self._progress.received,
-            self._room,
+            self._wanted(self._progress),
             self._block,
             self._index,
             self._ends,

@@ -207,24 +207,24 @@ def test_wrong_sizes_have_reasons(pair: tuple[Any, Any], parts: tuple[bytes, ...
 
 def test_a_message_that_no_longer_fits_waits_for_the_next_block(pair: tuple[Any, Any]) -> None:
     push, pull = pair
-    arm = make_arm((1, 160), pixels=(256, 256))  # 128 patterns fill a block
+    arm = make_arm((1, 320), pixels=(256, 256))  # 256 patterns fill a block
     frames = make_frames(arm)
     loop, _ = following("bslz4", arm)
-    for first in (0, 80):
-        parts = tuple(compressed(frame) for frame in frames[first : first + 80])
-        push.send_multipart(encode(FramesMessage(arm.uid, first, 80, "bslz4", parts)))
+    for first in (0, 160):
+        parts = tuple(compressed(frame) for frame in frames[first : first + 160])
+        push.send_multipart(encode(FramesMessage(arm.uid, first, 160, "bslz4", parts)))
     got, refused, left = drain(loop, pull)
-    assert (sorted(got), refused, left) == (list(range(160)), [], 0)
+    assert (sorted(got), refused, left) == (list(range(320)), [], 0)
     assert all(got[n] == frames[n].tobytes() for n in got)
 
 
 def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
     push, pull = pair
-    arm = make_arm((1, 160), pixels=(256, 256))
+    arm = make_arm((1, 320), pixels=(256, 256))
     part = compressed(np.zeros((256, 256), "<u2"))
     loop, _ = following("bslz4", arm)
-    for first in (0, 80):
-        push.send_multipart(encode(FramesMessage(arm.uid, first, 80, "bslz4", (part,) * 80)))
+    for first in (0, 160):
+        push.send_multipart(encode(FramesMessage(arm.uid, first, 160, "bslz4", (part,) * 160)))
     loop.receive(pull)
     assert loop.pending
     read, more = loop.left_over()
@@ -232,7 +232,7 @@ def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
     assert not loop.pending
     message = decode([*read, *pull.recv_multipart()])
     assert isinstance(message, FramesMessage)
-    assert (message.first, message.count, len(message.parts)) == (80, 80, 80)
+    assert (message.first, message.count, len(message.parts)) == (160, 160, 160)
 
 
 def test_blocks_are_used_again_once_nobody_holds_them() -> None:
