@@ -69,18 +69,28 @@ class Journal:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._fd, keep_bytes)
-            self._end = os.lseek(self._fd, 0, os.SEEK_END)
-            if keep_bytes == 0:
-                self._block += FILE_HEADER
-                self._append(ArmMessage(arm))
-                self._flush()
-            os.fdatasync(self._fd)
         except OSError:
+            os.close(self._fd)
+            raise
+        try:
+            self._begin(arm, keep_bytes)
+        except OSError:
+            if keep_bytes == 0:
+                path.unlink(missing_ok=True)  # no frame is in it, and without its arm record it is no journal
             os.close(self._fd)
             raise
         self._thread = threading.Thread(target=self._sync_often, name="journal-sync", daemon=True)
         self._thread.start()
+
+    def _begin(self, arm: Arm, keep_bytes: int) -> None:
+        """Cut the file to what is kept of it; a new one gets its arm record."""
+        os.ftruncate(self._fd, keep_bytes)
+        self._end = os.lseek(self._fd, 0, os.SEEK_END)
+        if keep_bytes == 0:
+            self._block += FILE_HEADER
+            self._append(ArmMessage(arm))
+            self._flush()
+        os.fdatasync(self._fd)
 
     def append(self, message: FramesMessage | EndMessage) -> None:
         """Add a message. Raises OSError, now or for an earlier block, when the disk refuses it."""

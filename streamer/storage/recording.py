@@ -7,6 +7,8 @@ interrupted and resumed) is merged in: what the journal lacks is taken from it.
 
 from __future__ import annotations
 
+import os
+import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -123,9 +125,15 @@ class ScanWriter:
 
 @contextmanager
 def created_scan(path: Path, arm: Arm) -> Iterator[ScanWriter]:
-    """A new native file for a scan; call :meth:`ScanWriter.finish` when all is stored."""
-    with h5py.File(path, "w", libver="v110") as file:
-        yield ScanWriter(file, arm)
+    """A new native file for a scan; call :meth:`ScanWriter.finish` when all is stored. Raises OSError: disk full."""
+    try:
+        with h5py.File(path, "w", libver="v110") as file:
+            yield ScanWriter(file, arm)
+    except RuntimeError as error:  # what h5py makes of a write that fails when the file is closed
+        found = re.search(r"errno = (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 def _data_sets(file: Any, arm: Arm, stored: StoredScan, layout: FrameLayout) -> Any:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stream_tools import digest, digests_of_file, make_arm, make_frames, messages_of
+from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
 
 from ptylive.streamer.journal import Journal
-from ptylive.streamer.recovery import stored_batches
+from ptylive.streamer.recovery import journals, stored_batches
 from ptylive.streamer.storage.recording import record
+from ptylive.streamer.wire import ArmMessage
 
 ARM = make_arm((8, 8), pixels=(128, 128))
 FRAMES = make_frames(ARM)
@@ -111,3 +112,64 @@ def test_a_recording_that_does_not_fit_leaves_the_journal(tmp_path: Path, limit:
     record(path, target)  # there is room again
     assert digests_of_file(target) == {k: digest(frame) for k, frame in enumerate(FRAMES)}
     assert not path.exists()
+
+
+WANTED = {k: digest(frame) for k, frame in enumerate(FRAMES)}
+
+
+def scan_on_a_disk_that_fills(folder: Path, monkeypatch: pytest.MonkeyPatch, at: int, tear: bool) -> str:
+    """A scan whose journal cannot be written from the ``at``-th write on; how its recording ended."""
+    monkeypatch.setattr(os, "writev", failing(os.writev, at, torn if tear else None))
+    with running(folder) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *MESSAGES)
+        (end,) = run.wait_for_ends()
+        assert (end.reason, end.summary.placed) == ("complete", ARM.frames), "the scan goes on"
+        assert run.frames[ARM.uid] == WANTED, "the maps have seen every frame"
+        run.wait_for_state("complete", "failed")
+        safe = {n for first, last in run.receiver.safe_ranges(ARM.uid) for n in range(first, last)}
+        state = run.receiver.status().recording_state
+    monkeypatch.undo()
+    found = {
+        int(number): digest(frame)
+        for path in [*journals(folder), *(target.with_suffix(".journal") for target in folder.glob("*.h5"))]
+        for batch in stored_batches(ARM, path)
+        for number, frame in zip(batch.index, batch.frames, strict=True)
+    }
+    assert safe <= found.keys()
+    assert found.items() <= WANTED.items()
+    with running(folder, recovery_grace_s=20.0) as run, connected(run.address) as socket:  # there is room again
+        send(socket, ArmMessage(ARM), *MESSAGES)
+        run.wait_for_state("complete")
+    (recording,) = folder.glob("*.h5")
+    assert digests_of_file(recording) == WANTED
+    return state
+
+
+@pytest.mark.parametrize("tear", [False, True])
+@pytest.mark.parametrize("at", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 26))])
+def test_a_scan_goes_on_whichever_write_of_its_journal_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, tear: bool
+) -> None:
+    state = scan_on_a_disk_that_fills(tmp_path, monkeypatch, at, tear)
+    assert state == "failed" if at < 2 else state in ("failed", "complete")
+
+
+@pytest.mark.slow
+def test_a_recording_cut_at_any_size_leaves_the_journal(tmp_path: Path) -> None:
+    """Every 32 KiB up to the size of the whole file."""
+    path, target = tmp_path / "a.journal", tmp_path / "a.h5"
+    assert journal_of(path) is not None
+    failed = 0
+    for limit in range(0, 2**21, 2**15):
+        done = subprocess.run(
+            [sys.executable, "-m", "ptylive.streamer.storage.recorder", path, target],
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        )
+        if json.loads(done.stdout.strip().splitlines()[-1])["ok"]:
+            break
+        failed += 1
+        assert [found.name for found in tmp_path.iterdir()] == ["a.journal"]
+    assert failed > 10
+    assert digests_of_file(target) == WANTED
