@@ -1,9 +1,10 @@
 """How many frames per second go the whole way: sender process, tcp loopback, checks, journal, ring, one reader.
 
-    python benchmarks/stream_rate.py [--pixels 64] [--frames 16384] [--codec none|bslz4] [--no-record] [--json]
+    python benchmarks/stream_rate.py [--pixels 64] [--frames 16384] [--codec bslz4] [--basis BASIS] [--no-record]
 
 Patterns are 64 different ones of about 1000 electrons, uint16, cycled. `durable` is the rate up to the moment when
-every frame is synced to disk, `recorded` up to the finished, read-back HDF5 file.
+every frame is synced to disk, `recorded` up to the finished, read-back HDF5 file. With `--basis` frames become
+coefficients before they are journalled.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from ptylive.engine.bases.choice import parse_basis
 from ptylive.schema import Arm, Detector, Scan
 from ptylive.schema.model import Array
+from ptylive.server.stream_compression import StreamCompression
 from ptylive.simulators.sender import Sender, SendPatience
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.wire import EndMessage, FramesMessage
@@ -69,9 +72,16 @@ def send(address: str, pixels: int, frames: int, codec: str) -> None:
         sender.end(EndMessage(arm.uid, frames, "complete"))
 
 
-def measure(pixels: int, frames: int, codec: str, folder: Path | None) -> dict[str, float]:
+def compression_to(basis: str) -> StreamCompression | None:
+    """What a server started with this basis does to frames."""
+    choice = parse_basis(basis)
+    return None if choice.is_raw else StreamCompression(choice, lambda arm: arm, lambda level, text: None)
+
+
+def measure(pixels: int, frames: int, codec: str, folder: Path | None, basis: str = "pixels") -> dict[str, float]:
     """Rates of one scan, frames/s."""
-    receiver = Receiver(ReceiverSettings("tcp://127.0.0.1:0", folder), on_event=lambda event: None)
+    settings = ReceiverSettings("tcp://127.0.0.1:0", folder, compression=compression_to(basis))
+    receiver = Receiver(settings, on_event=lambda event: None)
     reader = receiver.ring.reader()
     reading = threading.Thread(target=lambda: [None for _ in reader])
     reading.start()
@@ -108,6 +118,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16384)
     parser.add_argument("--codec", choices=["none", "bslz4"], default="none")
     parser.add_argument("--no-record", action="store_true")
+    parser.add_argument("--basis", default="pixels")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--send", metavar="ADDRESS", help=argparse.SUPPRESS)
@@ -119,9 +130,15 @@ def main() -> None:
     for _ in range(options.repeat):
         with tempfile.TemporaryDirectory() as folder:
             target = None if options.no_record else Path(folder)
-            runs.append(measure(options.pixels, options.frames, options.codec, target))
+            runs.append(measure(options.pixels, options.frames, options.codec, target, options.basis))
     result = {name: round(float(np.median([run[name] for run in runs])), 1) for name in runs[0]}
-    result = {"pixels": options.pixels, "frames": options.frames, "codec": options.codec, **result}
+    result = {
+        "pixels": options.pixels,
+        "frames": options.frames,
+        "codec": options.codec,
+        "basis": options.basis,
+        **result,
+    }
     if options.json:
         print(json.dumps({**result, "load": os.getloadavg()[0]}))
     else:
