@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.constraints import Constraints
@@ -44,6 +44,12 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
             raise ValueError(error.line()) from None
         return {**plain, **starts, "schedules": {name: schedule.text for name, schedule in schedules.items()}}
 
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Expressions in the place of the values they give, so that a setting written anew replaces its schedule."""
+        values = handler(self)
+        return {name: self.schedules.get(name, value) for name, value in values.items() if name != "schedules"}
+
     @model_validator(mode="after")
     def _something_moves(self) -> Self:
         moving = [name for name in type(self).model_fields if name.startswith("update_")]
@@ -78,7 +84,7 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
             name: _cast(type(self), name, Schedule.parse(text).at(epoch)) for name, text in self.schedules.items()
         }
         try:
-            return Preset.from_mapping({**self.model_dump(exclude={"schedules"}), **values})
+            return Preset.from_mapping({**self.model_dump(), **values})
         except MetadataError as error:
             raise MetadataError(f"epoch {epoch}: {error}", error.hint) from None
 

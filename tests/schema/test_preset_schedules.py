@@ -29,6 +29,8 @@ def test_it_survives_being_written_and_read():
     preset = Preset.from_mapping({"beta_wedge": "1 if epoch == 3 else 0"})
     assert Preset.model_validate_json(preset.model_dump_json()) == preset
     assert Preset.from_mapping(preset.model_dump()) == preset
+    assert preset.model_dump()["beta_wedge"] == "1 if epoch == 3 else 0"
+    assert Preset.from_mapping({**preset.model_dump(), "beta_wedge": 2.0}).schedules == {}
 
 
 def test_constants_and_words_are_no_schedules():
