@@ -26,6 +26,6 @@ def parse_value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         pass
-    if "," in text:
+    if "," in text and "(" not in text:  # min(1, epoch) is one expression
         return [parse_value(part.strip()) for part in text.split(",")]
     return text

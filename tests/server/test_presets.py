@@ -12,6 +12,7 @@ from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.preset import Preset
 from ptylive.server.offline import method_of, start_guess
 from ptylive.server.presets import load_preset
+from ptylive.server.values import parse_assignments
 from ptylive.simulators.data import bundled
 
 SIDE = 12
@@ -155,3 +156,12 @@ def test_a_refinement_starts_from_the_map_it_is_told(bare, tmp_path):
     assert done["state"] == "done"
     with h5py.File(output) as results:
         assert np.angle(results["refinement/object"][()]).std() > 1e-3
+
+
+def test_expressions_and_ranges_on_the_command_line():
+    values = parse_assignments(
+        ["atv_weight=max(0, 1 - epoch)", "update_probe=epoch > 3", "sequence=0:10,20", "window=0.2,0.5"]
+    )
+    preset = Preset.from_mapping(values)
+    assert preset.schedules == {"atv_weight": "max(0, 1 - epoch)", "update_probe": "epoch > 3"}
+    assert (preset.sequence, preset.window) == ("0:10, 20", (0.2, 0.5))
