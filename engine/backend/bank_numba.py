@@ -72,3 +72,34 @@ def responses(pairs, out):
         for n in range(w.shape[0]):
             total += w[n].real * t[n].real - w[n].imag * t[n].imag
         out[q] = total
+
+
+@nb.jit(**FAST)
+def spread(values, at, weight, width, beta, grid):
+    """Add weighted values (points, n) to a periodic grid (rows, cols, n), each spread over width x width pixels.
+
+    at (points, 2) float64: in pixels; the kernel along each axis is exp(beta (sqrt(1 - x^2) - 1)), |x| <= 1 at its rim.
+    """
+    rows = grid.shape[0]
+    cols = grid.shape[1]
+    down = np.empty(width, np.float32)
+    across = np.empty(width, np.float32)
+    half = 0.5 * width
+    for p in range(values.shape[0]):
+        if weight[p] == ZERO:
+            continue
+        first_row = int(np.ceil(at[p, 0] - half))
+        first_col = int(np.ceil(at[p, 1] - half))
+        for k in range(width):
+            y = (first_row + k - at[p, 0]) / half
+            x = (first_col + k - at[p, 1]) / half
+            down[k] = weight[p] * np.exp(beta * (np.sqrt(max(1.0 - y * y, 0.0)) - 1.0))
+            across[k] = np.exp(beta * (np.sqrt(max(1.0 - x * x, 0.0)) - 1.0))
+        value = values[p]
+        for i in range(width):
+            line = grid[(first_row + i) % rows]
+            for j in range(width):
+                cell = line[(first_col + j) % cols]
+                share = down[i] * across[j]
+                for n in range(value.shape[0]):
+                    cell[n] += share * value[n]

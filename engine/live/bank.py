@@ -7,7 +7,7 @@ precision, and filters may change at any moment.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +15,10 @@ import numpy as np
 from scipy import fft
 
 from ptylive.engine.live.band import Band
+from ptylive.engine.live.placement import Placement
 from ptylive.engine.live.rows import RowTransforms
 from ptylive.engine.live.setting import Setting
+from ptylive.engine.live.splat import spread_planes
 from ptylive.engine.live.store import Store
 from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray
@@ -50,16 +52,30 @@ class Spectra:
     """(padded rows * (padded cols // 2 + 1), N): half planes, the mean removed; the other half is the conjugate."""
     scale: float
     """Factor from stored coefficients to those of patterns of unit sum."""
+    shifted_planes: ComplexArray | None = None
+    """The same half a sampling frequency away, for points that are no regular grid; else it is read from ``planes``."""
 
     @classmethod
     def of(cls, store: Store, setting: Setting, rows: RowTransforms | None = None) -> Spectra:
         """Transform what the store holds now; ``rows`` remembers what has not changed since it was used last."""
+        if setting.placement is not None:
+            return cls._of_placed(store, setting, setting.placement)
         scale = 1.0 / mean_intensity(store)
         visited = store.visited
         kept = RowTransforms() if rows is None else rows
         mean = kept.update(store, setting.padded)
         planes = kept.planes(mean, visited.astype(np.float32))
         return cls(setting, visited, mean * scale, planes.reshape(-1, planes.shape[-1]), scale)
+
+    @classmethod
+    def _of_placed(cls, store: Store, setting: Setting, placement: Placement) -> Spectra:
+        mean, scale = mean_bins(store), 1.0 / mean_intensity(store)
+        visited = placement.gridded(np.zeros((store.frames.size, 0)), store.visited.ravel())[1]
+        planes, shifted = (
+            spread_planes(store, placement, setting.padded, mean / scale, alternate=alternate).reshape(-1, len(mean))
+            for alternate in (False, True)
+        )
+        return cls(setting, visited, mean, planes, scale, shifted)
 
     def contract(self, band: Band, weights: ComplexArray) -> ComplexArray:
         """sum_n W_n(Q) c_hat_n(Q) at the frequencies of a band: (nb,), weights (nb, N)."""
@@ -77,6 +93,8 @@ class Spectra:
         from ptylive.engine.backend.bank_numba import contract_pair
 
         out, noise = np.empty(len(weights), dtype=np.complex64), np.empty(len(weights), dtype=np.complex64)
+        if self.shifted_planes is not None:
+            return self.contract(band, weights), replace(self, planes=self.shifted_planes).contract(band, weights)
         shifted = band.kept_half_a_sample_away
         contract_pair(weights, self.planes, *band.kept, *shifted, np.float32(self.scale), out, noise)
         return out, noise

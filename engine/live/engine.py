@@ -17,6 +17,7 @@ from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.live.bank import mean_bins
 from ptylive.engine.live.filters import BUILDERS, FilterDesk
 from ptylive.engine.live.lanes import Lanes
+from ptylive.engine.live.placement import Placement
 from ptylive.engine.live.plan import Plan, left_out
 from ptylive.engine.live.reduction import Reduction
 from ptylive.engine.live.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for, render
@@ -65,9 +66,16 @@ class LiveEngine:
         self._wanted = frozenset(self.live_methods)
         self.rows = RowTransforms()
         self._lanes = lanes
+        self._positions: DoubleArray | None = None
+        self._placement: Placement | None = None
         self._waiting: list[FrameBatch] = []
         self._refits = list(REFIT_AT)
         self._refitting: tuple[Arm, Future[Calibration]] | None = None
+        given = arm.arrays.get("positions_A")
+        if given is None and arm.scan.step_A is None and arm.scan.matrix is not None:
+            given = arm.scan.positions_A(arm.scan.rotation_deg or 0.0)
+        if given is not None:
+            self.place(given)
 
     def add(self, batch: FrameBatch) -> None:
         """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
@@ -136,6 +144,20 @@ class LiveEngine:
         chosen = self.live_methods if maps is None else methods_for(maps)
         self._wanted = frozenset(self.live_methods).intersection(chosen)
 
+    def place(self, positions_A: Array | None) -> None:
+        """Say where the scan points lie: (points, 2), detector frame, relative to the first nominal point.
+
+        Given with a list scan, measured (drift), or refined; maps made from now on use them. None: the regular grid.
+        Raises ValueError where their number is not the scan's.
+        """
+        self._positions = None if positions_A is None else np.asarray(positions_A, dtype=float)
+        self._placement = None
+        if self._positions is not None:
+            rotation = 0.0 if self.calibration is None else self.calibration.rotation_deg
+            self._placement = Placement.of(self._positions, self.arm.scan, rotation)
+        if self.calibration is not None:
+            self._adopt(self.calibration)
+
     @property
     def wanted(self) -> frozenset[str]:
         """Methods that a refresh makes."""
@@ -160,7 +182,7 @@ class LiveEngine:
         wanted = [name for name in methods or self._wanted if name not in self.impossible]
         self.filters.need(wanted)
         self.filters.collect()
-        rendering = render(self.store, self.calibration, self.filters.ready, wanted, self.rows)
+        rendering = render(self.store, self.calibration, self.filters.ready, wanted, self.rows, self._placement)
         rendering.missing.update({**self.missing, **self.impossible})
         return rendering
 
@@ -233,6 +255,8 @@ class LiveEngine:
         While the scan runs, coefficients belong to the disc found at its start; the filters must describe that disc.
         """
         self.calibration = calibration
+        if self._placement is not None and self._positions is not None:
+            self._placement = self._placement.turned(self._positions, calibration.rotation_deg)
         self.missing = {}
         if not self.filters.methods or self.store is None:
             return
@@ -246,14 +270,15 @@ class LiveEngine:
 
     def _setting(self) -> Setting:
         assert self.store is not None and self.calibration is not None  # noqa: S101
-        step = self.calibration.require("scan_step_A", "phase imaging")
-        return Setting.of(
-            self.calibration,
-            self.store.reduction.basis,
-            self.arm.detector_shape,
-            self.arm.scan.require_shape(),
-            (float(step[0]), float(step[1])),
-        )
+        placement, shape = self._placement, self.arm.scan.require_shape()
+        if placement is None:
+            step = self.calibration.require("scan_step_A", "phase imaging")
+            step_A = (float(step[0]), float(step[1]))
+        else:
+            step_A = placement.step_A
+        basis, detector = self.store.reduction.basis, self.arm.detector_shape
+        setting = Setting.of(self.calibration, basis, detector, shape, step_A)
+        return setting if placement is None else setting.placed(placement)
 
 
 def recalibrated(arm: Arm, store: Store) -> Calibration:

@@ -16,6 +16,7 @@ from ptylive.engine.live.maps.com import along_scan_axes, center_of_mass
 from ptylive.engine.live.maps.dpc_iterative import iterative_dpc
 from ptylive.engine.live.maps.idpc import integrated_dpc
 from ptylive.engine.live.maps.virtual import DETECTORS, virtual_image
+from ptylive.engine.live.placement import Placement
 from ptylive.engine.live.rows import RowTransforms
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
@@ -61,13 +62,17 @@ def render(
     filters: Mapping[str, Filter],
     methods: Iterable[str],
     rows: RowTransforms | None = None,
+    placement: Placement | None = None,
 ) -> Rendering:
-    """Every map of ``methods`` that the store, the calibration and the filters allow; ``rows``: kept between calls."""
+    """Every map of ``methods`` that the store, the calibration and the filters allow.
+
+    ``rows``: kept between calls; ``placement``: of points that are no regular grid.
+    """
     out = Rendering()
     if not store.visited.any():
         return out
     wanted = check_methods(methods)
-    picture = _Picture(store, calibration, rows or RowTransforms())
+    picture = _Picture(store, calibration, rows or RowTransforms(), placement)
     out.maps.extend(picture.virtual(wanted))
     for name, make in (("com", picture.com), ("idpc", picture.idpc), ("dpc_iterative", picture.dpc_iterative)):
         if name not in wanted:
@@ -85,10 +90,20 @@ def render(
 class _Picture:
     """One moment of a scan, with what several maps share computed once."""
 
-    def __init__(self, store: Store, calibration: Calibration, rows: RowTransforms) -> None:
-        self.store, self.calibration, self.rows = store, calibration, rows
-        self.visited = store.visited
-        self.sampling = store.arm.scan.step_A
+    def __init__(
+        self, store: Store, calibration: Calibration, rows: RowTransforms, placement: Placement | None
+    ) -> None:
+        self.store, self.calibration, self.rows, self.placement = store, calibration, rows, placement
+        self.regions, self.moments = store.per_frame(store.regions), store.per_frame(store.moments)
+        self.visited, self.sampling = store.visited, store.arm.scan.step_A
+        self.rotation_deg = calibration.rotation_deg
+        self.where: dict[str, Any] = {}
+        if placement is not None:
+            values = np.concatenate([self.regions, self.moments], axis=1)
+            values, self.visited = placement.gridded(values, store.visited.ravel())
+            self.regions, self.moments = np.split(values, [self.regions.shape[1]], axis=1)
+            self.sampling, self.rotation_deg = placement.step_A, placement.rotation_deg
+            self.where = {"origin_A": list(placement.origin_A), "points": "placed"}
         self.frames = store.total_frames
         self._transformed: dict[tuple[int, int], Spectra] = {}
 
@@ -98,36 +113,39 @@ class _Picture:
         step = self.sampling
         sampling = None if step is None else (step[0] / upsample, step[1] / upsample)
         plain = np.ascontiguousarray(data, dtype=np.float32)
-        return LiveMap(name, plain, units, sampling, self.frames, method, settings)
+        return LiveMap(name, plain, units, sampling, self.frames, method, {**settings, **self.where})
 
     def virtual(self, wanted: Iterable[str]) -> Iterator[LiveMap]:
-        regions = self.store.per_frame(self.store.regions)
         for name in DETECTORS:
             if name in wanted:
-                yield self.make(name, virtual_image(name, regions, self.visited), "counts", "virtual detector")
+                yield self.make(name, virtual_image(name, self.regions, self.visited), "counts", "virtual detector")
 
     @cached_property
     def _com_invA(self) -> DoubleArray:
         pixel = float(self.calibration.require("detector_pixel_invA", "the centre of mass in 1/Å"))
-        com = center_of_mass(self.store.per_frame(self.store.moments), self.visited)
+        com = center_of_mass(self.moments, self.visited)
         turned = turned_to_detector_axes(com, self.calibration.transform)
-        return along_scan_axes(turned * pixel, self.calibration.rotation_deg)
+        return along_scan_axes(turned * pixel, self.rotation_deg)
 
     def com(self) -> Iterator[LiveMap]:
         row, col = self._com_invA
-        rotation = self.calibration.rotation_deg
+        rotation = self.rotation_deg
         yield self.make("com_row", row, "1/Å", "centre of mass along scan rows", rotation_deg=rotation)
         yield self.make("com_col", col, "1/Å", "centre of mass along scan columns", rotation_deg=rotation)
 
     def idpc(self) -> Iterator[LiveMap]:
-        step = self.calibration.require("scan_step_A", "iDPC")
-        phase = integrated_dpc(self._com_invA, (float(step[0]), float(step[1])), self.visited)
+        phase = integrated_dpc(self._com_invA, self._step_A("iDPC"), self.visited)
         yield self.make("idpc", phase, "rad", "integrated DPC, Fourier, mirror-padded")
 
     def dpc_iterative(self) -> Iterator[LiveMap]:
-        step = self.calibration.require("scan_step_A", "iterative DPC")
-        phase = iterative_dpc(self._com_invA, (float(step[0]), float(step[1])), self.visited)
+        phase = iterative_dpc(self._com_invA, self._step_A("iterative DPC"), self.visited)
         yield self.make("dpc_iterative", phase, "rad", "iterative DPC, free border")
+
+    def _step_A(self, needed_for: str) -> tuple[float, float]:
+        if self.placement is not None:
+            return self.placement.step_A
+        step = self.calibration.require("scan_step_A", needed_for)
+        return float(step[0]), float(step[1])
 
     def filtered(self, filters: Filter) -> Iterator[LiveMap]:
         for picture in filters.linear_map.pictures(self._spectra(filters.setting)):

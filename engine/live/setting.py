@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy import fft
 from ptylive.engine.bases import DetectorBasis, Samples
 from ptylive.engine.geometry import DetectorGrid, single_columns
 from ptylive.engine.live.band import Band, ScanGrid
+from ptylive.engine.live.placement import Placement
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
@@ -38,6 +39,8 @@ class Setting:
     scan_shape: tuple[int, int]
     step_A: tuple[float, float]
     rotation_deg: float
+    placement: Placement | None = None
+    """Where the points lie, if not on a regular grid; the maps' grid is then the placement's."""
     samples: Samples = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +87,7 @@ class Setting:
     def upsample(self) -> int:
         """Factor by which maps are sampled finer than the scan: shifted images between the points resolve more."""
         rows, cols = self.scan_shape
-        if self.shift_in_steps <= UPSAMPLE_FROM or rows * cols > UPSAMPLE_POINTS:
+        if self.shift_in_steps <= UPSAMPLE_FROM or rows * cols > UPSAMPLE_POINTS or self.placement is not None:
             return 1
         fine = self.basis.count >= min(MASKS_FOR_FINER, 0.9 * len(self.samples.k))
         return 2 if fine else 1
@@ -136,10 +139,20 @@ class Setting:
         out /= np.float32(self.disc_pixels)
         return out
 
+    def placed(self, placement: Placement) -> Setting:
+        """The same optics and detector for points that are no regular grid."""
+        return replace(
+            self,
+            placement=placement,
+            scan_shape=placement.shape,
+            step_A=placement.step_A,
+            rotation_deg=placement.rotation_deg,
+        )
+
     def with_probe(self, probe: Probe) -> Setting:
         """The same detector and scan with another probe; the detector samples are shared."""
         other = object.__new__(Setting)
-        for name in ("grid", "basis", "scan_shape", "step_A", "rotation_deg", "samples"):
+        for name in ("grid", "basis", "scan_shape", "step_A", "rotation_deg", "placement", "samples"):
             object.__setattr__(other, name, getattr(self, name))
         object.__setattr__(other, "probe", probe)
         return other

@@ -1,0 +1,117 @@
+"""Where scan points really lie, for scans that are no regular grid: drifted, position-corrected, or lists of positions.
+
+Maps of such a scan lie on a regular grid all the same: the nominal scan's where there is one (pixel (0, 0) on the first
+nominal point), else one along the detector's axes that has a pixel for every point. A point stands for the area around
+it (its Voronoi cell), so that crowded regions do not outweigh sparse ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import spatial
+
+from ptylive.schema import Scan
+from ptylive.schema.model import Array, DoubleArray, FloatArray
+from ptylive.schema.scan import rotation_matrix
+
+LARGEST_CELL = 2.0
+"""Pixels; a point at the rim, or beside a hole, stands for no more than this."""
+MOST_CELLS = 2**18
+"""Cells are not worth their time for more points: every point then stands for the same area."""
+ROUNDING = 1e-6
+LEAST_WEIGHT = 0.25
+"""Share of a point that a pixel must have got to count as visited."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Scan points on the grid of the maps.
+
+    at: (points, 2) in pixels of the maps; weight: (points,) pixels each stands for; parity: (points,) 1 or -1, the
+    halves of a checkerboard, or of a list every other point; rotation_deg: map axes to detector axes.
+    """
+
+    at: DoubleArray
+    weight: FloatArray
+    parity: FloatArray
+    shape: tuple[int, int]
+    step_A: tuple[float, float]
+    rotation_deg: float
+    origin_A: tuple[float, float]
+    """Position of pixel (0, 0) in the detector's frame."""
+    is_list: bool = False
+    """Whether the points belong to no nominal grid."""
+
+    @classmethod
+    def of(cls, positions_A: Array, scan: Scan, rotation_deg: float) -> Placement:
+        """Placement of positions (points, 2), detector frame, relative to the first nominal point.
+
+        Raises ValueError where their number is not the scan's.
+        """
+        positions = np.asarray(positions_A, dtype=float)
+        shape = scan.require_shape()
+        if positions.shape != (shape[0] * shape[1], 2):
+            raise ValueError(f"{shape[0]} x {shape[1]} scan points cannot lie at positions of shape {positions.shape}")
+        if scan.step_A is None:
+            return cls._of_list(positions, None if scan.matrix is None else np.linalg.norm(scan.matrix, axis=0))
+        at = positions @ rotation_matrix(rotation_deg) / np.asarray(scan.step_A)
+        parity = 1.0 - 2.0 * (np.indices(shape).sum(axis=0).ravel() % 2)
+        return cls(at, _cells(at), parity.astype(np.float32), shape, scan.step_A, rotation_deg, (0.0, 0.0))
+
+    def turned(self, positions_A: Array, rotation_deg: float) -> Placement:
+        """The same points where the scan's axes turn out to lie otherwise; the area around each stays."""
+        if rotation_deg == self.rotation_deg or self.is_list:
+            return self
+        at = np.asarray(positions_A, dtype=float) @ rotation_matrix(rotation_deg) / np.asarray(self.step_A)
+        return replace(self, at=at, rotation_deg=rotation_deg)
+
+    @classmethod
+    def _of_list(cls, positions: DoubleArray, step: DoubleArray | None) -> Placement:
+        low, extent = positions.min(axis=0), np.ptp(positions, axis=0)
+        if step is None:
+            pixel = max(np.sqrt(extent.prod() / len(positions)), extent.max() / len(positions))
+            step = np.full(2, pixel if pixel > 0 else 1.0)
+        at = (positions - low) / step
+        rows, cols = (int(np.ceil(x - ROUNDING)) + 1 for x in extent / step)
+        parity = (1.0 - 2.0 * (np.arange(len(at)) % 2)).astype(np.float32)
+        origin = (float(low[0]), float(low[1]))
+        step_A = (float(step[0]), float(step[1]))
+        return cls(at, _cells(at), parity, (rows, cols), step_A, 0.0, origin, is_list=True)
+
+    def gridded(self, values: DoubleArray, seen: Array) -> tuple[DoubleArray, Array]:
+        """Values (points, k) of the points ``seen`` as weighted means: (pixels, k), and visited (rows, cols).
+
+        Every point is shared by the four pixels around it.
+        """
+        rows, cols = self.shape
+        low = np.floor(self.at).astype(np.int64)
+        part = self.at - low
+        total, weight = np.zeros((rows * cols, values.shape[1])), np.zeros(rows * cols)
+        for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            row, col = low[:, 0] + down, low[:, 1] + right
+            share = np.abs(1 - down - part[:, 0]) * np.abs(1 - right - part[:, 1]) * self.weight
+            use = np.flatnonzero(seen & (row >= 0) & (row < rows) & (col >= 0) & (col < cols) & (share > 0))
+            pixel = row[use] * cols + col[use]
+            weight += np.bincount(pixel, share[use], minlength=rows * cols)
+            for k in range(values.shape[1]):
+                total[:, k] += np.bincount(pixel, share[use] * values[use, k], minlength=rows * cols)
+        visited = weight > LEAST_WEIGHT
+        total = np.where(visited[:, None], total / np.maximum(weight, 1e-12)[:, None], 0.0)
+        return total, visited.reshape(rows, cols)
+
+
+def _cells(at: DoubleArray) -> FloatArray:
+    """Area of every point's Voronoi cell, pixels; 1 where a cell is open, and for too few or too many points."""
+    area = np.ones(len(at), dtype=np.float32)
+    if not 4 <= len(at) <= MOST_CELLS or np.ptp(at, axis=0).min() == 0:
+        return area
+    diagram = spatial.Voronoi(at)
+    for point, region in enumerate(diagram.point_region):
+        corners = diagram.regions[region]
+        if corners and -1 not in corners:
+            y, x = diagram.vertices[corners].T
+            area[point] = 0.5 * abs(float(y @ np.roll(x, -1) - x @ np.roll(y, -1)))
+    # cells at the rim may be closed far outside the scan
+    return np.where(area > LARGEST_CELL, np.float32(1), area)

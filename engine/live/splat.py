@@ -1,0 +1,63 @@
+"""The transform of coefficients at any positions: every point is spread over a few pixels, then a plain FFT.
+
+c_hat_n(Q) = sum_j w_j (c_n(R_j) - mean_n) exp(-2 pi i Q . R_j): the sum that the FFT makes of a regular grid, by
+spreading with exp(beta (sqrt(1 - x^2) - 1)) on a grid twice as fine and dividing its transform out (Barnett, Magland &
+af Klinteberg 2019). On a regular grid both forms agree to 1e-5 (tested). It accepts points in any order and knows no
+map; moving the points (drift, refined positions) only means a new :class:`Placement`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft
+
+from ptylive.engine.live.placement import Placement
+from ptylive.engine.live.store import Store
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
+
+FINER = 2
+WIDTH = 6
+"""Pixels of the finer grid that a point is spread over, along each axis."""
+BETA = 2.3 * WIDTH
+GRID_BYTES = 64 * 2**20
+"""Coefficients are spread as many at a time as fit in here."""
+
+
+def spread_planes(
+    store: Store, placement: Placement, padded: tuple[int, int], mean: DoubleArray, *, alternate: bool = False
+) -> ComplexArray:
+    """Half planes (padded rows, padded cols // 2 + 1, N) of the coefficients of all visited points, the mean removed.
+
+    ``alternate``: with the sign of each point's parity, which moves all signal half a sampling frequency away.
+    """
+    from ptylive.engine.backend.bank_numba import spread
+
+    rows, kept = padded[0], padded[1] // 2 + 1
+    weight = placement.weight * (placement.parity if alternate else np.float32(1))
+    weight = np.where(store.visited.ravel(), weight, np.float32(0)).astype(np.float32)
+    coefficients = store.per_frame(store.bins)
+    count = coefficients.shape[1]
+    fine = (FINER * padded[0], FINER * padded[1])
+    step = max(1, GRID_BYTES // (4 * fine[0] * fine[1]))
+    even_out = (_spectrum_of_kernel(fine[0])[:, None, None], _spectrum_of_kernel(fine[1])[None, :kept, None])
+    below = rows // 2
+    chosen = np.concatenate([np.arange(below), np.arange(fine[0] - (rows - below), fine[0])])
+    out = np.empty((rows, kept, count), dtype=np.complex64)
+    at = placement.at * FINER
+    for first in range(0, count, step):
+        part = slice(first, min(first + step, count))
+        values = np.ascontiguousarray(coefficients[:, part]) - mean[part].astype(np.float32)
+        grid = np.zeros((*fine, values.shape[1]), dtype=np.float32)
+        spread(values, at, weight, WIDTH, np.float32(BETA), grid)
+        lines = fft.rfft(grid, axis=1)[:, :kept]
+        out[..., part] = fft.fft(lines, axis=0)[chosen] * even_out[0][chosen] * even_out[1]
+    return out
+
+
+def _spectrum_of_kernel(size: int) -> FloatArray:
+    """What undoes the spreading at each frequency of ``size`` pixels: one over the kernel's transform."""
+    nodes, node_weights = np.polynomial.legendre.leggauss(4 * WIDTH)
+    kernel = np.exp(BETA * (np.sqrt(1 - nodes**2) - 1)) * node_weights * WIDTH / 2
+    frequency = fft.fftfreq(size)
+    transform = (kernel * np.cos(2 * np.pi * frequency[:, None] * nodes * WIDTH / 2)).sum(axis=1)
+    return np.asarray(1.0 / transform, dtype=np.float32)

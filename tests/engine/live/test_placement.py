@@ -1,0 +1,123 @@
+"""Scans that are no regular grid: the splat form equals the FFT form on a grid, and follows points that moved."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan, batches, correlation
+
+from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.engine.live.placement import Placement
+from ptylive.schema import Scan
+
+SIZE = 24
+PLACED = {"bf", "adf", "com_row", "com_col", "idpc", "obf", "tcbf", "wdd_phase", "ssb"}
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return WeakPhaseScan.make({"C10": -60.0}, n=SIZE, strength=0.05)
+
+
+def filled(scan, arm=None, frames=None):
+    live = LiveEngine(scan.arm() if arm is None else arm)
+    for batch in batches((scan.patterns if frames is None else frames).astype(np.float32)):
+        live.add(batch)
+    return live
+
+
+def by_name(rendering):
+    return {m.name: m.data for m in rendering.maps}
+
+
+def displaced(scan, shift_A):
+    """Patterns at positions that are off the grid by ``shift_A`` (points, 2): every one from its own shifted probe."""
+    f = np.fft.fftfreq(SIZE, scan.step_A)
+    ky, kx = np.meshgrid(f, f, indexing="ij")
+    wave = scan.probe.wave(ky, kx)
+    wave /= np.sqrt((np.abs(wave) ** 2).sum())
+    grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), -1).reshape(-1, 2) * scan.step_A
+    positions = grid + shift_A
+    patterns = []
+    for y, x in positions:
+        shifted = np.fft.ifft2(wave * np.exp(-2j * np.pi * (ky * y + kx * x)))
+        patterns.append(np.fft.fftshift(np.abs(np.fft.fft2(shifted * np.exp(1j * scan.phase))) ** 2))
+    return positions, np.array(patterns)
+
+
+@pytest.mark.parametrize("rows", [SIZE, 17])
+def test_on_a_grid_the_splat_form_is_the_fft_form(scan, rows):
+    live = filled(scan, frames=scan.patterns[: rows * SIZE])
+    setting = live._setting()
+    placement = Placement.of(live.arm.scan.positions_A(0.0), live.arm.scan, 0.0)
+    assert (placement.weight == 1).all()
+    regular, placed = Spectra.of(live.store, setting), Spectra.of(live.store, setting.placed(placement))
+    assert np.abs(placed.planes - regular.planes).max() < 2e-5 * np.abs(regular.planes).max()
+    np.testing.assert_array_equal(placed.visited, regular.visited)
+    band = setting.band()
+    weights = np.ones((len(band.q), setting.basis.count), dtype=np.complex64)
+    pairs = zip(placed.contract_with_noise(band, weights), regular.contract_with_noise(band, weights), strict=True)
+    for found, expected in pairs:
+        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_maps_on_a_grid_do_not_depend_on_how_it_is_said(scan):
+    live = filled(scan)
+    live.configure(live.arm.with_values({"C10": 0.0, "rotation_deg": 5.0}))  # in focus both are sampled like the scan
+    regular = by_name(live.refresh())
+    live.place(live.arm.scan.positions_A(5.0))
+    placed = by_name(live.refresh())
+    assert set(regular) == set(placed)
+    for name, data in regular.items():
+        assert np.abs(placed[name] - data).max() < 1e-4 * np.abs(data).max(), name
+    live.place(None)
+    np.testing.assert_array_equal(by_name(live.refresh())["obf"], regular["obf"])
+
+
+def test_true_positions_mend_the_map_of_a_drifted_scan(scan):
+    rng = np.random.default_rng(2)
+    drift = np.linspace(0, 2.0, SIZE**2)[:, None] * np.array([0.6, -0.8]) + rng.normal(size=(SIZE**2, 2)) * 0.1
+    positions, frames = displaced(scan, drift)
+    live = filled(scan, frames=frames)
+    inner = (slice(3, -3), slice(3, -3))
+    naive = by_name(live.refresh())["obf"][::2, ::2]
+    live.place(positions)
+    mended = by_name(live.refresh())
+    assert correlation(mended["obf"][inner], scan.phase[inner]) > 0.85
+    assert correlation(mended["obf"][inner], scan.phase[inner]) > correlation(naive[inner], scan.phase[inner]) + 0.1
+    assert set(mended) >= PLACED - {"ssb"}
+
+
+def test_a_list_of_positions_makes_every_map(scan):
+    rng = np.random.default_rng(4)
+    order = rng.permutation(SIZE**2)
+    jitter = rng.normal(size=(SIZE**2, 2)) * 0.05
+    positions, frames = displaced(scan, jitter)
+    arm = scan.arm()
+    listed = replace(arm, scan=Scan(shape=(1, SIZE**2), rotation_deg=0.0), arrays={"positions_A": positions[order]})
+    engine, rendering = reconstruct(listed, lambda: batches(frames[order].astype(np.float32)))
+    found = by_name(rendering)
+    assert set(found) >= PLACED
+    assert not rendering.missing
+    obf = next(m for m in rendering.maps if m.name == "obf")
+    assert obf.sampling_A == pytest.approx((0.48, 0.48), abs=0.03)
+    assert obf.settings["origin_A"] == pytest.approx(positions.min(axis=0), abs=1e-9)
+    at = (positions - positions.min(axis=0)) / obf.sampling_A[0]
+    pixel = np.clip(np.rint(at).astype(int), 0, np.array(obf.data.shape) - 1)
+    inside = ((at > 3) & (at < SIZE - 4)).all(axis=1)
+    assert correlation(obf.data[pixel[inside, 0], pixel[inside, 1]], scan.phase.ravel()[inside]) > 0.7
+    assert engine.coverage.all()
+
+
+def test_a_scan_matrix_stands_for_steps(scan):
+    arm = scan.arm()
+    matrix = ((scan.step_A, 0.0), (0.0, scan.step_A))
+    by_matrix = replace(arm, scan=Scan(shape=(SIZE, SIZE), matrix=matrix, rotation_deg=0.0))
+    maps = by_name(filled(scan, by_matrix).refresh())
+    assert correlation(maps["obf"][2:22, 2:22], scan.phase[2:-2, 2:-2]) > 0.8
+
+
+def test_positions_must_be_as_many_as_points(scan):
+    with pytest.raises(ValueError, match="24 x 24 scan points"):
+        filled(scan).place(np.zeros((10, 2)))
