@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.schema import Arm, Basis
-from ptylive.schema.model import Array, FloatArray
+from ptylive.schema.model import Array, FloatArray, IndexArray
 
 LINEAR_EXTRAS = ("sum", "k_row", "k_col", "edge")
 EXTRAS = ("sum", "k_row", "k_col", "perp_bright", "perp_dark", "edge")
@@ -50,17 +50,23 @@ class Compressor:
         return replace(arm, basis=self.words, arrays={**arm.arrays, "masks": self.basis.masks})
 
     def vectors(self, frames: Array) -> FloatArray:
-        """Coefficients and extras (n, N + M) of frames (n, Qy, Qx): one matrix product, a second one for squares."""
+        """Coefficients and extras (n, N + M) of frames (n, Qy, Qx).
+
+        Bright-field masks see few pixels: these are gathered first. Everything else is one product over all pixels, and
+        a second one for squares.
+        """
         flat = np.ascontiguousarray(frames, dtype=np.float32).reshape(len(frames), -1)
-        projected = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
-        coefficients = projected @ self.basis.flat.T
+        values = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
+        n, linear = self.basis.n_bright, len(LINEAR_EXTRAS)
+        bright = values[:, self._seen]
+        wide = flat @ self._wide
+        dark = values @ self._wide[:, linear:] if self.square_root else wide[:, linear:]
+        coefficients = np.concatenate([bright @ self._gathered, dark], axis=1)
         if not self.extras:
             return np.asarray(coefficients)
-        linear = flat @ self._linear
-        columns = {name: linear[:, column] for column, name in enumerate(LINEAR_EXTRAS)}
+        columns = {name: wide[:, column] for column, name in enumerate(LINEAR_EXTRAS)}
         if {"perp_bright", "perp_dark"} & set(self.extras):
-            n = self.basis.n_bright
-            squares = (projected * projected) @ self._regions
+            squares = (values * values) @ self._regions
             columns["perp_bright"] = _left_out(squares[:, 0], coefficients[:, :n])
             columns["perp_dark"] = _left_out(squares[:, 1], coefficients[:, n:])
         return np.concatenate([coefficients, np.stack([columns[name] for name in self.extras], 1)], axis=1)
@@ -83,11 +89,22 @@ class Compressor:
         return float(self.basis.masks[0].size / (self.basis.count + len(self.extras)))
 
     @cached_property
-    def _linear(self) -> FloatArray:
-        """(pixels, 4): what the linear extras sum over."""
+    def _seen(self) -> IndexArray:
+        """Pixels that a bright-field mask sees."""
+        return np.flatnonzero(self.basis.bright_pixels)
+
+    @cached_property
+    def _gathered(self) -> FloatArray:
+        """(seen pixels, n_bright): the bright-field masks there."""
+        return np.ascontiguousarray(self.basis.flat[: self.basis.n_bright, self._seen].T)
+
+    @cached_property
+    def _wide(self) -> FloatArray:
+        """(pixels, 4 + n_dark): what the linear extras sum over, and the masks of the dark field."""
         grid, good = self.field.grid, self.field.good
         planes = [good, grid.k_row * good, grid.k_col * good, self.field.edge]
-        return np.ascontiguousarray(np.stack(planes, -1).reshape(-1, len(planes)), dtype=np.float32)
+        linear = np.stack(planes, -1).reshape(-1, len(planes))
+        return np.ascontiguousarray(np.concatenate([linear, self.basis.flat[self.basis.n_bright :].T], 1), np.float32)
 
     @cached_property
     def _regions(self) -> FloatArray:
