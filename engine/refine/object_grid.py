@@ -28,17 +28,22 @@ class ObjectGrid:
 
     @classmethod
     def of(
-        cls, positions_A: DoubleArray, pixel_A: float, window: int, reach_A: DoubleArray | None = None
+        cls,
+        positions_A: DoubleArray,
+        pixel_A: float,
+        window: int,
+        reach_A: DoubleArray | None = None,
+        extra_px: int = 0,
     ) -> ObjectGrid:
         """The smallest grid that holds the windows of all positions, of ``reach_A`` (n, 2) too, and a margin."""
-        half = window // 2
+        half, margin = window // 2, MARGIN_PX + extra_px
         held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
-        origin = held_A.min(axis=0) - (half + MARGIN_PX) * pixel_A
+        origin = held_A.min(axis=0) - (half + margin) * pixel_A
         pixel = (positions_A - origin) / pixel_A
         nearest = np.floor(pixel + 0.5)
         corners = nearest.astype(np.int64) - half
         last = np.floor((held_A.max(axis=0) - origin) / pixel_A + 0.5).astype(np.int64) - half
-        rows, columns = last + window + MARGIN_PX
+        rows, columns = last + window + margin
         return cls(pixel_A, (int(rows), int(columns)), origin, corners, pixel - nearest)
 
     def resample(self, start: StartGuess) -> FloatArray:

@@ -73,7 +73,8 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup
             seen = replace(seen, dataset=without_drift(seen.dataset, drift))
     dataset, model, facts = seen.dataset, seen.model, seen.facts()
     strategy = seen.strategy(facts, has_start=start is not None)
-    grid = ObjectGrid.of(dataset.positions_A, model.object_pixel_A, model.size, dataset.reach_A)
+    extra_px = preset.extra_space_on_side_px
+    grid = ObjectGrid.of(dataset.positions_A, model.object_pixel_A, model.size, dataset.reach_A, extra_px)
     shape = (preset.num_slices, *grid.shape)
     if np.prod(shape, dtype=float) * preset.obj_modes > LARGEST_OBJECT_PIXELS:
         raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")

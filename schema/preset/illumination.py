@@ -57,6 +57,10 @@ class Illumination(StrictModel):
         default=True, description="the object holds all patterns, also those that sequence leaves out"
     )
 
+    extra_space_on_side_px: int = Field(
+        default=0, ge=0, le=10_000, description="object pixels around those that the patterns see"
+    )
+
     @field_validator("sequence", mode="before")
     @classmethod
     def _readable_sequence(cls, value: object) -> object:

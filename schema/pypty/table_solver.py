@@ -23,7 +23,15 @@ SOLVER: tuple[Row, ...] = (
         (),
         "refined positions keep the window they began in: a few object pixels of freedom",
     ),
-    Row("extra_space_on_side_px", PROPAGATION, 0, S, (), "the object has a margin of its own"),
+    Row(
+        "extra_space_on_side_px",
+        PROPAGATION,
+        0,
+        M,
+        ("extra_space_on_side_px",),
+        "the same, beside a margin of two pixels",
+        plain("extra_space_on_side_px"),
+    ),
     Row(
         "damping_cutoff_multislice",
         BAND,

@@ -158,3 +158,12 @@ def test_the_object_holds_all_patterns_or_the_chosen_ones(simulated):
     assert full.origin_A == pytest.approx(whole.origin_A)
     assert small.object.size < full.object.size
     assert len(full.positions_A) == len(small.positions_A) == 36
+
+
+def test_extra_space_around_the_object(simulated):
+    plain, wide = (
+        prepare(simulated.dataset, Preset(window_px=24, extra_space_on_side_px=extra), None) for extra in (0, 7)
+    )
+    assert np.subtract(wide.grid.shape, plain.grid.shape).tolist() == [14, 14]
+    np.testing.assert_allclose(wide.grid.origin_A, plain.grid.origin_A - 7 * plain.grid.pixel_A)
+    np.testing.assert_array_equal(wide.grid.corners, plain.grid.corners + 7)
