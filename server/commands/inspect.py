@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ptylive.schema import Basis
+from ptylive.schema import Arm
 from ptylive.server.commands.options import AsJson, Settings
 from ptylive.server.output import answer
 from ptylive.server.values import parse_assignments
@@ -41,7 +42,7 @@ def inspect(
             "scan_shape": list(arm.scan.shape or ()),
             "detector_shape": list(arm.detector_shape),
             "dtype": arm.detector.dtype,
-            **_compression(arm.basis),
+            **_compression(arm),
             **given,
             "arrays": sorted(arm.arrays),
             "notes": list(source.notes),
@@ -51,11 +52,17 @@ def inspect(
     answer(outcome, as_json=as_json)
 
 
-def _compression(basis: Basis) -> dict[str, Any]:
-    """What the numbers of a compressed scan are; nothing for frames."""
+def _compression(arm: Arm) -> dict[str, Any]:
+    """What the numbers of a compressed scan are, and how many pixels stand behind each; nothing for frames."""
+    basis = arm.basis
     if basis.is_raw:
         return {}
-    return {"basis": f"{basis.kind}:{basis.n_bright}+{basis.n_dark}", "of": basis.of, "extra": list(basis.extra)}
+    return {
+        "basis": f"{basis.kind}:{basis.n_bright}+{basis.n_dark}",
+        "of": basis.of,
+        "extra": list(basis.extra),
+        "compression": math.prod(arm.detector_shape) / (basis.n_bright + basis.n_dark + len(basis.extra)),
+    }
 
 
 def _estimated(given: dict[str, Any]) -> list[str]:

@@ -71,10 +71,10 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
 def open_empad(path: Path) -> Iterator[ScanFile]:
     """EMPAD: the ``.xml``, or a ``.raw`` with its ``.xml`` beside it. Raises InputFileError."""
     found = _read("empad", _empad_header(path) if path.suffix.lower() == ".raw" else path)
-    volts = _at(found, "original_metadata.root.iom_measurements.source.get_voltage")
-    energy = energy_eV(volts)
+    energy = energy_eV(_at(found, "original_metadata.root.iom_measurements.source.get_voltage"))
     notes = ("step and pixel size are not taken over: the header gives the field of view of a full scan only",)
-    yield ScanFile(_frames(path, found), {} if energy is None else {"energy_eV": energy}, notes=notes)
+    frames = LazyFrames(np.nan_to_num(_frames(path, found).array))  # some detectors leave NaN in dead pixels
+    yield ScanFile(frames, {} if energy is None else {"energy_eV": energy}, notes=notes)
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def _read(plugin: str, path: Path) -> Mapping[str, Any]:
             warnings.simplefilter("ignore")
             signals = reader(str(path), lazy=True)
     except Exception as error:  # other people's parser on other people's file: whatever it raises is one line here
-        text = str(error) or type(error).__name__
+        text = str(error).rstrip(".") or type(error).__name__
         raise InputFileError(f"{path}: RosettaSciIO cannot read it: {text}", "convert it elsewhere first") from error
     if len(signals) != 1:
         raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a file of its own")

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dectris_tools import free_port
+from replay_tools import native
 from stream_tools import LOOPBACK, Running, compressed, connected, make_arm, make_frames, messages_of, send
 
 from ptylive.schema import Arm, Basis, MetadataError
 from ptylive.schema.model import Array, FloatArray, IndexArray
+from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer import compressing
 from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import LogEvent, StreamEvent
+from ptylive.streamer.protocols import ProtocolName, ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.storage.source import open_source
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
@@ -60,8 +64,16 @@ class FirstPatterns:
 
 
 @contextmanager
-def running(folder: Path, compression: FirstPatterns, idle_timeout_s: float = 5.0) -> Iterator[Running]:
-    settings = ReceiverSettings(LOOPBACK, folder, Patience(idle_timeout_s, 10.0), compression=compression)
+def running(
+    folder: Path,
+    compression: FirstPatterns,
+    *,
+    idle_timeout_s: float = 5.0,
+    data: str = LOOPBACK,
+    protocol: ProtocolSettings | None = None,
+) -> Iterator[Running]:
+    patience, spoken = Patience(idle_timeout_s, 10.0), protocol or ProtocolSettings()
+    settings = ReceiverSettings(data, folder, patience, protocol=spoken, compression=compression)
     events: list[StreamEvent] = []
     receiver = Receiver(settings, on_event=events.append)
     run = Running(receiver, events=events)
@@ -226,6 +238,21 @@ def test_after_a_restart_the_masks_are_those_of_the_journal(tmp_path: Path, firs
         assert run.arms()[0].resumed
     assert (compression.shown, compression.resumed) == ([], 1)
     check(tmp_path / "a.h5", frames)
+
+
+@pytest.mark.parametrize("protocol", ["dectris-v1", "dectris-v2"])
+def test_the_images_of_a_detector_become_vectors(tmp_path: Path, protocol: ProtocolName) -> None:
+    path = native(tmp_path / "scan.h5")
+    with open_source(path) as source:
+        frames = source.frames(np.arange(source.frame_count))
+    address = f"tcp://127.0.0.1:{free_port()}"
+    speaking = ProtocolSettings(protocol, lambda arm: arm.with_values({"scan_shape": (20, 20)}))
+    with running(tmp_path / "out", FirstPatterns(), data=address, protocol=speaking) as run:
+        replay(path, ReplaySettings(to=address, protocol=protocol))
+        run.wait_for_state("complete")
+        status = run.receiver.status()
+        assert (status.frames, status.lost, status.rejected) == (400, 0, {})
+    check(status.recording, frames)
 
 
 def test_a_resend_of_a_complete_scan_changes_nothing(tmp_path: Path) -> None:
