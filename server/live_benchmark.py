@@ -29,7 +29,7 @@ def measure() -> dict[str, Any]:
 
     with threadpool_limits(limits=1):
         warm_up()
-        frames = _disc_frames(BATCH)
+        frames = disc_frames(BATCH)
         arm = scan_arm(SCAN)
         raw = _engine_costs(arm, frames)
         coefficients_arm, vectors = compressed(arm, frames)
@@ -124,7 +124,7 @@ def _seconds(work: Callable[[], object], repeats: int) -> float:
     return float(best)
 
 
-def _disc_frames(count: int) -> Array:
+def disc_frames(count: int) -> Array:
     """Noisy bright-field discs of 1000 electrons, (count, 64, 64)."""
     y, x = np.indices((FRAME, FRAME)) - FRAME / 2
     disc = (np.hypot(y, x) < RADIUS_PX).astype(float)

@@ -1,0 +1,143 @@
+"""Cost of the live engine as the scan grows: per frame, per refresh, and in memory; one thread, 45 + 1 coefficients.
+
+    python benchmarks/live_scan_size.py [--sizes 64 128 256 512 1024] [--plot docs/pictures/live-scan-size.png]
+
+Frames are synthetic coefficients; the cost does not depend on what they show. The plot needs pillow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.update({name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")})
+
+import numpy as np  # noqa: E402
+
+BATCH = 4096
+SHOWN = ("obf", "idpc")
+REPEATS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512, 1024])
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one)))
+        return
+    rows = []
+    for size in options.sizes:
+        command = [sys.executable, __file__, "--one", str(size)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        print(json.dumps(rows[-1]))
+    if options.plot:
+        plot(rows, options.plot)
+
+
+def measure(size: int) -> dict[str, float]:
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.engine.live.engine import LiveEngine
+    from ptylive.engine.live.warm_up import warm_up
+    from ptylive.schema import FrameBatch
+    from ptylive.server import live_benchmark
+
+    warm_up()
+    arm, vectors = live_benchmark.compressed(live_benchmark.scan_arm((size, size)), live_benchmark.disc_frames(BATCH))
+    engine = LiveEngine(arm)
+    engine.want(SHOWN)
+    count = size * size
+    adding = 0.0
+    for first in range(0, count, BATCH):
+        index = np.arange(first, min(first + BATCH, count))
+        started = time.perf_counter()
+        engine.add(FrameBatch("bench", index, vectors[: len(index)]))
+        if first:
+            adding += time.perf_counter() - started
+    started = time.perf_counter()
+    engine.refresh()
+    first_refresh = time.perf_counter() - started
+    tenth = []
+    for _ in range(REPEATS):
+        engine.store.frames[: count // 10] += 1  # as if their frames had come again
+        started = time.perf_counter()
+        engine.refresh()
+        tenth.append(time.perf_counter() - started)
+    engine.want(None)
+    engine.refresh()
+    started = time.perf_counter()
+    engine.refresh()
+    everything = time.perf_counter() - started
+    return {
+        "size": size,
+        "us_per_frame": 1e6 * adding / max(count - BATCH, 1),
+        "shown_s": min(tenth),
+        "all_s": everything,
+        "shown_with_filters_s": first_refresh,
+        "store_MiB": engine.store.bytes / 2**20,
+        "rows_MiB": engine.rows.bytes / 2**20,
+        "filters_MiB": sum(f.linear_map.weights.nbytes for f in engine.filters.ready.values()) / 2**20,
+        "peak_MiB": peak_MiB(),
+    }
+
+
+def peak_MiB() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def plot(rows: list[dict[str, float]], target: Path) -> None:
+    """Microseconds per frame, and per point of the scan for a refresh, over the size of the scan."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    width, height, left, bottom, top = 900, 480, 90, 70, 50
+    image = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(16)
+    curves = {
+        "frame into the store": ((31, 119, 180), [r["us_per_frame"] for r in rows]),
+        "refresh of the shown maps, per scan point": (
+            (214, 39, 40),
+            [1e6 * r["shown_s"] / r["size"] ** 2 for r in rows],
+        ),
+        "refresh of all maps, per scan point": ((44, 120, 60), [1e6 * r["all_s"] / r["size"] ** 2 for r in rows]),
+    }
+    values = np.concatenate([c[1] for c in curves.values()])
+    low, high = np.floor(np.log10(values[values > 0].min())), np.ceil(np.log10(values.max()))
+
+    def x_of(size: float) -> float:
+        first, last = np.log2(rows[0]["size"]), np.log2(rows[-1]["size"])
+        return left + (width - left - 40) * (np.log2(size) - first) / max(last - first, 1)
+
+    def y_of(value: float) -> float:
+        return height - bottom - (height - bottom - top) * (np.log10(max(value, 10**low)) - low) / (high - low)
+
+    for exponent in np.arange(low, high + 1):
+        y = y_of(10**exponent)
+        draw.line([(left, y), (width - 40, y)], fill=(220, 220, 220))
+        draw.text((left - 10, y), f"{10**exponent:g}", fill="black", font=font, anchor="rm")
+    for row in rows:
+        draw.text((x_of(row["size"]), height - bottom + 10), f"{row['size']}²", fill="black", font=font, anchor="mt")
+    for k, (name, (colour, curve)) in enumerate(curves.items()):
+        points = [(x_of(r["size"]), y_of(v)) for r, v in zip(rows, curve, strict=True)]
+        draw.line(points, fill=colour, width=3)
+        for x, y in points:
+            draw.ellipse([x - 4, y - 4, x + 4, y + 4], fill=colour)
+        draw.text((left + 10 + 290 * k, 14), name, fill=colour, font=font)
+    draw.text((width / 2, height - 14), "scan points", fill="black", font=font, anchor="mb")
+    draw.text((8, top - 12), "µs", fill="black", font=font)
+    image.save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
