@@ -73,6 +73,7 @@
   }
   window.ptylive.release = release;
   document.addEventListener("change", release);
+  document.addEventListener("click", event => { if (event.target.matches?.("input[type=range]")) release(); });
 
   document.addEventListener("pointerdown", event => {
     mouse = true;
