@@ -23,6 +23,27 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_abandoned(folder: Path) -> list[Path]:
+    """Remove what processes that were killed have left of :func:`replacing` in a folder; what was removed."""
+    removed = []
+    for path in folder.glob(".*.tmp"):
+        process = path.name.removesuffix(".tmp").rpartition(".")[2]
+        if process.isdigit() and not _is_running(int(process)):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _sync(path: Path) -> None:
     """Force a file, or the directory entry of one, to the disk."""
     handle = os.open(path, os.O_RDONLY)

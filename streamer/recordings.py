@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ptylive.schema import Arm, InputFileError
+from ptylive.schema.atomic import remove_abandoned
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.converter import Converter, Job
@@ -132,6 +133,7 @@ class Recordings:
         if self.folder is None or self._catalogue is None:
             return []
         self._catalogue.refresh()
+        remove_abandoned(self.folder)
         found = []
         for path in journals(self.folder):
             leftover = self.leftover(path)

@@ -1,6 +1,7 @@
 """Killing the receiver at any moment loses nothing it has acknowledged; the next start goes on where it stopped."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -204,6 +205,19 @@ def test_a_journal_in_use_by_another_server_is_left_alone(tmp_path: Path) -> Non
         send(socket, *messages[4:])
         first.wait_for_state("complete")
         assert len(digests_of_file(Path(first.receiver.status().recording))) == 42
+
+
+def test_what_a_killed_recorder_left_is_removed(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    abandoned, own = tmp_path / f".a.h5.{ended.pid}.tmp", tmp_path / f".b.h5.{os.getpid()}.tmp"
+    other = tmp_path / ".notes.tmp"
+    for path in (abandoned, own, other):
+        path.write_bytes(b"half a file")
+    with running(tmp_path) as run:
+        run.wait(lambda: not abandoned.exists())
+    assert own.exists()
+    assert other.exists()
 
 
 @pytest.mark.parametrize("whole", [True, False])
