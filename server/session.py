@@ -122,7 +122,7 @@ class Session:
     def _stream_compression(self) -> StreamCompression | None:
         """What turns frames into coefficients before they are recorded, where that is wanted."""
         choice = parse_basis(self.config.basis)
-        if choice.is_raw or self.config.keep_frames:
+        if choice.is_raw or self.config.keep_frames or self.config.recording_folder is None:
             return None
         return StreamCompression(choice, self._prepare, self.publisher.log)
 
