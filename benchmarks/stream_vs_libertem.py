@@ -40,6 +40,7 @@ from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.warm_up import warm_up
 from ptylive.schema import Arm, FrameBatch, Optics, Scan
+from ptylive.server.live import TURN_S, step_back
 from ptylive.streamer.events import ArmEvent, EndEvent
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.protocols.simplon import Simplon
@@ -183,7 +184,7 @@ class Ours:
     def _reduce(self) -> None:
         engine: LiveEngine | None = None
         lanes, due = Lanes(os.cpu_count() or 1), 0.0
-        with threadpool_limits(limits=1), ThreadPoolExecutor(1) as builders:
+        with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=step_back) as builders:
             for item in self._reader:
                 if isinstance(item, ArmEvent):
                     engine = LiveEngine(item.arm, methods=self.methods, background=builders, lanes=lanes)
@@ -260,6 +261,7 @@ def main() -> None:
     parser.add_argument("--venv", type=Path, metavar="DIR", help="environment with libertem-live[sim]")
     options = parser.parse_args()
     use_persistent_cache()
+    sys.setswitchinterval(TURN_S)  # as the server's live thread does
     with ExitStack() as stack:
         venv = options.venv
         if venv is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,10 +26,22 @@ LEAST_INTERVAL_S = 0.2
 DUTY, DUTY_LARGE = 0.2, 0.5
 LARGE_SCAN = 512 * 512
 TAKE_TIMEOUT_S = 0.1
+BACKGROUND_NICENESS = 10
+TURN_S = 0.0005
+"""How long Python code may keep others waiting (5 ms by default): receiving and reducing need their turn for moments
+only, but many times a second, and a calibration must not keep them from it.
+"""
 MOST_LANES = 8
 """Threads that may reduce the frames of one batch."""
 
 log = logging.getLogger(__name__)
+
+
+def step_back() -> None:
+    """Let this thread work only where frames leave time: they come before calibrations and filters."""
+    if sys.platform == "linux":  # elsewhere the priority is the whole process's
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(BACKGROUND_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class LiveThread:
@@ -49,12 +62,13 @@ class LiveThread:
         self._scan: ScanSession | None = None
         self._next_refresh = 0.0
         self._dirty = False
-        self._builders = ThreadPoolExecutor(1, "filters")
+        self._builders = ThreadPoolExecutor(1, "filters", step_back)
         self._lanes = Lanes(min(MOST_LANES, os.cpu_count() or 1))
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin. Threads of this process take turns more often from now on."""
+        sys.setswitchinterval(TURN_S)
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
