@@ -29,6 +29,7 @@ from ptylive.engine.refine.results import Phase, Preview, Progress, RefineResult
 from ptylive.engine.refine.scans import settle
 from ptylive.engine.refine.selection import selected
 from ptylive.engine.refine.setup import Setup, prepare
+from ptylive.engine.refine.start_object import given_object
 from ptylive.engine.refine.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
 from ptylive.engine.refine.term_choice import with_chosen_term
 from ptylive.engine.refine.tilt_search import find_tilt
@@ -75,6 +76,8 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
         quiet = Observers(lambda progress: None, should_stop, None, identity)
         found = find_tilt(settled.preset, partial(_once, settled.dataset, bench, quiet))
         setup, warm = with_chosen_term(settled.dataset, found.preset, bench).after(settled.curves), found.start
+    if warm is None and preset.start_object is not None:
+        warm = given_object(preset.start_object, setup)
     if warm is not None:
         setup = warm.applied(setup)
     with closing(open_backend(backend, setup.problem, threads)) as engine:

@@ -21,6 +21,9 @@ class Illumination(StrictModel):
     probe_amplitude: Literal["aperture", "mean_pattern", "vacuum_pattern"] = Field(
         default="aperture", description="amplitude of the start probe: a soft disc, or the root of a measured pattern"
     )
+    start_object: str | None = Field(
+        default=None, description="object to start from: a results file, or PyPty's npy (Y, X, slices, modes)"
+    )
     start_probe: str | None = Field(
         default=None,
         description="probe to start from, real space: npy (modes, P, P), PyPty's (P, P, modes), or a results file",

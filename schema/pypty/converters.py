@@ -64,11 +64,15 @@ def underfocus(key: str) -> Converter:
     return convert
 
 
-def probe_file(value: Any, into: Gathered) -> None:
-    """``probe``: the name of a file."""
-    if not isinstance(value, str):
-        raise MetadataError("probe: an array cannot stand in a preset of text", "save it as npy and give its name")
-    into.preset["start_probe"] = value
+def array_file(name: str, key: str) -> Converter:
+    """``obj`` and ``probe``: the name of a file."""
+
+    def convert(value: Any, into: Gathered) -> None:
+        if not isinstance(value, str):
+            raise MetadataError(f"{name}: an array cannot stand in a preset of text", "save it as npy, give its name")
+        into.preset[key] = value
+
+    return convert
 
 
 def tilts(value: Any, into: Gathered) -> None:

@@ -87,6 +87,9 @@ def test_units_and_names():
 
 def test_what_goes_together():
     assert settings(algorithm="lsq_compressed") == {"algorithm": "lsq_compressed", "noise_weighting": False}
+    assert settings(obj="co.npy", probe="cp.npy") == {"start_object": "co.npy", "start_probe": "cp.npy"}
+    with pytest.raises(MetadataError, match="obj: an array cannot stand"):
+        import_preset({"obj": [[[[1.0]]]]})
     near = {"recon_type": "near_field", "pixel_size_x_A": 2.0, "pixel_size_y_A": 2.0, "alpha_near_field": 1e-4}
     assert settings(**near) == {"recon_type": "near_field", "image_pixel_A": 2.0, "alpha_near_field_mrad": 0.1}
     assert metadata(**near) == {}

@@ -1,0 +1,36 @@
+"""Refinements that begin from the object of a file."""
+
+import numpy as np
+import pytest
+from stored_runs import write_results
+
+from ptylive.engine.exports.pypty import pypty_object
+from ptylive.engine.refine import refine
+from ptylive.engine.results import Run, add_refinement, describe_run
+from ptylive.engine.stored_run import StoredRun
+from ptylive.schema import MetadataError
+from ptylive.schema.preset import Preset
+
+VALUES = {"window_px": 24, "probe_modes": 1, "algorithm": "lsq_sqrt", "phase_only_obj": True}
+
+
+def test_going_on_from_a_file(simulated, tmp_path):
+    """The first epoch from an earlier object is lower than that from an empty one, from a result or PyPty's array."""
+    dataset, first = simulated.dataset, Preset.from_mapping({**VALUES, "epoch_max": 6, "sweeps": 6})
+    result = refine(dataset, first, backend="cpu")
+    path = tmp_path / "results.h5"
+    add_refinement(path, Run("run1", first, result), dataset.calibration, describe_run("test", "cpu"))
+    np.save(tmp_path / "co.npy", pypty_object(StoredRun.read(path)))
+    for name in (path, tmp_path / "co.npy"):
+        more = {**VALUES, "epoch_max": 1, "sweeps": 1, "start_object": str(name)}
+        again = refine(dataset, Preset.from_mapping(more), backend="cpu")
+        assert again.loss[0] < 0.5 * (result.loss[0] + result.loss[-1])
+
+
+def test_unfitting_objects_are_refused(simulated, tmp_path):
+    write_results(tmp_path / "results.h5")
+    np.save(tmp_path / "flat.npy", np.ones((4, 4)))
+    for name, said in (("results.h5", "3 slices and 2 modes"), ("flat.npy", "has shape"), ("none.npy", "start_object")):
+        preset = Preset.from_mapping({**VALUES, "epoch_max": 1, "start_object": str(tmp_path / name)})
+        with pytest.raises(MetadataError, match=said):
+            refine(simulated.dataset, preset, backend="cpu")
