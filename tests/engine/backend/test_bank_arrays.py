@@ -1,0 +1,36 @@
+"""The array form of the filter bank against the compiled one; on a GPU where there is one."""
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend import bank_arrays
+from ptylive.engine.backend.bank_arrays import ArrayFilter, transformed_columns
+from ptylive.engine.backend.bank_numba import contract
+
+
+def namespaces():
+    try:
+        import cupy
+    except ImportError:
+        skipped = pytest.mark.skip(reason="cupy is not installed: no GPU here")
+        return [np, pytest.param(None, marks=skipped, id="cupy")]
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return [np, pytest.param(cupy, marks=pytest.mark.skip(reason=f"no GPU: {error}"), id="cupy")]
+    return [np, cupy]
+
+
+@pytest.mark.parametrize("xp", namespaces())
+def test_both_forms_agree(xp, monkeypatch):
+    monkeypatch.setattr(bank_arrays, "BLOCK_BYTES", 8 * 46 * 100)
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(20, 13, 46)) + 1j * rng.normal(size=(20, 13, 46))).astype(np.complex64)
+    weights = (rng.normal(size=(431, 46)) + 1j * rng.normal(size=(431, 46))).astype(np.complex64)
+    index, sign = rng.integers(0, 24 * 13, 431), rng.choice([-1, 1], 431).astype(np.float32)
+    planes = transformed_columns(xp, rows, 24)
+    found = ArrayFilter.of(xp, weights, index, sign).contract(planes, 0.3)
+    expected = np.empty(431, dtype=np.complex64)
+    host = np.fft.fft(rows, n=24, axis=0).reshape(-1, 46).astype(np.complex64)
+    contract(weights, host, index, sign, np.float32(0.3), expected)
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
