@@ -1,6 +1,6 @@
 """Cost of the live engine as the scan grows: per frame, per refresh, and in memory; one thread, 45 + 1 coefficients.
 
-    python benchmarks/live_scan_size.py [--sizes 64 128 256 512 1024] [--plot docs/pictures/live-scan-size.png]
+    python benchmarks/live_scan_size.py [--sizes 128 256 512 1024] [--plot docs/pictures/live-scan-size.png]
 
 Frames are synthetic coefficients; the cost does not depend on what they show. The plot needs pillow.
 """
@@ -17,16 +17,16 @@ from pathlib import Path
 
 os.environ.update({name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")})
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-BATCH = 4096
+BATCH = 1024
 SHOWN = ("obf", "idpc")
 REPEATS = 3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512, 1024])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -110,7 +110,7 @@ def plot(rows: list[dict[str, float]], target: Path) -> None:
             (214, 39, 40),
             [1e6 * r["shown_s"] / r["size"] ** 2 for r in rows],
         ),
-        "refresh of all maps, per scan point": ((44, 120, 60), [1e6 * r["all_s"] / r["size"] ** 2 for r in rows]),
+        "refresh of all maps, per point": ((44, 120, 60), [1e6 * r["all_s"] / r["size"] ** 2 for r in rows]),
     }
     values = np.concatenate([c[1] for c in curves.values()])
     low, high = np.floor(np.log10(values[values > 0].min())), np.ceil(np.log10(values.max()))

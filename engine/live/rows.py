@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
+from ptylive.engine.live.scratch import zeros
 from ptylive.engine.live.store import Store
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -35,7 +36,7 @@ class RowTransforms:
         shape = (store.shape[0], padded[1] // 2 + 1, store.bins.shape[1])
         if store is not self._store or padded != self._padded or shape != self._rows.shape:
             self._store, self._padded = store, padded
-            self._rows = np.zeros(shape, dtype=np.complex64)
+            self._rows = zeros(shape)
             self._counts = np.zeros(shape[0], dtype=np.int64)
         frames = store.frames.reshape(store.shape)
         counts = frames.sum(axis=1)
@@ -76,7 +77,7 @@ class RowTransforms:
         rows, kept, count = self._rows.shape
         moved = mean.astype(np.float32) - self._reference
         mask = fft.rfft(visited, n=self._padded[1], axis=1)
-        out = np.empty((self._padded[0], kept, count), dtype=np.complex64)
+        out = zeros((self._padded[0], kept, count))
         block = np.zeros((self._padded[0], COLUMNS_AT_A_TIME, count), dtype=np.complex64)
         for first in range(0, kept, COLUMNS_AT_A_TIME):
             last = min(first + COLUMNS_AT_A_TIME, kept)

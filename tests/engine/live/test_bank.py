@@ -7,6 +7,7 @@ from synthetic import WeakPhaseScan, batches, correlation
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.live import band as band_module
+from ptylive.engine.live import scratch
 from ptylive.engine.live.bank import Spectra
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.filters import BUILDERS, Filter
@@ -74,6 +75,19 @@ def test_only_rows_that_changed_are_transformed_again(scan, monkeypatch):
     seen.clear()
     Spectra.of(live.store, setting_of(live), kept)
     assert not seen
+
+
+def test_transforms_that_do_not_fit_go_to_a_file(engine, monkeypatch, caplog):
+    setting = setting_of(engine)
+    expected = Spectra.of(engine.store, setting).planes
+    monkeypatch.setattr(scratch, "SPILL_BYTES", 1000)
+    spilled = Spectra.of(engine.store, setting)
+    assert isinstance(spilled.planes, np.memmap)
+    np.testing.assert_array_equal(spilled.planes, expected)
+    band = setting.band()
+    weights = np.ones((len(band.q), setting.basis.count), dtype=np.complex64)
+    assert np.isfinite(spilled.contract(band, weights)).all()
+    assert "go to a file" in caplog.text
 
 
 @pytest.mark.parametrize("method", BUILDERS)
