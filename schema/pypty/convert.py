@@ -78,7 +78,7 @@ def _convert(row: Row, value: Any, into: Gathered) -> None:
     assert row.convert is not None  # noqa: S101  (asked before)
     try:
         row.convert(value, into)
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise MetadataError(f"{row.name} = {str(value)[:60]}: {error}", "correct the preset") from None
 
 
