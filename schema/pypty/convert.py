@@ -77,7 +77,8 @@ def looks_like_pypty(values: Mapping[str, Any]) -> bool:
 def _convert(row: Row, value: Any, into: Gathered) -> None:
     assert row.convert is not None  # noqa: S101  (asked before)
     try:
-        row.convert(value, into)
+        with np.errstate(all="ignore"):  # what becomes infinite is refused as a setting
+            row.convert(value, into)
     except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise MetadataError(f"{row.name} = {str(value)[:60]}: {error}", "correct the preset") from None
 
