@@ -91,7 +91,7 @@ def compressor_for(arm: Arm, choice: BasisChoice, sample: Array, saved: SavedBas
         raise MetadataError(f"the scan is compressed already ({arm.basis.kind})", "compress its frames instead")
     if saved is None:
         field = _measured_field(arm, sample)
-        return Compressor(make_basis(choice, field, sample), field, choice.square_root)
+        return Compressor(make_basis(choice, field, sample if choice.is_learnt else None), field, choice.square_root)
     if saved.masks.shape[1:] != arm.detector_shape:
         raise MetadataError(
             f"the saved basis is for {saved.masks.shape[1:]} pixels, not {arm.detector_shape}", "make one"

@@ -15,6 +15,8 @@ from ptylive.schema import Arm, Basis
 from ptylive.schema.model import Array, FloatArray, IndexArray
 from ptylive.server.conversion import CompressionReport, saved_basis
 
+JUDGED_FRAMES = 64
+"""Patterns that the angles are measured on: nothing is received meanwhile."""
 Say = Callable[[Literal["info", "warning"], str], None]
 """Takes one line for the log."""
 
@@ -51,7 +53,7 @@ class StreamCompression:
         """Masks for a scan from its first frames (n, Qy, Qx), and a word on what they keep. Raises MetadataError."""
         prepared, sample = self._prepare(arm), _sample(arm, index, frames)
         compressor = compressor_for(prepared, self._choice, sample, self._saved)
-        self._report(prepared, compressor, sample)
+        self._report(prepared, compressor, sample[:: max(1, len(sample) // JUDGED_FRAMES)])
         return ScanCompressor(compressor.described(arm), compressor)
 
     def resume(self, arm: Arm) -> ScanCompressor:

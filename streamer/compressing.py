@@ -32,7 +32,7 @@ from ptylive.streamer.wire.arrays import Buffer
 
 LEARNING_S = 5.0
 """How long the first frames are waited for, from the first of them."""
-MOST_HELD_BYTES = 512 * 2**20
+MOST_HELD_BYTES = 256 * 2**20
 
 
 class FrameCompressor(Protocol):
