@@ -168,6 +168,15 @@ def test_a_restart_from_vacuum_is_a_fresh_start(simulated):
         },
         {"keep_probe_states_orthogonal": True, "probe_modes": 2},
         {"optimizer": "pypty", "atv_weight": "0.5 / (1 + epoch)", "restart_from_vacuum": "epoch == 5", "sweeps": 0},
+        {"probe_marker": "rows:2", "probe_modes": 2, "keep_probe_states_orthogonal": True},
+        {
+            **{"tilts_mrad": [[0] * 6] * 144, "update_tilts": "epoch > 3", "tilt_mode": 2},
+            **{
+                "fast_axis_reg_weight_tilts": 1.0,
+                "slow_axis_reg_weight_tilts": 1.0,
+                "deformation_reg_weight_tilts": 0.1,
+            },
+        },
         {"do_charge_flip": "epoch == 1", "cf_delta_phase": "0.05 * epoch"},
     ],
     ids=lambda values: next(iter(values)),
