@@ -56,6 +56,15 @@ def test_every_loss_finds_the_object(simulated, basis, values):
     assert correlation(result, simulated.specimen) > 0.85
 
 
+@pytest.mark.parametrize("kind", ["zernike", "binning", "data"])
+def test_more_masks_make_a_better_object(simulated, kind):
+    """The trend of the paper, on a defocused scan."""
+    found = [
+        correlation(run(compressed(simulated.dataset, f"{kind}:{n}+1")[0]), simulated.specimen) for n in (6, 15, 45)
+    ]
+    assert found == sorted(found)
+
+
 def test_the_mean_pattern_is_that_of_the_coefficients(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
