@@ -85,6 +85,7 @@ class _Scan:
     plain: bool = False
     held: list[FramesMessage] = field(default_factory=list)
     count: int = 0
+    nbytes: int = 0
     since: float | None = None
     layout: FrameLayout = field(init=False)
 
@@ -98,9 +99,20 @@ class _Scan:
 
     @property
     def ripe(self) -> bool:
-        """Whether enough was seen, or enough time has passed."""
+        """Whether enough was seen, enough is held, or enough time has passed."""
         waited = self.since is not None and time.monotonic() - self.since > LEARNING_S
-        return self.learning and (self.count >= self.needed or waited)
+        return self.learning and (self.count >= self.needed or self.nbytes > MOST_HELD_BYTES or waited)
+
+    def hold(self, message: FramesMessage) -> None:
+        """Keep a message for the masks. Raises WireError for one that is none of this scan."""
+        check_size(message, self.layout)
+        last = message.first + message.count
+        if last > self.arm.frames:
+            raise WireError(f"frames {message.first} to {last - 1} of a scan of {self.arm.frames}", "beyond_scan")
+        self.since = self.since or time.monotonic()
+        self.held.append(message)
+        self.count += message.count
+        self.nbytes += sum(memoryview(part).nbytes for part in message.parts)
 
 
 class CompressingInlet:
@@ -194,10 +206,7 @@ class CompressingInlet:
         elif scan.maker is not None:
             yield from self._vectors(scan, scan.maker, message)
         else:
-            check_size(message, scan.layout)
-            scan.since = scan.since or time.monotonic()
-            scan.held.append(message)
-            scan.count += message.count
+            scan.hold(message)
             if scan.ripe:
                 yield from self._learnt(scan)
 

@@ -49,7 +49,8 @@ def test_maps_are_those_of_the_native_file(files: dict[str, Path]) -> None:
     native = reconstruct_file(files["native"], {}, ("idpc", "bf")).rendering.maps
     pypty = reconstruct_file(files["pypty"], {**values, **shape}, ("idpc", "bf")).rendering.maps
     for one, two, three in zip(wanted, native, pypty, strict=True):
-        assert np.corrcoef(one.data.ravel(), two.data.ravel())[0, 1] > 0.99  # the native file says more, its rotation for one
+        # the native file says more than the others, its rotation for one
+        assert np.corrcoef(one.data.ravel(), two.data.ravel())[0, 1] > 0.99
         np.testing.assert_allclose(one.data, three.data, rtol=1e-4, atol=1e-6)
 
 

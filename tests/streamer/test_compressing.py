@@ -137,6 +137,17 @@ def test_order_duplicates_and_damage(tmp_path: Path) -> None:
         check(status.recording, frames, missing=(10, *range(15, 20)))
 
 
+def test_what_is_not_of_the_scan_is_not_held(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames, compression = make_frames(arm), FirstPatterns()
+    beyond = FramesMessage(arm.uid, 40, 5, "none", (frames[:5].tobytes(),))
+    with running(tmp_path, compression) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *[beyond] * 20, *messages_of(arm, frames))
+        run.wait_for_state("complete")
+        assert run.receiver.status().rejected == {"beyond_scan": 20}
+    assert compression.shown[0].tolist() == list(range(10))
+
+
 def test_pings_let_a_late_server_join_and_open_nothing_twice(tmp_path: Path) -> None:
     arm = make_arm()
     frames, compression = make_frames(arm), FirstPatterns()
