@@ -7,15 +7,15 @@ precision, and filters may change at any moment.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import fft
 
+from ptylive.engine.backend.bank import CompiledContraction, Contraction
 from ptylive.engine.live.band import Band
-from ptylive.engine.live.placement import Placement
 from ptylive.engine.live.rows import RowTransforms
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.splat import spread_planes
@@ -52,52 +52,52 @@ class Spectra:
     """(padded rows * (padded cols // 2 + 1), N): half planes, the mean removed; the other half is the conjugate."""
     scale: float
     """Factor from stored coefficients to those of patterns of unit sum."""
+    contraction: Contraction = field(default_factory=CompiledContraction)
     shifted_planes: ComplexArray | None = None
     """The same half a sampling frequency away, for points that are no regular grid; else it is read from ``planes``."""
 
     @classmethod
-    def of(cls, store: Store, setting: Setting, rows: RowTransforms | None = None) -> Spectra:
-        """Transform what the store holds now; ``rows`` remembers what has not changed since it was used last."""
+    def of(
+        cls,
+        store: Store,
+        setting: Setting,
+        rows: RowTransforms | None = None,
+        contraction: Contraction | None = None,
+    ) -> Spectra:
+        """Transform what the store holds now.
+
+        ``rows`` remembers what has not changed since it was used last; ``contraction``: on a GPU, or compiled.
+        """
+        how = CompiledContraction() if contraction is None else contraction
+        scale, visited = 1.0 / mean_intensity(store), store.visited
         if setting.placement is not None:
-            return cls._of_placed(store, setting, setting.placement)
-        scale = 1.0 / mean_intensity(store)
-        visited = store.visited
+            mean, seen = mean_bins(store), visited.ravel()
+            on_grid = setting.placement.gridded(np.zeros((len(seen), 0)), seen)[1]
+            planes, shifted = (
+                spread_planes(store, setting.placement, setting.padded, mean / scale, alternate=alternate)
+                for alternate in (False, True)
+            )
+            pair = (planes.reshape(-1, len(mean)), shifted.reshape(-1, len(mean)))
+            return cls(setting, on_grid, mean, pair[0], scale, how, pair[1])
         kept = RowTransforms() if rows is None else rows
         mean = kept.update(store, setting.padded)
         planes = kept.planes(mean, visited.astype(np.float32))
-        return cls(setting, visited, mean * scale, planes.reshape(-1, planes.shape[-1]), scale)
-
-    @classmethod
-    def _of_placed(cls, store: Store, setting: Setting, placement: Placement) -> Spectra:
-        mean, scale = mean_bins(store), 1.0 / mean_intensity(store)
-        visited = placement.gridded(np.zeros((store.frames.size, 0)), store.visited.ravel())[1]
-        planes, shifted = (
-            spread_planes(store, placement, setting.padded, mean / scale, alternate=alternate).reshape(-1, len(mean))
-            for alternate in (False, True)
-        )
-        return cls(setting, visited, mean, planes, scale, shifted)
+        return cls(setting, visited, mean * scale, planes.reshape(-1, planes.shape[-1]), scale, how)
 
     def contract(self, band: Band, weights: ComplexArray) -> ComplexArray:
         """sum_n W_n(Q) c_hat_n(Q) at the frequencies of a band: (nb,), weights (nb, N)."""
-        from ptylive.engine.backend.bank_numba import contract
-
-        out = np.empty(len(weights), dtype=np.complex64)
-        contract(weights, self.planes, *band.kept, np.float32(self.scale), out)
-        return out
+        return self.contraction.contract(weights, self.planes, band.kept, self.scale)
 
     def contract_with_noise(self, band: Band, weights: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
         """The same, and once more with every c_hat taken half a sampling frequency away.
 
         No signal survives that shift: the second is noise (real-data, section 1).
         """
-        from ptylive.engine.backend.bank_numba import contract_pair
-
-        out, noise = np.empty(len(weights), dtype=np.complex64), np.empty(len(weights), dtype=np.complex64)
+        how = self.contraction
         if self.shifted_planes is not None:
-            return self.contract(band, weights), replace(self, planes=self.shifted_planes).contract(band, weights)
-        shifted = band.kept_half_a_sample_away
-        contract_pair(weights, self.planes, *band.kept, *shifted, np.float32(self.scale), out, noise)
-        return out, noise
+            noise = how.contract(weights, self.shifted_planes, band.kept, self.scale)
+            return self.contract(band, weights), noise
+        return how.contract_pair(weights, self.planes, band.kept, band.kept_half_a_sample_away, self.scale)
 
     def image(self, band: Band, spectrum: ComplexArray) -> FloatArray:
         """A real map from its values (nb,) on a half plane: (rows * upsample, cols * upsample)."""

@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future
 
 import numpy as np
 
+from ptylive.engine.backend.bank import Contraction
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.live.bank import mean_bins
@@ -65,6 +66,7 @@ class LiveEngine:
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.live_methods), background)
         self._wanted = frozenset(self.live_methods)
         self.rows = RowTransforms()
+        self.contraction: Contraction | None = None  # of the filters; None: compiled loops
         self._lanes = lanes
         self._positions: DoubleArray | None = None
         self._placement: Placement | None = None
@@ -182,7 +184,8 @@ class LiveEngine:
         wanted = [name for name in methods or self._wanted if name not in self.impossible]
         self.filters.need(wanted)
         self.filters.collect()
-        rendering = render(self.store, self.calibration, self.filters.ready, wanted, self.rows, self._placement)
+        kept = (self.rows, self._placement, self.contraction)
+        rendering = render(self.store, self.calibration, self.filters.ready, wanted, *kept)
         rendering.missing.update({**self.missing, **self.impossible})
         return rendering
 

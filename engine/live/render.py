@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.backend.bank import Contraction
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.live.bank import Spectra
 from ptylive.engine.live.filters import BUILDERS, Filter
@@ -63,16 +64,17 @@ def render(
     methods: Iterable[str],
     rows: RowTransforms | None = None,
     placement: Placement | None = None,
+    contraction: Contraction | None = None,
 ) -> Rendering:
     """Every map of ``methods`` that the store, the calibration and the filters allow.
 
-    ``rows``: kept between calls; ``placement``: of points that are no regular grid.
+    ``rows``: kept between calls; ``placement``: of points that are no regular grid; ``contraction``: of the filters.
     """
     out = Rendering()
     if not store.visited.any():
         return out
     wanted = check_methods(methods)
-    picture = _Picture(store, calibration, rows or RowTransforms(), placement)
+    picture = _Picture(store, calibration, rows or RowTransforms(), placement, contraction)
     out.maps.extend(picture.virtual(wanted))
     for name, make in (("com", picture.com), ("idpc", picture.idpc), ("dpc_iterative", picture.dpc_iterative)):
         if name not in wanted:
@@ -91,9 +93,15 @@ class _Picture:
     """One moment of a scan, with what several maps share computed once."""
 
     def __init__(
-        self, store: Store, calibration: Calibration, rows: RowTransforms, placement: Placement | None
+        self,
+        store: Store,
+        calibration: Calibration,
+        rows: RowTransforms,
+        placement: Placement | None,
+        contraction: Contraction | None,
     ) -> None:
-        self.store, self.calibration, self.rows, self.placement = store, calibration, rows, placement
+        self.store, self.calibration, self.rows = store, calibration, rows
+        self.placement, self.contraction = placement, contraction
         self.regions, self.moments = store.per_frame(store.regions), store.per_frame(store.moments)
         self.visited, self.sampling = store.visited, store.arm.scan.step_A
         self.rotation_deg = calibration.rotation_deg
@@ -157,5 +165,5 @@ class _Picture:
         """Transformed coefficients, shared by all filters of one padded size."""
         made = self._transformed.get(setting.padded)
         if made is None:
-            made = self._transformed[setting.padded] = Spectra.of(self.store, setting, self.rows)
+            made = self._transformed[setting.padded] = Spectra.of(self.store, setting, self.rows, self.contraction)
         return replace(made, setting=setting)
