@@ -27,11 +27,11 @@ MAPS = [
     ("mos2_svac_80kV_focus", "idpc", 0.989),
     ("mos2_svac_80kV_focus", "obf", 0.989),
     ("mos2_svac_80kV_focus", "wdd_phase", 0.985),
-    ("ws2_messy_60kV_lowdose", "obf", 0.942),
+    pytest.param("ws2_messy_60kV_lowdose", "obf", 0.942, marks=pytest.mark.slow),
     ("mos2_edge_80kV_defocus", "tcbf", 0.89),
     ("mos2_edge_80kV_defocus", "obf", 0.97),
     ("au_ac_300kV_parallax", "obf", 0.985),
-    ("sto_10nm_200kV_defocus", "wdd_phase", 0.96),
+    pytest.param("sto_10nm_200kV_defocus", "wdd_phase", 0.96, marks=pytest.mark.slow),
 ]
 """Set, map, least correlation: the targets of docs/accuracy.md, all by default settings."""
 
@@ -68,7 +68,7 @@ def test_messy_scan_with_rotation_centre_and_transform_unknown(score, reconstruc
         for name in ("rotation_deg", "beam_center_px", "detector_transform"):
             del file["metadata"].attrs[name]
     results = reconstructed("ws2_blind", blind)
-    for live_map, least in (("idpc", 0.78), ("obf", 0.93), ("tcbf", 0.90)):
+    for live_map, least in (("idpc", 0.78), ("obf", 0.942), ("tcbf", 0.90)):
         assert score.score_map(str(truth), str(results), live_map)["corr"] >= least, live_map
     with h5py.File(results) as file:
         found = dict(file["calibration"].attrs)
