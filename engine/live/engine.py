@@ -77,7 +77,10 @@ class LiveEngine:
         if given is None and arm.scan.step_A is None and arm.scan.matrix is not None:
             given = arm.scan.positions_A(arm.scan.rotation_deg or 0.0)
         if given is not None:
-            self.place(given)
+            try:
+                self.place(given)
+            except ValueError as error:
+                log.warning("the positions of scan %s are not used: %s", arm.series, error)
 
     def add(self, batch: FrameBatch) -> None:
         """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""

@@ -48,12 +48,14 @@ class Placement:
     def of(cls, positions_A: Array, scan: Scan, rotation_deg: float) -> Placement:
         """Placement of positions (points, 2), detector frame, relative to the first nominal point.
 
-        Raises ValueError where their number is not the scan's.
+        Raises ValueError where their number is not the scan's, or one is no number.
         """
         positions = np.asarray(positions_A, dtype=float)
         shape = scan.require_shape()
         if positions.shape != (shape[0] * shape[1], 2):
             raise ValueError(f"{shape[0]} x {shape[1]} scan points cannot lie at positions of shape {positions.shape}")
+        if not np.isfinite(positions).all():
+            raise ValueError("positions must be finite numbers")
         if scan.step_A is None:
             return cls._of_list(positions, None if scan.matrix is None else np.linalg.norm(scan.matrix, axis=0))
         at = positions @ rotation_matrix(rotation_deg) / np.asarray(scan.step_A)
@@ -107,7 +109,10 @@ def _cells(at: DoubleArray) -> FloatArray:
     area = np.ones(len(at), dtype=np.float32)
     if not 4 <= len(at) <= MOST_CELLS or np.ptp(at, axis=0).min() == 0:
         return area
-    diagram = spatial.Voronoi(at)
+    try:
+        diagram = spatial.Voronoi(at)
+    except spatial.QhullError:  # all on one line
+        return area
     for point, region in enumerate(diagram.point_region):
         corners = diagram.regions[region]
         if corners and -1 not in corners:

@@ -118,6 +118,16 @@ def test_a_scan_matrix_stands_for_steps(scan):
     assert correlation(maps["obf"][2:22, 2:22], scan.phase[2:-2, 2:-2]) > 0.8
 
 
+def test_impossible_positions_leave_the_regular_grid(scan, caplog):
+    arm = scan.arm()
+    for wrong in (np.zeros((10, 2)), np.full((SIZE**2, 2), np.nan)):
+        live = filled(scan, replace(arm, arrays={"positions_A": wrong}), scan.patterns[:200])
+        assert by_name(live.refresh())["obf"].any()
+        assert "are not used" in caplog.text
+    line = np.stack([np.arange(9.0), np.arange(9.0)], 1)
+    assert (Placement.of(line, Scan(shape=(1, 9)), 0.0).weight == 1).all()
+
+
 def test_positions_must_be_as_many_as_points(scan):
     with pytest.raises(ValueError, match="24 x 24 scan points"):
         filled(scan).place(np.zeros((10, 2)))
