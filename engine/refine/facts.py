@@ -13,6 +13,8 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 NOISE_SAMPLES = 600
 """Second differences of successive patterns from which the noise correlation is taken."""
+LEAST_SAMPLES, NOISE_PIXELS = 64, 1 << 21
+"""Fewer of them where patterns are large, so that their copies stay small."""
 SPREAD_LAGS = 4
 
 
@@ -93,9 +95,13 @@ def _counting_share(patterns: Array, dark: BoolArray) -> float:
 
 def _second_differences(patterns: Array) -> Array:
     """Differences (n, P, P) float32 that leave the noise of successive patterns and little of the specimen."""
-    centres = np.unique(np.linspace(1, len(patterns) - 2, min(NOISE_SAMPLES, len(patterns) - 2)).astype(int))
-    before, here, after = (patterns[centres + shift].astype(np.float32) for shift in (-1, 0, 1))
-    return np.asarray(before - 2 * here + after)
+    samples = min(NOISE_SAMPLES, max(LEAST_SAMPLES, NOISE_PIXELS // int(np.prod(patterns.shape[1:]))))
+    centres = np.unique(np.linspace(1, len(patterns) - 2, min(samples, len(patterns) - 2)).astype(int))
+    differences: Array = patterns[centres - 1].astype(np.float32)
+    differences += patterns[centres + 1]
+    for _ in range(2):  # in place: no further copies of this size
+        differences -= patterns[centres]
+    return differences
 
 
 def _lag_correlation(residual: Array, interior: BoolArray, lag: int) -> float:
