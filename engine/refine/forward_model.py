@@ -181,6 +181,7 @@ class Modelled:
             tilts=tilts,
             aberrations=self.aberration_groups(),
             probe_marker=self.probe_marker(),
+            probes=1 if preset.probe_marker is None else number_of_parts(preset.probe_marker),
             phase_plates=None if plates is None else PhasePlates(Path(plates), self.dataset, size),
             near_field=self._near_field(),
             upsampling=preset.upsample_pattern,

@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ptylive.schema.model import StrictModel
+from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset.kinds import Auto
 
 Marker = tuple[Annotated[int, Field(ge=0)], ...] | Annotated[str, Field(pattern=r"^(rows|columns):[1-9]\d*$")]
 """Part of the scan each scan point belongs to: a number each, or so many bands of rows or columns (``rows:4``)."""
 TiltTangent = Annotated[float, Field(ge=-500, le=500)]
 Tilt = Annotated[tuple[TiltTangent, ...], Field(min_length=6, max_length=6)]
+
+Coefficients = Annotated[tuple[float, ...], Field(max_length=len(ABERRATION_NAMES))]
 
 
 class ForwardModel(StrictModel):
@@ -52,7 +55,7 @@ class ForwardModel(StrictModel):
     tilt_mode: int = Field(
         default=0, ge=0, le=4, description="tilts used: inside (0, 3, 4), before (2, 4), behind the specimen (1, 3, 4)"
     )
-    aberrations_array_A: Annotated[tuple[tuple[float, ...], ...], Field(min_length=1)] | None = Field(
+    aberrations_array_A: Annotated[tuple[Coefficients, ...], Field(min_length=1)] | None = Field(
         default=None,
         description="aberrations added to the probe, Å, a list for each part of the scan: C10, C12a, C12b, C21a, …",
     )

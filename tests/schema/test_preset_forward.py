@@ -38,7 +38,7 @@ REFUSED = {
     "data_shift_vector_px": (1.0,),
     "tilts_mrad": ((1.0, 2.0),),
     "tilt_mode": 5,
-    "aberrations_array_A": (),
+    "aberrations_array_A": ((0.0,) * 13,),
     "aberration_marker": "rows:0",
     "probe_marker": (0, -1),
     "damping_cutoff_multislice": 1.1,

@@ -130,6 +130,8 @@ class ForwardModel:
     aberrations: AberrationGroups | None = None
     probe_marker: IndexArray | None = None
     """(N,) which probe a pattern was taken with; probe planes then hold all modes of probe 0, of probe 1, …"""
+    probes: int = 1
+    """How many there are, also where no pattern was taken with the last of them."""
     phase_plates: Any = None
     """(N, P, P) factors on the probe in the aperture plane, read a few at a time."""
     near_field: NearField | None = None

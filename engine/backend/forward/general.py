@@ -91,7 +91,6 @@ class GeneralMultislice:
     def _values(self, object_planes: Any, probe_planes: Any, corrections: Corrections) -> Values:
         xp, model, kit = self.xp, self._model, self._kit
         slices, rows, columns = self._problem.object_shape
-        marker = model.probe_marker
         thickness = model.thickness_A
         if corrections.distances_A is not None:
             distances = [float(each) for each in corrections.distances_A]
@@ -104,7 +103,7 @@ class GeneralMultislice:
         return Values(
             objects=objects.reshape(-1, slices, rows * columns),
             probe=(probe_planes[0] + 1j * probe_planes[1]).astype(kit.complex),
-            modes=probe_planes.shape[1] // (1 if marker is None else int(marker.max()) + 1),
+            modes=probe_planes.shape[1] // model.probes,
             thickness_A=thickness,
             shifts_px=self._shifts if corrections.shifts_px is None else xp.asarray(corrections.shifts_px),
             root_current=None if corrections.current is None else xp.sqrt(xp.asarray(corrections.current, kit.real)),

@@ -193,11 +193,12 @@ def test_band_limit_markers_plates_and_upsampling():
         upsampling=2,
         band=np.clip((0.4 - q) * 20, 0, 1).astype(np.float32),
         probe_marker=np.array([1, 0, 1]),
+        probes=3,
         phase_plates=np.exp(1j * rng.normal(size=(COUNT, size, size))),
         aberrations=groups(size),
         tilts=tilts(4),
     )
-    check_gradients(problem, modes=2, object_modes=1, probes=2)
+    check_gradients(problem, modes=2, object_modes=1, probes=3)
 
 
 @pytest.mark.parametrize(("slices", "modes", "object_modes"), SHAPES)

@@ -128,6 +128,15 @@ def test_each_part_of_the_scan_may_have_its_own_probe(simulated):
     assert correlation(result, simulated.specimen) > 0.9
 
 
+def test_parts_of_the_scan_that_a_subset_misses_keep_their_probe(simulated):
+    """Trials look at some patterns only; a probe that took none of them is still there."""
+    dataset, few = simulated.dataset, np.arange(40)
+    part = replace(
+        dataset, patterns=dataset.patterns[few], point=dataset.point[few], positions_A=dataset.positions_A[few]
+    )
+    assert run(part, probe_marker="rows:4", epoch_max=2, sweeps=1).probe.shape == (4, 1, 24, 24)
+
+
 def test_phase_plates_take_the_place_of_aberrations(simulated, tmp_path):
     """A defocus as a plate for each pattern, and a calibration in focus: the same loss."""
     dataset = simulated.dataset
