@@ -84,3 +84,13 @@ def test_replay_sends_it_with_what_is_set(files: dict[str, Path], tmp_path: Path
         run.wait_for_state("complete")
         assert run.arms()[0].arm.scan.shape == (24, 24)
     assert report.frames == 576
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nion", "pypty"])
+def test_refine_takes_them(files: dict[str, Path], tmp_path: Path, name: str) -> None:
+    values = ("energy_eV=80e3", "convergence_semiangle_mrad=25", "scan_step_A=0.45", "scan_shape=24,24")
+    settings = [word for value in values for word in ("--set", value)]
+    told = last_json(ptylive("refine", files[name], "-o", tmp_path / "out.h5", "--epochs", "1", *settings, "--json"))
+    assert (told["state"], told["frames"]) == ("done", 576)
