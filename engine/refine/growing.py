@@ -83,10 +83,7 @@ class GrowingRefinement:
 
     def conclude(self, dataset: Dataset, start: StartGuess | None, checkpoint: Path | None) -> RefineResult:
         """The run after the scan: on all patterns, with the final calibration, from the last round."""
-        preset, words = self.preset, ""
-        if self._choice is not None:
-            preset, words = preset.model_copy(update={"algorithm": self._choice.term}), f"; {self._choice.reason}"
-        result = self._run(dataset, preset, self._warm(dataset.calibration), start, checkpoint)
+        result = self._run(dataset, self.preset, self._warm(dataset.calibration), start, checkpoint)
         every = [*self._rounds, result]
         return replace(
             result,
@@ -94,14 +91,13 @@ class GrowingRefinement:
             phases=tuple(phase for one in every for phase in one.phases),
             seconds=np.concatenate([one.seconds for one in every]),
             evaluations=sum(one.evaluations for one in every),
-            reason=result.reason + words,
         )
 
     def _warm(self, calibration: Calibration) -> WarmStart | None:
         if not self._rounds or self._calibration is None or not _same_optics(self._calibration, calibration):
             self._rounds = []
             return None
-        return WarmStart.of(self._rounds[-1], sweeps=len(self._rounds) + FIRST_SWEEPS - 1)
+        return WarmStart.of(self._rounds[-1], len(self._rounds) + FIRST_SWEEPS - 1, self._choice)
 
     def _run(
         self,

@@ -61,9 +61,9 @@ class TermChoice:
         return f"halves of the data promise a correlation of {words}"
 
 
-def with_chosen_term(dataset: Dataset, preset: Preset, bench: Bench) -> Setup:
-    """The set-up of a run, its data term chosen by trial where the preset leaves it open."""
-    choice = choose_term(dataset, preset, bench)
+def with_chosen_term(dataset: Dataset, preset: Preset, bench: Bench, choice: TermChoice | None = None) -> Setup:
+    """The set-up of a run, its data term chosen by trial where the preset leaves it open; ``choice``: made before."""
+    choice = choice or choose_term(dataset, preset, bench)
     if choice is None:
         return prepare(dataset, preset, bench.start)
     if choice.term == "ml":

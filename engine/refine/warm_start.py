@@ -14,6 +14,7 @@ from ptylive.engine.refine.layout import Layout, ObjectForm, ProbeForm
 from ptylive.engine.refine.object_grid import ObjectGrid
 from ptylive.engine.refine.results import RefineResult
 from ptylive.engine.refine.setup import Setup
+from ptylive.engine.refine.term_choice import TermChoice
 from ptylive.schema.model import Array, ComplexArray, FloatArray
 
 LEAST_SWEEPS = 3
@@ -35,11 +36,13 @@ class WarmStart:
     """(modes, P, P) real space, centred on pixel P // 2."""
     sweeps: int = 0
     """Sweeps that need not be made again."""
+    choice: TermChoice | None = None
+    """The data term, where it has been chosen already."""
 
     @classmethod
-    def of(cls, result: RefineResult, sweeps: int = 0) -> WarmStart:
+    def of(cls, result: RefineResult, sweeps: int = 0, choice: TermChoice | None = None) -> WarmStart:
         """What a refinement ended with."""
-        return cls(result.object, result.object_sampling_A[0], result.origin_A, result.probe[0], sweeps)
+        return cls(result.object, result.object_sampling_A[0], result.origin_A, result.probe[0], sweeps, choice)
 
     def applied(self, setup: Setup) -> Setup:
         """The set-up beginning here; an object or a probe of another form or size is left as the set-up has it.

@@ -86,6 +86,15 @@ def test_a_calibration_that_moved_far_begins_afresh(simulated):
     assert len(result.loss) == 4
 
 
+def test_the_run_proper_can_be_resumed_as_an_ordinary_one(simulated, tmp_path):
+    growing = GrowingRefinement(preset(4, 6), Bench("cpu"))
+    growing.round(simulated.dataset, 1.0)
+    path = tmp_path / "run.checkpoint"
+    result = growing.conclude(simulated.dataset, None, path)
+    resumed = refine(simulated.dataset, preset(4, 6), backend="cpu", checkpoint=path, resume=True)
+    np.testing.assert_array_equal(resumed.object, result.object)
+
+
 def test_a_round_that_is_stopped_says_so(simulated):
     growing = GrowingRefinement(preset(4, 4), Bench("cpu"), should_stop=lambda: True)
     try:
