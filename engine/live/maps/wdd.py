@@ -7,8 +7,9 @@ pattern sets D(0), without which the phase means nothing. Rodenburg & Bates 1992
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft
@@ -21,7 +22,9 @@ from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArr
 EPSILON = 0.01
 WINDOW = 1.5
 """Side of the square of detector frequencies deconvolved, in aperture radii times two: the disc and room around it."""
-CHUNK = 512
+MOST_RADIUS = 24
+"""Points along the radius of the disc; larger discs are taken in blocks of pixels."""
+CHUNK = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +40,17 @@ class WignerDeconvolution:
     def build(cls, setting: Setting, _mean: DoubleArray, epsilon: float = EPSILON) -> WignerDeconvolution:
         """Filters for a setting; zero where probe discs don't overlap."""
         window = _DetectorWindow.around_disc(setting)
-        strongest = float((np.abs(window.wigner(setting, np.zeros((1, 2)))) ** 2).max())
+        strongest = float((np.abs(window.wigner(np.zeros((1, 2)))) ** 2).max())
 
         def deconvolved(q: DoubleArray) -> ComplexArray:
             weights = np.empty((setting.basis.count, len(q)), dtype=np.complex64)
             for start in range(0, len(q), CHUNK):
                 part = slice(start, start + CHUNK)
-                wigner = window.wigner(setting, q[part])
+                wigner = window.wigner(q[part])
                 inverse = wigner.conj() / (np.abs(wigner) ** 2 + np.float32(epsilon * strongest))
                 kernel = np.asarray(fft.fft2(inverse, axes=(1, 2))).reshape(len(wigner), -1)
-                kernel /= np.float32(window.side**2)
-                weights[:, part] = setting.basis.dual(setting.basis.sums_at(window.pixel, kernel.T))
+                kernel /= np.float32((window.side * window.stride) ** 2)
+                weights[:, part] = setting.basis.dual(setting.basis.sums_at(window.pixel, kernel.T[window.point]))
             return weights
 
         band = setting.band(half=False)
@@ -72,34 +75,44 @@ class WignerDeconvolution:
 
 @dataclass(frozen=True, eq=False)
 class _DetectorWindow:
-    """A square of recorded pixels around the bright field on which P*(k) P(k-Q) is transformed."""
+    """A square of detector points around the bright field on which P*(k) P(k-Q) is transformed."""
 
+    setting: Setting
+    """With an edge of the disc as wide as the points are apart."""
     side: int
+    stride: int
+    """Recorded pixels from one point to the next."""
     k: DoubleArray
     pixel: IndexArray
-    """(side * side,) flat index of each window pixel on the detector, -1 outside it."""
+    """(p,) flat index of recorded pixels."""
+    point: IndexArray
+    """(p,) the point that each of them belongs to."""
 
     @classmethod
     def around_disc(cls, setting: Setting) -> _DetectorWindow:
-        """The detector's own pixel positions, continued past its edge where the window is larger."""
+        """The detector's own pixels, or blocks of them on large detectors, continued past the detector's edge."""
         radius_px = setting.probe.semiangle_invA / setting.grid.pixel
-        side = int(fft.next_fast_len(int(np.ceil(WINDOW * 2 * radius_px / 2) * 2)))
+        stride = max(1, math.ceil(radius_px / MOST_RADIUS))
+        side = int(fft.next_fast_len(int(np.ceil(WINDOW * 2 * radius_px / stride / 2) * 2)))
         # index of the pixel nearest the beam, and the unit steps of the recorded axes in the detector frame
         nearest = np.unravel_index(int(np.argmin(setting.grid.radius)), setting.grid.k_row.shape)
         origin = np.array([setting.grid.k_row[nearest], setting.grid.k_col[nearest]])
         d_row, d_col = _axis_steps(setting)
-        offset = np.arange(side) - side // 2
-        k = origin + offset[:, None, None] * d_row + offset[None, :, None] * d_col
-        rows, cols = nearest[0] + offset, nearest[1] + offset
+        offset = (np.arange(side) - side // 2) * stride
+        middle = offset + 0.5 * (stride - 1)
+        k = origin + middle[:, None, None] * d_row + middle[None, :, None] * d_col
         shape = setting.grid.k_row.shape
-        inside = ((rows >= 0) & (rows < shape[0]))[:, None] & ((cols >= 0) & (cols < shape[1]))[None]
-        pixel = np.where(inside, rows[:, None] * shape[1] + cols[None], -1)
-        return cls(side, np.ascontiguousarray(k.reshape(-1, 2)), pixel.ravel())
+        row, col = (np.arange(n) - at - offset[0] for n, at in zip(shape, nearest, strict=True))
+        inside = [np.flatnonzero((x >= 0) & (x < side * stride)) for x in (row, col)]
+        pixel = inside[0][:, None] * shape[1] + inside[1][None]
+        point = (row[inside[0]] // stride)[:, None] * side + (col[inside[1]] // stride)[None]
+        soft = setting.with_probe(replace(setting.probe, edge_invA=stride * setting.probe.edge_invA))
+        return cls(soft, side, stride, np.ascontiguousarray(k.reshape(-1, 2)), pixel.ravel(), point.ravel())
 
-    def wigner(self, setting: Setting, q: DoubleArray) -> ComplexArray:
+    def wigner(self, q: DoubleArray) -> ComplexArray:
         """W_P(r, Q): (nq, side, side)."""
-        product = setting.overlap_products(self.k, q).T.reshape(len(q), self.side, self.side)
-        return np.asarray(fft.fft2(product, axes=(1, 2)))
+        product = self.setting.overlap_products(self.k, q).T.reshape(len(q), self.side, self.side)
+        return np.asarray(fft.fft2(product, axes=(1, 2))) * np.float32(self.stride**2)
 
 
 def _axis_steps(setting: Setting) -> tuple[DoubleArray, DoubleArray]:

@@ -8,9 +8,11 @@ from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.live import band as band_module
 from ptylive.engine.live import scratch
-from ptylive.engine.live.bank import Spectra
+from ptylive.engine.live.bank import Spectra, mean_bins
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.filters import BUILDERS, Filter
+from ptylive.engine.live.maps import wdd
+from ptylive.engine.live.maps.wdd import WignerDeconvolution
 from ptylive.engine.live.rows import RowTransforms
 from ptylive.engine.live.setting import Setting
 
@@ -115,3 +117,13 @@ def test_interpolated_filters_make_the_same_maps(monkeypatch, method, C10):
     found.append(next(iter(Filter.build(method, setting, spectra.mean).linear_map.pictures(spectra))).data)
     assert correlation(*found) > 0.999
     assert np.abs(found[0] - found[1]).max() < 0.05 * np.abs(found[1]).max()
+
+
+def test_deconvolution_of_a_large_disc_in_blocks_of_pixels(monkeypatch, engine):
+    setting, mean = setting_of(engine), mean_bins(engine.store)
+    spectra = Spectra.of(engine.store, setting)
+    exact = WignerDeconvolution.build(setting, mean).images(spectra)[0]
+    monkeypatch.setattr(wdd, "MOST_RADIUS", 3)
+    blocks = WignerDeconvolution.build(setting, mean).images(spectra)[0]
+    seen = spectra.visited
+    assert correlation(blocks[seen], exact[seen]) > 0.98
