@@ -10,7 +10,11 @@ from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset.kinds import Auto
 
-Marker = tuple[Annotated[int, Field(ge=0)], ...] | Annotated[str, Field(pattern=r"^(rows|columns):[1-9]\d*$")]
+PartNumber = Annotated[int, Field(ge=0, le=4095)]
+Marker = (
+    Annotated[tuple[PartNumber, ...], Field(min_length=1)]
+    | Annotated[str, Field(pattern=r"^(rows|columns):[1-9]\d{0,2}$")]
+)
 """Part of the scan each scan point belongs to: a number each, or so many bands of rows or columns (``rows:4``)."""
 TiltTangent = Annotated[float, Field(ge=-500, le=500)]
 Tilt = Annotated[tuple[TiltTangent, ...], Field(min_length=6, max_length=6)]
