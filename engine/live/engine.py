@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 START_FRAMES = 64
 """Raw frames whose mean places the disc before the first frame is reduced."""
-REFIT_AT = (0.15, 0.30, 0.60)
-"""Shares of the scan at which the scan calibration is fitted again."""
+FIT_AT = (0.0, 0.15, 0.30, 0.60)
+"""Shares of the scan at which rotation, focus and the like are fitted: at the first refresh, and again."""
 
 FrameSource = Callable[[], Iterable[FrameBatch]]
 Show = Callable[[Rendering], None]
@@ -71,7 +71,7 @@ class LiveEngine:
         self._positions: DoubleArray | None = None
         self._placement: Placement | None = None
         self._waiting: list[FrameBatch] = []
-        self._refits = list(REFIT_AT)
+        self._fits = list(FIT_AT)
         self._refitting: tuple[Arm, Future[Calibration]] | None = None
         given = arm.arrays.get("positions_A")
         if given is None and arm.scan.step_A is None and arm.scan.matrix is not None:
@@ -106,7 +106,6 @@ class LiveEngine:
         for batch in held:
             self.store.add(batch)
         self.calibration = plan.calibration
-        self._refit()
 
     @property
     def coverage(self) -> BoolArray:
@@ -214,7 +213,7 @@ class LiveEngine:
     def conclude(self, calibration: Calibration, show: Show = lambda _part: None) -> Rendering:
         """Last calibration, then every map, each handed to ``show`` as soon as its filters are made."""
         assert self.store is not None  # noqa: S101  (callers made it)
-        self._refits, self._refitting = [], None
+        self._fits, self._refitting = [], None
         filtered = [name for name in BUILDERS if name in self.methods]
         quick = [name for name in self.methods if name not in (*BUILDERS, *AFTERWARDS)]
         last = [name for name in self.methods if name in AFTERWARDS and name not in BUILDERS]
@@ -240,9 +239,9 @@ class LiveEngine:
             if arm is self.arm:
                 self._adopt(fit.result())
         share = float(self.coverage.mean())
-        if self._refitting is not None or not self._refits or share < self._refits[0]:
+        if self._refitting is not None or not self._fits or share < self._fits[0]:
             return
-        self._refits = [at for at in self._refits if at > share]
+        self._fits = [at for at in self._fits if at > share]
         self._refit()
 
     def _refit(self) -> None:
