@@ -69,15 +69,15 @@ class HeldJournals:
             self._paths[reader.arm.uid] = path
 
     def is_held(self, uid: str) -> bool:
-        """Whether another process still works on the journal of a scan."""
+        """Whether another process still works on the journal of a scan; once none does, the journal is forgotten."""
         path = self._paths.get(uid)
         if path is None:
             return False
-        try:
-            with JournalReader(path) as reader:
-                return not reader.lock()
-        except (InputFileError, OSError):
-            return False
+        with contextlib.suppress(InputFileError, OSError), JournalReader(path) as reader:
+            if not reader.lock():
+                return True
+        del self._paths[uid]
+        return False
 
     def find(self, uid: str) -> Leftover | None:
         """What the journal of a scan holds; None when there is none any more."""
