@@ -76,7 +76,7 @@ class HeldJournals:
         with contextlib.suppress(InputFileError, OSError), JournalReader(path) as reader:
             if not reader.lock():
                 return True
-        del self._paths[uid]
+        self._paths.pop(uid, None)
         return False
 
     def find(self, uid: str) -> Leftover | None:
@@ -88,7 +88,7 @@ class HeldJournals:
             with JournalReader(path) as reader:
                 return _read_through(reader)
         except (InputFileError, OSError):
-            del self._paths[uid]
+            self._paths.pop(uid, None)
             return None
 
 
