@@ -62,6 +62,8 @@ def wanted_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
     """What the preset asks for. ``auto`` scans a defocus that was only estimated, of one thin slice or several."""
     estimated = dataset.calibration.origin("C10") is Origin.ESTIMATED
     defocus = estimated if isinstance(preset.scan_defocus, str) else preset.scan_defocus
+    if preset.recon_type == "near_field":  # images have a defocus of their own each, and no scan
+        return []
     choices = [
         (defocus, Scanned.DEFOCUS),
         (preset.scan_thickness, Scanned.THICKNESS),
@@ -157,6 +159,7 @@ def _quick(preset: Preset) -> Preset:
         "update_probe_pos": False,
         "update_slice_distances": False,
         "update_aberrations": False,
+        "update_tilts": False,
         "probe_modes": 1 if isinstance(preset.probe_modes, str) else preset.probe_modes,
     }
     return preset.model_copy(update=held)

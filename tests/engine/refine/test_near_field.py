@@ -116,6 +116,15 @@ def test_what_makes_no_sense_is_refused(series, changes, line):
     assert line in error.value.line()
 
 
+def test_nothing_is_looked_for_by_trials(series):
+    """A defocus that was estimated on images as if they were a scan is no reason for one."""
+    estimated = series.calibration.having(C10=Quantity(-50.0, Origin.ESTIMATED))
+    result = refine(
+        replace(series, calibration=estimated), Preset.from_mapping({**NEAR, "epoch_max": 1}), backend="cpu"
+    )
+    assert result.curves == ()
+
+
 def test_one_defocus_serves_all_and_energy_is_needed(series):
     same = replace(series, patterns=series.patterns[:2], point=np.arange(2), positions_A=np.zeros((2, 2)))
     refine(same, Preset.from_mapping({**NEAR, "defocus_array_A": (500.0,), "epoch_max": 1}), backend="cpu")
