@@ -73,6 +73,7 @@ class LiveEngine:
         self._waiting: list[FrameBatch] = []
         self._fits = list(FIT_AT)
         self._refitting: tuple[Arm, Future[Calibration]] | None = None
+        self._concluded = False
         given = arm.arrays.get("positions_A")
         if given is None and arm.scan.step_A is None and arm.scan.matrix is not None:
             given = arm.scan.positions_A(arm.scan.rotation_deg or 0.0)
@@ -137,11 +138,15 @@ class LiveEngine:
             return
         self.store.arm = arm
         if self.filters.background is not None:
-            said = calibrate_detector(arm, self.store.mean_pattern).entries
-            known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
-            self._adopt(Calibration({**said, **self.calibration.entries, **known}))
+            self._adopt(self._with_given_values(self.calibration, self.store))
             self.filters.need(self._wanted)
         self._refit()
+
+    def _with_given_values(self, before: Calibration, store: Store) -> Calibration:
+        """What the scan's arm says now, beside what was estimated before."""
+        said = calibrate_detector(self.arm, store.mean_pattern).entries
+        known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
+        return Calibration({**said, **before.entries, **known})
 
     def want(self, maps: Iterable[str] | None) -> None:
         """Name the maps that somebody looks at: the others are not refreshed until the scan ends. None: all of them."""
@@ -196,12 +201,16 @@ class LiveEngine:
 
         ``frames`` yields the recorded frames again; it is read only when the disc, seen on the whole scan, moved
         enough to change the reduction. Without it the reduction made at the start stays. ``show`` gets each part as
-        soon as it is made.
+        soon as it is made; of a scan that is finished once more, because values were changed, first the maps with the
+        given values and the earlier estimates.
         """
         if self.store is None:
             self._begin()
         if self.store is None:
             return Rendering()
+        if self._concluded and self.calibration is not None:
+            self._adopt(self._with_given_values(self.calibration, self.store))
+            self._render_in_turn(self._methods_in_turn[:-1], show)
         plan = Plan.of_pattern(self.arm, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
@@ -214,22 +223,32 @@ class LiveEngine:
         """Last calibration, then every map, each handed to ``show`` as soon as its filters are made."""
         assert self.store is not None  # noqa: S101  (callers made it)
         self._fits, self._refitting = [], None
-        filtered = [name for name in BUILDERS if name in self.methods]
-        quick = [name for name in self.methods if name not in (*BUILDERS, *AFTERWARDS)]
-        last = [name for name in self.methods if name in AFTERWARDS and name not in BUILDERS]
         self.filters.forget()
-        self.filters = FilterDesk(tuple(filtered))
+        self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods))
         self.rows = RowTransforms()  # not a trace of how the frames came
         self._adopt(calibrate_scan(calibration, self.store))
+        whole = self._render_in_turn(self._methods_in_turn, show)
+        self.rows = RowTransforms()
+        self.live_methods, self._wanted = self.methods, frozenset(self.methods)
+        self._concluded = True
+        return whole
+
+    @property
+    def _methods_in_turn(self) -> list[list[str]]:
+        """Methods in the order they are made at the end, those that are made together; the slow ones last."""
+        filtered = [[name] for name in BUILDERS if name in self.methods]
+        quick = [name for name in self.methods if name not in (*BUILDERS, *AFTERWARDS)]
+        last = [name for name in self.methods if name in AFTERWARDS and name not in BUILDERS]
+        return [quick, *filtered, last]
+
+    def _render_in_turn(self, parts: Iterable[list[str]], show: Show) -> Rendering:
         whole = Rendering(missing=dict(self.impossible))
-        for part in (quick, *([name] for name in filtered), last):
+        for part in parts:
             made = self.refresh(part) if part else Rendering()
             whole.maps.extend(made.maps)
             whole.missing.update(made.missing)
             show(made)
             self.filters.ready.clear()  # the next method needs the memory more than anybody needs these
-        self.rows = RowTransforms()
-        self.live_methods, self._wanted = self.methods, frozenset(self.methods)
         return whole
 
     def _refit_when_due(self) -> None:

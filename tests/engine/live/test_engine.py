@@ -187,3 +187,17 @@ def test_only_what_is_wanted_is_made(scan, monkeypatch):
     assert built == ["wdd", "obf", "tcbf"]
     live.want([])
     assert set(by_name(live.finish())) == MAPS
+
+
+def test_a_finished_scan_shows_given_values_before_it_is_fitted_again(scan):
+    live = LiveEngine(scan.arm(), methods=["bf", "com", "obf"])
+    for batch in batches(scan.patterns):
+        live.add(batch)
+    live.finish()
+    live.arm = live.store.arm = live.arm.with_values({"C10": -90.0})
+    shown = []
+    final = by_name(live.finish(show=lambda part: shown.extend((m.name, m.settings.get("C10")) for m in part.maps)))
+    assert [name for name, _ in shown] == ["bf", "com_row", "com_col", "obf"] * 2
+    assert [C10 for name, C10 in shown if name == "obf"] == [-90.0, -90.0]
+    _, offline = reconstruct(live.arm, lambda: batches(scan.patterns), methods=["bf", "com", "obf"])
+    assert_same(final, by_name(offline))
