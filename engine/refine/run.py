@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ptylive.engine.refine.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.line_search import WolfeRule
 from ptylive.engine.refine.log import Log
 from ptylive.engine.refine.loss_table import write_loss_table
+from ptylive.engine.refine.mode_choice import with_chosen_modes
 from ptylive.engine.refine.objective import Objective
 from ptylive.engine.refine.position_bound import position_bound_A
 from ptylive.engine.refine.refined import Refined
@@ -71,7 +72,12 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
     bench = Bench(backend, threads, start, _stop_where_asked(should_stop))
     settled = settle(dataset, preset, bench)
-    setup = with_chosen_term(settled.dataset, settled.preset, bench).after(settled.curves)
+    earlier = None if warm is None else len(warm.probe)
+    decided, words = with_chosen_modes(settled.dataset, settled.preset, bench, earlier)
+    settled, choice = replace(settled, preset=decided), None if warm is None else warm.choice
+    setup = with_chosen_term(settled.dataset, settled.preset, bench, choice).after(settled.curves).saying(words)
+    if saved is not None and saved.state.vector.shape != setup.start.shape:
+        raise RefinementError("the checkpoint is of another number of probe modes", "start without --resume")
     if setup.modelled.tilt_is_lean and preset.num_slices > 1 and warm is None:
         quiet = Observers(lambda progress: None, should_stop, None, identity)
         found = find_tilt(settled.preset, partial(_once, settled.dataset, bench, quiet))

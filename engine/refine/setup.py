@@ -56,6 +56,11 @@ class Setup:
     modelled: Modelled
     curves: tuple[Curve, ...] = ()
 
+    def saying(self, words: str) -> Setup:
+        """A copy with something more in its reason."""
+        reason = f"{self.strategy.reason}; {words}" if words else self.strategy.reason
+        return replace(self, strategy=replace(self.strategy, reason=reason))
+
     def after(self, curves: tuple[Curve, ...]) -> Setup:
         """A copy with the scans that led to it, told in its reason."""
         words = "; ".join([self.strategy.reason, *(curve.reason for curve in curves)])
