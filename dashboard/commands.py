@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from ptylive.schema import ServerGoneError
 from ptylive.server.client import ControlClient
 
 COMMAND_TIMEOUT_S = 10.0
@@ -20,7 +21,12 @@ class CommandDesk:
 
     def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
         """Send a command; the future holds the reply, or a ServerGoneError or CommandError."""
-        return self._worker.submit(self._call, command, arguments)
+        try:
+            return self._worker.submit(self._call, command, arguments)
+        except RuntimeError:  # closed: a page may still be open while the dashboard ends
+            refused: Future[dict[str, Any]] = Future()
+            refused.set_exception(ServerGoneError("the dashboard is ending"))
+            return refused
 
     def _call(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if self._client is None:

@@ -64,6 +64,8 @@ class Orders:
         """Work on the answers that have come."""
         for pending in [p for p in self._pending if p.future.done()]:
             self._pending.remove(pending)
+            if pending.future.cancelled():
+                continue
             error = pending.future.exception()
             if error is None:
                 self._succeeded(pending, pending.future.result())

@@ -49,6 +49,7 @@
     mouse = false;
     if (target instanceof HTMLElement && target.matches("input[type=range]")) {
       if (event.key in arrows) return;
+      if (event.key === "Escape") target.blur();
     } else if (target instanceof HTMLElement && target.matches("input, select, textarea")) {
       if (event.key === "Escape") target.blur();
       return;
