@@ -161,7 +161,7 @@ def _grey(data: Array) -> Array:
     """Grey levels (rows, cols) uint8 between two percentiles."""
     low, high = np.percentile(data, SHOWN_PERCENTILES)
     scaled = (np.asarray(data, dtype=float) - low) / max(float(high - low), 1e-30)
-    return (255 * np.clip(scaled, 0, 1)).astype(np.uint8)
+    return np.asarray(255 * np.clip(scaled, 0, 1), dtype=np.uint8)
 
 
 def _png(grey: Array) -> bytes:

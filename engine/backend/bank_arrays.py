@@ -47,4 +47,5 @@ class ArrayFilter:
 def transformed_columns(xp: Any, rows: Array, padded_rows: int) -> Array:
     """Planes (padded rows * kept columns, N) on the device from row transforms (rows, kept columns, N)."""
     planes = xp.fft.fft(xp.asarray(rows), n=padded_rows, axis=0)
-    return planes.astype(xp.complex64).reshape(-1, rows.shape[-1])
+    flat: Array = planes.astype(xp.complex64).reshape(-1, rows.shape[-1])
+    return flat
