@@ -106,7 +106,7 @@ def plot(rows: list[dict[str, float]], target: Path) -> None:
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(16)
     curves = {
         "frame into the store": ((31, 119, 180), [r["us_per_frame"] for r in rows]),
-        "refresh of the shown maps, per scan point": (
+        "refresh of shown maps, per point": (
             (214, 39, 40),
             [1e6 * r["shown_s"] / r["size"] ** 2 for r in rows],
         ),
@@ -117,17 +117,23 @@ def plot(rows: list[dict[str, float]], target: Path) -> None:
 
     def x_of(size: float) -> float:
         first, last = np.log2(rows[0]["size"]), np.log2(rows[-1]["size"])
-        return left + (width - left - 40) * (np.log2(size) - first) / max(last - first, 1)
+        return left + (width - left - 70) * (np.log2(size) - first) / max(last - first, 1)
 
     def y_of(value: float) -> float:
         return height - bottom - (height - bottom - top) * (np.log10(max(value, 10**low)) - low) / (high - low)
 
     for exponent in np.arange(low, high + 1):
         y = y_of(10**exponent)
-        draw.line([(left, y), (width - 40, y)], fill=(220, 220, 220))
+        draw.line([(left, y), (width - 70, y)], fill=(220, 220, 220))
         draw.text((left - 10, y), f"{10**exponent:g}", fill="black", font=font, anchor="rm")
     for row in rows:
-        draw.text((x_of(row["size"]), height - bottom + 10), f"{row['size']}²", fill="black", font=font, anchor="mt")
+        draw.text(
+            (x_of(row["size"]), height - bottom + 10),
+            f"{row['size']} x {row['size']}",
+            fill="black",
+            font=font,
+            anchor="mt",
+        )
     for k, (name, (colour, curve)) in enumerate(curves.items()):
         points = [(x_of(r["size"]), y_of(v)) for r, v in zip(rows, curve, strict=True)]
         draw.line(points, fill=colour, width=3)
@@ -135,7 +141,7 @@ def plot(rows: list[dict[str, float]], target: Path) -> None:
             draw.ellipse([x - 4, y - 4, x + 4, y + 4], fill=colour)
         draw.text((left + 10 + 290 * k, 14), name, fill=colour, font=font)
     draw.text((width / 2, height - 14), "scan points", fill="black", font=font, anchor="mb")
-    draw.text((8, top - 12), "µs", fill="black", font=font)
+    draw.text((8, top - 12), "us", fill="black", font=font)
     image.save(target, optimize=True)
 
 
