@@ -43,6 +43,11 @@ def finished(running: Server) -> dict:
     return running.wait_for(lambda s: s["state"] == "complete")
 
 
+def refined(running: Server, run: str) -> dict:
+    """Wait for a refinement; the first may have to compile its kernels, which takes minutes on a busy machine."""
+    return running.wait_for(lambda s: s["refinement"]["run"] == run and s["refinement"]["state"] == "done", 300)
+
+
 def test_a_detector_drawn_before_the_scan_equals_one_drawn_after(running: Server) -> None:
     early = eventually_map(running, "vd_early")
     disc = {"name": "early", "center_px": [31.75, 31.75], "outer_px": 12}
@@ -126,7 +131,7 @@ def test_runs_are_compared(running: Server) -> None:
     finished(running)
     for epochs in (1, 2):
         running.call("refine", preset={"epoch_max": epochs, "sweeps": epochs, "probe_modes": 1})
-        running.wait_for(lambda s, n=epochs: s["refinement"]["run"] == f"run{n}" and s["refinement"]["state"] == "done")
+        refined(running, f"run{epochs}")
     reply = running.call("runs", pictures=["run1", "run2"])
     assert [r["epochs"] for r in reply["runs"].values()] == [1, 2]
     first, second = reply["pictures"]
@@ -186,7 +191,7 @@ def test_history_note_and_a_past_scan_opened_again(running: Server) -> None:
     running.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["rotation_deg"]["value"] == 10.0)
     running.call("undo")
     running.call("refine", preset={"epoch_max": 1, "sweeps": 1, "probe_modes": 1})
-    running.wait_for(lambda s: s["refinement"]["run"] == "run3" and s["refinement"]["state"] == "done")
+    refined(running, "run3")
     running.call("open")
     assert running.status()["uid"] != live["uid"]
     with pytest.raises(CommandError, match="no recording"):
@@ -208,7 +213,7 @@ def test_refinements_wait_in_line(running: Server) -> None:
     with pytest.raises(CommandError, match="waits"):
         running.call("refine_withdraw", run=second)
     running.call("refine_stop")
-    done = running.wait_for(lambda s: s["refinement"]["run"] == third and s["refinement"]["state"] == "done")
+    done = refined(running, third)
     assert done["refinement"]["waiting"] == []
 
 
