@@ -45,7 +45,7 @@ def finished(running: Server) -> dict:
 
 def refined(running: Server, run: str) -> dict:
     """Wait for a refinement; the first may have to compile its kernels, which takes minutes on a busy machine."""
-    return running.wait_for(lambda s: s["refinement"]["run"] == run and s["refinement"]["state"] == "done", 300)
+    return running.wait_for(lambda s: s["refinement"]["run"] == run and s["refinement"]["state"] == "done", 240)
 
 
 def test_a_detector_drawn_before_the_scan_equals_one_drawn_after(running: Server) -> None:
