@@ -15,15 +15,20 @@ from ptylive.simulators.replay import ReplaySettings, replay
 QUICK = ("--set", "refine.probe_modes=1", "--set", "refine.algorithm=lsq_sqrt")
 
 
+PATIENCE_S = 200.0
+"""A refinement may have to compile first."""
+
+
 def refined(status) -> bool:
     return status["refinement"]["state"] in ("done", "stopped", "failed")
 
 
+@pytest.mark.timeout(300)
 def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
     source = shared_data("tiny_mos2_80kV_focus")
     with server(tmp_path, *QUICK, "--set", "refine_during_scan=true") as running:
         replay(source, ReplaySettings(to=running.data, rate=120))
-        status = running.wait_for(refined)
+        status = running.wait_for(refined, timeout_s=PATIENCE_S)
         assert status["refinement"]["state"] == "done", status["refinement"]
         with h5py.File(status["results"]) as file:
             run = file["refinements/run1"]
@@ -35,13 +40,14 @@ def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
         assert running.call("runs")["runs"]["run1"]["state"] == "done"
 
 
+@pytest.mark.timeout(300)
 def test_a_second_scan_waits_for_the_refinement_of_the_first(tmp_path):
     source = shared_data("tiny_mos2_80kV_focus")
     with server(tmp_path, *QUICK, "--set", "refine_during_scan=true") as running:
         for _ in range(2):
             replay(source, ReplaySettings(to=running.data))
         running.wait_for_results()
-        give_up = time.monotonic() + 60
+        give_up = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up:
             done = [path for path in tmp_path.glob("*_results.h5") if has_run(path)]
             if len(done) == 2:
@@ -58,6 +64,7 @@ def has_run(path) -> bool:
         return False
 
 
+@pytest.mark.timeout(300)
 def test_stopped_in_the_middle_of_a_scan(tmp_path):
     source = shared_data("tiny_mos2_80kV_focus")
     with server(tmp_path, *QUICK) as running:
@@ -68,7 +75,7 @@ def test_stopped_in_the_middle_of_a_scan(tmp_path):
         with pytest.raises(CommandError, match="stop it first"):
             running.call("refine", during_scan=True)
         running.call("refine_stop")
-        status = running.wait_for(refined)
+        status = running.wait_for(refined, timeout_s=PATIENCE_S)
         assert status["refinement"]["state"] == "stopped"
         sender.join()
         running.wait_for_results()
