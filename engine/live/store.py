@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from copy import copy
 
 import numpy as np
@@ -16,7 +17,7 @@ LEAST_PIECE = 8
 
 
 class Store:
-    """Numbers of all scan points, filled in any order. Not locked: one thread adds, the same thread reads.
+    """Numbers of all scan points, filled in any order. One thread adds; the mean pattern may be asked for from any.
 
     bins (points, N) float32 coefficients; regions (points, 4), moments (points, 3) float64: sum, sum of I k_row, sum of
     I k_col in recorded pixels; frames (points,) how many frames each point got.
@@ -38,10 +39,15 @@ class Store:
         self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
         self._lanes = lanes or Lanes()
         self._summers: list[Summer] = []
+        self._summing = threading.Lock()  # to read the sum empties what the summers hold: not while they add
 
     def add(self, batch: FrameBatch) -> None:
         """Reduce and place a batch of frames; flyback and surplus frames are ignored."""
         point = self.arm.scan.point_of(batch.index)
+        with self._summing:
+            self._add(batch, point)
+
+    def _add(self, batch: FrameBatch, point: IndexArray) -> None:
         repeats = self.arm.scan.repeats > 1
         if not self._summers:
             dtype = self.arm.frame_dtype if batch.coded is not None else batch.frames.dtype
@@ -62,15 +68,19 @@ class Store:
     @property
     def frame_sum(self) -> DoubleArray:
         """Sum of all frames, (frame_size,)."""
+        with self._summing:
+            return self._summed()
+
+    def _summed(self) -> DoubleArray:
         for summer in self._summers:
             self._frame_sum += summer.take_pattern()
-        return self._frame_sum
+        return self._frame_sum.copy()
 
     def snapshot(self) -> Store:
         """A copy that no longer changes."""
         other = copy(self)
         copied = {name: getattr(self, name).copy() for name in ("bins", "regions", "moments", "frames")}
-        vars(other).update(copied, _frame_sum=self.frame_sum.copy(), _summers=[])
+        vars(other).update(copied, _frame_sum=self.frame_sum, _summers=[], _summing=threading.Lock())
         return other
 
     @property
@@ -81,7 +91,9 @@ class Store:
     @property
     def mean_pattern(self) -> DoubleArray:
         """Mean of all frames, (Qy, Qx), recorded orientation; of coefficients what they show of it."""
-        return self.reduction.pattern(self.frame_sum / max(self.total_frames, 1))
+        with self._summing:
+            mean = self._summed() / max(self.total_frames, 1)
+        return self.reduction.pattern(mean)
 
     def per_frame(self, sums: Array) -> Array:
         """Sums over the frames of each point, divided by their number."""

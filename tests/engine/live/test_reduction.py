@@ -136,3 +136,23 @@ def test_small_batches_wake_nobody():
     lanes.split(store_module.LEAST_PIECE, lambda *piece: seen.append(piece), least=store_module.LEAST_PIECE)
     lanes.close()
     assert seen == [(0, 0, store_module.LEAST_PIECE)]
+
+
+def test_who_asks_for_the_mean_waits_while_frames_are_added():
+    """The status of a server asks from a thread of its own; what the summers hold must not change under them."""
+    frames = np.random.default_rng(5).integers(0, 50, (64, 20, 20)).astype("u2")
+    arm = scan_of(frames)
+    answers = []
+
+    class Disturbed(Lanes):
+        def split(self, items, work, *, least=1):
+            super().split(items, work, least=least)
+            asking = threading.Thread(target=lambda: answers.append(store.frame_sum))
+            asking.start()
+            asking.join(0.05)
+            assert asking.is_alive()
+
+    store = Store(arm, reduction_for(frames), Disturbed(2))
+    store.add(FrameBatch("u", np.arange(64), frames))
+    assert np.array_equal(store.frame_sum, frames.sum(0, dtype=float).ravel())
+    assert all(np.array_equal(answer, store.frame_sum) for answer in answers)
