@@ -45,6 +45,8 @@ DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
 _MOST_QUEUED, _LEAST_QUEUED = 8192, 32
 _QUEUE_BYTES = 32 * 2**20
+_USUAL_OVER = 16
+"""Messages over which their usual size is taken."""
 _HIGH_WATER_IMAGES = 1024  # DECTRIS sends single images, and drops them when nobody takes them
 _SOCKET_BUFFER_BYTES = 4 * 2**20
 
@@ -83,6 +85,7 @@ class Receiver:
         self._native = settings.protocol.name == "native" and settings.compression is None
         self._loop: CompiledLoop | None = None
         self._queued = _MOST_QUEUED
+        self._usual_bytes = 0.0
         self._stop = threading.Event()
         self._stop_timeout_s = 0.0
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
@@ -236,8 +239,9 @@ class Receiver:
             self._announcer.log("warning", "the compiled receive loop failed: the plain one is used")
 
     def _bound_queue(self, nbytes: float) -> None:
-        """Shorten the queue in the socket when messages of this size would overfill it: small ones need a long one.
+        """Shorten the queue in the socket where messages of this size would overfill it: small ones need a long one.
 
+        One large message among small ones must not: a queue shortened while it is full can stall for seconds.
         libzmq applies it to open connections too. Lengthening it again can stall a connection that is held back: its
         writer is told of room only after as many messages as the new queue suggests (seen: 1119 of 150000 messages).
         """
@@ -282,7 +286,8 @@ class Receiver:
                 parts.append(part.buffer)
             else:
                 parts.clear()
-        self._bound_queue(nbytes)
+        self._usual_bytes += (nbytes - self._usual_bytes) / _USUAL_OVER
+        self._bound_queue(self._usual_bytes)
         if count > MAX_PARTS or nbytes > MAX_MESSAGE_BYTES:
             raise WireError(f"message of {count} parts and {nbytes} bytes", "oversized")
         return parts
