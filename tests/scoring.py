@@ -8,6 +8,11 @@ import pytest
 
 def object_correlation(truth: Path, result, folder: Path) -> float:
     """Correlation of a refinement's object with the truth; skips where the tool is not here."""
+    return float(object_score(truth, result, folder)["corr"])
+
+
+def object_score(truth: Path, result, folder: Path) -> dict[str, float]:
+    """Everything the tool says of a refinement's object; skips where the tool is not here."""
     h5py = pytest.importorskip("h5py")
     tool = truth.parents[2] / "tools" / "score.py"
     if not tool.exists():
@@ -19,4 +24,4 @@ def object_correlation(truth: Path, result, folder: Path) -> float:
         written = file.create_dataset("refinement/object", data=result.object)
         written.attrs["sampling_A"] = result.object_sampling_A
         written.attrs["origin_A"] = result.origin_A
-    return float(module.score_object(truth, folder / "out.h5")["corr"])
+    return module.score_object(truth, folder / "out.h5")

@@ -3,15 +3,13 @@
 The short form runs with every ``make test``; the long one streams real frames through a real server.
 """
 
-import asyncio
 import os
-import re
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,8 +24,7 @@ from playwright.sync_api import Page
 from running import PTYLIVE, Server
 from running import server as real_server
 from running_dashboard import RunningDashboard
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest
-from tornado.websocket import websocket_connect
+from viewers import staring
 
 from ptylive.simulators.data import bundled
 
@@ -56,34 +53,6 @@ class Publisher(threading.Thread):
             self.count += 1
             for name in MAPS:
                 self.server.publish("maps", map_payload(name, self.noise * (1 + self.count)))
-
-
-async def _stare(url: str, stop: threading.Event) -> None:
-    """A viewer that takes whatever comes and never says it has shown anything."""
-    page = (await AsyncHTTPClient().fetch(url)).body.decode()
-    token = re.search(r'"token":"([^"]+)"', page)
-    assert token is not None
-    request = HTTPRequest(url.replace("http", "ws") + "/ws", headers={"Origin": url})
-    socket = await websocket_connect(request, subprotocols=["bokeh", token[1]])
-    while not stop.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(socket.read_message(), 0.2)
-    socket.close()
-
-
-@contextmanager
-def staring(url: str, viewers: int) -> Iterator[None]:
-    """Some viewers beside the browser."""
-    stop = threading.Event()
-    threads = [threading.Thread(target=lambda: asyncio.run(_stare(url, stop)), daemon=True) for _ in range(viewers)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(5)
 
 
 def rates(page: Page, process: psutil.Process, seconds: float) -> tuple[float, float]:

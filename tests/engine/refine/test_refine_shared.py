@@ -1,31 +1,14 @@
 """Quality on the shared sets, default preset and given calibration, judged by the shared score."""
 
-import importlib.util
-
 import numpy as np
 import pytest
+from scoring import object_score
 from shared_data import shared_data
 
 from ptylive.engine.refine import StartGuess, refine
 from ptylive.schema.preset import Preset
 
 pytestmark = pytest.mark.data
-
-
-def score(truth, result, folder):
-    """Correlation of the refined object with the truth, as ../shared/tools/score.py computes it."""
-    h5py = pytest.importorskip("h5py")
-    tool = truth.parents[2] / "tools" / "score.py"
-    if not tool.exists():
-        pytest.skip("the scoring tool is not here")
-    spec = importlib.util.spec_from_file_location("score", tool)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with h5py.File(folder / "out.h5", "w") as file:
-        written = file.create_dataset("refinement/object", data=result.object)
-        written.attrs["sampling_A"] = result.object_sampling_A
-        written.attrs["origin_A"] = result.origin_A
-    return module.score_object(truth, folder / "out.h5")
 
 
 def falls_in_lbfgs(result):
@@ -38,7 +21,7 @@ def test_thin_specimens(read_dataset, tmp_path, name, least):
     path = shared_data(name)
     result = refine(read_dataset(path), Preset(), backend="cpu")
     assert falls_in_lbfgs(result)
-    assert score(path, result, tmp_path)["corr"] >= least
+    assert object_score(path, result, tmp_path)["corr"] >= least
 
 
 @pytest.mark.slow
@@ -46,7 +29,7 @@ def test_thick_specimen(read_dataset, tmp_path):
     path = shared_data("sto_10nm_200kV_defocus")
     result = refine(read_dataset(path), Preset(num_slices=10, total_thickness_A=100.0), backend="cpu")
     assert falls_in_lbfgs(result)
-    scored = score(path, result, tmp_path)
+    scored = object_score(path, result, tmp_path)
     assert scored["corr"] >= 0.95
     assert min(scored["slice_corr"]) > 0.8
 
