@@ -63,6 +63,7 @@ class Dose(_Message):
 
     per_A2: float | None = None
     unit: str = "counts"
+    saturated_frames: int = 0
 
 
 class DetectorEntry(_Message):

@@ -21,6 +21,7 @@ from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.probe import Probe
 from ptylive.schema import Arm, Basis, FrameBatch, MetadataError
+from ptylive.schema.detector import below_saturation
 from ptylive.schema.model import Array, BoolArray, FloatArray, IndexArray
 
 SAMPLE_FRAMES = 320
@@ -89,16 +90,19 @@ def compressor_for(arm: Arm, choice: BasisChoice, sample: Array, saved: SavedBas
     """
     if not arm.basis.is_raw:
         raise MetadataError(f"the scan is compressed already ({arm.basis.kind})", "compress its frames instead")
+    limit = arm.detector.saturation_value
+    sample = below_saturation(sample, limit)
     if saved is None:
         field = _measured_field(arm, sample)
-        return Compressor(make_basis(choice, field, sample if choice.is_learnt else None), field, choice.square_root)
+        basis = make_basis(choice, field, sample if choice.is_learnt else None)
+        return Compressor(basis, field, choice.square_root, saturation_value=limit)
     if saved.masks.shape[1:] != arm.detector_shape:
         raise MetadataError(
             f"the saved basis is for {saved.masks.shape[1:]} pixels, not {arm.detector_shape}", "make one"
         )
     field = _measured_field(arm, sample) if saved.disc is None else DetectorField(*saved.disc, ~bad_pixels(arm))
     masks = MaskBasis(saved.words.kind, saved.masks * field.good, saved.words.n_bright)
-    return Compressor(masks, field, saved.words.of == "sqrt_intensity")
+    return Compressor(masks, field, saved.words.of == "sqrt_intensity", saturation_value=limit)
 
 
 def _measured_field(arm: Arm, sample: Array) -> DetectorField:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.schema import Arm, Basis, Calibration
-from ptylive.schema.detector import undo_transform, undo_transform_of_center
+from ptylive.schema.detector import below_saturation, undo_transform, undo_transform_of_center
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 RAW = Basis()
@@ -53,7 +53,9 @@ class Dataset:
         given, vacuum = arm.arrays.get("positions_A"), arm.arrays.get("vacuum_pattern")
         positions = arm.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
         return cls(
-            patterns=undo_transform(frames, transform) if arm.basis.is_raw else frames,
+            patterns=undo_transform(below_saturation(frames, arm.detector.saturation_value), transform)
+            if arm.basis.is_raw
+            else frames,
             point=point,
             positions_A=positions[point],
             bad_pixels=np.ascontiguousarray(undo_transform(bad, transform)),

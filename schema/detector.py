@@ -24,6 +24,7 @@ class Detector(Model):
     transform: str = Field(default="none", description="what was done to the pattern before recording")
     transform_given: bool = Field(default=False, description="whether the transform was stated, not assumed")
     counts_per_electron: float | None = Field(default=None, gt=0, description="counts one electron leaves")
+    saturation_value: float | None = Field(default=None, gt=0, description="most counts a pixel can tell")
 
     @field_validator("shape", mode="before")
     @classmethod
@@ -48,6 +49,16 @@ class Detector(Model):
     def _known_words(cls, value: str) -> str:
         parse_transform(value)
         return value
+
+
+def below_saturation(frames: Array, saturation_value: float | None) -> Array:
+    """Frames in which no pixel tells more than a pixel can count: full ones often hold a marker far above it.
+
+    The same array where nothing is changed.
+    """
+    if saturation_value is None or not frames.size or not (frames > saturation_value).any():
+        return frames
+    return np.asarray(np.minimum(frames, np.asarray(saturation_value).astype(frames.dtype)))
 
 
 def parse_transform(words: str) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ NAMES: dict[str, tuple[str, str]] = {
     "beam_center_px": ("detector", "beam_center_px"),
     "detector_transform": ("detector", "transform"),
     "counts_per_electron": ("detector", "counts_per_electron"),
+    "saturation_value": ("detector", "saturation_value"),
 }
 """Attribute name in a file -> (section, key) on the wire and in the configuration."""
 

@@ -43,22 +43,24 @@ class Check:
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks look at; ``available_bytes`` memory that is free now."""
+    """What the checks look at; ``available_bytes`` memory that is free now, ``saturated`` frames with full pixels."""
 
     arm: Arm
     calibration: Calibration
     preset: Preset
     frames: int
     available_bytes: int
+    saturated: int = 0
 
     @classmethod
-    def now(cls, arm: Arm, calibration: Calibration, preset: Preset, frames: int) -> Checked:
+    def now(cls, arm: Arm, calibration: Calibration, preset: Preset, frames: int, saturated: int) -> Checked:
         """With the memory of this moment."""
-        return cls(arm, calibration, preset, frames, int(psutil.virtual_memory().available))
+        return cls(arm, calibration, preset, frames, int(psutil.virtual_memory().available), saturated)
 
     def all(self) -> list[Check]:
         """Every check, in the order of importance."""
-        return [self.overlap(), self.sampling(), self.defocus(), self.rotation(), self.memory(), self.time()]
+        found = [self.overlap(), self.sampling(), self.defocus(), self.rotation(), self.saturation()]
+        return [*found, self.memory(), self.time()]
 
     @property
     def probe_diameter_A(self) -> float | None:
@@ -100,6 +102,15 @@ class Checked:
         if origin in (None, Origin.DEFAULT, Origin.UNDECIDED):
             return Check("rotation", "warn", f"{origin or 'not known'}: wrong, it ruins everything")
         return Check("rotation", "ok", str(origin))
+
+    def saturation(self) -> Check:
+        """Full pixels tell less than they got, and every map is off there."""
+        most = self.arm.detector.saturation_value
+        if most is None:
+            return Check("saturation", "unknown", "what a pixel can count is not known (saturation_value)")
+        if not self.saturated:
+            return Check("saturation", "ok", f"no pixel reached {most:.6g} counts")
+        return Check("saturation", "warn", f"pixels of {self.saturated} frames are full ({most:.6g} counts)")
 
     @property
     def _pattern_pixels(self) -> int:

@@ -83,7 +83,13 @@ class ScanSession:
         if mean is None or step is None:
             return {}
         per_A2 = float(mean.sum()) / (gain or 1.0) / (step[0] * step[1])
-        return {"per_A2": per_A2, "unit": "counts" if gain is None else "e"}
+        return {"per_A2": per_A2, "unit": "counts" if gain is None else "e", "saturated_frames": self.saturated_frames}
+
+    @property
+    def saturated_frames(self) -> int:
+        """Frames with full pixels, where the detector says what a pixel can count."""
+        store = None if self.engine is None else self.engine.store
+        return 0 if store is None else store.saturated_frames
 
     def status(self) -> dict[str, Any]:
         """What `status` says of a past scan that was opened, instead of the stream."""

@@ -92,7 +92,8 @@ class Workbench:
         chosen = Preset.from_mapping({**self._config.refine, **(preset or {})})
         scan = self._scan()
         frames = int(np.count_nonzero(scan.coverage))
-        return {"checks": [c.to_plain() for c in Checked.now(scan.arm, scan.calibration, chosen, frames).all()]}
+        checked = Checked.now(scan.arm, scan.calibration, chosen, frames, scan.saturated_frames)
+        return {"checks": [check.to_plain() for check in checked.all()]}
 
     def command_runs(self, pictures: Iterable[str] = ()) -> dict[str, Any]:
         """Refinements of the current scan; ``pictures`` names runs whose object, losses and preset come along."""

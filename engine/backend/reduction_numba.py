@@ -151,12 +151,32 @@ def _reduce_frame(frame, plan, band, column, bins, regions, moments):
 
 
 @nb.jit(**FAST)
-def reduce_frames(source, start, stop, point, plan, sums, space, adds):
-    """Reduce frames ``start`` to ``stop`` of a batch; how many of them do not decode (their numbers stay as they are).
+def _limit(frame, most, bad):
+    """Cut pixels (pixels,) to what a pixel can count; whether a good one was full."""
+    peak = frame[0]
+    for k in range(frame.size):  # vectorises; few frames need more
+        peak = max(peak, frame[k])
+    if peak < most:
+        return np.int64(0)
+    full = 0
+    for k in range(frame.size):
+        if frame[k] >= most:
+            full += 1
+            frame[k] = most
+    for k in range(bad.size):
+        full -= np.int64(frame[bad[k]] >= most)
+    return np.int64(full > 0)
+
+
+@nb.jit(**FAST)
+def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
+    """Reduce frames ``start`` to ``stop`` of a batch: how many of them do not decode (their numbers stay as they are),
+    and in how many a good pixel was full.
 
     source (decode, data, ends, itemsize): address of the decoder, 0 for frames as they are; address of the first frame;
     ends (n,) of the coded ones in bytes. point (n,) where the numbers go, -1: nowhere. sums (bins (points, nb) float32,
     regions (points, nr), moments (points, 3), pattern (pixels,)); ``adds``: add to what is there, for repeated frames.
+    most: counts a pixel can tell, more become that; 0 where nobody said.
     space (frames (group, pixels) in the type of pixels, band, column, bins (1, nb), numbers (2, 4), work bytes).
     """
     decode, data, ends, itemsize = source
@@ -166,6 +186,7 @@ def reduce_frames(source, start, stop, point, plan, sums, space, adds):
     base = nb.uintp(frames.ctypes.data)
     which = np.empty(frames.shape[0], np.int64)
     failed = 0
+    full = np.int64(0)
     n = start
     while n < stop:
         held = 0
@@ -193,6 +214,9 @@ def reduce_frames(source, start, stop, point, plan, sums, space, adds):
                 else:
                     failed += 1
             n += 1
+        if most > 0:
+            for g in range(held):
+                full += _limit(frames[g], most, plan.bad)
         add_patterns(frames, held, pattern)
         for g in range(held):
             frame = frames[g]
@@ -209,7 +233,7 @@ def reduce_frames(source, start, stop, point, plan, sums, space, adds):
                     moments[p, k] += numbers[1, k]
             else:
                 _reduce_frame(frame, plan, band, column, bins[p], regions[p], moments[p])
-    return failed
+    return failed, full
 
 
 @nb.jit(**REORDERED)

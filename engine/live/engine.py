@@ -26,6 +26,7 @@ from ptylive.engine.live.rows import RowTransforms
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError, Origin
+from ptylive.schema.detector import below_saturation
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ class LiveEngine:
         held, self._waiting = self._waiting, []
         if not held:
             return
-        mean = np.mean(np.concatenate([b.frames for b in held]), axis=0, dtype=float)
+        frames = np.concatenate([b.frames for b in held])
+        mean = np.mean(below_saturation(frames, self.arm.detector.saturation_value), axis=0, dtype=float)
         plan = Plan.of(self.arm, mean)
         self.store = Store(self.arm, plan.reduction, self._lanes)
         for batch in held:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,4 +76,5 @@ class Plan:
         radius = float(calibration.require("disc_radius_px", "the live maps"))
         if not arm.basis.is_raw:
             return cls(calibration, VectorReduction.of(arm, grid, radius))
-        return cls(calibration, PixelReduction.of(grid, radius, bad_pixels(arm), max_bins(arm)))
+        reduction = PixelReduction.of(grid, radius, bad_pixels(arm), max_bins(arm))
+        return cls(calibration, replace(reduction, saturation_value=arm.detector.saturation_value))

@@ -52,6 +52,11 @@ class Summer(Protocol):
         """Sum of the frames since the last time, (frame_size,)."""
         ...
 
+    @property
+    def saturated(self) -> int:
+        """Frames so far in which a good pixel was full."""
+        ...
+
 
 class Reduction(Protocol):
     """What is kept of a frame."""
@@ -87,6 +92,7 @@ class PixelReduction:
     region_of: LabelArray
     row_of: DoubleArray
     col_of: DoubleArray
+    saturation_value: float | None = None
 
     @classmethod
     def of(cls, grid_px: DetectorGrid, disc_radius_px: float, bad: BoolArray, max_bins: int) -> PixelReduction:
@@ -109,7 +115,7 @@ class PixelReduction:
         """See :class:`ptylive.engine.live.summers.PixelSummer`."""
         from ptylive.engine.live.summers import PixelSummer
 
-        return PixelSummer(self.plan, dtype)
+        return PixelSummer(self.plan, dtype, self.saturation_value)
 
     @cached_property
     def plan(self) -> PixelPlan:
@@ -124,7 +130,7 @@ class PixelReduction:
 
     def same_as(self, other: Any) -> bool:
         """Whether bins and regions are the same."""
-        if not isinstance(other, PixelReduction):
+        if not isinstance(other, PixelReduction) or other.saturation_value != self.saturation_value:
             return False
         return self.basis.same_as(other.basis) and np.array_equal(self.region_of, other.region_of)
 

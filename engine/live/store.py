@@ -66,6 +66,11 @@ class Store:
         self.total_frames += len(kept)
 
     @property
+    def saturated_frames(self) -> int:
+        """Frames in which a good pixel was full, where the detector says what it can count."""
+        return sum(summer.saturated for summer in self._summers)
+
+    @property
     def frame_sum(self) -> DoubleArray:
         """Sum of all frames, (frame_size,)."""
         with self._summing:

@@ -19,12 +19,14 @@ GROUP_BYTES = 384 * 2**10
 class PixelSummer:
     """Raw frames of one type, as they lie in memory or coded."""
 
-    def __init__(self, plan: PixelPlan, dtype: np.dtype[Any]) -> None:
+    def __init__(self, plan: PixelPlan, dtype: np.dtype[Any], saturation_value: float | None = None) -> None:
         """``dtype``: the type of a pixel, in this machine's byte order."""
         from ptylive.engine.backend.reduction_numba import reduce_frames
 
         self._reduce = reduce_frames
         self._plan, self._dtype = plan, dtype
+        self._limit = float(saturation_value or 0)
+        self.saturated = 0
         rows, cols = len(plan.row_at), len(plan.col_at)
         kind = accumulator_of(dtype)
         frame_bytes = rows * cols * dtype.itemsize
@@ -69,7 +71,9 @@ class PixelSummer:
         one = Numbers.zeros(2, into.bins.shape[1] if repeats else 0)
         space = (self._group, *self._lines, one.bins, one.regions, self._work)
         sums = (into.bins, into.regions, into.moments, self._pattern)
-        return int(self._reduce(source, span.start, span.stop, point, self._plan, sums, space, repeats))
+        failed, full = self._reduce(source, span.start, span.stop, point, self._plan, self._limit, sums, space, repeats)
+        self.saturated += int(full)
+        return int(failed)
 
 
 class VectorSummer:
@@ -82,6 +86,7 @@ class VectorSummer:
         self._reduce = reduce_vectors
         self._weights, self._squared_lengths = weights, squared_lengths
         self._total: DoubleArray = np.zeros(weights.shape[1])
+        self.saturated = 0  # whoever made the vectors knows
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
         """See :class:`ptylive.engine.live.reduction.Summer`."""

@@ -132,6 +132,8 @@ def _metadata(path: Path, file: Any, frames: int) -> tuple[dict[str, Any], tuple
         metadata["energy_eV"] = energy
     if (dwell := time_us(_number(file, f"{_DETECTOR}/frame_time"))) is not None:
         metadata["dwell_time_us"] = dwell
+    if full := _number(file, f"{_DETECTOR}/saturation_value"):
+        metadata["saturation_value"] = full
     center = _number(file, f"{_DETECTOR}/beam_center_y"), _number(file, f"{_DETECTOR}/beam_center_x")
     if all(center):
         metadata["beam_center_px"] = list(center)

@@ -334,6 +334,7 @@ def _header(announced: _Announced) -> Header:
         frame_time_s=positive(config.get("frame_time")),
         energy_eV=electron_energy_eV(config.get("incident_energy"), config.get("wavelength")),
         user=user_map(announced.user),
+        saturation_value=positive(config.get("countrate_correction_count_cutoff")),
         bad_pixels=announced.bad_pixels,
     )
 

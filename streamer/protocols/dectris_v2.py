@@ -221,6 +221,7 @@ def _header(fields: Mapping[str, Any], channel: str) -> Header:
         frame_time_s=positive(fields.get("frame_time")),
         energy_eV=electron_energy_eV(fields.get("incident_energy"), fields.get("incident_wavelength")),
         user=user_map(fields.get("user_data")),
+        saturation_value=positive(fields.get("saturation_value")),
         bad_pixels=_bad_pixels(fields.get("pixel_mask"), channel),
     )
 

@@ -29,7 +29,7 @@ class Header:
 
     series: number (for people); frames: images announced; shape: pixels (rows, columns); dtype: numpy spelling;
     frame_time_s; energy_eV: of electrons; user: what the microscope's control put into header_appendix or user_data;
-    bad_pixels: bool (rows, columns).
+    saturation_value: most counts a pixel can tell; bad_pixels: bool (rows, columns).
     """
 
     series: str
@@ -39,6 +39,7 @@ class Header:
     frame_time_s: float | None = None
     energy_eV: float | None = None
     user: Mapping[str, Any] = field(default_factory=dict)
+    saturation_value: float | None = None
     bad_pixels: BoolArray | None = None
 
 
@@ -99,6 +100,8 @@ def _arm_map(header: Header, uid: str, user: Mapping[str, Any]) -> dict[str, Any
         sections["scan"].setdefault("dwell_time_us", 1e6 * header.frame_time_s)
     if header.energy_eV:
         sections["optics"].setdefault("energy_eV", header.energy_eV)
+    if header.saturation_value:
+        sections["detector"].setdefault("saturation_value", header.saturation_value)
     sections["detector"].update(shape=header.shape, dtype=header.dtype)
     name = header.series[:MAX_SERIES_LENGTH]
     return {"version": PROTOCOL_VERSION, "uid": uid, "series": name, "frames": 1, **sections}

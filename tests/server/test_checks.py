@@ -1,10 +1,12 @@
 """Findings before a refinement: what is fine, what is doubtful, what is hopeless, and what cannot be known."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ptylive.schema import Arm, Calibration, Origin, Quantity
+from ptylive.schema.detector import Detector
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import Scan
@@ -21,6 +23,15 @@ def checked(step_A: float = 0.4, available: int = 10**10, preset: dict[str, Any]
     entries = {name: Quantity(value, Origin.GIVEN) for name, value in values.items() if value is not None}
     looked = Checked(arm, Calibration(entries), Preset.from_mapping(preset or {}), 4096, available)
     return {check.name: check for check in looked.all()}
+
+
+def test_full_pixels_are_said() -> None:
+    arm = Arm("", "", 0, scan=Scan(), detector=Detector(shape=(8, 8), saturation_value=4095))
+    looked = Checked(arm, Calibration(), Preset(), 4096, 10**10)
+    assert looked.saturation().text == "no pixel reached 4095 counts"
+    found = replace(looked, saturated=3).saturation()
+    assert (found.state, found.text) == ("warn", "pixels of 3 frames are full (4095 counts)")
+    assert checked()["saturation"].state == "unknown"
 
 
 @pytest.mark.parametrize(("step", "state"), [(0.4, "ok"), (2.7, "warn"), (10.0, "bad")])

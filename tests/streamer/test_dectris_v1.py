@@ -112,7 +112,7 @@ def test_header_with_all_tables_and_its_pixel_mask(habit: str) -> None:
 
 
 def test_metadata_come_from_appendix_and_configuration() -> None:
-    messages = series(wavelength=0.01969, incident_energy=300e3)
+    messages = series(wavelength=0.01969, incident_energy=300e3, countrate_correction_count_cutoff=3910)
     appendix = {"scan": {"shape": [4, 6], "step_A": 0.7}, "rotation_deg": 12.0, "comment": "mine"}
     messages[0].append(json.dumps(appendix).encode())
     out = taken(inlet("dectris-v1", values={"convergence_semiangle_mrad": 21.0, "rotation_deg": -3.0}), messages)
@@ -120,6 +120,7 @@ def test_metadata_come_from_appendix_and_configuration() -> None:
     arm = out[0].arm
     assert (arm.scan.shape, arm.scan.step_A, arm.scan.rotation_deg) == ((4, 6), (0.7, 0.7), -3.0)
     assert (arm.optics.energy_eV, arm.optics.convergence_semiangle_mrad) == (300e3, 21.0)
+    assert arm.detector.saturation_value == 3910
 
 
 def test_impossible_user_data_are_left_out_and_said() -> None:

@@ -67,12 +67,13 @@ def test_metadata_and_pixel_mask() -> None:
     mask = np.zeros(SHAPE, "<u4")
     mask[2, 3] = 1
     user = {"scan": {"shape": [4, 6]}, "optics": {"defocus_A": 500.0}}
-    start = {"incident_energy": 80e3, "incident_wavelength": 0.0417572, "user_data": user}
+    start = {"incident_energy": 80e3, "incident_wavelength": 0.0417572, "user_data": user, "saturation_value": 3910}
     out = taken(inlet("dectris-v2"), series(**start, pixel_mask={"threshold_1": v2_array(mask)}))
     assert isinstance(out[0], ArmMessage)
     arm = out[0].arm
     assert (arm.scan.shape, arm.scan.dwell_time_us) == ((4, 6), pytest.approx(100.0))
     assert (arm.optics.energy_eV, arm.optics.aberrations) == (80e3, {"C10": -500.0})
+    assert arm.detector.saturation_value == 3910
     assert np.argwhere(arm.arrays["bad_pixel_mask"]).tolist() == [[2, 3]]
 
 

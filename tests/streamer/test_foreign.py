@@ -160,6 +160,7 @@ def dectris_series(folder: Path, *, frames: Any = None, energy: float = 200e3) -
         specific["photon_energy"] = energy
         specific["pixel_mask"] = np.eye(6, dtype=np.uint32)
         master["entry/instrument/detector/frame_time"] = 1e-4
+        master["entry/instrument/detector/saturation_value"] = 3910
     return folder / "s_master.h5"
 
 
@@ -172,6 +173,7 @@ def test_a_dectris_series_of_two_files(tmp_path: Path) -> None:
         with h5py.File(tmp_path / "s_data_000002.h5") as file:
             assert source.stored_pattern(13) == file["entry/data/data"].id.read_direct_chunk((1, 0, 0))[1]
         assert source.arm.optics.energy_eV == 200e3
+        assert source.arm.detector.saturation_value == 3910
         assert source.arm.scan.dwell_time_us == pytest.approx(100)
         assert source.arm.arrays["bad_pixel_mask"].sum() == 6
     frames, _, notes = read(tmp_path / "s_data_000002.h5")

@@ -1,6 +1,7 @@
 """Frames to numbers: what the compiled loops add up is what numpy adds up, whatever the frames look like."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.reduction import REGIONS, Numbers, PixelReduction
 from ptylive.engine.live.store import Store
 from ptylive.schema import Arm, Detector, FrameBatch, Scan
+from ptylive.schema.detector import below_saturation
 
 
 def expected(reduction, frames):
@@ -156,3 +158,27 @@ def test_who_asks_for_the_mean_waits_while_frames_are_added():
     store.add(FrameBatch("u", np.arange(64), frames))
     assert np.array_equal(store.frame_sum, frames.sum(0, dtype=float).ravel())
     assert all(np.array_equal(answer, store.frame_sum) for answer in answers)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f4"])
+def test_full_pixels_are_cut_before_anything_is_summed(dtype):
+    """A full pixel holds whatever the detector writes there; the bad ones are always full, and say nothing."""
+    rng = np.random.default_rng(5)
+    frames = rng.integers(0, 90, (6, 16, 16)).astype(dtype)
+    bad = np.zeros((16, 16), bool)
+    bad[3, 4] = True
+    frames[:, 3, 4] = 255
+    frames[1, 8, 8], frames[4, 2, 2], frames[5, 7, 7] = 255, 100, 101
+    grid = DetectorGrid.of((16, 16), (7.5, 7.5), "none", 1.0)
+    limited = replace(PixelReduction.of(grid, 5.0, bad, 40), saturation_value=100.0)
+    arm = scan_of(frames)
+    store, wanted = Store(arm, limited), Store(arm, PixelReduction.of(grid, 5.0, bad, 40))
+    store.add(FrameBatch("u", np.arange(6), frames))
+    wanted.add(FrameBatch("u", np.arange(6), np.minimum(frames, np.asarray(100, dtype))))
+    assert np.array_equal(store.bins, wanted.bins)
+    assert np.array_equal(store.moments, wanted.moments)
+    assert np.array_equal(store.mean_pattern, wanted.mean_pattern)
+    assert (store.saturated_frames, wanted.saturated_frames) == (3, 0)
+    assert not limited.same_as(wanted.reduction)
+    assert np.array_equal(below_saturation(frames, 100.0), np.minimum(frames, np.asarray(100, dtype)))
+    assert below_saturation(frames, None) is frames
