@@ -33,7 +33,7 @@ from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.schema import Arm, Basis, Detector, Scan
 from ptylive.schema.model import Array, IndexArray
 from ptylive.streamer.fast import libzmq
-from ptylive.streamer.fast.memory import COMPILED, bytes_at
+from ptylive.streamer.fast.memory import COMPILED
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.security import ClientKeys, ServerKeys
 from ptylive.streamer.wire import ArmMessage, encode
@@ -48,7 +48,7 @@ msg_send = nb.types.ExternalFunction("zmq_msg_send", nb.int32(nb.uintp, nb.uintp
 @nb.jit(**COMPILED)
 def send_part(socket: Any, message: Any, data: Any, more: Any) -> Any:
     msg_init_size(message, nb.uintp(data.size))
-    bytes_at(libzmq.msg_data(message), data.size)[:] = data
+    libzmq.copy_bytes(nb.uintp(libzmq.msg_data(message)), nb.uintp(data.ctypes.data), nb.uintp(data.size))
     while msg_send(message, socket, nb.int32(2 if more else 0)) < 0:
         error = libzmq.last_error()
         if error not in (libzmq.AGAIN, libzmq.INTERRUPTED):
@@ -152,7 +152,7 @@ def measure(pipe: Any, kind: str, batch: int, *, compiled: bool, keys: Path | No
     cpu, started = time.process_time(), time.perf_counter()
     pipe.send("go")
     while receiver.status().state not in ("complete", "aborted"):
-        time.sleep(0.001)
+        time.sleep(0.01)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     status = receiver.status()
     receiver.stop()
@@ -201,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--batches", default="1,8,32,128")
-    parser.add_argument("--seconds", type=float, default=0.5, help="about how long one run takes")
+    parser.add_argument("--seconds", type=float, default=2.0, help="about how long one run takes")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--prototype", type=Path, metavar="DIR")
     options = parser.parse_args()

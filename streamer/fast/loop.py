@@ -47,7 +47,7 @@ to Python and whether parts follow it, counts of what was refused, messages take
 the length of a second part that was read before a message was left to Python."""
 
 _GOT = -1
-_MOST_MESSAGES = 4096
+_MOST_MESSAGES = 16384
 _PAUSE_US, _PAUSES = 200, 25
 
 
@@ -172,13 +172,16 @@ def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, r
 
 
 @nb.jit(**COMPILED)
-def receive_block(socket, uid, codec, itemsize, nbytes, received, room, block, index, ends, state, values, header):
+def receive_block(
+    socket, uid, codec, itemsize, nbytes, received, room, largest, block, index, ends, state, values, header
+):
     """Receive until there is something for Python to do; why: TAKE, IDLE, HEADER or BROKEN.
 
     socket: address of a PULL socket; uid (bytes,) uint8 and received bool (frames of the scan,): the scan; codec: the
-    one that is taken; nbytes: of a decoded pattern. The block has room for ``room`` patterns: block (bytes,) uint8 with
-    the patterns as they came, back to back; index (n,) int64 their numbers; ends (n,) int64 of the coded ones. state
-    int64 as above, values of a pending header; header uint8.
+    one that is taken; nbytes: of a decoded pattern; largest: patterns of a message, one with more is left to Python.
+    The block has room for ``room`` patterns: block (bytes,) uint8 with the patterns as they came, back to back;
+    index (n,) int64 their numbers; ends (n,) int64 of the coded ones. state int64 as above, values of a pending header;
+    header uint8.
     """
     store = np.zeros(MESSAGE_WORDS, np.uint64)
     message = nb.uintp(store.ctypes.data)
@@ -197,7 +200,7 @@ def receive_block(socket, uid, codec, itemsize, nbytes, received, room, block, i
             if plain:
                 count = values[COUNT]
                 plain = (
-                    count <= room
+                    count <= min(room, largest)
                     and values[FIRST] <= received.size - count
                     and _all_new(received, values[FIRST], count)
                 )

@@ -31,6 +31,8 @@ RAW_BLOCK_BYTES = 4 * 2**20
 CODED_BLOCK_BYTES = 32 * 2**20
 """Bytes of a block once decoded: what waits for the rest of it is what a reader lags behind at least."""
 MOST_FRAMES = 16384
+LARGEST_RAW_MESSAGE_BYTES = 2**18
+"""Python hands larger ones on without a copy, which costs less than its own few microseconds a message save."""
 LARGEST_PATTERN_BYTES = 2**20
 """Larger patterns come so seldom that nothing is gained."""
 _CODECS: dict[Codec, int] = {"none": CODEC_NONE, "bslz4": CODEC_BSLZ4}
@@ -52,7 +54,7 @@ class CompiledLoop:
         self._codec: Codec = "bslz4"
         self._memory = BlockMemory()
         self._block = np.empty(0, np.uint8)
-        self._room = 0
+        self._room = self._largest = 0
         self._uid = np.empty(0, np.uint8)
         self._index = np.empty(MOST_FRAMES, np.int64)
         self._ends = np.empty(MOST_FRAMES, np.int64)
@@ -114,6 +116,7 @@ class CompiledLoop:
         coded = self._codec != "none"
         block_bytes = CODED_BLOCK_BYTES if coded else RAW_BLOCK_BYTES
         self._room = max(1, min(MOST_FRAMES, block_bytes // nbytes))
+        self._largest = self._room if coded else LARGEST_RAW_MESSAGE_BYTES // nbytes
         # for coded patterns a bound, most of which is never touched: it costs addresses, not memory
         self._memory.shape(self._room * (self._loop.coded_bound(nbytes) if coded else nbytes))
         self._block = self._memory.block()
@@ -136,6 +139,7 @@ class CompiledLoop:
                 layout.nbytes,
                 self._progress.received,
                 self._wanted(self._progress),
+                self._largest,
                 self._block,
                 self._index,
                 self._ends,
