@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -32,6 +33,8 @@ RETRY_S = 1.0
 SETTLE_S = 0.5
 """After a scan ended, so long until the snapshot that makes up for events lost on the way."""
 EVENTS_PER_TURN = 500
+SCANS_LEFT = 64
+"""So many scans that are over are known by their identity: their results may come long after the next scan began."""
 
 logger = logging.getLogger(__name__)
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -75,6 +78,7 @@ class Feed:
         self._stale: set[str] = set()
         self._coverage: RawPicture | None = None
         self._before: Mapping[str, RawPicture] = MappingProxyType({})
+        self._left: deque[str] = deque(maxlen=SCANS_LEFT)
         self._snapshot_due: float | None = 0.0
 
     def start(self) -> None:
@@ -137,7 +141,7 @@ class Feed:
             return
         before = self._view.state
         if state.uid is not None and state.uid != before.uid and before.uid is not None:
-            self._forget_scan()
+            self._change_scan(before.uid, state.uid)
         if state.state in FINAL_STATES and before.state != state.state:
             self._snapshot_due = time.monotonic() + SETTLE_S
         if (state.scan, state.uid) != (before.scan, before.uid):
@@ -148,7 +152,9 @@ class Feed:
         uid = payload.get("uid")
         known = self._view.state.uid
         if uid is not None and known is not None and uid != known:
-            self._forget_scan()
+            if uid in self._left:
+                return  # its results are ready; the next scan has begun meanwhile, and that is the one to be seen
+            self._change_scan(known, uid)
             self._show(state=self._view.state.model_copy(update={"uid": uid}))
         raw = raw_picture(str(payload["name"]), payload)
         if raw.name == "coverage":
@@ -217,6 +223,13 @@ class Feed:
         kept = {k: v for k, v in self._view.pictures.items() if not set(names) & set(sources_of(k))}
         self._show(pictures=MappingProxyType(kept), available=frozenset(self._raw))
 
+    def _change_scan(self, before: str, now: str) -> None:
+        """Another scan is shown from now on: a new one, or an old one that was opened."""
+        self._forget_scan()
+        self._left.append(before)
+        while now in self._left:
+            self._left.remove(now)
+
     def _forget_scan(self) -> None:
         """A new scan: nothing of the old one may be taken for it; its maps stay for viewers who overwrite them."""
         if self._raw:
@@ -262,13 +275,13 @@ def surroundings_of(state: ServerState, covered: RawPicture | None) -> Surroundi
 
 def _newest(events: EventStream) -> list[tuple[str, dict[str, Any]]]:
     """Events that have arrived, the newest of each kind only, in order of arrival; waits a turn for the first."""
-    newest: dict[tuple[str, Any], tuple[str, dict[str, Any]]] = {}
+    newest: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
     event = _next(events, TURN_S)
     for _ in range(EVENTS_PER_TURN):
         if event is None:
             break
         topic, payload = event
-        key = (topic, payload.get("name") or ("object" in payload, "probe" in payload))
+        key = (topic, payload.get("uid"), payload.get("name") or ("object" in payload, "probe" in payload))
         newest.pop(key, None)
         newest[key] = event
         event = _next(events, 0.0)

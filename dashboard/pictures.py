@@ -256,7 +256,7 @@ def probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> 
     strongest = np.maximum(modes.max(axis=(1, 2), keepdims=True), 1e-30)
     side_by_side = np.concatenate(list(modes / strongest), axis=1)
     picture = _whole(raw, version, side_by_side, PROBE_SIDE, percentiles=(0, 100), calibrated=True)
-    shares = " · ".join(f"{100 * p / max(powers.sum(), 1e-30):.0f} %" for p in powers)
+    shares = " · ".join(f"{100 * p / max(powers.sum(), 1e-30):.0f}" for p in powers) + " %"
     return _with_limits(picture, (0.0, 1.0), note=shares)
 
 

@@ -6,6 +6,7 @@ the network is ever read as HTML.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 
@@ -86,7 +87,9 @@ def dose(value: Dose) -> str:
     """The mean dose; in counts where nobody said what a count is."""
     if value.per_A2 is None:
         return UNKNOWN
-    return f"{number(value.per_A2)} {'e⁻' if value.unit == 'e' else value.unit}/Å²"
+    digits = 10 ** max(0, math.floor(math.log10(value.per_A2)) - 2) if value.per_A2 > 0 else 1
+    amount = count(round(value.per_A2 / digits) * digits) if 1e3 <= value.per_A2 < 1e9 else number(value.per_A2)
+    return f"{amount} {'e⁻' if value.unit == 'e' else value.unit}/Å²"
 
 
 def calibration_texts(state: ServerState) -> dict[str, str]:

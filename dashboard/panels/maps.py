@@ -124,6 +124,7 @@ class MapPanel:
 
     def _choose(self, _attr: str, _old: str, new: str) -> None:
         self.kind = MapKind.called(new)
+        self.colours.disabled = self.fft.disabled = new == "dpc"  # vectors have colours of their own, and no transform
         self.colours.value = str(self._colours.get(new, self.kind.colour_map))
         self._start_again()
 

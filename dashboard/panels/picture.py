@@ -29,6 +29,21 @@ Place = tuple[float, float, float, float]
 """Left, top, width, height in the coordinates of the figure."""
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """What shades and places stand for: limits of the contrast, unit of the values, unit of the coordinates."""
+
+    limits: Levels
+    units: str = ""
+    where: str = ""
+
+    @classmethod
+    def of(cls, picture: Picture, limits: Levels) -> Meaning:
+        """Of a picture at limits of contrast."""
+        where = "Å" if picture.calibrated else "px"
+        return cls(limits, picture.units, f"1/{where}" if picture.frequencies else where)
+
+
 @dataclass
 class Window:
     """Ranges and extent that one figure has for itself or several share, so that zooming one zooms all."""
@@ -86,7 +101,9 @@ class PictureFigure:
         self._sent: tuple[int, Levels] | None = None
         self._blank: list[float] = list(self.window.extent.box)
         self.mapper = LinearColorMapper(palette=palette(colour_map), low=-0.5, high=255.5)
-        self.source = ColumnDataSource(data=_columns(np.zeros((1, 1), np.uint8), (0.0, 0.0, 1.0, 1.0), (0.0, 1.0), 0))
+        self.source = ColumnDataSource(
+            data=_columns(np.zeros((1, 1), np.uint8), (0.0, 0.0, 1.0, 1.0), Meaning((0.0, 1.0)), 0)
+        )
         self.rings = ColumnDataSource(data={"radius": [], "x": [], "y": [], "text": []})
         self.figure = self._figure(name)
         self.scale_bar = _scale_bar() if scale_bar else None
@@ -175,26 +192,26 @@ class PictureFigure:
         self._mark(picture.rings)
         top, left = (origin - 0.5 * p for origin, p in zip(picture.origin, picture.pixel, strict=True))
         place = (left, top, picture.size[1], picture.size[0])
-        self._send(picture.indices(limits), place, limits)
+        self._send(picture.indices(limits), place, Meaning.of(picture, limits))
         return True
 
-    def _send(self, indices: Indexed, place: Place, limits: Levels) -> None:
+    def _send(self, indices: Indexed, place: Place, meaning: Meaning) -> None:
         """Send a picture; of one that differs in some rows only, and has the same place and contrast, those rows."""
-        rows = self._rows_to_send(indices, place, limits)
+        rows = self._rows_to_send(indices, place, meaning)
         if rows is None:
             # a copy, since patches change what lies in the source, and pictures are shared with other viewers
-            self.source.data = _columns(indices.copy(), place, limits, self._number)
+            self.source.data = _columns(indices.copy(), place, meaning, self._number)
             return
         band = np.ascontiguousarray(indices[rows]).ravel()
         self.source.patch({"image": [((0, rows, slice(None)), band)], "number": [(0, self._number)]})
 
-    def _rows_to_send(self, indices: Indexed, place: Place, limits: Levels) -> slice | None:
+    def _rows_to_send(self, indices: Indexed, place: Place, meaning: Meaning) -> slice | None:
         """The rows from the first to the last that has changed; None where a whole picture costs as little."""
         data = self.source.data
         there = data["image"][0]
         if there.shape != indices.shape or there.dtype != indices.dtype:
             return None
-        now = _columns(there, place, limits, self._number)
+        now = _columns(there, place, meaning, self._number)
         if any(now[name] != data[name] for name in now.keys() - {"image", "number"}):
             return None
         changed = np.flatnonzero((there != indices).any(axis=1))
@@ -215,7 +232,7 @@ class PictureFigure:
         left, top, width, height = extent
         nothing = np.zeros((1, 1), np.uint8)
         self._mark(())
-        self.source.data = _columns(nothing, (left, top, width, height), self.limits, self._number)
+        self.source.data = _columns(nothing, (left, top, width, height), Meaning(self.limits), self._number)
         return True
 
     def forget(self) -> None:
@@ -233,7 +250,7 @@ class PictureFigure:
             self.scale_bar.update(bar_length=bar.length, label=bar.text, visible=bool(bar.text))
 
 
-def _columns(indices: Indexed, place: Place, limits: Levels, number: int) -> dict[str, list[object]]:
+def _columns(indices: Indexed, place: Place, meaning: Meaning, number: int) -> dict[str, list[object]]:
     """The source's columns: the image with its place, the meaning of its shades, and its number."""
     left, top, width, height = place
     return {
@@ -242,8 +259,10 @@ def _columns(indices: Indexed, place: Place, limits: Levels, number: int) -> dic
         "y": [top],
         "dw": [width],
         "dh": [height],
-        "low": [limits[0]],
-        "high": [limits[1]],
+        "low": [meaning.limits[0]],
+        "high": [meaning.limits[1]],
+        "units": [meaning.units],
+        "where": [meaning.where],
         "number": [number],
     }
 

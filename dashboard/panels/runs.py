@@ -40,6 +40,7 @@ class RunsPanel:
         self._checked: str = ""
         self._listed: tuple[object, ...] = ()
         self._uid: str | None = None
+        self._present = ""
         self._around = Surroundings()
 
     @property
@@ -55,6 +56,7 @@ class RunsPanel:
         if state.uid != self._uid:
             self._uid, self._runs, self._checks = state.uid, {}, []
             self._leave()
+        self._present = "" if view.refinement is None else str(view.refinement.run or "")
         self._waiting = [
             {"run": one.run, "uid": one.uid, "series": "" if one.uid == state.uid else one.series}
             for one in state.refinement.waiting
@@ -124,7 +126,7 @@ class RunsPanel:
         """The findings in one line for the session view, and what is compared."""
         worst = [c for c in self._checks if c["state"] in ("warn", "bad")]
         line = " · ".join(f"{c['name']}: {c['text']}" for c in worst) or ("checks ok" if self._checks else "")
-        return {"checks_line": line, "compare_name": self.compared}
+        return {"checks_line": line, "compare_name": self.compared, "present_name": self._present * bool(self.compared)}
 
     def lists(self) -> dict[str, Any]:
         """Checks and runs for the page to draw."""

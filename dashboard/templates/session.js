@@ -63,25 +63,31 @@ window.ptylive = (() => {
     return image[0][row * columns + column];
   }
 
+  const tidy = text => text.replace("-", "−");
+
   function value_at(source, name, x, y) {
     const shade = shade_at(source, x, y);
     if (shade === null) return null;
-    const {low: [low], high: [high]} = source.data;
+    const {low: [low], high: [high], units: [units]} = source.data;
     const share = name === "dpc" ? ((shade - 1) % 31) / 30 : (shade - 1) / 254;
-    return shade === 0 ? "–" : (low + share * (high - low)).toPrecision(3).replace("-", "−");
+    return shade === 0 ? "–" : `${tidy((low + share * (high - low)).toPrecision(3))}${units && units !== "log" ? ` ${units}` : ""}`;
   }
 
-  // All maps that look through the same window as the one under the mouse; each name once.
+  // Where the mouse is, row before column, and what all maps say there that look through the same window; each name once.
   function cursor(kind, event, {sources, choices, figures}) {
     const element = document.getElementById("cursor");
     if (kind === "mouseleave") { element.textContent = ""; return; }
     const values = new Map();
+    let where = "";
     figures.forEach((figure, i) => {
       if (figure.x_range.id !== event.origin.x_range.id) return;
       const value = value_at(sources[i], choices[i].value, event.x, event.y);
-      if (value !== null) values.set(choices[i].value, value);
+      if (value === null) return;
+      values.set(choices[i].value, value);
+      where = sources[i].data.where[0];
     });
-    element.textContent = [...values].map(([name, value]) => `${name} ${value}`).join(" · ");
+    const place = `${tidy(event.y.toPrecision(3))}, ${tidy(event.x.toPrecision(3))} ${where}`;
+    element.textContent = [...values].map(([name, value]) => `${name} ${value}`).concat(values.size ? place : []).join(" · ");
   }
 
   function cards(text) { painters.history?.(JSON.parse(text)); }

@@ -86,6 +86,30 @@ def test_a_new_scan_forgets_the_old_one(server: FakeServer, feed: Feed) -> None:
     assert not view.is_coming("bf")
 
 
+def test_results_of_the_scan_before_do_not_hide_the_present_one(server: FakeServer, feed: Feed) -> None:
+    feed.watch("page", {"bf"})
+    server.maps_of(bf=full(1.0))
+    until(feed, lambda v: "bf" in v.pictures)
+    server.publish("state", state_payload(uid="scan-2", frames=64))
+    server.publish("maps", map_payload("bf", full(2.0), uid="scan-2"))
+    until(feed, lambda v: "bf" in v.pictures and v.pictures["bf"].data[0, 0] == 2.0)
+    server.publish("maps", map_payload("bf", full(1.5), uid="scan-1"))
+    server.publish("maps", map_payload("adf", full(1.5), uid="scan-1"))
+    server.publish("maps", map_payload("tcbf", full(2.0), uid="scan-2"))
+    view = until(feed, lambda v: "tcbf" in v.available)
+    assert (view.state.uid, view.pictures["bf"].data[0, 0]) == ("scan-2", 2.0)
+    assert "adf" not in view.available
+
+
+def test_an_earlier_scan_that_is_opened_shows_again(server: FakeServer, feed: Feed) -> None:
+    feed.watch("page", {"bf"})
+    for uid, value in (("scan-1", 1.0), ("scan-2", 2.0), ("scan-1", 3.0)):
+        server.publish("state", state_payload(uid=uid))
+        until(feed, lambda v, uid=uid: v.state.uid == uid)
+        server.publish("maps", map_payload("bf", full(value), uid=uid))
+        until(feed, lambda v, value=value: "bf" in v.pictures and v.pictures["bf"].data[0, 0] == value)
+
+
 def test_coverage_marks_what_is_unvisited(server: FakeServer, feed: Feed) -> None:
     feed.watch("page", {"bf"})
     server.maps_of(bf=full(1.0))

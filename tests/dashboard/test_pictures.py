@@ -62,7 +62,7 @@ def test_probe_modes_stand_side_by_side_with_their_powers() -> None:
     modes = np.stack([np.full((8, 8), 3 + 0j), np.full((8, 8), 1j)]).astype(np.complex64)
     picture = prepare(RawPicture("probe", modes, sampling_A=(0.1, 0.1)), 1, Surroundings())
     assert picture.data.shape == (8, 16)
-    assert picture.note == "90 % · 10 %"
+    assert picture.note == "90 · 10 %"
 
 
 def test_other_limits_give_other_indices() -> None:

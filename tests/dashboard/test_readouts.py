@@ -95,6 +95,8 @@ def test_refinement_in_words() -> None:
 
 
 def test_dose_in_electrons_where_a_count_is_known() -> None:
-    assert readouts.stream_texts(state(dose={"per_A2": 1250.0, "unit": "e"}))["dose"] == "1250 e⁻/Å²"
-    assert readouts.stream_texts(state(dose={"per_A2": 2.5e5}))["dose"] == "2.50e5 counts/Å²"
+    assert readouts.stream_texts(state(dose={"per_A2": 1250.0, "unit": "e"}))["dose"] == "1\u2009250 e⁻/Å²"
+    assert readouts.stream_texts(state(dose={"per_A2": 2.5e5}))["dose"] == "250\u2009000 counts/Å²"
+    assert readouts.stream_texts(state(dose={"per_A2": 99823.0}))["dose"] == "99\u2009800 counts/Å²"
+    assert readouts.stream_texts(state(dose={"per_A2": 0.0123}))["dose"] == "0.0123 counts/Å²"
     assert readouts.stream_texts(state())["dose"] == "–"
