@@ -22,6 +22,7 @@ ENVIRONMENT = "PTYLIVE_DASHBOARD_TOKENS"
 """Operator's and viewer's token, separated by a space: not on the command line, which everybody can read."""
 LEAST_TOKEN_CHARACTERS = 16
 QUESTIONS: Mapping[str, frozenset[str]] = {
+    "analyse": frozenset({"run", "other", "line_A"}),
     "check": frozenset({"preset"}),
     "runs": frozenset({"pictures"}),
     "history": frozenset({"limit", "offset"}),

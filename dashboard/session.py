@@ -16,6 +16,7 @@ from ptylive.dashboard.keys import KEYS, MapKeys
 from ptylive.dashboard.models import Asked, Page
 from ptylive.dashboard.orders import Desk, Orders
 from ptylive.dashboard.panels.calibration import EDITABLE, ESTIMABLE, CalibrationPanel
+from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.library import LibraryPanel
 from ptylive.dashboard.panels.loss import LossCurve
@@ -87,6 +88,7 @@ class Session:
         self.positions = PositionsOverlay(self.reconstruction.object.figure, style, self.orders)
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
         self.loss = LossCurve(self.runs.losses)
+        self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
         self._wear(Theme.DARK)
         self.refine = RefinePanel(style, self._refine, self._stop, self._save, self._resume)
         self.view_choice = RadioButtonGroup(
@@ -109,7 +111,7 @@ class Session:
         document.template_variables["calibration_rows"] = readouts.CALIBRATION_ROWS
         document.config.update(reconnect_session=False, notify_connection_status=False)
         parts: list[Part] = [*self.mosaic.panels, self.profile, self.diffraction, self.trotter, self.loss]
-        parts += [self.reconstruction, self.positions, self.runs, self.refine]
+        parts += [self.reconstruction, self.positions, self.runs, self.curves, self.refine]
         self.view_choice.tags = [self.page, self.asked]  # a model belongs to the document only if a root refers to it
         with document.models.freeze():  # else Bokeh walks through all models once for every root
             for root in (self.view_choice, self.light, *(root for part in parts for root in part.roots)):
@@ -167,6 +169,7 @@ class Session:
 
     def _wear(self, theme: Theme) -> None:
         self.loss.wear(theme)
+        self.curves.wear(theme)
         self.profile.wear(theme)
 
     # -- a few times a second -------------------------------------------------------------------------------------
@@ -190,6 +193,7 @@ class Session:
             self.runs.follow(view, self.refine.preset())
             self.runs.show(self.reconstruction.object.limits, view.pictures.get("object"))
             self.positions.follow(view)
+            self.curves.follow(view, view.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
             self.library.follow(view, on_show=self.view_name == "library")
             self.refine.enable(view.state, free=view.connected and not self.orders.busy and not self.read_only)
             self._write(view)
@@ -233,7 +237,7 @@ class Session:
         said = self.profile.text() or self.orders.said
         self._texts["sentence"] = readouts.sentence(view, said)
         self._texts["more_settings"] = self.refine.text()
-        self._texts |= self.runs.texts() | self.library.texts() | self.past.texts()
+        self._texts |= self.runs.texts() | self.curves.texts() | self.library.texts() | self.past.texts()
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()
         text = json.dumps(self._content(view), ensure_ascii=False)
@@ -248,7 +252,7 @@ class Session:
         styles = readouts.styles(view) | self.reconstruction.styles() | self.trotter.styles()
         for panel in self.mosaic.panels:
             styles |= panel.styles()
-        marks = readouts.marks(view) | self.runs.marks() | self.refine.marks() | self.past.marks()
+        marks = readouts.marks(view) | self.runs.marks() | self.curves.marks() | self.refine.marks() | self.past.marks()
         marks["role"] = "viewer" if self.read_only else "operator"
         marks["profile"] = "on" if self.profile.active.active else "off"
         marks["trotter"] = "on" if self.trotter.on_show else "off"

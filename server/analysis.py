@@ -93,26 +93,32 @@ def analyse(run: StoredRun, *, line_A: tuple[Point, Point] | None = None, radius
 
 def compare(out: Analysis, run: StoredRun, other: StoredRun) -> None:
     """Add ring and shell correlation with another reconstruction of the same scan. Raises MetadataError."""
+    one, two = same_place(run, other)
+    out.figures["ring_correlation"] = curve(ring_correlation(one.sum(axis=0), two.sum(axis=0), run.pixel_A))
+    if run.slices > 1 and run.slices == other.slices:
+        out.figures["shell_correlation"] = curve(shell_correlation(one, two, run.pixel_A, run.spacing_A))
+
+
+def same_place(run: StoredRun, other: StoredRun) -> tuple[Array, Array]:
+    """Phases (slices, Y, X) of the scanned area that both reconstructions show. Raises MetadataError."""
     if abs(run.pixel_A / other.pixel_A - 1) > 1e-6:
         raise MetadataError(f"pixels of {run.pixel_A:.4g} and {other.pixel_A:.4g} Å differ", "use one window_px")
     offset = np.rint((np.asarray(other.origin_A) - np.asarray(run.origin_A)) / run.pixel_A).astype(int)
     area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
     first = run.phase()[(slice(None), *area)]
     shift = (int(offset[0]) - area[0].start, int(offset[1]) - area[1].start)
-    one, two = common_part(first, other.phase(), shift)
-    out.figures["ring_correlation"] = _curve(ring_correlation(one.sum(axis=0), two.sum(axis=0), run.pixel_A))
-    if run.slices > 1 and run.slices == other.slices:
-        out.figures["shell_correlation"] = _curve(shell_correlation(one, two, run.pixel_A, run.spacing_A))
+    return common_part(first, other.phase(), shift)
 
 
 def add_half_dose(out: Analysis, halves: HalfDose) -> None:
     """Add the agreement of two halves of the dose."""
-    out.figures["half_dose"] = {"rings": _curve(halves.rings)}
+    out.figures["half_dose"] = {"rings": curve(halves.rings)}
     if halves.shells is not None:
-        out.figures["half_dose"]["shells"] = _curve(halves.shells)
+        out.figures["half_dose"]["shells"] = curve(halves.shells)
 
 
-def _curve(correlation: FourierCorrelation) -> dict[str, Any]:
+def curve(correlation: FourierCorrelation) -> dict[str, Any]:
+    """A correlation as plain numbers, with the periods at which it falls below the usual levels."""
     return {
         "frequencies_invA": correlation.frequencies_invA.tolist(),
         "correlation": correlation.correlation.tolist(),

@@ -22,6 +22,7 @@ from ptylive.server.finisher import Finisher
 from ptylive.server.library_desk import Stage
 from ptylive.server.messages import array_from_plain, array_to_plain
 from ptylive.server.refinements import Refinements
+from ptylive.server.run_curves import run_curves
 from ptylive.server.runs import nominal_positions, read_run
 from ptylive.server.scan_session import ScanSession
 
@@ -104,6 +105,13 @@ class Workbench:
         names = [pictures] if isinstance(pictures, str) else list(pictures)
         nominal = nominal_positions(scan) if names else None
         return {"runs": read_runs(results), "pictures": [read_run(results, str(name), nominal) for name in names[:4]]}
+
+    def command_analyse(self, run: str, other: str = "", line_A: Iterable[float] | None = None) -> dict[str, Any]:
+        """Depth section of a refinement below a line, and its ring correlation with another of the same scan."""
+        results = self._scan().results
+        if results is None:
+            raise CommandError("this scan has no refinement yet", "start one with refine")
+        return run_curves(results, run, other, line_A)
 
     # -- exports --------------------------------------------------------------------------------------------------
 

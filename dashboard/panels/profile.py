@@ -59,6 +59,7 @@ class ProfilePanel:
         plot.axis.minor_tick_line_color = None
         plot.axis.axis_line_color = None
         plot.axis.axis_label_text_font_style = "normal"
+        plot.yaxis.ticker.desired_num_ticks = 4
         return plot
 
     def wear(self, theme: Theme) -> None:
@@ -97,7 +98,7 @@ class ProfilePanel:
         distance, value = along_line(picture, self.ends[0], self.ends[1])
         self._curve.data = {"distance": distance, "value": value}
         self._distances.update(start=0.0, end=max(float(distance[-1]), 1e-9))
-        self._values.update(**_around(value))
+        self._values.update(**around(value))
         self.plot.xaxis.axis_label = "Å" if picture.calibrated else "scan points"
         self.plot.yaxis.axis_label = picture.units
 
@@ -118,8 +119,8 @@ class ProfilePanel:
             self._line.data = data
 
 
-def _around(values: DoubleArray) -> dict[str, float]:
-    """A range with a little room around the values."""
+def around(values: DoubleArray) -> dict[str, float]:
+    """Start and end of a range with a little room around the values."""
     seen = values[np.isfinite(values)]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
     margin = 0.06 * (high - low) or abs(low) * 0.01 or 0.5

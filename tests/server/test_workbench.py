@@ -138,6 +138,16 @@ def test_runs_are_compared(running: Server) -> None:
     assert len(first["losses"]) == 1
     assert second["preset"]["epoch_max"] == 2
     assert array_from_plain(first["object"]).shape == array_from_plain(second["object"]).shape
+    agreement = running.call("analyse", run="run2", other="run1", line_A=[5, 2, 5, 12])
+    assert agreement["slices"] == 1
+    assert agreement["section"] is None
+    rings = agreement["ring_correlation"]
+    assert len(rings["frequencies_invA"]) == len(rings["correlation"]) == len(rings["half_bit"])
+    assert max(rings["correlation"]) > 0.8
+    with pytest.raises(CommandError, match="no run 'run9'"):
+        running.call("analyse", run="run9")
+    with pytest.raises(CommandError, match="four numbers"):
+        running.call("analyse", run="run2", line_A=[1, 2])
     positions = second["positions"]
     before, after = (array_from_plain(positions[name]) for name in ("before", "after"))
     assert before.shape == after.shape

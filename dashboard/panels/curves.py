@@ -1,0 +1,226 @@
+"""Beside a refinement: its loss, the phase along a line of the object and below it, and the agreement of two runs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from bokeh.events import Tap
+from bokeh.models import ColumnDataSource, InlineStyleSheet, LinearColorMapper, RadioButtonGroup, Range1d
+from bokeh.plotting import figure
+
+from ptylive.dashboard.colours import ColourMap, levels, shades
+from ptylive.dashboard.feed import FeedView
+from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.panels.picture import BARE
+from ptylive.dashboard.panels.profile import Point, along_line, around
+from ptylive.dashboard.pictures import Picture
+from ptylive.dashboard.theme import COMPARED_COLOUR, INK, PROFILE_COLOUR, Theme
+from ptylive.dashboard.words import number
+from ptylive.server.messages import array_from_plain
+
+CURVES = ("loss", "line", "depth", "rings")
+LABELS = ("loss", "line", "depth", "FRC")
+ENDED = frozenset({"done", "stopped"})
+logger = logging.getLogger(__name__)
+
+
+class RunCurves:
+    """Which curve stands beside the object; two clicks on the object draw the line of ``line`` and ``depth``.
+
+    Section and ring correlation are asked of the server (`analyse`), once for every line and pair of runs.
+    """
+
+    def __init__(self, plot: figure, style: InlineStyleSheet, orders: Orders) -> None:
+        self.choice = RadioButtonGroup(
+            name="curve_choice", labels=list(LABELS), active=0, height=24, margin=0, stylesheets=[style]
+        )
+        self.ends: list[Point] = []
+        self._orders = orders
+        self._asked: tuple[object, ...] = ()
+        self._shown: tuple[object, ...] = ()
+        self._note = self._said = ""
+        self._answer = ("", "")  # note and words that belong to what was asked last
+        self._ends = ColumnDataSource(data={"x": [], "y": []})
+        self._line = ColumnDataSource(data={"distance": [], "value": []})
+        self._section = ColumnDataSource(data={"image": [], "dw": [], "dh": []})
+        self._rings = ColumnDataSource(data={"q": [], "correlation": [], "half_bit": []})
+        self._mapper = LinearColorMapper(palette=list(shades(ColourMap.MAGMA)), low=0, high=1)
+        self._along, self._values, self._depths = Range1d(0, 1), Range1d(0, 1), Range1d(1, 0)
+        self._frequencies = Range1d(0, 1)
+        self.plots = {"line": self._line_plot(), "depth": self._depth_plot(), "rings": self._rings_plot()}
+        plot.line("x", "y", source=self._ends, line_width=2, color=PROFILE_COLOUR)
+        plot.scatter("x", "y", source=self._ends, size=7, color=PROFILE_COLOUR)
+        plot.on_event(Tap, lambda event: self.tap(event.x, event.y))
+
+    @property
+    def roots(self) -> tuple[object, ...]:
+        """What the page places."""
+        return (self.choice, *self.plots.values())
+
+    @property
+    def kind(self) -> str:
+        """Which curve is on show, one of CURVES."""
+        return CURVES[self.choice.active or 0]
+
+    def _line_plot(self) -> figure:
+        plot = _plot("curve_line", self._along, self._values, "Å", "rad")
+        plot.line("distance", "value", source=self._line, line_width=2, line_color=PROFILE_COLOUR)
+        return plot
+
+    def _depth_plot(self) -> figure:
+        plot = _plot("curve_depth", self._along, self._depths, "Å", "depth / Å")
+        plot.image("image", x=0, y=0, dw="dw", dh="dh", source=self._section, color_mapper=self._mapper)
+        return plot
+
+    def _rings_plot(self) -> figure:
+        plot = _plot("curve_rings", self._frequencies, Range1d(-0.1, 1.05), "1/Å", "correlation")
+        plot.line("q", "half_bit", source=self._rings, line_color=COMPARED_COLOUR, line_dash="dashed", line_width=2)
+        plot.line("q", "correlation", source=self._rings, line_color=PROFILE_COLOUR, line_width=2)
+        return plot
+
+    def wear(self, theme: Theme) -> None:
+        """Ink of axes and labels."""
+        for plot in self.plots.values():
+            plot.axis.major_label_text_color = INK[theme]
+            plot.axis.axis_label_text_color = INK[theme]
+            plot.axis.major_tick_line_color = INK[theme]
+            plot.grid.grid_line_color = INK[theme]
+
+    def tap(self, x: float | None, y: float | None) -> None:
+        """A click on the object: the start of the line, its end, then a new one."""
+        if self.kind in ("line", "depth") and x is not None and y is not None:
+            self.ends = [(y, x)] if len(self.ends) != 1 else [*self.ends, (y, x)]
+
+    def follow(self, view: FeedView, picture: Picture | None, compared: str) -> None:
+        """Draw what is chosen; ``picture``: the object as it is shown, ``compared``: the run beside it."""
+        self._draw_ends()
+        self._note = self._said = ""
+        if self.kind in ("line", "depth") and len(self.ends) < 2:
+            self._note = "click the end of the line" if self.ends else "click the object where a line starts"
+        elif self.kind == "line":
+            self._follow_line(picture)
+        elif self.kind == "depth":
+            self._follow_depth(view)
+        elif self.kind == "rings":
+            self._follow_rings(view, compared)
+
+    def _draw_ends(self) -> None:
+        ends = self.ends if self.kind in ("line", "depth") else []
+        data = {"x": [x for _, x in ends], "y": [y for y, _ in ends]}
+        if data != dict(self._ends.data):
+            self._ends.data = data
+
+    def _follow_line(self, picture: Picture | None) -> None:
+        if picture is None:
+            self._note = "no object yet"
+            return
+        signature = ("line", picture.name, picture.version, *self.ends)
+        if signature == self._shown:
+            return
+        self._shown = signature
+        distance, value = along_line(picture, self.ends[0], self.ends[1])
+        self._line.data = {"distance": distance, "value": value}
+        self._along.update(start=0.0, end=max(float(distance[-1]), 1e-9))
+        self._values.update(**around(value))
+        self.plots["line"].xaxis.axis_label = "Å" if picture.calibrated else "px"
+
+    def _follow_depth(self, view: FeedView) -> None:
+        if view.slices < 2:
+            self._note = "one slice has no depth: refine with more slices"
+            return
+        line = [value for end in self.ends for value in end]
+        self._ask(view, ("depth", *line), self._take_section, line_A=line)
+
+    def _follow_rings(self, view: FeedView, compared: str) -> None:
+        if not compared or compared == str(view.state.refinement.run):
+            self._note = "compare with another run of this scan first"
+            return
+        self._ask(view, ("rings", compared), self._take_rings, other=compared)
+
+    def _ask(self, view: FeedView, what: tuple[object, ...], take: Callable[[Reply], str], **arguments: Any) -> None:
+        """Ask the server once; what it answered stays until something else is asked."""
+        run = view.state.refinement
+        if not run.run or run.state not in ENDED:
+            self._note = "when the refinement has ended"
+            return
+        wanted = (*what, view.state.uid, run.run, run.state, view.state.results)
+        if wanted == self._asked:
+            self._note, self._said = self._answer
+            return
+        self._asked, self._answer = wanted, ("…", "")
+
+        def taken(reply: Reply) -> None:
+            if wanted == self._asked:
+                self._take(take, reply)
+
+        def refused(line: str) -> None:
+            if wanted == self._asked:
+                self._answer = (line, "")
+
+        self._note = "…"
+        self._orders.ask("analyse", taken, on_refusal=refused, run=str(run.run), **arguments)
+
+    def _take(self, take: Callable[[Reply], str], reply: Reply) -> None:
+        try:
+            self._answer = ("", take(reply))
+        except (KeyError, TypeError, ValueError) as error:
+            logger.warning("an analysis was not understood: %s", error)
+            self._answer = ("the answer was not understood", "")
+        self._shown = self._asked
+
+    def _take_section(self, reply: Reply) -> str:
+        section = reply["section"]
+        phase = np.asarray(array_from_plain(section), dtype=np.float32)
+        spacing, step = (float(v) for v in section["sampling_A"])
+        depth, length = phase.shape[0] * spacing, phase.shape[1] * step
+        low, high = levels(phase)
+        self._mapper.update(low=low, high=high)
+        self._section.data = {"image": [phase], "dw": [length], "dh": [depth]}
+        self._along.update(start=0.0, end=length)
+        self._depths.update(start=depth, end=0.0)
+        return f"{phase.shape[0]} slices of {number(spacing)} Å, {number(low, 2)} to {number(high, 2)} rad"
+
+    def _take_rings(self, reply: Reply) -> str:
+        rings: Mapping[str, Any] = reply["ring_correlation"]
+        columns = {
+            "q": rings["frequencies_invA"],
+            "correlation": rings["correlation"],
+            "half_bit": rings["half_bit"],
+        }
+        self._rings.data = {name: [float(v) for v in values] for name, values in columns.items()}
+        self._frequencies.update(start=0.0, end=max(float(columns["q"][-1]), 1e-9))
+        found = rings["resolution_A"]["half_bit"]
+        agree = "everywhere" if found is None or not math.isfinite(found) else f"to {number(float(found))} Å"
+        return f"the two runs agree {agree} (half bit, dashed); they share their frames and so their noise"
+
+    def texts(self) -> dict[str, str]:
+        """What stands in the place of a curve that is not there, and what is said of one that is."""
+        return {"curve_note": self._note, "curve_said": self._said}
+
+    def marks(self) -> dict[str, str]:
+        """Which curve is on show."""
+        return {"curve": self.kind}
+
+
+def _plot(name: str, x_range: Range1d, y_range: Range1d, x_label: str, y_label: str) -> figure:
+    plot = figure(
+        name=name,
+        tools="",
+        toolbar_location=None,
+        sizing_mode="stretch_both",
+        x_range=x_range,
+        y_range=y_range,
+        **{**BARE, "min_border": 4, "min_border_left": 56},
+    )
+    plot.grid.grid_line_alpha = 0.15
+    plot.axis.minor_tick_line_color = None
+    plot.axis.axis_line_color = None
+    plot.axis.major_label_text_font_size = "11px"
+    plot.axis.axis_label_text_font_style = "normal"
+    plot.xaxis.axis_label, plot.yaxis.axis_label = x_label, y_label
+    plot.yaxis.ticker.desired_num_ticks = 5
+    return plot

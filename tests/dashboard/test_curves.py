@@ -1,0 +1,118 @@
+"""The curves beside a refinement: a line over the object, the section below it, the agreement of two runs."""
+
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+from bokeh.models import InlineStyleSheet
+from bokeh.plotting import figure
+from fake_server import state_payload
+
+from ptylive.dashboard.feed import FeedView
+from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.panels.curves import CURVES, RunCurves
+from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
+from ptylive.dashboard.state import ServerState
+from ptylive.schema import CommandError
+from ptylive.server.messages import array_to_plain
+
+
+class Desk:
+    """Keeps what was asked; answers when told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any], Future[dict[str, Any]]]] = []
+
+    def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
+        future: Future[dict[str, Any]] = Future()
+        self.asked.append((command, arguments, future))
+        return future
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+def orders(desk: Desk) -> Orders:
+    return Orders(desk)
+
+
+@pytest.fixture
+def curves(orders: Orders) -> RunCurves:
+    return RunCurves(figure(), InlineStyleSheet(css=""), orders)
+
+
+def seen(run: str = "run2", state: str = "done", slices: int = 4) -> FeedView:
+    refinement = {"state": state, "run": run, "epoch": 3, "loss": 1.0}
+    return FeedView(
+        state=ServerState.model_validate(state_payload(refinement=refinement)), connected=True, slices=slices
+    )
+
+
+def chosen(curves: RunCurves, kind: str) -> RunCurves:
+    curves.choice.active = CURVES.index(kind)
+    return curves
+
+
+def test_two_clicks_on_the_object_are_a_line(curves: RunCurves) -> None:
+    ramp = np.tile(np.arange(8, dtype=np.float32), (8, 1))
+    picture = prepare(RawPicture("object", ramp, "rad", sampling_A=(0.5, 0.5)), 1, Surroundings())
+    curves.tap(0.0, 0.0)
+    assert curves.ends == [], "the loss is on show"
+    chosen(curves, "line").follow(seen(), picture, "")
+    assert curves.texts()["curve_note"] == "click the object where a line starts"
+    curves.tap(0.0, 1.0)
+    curves.tap(3.5, 1.0)
+    curves.follow(seen(), picture, "")
+    assert curves.texts()["curve_note"] == ""
+    drawn = curves._line.data
+    assert drawn["distance"][-1] == pytest.approx(3.5)
+    assert drawn["value"][[0, -1]] == pytest.approx([0.0, 7.0])
+
+
+def test_the_section_below_a_line_is_asked_once(curves: RunCurves, desk: Desk, orders: Orders) -> None:
+    chosen(curves, "depth").ends = [(1.0, 2.0), (1.0, 6.0)]
+    for _ in range(3):
+        curves.follow(seen(), None, "")
+    assert [(command, asked) for command, asked, _ in desk.asked] == [
+        ("analyse", {"run": "run2", "line_A": [1.0, 2.0, 1.0, 6.0]})
+    ]
+    section = {**array_to_plain(np.eye(4, 9, dtype=np.float32)), "sampling_A": [20.0, 0.5]}
+    desk.asked[0][2].set_result({"section": section, "ring_correlation": None})
+    orders.collect()
+    curves.follow(seen(), None, "")
+    assert (curves._section.data["dw"], curves._section.data["dh"]) == ([4.5], [80.0])
+    assert "4 slices of 20.0 Å" in curves.texts()["curve_said"]
+    curves.follow(seen(slices=1), None, "")
+    assert "one slice" in curves.texts()["curve_note"]
+
+
+def test_two_runs_are_correlated(curves: RunCurves, desk: Desk, orders: Orders) -> None:
+    chosen(curves, "rings").follow(seen(), None, "")
+    assert curves.texts()["curve_note"] == "compare with another run of this scan first"
+    curves.follow(seen(), None, "run1")
+    assert desk.asked[0][1] == {"run": "run2", "other": "run1"}
+    rings = {
+        "frequencies_invA": [0.1, 0.5],
+        "correlation": [1.0, 0.2],
+        "half_bit": [0.5, 0.4],
+        "resolution_A": {"half_bit": 2.0},
+    }
+    desk.asked[0][2].set_result({"section": None, "ring_correlation": rings})
+    orders.collect()
+    curves.follow(seen(), None, "run1")
+    assert "agree to 2.00 Å" in curves.texts()["curve_said"]
+
+
+def test_a_refusal_stands_in_the_place_of_the_curve(curves: RunCurves, desk: Desk, orders: Orders) -> None:
+    chosen(curves, "rings").follow(seen(state="running"), None, "run1")
+    assert curves.texts()["curve_note"] == "when the refinement has ended"
+    curves.follow(seen(), None, "run1")
+    desk.asked[0][2].set_exception(CommandError("there is no run 'run1'"))
+    orders.collect()
+    curves.follow(seen(), None, "run1")
+    assert "there is no run" in curves.texts()["curve_note"]
+    assert len(desk.asked) == 1
