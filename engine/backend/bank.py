@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,16 @@ from ptylive.schema.model import Array, ComplexArray, FloatArray, IndexArray
 Reads = tuple[IndexArray, FloatArray]
 """Which plane each frequency reads (nb,), and the sign (nb,) of the imaginary part."""
 FILTERS_ON_DEVICE = 8
+WORTH_SHARING = 4096
+"""Frequencies that are worth waking another thread."""
+
+
+class Helpers(Protocol):
+    """Threads among which pieces of a range are shared."""
+
+    def split(self, items: int, work: Callable[[int, int, int], None], *, least: int = 1) -> None:
+        """Call work(lane, start, stop) for pieces of range(items), and wait for all of them."""
+        ...
 
 
 class Contraction(Protocol):
@@ -29,14 +40,22 @@ class Contraction(Protocol):
 
 
 class CompiledContraction:
-    """Compiled loops, one thread."""
+    """Compiled loops; ``helpers`` share the frequencies, without them the caller's thread does it all."""
+
+    def __init__(self, helpers: Helpers | None = None) -> None:
+        self._helpers = helpers
 
     def contract(self, weights: ComplexArray, planes: ComplexArray, reads: Reads, scale: float) -> ComplexArray:
         """See :class:`Contraction`."""
         from ptylive.engine.backend.bank_numba import contract
 
         out = np.empty(len(weights), dtype=np.complex64)
-        contract(weights, planes, *reads, np.float32(scale), out)
+
+        def work(_lane: int, start: int, stop: int) -> None:
+            at = slice(start, stop)
+            contract(weights[at], planes, reads[0][at], reads[1][at], np.float32(scale), out[at])
+
+        self._share(len(weights), work)
         return out
 
     def contract_pair(
@@ -46,8 +65,20 @@ class CompiledContraction:
         from ptylive.engine.backend.bank_numba import contract_pair
 
         out, other = np.empty(len(weights), dtype=np.complex64), np.empty(len(weights), dtype=np.complex64)
-        contract_pair(weights, planes, *reads, *others, np.float32(scale), out, other)
+
+        def work(_lane: int, start: int, stop: int) -> None:
+            at = slice(start, stop)
+            where = (reads[0][at], reads[1][at], others[0][at], others[1][at])
+            contract_pair(weights[at], planes, *where, np.float32(scale), out[at], other[at])
+
+        self._share(len(weights), work)
         return out, other
+
+    def _share(self, frequencies: int, work: Callable[[int, int, int], None]) -> None:
+        if self._helpers is None:
+            work(0, 0, frequencies)
+        else:
+            self._helpers.split(frequencies, work, least=WORTH_SHARING)
 
 
 class ArrayContraction:

@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future
 
 import numpy as np
 
-from ptylive.engine.backend.bank import Contraction
+from ptylive.engine.backend.bank import CompiledContraction, Contraction
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.live.bank import mean_bins
@@ -44,7 +44,7 @@ class LiveEngine:
     """Maps of one scan while it runs.
 
     ``background`` calibrates and builds filters without holding up frames; without one that is done on the spot.
-    ``lanes`` share the work of reducing frames.
+    ``lanes`` share the work of reducing frames and, while the scan runs, of making maps.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class LiveEngine:
         self.live_methods = tuple(name for name in self.methods if name not in AFTERWARDS)
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.live_methods), background)
         self._wanted = frozenset(self.live_methods)
-        self.rows = RowTransforms()
-        self.contraction: Contraction | None = None  # of the filters; None: compiled loops
-        self._lanes = lanes
+        self._lanes = lanes or Lanes()
+        self.rows = RowTransforms(self._lanes)
+        self.contraction: Contraction = CompiledContraction(self._lanes)  # of the filters
         self._positions: DoubleArray | None = None
         self._placement: Placement | None = None
         self._waiting: list[FrameBatch] = []
@@ -228,6 +228,8 @@ class LiveEngine:
         self.filters.forget()
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods))
         self.rows = RowTransforms()  # not a trace of how the frames came
+        if isinstance(self.contraction, CompiledContraction):
+            self.contraction = CompiledContraction()  # the lanes belong to the next scan's frames now
         self._adopt(calibrate_scan(calibration, self.store))
         whole = self._render_in_turn(self._methods_in_turn, show)
         self.rows = RowTransforms()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
+from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.scratch import zeros
 from ptylive.engine.live.store import Store
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
@@ -22,14 +23,16 @@ REFERENCE_DRIFT = 0.02
 
 
 class RowTransforms:
-    """Row transforms of one store for one padded size. Used by one thread at a time."""
+    """Row transforms of one store for one padded size. Used by one thread at a time; ``lanes`` share its work."""
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: Lanes | None = None) -> None:
+        self._lanes = lanes or Lanes()
         self._store: Store | None = None
         self._padded = (0, 0)
         self._counts: IndexArray = np.zeros(0, dtype=np.int64)
         self._reference: FloatArray = np.zeros(0, dtype=np.float32)
         self._rows: ComplexArray = np.zeros((0, 0, 0), dtype=np.complex64)
+        self._planes: ComplexArray = np.zeros((0, 0, 0), dtype=np.complex64)
 
     def update(self, store: Store, padded: tuple[int, int]) -> DoubleArray:
         """Bring the transforms up to date; mean coefficients (N,) of the visited points, as stored."""
@@ -72,26 +75,34 @@ class RowTransforms:
     def planes(self, mean: DoubleArray, visited: FloatArray) -> ComplexArray:
         """Transforms (padded rows, padded cols // 2 + 1, N) over the scan of coefficients, mean fill in ``visited``.
 
-        ``visited`` (rows, cols) 1 where there are frames.
+        ``visited`` (rows, cols) 1 where there are frames. The next call writes into the same memory: fresh pages for
+        every refresh cost more than the transforms.
         """
         rows, kept, count = self._rows.shape
         moved = mean.astype(np.float32) - self._reference
         mask = fft.rfft(visited, n=self._padded[1], axis=1)
-        out = zeros((self._padded[0], kept, count))
-        block = np.zeros((self._padded[0], COLUMNS_AT_A_TIME, count), dtype=np.complex64)
-        for first in range(0, kept, COLUMNS_AT_A_TIME):
-            last = min(first + COLUMNS_AT_A_TIME, kept)
-            part = block[:, : last - first]
-            part[:rows] = self._rows[:, first:last]
-            if moved.any():
-                part[:rows] -= mask[:, first:last, None] * moved
-            out[:, first:last] = fft.fft(part, axis=0)
-        return out
+        if self._planes.shape != (self._padded[0], kept, count):
+            self._planes = zeros((self._padded[0], kept, count))
+        planes = self._planes
+
+        def transform(_lane: int, start: int, stop: int) -> None:
+            block = np.empty((self._padded[0], COLUMNS_AT_A_TIME, count), dtype=np.complex64)
+            shift = np.empty((rows, COLUMNS_AT_A_TIME, count), dtype=np.complex64)
+            for first in range(start, stop, COLUMNS_AT_A_TIME):
+                last = min(first + COLUMNS_AT_A_TIME, stop)
+                part, off = block[:, : last - first], shift[:, : last - first]
+                np.multiply(mask[:, first:last, None], moved, out=off)
+                np.subtract(self._rows[:, first:last], off, out=part[:rows])
+                part[rows:] = 0.0
+                planes[:, first:last] = fft.fft(part, axis=0, overwrite_x=True)
+
+        self._lanes.split(kept, transform, least=COLUMNS_AT_A_TIME)
+        return planes
 
     @property
     def bytes(self) -> int:
         """Memory held."""
-        return self._rows.nbytes
+        return self._rows.nbytes + self._planes.nbytes
 
 
 def _coefficients(store: Store, row: int) -> FloatArray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
+from ptylive.engine.backend import bank as contraction
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.live import band as band_module
@@ -11,6 +12,7 @@ from ptylive.engine.live import scratch
 from ptylive.engine.live.bank import Spectra, mean_bins
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.filters import BUILDERS, Filter
+from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.maps import wdd
 from ptylive.engine.live.maps.wdd import WignerDeconvolution
 from ptylive.engine.live.rows import RowTransforms
@@ -62,6 +64,21 @@ def test_rows_kept_give_what_a_fresh_transform_gives(scan):
         found = Spectra.of(live.store, setting_of(live), kept).planes
         fresh = Spectra.of(live.store, setting_of(live)).planes
         assert np.abs(found - fresh).max() < 2e-6 * np.abs(fresh).max()
+
+
+def test_lanes_make_the_same_maps(scan, monkeypatch):
+    """Columns and frequencies shared by threads; the buffer of the transforms is used again at every refresh."""
+    monkeypatch.setattr(contraction, "WORTH_SHARING", 16)
+    lanes = Lanes(3)
+    shared, alone = LiveEngine(scan.arm(), lanes=lanes), LiveEngine(scan.arm())
+    for batch in batches(scan.patterns, size=8 * scan.n):
+        shared.add(batch)
+        alone.add(batch)
+        found, expected = ({m.name: m.data for m in live.refresh().maps} for live in (shared, alone))
+        for name, data in expected.items():
+            assert np.abs(found[name] - data).max() <= 1e-6 * np.abs(data).max(), name
+    lanes.close()
+    assert shared.finish().maps  # nobody's help is needed at the end
 
 
 def test_only_rows_that_changed_are_transformed_again(scan, monkeypatch):
