@@ -63,14 +63,7 @@ class Schedule:
     @classmethod
     def parse(cls, text: str) -> Schedule:
         """An expression, or PyPty's ``lambda x: …``. Raises MetadataError naming what is not of the grammar."""
-        if len(text) > LONGEST:
-            raise MetadataError(f"schedule of {len(text)} characters", f"at most {LONGEST}")
-        try:
-            tree = ast.parse(text.strip().rstrip(";"), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise MetadataError(f"schedule {text!r} is no expression", f"use {_GRAMMAR}") from None
-        if isinstance(tree, ast.Lambda):
-            tree = _body(tree, text)
+        tree = expression_in_epoch(text)
         _check(tree, text, 0)
         return cls(ast.unparse(tree), tree)
 
@@ -91,6 +84,17 @@ class Schedule:
 
     def __str__(self) -> str:
         return self.text
+
+
+def expression_in_epoch(text: str) -> ast.expr:
+    """The tree of an expression or of the body of PyPty's ``lambda x: …``, not checked yet. Raises MetadataError."""
+    if len(text) > LONGEST:
+        raise MetadataError(f"schedule of {len(text)} characters", f"at most {LONGEST}")
+    try:
+        tree = ast.parse(text.strip().rstrip(";"), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise MetadataError(f"schedule {text!r} is no expression", f"use {_GRAMMAR}") from None
+    return _body(tree, text) if isinstance(tree, ast.Lambda) else tree
 
 
 def _body(tree: ast.Lambda, text: str) -> ast.expr:

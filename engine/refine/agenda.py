@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ptylive.engine.refine.held_parts import HeldParts
 from ptylive.engine.refine.layout import BlockName
 from ptylive.engine.refine.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.line_search import WolfeRule
@@ -21,7 +22,10 @@ from ptylive.engine.refine.regularisers.projections import due, projected
 from ptylive.engine.refine.regularisers.scan_grid import SmoothGrid
 from ptylive.engine.refine.setup import Setup
 from ptylive.engine.refine.sweeps import Sweeps, SweepState
+from ptylive.schema.choices import EVERYTHING
+from ptylive.schema.model import IndexArray
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.sequence import chosen_patterns
 
 SWITCHES: Mapping[str, BlockName] = MappingProxyType(
     {
@@ -34,6 +38,8 @@ SWITCHES: Mapping[str, BlockName] = MappingProxyType(
     }
 )
 """Settings that hold a block for some epochs."""
+HOLDING = frozenset({"phase_only_obj", "probe_part"})
+"""Settings that hold a part of the object or of the probe for some epochs."""
 CHECKED_EPOCHS = 1000
 SolverState = SweepState | LbfgsState
 
@@ -61,7 +67,7 @@ class Agenda:
     def check(self, epochs: int) -> None:
         """Raise MetadataError where a schedule has no value, or an impossible one, in an epoch to come."""
         for epoch in range(min(epochs, CHECKED_EPOCHS) if self.preset.schedules else 0):
-            self.preset.at(epoch)
+            self._chosen(self.preset.at(epoch), self.setup.problem.count)
 
     def begin(self, epoch: int, solvers: tuple[Sweeps, Lbfgs], state: SolverState, *, again: bool = False) -> Turn:
         """What an epoch is made with. ``again``: it was begun before, so hard constraints have had their turn."""
@@ -69,7 +75,7 @@ class Agenda:
         if self.empty or (isinstance(state, SweepState) and state.batch > 0 and again):
             return Turn(sweeps, lbfgs, state)
         now = self.preset.at(epoch)
-        objective = self._objective(sweeps.objective, now)
+        objective = self._objective(sweeps.objective, now, state.vector)
         sweeps = replace(sweeps, objective=objective)
         lbfgs = replace(
             lbfgs,
@@ -83,6 +89,8 @@ class Agenda:
         vector = state.vector
         if by_hand:
             vector = projected(vector, now, self.setup.layout, self.setup.regularisation, objective.xp)
+            objective = self._objective(objective, now, vector)
+            sweeps, lbfgs = replace(sweeps, objective=objective), replace(lbfgs, objective=objective)
         before = self.preset.at(epoch - 1) if epoch > 0 else now
         if isinstance(state, SweepState):
             # a sweep is judged by the one before: not where they lower different losses
@@ -90,8 +98,8 @@ class Agenda:
             return Turn(sweeps, lbfgs, replace(state, vector=vector, losses=losses))
         return Turn(sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (before, now), by_hand=by_hand))
 
-    def _objective(self, objective: Objective, now: Preset) -> Objective:
-        layout = self.setup.layout
+    def _objective(self, objective: Objective, now: Preset, vector: Any) -> Objective:
+        layout, scheduled = self.setup.layout, self.preset.schedules
         kept = tuple(term for term in objective.terms if not isinstance(term, Penalties | SmoothGrid))
         present = {block.name for block in layout.blocks}
         still = {block for name, block in SWITCHES.items() if block in present and not getattr(now, name)}
@@ -101,7 +109,14 @@ class Agenda:
             move_object=now.update_obj,
             move_probe=now.update_probe,
             still=frozenset(still),
+            held_parts=HeldParts.of(now, layout, vector, objective.xp) if scheduled.keys() & HOLDING else None,
+            chosen=self._chosen(now, objective.patterns),
         )
+
+    def _chosen(self, now: Preset, count: int) -> IndexArray | None:
+        """The patterns that count in an epoch; None where all do in every one. Raises MetadataError for none."""
+        scheduled = "sequence" in self.preset.schedules
+        return chosen_patterns(now.sequence or EVERYTHING, count) if scheduled else None
 
 
 def _lbfgs_state(
@@ -118,6 +133,7 @@ def _lbfgs_state(
 
 
 def _active(preset: Preset) -> frozenset[str]:
-    """What is refined and which regularisers are on."""
+    """What is refined, from which patterns, and which regularisers are on."""
     values = ((name, getattr(preset, name)) for name in type(preset).model_fields)
-    return frozenset(name for name, value in values if name.startswith("update_") or "weight" in name if value)
+    on = {name for name, value in values if name.startswith("update_") or "weight" in name if value}
+    return frozenset(on | {str(preset.phase_only_obj), preset.probe_part, preset.sequence or EVERYTHING})

@@ -92,7 +92,7 @@ class Lbfgs:
             gradient=found.point.gradient,
             pairs=self._remember(state, found.point),
             evaluations=evaluations,
-            losses=(*state.losses, found.point.loss / self.objective.patterns),
+            losses=(*state.losses, found.point.loss / self.objective.count),
         )
 
     def _anchored(self, state: LbfgsState) -> Objective:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.backend.multislice import LossGradient, MultisliceBackend
+from ptylive.engine.refine.held_parts import HeldParts
 from ptylive.engine.refine.layout import BlockName, Layout, Physical
 from ptylive.engine.refine.terms import Term
 from ptylive.schema.model import IndexArray
@@ -48,6 +49,10 @@ class Objective:
     move_others: bool = True
     still: frozenset[BlockName] = frozenset()
     """Other quantities held for now."""
+    held_parts: HeldParts | None = None
+    """Moduli and phases held for now."""
+    chosen: IndexArray | None = None
+    """The patterns that count for now (None: all)."""
     stiffness: float = 1.0
     terms: tuple[Term, ...] = ()
     pause: Callable[[], None] = _no_pause
@@ -58,11 +63,17 @@ class Objective:
         """Array module of the vectors."""
         return self.backend.xp
 
+    @property
+    def count(self) -> int:
+        """Patterns that count for now."""
+        return self.patterns if self.chosen is None else len(self.chosen)
+
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
-        """Loss and gradient of the patterns ``indices`` (None: all); blocks held still have gradient 0.
+        """Loss and gradient of the patterns ``indices`` (None: all that count); what is held has gradient 0.
 
         Terms that look at no pattern enter with the share of the patterns asked for.
         """
+        indices = self.chosen if indices is None else indices
         physical = self.layout.physical(vector, self.xp)
         result = self._in_portions(physical, indices)
         gradient = self.layout.chain(vector, physical, result, self.xp)
@@ -72,7 +83,10 @@ class Objective:
             share = 1.0 if indices is None else len(indices) / self.patterns
             loss += share * sum(term.add(self.layout, vector, of_terms, self.xp) for term in self.terms)
             gradient += of_terms.dtype.type(share) * of_terms
-        return Evaluation(loss, self._of_what_moves(gradient))
+        gradient = self._of_what_moves(gradient)
+        if self.held_parts is not None:
+            self.held_parts.take_out(self.layout, vector, gradient, self.xp)
+        return Evaluation(loss, gradient)
 
     def _of_what_moves(self, gradient: Any) -> Any:
         layout = self.layout
@@ -118,9 +132,9 @@ class Objective:
         return np.float32(2 * self.stiffness * patterns) * self.layout.probe_curvature(self.xp)
 
     def object_curvature(self, vector: Any) -> Any:
-        """Curvature of the loss of all patterns along the object's parameters (object_size,), nowhere near 0."""
+        """Curvature of the loss along the object's parameters (object_size,), nowhere near 0."""
         layout = self.layout
-        light = self.backend.illumination(layout.probe_planes(vector, self.xp))
+        light = self.backend.illumination(layout.probe_planes(vector, self.xp), self.chosen)
         mixed = (1 - MIXED_CURVATURE) * light + MIXED_CURVATURE * light.max()
         curvature = 2 * self.stiffness / layout.object_modes * mixed
         return self.xp.tile(curvature.ravel(), layout.object_size // light.size)
@@ -129,14 +143,16 @@ class Objective:
         """Diagonal scaling of L-BFGS (a vector): the inverse of the known curvatures, the probe's times a step."""
         xp, layout = self.xp, self.layout
         probe = xp.full(layout.probe_size, probe_step, np.float32).reshape(layout.probe_block(vector).shape)
-        parts = [1 / self.object_curvature(vector), (probe / self.probe_curvature(self.patterns)).ravel()]
+        parts = [1 / self.object_curvature(vector), (probe / self.probe_curvature(self.count)).ravel()]
         parts += [1 / xp.asarray(block.curvature).ravel() for block in layout.blocks]
         return xp.concatenate(parts).astype(np.float32)
 
     def project(self, vector: Any) -> Any:
-        """The nearest allowed vector: parameters at or above their lower bounds. Changes ``vector``."""
+        """The nearest allowed vector: lower bounds kept, what is held given back. Changes ``vector``."""
         for part, lowest in self.layout.lower_bounds():
             self.xp.maximum(vector[part], lowest, out=vector[part])
+        if self.held_parts is not None:
+            self.held_parts.give_back(self.layout, vector, self.xp)
         return vector
 
     def held(self, vector: Any, gradient: Any) -> Any:

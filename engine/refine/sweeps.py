@@ -67,9 +67,18 @@ class Sweeps:
     """Patterns whose loss ends the sweeps: when, after ``LEAST_SWEEPS``, it falls by less than ``FLAT`` in a sweep."""
 
     @property
+    def swept(self) -> IndexArray | None:
+        """The patterns of a sweep: those that count for now, without those held out (None: all)."""
+        if self.patterns is None or self.objective.chosen is None:
+            return self.objective.chosen if self.patterns is None else self.patterns
+        both = np.intersect1d(self.patterns, self.objective.chosen)
+        return both if len(both) else self.objective.chosen
+
+    @property
     def count(self) -> int:
         """Patterns in a sweep."""
-        return self.objective.patterns if self.patterns is None else len(self.patterns)
+        swept = self.swept
+        return self.objective.patterns if swept is None else len(swept)
 
     @property
     def batches(self) -> int:
@@ -112,8 +121,9 @@ class Sweeps:
     def _batch(self, state: SweepState) -> IndexArray:
         """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
         order = np.random.default_rng([self.seed, state.sweep, state.halvings]).permutation(self.count)
-        if self.patterns is not None:
-            order = self.patterns[order]
+        swept = self.swept
+        if swept is not None:
+            order = swept[order]
         return order[state.batch :: self.batches]
 
     def _moved(self, objective: Objective, state: SweepState, indices: IndexArray, gradient: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from ptylive.schema.preset.model import Preset
-from ptylive.schema.preset.schedules import SCHEDULABLE
+from ptylive.schema.preset.schedules import SCHEDULABLE, WORDS
 
 SUFFIXES: Mapping[str, str] = MappingProxyType({"_A": "Å", "_px": "pixels", "_mrad": "mrad", "_deg": "°"})
 UNITS: Mapping[str, str] = MappingProxyType(
@@ -53,7 +53,7 @@ def json_schema() -> dict[str, Any]:
     schema = Preset.model_json_schema()
     for name, described in schema["properties"].items():
         described["unit"] = unit_of(name)
-        if name in SCHEDULABLE:
+        if name in SCHEDULABLE | WORDS:
             kept = {
                 key: described.pop(key) for key in tuple(described) if key not in ("description", "default", "unit")
             }

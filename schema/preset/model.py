@@ -8,13 +8,14 @@ from typing import Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
+from ptylive.schema.choices import Choices
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.constraints import Constraints
 from ptylive.schema.preset.forward import ForwardModel
 from ptylive.schema.preset.illumination import Illumination
 from ptylive.schema.preset.projections import Projections
 from ptylive.schema.preset.refinables import Refinables
-from ptylive.schema.preset.schedules import SCHEDULABLE, taken_apart
+from ptylive.schema.preset.schedules import NARROWING, SCHEDULABLE, WORDS, parsed, taken_apart
 from ptylive.schema.preset.solver import Solver
 from ptylive.schema.preset.start import Start
 from ptylive.schema.schedule import Schedule
@@ -24,7 +25,7 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
     """Settings of one refinement. ``auto`` is chosen from the data, and the choice is stated with its reason.
 
     A setting that follows a schedule has, as its own value, that of epoch 0; switches are on where the schedule may
-    ever switch them on. :meth:`at` gives the settings of one epoch.
+    ever switch them on, and what only holds something back is off. :meth:`at` gives the settings of one epoch.
     """
 
     schedules: dict[str, str] = Field(
@@ -80,18 +81,18 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
         """The settings of one epoch, no schedule left. Raises MetadataError where a value is out of its range."""
         if not self.schedules:
             return self
-        values = {
-            name: _cast(type(self), name, Schedule.parse(text).at(epoch)) for name, text in self.schedules.items()
-        }
+        values = {name: _cast(type(self), name, parsed(name, text).at(epoch)) for name, text in self.schedules.items()}
         try:
             return Preset.from_mapping({**self.model_dump(), **values})
         except MetadataError as error:
             raise MetadataError(f"epoch {epoch}: {error}", error.hint) from None
 
     @classmethod
-    def _standing_in(cls, name: str, schedule: Schedule) -> Any:
+    def _standing_in(cls, name: str, schedule: Schedule | Choices) -> Any:
         """What a setting that follows a schedule is by itself: the value of epoch 0; a switch is on."""
-        if name not in SCHEDULABLE:
+        if name in NARROWING:
+            return NARROWING[name]
+        if name not in SCHEDULABLE | WORDS:
             raise MetadataError(f"{name} cannot follow a schedule", "docs/settings.md lists what can")
         return True if cls.model_fields[name].annotation is bool else _cast(cls, name, schedule.at(0))
 
@@ -132,8 +133,10 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
             ) from None
 
 
-def _cast(kind: type[Preset], name: str, value: float) -> Any:
-    """The value of a schedule as a setting takes it: truth values for switches, whole numbers as such."""
-    if kind.model_fields[name].annotation is bool:
+def _cast(kind: type[Preset], name: str, value: float | str) -> Any:
+    """The value of a schedule as a setting takes it: truth values for switches, whole numbers and words as such."""
+    if isinstance(value, str):
+        return value
+    if kind.model_fields[name].annotation is bool or name == "phase_only_obj":
         return bool(value)
     return int(value) if value.is_integer() else value

@@ -6,7 +6,7 @@ every epoch; a schedule says in which ones.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,10 @@ class Projections(StrictModel):
     )
     fancy_sigma_abs_px: tuple[Sigma, Sigma] | None = Field(
         default=None, description="charge flip between sharpening and blurring the absorption: radii of both, pixels"
+    )
+    fancy_deconvolution: Literal["wiener", "richardson_lucy"] = Field(
+        default="wiener",
+        description="how fancy_sigma_…_px sharpen: Wiener's filter, or Richardson and Lucy's iteration",
     )
     restart_from_vacuum: bool = Field(default=False, description="set the object to 1, keep everything else")
     reset_positions: bool = Field(default=False, description="set refined positions to the nominal ones")

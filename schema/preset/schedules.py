@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from ptylive.schema.choices import Choices, looks_like_choices
 from ptylive.schema.schedule import Schedule
 
 SCHEDULABLE = frozenset(
@@ -17,6 +19,7 @@ SCHEDULABLE = frozenset(
         "update_slice_distances",
         "update_aberrations",
         "update_tilts",
+        "phase_only_obj",
         "hist_length",
         "update_step_bfgs",
         "wolfe_c1_constant",
@@ -55,17 +58,22 @@ SCHEDULABLE = frozenset(
 )
 """Settings that take an expression in ``epoch`` instead of a value (schema/schedule.py has the grammar)."""
 
-PLAIN_WORDS = ("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
+WORDS = frozenset({"probe_part", "sequence"})
+"""Settings that take words joined by ``if … else`` (schema/choices.py has the grammar)."""
+NARROWING: Mapping[str, Any] = MappingProxyType({"phase_only_obj": False, "probe_part": "both", "sequence": None})
+"""Settings that hold something back; where they follow a schedule, their own value is the one that holds nothing."""
+
+PLAIN_WORDS = ("auto", "true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
 
 
-def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Schedule]]:
+def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Schedule | Choices]]:
     """Plain settings, and those that follow the epoch. Raises MetadataError for text that is neither."""
     plain: dict[str, Any] = {}
-    schedules = {name: _parsed(text) for name, text in dict(values.get("schedules") or {}).items()}
+    schedules = {name: parsed(name, text) for name, text in dict(values.get("schedules") or {}).items()}
     for name, value in values.items():
         if name == "schedules":
             continue
-        schedule = _schedule(value) if name in SCHEDULABLE else None
+        schedule = _schedule(name, value)
         if schedule is None:
             plain[name] = value
         elif schedule.constant:
@@ -75,14 +83,21 @@ def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Sc
     return plain, schedules
 
 
-def _schedule(value: Any) -> Schedule | None:
+def parsed(name: str, text: str | Schedule | Choices) -> Schedule | Choices:
+    """What the text of a setting that follows the epoch stands for. Raises MetadataError."""
+    if not isinstance(text, str):
+        return text
+    return Choices.parse(text) if name in WORDS else Schedule.parse(text)
+
+
+def _schedule(name: str, value: Any) -> Schedule | Choices | None:
     """The schedule a text stands for; None for plain values and for text that is a number or a truth value."""
-    if isinstance(value, Schedule):
+    if isinstance(value, Schedule | Choices):
         return value
-    if not isinstance(value, str) or value.strip().lower() in PLAIN_WORDS:
+    if not isinstance(value, str):
+        return None
+    if name in WORDS:
+        return Choices.parse(value) if looks_like_choices(value) and not value.endswith(".npy") else None
+    if name not in SCHEDULABLE or value.strip().lower() in PLAIN_WORDS:
         return None
     return Schedule.parse(value)
-
-
-def _parsed(text: str | Schedule) -> Schedule:
-    return text if isinstance(text, Schedule) else Schedule.parse(text)

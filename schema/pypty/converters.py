@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.schema.choices import Choices
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 from ptylive.schema.pypty.rows import Converter, Gathered, followed, number
@@ -159,8 +160,9 @@ def probe_part(part: str) -> Converter:
 
     def convert(value: Any, into: Gathered) -> None:
         if isinstance(value, str):
-            raise MetadataError("what of the probe is refined cannot follow the epoch", "give true or false")
-        if value:
+            otherwise = into.preset.get("probe_part", "both")
+            into.preset["probe_part"] = Choices.parse(f"{part} if ({Schedule.parse(value).text}) else {otherwise}").text
+        elif value:
             into.preset["probe_part"] = part
 
     return convert
@@ -261,12 +263,17 @@ def gaussian(key: str) -> Converter:
 
 
 def atomicity(value: Any, into: Gathered) -> None:
-    """``fancy_sigma``: ((sharpen, blur) of the phase, (sharpen, blur) of the absorption), either None."""
+    """``fancy_sigma``: ((sharpen, blur) of the phase, (sharpen, blur) of the absorption), either None.
+
+    A radius of sharpening given as text asks for Richardson and Lucy's way.
+    """
+    if isinstance(value, str):
+        raise MetadataError("fancy_sigma cannot follow the epoch", "give numbers; do_charge_flip may follow it")
     for key, pair in zip(("fancy_sigma_phase_px", "fancy_sigma_abs_px"), value, strict=False):
         if pair is None:
             continue
-        if any(isinstance(radius, str) for radius in pair):
-            raise MetadataError("fancy_sigma by Richardson and Lucy is not built", "give the radius as a number")
+        if isinstance(pair[0], str):
+            into.preset["fancy_deconvolution"] = "richardson_lucy"
         into.preset[key] = [float(radius) for radius in pair]
 
 
@@ -280,9 +287,10 @@ def marker(key: str) -> Converter:
 
 
 def sequence(value: Any, into: Gathered) -> None:
-    """``sequence``: numbers of the measurements used."""
+    """``sequence``: numbers of the measurements used; lambdas as words that follow the epoch."""
     if isinstance(value, str):
-        raise MetadataError("a sequence that follows the epoch is not built", "give a list of numbers")
+        into.preset["sequence"] = Choices.parse(value).text
+        return
     into.preset["sequence"] = [int(part) for part in np.asarray(value).ravel()]
 
 

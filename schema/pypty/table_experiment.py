@@ -29,7 +29,7 @@ EXPERIMENT: tuple[Row, ...] = (
     Row("flip_ky", DATA, False, M, ("flip_ky",), "the same", plain("flip_ky")),
     Row("data_shift_vector", DATA, [0, 0], M, ("data_shift_vector_px",), "the same", plain("data_shift_vector_px")),
     Row("upsample_pattern", DATA, 1, M, ("upsample_pattern",), "the same", plain("upsample_pattern")),
-    Row("sequence", DATA, None, M, ("sequence",), "ranges or an npy file; not by epoch", into.sequence),
+    Row("sequence", DATA, None, M, ("sequence",), "ranges or an npy file; by epoch too", into.sequence),
     Row("use_full_FOV", DATA, True, M, ("use_full_FOV",), "the same", plain("use_full_FOV")),
     Row("output_folder", SAVING, "", S, (), "`-o OUT.h5`"),
     Row("save_loss_log", SAVING, True, S, (), "always written: `<output>.loss.csv` and in the result"),

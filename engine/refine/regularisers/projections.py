@@ -5,19 +5,19 @@ Objects are seen as their potentials: phase phi and absorption a of O = exp(i ph
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ptylive.engine.refine.layout import BlockName, Layout, ObjectForm, ProbeForm
+from ptylive.engine.refine.regularisers.deconvolution import filtered, gaussian, richardson_lucy, wiener
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset import Preset
 
 FAINTEST = 1e-6
 """|O| below which the absorption is no longer told apart."""
-SHARPENING_NOISE = 1e-3
-"""Wiener's constant of the sharpening: frequencies the Gaussian passes with less than its root are left alone."""
 SPREAD_RAD = 0.02
 """Random phases by which the states of an empty object differ: equal ones would stay equal."""
 
@@ -44,14 +44,13 @@ def projected(vector: Any, preset: Preset, layout: Layout, regularisation: Regul
         _reset(layout, vector, BlockName.SHIFTS, xp)
     if preset.beta_wedge:
         seen = 1 - xp.asarray(regularisation.wedge(layout.object_shape, preset.beta_wedge))
-        _change_object(layout, vector, lambda part: _filtered(part, seen, xp), xp)
+        _change_object(layout, vector, lambda part: filtered(part, seen, xp), xp)
     if preset.do_charge_flip or preset.apply_gaussian_filter_px or preset.apply_gaussian_filter_amplitude_px:
         phase, absorption = potentials(layout, vector, xp)
         if preset.do_charge_flip:
-            phase = flipped(
-                phase, preset.cf_delta_phase, preset.cf_beta_phase, preset.fancy_sigma_phase_px, xp
-            )  # fmt: skip
-            absorption = flipped(absorption, preset.cf_delta_abs, preset.cf_beta_abs, preset.fancy_sigma_abs_px, xp)
+            atoms, others = Atomicity.of(preset)
+            phase = flipped(phase, preset.cf_delta_phase, preset.cf_beta_phase, atoms, xp)
+            absorption = flipped(absorption, preset.cf_delta_abs, preset.cf_beta_abs, others, xp)
         phase = blurred(phase, preset.apply_gaussian_filter_px, xp)
         absorption = blurred(absorption, preset.apply_gaussian_filter_amplitude_px, xp)
         _set_potentials(layout, vector, phase, absorption, xp)
@@ -77,23 +76,40 @@ def potentials(layout: Layout, vector: Any, xp: Any) -> tuple[Any, Any]:
 
 def blurred(values: Any, sigma_px: float, xp: Any) -> Any:
     """Values (…, Y, X) convolved with exp(-r^2 / (2 sigma^2)), periodic, mean kept; sigma 0 changes nothing."""
-    return _filtered(values, _gaussian(values.shape[-2:], sigma_px, xp), xp) if sigma_px > 0 else values
+    return filtered(values, gaussian(values.shape[-2:], sigma_px, xp), xp) if sigma_px > 0 else values
 
 
-def flipped(values: Any, delta: float, beta: float, sigmas_px: tuple[float, float] | None, xp: Any) -> Any:
+@dataclass(frozen=True)
+class Atomicity:
+    """How pictures are sharpened before a charge flip and blurred after it; by the shape exp(-r^2 / s^2) both times."""
+
+    sharpen_px: float
+    blur_px: float
+    iterative: bool = False
+    """Richardson and Lucy's way, not Wiener's."""
+
+    @classmethod
+    def of(cls, preset: Preset) -> tuple[Atomicity | None, Atomicity | None]:
+        """Of phase and absorption; None where they are flipped as they are."""
+        iterative = preset.fancy_deconvolution == "richardson_lucy"
+        pairs = (preset.fancy_sigma_phase_px, preset.fancy_sigma_abs_px)
+        phase, absorption = (None if pair is None else cls(*pair, iterative) for pair in pairs)
+        return phase, absorption
+
+
+def flipped(values: Any, delta: float, beta: float, atoms: Atomicity | None, xp: Any) -> Any:
     """Charge flipping: values below delta * the largest of their slice times beta.
 
-    With ``sigmas_px`` (s1, s2) the slice is lifted to a minimum of 0 and sharpened by the shape exp(-r^2 / s1^2) first,
-    and blurred with exp(-r^2 / s2^2) afterwards, which favours atoms (PyPty: fancy_sigma; its division by the shape's
-    transform is Wiener's here).
+    With ``atoms`` the slice is lifted to a minimum of 0 and sharpened first, and blurred afterwards, which favours
+    atoms (PyPty: fancy_sigma; where it divides by the shape's transform, Wiener's filter stands here).
     """
-    if sigmas_px is not None:
-        shape = _gaussian(values.shape[-2:], sigmas_px[0] / np.sqrt(2), xp)
+    if atoms is not None:
         values = values - values.min(axis=(-2, -1), keepdims=True)
-        values = _filtered(values, shape * (1 + SHARPENING_NOISE) / (shape**2 + SHARPENING_NOISE), xp)
+        sharpen = richardson_lucy if atoms.iterative else wiener
+        values = sharpen(values, atoms.sharpen_px / np.sqrt(2), xp)
     largest = values.max(axis=(-2, -1), keepdims=True)
     values = xp.where(values < delta * largest, beta * values, values)
-    return values if sigmas_px is None else blurred(values, sigmas_px[1] / np.sqrt(2), xp)
+    return values if atoms is None else blurred(values, atoms.blur_px / np.sqrt(2), xp)
 
 
 def orthogonal(modes: Any, xp: Any) -> Any:
@@ -105,19 +121,6 @@ def orthogonal(modes: Any, xp: Any) -> Any:
     overlap = modes @ modes.conj().T
     _, turned = xp.linalg.eigh(overlap)
     return turned[:, ::-1].conj().T @ modes
-
-
-def _gaussian(shape: tuple[int, int], sigma_px: float, xp: Any) -> Any:
-    """Transform of a Gaussian of unit sum, standard deviation in pixels (Y, X)."""
-    f_y, f_x = xp.fft.fftfreq(shape[0])[:, None], xp.fft.fftfreq(shape[1])[None, :]
-    return xp.exp(-2 * np.pi**2 * sigma_px**2 * (f_y**2 + f_x**2)).astype(np.float32)
-
-
-def _filtered(values: Any, transfer: Any, xp: Any) -> Any:
-    """Real or complex values (…) times ``transfer`` over its axes in Fourier space."""
-    axes = tuple(range(-transfer.ndim, 0))
-    out = xp.fft.ifftn(transfer * xp.fft.fftn(values, axes=axes), axes=axes)
-    return (out if values.dtype.kind == "c" else out.real).astype(values.dtype)
 
 
 def _change_object(layout: Layout, vector: Any, change: Any, xp: Any) -> None:

@@ -174,7 +174,7 @@ def test_what_is_not_done_is_said():
     assert lenient.preset.num_slices == 1
     assert import_preset({"data_bin": 1, "data_path": "x.h5", "print_flag": 4, "smart_memory": False}).settings == {}
     with pytest.raises(MetadataError, match="cannot follow the epoch"):
-        import_preset({"phase_only_obj": "lambda x: x > 3"})
+        import_preset({"propmethod": "lambda x: x > 3"})
     with pytest.raises(MetadataError, match="num_slices"):
         import_preset({"num_slices": -1})
     with pytest.raises(MetadataError, match="scan_size = 5"):

@@ -1,0 +1,49 @@
+"""Atoms sharpened: pictures divided by the Gaussian that an atom is taken to look like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+WIENER_NOISE = 1e-3
+"""Wiener's constant: frequencies the Gaussian passes with less than its root are left alone."""
+SETTLED = 1e-3
+"""Richardson and Lucy's iteration ends when the correction of no picture changes by more: sum of squares (PyPty's)."""
+MOST_ITERATIONS = 100
+FAINTEST = 1e-12
+
+
+def gaussian(shape: tuple[int, int], sigma_px: float, xp: Any) -> Any:
+    """Transform of a Gaussian of unit sum, standard deviation in pixels (Y, X)."""
+    f_y, f_x = xp.fft.fftfreq(shape[0])[:, None], xp.fft.fftfreq(shape[1])[None, :]
+    return xp.exp(-2 * np.pi**2 * sigma_px**2 * (f_y**2 + f_x**2)).astype(np.float32)
+
+
+def filtered(values: Any, transfer: Any, xp: Any) -> Any:
+    """Real or complex values (…) times ``transfer`` over its axes in Fourier space."""
+    axes = tuple(range(-transfer.ndim, 0))
+    out = xp.fft.ifftn(transfer * xp.fft.fftn(values, axes=axes), axes=axes)
+    return (out if values.dtype.kind == "c" else out.real).astype(values.dtype)
+
+
+def wiener(values: Any, sigma_px: float, xp: Any) -> Any:
+    """Values (…, Y, X) times g (1 + c) / (g^2 + c), g the Gaussian's transform; their mean is kept."""
+    shape = gaussian(values.shape[-2:], sigma_px, xp)
+    return filtered(values, shape * (1 + WIENER_NOISE) / (shape**2 + WIENER_NOISE), xp)
+
+
+def richardson_lucy(values: Any, sigma_px: float, xp: Any) -> Any:
+    """Values (…, Y, X) at or above 0 by u <- u * (g conv (d / (g conv u))), from u = d (Richardson 1972, Lucy 1974).
+
+    Values stay at or above 0, and their sum stays; periodic.
+    """
+    shape = gaussian(values.shape[-2:], sigma_px, xp)
+    sharp, before = values, None
+    for _ in range(MOST_ITERATIONS):
+        expected = filtered(sharp, shape, xp)
+        correction = filtered(values / xp.maximum(expected, FAINTEST), shape, xp)
+        if before is not None and float(((correction - before) ** 2).sum(axis=(-2, -1)).max()) <= SETTLED:
+            break
+        sharp, before = sharp * correction, correction
+    return sharp
