@@ -1,4 +1,4 @@
-"""``python -m ptylive.server.warm_refinement PIXELS DTYPE``: fill the compile cache before a refinement needs it.
+"""``python -m ptylive.server.warm_refinement PIXELS``: fill the compile cache before a refinement needs it.
 
 In a process of its own and at the lowest priority: compiling takes seconds and must not hold up frames.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-
-import numpy as np
 
 LOWEST_PRIORITY = 19
 
@@ -22,7 +20,7 @@ def main(arguments: list[str]) -> int:
     from ptylive.engine.backend.fast_sizes import padded_size
     from ptylive.engine.backend.multislice_compiled import warm_up
 
-    warm_up(padded_size(int(arguments[0])), np.dtype(arguments[1]).name)
+    warm_up(padded_size(int(arguments[0])))
     return 0
 
 

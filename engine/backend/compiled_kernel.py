@@ -16,15 +16,19 @@ from ptylive.engine.backend.multislice import FEW_COUNTS
 from ptylive.engine.backend.planes_fft import FAST, forward, inverse
 
 AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED = 0, 1, 2, 3
+UINT8, UINT16, FLOAT32 = 0, 1, 2
 TINY_COUNTS = np.float32(1e-12)
 CACHED = {**FAST, "cache": True}
 
 
 class Patterns(NamedTuple):
-    """The patterns of one call: which ones, their counts as float32 (n, P*P), weights (P*P), positions of all."""
+    """The patterns of one call: which ones; counts and positions of all, weights (P*P)."""
 
     indices: Any
-    counts: Any
+    recorded: Any
+    """(N, bytes of a pattern) uint8: counts as they lie in memory, so that one compilation serves every type."""
+    counts_type: int
+    """UINT8, UINT16 or FLOAT32."""
     weights: Any
     corners: Any
     ramps: Any
@@ -75,6 +79,24 @@ class Work(NamedTuple):
     b: Any
     intensity: Any
     """(P * P)."""
+    counts: Any
+    """(P * P): the recorded pattern as float32."""
+
+
+@numba.jit(**FAST)
+def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None:
+    """Out = float32 of the recorded bytes of a pattern."""
+    if counts_type == UINT8:
+        for k in range(window.size * window.size):
+            out[k] = np.float32(recorded[k])
+    elif counts_type == UINT16:
+        counts = recorded.view(np.uint16)
+        for k in range(window.size * window.size):
+            out[k] = np.float32(counts[k])
+    else:
+        floats = recorded.view(np.float32)
+        for k in range(window.size * window.size):
+            out[k] = floats[k]
 
 
 @numba.jit(**FAST)
@@ -155,6 +177,12 @@ def _multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate:
 
 
 @numba.jit(**FAST)
+def _first_intensity(window: Any, wave: Any, background: Any, intensity: Any) -> None:
+    for k in range(window.size * window.size):
+        intensity[k] = background[k] + wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
+
+
+@numba.jit(**FAST)
 def _add_intensity(window: Any, wave: Any, intensity: Any) -> None:
     for k in range(window.size * window.size):
         intensity[k] += wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
@@ -171,13 +199,15 @@ def _scale(window: Any, wave: Any, factor: Any) -> None:
 def _compare_amplitudes(window: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any) -> Any:
     """Loss; ``intensity`` (counts are ``scale`` times it) becomes the factor of the far field in the gradient."""
     shift = offset + TINY_COUNTS
+    one = np.float32(1)
     loss = np.float32(0)
     for k in range(window.size * window.size):
-        amplitude = np.sqrt(intensity[k] * scale + shift)
-        difference = amplitude - np.sqrt(counts[k] + offset)
-        weighted = weights[k] * difference
-        loss += weighted * difference
-        intensity[k] = np.float32(2) * scale * weighted / amplitude
+        # (a - b)^2 = a^2 (1 - b / a)^2: an inverse root is a quick estimate and one Newton step, a root is not
+        model = intensity[k] * scale + shift
+        missing = one - np.sqrt(counts[k] + offset) * (one / np.sqrt(model))
+        weighted = weights[k] * missing
+        loss += model * weighted * missing
+        intensity[k] = np.float32(2) * scale * weighted
     return loss
 
 
@@ -259,8 +289,6 @@ def _forward_pattern(window: Any, model: Model, ramp: Any, amplitude: Any, start
     slices = work.waves.shape[1]
     object_modes = model.slices.shape[1] // slices
     a, b = work.a, work.b
-    for k in range(window.size * window.size):  # a loop: slice assignment tests for overlap and does not vectorise
-        work.intensity[k] = model.background[k]
     for pair in range(work.waves.shape[0]):
         m, first = pair // object_modes, (pair % object_modes) * slices
         entering = work.waves[pair, 0]
@@ -276,7 +304,10 @@ def _forward_pattern(window: Any, model: Model, ramp: Any, amplitude: Any, start
                 inverse(window, a[0], a[1], entering[0], entering[1])
         far_field = work.far_field[pair]
         forward(window, a[0], a[1], far_field[0], far_field[1])
-        _add_intensity(window, far_field, work.intensity)
+        if pair == 0:
+            _first_intensity(window, far_field, model.background, work.intensity)
+        else:
+            _add_intensity(window, far_field, work.intensity)
 
 
 @numba.jit(**FAST)
@@ -357,7 +388,8 @@ def add_loss_and_gradient(
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
         ramp, amplitude = patterns.ramps[n], patterns.amplitudes[n]
         _forward_pattern(window, model, ramp, amplitude, start, work)
-        total += _compare(window, term, work.intensity, patterns.counts[k], patterns.weights, scale)
+        _load_counts(window, patterns.recorded[n], patterns.counts_type, work.counts)
+        total += _compare(window, term, work.intensity, work.counts, patterns.weights, scale)
         for i in range(gradient.background.shape[0]):
             gradient.background[i] += work.intensity[i]
         for pair in range(work.waves.shape[0]):
@@ -369,15 +401,6 @@ def add_loss_and_gradient(
             if per_pattern:
                 _add_pattern_slopes(window, model.probe[:, m], work.b, ramp, amplitude, model, gradient.patterns[k])
     return total
-
-
-@numba.jit(**CACHED)
-def load_patterns(recorded: Any, indices: Any, out: Any) -> None:
-    """out[k] = float32(recorded[indices[k]]): the only code compiled anew for every recorded type."""
-    for k in range(indices.shape[0]):
-        n = indices[k]
-        for i in range(out.shape[1]):
-            out[k, i] = recorded[n, i]
 
 
 @numba.jit(**CACHED)

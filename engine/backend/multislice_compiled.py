@@ -11,15 +11,17 @@ import numpy as np
 from ptylive.engine.backend.compiled_kernel import (
     AMPLITUDE,
     CHI_SQUARED,
+    FLOAT32,
     INTENSITY,
     POISSON,
+    UINT8,
+    UINT16,
     Gradient,
     Model,
     Patterns,
     Work,
     add_loss_and_gradient,
     add_windows,
-    load_patterns,
 )
 from ptylive.engine.backend.multislice import (
     HELD,
@@ -38,10 +40,8 @@ TERMS = {
     DataTermKind.INTENSITY: INTENSITY,
     DataTermKind.CHI_SQUARED: CHI_SQUARED,
 }
-CHUNK = 32
-"""Patterns handed to compiled code at once: their counts as float32 stay in the second-level cache."""
 CACHE_LINE = 64
-DIRECT_DTYPES = ("uint8", "uint16", "float32")
+DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32}
 """Recorded types that are read as they are; others are converted to float32 once."""
 
 
@@ -54,7 +54,7 @@ class CompiledMultislice:
     def __init__(self, problem: MultisliceProblem, threads: int = 1) -> None:
         self._problem = problem
         self._window = Window(problem.window)
-        self._recorded = _transposed_patterns(problem.patterns)
+        self._recorded, self._counts_type = _transposed_patterns(problem.patterns)
         self._term = (TERMS[DataTermKind(problem.data_term.kind)], float(problem.data_term.offset))
         self._weights = _flat(problem.weights.T)
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
@@ -64,7 +64,7 @@ class CompiledMultislice:
         self._propagators = _transposed_propagators(problem.propagators, problem.window)
         self._no_currents = np.ones(problem.count, np.float32)
         self._threads = max(1, threads)
-        self._work: list[tuple[Work, FloatArray]] = []
+        self._work: list[Work] = []
         self._pool = ThreadPoolExecutor(self._threads, "refine") if self._threads > 1 else None
 
     def loss_and_gradient(
@@ -178,15 +178,11 @@ class CompiledMultislice:
         return [future.result() for future in futures]
 
     def _part(self, task: _Task, share: IndexArray, thread: int) -> tuple[float, Gradient]:
-        work, counts = self._work[thread]
-        gradient = task.empty_gradient(len(share), self._problem.window)
-        loss = 0.0
-        for first in range(0, len(share), CHUNK):
-            indices = share[first : first + CHUNK]
-            load_patterns(self._recorded, indices, counts)
-            patterns = Patterns(indices, counts, self._weights, self._corners, self._ramps, task.amplitudes)
-            here = gradient._replace(patterns=gradient.patterns[first : first + CHUNK])
-            loss += add_loss_and_gradient(self._window, self._term, patterns, task.model, here, work)
+        """One call of compiled code for the whole share: threads meet at the interpreter's lock once only."""
+        gradient, work = task.empty_gradient(len(share), self._problem.window), self._work[thread]
+        recorded = (self._recorded, self._counts_type)
+        patterns = Patterns(share, *recorded, self._weights, self._corners, self._ramps, task.amplitudes)
+        loss = add_loss_and_gradient(self._window, self._term, patterns, task.model, gradient, work)
         return loss, gradient
 
 
@@ -211,8 +207,8 @@ class _Task(NamedTuple):
         )
 
 
-def warm_up(window: int, dtype: str = "uint16") -> None:
-    """Compile (or load from the cache) what a refinement with this window and recorded type needs.
+def warm_up(window: int) -> None:
+    """Compile (or load from the cache) what a refinement with this window needs, whatever type was recorded.
 
     Takes seconds the first time on a machine; call it in the background while a scan runs.
     """
@@ -221,7 +217,7 @@ def warm_up(window: int, dtype: str = "uint16") -> None:
     if not is_fast(window):
         return
     problem = MultisliceProblem(
-        patterns=np.zeros((1, window, window), dtype),
+        patterns=np.zeros((1, window, window), np.uint16),
         weights=np.ones((window, window), np.float32),
         corners=np.zeros((1, 2), np.int64),
         shifts_px=np.zeros((1, 2)),
@@ -251,11 +247,17 @@ def _contiguous(indices: IndexArray) -> IndexArray:
     return np.array(indices, dtype=np.int64, order="C")
 
 
-def _transposed_patterns(patterns: Array) -> Array:
-    """Patterns (N, P*P) with the detector axes exchanged: no copy where the memory already lies that way."""
-    if patterns.dtype.name not in DIRECT_DTYPES or not patterns.dtype.isnative:
+def _transposed_patterns(patterns: Array) -> tuple[Array, int]:
+    """Bytes of the patterns (N, bytes) with the detector axes exchanged, and their type for compiled code.
+
+    No copy where the memory already lies that way. What cannot be written is copied: it would be another type of
+    argument, and so another compiled version.
+    """
+    if patterns.dtype.name not in DIRECT_TYPES or not patterns.dtype.isnative:
         patterns = patterns.astype(np.float32, order="K")
-    return np.ascontiguousarray(np.swapaxes(patterns, 1, 2)).reshape(len(patterns), -1)
+    flat = np.ascontiguousarray(np.swapaxes(patterns, 1, 2)).reshape(len(patterns), -1)
+    flat = flat if flat.flags.writeable else flat.copy()
+    return flat.view(np.uint8), DIRECT_TYPES[flat.dtype.name]
 
 
 def _ramps(shifts_px: DoubleArray, window: int) -> FloatArray:
@@ -270,17 +272,17 @@ def _transposed_propagators(propagators: Array, window: int) -> FloatArray:
     return _flat(np.stack([transposed.real, transposed.imag]))
 
 
-def _buffers(size: int, slices: int, pairs: int) -> tuple[Work, FloatArray]:
-    """Work planes of one thread and room for a chunk of counts, aligned to cache lines."""
+def _buffers(size: int, slices: int, pairs: int) -> Work:
+    """Work planes of one thread, aligned to cache lines."""
     plane = size * size
-    work = Work(
+    return Work(
         waves=_aligned((pairs, slices, 2, plane)),
         far_field=_aligned((pairs, 2, plane)),
         a=_aligned((2, plane)),
         b=_aligned((2, plane)),
         intensity=_aligned((plane,)),
+        counts=_aligned((plane,)),
     )
-    return work, _aligned((CHUNK, plane))
 
 
 def _aligned(shape: tuple[int, ...]) -> FloatArray:
