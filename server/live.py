@@ -1,7 +1,7 @@
 """The live thread: takes what the receiver hands over, feeds the engine, and makes pictures at the screen's pace.
 
-Frames come first: a refresh may use a fifth of the time (half for very large scans), and never more than five a
-second are made.
+Frames come first: refreshes may use a fifth of the time (half for very large scans), and never more than five a second
+are made. While no frames wait, processor time counts, not the time that others had the processor.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.lanes import Lanes
+from ptylive.engine.live.render import Rendering
 from ptylive.schema import Arm, FrameBatch, PtyliveError
+from ptylive.server.audience import Audience
 from ptylive.server.publisher import Publisher
 from ptylive.server.scan_session import ScanSession
 from ptylive.streamer.events import ArmEvent, EndEvent
@@ -25,6 +27,10 @@ from ptylive.streamer.ring import RingReader
 LEAST_INTERVAL_S = 0.2
 DUTY, DUTY_LARGE = 0.2, 0.5
 LARGE_SCAN = 512 * 512
+REST_INTERVAL_S = 10.0
+"""Maps that no viewer shows are renewed that seldom: for those who join late, and for a refinement's start."""
+FRAMES_WAIT = 0.1
+"""Fill of the ring from which on the time by the clock counts: this thread is what frames wait for."""
 TAKE_TIMEOUT_S = 0.1
 BACKGROUND_NICENESS = 10
 TURN_S = 0.0005
@@ -46,7 +52,7 @@ def step_back() -> None:
 
 class LiveThread:
     """Feeds one engine after the other. ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every
-    new scan, ``on_end`` of every one that ended.
+    new scan, ``on_end`` of every one that ended. ``audience``: whose maps are renewed; without viewers all are.
     """
 
     def __init__(
@@ -56,10 +62,13 @@ class LiveThread:
         prepare: Callable[[Arm], Arm],
         on_scan: Callable[[ScanSession], None],
         on_end: Callable[[ScanSession, str], None],
+        audience: Audience,
     ) -> None:
         self._reader, self._publisher = reader, publisher
         self._prepare, self._on_scan, self._on_end = prepare, on_scan, on_end
         self._scan: ScanSession | None = None
+        self._audience = audience
+        self._rest_due = 0.0
         self._next_refresh = 0.0
         self._dirty = False
         self._builders = ThreadPoolExecutor(1, "filters", step_back)
@@ -103,6 +112,7 @@ class LiveThread:
             problem = error.line()
         self._scan = ScanSession(arm, engine, source, problem=problem)
         self._dirty, self._next_refresh = False, 0.0
+        self._rest_due = time.monotonic() + REST_INTERVAL_S  # filters of the maps that are shown come first
         self._on_scan(self._scan)
 
     def _feed(self, batch: FrameBatch) -> None:
@@ -123,21 +133,48 @@ class LiveThread:
             self._on_end(scan, end.reason)
 
     def _refresh_when_due(self) -> None:
+        if self._scan is not None and self._scan.engine is not None:
+            self._show_picked(self._scan, self._scan.engine)
         if time.monotonic() >= self._next_refresh:
             self._refresh(self._scan)
 
+    def _show_picked(self, scan: ScanSession, engine: LiveEngine) -> None:
+        """Make at once what a viewer has just chosen, or have its filters made: a refresh may not be due for a while,
+        and without new frames never.
+        """
+        before = engine.wanted
+        engine.want(self._audience.wanted())
+        picked = engine.wanted - before
+        if not picked or engine.store is None:
+            return
+        with scan.lock:
+            payloads = scan.take(engine.refresh(picked), others_stay=True)
+        for payload in payloads:
+            self._publisher.publish("maps", payload)
+
+    def _rendered(self, engine: LiveEngine) -> Rendering:
+        """The maps that are shown; now and then the others too."""
+        now = time.monotonic()
+        if now < self._rest_due:
+            return engine.refresh()
+        self._rest_due = now + REST_INTERVAL_S
+        return engine.refresh(engine.live_methods)
+
     def _refresh(self, scan: ScanSession | None) -> None:
         """Make the pictures of what has arrived, if anything is new, and publish them."""
-        now = time.monotonic()
+        now, processor = time.monotonic(), time.thread_time()
         if scan is None or scan.engine is None or not (self._dirty or scan.engine.has_news):
             return
         with scan.lock:
-            rendering = scan.engine.refresh()
-            payloads = scan.take(rendering) if rendering.maps else []
+            rendering = self._rendered(scan.engine)
+            payloads = scan.take(rendering, others_stay=True) if rendering.maps else []
         for payload in payloads:
             self._publisher.publish("maps", payload)
-        spent = time.monotonic() - now
+        self._dirty = False
+        spent = time.thread_time() - processor
+        if self._reader.ring_fill > FRAMES_WAIT:
+            spent = time.monotonic() - now
         rows, cols = scan.arm.scan.require_shape()
         duty = DUTY_LARGE if rows * cols > LARGE_SCAN else DUTY
-        self._dirty = False
-        self._next_refresh = now + max(LEAST_INTERVAL_S, spent / duty)
+        late = min(now - self._next_refresh, LEAST_INTERVAL_S / 2)  # or five a second would be four
+        self._next_refresh = now - late + max(LEAST_INTERVAL_S, spent / duty)

@@ -141,6 +141,11 @@ class RingReader:
         return slot.item
 
     @property
+    def ring_fill(self) -> float:
+        """Fraction in use of the ring it reads, 0 to 1."""
+        return self._ring.fill
+
+    @property
     def finished(self) -> bool:
         """Whether no further item will come."""
         ring = self._ring
