@@ -36,7 +36,7 @@ from ptylive.dashboard.theme import Theme
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
 
-TICK_MS = 150
+TICK_MS = 100
 VIEWS = ("session", "refine", "library")
 EXPORTS = ("png", "tiff", "hspy")
 
