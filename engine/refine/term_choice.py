@@ -109,7 +109,8 @@ def _is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether the preset leaves the data term to us, and there are frames enough to halve."""
     asked = preset.algorithm != "auto" or not isinstance(preset.loss_offset, str)
     frames = dataset.masks is None and preset.recon_type == "far_field"
-    return frames and not asked and preset.update_obj and len(dataset.patterns) >= LEAST_PATTERNS
+    thin = preset.num_slices == 1  # before the patterns are looked at, which means a copy of them
+    return frames and thin and not asked and preset.update_obj and len(dataset.patterns) >= LEAST_PATTERNS
 
 
 def _faint(facts: Facts) -> bool:
