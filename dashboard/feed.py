@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ SNAPSHOT_TIMEOUT_S = 2.0
 RETRY_S = 1.0
 SETTLE_S = 0.5
 """After a scan ended, so long until the snapshot that makes up for events lost on the way."""
+RENEW_S = 1.5
+"""What is shown is told to the server that often; it forgets after five seconds."""
 EVENTS_PER_TURN = 500
 SCANS_LEFT = 64
 """So many scans that are over are known by their identity: their results may come long after the next scan began."""
@@ -80,6 +83,9 @@ class Feed:
         self._before: Mapping[str, RawPicture] = MappingProxyType({})
         self._left: deque[str] = deque(maxlen=SCANS_LEFT)
         self._snapshot_due: float | None = 0.0
+        self._name = f"dashboard-{uuid.uuid4().hex}"
+        self._told: list[str] | None = None
+        self._tell_due = 0.0
 
     def start(self) -> None:
         """Begin listening."""
@@ -112,6 +118,7 @@ class Feed:
                 try:
                     self._take_all(_newest(events))
                     self._keep_contact(client)
+                    self._tell_what_is_shown(client)
                     self._prepare_wanted()
                 except Exception:  # whatever it was, it must not silence the page for ever
                     logger.exception("the feed stumbled")
@@ -208,6 +215,19 @@ class Feed:
             self._take_map(payload)
         if reply.get("refinement"):
             self._take_refinement(reply["refinement"])
+
+    def _tell_what_is_shown(self, client: ControlClient) -> None:
+        """The server renews the maps that pages show; without a page it is told nothing, and renews all."""
+        with self._lock:
+            wanted = list(self._wanted.values())
+        shown = (
+            sorted({source for names in wanted for name in names for source in sources_of(name)}) if wanted else None
+        )
+        now = time.monotonic()
+        if not self._view.connected or (shown == self._told and (shown is None or now < self._tell_due)):
+            return
+        client.tell("watch", viewer=self._name, maps=shown)
+        self._told, self._tell_due = shown, now + RENEW_S
 
     # -- pictures -------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -70,6 +71,13 @@ class ControlClient:
         self._socket.close(linger=0)
         self._socket = self._connect()
         raise ServerGoneError(f"no server answers at {self.address}", self._hint())
+
+    def tell(self, command: str, **arguments: Any) -> None:
+        """Send a command without waiting for its reply, which nobody reads; lost where no server is."""
+        while self._socket.poll(0):
+            self._socket.recv()
+        with suppress(zmq.Again):
+            self._socket.send(pack({"id": uuid.uuid4().hex, "command": command, **arguments}), zmq.NOBLOCK)
 
     def _hint(self) -> str:
         """A server that refuses a key does not say so."""

@@ -124,12 +124,19 @@ class ScanSession:
             return "; ".join(f"{', '.join(names)}: needs {what}" for what, names in reasons.items())
         return ""
 
-    def take(self, rendering: Rendering) -> list[dict[str, Any]]:
-        """Keep a rendering and return it as payloads of `maps` events, patterns and coverage included."""
-        self.rendering = rendering
+    def take(self, rendering: Rendering, *, others_stay: bool = False) -> list[dict[str, Any]]:
+        """Keep a rendering and return it as payloads of `maps` events, patterns and coverage included.
+
+        ``others_stay``: maps of the last rendering that are not in this one are kept as they were.
+        """
+        before, self.rendering = self.rendering, rendering
         if self.engine is None:
             return []
         rendering.maps.extend(self._detector_maps())
+        if others_stay:
+            made = {live_map.name for live_map in rendering.maps}
+            older = [m for m in before.maps if m.name not in made and not m.name.startswith(DETECTOR_PREFIX)]
+            self.rendering = Rendering([*rendering.maps, *older], rendering.missing)
         self.coverage = self.engine.coverage
         extra = [self._picture("coverage", self.coverage, "")]
         if self.engine.last_pattern is not None:

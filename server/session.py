@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.schema import Arm, CommandError, PtyliveError
+from ptylive.server.audience import LEASE_S, Audience
 from ptylive.server.calibration_desk import CalibrationDesk
 from ptylive.server.config import ServerConfig
 from ptylive.server.conversion import RecordingCompression
@@ -74,8 +76,14 @@ class Session:
         self.library = LibraryDesk(
             config, self.publisher, self, self._finisher, self.workbench.bank, self.receiver.address
         )
+        self._audience = Audience()
         self._live = LiveThread(
-            self.receiver.ring.reader(), self.publisher, self.calibration.prepare, self._on_scan, self._on_scan_ended
+            self.receiver.ring.reader(),
+            self.publisher,
+            self.calibration.prepare,
+            self._on_scan,
+            self._on_scan_ended,
+            self._audience,
         )
 
         try:
@@ -233,6 +241,17 @@ class Session:
             "refinement": None if run.state == "none" else run.event(pictures=True),
         }
 
+    def command_watch(self, viewer: str, maps: Iterable[str] | None = None) -> dict[str, Any]:
+        """A viewer says which maps it shows, again before the lease ends; without maps it has gone.
+
+        While anybody says so, only maps that somebody shows are renewed at the screen's pace, the others seldom.
+        """
+        if isinstance(maps, str):
+            raise CommandError("maps is a list of names")
+        self._audience.shows(str(viewer), maps)
+        wanted = self._audience.wanted()
+        return {"lease_s": LEASE_S, "maps": None if wanted is None else sorted(wanted)}
+
     def command_scans(self) -> dict[str, Any]:
         """The last scans whose maps are still in memory, newest first; `snapshot` with a `uid` gives their maps."""
         return {"scans": self._shelf.list()}
@@ -259,6 +278,8 @@ class Session:
         if scan is None:
             raise CommandError("there is nothing to save yet")
         with scan.lock:
+            if scan.engine is not None and scan.ended is None:  # also the maps that nobody looks at
+                scan.take(scan.engine.refresh(scan.engine.live_methods), others_stay=True)
             path = save_results(scan, self._command_line)
         if path is None:
             raise CommandError("nothing was saved: the scan is not recorded, or has no maps yet")

@@ -75,6 +75,24 @@ def test_only_watched_maps_are_prepared(server: FakeServer, feed: Feed) -> None:
     until(feed, lambda v: not v.pictures)
 
 
+def test_the_server_is_told_what_pages_show(server: FakeServer, feed: Feed) -> None:
+    def told(maps: list[str] | None) -> None:
+        deadline = time.monotonic() + 8
+        while not (said := server.received("watch")) or said[-1]["maps"] != maps:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.01)
+
+    until(feed, lambda v: v.connected)
+    assert not server.received("watch"), "without pages there is nothing to say"
+    feed.watch("page", {"dpc", "bf"})
+    told(["bf", "com_col", "com_row"])
+    feed.watch("other", {"obf", "bf"})
+    told(["bf", "com_col", "com_row", "obf"])
+    feed.watch("page", ())
+    feed.watch("other", ())
+    told(None)
+
+
 def test_a_new_scan_forgets_the_old_one(server: FakeServer, feed: Feed) -> None:
     feed.watch("page", {"bf"})
     server.maps_of(bf=full(1.0))

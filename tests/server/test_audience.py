@@ -1,0 +1,91 @@
+"""Only maps that a viewer shows are renewed at the screen's pace; one that is newly chosen is there at once."""
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+from running import server
+
+from ptylive.schema import CommandError
+from ptylive.server.audience import LEASE_S, MOST_MAPS, MOST_VIEWERS, Audience
+from ptylive.server.client import EventStream
+from ptylive.simulators.data import bundled
+from ptylive.simulators.replay import ReplaySettings, replay
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_is_wanted_is_the_union_of_what_viewers_show():
+    audience = Audience()
+    assert audience.wanted() is None
+    audience.shows("one", ["obf", "idpc"])
+    audience.shows("other", ["bf", "obf"])
+    assert audience.wanted() == {"obf", "idpc", "bf"}
+    audience.shows("one", [])
+    assert audience.wanted() == {"bf", "obf"}
+    audience.shows("other", None)
+    assert audience.wanted() == frozenset(), "one viewer is left, who shows no map"
+    audience.shows("one", None)
+    assert audience.wanted() is None
+
+
+def test_a_silent_viewer_is_forgotten():
+    clock = Clock()
+    audience = Audience(clock)
+    audience.shows("one", ["obf"])
+    clock.now = 0.6 * LEASE_S
+    audience.shows("other", ["bf"])
+    clock.now = 1.1 * LEASE_S
+    assert audience.wanted() == {"bf"}
+    clock.now = 2 * LEASE_S
+    assert audience.wanted() is None
+
+
+def test_it_remembers_so_many_and_no_more():
+    audience = Audience()
+    with pytest.raises(CommandError):
+        audience.shows("greedy", [f"vd_{k}" for k in range(MOST_MAPS + 1)])
+    for k in range(MOST_VIEWERS):
+        audience.shows(f"viewer {k}", ["bf"])
+    with pytest.raises(CommandError):
+        audience.shows("one too many", ["bf"])
+    audience.shows("viewer 0", ["obf"])
+
+
+def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
+    with server(tmp_path) as running, EventStream(running.control, ("maps",), 5000) as events:
+        assert running.call("watch", viewer="test", maps=["bf"])["maps"] == ["bf"]
+        sender = threading.Thread(
+            target=replay, args=(bundled("mos2_svac_80kV_focus"), ReplaySettings(to=running.data, rate=600.0, batch=8))
+        )
+        sender.start()
+
+        def seen_until(enough, timeout_s=20.0) -> Counter:
+            seen, give_up = Counter(), time.monotonic() + timeout_s
+            while not enough(seen) and time.monotonic() < give_up:
+                event = events.next(0.1)
+                if event is not None:
+                    seen[event[1]["name"]] += 1
+            return seen
+
+        seen = seen_until(lambda names: names["bf"] >= 4)
+        assert seen["bf"] >= 4
+        assert not {"obf", "tcbf", "idpc", "wdd_phase"} & set(seen)
+        running.call("watch", viewer="test", maps=["bf", "obf"])
+        chosen = time.monotonic()
+        assert seen_until(lambda names: names["obf"] > 0, timeout_s=5.0)["obf"], "not within 5 s"
+        print(f"a map newly chosen was there after {time.monotonic() - chosen:.2f} s")
+        running.call("watch", viewer="test")
+        assert seen_until(lambda names: names["wdd_phase"] and names["idpc"])["wdd_phase"], "without viewers all maps"
+        sender.join()
+        status = running.wait_for_results()
+        assert status["frames"] == 4096
