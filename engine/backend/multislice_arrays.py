@@ -198,6 +198,16 @@ class ArrayMultislice:
             found.append(xp.einsum("naij,nbij,nij->nab", both, both, weight))
         return xp.concatenate(found)
 
+    def expected_patterns(self, object_planes: Any, probe_planes: Any) -> Any:
+        """Intensities (N, P, P) of the model at the problem's positions, frequency 0 at [0, 0]."""
+        model = self._model(object_planes, probe_planes, HELD)
+        found = []
+        for batch in self._batches(None, modes=len(model.probe) * len(model.objects)):
+            where, ramp = self._windows(batch), self._ramp(model.shifts_px[batch])
+            passes = [self._forward(slices, model, where, ramp)[1] for slices in model.objects]
+            found.append(sum((far.real**2 + far.imag**2).sum(axis=1) for far in passes) / len(passes))
+        return self.xp.concatenate(found)
+
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.MultisliceBackend`."""
         return np.asarray(array.get() if hasattr(array, "get") else array)

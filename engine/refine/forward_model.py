@@ -24,7 +24,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane, chi_polynomial
 from ptylive.engine.refine.band_limit import Cleaning, band_limit
 from ptylive.engine.refine.layout import RAD_PER_MRAD
-from ptylive.engine.refine.leaning import upright
+from ptylive.engine.refine.leaning import Area, upright
 from ptylive.engine.refine.model_window import ModelWindow
 from ptylive.engine.refine.object_grid import ObjectGrid
 from ptylive.engine.refine.per_point import PhasePlates, number_of_parts, parts_of_scan, per_pattern
@@ -33,6 +33,9 @@ from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset import Preset
+
+FADE_SHARE = 8
+"""Slices are compared up to this share of a window beyond the scan."""
 
 
 def aberration_columns(preset: Preset) -> tuple[str, ...]:
@@ -65,6 +68,8 @@ class Modelled:
     dataset: Dataset
     window: ModelWindow
     wavelength_A: float
+    tilt_found: bool = False
+    """The tilt inside the specimen was looked for before the run (``tilt_search``), which keeps it."""
 
     def propagation(self) -> Propagation:
         """Free space and tilts. Raises MetadataError for tilts of another number than scan points."""
@@ -98,7 +103,8 @@ class Modelled:
     def told(self, transmission: ComplexArray, refined: Refined, grid: ObjectGrid) -> tuple[ComplexArray, Refined]:
         """Transmission (modes, slices, Y, X) and refined quantities as results tell them.
 
-        Where tilts inside the specimen are refined, columns are stood up and the tilt takes their lean.
+        Where tilts inside the specimen are refined, columns are stood up and the tilt takes their lean, unless it was
+        found before.
         """
         if refined.aberrations_A is not None:
             shared = refined.aberrations_A.ndim == 1
@@ -107,9 +113,10 @@ class Modelled:
         if not self.preset.update_tilts or self.preset.tilt_mode not in INSIDE_MODES:
             return transmission, refined
         tilts = self.start_tilts_mrad().astype(float) if refined.tilts_mrad is None else refined.tilts_mrad
-        if self.preset.num_slices > 1:
+        if self.preset.num_slices > 1 and not self.tilt_found:
             distances = refined.slice_distances_A or self.preset.spacings_A
-            area = _scanned(refined.positions_A + refined.common_shift_A, grid)
+            positions_px = (refined.positions_A + refined.common_shift_A - grid.origin_A) / grid.pixel_A
+            area = _scanned(positions_px, grid.shape, self.window.size // FADE_SHARE)
             transmission, lean = upright(transmission, area, distances, grid.pixel_A)
             tilts = tilts + np.concatenate([np.zeros(2), lean, np.zeros(2)])
         return transmission, replace(refined, tilts_mrad=tilts)
@@ -202,11 +209,11 @@ class Modelled:
         )
 
 
-def _scanned(positions_A: DoubleArray, grid: ObjectGrid) -> tuple[slice, slice]:
-    """Rows and columns of the object between the outermost positions."""
-    low, high = ((np.asarray(edge) - grid.origin_A) / grid.pixel_A for edge in (positions_A.min(0), positions_A.max(0)))
-    rows, columns = (slice(int(a), int(b) + 2) for a, b in zip(low, high, strict=True))
-    return rows, columns
+def _scanned(positions_px: DoubleArray, shape: tuple[int, int], fade_px: int) -> Area:
+    """The object between the outermost positions (N, 2), and its surroundings, which the probe lit too."""
+    low, high = np.floor(positions_px.min(axis=0)), np.ceil(positions_px.max(axis=0))
+    rows, columns = ((int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return Area.around(rows, columns, shape, fade_px)
 
 
 def tilt_curvature(

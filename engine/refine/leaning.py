@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,32 +18,64 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 ROUNDS, STEPS = 4, 20
 SMALLEST_PX = 1e-5
+DISORDER_A = 0.05
+"""Displacement between neighbours, beyond that of the tilt, from which on they are no longer one crystal."""
+LIKEST = 0.8
+"""Correlation of two slices above which their noise no longer limits how well they are aligned, but their disorder."""
+
+
+class Area(NamedTuple):
+    """Where slices are looked at."""
+
+    rows: slice
+    columns: slice
+    weights: DoubleArray
+    """(rows, columns)."""
+
+    @classmethod
+    def around(cls, rows: tuple[int, int], columns: tuple[int, int], shape: tuple[int, int], fade_px: int) -> Area:
+        """Pixels first to last of an object (Y, X), and ``fade_px`` of fading surroundings where there are so many."""
+        found = [_faded(*bounds, size, fade_px) for bounds, size in zip((rows, columns), shape, strict=True)]
+        (part, weights), (other, across) = found
+        return cls(part, other, weights[:, None] * across)
 
 
 def upright(
-    transmission: ComplexArray, area: tuple[slice, slice], spacings_A: Sequence[float], pixel_A: float
+    transmission: ComplexArray, area: Area, spacings_A: Sequence[float], pixel_A: float
 ) -> tuple[ComplexArray, DoubleArray]:
     """Slices (modes, Z, Y, X) with their columns stood up, and the lean (2,) that was taken away, mrad.
 
-    area: rows and columns of the scanned part. Measured again on what was stood up, as the faded border holds back.
+    Measured again on what was stood up, as the faded border holds back.
     """
     lean, stood = np.zeros(2), transmission
     for _ in range(ROUNDS):
-        lean = lean + lean_mrad(wrapped_phases(stood.mean(axis=0)[(slice(None), *area)]), spacings_A, pixel_A)
+        phases = wrapped_phases(stood.mean(axis=0)[:, area.rows, area.columns])
+        lean = lean + lean_mrad(phases, area.weights, spacings_A, pixel_A)
         stood = stood_up(transmission, lean, spacings_A, pixel_A)
     return stood, lean
 
 
-def lean_mrad(phases: Array, spacings_A: Sequence[float], pixel_A: float) -> DoubleArray:
+def lean_mrad(phases: Array, weights: Array, spacings_A: Sequence[float], pixel_A: float) -> DoubleArray:
     """Mean lean (2,) of the columns of slices (Z, Y, X), mrad: by how much each slice is displaced from the one before.
 
-    Every pair of neighbours counts alike. Phases should show the scanned area only; their border is faded out.
+    Neighbours with a correlation rho count with rho^2 / (1 - rho^2), the precision with which two noisy pictures of one
+    structure are aligned, and less where they are displaced otherwise than the others (Cauchy's weights): between two
+    crystals columns end, and where those of the next one stand says nothing of a tilt.
     """
-    rows, columns = phases.shape[1:]
-    fade = np.hanning(rows)[:, None] * np.hanning(columns)
-    spectra = np.fft.fft2((phases - phases.mean(axis=(1, 2), keepdims=True)) * fade)
-    moved = np.array([_displacement_px(a, b) for a, b in pairwise(spectra)])
-    return np.asarray(1e3 * pixel_A * (moved / np.asarray(spacings_A)[:, None]).mean(axis=0))
+    means = (phases * weights).sum(axis=(1, 2), keepdims=True) / weights.sum()
+    spectra = np.fft.fft2((phases - means) * weights)
+    found = [_displacement(a, b) for a, b in pairwise(spectra)]
+    moved = np.array([shift for shift, _ in found])
+    likeness = np.clip([rho for _, rho in found], SMALLEST_PX, LIKEST)
+    precision = likeness**2 / (1 - likeness**2)
+    distances = np.asarray(spacings_A)[:, None]
+    leans = pixel_A * moved / distances
+    weight = precision
+    for _ in range(STEPS):
+        mean = (weight[:, None] * leans).sum(axis=0) / weight.sum()
+        away = np.linalg.norm(distances * (leans - mean), axis=1)
+        weight = precision / (1 + (away / DISORDER_A) ** 2)
+    return np.asarray(1e3 * (weight[:, None] * leans).sum(axis=0) / weight.sum())
 
 
 def wrapped_phases(slices: ComplexArray) -> DoubleArray:
@@ -63,8 +96,11 @@ def stood_up(
     return np.asarray(np.fft.ifft2(np.fft.fft2(transmission) * ramps), dtype=np.complex64)
 
 
-def _displacement_px(before: Array, after: Array) -> DoubleArray:
-    """Shift (2,) that brings ``before`` onto ``after`` (spectra): Newton steps up the correlation from 0."""
+def _displacement(before: Array, after: Array) -> tuple[DoubleArray, float]:
+    """Shift (2,) in pixels that brings ``before`` onto ``after`` (spectra), and their correlation there.
+
+    Newton steps up the correlation from 0.
+    """
     cross = after * before.conj()
     turn = [2 * np.pi * np.fft.fftfreq(size) for size in cross.shape]
     row, column = turn[0][:, None], turn[1][None, :]
@@ -78,4 +114,14 @@ def _displacement_px(before: Array, after: Array) -> DoubleArray:
         shift = shift + np.clip(step, -1, 1)
         if np.abs(step).max() < SMALLEST_PX:
             break
-    return shift
+    together = float((cross * np.exp(1j * (row * shift[0] + column * shift[1]))).real.sum())
+    power = float(np.linalg.norm(before) * np.linalg.norm(after))
+    return shift, together / power if power > 0 else 0.0
+
+
+def _faded(first: int, last: int, size: int, fade_px: int) -> tuple[slice, DoubleArray]:
+    """Pixels with their surroundings, and weights along them: 1 inside, a cosine down to 0 outside."""
+    inner = np.arange(max(first - fade_px, 0), min(last + fade_px, size - 1) + 1)
+    outside = np.maximum(np.maximum(first - inner, inner - last), 0)
+    weights = 0.5 + 0.5 * np.cos(np.pi * outside / (fade_px + 1))
+    return slice(int(inner[0]), int(inner[-1]) + 1), np.asarray(weights)

@@ -33,8 +33,8 @@ from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.start_object import given_object
 from ptylive.engine.refine.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
 from ptylive.engine.refine.term_choice import with_chosen_term
-from ptylive.engine.refine.tilt_search import find_tilt
-from ptylive.engine.refine.trial import Bench
+from ptylive.engine.refine.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
+from ptylive.engine.refine.trial import Bench, central_part
 from ptylive.engine.refine.warm_start import WarmStart
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, ComplexArray, IndexArray
@@ -80,8 +80,9 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
         raise RefinementError("the checkpoint is of another number of probe modes", "start without --resume")
     if setup.modelled.tilt_is_lean and preset.num_slices > 1 and warm is None:
         quiet = Observers(lambda progress: None, should_stop, None, identity)
-        found = find_tilt(settled.preset, partial(_once, settled.dataset, bench, quiet))
-        setup, warm = with_chosen_term(settled.dataset, found.preset, bench).after(settled.curves), found.start
+        middle = central_part(settled.dataset, SEARCH_PATTERNS)
+        found = find_tilt(settled.preset, partial(_once, middle, bench, quiet))
+        setup = with_chosen_term(settled.dataset, found, bench).after(settled.curves).with_tilt_found()
     if warm is None and preset.start_object is not None:
         warm = given_object(preset.start_object, setup)
     if warm is not None:
@@ -91,11 +92,17 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
         return Refinement(setup, preset, engine, observers).run(saved)
 
 
-def _once(dataset: Dataset, bench: Bench, observers: Observers, preset: Preset, warm: WarmStart | None) -> RefineResult:
-    """A refinement on the way to another."""
+def _once(
+    dataset: Dataset, bench: Bench, observers: Observers, preset: Preset, like: RefineResult | None
+) -> RefineResult | None:
+    """A refinement on the way to another: of the patterns, or of those a result would give (None: it cannot say)."""
     setup = prepare(dataset, preset, bench.start)
-    if warm is not None:
-        setup = warm.applied(setup)
+    if like is not None:
+        expected = expected_patterns(prepare(dataset, tilted(preset, like), bench.start), like)
+        if expected is None:
+            return None
+        counted = np.random.default_rng(preset.seed).poisson(expected).astype(np.float32)
+        setup = replace(setup, problem=replace(setup.problem, patterns=counted))
     with closing(open_backend(bench.backend, setup.problem, bench.threads)) as engine:
         return Refinement(setup, preset, engine, observers).run(None)
 

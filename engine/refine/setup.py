@@ -56,6 +56,10 @@ class Setup:
     modelled: Modelled
     curves: tuple[Curve, ...] = ()
 
+    def with_tilt_found(self) -> Setup:
+        """A copy whose tilt inside the specimen was looked for before, and is not told from the result again."""
+        return replace(self, modelled=replace(self.modelled, tilt_found=True))
+
     def saying(self, words: str) -> Setup:
         """A copy with something more in its reason."""
         reason = f"{self.strategy.reason}; {words}" if words else self.strategy.reason

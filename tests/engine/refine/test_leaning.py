@@ -8,7 +8,7 @@ import pytest
 from ptylive.engine.backend.forward.description import ForwardModel, Tilts
 from ptylive.engine.backend.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice import DataTerm, DataTermKind, MultisliceProblem
-from ptylive.engine.refine.leaning import lean_mrad, stood_up, upright, wrapped_phases
+from ptylive.engine.refine.leaning import Area, lean_mrad, stood_up, upright, wrapped_phases
 
 PIXEL_A, SIZE, SPACINGS_A = 0.25, 64, (9.0, 12.0)
 
@@ -29,11 +29,42 @@ def leaning_slices(mrad):
 @pytest.mark.parametrize("mrad", [(0.0, 0.0), (5.0, -2.0), (-12.0, 20.0)])
 def test_lean_is_measured_and_taken_away(mrad):
     slices = leaning_slices(mrad)
-    everywhere = (slice(0, SIZE), slice(0, SIZE))
-    stood, lean = upright(slices, everywhere, SPACINGS_A, PIXEL_A)
+    area = Area.around((12, SIZE - 13), (12, SIZE - 13), (SIZE, SIZE), 12)
+    stood, lean = upright(slices, area, SPACINGS_A, PIXEL_A)
     np.testing.assert_allclose(lean, mrad, atol=0.1)
-    assert np.abs(lean_mrad(wrapped_phases(stood[0]), SPACINGS_A, PIXEL_A)).max() < 0.05
+    seen = wrapped_phases(stood[0])[:, area.rows, area.columns]
+    assert np.abs(lean_mrad(seen, area.weights, SPACINGS_A, PIXEL_A)).max() < 0.05
     np.testing.assert_allclose(stood[0, 0], slices[0, 0], atol=1e-5)
+
+
+def test_two_crystals_do_not_lean_where_they_meet():
+    """The upper one is displaced and turned against the lower one: that says nothing of the tilt."""
+    lower = leaning_slices((4.0, -3.0))[0]
+    rows, columns = np.indices((SIZE, SIZE)) - SIZE / 2
+    angle = np.deg2rad(10)
+    turned = [
+        np.angle(
+            lower[z][
+                np.rint(np.cos(angle) * rows - np.sin(angle) * columns + SIZE / 2 + 2).astype(int) % SIZE,
+                np.rint(np.sin(angle) * rows + np.cos(angle) * columns + SIZE / 2 - 3).astype(int) % SIZE,
+            ]
+        )
+        for z in (0, 0)
+    ]
+    lean = np.array([4.0, -3.0])
+    upper = stood_up(np.exp(1j * np.array(turned))[None], -lean, (9.0,), PIXEL_A)[0]
+    slices = np.concatenate([lower, upper])[None]
+    area = Area.around((6, SIZE - 7), (6, SIZE - 7), (SIZE, SIZE), 6)
+    _, found = upright(slices, area, (9.0, 12.0, 11.0, 9.0), PIXEL_A)
+    np.testing.assert_allclose(found, lean, atol=0.5)
+
+
+def test_the_surroundings_fade_and_end_with_the_object():
+    area = Area.around((3, 9), (20, 40), (64, 64), 6)
+    assert (area.rows, area.columns) == (slice(0, 16), slice(14, 47))
+    assert area.weights.shape == (16, 33)
+    np.testing.assert_allclose(area.weights[3:10, 6:27], 1)
+    assert 0 < area.weights[0, 0] < area.weights[2, 5] < 1
 
 
 def test_the_loss_cannot_tell_a_tilt_from_a_lean():
