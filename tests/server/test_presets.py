@@ -25,7 +25,8 @@ experimental_params = {
 }
 pypty_params = {
     'data_path': 'scan.h5', 'output_folder': 'out', 'print_flag': 2, 'load_one_by_one': False,
-    'algorithm': 'lsq_sqrt', 'epoch_max': 6, 'phase_only_obj': True,
+    'algorithm': 'lsq_sqrt', 'epoch_max': 6, 'phase_only_obj': lambda x: x != 2,
+    'sequence': lambda x: np.arange(x %% 2, 144, 2) if x < 4 else None, 'tune_only_probe_phase': lambda x: x == 3,
     'update_probe': "lambda x: x >= 2", 'update_probe_pos': lambda x: x > 100,
     'hist_length': lambda x: 10 if x > 4 else 5, 'wolfe_c1_constant': 0.1, 'reduce_factor': 1/15,
     'phase_norm_weight': lambda x: 0.01*(x < 4), 'atv_weight': 1e-3,
@@ -65,6 +66,7 @@ def test_a_pypty_preset_runs_from_end_to_end(bare, tmp_path):
         run = results["refinement"]
         used = Preset.model_validate_json(run.attrs["preset"])
         assert used.schedules["update_probe"] == "epoch >= 2"
+        assert used.schedules["sequence"] == "np.arange(epoch % 2, 144, 2) if epoch < 4 else None"
         assert run["probe"].shape[1] == 2
         assert run["loss"][-1] < run["loss"][1]
         assert results["calibration"].attrs["energy_eV"] == 80e3
