@@ -105,10 +105,7 @@ def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> N
     keep(pages, folder, "session")
     press(pages, "p")
     for page in pages.values():
-        box = page.locator("#canvas-map-2").bounding_box()
-        for x, y in ((0.35, 0.4), (0.65, 0.6)):  # slowly: two quick clicks are a double click
-            page.locator("#canvas-map-2").click(position={"x": x * box["width"], "y": y * box["height"]})
-            time.sleep(1)
+        draw_line(page, "#canvas-map-2")
     press(pages, "d")
     keep(pages, folder, "session-light")
     press(pages, "p")
@@ -141,9 +138,23 @@ def show_refinement(pages: dict[str, Page], client: ControlClient, folder: Path)
     keep(pages, folder, "refine-positions")
     for page in pages.values():
         page.get_by_role("button", name="positions").click()
+        page.get_by_role("button", name="line", exact=True).click()
+        draw_line(page, "#canvas-object")
+    time.sleep(3)
+    keep(pages, folder, "refine-line")
+    for page in pages.values():
+        page.get_by_role("button", name="FRC", exact=True).click()
         page.get_by_role("button", name="compare").first.click()
     time.sleep(3)
     keep(pages, folder, "refine-compare")
+
+
+def draw_line(page: Page, selector: str) -> None:
+    """Two clicks on a picture; slowly: two quick ones are a double click."""
+    box = page.locator(selector).bounding_box()
+    for x, y in ((0.35, 0.4), (0.65, 0.6)):
+        page.locator(selector).click(position={"x": x * box["width"], "y": y * box["height"]})
+        time.sleep(1)
 
 
 def settle(pages: dict[str, Page]) -> None:
