@@ -16,7 +16,7 @@ from ptylive.engine.backend.multislice import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.drift import Lattice
 from ptylive.engine.refine.pattern_view import shuffled
-from ptylive.engine.refine.ring_correlation import LEVELS, Validation, tapered
+from ptylive.engine.refine.ring_correlation import LEVELS, Validation, faded
 from ptylive.engine.refine.selection import selected
 from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.trial import Bench, swept
@@ -64,9 +64,12 @@ def half_data_rings(dataset: Dataset, preset: Preset, bench: Bench) -> tuple[Dou
 
 
 def ring_correlation(first: Array, second: Array, pixel_A: float) -> tuple[DoubleArray, DoubleArray, float]:
-    """Correlation of two pictures in rings one frequency step wide, ramps and borders taken out first."""
-    first, second = (tapered(picture) for picture in (first, second))
-    plain = float((first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum()))
+    """Correlation of two pictures in rings one frequency step wide, ramps and borders taken out first.
+
+    Also their plain correlation; 0 where a picture is empty.
+    """
+    first, second = (faded(picture) for picture in (first, second))
+    plain = float((first * second).sum() / np.sqrt(max((first**2).sum() * (second**2).sum(), 1e-30)))
     spectra = np.fft.fft2(first), np.fft.fft2(second)
     q = np.hypot(np.fft.fftfreq(first.shape[0], pixel_A)[:, None], np.fft.fftfreq(first.shape[1], pixel_A)[None, :])
     width = 1 / (min(first.shape) * pixel_A)
