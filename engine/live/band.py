@@ -30,6 +30,8 @@ ROWS_AT_A_TIME = 8
 Evaluate = Callable[[DoubleArray], ComplexArray]
 """Frequencies (n, 2), 1/Å -> values (M, n)."""
 EvaluatePair = Callable[[DoubleArray], tuple[ComplexArray, ComplexArray]]
+Reads = tuple[IndexArray, FloatArray]
+"""Which kept coefficient each frequency reads (nb,), and the sign (nb,) of its imaginary part."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Band:
     """(nb,) positions in the flattened plane."""
     q: DoubleArray = field(init=False)
     """(nb, 2) in the detector frame, 1/Å."""
+    _moved: dict[tuple[int, int], Reads] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find the frequencies."""
@@ -99,22 +102,21 @@ class Band:
         return out
 
     @cached_property
-    def kept(self) -> tuple[IndexArray, FloatArray]:
+    def kept(self) -> Reads:
         """Which kept coefficient each frequency reads, and the sign of its imaginary part."""
-        return self._kept(half_sample_shift=False)
+        return self._kept((0, 0))
 
-    @cached_property
-    def kept_half_a_sample_away(self) -> tuple[IndexArray, FloatArray]:
-        """The same for every frequency moved by half a sampling frequency along both axes."""
-        return self._kept(half_sample_shift=True)
+    def kept_half_a_sample_away(self, along: tuple[int, int]) -> Reads:
+        """The same for every frequency moved by half a sampling frequency along rows, columns, or both."""
+        if along not in self._moved:
+            self._moved[along] = self._kept(along)
+        return self._moved[along]
 
-    def _kept(self, *, half_sample_shift: bool) -> tuple[IndexArray, FloatArray]:
+    def _kept(self, moved: tuple[int, int]) -> Reads:
         """c_hat repeats with 1/step, and its other half plane is the conjugate of the kept one at -Q."""
         rows, cols = self.grid.padded
         row, col = np.divmod(self.index, self.plane[1])
-        if half_sample_shift:
-            row, col = row + rows // 2, col + cols // 2
-        row, col = row % rows, col % cols
+        row, col = (row + moved[0] * (rows // 2)) % rows, (col + moved[1] * (cols // 2)) % cols
         mirrored = col > cols // 2
         index = np.where(mirrored, -row % rows, row) * (cols // 2 + 1) + np.where(mirrored, cols - col, col)
         return index.astype(np.int64), np.where(mirrored, -1.0, 1.0).astype(np.float32)

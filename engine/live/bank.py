@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 
 from ptylive.engine.backend.bank import CompiledContraction, Contraction
 from ptylive.engine.live.band import Band
+from ptylive.engine.live.noise import quiet_shift
 from ptylive.engine.live.rows import RowTransforms
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.splat import spread_planes
@@ -73,16 +74,17 @@ class Spectra:
         if setting.placement is not None:
             mean, seen = mean_bins(store), visited.ravel()
             on_grid = setting.placement.gridded(np.zeros((len(seen), 0)), seen)[1]
+            signs = (None, setting.placement.alternating(seen))
             planes, shifted = (
-                spread_planes(store, setting.placement, setting.padded, mean / scale, alternate=alternate)
-                for alternate in (False, True)
+                spread_planes(store, setting.placement, setting.padded, mean / scale, sign) for sign in signs
             )
             pair = (planes.reshape(-1, len(mean)), shifted.reshape(-1, len(mean)))
             return cls(setting, on_grid, mean, pair[0], scale, how, pair[1])
         kept = RowTransforms() if rows is None else rows
         mean = kept.update(store, setting.padded)
         planes = kept.planes(mean, visited.astype(np.float32))
-        return cls(setting, visited, mean * scale, planes.reshape(-1, planes.shape[-1]), scale, how)
+        flat = planes.reshape(-1, planes.shape[-1])
+        return cls(setting, visited, mean * scale, flat, scale, how)
 
     def contract(self, band: Band, weights: ComplexArray) -> ComplexArray:
         """sum_n W_n(Q) c_hat_n(Q) at the frequencies of a band: (nb,), weights (nb, N)."""
@@ -97,7 +99,8 @@ class Spectra:
         if self.shifted_planes is not None:
             noise = how.contract(weights, self.shifted_planes, band.kept, self.scale)
             return self.contract(band, weights), noise
-        return how.contract_pair(weights, self.planes, band.kept, band.kept_half_a_sample_away, self.scale)
+        moved = band.kept_half_a_sample_away(quiet_shift(self.visited))
+        return how.contract_pair(weights, self.planes, band.kept, moved, self.scale)
 
     def image(self, band: Band, spectrum: ComplexArray) -> FloatArray:
         """A real map from its values (nb,) on a half plane: (rows * upsample, cols * upsample)."""
@@ -115,6 +118,25 @@ class Spectra:
     def visited_share(self) -> float:
         """Share of the scan that was visited."""
         return float(self.visited.mean())
+
+    @cached_property
+    def density(self) -> float:
+        """Share of the points that were visited, where the scan has been; phases are weaker by it."""
+        return density(self.visited) if self.shifted_planes is None else 1.0
+
+
+def density(visited: BoolArray) -> float:
+    """Share of the points that were visited, where the scan has been (rows, cols); 1 for whole rows, 0.5 for a
+    chessboard half.
+
+    Gaps of one point hold the mean, as if nothing were there: a map of features wider than a gap is too weak by this
+    share.
+    """
+    if visited.all() or not visited.any():
+        return 1.0
+    near = ndimage.maximum_filter(visited.astype(np.uint8), 3, mode="constant", cval=0)
+    been = ndimage.minimum_filter(near, 3, mode="constant", cval=1)
+    return float(visited.sum() / np.maximum(been, visited).sum())
 
 
 def mean_intensity(store: Store) -> float:

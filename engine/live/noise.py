@@ -3,6 +3,9 @@
 A map made with every c_hat taken half a sampling frequency away holds no signal, only noise: its ring power is the
 noise floor, beam fluctuations and correlated detector pixels included. The Poisson value is several times too low on
 real detectors.
+
+What was visited must not bring the signal back: the transform of a chessboard half repeats half a sampling frequency
+away along both axes, and all of its signal would be taken for noise. Then the shift goes along one axis only.
 """
 
 from __future__ import annotations
@@ -16,6 +19,24 @@ TRUSTED_SHARE = 0.15
 """Share of visited points from which ring powers are trusted."""
 RINGS = 14
 """Rings of |Q| up to the scan's Nyquist frequency."""
+Shift = tuple[int, int]
+"""Halves of the sampling frequency along rows and columns of the scan."""
+SHIFTS: tuple[Shift, ...] = ((1, 1), (1, 0), (0, 1))
+LEAK = 0.1
+"""Amplitude of the signal that a shift may bring along, as a share, before another one is taken."""
+
+
+def quiet_shift(visited: BoolArray) -> Shift:
+    """The shift by half a sampling frequency at which the visited points (rows, cols) repeat least.
+
+    Along both axes unless that brings along more than LEAK: the farthest from the signal.
+    """
+    quarters = np.array([[visited[i::2, j::2].sum() for j in (0, 1)] for i in (0, 1)], dtype=float)
+    sign = np.array([1.0, -1.0])
+    leaks = {shift: abs(sign ** shift[0] @ quarters @ sign ** shift[1]) for shift in SHIFTS}
+    if leaks[SHIFTS[0]] <= LEAK * quarters.sum():
+        return SHIFTS[0]
+    return min(SHIFTS, key=lambda shift: leaks[shift])
 
 
 def rings(q: DoubleArray, step_A: tuple[float, float]) -> IndexArray:
@@ -60,7 +81,8 @@ def ring_quality(
 ) -> RingQuality:
     """What a map carries on each ring; ``shifted`` is the same map with every c_hat half a sampling frequency away.
 
-    The maps of the even and the odd points of a checkerboard are the sum and the difference of the two.
+    The maps of the even and the odd points of a checkerboard (or of rows, columns) are the sum and the difference of
+    the two.
     """
     whole, alias = spectrum.ravel(), shifted.ravel()
     even, odd = whole + alias, whole - alias

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import spatial
 
+from ptylive.engine.live.noise import LEAK, quiet_shift
 from ptylive.schema import Scan
-from ptylive.schema.model import Array, DoubleArray, FloatArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 
 LARGEST_CELL = 2.0
@@ -29,13 +30,12 @@ LEAST_WEIGHT = 0.25
 class Placement:
     """Scan points on the grid of the maps.
 
-    at: (points, 2) in pixels of the maps; weight: (points,) pixels each stands for; parity: (points,) 1 or -1, the
-    halves of a checkerboard, or of a list every other point; rotation_deg: map axes to detector axes.
+    at: (points, 2) in pixels of the maps; weight: (points,) pixels each stands for; rotation_deg: map axes to detector
+    axes.
     """
 
     at: DoubleArray
     weight: FloatArray
-    parity: FloatArray
     shape: tuple[int, int]
     step_A: tuple[float, float]
     rotation_deg: float
@@ -59,8 +59,7 @@ class Placement:
         if scan.step_A is None:
             return cls._of_list(positions, None if scan.matrix is None else np.linalg.norm(scan.matrix, axis=0))
         at = positions @ rotation_matrix(rotation_deg) / np.asarray(scan.step_A)
-        parity = 1.0 - 2.0 * (np.indices(shape).sum(axis=0).ravel() % 2)
-        return cls(at, _cells(at), parity.astype(np.float32), shape, scan.step_A, rotation_deg, (0.0, 0.0))
+        return cls(at, _cells(at), shape, scan.step_A, rotation_deg, (0.0, 0.0))
 
     def turned(self, positions_A: Array, rotation_deg: float) -> Placement:
         """The same points where the scan's axes turn out to lie otherwise; the area around each stays."""
@@ -77,10 +76,23 @@ class Placement:
             step = np.full(2, pixel if pixel > 0 else 1.0)
         at = (positions - low) / step
         rows, cols = (int(np.ceil(x - ROUNDING)) + 1 for x in extent / step)
-        parity = (1.0 - 2.0 * (np.arange(len(at)) % 2)).astype(np.float32)
         origin = (float(low[0]), float(low[1]))
         step_A = (float(step[0]), float(step[1]))
-        return cls(at, _cells(at), parity, (rows, cols), step_A, 0.0, origin, is_list=True)
+        return cls(at, _cells(at), (rows, cols), step_A, 0.0, origin, is_list=True)
+
+    def alternating(self, seen: BoolArray) -> FloatArray:
+        """1 or -1 for every point, about as many of each among those ``seen`` (points,).
+
+        The halves of a checkerboard, or rows or columns of the nominal grid; of a list every other point, or pair.
+        """
+        if self.is_list:
+            number = np.arange(len(self.at))
+            order = number if abs((1 - 2 * (number % 2))[seen].sum()) <= LEAK * seen.sum() else number // 2
+        else:
+            row, col = np.divmod(np.arange(len(self.at)), self.shape[1])
+            along = quiet_shift(seen.reshape(self.shape))
+            order = along[0] * row + along[1] * col
+        return np.asarray(1 - 2 * (order % 2), dtype=np.float32)
 
     def gridded(self, values: DoubleArray, seen: Array) -> tuple[DoubleArray, Array]:
         """Values (points, k) of the points ``seen`` as weighted means: (pixels, k), and visited (rows, cols).

@@ -25,16 +25,16 @@ GRID_BYTES = 64 * 2**20
 
 
 def spread_planes(
-    store: Store, placement: Placement, padded: tuple[int, int], mean: DoubleArray, *, alternate: bool = False
+    store: Store, placement: Placement, padded: tuple[int, int], mean: DoubleArray, sign: FloatArray | None = None
 ) -> ComplexArray:
     """Half planes (padded rows, padded cols // 2 + 1, N) of the coefficients of all visited points, the mean removed.
 
-    ``alternate``: with the sign of each point's parity, which moves all signal half a sampling frequency away.
+    ``sign`` (points,) of each point: alternating ones move all signal half a sampling frequency away.
     """
     from ptylive.engine.backend.bank_numba import spread
 
     rows, kept = padded[0], padded[1] // 2 + 1
-    weight = placement.weight * (placement.parity if alternate else np.float32(1))
+    weight = placement.weight if sign is None else placement.weight * sign
     weight = np.where(store.visited.ravel(), weight, np.float32(0)).astype(np.float32)
     coefficients = store.per_frame(store.bins)
     count = coefficients.shape[1]

@@ -53,7 +53,7 @@ class OptimumBrightField:
         """The map ``obf``: phase in rad."""
         numerator, shifted = spectra.contract_with_noise(self.band, self.weights)
         gain = self._gain(spectra.visited_share, numerator, shifted)
-        phase = spectra.image(self.band, (numerator * gain).astype(np.complex64))
+        phase = spectra.image(self.band, (numerator * (gain / spectra.density)).astype(np.complex64))
         quality = ring_quality(numerator, shifted, self.ring, spectra.setting.step_A)
         quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
         method = "optimum bright field, radial Wiener"

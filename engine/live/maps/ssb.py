@@ -43,5 +43,6 @@ class SingleSideband:
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``ssb``: phase in rad."""
-        phase = spectra.image(self.band, spectra.contract(self.band, self.weights))
+        spectrum = spectra.contract(self.band, self.weights) / np.float32(spectra.density)
+        phase = spectra.image(self.band, spectrum)
         yield Picture("ssb", phase, "rad", "single-sideband ptychography", {"epsilon": self.epsilon})

@@ -67,7 +67,8 @@ class WignerDeconvolution:
     def images(self, spectra: Spectra) -> tuple[FloatArray, FloatArray]:
         """Phase in rad and amplitude (1 = the mean), both (rows, cols)."""
         mean = complex(self.at_zero @ spectra.mean)
-        field = spectra.complex_image(self.band, spectra.contract(self.band, self.weights)) + np.complex64(mean)
+        varying = spectra.contract(self.band, self.weights) / np.float32(spectra.density)
+        field = spectra.complex_image(self.band, varying) + np.complex64(mean)
         size = max(abs(mean), 1e-12)
         field = field * np.complex64(mean.conjugate() / size)
         return np.angle(field).astype(np.float32), (np.abs(field) / size).astype(np.float32)
