@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,14 @@ LEAST_SWEEPS, MOST_SWEEPS = 8, 16
 FLAT = 5e-4
 """Fall of the held-out loss in a sweep, as a share, below which further sweeps fit noise."""
 HELD_OUT_SHARE = 0.05
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, sweep: int, halvings: int, count: int) -> IndexArray:
+    """A permutation of so many patterns, read-only. Kept: of a large scan it takes as long as a batch does."""
+    order = np.random.default_rng([seed, sweep, halvings]).permutation(count)
+    order.flags.writeable = False
+    return order
 
 
 @dataclass(frozen=True)
