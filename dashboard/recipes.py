@@ -15,7 +15,7 @@ def command_line(preset: Mapping[str, Any], recording: str | None) -> str:
     path = PurePath(recording or "RECORDING.h5")
     words = ["ptylive", "refine", str(path), "-o", str(path.with_name(f"{path.stem}_results.h5"))]
     for name, value in preset.items():
-        words += ["--set", f"{name}={value}"]
+        words += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
     return shlex.join(words)
 
 

@@ -15,6 +15,8 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
 
 RUNNING_STATES = frozenset({"queued", "running", "stopping"})
+SWITCH = ("fixed", "refined")
+"""What a field shows for off and on."""
 PHASE_WORDS = {"sweep": "sweep", "lbfgs": "L-BFGS"}
 
 
@@ -34,11 +36,26 @@ class Setting:
     def default(self) -> str:
         """Its default as typed; empty when there is none."""
         value = Preset.model_fields[self.key].default
-        return "" if value is None else str(value)
+        return "" if value is None else self.word(value)
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off."""
+        return Preset.model_fields[self.key].annotation is bool
+
+    def word(self, value: Any) -> str:
+        """A value as the field shows it."""
+        return SWITCH[bool(value)] if self.is_switch else str(value)
+
+    def fits(self, value: Any) -> bool:
+        """Whether the field can show a value: a switch knows no schedule over the epochs."""
+        return not self.is_switch or isinstance(value, bool | int)
 
     @property
     def options(self) -> tuple[str, ...]:
         """The words to choose from; empty for numbers."""
+        if self.is_switch:
+            return SWITCH
         return tuple(str(a) for a in get_args(Preset.model_fields[self.key].annotation) if isinstance(a, str))
 
 
@@ -48,6 +65,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("epoch_max", "epochs"),
     Setting("sweeps", "sweeps"),
     Setting("probe_modes", "probe modes"),
+    Setting("update_probe_pos", "positions"),
     Setting("algorithm", "loss"),
 )
 
@@ -116,6 +134,9 @@ class RefinePanel:
     def preset(self) -> dict[str, Any]:
         """The settings as they stand; empty fields are left to the server. Those of a loaded preset come along."""
         typed = {key: parse(field.value) for key, field in self.fields.items() if field.value.strip()}
+        for setting in SETTINGS:
+            if setting.is_switch and typed.pop(setting.key) == SWITCH[True]:
+                typed[setting.key] = True
         return {**self._more, **typed}
 
     def load(self, text: str) -> str:
@@ -128,9 +149,11 @@ class RefinePanel:
             return f"not a preset file: {error}"
         except PtyliveError as error:
             return error.line()
-        for key, field in self.fields.items():
-            field.value = str(values[key]) if key in values else ""
-        self._more = {key: value for key, value in values.items() if key not in self.fields}
+        fitting = {s.key: values[s.key] for s in SETTINGS if s.key in values and s.fits(values[s.key])}
+        for setting in SETTINGS:
+            empty = SWITCH[False] if setting.is_switch else ""
+            self.fields[setting.key].value = setting.word(fitting[setting.key]) if setting.key in fitting else empty
+        self._more = {key: value for key, value in values.items() if key not in fitting}
         return "preset loaded" + (f", with {', '.join(sorted(self._more))}" if self._more else "")
 
     def text(self) -> str:

@@ -146,6 +146,21 @@ def test_what_is_typed_becomes_numbers(session: Session) -> None:
     assert "sweeps" not in preset
 
 
+def test_positions_are_refined_when_that_is_chosen(session: Session) -> None:
+    refine = session.refine
+    assert "update_probe_pos" not in refine.preset()
+    refine.fields["update_probe_pos"].value = "refined"
+    assert refine.preset()["update_probe_pos"] is True
+    assert "--set update_probe_pos=true" in content(session)["clips"]["command"]
+    assert refine.load("update_probe_pos = false\nepoch_max = 20") == "preset loaded"
+    assert "update_probe_pos" not in refine.preset()
+    assert refine.load("update_probe_pos = true") == "preset loaded"
+    assert refine.preset()["update_probe_pos"] is True
+    later = refine.load('update_probe_pos = "epoch >= 10"')
+    assert later == "preset loaded, with update_probe_pos"
+    assert refine.preset()["update_probe_pos"] == "epoch >= 10"
+
+
 def test_without_a_server_no_button_can_be_pressed(session: Session, feed: Feed) -> None:
     feed._view = FeedView()
     session.tick()
