@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.render import Rendering
+from ptylive.engine.live.scratch import Scratch
 from ptylive.schema import Arm, FrameBatch, PtyliveError
 from ptylive.server.audience import Audience
 from ptylive.server.publisher import Publisher
@@ -51,8 +52,10 @@ def step_back() -> None:
 
 
 class LiveThread:
-    """Feeds one engine after the other. ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every
-    new scan, ``on_end`` of every one that ended. ``audience``: whose maps are renewed; without viewers all are.
+    """Feeds one engine after the other.
+
+    ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every new scan, ``on_end`` of every one that
+    ended. ``audience``: whose maps are renewed; without viewers all are. ``scratch``: for what does not fit the memory.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class LiveThread:
         on_scan: Callable[[ScanSession], None],
         on_end: Callable[[ScanSession, str], None],
         audience: Audience,
+        scratch: Scratch,
     ) -> None:
         self._reader, self._publisher = reader, publisher
         self._prepare, self._on_scan, self._on_end = prepare, on_scan, on_end
@@ -73,6 +77,7 @@ class LiveThread:
         self._dirty = False
         self._builders = ThreadPoolExecutor(1, "filters", step_back)
         self._lanes = Lanes(min(MOST_LANES, os.cpu_count() or 1))
+        self._scratch = scratch
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def start(self) -> None:
@@ -107,7 +112,7 @@ class LiveThread:
         source, engine, problem = arm, None, ""
         try:
             arm = self._prepare(source)
-            engine = LiveEngine(arm, background=self._builders, lanes=self._lanes)
+            engine = LiveEngine(arm, background=self._builders, lanes=self._lanes, scratch=self._scratch)
         except PtyliveError as error:
             problem = error.line()
         self._scan = ScanSession(arm, engine, source, problem=problem)

@@ -91,6 +91,12 @@ class ScanSession:
         store = None if self.engine is None else self.engine.store
         return 0 if store is None else store.saturated_frames
 
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes of coefficients and their transforms, and how many of them did not fit and lie in files."""
+        whole, in_files = (0, 0) if self.engine is None else self.engine.memory
+        return {"bytes": whole, "in_files": in_files}
+
     def status(self) -> dict[str, Any]:
         """What `status` says of a past scan that was opened, instead of the stream."""
         frames = int(np.count_nonzero(self.coverage))

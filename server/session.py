@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.engine.bases.choice import parse_basis
+from ptylive.engine.live.scratch import Scratch
 from ptylive.schema import Arm, CommandError, PtyliveError
 from ptylive.server.audience import LEASE_S, Audience
 from ptylive.server.calibration_desk import CalibrationDesk
@@ -84,6 +85,7 @@ class Session:
             self._on_scan,
             self._on_scan_ended,
             self._audience,
+            Scratch(config.recording_folder),
         )
 
         try:
@@ -224,6 +226,7 @@ class Session:
             status["optics"] = scan.arm.optics.model_dump(mode="json")
             status["calibration"] = scan.calibration.to_plain()
             status["dose"] = scan.dose
+            status["memory"] = scan.memory
         return status
 
     def command_snapshot(self, uid: str = "") -> dict[str, Any]:

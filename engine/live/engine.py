@@ -23,6 +23,7 @@ from ptylive.engine.live.plan import Plan, left_out
 from ptylive.engine.live.reduction import Reduction
 from ptylive.engine.live.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for, render
 from ptylive.engine.live.rows import RowTransforms
+from ptylive.engine.live.scratch import Scratch
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError, Origin
@@ -44,7 +45,8 @@ class LiveEngine:
     """Maps of one scan while it runs.
 
     ``background`` calibrates and builds filters without holding up frames; without one that is done on the spot.
-    ``lanes`` share the work of reducing frames and, while the scan runs, of making maps.
+    ``lanes`` share the work of reducing frames and, while the scan runs, of making maps. ``scratch``: where
+    arrays go that do not fit the memory.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class LiveEngine:
         methods: Iterable[str] = METHODS,
         background: Executor | None = None,
         lanes: Lanes | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
         self.arm = arm
         wanted = check_methods(methods)
@@ -66,8 +69,8 @@ class LiveEngine:
         self.live_methods = tuple(name for name in self.methods if name not in AFTERWARDS)
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.live_methods), background)
         self._wanted = frozenset(self.live_methods)
-        self._lanes = lanes or Lanes()
-        self.rows = RowTransforms(self._lanes)
+        self._lanes, self._scratch = lanes or Lanes(), scratch or Scratch()
+        self.rows = RowTransforms(self._lanes, self._scratch)
         self.contraction: Contraction = CompiledContraction(self._lanes)  # of the filters
         self._positions: DoubleArray | None = None
         self._placement: Placement | None = None
@@ -105,7 +108,7 @@ class LiveEngine:
         frames = np.concatenate([b.frames for b in held])
         mean = np.mean(below_saturation(frames, self.arm.detector.saturation_value), axis=0, dtype=float)
         plan = Plan.of(self.arm, mean)
-        self.store = Store(self.arm, plan.reduction, self._lanes)
+        self.store = Store(self.arm, plan.reduction, self._lanes, self._scratch)
         for batch in held:
             self.store.add(batch)
         self.calibration = plan.calibration
@@ -170,6 +173,13 @@ class LiveEngine:
             self._adopt(self.calibration)
 
     @property
+    def memory(self) -> tuple[int, int]:
+        """Bytes of coefficients and their transforms, and how many of them lie in files."""
+        if self.store is None:
+            return 0, 0
+        return self.store.bytes + self.rows.bytes, self.store.bytes_in_files + self.rows.bytes_in_files
+
+    @property
     def wanted(self) -> frozenset[str]:
         """Methods that a refresh makes."""
         return self._wanted
@@ -216,7 +226,7 @@ class LiveEngine:
         plan = Plan.of_pattern(self.arm, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
-                self.store = reduced(self.arm, plan.reduction, frames)
+                self.store = reduced(self.arm, plan.reduction, frames, self._scratch)
             else:
                 log.warning("no recording to read again: the maps keep the disc found on the first frames")
         return self.conclude(plan.calibration, show)
@@ -227,12 +237,12 @@ class LiveEngine:
         self._fits, self._refitting = [], None
         self.filters.forget()
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods))
-        self.rows = RowTransforms()  # not a trace of how the frames came
+        self.rows = RowTransforms(scratch=self._scratch)  # not a trace of how the frames came
         if isinstance(self.contraction, CompiledContraction):
             self.contraction = CompiledContraction()  # the lanes belong to the next scan's frames now
         self._adopt(calibrate_scan(calibration, self.store))
         whole = self._render_in_turn(self._methods_in_turn, show)
-        self.rows = RowTransforms()
+        self.rows = RowTransforms(scratch=self._scratch)
         self.live_methods, self._wanted = self.methods, frozenset(self.methods)
         self._concluded = True
         return whole
@@ -314,9 +324,9 @@ def recalibrated(arm: Arm, store: Store) -> Calibration:
     return calibrate_scan(calibrate_detector(arm, store.mean_pattern), store)
 
 
-def reduced(arm: Arm, reduction: Reduction, frames: FrameSource) -> Store:
+def reduced(arm: Arm, reduction: Reduction, frames: FrameSource, scratch: Scratch | None = None) -> Store:
     """A store filled from a source of frames."""
-    store = Store(arm, reduction)
+    store = Store(arm, reduction, scratch=scratch)
     for batch in frames():
         store.add(batch)
     return store

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft
 
 from ptylive.engine.live.lanes import Lanes
-from ptylive.engine.live.scratch import zeros
+from ptylive.engine.live.scratch import Scratch, bytes_in_files
 from ptylive.engine.live.store import Store
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -25,8 +25,8 @@ REFERENCE_DRIFT = 0.02
 class RowTransforms:
     """Row transforms of one store for one padded size. Used by one thread at a time; ``lanes`` share its work."""
 
-    def __init__(self, lanes: Lanes | None = None) -> None:
-        self._lanes = lanes or Lanes()
+    def __init__(self, lanes: Lanes | None = None, scratch: Scratch | None = None) -> None:
+        self._lanes, self._scratch = lanes or Lanes(), scratch or Scratch()
         self._store: Store | None = None
         self._padded = (0, 0)
         self._counts: IndexArray = np.zeros(0, dtype=np.int64)
@@ -39,7 +39,7 @@ class RowTransforms:
         shape = (store.shape[0], padded[1] // 2 + 1, store.bins.shape[1])
         if store is not self._store or padded != self._padded or shape != self._rows.shape:
             self._store, self._padded = store, padded
-            self._rows = zeros(shape)
+            self._rows = self._scratch.zeros(shape, np.complex64, "transforms")
             self._counts = np.zeros(shape[0], dtype=np.int64)
         frames = store.frames.reshape(store.shape)
         counts = frames.sum(axis=1)
@@ -82,7 +82,7 @@ class RowTransforms:
         moved = mean.astype(np.float32) - self._reference
         mask = fft.rfft(visited, n=self._padded[1], axis=1)
         if self._planes.shape != (self._padded[0], kept, count):
-            self._planes = zeros((self._padded[0], kept, count))
+            self._planes = self._scratch.zeros((self._padded[0], kept, count), np.complex64, "transforms")
         planes = self._planes
 
         def transform(_lane: int, start: int, stop: int) -> None:
@@ -103,6 +103,11 @@ class RowTransforms:
     def bytes(self) -> int:
         """Memory held."""
         return self._rows.nbytes + self._planes.nbytes
+
+    @property
+    def bytes_in_files(self) -> int:
+        """What of it lies in temporary files."""
+        return bytes_in_files(self._rows, self._planes)
 
 
 def _coefficients(store: Store, row: int) -> FloatArray:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import fft
 
 from ptylive.engine.live.placement import Placement
-from ptylive.engine.live.scratch import zeros
+from ptylive.engine.live.scratch import Scratch
 from ptylive.engine.live.store import Store
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
@@ -43,7 +43,7 @@ def spread_planes(
     even_out = (_spectrum_of_kernel(fine[0])[:, None, None], _spectrum_of_kernel(fine[1])[None, :kept, None])
     below = rows // 2
     chosen = np.concatenate([np.arange(below), np.arange(fine[0] - (rows - below), fine[0])])
-    out = zeros((rows, kept, count))
+    out: ComplexArray = Scratch().zeros((rows, kept, count), np.complex64, "transforms")
     at = placement.at * FINER
     for first in range(0, count, step):
         part = slice(first, min(first + step, count))

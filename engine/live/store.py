@@ -9,6 +9,7 @@ import numpy as np
 
 from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.reduction import Numbers, Reduction, Summer
+from ptylive.engine.live.scratch import Scratch, bytes_in_files
 from ptylive.schema import Arm, FrameBatch
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
@@ -23,15 +24,20 @@ class Store:
     I k_col in recorded pixels; frames (points,) how many frames each point got.
     """
 
-    def __init__(self, arm: Arm, reduction: Reduction, lanes: Lanes | None = None) -> None:
-        """``lanes`` share the work of a batch; without them the caller's thread does it all."""
+    def __init__(
+        self, arm: Arm, reduction: Reduction, lanes: Lanes | None = None, scratch: Scratch | None = None
+    ) -> None:
+        """``lanes`` share the work of a batch; without them the caller's thread does it all. ``scratch``: for
+        coefficients that do not fit the memory.
+        """
         rows, cols = arm.scan.require_shape()
         points = rows * cols
         self.arm = arm
         self.reduction = reduction
         self.shape = (rows, cols)
-        numbers = Numbers.zeros(points, reduction.basis.count)
-        self.bins: FloatArray = numbers.bins
+        numbers = Numbers.zeros(points, 0)
+        self._scratch = scratch or Scratch()
+        self.bins: FloatArray = self._scratch.zeros((points, reduction.basis.count), np.float32, "coefficients")
         self.regions: DoubleArray = numbers.regions
         self.moments: DoubleArray = numbers.moments
         self.frames: IndexArray = np.zeros(points, dtype=np.int64)
@@ -84,7 +90,8 @@ class Store:
     def snapshot(self) -> Store:
         """A copy that no longer changes."""
         other = copy(self)
-        copied = {name: getattr(self, name).copy() for name in ("bins", "regions", "moments", "frames")}
+        copied = {name: getattr(self, name).copy() for name in ("regions", "moments", "frames")}
+        copied["bins"] = self._scratch.copy(self.bins, "coefficients")
         vars(other).update(copied, _frame_sum=self.frame_sum, _summers=[], _summing=threading.Lock())
         return other
 
@@ -110,3 +117,8 @@ class Store:
     def bytes(self) -> int:
         """Memory held."""
         return sum(a.nbytes for a in (self.bins, self.regions, self.moments, self.frames, self._frame_sum))
+
+    @property
+    def bytes_in_files(self) -> int:
+        """What of it lies in a temporary file."""
+        return bytes_in_files(self.bins)

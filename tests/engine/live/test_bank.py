@@ -10,7 +10,7 @@ from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.live import band as band_module
 from ptylive.engine.live import scratch
 from ptylive.engine.live.bank import Spectra, mean_bins
-from ptylive.engine.live.engine import LiveEngine
+from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.filters import BUILDERS, Filter
 from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.maps import wdd
@@ -99,7 +99,8 @@ def test_only_rows_that_changed_are_transformed_again(scan, monkeypatch):
 def test_transforms_that_do_not_fit_go_to_a_file(engine, monkeypatch, caplog):
     setting = setting_of(engine)
     expected = Spectra.of(engine.store, setting).planes
-    monkeypatch.setattr(scratch, "SPILL_BYTES", 1000)
+    monkeypatch.setattr(scratch, "ALWAYS_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(scratch, "free_bytes", lambda: 1000)
     spilled = Spectra.of(engine.store, setting)
     assert isinstance(spilled.planes, np.memmap)
     np.testing.assert_array_equal(spilled.planes, expected)
@@ -107,6 +108,25 @@ def test_transforms_that_do_not_fit_go_to_a_file(engine, monkeypatch, caplog):
     weights = np.ones((len(band.q), setting.basis.count), dtype=np.complex64)
     assert np.isfinite(spilled.contract(band, weights)).all()
     assert "go to a file" in caplog.text
+
+
+def test_coefficients_that_do_not_fit_go_to_a_file(scan, monkeypatch, caplog, tmp_path):
+    expected = {m.name: m.data for m in reconstruct(scan.arm(), lambda: batches(scan.patterns))[1].maps}
+    monkeypatch.setattr(scratch, "ALWAYS_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(scratch, "free_bytes", lambda: 1000)
+    live = LiveEngine(scan.arm(), scratch=scratch.Scratch(tmp_path))
+    for batch in batches(scan.patterns):
+        live.add(batch)
+    live.refresh()
+    whole, in_files = live.memory
+    assert isinstance(live.store.bins, np.memmap)
+    assert live.store.bins.nbytes < in_files < whole
+    assert isinstance(live.store.snapshot().bins, np.memmap)
+    assert f"coefficients do not fit the memory and go to a file in {tmp_path}" in caplog.text
+    assert not list(tmp_path.iterdir()), "the file has no name"
+    for live_map in live.finish().maps:
+        limit = 1e-5 * np.abs(expected[live_map.name]).max()
+        assert np.abs(live_map.data - expected[live_map.name]).max() <= limit, live_map.name
 
 
 @pytest.mark.parametrize("method", BUILDERS)
