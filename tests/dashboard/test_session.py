@@ -1,6 +1,8 @@
 """One page without a browser: what it watches, sends and asks for."""
 
+import gc
 import json
+import weakref
 from concurrent.futures import Future
 from typing import Any
 
@@ -57,6 +59,22 @@ def desk() -> Desk:
 @pytest.fixture
 def session(feed: Feed, desk: Desk) -> Session:
     return Session(Document(), feed, desk)
+
+
+def test_a_page_that_was_closed_is_forgotten(feed: Feed) -> None:
+    feed._wanted.clear()
+    kept = []
+    for _ in range(3):
+        document = Document()
+        page = Session(document, feed, Desk())
+        page.tick()
+        for closed in document.session_destroyed_callbacks:
+            closed(None)
+        kept.append(weakref.ref(page))
+    del page, document, closed
+    gc.collect()
+    assert [ref() for ref in kept] == [None] * 3
+    assert feed._wanted == {}
 
 
 def content(session: Session) -> dict[str, dict[str, str]]:

@@ -164,13 +164,13 @@ class Soak:
             self.memory.append(self.process.memory_info().rss / 1e6)
 
     def sleep(self, seconds: float) -> float:
-        """Have the browser paint nothing for a while; how old, in s, the picture is that it shows after waking."""
+        """Have the browser paint nothing for a while; after how many s it has got newer pictures than before."""
         self.page.evaluate(FREEZE)
         self.page.wait_for_timeout(1000 * seconds)
         before = self.page.evaluate(PAINTED)
         self.page.evaluate(WAKE)
         woken = time.monotonic()
-        eventually(lambda: min(b - a for a, b in zip(before, self.page.evaluate(PAINTED), strict=True)) >= 2, 5.0)
+        eventually(lambda: min(b - a for a, b in zip(before, self.page.evaluate(PAINTED), strict=True)) >= 1, 5.0)
         return time.monotonic() - woken
 
     def reload(self, times: int) -> float:
