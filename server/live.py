@@ -54,8 +54,9 @@ def step_back() -> None:
 class LiveThread:
     """Feeds one engine after the other.
 
-    ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every new scan, ``on_end`` of every one that
-    ended. ``audience``: whose maps are renewed; without viewers all are. ``scratch``: for what does not fit the memory.
+    ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every new scan, ``on_end`` of every one
+    that ended. ``audience``: whose maps are renewed; without viewers all are. ``scratch``: for what does not fit the
+    memory.
     """
 
     def __init__(
