@@ -241,9 +241,10 @@ def _compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, flo
     loss = np.float32(0)
     for k in range(window.size * window.size):
         model, measured = intensity[k] * scale + shift, counts[k]
-        logarithm = _log(model / max(measured, TINY_COUNTS))
-        loss += weights[k] * (model - measured - measured * logarithm)
-        intensity[k] = np.float32(2) * scale * weights[k] * (one - measured / model)
+        inverse = one / model  # a division costs as much as the whole logarithm: one of them, not two
+        logarithm = _log(max(measured, TINY_COUNTS) * inverse)
+        loss += weights[k] * (model - measured + measured * logarithm)
+        intensity[k] = np.float32(2) * scale * weights[k] * (one - measured * inverse)
     return loss
 
 
