@@ -1,0 +1,192 @@
+"""How good an object is found from how many masks of which kind: the trend of the compression paper (seed 003).
+
+    python benchmarks/compression_trend.py FILE [--kinds data zernike …] [--numbers 6 15 28 45] [--seeds 0 1 2]
+                                           [--root] [--set KEY=VALUE …] [--lines OUT.jsonl]
+    python benchmarks/compression_trend.py --picture OUT.png LINES.jsonl …
+
+FILE is a simulated scan of frames with its truth. Its patterns are projected on so many masks of the bright field and
+one of the dark field, the object is refined from the coefficients, and ../shared/tools/score.py judges it. One JSON
+line a run: masks, compression C (eq. 17), intact-information angle of the bright field (eq. 18), correlation with the
+truth at a fixed blur of 0.15 Å. Kind "frames" refines from the frames; "patterns" is the paper's own basis, patterns by
+Gram-Schmidt and nothing else, where ours ("data") begins with flat, row and column. Only these depend on the seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.engine.bases.choice import BasisChoice, make_basis
+from ptylive.engine.bases.compressor import Compressor
+from ptylive.engine.bases.field import DetectorField
+from ptylive.engine.bases.learnt import from_random_patterns
+from ptylive.engine.bases.masks import MaskBasis
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.results import RefineResult
+from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.preset import Preset
+from ptylive.schema.scan import Scan
+
+SAMPLE = 320
+LEARNT = ("data", "patterns")
+NAMES = {
+    "zernike": "Zernike polynomials",
+    "binning": "bins",
+    "pca": "principal components",
+    "data": "plane, then patterns",
+    "patterns": "patterns (the paper's)",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--kinds", nargs="+", default=["frames", *NAMES], choices=["frames", *NAMES])
+    parser.add_argument("--numbers", nargs="+", type=int, default=[6, 15, 28, 45], help="masks of the bright field")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the patterns drawn")
+    parser.add_argument("--root", action="store_true", help="project square roots, as the paper does for simulations")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the refinement")
+    parser.add_argument("--lines", type=Path, help="file to which the JSON lines are added")
+    parser.add_argument("--picture", type=Path, help="only draw the runs in the files of lines that are given")
+    given = parser.parse_args()
+    if given.picture is not None:
+        draw([json.loads(line) for file in given.files for line in file.read_text().splitlines()], given.picture)
+        return
+    use_persistent_cache()
+    preset = Preset.from_mapping(dict(pair.split("=", 1) for pair in given.set))
+    scan = read(given.files[0])
+    for kind in given.kinds:
+        for number in given.numbers if kind != "frames" else [0]:
+            for seed in given.seeds if kind in LEARNT else [0]:
+                line = json.dumps(measured(given.files[0], scan, (kind, number, seed), preset, root=given.root))
+                print(line, flush=True)
+                if given.lines is not None:
+                    with given.lines.open("a") as file:
+                        file.write(line + "\n")
+
+
+def read(path: Path) -> Dataset:
+    """A simulated scan with the calibration it was made with."""
+    import h5py
+    import hdf5plugin  # noqa: F401  (registers the filters of the data)
+
+    with h5py.File(path) as file:
+        frames, said = file["data"][()], dict(file["metadata"].attrs)
+    rotation = float(said["rotation_deg"])
+    shape = (frames.shape[0], frames.shape[1])
+    scan = Scan(shape=shape, step_A=said["scan_step_A"], pattern=said["scan_pattern"], rotation_deg=rotation)
+    point = scan.point_of(np.arange(shape[0] * shape[1]))
+    centre = np.asarray(said["beam_center_px"], float)
+    values: dict[str, Any] = {
+        name: float(said[name])
+        for name in ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA", "rotation_deg")
+    }
+    values |= {"C10": -float(said["defocus_A"]), "beam_center_px": (float(centre[0]), float(centre[1]))}
+    return Dataset(
+        patterns=frames.reshape(-1, *frames.shape[2:]),
+        point=point,
+        positions_A=scan.positions_A(rotation)[point],
+        bad_pixels=np.zeros(frames.shape[2:], bool),
+        beam_center_px=centre,
+        scan_shape=shape,
+        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()}),
+    )
+
+
+def measured(path: Path, scan: Dataset, what: tuple[str, int, int], preset: Preset, *, root: bool) -> dict[str, Any]:
+    """One refinement, scored."""
+    kind, number, seed = what
+    row: dict[str, Any] = {"set": path.stem, "kind": kind, "masks": number, "seed": seed, "root": root}
+    dataset = scan
+    if kind != "frames":
+        compressor, sample = compressor_of(scan, what, root=root)
+        vectors = np.concatenate([compressor.vectors(part) for part in np.array_split(scan.patterns, 16)])
+        dataset = replace(scan, patterns=vectors, masks=compressor.basis.masks, basis=compressor.words)
+        row |= {"masks": compressor.basis.n_bright, "C": round(compressor.ratio, 1)}
+        row["angle_deg"] = round(compressor.intact_angles_deg(sample)[0], 2)
+    begun = time.process_time()
+    result = refine(dataset, preset, backend="cpu")
+    return row | {"corr": round(score(path, result), 4), "cpu_s": round(time.process_time() - begun, 1)}
+
+
+def compressor_of(scan: Dataset, what: tuple[str, int, int], *, root: bool) -> tuple[Compressor, Any]:
+    """The masks of a kind, and the sample of patterns that they are judged (and some learnt) from."""
+    kind, number, seed = what
+    said = scan.calibration
+    radius = float(said.get("convergence_semiangle_mrad")) * 1e-3 / float(said.wavelength_A or 0)
+    centre = (float(scan.beam_center_px[0]), float(scan.beam_center_px[1]))
+    field = DetectorField(centre, radius / float(said.get("detector_pixel_invA")), ~scan.bad_pixels)
+    drawn = np.random.default_rng([7, seed]).choice(len(scan.patterns), min(SAMPLE, len(scan.patterns)), replace=False)
+    sample = scan.patterns[drawn]
+    if kind != "patterns":
+        basis = make_basis(BasisChoice(kind, number, 1, root), field, sample)
+        return Compressor(basis, field, root), sample
+    dark = make_basis(BasisChoice("binning", 1, 1, root), field).masks[-1:]
+    values = np.sqrt(sample) if root else sample
+    bright = np.zeros((number, *field.good.shape), np.float32)
+    bright[:, field.bright] = from_random_patterns(values[:, field.bright].astype(float), number)
+    return Compressor(MaskBasis("data", np.concatenate([bright, dark]), number), field, root), sample
+
+
+def score(truth: Path, result: RefineResult) -> float:
+    """Correlation of the refined phase with the truth, by the common judge."""
+    import h5py
+
+    tool = Path(__file__).resolve().parents[2] / "shared" / "tools" / "score.py"
+    spec = importlib.util.spec_from_file_location("score", tool)
+    assert spec is not None and spec.loader is not None
+    judge = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(judge)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.h5"
+        with h5py.File(out, "w") as file:
+            written = file.create_dataset("refinement/object", data=result.object)
+            written.attrs["sampling_A"] = result.object_sampling_A
+            written.attrs["origin_A"] = result.origin_A
+        return float(judge.score_object(truth, out)["corr"])
+
+
+def draw(rows: list[dict[str, Any]], picture: Path) -> None:
+    """Correlation over the number of masks, a panel for each data set; seeds as a mean with their range."""
+    from matplotlib.figure import Figure
+
+    sets = list(dict.fromkeys((row["set"], row["root"]) for row in rows if row["kind"] != "frames"))
+    figure = Figure(figsize=(4.6 * len(sets), 3.6), layout="constrained")
+    for panel, (name, root) in enumerate(sets):
+        axes = figure.add_subplot(1, len(sets), panel + 1)
+        for kind, label in NAMES.items():
+            found: dict[int, list[float]] = defaultdict(list)
+            for row in rows:
+                if (row["set"], row["root"], row["kind"]) == (name, root, kind):
+                    found[row["masks"]].append(row["corr"])
+            if not found:
+                continue
+            numbers = sorted(found)
+            means = np.array([np.mean(found[number]) for number in numbers])
+            spread = np.array([[np.ptp([mean, edge(found[n])]) for n, mean in zip(numbers, means, strict=True)]
+                               for edge in (min, max)])  # fmt: skip
+            axes.errorbar(numbers, means, spread, marker="o", markersize=4, capsize=2, label=label)
+        whole = [row["corr"] for row in rows if (row["set"], row["kind"]) == (name, "frames")]
+        if whole:
+            axes.axhline(whole[0], color="grey", linestyle=":", label="frames")
+        axes.set(
+            title=name + (", square roots" if root else ""), xlabel="masks in the bright field", ylabel="correlation"
+        )
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    figure.savefig(picture, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
