@@ -89,7 +89,8 @@ def dose(value: Dose) -> str:
         return UNKNOWN
     digits = 10 ** max(0, math.floor(math.log10(value.per_A2)) - 2) if value.per_A2 > 0 else 1
     amount = count(round(value.per_A2 / digits) * digits) if 1e3 <= value.per_A2 < 1e9 else number(value.per_A2)
-    return f"{amount} {'e⁻' if value.unit == 'e' else value.unit}/Å²"
+    full = f", {value.saturated_frames} frames saturated" if value.saturated_frames else ""
+    return f"{amount} {'e⁻' if value.unit == 'e' else value.unit}/Å²{full}"
 
 
 def calibration_texts(state: ServerState) -> dict[str, str]:
