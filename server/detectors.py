@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from ptylive.schema import Arm, CommandError, FrameBatch, LiveMap
+from ptylive.schema.detector import below_saturation
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
@@ -93,7 +94,8 @@ class DetectorBank:
     def _add(self, batch: FrameBatch, to: Iterable[_Sums]) -> None:
         point = self.arm.scan.point_of(batch.index)
         keep = np.flatnonzero(point >= 0)
-        flat = batch.frames.reshape(len(batch.frames), -1)
+        frames = below_saturation(batch.frames, self.arm.detector.saturation_value)
+        flat = frames.reshape(len(frames), -1)
         for sums in to:
             np.add.at(sums.counts, point[keep], flat[keep][:, sums.pixels].sum(axis=1, dtype=float))
             np.add.at(sums.frames, point[keep], 1)

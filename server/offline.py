@@ -15,7 +15,7 @@ from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.refine.pattern_view import PatternView
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError
-from ptylive.schema.detector import undo_transform
+from ptylive.schema.detector import below_saturation, undo_transform
 from ptylive.schema.model import Array, IndexArray
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
     outline = Dataset.of(source.arm, calibration, index, np.broadcast_to(first, (len(index), rows, columns)))
 
     def read(chosen: IndexArray) -> Array:
-        return undo_transform(source.frames(index[chosen]), calibration.transform)
+        frames = below_saturation(source.frames(index[chosen]), source.arm.detector.saturation_value)
+        return undo_transform(frames, calibration.transform)
 
     shape = (len(index), int(outline.patterns.shape[1]), int(outline.patterns.shape[2]))
     return replace(outline, patterns=PatternView(shape, first.dtype, read).as_array())
