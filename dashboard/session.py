@@ -320,7 +320,7 @@ class Session:
             self.orders.say("this is an earlier scan: open it in the library to export its maps")
             return
         if self.view_name == "refine":
-            name, figure = "object", self.reconstruction.object
+            (figure, name), _ = self.reconstruction.figures
         elif index < len(self.mosaic.panels):
             name, figure = self.mosaic.panels[index].kind.name, self.mosaic.panels[index].view
         else:

@@ -26,6 +26,8 @@ from ptylive.server.run_curves import run_curves
 from ptylive.server.runs import nominal_positions, read_run
 from ptylive.server.scan_session import ScanSession
 
+SLICE = "slice:"
+
 
 class Workbench:
     """The commands of :mod:`ptylive.server.workbench`, on the scan that ``stage`` shows."""
@@ -115,6 +117,20 @@ class Workbench:
 
     # -- exports --------------------------------------------------------------------------------------------------
 
+    def _to_export(self, scan: ScanSession, name: str) -> dict[str, Any]:
+        """An array of the scan that is shown. Raises CommandError where there is none of that name."""
+        run = self._refinements.current
+        if refined(name):
+            if run.uid != scan.uid or run.object is None:
+                raise CommandError("this scan has not been refined since the server began", "refine it first")
+            if name == "object":
+                return run.object
+            return _slice(run.slices, name.removeprefix(SLICE))
+        payload = scan.pictures.get(name)
+        if payload is None:
+            raise CommandError(f"there is no map {name!r}", f"there are {', '.join(sorted(scan.pictures)) or 'none'}")
+        return payload
+
     def command_export(
         self,
         map: str,
@@ -122,11 +138,9 @@ class Workbench:
         colour_map: str = "gray",
         limits: Iterable[float] | None = None,
     ) -> dict[str, Any]:
-        """Write a map, or `object`, beside the recording: as shown (`png`), and as floats (`tiff`, `hspy`)."""
+        """Write a map, `object`, or `slice:N` of it beside the recording: `png` as shown, `tiff` and `hspy` floats."""
         scan = self._scan()
-        payload = self._refinements.current.object if map == "object" else scan.pictures.get(map)
-        if payload is None:
-            raise CommandError(f"there is no map {map!r}", f"there are {', '.join(sorted(scan.pictures)) or 'none'}")
+        payload = self._to_export(scan, map)
         data = np.asarray(array_from_plain(payload), dtype=np.float32)
         coverage = scan.coverage
         visited = coverage if coverage.shape == data.shape and not coverage.all() else None
@@ -134,7 +148,7 @@ class Workbench:
         live_map = LiveMap(
             name=map,
             data=data,
-            units=str(payload.get("units") or ("rad" if map == "object" else "")),
+            units=str(payload.get("units") or ("rad" if refined(map) else "")),
             sampling_A=None if sampling is None else (float(sampling[0]), float(sampling[1])),
             frames=int(payload.get("frames") or 0),
             method=str(payload.get("method") or ""),
@@ -145,6 +159,19 @@ class Workbench:
             raise CommandError("this server has no folder to export to", "start it without --no-record")
         written = picture.write(export_stem(scan.recording, folder, scan.arm.series, map), formats)
         return {"files": [str(path) for path in written], "path": str(written[0]) if written else ""}
+
+
+def refined(name: str) -> bool:
+    """Whether a name is that of the refined object, or of one of its slices."""
+    return name == "object" or name.startswith(SLICE)
+
+
+def _slice(slices: Mapping[str, Any] | None, number: str) -> dict[str, Any]:
+    """One of the slices (n, y, x) of the object, counted from 1. Raises CommandError."""
+    known = 0 if slices is None else int(slices["shape"][0])
+    if slices is None or not number.isdecimal() or not 1 <= int(number) <= known:
+        raise CommandError(f"there is no slice {number!r}", f"the object has {known or 'a single one: object'}")
+    return {**slices, **array_to_plain(array_from_plain(slices)[int(number) - 1])}
 
 
 def _span(limits: Iterable[float] | None) -> tuple[float, float] | None:

@@ -153,6 +153,11 @@ def test_runs_are_compared(running: Server) -> None:
     assert before.shape == after.shape
     assert before[1] - before[0] == pytest.approx([0, 1.2], abs=1e-4), "every third of 0.4 Å"
     assert positions["rms_A"] == pytest.approx(np.sqrt(((after - before) ** 2).sum(1).mean()), abs=0.02)
+    (floats,) = running.call("export", map="object", formats=["tiff"])["files"]
+    with Image.open(floats) as tiff:
+        assert np.asarray(tiff).shape == array_from_plain(second["object"]).shape
+    with pytest.raises(CommandError, match="no slice '3'"):
+        running.call("export", map="slice:3")
     with pytest.raises(CommandError, match="no refinement 'x'"):
         running.call("runs", pictures=["x"])
 
