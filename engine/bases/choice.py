@@ -81,16 +81,26 @@ def make_basis(choice: BasisChoice, field: DetectorField, patterns: Array | None
     sample = None if patterns is None else np.asarray(patterns, dtype=float)
     if sample is not None and choice.square_root:
         sample = np.sqrt(np.maximum(sample, 0.0))
-    bright = _region(choice.kind, choice.n_bright, field, field.bright, field.bright_radius, sample)
+    plane_first = not choice.square_root  # no map is made from the masks of roots, and patterns alone refine better
+    bright = _region(
+        choice.kind, choice.n_bright, field, field.bright, field.bright_radius, sample, plane_first=plane_first
+    )
     # one number for the dark field is its sum, whatever the kind
     kind = "binning" if choice.n_dark == 1 else choice.kind
-    dark = _region(kind, choice.n_dark, field, field.dark, field.dark_radius, sample)
+    dark = _region(kind, choice.n_dark, field, field.dark, field.dark_radius, sample, plane_first=plane_first)
     masks = np.concatenate([bright, dark]).astype(np.float32)
     return MaskBasis(choice.kind, masks, len(bright))
 
 
 def _region(
-    kind: str, count: int, field: DetectorField, region: BoolArray, outer_px: float, patterns: DoubleArray | None
+    kind: str,
+    count: int,
+    field: DetectorField,
+    region: BoolArray,
+    outer_px: float,
+    patterns: DoubleArray | None,
+    *,
+    plane_first: bool,
 ) -> DoubleArray:
     """Orthonormal masks (<= count, Qy, Qx) on one region of the detector."""
     pixels = int(region.sum())
@@ -109,7 +119,7 @@ def _region(
         raise MetadataError(f"basis {kind} is learnt from patterns", "give some, or a file with /basis")
     elif kind == "data":
         plane = np.stack([np.ones(pixels), field.grid.k_row[region], field.grid.k_col[region]])
-        masks = from_random_patterns(patterns[:, region], count, plane if count > len(plane) else None)
+        masks = from_random_patterns(patterns[:, region], count, plane if plane_first and count > len(plane) else None)
     else:
         masks = principal_components(patterns[:, region], count)
     out = np.zeros((len(masks), *region.shape))

@@ -42,6 +42,14 @@ def test_masks_are_orthonormal_and_keep_to_their_region(field, patterns, text, r
         assert abs(basis.n_bright - choice.n_bright) <= 2
 
 
+def test_masks_learnt_from_intensities_begin_with_the_plane_and_those_from_roots_do_not(field, patterns):
+    plane = np.stack([np.ones(field.bright.sum()), field.grid.k_row[field.bright], field.grid.k_col[field.bright]])
+    for root in ("", ":sqrt"):
+        masks = make_basis(parse_basis(f"data:15+1{root}"), field, patterns).masks[:15, field.bright]
+        outside = np.linalg.norm(plane - plane @ masks.T @ masks, axis=1) / np.linalg.norm(plane, axis=1)
+        assert (outside.max() < 1e-4) == (not root)
+
+
 def test_zernike_order_is_osa():
     assert [orders(j) for j in range(10)] == [
         (0, 0), (1, -1), (1, 1), (2, -2), (2, 0), (2, 2), (3, -3), (3, -1), (3, 1), (3, 3),
