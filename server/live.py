@@ -30,6 +30,8 @@ DUTY, DUTY_LARGE = 0.2, 0.5
 LARGE_SCAN = 512 * 512
 REST_INTERVAL_S = 10.0
 """Maps that no viewer shows are renewed that seldom: for those who join late, and for a refinement's start."""
+LOOK_INTERVAL_S = 0.1
+"""How often it is asked which maps are shown: not for every batch."""
 FRAMES_WAIT = 0.1
 """Fill of the ring from which on the time by the clock counts: this thread is what frames wait for."""
 TAKE_TIMEOUT_S = 0.1
@@ -73,7 +75,7 @@ class LiveThread:
         self._prepare, self._on_scan, self._on_end = prepare, on_scan, on_end
         self._scan: ScanSession | None = None
         self._audience = audience
-        self._rest_due = 0.0
+        self._rest_due = self._next_look = 0.0
         self._next_refresh = 0.0
         self._dirty = False
         self._builders = ThreadPoolExecutor(1, "filters", step_back)
@@ -117,7 +119,7 @@ class LiveThread:
         except PtyliveError as error:
             problem = error.line()
         self._scan = ScanSession(arm, engine, source, problem=problem)
-        self._dirty, self._next_refresh = False, 0.0
+        self._dirty, self._next_refresh, self._next_look = False, 0.0, 0.0
         self._rest_due = time.monotonic() + REST_INTERVAL_S  # filters of the maps that are shown come first
         self._on_scan(self._scan)
 
@@ -139,9 +141,11 @@ class LiveThread:
             self._on_end(scan, end.reason)
 
     def _refresh_when_due(self) -> None:
-        if self._scan is not None and self._scan.engine is not None:
+        now = time.monotonic()
+        if now >= self._next_look and self._scan is not None and self._scan.engine is not None:
+            self._next_look = now + LOOK_INTERVAL_S
             self._show_picked(self._scan, self._scan.engine)
-        if time.monotonic() >= self._next_refresh:
+        if now >= self._next_refresh:
             self._refresh(self._scan)
 
     def _show_picked(self, scan: ScanSession, engine: LiveEngine) -> None:
