@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +49,7 @@ def refine(
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run, read_runs
     from ptylive.server.offline import method_of, reconstruct_file, refinable, start_guess
+    from ptylive.server.warm_refinement import compiling
     from ptylive.streamer.storage.source import open_source
 
     chosen, values = split_settings(parse_assignments(settings or ()))
@@ -56,7 +58,11 @@ def refine(
     if backend not in ("auto", "cpu", "gpu"):
         raise MetadataError(f"--backend {backend!r} is unknown", "use auto, cpu or gpu")
     started = time.perf_counter()
-    made = reconstruct_file(file, values, (method_of(wanted.start_map),))
+    with open_source(file, values) as source:
+        compiled = backend != "gpu" and source.arm.basis.is_raw
+        beside = compiling(max(source.arm.detector_shape)) if compiled else nullcontext()
+    with beside:
+        made = reconstruct_file(file, values, (method_of(wanted.start_map),))
     start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
     guess, bench = start_guess(start_map, made.calibration), Bench(backend, threads)
     with open_source(file, values) as source:
