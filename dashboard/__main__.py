@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # else it warns of every page that is closed
     from ptylive.dashboard.access import Access
     from ptylive.dashboard.app import Dashboard, serve
 
