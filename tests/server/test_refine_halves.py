@@ -1,5 +1,7 @@
 """Real data: two halves of the rotavirus scan, each with its own map and refinement, and with shuffled frames."""
 
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -8,7 +10,11 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.engine.backend.multislice import open_backend
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.objective import Objective
+from ptylive.engine.refine.setup import prepare
+from ptylive.engine.refine.trial import swept
 from ptylive.engine.refine.validation import ring_correlation
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
@@ -18,6 +24,7 @@ from ptylive.streamer.storage.source import open_source
 pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.timeout(600)]
 PERIODS_A = (90, 63, 43, 33)
 STEP_A = 31.25
+GIVEN = Preset(scan_defocus=False)
 
 
 def half_file(path: Path, source: Path, parity: int, order) -> Path:
@@ -43,36 +50,108 @@ def on_scan_axes(result, rotation_deg: float, shape: tuple[int, int]):
     return map_coordinates(phase, np.moveaxis(where, -1, 0), order=3, mode="nearest"), pixel
 
 
-def rings(pictures, pixel_A: float) -> list[float]:
-    frequencies, correlation, _ = ring_correlation(*pictures, pixel_A)
-    return [float(correlation[np.argmin(np.abs(frequencies - 1 / period))]) for period in PERIODS_A]
+@dataclass
+class Agreement:
+    """Of two pictures: ring correlation at PERIODS_A, that of the best ring below 120 Å, and the plain correlation."""
+
+    rings: list[float]
+    highest: float
+    plain: float
+
+    @classmethod
+    def of(cls, pictures, pixel_A: float) -> "Agreement":
+        frequencies, correlation, plain = ring_correlation(*pictures, pixel_A)
+        at = [float(correlation[np.argmin(np.abs(frequencies - 1 / period))]) for period in PERIODS_A]
+        return cls(at, float(correlation[frequencies > 1 / 120].max()), plain)
 
 
-def halves(folder: Path, source: Path, values: dict, order) -> tuple[list[float], list[float]]:
-    """Ring correlation of the maps and of the refined phases of two halves."""
-    maps, phases, pixel = [], [], 1.0
+@dataclass
+class Half:
+    """Every other frame, the map made of it, and that map as a start."""
+
+    dataset: object
+    map: object
+    start: object
+
+
+def halves(folder: Path, source: Path, values: dict, order) -> list[Half]:
+    made = []
     for parity in (0, 1):
         path = half_file(folder / f"half{parity}.h5", source, parity, order)
-        made = reconstruct_file(path, values, ("obf",))
-        maps.append(made.rendering.maps[0])
+        reconstruction = reconstruct_file(path, values, ("obf",))
+        picture, calibration = reconstruction.rendering.maps[0], reconstruction.calibration
         with open_source(path, values) as opened:
-            dataset = refinable(opened, made.calibration)
-            start = start_guess(maps[-1], made.calibration)
-            result = refine(dataset, Preset(scan_defocus=False), start=start, backend="cpu")
-        phase, pixel = on_scan_axes(result, values["rotation_deg"], dataset.scan_shape)
+            made.append(Half(refinable(opened, calibration), picture, start_guess(picture, calibration)))
+    return made
+
+
+def agreements(pair: list[Half], preset: Preset, rotation_deg: float) -> tuple[Agreement, Agreement]:
+    """Of the maps of two halves, and of what is refined from them."""
+    phases, pixel = [], 1.0
+    for half in pair:
+        result = refine(half.dataset, preset, start=half.start, backend="cpu")
+        phase, pixel = on_scan_axes(result, rotation_deg, half.dataset.scan_shape)
         phases.append(phase)
-    return rings([one.data for one in maps], maps[0].sampling_A[0]), rings(phases, pixel)
+    maps = [half.map for half in pair]
+    return Agreement.of([one.data for one in maps], maps[0].sampling_A[0]), Agreement.of(phases, pixel)
 
 
-def test_refining_loses_nothing_that_halves_agree_on_and_invents_nothing(tmp_path):
+def held_out_loss(dataset, start, parity: int, sweeps: int) -> float:
+    """Loss per pattern of one half of the chessboard after so many sweeps over the other."""
+    setup = prepare(dataset, GIVEN, start)
+    row, column = np.divmod(dataset.point, dataset.scan_shape[1])
+    mine, others = (np.flatnonzero(((row + column) % 2 == parity) == chosen) for chosen in (True, False))
+    with closing(open_backend("cpu", setup.problem)) as backend:
+        vector = swept(setup, backend, GIVEN, mine, sweeps)
+        return Objective(backend, setup.layout, setup.problem.count).evaluate(vector, others).loss / len(others)
+
+
+@pytest.fixture(scope="module")
+def source() -> Path:
     use_persistent_cache()
-    source = shared_data("rotavirus_300kV_cryo_west")
+    return shared_data("rotavirus_300kV_cryo_west")
+
+
+@pytest.fixture(scope="module")
+def values(source) -> dict:
     calibration = reconstruct_file(source, {}, ("obf",)).calibration
-    values = {"defocus_A": -calibration.aberrations["C10"], "rotation_deg": calibration.rotation_deg}
-    of_map, refined = halves(tmp_path, source, values, np.arange)
-    for before, after in zip(of_map, refined, strict=True):
+    return {"defocus_A": -calibration.aberrations["C10"], "rotation_deg": calibration.rotation_deg}
+
+
+@pytest.fixture(scope="module")
+def pair(source, values, tmp_path_factory) -> list[Half]:
+    return halves(tmp_path_factory.mktemp("halves"), source, values, np.arange)
+
+
+def test_refining_loses_nothing_that_halves_agree_on(pair, values):
+    of_map, refined = agreements(pair, GIVEN, values["rotation_deg"])
+    print("maps", of_map, "refined", refined)
+    for before, after in zip(of_map.rings, refined.rings, strict=True):
         assert after >= before - 0.05
-    assert refined[0] >= 0.95
-    assert refined[-1] >= 0.22
-    _, nothing = halves(tmp_path, source, values, np.random.default_rng(0).permutation)
-    assert max(nothing) < 0.15
+    assert refined.rings[0] >= 0.95
+    assert refined.rings[-1] >= 0.22
+
+
+def test_halves_refined_from_their_own_maps_correlate_after_five_sweeps(pair, values):
+    preset = GIVEN.model_copy(update={"sweeps": 5, "epoch_max": 5})
+    _, refined = agreements(pair, preset, values["rotation_deg"])
+    print("five sweeps", refined)
+    assert refined.plain >= 0.93
+
+
+def test_shuffled_frames_agree_on_nothing(source, values, tmp_path):
+    shuffled = halves(tmp_path, source, values, np.random.default_rng(0).permutation)
+    of_map, nothing = agreements(shuffled, GIVEN, values["rotation_deg"])
+    print("shuffled: maps", of_map, "refined", nothing)
+    assert nothing.highest < 0.15
+
+
+def test_held_out_patterns_are_better_predicted_from_a_map_and_not_worse_with_more_sweeps(source, values, pair):
+    made = reconstruct_file(source, values, ())
+    with open_source(source, values) as opened:
+        dataset = refinable(opened, made.calibration)
+    empty = held_out_loss(dataset, None, 0, 5)
+    few, many = (held_out_loss(dataset, pair[0].start, 0, sweeps) for sweeps in (5, 10))
+    print("held out: empty", empty, "from the map", few, many)
+    assert few < empty
+    assert many < 1.005 * few
