@@ -107,7 +107,7 @@ class Checked:
         """Full pixels tell less than they got, and every map is off there."""
         most = self.arm.detector.saturation_value
         if most is None:
-            return Check("saturation", "unknown", "what a pixel can count is not known (saturation_value)")
+            return Check("saturation", "unknown", "no saturation_value given")
         if not self.saturated:
             return Check("saturation", "ok", f"no pixel reached {most:.6g} counts")
         return Check("saturation", "warn", f"pixels of {self.saturated} frames are full ({most:.6g} counts)")
