@@ -106,17 +106,17 @@ class Band:
         """Which kept coefficient each frequency reads, and the sign of its imaginary part."""
         return self._kept((0, 0))
 
-    def kept_half_a_sample_away(self, along: tuple[int, int]) -> Reads:
-        """The same for every frequency moved by half a sampling frequency along rows, columns, or both."""
-        if along not in self._moved:
-            self._moved[along] = self._kept(along)
-        return self._moved[along]
+    def kept_away(self, quarters: tuple[int, int]) -> Reads:
+        """The same for every frequency moved by quarters of the sampling frequency along rows and columns."""
+        if quarters not in self._moved:
+            self._moved[quarters] = self._kept(quarters)
+        return self._moved[quarters]
 
-    def _kept(self, moved: tuple[int, int]) -> Reads:
+    def _kept(self, quarters: tuple[int, int]) -> Reads:
         """c_hat repeats with 1/step, and its other half plane is the conjugate of the kept one at -Q."""
         rows, cols = self.grid.padded
         row, col = np.divmod(self.index, self.plane[1])
-        row, col = (row + moved[0] * (rows // 2)) % rows, (col + moved[1] * (cols // 2)) % cols
+        row, col = (row + quarters[0] * rows // 4) % rows, (col + quarters[1] * cols // 4) % cols
         mirrored = col > cols // 2
         index = np.where(mirrored, -row % rows, row) * (cols // 2 + 1) + np.where(mirrored, cols - col, col)
         return index.astype(np.int64), np.where(mirrored, -1.0, 1.0).astype(np.float32)

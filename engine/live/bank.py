@@ -93,13 +93,14 @@ class Spectra:
     def contract_with_noise(self, band: Band, weights: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
         """The same, and once more with every c_hat taken half a sampling frequency away.
 
-        No signal survives that shift: the second is noise (real-data, section 1).
+        No signal survives that shift: the second is noise (real-data, section 1). Other shifts where the visited points
+        themselves repeat half a sampling frequency away.
         """
         how = self.contraction
         if self.shifted_planes is not None:
             noise = how.contract(weights, self.shifted_planes, band.kept, self.scale)
             return self.contract(band, weights), noise
-        moved = band.kept_half_a_sample_away(quiet_shift(self.visited))
+        moved = band.kept_away(quiet_shift(self.visited))
         return how.contract_pair(weights, self.planes, band.kept, moved, self.scale)
 
     def image(self, band: Band, spectrum: ComplexArray) -> FloatArray:

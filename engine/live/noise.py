@@ -5,7 +5,8 @@ noise floor, beam fluctuations and correlated detector pixels included. The Pois
 real detectors.
 
 What was visited must not bring the signal back: the transform of a chessboard half repeats half a sampling frequency
-away along both axes, and all of its signal would be taken for noise. Then the shift goes along one axis only.
+away along both axes, and all of its signal would be taken for noise. Then the shift goes along one axis only, or by a
+quarter.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ TRUSTED_SHARE = 0.15
 RINGS = 14
 """Rings of |Q| up to the scan's Nyquist frequency."""
 Shift = tuple[int, int]
-"""Halves of the sampling frequency along rows and columns of the scan."""
-SHIFTS: tuple[Shift, ...] = ((1, 1), (1, 0), (0, 1))
+"""Quarters of the sampling frequency along rows and columns of the scan."""
+HALVES: tuple[Shift, ...] = ((2, 2), (2, 0), (0, 2))
+SHIFTS: tuple[Shift, ...] = (*HALVES, (1, 1), (2, 1), (1, 2))
 LEAK = 0.1
 """Amplitude of the signal that a shift may bring along, as a share, before another one is taken."""
 
 
-def quiet_shift(visited: BoolArray) -> Shift:
-    """The shift by half a sampling frequency at which the visited points (rows, cols) repeat least.
+def quiet_shift(visited: BoolArray, shifts: tuple[Shift, ...] = SHIFTS) -> Shift:
+    """The first of some shifts at which the visited points (rows, cols) hardly repeat, or do so least.
 
-    Along both axes unless that brings along more than LEAK: the farthest from the signal.
+    Half the sampling frequency along both axes where nothing forbids it: the farthest from the signal.
     """
-    quarters = np.array([[visited[i::2, j::2].sum() for j in (0, 1)] for i in (0, 1)], dtype=float)
-    sign = np.array([1.0, -1.0])
-    leaks = {shift: abs(sign ** shift[0] @ quarters @ sign ** shift[1]) for shift in SHIFTS}
-    if leaks[SHIFTS[0]] <= LEAK * quarters.sum():
-        return SHIFTS[0]
-    return min(SHIFTS, key=lambda shift: leaks[shift])
+    counts = np.array([[visited[i::4, j::4].sum() for j in range(4)] for i in range(4)], dtype=float)
+    turn = np.exp(0.5j * np.pi * np.arange(4))
+    leaks = {shift: abs(turn ** shift[0] @ counts @ turn ** shift[1]) for shift in shifts}
+    quiet = [shift for shift in shifts if leaks[shift] <= LEAK * counts.sum()]
+    return quiet[0] if quiet else min(shifts, key=lambda shift: leaks[shift])
 
 
 def rings(q: DoubleArray, step_A: tuple[float, float]) -> IndexArray:

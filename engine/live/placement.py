@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import spatial
 
-from ptylive.engine.live.noise import LEAK, quiet_shift
+from ptylive.engine.live.noise import HALVES, LEAK, quiet_shift
 from ptylive.schema import Scan
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
@@ -90,8 +90,8 @@ class Placement:
             order = number if abs((1 - 2 * (number % 2))[seen].sum()) <= LEAK * seen.sum() else number // 2
         else:
             row, col = np.divmod(np.arange(len(self.at)), self.shape[1])
-            along = quiet_shift(seen.reshape(self.shape))
-            order = along[0] * row + along[1] * col
+            along = quiet_shift(seen.reshape(self.shape), HALVES)
+            order = along[0] // 2 * row + along[1] // 2 * col
         return np.asarray(1 - 2 * (order % 2), dtype=np.float32)
 
     def gridded(self, values: DoubleArray, seen: Array) -> tuple[DoubleArray, Array]:
