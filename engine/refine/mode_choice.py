@@ -58,7 +58,7 @@ def choose_modes(dataset: Dataset, preset: Preset, bench: Bench) -> ModeChoice |
     for modes in (1, several):
         bench.pause()
         settings = quick.model_copy(update={"probe_modes": modes})
-        losses.append(held_out_loss(part, settings, TRIAL_SWEEPS, bench))
+        losses.append(held_out_loss(part, settings, TRIAL_SWEEPS, bench, seen))
     return ModeChoice(several, losses[0], losses[1])
 
 

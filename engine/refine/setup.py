@@ -71,10 +71,14 @@ class Setup:
         return replace(self, curves=curves, strategy=replace(self.strategy, reason=words))
 
 
-def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None) -> Setup:
-    """Measure, decide and lay out. Raises MetadataError for missing optics, RefinementError for impossible data."""
+def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Observation | None = None) -> Setup:
+    """Measure, decide and lay out. Raises MetadataError for missing optics, RefinementError for impossible data.
+
+    ``seen``: of the same data under a preset that differs in the data term or the probe modes only; it saves a look at
+    all patterns and a copy of them.
+    """
     _check(dataset)
-    seen = Observation.of(dataset, preset)
+    seen = Observation.of(dataset, preset) if seen is None else replace(seen, preset=preset)
     drift = None
     if preset.refine_drift and preset.num_slices == 1 and seen.plain:
         drift = find_drift(seen.dataset, seen.window, seen.probe)

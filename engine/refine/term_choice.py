@@ -81,13 +81,14 @@ def choose_term(dataset: Dataset, preset: Preset, bench: Bench) -> TermChoice | 
         return None
     part = central_part(dataset, TRIAL_PATTERNS)
     quick = preset.model_copy(update={"refine_drift": False, "update_probe_pos": False})
-    facts = Observation.of(part, quick).facts()
+    seen = Observation.of(part, quick)
+    facts = seen.facts()
     if not is_thin(quick, facts, has_start=bench.start is not None) or not _faint(facts):
         return None
     halves = {}
     for term in TERMS:
         bench.pause()
-        halves[term] = _halves(part, quick.model_copy(update={"algorithm": term}), bench)
+        halves[term] = _halves(part, quick.model_copy(update={"algorithm": term}), bench, seen)
     return TermChoice(tuple((term, promise(halves[term], halves["ml"])) for term in TERMS))
 
 
@@ -118,9 +119,9 @@ def _faint(facts: Facts) -> bool:
     return 0 < facts.dark_counts < MOST_DARK_COUNTS and facts.counting_share > COUNTING
 
 
-def _halves(part: Dataset, preset: Preset, bench: Bench) -> tuple[Array, Array]:
+def _halves(part: Dataset, preset: Preset, bench: Bench, seen: Observation) -> tuple[Array, Array]:
     """Phase in the scanned rectangle, refined from each half of the chessboard."""
-    setup = prepare(part, preset, bench.start)
+    setup = prepare(part, preset, bench.start, seen)
     rows, columns = np.divmod(part.point, part.scan_shape[1])
     with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
 

@@ -13,6 +13,7 @@ import numpy as np
 from ptylive.engine.backend.multislice import MultisliceBackend, open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.objective import Objective
+from ptylive.engine.refine.observation import Observation
 from ptylive.engine.refine.results import StartGuess
 from ptylive.engine.refine.setup import Setup, prepare
 from ptylive.engine.refine.sweeps import Sweeps, SweepState
@@ -56,9 +57,14 @@ class HeldOutLoss:
         return (self.halves[0] + self.halves[1]) / 2
 
 
-def held_out_loss(dataset: Dataset, preset: Preset, sweeps: int, bench: Bench) -> HeldOutLoss:
-    """Sweep over most of the patterns, compare with the others. Same data and preset give the same numbers."""
-    setup = prepare(dataset, preset.model_copy(update={"refine_drift": False}), bench.start)
+def held_out_loss(
+    dataset: Dataset, preset: Preset, sweeps: int, bench: Bench, seen: Observation | None = None
+) -> HeldOutLoss:
+    """Sweep over most of the patterns, compare with the others. Same data and preset give the same numbers.
+
+    ``seen``: as of ``prepare``.
+    """
+    setup = prepare(dataset, preset.model_copy(update={"refine_drift": False}), bench.start, seen)
     order = np.random.default_rng(0).permutation(setup.problem.count)
     held = order[: max(2, setup.problem.count // HELD_OUT)]
     with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
