@@ -158,7 +158,7 @@ def _limit(frame, most, bad):
         peak = max(peak, frame[k])
     if peak < most:
         return np.int64(0)
-    full = 0
+    full = np.int64(0)
     for k in range(frame.size):
         if frame[k] >= most:
             full += 1
