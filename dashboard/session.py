@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -151,6 +152,7 @@ class Session:
 
     def _leave(self, _context: Any) -> None:
         self.feed.watch(self.id, ())
+        gc.collect()  # pages that were closed before are large rings of objects, which Python leaves for long
 
     @property
     def view_name(self) -> str:
