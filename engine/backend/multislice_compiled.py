@@ -9,11 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.compiled_kernel import (
-    AMPLITUDE,
-    CHI_SQUARED,
     FLOAT32,
-    INTENSITY,
-    POISSON,
     UINT8,
     UINT16,
     Gradient,
@@ -23,6 +19,7 @@ from ptylive.engine.backend.compiled_kernel import (
     add_loss_and_gradient,
     add_windows,
 )
+from ptylive.engine.backend.compiled_terms import AMPLITUDE, CHI_SQUARED, INTENSITY, POISSON
 from ptylive.engine.backend.multislice import (
     HELD,
     Corrections,
