@@ -57,9 +57,13 @@ def send_part(socket: Any, message: Any, data: Any, more: Any) -> Any:
 
 
 @nb.jit(**COMPILED)
-def send_all(socket: Any, headers: Any, header_at: Any, payload: Any, record_at: Any, batch: Any, split: Any) -> Any:
-    """Message m: header m, then ``batch`` records in one part or each in its own; records are cycled."""
-    store = np.zeros(libzmq.MESSAGE_WORDS, np.uint64)
+def send_all(
+    socket: Any, headers: Any, header_at: Any, payload: Any, record_at: Any, batch: Any, split: Any, store: Any
+) -> Any:
+    """Message m: header m, then ``batch`` records in one part or each in its own; records are cycled.
+
+    store (MESSAGE_WORDS,) uint64: libzmq's message; the caller keeps it.
+    """
     message = nb.uintp(store.ctypes.data)
     record, records = 0, record_at.size - 1
     for m in range(header_at.size - 1):
@@ -129,7 +133,8 @@ def send(pipe: Any) -> None:
         data = np.frombuffer(b"".join(headers), np.uint8)
         pipe.send("ready")
         pipe.recv()
-        send_all(socket.underlying, data, header_at, payload, record_at, batch, codec == "bslz4")
+        store = np.zeros(libzmq.MESSAGE_WORDS, np.uint64)
+        send_all(socket.underlying, data, header_at, payload, record_at, batch, codec == "bslz4", store)
         socket.close(linger=-1)
         context.term()
 

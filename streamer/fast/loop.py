@@ -41,10 +41,14 @@ FRAMES, BLOCK_BYTES, PENDING, HEADER_BYTES, MORE = 0, 1, 2, 3, 4
 TRUNCATED_PATTERNS, WRONG_SIZE_PATTERNS, CORRUPT_PATTERNS = 5, 6, 7
 TRUNCATED_MESSAGES, OVERSIZED_MESSAGES, WRONG_PARTS_MESSAGES = 8, 9, 10
 MESSAGES, BYTES, SECOND_BYTES = 11, 12, 13
-STATE_WORDS = 16
+_MESSAGE = 16
+STATE_WORDS = _MESSAGE + MESSAGE_WORDS
 """Places in ``state``: frames and bytes in the block, whether a header waits for room, length of a header left
-to Python and whether parts follow it, counts of what was refused, messages taken with their bytes, and
-the length of a second part that was read before a message was left to Python."""
+to Python and whether parts follow it, counts of what was refused, messages taken with their bytes,
+the length of a second part that was read before a message was left to Python, and libzmq's message.
+
+The message lies there because the caller keeps ``state``: an array made in compiled code is freed after its last use
+by name, while libzmq still writes to its address."""
 
 _GOT = -1
 _MOST_MESSAGES = 16384
@@ -183,8 +187,7 @@ def receive_block(
     index (n,) int64 their numbers; ends (n,) int64 of the coded ones. state int64 as above, values of a pending header;
     header uint8.
     """
-    store = np.zeros(MESSAGE_WORDS, np.uint64)
-    message = nb.uintp(store.ctypes.data)
+    message = nb.uintp(state.ctypes.data) + nb.uintp(8 * _MESSAGE)
     msg_init(message)
     pauses, outcome = 0, TAKE
     for _ in range(_MOST_MESSAGES):
@@ -245,8 +248,7 @@ def receive_images(
     series: its number; before, after (bytes,) uint8: the second part around its ``size``; offset: number of the image
     that is frame 0 of the scan. A message left to Python has one part in ``header``, or two back to back.
     """
-    store = np.zeros(MESSAGE_WORDS, np.uint64)
-    message = nb.uintp(store.ctypes.data)
+    message = nb.uintp(state.ctypes.data) + nb.uintp(8 * _MESSAGE)
     msg_init(message)
     pauses, outcome = 0, TAKE
     for _ in range(_MOST_MESSAGES):
@@ -320,8 +322,7 @@ def receive_maps(
 
     series, unique, before: how they are spelt, see :func:`ptylive.streamer.fast.map_header.read_image_map`.
     """
-    store = np.zeros(MESSAGE_WORDS, np.uint64)
-    message = nb.uintp(store.ctypes.data)
+    message = nb.uintp(state.ctypes.data) + nb.uintp(8 * _MESSAGE)
     msg_init(message)
     pauses, outcome = 0, TAKE
     for _ in range(_MOST_MESSAGES):
