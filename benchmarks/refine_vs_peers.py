@@ -1,7 +1,7 @@
 """Refinement side by side with other programs, one core each, in one run on one machine.
 
     python benchmarks/refine_vs_peers.py [--cases thin thick] [--noisy] [--wrong] [--peers py4dstem ptyrad phaser]
-        [--work DIR]
+        [--refining modes positions tilts] [--work DIR]
 
 Makes the data sets with abTEM and runs the peers from PyPI, each in a virtual environment made under --work; neither
 comes near ours. Data set maker, peers' runners and the judge of quality stand in ../shared/tools/refine_peers (or
@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,18 @@ THRESHOLDS = (0.95, 0.98)
 ITERATIONS = {"thin": 12, "thick": 8}
 WRONG = [(0.0, 1.0), (40.0, 1.0), (-40.0, 1.0), (40.0, 1.3), (-40.0, 0.7), (40.0, 0.7), (-40.0, 1.3)]
 """Defocus wrong by so many Å, thickness by such a factor."""
+REFINING: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
+    "modes": ({"probe_modes": 4}, ("probe_pmode_max=1", "probe_pmode_max=4")),
+    "positions": (
+        {"update_probe_pos": True},
+        ('probe_pos_shifts={"start_iter": None, "lr": 0}', 'probe_pos_shifts={"start_iter": 1, "lr": 5e-4}'),
+    ),
+    "tilts": (
+        {"update_tilts": True},
+        ('probe_pos_shifts={"start_iter"', 'obj_tilts={"start_iter": 1, "lr": 1e-4}, probe_pos_shifts={"start_iter"'),
+    ),
+}
+"""Refined besides object and probe: our preset, and what becomes of a line of PtyRAD's runner."""
 
 
 def main() -> None:
@@ -49,16 +62,24 @@ def main() -> None:
     parser.add_argument(
         "--wrong", action="store_true", help="ours only: start from wrong defocus and thickness, and scan for them"
     )
+    parser.add_argument(
+        "--refining", nargs="+", choices=tuple(REFINING), help="rates only, beside PtyRAD refining the same as well"
+    )
     parser.add_argument("--work", type=Path, default=Path("build/refine_vs_peers"))
     parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.ours is not None:
-        print(json.dumps(ours(given.ours, noisy=given.noisy)))
+        more = REFINING[given.refining[0]][0] if given.refining else {}
+        print(json.dumps(ours(given.ours, noisy=given.noisy, more=more)))
         return
     given.work.mkdir(parents=True, exist_ok=True)
     if given.wrong:
         for case in given.cases:
             from_wrong_values(made_data_set(given.work, case), noisy=given.noisy)
+        return
+    if given.refining:
+        for case in given.cases:
+            compare_rates(given.work, case, given.refining)
         return
     rows = []
     for case in given.cases:
@@ -106,13 +127,32 @@ def made_data_set(work: Path, case: str) -> Path:
     return path
 
 
-def run_peer(work: Path, data: Path, case: str, peer: str, *, noisy: bool) -> dict[str, Any]:
+def compare_rates(work: Path, case: str, refining: list[str]) -> None:
+    """Patterns per CPU second with more refined than object and probe, ours and PtyRAD's."""
+    data = made_data_set(work, case)
+    for name in refining:
+        source = (tools() / "run_ptyrad.py").read_text(encoding="utf-8")
+        before, after = REFINING[name][1]
+        if source.count(before) != 1:
+            raise SystemExit(f"run_ptyrad.py: {before!r} is not there once")
+        runner = work / f"run_ptyrad_{name}.py"
+        runner.write_text(source.replace(before, after), encoding="utf-8")
+        theirs = run_peer(work, data, case, "ptyrad", noisy=False, runner=runner)["patterns_per_cpu_s"]
+        rate = run_ours(data, case, noisy=False, refining=name)["patterns_per_cpu_s"]
+        print(
+            f"{case}, {name} refined too: {rate:.0f} patterns per CPU s, PtyRAD {theirs:.0f}, ratio {rate / theirs:.1f}"
+        )
+
+
+def run_peer(
+    work: Path, data: Path, case: str, peer: str, *, noisy: bool, runner: Path | None = None
+) -> dict[str, Any]:
     """One peer on one case, judged by the common judge."""
-    out = work / f"{peer}_{case}{'_noisy' if noisy else ''}"
+    out = work / f"{peer}_{case}{'_noisy' if noisy else ''}{'' if runner is None else runner.stem}"
     python = python_with(work, peer, PEERS[peer], NO_DEPENDENCIES.get(peer))
-    command = [str(python), str(tools() / f"run_{peer}.py"), str(data), str(out), "--threads", "1"]
+    command = [str(python), str(runner or tools() / f"run_{peer}.py"), str(data), str(out), "--threads", "1"]
     command += ["--iters", str(ITERATIONS[case]), *(["--noisy"] if noisy else [])]
-    subprocess.run(command, check=True, env=one_thread())
+    subprocess.run(command, check=True, env={**one_thread(), "PYTHONPATH": str(tools())})
     judge = python_with(work, "judge", ["numpy", "scipy"])
     subprocess.run([str(judge), str(tools() / "evaluate.py"), str(data), str(out)], check=True)
     found = json.loads((out / "run.json").read_text())
@@ -128,9 +168,10 @@ def run_peer(work: Path, data: Path, case: str, peer: str, *, noisy: bool) -> di
     }
 
 
-def run_ours(data: Path, case: str, *, noisy: bool) -> dict[str, Any]:
+def run_ours(data: Path, case: str, *, noisy: bool, refining: str | None = None) -> dict[str, Any]:
     """Ours in a process of its own, so that its memory is its own."""
     command = [sys.executable, __file__, "--ours", str(data), *(["--noisy"] if noisy else [])]
+    command += ["--refining", refining] if refining else []
     done = subprocess.run(command, check=True, env=one_thread(), capture_output=True, text=True)
     return {"name": "ptylive", "case": case, **json.loads(done.stdout.splitlines()[-1])}
 
@@ -140,7 +181,7 @@ def one_thread() -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(names, "1")}
 
 
-def ours(path: Path, *, noisy: bool) -> dict[str, Any]:
+def ours(path: Path, *, noisy: bool, more: Mapping[str, Any]) -> dict[str, Any]:
     """The default preset on one thread; quality at the end and after 1, 2, 3 sweeps.
 
     As for the others, the peak of the memory is that of one run, without the judge and without the compiler, which
@@ -158,6 +199,7 @@ def ours(path: Path, *, noisy: bool) -> dict[str, Any]:
     warm_up(int(window))  # from the disk
     known: dict[str, Any] = {"num_slices": slices, "total_thickness_A": thickness if slices > 1 else None}
     known["probe_modes"] = 1  # the data are coherent, and the peers use one mode too
+    known.update(more)
     evaluations, seconds, result = timed(dataset, Preset.from_mapping(known))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     reached: dict[str, float | None] = {str(t): None for t in THRESHOLDS}
