@@ -1,6 +1,7 @@
-"""Maps from Zernike coefficients beside maps from all pixels of the bright field, at the same eps, true aberrations.
+"""Maps from Zernike coefficients beside maps from all pixels of the bright field, at the same eps, true calibration.
 
-Least correlations: those measured in the design's live-maths, section 5, less 0.005.
+Least correlations: those measured in the design's live-maths, section 5, less 0.005. As there, the disc is that of the
+true semi-angle. The one measured on sto is 0.05 pixels larger, and 91 masks on it reach 0.976 instead of 0.981 (WDD).
 """
 
 import h5py
@@ -25,9 +26,6 @@ from ptylive.schema.metadata import build, sections_from
 
 TOLERANCE = 0.005
 EPSILON = 0.01
-GAPS = {("sto_10nm_200kV_defocus", 91, "wdd"): 0.976}
-"""Where the product stays behind by more, with what it reaches: the phase of ten nanometres of crystal through 91 masks
-is 0.0009 short. Masks on a disc half a pixel smaller would reach 0.987."""
 MEASURED = {
     "mos2_svac_80kV_focus": {
         45: {"obf": 0.996, "wdd": 0.998},
@@ -65,7 +63,9 @@ class SharedScan:
         self.arm = Arm("shared", name, len(self.frames), **parts)
         self.calibration = calibrate_detector(self.arm, self.frames.mean(axis=0, dtype=float))
         self.center = self.calibration.get("beam_center_px")
-        self.radius = float(self.calibration.get("disc_radius_px"))
+        angle = float(self.calibration.require("convergence_semiangle_mrad", "the disc"))
+        pixel = float(self.calibration.require("detector_pixel_invA", "the disc"))
+        self.radius = 1e-3 * angle / self.calibration.wavelength_A / pixel
         self.grid_px = DetectorGrid.of(self.arm.detector_shape, self.center, "none", 1.0)
 
     def from_pixels(self) -> dict[str, np.ndarray]:
@@ -115,6 +115,6 @@ def test_as_faithful_as_measured(name):
         (masks, kind): (found[masks][kind], least)
         for masks, kinds in MEASURED[name].items()
         for kind, least in kinds.items()
-        if found[masks][kind] < GAPS.get((name, masks, kind), least - TOLERANCE)
+        if found[masks][kind] < least - TOLERANCE
     }
     assert not short, short
