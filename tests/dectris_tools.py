@@ -1,6 +1,8 @@
 """DECTRIS messages as detectors and simulators spell them, made here from the public descriptions."""
 
+import contextlib
 import json
+import random
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -21,10 +23,16 @@ TAGS = {"|u1": 64, "<u2": 69, "<u4": 70, ">u2": 65, ">u4": 66}
 
 
 def free_port() -> int:
-    """A TCP port nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port nobody listens at, below those the system deals out.
+
+    A receiver that keeps trying to connect to one of those while nobody listens may be dealt that very port, and is
+    then connected to itself.
+    """
+    for port in random.sample(range(20000, 32000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port")
 
 
 def patterns(count: int = 24, shape: tuple[int, int] = (16, 12), dtype: str = "<u2", seed: int = 0) -> Array:

@@ -1,6 +1,7 @@
 """Who may talk to the dashboard: its own hosts and origins, on loopback."""
 
 import asyncio
+import contextlib
 import http.client
 from concurrent.futures import ThreadPoolExecutor
 
@@ -56,7 +57,7 @@ async def _talk(dashboard: RunningDashboard, size: int) -> int | None:
     import re
 
     from tornado.httpclient import AsyncHTTPClient, HTTPRequest
-    from tornado.websocket import websocket_connect
+    from tornado.websocket import WebSocketClosedError, websocket_connect
 
     page = (await AsyncHTTPClient().fetch(dashboard.url)).body.decode()
     token = re.search(r'"token":"([^"]+)"', page)
@@ -64,7 +65,8 @@ async def _talk(dashboard: RunningDashboard, size: int) -> int | None:
     request = HTTPRequest(dashboard.url.replace("http", "ws") + "/ws", headers={"Origin": dashboard.url})
     socket = await websocket_connect(request, subprotocols=["bokeh", token[1]])
     assert await socket.read_message() is not None
-    await socket.write_message("x" * size)
+    with contextlib.suppress(WebSocketClosedError):  # it may be closed while the rest is still on its way
+        await socket.write_message("x" * size)
     for _ in range(20):
         if await socket.read_message() is None:
             return socket.close_code
