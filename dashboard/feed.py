@@ -83,6 +83,7 @@ class Feed:
         self._before: Mapping[str, RawPicture] = MappingProxyType({})
         self._left: deque[str] = deque(maxlen=SCANS_LEFT)
         self._snapshot_due: float | None = 0.0
+        self._listening = False
         self._name = f"dashboard-{uuid.uuid4().hex}"
         self._told: list[str] | None = None
         self._tell_due = 0.0
@@ -138,7 +139,9 @@ class Feed:
                 logger.warning("a %s event was not understood: %s", topic, error)
 
     def _heard(self) -> None:
-        if not self._view.connected and self._view.last_contact is not None:
+        """An event came. The first one after a silence: others were lost before the events were connected again."""
+        if not self._listening:
+            self._listening = True
             self._snapshot_due = 0.0
         self._show(connected=True, last_contact=time.time())
 
@@ -198,6 +201,7 @@ class Feed:
         """Notice that the server has gone; ask for everything at the start, after a silence and after a scan."""
         silent_for = time.time() - (self._view.last_contact or 0.0)
         if silent_for > GONE_AFTER_S:
+            self._listening = False
             if self._view.connected:
                 self._show(connected=False)
             self._snapshot_due = self._snapshot_due or 0.0

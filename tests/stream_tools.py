@@ -94,11 +94,21 @@ class Running:
             time.sleep(0.005)
 
     def wait_for_state(self, *states: str, timeout_s: float = 20.0) -> None:
-        self.wait(lambda: self.receiver.status().state in states, timeout_s)
+        """Wait for a state; for the end of a scan, also until the ring's reader has come to it."""
+        self.wait(lambda: self.receiver.status().state in states and self._caught_up(), timeout_s)
+
+    def wait_for_whole(self, uid: str) -> None:
+        """Wait until a certain scan is complete and all of it has been read."""
+        self.wait(lambda: any(end.uid == uid and end.reason == "complete" for end in self.ends()))
 
     def wait_for_ends(self, count: int = 1) -> list[EndEvent]:
         self.wait(lambda: len(self.ends()) >= count)
         return self.ends()
+
+    def _caught_up(self) -> bool:
+        """Whether the reader, which lags behind the receiver, has seen the end that the status speaks of."""
+        status = self.receiver.status()
+        return status.state not in ("complete", "aborted") or any(end.uid == status.uid for end in self.ends())
 
     def ends(self) -> list[EndEvent]:
         return [item for item in list(self.items) if isinstance(item, EndEvent)]

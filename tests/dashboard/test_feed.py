@@ -165,6 +165,18 @@ def test_events_lost_at_the_end_of_a_scan_are_fetched(server: FakeServer, feed: 
     until(feed, lambda v: v.pictures["bf"].data[0, 0] == 9.0)
 
 
+def test_events_lost_before_the_first_one_heard_are_fetched() -> None:
+    """Commands may be answered before events are connected again: the first event asks for everything once more."""
+    feed = Feed("tcp://127.0.0.1:9")
+    feed._show(connected=True, last_contact=time.time())
+    feed._snapshot_due = None
+    feed._take_all([("state", state_payload())])
+    assert feed._snapshot_due == 0.0
+    feed._snapshot_due = None
+    feed._take_all([("state", state_payload())])
+    assert feed._snapshot_due is None
+
+
 def test_refinement_pictures_of_another_run_are_dropped(server: FakeServer, feed: Feed) -> None:
     feed.watch("page", {"object", "probe"})
     until(feed, lambda v: v.connected)

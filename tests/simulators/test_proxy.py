@@ -74,5 +74,5 @@ def test_flipped_bits_never_stop_the_receiver(tmp_path: Path, seed: int) -> None
         replay(path, ReplaySettings(to=proxy.address, batch=4, codec="bslz4"))
         proxy.faults = ProxyFaults()
         report = replay(path, ReplaySettings(to=proxy.address))
-        run.wait(lambda: run.receiver.status().uid == report.uids[0] and run.receiver.status().state == "complete")
+        run.wait_for_whole(report.uids[0])
         assert run.frames[report.uids[0]] == digests_of_file(path)
