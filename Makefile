@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/ptylive demo
 
-test: $(STAMP) browser lint types unit
+test: $(STAMP) browser compiler lint types unit
 
 # Debian's Chromium for the dashboard tests; they skip with a reason where it cannot be installed.
 browser:
@@ -22,6 +22,13 @@ browser:
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	  || echo "no Chromium and no way to install it: browser tests will be skipped"
+
+# A C++ compiler runs the CUDA kernel on the CPU for its tests; they skip with a reason where it cannot be installed.
+compiler:
+	@command -v g++ >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ libc6-dev >/dev/null; } \
+	  || echo "no C++ compiler and no way to install it: tests of the CUDA kernel will be skipped"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -34,7 +41,7 @@ types: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q
 
-check-all: $(STAMP) browser lint types
+check-all: $(STAMP) browser compiler lint types
 	$(BIN)/python -m pytest -q -m ''
 
 bench: $(STAMP)
@@ -44,4 +51,4 @@ bench: $(STAMP)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
-.PHONY: browser
+.PHONY: browser compiler

@@ -142,7 +142,8 @@ HELD = Corrections()
 class LossGradient:
     """Loss over the patterns asked for, and its gradient with respect to the planes of object and probe."""
 
-    loss: float
+    loss: Any
+    """A float, or a 0-d array of the backend's module: who needs its value waits for the device then, nobody else."""
     object: Any
     """(2, object modes * slices, Y, X) in the backend's array module."""
     probe: Any
@@ -227,13 +228,41 @@ def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> Mul
     return ArrayMultislice(problem, np, "complex64", name="cpu (scipy)")
 
 
+SPLIT_FROM = 1 << 28
+"""Pixels times slices of all patterns from which several GPUs share them; with fewer, one is done before the others
+have the object (reckoned, not measured)."""
+
+
 def _open_gpu(problem: MultisliceProblem) -> MultisliceBackend:
+    import cupy
+
+    devices = cupy.cuda.runtime.getDeviceCount()
+    if problem.model is not None or devices == 1 or _size(problem) < SPLIT_FROM:
+        return _on_current_gpu(problem)
+    from ptylive.engine.backend.multislice_split import SplitMultislice
+
+    return SplitMultislice(problem, [cupy.cuda.Device(number) for number in range(devices)], _on_current_gpu)
+
+
+def _size(problem: MultisliceProblem) -> int:
+    return problem.count * problem.window**2 * problem.object_shape[0]
+
+
+def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
+    """Fused where the window fits on the chip, whole arrays and cuFFT (its plans are kept by cupy) elsewhere."""
     import cupy
 
     if problem.model is not None:
         from ptylive.engine.backend.forward.general import GeneralMultislice
 
         return GeneralMultislice(problem, cupy, "complex64", "gpu")
+    from ptylive.engine.backend.fused.cuda import CudaKernels, fitting_plan
+
+    plan = fitting_plan(problem.window)
+    if plan is not None:
+        from ptylive.engine.backend.multislice_fused import FusedMultislice, counts_type
+
+        return FusedMultislice(problem, plan, CudaKernels(plan, counts_type(problem.patterns)))
     from ptylive.engine.backend.multislice_arrays import ArrayMultislice
 
-    return ArrayMultislice(problem, cupy, "complex64", name="gpu")
+    return ArrayMultislice(problem, cupy, "complex64", name="gpu (cuFFT)")

@@ -1,0 +1,214 @@
+// Fourier transform of one P x P window that stays in the shared memory of its block.
+//
+// Decimation in frequency forward (natural order in, digit-reversed order out), decimation in time back (digit-reversed
+// in, natural out): every butterfly writes where it read, so nothing is reordered and a pass needs one barrier. What is
+// multiplied in Fourier space (probe, propagators, patterns) is stored digit-reversed beforehand (fused/plan.py).
+//
+// Neighbouring threads take neighbouring lines: along y neighbouring columns, along x neighbouring rows, which lie an odd
+// number of elements apart. Either way no two of them meet in a memory bank, at any stride of any pass.
+//
+// Given by the compiler's command line: WINDOW (P), THREADS, RADICES (the radices of the passes, first to last).
+#pragma once
+
+constexpr int P = WINDOW;
+constexpr int PITCH = P + 1;
+constexpr int RADIX[] = {RADICES};
+constexpr int PASSES = sizeof(RADIX) / sizeof(int);
+constexpr int LAST = PASSES - 1;
+
+enum Axis { ALONG_X, ALONG_Y };
+enum Direction { FORWARD, BACK };
+
+__device__ inline float2 operator+(float2 a, float2 b) { return {a.x + b.x, a.y + b.y}; }
+__device__ inline float2 operator-(float2 a, float2 b) { return {a.x - b.x, a.y - b.y}; }
+__device__ inline float2 operator*(float s, float2 a) { return {s * a.x, s * a.y}; }
+__device__ inline float2 operator*(float2 a, float2 b) { return {a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x}; }
+__device__ inline float2 conj(float2 a) { return {a.x, -a.y}; }
+
+/// Length of the sub-transforms that pass `pass` splits.
+__device__ constexpr int length_of(int pass) {
+    int length = P;
+    for (int k = 0; k < pass; ++k) length /= RADIX[k];
+    return length;
+}
+
+// Constants inside a butterfly: cosine and sine by their series, as the compiler knows them before anything runs.
+__device__ constexpr double series(double angle, int first) {
+    double term = first ? angle : 1, sum = term;
+    for (int k = first + 2; k < 40; k += 2) sum += term *= -angle * angle / (k * (k - 1));
+    return sum;
+}
+__device__ constexpr double angle_of(int step, int steps) {
+    return 6.283185307179586476925 * (2 * step > steps ? step - steps : step) / steps;
+}
+template <int STEP, int STEPS> struct Root {  // exp(-2 pi i STEP / STEPS)
+    static constexpr float x = float(series(angle_of(STEP, STEPS), 0));
+    static constexpr float y = float(-series(angle_of(STEP, STEPS), 1));
+};
+
+template <int N> struct Index {
+    static constexpr int value = N;
+};
+/// f(Index<0>), ... f(Index<N - 1>): a loop whose counter is a constant.
+template <int N, int K = 0, class F> __device__ inline void repeat(F f) {
+    if constexpr (K < N) {
+        f(Index<K>{});
+        repeat<N, K + 1>(f);
+    }
+}
+
+template <Direction WAY> __device__ inline float2 quarter(float2 a) {  // times -i forward, times i back
+    return WAY == FORWARD ? float2{a.y, -a.x} : float2{-a.y, a.x};
+}
+
+__device__ constexpr int factor_of(int n) { return n % 4 == 0 ? 4 : n % 3 == 0 ? 3 : 2; }
+
+/// Transform of N values in registers, natural order in and out.
+template <int N, Direction WAY> __device__ inline void butterfly(float2 (&v)[N]) {
+    if constexpr (N == 2) {
+        const float2 a = v[0], b = v[1];
+        v[0] = a + b;
+        v[1] = a - b;
+    } else if constexpr (N == 3) {
+        const float2 sum = v[1] + v[2], turned = -Root<1, 3>::y * quarter<WAY>(v[1] - v[2]);
+        const float2 rest = v[0] - 0.5f * sum;
+        v[0] = v[0] + sum;
+        v[1] = rest + turned;
+        v[2] = rest - turned;
+    } else if constexpr (N == 4) {
+        const float2 a = v[0] + v[2], b = v[0] - v[2], c = v[1] + v[3], d = quarter<WAY>(v[1] - v[3]);
+        v[0] = a + c;
+        v[1] = b + d;
+        v[2] = a - c;
+        v[3] = b - d;
+    } else if constexpr (N > 4) {
+        constexpr int A = factor_of(N), B = N / A;  // B transforms of A values, twiddles, A transforms of B values
+        float2 part[B][A];
+        repeat<B>([&](auto b) {
+            constexpr int column = decltype(b)::value;
+            repeat<A>([&](auto a) { part[column][decltype(a)::value] = v[column + decltype(a)::value * B]; });
+            butterfly<A, WAY>(part[column]);
+            repeat<A>([&](auto a) {
+                constexpr int k = decltype(a)::value;
+                using Twiddle = Root<column * k % N, N>;
+                if constexpr (column * k > 0)
+                    part[column][k] = part[column][k] * float2{Twiddle::x, WAY == FORWARD ? Twiddle::y : -Twiddle::y};
+            });
+        });
+        repeat<A>([&](auto a) {
+            constexpr int k = decltype(a)::value;
+            float2 line[B];
+            repeat<B>([&](auto b) { line[decltype(b)::value] = part[decltype(b)::value][k]; });
+            butterfly<B, WAY>(line);
+            repeat<B>([&](auto b) { v[k + A * decltype(b)::value] = line[decltype(b)::value]; });
+        });
+    }
+}
+
+/// Where the values of a butterfly lie: `line` is the row or column, positions are base + k * STRIDE along it.
+template <int PASS> struct Place {
+    static constexpr int R = RADIX[PASS], LENGTH = length_of(PASS), STRIDE = LENGTH / R, COUNT = P * (P / R);
+    int line, step, base;
+    __device__ explicit Place(int work) : line(work % P) {
+        const int butterfly = work / P;
+        step = butterfly % STRIDE;
+        base = butterfly / STRIDE * LENGTH + step;
+    }
+    __device__ int position(int k) const { return base + k * STRIDE; }
+    template <Axis AXIS> __device__ int address(int k) const {
+        return AXIS == ALONG_Y ? position(k) * PITCH + line : line * PITCH + position(k);
+    }
+};
+
+/// Twiddles of a pass onto (or, conjugate, off) the values of a butterfly; roots: exp(-2 pi i n / P), n < P.
+template <int PASS, Direction WAY> __device__ inline void twiddle(float2 (&v)[RADIX[PASS]], int step, const float2* roots) {
+    if constexpr (PASS < LAST) {
+        repeat<RADIX[PASS]>([&](auto q) {
+            constexpr int k = decltype(q)::value;
+            if constexpr (k > 0) {
+                const float2 root = roots[step * k * (P / length_of(PASS))];
+                v[k] = v[k] * (WAY == FORWARD ? root : conj(root));
+            }
+        });
+    }
+}
+
+/// One pass in place.
+template <int PASS, Axis AXIS, Direction WAY> __device__ void pass(float2* tile, const float2* roots) {
+    constexpr int R = RADIX[PASS];
+    for (int work = threadIdx.x; work < Place<PASS>::COUNT; work += THREADS) {
+        const Place<PASS> at(work);
+        float2 v[R];
+        repeat<R>([&](auto k) { v[decltype(k)::value] = tile[at.template address<AXIS>(decltype(k)::value)]; });
+        if constexpr (WAY == BACK) twiddle<PASS, BACK>(v, at.step, roots);
+        butterfly<R, WAY>(v);
+        if constexpr (WAY == FORWARD) twiddle<PASS, FORWARD>(v, at.step, roots);
+        repeat<R>([&](auto k) { tile[at.template address<AXIS>(decltype(k)::value)] = v[decltype(k)::value]; });
+    }
+    __syncthreads();
+}
+
+/// The passes between real space and Fourier space that touch neither: all but the first along y and the last along x.
+template <int PASS = 1> __device__ void forward_between(float2* tile, const float2* roots) {
+    if constexpr (PASS < PASSES) {
+        pass<PASS, ALONG_Y, FORWARD>(tile, roots);
+        forward_between<PASS + 1>(tile, roots);
+    } else if constexpr (PASS < PASSES + LAST) {
+        pass<PASS - PASSES, ALONG_X, FORWARD>(tile, roots);
+        forward_between<PASS + 1>(tile, roots);
+    }
+}
+template <int PASS = PASSES + LAST - 1> __device__ void back_between(float2* tile, const float2* roots) {
+    if constexpr (PASS >= PASSES) {
+        pass<PASS - PASSES, ALONG_X, BACK>(tile, roots);
+        back_between<PASS - 1>(tile, roots);
+    } else if constexpr (PASS >= 1) {
+        pass<PASS, ALONG_Y, BACK>(tile, roots);
+        back_between<PASS - 1>(tile, roots);
+    }
+}
+
+/// In real space: the first pass along y back, change(value, pixel y * P + x), and, where ONWARD, the same pass forward.
+template <bool ONWARD, class Change> __device__ void in_real_space(float2* tile, const float2* roots, Change change) {
+    constexpr int R = RADIX[0];
+    for (int work = threadIdx.x; work < Place<0>::COUNT; work += THREADS) {
+        const Place<0> at(work);
+        float2 v[R];
+        repeat<R>([&](auto k) { v[decltype(k)::value] = tile[at.template address<ALONG_Y>(decltype(k)::value)]; });
+        twiddle<0, BACK>(v, at.step, roots);
+        butterfly<R, BACK>(v);
+        repeat<R>([&](auto k) {
+            v[decltype(k)::value] = change(v[decltype(k)::value], at.position(decltype(k)::value), at.line);
+        });
+        if constexpr (ONWARD) {
+            butterfly<R, FORWARD>(v);
+            twiddle<0, FORWARD>(v, at.step, roots);
+            repeat<R>([&](auto k) { tile[at.template address<ALONG_Y>(decltype(k)::value)] = v[decltype(k)::value]; });
+        }
+    }
+    __syncthreads();
+}
+
+enum Visit { ENTER, TURN, LEAVE };
+
+/// In Fourier space: the last pass along x forward (but for ENTER), change(value, index x * P + y), the same pass back (but
+/// for LEAVE). What ENTERs has no value before; what LEAVEs keeps none in the window.
+template <Visit VISIT, class Change> __device__ void in_fourier_space(float2* tile, Change change) {
+    constexpr int R = RADIX[LAST];
+    for (int work = threadIdx.x; work < Place<LAST>::COUNT; work += THREADS) {
+        const Place<LAST> at(work);
+        float2 v[R];
+        repeat<R>([&](auto k) {
+            v[decltype(k)::value] = VISIT == ENTER ? float2{} : tile[at.template address<ALONG_X>(decltype(k)::value)];
+        });
+        if constexpr (VISIT != ENTER) butterfly<R, FORWARD>(v);
+        repeat<R>([&](auto k) {
+            v[decltype(k)::value] = change(v[decltype(k)::value], at.position(decltype(k)::value), at.line);
+        });
+        if constexpr (VISIT != LEAVE) {
+            butterfly<R, BACK>(v);
+            repeat<R>([&](auto k) { tile[at.template address<ALONG_X>(decltype(k)::value)] = v[decltype(k)::value]; });
+        }
+    }
+    __syncthreads();
+}

@@ -1,0 +1,10 @@
+// The product's kernel as a library for the CPU.
+#include "cuda.h"
+#include "kernel.cu"
+
+float2 shared_memory[P * PITCH + 3 * P + THREADS];
+
+extern "C" void run_loss_and_gradient(int blocks, int threads, void** arguments) {
+    launch(loss_and_gradient, blocks, threads, arguments);
+}
+extern "C" void run_add_windows(int blocks, int threads, void** arguments) { launch(add_windows, blocks, threads, arguments); }

@@ -1,0 +1,76 @@
+"""The fused CUDA kernel compiled for the CPU: what it computes can be tested where there is no GPU.
+
+Blocks run one after the other, threads as threads of the system (``emulated/cuda.h``). Skips where there is no C++
+compiler.
+"""
+
+import ctypes
+import functools
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.fused.plan import Plan, source
+
+FOLDER = Path(__file__).parent / "emulated"
+NO_COMPILER = "no C++ compiler (g++): the CUDA kernel cannot be run on the CPU"
+
+
+def compile_kernel(plan: Plan, counts: str, *flags: str, main: str = "kernel.cpp", text: str = "") -> Path:
+    """Compile the kernel (or ``text`` in its place); flags: for the compiler, ``-shared`` among them for a library."""
+    text = text or source()
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip(NO_COMPILER)
+    key = hashlib.sha256(
+        repr((text, plan, counts, flags, main, [p.read_text() for p in sorted(FOLDER.iterdir())])).encode()
+    )
+    built = Path(tempfile.gettempdir()) / f"ptylive-emulated-{key.hexdigest()[:16]}"
+    if not built.exists():
+        with tempfile.TemporaryDirectory() as work:
+            (Path(work) / "kernel.cu").write_text(text)
+            defines = [f"-D{name}={value}" for name, value in plan.defines(counts).items()]
+            made = Path(work) / "made"
+            command = [compiler, "-std=c++20", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror", *flags, *defines]
+            subprocess.run([*command, f"-I{work}", f"-I{FOLDER}", "-o", made, FOLDER / main], check=True)
+            shutil.move(made, built)
+    return built
+
+
+@functools.cache
+def _library(plan: Plan, counts: str) -> ctypes.CDLL:
+    return ctypes.CDLL(str(compile_kernel(plan, counts, "-shared", "-fPIC")))
+
+
+class EmulatedKernels:
+    """As ``CudaKernels``, on numpy arrays."""
+
+    xp: ModuleType = np
+
+    def __init__(self, plan: Plan, counts: str, resident: int = 3) -> None:
+        self.resident = resident
+        self.launched: list[tuple[str, int]] = []
+        self._plan, self._library = plan, _library(plan, counts)
+
+    def launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
+        """Run it and wait."""
+        self.launched.append((name, blocks))
+        kept = [np.asarray(_address(value) if isinstance(value, np.ndarray) else value) for value in arguments]
+        pointers = (ctypes.c_void_p * len(kept))(*(value.ctypes.data for value in kept))
+        getattr(self._library, f"run_{name}")(blocks, self._plan.threads, pointers)
+
+    def free_bytes(self) -> int:
+        """Plenty."""
+        return 1 << 30
+
+
+def _address(array: np.ndarray) -> np.uintp:
+    assert array.flags.c_contiguous
+    return np.uintp(array.ctypes.data)
