@@ -28,9 +28,9 @@ CASES = [
 REPEATS = 5
 
 
-def random_problem(window: int, slices: int, kind: DataTermKind) -> MultisliceProblem:
-    """About a third of a second of work: the values do not matter to the speed."""
-    count = max(32, 2048 * 64**2 // (slices * window**2))
+def random_problem(window: int, slices: int, kind: DataTermKind, count: int = 0) -> MultisliceProblem:
+    """About a third of a second of work for a core, or ``count`` patterns: the values do not matter to the speed."""
+    count = count or max(32, 2048 * 64**2 // (slices * window**2))
     rng = np.random.default_rng(0)
     return MultisliceProblem(
         patterns=rng.poisson(3, (count, window, window)).astype(np.uint16).swapaxes(1, 2),
