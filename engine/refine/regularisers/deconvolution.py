@@ -11,7 +11,8 @@ WIENER_NOISE = 1e-3
 SETTLED = 1e-3
 """Richardson and Lucy's iteration ends when the correction of no picture changes by more: sum of squares (PyPty's)."""
 MOST_ITERATIONS = 100
-FAINTEST = 1e-12
+FAINTEST = 1e-5
+"""Share of the largest value of a picture: what is fainter is rounding of the transforms, and not divided by."""
 
 
 def gaussian(shape: tuple[int, int], sigma_px: float, xp: Any) -> Any:
@@ -40,9 +41,10 @@ def richardson_lucy(values: Any, sigma_px: float, xp: Any) -> Any:
     """
     shape = gaussian(values.shape[-2:], sigma_px, xp)
     sharp, before = values, None
+    faintest = xp.maximum(FAINTEST * values.max(axis=(-2, -1), keepdims=True), 1e-30)
     for _ in range(MOST_ITERATIONS):
         expected = filtered(sharp, shape, xp)
-        correction = filtered(values / xp.maximum(expected, FAINTEST), shape, xp)
+        correction = filtered(values / xp.maximum(expected, faintest), shape, xp)
         if before is not None and float(((correction - before) ** 2).sum(axis=(-2, -1)).max()) <= SETTLED:
             break
         sharp, before = sharp * correction, correction

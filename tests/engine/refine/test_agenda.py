@@ -9,6 +9,7 @@ import pytest
 from ptylive.engine.analysis.half_dose import compare_half_doses
 from ptylive.engine.refine import Bench, refine
 from ptylive.engine.refine.layout import BlockName
+from ptylive.engine.refine.regularisers.deconvolution import richardson_lucy
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
 from ptylive.engine.refine.regularisers.projections import (
     Atomicity,
@@ -87,6 +88,15 @@ def test_fancy_flips_sharpen_and_blur():
         same = flipped(atom, 0.0, -0.95, Atomicity(3.0, 3.0, iterative), np)
         np.testing.assert_allclose(same, atom, atol=worst)
         assert flipped(atom, 0.0, -0.95, Atomicity(3.0, 1.0, iterative), np).max() > 1.5
+
+
+def test_a_nearly_empty_picture_is_sharpened_without_running_away():
+    """Where nothing is, the transforms leave rounding, and rounding is not divided by."""
+    atoms = np.zeros((56, 56), np.float32)
+    atoms[::9, 5::7] = np.random.default_rng(0).uniform(1e-8, 0.07, (7, 8))
+    sharp = richardson_lucy(atoms, 1.06, np)
+    assert sharp.sum() == pytest.approx(atoms.sum(), rel=1e-3)
+    assert sharp.max() < 10 * atoms.max()
 
 
 def test_the_wedge_is_taken_out(bumpy):
