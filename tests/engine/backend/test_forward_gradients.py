@@ -4,78 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from forward_problems import (
+    COUNT,
+    P,
+    coefficients,
+    every_correction,
+    groups,
+    make_planes,
+    make_problem,
+    near_field,
+    tilts,
+)
 
-from ptylive.engine.backend.forward.description import (
-    AberrationGroups,
-    CompressedPatterns,
-    ForwardModel,
-    NearField,
-    PerpendicularTerm,
-    SplitStep,
-    Tilts,
-)
+from ptylive.engine.backend.forward.description import SplitStep
 from ptylive.engine.backend.forward.general import GeneralMultislice
-from ptylive.engine.backend.multislice import (
-    CoefficientTermKind,
-    Corrections,
-    DataTerm,
-    DataTermKind,
-    MultisliceProblem,
-    open_backend,
-)
+from ptylive.engine.backend.multislice import CoefficientTermKind, DataTermKind, open_backend
 from ptylive.engine.backend.multislice_arrays import ArrayMultislice
 
-P, COUNT, PIXEL_A, WAVELENGTH_A = 8, 3, 0.8, 0.03
 SHAPES = [(s, m, o) for s in (1, 3) for m in (1, 2) for o in (1, 2)]
 """Slices, probe modes, object modes."""
-
-
-def make_problem(kind=DataTermKind.AMPLITUDE, slices=1, offset=0.1, **parts):
-    """Random counts (or coefficients) of a window of P pixels, upsampled where asked for."""
-    rng = np.random.default_rng(3 + slices)
-    size = P * parts.get("upsampling", 1)
-    q = np.fft.fftfreq(size, PIXEL_A)
-    phase_per_A = -np.pi * WAVELENGTH_A * (q[:, None] ** 2 + q[None, :] ** 2)
-    thickness = tuple(8.0 + np.arange(slices))
-    distances = np.asarray(thickness[:-1]).reshape(-1, 1, 1)
-    return MultisliceProblem(
-        patterns=rng.poisson(3, (COUNT, P, P)).astype("uint16"),
-        weights=(rng.random((P, P)) > 0.1).astype(np.float32),
-        corners=np.stack([rng.integers(0, 4, COUNT), rng.integers(0, 3, COUNT)], 1),
-        shifts_px=rng.random((COUNT, 2)) - 0.5,
-        object_shape=(slices, size + 4, size + 3),
-        propagators=np.exp(1j * phase_per_A * distances),
-        data_term=DataTerm(kind, offset),
-        phase_per_A=phase_per_A,
-        model=ForwardModel(PIXEL_A, WAVELENGTH_A, thickness, **parts),
-    )
-
-
-def make_planes(problem, modes, object_modes, probes=1):
-    rng = np.random.default_rng(modes)
-    shape = (object_modes * problem.object_shape[0], *problem.object_shape[1:])
-    slices = np.exp(0.5j * rng.random(shape)) * (1 - 0.1 * rng.random(shape))
-    size = problem.window
-    q = np.fft.fftfreq(size)
-    probe = np.exp(-20 * (q[:, None] ** 2 + q[None, :] ** 2)) * (
-        rng.normal(size=(probes * modes, size, size)) + 1j * rng.normal(size=(probes * modes, size, size))
-    )
-    probe *= np.sqrt(probes * 3 * P**2 / (np.abs(probe) ** 2).sum())
-    return np.stack([slices.real, slices.imag]), np.stack([probe.real, probe.imag])
-
-
-def every_correction(problem):
-    """All of them, away from the model's values; those that the model has a place for."""
-    rng, model = np.random.default_rng(8), problem.model
-    tilts, groups = model.tilts, model.aberrations
-    return Corrections(
-        shifts_px=problem.shifts_px + 0.3 * rng.normal(size=problem.shifts_px.shape),
-        current=rng.uniform(0.8, 1.2, COUNT),
-        background=None if model.compressed is not None else 0.5 * rng.random((P, P)),
-        distances_A=rng.uniform(8, 12, problem.object_shape[0] - 1) if problem.object_shape[0] > 1 else None,
-        tilts=None if tilts is None else tilts.tangents + 2e-3 * rng.normal(size=tilts.tangents.shape),
-        aberrations_A=None if groups is None else groups.values_A + 3 * rng.normal(size=groups.values_A.shape),
-    )
 
 
 STEPS = {"tilts": 1e-3, "aberrations_A": 5.0, "distances_A": 2.0}
@@ -107,22 +54,6 @@ def check_gradients(problem, modes, object_modes, probes=1):
         assert (slope * direction).sum() == pytest.approx(expected, rel=1e-6, abs=1e-8 * abs(values[0])), name
 
 
-def tilts(mode, each=True):
-    return Tilts(4e-3 * np.random.default_rng(4).normal(size=(COUNT if each else 1, 6)), mode)
-
-
-def groups(size=P):
-    q = np.fft.fftfreq(size, PIXEL_A)
-    y, x = q[:, None] + 0 * q, q[None, :] + 0 * q[:, None]
-    rates = np.pi * WAVELENGTH_A * np.stack([y**2 + x**2, y**2 - x**2, 2 * x * y])
-    values = np.array([[20.0, -5.0, 3.0], [0.0, 8.0, -9.0]])
-    return AberrationGroups(rates.astype(np.float32), values, np.array([0, 1, 1]))
-
-
-def near_field():
-    return NearField(np.array([-60.0, 30.0, 110.0]), Cs_A=2e6, alpha_rad=3e-3)
-
-
 @pytest.mark.parametrize("kind", list(DataTermKind))
 @pytest.mark.parametrize("field", ["far", "near"])
 @pytest.mark.parametrize("mode", range(5))
@@ -132,35 +63,6 @@ def test_every_loss_and_refinable_under_every_tilt(kind, field, mode, slices, mo
     if field == "near":
         parts["near_field"] = near_field()
     check_gradients(make_problem(kind, slices, **parts), modes, object_modes)
-
-
-def masks(signed, size=P):
-    """Four masks, orthonormal; products of modelled counts with unsigned ones are at or above 0."""
-    rng = np.random.default_rng(5)
-    if signed:
-        return np.linalg.qr(rng.normal(size=(size * size, 4)))[0].T.astype(np.float32)
-    which = rng.integers(0, 5, size * size)
-    made = np.stack([which == k for k in range(4)]).astype(np.float32)
-    return made / np.sqrt(made.sum(1, keepdims=True))
-
-
-def coefficients(kind, extra_terms=True):
-    rng = np.random.default_rng(6)
-    signed = kind in (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT)
-    shown = masks(signed)
-    perpendicular = tuple(
-        PerpendicularTerm(
-            (rng.random(P * P) > 0.3).astype(np.float32), np.array(rows), rng.random(COUNT).astype(np.float32) * 9, 0.02
-        )
-        for rows in ([0, 1, 2], [3])
-    )
-    return CompressedPatterns(
-        values=(5 * rng.random((COUNT, 4))).astype(np.float32),
-        masks=shown,
-        whitening=(np.eye(4) + 0.2 * rng.normal(size=(4, 4))).astype(np.float32) if signed else None,
-        perpendicular=perpendicular if extra_terms else (),
-        edge=0.3 * rng.random(P * P).astype(np.float32) if extra_terms else None,
-    )
 
 
 @pytest.mark.parametrize("kind", list(CoefficientTermKind))
