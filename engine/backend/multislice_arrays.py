@@ -76,7 +76,7 @@ class ArrayMultislice:
         """See :class:`~ptylive.engine.backend.multislice.MultisliceBackend`."""
         model = self._model(object_planes, probe_planes, corrections)
         total = self._empty_gradient(object_planes, model, corrections)
-        loss = 0.0
+        loss: Any = 0.0
         for batch in self._batches(indices, modes=len(model.probe) * len(model.objects)):
             loss += self._add_batch(model, batch, total, probe_gradient=probe_gradient)
         probe = self.xp.stack([total.probe.real, total.probe.imag])
@@ -110,7 +110,7 @@ class ArrayMultislice:
             xp.zeros((2, *model.objects.shape), self._real), xp.zeros_like(model.probe), Corrections(**double)
         )
 
-    def _add_batch(self, model: _Model, batch: Any, total: _Gradient, *, probe_gradient: bool) -> float:
+    def _add_batch(self, model: _Model, batch: Any, total: _Gradient, *, probe_gradient: bool) -> Any:
         """Loss of a batch; its gradient is added to ``total``."""
         where, ramp = self._windows(batch), self._ramp(model.shifts_px[batch])
         if model.root_current is not None:
@@ -243,12 +243,11 @@ class ArrayMultislice:
     def _propagate(self, wave: Any, propagator: Any) -> Any:
         return self._fft.ifft2(self._fft.fft2(wave, norm="ortho") * propagator, norm="ortho")
 
-    def _compare(self, intensity: Any, batch: Any) -> tuple[float, Any]:
+    def _compare(self, intensity: Any, batch: Any) -> tuple[Any, Any]:
         """Loss of the batch and dL/dI, weights included."""
         counts = self._patterns[batch].astype(self._real)
         loss, slope = pixel_terms(self.xp, self._problem.data_term, intensity, counts)
-        total = float((loss * self._weights).sum(dtype=np.float64))
-        return total, slope * self._weights
+        return (loss * self._weights).sum(dtype=np.float64), slope * self._weights
 
 
 def _transforms(xp: ModuleType) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ptylive.engine.refine.device import on_device
 from ptylive.engine.refine.held_parts import HeldParts
 from ptylive.engine.refine.layout import BlockName
 from ptylive.engine.refine.lbfgs import Lbfgs, LbfgsState
@@ -105,7 +106,7 @@ class Agenda:
         still = {block for name, block in SWITCHES.items() if block in present and not getattr(now, name)}
         return replace(
             objective,
-            terms=(*kept, *self.setup.regularisation.terms(now, layout)),
+            terms=(*kept, *on_device(self.setup.regularisation.terms(now, layout), objective.xp)),
             move_object=now.update_obj,
             move_probe=now.update_probe,
             still=frozenset(still),

@@ -126,8 +126,10 @@ def _encode(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
             for i, (s, y) in enumerate(value):
                 arrays[f"pair_{i}_s"], arrays[f"pair_{i}_y"] = _numpy(s), _numpy(y)
             plain["pairs"] = len(value)
-        elif hasattr(value, "shape"):
+        elif hasattr(value, "shape") and value.ndim > 0:
             arrays[field.name] = _numpy(value)
+        elif hasattr(value, "shape"):
+            plain[field.name] = float(value)  # a loss, which may lie on a device still
         else:
             plain[field.name] = value
     return arrays, plain
@@ -146,15 +148,3 @@ def _decode(arrays: dict[str, Array], plain: dict[str, Any]) -> SolverState:
 
 def _numpy(array: Any) -> Array:
     return np.asarray(array.get() if hasattr(array, "get") else array)
-
-
-def to_device(state: SolverState, xp: Any) -> SolverState:
-    """The same state with its arrays in the module ``xp``."""
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(state):
-        value = getattr(state, field.name)
-        if field.name == "pairs":
-            changes["pairs"] = tuple((xp.asarray(s), xp.asarray(y)) for s, y in value)
-        elif hasattr(value, "shape"):
-            changes[field.name] = xp.asarray(value)
-    return dataclasses.replace(state, **changes)

@@ -180,9 +180,9 @@ def _expected_seconds(patterns: int, part: Dataset, preset: Preset, bench: Bench
     with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
         objective = Objective(backend, setup.layout, setup.problem.count)
         vector = backend.xp.asarray(setup.start)
-        objective.evaluate(vector)  # compiles, or loads what was compiled
+        float(objective.evaluate(vector).loss)  # compiles, or loads what was compiled; a device is waited for
         began = time.perf_counter()
-        objective.evaluate(vector)
+        float(objective.evaluate(vector).loss)
         each = (time.perf_counter() - began) / setup.problem.count
     strategy = setup.strategy
     passes = strategy.sweeps + (1 + LINE_SEARCH_SHARE) * (strategy.epochs - strategy.sweeps)

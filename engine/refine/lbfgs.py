@@ -63,13 +63,14 @@ class Lbfgs:
         result = self.objective.evaluate(vector)
         scaling = self.objective.inverse_curvature(vector, self.probe_step)
         reference = self.objective.layout.object_block(vector)
-        hopeless = not math.isfinite(result.loss)
-        return LbfgsState(vector, result.loss, result.gradient, scaling, reference, converged=hopeless)
+        loss = float(result.loss)
+        hopeless = not math.isfinite(loss)
+        return LbfgsState(vector, loss, result.gradient, scaling, reference, converged=hopeless)
 
     def reevaluated(self, state: LbfgsState) -> LbfgsState:
         """The same state where the objective has become another one: loss and gradient taken anew."""
         result = self._anchored(state).evaluate(state.vector)
-        return replace(state, loss=result.loss, gradient=result.gradient, evaluations=state.evaluations + 1)
+        return replace(state, loss=float(result.loss), gradient=result.gradient, evaluations=state.evaluations + 1)
 
     def finished(self, state: LbfgsState) -> bool:
         """Whether all epochs are done, or no step lowers the loss any more."""

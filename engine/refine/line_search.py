@@ -78,17 +78,18 @@ def search(objective: Objective, start: Point, direction: Any, rule: WolfeRule) 
     for count in range(1, rule.max_count + 1):
         vector = objective.project(start.vector + np.float32(step) * direction)
         result = objective.evaluate(vector)
+        loss = float(result.loss)
         expected = float(xp.dot(start.gradient, vector - start.vector))
-        if not math.isfinite(result.loss) or result.loss > start.loss + rule.c1 * expected or result.loss >= start.loss:
+        if not math.isfinite(loss) or loss > start.loss + rule.c1 * expected or loss >= start.loss:
             high = step
-            step = low + _parabola(result.loss - low_loss, low_slope, high - low)
+            step = low + _parabola(loss - low_loss, low_slope, high - low)
             continue
-        accepted = Point(vector, result.loss, result.gradient)
+        accepted = Point(vector, loss, result.gradient)
         tangent = float(xp.dot(result.gradient, tangent_of(objective, vector, direction)))
         if tangent >= rule.c2 * slope:
             return SearchResult(accepted, count)
         grown = _secant(low_slope, tangent, step - low)
-        low, low_loss, low_slope = step, result.loss, tangent
+        low, low_loss, low_slope = step, loss, tangent
         step = (low + high) / 2 if math.isfinite(high) else low + grown
     return SearchResult(accepted, rule.max_count)
 

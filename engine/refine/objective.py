@@ -25,7 +25,8 @@ PORTION = 1 << 26
 class Evaluation:
     """Loss, summed over the patterns asked for, and its gradient (a vector)."""
 
-    loss: float
+    loss: Any
+    """A float, or a 0-d array of a device, for whose value one would have to wait."""
     gradient: Any
 
 
@@ -81,7 +82,7 @@ class Objective:
         if self.terms:
             of_terms = self.xp.zeros_like(gradient)
             share = 1.0 if indices is None else len(indices) / self.patterns
-            loss += share * sum(term.add(self.layout, vector, of_terms, self.xp) for term in self.terms)
+            loss = loss + share * sum(term.add(self.layout, vector, of_terms, self.xp) for term in self.terms)
             gradient += of_terms.dtype.type(share) * of_terms
         gradient = self._of_what_moves(gradient)
         if self.held_parts is not None:
@@ -122,10 +123,10 @@ class Objective:
         assert total is not None  # noqa: S101  (there is at least one pattern)
         return total
 
-    def peak_curvature(self, vector: Any, indices: IndexArray) -> float:
-        """Largest curvature of the loss of the patterns ``indices`` along a parameter of the object."""
+    def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
+        """Largest curvature of the loss of the patterns ``indices`` along a parameter of the object, a scalar."""
         light = self.backend.illumination(self.layout.probe_planes(vector, self.xp), indices).max()
-        return 2 * self.stiffness * max(float(light), 1e-30) / self.layout.object_modes
+        return 2 * self.stiffness * self.xp.maximum(light.astype(np.float64), 1e-30) / self.layout.object_modes
 
     def probe_curvature(self, patterns: int) -> Any:
         """Curvature of the loss of so many patterns along the parameters of the probe: a number or (modes, P, P)."""

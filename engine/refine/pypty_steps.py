@@ -71,14 +71,15 @@ def grown_and_cut(objective: Objective, start: Point, direction: Any, rule: Wolf
         count += 1
         vector = objective.project(start.vector + np.float32(step) * direction)
         result = objective.evaluate(vector)
+        loss = float(result.loss)
         expected = float(xp.dot(start.gradient, vector - start.vector))
-        falls = math.isfinite(result.loss) and result.loss <= start.loss + rule.c1 * expected
-        if not falls or result.loss >= start.loss:
+        falls = math.isfinite(loss) and loss <= start.loss + rule.c1 * expected
+        if not falls or loss >= start.loss:
             if accepted is not None:
                 break  # it had been long enough before it was grown
             step *= rule.reduce_factor
             continue
-        accepted = Point(vector, result.loss, result.gradient)
+        accepted = Point(vector, loss, result.gradient)
         if float(xp.dot(result.gradient, tangent_of(objective, vector, direction))) >= rule.c2 * slope:
             break
         step *= rule.optimism

@@ -17,6 +17,7 @@ from ptylive.engine.backend.multislice import MultisliceBackend, open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import checkpoint as checkpoints
 from ptylive.engine.refine.agenda import Agenda
+from ptylive.engine.refine.device import on_device
 from ptylive.engine.refine.layout import Layout, ObjectForm
 from ptylive.engine.refine.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.line_search import WolfeRule
@@ -154,7 +155,7 @@ class Refinement:
             move_object=preset.update_obj,
             move_probe=preset.update_probe,
             stiffness=strategy.stiffness,
-            terms=setup.terms,
+            terms=on_device(setup.terms, backend.xp),
             pause=self._pause,
         )
         self._sweeps = Sweeps(
@@ -187,7 +188,7 @@ class Refinement:
         xp = self._backend.xp
         state: checkpoints.SolverState = self._sweeps.init(xp.asarray(self._setup.start))
         if saved is not None:
-            state, self._log, self._message = checkpoints.to_device(saved.state, xp), saved.log, saved.note
+            state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
         ended: State = "done"
         self._report(state, "running", force=True)
         try:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
+from ptylive.engine.refine.layout import BlockName
 from ptylive.engine.refine.objective import Objective
 from ptylive.schema.model import IndexArray
 
@@ -49,7 +50,8 @@ class SweepState:
     """Sweeps finished."""
     batch: int = 0
     """Batches done in the current sweep."""
-    running_loss: float = 0.0
+    running_loss: Any = 0.0
+    """Summed over the batches done; may lie on a device."""
     start: Any = None
     """Parameters at the start of the current sweep (None: ``vector``)."""
     halvings: int = 0
@@ -119,13 +121,19 @@ class Sweeps:
             move_others=state.sweep > self.probe_sweeps,  # not before there is an object to compare with
         )
         result = objective.evaluate(state.vector, indices)
-        if not math.isfinite(result.loss):
-            return self._undone(state, start)
+        if isinstance(result.loss, float) and not math.isfinite(result.loss):
+            return self._undone(state, start)  # on a device a batch would wait for the one before: seen to at the end
         vector = self._moved(objective, state, indices, result.gradient)
         state = replace(
             state, vector=vector, start=start, batch=state.batch + 1, running_loss=state.running_loss + result.loss
         )
         return state if state.batch < self.batches else self._ended(state)
+
+    @cached_property
+    def _curvatures(self) -> dict[BlockName, Any]:
+        """Of the other quantities, in the objective's array module."""
+        xp = self.objective.xp
+        return {block.name: xp.asarray(block.curvature) for block in self.objective.layout.blocks}
 
     def _batch(self, state: SweepState) -> IndexArray:
         """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
@@ -140,7 +148,7 @@ class Sweeps:
         layout = objective.layout
         if objective.move_object:
             curvature = objective.peak_curvature(state.vector, indices)
-            layout.object_block(gradient)[...] *= np.float32(factor * self.object_step / curvature)
+            layout.object_block(gradient)[...] *= (factor * self.object_step / curvature).astype(np.float32)
         if objective.move_probe:
             curvature = objective.probe_curvature(len(indices))
             layout.probe_block(gradient)[...] *= np.float32(factor * self.probe_step) / curvature
@@ -149,19 +157,19 @@ class Sweeps:
             for block in layout.blocks:
                 # a batch knows all there is about its own patterns, and its share of what all patterns have in common
                 share = 1.0 if block.per_pattern else len(indices) / self.count
-                curvature = objective.xp.asarray(block.curvature) * np.float32(share)
+                curvature = self._curvatures[block.name] * np.float32(share)
                 slopes[block.name][...] *= np.float32(factor * self.object_step) / curvature
         return objective.project(state.vector - gradient)
 
     def _ended(self, state: SweepState) -> SweepState:
-        loss = state.running_loss / self.count
+        loss = float(state.running_loss) / self.count
         worse = bool(state.losses) and loss > state.losses[-1] + TOLERATED_RISE * abs(state.losses[-1])
-        finite = bool(self.objective.xp.isfinite(state.vector).all())
+        finite = math.isfinite(loss) and bool(self.objective.xp.isfinite(state.vector).all())
         if worse or not finite:
             return self._undone(state, state.start)
         held = state.held_losses
         if self.held_out is not None:
-            held = (*held, self.objective.evaluate(state.vector, self.held_out).loss / len(self.held_out))
+            held = (*held, float(self.objective.evaluate(state.vector, self.held_out).loss) / len(self.held_out))
         return replace(
             state,
             sweep=state.sweep + 1,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from ptylive.engine.refine.layout import BlockName, Layout
 from ptylive.schema.model import FloatArray
 
@@ -12,8 +14,8 @@ from ptylive.schema.model import FloatArray
 class Term(Protocol):
     """A term of the loss."""
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> float:
-        """Its value at ``vector``; its gradient is added to ``gradient``."""
+    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
+        """Its value at ``vector``, a scalar in double precision; its gradient is added to ``gradient``."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class Anchor:
     stiffness: Any
     """(object_size,) in units of the loss's curvature."""
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> float:
+    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
         away = layout.object_block(vector) - self.reference
         force = self.stiffness * away
         layout.object_block(gradient)[...] += force
-        return 0.5 * float(xp.dot(force, away))
+        return 0.5 * xp.dot(force, away).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,12 @@ class Damping:
     stiffness: FloatArray
     """(object modes * slices * Y * X,)."""
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> float:
+    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
         absorption = layout.absorption_block(vector)
         force = xp.asarray(self.stiffness) * absorption
         layout.absorption_block(gradient)[...] += force
-        return 0.5 * float(xp.dot(force, absorption))
+        return 0.5 * xp.dot(force, absorption).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class PositionPrior:
     """(N, 2) shifts before refinement."""
     stiffness: float
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> float:
+    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
         away = layout.other_blocks(vector)[BlockName.SHIFTS] - xp.asarray(self.nominal)
         layout.other_blocks(gradient)[BlockName.SHIFTS][...] += self.stiffness * away
-        return 0.5 * self.stiffness * float((away**2).sum())
+        return 0.5 * self.stiffness * (away**2).sum().astype(np.float64)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice import MultisliceBackend, open_backend
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.device import on_device
 from ptylive.engine.refine.objective import Objective
 from ptylive.engine.refine.observation import Observation
 from ptylive.engine.refine.results import StartGuess
@@ -70,7 +71,7 @@ def held_out_loss(
     with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
         vector = swept(setup, backend, preset, np.sort(order[len(held) :]), sweeps)
         objective = _objective(setup, backend, preset)
-        losses = [objective.evaluate(vector, np.sort(half)).loss / len(half) for half in np.array_split(held, 2)]
+        losses = [float(objective.evaluate(vector, np.sort(half)).loss) / len(half) for half in np.array_split(held, 2)]
     return HeldOutLoss((losses[0], losses[1]))
 
 
@@ -121,5 +122,5 @@ def _objective(setup: Setup, backend: MultisliceBackend, preset: Preset) -> Obje
         move_object=preset.update_obj,
         move_probe=preset.update_probe,
         stiffness=setup.strategy.stiffness,
-        terms=setup.terms,
+        terms=on_device(setup.terms, backend.xp),
     )

@@ -22,9 +22,9 @@ from ptylive.engine.backend.multislice import CoefficientTermKind, DataTerm, Mul
 
 
 class Comparison(Protocol):
-    """A loss of modelled counts."""
+    """A loss of modelled counts: a number, or a 0-d array of the device."""
 
-    def compare(self, intensity: Any, batch: Any) -> tuple[float, Any]:
+    def compare(self, intensity: Any, batch: Any) -> tuple[Any, Any]:
         """Loss of the batch and dL/dI, both for I (n, p, p)."""
 
 
@@ -36,11 +36,11 @@ class Pixels:
         self._patterns = kit.xp.asarray(problem.patterns)
         self._weights = kit.xp.asarray(problem.weights, dtype=kit.real)
 
-    def compare(self, intensity: Any, batch: Any) -> tuple[float, Any]:
+    def compare(self, intensity: Any, batch: Any) -> tuple[Any, Any]:
         """See :class:`Comparison`."""
         counts = self._patterns[batch].astype(self._kit.real)
         loss, slope = pixel_terms(self._kit.xp, self._term, intensity, counts)
-        return float((loss * self._weights).sum(dtype=np.float64)), slope * self._weights
+        return (loss * self._weights).sum(dtype=np.float64), slope * self._weights
 
 
 class Coefficients:
@@ -55,7 +55,7 @@ class Coefficients:
         self._edge = None if compressed.edge is None else xp.asarray(compressed.edge, dtype=real)
         self._perpendicular = [_Perpendicular(kit, term, self._masks, each) for each in compressed.perpendicular]
 
-    def compare(self, intensity: Any, batch: Any) -> tuple[float, Any]:
+    def compare(self, intensity: Any, batch: Any) -> tuple[Any, Any]:
         """See :class:`Comparison`."""
         flat = intensity.reshape(len(intensity), -1)
         rooted = self._term.kind is CoefficientTermKind.ROOT
@@ -68,11 +68,11 @@ class Coefficients:
             loss, by_seen, by_intensity = loss + more, by_seen + of_seen, by_intensity + of_intensity
         total = by_intensity + (by_seen / (2 * seen) if rooted else by_seen)
         if self._edge is not None:
-            loss += float((flat @ self._edge).sum(dtype=np.float64))
+            loss = loss + (flat @ self._edge).sum(dtype=np.float64)
             total = total + self._edge
         return loss, total.reshape(intensity.shape)
 
-    def _of_coefficients(self, s: Any, measured: Any) -> tuple[float, Any]:
+    def _of_coefficients(self, s: Any, measured: Any) -> tuple[Any, Any]:
         """Loss and dL/ds, (n, K)."""
         xp, kind = self._kit.xp, self._term.kind
         if kind is CoefficientTermKind.GAUSS:
@@ -90,7 +90,7 @@ class Coefficients:
             loss, slope = away**2, 2 * away
             if self._whitening is not None:
                 slope = slope @ self._whitening
-        return float(loss.sum(dtype=np.float64)), slope
+        return loss.sum(dtype=np.float64), slope
 
 
 class _Perpendicular:
@@ -106,7 +106,7 @@ class _Perpendicular:
         rooted = term.kind is CoefficientTermKind.ROOT
         self._scatter = None if rooted else self._region - (self._masks**2).sum(axis=0)
 
-    def compare(self, seen: Any, flat: Any, coefficients: Any, batch: Any) -> tuple[float, Any, Any]:
+    def compare(self, seen: Any, flat: Any, coefficients: Any, batch: Any) -> tuple[Any, Any, Any]:
         """Loss, its derivative by what the masks see, and by the intensity directly."""
         inside, s = seen * self._region, coefficients[:, self._rows]
         length = (inside * seen).sum(axis=1) - (s**2).sum(axis=1)
@@ -116,7 +116,7 @@ class _Perpendicular:
         pull = (2 * self._weight * away)[:, None]
         of_seen = pull * 2 * (inside - s @ self._masks)
         of_intensity = 0.0 if self._scatter is None else pull * self._scatter
-        return float(self._weight * (away**2).sum(dtype=np.float64)), of_seen, of_intensity
+        return self._weight * (away**2).sum(dtype=np.float64), of_seen, of_intensity
 
 
 def comparison(kit: ArrayKit, problem: MultisliceProblem, compressed: CompressedPatterns | None) -> Comparison:

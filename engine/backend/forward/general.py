@@ -42,6 +42,9 @@ class GeneralMultislice:
         self._offsets = xp.asarray(np.arange(window)[:, None] * problem.object_shape[2] + np.arange(window))
         self._corners = xp.asarray(problem.corners @ np.array([problem.object_shape[2], 1]))
         self._shifts = xp.asarray(problem.shifts_px)
+        tilts, groups = model.tilts, model.aberrations
+        self._tilts: Any = None if tilts is None else xp.asarray(tilts.tangents, dtype=np.float64)
+        self._aberrations_A: Any = None if groups is None else xp.asarray(groups.values_A, dtype=np.float64)
         self._threads = max(1, threads) if xp is np else 1
         self._pool = ThreadPoolExecutor(self._threads, "refine") if self._threads > 1 else None
 
@@ -93,12 +96,10 @@ class GeneralMultislice:
         slices, rows, columns = self._problem.object_shape
         thickness = model.thickness_A
         if corrections.distances_A is not None:
-            distances = [float(each) for each in corrections.distances_A]
+            distances = xp.asarray(corrections.distances_A, dtype=np.float64)
             thickness = (*distances, distances[-1])
-        tilts = model.tilts.tangents if corrections.tilts is None and model.tilts is not None else corrections.tilts
-        groups = model.aberrations
-        added = groups.values_A if corrections.aberrations_A is None and groups is not None else None
-        added = corrections.aberrations_A if added is None else added
+        tilts = self._tilts if corrections.tilts is None else corrections.tilts
+        added = self._aberrations_A if corrections.aberrations_A is None else corrections.aberrations_A
         objects = (object_planes[0] + 1j * object_planes[1]).astype(kit.complex)
         return Values(
             objects=objects.reshape(-1, slices, rows * columns),
@@ -136,7 +137,7 @@ class GeneralMultislice:
         slices = slices.reshape(2, -1, *self._problem.object_shape[1:])
         return LossGradient(loss, slices, xp.stack([total.probe.real, total.probe.imag]), total.corrections)
 
-    def _add_batch(self, values: Values, prepared: Prepared, place: Place, *, probe_gradient: bool) -> float:
+    def _add_batch(self, values: Values, prepared: Prepared, place: Place, *, probe_gradient: bool) -> Any:
         """Loss of a batch; its gradient is added to ``place.total``."""
         batch, total = place.batch, place.total
         light = self._illumination.forward(values, batch)

@@ -142,9 +142,9 @@ class Specimen:
         if total.tilts is not None and self._tilted:
             values.add_tilts(total.tilts, place.batch, slice(2, 4), -_length(step, values) * by_q)
         if total.distances_A is not None:
-            slope = float((turning * self._phase_per_A).sum(dtype=np.float64))
+            slope = (turning * self._phase_per_A).sum(dtype=np.float64)
             if self._tilted:
-                slope += float((by_q * values.tilts_of(place.batch)[:, 2:4]).sum())
+                slope = slope + (by_q * values.tilts_of(place.batch)[:, 2:4]).sum()
             for z, share in step.shares:
                 total.distances_A[min(z, len(total.distances_A) - 1)] -= share * slope
 
@@ -159,5 +159,5 @@ class Place(NamedTuple):
     total: Sums
 
 
-def _length(step: Propagate, values: Values) -> float:
+def _length(step: Propagate, values: Values) -> Any:
     return sum(share * values.thickness_A[z] for z, share in step.shares)

@@ -16,8 +16,8 @@ class Values(NamedTuple):
     """(probes * modes, P, P), aperture plane."""
     modes: int
     """Modes of one probe."""
-    thickness_A: tuple[float, ...]
-    """(slices,)."""
+    thickness_A: tuple[Any, ...]
+    """(slices,) numbers, or 0-d arrays."""
     shifts_px: Any
     """(N, 2)."""
     root_current: Any

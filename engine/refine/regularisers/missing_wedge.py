@@ -35,5 +35,5 @@ class MissingWedge:
         axes = (-3, -2, -1)
         spectrum = xp.fft.fftn(wave, axes=axes, norm="ortho")
         pull = self.weight * xp.asarray(self.wedge) * spectrum
-        value = float((pull * spectrum.conj()).real.sum(dtype="float64"))
+        value = (pull * spectrum.conj()).real.sum(dtype="float64")
         return Penalised(value, 2 * xp.fft.ifftn(pull, axes=axes, norm="ortho"))

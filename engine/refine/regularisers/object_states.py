@@ -25,5 +25,5 @@ class MixedVariance:
         spectrum = low * xp.fft.fft2(wave, norm="ortho")
         spectrum -= spectrum.mean(axis=0)
         factor = self.weight / len(wave)
-        value = factor * float((abs(spectrum) ** 2).sum(dtype="float64"))
+        value = factor * (abs(spectrum) ** 2).sum(dtype="float64")
         return Penalised(value, 2 * factor * xp.fft.ifft2(low * spectrum, norm="ortho"))

@@ -17,7 +17,8 @@ from ptylive.engine.refine.layout import Layout
 class Penalised(NamedTuple):
     """Value of a penalty and its slope, in the shape of what it looks at."""
 
-    value: float
+    value: Any
+    """A scalar in double precision."""
     slope: Any
 
 
@@ -37,7 +38,7 @@ class Penalties:
     of_probe: tuple[Penalty, ...] = ()
     """On the probe in Fourier space (modes, P, P), zero frequency at [0, 0]."""
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> float:
+    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`ptylive.engine.refine.terms.Term`."""
         physical = layout.physical(vector, xp)
         shape = (layout.object_modes, *layout.object_shape)
@@ -51,7 +52,7 @@ class Penalties:
         return slope.loss
 
 
-def _sum(penalties: tuple[Penalty, ...], planes: Any, shape: tuple[int, ...], xp: Any) -> tuple[float, Any]:
+def _sum(penalties: tuple[Penalty, ...], planes: Any, shape: tuple[int, ...], xp: Any) -> tuple[Any, Any]:
     """Value and slope planes (2, …) of all penalties of one array given as planes (2, …)."""
     total, slopes = 0.0, xp.zeros_like(planes)
     if not penalties:
@@ -59,7 +60,7 @@ def _sum(penalties: tuple[Penalty, ...], planes: Any, shape: tuple[int, ...], xp
     wave = (planes[0] + 1j * planes[1]).reshape(shape)
     for penalty in penalties:
         value, slope = penalty.of(wave, xp)
-        total += value
+        total = total + value
         slopes[0] += slope.real.reshape(planes.shape[1:])
         slopes[1] += slope.imag.reshape(planes.shape[1:])
     return total, slopes

@@ -24,7 +24,7 @@ class OutsideAperture:
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
         pull = self.weight * xp.asarray(self.unwanted) * wave
-        return Penalised(float((pull * wave.conj()).real.sum(dtype="float64")), 2 * pull)
+        return Penalised((pull * wave.conj()).real.sum(dtype="float64"), 2 * pull)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class OutsideWindow:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
         real_space = xp.fft.ifft2(wave, norm="ortho")
         pull = self.weight * xp.asarray(self.window) * real_space
-        value = float((pull * real_space.conj()).real.sum(dtype="float64"))
+        value = (pull * real_space.conj()).real.sum(dtype="float64")
         return Penalised(value, 2 * xp.fft.fft2(pull, norm="ortho"))
 
 

@@ -19,6 +19,8 @@ class ScanGrid:
     """(n, 3) patterns that follow each other in a row of the scan."""
     row: IndexArray
     """(N,) row of each pattern, counted from 0 without gaps."""
+    patterns_in_row: FloatArray
+    """(rows,)."""
     row_triples: IndexArray
     """(m, 3) rows that follow each other."""
     affine: FloatArray
@@ -35,6 +37,7 @@ class ScanGrid:
         return cls(
             triples=rows_of_three(point, scan_shape),
             row=row.astype(np.int64),
+            patterns_in_row=np.bincount(row).astype(np.float32),
             row_triples=following[rows[2:] - rows[:-2] == 2] if len(rows) > 2 else following,
             affine=affine.astype(np.float32),
         )
@@ -57,7 +60,7 @@ class SmoothGrid:
     slow: float
     deformation: float
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> float:
+    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`ptylive.engine.refine.terms.Term`."""
         away = layout.other_blocks(vector)[self.block] - xp.asarray(self.nominal)
         force = xp.zeros_like(away)
@@ -69,11 +72,11 @@ class SmoothGrid:
             columns = xp.asarray(self.grid.affine, dtype=away.dtype)
             force += self.deformation * (away - columns @ (columns.T @ away))
         layout.other_blocks(gradient)[self.block][...] += 2 * force
-        return float((force * away).sum())  # every part is quadratic in d
+        return (force * away).sum().astype(np.float64)  # every part is quadratic in d
 
     def _row_bending(self, away: Any, xp: Any) -> Any:
         row = xp.asarray(self.grid.row)
-        counts = xp.bincount(row).astype(away.dtype)[:, None]
+        counts = xp.asarray(self.grid.patterns_in_row, dtype=away.dtype)[:, None]
         means = xp.zeros((len(counts), away.shape[1]), away.dtype)
         xp.add.at(means, row, away)
         bending = _bending(means / counts, xp.asarray(self.grid.row_triples), xp)

@@ -20,7 +20,7 @@ class PhaseNorm:
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
         phase = xp.angle(wave)
-        value = self.weight * float(abs(phase).sum(dtype="float64"))
+        value = self.weight * abs(phase).sum(dtype="float64")
         return Penalised(value, 1j * self.weight * xp.sign(phase) * _over_square(wave, xp))
 
 
@@ -33,7 +33,7 @@ class AbsorptionNorm:
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
         absorption = 0.5 * xp.log(xp.maximum(abs(wave) ** 2, FAINTEST))
-        value = self.weight * float(abs(absorption).sum(dtype="float64"))
+        value = self.weight * abs(absorption).sum(dtype="float64")
         return Penalised(value, self.weight * xp.sign(absorption) * _over_square(wave, xp))
 
 

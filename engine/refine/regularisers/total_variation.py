@@ -27,7 +27,7 @@ class TotalVariation:
         differences = [wave - xp.roll(wave, 1, axis) for axis in (-2, -1)]
         lengths = [abs(difference) for difference in differences]
         inner = sum(length**self.p for length in lengths) + SMALLEST
-        value = self.weight * float((inner ** (self.q / self.p)).sum(dtype="float64"))
+        value = self.weight * (inner ** (self.q / self.p)).sum(dtype="float64")
         outer = self.weight * self.q * inner ** (self.q / self.p - 1)
         slope = xp.zeros_like(wave)
         for axis, difference, length in zip((-2, -1), differences, lengths, strict=True):

@@ -1,0 +1,249 @@
+"""Whole refinements on a device that refuses what cupy refuses: the same course as on numpy arrays."""
+
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from types import ModuleType
+
+import numpy as np
+import pytest
+from compressed_scans import compressed
+from strict_device import device
+
+from ptylive.engine.backend import multislice
+from ptylive.engine.backend.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice import MultisliceBackend, MultisliceProblem
+from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.refine import Bench, check, refine, scan, validate
+from ptylive.engine.refine.device import on_device
+from ptylive.engine.refine.mode_choice import choose_modes
+from ptylive.engine.refine.objective import Objective
+from ptylive.engine.refine.scans import Scanned
+from ptylive.engine.refine.setup import prepare
+from ptylive.engine.refine.sweeps import Sweeps
+from ptylive.engine.refine.term_choice import choose_term
+from ptylive.schema.preset import Preset
+
+PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 6, "sweeps": 4}
+THICK = {"num_slices": 3, "total_thickness_A": 30.0}
+
+
+def arrays(xp: ModuleType, problem: MultisliceProblem) -> MultisliceBackend:
+    """As ``_open_gpu`` does without kernels of its own."""
+    if problem.model is not None:
+        return GeneralMultislice(problem, xp, "complex64", "gpu")
+    return ArrayMultislice(problem, xp, "complex64", name="gpu")
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """Calls a function with numpy behind the GPU's backend, then with the device; returns what both returned."""
+
+    def call(function):
+        found = []
+        for xp in (np, device):
+            monkeypatch.setattr(multislice, "gpu_missing", lambda: "")
+            monkeypatch.setattr(multislice, "_open_gpu", partial(arrays, xp))
+            device.traffic.reset()
+            found.append(function())
+        assert device.traffic.to_device > 0
+        return found
+
+    return call
+
+
+def run(dataset, **values):
+    return refine(dataset, Preset.from_mapping({**PLAIN, **values}), backend="gpu")
+
+
+def same_course(results, rtol=1e-6):
+    host, there = results
+    assert there.state == host.state == "done"
+    assert there.backend == "gpu"
+    assert there.phases == host.phases
+    np.testing.assert_allclose(there.loss, host.loss, rtol=rtol)
+    assert there.object.dtype == there.probe.dtype == np.complex64
+    assert np.abs(there.object - host.object).max() < 0.05
+
+
+OTHERS = {"update_probe_pos": True, "update_beam_current": True, "update_static_background": True}
+WEIGHTS = {
+    "atv_weight": 0.5,
+    "phase_norm_weight": 0.1,
+    "probe_reg_constraint_weight": 1.0,
+    "window_weight": 0.1,
+    "fast_axis_reg_weight_positions": 1.0,
+    "slow_axis_reg_weight_positions": 1.0,
+    "deformation_reg_weight_positions": 0.1,
+}
+TILTED = {"tilts_mrad": [[0] * 6] * 144, "update_tilts": True}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"algorithm": "ml", "probe_modes": 3},
+        {"algorithm": "lsq"},
+        {"algorithm": "lsq_sqrt_2", "phase_only_obj": False},
+        {"update_probe_pos": True, "position_prior_A": 0.1},
+        {**OTHERS, "phase_only_obj": False},
+        {**THICK, "update_slice_distances": True, "obj_modes": 2, "probe_modes": 2},
+        {"weakly_damped_obj": True, "abs_norm_weight": 0.1},
+        {"probe_part": "phase", "update_aberrations": True},
+        {"probe_part": "amplitude"},
+        {"early_stop": True, "sweeps": 10, "epoch_max": 12},
+        {"sweeps": 0, "epoch_max": 6, "anchor": 0.0},
+        {"optimizer": "pypty", "sweeps": 0, "epoch_max": 8},
+        {"optimizer": "pypty", "sweeps": 0, "hist_length": 0, **OTHERS},
+        {**WEIGHTS, "update_probe_pos": True},
+        {
+            **THICK,
+            "missing_wedge_weight": 0.1,
+            "mixed_variance_weight": 0.1,
+            "obj_modes": 2,
+            "phase_only_obj": False,
+        },
+    ],
+    ids=lambda values: " ".join(values) or "default",
+)
+def test_the_plain_model(simulated, both, values):
+    results = both(lambda: run(simulated.dataset, **values))
+    same_course(results)
+    if "update_probe_pos" in values:
+        np.testing.assert_allclose(results[1].positions_A, results[0].positions_A, atol=1e-4)
+        assert results[1].position_bound_A == pytest.approx(results[0].position_bound_A, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**THICK, **TILTED, "tilt_mode": 4},
+        {"tilts_mrad": [[0] * 6] * 144, "update_tilts": True, "tilt_mode": 2, "fast_axis_reg_weight_tilts": 1.0},
+        {**THICK, "tilt_mode": 0, "tilts_mrad": [[0, 0, 1, 2, 0, 0]], "update_tilts": True},
+        {"aberration_marker": "rows:3", "update_aberrations": True, "aberrations_array_A": [[5.0, 1.0], [2.0], [-4.0]]},
+        {"probe_marker": "columns:2", "probe_modes": 2, "keep_probe_states_orthogonal": True},
+        {"damping_cutoff_multislice": 0.7, "smooth_rolloff": 0.1, "weakly_damped_obj": True},
+        {"upsample_pattern": 2, "update_static_background": True},
+        {**THICK, "propmethod": "yoshida", "update_slice_distances": True},
+    ],
+    ids=" ".join,
+)
+def test_general_models(simulated, both, values):
+    same_course(both(lambda: run(simulated.dataset, **values)))
+
+
+@pytest.mark.parametrize(
+    ("basis", "values"),
+    [
+        ("zernike:45+1", {}),
+        ("binning:45+1", {"algorithm": "poisson_compressed"}),
+        ("zernike:45+1:sqrt", {"perpendicular_weight": 1e-4, "edge_weight": 1e-3}),
+    ],
+)
+def test_coefficients(simulated, both, basis, values):
+    dataset, _ = compressed(simulated.dataset, basis)
+    same_course(both(lambda: run(dataset, **values)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"apply_gaussian_filter_px": "0.5 if epoch % 4 == 3 else 0", "phase_only_obj": False},
+        {"do_charge_flip": "epoch == 1", "cf_delta_phase": 0.05, "fancy_sigma_phase_px": (1.5, 1.0)},
+        {
+            "do_charge_flip": "epoch == 1",
+            "fancy_sigma_phase_px": (1.5, 1.0),
+            "fancy_deconvolution": "richardson_lucy",
+        },
+        {**THICK, "beta_wedge": "2.0 if epoch == 2 else 0", "phase_only_obj": False},
+        {"restart_from_vacuum": "epoch == 5", "obj_modes": 2, "update_probe": "epoch > 2"},
+        {"update_probe_pos": True, "reset_positions": "epoch == 3"},
+        {"phase_only_obj": "epoch < 3", "probe_part": "'phase' if epoch < 3 else 'amplitude'"},
+        {"keep_probe_states_orthogonal": True, "probe_modes": 2},
+        {
+            "atv_weight": "0.5 / (1 + epoch)",
+            "sequence": "lambda x: list(range(0, 144, 2)) if x < 2 else list(range(144))",
+        },
+    ],
+    ids=" ".join,
+)
+def test_constraints_and_schedules(simulated, both, values):
+    rtol = 1e-3 if "fancy_deconvolution" in values else 1e-6  # its quotients magnify the rounding of the transforms
+    same_course(both(lambda: run(simulated.dataset, **values)), rtol)
+
+
+@pytest.mark.parametrize("asked_before_stop", [3, 11])
+def test_stopped_and_resumed(simulated, both, tmp_path, asked_before_stop):
+    preset = Preset.from_mapping({**PLAIN, "batch_size": 50, "sweeps": 3, "update_probe_pos": True})
+
+    def interrupted():
+        asked, path = count(1), tmp_path / str(len(list(tmp_path.iterdir())))
+        options = {"backend": "gpu", "checkpoint": path}
+        stopped = refine(simulated.dataset, preset, should_stop=lambda: next(asked) > asked_before_stop, **options)
+        assert stopped.state == "stopped"
+        whole, rest = (
+            refine(simulated.dataset, preset, backend="gpu"),
+            refine(simulated.dataset, preset, resume=True, **options),
+        )
+        np.testing.assert_array_equal(rest.loss, whole.loss)
+        np.testing.assert_array_equal(rest.object, whole.object)
+        return rest
+
+    same_course(both(interrupted))
+
+
+def test_previews(simulated, both):
+    def previews():
+        seen = []
+        refine(simulated.dataset, Preset.from_mapping(PLAIN), backend="gpu", on_progress=seen.append)
+        assert all(isinstance(each.loss, float) for each in seen)
+        return seen[-1].preview()
+
+    host, there = both(previews)
+    np.testing.assert_allclose(there.object_phase, host.object_phase, atol=1e-2)
+
+
+def test_what_goes_before_and_after_a_run(simulated, both):
+    """Trials of modes and data term, scans of calibration values, checks and halves."""
+    bench, preset = Bench("gpu"), Preset.from_mapping({**PLAIN, "epoch_max": 2, "sweeps": 2})
+    repeated = replace(
+        simulated.dataset,
+        patterns=np.concatenate([simulated.dataset.patterns] * 2),
+        point=np.concatenate([simulated.dataset.point] * 2),
+        positions_A=np.concatenate([simulated.dataset.positions_A] * 2),
+    )
+    open_ = Preset.from_mapping({"window_px": 24})
+    curves = both(lambda: scan(simulated.dataset, preset, Scanned.DEFOCUS, bench, values=(40.0, 60.0, 80.0)))
+    np.testing.assert_allclose(curves[1].losses, curves[0].losses, rtol=1e-3)
+    halves = both(lambda: validate(simulated.dataset, preset, bench).correlation)
+    assert halves[1] == pytest.approx(halves[0], abs=1e-3)
+    assert both(lambda: check(simulated.dataset, preset, bench).reason)[1]
+    modes = both(lambda: choose_modes(repeated, open_, bench))
+    assert modes[1].several_loss.mean == pytest.approx(modes[0].several_loss.mean, rel=1e-3)
+    assert both(lambda: choose_term(repeated, open_, bench)) is not None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {**OTHERS, **WEIGHTS, "position_prior_A": 0.1},
+        {**THICK, "update_slice_distances": True},
+        {**THICK, **TILTED, "tilt_mode": 4},
+    ],
+    ids=lambda values: " ".join(values) or "default",
+)
+def test_batches_of_a_sweep_do_not_wait_for_each_other(simulated, values):
+    setup = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, **values}), None)
+    backend, terms = arrays(device, setup.problem), on_device(setup.terms, device)
+    objective = Objective(backend, setup.layout, setup.problem.count, terms=terms)
+    solver = Sweeps(objective, 3, 0, 16, 0.3, 0.1, seed=0)
+    state = solver.init(device.asarray(setup.start))
+    while state.sweep < 2:
+        state = solver.step(state)
+    device.traffic.reset()
+    for _ in range(solver.batches - 1):
+        state = solver.step(state)
+    assert device.traffic.to_host == 0
+    assert device.traffic.to_device == 2 * (solver.batches - 1)  # which patterns: for loss and illumination
