@@ -230,7 +230,7 @@ def _attribute(name: str) -> property:
     return property(lambda self: getattr(self._host, name))
 
 
-for _name in "shape dtype ndim size itemsize nbytes strides".split():
+for _name in "shape dtype ndim size itemsize nbytes strides flags".split():
     setattr(DeviceArray, _name, _attribute(_name))
 for _name in (
     "all any argmax argmin argsort clip conj conjugate copy cumsum diagonal flatten max mean min nonzero prod ravel"
@@ -386,7 +386,8 @@ def _strict_device() -> ModuleType:
     made.fft, made.linalg = _module("cupy.fft", FFT, scipy.fft), _module("cupy.linalg", LINALG, np.linalg)
     made.fft.fftfreq = _made(np.fft.fftfreq)
     made.abs, made.ndarray, made.traffic = made.absolute, DeviceArray, Traffic()
-    made.asarray, made.array, made.ascontiguousarray = _asarray, _array, _asarray
+    made.asarray, made.array = _asarray, _array
+    made.ascontiguousarray = lambda a, dtype=None: DeviceArray(np.ascontiguousarray(_asarray(a, dtype)._host))
     made.bincount, made.einsum, made.where = _Bincount(np.bincount), _Einsum(np.einsum), _Where(np.where)
     made.asnumpy = lambda a: a.get() if isinstance(a, DeviceArray) else np.asarray(a)
     return made

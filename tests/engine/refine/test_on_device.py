@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from compressed_scans import compressed
+from device_kernels import fused
 from strict_device import device
 
 from ptylive.engine.backend import multislice
@@ -171,6 +172,18 @@ def test_coefficients(simulated, both, basis, values):
 def test_constraints_and_schedules(simulated, both, values):
     rtol = 1e-3 if "fancy_deconvolution" in values else 1e-6  # its quotients magnify the rounding of the transforms
     same_course(both(lambda: run(simulated.dataset, **values)), rtol)
+
+
+@pytest.mark.parametrize("values", [{}, {**THICK, **OTHERS, "probe_modes": 2, "update_slice_distances": True}], ids=len)
+def test_the_fused_kernel(simulated, monkeypatch, values):
+    """Its sums are in single precision: the course is that of the arrays to that accuracy."""
+    preset = Preset.from_mapping({**PLAIN, "window_px": 32, "epoch_max": 3, "sweeps": 2, **values})
+    monkeypatch.setattr(multislice, "gpu_missing", lambda: "")
+    results = []
+    for opened in (partial(arrays, np), fused):
+        monkeypatch.setattr(multislice, "_open_gpu", opened)
+        results.append(refine(simulated.dataset, preset, backend="gpu"))
+    same_course(results, rtol=1e-4)
 
 
 @pytest.mark.parametrize("asked_before_stop", [3, 11])

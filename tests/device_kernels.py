@@ -1,0 +1,26 @@
+"""The fused kernel, run on the CPU, on arrays of the strict device."""
+
+import numpy as np
+from emulated_cuda import EmulatedKernels
+from strict_device import DeviceArray, device
+
+from ptylive.engine.backend.fused.plan import Plan
+from ptylive.engine.backend.multislice import MultisliceProblem
+from ptylive.engine.backend.multislice_fused import FusedMultislice, counts_type
+
+
+class DeviceKernels(EmulatedKernels):
+    """Takes arrays of the device and numpy scalars, as cupy's launch does."""
+
+    xp = device
+
+    def launch(self, name, blocks, arguments):
+        assert all(isinstance(value, DeviceArray | np.generic) for value in arguments)
+        super().launch(name, blocks, tuple(getattr(value, "_host", value) for value in arguments))
+
+
+def fused(problem: MultisliceProblem, kernels: type[EmulatedKernels] = DeviceKernels) -> FusedMultislice:
+    """The fused backend of a problem."""
+    plan = Plan.of(problem.window, 8)
+    assert plan is not None
+    return FusedMultislice(problem, plan, kernels(plan, counts_type(problem.patterns), 3))
