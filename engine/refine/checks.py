@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice import open_backend
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.device import on_device
 from ptylive.engine.refine.objective import Objective
 from ptylive.engine.refine.position_bound import position_bound_A
 from ptylive.engine.refine.selection import selected
@@ -178,7 +179,7 @@ def _expected_seconds(patterns: int, part: Dataset, preset: Preset, bench: Bench
     few = part_of(part, np.arange(min(TIMED_PATTERNS, len(part.patterns))))
     setup = prepare(few, preset.model_copy(update={"refine_drift": False}), bench.start)
     with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
-        objective = Objective(backend, setup.layout, setup.problem.count)
+        objective = Objective(backend, on_device(setup.layout, backend.xp), setup.problem.count)
         vector = backend.xp.asarray(setup.start)
         float(objective.evaluate(vector).loss)  # compiles, or loads what was compiled; a device is waited for
         began = time.perf_counter()

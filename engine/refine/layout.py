@@ -226,11 +226,16 @@ class Layout:
         """(2, probes * modes, P, P) in Fourier space, shared aberrations included."""
         block = self.probe_block(vector)
         if self.probe.form is not ProbeForm.COMPLEX:
-            start = xp.asarray(np.stack([self.probe.start.real, self.probe.start.imag]), dtype=vector.dtype)
+            start = self._start_planes(vector.dtype, xp)
             block = start * block if self.probe.form is ProbeForm.AMPLITUDE else _turned(start, block, xp)
         if self._shared_aberrations:
             block = _turned(block, -self._chi(self.other_blocks(vector)[BlockName.ABERRATIONS], xp), xp)
         return block if self.cleaning is None else self.cleaning.clean_probe(block, xp)
+
+    def _start_planes(self, dtype: Any, xp: Any) -> Any:
+        """Real and imaginary plane of the start probe (2, probes * modes, P, P)."""
+        start = xp.asarray(self.probe.start)
+        return xp.stack([start.real, start.imag]).astype(dtype, copy=False)
 
     def _chi(self, aberrations: Any, xp: Any) -> Any:
         """Added aberration phase (P, P), rad."""
@@ -273,7 +278,7 @@ class Layout:
     def _probe_slope(self, vector: Any, slope: Any, xp: Any) -> Any:
         if self.probe.form is ProbeForm.COMPLEX:
             return slope
-        start = xp.asarray(np.stack([self.probe.start.real, self.probe.start.imag]), dtype=slope.dtype)
+        start = self._start_planes(slope.dtype, xp)
         if self.probe.form is ProbeForm.AMPLITUDE:
             return (start * slope).sum(axis=0)
         now = _turned(start, self.probe_block(vector), xp)
@@ -283,11 +288,12 @@ class Layout:
         """Curvature of the probe's parameters relative to that of its coefficients: 1, or (probes * modes, P, P)."""
         curvature: Any = np.float32(1)
         if self.probe.form is not ProbeForm.COMPLEX:
-            power = np.abs(self.probe.start) ** 2
-            curvature = xp.asarray(np.maximum(power, FAINTEST * power.max()), dtype=np.float32)
+            power = abs(xp.asarray(self.probe.start)) ** 2
+            curvature = xp.maximum(power, FAINTEST * power.max()).astype(np.float32)
         if self.probe.shares is None:
             return curvature
-        return curvature * xp.asarray(np.repeat(self.probe.shares, self.modes)[:, None, None], dtype=np.float32)
+        shares = xp.repeat(xp.asarray(self.probe.shares, dtype=np.float32), self.modes)
+        return curvature * shares[:, None, None]
 
     def start(self, phase: Array) -> Array:
         """Parameters (float32) of an object of given phase (object modes * slices, Y, X) and modulus 1."""

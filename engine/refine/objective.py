@@ -44,6 +44,7 @@ class Objective:
 
     backend: MultisliceBackend
     layout: Layout
+    """Its arrays best where the backend's are (``device.on_device``): else they go there at every evaluation."""
     patterns: int
     move_object: bool = True
     move_probe: bool = True

@@ -150,7 +150,7 @@ class Refinement:
         strategy = setup.strategy
         objective = Objective(
             backend,
-            setup.layout,
+            on_device(setup.layout, backend.xp),
             setup.problem.count,
             move_object=preset.update_obj,
             move_probe=preset.update_probe,

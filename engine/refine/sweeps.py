@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.layout import BlockName
 from ptylive.engine.refine.objective import Objective
 from ptylive.schema.model import IndexArray
 
@@ -129,12 +128,6 @@ class Sweeps:
         )
         return state if state.batch < self.batches else self._ended(state)
 
-    @cached_property
-    def _curvatures(self) -> dict[BlockName, Any]:
-        """Of the other quantities, in the objective's array module."""
-        xp = self.objective.xp
-        return {block.name: xp.asarray(block.curvature) for block in self.objective.layout.blocks}
-
     def _batch(self, state: SweepState) -> IndexArray:
         """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
         order = np.random.default_rng([self.seed, state.sweep, state.halvings]).permutation(self.count)
@@ -157,7 +150,7 @@ class Sweeps:
             for block in layout.blocks:
                 # a batch knows all there is about its own patterns, and its share of what all patterns have in common
                 share = 1.0 if block.per_pattern else len(indices) / self.count
-                curvature = self._curvatures[block.name] * np.float32(share)
+                curvature = objective.xp.asarray(block.curvature) * np.float32(share)
                 slopes[block.name][...] *= np.float32(factor * self.object_step) / curvature
         return objective.project(state.vector - gradient)
 

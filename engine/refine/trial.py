@@ -117,7 +117,7 @@ def part_of(dataset: Dataset, chosen: Array) -> Dataset:
 def _objective(setup: Setup, backend: MultisliceBackend, preset: Preset) -> Objective:
     return Objective(
         backend,
-        setup.layout,
+        on_device(setup.layout, backend.xp),
         setup.problem.count,
         move_object=preset.update_obj,
         move_probe=preset.update_probe,

@@ -244,13 +244,14 @@ def test_what_goes_before_and_after_a_run(simulated, both):
         {**OTHERS, **WEIGHTS, "position_prior_A": 0.1},
         {**THICK, "update_slice_distances": True},
         {**THICK, **TILTED, "tilt_mode": 4},
+        {"probe_part": "phase", "update_aberrations": True, "damping_cutoff_multislice": 0.7},
     ],
     ids=lambda values: " ".join(values) or "default",
 )
 def test_batches_of_a_sweep_do_not_wait_for_each_other(simulated, values):
     setup = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, **values}), None)
-    backend, terms = arrays(device, setup.problem), on_device(setup.terms, device)
-    objective = Objective(backend, setup.layout, setup.problem.count, terms=terms)
+    layout, terms = on_device((setup.layout, setup.terms), device)
+    objective = Objective(arrays(device, setup.problem), layout, setup.problem.count, terms=terms)
     solver = Sweeps(objective, 3, 0, 16, 0.3, 0.1, seed=0)
     state = solver.init(device.asarray(setup.start))
     while state.sweep < 2:
@@ -260,3 +261,15 @@ def test_batches_of_a_sweep_do_not_wait_for_each_other(simulated, values):
         state = solver.step(state)
     assert device.traffic.to_host == 0
     assert device.traffic.to_device == 2 * (solver.batches - 1)  # which patterns: for loss and illumination
+
+
+def test_a_sweep_without_a_finite_loss_is_undone_at_its_end(simulated):
+    setup = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, "phase_only_obj": False}), None)
+    objective = Objective(arrays(device, setup.problem), on_device(setup.layout, device), setup.problem.count)
+    solver = Sweeps(objective, 3, 0, 50, 1e30, 1e30, seed=0)
+    state = solver.init(device.asarray(setup.start))
+    with np.errstate(all="ignore"):
+        for _ in range(solver.batches):
+            state = solver.step(state)
+    assert (state.sweep, state.halvings) == (0, 1)
+    np.testing.assert_array_equal(state.vector.get(), setup.start)
