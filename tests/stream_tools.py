@@ -87,13 +87,13 @@ class Running:
     def address(self) -> str:
         return self.receiver.address
 
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"waited in vain: {self.receiver.status()} {self.events[-5:]}"
             time.sleep(0.005)
 
-    def wait_for_state(self, *states: str, timeout_s: float = 20.0) -> None:
+    def wait_for_state(self, *states: str, timeout_s: float = 40.0) -> None:
         """Wait for a state; for the end of a scan, also until the ring's reader has come to it."""
         self.wait(lambda: self.receiver.status().state in states and self._caught_up(), timeout_s)
 
@@ -106,15 +106,24 @@ class Running:
         return self.ends()
 
     def _caught_up(self) -> bool:
-        """Whether the reader, which lags behind the receiver, has seen the end that the status speaks of."""
+        """Whether the reader, which lags behind the receiver, has seen the end that the status speaks of.
+
+        A scan known from its recording only was never in the ring.
+        """
         status = self.receiver.status()
-        return status.state not in ("complete", "aborted") or any(end.uid == status.uid for end in self.ends())
+        if status.state not in ("complete", "aborted") or all(event.arm.uid != status.uid for event in self.announced()):
+            return True
+        return any(end.uid == status.uid for end in self.ends())
 
     def ends(self) -> list[EndEvent]:
         return [item for item in list(self.items) if isinstance(item, EndEvent)]
 
     def arms(self) -> list[ArmEvent]:
         return [item for item in list(self.items) if isinstance(item, ArmEvent)]
+
+    def announced(self) -> list[ArmEvent]:
+        """Scans the receiver has told its listener of: the ring hands them over later."""
+        return [event for event in list(self.events) if isinstance(event, ArmEvent)]
 
     def recordings(self) -> list[RecordingEvent]:
         return [event for event in list(self.events) if isinstance(event, RecordingEvent)]

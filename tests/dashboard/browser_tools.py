@@ -8,9 +8,12 @@ from urllib.parse import urlsplit
 import numpy as np
 from fake_server import map_payload
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 SIDE = 64
+PATIENCE_S = 20.0
+"""How long a page may take on a machine with other things to do; no test waits for it in vain unless it fails."""
+expect.set_options(timeout=1e3 * PATIENCE_S)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -69,7 +72,7 @@ def share_of(shot: np.ndarray, colour: str) -> float:
     return float((np.abs(shot - rgb(colour)).max(axis=-1) <= 3).mean())
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 8.0) -> None:
+def eventually(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

@@ -140,7 +140,7 @@ def test_the_server_goes_and_comes_back(server: FakeServer, dashboard: RunningDa
     assert page.evaluate("getComputedStyle(document.querySelector('main')).opacity") == "0.45"
     again = FakeServer(server.control)
     try:
-        expect(page.locator(".banner")).to_be_hidden(timeout=10_000)
+        expect(page.locator(".banner")).to_be_hidden()
         again.publish("state", state_payload(uid="scan-2", series="0143"))
         again.publish("maps", map_payload("adf", 1 - quadrants(), uid="scan-2"))
         expect(page.locator(".series")).to_have_text("0143")
@@ -157,7 +157,7 @@ def test_the_dashboard_goes_and_the_page_comes_back(server: FakeServer, watched:
     expect(page.locator(".banner")).to_contain_text("dashboard gone since")
     second = start_dashboard(server.control, running.port)
     try:
-        expect(page.locator(".banner")).to_be_hidden(timeout=10_000)
+        expect(page.locator(".banner")).to_be_hidden()
         expect(page.locator(".series")).to_have_text("0142")
     finally:
         second.process.terminate()

@@ -47,14 +47,14 @@ def test_a_scan_is_refined_by_a_click(running: Server, watched: Watched) -> None
     page = watched.open(running.status()["dashboard"])
     replay(bundled(SCAN), ReplaySettings(to=running.data, rate=4000.0))
     status = running.wait_for_results()
-    expect(page.locator("[data-text=state]")).to_have_text("COMPLETE", timeout=20_000)
+    expect(page.locator("[data-text=state]")).to_have_text("COMPLETE")
     eventually(lambda: page.evaluate(PAINTED) >= 1)
 
     page.get_by_role("button", name="Refine", exact=True).click()
     for label, value in (("epochs", "1"), ("sweeps", "1"), ("probe modes", "1")):
         set_field(page, label, value)
     press = page.locator("[data-of=refine]").get_by_role("button", name="Refine this scan")
-    expect(press).to_be_enabled(timeout=20_000)
+    expect(press).to_be_enabled()
     press.click()
     expect(page.locator("h2 [data-text=refine_state]").first).to_have_text("done", timeout=120_000)
     eventually(lambda: page.evaluate(OBJECT) > 1000)
@@ -66,7 +66,7 @@ def test_a_scan_is_refined_by_a_click(running: Server, watched: Watched) -> None
     expect(page.locator(".sentence")).to_contain_text("positions moved by")
     page.get_by_role("button", name="Session", exact=True).click()
     page.keyboard.press("o")
-    expect(page.locator("[data-text=trotter_flat_after]")).to_contain_text("flat", timeout=15_000)
+    expect(page.locator("[data-text=trotter_flat_after]")).to_contain_text("flat")
     assert watched.complaints == []
     assert watched.hosts == {urlsplit(running.status()["dashboard"]).netloc}
 
@@ -79,7 +79,7 @@ def test_one_looks_back_at_a_scan_while_the_next_is_there(running: Server, watch
     running.wait_for(lambda s: s["uid"] != first["uid"] and s["state"] == "complete" and s["results"])
     shape = "Bokeh.documents[0].get_model_by_name('map_3').renderers[0].data_source.data.image[0].shape"
     eventually(lambda: page.evaluate(shape) == [48, 48], 20)
-    expect(page.locator("#past")).to_be_enabled(timeout=10_000)
+    expect(page.locator("#past")).to_be_enabled()
     page.locator("#past").fill("0")
     eventually(lambda: page.evaluate(shape) == [64, 64], 20)
     expect(page.locator("[data-text=past]")).to_contain_text(first["series"])

@@ -123,7 +123,7 @@ def test_lost_repeated_and_shuffled_images(tmp_path: Path, protocol: str) -> Non
     path = native(tmp_path / "a.h5")
     wanted = digests_of_file(path)
     faults = Faults(seed=3, shuffle=40, duplicate=0.2, loss=0.01)
-    with listening(protocol, tmp_path / "out", idle_timeout_s=0.4) as run:
+    with listening(protocol, tmp_path / "out", idle_timeout_s=1.0) as run:
         sent(run, path, protocol, batch=1, faults=faults)
         run.wait_for_state("complete")
         status = run.receiver.status()
@@ -140,7 +140,7 @@ def test_lost_repeated_and_shuffled_images(tmp_path: Path, protocol: str) -> Non
 def test_damaged_images_are_counted_as_lost(tmp_path: Path, protocol: str) -> None:
     path = native(tmp_path / "a.h5")
     wanted = digests_of_file(path)
-    with listening(protocol, tmp_path / "out", idle_timeout_s=0.4) as run:
+    with listening(protocol, tmp_path / "out", idle_timeout_s=1.0) as run:
         sent(run, path, protocol, batch=1, faults=Faults(seed=2, corrupt=0.05, wrong_shape=0.05))
         run.wait_for_state("complete")
         status = run.receiver.status()
@@ -153,7 +153,7 @@ def test_damaged_images_are_counted_as_lost(tmp_path: Path, protocol: str) -> No
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_pause_is_waited_for_and_an_abort_ends_the_scan(tmp_path: Path, protocol: str) -> None:
     path = native(tmp_path / "a.h5")
-    with listening(protocol, idle_timeout_s=0.5) as run:
+    with listening(protocol, idle_timeout_s=1.0) as run:
         sent(run, path, protocol, batch=10, faults=Faults(stall_at=20, stall_s=0.3))
         assert run.wait_for_ends(1)[0].reason == "complete"
         sent(run, path, protocol, batch=10, faults=Faults(abort_at=20))
@@ -164,7 +164,7 @@ def test_a_pause_is_waited_for_and_an_abort_ends_the_scan(tmp_path: Path, protoc
 @pytest.mark.parametrize("protocol", [pytest.param("dectris-v1", marks=pytest.mark.slow), "dectris-v2"])
 def test_a_pause_longer_than_the_time_out_costs_nothing_that_is_recorded(tmp_path: Path, protocol: str) -> None:
     path = native(tmp_path / "a.h5")
-    with listening(protocol, tmp_path / "out", idle_timeout_s=0.2) as run:
+    with listening(protocol, tmp_path / "out", idle_timeout_s=1.0) as run:
         sent(run, path, protocol, batch=10, faults=Faults(stall_at=20, stall_s=4.0))
         run.wait(lambda: len(run.ends()) == 2 and run.receiver.status().state == "complete")
         status = run.receiver.status()
@@ -313,7 +313,7 @@ def test_a_scan_shape_that_does_not_fit_is_recorded_as_well(
 ) -> None:
     frames = patterns(40)
     settings = ProtocolSettings("dectris-v2", lambda arm: arm.with_values({"scan.shape": shape}))
-    with bound() as (address, push), running(tmp_path, data=address, idle_timeout_s=0.3, protocol=settings) as run:
+    with bound() as (address, push), running(tmp_path, data=address, idle_timeout_s=1.0, protocol=settings) as run:
         for parts in (v2_start(1, 40, (16, 12)), *(v2_image(1, k, f) for k, f in enumerate(frames)), v2_end(1)):
             push.send_multipart(parts)
         run.wait_for_state("complete", "aborted")

@@ -45,7 +45,7 @@ def test_a_stall_comes_at_its_message_and_an_abort_ends_the_stream() -> None:
 def test_damaged_patterns_are_refused_and_nothing_else(tmp_path: Path, codec: str, reasons: set[str]) -> None:
     path = native(tmp_path / "a.h5")
     faults = Faults(seed=5, corrupt=0.05, wrong_shape=0.05)
-    with running(tmp_path / "out", idle_timeout_s=0.4) as run:
+    with running(tmp_path / "out", idle_timeout_s=1.0) as run:
         settings = ReplaySettings(to=run.address, batch=2, codec=codec, faults=faults)  # type: ignore[arg-type]
         report = replay(path, settings)
         run.wait_for_state("complete")
@@ -59,7 +59,7 @@ def test_damaged_patterns_are_refused_and_nothing_else(tmp_path: Path, codec: st
 
 def test_an_aborted_sender_leaves_an_aborted_scan(tmp_path: Path) -> None:
     path = native(tmp_path / "a.h5")
-    with running(idle_timeout_s=0.3) as run:
+    with running(idle_timeout_s=1.0) as run:
         replay(path, ReplaySettings(to=run.address, batch=10, faults=Faults(abort_at=20, stall_at=10, stall_s=0.1)))
         (end,) = run.wait_for_ends(1)
         assert (end.reason, end.summary.placed, end.summary.lost) == ("aborted", 200, 200)

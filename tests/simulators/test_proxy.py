@@ -70,7 +70,7 @@ def test_flipped_bits_never_stop_the_receiver(tmp_path: Path, seed: int) -> None
     """ZeroMQ itself may drop the connection; whatever gets through is placed or refused, and the next scan is whole."""
     path = native(tmp_path / "a.h5")
     faults = ProxyFaults(seed=seed, flip_every_bytes=20_000)
-    with running(idle_timeout_s=0.5) as run, FaultyProxy(run.address, faults) as proxy:
+    with running(idle_timeout_s=1.0) as run, FaultyProxy(run.address, faults) as proxy:
         replay(path, ReplaySettings(to=proxy.address, batch=4, codec="bslz4"))
         proxy.faults = ProxyFaults()
         report = replay(path, ReplaySettings(to=proxy.address))

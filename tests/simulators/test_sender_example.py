@@ -49,7 +49,7 @@ def test_a_copy_of_it_sends_a_scan(tmp_path: Path) -> None:
 
 def test_an_exception_aborts_the_scan_and_pings_keep_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "PING_S", 0.0)
-    with running(idle_timeout_s=0.3) as run:
+    with running(idle_timeout_s=1.0) as run:
         with (
             pytest.raises(ValueError, match="camera"),
             LiveScan(run.address, {"shape": [4, 4]}, {"shape": [2, 2]}) as live,

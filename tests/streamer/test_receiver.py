@@ -99,7 +99,7 @@ def test_lost_frames_are_counted_and_left_out(tmp_path: Path) -> None:
     frames = make_frames(arm)
     messages = [message for message in messages_of(arm, frames) if message.seq != 3]
     wanted = {n: d for n, d in digests(frames).items() if not 15 <= n < 20}
-    with running(tmp_path, idle_timeout_s=0.3) as run:
+    with running(tmp_path, idle_timeout_s=1.0) as run:
         send_scan(run, arm, messages)
         run.wait_for_state("complete")
         status = run.receiver.status()

@@ -125,7 +125,7 @@ def test_a_recording_that_was_closed_too_early_is_taken_up_again(tmp_path: Path)
     arm = make_arm()
     frames = make_frames(arm)
     messages = messages_of(arm, frames)
-    with running(tmp_path, idle_timeout_s=0.2) as run:
+    with running(tmp_path, idle_timeout_s=1.0) as run:
         with connected(run.address) as socket:
             send(socket, ArmMessage(arm), *messages[:4])
             run.wait_for_state("aborted")

@@ -282,7 +282,7 @@ def test_stopping_is_prompt(flowing: bool) -> None:
                 send(socket, message)
         started = time.monotonic()
         receiver.stop()
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 5
     assert not receiver._thread.is_alive()
 
 
