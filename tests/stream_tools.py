@@ -111,9 +111,9 @@ class Running:
         A scan known from its recording only was never in the ring.
         """
         status = self.receiver.status()
-        if status.state not in ("complete", "aborted") or all(event.arm.uid != status.uid for event in self.announced()):
-            return True
-        return any(end.uid == status.uid for end in self.ends())
+        was_announced = any(event.arm.uid == status.uid for event in self.announced())
+        over = status.state in ("complete", "aborted")
+        return not (over and was_announced) or any(end.uid == status.uid for end in self.ends())
 
     def ends(self) -> list[EndEvent]:
         return [item for item in list(self.items) if isinstance(item, EndEvent)]
