@@ -16,6 +16,7 @@ from ptylive.engine.live.engine import FrameSource, reconstruct
 from ptylive.engine.live.render import Rendering
 from ptylive.engine.results import describe_run, write_maps
 from ptylive.schema import FrameBatch, PtyliveError
+from ptylive.server.audience import Audience
 from ptylive.server.conversion import RecordingCompression
 from ptylive.server.messages import map_to_plain
 from ptylive.server.publisher import Publisher
@@ -28,7 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Finisher:
-    """Finishes scans one after the other; ``on_finished`` is told of each. ``compression``: of their recordings."""
+    """Finishes scans one after the other; ``on_finished`` is told of each. ``compression``: of their recordings.
+
+    ``audience``: whose maps are made first.
+    """
 
     def __init__(
         self,
@@ -36,9 +40,10 @@ class Finisher:
         command_line: str,
         on_finished: Callable[[ScanSession], None],
         compression: RecordingCompression,
+        audience: Audience,
     ) -> None:
         self._publisher, self._command_line, self._on_finished = publisher, command_line, on_finished
-        self._compression = compression
+        self._compression, self._audience = compression, audience
         self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
         self._due: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -115,7 +120,7 @@ class Finisher:
         frames = frames_of(scan)
         with scan.lock:
             if scan.engine is not None:
-                rendering = scan.engine.finish(frames, lambda part: self._show(scan, part))
+                rendering = scan.engine.finish(frames, lambda part: self._show(scan, part), self._audience.wanted())
             elif frames is not None and scan.stored is not None:
                 scan.engine, rendering = reconstruct(scan.arm, frames)  # opened from its files, and changed since
             else:

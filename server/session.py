@@ -67,7 +67,8 @@ class Session:
         self._lock = threading.Lock()
         self._totals = FrameTotals()
         compression = RecordingCompression(parse_basis(config.basis), config.keep_frames)
-        self._finisher = Finisher(self.publisher, command_line, self._on_finished, compression)
+        self._audience = Audience()
+        self._finisher = Finisher(self.publisher, command_line, self._on_finished, compression, self._audience)
         self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
         self.detector = DetectorDesk(config, self.publisher)
         self.refine = RefineDesk(
@@ -77,7 +78,6 @@ class Session:
         self.library = LibraryDesk(
             config, self.publisher, self, self._finisher, self.workbench.bank, self.receiver.address
         )
-        self._audience = Audience()
         self._live = LiveThread(
             self.receiver.ring.reader(),
             self.publisher,

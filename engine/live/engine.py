@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -36,6 +36,9 @@ START_FRAMES = 64
 """Raw frames whose mean places the disc before the first frame is reduced."""
 FIT_AT = (0.0, 0.15, 0.30, 0.60)
 """Shares of the scan at which rotation, focus and the like are fitted: at the first refresh, and again."""
+
+AHEAD_POINTS = 512 * 512
+"""Points of the largest scan of which the filters of two methods may lie in memory while results are made."""
 
 FrameSource = Callable[[], Iterable[FrameBatch]]
 Show = Callable[[Rendering], None]
@@ -208,13 +211,18 @@ class LiveEngine:
         rendering.missing.update({**self.missing, **self.impossible})
         return rendering
 
-    def finish(self, frames: FrameSource | None = None, show: Show = lambda _part: None) -> Rendering:
+    def finish(
+        self,
+        frames: FrameSource | None = None,
+        show: Show = lambda _part: None,
+        shown: Iterable[str] | None = None,
+    ) -> Rendering:
         """Fit everything afresh on all that arrived and render it: the result of the session.
 
         ``frames`` yields the recorded frames again; it is read only when the disc, seen on the whole scan, moved
         enough to change the reduction. Without it the reduction made at the start stays. ``show`` gets each part as
-        soon as it is made; of a scan that is finished once more, because values were changed, first the maps with the
-        given values and the earlier estimates.
+        soon as it is made, those that somebody looks at (``shown``) first; of a scan that is finished once more,
+        because values were changed, first the maps with the given values and the earlier estimates.
         """
         if self.store is None:
             self._begin()
@@ -222,16 +230,18 @@ class LiveEngine:
             return Rendering()
         if self._concluded and self.calibration is not None:
             self._adopt(self._with_given_values(self.calibration, self.store))
-            self._render_in_turn(self._methods_in_turn[:-1], show)
+            self._render_in_turn(self._in_turn(shown)[:-1], show)
         plan = Plan.of_pattern(self.arm, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
                 self.store = reduced(self.arm, plan.reduction, frames, self._scratch)
             else:
                 log.warning("no recording to read again: the maps keep the disc found on the first frames")
-        return self.conclude(plan.calibration, show)
+        return self.conclude(plan.calibration, show, shown)
 
-    def conclude(self, calibration: Calibration, show: Show = lambda _part: None) -> Rendering:
+    def conclude(
+        self, calibration: Calibration, show: Show = lambda _part: None, shown: Iterable[str] | None = None
+    ) -> Rendering:
         """Last calibration, then every map, each handed to ``show`` as soon as its filters are made."""
         assert self.store is not None  # noqa: S101  (callers made it)
         self._fits, self._refitting = [], None
@@ -241,28 +251,33 @@ class LiveEngine:
         if isinstance(self.contraction, CompiledContraction):
             self.contraction = CompiledContraction()  # the lanes belong to the next scan's frames now
         self._adopt(calibrate_scan(calibration, self.store))
-        whole = self._render_in_turn(self._methods_in_turn, show)
+        whole = self._render_in_turn(self._in_turn(shown), show)
         self.rows = RowTransforms(scratch=self._scratch)
         self.live_methods, self._wanted = self.methods, frozenset(self.methods)
         self._concluded = True
         return whole
 
-    @property
-    def _methods_in_turn(self) -> list[list[str]]:
+    def _in_turn(self, shown: Iterable[str] | None) -> list[list[str]]:
         """Methods in the order they are made at the end, those that are made together; the slow ones last."""
+        looked_at = frozenset(self.methods if shown is None else methods_for(shown))
         filtered = [[name] for name in BUILDERS if name in self.methods]
+        filtered.sort(key=looked_at.isdisjoint)
         quick = [name for name in self.methods if name not in (*BUILDERS, *AFTERWARDS)]
         last = [name for name in self.methods if name in AFTERWARDS and name not in BUILDERS]
         return [quick, *filtered, last]
 
-    def _render_in_turn(self, parts: Iterable[list[str]], show: Show) -> Rendering:
+    def _render_in_turn(self, parts: list[list[str]], show: Show) -> Rendering:
+        """Part after part; while one is rendered, a second thread makes the filters of the next."""
         whole = Rendering(missing=dict(self.impossible))
-        for part in parts:
-            made = self.refresh(part) if part else Rendering()
-            whole.maps.extend(made.maps)
-            whole.missing.update(made.missing)
-            show(made)
-            self.filters.ready.clear()  # the next method needs the memory more than anybody needs these
+        with ThreadPoolExecutor(1, "filters ahead") as helper:
+            for part, following in zip(parts, [*parts[1:], []], strict=True):
+                if self.coverage.size <= AHEAD_POINTS:
+                    self.filters.make_ahead(following, helper)
+                made = self.refresh(part) if part else Rendering()
+                whole.maps.extend(made.maps)
+                whole.missing.update(made.missing)
+                show(made)
+                self.filters.ready.clear()  # the next method needs the memory more than anybody needs these
         return whole
 
     def _refit_when_due(self) -> None:

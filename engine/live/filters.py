@@ -70,14 +70,26 @@ class FilterDesk:
         if self.ordered is None:
             return
         setting, mean = self.ordered
-        for method in self.methods:
-            made = self.ready.get(method)
-            if method not in methods or method in self._coming or (made is not None and made.setting is setting):
-                continue
-            if self.background is None:
-                self.ready[method] = Filter.build(method, setting, mean)
-            else:
+        for method in self._missing(methods):
+            if self.background is not None:
                 self._coming[method] = self.background.submit(Filter.build, method, setting, mean)
+            else:
+                self.ready[method] = Filter.build(method, setting, mean)
+        if self.background is None:
+            for method in [name for name in self._coming if name in methods]:
+                self.ready[method] = self._coming.pop(method).result()
+
+    def make_ahead(self, methods: Iterable[str], helper: Executor) -> None:
+        """Begin the filters that will be needed next; :meth:`need` waits for them."""
+        if self.ordered is not None:
+            for method in self._missing(methods):
+                self._coming[method] = helper.submit(Filter.build, method, *self.ordered)
+
+    def _missing(self, methods: Iterable[str]) -> list[str]:
+        """Those of the methods whose filters are neither ready nor being made."""
+        wanted, newest = set(methods), self.ordered[0] if self.ordered else None
+        ready = {method for method, made in self.ready.items() if made.setting is newest}
+        return [method for method in self.methods if method in wanted - ready - self._coming.keys()]
 
     def collect(self) -> None:
         """Put filters that have become ready into use."""

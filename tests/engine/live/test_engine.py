@@ -189,6 +189,19 @@ def test_only_what_is_wanted_is_made(scan, monkeypatch):
     assert set(by_name(live.finish())) == MAPS
 
 
+def test_results_that_somebody_looks_at_come_first(scan):
+    live = LiveEngine(scan.arm(), methods=["bf", "obf", "tcbf", "wdd"])
+    for batch in batches(scan.patterns):
+        live.add(batch)
+    shown = []
+    plain = by_name(live.finish(show=lambda part: shown.extend(m.name for m in part.maps)))
+    assert shown == ["bf", "obf", "tcbf", "wdd_phase", "wdd_amplitude"]
+    shown.clear()
+    chosen = by_name(live.finish(show=lambda part: shown.extend(m.name for m in part.maps), shown={"wdd_phase"}))
+    assert shown[:4] == ["bf", "wdd_phase", "wdd_amplitude", "obf"]
+    assert_same(chosen, plain)
+
+
 def test_a_finished_scan_shows_given_values_before_it_is_fitted_again(scan):
     live = LiveEngine(scan.arm(), methods=["bf", "com", "obf"])
     for batch in batches(scan.patterns):
