@@ -90,15 +90,12 @@ class FusedMultislice:
         of_patterns = xp.zeros((problem.count, 3), np.float32) if per_pattern else None
         of_background = None if corrections.background is None else xp.zeros(problem.window**2)
         of_distances = None if corrections.distances_A is None else xp.zeros(problem.object_shape[0] - 1)
-        sums = (losses, of_object, of_probe if probe_gradient else None, of_patterns, of_background, of_distances)
         blocks, scratch = self._room(len(chosen), wave, distances=of_distances is not None)
-        arguments = (
-            *(np.int32(len(chosen)), chosen, self._patterns, self._corners),
-            *(*self._of_patterns(corrections), *self._sizes(wave)),
-            *(wave.objects, wave.probe, *self._free_space(corrections), self._weights, self._background(corrections)),
-            *(self._frequencies, self._roots, self._scratch, np.int64(scratch), *sums),
-        )
-        self._launch("loss_and_gradient", blocks, arguments)
+        patterns = [np.int32(len(chosen)), chosen, self._patterns, self._corners, *self._of_patterns(corrections)]
+        model = [wave.objects, wave.probe, *self._free_space(corrections), self._weights, self._background(corrections)]
+        tables = [self._frequencies, self._roots, self._scratch, np.int64(scratch)]
+        sums = [losses, of_object, of_probe if probe_gradient else None, of_patterns, of_background, of_distances]
+        self._launch("loss_and_gradient", blocks, [*patterns, *self._sizes(wave), *model, *tables, *sums])
         return LossGradient(
             losses.sum(dtype=np.float64),
             of_object.reshape(object_planes.shape),
@@ -114,8 +111,9 @@ class FusedMultislice:
         light = (wave.real**2 + wave.imag**2).sum(axis=0).astype(np.float32)
         total = xp.zeros((rows, columns), np.float32)
         blocks = min(self._kernels.resident, len(chosen))
-        arguments = (np.int32(len(chosen)), chosen, self._corners, np.int32(columns), light, total)
-        self._launch("add_windows", blocks, arguments)
+        self._launch(
+            "add_windows", blocks, [np.int32(len(chosen)), chosen, self._corners, np.int32(columns), light, total]
+        )
         return total
 
     def to_numpy(self, array: Any) -> Array:
@@ -126,7 +124,7 @@ class FusedMultislice:
         """Give the scratch memory back."""
         self._scratch = self.xp.empty(0, np.complex64)
 
-    def _launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
+    def _launch(self, name: str, blocks: int, arguments: list[Any]) -> None:
         given = tuple(NOTHING if value is None else value for value in arguments)
         assert all(value.flags.c_contiguous for value in given)  # noqa: S101  (the kernel sees addresses only)
         self._kernels.launch(name, blocks, given)
