@@ -17,6 +17,7 @@ Refinement parameters are real planes, [0] the real and [1] the imaginary parts,
 from __future__ import annotations
 
 import importlib.util
+import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from types import ModuleType
@@ -29,6 +30,9 @@ from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 if TYPE_CHECKING:
     from ptylive.engine.backend.forward.description import ForwardModel
+
+
+log = logging.getLogger(__name__)
 
 
 class DataTermKind(StrEnum):
@@ -257,12 +261,17 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
 
         return GeneralMultislice(problem, cupy, "complex64", "gpu")
     from ptylive.engine.backend.fused.cuda import CudaKernels, fitting_plan
+    from ptylive.engine.backend.multislice_fused import FusedMultislice, counts_type
 
     plan = fitting_plan(problem.window)
     if plan is not None:
-        from ptylive.engine.backend.multislice_fused import FusedMultislice, counts_type
-
-        return FusedMultislice(problem, plan, CudaKernels(plan, counts_type(problem.patterns)))
+        try:
+            return FusedMultislice(problem, plan, CudaKernels(plan, counts_type(problem.patterns)))
+        except cupy.cuda.compiler.CompileException as error:
+            reason = " ".join(str(error).split())[:200]
+            log.warning(
+                "whole arrays instead of the fused kernel, which this card's compiler does not take: %s", reason
+            )
     from ptylive.engine.backend.multislice_arrays import ArrayMultislice
 
     return ArrayMultislice(problem, cupy, "complex64", name="gpu (cuFFT)")

@@ -1,0 +1,97 @@
+"""A cupy with one or more cards on it that are this CPU: the strict device, and the fused kernel compiled by g++.
+
+Stands for cupy's ``RawModule`` and ``cuda`` as far as ``engine/backend/fused/cuda.py`` uses them.
+"""
+
+from dataclasses import dataclass, field
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+from emulated_cuda import EmulatedKernels
+from strict_device import DeviceArray, device
+
+from ptylive.engine.backend.fused.plan import COUNTS, NVRTC_OPTIONS, Plan, source
+
+HOPPER = {
+    "MaxSharedMemoryPerBlockOptin": 232_448,
+    "MaxSharedMemoryPerMultiprocessor": 233_472,
+    "MaxRegistersPerMultiprocessor": 65_536,
+    "MaxThreadsPerMultiProcessor": 2048,
+    "MultiProcessorCount": 2,
+}
+
+
+class CompileException(Exception):
+    """What cupy raises where NVRTC refuses."""
+
+
+@dataclass
+class FakeCards:
+    """``module``: to be imported as cupy. refuses: the compiler takes nothing."""
+
+    attributes: dict[str, int] = field(default_factory=lambda: dict(HOPPER))
+    count: int = 1
+    refuses: bool = False
+    launches: list[tuple[str, int, int]] = field(default_factory=list)
+    """Name, blocks, threads."""
+
+    def module(self) -> ModuleType:
+        made = ModuleType("cupy")
+        vars(made).update({name: value for name, value in vars(device).items() if not name.startswith("__")})
+        cards = self
+
+        class Device:
+            attributes = self.attributes
+            mem_info = (1 << 30, 1 << 31)
+
+            def __init__(self, number: int = 0) -> None:
+                assert number < cards.count
+
+            def __enter__(self) -> "Device":
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+        made.RawModule = lambda **given: RawModule(self, **given)  # type: ignore[attr-defined]
+        made.cuda = SimpleNamespace(  # type: ignore[attr-defined]
+            Device=Device,
+            runtime=SimpleNamespace(getDeviceCount=lambda: self.count),
+            compiler=SimpleNamespace(CompileException=CompileException),
+        )
+        return made
+
+
+class RawModule:
+    def __init__(self, cards: FakeCards, *, code: str, options: tuple[str, ...]) -> None:
+        assert code == source()
+        assert options[: len(NVRTC_OPTIONS)] == NVRTC_OPTIONS
+        given = dict(option.removeprefix("-D").split("=") for option in options[len(NVRTC_OPTIONS) :])
+        plan = Plan.of(int(given["WINDOW"]), int(given["THREADS"]))
+        assert plan is not None
+        counts = next(name for name, spelled in COUNTS.items() if spelled == given["COUNTS"])
+        assert plan.defines(counts) == given
+        self._cards, self._plan = cards, plan
+        self._kernels = EmulatedKernels(plan, counts)
+
+    def get_function(self, name: str) -> "RawKernel":
+        if self._cards.refuses:
+            raise CompileException("no such architecture")
+        return RawKernel(self._cards, self._plan, self._kernels, name)
+
+
+class RawKernel:
+    num_regs = 128
+
+    def __init__(self, cards: FakeCards, plan: Plan, kernels: EmulatedKernels, name: str) -> None:
+        self._cards, self._plan, self._kernels, self._name = cards, plan, kernels, name
+        self.max_dynamic_shared_size_bytes = 48 << 10
+
+    def __call__(self, grid: tuple[int], block: tuple[int], args: tuple[Any, ...], *, shared_mem: int = 0) -> None:
+        assert all(isinstance(value, DeviceArray | np.generic) for value in args)
+        assert block == (self._plan.threads,)
+        needed = self._plan.shared_bytes if self._name == "loss_and_gradient" else 0
+        assert needed <= shared_mem <= self.max_dynamic_shared_size_bytes
+        self._cards.launches.append((self._name, grid[0], block[0]))
+        self._kernels.launch(self._name, grid[0], tuple(getattr(value, "_host", value) for value in args))
