@@ -2,8 +2,8 @@
 
     python benchmarks/recompute.py FILE.h5 [--side 256] [--changes 3] [--watch wdd_phase ...]
 
-Repeats the patterns of a file over a square scan, replays it, and when its results are there sends `configure` with other
-defocus values. ``--watch``: maps that a viewer shows.
+Repeats the patterns of a file over a square scan, replays it, and when its results are there sends `configure` with
+other defocus values. ``--watch``: maps that a viewer shows.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import sys
 import tempfile
 import time
 import webbrowser
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,16 +88,17 @@ def _refine(client: ControlClient) -> dict[str, Any]:
     return wait_for_refinement(client, quiet=False)
 
 
+PORTS = range(20000, 32000)
+"""Below those a system deals out: a client that keeps trying one of these may be dealt that very port, and is then
+connected to itself before the server has begun to listen."""
+
+
 def free_addresses() -> tuple[str, str]:
     """Loopback addresses nobody uses: data, and control with the port below it free for events."""
     while True:
-        with ExitStack() as stack:
-            sockets = [stack.enter_context(closing(socket.socket())) for _ in range(3)]
-            for one in sockets[:2]:
-                one.bind(("127.0.0.1", 0))
-            data, control = (one.getsockname()[1] for one in sockets[:2])
-            try:
-                sockets[2].bind(("127.0.0.1", control - 1))
-            except OSError:
-                continue
-            return f"tcp://127.0.0.1:{data}", f"tcp://127.0.0.1:{control}"
+        control = random.choice(PORTS[2:])  # noqa: S311  (any will do)
+        wanted = (control - 2, control - 1, control)
+        with ExitStack() as stack, suppress(OSError):
+            for port in wanted:
+                stack.enter_context(closing(socket.socket())).bind(("127.0.0.1", port))
+            return f"tcp://127.0.0.1:{wanted[0]}", f"tcp://127.0.0.1:{control}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import threading
 import time
 from typing import Any
@@ -80,20 +82,17 @@ class FakeServer:
         self._thread.start()
 
     def _bind(self, control: str | None) -> str:
-        for _ in range(50):
-            address = control
-            if address is None:
-                port = self._router.bind_to_random_port("tcp://127.0.0.1", min_port=20000, max_port=60000)
-                address = f"tcp://127.0.0.1:{port}"
-            else:
+        for _ in range(200):
+            address = control or f"tcp://127.0.0.1:{random.randrange(20001, 32000)}"
+            with contextlib.suppress(zmq.ZMQError):  # somebody else's, or not yet let go of by the server before
                 self._router.bind(address)
-            try:
-                self._pub.bind(events_address(address))
-            except zmq.ZMQError:
-                self._router.unbind(address)
-                time.sleep(0.05)
-                continue
-            return address
+                try:
+                    self._pub.bind(events_address(address))
+                except zmq.ZMQError:
+                    self._router.unbind(address)
+                    raise
+                return address
+            time.sleep(0.05)
         raise RuntimeError("no two free ports side by side")
 
     def publish(self, topic: str, payload: dict[str, Any]) -> None:
