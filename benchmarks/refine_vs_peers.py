@@ -234,7 +234,7 @@ def from_wrong_values(path: Path, *, noisy: bool) -> None:
     true = float(dataset.calibration.aberrations["C10"])
     for error, factor in WRONG if slices > 1 else [(error, 1.0) for error in (0.0, 40.0, -40.0)]:
         calibration = dataset.calibration.having(C10=Quantity(true - error, Origin.GIVEN))
-        known: dict[str, Any] = {"probe_modes": 1, "num_slices": slices, "scan_defocus": True}
+        known: dict[str, Any] = {"num_slices": slices, "scan_defocus": True}
         if slices > 1:
             known.update(total_thickness_A=factor * thickness, scan_thickness=True)
         began = time.process_time()
