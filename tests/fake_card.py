@@ -33,6 +33,7 @@ class FakeCards:
     attributes: dict[str, int] = field(default_factory=lambda: dict(HOPPER))
     count: int = 1
     refuses: bool = False
+    free_bytes: int = 1 << 30
     launches: list[tuple[str, int, int]] = field(default_factory=list)
     """Name, blocks, threads."""
 
@@ -43,7 +44,7 @@ class FakeCards:
 
         class Device:
             attributes = self.attributes
-            mem_info = (1 << 30, 1 << 31)
+            mem_info = (self.free_bytes, 1 << 31)
 
             def __init__(self, number: int = 0) -> None:
                 assert number < cards.count

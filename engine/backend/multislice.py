@@ -16,8 +16,6 @@ Refinement parameters are real planes, [0] the real and [1] the imaginary parts,
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from types import ModuleType
@@ -30,9 +28,6 @@ from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 if TYPE_CHECKING:
     from ptylive.engine.backend.forward.description import ForwardModel
-
-
-log = logging.getLogger(__name__)
 
 
 class DataTermKind(StrEnum):
@@ -195,26 +190,16 @@ class MultisliceBackend(Protocol):
         """Release threads and device memory."""
 
 
-def gpu_missing() -> str:
-    """Why no GPU can be used, in words; the empty string where one can."""
-    if importlib.util.find_spec("cupy") is None:
-        return "cupy is not installed"
-    try:
-        import cupy
-
-        return "" if cupy.cuda.runtime.getDeviceCount() > 0 else "no CUDA device answers"
-    except Exception as error:  # any failure of the driver means the same here: no GPU
-        return f"CUDA does not start ({' '.join(str(error).split())[:100]})"
-
-
 def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> MultisliceBackend:
     """The backend ``auto``, ``cpu`` or ``gpu`` for ``problem``; RefinementError where it cannot be had."""
     if name not in ("auto", "cpu", "gpu"):
         raise RefinementError(f"unknown backend {name!r}", "use auto, cpu or gpu")
     if name != "cpu":
-        reason = gpu_missing()
+        from ptylive.engine.backend import gpu
+
+        reason = gpu.missing() or gpu.too_small(problem)
         if not reason:
-            return _open_gpu(problem)
+            return gpu.opened(problem)
         if name == "gpu":
             raise RefinementError(f"no GPU to refine on: {reason}", "use --backend cpu")
     if problem.model is not None and (reason := problem.model.beyond_compiled()):
@@ -230,48 +215,3 @@ def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> Mul
     from ptylive.engine.backend.multislice_arrays import ArrayMultislice
 
     return ArrayMultislice(problem, np, "complex64", name="cpu (scipy)")
-
-
-SPLIT_FROM = 1 << 28
-"""Pixels times slices of all patterns from which several GPUs share them; with fewer, one is done before the others
-have the object (reckoned, not measured)."""
-
-
-def _open_gpu(problem: MultisliceProblem) -> MultisliceBackend:
-    import cupy
-
-    devices = cupy.cuda.runtime.getDeviceCount()
-    if problem.model is not None or devices == 1 or _size(problem) < SPLIT_FROM:
-        return _on_current_gpu(problem)
-    from ptylive.engine.backend.multislice_split import SplitMultislice
-
-    return SplitMultislice(problem, [cupy.cuda.Device(number) for number in range(devices)], _on_current_gpu)
-
-
-def _size(problem: MultisliceProblem) -> int:
-    return problem.count * problem.window**2 * problem.object_shape[0]
-
-
-def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
-    """Fused where the window fits on the chip, whole arrays and cuFFT (its plans are kept by cupy) elsewhere."""
-    import cupy
-
-    if problem.model is not None:
-        from ptylive.engine.backend.forward.general import GeneralMultislice
-
-        return GeneralMultislice(problem, cupy, "complex64", "gpu")
-    from ptylive.engine.backend.fused.cuda import CudaKernels, fitting_plan
-    from ptylive.engine.backend.multislice_fused import FusedMultislice, counts_type
-
-    plan = fitting_plan(problem.window)
-    if plan is not None:
-        try:
-            return FusedMultislice(problem, plan, CudaKernels(plan, counts_type(problem.patterns)))
-        except cupy.cuda.compiler.CompileException as error:
-            reason = " ".join(str(error).split())[:200]
-            log.warning(
-                "whole arrays instead of the fused kernel, which this card's compiler does not take: %s", reason
-            )
-    from ptylive.engine.backend.multislice_arrays import ArrayMultislice
-
-    return ArrayMultislice(problem, cupy, "complex64", name="gpu (cuFFT)")

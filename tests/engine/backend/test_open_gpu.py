@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from fake_card import HOPPER, FakeCards
 
-from ptylive.engine.backend import multislice
+from ptylive.engine.backend import gpu
 from ptylive.engine.backend.multislice import DataTermKind, open_backend
 from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.schema import RefinementError
 
 DESKTOP_BYTES = 101_376
 
@@ -17,7 +18,7 @@ DESKTOP_BYTES = 101_376
 def cards(monkeypatch: pytest.MonkeyPatch) -> FakeCards:
     made = FakeCards()
     monkeypatch.setitem(sys.modules, "cupy", made.module())
-    monkeypatch.setattr(multislice, "gpu_missing", lambda: "")
+    monkeypatch.setattr(gpu, "missing", lambda: "")
     return made
 
 
@@ -72,8 +73,18 @@ def test_long_runs_are_shared_by_all_cards_and_short_ones_not(make_problem, make
     cards.count = 3
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=7)
     assert open_backend("gpu", problem).name == "gpu"
-    monkeypatch.setattr(multislice, "SPLIT_FROM", 1)
+    monkeypatch.setattr(gpu, "SPLIT_FROM", 1)
     shared = open_backend("gpu", problem)
     assert shared.name == "gpu x 3"
     agrees(problem, make_planes, shared)
     assert [blocks for name, blocks, _ in cards.launches if name == "loss_and_gradient"] == [3, 2, 2]
+
+
+def test_what_does_not_fit_stays_on_the_cpu_and_is_said(make_problem, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "cupy", FakeCards(free_bytes=100_000).module())
+    monkeypatch.setattr(gpu, "missing", lambda: "")
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=50)
+    with pytest.raises(RefinementError, match="no GPU to refine on: patterns and object need"):
+        open_backend("gpu", problem)
+    assert open_backend("auto", problem).name == "cpu"
+    assert "no refinement on the GPU" in caplog.text

@@ -11,7 +11,7 @@ from compressed_scans import compressed
 from device_kernels import fused
 from strict_device import device
 
-from ptylive.engine.backend import multislice
+from ptylive.engine.backend import gpu
 from ptylive.engine.backend.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice import MultisliceBackend, MultisliceProblem
 from ptylive.engine.backend.multislice_arrays import ArrayMultislice
@@ -30,7 +30,7 @@ THICK = {"num_slices": 3, "total_thickness_A": 30.0}
 
 
 def arrays(xp: ModuleType, problem: MultisliceProblem) -> MultisliceBackend:
-    """As ``_open_gpu`` does without kernels of its own."""
+    """As ``gpu.opened`` does without kernels of its own."""
     if problem.model is not None:
         return GeneralMultislice(problem, xp, "complex64", "gpu")
     return ArrayMultislice(problem, xp, "complex64", name="gpu")
@@ -43,8 +43,9 @@ def both(monkeypatch):
     def call(function):
         found = []
         for xp in (np, device):
-            monkeypatch.setattr(multislice, "gpu_missing", lambda: "")
-            monkeypatch.setattr(multislice, "_open_gpu", partial(arrays, xp))
+            monkeypatch.setattr(gpu, "missing", lambda: "")
+            monkeypatch.setattr(gpu, "too_small", lambda problem: "")
+            monkeypatch.setattr(gpu, "opened", partial(arrays, xp))
             device.traffic.reset()
             found.append(function())
         assert device.traffic.to_device > 0
@@ -178,10 +179,11 @@ def test_constraints_and_schedules(simulated, both, values):
 def test_the_fused_kernel(simulated, monkeypatch, values):
     """Its sums are in single precision: the course is that of the arrays to that accuracy."""
     preset = Preset.from_mapping({**PLAIN, "window_px": 32, "epoch_max": 3, "sweeps": 2, **values})
-    monkeypatch.setattr(multislice, "gpu_missing", lambda: "")
+    monkeypatch.setattr(gpu, "missing", lambda: "")
+    monkeypatch.setattr(gpu, "too_small", lambda problem: "")
     results = []
     for opened in (partial(arrays, np), fused):
-        monkeypatch.setattr(multislice, "_open_gpu", opened)
+        monkeypatch.setattr(gpu, "opened", opened)
         results.append(refine(simulated.dataset, preset, backend="gpu"))
     same_course(results, rtol=1e-4)
 
