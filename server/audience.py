@@ -16,10 +16,14 @@ MOST_MAPS = 256
 
 
 class Audience:
-    """Viewers and what they show. Used from several threads; ``clock`` in seconds."""
+    """Viewers and what they show. Used from several threads; ``clock`` in seconds.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    ``listeners``: how many receive maps at all. More than there are viewers means that somebody receives them without
+    having said which, and wants them all.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, listeners: Callable[[], int] = lambda: 0) -> None:
+        self._clock, self._listeners = clock, listeners
         self._lock = threading.Lock()
         self._shown: dict[str, tuple[float, frozenset[str]]] = {}
 
@@ -39,10 +43,11 @@ class Audience:
             self._shown[viewer] = (self._clock() + LEASE_S, names)
 
     def wanted(self) -> frozenset[str] | None:
-        """Names of all maps that somebody shows; None where no viewer has said anything."""
+        """Names of all maps that somebody shows; None, for all, where somebody listens and has not said what."""
+        listeners = self._listeners()
         with self._lock:
             self._forget_silent()
-            if not self._shown:
+            if not self._shown or listeners > len(self._shown):
                 return None
             return frozenset().union(*(names for _, names in self._shown.values()))
 

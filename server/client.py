@@ -20,11 +20,10 @@ from typing import Any, Self
 import zmq
 
 from ptylive.schema import CommandError, ServerGoneError
-from ptylive.server.messages import CONTROL_PORT, MAX_MESSAGE_BYTES, events_address, pack, unpack
+from ptylive.server.messages import CONTROL_PORT, MAX_MESSAGE_BYTES, TOPICS, events_address, pack, unpack
 from ptylive.streamer.security import client_keys
 
 DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
-TOPICS = ("maps", "state", "refinement", "log", "ack")
 
 
 class ControlClient:

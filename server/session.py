@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class Session:
         self._lock = threading.Lock()
         self._totals = FrameTotals()
         compression = RecordingCompression(parse_basis(config.basis), config.keep_frames)
-        self._audience = Audience()
+        self._audience = Audience(listeners=partial(self.publisher.listeners, "maps"))
         self._finisher = Finisher(self.publisher, command_line, self._on_finished, compression, self._audience)
         self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
         self.detector = DetectorDesk(config, self.publisher)
@@ -247,7 +248,8 @@ class Session:
     def command_watch(self, viewer: str, maps: Iterable[str] | None = None) -> dict[str, Any]:
         """A viewer says which maps it shows, again before the lease ends; without maps it has gone.
 
-        While anybody says so, only maps that somebody shows are renewed at the screen's pace, the others seldom.
+        While all who receive maps say so, only maps that somebody shows are renewed at the screen's pace, the others
+        seldom.
         """
         if isinstance(maps, str):
             raise CommandError("maps is a list of names")

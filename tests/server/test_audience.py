@@ -1,15 +1,18 @@
 """Only maps that a viewer shows are renewed at the screen's pace; one that is newly chosen is there at once."""
 
+import contextlib
 import threading
 import time
 from collections import Counter
 
 import pytest
+import zmq
 from running import server
 
 from ptylive.schema import CommandError
 from ptylive.server.audience import LEASE_S, MOST_MAPS, MOST_VIEWERS, Audience
 from ptylive.server.client import EventStream
+from ptylive.server.publisher import Publisher
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 
@@ -61,6 +64,48 @@ def test_it_remembers_so_many_and_no_more():
     audience.shows("viewer 0", ["obf"])
 
 
+def test_who_receives_maps_without_a_word_wants_them_all():
+    receive = [1]
+    audience = Audience(listeners=lambda: receive[0])
+    audience.shows("one", ["obf"])
+    assert audience.wanted() == {"obf"}
+    receive[0] = 2
+    assert audience.wanted() is None
+    audience.shows("other", ["bf"])
+    assert audience.wanted() == {"obf", "bf"}
+
+
+def test_the_publisher_knows_who_receives_what():
+    publisher = Publisher("tcp://127.0.0.1:*")
+    address = publisher._socket.last_endpoint.decode()
+
+    def become(count: int) -> None:
+        give_up = time.monotonic() + 20
+        while publisher.listeners("maps") != count:
+            assert time.monotonic() < give_up, publisher.listeners("maps")
+            time.sleep(0.01)
+
+    context = zmq.Context()
+    with contextlib.closing(publisher):
+        sockets = [context.socket(kind) for kind in (zmq.SUB, zmq.SUB, zmq.SUB, zmq.XSUB)]
+        for socket, topic in zip(sockets, (b"maps", b"maps", b""), strict=False):
+            socket.connect(address)
+            socket.setsockopt(zmq.SUBSCRIBE, topic)
+        sockets[3].connect(address)
+        for said in (b"\1state", b"\1nonsense", b"nonsense", b""):
+            sockets[3].send(said)
+        become(3)
+        sockets[0].setsockopt(zmq.UNSUBSCRIBE, b"maps")
+        become(2)
+        publisher.publish("maps", {"name": "bf"})
+        assert sockets[1].recv_multipart()[0] == b"maps"
+        for socket in sockets:
+            socket.close(linger=0)
+        become(0)
+        assert publisher.listeners("state") == 0
+    context.term()
+
+
 def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
     with server(tmp_path) as running, EventStream(running.control, ("maps",), 5000) as events:
         assert running.call("watch", viewer="test", maps=["bf"])["maps"] == ["bf"]
@@ -84,6 +129,9 @@ def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
         chosen = time.monotonic()
         assert seen_until(lambda names: names["obf"] > 0, timeout_s=5.0)["obf"], "not within 5 s"
         print(f"a map newly chosen was there after {time.monotonic() - chosen:.2f} s")
+        running.call("watch", viewer="test", maps=["bf"])
+        with EventStream(running.control, ("maps",), 5000):  # somebody who does not say what is shown
+            assert seen_until(lambda names: names["wdd_phase"] and names["tcbf"], timeout_s=5.0)["tcbf"]
         running.call("watch", viewer="test")
         assert seen_until(lambda names: names["wdd_phase"] and names["idpc"])["wdd_phase"], "without viewers all maps"
         sender.join()
