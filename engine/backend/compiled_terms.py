@@ -10,11 +10,12 @@ from typing import Any
 import numba
 import numpy as np
 
+from ptylive.engine.backend import data_terms
 from ptylive.engine.backend.multislice import FEW_COUNTS
 from ptylive.engine.backend.planes_fft import FAST
 
 AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED = 0, 1, 2, 3
-TINY_COUNTS = np.float32(1e-12)
+TINY_COUNTS = np.float32(data_terms.TINY_COUNTS)
 
 
 @numba.jit(**FAST)

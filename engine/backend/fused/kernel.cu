@@ -2,13 +2,13 @@
 // back; what leaves the chip are the waves that enter the slices (kept for the way back), the reads of object and pattern,
 // and sums by atomic addition. Equations and names: engine/backend/multislice.py; orders of pixels: fused/plan.py.
 //
-// Given by the compiler's command line, beside what transform.cuh wants: COUNTS (type of the recorded patterns).
+// Given by the compiler's command line, beside what transform.cuh wants: COUNTS (type of the recorded patterns), TINY_COUNTS,
+// FEW_COUNTS (data_terms.py, multislice.py).
 #include "transform.cuh"
 
 constexpr int PIXELS = P * P;
 constexpr float INVERSE = 1.0f / P;  // of a unitary transform: ours multiply by P
-enum DataTerm { AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED };
-constexpr float TINY_COUNTS = 1e-12f, FEW_COUNTS = 0.5f;
+enum DataTerm { AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED };  // in the order of DataTermKind
 
 /// Loss of a pixel and dL/dI, weight left out.
 __device__ inline float2 compared(int term, float offset, float intensity, float counts) {

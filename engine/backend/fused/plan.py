@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ptylive.engine.backend.data_terms import TINY_COUNTS
 from ptylive.engine.backend.fast_sizes import RADICES as FAST_SIZES
+from ptylive.engine.backend.multislice import FEW_COUNTS
 from ptylive.schema.model import IndexArray
 
 FOLDER = Path(__file__).parent
@@ -58,6 +60,8 @@ class Plan:
             "THREADS": str(self.threads),
             "RADICES": radices,
             "COUNTS": COUNTS[counts],
+            "TINY_COUNTS": f"{TINY_COUNTS}f",
+            "FEW_COUNTS": f"{FEW_COUNTS}f",
         }
 
     def order(self) -> IndexArray:
