@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from ptylive.schema import ServerGoneError
 from ptylive.server.client import ControlClient
@@ -25,6 +27,7 @@ from ptylive.simulators.replay import ReplaySettings, replay
 
 ENDED = ("done", "stopped", "failed")
 PATIENCE_S = 200.0
+STREAM_S = 15.0
 
 
 def main() -> None:
@@ -38,7 +41,8 @@ def main() -> None:
         data, control = free_addresses()
         option = "false" if given.after or given.streams else "true"
         command = [sys.executable, "-m", "ptylive.server.cli", "serve", "--headless", "--record", folder]
-        command += ["--data", data, "--control", control, "--set", f"refine_during_scan={option}"]
+        command += ["--data", data, "--control", control, "--metrics", "127.0.0.1:0"]
+        command += ["--set", f"refine_during_scan={option}"]
         server = subprocess.Popen(command)
         try:
             wait(control, lambda status: True)
@@ -66,21 +70,30 @@ def refined(given: argparse.Namespace, data: str, control: str) -> dict[str, Any
 def streams(given: argparse.Namespace, data: str, control: str) -> dict[str, Any]:
     """Frames lost while a refinement runs beside a stream."""
     replay(given.file, ReplaySettings(to=data))
-    wait(control, lambda s: bool(s["results"]) and s["state"] == "complete")
+    status = wait(control, lambda s: bool(s["results"]) and s["state"] == "complete")
     with ControlClient(control, timeout_s=10.0) as client:
         client.call("refine", preset={"sweeps": 1000, "epoch_max": 1000})
     wait(control, lambda s: s["refinement"]["epoch"] >= 1)
     before = wait(control, lambda s: True)["refinement"]["epoch"]
     began = time.monotonic()
-    replay(given.file, ReplaySettings(to=data, rate=given.streams, loops=4))
+    loops = math.ceil(STREAM_S * given.streams / status["expected"])
+    replay(given.file, ReplaySettings(to=data, rate=given.streams, loops=loops))
     seconds = time.monotonic() - began
     status = wait(control, lambda s: s["state"] not in ("scanning", "armed"))
+    counted = totals(status["metrics"])
     epochs = status["refinement"]["epoch"] - before
     with ControlClient(control, timeout_s=10.0) as client:
         client.call("refine_stop")
-    sent = 4 * status["expected"]
-    names = ("lost", "late", "duplicates")
-    return {"frames_per_s": round(sent / seconds), "epochs_meanwhile": epochs, **{name: status[name] for name in names}}
+    sent = loops * status["expected"]
+    return {"frames_per_s": round(sent / seconds), "sent": sent, "epochs_meanwhile": epochs, **counted}
+
+
+def totals(url: str) -> dict[str, int]:
+    """What the server counted in all scans, the one before the stream included."""
+    with urlopen(url, timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    values = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
+    return {name: int(float(values[f"ptylive_frames_{name}_total"])) for name in ("placed", "lost", "late")}
 
 
 def wait(control: str, condition: Any) -> dict[str, Any]:
