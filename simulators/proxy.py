@@ -28,8 +28,8 @@ class ProxyFaults:
 
     latency_s, jitter_s: delay of each piece, and its random part; bandwidth: bytes/s in each direction, None for no
     bound; slice_bytes: pieces are cut to this size; reset_after_bytes: after so many from the client the connection
-    is cut, each time anew; flip_every_bytes: of so many bytes from the client, one has a bit flipped (on average);
-    stalled: nothing moves, and nobody is told (a half-open connection).
+    is cut, in the middle of whatever comes, each time anew; flip_every_bytes: of so many bytes from the client, one
+    has a bit flipped (on average); stalled: nothing moves, and nobody is told (a half-open connection).
     """
 
     seed: int = 0
@@ -128,7 +128,8 @@ class FaultyProxy:
                 await asyncio.sleep(_STALL_POLL_S)
             await self._delay(len(data))
             if client:
-                data = self._flipped(data)
+                cut = None if self.faults.reset_after_bytes is None else left
+                data = self._flipped(data[:cut])  # what came behind the cut is lost
                 self.passed += len(data)
                 left = None if left is None else left - len(data)
             writer.write(data)
