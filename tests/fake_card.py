@@ -34,6 +34,8 @@ class FakeCards:
     count: int = 1
     refuses: bool = False
     free_bytes: int = 1 << 30
+    kept_bytes: int = 0
+    """By cupy's pool, of arrays that are gone."""
     launches: list[tuple[str, int, int]] = field(default_factory=list)
     """Name, blocks, threads."""
 
@@ -55,6 +57,8 @@ class FakeCards:
             def __exit__(self, *_: object) -> None:
                 pass
 
+        pool = SimpleNamespace(free_bytes=lambda: self.kept_bytes)
+        made.get_default_memory_pool = lambda: pool  # type: ignore[attr-defined]
         made.RawModule = lambda **given: RawModule(self, **given)  # type: ignore[attr-defined]
         made.cuda = SimpleNamespace(  # type: ignore[attr-defined]
             Device=Device,

@@ -36,8 +36,10 @@ def too_small(problem: MultisliceProblem) -> str:
     """Why the GPUs cannot hold a problem, in words, which are also logged; the empty string where they can."""
     import cupy
 
+    from ptylive.engine.backend.fused.cuda import free_bytes
+
     cards = cupy.cuda.runtime.getDeviceCount() if _is_shared(problem) else 1
-    free = SHARE * cupy.cuda.Device().mem_info[0]
+    free = SHARE * free_bytes()
     patterns = problem.count * problem.window**2 * _bytes_each(problem)
     needed = patterns / cards + 8 * VECTORS * np.prod(problem.object_shape, dtype=float)
     if needed <= free:

@@ -42,8 +42,15 @@ class CudaKernels:
         self._functions[name]((blocks,), (self._threads,), arguments, shared_mem=shared)
 
     def free_bytes(self) -> int:
-        """Device memory that nobody has."""
-        return int(self.xp.cuda.Device().mem_info[0])
+        """Device memory that can be had."""
+        return free_bytes()
+
+
+def free_bytes() -> int:
+    """Memory of the current device that can be had: nobody's, and what cupy keeps of arrays that are gone."""
+    import cupy
+
+    return int(cupy.cuda.Device().mem_info[0] + cupy.get_default_memory_pool().free_bytes())
 
 
 def fitting_plan(window: int) -> Plan | None:
