@@ -33,6 +33,8 @@ SNAPSHOT_TIMEOUT_S = 2.0
 RETRY_S = 1.0
 SETTLE_S = 0.5
 """After a scan ended, so long until the snapshot that makes up for events lost on the way."""
+OPENED_S = 0.1
+"""After another scan has come on show, so long until the snapshot with what was told of it before."""
 RENEW_S = 1.5
 """What is shown is told to the server that often; it forgets after five seconds."""
 EVENTS_PER_TURN = 500
@@ -152,7 +154,7 @@ class Feed:
         before = self._view.state
         if state.uid is not None and state.uid != before.uid and before.uid is not None:
             self._change_scan(before.uid, state.uid)
-        if state.state in FINAL_STATES and before.state != state.state:
+        elif state.state in FINAL_STATES and before.state != state.state:
             self._snapshot_due = time.monotonic() + SETTLE_S
         if (state.scan, state.uid) != (before.scan, before.uid):
             self._stale.update(self._raw)
@@ -253,6 +255,8 @@ class Feed:
         self._left.append(before)
         while now in self._left:
             self._left.remove(now)
+        # the maps of a scan that is opened again are told once, perhaps before it was known that it is shown
+        self._snapshot_due = time.monotonic() + OPENED_S
 
     def _forget_scan(self) -> None:
         """A new scan: nothing of the old one may be taken for it; its maps stay for viewers who overwrite them."""

@@ -202,3 +202,32 @@ def test_nonsense_is_survived(server: FakeServer, feed: Feed, caplog: pytest.Log
     server.maps_of(bf=full(1.0))
     until(feed, lambda v: "bf" in v.pictures)
     assert "not understood" in caplog.text
+
+
+def shows(server: FakeServer, uid: str, value: float, state: str = "complete") -> None:
+    """The server shows another scan: its maps are in the snapshot, and are not published again."""
+    server.maps = {"bf": map_payload("bf", full(value), uid=uid)}
+    server.publish("state", state_payload(uid=uid, series=uid, state=state))
+
+
+def test_a_scan_that_is_opened_again_brings_its_maps(server: FakeServer, feed: Feed) -> None:
+    feed.watch("page", {"bf"})
+    shows(server, "scan-1", 1.0)
+    until(feed, lambda v: "bf" in v.pictures)
+    for uid, value in (("scan-2", 2.0), ("scan-1", 1.0), ("scan-2", 2.0)):
+        shows(server, uid, value)
+        view = until(feed, lambda v, value=value: "bf" in v.pictures and v.pictures["bf"].data[0, 0] == value)
+        assert view.state.uid == uid
+
+
+def test_maps_that_were_told_before_their_scan_was_known_are_asked_for(server: FakeServer, feed: Feed) -> None:
+    feed.watch("page", {"bf"})
+    shows(server, "scan-1", 1.0)
+    until(feed, lambda v: "bf" in v.pictures)
+    shows(server, "scan-2", 2.0)
+    until(feed, lambda v: v.state.uid == "scan-2" and "bf" in v.pictures)
+    again = map_payload("bf", full(1.0), uid="scan-1")
+    server.publish("maps", again)  # as the command open does it: first the maps, then the state
+    shows(server, "scan-1", 1.0)
+    view = until(feed, lambda v: v.state.uid == "scan-1" and "bf" in v.pictures)
+    assert view.pictures["bf"].data[0, 0] == 1.0
