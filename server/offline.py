@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,11 +45,16 @@ class Reconstruction:
 
 
 def reconstruct_file(
-    path: Path, values: Mapping[str, Any], methods: Iterable[str] = METHODS, basis: BasisChoice = AS_STORED
+    path: Path,
+    values: Mapping[str, Any],
+    methods: Iterable[str] = METHODS,
+    basis: BasisChoice = AS_STORED,
+    on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Reconstruction:
     """Maps of a scan file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError.
 
-    ``basis``: make them from coefficients in this basis, as a compressed stream of the scan would.
+    ``basis``: make them from coefficients in this basis, as a compressed stream of the scan would. ``on_progress`` is
+    called with frames read, frames to read, and what is being done.
     """
     from ptylive.server.conversion import compressed
     from ptylive.streamer.storage.source import open_source
@@ -62,12 +67,19 @@ def reconstruct_file(
                 f"{path} does not say scan_shape ({source.frame_count} frames)", "give --set scan_shape=ROWS,COLUMNS"
             )
         seen = source if basis.is_raw else compressed(source, basis)[0]
+        count = int(source.received.sum())
+        words = iter(("mean pattern", "coefficients"))
 
         def frames() -> Iterator[FrameBatch]:
-            return seen.batches(BATCH_FRAMES)
+            doing, done = next(words, "maps"), 0
+            for batch in seen.batches(BATCH_FRAMES):
+                yield batch
+                done += len(batch.index)
+                if on_progress is not None:
+                    on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
         engine, rendering = reconstruct(seen.arm, frames, methods)
-        return Reconstruction(engine, rendering, int(source.received.sum()))
+        return Reconstruction(engine, rendering, count)
 
 
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:

@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 
 from ptylive.schema import CommandError
+from ptylive.server import warm_refinement
 from ptylive.server.messages import MAX_MESSAGE_BYTES, pack
 from ptylive.server.publisher import Publisher
 from ptylive.server.refine_job import RefineJob
@@ -81,21 +82,27 @@ class Refinements:
         self._thread: threading.Thread | None = None
         self.current = RunState()
         self.last_job: RefineJob | None = None
-        self._prepared: set[tuple[int, str]] = set()
+        self._compiling: dict[int, subprocess.Popen[bytes]] = {}
 
     @property
     def busy(self) -> bool:
         """Whether a refinement runs or is about to."""
         return self.current.state in ("queued", "running", "stopping")
 
-    def prepare(self, detector_shape: tuple[int, int], dtype: str) -> None:
+    def prepare(self, detector_shape: tuple[int, int]) -> None:
         """Have the kernels for a detector compiled while its scan still runs; once for each detector, far from here."""
-        key = (max(detector_shape), dtype)
-        if key in self._prepared:
-            return
-        self._prepared.add(key)
-        command = [sys.executable, "-m", "ptylive.server.warm_refinement", str(key[0]), dtype]
-        subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        pixels = max(detector_shape)
+        with self._lock:
+            if self.busy or pixels in self._compiling:
+                return
+            process = warm_refinement.start(pixels, warm_refinement.LOWEST_PRIORITY)
+            if process is not None:
+                self._compiling[pixels] = process
+
+    def _end_compiling(self) -> None:
+        """A refinement that begins compiles what it lacks itself: it must not share a core with a niced process."""
+        while self._compiling:
+            warm_refinement.end(self._compiling.popitem()[1])
 
     def queue(self, run: str, uid: str) -> None:
         """Announce a refinement that starts when its scan has finished. Raises CommandError when one is busy."""
@@ -111,6 +118,7 @@ class Refinements:
                 self._refuse_second()
             self.current = RunState(state="queued", run=job.run, uid=uid, message="starting")
             self.last_job = job
+            self._end_compiling()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ptylive.server.refine_process"],
                 stdin=subprocess.PIPE,
@@ -158,6 +166,8 @@ class Refinements:
     def close(self) -> None:
         """End the process, however far it is; its last checkpoint stays."""
         process, thread = self._process, self._thread
+        with self._lock:
+            self._end_compiling()
         if process is not None and process.poll() is None:
             process.terminate()
             try:

@@ -151,7 +151,7 @@ class Session:
             scan.recorded.set()
         self._recording_news.follow(scan)
         if scan.arm.basis.is_raw:
-            self.refine.refinements.prepare(scan.arm.detector_shape, scan.arm.detector.dtype)
+            self.refine.refinements.prepare(scan.arm.detector_shape)
         scan.detectors = self.workbench.bank(scan.arm)
         with self._lock:
             before, self._scan, self._newest = self._newest, scan, scan

@@ -1,7 +1,7 @@
-"""``python -m ptylive.server.warm_refinement PIXELS``: fill the compile cache before a refinement needs it.
+"""``python -m ptylive.server.warm_refinement PIXELS [NICENESS]``: fill the compile cache before a refinement needs it.
 
-In a process of its own and at the lowest priority: compiling takes seconds and must not hold up frames, and what the
-compiler took of memory (130 to 240 MB) is given back when the process ends.
+In a process of its own: compiling takes seconds and must not hold up frames, and what the compiler took of memory (130
+to 240 MB) is given back when the process ends. It ends with its parent.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.backend.fast_sizes import padded_size
+from ptylive.server.lifeline import exit_with_parent
 
 LOWEST_PRIORITY = 19
+POLL_S = 0.5
 
 
 def main(arguments: list[str]) -> int:
     """Compile for a detector of so many pixels a side; returns the exit status."""
-    os.nice(LOWEST_PRIORITY)
+    exit_with_parent()
+    os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
     mark = _mark(int(arguments[0]))
     from ptylive.engine.backend.multislice_compiled import warm_up
 
@@ -31,24 +35,43 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def start(pixels: int, niceness: int = 0) -> subprocess.Popen[bytes] | None:
+    """A process that compiles for a detector, None where that was done before. Its stdin is its life: it ends when
+    this process does, however that ends.
+    """
+    if _mark(pixels).exists():
+        return None
+    command = [sys.executable, "-m", "ptylive.server.warm_refinement", str(pixels), str(niceness)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process of :func:`start`, if it still runs, and leave nothing of it behind."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
 @contextmanager
-def compiling(pixels: int) -> Iterator[None]:
-    """Have it done by a process of its own while something else is done here, unless it was done before.
+def compiling(pixels: int, tell: Callable[[float, float | None, str | None], None]) -> Iterator[None]:
+    """Have it done by a process of its own while something else is done here, then wait for it, saying so.
 
     Nothing breaks where that process fails: the refinement compiles for itself then.
     """
-    if _mark(pixels).exists():
+    process = start(pixels)
+    if process is None:
         yield
         return
-    command = [sys.executable, "-m", "ptylive.server.warm_refinement", str(pixels)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    started = time.monotonic()
     try:
         yield
-    except BaseException:
-        process.terminate()  # there will be no refinement to wait for
-        raise
+        while process.poll() is None:
+            tell(int(time.monotonic() - started), None, "compiling the refinement (first run on this machine), s")
+            time.sleep(POLL_S)
     finally:
-        process.wait()
+        end(process)
 
 
 def _mark(pixels: int) -> Path:

@@ -203,6 +203,9 @@ class Refinement:
         if isinstance(state, LbfgsState) and not math.isfinite(state.loss):
             ended = "failed"
             self._say("the loss is not finite")
+        elif isinstance(state, SweepState) and ended == "done" and not state.losses and self._sweeps.sweeps:
+            ended = "failed"  # every sweep was undone
+            self._say("diverged: no step lowers the loss")
         elif isinstance(state, LbfgsState) and state.converged:
             self._say("converged: no step lowers the loss any more")
         self._save(state)

@@ -9,13 +9,19 @@ import typer
 
 from ptylive.schema import MetadataError
 from ptylive.server.commands.options import AsJson, Settings
-from ptylive.server.output import answer, bar
+from ptylive.server.output import answer, bar, when_interrupted
 from ptylive.server.values import parse_assignments
 
 if TYPE_CHECKING:
     from ptylive.engine.analysis.half_dose import HalfDose
     from ptylive.engine.analysis.sections import Point
     from ptylive.engine.stored_run import StoredRun
+
+EXAMPLES = """
+ptylive analyse refined.h5 analysis/
+ptylive analyse refined.h5 analysis/ --with other.h5      # ring and shell correlation with another run
+ptylive analyse refined.h5 analysis/ --half-dose scan.h5  # refines two halves of the dose
+"""
 
 
 def analyse(
@@ -41,14 +47,15 @@ def analyse(
     from ptylive.server.analysis import add_half_dose, compare
     from ptylive.server.analysis import analyse as look
 
-    stored = StoredRun.read(results, run)
-    found = look(stored, line_A=parse_line(line), radius_A=radius)
-    if other is not None or other_run is not None:
-        compare(found, stored, StoredRun.read(other or results, other_run))
-    if half_dose is not None:
-        with bar("refining two halves of the dose", quiet=as_json):
+    stored, kept = StoredRun.read(results, run), f"nothing was written to {folder}; begin again with the same command"
+    with when_interrupted(kept), bar(f"analysing {stored.name}", quiet=as_json) as shown:
+        found = look(stored, line_A=parse_line(line), radius_A=radius)
+        if other is not None or other_run is not None:
+            compare(found, stored, StoredRun.read(other or results, other_run))
+        if half_dose is not None:
+            shown.update(0, None, "refining two halves of the dose")
             add_half_dose(found, _halves(half_dose, stored, parse_assignments(settings or ())))
-    files = found.write(folder)
+        files = found.write(folder)
     brief = {"probe_powers": found.figures["probe"]["powers"], "columns": found.figures["columns"]["number"]}
     for name in ("ring_correlation", "shell_correlation"):
         if name in found.figures:

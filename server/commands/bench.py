@@ -10,6 +10,11 @@ from ptylive.schema import MetadataError
 from ptylive.server.commands.options import AsJson
 from ptylive.server.output import answer
 
+EXAMPLES = """
+ptylive bench live
+ptylive bench stream --json
+"""
+
 
 def bench(
     what: Annotated[str, typer.Argument(help="live, stream or refine")],

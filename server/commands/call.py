@@ -11,6 +11,12 @@ from ptylive.server.commands.options import CONTROL, AsJson, Control, Keys
 from ptylive.server.output import answer
 from ptylive.server.values import parse_assignments
 
+EXAMPLES = """
+ptylive call runs
+ptylive call configure energy_eV=80e3
+ptylive call save --json
+"""
+
 
 def call(
     command: Annotated[str, typer.Argument(help="control command, for example status or runs")],

@@ -12,8 +12,14 @@ import typer
 
 from ptylive.schema import MetadataError
 from ptylive.server.commands.options import AsJson, Settings
-from ptylive.server.output import answer, bar, say
+from ptylive.server.output import answer, bar, say, when_interrupted
 from ptylive.server.values import parse_assignments
+
+EXAMPLES = """
+ptylive convert scan.mib scan.h5 --set scan_shape=256,256
+ptylive convert scan.h5 small.h5 --bin 2 --crop 8,8,8,8
+ptylive convert scan.h5 coefficients.h5 --basis zernike:45+1
+"""
 
 
 def convert(
@@ -64,7 +70,8 @@ def convert(
     )
     choice, values = parse_basis(basis), parse_assignments(settings or ())
     started = time.perf_counter()
-    with bar(f"converting {source.name}", quiet=as_json) as shown:
+    kept = f"{target} was not written; begin again with the same command"
+    with when_interrupted(kept), bar(f"converting {source.name}", quiet=as_json) as shown:
         made = convert_file(source, target, choice, preparation, values, shown.update)
     seconds = time.perf_counter() - started
     if made.report is not None and made.report.warning:

@@ -26,6 +26,11 @@ DATA_SET = "mos2_svac_80kV_focus"
 FRAMES_PER_S = 300.0
 FINISH_TIMEOUT_S = 120.0
 
+EXAMPLES = """
+ptylive demo
+ptylive demo --no-browser --exit-when-done --output demo/
+"""
+
 
 def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="port of the dashboard, 0: any free one")] = 5006,

@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from ptylive.server.commands.options import AsJson
-from ptylive.server.output import answer
+from ptylive.server.output import answer, bar, when_interrupted
+
+EXAMPLES = """
+ptylive export refined.h5 out/ --to tiff
+ptylive export refined.h5 out/ --to pypty --run run2
+"""
 
 
 def export(
@@ -23,5 +28,7 @@ def export(
     from ptylive.engine.stored_run import StoredRun
 
     stored = StoredRun.read(results, run)
-    files = write(stored, to, folder)
+    kept = f"{folder} may hold some of the files; begin again with the same command"
+    with when_interrupted(kept), bar(f"exporting {stored.name}", quiet=as_json):
+        files = write(stored, to, folder)
     answer({"file": str(results), "run": stored.name, "files": [str(file) for file in files]}, as_json=as_json)

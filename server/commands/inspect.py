@@ -21,6 +21,11 @@ WANTED = {
 }
 """What cannot be estimated from the data."""
 
+EXAMPLES = """
+ptylive inspect scan.h5
+ptylive inspect scan.npy --set scan_shape=64,64 --set energy_eV=80e3
+"""
+
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],

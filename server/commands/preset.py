@@ -11,6 +11,11 @@ import typer
 
 from ptylive.server.output import say
 
+EXAMPLES = """
+ptylive preset > preset.toml                  # every setting with its meaning and default
+ptylive preset pypty.json -o preset.toml      # a PyPty preset as TOML
+"""
+
 
 def preset(
     file: Annotated[Path | None, typer.Argument(help="preset: TOML or JSON, or PyPty's as JSON or Python text")] = None,

@@ -11,8 +11,13 @@ import typer
 
 from ptylive.schema import PtyliveError
 from ptylive.server.commands.options import AsJson, Settings
-from ptylive.server.output import answer, say
+from ptylive.server.output import answer, bar, end_partial, say, when_interrupted
 from ptylive.server.values import parse_assignments
+
+EXAMPLES = """
+ptylive reconstruct scan.h5 -o maps.h5
+ptylive reconstruct scan.h5 -o maps.h5 --methods idpc,obf --set energy_eV=80e3
+"""
 
 
 def reconstruct(
@@ -34,7 +39,10 @@ def reconstruct(
 
     wanted = check_methods(methods.split(",")) if methods else METHODS
     started = time.perf_counter()
-    made = reconstruct_file(file, parse_assignments(settings or ()), wanted, parse_basis(basis))
+    with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
+        made = reconstruct_file(
+            file, parse_assignments(settings or ()), wanted, parse_basis(basis), on_progress=shown.update
+        )
     seconds = time.perf_counter() - started
     for name, reason in made.rendering.missing.items():
         say(f"{name} was not made: {reason}")
@@ -55,3 +63,5 @@ def reconstruct(
         },
         as_json=as_json,
     )
+    if methods and made.rendering.missing:  # all that can be made is what is asked for without --methods
+        end_partial(f"not made of what was asked for: {', '.join(made.rendering.missing)}")

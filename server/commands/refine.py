@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptylive.schema import MetadataError
+from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, locate, unsaid
 from ptylive.schema.preset import Preset
 from ptylive.server.commands.options import AsJson, Settings
-from ptylive.server.output import answer, bar, say
+from ptylive.server.interrupt import ctrl_c_asks_to_stop
+from ptylive.server.output import Interrupted, answer, bar, say, when_interrupted
 from ptylive.server.values import parse_assignments
 
 if TYPE_CHECKING:
     from ptylive.engine.refine.checks import Checks
     from ptylive.engine.refine.results import Progress, RefineResult
     from ptylive.server.presets import PresetFile
+
+EXAMPLES = """
+ptylive refine scan.h5 -o refined.h5
+ptylive refine scan.h5 -o refined.h5 --set num_slices=4 --set total_thickness_A=80
+ptylive refine scan.h5 -o refined.h5 --resume             # go on after Ctrl-C
+"""
 
 
 def refine(
@@ -60,9 +68,13 @@ def refine(
     started = time.perf_counter()
     with open_source(file, values) as source:
         compiled = backend != "gpu" and source.arm.basis.is_raw
-        beside = compiling(max(source.arm.detector_shape)) if compiled else nullcontext()
-    with beside:
-        made = reconstruct_file(file, values, (method_of(wanted.start_map),))
+        pixels = max(source.arm.detector_shape)
+    with (
+        when_interrupted("nothing was written; begin again with the same command"),
+        bar(f"making the start from {file.name}", quiet=as_json) as shown,
+    ):
+        with compiling(pixels, shown.update) if compiled else nullcontext():
+            made = reconstruct_file(file, values, (method_of(wanted.start_map),), on_progress=shown.update)
     start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
     guess, bench = start_guess(start_map, made.calibration), Bench(backend, threads)
     with open_source(file, values) as source:
@@ -72,7 +84,7 @@ def refine(
         if before is not None and not as_json:
             for line in describe_checks(before):
                 say(line)
-        with bar("refining", quiet=as_json) as shown:
+        with bar("refining", quiet=as_json) as shown, _stoppable() as asked:
             result = run(
                 dataset,
                 wanted,
@@ -80,11 +92,12 @@ def refine(
                 backend=backend,
                 threads=threads,
                 on_progress=lambda p: shown.update(p.epoch, p.epochs, _describe(p)),
+                should_stop=asked.is_set,
                 checkpoint=output.with_suffix(".checkpoint"),
                 resume=resume,
                 loss_table=output.with_suffix(".loss.csv"),
             )
-        if checks:
+        if checks and result.state == "done":
             with bar("comparing halves", quiet=as_json):
                 result = replace(result, validation=validate(dataset, wanted, bench))
     name = f"run{len(read_runs(output)) + 1}"
@@ -97,6 +110,29 @@ def refine(
             say(result.validation.summary())
     outcome = {"file": str(file), "output": str(output), "run": name, "seconds": seconds}
     answer({**outcome, **_outcome(result, frames, before)}, as_json=as_json)
+    _judge(result, f"{output} as {name}")
+
+
+@contextmanager
+def _stoppable() -> Iterator[Event]:
+    """Ctrl-C asks the run to stop after its batch; one that had not begun yet has nothing to keep."""
+    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again ends at once") as asked:
+        try:
+            yield asked
+        except RefinementError:
+            if asked.is_set():
+                raise Interrupted("nothing was written; begin again with the same command") from None
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted("what the last checkpoint holds is kept; go on with --resume") from None
+
+
+def _judge(result: RefineResult, written: str) -> None:
+    """End the command otherwise where the run did not get to its end. Raises Interrupted, PtyliveError."""
+    if result.state == "stopped":
+        raise Interrupted(f"{len(result.loss)} epochs are in {written}; go on with the same command and --resume")
+    if result.state == "failed":
+        raise PtyliveError(f"the refinement failed: {result.message}", f"what it came to is in {written}")
 
 
 def _outcome(result: RefineResult, frames: int, before: Checks | None) -> dict[str, Any]:

@@ -12,12 +12,17 @@ from ptylive.schema import PtyliveError
 from ptylive.server.client import ControlClient
 from ptylive.server.commands.options import CONTROL, AsJson, Control, Keys, Settings
 from ptylive.server.commands.refine import split_settings
-from ptylive.server.output import answer, bar, say
+from ptylive.server.output import answer, bar, end_partial, say, when_interrupted
 from ptylive.server.presets import load_preset
 from ptylive.server.values import parse_assignments
 
 POLL_S = 0.25
 ENDED = ("done", "stopped", "failed")
+
+EXAMPLES = """
+ptylive refine-now --wait
+ptylive refine-now --set num_slices=4 --set total_thickness_A=80
+"""
 
 
 def refine_now(
@@ -44,8 +49,11 @@ def refine_now(
         client.call("status")
         outcome = client.call("refine", preset=chosen, values=values, during_scan=during_scan, timeout_s=10.0)
         if wait:
-            outcome = wait_for_refinement(client, quiet=as_json)
+            with when_interrupted("the refinement goes on in the server; ptylive status shows it"):
+                outcome = wait_for_refinement(client, quiet=as_json)
     answer(outcome, as_json=as_json)
+    if outcome.get("state") == "stopped":
+        end_partial(f"refinement {outcome['run']} was stopped after {outcome['epochs']} epochs")
 
 
 def wait_for_refinement(client: ControlClient, *, quiet: bool) -> dict[str, Any]:

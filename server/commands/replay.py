@@ -11,13 +11,19 @@ from threadpoolctl import threadpool_limits
 
 from ptylive.schema import MetadataError
 from ptylive.server.commands.options import AsJson, Keys, Settings
-from ptylive.server.output import answer, bar
+from ptylive.server.output import answer, bar, when_interrupted
 from ptylive.server.values import parse_assignments
 from ptylive.streamer.protocols.inlet import ProtocolName
 
 if TYPE_CHECKING:
     from ptylive.engine.compression import CompressedSource
     from ptylive.streamer.storage.source import FileSource
+
+EXAMPLES = """
+ptylive replay scan.h5 --rate 1000
+ptylive replay scan.h5 --control tcp://127.0.0.1:9998      # resend what is not yet safe
+ptylive replay scan.h5 --protocol dectris-v2 --to tcp://127.0.0.1:31001
+"""
 
 
 def replay(
@@ -62,7 +68,14 @@ def replay(
         return seen
 
     # the sender's core belongs to sending; one thread keeps up (a product of 64 x 64 pixels and 50 masks takes 10 us)
-    with threadpool_limits(limits=1), bar(f"replaying {file.name}", quiet=as_json) as shown:
+    kept = "the server keeps what it has received"
+    if control is not None:
+        kept += "; the same command sends a new scan"
+    with (
+        when_interrupted(kept),
+        threadpool_limits(limits=1),
+        bar(f"replaying {file.name}", quiet=as_json) as shown,
+    ):
         report = send(file, chosen, shown.update, None if choice.is_raw else compress)
     outcome: dict[str, Any] = {"file": str(file), **asdict(report), **said}
     answer(outcome, as_json=as_json)

@@ -16,6 +16,12 @@ from ptylive.server.output import say
 from ptylive.server.supervisor import Supervisor
 from ptylive.server.values import parse_assignments
 
+EXAMPLES = """
+ptylive serve --record ~/scans
+ptylive serve --config microscope.toml
+ptylive serve --protocol dectris-v2 --data tcp://detector:31001 --set scan.shape=256,256
+"""
+
 
 def serve(
     config: Annotated[Path | None, typer.Option(help="configuration, TOML")] = None,

@@ -29,6 +29,11 @@ SHOWN = (
     "message",
 )
 
+EXAMPLES = """
+ptylive status
+ptylive status --json
+"""
+
 
 def status(control: Control = CONTROL, keys: Keys = None, as_json: AsJson = False) -> None:
     """Show the state of a running server."""

@@ -11,6 +11,11 @@ from ptylive.server.output import answer
 
 STOP_TIMEOUT_S = 20.0
 
+EXAMPLES = """
+ptylive stop
+ptylive stop --control tcp://127.0.0.1:9998
+"""
+
 
 def stop(control: Control = CONTROL, keys: Keys = None, as_json: AsJson = False) -> None:
     """End a running server; its recording is finished first (20 s at most)."""

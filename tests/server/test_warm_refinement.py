@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 from ptylive.server.warm_refinement import compiling
-with compiling({pixels}):
+with compiling({pixels}, lambda *_: None):
     pass
 """
 

@@ -1,0 +1,34 @@
+"""The exit codes of every command, in one place (docs/commands.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from types import MappingProxyType
+
+
+class ExitCode(IntEnum):
+    """0 means: all of what was asked for was done."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    PARTIAL = 3
+    INTERRUPTED = 130
+
+
+MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
+    {
+        ExitCode.DONE: "everything that was asked for was done",
+        ExitCode.FAILED: "it failed; the line on stderr says why and what to do",
+        ExitCode.USAGE: "the command line was not understood",
+        ExitCode.PARTIAL: "something was written, but not all that was asked for; stderr says what is missing",
+        ExitCode.INTERRUPTED: "ended by Ctrl-C; stderr says what is kept and how to go on",
+    }
+)
+
+
+def epilog() -> str:
+    """The exit codes as lines for `--help`."""
+    lines = (f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items())
+    return "\n".join(("Exit codes:", *lines))

@@ -1,0 +1,145 @@
+"""Exit codes, help, examples, completion, progress and Ctrl-C of every command."""
+
+import os
+import shlex
+import subprocess
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import typer
+from running import PTYLIVE, ptylive
+
+from ptylive.schema import PtyliveError
+from ptylive.server.cli import COMMANDS, _interruptible, build
+from ptylive.server.commands.refine import _judge
+from ptylive.server.exit_codes import MEANINGS, ExitCode
+from ptylive.server.output import Interrupted, bar, end_partial, when_interrupted
+from ptylive.simulators.data import bundled
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
+
+
+@pytest.fixture(scope="module")
+def program():
+    return typer.main.get_command(build())
+
+
+def test_the_document_has_every_exit_code_and_command():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for code, meaning in MEANINGS.items():
+        assert f"| {code.value} | {meaning} |" in text
+    for name in COMMANDS:
+        assert f"`{name.replace('_', '-')}`" in text
+    assert set(MEANINGS) == set(ExitCode)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_is_understood(program, name):
+    examples = import_module(f"ptylive.server.commands.{name}").EXAMPLES.strip().splitlines()
+    assert examples
+    for line in examples:
+        first, command, *arguments = shlex.split(line.split(">")[0], comments=True)
+        assert (first, command) == ("ptylive", name.replace("_", "-"))
+        program.commands[command].make_context(command, arguments)  # raises for what is no option
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_examples_and_exit_codes(program, name):
+    command = program.commands[name.replace("_", "-")]
+    with command.make_context(command.name, [], resilient_parsing=True) as context:
+        text = command.get_help(context)
+    for line in import_module(f"ptylive.server.commands.{name}").EXAMPLES.strip().splitlines():
+        assert line in text
+    assert f"{ExitCode.INTERRUPTED.value}  {MEANINGS[ExitCode.INTERRUPTED]}" in text
+
+
+def test_version_and_short_help():
+    version = ptylive("--version")
+    assert (version.returncode, version.stdout.split()[0]) == (0, "ptylive")
+    assert "Exit codes:" in ptylive("-h").stdout
+
+
+def test_completion_completes():
+    asked = {"_PTYLIVE_COMPLETE": "complete_bash", "COMP_WORDS": "ptylive ref", "COMP_CWORD": "1"}
+    done = subprocess.run([PTYLIVE], env={**os.environ, **asked}, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["refine", "refine-now"]
+
+
+def result(state):
+    return SimpleNamespace(state=state, loss=[3.0, 2.0], message="the loss is not finite")
+
+
+def test_a_failed_refinement_is_no_success():
+    _judge(result("done"), "out.h5 as run1")
+    with pytest.raises(PtyliveError, match="not finite"):
+        _judge(result("failed"), "out.h5 as run1")
+    with pytest.raises(Interrupted, match=r"2 epochs are in out\.h5 as run1.*--resume"):
+        _judge(result("stopped"), "out.h5 as run1")
+
+
+def test_maps_that_were_asked_for_and_not_made(tmp_path):
+    import h5py
+    import numpy as np
+
+    with h5py.File(tmp_path / "bare.h5", "w") as file:  # no optics: no phase maps
+        file["data"] = np.random.default_rng(1).poisson(3.0, (8, 8, 16, 16)).astype(np.uint16)
+    out = tmp_path / "maps.h5"
+    done = ptylive("reconstruct", tmp_path / "bare.h5", "-o", out, "--methods", "bf,wdd")
+    assert (done.returncode, out.exists()) == (ExitCode.PARTIAL, True), done.stderr
+    assert "wdd" in done.stderr
+
+
+def test_ctrl_c_says_what_is_kept(capsys):
+    def command():
+        with when_interrupted("out.h5 was not written"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit) as ended:
+        _interruptible(command)()
+    assert ended.value.exit_code == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "ptylive: interrupted: out.h5 was not written\n"
+
+
+def test_partial_success_has_its_own_code(capsys):
+    with pytest.raises(typer.Exit) as ended:
+        end_partial("two maps are missing")
+    assert ended.value.exit_code == ExitCode.PARTIAL
+    assert "two maps are missing" in capsys.readouterr().err
+
+
+def test_without_a_terminal_progress_is_lines(capsys):
+    import time
+
+    seen = ""
+    with bar("counting", quiet=False, interval_s=0.02) as shown:
+        shown.update(3, 10)
+        give_up = time.monotonic() + 30
+        while "counting: 3 of 10 (30 %)" not in seen and time.monotonic() < give_up:
+            time.sleep(0.01)
+            seen += capsys.readouterr().err
+    assert "counting: 3 of 10 (30 %)" in seen
+    with bar("counting", quiet=True, interval_s=0.01) as shown:
+        shown.update(3, 10)
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_refinement_and_resume(tmp_path):
+    import signal
+
+    source, out = bundled("mos2_svac_80kV_focus"), tmp_path / "out.h5"
+    command = [PTYLIVE, "refine", str(source), "-o", str(out), "--epochs", "400"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "sweep loss" in line or "lbfgs loss" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(120) == ExitCode.INTERRUPTED
+    assert "--resume" in rest
+    assert "Traceback" not in rest
+    assert out.exists()
+    assert out.with_suffix(".checkpoint").exists()
