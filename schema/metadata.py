@@ -14,6 +14,7 @@ from ptylive.schema.arm import Arm
 from ptylive.schema.detector import Detector
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from
+from ptylive.schema.plausible import understood
 from ptylive.schema.scan import Scan
 
 SECTIONS: dict[str, type[Scan] | type[Optics] | type[Detector]] = {"scan": Scan, "optics": Optics, "detector": Detector}
@@ -86,7 +87,10 @@ def section_values(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def build(section: str, values: Mapping[str, Any], source: str) -> Any:
     """A validated Scan, Optics or Detector; MetadataError naming source and field when a value is impossible."""
-    values = {k: v for k, v in section_values(section, values).items() if v is not None}
+    try:
+        values = {k: v for k, v in _quantities(section, section_values(section, values)).items() if v is not None}
+    except MetadataError as error:
+        raise MetadataError(f"{source}: {error}", error.hint) from None
     if section == "detector" and "transform" in values:
         values.setdefault("transform_given", True)
     try:
@@ -95,6 +99,24 @@ def build(section: str, values: Mapping[str, Any], source: str) -> Any:
         raise MetadataError(
             f"{source}: {_first_problem(section, error)}", "correct the value or leave it out"
         ) from None
+
+
+_FLAT = {place: name for name, place in NAMES.items()}
+"""Section and key -> flat name."""
+
+
+def _quantities(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a section in the units of their fields; what cannot be is refused, what is odd is not asked about."""
+    found = {key: understood(_FLAT.get((section, key), ""), value, ask=False) for key, value in values.items()}
+    inner = values.get("aberrations") if section == "optics" else None
+    if isinstance(inner, Mapping):
+        found["aberrations"] = {name: understood(name, value, ask=False) for name, value in inner.items()}
+    return found
+
+
+def typed(values: Mapping[str, Any], *, ask: bool = True) -> dict[str, Any]:
+    """Metadata in the units of their fields; of people, who are asked about what is odd. Raises MetadataError."""
+    return {name: understood(_FLAT.get(locate(name), ""), value, ask=ask) for name, value in values.items()}
 
 
 def _first_problem(section: str, error: ValidationError) -> str:
@@ -108,7 +130,7 @@ def overlay(arm: Arm, values: Mapping[str, Any], source: str = "settings") -> Ar
 
     Raises MetadataError for unknown names, impossible values.
     """
-    sections = sections_from(values, strict=True)
+    sections = sections_from(typed(values, ask=False), strict=True)
 
     def laid_over(section: str) -> Any:
         current, new = getattr(arm, section), sections[section]

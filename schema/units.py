@@ -1,13 +1,46 @@
-"""Physical constants and the few conversions everybody needs. Lengths in Å, energies in eV, angles in mrad."""
+"""Physical constants, the units values may be written in, and the few conversions everybody needs.
+
+Inside the program lengths are in Å, energies in eV, angles in mrad (rotations in degrees), times in µs.
+"""
 
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
 
 PLANCK_TIMES_C_EV_A = 12398.419843320026
 """h c in eV Å."""
 ELECTRON_REST_ENERGY_EV = 510998.95
 """m c² in eV."""
+
+_LENGTH = {"m": 1e10, "mm": 1e7, "µm": 1e4, "um": 1e4, "nm": 10.0, "Å": 1.0, "A": 1.0, "pm": 0.01}
+_LENGTH_WORDS = {"ang": 1.0, "angstrom": 1.0, "angstroms": 1.0, "micron": 1e4, "microns": 1e4}
+_INVERSE = ("1/{}", "1/({})", "{}^-1", "{}^{{-1}}", "{}⁻¹", "[{}^-1]", "inv{}")
+_DEGREE_MRAD = 1e3 * math.pi / 180
+
+UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "energy": {"MeV": 1e6, "MV": 1e6, "keV": 1e3, "kV": 1e3, "eV": 1.0, "V": 1.0},
+        "length": {**_LENGTH, **_LENGTH_WORDS},
+        "frequency": {
+            spelt.format(name): 1.0 / factor
+            for spelt in _INVERSE
+            for name, factor in {**_LENGTH, **_LENGTH_WORDS}.items()
+        },
+        "angle": {
+            **{"rad": 1e3, "mrad": 1.0, "µrad": 1e-3, "urad": 1e-3, "deg": _DEGREE_MRAD, "°": _DEGREE_MRAD},
+            **{"radian": 1e3, "radians": 1e3, "degree": _DEGREE_MRAD, "degrees": _DEGREE_MRAD},
+        },
+        "time": {"s": 1e6, "ms": 1e3, "µs": 1.0, "us": 1.0, "ns": 1e-3},
+        "pixels": {"px": 1.0, "pixel": 1.0, "pixels": 1.0},
+        "number": {},
+    }
+)
+"""Kind of a value -> its units -> what one of them is in eV, Å, 1/Å, mrad, µs, pixels."""
+_WHOLE_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.DOTALL)
 
 
 def wavelength_A(energy_eV: float) -> float:
@@ -23,3 +56,34 @@ def mrad_to_invA(angle_mrad: float, wavelength: float) -> float:
 def invA_to_mrad(frequency_invA: float, wavelength: float) -> float:
     """Spatial frequency in 1/Å to scattering angle in mrad."""
     return frequency_invA * wavelength * 1e3
+
+
+def unit_factor(kind: str, unit: str) -> float | None:
+    """What one ``unit`` is in the program's own unit of a kind of values; None for what is no such unit.
+
+    Capitals matter only where they tell units apart: keV is kev, but meV is not MeV.
+    """
+    units, spelt = UNITS[kind], as_written(unit)
+    if spelt in units:
+        return units[spelt]
+    if spelt[:1] == "m" and f"M{spelt[1:]}" in units:
+        return None
+    alike = {name.lower(): factor for name, factor in reversed(list(units.items()))}
+    return alike.get(spelt.lower())
+
+
+def kind_of_unit(unit: str) -> str | None:
+    """The kind of values a unit belongs to, None for what is no unit."""
+    return next((kind for kind in UNITS if unit_factor(kind, unit) is not None), None)
+
+
+def as_written(text: str) -> str:
+    """A text with one spelling of µ, Å, minus and spaces."""
+    plain = unicodedata.normalize("NFC", text).replace("μ", "µ").replace("−", "-")
+    return " ".join(plain.split())
+
+
+def number_and_unit(text: str) -> tuple[float, str] | None:
+    """``80 keV`` as (80.0, "keV"), a bare number with an empty unit; None for what does not begin with a number."""
+    match = _WHOLE_QUANTITY.fullmatch(as_written(text))
+    return None if match is None else (float(match[1]), match[2].strip())

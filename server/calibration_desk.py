@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ptylive.schema import Arm, CommandError, Scan
-from ptylive.schema.metadata import fill_in, overlay
+from ptylive.schema.metadata import fill_in, overlay, typed
 from ptylive.server.scan_session import ScanSession
 
 MOST_STEPS_BACK = 50
@@ -50,7 +50,7 @@ class CalibrationDesk:
         """Set metadata of this and the following scans; calibration, filters and maps follow."""
         if not isinstance(values, Mapping):
             raise CommandError("values must be a map of metadata names to values")
-        return self._adopt(_laid_over(self._overrides, values))
+        return self._adopt(_laid_over(self._overrides, typed(values)))
 
     def command_calibrate(self, names: Iterable[str] = ESTIMATED_TOGETHER) -> dict[str, Any]:
         """Estimate quantities from the data, whatever was given for them; the given values win again after `undo`."""

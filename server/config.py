@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import platformdirs
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ptylive.schema import MetadataError
-from ptylive.schema.metadata import SECTIONS, locate
+from ptylive.schema import Arm, MetadataError, Scan
+from ptylive.schema.metadata import SECTIONS, overlay, typed
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset import Preset
 from ptylive.streamer.protocols.inlet import ProtocolName
@@ -131,8 +131,7 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
         elif name.startswith("refine."):
             values["refine"] = {**values.get("refine", {}), name.removeprefix("refine."): value}
         else:
-            locate(name)
-            overrides[name] = value
+            overrides |= typed({name: value})
     values["overrides"] = overrides
     return _validated(values, str(path) if path else "command line")
 
@@ -155,8 +154,10 @@ def _from_toml(path: Path) -> dict[str, Any]:
                 f"{path}: unknown table {section!r}", _nearest(section, ["server", "security", "refine", *SECTIONS])
             )
         for key, value in content.items():
-            locate(f"{section}.{key}")
-            defaults[f"{section}.{key}"] = value
+            try:
+                defaults |= typed({f"{section}.{key}": value})
+            except MetadataError as error:
+                raise MetadataError(f"{path}: {error}", error.hint) from None
     values["defaults"] = defaults
     return values
 
@@ -173,6 +174,8 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
         message = first["msg"].removeprefix("Value error, ")
         raise MetadataError(f"{source}: {field}: {message}", "correct the value or leave it out") from None
     Preset.from_mapping(config.refine)
+    for given in (config.defaults, config.overrides):
+        overlay(Arm(uid="", series="", frames=0, scan=Scan()), given, source)
     _check_basis(config.basis)
     return config
 

@@ -7,17 +7,29 @@ from collections.abc import Iterable
 from typing import Any
 
 from ptylive.schema import MetadataError
+from ptylive.schema.metadata import NAMES, typed
 
 
 def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
-    """{key: value} of KEY=VALUE texts. Raises MetadataError for one without an equals sign."""
+    """{key: value} of KEY=VALUE texts. Raises MetadataError for one without an equals sign.
+
+    Metadata are looked at, so that an odd value is asked about; a unit stays with its value, for the server asks too.
+    """
     out: dict[str, Any] = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
             raise MetadataError(f"{item!r} is not KEY=VALUE", "write for example --set energy_eV=80e3")
         out[key.strip()] = parse_value(value.strip())
+        _look_at(key.strip(), out[key.strip()])
     return out
+
+
+def _look_at(key: str, value: Any) -> None:
+    section, _, name = key.rpartition(".")
+    known = (section, name) in NAMES.values() if section else name in NAMES
+    if known:
+        typed({key: value})
 
 
 def parse_value(text: str) -> Any:

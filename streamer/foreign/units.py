@@ -6,39 +6,22 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-_LENGTH_A = {
-    "m": 1e10, "mm": 1e7, "µm": 1e4, "μm": 1e4, "um": 1e4, "nm": 10.0, "pm": 0.01, "å": 1.0, "a": 1.0, "ang": 1.0,
-    "angstrom": 1.0, "angstroms": 1.0,
-}  # fmt: skip
-_ANGLE_MRAD = {
-    "rad": 1e3,
-    "radian": 1e3,
-    "radians": 1e3,
-    "mrad": 1.0,
-    "urad": 1e-3,
-    "µrad": 1e-3,
-    "deg": 1e3 * math.pi / 180,
-}
-_INVERSE = ("1/{}", "{}^-1", "{}^{{-1}}", "{}⁻¹", "[{}^-1]", "1/({})")
+from ptylive.schema.units import unit_factor
 
 
 def length_A(value: Any, unit: Any) -> float | None:
     """A length in Å; None for what is no length (pixels, nothing at all)."""
-    return _scaled(value, unit, _LENGTH_A)
+    return _scaled(value, unit, "length")
 
 
 def frequency_invA(value: Any, unit: Any) -> float | None:
     """A spatial frequency in 1/Å; None for what is none."""
-    spelt = _plain(unit)
-    for name, factor in _LENGTH_A.items():
-        if spelt in {pattern.format(name) for pattern in _INVERSE}:
-            return _positive(value, 1.0 / factor)
-    return None
+    return _scaled(value, unit, "frequency")
 
 
 def angle_mrad(value: Any, unit: Any) -> float | None:
     """An angle in mrad; None for what is none."""
-    return _scaled(value, unit, _ANGLE_MRAD)
+    return _scaled(value, unit, "angle")
 
 
 def energy_eV(volts: Any, factor: float = 1.0) -> float | None:
@@ -68,14 +51,14 @@ def detector_metadata(scales: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
     return {}
 
 
-def _scaled(value: Any, unit: Any, factors: dict[str, float]) -> float | None:
-    factor = factors.get(_plain(unit))
+def _scaled(value: Any, unit: Any, kind: str) -> float | None:
+    factor = unit_factor(kind, _plain(unit))
     return None if factor is None else _positive(value, factor)
 
 
 def _plain(unit: Any) -> str:
     text = unit.decode(errors="replace") if isinstance(unit, bytes) else str(unit or "")
-    return text.strip().replace("Å", "å").lower()
+    return text.strip()
 
 
 def _positive(value: Any, factor: float) -> float | None:

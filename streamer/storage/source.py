@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import Arm, Detector, FrameBatch, InputFileError, PtyliveError, Scan
-from ptylive.schema.metadata import build, overlay, sections_from
+from ptylive.schema.metadata import NAMES, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
+from ptylive.schema.plausible import questions
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.scan_file import ScanFile
@@ -100,19 +101,20 @@ def open_recording(path: Path) -> AbstractContextManager[FileSource]:
 def _opened(path: Path, opening: AbstractContextManager[ScanFile], values: Mapping[str, Any]) -> Iterator[FileSource]:
     with opening as file:
         stored = StoredScan(file.leading)
-        arm = replace(_arm(path, file, stored), basis=file.basis)
+        arm = replace(_arm(path, file, stored, values), basis=file.basis)
         if values:
             arm = overlay(arm, values)
-        notes = list(file.notes)
+        notes = [*file.notes, *(f"is this right? {text}" for text in questions(arm))]
         arm = replace(arm, scan=_fitted_scan(path, stored, arm.scan, notes))
         arm = replace(arm, arrays=_arrays(path, file, arm))
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
         yield FileSource(path, arm, received, tuple(notes), stored, file)
 
 
-def _arm(path: Path, file: ScanFile, stored: StoredScan) -> Arm:
-    """What the file says of its scan, before the scan shape is compared with the data."""
-    given = file.metadata
+def _arm(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str, Any]) -> Arm:
+    """What the file says of its scan, before the scan shape is compared with the data; not what ``values`` replace."""
+    replaced = {locate(name) for name in values}
+    given = {name: value for name, value in file.metadata.items() if NAMES.get(name) not in replaced}
     sections = sections_from(given)
     source = f"{path} /metadata"
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 
-from ptylive.schema import Arm, Basis, Optics, PtyliveError, WireError
+from ptylive.schema import Arm, Basis, PtyliveError, WireError
 from ptylive.schema.metadata import ARRAY_NAMES, build
 from ptylive.schema.model import Array, Model
 from ptylive.streamer.wire.arrays import Buffer, decode_array, encode_array
@@ -26,6 +26,11 @@ from ptylive.streamer.wire.limits import (
 )
 
 UID_PATTERN = r"^[0-9A-Za-z_-]+$"
+_LAYOUT_KEYS = {
+    "scan": ("shape", "scan_shape", "pattern", "scan_pattern", "flyback_frames", "skip_first", "repeats"),
+    "detector": ("shape", "dtype"),
+}
+"""What decides how frames are stored and where they belong; nothing else of a header refuses a stream."""
 _WRONG_VALUE = (PtyliveError, ValueError, TypeError, OverflowError, RecursionError)
 
 
@@ -73,18 +78,19 @@ def arm_parts(arm: Arm) -> list[bytes]:
 def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[Arm, tuple[WireError, ...]]:
     """The scan a map and its arrays describe, with what had to be left out of it.
 
-    What decides how frames are stored (version, uid, frames, scan, detector, basis) must be right: WireError
-    otherwise. Impossible optics and faulty arrays are left out and reported, for a stream is never refused over them.
+    What decides how frames are stored (version, uid, frames, order of the scan, type of the pixels, basis) must be
+    right: WireError otherwise. Impossible values of optics, scan and detector and faulty arrays are left out and
+    reported, for a stream is never refused over them.
     """
     header = _header(fields)
-    detector = _section("detector", header.detector)
     problems: list[WireError] = []
+    detector = _with_possible("detector", header.detector, problems)
     arm = Arm(
         uid=header.uid,
         series=header.series,
         frames=header.frames,
-        scan=_section("scan", header.scan),
-        optics=_optics(header.optics, problems),
+        scan=_with_possible("scan", header.scan, problems),
+        optics=_with_possible("optics", header.optics, problems),
         detector=detector,
         basis=_basis(header.basis),
     )
@@ -114,20 +120,21 @@ def _section(name: str, values: Mapping[str, Any]) -> Any:
     return section
 
 
-def _optics(values: Mapping[str, Any], problems: list[WireError]) -> Optics:
-    """Optics with every value that is possible; the others become problems."""
+def _with_possible(name: str, values: Mapping[str, Any], problems: list[WireError]) -> Any:
+    """A section with every value that is possible; the others become problems, unless frames are stored by them."""
     try:
-        return Optics.model_validate(build("optics", values, "arm message"))
-    except _WRONG_VALUE as error:
-        problems.append(WireError(_prefixed("optics", error), "impossible_value"))
-    kept: dict[str, Any] = {}
+        return _section(name, values)
+    except WireError:
+        kept = {key: value for key, value in values.items() if key in _LAYOUT_KEYS.get(name, ())}
+    section = _section(name, kept)
     for key, value in values.items():
         try:
-            build("optics", {**kept, key: value}, "arm message")
-        except _WRONG_VALUE:
+            section = _section(name, {**kept, key: value})
+        except WireError as error:
+            problems.append(error)
             continue
         kept[key] = value
-    return Optics.model_validate(build("optics", kept, "arm message"))
+    return section
 
 
 def _prefixed(section: str, error: BaseException) -> str:

@@ -133,7 +133,7 @@ def wrong_received(path: Path) -> None:
         (lambda path: native(path, scan_shape=[7, 9]), "impossible scan_shape 7 x 9"),
         (lambda path: native(path, DATA.reshape(20, 6, 7), scan_shape=[5, 5]), "impossible scan_shape 5 x 5"),
         (lambda path: native(path, scan_shape="wide"), "scan"),
-        (lambda path: native(path, energy_eV=-1.0), "optics.energy_eV"),
+        (lambda path: native(path, energy_eV=-1.0), "energy_eV = -1 eV is impossible"),
         (lambda path: native(path, detector_transform="twist"), "unknown detector transform"),
         (external_link, "external link"),
         (soft_link_outside, "link to another file"),

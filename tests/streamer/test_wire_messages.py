@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stream_tools import make_arm, make_frames, messages_of
 
 from ptylive.schema import Arm, Basis, Detector, Optics, Scan, WireError
+from ptylive.schema.plausible import questions
 from ptylive.streamer.wire import (
     ArmMessage,
     EndMessage,
@@ -127,6 +128,41 @@ def test_impossible_optics_are_left_out_and_reported() -> None:
     assert message.arm.optics.convergence_semiangle_mrad == 20.0
     assert [problem.reason for problem in message.problems] == ["impossible_value"]
     assert "energy_eV" in str(message.problems[0])
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("optics", "energy_eV", 1e300),
+        ("optics", "energy_eV", "eighty"),
+        ("optics", "C10", 1e30),
+        ("scan", "step_A", -1),
+        ("scan", "step_A", [0.0, 0.1]),
+        ("scan", "rotation_deg", 1e9),
+        ("scan", "dwell_time_us", 0),
+        ("detector", "pixel_mrad", 1e9),
+        ("detector", "beam_center_px", [1e12, 0]),
+        ("detector", "transform", "sideways"),
+    ],
+)
+def test_no_impossible_value_refuses_a_stream(section: str, key: str, value: Any) -> None:
+    arm = make_arm()
+    told = getattr(arm, section).model_dump(exclude_none=True)
+    message = decode(changed(arm, **{section: {**told, key: value}}))
+    assert isinstance(message, ArmMessage)
+    assert message.arm.detector_shape == arm.detector_shape
+    assert message.arm.scan.shape == arm.scan.shape
+    assert [problem.reason for problem in message.problems] == ["impossible_value"]
+    assert key in str(message.problems[0])
+
+
+def test_unusual_values_of_a_header_are_taken_with_their_question() -> None:
+    message = decode(changed(make_arm(), optics={"energy_eV": 80, "convergence_semiangle_mrad": "30 mrad"}))
+    assert isinstance(message, ArmMessage)
+    assert message.problems == ()
+    assert message.arm.optics.energy_eV == 80
+    assert message.arm.optics.convergence_semiangle_mrad == 30
+    assert questions(message.arm) == ("energy_eV = 80 eV? did you mean 80 keV?",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,259 @@
+"""Which values are taken, which are questioned and which are refused, and in which units they may be written.
+
+One table for every place where a value of the experiment comes in: ``--set``, TOML, the page, commands, stream headers
+and files. Whoever types a bare number means the unit of the field; one that is possible but unusual is asked about,
+because a wrong unit is its likeliest cause (80 for 80 keV). The same value with its unit written out is the answer, and
+is taken. What streams and files say is taken where it is possible, and the question is shown beside the scan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.units import UNITS, as_written, kind_of_unit, number_and_unit, unit_factor
+
+if TYPE_CHECKING:
+    from ptylive.schema.arm import Arm
+
+UNEQUAL_STEPS = 4.0
+"""Steps along rows and columns more unlike than this are asked about: `1,25` may be a decimal comma."""
+_SIGN_WORDS = {"under": 1.0, "underfocus": 1.0, "over": -1.0, "overfocus": -1.0}
+"""Words after a defocus; the sign is that of ``defocus_A``."""
+
+
+@dataclass(frozen=True)
+class Plausible:
+    """What is known of the size of a value beforehand.
+
+    ``usual`` and ``possible``: magnitudes in ``unit`` that are taken, and that are not refused. ``signed``: zero and
+    negative values mean something.
+    """
+
+    kind: str
+    unit: str
+    usual: tuple[float, float]
+    possible: tuple[float, float]
+    signed: bool = False
+
+    @property
+    def factor(self) -> float:
+        """What one ``unit`` is in the program's unit of this kind; they differ for rotations, kept in degrees."""
+        return unit_factor(self.kind, self.unit) or 1.0
+
+    def holds(self, value: float, span: tuple[float, float]) -> bool:
+        """Whether the magnitude of a value lies in a span; zero and negative ones only where they mean something."""
+        if not math.isfinite(value) or (value <= 0 and not self.signed):
+            return False
+        return span[0] <= abs(value) <= span[1] or (value == 0 and self.signed)
+
+
+def _length(usual: tuple[float, float], possible: tuple[float, float]) -> Plausible:
+    return Plausible("length", "Å", usual, possible)
+
+
+def _signed_length(usual: float, possible: float) -> Plausible:
+    return Plausible("length", "Å", (0.0, usual), (0.0, possible), signed=True)
+
+
+_ROTATION = Plausible("angle", "°", (0.0, 360.0), (0.0, 36000.0), signed=True)
+_FRAMES = Plausible("number", "", (0.0, 1e4), (0.0, 2.0**31), signed=True)
+_ASTIGMATISM, _COMA, _THIRD = _signed_length(1e5, 1e9), _signed_length(1e6, 1e10), _signed_length(1e8, 1e11)
+
+PLAUSIBLE: Mapping[str, Plausible] = {
+    "energy_eV": Plausible("energy", "eV", (1e3, 5e6), (10.0, 1e9)),
+    "convergence_semiangle_mrad": Plausible("angle", "mrad", (0.05, 300.0), (1e-3, 1500.0)),
+    "scan_step_A": _length((0.01, 1e5), (1e-4, 1e8)),
+    "field_of_view_A": _length((0.5, 1e8), (1e-3, 1e11)),
+    "scan_matrix": _signed_length(1e5, 1e8),
+    "rotation_deg": _ROTATION,
+    "depth_A": _signed_length(1e4, 1e8),
+    "defocus_A": _signed_length(1e6, 1e9),
+    "astigmatism_A": _ASTIGMATISM,
+    "astigmatism_deg": _ROTATION,
+    "Cs_A": _THIRD,
+    "C10": _signed_length(1e6, 1e9),
+    **dict.fromkeys(("C12a", "C12b"), _ASTIGMATISM),
+    **dict.fromkeys(("C21a", "C21b", "C23a", "C23b"), _COMA),
+    **dict.fromkeys(("C30", "C32a", "C32b", "C34a", "C34b"), _THIRD),
+    "detector_pixel_mrad": Plausible("angle", "mrad", (1e-4, 50.0), (1e-7, 1e3)),
+    "detector_pixel_invA": Plausible("frequency", "1/Å", (1e-5, 2.0), (1e-9, 100.0)),
+    "beam_center_px": Plausible("pixels", "px", (0.0, 1e5), (0.0, 1e6), signed=True),
+    "dwell_time_us": Plausible("time", "µs", (1e-2, 1e8), (1e-6, 1e12)),
+    "counts_per_electron": Plausible("number", "", (1e-4, 1e6), (1e-9, 1e12)),
+    "saturation_value": Plausible("number", "", (1.0, 2.0**64), (1e-30, 1e38)),
+    "flyback_frames": _FRAMES,
+    "skip_first": Plausible("number", "", (0.0, 1e7), (0.0, 2.0**31), signed=True),
+    "repeats": Plausible("number", "", (1.0, 1e4), (1.0, 2.0**31)),
+}
+"""Metadata name -> unit, and magnitudes that are taken and that are possible."""
+
+
+def understood(name: str, value: Any, *, ask: bool = True) -> Any:
+    """A value in the field's unit: a float, or nested lists of floats. What is no quantity is handed back as it is.
+
+    ``ask``: a bare number that is possible but unusual is not taken. Raises MetadataError naming field and remedy.
+    """
+    rule = PLAUSIBLE.get(name)
+    if rule is None or value is None:
+        return value
+    written_out: list[bool] = []
+    found = _converted(name, rule, value, written_out)
+    refused = refusal(name, found)
+    if refused:
+        raise MetadataError(*refused)
+    asked = question(name, found) if ask and not any(written_out) else ""
+    if asked:
+        raise MetadataError(asked, _answers(rule, found))
+    return found
+
+
+def refusal(name: str, value: Any) -> tuple[str, str] | None:
+    """Why a value in the field's unit cannot be, and what could; None where it can."""
+    rule = PLAUSIBLE[name]
+    wrong = next((v for v in _flat(value) if not rule.holds(v, rule.possible)), None)
+    if wrong is None:
+        return None
+    sign = "up to ±" if rule.signed else f"from {spoken(rule.possible[0], rule)} to "
+    return (
+        f"{name} = {spoken(wrong, rule)} is impossible",
+        f"it can be {sign}{spoken(rule.possible[1], rule)}; correct the value or leave it out",
+    )
+
+
+def question(name: str, value: Any) -> str:
+    """What to ask about a value in the field's unit that is possible but unusual; empty for an ordinary one."""
+    rule = PLAUSIBLE[name]
+    numbers = _flat(value)
+    odd = next((v for v in numbers if not rule.holds(v, rule.usual)), None)
+    if odd is None:
+        if name == "scan_step_A" and len(numbers) == 2 and max(numbers) > UNEQUAL_STEPS * min(numbers):
+            return (
+                f"{name} = {numbers[0]:g}, {numbers[1]:g} Å are very unequal steps of rows and columns: are they meant?"
+            )
+        return ""
+    other = _meant(odd, rule)
+    return f"{name} = {spoken(odd, rule)}?" + (f" did you mean {odd:g} {other}?" if other else " that is unusual")
+
+
+def questions(arm: Arm) -> tuple[str, ...]:
+    """What to ask about the values of a scan."""
+    from ptylive.schema.metadata import to_attributes
+
+    asked = (question(name, value) for name, value in to_attributes(arm).items() if name in PLAUSIBLE)
+    return tuple(text for text in asked if text)
+
+
+def spoken(value: float, rule: Plausible) -> str:
+    """A value with its unit."""
+    return f"{value:.6g} {rule.unit}".strip()
+
+
+def _flat(value: Any) -> list[float]:
+    return [float(v) for v in np.asarray(value, dtype=float).ravel()]
+
+
+def _meant(value: float, rule: Plausible) -> str:
+    """The unit in which the same number would be the most ordinary value; empty where there is none."""
+    if rule.signed:
+        return ""
+    middle = math.sqrt(rule.usual[0] * rule.usual[1])
+    known = {unit: value * factor / rule.factor for unit, factor in UNITS[rule.kind].items()}
+    usual = {unit: abs(math.log(v / middle)) for unit, v in known.items() if rule.holds(v, rule.usual)}
+    return min(usual, key=lambda unit: usual[unit], default="")
+
+
+def _answers(rule: Plausible, value: Any) -> str:
+    numbers = _flat(value)
+    odd = next((v for v in numbers if not rule.holds(v, rule.usual)), numbers[0])
+    if not rule.unit:
+        return "correct the value"
+    other = _meant(odd, rule)
+    meant = f"'{odd:g} {other}', or " if other else ""
+    return f"write the unit: {meant}'{odd:g} {rule.unit}' if that is right"
+
+
+def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) -> Any:
+    """Numbers in the rule's unit; whether a unit was written is added to ``written_out`` for each of them."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if isinstance(value, str):
+        return _of_text(name, rule, value, written_out)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        _check_comma(name, value)
+        return [_converted(name, rule, part, written_out) for part in value]
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        numbers = np.asarray(value, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        raise MetadataError(f"{name} = {str(value)[:60]} is no number", f"for example {_example(rule)}") from None
+    written_out.append(False)
+    if rule.kind == "number" and numbers.ndim == 0:
+        return value if math.isfinite(numbers) else float(numbers)
+    return float(numbers.ravel()[0]) if numbers.size == 1 and name not in _PAIRS else numbers.tolist()
+
+
+_PAIRS = ("beam_center_px", "scan_matrix")
+
+
+def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:
+    """A list where one number belongs is mostly a decimal comma; so is `0,1 nm`. Raises MetadataError."""
+    parts = [str(part).strip() for part in value]
+    comma = len(parts) == 2 and (name not in ("scan_step_A", *_PAIRS) or parts[0] in ("0", "0.0"))
+    if comma or (len(parts) != 2 and name not in _PAIRS):
+        hint = f"write a decimal point: {parts[0]}.{parts[1]}" if comma else "give one number"
+        raise MetadataError(f"{name} = {','.join(parts)[:60]} is no single number", hint)
+
+
+def _of_text(name: str, rule: Plausible, text: str, written_out: list[bool]) -> Any:
+    plain = as_written(text)
+    if "," in plain:
+        return _converted(name, rule, [part.strip() for part in plain.split(",")], written_out)
+    sign, words = 1.0, plain.split()
+    if name in ("defocus_A", "C10") and words and words[-1].lower() in _SIGN_WORDS:
+        sign = _SIGN_WORDS[words[-1].lower()] * (1.0 if name == "defocus_A" else -1.0)
+        plain = " ".join(words[:-1])
+    read = number_and_unit(plain)
+    if read is None:
+        raise MetadataError(f"{name} = {text[:60]!r} is no number", f"for example {_example(rule)}")
+    number, unit = read
+    factor = unit_factor(rule.kind, unit) if unit else rule.factor
+    if factor is None:
+        known = kind_of_unit(unit)
+        belongs = f"; it is one of {_KIND_WORDS[known]}" if known else ""
+        choices = ", ".join(list(UNITS[rule.kind])[:8]) or "no unit"
+        raise MetadataError(f"{name}: {unit[:20]!r} is no unit of {_KIND_WORDS[rule.kind]}{belongs}", f"use {choices}")
+    written_out.append(bool(unit))
+    return sign * number * factor / rule.factor
+
+
+_KIND_WORDS = {
+    "energy": "an energy",
+    "length": "a length",
+    "frequency": "a spatial frequency",
+    "angle": "an angle",
+    "time": "a time",
+    "pixels": "a place on the detector",
+    "number": "a plain number",
+}
+_EXAMPLES = {
+    "energy": "'80 keV'",
+    "length": "'0.3 Å' or '0.03 nm'",
+    "frequency": "'0.02 1/Å'",
+    "angle": "'25 mrad'",
+    "time": "'10 µs'",
+    "pixels": "31.5,32",
+    "number": "12",
+}
+
+
+def _example(rule: Plausible) -> str:
+    return _EXAMPLES[rule.kind]

@@ -1,0 +1,132 @@
+"""What is taken, questioned and refused, and the units values may be written in."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ptylive.schema import Arm, MetadataError, Scan
+from ptylive.schema.metadata import NAMES, build, overlay, typed
+from ptylive.schema.plausible import PLAUSIBLE, questions, understood
+from ptylive.schema.units import kind_of_unit, unit_factor
+
+NO_NUMBERS = {"scan_shape", "scan_pattern", "detector_transform"}
+
+
+def test_every_physical_value_has_its_ranges() -> None:
+    assert set(PLAUSIBLE) == set(NAMES) - NO_NUMBERS
+    for name, rule in PLAUSIBLE.items():
+        assert rule.possible[0] <= rule.usual[0] < rule.usual[1] <= rule.possible[1], name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("energy_eV", "80 keV", 80e3),
+        ("energy_eV", "80kV", 80e3),
+        ("energy_eV", "0.3 MeV", 300e3),
+        ("energy_eV", "300000", 300e3),
+        ("energy_eV", "80 eV", 80),
+        ("convergence_semiangle_mrad", "30 mrad", 30),
+        ("convergence_semiangle_mrad", "0.03 rad", 30),
+        ("convergence_semiangle_mrad", "900 µrad", 0.9),
+        ("convergence_semiangle_mrad", "900 urad", 0.9),
+        ("convergence_semiangle_mrad", "1.5°", 1.5 * math.pi / 0.18),
+        ("scan_step_A", "0.1 nm", 1.0),
+        ("scan_step_A", "20 pm", 0.2),
+        ("scan_step_A", "0.5 Å, 0.1 nm", [0.5, 1.0]),
+        ("scan_step_A", ["0.5 A", "0.6 A"], [0.5, 0.6]),
+        ("scan_step_A", (0.5, 0.6), [0.5, 0.6]),
+        ("rotation_deg", "100 mrad", 18 / math.pi),
+        ("rotation_deg", "-15.2°", -15.2),
+        ("rotation_deg", "−15.2 deg", -15.2),
+        ("defocus_A", "10 nm", 100),
+        ("defocus_A", "2 µm overfocus", -2e4),
+        ("C10", "15 nm underfocus", -150),
+        ("C10", "0", 0),
+        ("Cs_A", "1.2 mm", 1.2e7),
+        ("C30", "2 μm", 2e4),
+        ("detector_pixel_invA", "0.2 1/nm", 0.02),
+        ("detector_pixel_invA", "0.2 nm^-1", 0.02),
+        ("dwell_time_us", "1 ms", 1e3),
+        ("beam_center_px", "31.5, 32", [31.5, 32]),
+        ("beam_center_px", ["31.5 px", 32], [31.5, 32]),
+        ("field_of_view_A", b"20 nm", 200),
+        ("energy_eV", np.array([80e3]), 80e3),
+    ],
+)
+def test_units(name, text, value) -> None:
+    assert understood(name, text) == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says", "remedy"),
+    [
+        ("energy_eV", 80, "did you mean 80 keV", "'80 keV', or '80 eV' if that is right"),
+        ("energy_eV", "80", "did you mean 80 keV", "80 eV"),
+        ("energy_eV", 80e9, "is impossible", "from 10 eV to 1e+09 eV"),
+        ("energy_eV", "80 meV", "'meV' is no unit of an energy", "use MeV"),
+        ("energy_eV", "80 nm", "it is one of a length", "keV"),
+        ("energy_eV", "-80 keV", "energy_eV = -80000 eV is impossible", "correct"),
+        ("energy_eV", 0, "energy_eV = 0 eV is impossible", "correct"),
+        ("energy_eV", math.nan, "nan eV is impossible", "correct"),
+        ("energy_eV", "nan", "no number", "80 keV"),
+        ("energy_eV", "inf", "no number", "80 keV"),
+        ("energy_eV", math.inf, "impossible", "correct"),
+        ("energy_eV", 10**400, "no number", "80 keV"),
+        ("energy_eV", True, "no number", "80 keV"),
+        ("energy_eV", "eighty", "no number", "80 keV"),
+        ("energy_eV", {"a": 1}, "no number", "80 keV"),
+        ("energy_eV", [80e3, 3], "no single number", "decimal point"),
+        ("convergence_semiangle_mrad", 0.025, "did you mean 0.025 rad", "0.025 mrad"),
+        ("convergence_semiangle_mrad", "30,5 mrad", "no single number", "30.5 mrad"),
+        ("convergence_semiangle_mrad", "2 rad", "impossible", "from 0.001 mrad to 1500 mrad"),
+        ("scan_step_A", "0,1 nm", "no single number", "write a decimal point: 0.1 nm"),
+        ("scan_step_A", 1e-9, "impossible", "from 0.0001 Å"),
+        ("scan_step_A", 0.001, "did you mean 0.001 µm", "0.001 Å"),
+        ("scan_step_A", [1, 25], "very unequal", "unit"),
+        ("scan_step_A", [1, 2, 3], "no single number", "one number"),
+        ("rotation_deg", 1000, "unusual", "1000 °"),
+        ("rotation_deg", 1e9, "impossible", "up to ±"),
+        ("defocus_A", "1 parsec", "no unit of a length", "nm"),
+        ("defocus_A", 1e7, "unusual", "1e+07 Å"),
+        ("beam_center_px", 4, "beam_center_px", ""),
+        ("repeats", -1, "impossible", "from 1 to"),
+    ],
+)
+def test_what_is_questioned_or_refused_says_how_to_go_on(name, value, says, remedy) -> None:
+    with pytest.raises(MetadataError) as caught:
+        overlay(Arm("", "", 0, Scan()), typed({name: value}))
+    assert says in str(caught.value)
+    assert remedy in caught.value.hint
+    assert name in str(caught.value)
+
+
+def test_the_unit_answers_the_question_and_lasts() -> None:
+    values = {"energy_eV": "80 eV", "scan.step_A": "0.1 nm", "optics.defocus_A": "15 nm"}
+    arm = overlay(overlay(Arm("", "", 0, Scan()), values), values)
+    assert (arm.optics.energy_eV, arm.scan.step_A) == (80, (1.0, 1.0))
+    assert arm.optics.aberrations["C10"] == -150
+    assert questions(arm) == ("energy_eV = 80 eV? did you mean 80 keV?",)
+
+
+def test_none_takes_a_value_back() -> None:
+    arm = overlay(Arm("", "", 0, Scan()), {"energy_eV": 80e3})
+    assert overlay(arm, {"energy_eV": None}).optics.energy_eV is None
+    assert typed({"rotation_deg": None}) == {"rotation_deg": None}
+
+
+def test_what_a_file_says_is_only_refused_where_it_is_impossible() -> None:
+    assert build("optics", {"energy_eV": 80}, "f.h5").energy_eV == 80
+    with pytest.raises(MetadataError, match=r"f\.h5: energy_eV = 1e\+300 eV is impossible"):
+        build("optics", {"energy_eV": 1e300}, "f.h5")
+    with pytest.raises(MetadataError, match="C30"):
+        build("optics", {"aberrations": {"C30": math.inf}}, "f.h5")
+
+
+def test_capitals_matter_where_they_tell_units_apart() -> None:
+    assert unit_factor("energy", "KEV") == unit_factor("energy", "kev") == 1e3
+    assert unit_factor("energy", "meV") is None
+    assert unit_factor("length", "Nm") == unit_factor("length", "nm")
+    assert unit_factor("length", "\u212b") == 1.0
+    assert kind_of_unit("parsec") is None
