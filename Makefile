@@ -1,10 +1,10 @@
-# make demo | make test | make check-all | make bench
+# make demo | make test | make check-all | make bench | make chaos
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint types unit check-all bench clean
+.PHONY: demo test lint types unit check-all bench chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -48,6 +48,10 @@ bench: $(STAMP)
 	$(BIN)/ptylive bench live --json
 	$(BIN)/ptylive bench stream --json
 	$(BIN)/ptylive bench refine --json
+
+# Faults of every kind at a real server (docs/testing.md): make chaos | MINUTES=60 | SEED=7 repeats a run | ONLY=kill,disk_full
+chaos: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -10,7 +10,8 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
 
 
-async def _stare(url: str, stop: threading.Event) -> None:
+async def stare(url: str, stop: threading.Event) -> None:
+    """One viewer, until ``stop`` is set."""
     page = (await AsyncHTTPClient().fetch(url)).body.decode()
     token = re.search(r'"token":"([^"]+)"', page)
     assert token is not None
@@ -26,7 +27,7 @@ async def _stare(url: str, stop: threading.Event) -> None:
 def staring(url: str, viewers: int) -> Iterator[None]:
     """Some viewers of a dashboard."""
     stop = threading.Event()
-    threads = [threading.Thread(target=lambda: asyncio.run(_stare(url, stop)), daemon=True) for _ in range(viewers)]
+    threads = [threading.Thread(target=lambda: asyncio.run(stare(url, stop)), daemon=True) for _ in range(viewers)]
     for thread in threads:
         thread.start()
     try:

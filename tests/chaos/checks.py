@@ -1,0 +1,226 @@
+"""What must hold after a chaos run, told from its history and from what is on disk; each check returns problems."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Entry = dict[str, Any]
+
+BOUND_S = 30.0
+"""No request may take longer, on however busy a machine; TARGET_S is what is wanted on one that is not."""
+TARGET_S = 1.0
+BACK_S = 90.0
+"""A server that was killed answers again within this time: imports and recovery on a busy machine."""
+ALLOWED = {"memory_MB": (1.3, 120.0), "threads": (1.0, 8.0), "handles": (1.0, 24.0)}
+"""Median of the last third over that of the first: a factor, and what may be added. Memory: caches of 24 shown scans,
+arenas of threads. Threads and handles: what happens to be at work at that time (a recorder, a refinement: pipes and
+a thread each; viewers and senders: a socket each)."""
+LOUD = re.compile(r"Traceback|internal error|Segmentation|core dumped|Fatal Python", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that is known of a run. stored: as chaos.stored tells; log: what the server printed."""
+
+    history: list[Entry]
+    stored: list[Entry]
+    log: str = ""
+
+    def of(self, *kinds: str) -> Iterator[Entry]:
+        """Entries of a kind."""
+        return (entry for entry in self.history if entry["kind"] in kinds)
+
+
+def acknowledged_frames(evidence: Evidence) -> list[str]:
+    """Every frame that was called safe is stored, with the bytes that were sent."""
+    stored = _frames_by_token(evidence)
+    senders = defaultdict(set)
+    for entry in evidence.of("sender_began"):
+        senders[entry["uid"]].add(entry["token"])
+    first: dict[str, int] = {}
+    for entry in evidence.of("sender_began"):
+        first.setdefault(entry["uid"], entry["token"])
+    shared_at = {
+        entry["uid"]: entry["t"] for entry in evidence.of("sender_began") if entry["token"] != first[entry["uid"]]
+    }
+    problems = []
+    for entry in evidence.of("acknowledged"):
+        uid, token = entry["uid"], entry["token"]
+        # once two scans have one uid, `received` may speak of either
+        either = entry["t"] > shared_at.get(uid, math.inf)
+        there = set().union(*(stored[one] for one in (senders[uid] if either else {token})))
+        missing = [n for start, stop in entry["ranges"] for n in range(start, stop) if n not in there]
+        if missing:
+            problems.append(
+                f"scan {uid} (of {token}): {len(missing)} acknowledged frames are not stored: {missing[:5]}"
+            )
+    return problems
+
+
+def unmixed_recordings(evidence: Evidence) -> list[str]:
+    """No file holds frames of two scans, frames nobody sent, or frames in another's place."""
+    problems = []
+    for file in evidence.stored:
+        if file["what"] == "unreadable":
+            problems.append(f"{file['file']} cannot be read: {file['error']}")
+        if file.get("strange"):
+            problems.append(f"{file['file']}: frames {file['strange'][:5]} are none that were sent")
+        if len(file.get("frames", {})) > 1:
+            shares = ", ".join(f"{len(numbers)} of {token}" for token, numbers in file["frames"].items())
+            problems.append(f"{file['file']} ({file['uid']}) mixes scans: {shares}")
+    return problems
+
+
+def finished_refinements(evidence: Evidence) -> list[str]:
+    """Every refinement that was reported done is in a results file of its scan, under a name of its own."""
+    uids = {_stem(file["file"]): file["uid"] for file in evidence.stored if file["what"] == "recording"}
+    kept: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for file in evidence.stored:
+        if file["what"] == "results":
+            for run, found in file["runs"].items():
+                kept[uids.get(_stem(file["file"]), ""), run].append(found["loss"])
+    resumed = {entry["run"] for entry in evidence.of("refine_resume_accepted")}
+    problems: list[str] = []
+    last: dict[tuple[str, str], float | None] = {}
+    for entry in evidence.of("refinement"):
+        if entry["state"] == "done":
+            key = entry["uid"], entry["run"]
+            if last.get(key, entry["loss"]) != entry["loss"] and entry["run"] not in resumed:
+                problems.append(f"{entry['run']} of {entry['uid']} was the name of two refinements")
+            last[key] = entry["loss"]
+    for (uid, run), loss in last.items():
+        if not kept[uid, run]:
+            problems.append(f"{run} of {uid} was reported done and is in no results file")
+        elif loss is not None and not any(math.isclose(loss, found, rel_tol=1e-6) for found in kept[uid, run]):
+            problems.append(f"{run} of {uid} ended with loss {loss:.6g}; the file has {kept[uid, run]}")
+    return problems
+
+
+def answered_requests(evidence: Evidence) -> list[str]:
+    """No question went without an answer, or waited long, while there was a server to answer it."""
+    gaps = outages(evidence)
+    problems = []
+    for entry in evidence.of("request"):
+        began, ended = entry["began"], entry["began"] + entry["seconds"]
+        if any(start < ended and began < stop for start, stop in gaps["lost"]):
+            continue
+        waited = entry["seconds"] - _overlap(began, ended, gaps["paused"])
+        if entry["outcome"] == "unanswered" or (entry["outcome"] != "gone" and waited > BOUND_S):
+            problems.append(f"{entry['who']}: {entry['command']} {entry['outcome']} after {waited:.1f} s")
+    for start, stop in gaps["lost"]:
+        if stop - start - _overlap(start, stop, gaps["paused"]) > BACK_S:
+            problems.append(f"a lost server was back after {stop - start:.0f} s only")
+    return problems
+
+
+def outages(evidence: Evidence) -> dict[str, list[tuple[float, float]]]:
+    """Times (begin, end) in which the server had been taken away (until it answered again), or was held."""
+    lost, paused, down, held = [], [], None, {}
+    end = evidence.history[-1]["t"] if evidence.history else 0.0
+    for entry in evidence.history:
+        if entry["kind"] in ("down", "server_ended") and down is None:
+            down = entry["t"]
+        elif entry["kind"] == "request" and entry["outcome"] == "answered" and entry["who"] != "page":
+            if down is not None and entry["began"] > down:
+                lost.append((down, entry["t"]))
+                down = None
+        elif entry["kind"] == "paused":
+            held[entry["pid"]] = entry["t"]
+        elif entry["kind"] == "resumed" and entry["pid"] in held:
+            paused.append((held.pop(entry["pid"]), entry["t"]))
+    if down is not None:
+        lost.append((down, end))
+    return {"lost": lost, "paused": paused + [(start, end) for start in held.values()]}
+
+
+def no_orphans(evidence: Evidence) -> list[str]:
+    """When the server has ended, so have all its processes; it ends when told to, and tidies up at its next start."""
+    problems = []
+    for entry in evidence.of("stopped"):
+        problems += [f"still running after the end: {name}" for name in entry["orphans"]]
+        if entry["status"] is None:
+            problems.append("the server did not end when told to, and had to be killed")
+        elif entry["status"] != 0:
+            problems.append(f"the server ended with status {entry['status']} when told to end")
+    for entry in evidence.of("left"):
+        problems += [f"left behind: {name}" for name in entry["names"] if name.endswith((".tmp", ".part"))]
+    return problems
+
+
+def recovered(evidence: Evidence) -> list[str]:
+    """After the last fault everything comes to its end, and another scan goes through."""
+    problems = []
+    for entry in evidence.of("calm"):
+        if not entry["reached"]:
+            problems.append(f"the server did not come to rest; journals left: {entry['journals']}")
+    ended = [entry for entry in evidence.of("sender_ended") if entry["uid"] == "chaos-last"]
+    if any(True for _ in evidence.of("healed")) and not (ended and ended[-1]["safe"]):
+        problems.append("the scan after the last fault did not become safe")
+    return problems
+
+
+def flat_use(evidence: Evidence) -> list[str]:
+    """Memory, threads and handles at the end are what they were at the beginning."""
+    problems = []
+    for role, name, values in used(evidence):
+        third = len(values) // 3
+        if third < 5:
+            continue
+        early, late = median(values[:third]), median(values[-third:])
+        factor, more = ALLOWED[name]
+        if late > factor * early + more:
+            problems.append(f"{name} of {role} rose from {early:.0f} to {late:.0f}")
+    return problems
+
+
+def used(evidence: Evidence) -> Iterator[tuple[str, str, list[float]]]:
+    """(role, what, values in order of time) of the processes that live long."""
+    series: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for entry in evidence.of("used"):
+        for name in ALLOWED:
+            series[entry["role"], name].append(entry[name])
+    for (role, name), values in series.items():
+        yield role, name, values
+
+
+def nothing_internal(evidence: Evidence) -> list[str]:
+    """No traceback and no internal error: not in the log, not in an answer, not in what is said aloud."""
+    problems = [f"log: {line}" for line in evidence.log.splitlines() if LOUD.search(line)]
+    for entry in evidence.of("request", "said", "refinement"):
+        text = f"{entry.get('error', '')} {entry.get('message', '')}"
+        if LOUD.search(text):
+            problems.append(f"{entry.get('command', entry['kind'])}: {text.strip()}")
+    return problems
+
+
+CHECKS = (
+    acknowledged_frames,
+    unmixed_recordings,
+    finished_refinements,
+    answered_requests,
+    recovered,
+    no_orphans,
+    flat_use,
+    nothing_internal,
+)
+
+
+def _frames_by_token(evidence: Evidence) -> defaultdict[int, set[int]]:
+    stored: defaultdict[int, set[int]] = defaultdict(set)
+    for file in evidence.stored:
+        for token, numbers in file.get("frames", {}).items():
+            stored[int(token)].update(numbers)
+    return stored
+
+
+def _stem(name: str) -> str:
+    return Path(name).name.removesuffix(".h5").removesuffix("_results")
+
+
+def _overlap(began: float, ended: float, times: Iterable[tuple[float, float]]) -> float:
+    return sum(max(0.0, min(ended, stop) - max(began, start)) for start, stop in times)

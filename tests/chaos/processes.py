@@ -1,0 +1,175 @@
+"""The server under test as a tree of processes: found by what they run, killed, paused, started again, measured."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from chaos.asking import Caller
+from chaos.history import History
+from ptylive.server.commands.demo import PORTS, free_addresses
+
+MARK = "PTYLIVE_CHAOS_RUN"
+"""In the environment of every process that a run starts, and of theirs: orphans are known by it."""
+MODULES = {
+    "acquire": ("ptylive.server.acquire",),
+    "dashboard": ("ptylive.dashboard",),
+    "recorder": ("ptylive.streamer.storage.recorder",),
+    "refinement": ("ptylive.server.refine_process",),
+    "warm-up": ("ptylive.server.warm_refinement",),
+}
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+PTYLIVE = str(Path(sys.executable).with_name("ptylive"))
+PROBE_S, SAMPLE_S = 0.5, 1.0
+RESTART_S = 1.0
+STOP_S = 60.0
+SETTLED_S = 20.0
+"""A process younger than this still loads and compiles: it is not measured."""
+
+
+def free_port() -> int:
+    """A port below those that the system deals out."""
+    for port in PORTS:
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port + os.getpid() % 1000))
+            return port + os.getpid() % 1000
+    raise OSError("no port is free")
+
+
+class ServerUnderTest:
+    """`ptylive serve` on fixed addresses, started again whenever it has ended, as an operator would.
+
+    environment: for its processes; log: file that takes what it says.
+    """
+
+    def __init__(self, folder: Path, log: Path, history: History, environment: dict[str, str]) -> None:
+        self.folder, self.log, self.history = folder, log, history
+        self.data, self.control = free_addresses()
+        self.page = f"127.0.0.1:{free_port()}"
+        self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
+        self.environment = {**os.environ, **ONE_THREAD, **environment, MARK: self.mark}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.lost = 0
+        """How often its process of commands was taken away: who waits for an answer since then waits in vain."""
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._keep, self._probe, self._sample)]
+
+    def begin(self) -> None:
+        """Start it, and look after it from now on."""
+        self._start()
+        for thread in self._threads:
+            thread.start()
+
+    def _start(self) -> None:
+        options = ["--data", self.data, "--control", self.control, "--record", str(self.folder)]
+        options += ["--dashboard", self.page, "--metrics", "127.0.0.1:0"]
+        self.history.note("down", why="start")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [PTYLIVE, "serve", *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+            )
+
+    def _keep(self) -> None:
+        while not self._stop.wait(0.1):
+            if self.process is not None and (status := self.process.poll()) is not None:
+                self.lost += 1
+                self.history.note("server_ended", status=status)
+                self._stop.wait(RESTART_S)
+                self._start()
+
+    def _probe(self) -> None:
+        """Ask for the status without pause: how long an answer takes, and when a server that was lost is back."""
+        with Caller(self, "prober") as caller:
+            while not self._stop.wait(PROBE_S):
+                if caller.ask("status") is not None:
+                    self.history.note("up")
+
+    def _sample(self) -> None:
+        """Memory, threads and handles of the processes that live long, and how many there are."""
+        while not self._stop.wait(SAMPLE_S):
+            tree = list(self.tree())
+            self.history.note("processes", count=len(tree))
+            for role, process in tree:
+                with suppress(psutil.Error):
+                    if (
+                        role in ("acquire", "dashboard", "supervisor")
+                        and time.time() - process.create_time() > SETTLED_S
+                    ):
+                        with process.oneshot():
+                            facts = (process.memory_info().rss / 1e6, process.num_threads(), process.num_fds())
+                        names = ("memory_MB", "threads", "handles")
+                        self.history.note("used", role=role, **dict(zip(names, facts, strict=True)))
+
+    def tree(self) -> Iterator[tuple[str, psutil.Process]]:
+        """Every process of the server, with what it is; None of those that have just ended."""
+        if self.process is None:
+            return
+        with suppress(psutil.Error):
+            root = psutil.Process(self.process.pid)
+            yield "supervisor", root
+            for child in root.children(recursive=True):
+                with suppress(psutil.Error):
+                    yield role_of(child.cmdline()), child
+
+    def find(self, role: str) -> list[psutil.Process]:
+        """Its processes of a role."""
+        return [process for found, process in self.tree() if found == role]
+
+    def kill(self, process: psutil.Process, role: str) -> None:
+        """End a process at once."""
+        with suppress(psutil.Error):
+            if role in ("acquire", "supervisor"):
+                self.lost += 1
+                self.history.note("down", why=f"{role} killed")
+            process.kill()
+
+    def marked(self) -> list[psutil.Process]:
+        """Every process of this run that lives, orphans too; this one excepted."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                    if process.environ().get(MARK) == self.mark:
+                        found.append(process)
+        return found
+
+    def end(self) -> int | None:
+        """Stop it as Ctrl-C would; its exit status, None when it had to be killed."""
+        self._stop.set()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(40.0)
+        return self.stop_once()
+
+    def stop_once(self) -> int | None:
+        """End the present process; None when it had to be killed."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            for _, process in reversed(list(self.tree())):
+                with suppress(psutil.Error):
+                    process.kill()
+            self.process.wait()
+            return None
+
+    def start_again(self) -> None:
+        """For the last time, without anybody who looks after it."""
+        self._start()
+
+
+def role_of(command: list[str]) -> str:
+    """What a process of the server is."""
+    for role, modules in MODULES.items():
+        if any(module in command for module in modules):
+            return role
+    return "helper"

@@ -1,0 +1,91 @@
+"""``python -m chaos.stored FOLDER HISTORY``: what is on disk after a run, every pattern known by its content.
+
+In a process of its own: files of a run that went wrong may hold up whoever reads them. One JSON line for each file.
+"""
+
+import json
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from chaos.damage import PREFIX
+from chaos.history import read
+from chaos.patterns import FRAMES, digest, pattern
+from ptylive.schema import Arm, FrameBatch, PtyliveError
+from ptylive.streamer.journal import JournalReader
+from ptylive.streamer.recovery import stored_batches
+from ptylive.streamer.storage.source import open_recording
+
+Known = dict[str, tuple[int, int]]
+
+
+def known_patterns(tokens: Iterable[int]) -> Known:
+    """Digest -> (token, number) of everything that was ever sent."""
+    return {digest(pattern(token, number)): (token, number) for token in tokens for number in range(FRAMES)}
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Regular files of a recording folder and of its trash, without what was dropped there."""
+    for place in (folder, folder / ".trash"):
+        for path in sorted(place.rglob("*") if place.name == ".trash" else place.glob("*")):
+            if not path.name.startswith(PREFIX) and stat.S_ISREG(path.lstat().st_mode):
+                yield path
+
+
+def look(path: Path, known: Known) -> dict[str, Any] | None:
+    """What a file holds; None of one that is neither recording, journal nor results."""
+    try:
+        if path.suffix == ".journal":
+            with JournalReader(path) as reader:
+                arm = reader.arm
+            return {"what": "journal", **frames(arm, stored_batches(arm, path), known)}
+        if path.name.endswith("_results.h5"):
+            return {"what": "results", "runs": runs(path)}
+        if path.suffix == ".h5" and not path.name.startswith("."):
+            with open_recording(path) as source:
+                return {"what": "recording", **frames(source.arm, source.batches(64), known)}
+    except (PtyliveError, OSError) as error:
+        return {"what": "unreadable", "error": str(error)}
+    return None
+
+
+def frames(arm: Arm, batches: Iterable[FrameBatch], known: Known) -> dict[str, Any]:
+    """Numbers of the frames of each token, and how many frames are nobody's or out of their place."""
+    found: dict[int, list[int]] = {}
+    strange: list[int] = []
+    for batch in batches:
+        for number, frame in zip(batch.index, batch.frames, strict=True):
+            token, own = known.get(digest(frame), (-1, -1))
+            if own == number:
+                found.setdefault(token, []).append(own)
+            else:
+                strange.append(int(number))
+    return {"uid": arm.uid, "series": arm.series, "frames": found, "strange": strange}
+
+
+def runs(path: Path) -> dict[str, dict[str, Any]]:
+    """State and last loss of each refinement."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return {
+            name: {
+                "state": str(group.attrs.get("state", "")),
+                "loss": float(group["loss"][-1]) if len(group["loss"]) else None,
+            }
+            for name, group in file.get("refinements", {}).items()
+        }
+
+
+def main(folder: Path, history: Path) -> None:
+    """Look at everything."""
+    known = known_patterns({entry["token"] for entry in read(history) if entry["kind"] == "sender_began"})
+    for path in files(folder):
+        if (found := look(path, known)) is not None:
+            print(json.dumps({"file": str(path.relative_to(folder)), **found}), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
