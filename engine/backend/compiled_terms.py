@@ -14,7 +14,8 @@ from ptylive.engine.backend import data_terms
 from ptylive.engine.backend.multislice import FEW_COUNTS
 from ptylive.engine.backend.planes_fft import FAST
 
-AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED = 0, 1, 2, 3
+AMPLITUDE, POISSON = data_terms.NUMBERS["AMPLITUDE"], data_terms.NUMBERS["POISSON"]
+INTENSITY, CHI_SQUARED = data_terms.NUMBERS["INTENSITY"], data_terms.NUMBERS["CHI_SQUARED"]
 TINY_COUNTS = np.float32(data_terms.TINY_COUNTS)
 
 
@@ -105,4 +106,6 @@ def compare(window: Any, term: tuple[int, float], intensity: Any, counts: Any, w
         return _compare_poisson(window, intensity, counts, weights, offset, scale)
     if term[0] == INTENSITY:
         return _compare_intensities(window, intensity, counts, weights, scale)
-    return _compare_chi_squared(window, intensity, counts, weights, scale)
+    if term[0] == CHI_SQUARED:
+        return _compare_chi_squared(window, intensity, counts, weights, scale)
+    return np.float32(np.nan)  # no other is known: a loss that is not finite ends the run

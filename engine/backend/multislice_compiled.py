@@ -19,7 +19,7 @@ from ptylive.engine.backend.compiled_kernel import (
     add_loss_and_gradient,
     add_windows,
 )
-from ptylive.engine.backend.compiled_terms import AMPLITUDE, CHI_SQUARED, INTENSITY, POISSON
+from ptylive.engine.backend.data_terms import PIXEL_TERMS
 from ptylive.engine.backend.multislice import (
     HELD,
     Corrections,
@@ -31,12 +31,6 @@ from ptylive.engine.backend.multislice import (
 from ptylive.engine.backend.planes_fft import Window
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
-TERMS = {
-    DataTermKind.AMPLITUDE: AMPLITUDE,
-    DataTermKind.POISSON: POISSON,
-    DataTermKind.INTENSITY: INTENSITY,
-    DataTermKind.CHI_SQUARED: CHI_SQUARED,
-}
 CACHE_LINE = 64
 DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32}
 """Recorded types that are read as they are; others are converted to float32 once."""
@@ -52,7 +46,7 @@ class CompiledMultislice:
         self._problem = problem
         self._window = Window(problem.window)
         self._recorded, self._counts_type = _transposed_patterns(problem.patterns)
-        self._term = (TERMS[DataTermKind(problem.data_term.kind)], float(problem.data_term.offset))
+        self._term = (PIXEL_TERMS[DataTermKind(problem.data_term.kind)].number, float(problem.data_term.offset))
         self._weights = _flat(problem.weights.T)
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
         self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)

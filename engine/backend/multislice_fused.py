@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ptylive.engine.backend.data_terms import PIXEL_TERMS
 from ptylive.engine.backend.fused.plan import COUNTS, Plan
 from ptylive.engine.backend.multislice import (
     HELD,
@@ -17,7 +18,6 @@ from ptylive.engine.backend.multislice import (
 )
 from ptylive.schema.model import Array, IndexArray
 
-TERMS = {kind: number for number, kind in enumerate(DataTermKind)}
 UPLOAD_BYTES = 64 << 20
 """Patterns are brought to the device and put in order in portions of this size."""
 SCRATCH_SHARE = 0.25
@@ -144,8 +144,9 @@ class FusedMultislice:
         """Slices, modes, object, data term: the kernel's numbers."""
         slices, rows, columns = self._problem.object_shape
         term = self._problem.data_term
-        numbers = (slices, len(wave.probe), wave.object_modes, rows, columns, TERMS[DataTermKind(term.kind)])
-        return (*(np.int32(number) for number in numbers), np.float32(term.offset))
+        number = PIXEL_TERMS[DataTermKind(term.kind)].number
+        numbers = (slices, len(wave.probe), wave.object_modes, rows, columns, number)
+        return (*(np.int32(each) for each in numbers), np.float32(term.offset))
 
     def _of_patterns(self, corrections: Corrections) -> tuple[Any, Any]:
         """Shifts (N, 2) and roots of the beam currents (N,) or None."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import DataTermKind
+from ptylive.engine.backend.data_terms import PIXEL_TERMS, PixelTerm
+from ptylive.engine.backend.multislice import CoefficientTermKind, DataTermKind
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane
 from ptylive.engine.refine.facts import mean_pattern
@@ -29,8 +30,12 @@ LEFT_TO_ABERRATIONS = 1 / 16
 """Share of the bend along an aberration that is left when the object has followed."""
 DAMPING = 0.1
 """Pull of the absorption towards 0, as a share of the curvature the data give it."""
-LIKELIHOOD: dict[str, float] = {DataTermKind.AMPLITUDE: 0.5, DataTermKind.POISSON: 1.0, DataTermKind.CHI_SQUARED: 1.0}
-"""The loss over the negative logarithm of the likelihood of counts: var(sqrt(D)) = 1/4, so 2 sum (…)^2 for lsq_sqrt."""
+SAME_AS = {
+    CoefficientTermKind.ROOT: DataTermKind.AMPLITUDE,
+    CoefficientTermKind.GAUSS: DataTermKind.AMPLITUDE,
+    CoefficientTermKind.POISSON: DataTermKind.POISSON,
+}
+"""Losses of coefficients bend about as much as these losses of pixels."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,16 @@ class Quantities:
     @property
     def _likelihood(self) -> float:
         """The loss over the negative logarithm of the likelihood."""
-        bright = float(mean_pattern(self.window).max())
-        return LIKELIHOOD.get(self.strategy.kind, 2 * bright)
+        known = self._pixel_term.likelihood
+        return 2 * float(mean_pattern(self.window).max()) if known is None else known
+
+    @property
+    def _pixel_term(self) -> PixelTerm:
+        """The data term of pixels, or the one that bends about as much as that of coefficients."""
+        kind = self.strategy.kind
+        if kind is CoefficientTermKind.LEAST_SQUARES:  # weighted by noise it is made as large as lsq_sqrt
+            kind = DataTermKind.AMPLITUDE if self.preset.noise_weighting else DataTermKind.INTENSITY
+        return PIXEL_TERMS[SAME_AS[kind] if isinstance(kind, CoefficientTermKind) else kind]
 
     def _shifts(self) -> Block:
         """A shift turns coefficient f of the probe by 2 pi f: curvature 2 sum |2 pi f P|^2 along each axis."""
@@ -113,10 +126,9 @@ class Quantities:
         return Block(BlockName.CURRENT, start, curvature, lowest=LOWEST_CURRENT)
 
     def _background(self) -> Block:
-        """I = I1 + b: the amplitude loss bends by 1 / (2 I) in every pattern, the others by twice that or by 2."""
+        """I = I1 + b: the loss bends along b as along I, in every pattern."""
         mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
-        bends: dict[str, DoubleArray] = {DataTermKind.AMPLITUDE: 0.5 / mean, DataTermKind.INTENSITY: 2 + 0 * mean}
-        each = bends.get(self.strategy.kind, 1 / mean)
+        each = self._pixel_term.curvature(mean)
         start = np.zeros((self.window.size, self.window.size), np.float32)
         curvature = (len(self.dataset.patterns) * each).astype(np.float32)
         return Block(BlockName.BACKGROUND, start, curvature, lowest=0.0)

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from ptylive.engine.backend.data_terms import PIXEL_TERMS
 from ptylive.engine.backend.multislice import CoefficientTermKind, DataTermKind
 from ptylive.engine.refine.facts import Facts
 from ptylive.engine.refine.layout import ObjectForm
@@ -63,9 +64,8 @@ class Strategy:
     @property
     def algorithm(self) -> str:
         """Data term in the preset's words."""
-        constants: dict[str, str] = {DataTermKind.AMPLITUDE: "loss_offset", DataTermKind.POISSON: "loss_floor"}
-        constant = constants.get(self.kind)
-        return self.kind.value if constant is None else f"{self.kind}, {constant} {self.offset:.3g} counts"
+        constant = PIXEL_TERMS[self.kind].constant if isinstance(self.kind, DataTermKind) else ""
+        return f"{self.kind}, {constant} {self.offset:.3g} counts" if constant else self.kind.value
 
 
 def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
@@ -113,6 +113,8 @@ def _with_data_term(regime: Strategy, preset: Preset, facts: Facts) -> Strategy:
     regime = replace(regime, batch_size=128, sweep_step=regime.sweep_step * slower)
     if kind is DataTermKind.CHI_SQUARED:
         return replace(regime, stiffness=2.0)
+    if kind is not DataTermKind.POISSON:
+        raise KeyError(kind)
     return replace(regime, offset=_given(preset.loss_floor, max(0.1 * facts.dark_counts, SMALLEST_FLOOR)))
 
 

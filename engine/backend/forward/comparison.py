@@ -83,13 +83,15 @@ class Coefficients:
             safe = s + (self._term.offset + TINY_COUNTS)
             loss = safe - measured - measured * (xp.log(safe) - xp.log(xp.where(measured > 0, measured, 1)))
             slope = 1 - measured / safe
-        else:
+        elif kind in (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT):
             away = s - measured
             if self._whitening is not None:
                 away = away @ self._whitening.T
             loss, slope = away**2, 2 * away
             if self._whitening is not None:
                 slope = slope @ self._whitening
+        else:
+            raise KeyError(kind)
         return loss.sum(dtype=np.float64), slope
 
 

@@ -3,12 +3,11 @@
 // and sums by atomic addition. Equations and names: engine/backend/multislice.py; orders of pixels: fused/plan.py.
 //
 // Given by the compiler's command line, beside what transform.cuh wants: COUNTS (type of the recorded patterns), TINY_COUNTS,
-// FEW_COUNTS (data_terms.py, multislice.py).
+// FEW_COUNTS, and the numbers of the data terms: AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED (data_terms.py, multislice.py).
 #include "transform.cuh"
 
 constexpr int PIXELS = P * P;
 constexpr float INVERSE = 1.0f / P;  // of a unitary transform: ours multiply by P
-enum DataTerm { AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED };  // in the order of DataTermKind
 
 /// Loss of a pixel and dL/dI, weight left out.
 __device__ inline float2 compared(int term, float offset, float intensity, float counts) {
@@ -23,8 +22,11 @@ __device__ inline float2 compared(int term, float offset, float intensity, float
     }
     const float difference = intensity - counts;
     if (term == INTENSITY) return {difference * difference, 2 * difference};
-    if (counts <= FEW_COUNTS) return {intensity, 1};
-    return {0.5f * difference * difference / counts, difference / counts};
+    if (term == CHI_SQUARED) {
+        if (counts <= FEW_COUNTS) return {intensity, 1};
+        return {0.5f * difference * difference / counts, difference / counts};
+    }
+    return {nanf(""), nanf("")};  // no other is known: a loss that is not finite ends the run
 }
 
 /// Sum over the block's threads, known to thread 0.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.engine.backend.data_terms import TINY_COUNTS
+from ptylive.engine.backend.data_terms import NUMBERS, TINY_COUNTS
 from ptylive.engine.backend.fast_sizes import RADICES as FAST_SIZES
 from ptylive.engine.backend.multislice import FEW_COUNTS
 from ptylive.schema.model import IndexArray
@@ -62,6 +62,7 @@ class Plan:
             "COUNTS": COUNTS[counts],
             "TINY_COUNTS": f"{TINY_COUNTS}f",
             "FEW_COUNTS": f"{FEW_COUNTS}f",
+            **{name: str(number) for name, number in NUMBERS.items()},
         }
 
     def order(self) -> IndexArray:
