@@ -10,6 +10,7 @@ import contextlib
 import re
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from ptylive.streamer.storage.catalogue import Catalogue
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
 
 _NAME_LENGTH = 60
+CATALOGUE_S = 5.0
+"""How long the start waits to know the scans of the folder; the rest is read while frames arrive."""
 
 
 class Recordings:
@@ -37,7 +40,7 @@ class Recordings:
         self.wanted = True
         """Whether scans that begin from now on are recorded."""
         self._announcer = announcer
-        self._catalogue = None if folder is None else Catalogue(folder)
+        self._catalogue = None if folder is None else Catalogue(folder, partial(announcer.log, "warning"))
         self._converter = Converter(self._converted)
         self._converting: dict[str, ScanRecord] = {}
         self._held = HeldJournals()
@@ -132,7 +135,8 @@ class Recordings:
         """Readable journals of earlier runs, oldest first; the others are reported and left alone."""
         if self.folder is None or self._catalogue is None:
             return []
-        self._catalogue.refresh()
+        if not self._catalogue.refresh(CATALOGUE_S):
+            self._announcer.log("warning", f"{self.folder} is still being read: a scan sent again may count as new")
         remove_abandoned(self.folder)
         found = []
         for path in journals(self.folder):
@@ -165,6 +169,8 @@ class Recordings:
 
     def stop(self, timeout_s: float) -> None:
         """Finish the conversions under way; journals of those that take longer stay for the next start."""
+        if self._catalogue is not None:
+            self._catalogue.close()
         if not self._converter.stop(timeout_s):
             self._announcer.log("warning", "a recording was not finished in time; the next start finishes it")
 
@@ -180,6 +186,8 @@ class Recordings:
         if scan is not None:
             scan.recording_error = event.message if event.state == "failed" else ""
             scan.recording_state = event.state
+            if event.state == "complete" and scan.target is not None and self._catalogue is not None:
+                self._catalogue.add(scan.target, scan.progress.arm, scan.progress.received)
             del self._converting[event.uid]
         self._announcer.emit(event)
 

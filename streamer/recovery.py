@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,14 @@ class Leftover:
 
 
 def journals(folder: Path) -> list[Path]:
-    """Journals in a folder, oldest first."""
-    return sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
+    """Journals in a folder, oldest first; links that lead nowhere or in a circle, folders and the like are none."""
+    found = []
+    for path in folder.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            if stat.S_ISREG(about.st_mode):
+                found.append((about.st_mtime_ns, path))
+    return [path for _, path in sorted(found)]
 
 
 def read_leftover(path: Path) -> Leftover | None:

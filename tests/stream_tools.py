@@ -21,6 +21,7 @@ from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import ArmEvent, EndEvent, RecordingEvent, StreamEvent
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
+from ptylive.streamer.storage.recording import created_scan
 from ptylive.streamer.storage.source import open_source
 from ptylive.streamer.wire import FramesMessage, Message, encode
 
@@ -187,3 +188,14 @@ def send(socket: "zmq.Socket[bytes]", *messages: Message) -> None:
     """Send messages as the protocol spells them."""
     for message in messages:
         socket.send_multipart(encode(message))
+
+
+def stored_recording(folder: Path, arm: Arm, frames: Array, missing: slice = slice(0)) -> Path:
+    """A recording made as the server makes it; ``missing``: frames that never arrived."""
+    keep = np.ones(arm.frames, dtype=bool)
+    keep[missing] = False
+    path = folder / f"{arm.uid}.h5"
+    with created_scan(path, arm) as writer:
+        writer.add_frames(np.flatnonzero(keep), frames[keep])
+        writer.finish()
+    return path

@@ -1,18 +1,38 @@
-"""Finding the recording of a scan again, by its uid, so that a resend after a restart is known for what it is."""
+"""Which scans the recordings of a folder hold, by uid, so that a resend after a restart is known for what it is.
+
+An index in memory. What this program records it is told; other files are read in the background, by a file worker,
+since nobody vouches for them. Asking the index opens nothing and waits for nothing.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ptylive.schema import Arm, PtyliveError
-from ptylive.schema.model import BoolArray
+import numpy as np
 
-_NEWEST = 256
-"""Only this many recordings are looked at: a resend follows its scan within hours, not years."""
+from ptylive.schema import Arm, InputFileError, PtyliveError
+from ptylive.schema.model import Array, BoolArray
+from ptylive.streamer.vetting.tasks import describe_recording
+from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.wire.armmap import arm_from_map
 
+NEWEST = 256
+"""Only this many recordings are known: a resend follows its scan within hours, not years."""
+MOST_ARRAY_BYTES = 512 * 2**20
+"""Of the arrays (masks, positions) that come along with scans, equal ones counted once."""
+LOOK_EVERY_S = 5.0
+_SETTLED_S = 2.0
 _MADE_OF_ONE = ("_results", "_coefficients")
 """Ends of the names of files that were made of a recording and carry its uid."""
+_Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -24,57 +44,161 @@ class StoredRecording:
     received: BoolArray
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """What is known of a file. arm: None where it holds no scan; received: packed bits of what arrived, None: all."""
+
+    stamp: _Stamp
+    arm: Arm | None = None
+    received: Array | None = None
+
+
 class Catalogue:
-    """Uids of the newest recordings in a folder; files are opened once, when a scan is first asked for."""
+    """Uids of the newest recordings in a folder. ``say`` hears of files that could not be read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda _text: None) -> None:
         self.folder = folder
-        self._uids: dict[tuple[str, int], str] = {}
+        self._say = say
+        self._worker = FileWorker()
+        self._entries: dict[str, _Entry] = {}
+        self._uids: dict[str, str] = {}
+        self._arrays: dict[bytes, Array] = {}
+        self._array_bytes = 0
+        self._lock = threading.Lock()
+        self._filled, self._stop = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def refresh(self) -> None:
-        """Read the uids now, so that the first scan does not wait for it."""
-        for path in self._newest():
-            self._uid(path)
+    def refresh(self, timeout_s: float) -> bool:
+        """Begin to read the folder, now and again; wait until all of it was looked at once. False: it takes longer."""
+        if self._thread is None and not self._stop.is_set():
+            self._thread = threading.Thread(target=self._run, name="catalogue", daemon=True)
+            self._thread.start()
+        return self._filled.wait(timeout_s)
 
     def find(self, uid: str) -> StoredRecording | None:
-        """The newest recording of a scan, or None."""
-        for path in self._newest():
-            if self._uid(path) == uid:
-                return self._load(path)
-        return None
-
-    def _newest(self) -> list[Path]:
-        found = [
-            p for p in self.folder.glob("*.h5") if not p.name.startswith(".") and not p.stem.endswith(_MADE_OF_ONE)
-        ]
-        return sorted(found, key=_changed_ns, reverse=True)[:_NEWEST]
-
-    def _uid(self, path: Path) -> str:
-        from ptylive.streamer.storage.hdf5 import attributes, opened
-
-        key = (path.name, _changed_ns(path))
-        if key not in self._uids:
-            try:
-                with opened(path) as file:
-                    metadata = file.get("metadata")
-                    self._uids[key] = "" if metadata is None else str(attributes(metadata).get("uid", ""))
-            except PtyliveError:
-                self._uids[key] = ""
-        return self._uids[key]
-
-    def _load(self, path: Path) -> StoredRecording | None:
-        from ptylive.streamer.storage.source import open_recording
-
-        try:
-            with open_recording(path) as source:
-                return StoredRecording(path, source.arm, source.received)
-        except PtyliveError:
+        """The newest recording of a scan, or None where none is known."""
+        with self._lock:
+            name = self._uids.get(uid)
+            entry = None if name is None else self._entries.get(name)
+        if name is None or entry is None or entry.arm is None:
             return None
+        frames = entry.arm.frames
+        received = np.ones(frames, bool) if entry.received is None else np.unpackbits(entry.received)[:frames] > 0
+        return StoredRecording(self.folder / name, entry.arm, received)
+
+    def add(self, path: Path, arm: Arm, received: BoolArray) -> None:
+        """Take in a recording that this program has written."""
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            self._keep(path.name, _Entry((found.st_size, found.st_mtime_ns), arm, _packed(received)))
+
+    def close(self) -> None:
+        """End the reading, soon: a file that is being read is waited for in another thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(0.5)
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        finally:
+            self._worker.close()
+
+    def _follow(self) -> None:
+        """Look at the folder again and again."""
+        seen = -1
+        while not self._stop.is_set():
+            changed = _changed_ns(self.folder)
+            if changed != seen or time.time_ns() - changed < _SETTLED_S * 1e9:
+                seen = changed
+                self._read_folder()
+            self._filled.set()
+            self._stop.wait(LOOK_EVERY_S)
+
+    def _read_folder(self) -> None:
+        """Read what is new or has changed, newest first; forget what has gone."""
+        found = _recordings(self.folder)
+        problems = []
+        for name, stamp in found.items():
+            known = self._entries.get(name)
+            if self._stop.is_set():
+                return
+            if known is None or known.stamp != stamp:
+                try:
+                    self._keep(name, self._read(name, stamp))
+                except PtyliveError as error:
+                    self._keep(name, _Entry(stamp))
+                    problems.append(error.line())
+        self._worker.close()
+        self._forget([name for name in set(self._entries) - set(found) if not (self.folder / name).exists()])
+        if problems:
+            others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            self._say(f"not a recording that can be read: {problems[0]}{others}")
+
+    def _read(self, name: str, stamp: _Stamp) -> _Entry:
+        """A file as an entry. Raises PtyliveError."""
+        said = self._worker.read(describe_recording, self.folder / name)
+        arm, _ = arm_from_map(said["arm"], said["parts"])
+        return _Entry(stamp, replace(arm, arrays=self._shared(name, arm)), said["received"])
+
+    def _shared(self, name: str, arm: Arm) -> dict[str, Array]:
+        """The arrays of a scan, equal ones of all scans in one place. Raises InputFileError when they are too many."""
+        arrays = {}
+        for kind, array in arm.arrays.items():
+            key = hashlib.sha256(
+                np.ascontiguousarray(array).tobytes() + str((array.dtype, array.shape)).encode()
+            ).digest()
+            if key not in self._arrays:
+                if self._array_bytes + array.nbytes > MOST_ARRAY_BYTES:
+                    raise InputFileError(f"{self.folder / name} has too large arrays", "a resend of it counts as new")
+                self._arrays[key] = array
+                self._array_bytes += array.nbytes
+            arrays[kind] = self._arrays[key]
+        return arrays
+
+    def _keep(self, name: str, entry: _Entry) -> None:
+        with self._lock:
+            self._entries[name] = entry
+            self._sort_out()
+
+    def _forget(self, names: list[str]) -> None:
+        with self._lock:
+            for name in names:
+                self._entries.pop(name, None)
+            self._sort_out()
+
+    def _sort_out(self) -> None:
+        """Names by uid, that of the newest recording winning; at most as many as are kept."""
+        newest_last = sorted(self._entries, key=lambda name: self._entries[name].stamp[1])
+        for name in newest_last[:-NEWEST]:
+            del self._entries[name]
+        kept = ((name, self._entries[name].arm) for name in newest_last[-NEWEST:])
+        self._uids = {arm.uid: name for name, arm in kept if arm is not None}
 
 
-def _changed_ns(path: Path) -> int:
-    """When a file was last written, ns; 0 for one that has gone meanwhile."""
+def _recordings(folder: Path) -> dict[str, _Stamp]:
+    """Size and time of the newest recordings of a folder, newest first; what is no ordinary file is left out."""
+    found: dict[str, _Stamp] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            stem, suffix = Path(entry.name).stem, Path(entry.name).suffix
+            if suffix != ".h5" or stem.startswith(".") or stem.endswith(_MADE_OF_ONE):
+                continue
+            with contextlib.suppress(OSError):  # gone meanwhile, a link that leads nowhere, or one that leads to itself
+                about = entry.stat()
+                if stat.S_ISREG(about.st_mode):
+                    found[entry.name] = (about.st_size, about.st_mtime_ns)
+    newest = sorted(found, key=lambda name: found[name][1], reverse=True)[:NEWEST]
+    return {name: found[name] for name in newest}
+
+
+def _packed(received: BoolArray) -> Array | None:
+    return None if received.all() else np.packbits(received)
+
+
+def _changed_ns(folder: Path) -> int:
+    """When a file was last made, renamed or removed in a folder; 0 where it cannot be read."""
     try:
-        return path.stat().st_mtime_ns
+        return folder.stat().st_mtime_ns
     except OSError:
         return 0

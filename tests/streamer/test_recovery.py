@@ -150,7 +150,7 @@ def test_the_same_across_a_restart(tmp_path: Path) -> None:
         send(socket, ArmMessage(arm), *messages[4:])
         run.wait(lambda: run.receiver.status().frames == 22)
     with running(tmp_path) as run, connected(run.address) as socket:
-        assert run.receiver.safe_ranges(arm.uid) == [(20, 42)]
+        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(20, 42)])
         send(socket, ArmMessage(arm), *messages[:4])
         run.wait_for_state("complete")
         assert run.frames[arm.uid] == digests(frames)
@@ -167,7 +167,7 @@ def test_a_resend_of_what_is_complete_on_disk_counts_as_duplicates(tmp_path: Pat
         send(socket, ArmMessage(arm), *messages)
         run.wait(lambda: run.receiver.status().duplicates == 42)
     with running(tmp_path) as run, connected(run.address) as socket:
-        assert run.receiver.safe_ranges(arm.uid) == [(0, 42)]
+        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 42)])
         send(socket, ArmMessage(arm), *messages, EndMessage(arm.uid, 42, "complete"))
         run.wait(lambda: run.receiver.status().duplicates == 42)
         status = run.receiver.status()
@@ -188,7 +188,7 @@ def test_a_scan_that_had_ended_is_only_converted(tmp_path: Path) -> None:
     with running(tmp_path, recovery_grace_s=0.1) as run:
         run.wait(lambda: len([event for event in run.recordings() if event.state == "complete"]) == 2)
         assert [event.arm.uid for event in run.arms()] == [cut.uid]
-        assert run.receiver.safe_ranges(arm.uid) == [(0, 42)]
+        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 42)])
     assert digests_of_file(tmp_path / "a.h5") == digests(frames)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5", "c.journal"]
 

@@ -1,0 +1,58 @@
+"""What travels between a program and its file worker: msgpack behind a length of eight bytes, arrays included."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import numpy as np
+
+LENGTH = struct.Struct(">Q")
+MAX_BYTES = 2**30
+"""Of one message."""
+_ARRAY = 1
+
+
+def pack(message: Any) -> bytes:
+    """A message with its length before it."""
+    body = msgpack.packb(message, use_bin_type=True, default=_plain)
+    return LENGTH.pack(len(body)) + bytes(body)
+
+
+def unpack(body: bytes) -> Any:
+    """Inverse of :func:`pack`, without the length. ValueError for what is no message."""
+    return msgpack.unpackb(body, raw=False, strict_map_key=False, ext_hook=_array, max_ext_len=MAX_BYTES)
+
+
+def read_message(read: Callable[[int], bytes]) -> Any:
+    """The next message; ``read(n)`` gives exactly n bytes, or fewer at the end. EOFError at the end."""
+    head = read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        raise EOFError
+    (length,) = LENGTH.unpack(head)
+    if length > MAX_BYTES:
+        raise ValueError(f"a message of {length} bytes")
+    body = read(length)
+    if len(body) < length:
+        raise EOFError
+    return unpack(body)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as an extension type, numpy's numbers and paths as plain values."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            raise TypeError("arrays of objects do not travel")
+        return msgpack.ExtType(_ARRAY, msgpack.packb((value.dtype.str, value.shape, value.tobytes())))
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+def _array(code: int, data: bytes) -> Any:
+    if code != _ARRAY:
+        raise ValueError(f"unknown extension {code}")
+    dtype, shape, content = msgpack.unpackb(data, raw=False, max_bin_len=MAX_BYTES)
+    return np.frombuffer(content, dtype=np.dtype(dtype)).reshape(shape)

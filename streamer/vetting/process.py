@@ -1,0 +1,95 @@
+"""``python -m ptylive.streamer.vetting.process MEMORY_BYTES``: reads files that may be damaged, one after the other.
+
+Tasks come on stdin, answers go to stdout (:mod:`ptylive.streamer.vetting.pipe`). A task that takes too long is ended
+by a timer of the kernel, whose signal kills this process whatever it is doing: a library that loops in compiled code
+lets no Python code run, and its parent may be gone. The end of stdin ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ptylive.schema import PtyliveError
+from ptylive.streamer.vetting.pipe import pack, read_message
+
+OURS = "ptylive."
+"""Tasks are functions of this program only."""
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until stdin ends; returns the exit status."""
+    memory_bytes = int(arguments[0])
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit(memory_bytes)
+    import ptylive.streamer.storage.source  # noqa: F401  (here, so that no file's time is spent on imports)
+
+    _say(out, {"ready": True})
+    while True:
+        try:
+            request = read_message(sys.stdin.buffer.read)
+        except EOFError:
+            return 0
+        _say(out, _answer(request, memory_bytes))
+
+
+def _limit(memory_bytes: int) -> None:
+    """Bound memory; write no file, leave no core. Systems without such limits have the time limit only."""
+    import resource
+
+    limits = [(resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)]
+    for kind, most in limits:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (most, most))
+
+
+def _answer(request: dict[str, Any], memory_bytes: int) -> dict[str, Any]:
+    """Run one task. A damaged file may raise whatever it likes in the libraries that read it."""
+    path = Path(request["path"])
+    _set_timers(request["cpu_s"], request["wall_s"])
+    try:
+        return {"value": _function(request["task"])(path, **request["arguments"])}
+    except PtyliveError as error:
+        return {"error": str(error), "hint": error.hint}
+    except MemoryError:
+        problem = f"{path} could not be read in {memory_bytes / 2**20:.0f} MiB of memory"
+        return {"error": problem, "hint": "is it damaged?"}
+    except Exception as error:
+        text = " ".join(str(error).split())
+        return {"error": f"{path} could not be read: {text or type(error).__name__}", "hint": "is it damaged?"}
+    finally:
+        _set_timers(0.0, 0.0)
+
+
+def _set_timers(cpu_s: float, wall_s: float) -> None:
+    """When this process is killed, in seconds of computing and of waiting; 0: never."""
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    signal.setitimer(signal.ITIMER_REAL, wall_s)
+
+
+def _function(name: str) -> Any:
+    """A function from ``module:function``."""
+    module, _, function = name.partition(":")
+    if not module.startswith(OURS):
+        raise ValueError(f"{name} is no task")
+    return getattr(importlib.import_module(module), function)
+
+
+def _say(out: BinaryIO, message: dict[str, Any]) -> None:
+    try:
+        data = pack(message)
+    except (ValueError, TypeError, OverflowError) as error:
+        data = pack({"error": f"the answer cannot be told: {error}", "hint": ""})
+    out.write(data)
+    out.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""What a file worker does with scan files: describe one, walk through one, hand out its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import InputFileError
+
+MAX_OBJECTS = 100_000
+"""Groups and data sets of one file that are walked through."""
+
+
+def describe_recording(path: Path) -> dict[str, Any]:
+    """A native file as {arm, parts, received}: map and arrays of an arm message, packed bits (None: all frames)."""
+    from ptylive.streamer.storage.source import open_recording
+    from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
+
+    with open_recording(path) as source:
+        received = None if source.received.all() else np.packbits(source.received)
+        return {"arm": arm_to_map(source.arm), "parts": arm_parts(source.arm), "received": received}
+
+
+def walk(path: Path, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Do all that opening a scan file does, and look at every object, attribute and chunk of an HDF5 file.
+
+    What returns from this can be opened by any process. Returns {frames}.
+    """
+    from ptylive.streamer.storage.source import open_source
+
+    walk_hdf5(path)
+    with open_source(path, values or {}) as source:
+        first = np.flatnonzero(source.received)[:1]
+        if len(first):
+            source.frames(first)
+        return {"frames": source.frame_count}
+
+
+def walk_hdf5(path: Path) -> dict[str, Any]:
+    """Look at every object, attribute and chunk of an HDF5 file; nothing of a file of another format."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return {"objects": 0}
+    count = 0
+
+    def look(name: str, found: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > MAX_OBJECTS:
+            raise InputFileError(f"{path} holds more than {MAX_OBJECTS} objects", "it is damaged, or no scan file")
+        _look_at(found)
+
+    with h5py.File(path, "r") as file:
+        _look_at(file)
+        file.visititems(look)
+    return {"objects": count}
+
+
+def _look_at(found: Any) -> None:
+    """All attributes, and where the chunks of a data set lie."""
+    import h5py
+
+    for name in found.attrs:
+        found.attrs[name]
+    if isinstance(found, h5py.Dataset) and found.chunks is not None and not found.is_virtual:
+        found.id.get_num_chunks()
+        found.id.chunk_iter(lambda _info: None)
+
+
+def frames(path: Path, first: int, most_bytes: int) -> dict[str, Any]:
+    """Frames of a scan file from acquisition number ``first``: {index, frames, next}, next None at the end."""
+    from ptylive.streamer.storage.source import open_recording
+
+    with open_recording(path) as source:
+        shape = source.arm.detector_shape if source.arm.basis.is_raw else (source.frames(np.arange(1)).shape[-1],)
+        one = int(np.prod(shape)) * np.dtype(source.arm.detector.dtype).itemsize
+        stop = min(source.frame_count, first + max(1, most_bytes // max(one, 1)))
+        index = first + np.flatnonzero(source.received[first:stop])
+        later = stop if stop < source.frame_count else None
+        return {"uid": source.arm.uid, "index": index, "frames": source.frames(index), "next": later}

@@ -1,0 +1,197 @@
+"""A process that opens files nobody vouches for, with limits of time and memory; killed, it is started again.
+
+One flipped bit can make the HDF5 library loop for ever inside a call that lets no other thread of the process run, ask
+for all memory there is, or crash. In a process of its own that costs one file: its reader gets an InputFileError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.vetting.pipe import pack, read_message
+
+_START_S = 120.0
+_GRACE_S = 2.0
+_TRIES = 2
+_BY_THE_FILE = tuple(-getattr(signal, name) for name in ("SIGPROF", "SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL"))
+"""Ends of the process that reading again would only repeat."""
+_MOST_REMEMBERED = 1000
+_Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a task may take. cpu_s: time of computing, so that a busy machine or a slow disk condemns no file."""
+
+    cpu_s: float = 3.0
+    wall_s: float = 30.0
+    memory_bytes: int = 2 * 2**30
+
+
+class FileWorker:
+    """Runs tasks on files in a process of its own, one at a time; callable from any thread.
+
+    The process is started at the first task, and ends with :meth:`close` or with its parent.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._condemned: OrderedDict[str, tuple[_Stamp, InputFileError]] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process, where it runs."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def read(self, task: Callable[..., Any], path: Path, limits: Limits | None = None, **arguments: Any) -> Any:
+        """``task(path, **arguments)`` in the other process; plain values and arrays travel, arrays read-only.
+
+        ``task``: a function of a module of this program. Raises InputFileError: what the task raised, or that the
+        file could not be read within the limits. A file on which the process died is not opened again until it
+        changes.
+        """
+        path = Path(path).absolute()
+        stamp = stamp_of(path)
+        allowed = limits or self.limits
+        request = {
+            "task": f"{task.__module__}:{task.__qualname__}",
+            "path": str(path),
+            "cpu_s": allowed.cpu_s,
+            "wall_s": allowed.wall_s,
+            "arguments": arguments,
+        }
+        with self._lock:
+            condemned = self._condemned.get(str(path))
+            if condemned is not None and condemned[0] == stamp:
+                raise InputFileError(str(condemned[1]), condemned[1].hint)
+            answer = self._asked(request, path, stamp, allowed)
+        if "error" in answer:
+            raise InputFileError(str(answer["error"]), str(answer.get("hint", "")))
+        return answer["value"]
+
+    def close(self) -> None:
+        """End the process; the next task starts another."""
+        with self._lock:
+            self._end()
+
+    def _asked(self, request: dict[str, Any], path: Path, stamp: _Stamp, allowed: Limits) -> dict[str, Any]:
+        """The answer to a request; asked again where somebody else has killed the process."""
+        for _ in range(_TRIES):
+            process = self._running()
+            assert process.stdin is not None  # noqa: S101  (opened with pipes)
+            started = time.monotonic()
+            try:
+                process.stdin.write(pack(request))
+                process.stdin.flush()
+                return dict(self._next(process, allowed.wall_s + _GRACE_S))
+            except (EOFError, OSError, ValueError):
+                self._end()
+            code = process.returncode
+            if code in _BY_THE_FILE:
+                raise self._condemn(path, stamp, allowed, code)
+            if time.monotonic() - started > allowed.wall_s:  # waiting for a disk, which may be quicker later
+                raise InputFileError(f"{path} could not be read in {allowed.wall_s:g} s", "is its disk there?")
+        raise InputFileError(f"{path} could not be read: the process that reads it was killed", "try again")
+
+    def _condemn(self, path: Path, stamp: _Stamp, allowed: Limits, code: int) -> InputFileError:
+        """Remember a file that has ended the process; what to say of it."""
+        why = f"in {allowed.cpu_s:g} s of computing" if code == -signal.SIGPROF else "(its reader crashed)"
+        error = InputFileError(f"{path} could not be read {why}", "it is damaged: restore it from a copy")
+        self._condemned[str(path)] = (stamp, error)
+        while len(self._condemned) > _MOST_REMEMBERED:
+            self._condemned.popitem(last=False)
+        return error
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        """The process, started if need be. Raises InputFileError where it cannot be."""
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self._end()
+        command = [sys.executable, "-m", "ptylive.streamer.vetting.process", str(self.limits.memory_bytes)]
+        quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **quiet}
+            )
+            self._next(self._process, _START_S)
+        except (EOFError, OSError, ValueError) as error:
+            self._end()
+            raise InputFileError(
+                f"the process that reads files does not start: {error}", "see the lines above"
+            ) from None
+        return self._process
+
+    def _next(self, process: subprocess.Popen[bytes], patience_s: float) -> Any:
+        """Its next message. EOFError when it has ended, or stays silent."""
+        assert process.stdout is not None  # noqa: S101  (opened with pipes)
+        handle, give_up = process.stdout.fileno(), time.monotonic() + patience_s
+        waiting = select.poll()
+        waiting.register(handle, select.POLLIN)
+
+        def read(n: int) -> bytes:
+            parts, missing = [], n
+            while missing:
+                ready = waiting.poll(max(0.0, give_up - time.monotonic()) * 1000)
+                part = os.read(handle, min(missing, 2**20)) if ready else b""
+                if not part:
+                    return b""
+                parts.append(part)
+                missing -= len(part)
+            return b"".join(parts)
+
+        return read_message(read)
+
+    def _end(self) -> None:
+        """Kill the process, if there is one; one that the kernel holds back is left to it."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what could not be sent any more
+                    pipe.close()
+        try:
+            process.wait(_GRACE_S / 4)  # killed by its own timer, or ending now that its stdin has
+        except subprocess.TimeoutExpired:
+            process.kill()
+            try:
+                process.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                return
+
+
+def stamp_of(path: Path) -> _Stamp:
+    """What changes when a file does: size, time, inode. Raises InputFileError for what is no ordinary file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise InputFileError(f"{path}: no such file", "check the path") from None
+    except (OSError, ValueError) as error:
+        problem = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputFileError(f"{path}: {problem}", "check the path") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise InputFileError(f"{path} is not a file", "name the file itself")
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -1,0 +1,109 @@
+"""The process that opens files nobody vouches for: one bad file costs that file, whatever it does to its reader."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+from odd_files import fill_with_odd_things, put_loop
+from stream_tools import make_arm, make_frames, stored_recording
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.storage.source import open_recording
+from ptylive.streamer.vetting.tasks import describe_recording, frames, walk
+from ptylive.streamer.vetting.worker import FileWorker, Limits
+from ptylive.streamer.wire.armmap import arm_from_map
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with FileWorker() as started:
+        yield started
+
+
+def test_a_recording_is_described_as_it_is(tmp_path, worker):
+    arm = make_arm()
+    path = stored_recording(tmp_path, arm, make_frames(arm), missing=slice(3, 7))
+    said = worker.read(describe_recording, path)
+    described, problems = arm_from_map(said["arm"], said["parts"])
+    with open_recording(path) as source:
+        assert described == source.arm
+        assert not problems
+        assert np.array_equal(np.unpackbits(said["received"])[: arm.frames] > 0, source.received)
+
+
+def test_frames_come_through(tmp_path, worker):
+    arm = make_arm()
+    stored = make_frames(arm)
+    path = stored_recording(tmp_path, arm, stored, missing=slice(3, 7))
+    found, number = {}, 0
+    while number is not None:
+        part = worker.read(frames, path, first=number, most_bytes=5 * stored[0].nbytes)
+        found.update(zip(part["index"].tolist(), part["frames"], strict=True))
+        number = part["next"]
+    assert sorted(found) == [k for k in range(arm.frames) if not 3 <= k < 7]
+    assert all(np.array_equal(found[k], stored[k]) for k in found)
+
+
+def test_a_file_that_is_read_for_ever_is_given_up_and_not_opened_again(tmp_path, worker):
+    loop = put_loop(tmp_path)
+    arm = make_arm()
+    good = stored_recording(tmp_path, arm, make_frames(arm))
+    with pytest.raises(InputFileError, match=r"loop\.h5 could not be read in 3 s of computing"):
+        worker.read(describe_recording, loop)
+    assert worker.read(walk, good) == {"frames": arm.frames}
+    process = worker.process_id
+    with pytest.raises(InputFileError, match="computing"):
+        worker.read(walk, loop)
+    assert worker.process_id == process, "the file was opened again"
+    loop.write_bytes(good.read_bytes())
+    assert worker.read(walk, loop) == {"frames": arm.frames}
+
+
+def test_odd_things_are_refused_by_name(tmp_path, worker):
+    for name in fill_with_odd_things(tmp_path):
+        with pytest.raises(InputFileError, match=name):
+            worker.read(describe_recording, tmp_path / name)
+
+
+def test_memory_is_bounded(tmp_path):
+    path = tmp_path / "large.h5"
+    with h5py.File(path, "w") as file:
+        side = 2**16
+        file.create_dataset("data", (1, 1, side, side), np.uint8, chunks=(1, 1, 64, 64))
+        file.create_dataset("metadata/vacuum_pattern", (side, side), np.float64, chunks=(64, 64))
+    with FileWorker(Limits(memory_bytes=2**29)) as worker, pytest.raises(InputFileError, match=r"large\.h5 could not"):
+        worker.read(describe_recording, path)
+
+
+def test_a_worker_killed_by_somebody_else_costs_nothing(tmp_path, worker):
+    arm = make_arm()
+    path = stored_recording(tmp_path, arm, make_frames(arm))
+    worker.read(walk, path)
+    os.kill(worker.process_id, signal.SIGKILL)
+    assert worker.read(walk, path) == {"frames": arm.frames}
+
+
+def test_it_does_not_outlive_its_parent(tmp_path):
+    code = (
+        "import sys, threading\nfrom pathlib import Path\n"
+        "from ptylive.streamer.vetting.worker import FileWorker\nfrom ptylive.streamer.vetting.tasks import walk\n"
+        "worker = FileWorker()\n"
+        "threading.Thread(target=worker.read, args=(walk, Path(sys.argv[1])), daemon=True).start()\n"
+        "while worker.process_id is None: pass\n"
+        "print(worker.process_id, flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(put_loop(tmp_path))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        give_up = time.monotonic() + 60
+        while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < give_up, "the worker lives on"
+            time.sleep(0.05)
