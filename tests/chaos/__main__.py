@@ -2,6 +2,8 @@
 
 import argparse
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +14,7 @@ from chaos.checks import CHECKS, Evidence
 from chaos.history import read
 from chaos.plan import FAULTS, draw
 from chaos.report import summary
-from chaos.run import Run
+from chaos.run import Run, compile_ahead
 
 READING_S = 600.0
 MOST_SHOWN = 12
@@ -40,11 +42,16 @@ def main() -> int:
     run = Run(work, options.seed, plan, seconds)
     if run.libc is None:
         print("NOT COVERED: full and slow disk, clock (no C compiler, or a preloaded library does not act here)")
+    if not options.cold:
+        compile_ahead()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))  # what was started is ended
     run.carry_out()
     print(f"{time.monotonic() - began:.0f} s; looking at what is stored", flush=True)
-    return judged(
-        Evidence(list(read(run.history.path)), _stored(work), (work / "server.log").read_text("utf-8", "replace"))
-    )
+    log = (work / "server.log").read_text("utf-8", "replace")
+    status = judged(Evidence(list(read(run.history.path)), _stored(work), log))
+    if status == 0:
+        shutil.rmtree(work)
+    return status
 
 
 def judged(evidence: Evidence) -> int:
@@ -76,6 +83,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--only", default="", help=f"of {', '.join(FAULTS)}")
     parser.add_argument("--plan", action="store_true", help="print the plan and end")
+    parser.add_argument("--cold", action="store_true", help="do not fill the compile cache first")
     return parser.parse_args()
 
 

@@ -78,7 +78,7 @@ def unmixed_recordings(evidence: Evidence) -> list[str]:
 
 def finished_refinements(evidence: Evidence) -> list[str]:
     """Every refinement that was reported done is in a results file of its scan, under a name of its own."""
-    uids = {_stem(file["file"]): file["uid"] for file in evidence.stored if file["what"] == "recording"}
+    uids = {_stem(file["file"]): file["uid"] for file in evidence.stored if "uid" in file}
     kept: dict[tuple[str, str], list[float]] = defaultdict(list)
     for file in evidence.stored:
         if file["what"] == "results":
@@ -161,6 +161,7 @@ def recovered(evidence: Evidence) -> list[str]:
     ended = [entry for entry in evidence.of("sender_ended") if entry["uid"] == "chaos-last"]
     if any(True for _ in evidence.of("healed")) and not (ended and ended[-1]["safe"]):
         problems.append("the scan after the last fault did not become safe")
+    problems += ["the page does not come back" for entry in evidence.of("page_at_last") if not entry["answered"]]
     return problems
 
 
@@ -219,7 +220,7 @@ def _frames_by_token(evidence: Evidence) -> defaultdict[int, set[int]]:
 
 
 def _stem(name: str) -> str:
-    return Path(name).name.removesuffix(".h5").removesuffix("_results")
+    return Path(name).name.removesuffix(".journal").removesuffix(".h5").removesuffix("_results")
 
 
 def _overlap(began: float, ended: float, times: Iterable[tuple[float, float]]) -> float:

@@ -21,7 +21,7 @@ from chaos.damage import drop
 from chaos.history import History
 from chaos.libc_faults import CLOCK_NS, FULL, SYNC_US, WRITE_US, LibcFaults
 from chaos.pages import get, visit
-from chaos.patterns import FRAMES, SCAN
+from chaos.patterns import FRAMES, PIXELS, SCAN
 from chaos.plan import Event
 from chaos.processes import MARK, ServerUnderTest
 from ptylive.simulators.proxy import FaultyProxy, ProxyFaults
@@ -41,6 +41,14 @@ NETWORK = {
     "slow": ProxyFaults(latency_s=0.1, jitter_s=0.1, bandwidth=5e4),
     "sliced": ProxyFaults(slice_bytes=100),
 }
+
+
+def compile_ahead() -> None:
+    """Fill the compile cache, so that a run does not measure the compiler."""
+    code = "from ptylive.engine.backend.cache import use_persistent_cache as use; use()\n"
+    live = "from ptylive.engine.live.warm_up import warm_up; warm_up()"
+    subprocess.run([sys.executable, "-c", code + live], check=True)
+    subprocess.run([sys.executable, "-m", "ptylive.server.warm_refinement", str(PIXELS), "<u2"], check=True)
 
 
 class Run:
@@ -234,7 +242,7 @@ class Run:
             while time.monotonic() < give_up + 60 and not self._calm(caller):
                 time.sleep(0.5)
             self.history.note("last", status=caller.ask("status"))
-        get(self.server, f"http://{self.server.page}/")
+        self.history.note("page_at_last", answered=get(self.server, f"http://{self.server.page}/"))
 
     def _calm(self, caller: Caller) -> bool:
         self._senders = [sender for sender in self._senders if sender.poll() is None]

@@ -215,6 +215,7 @@ BACK_LATE = request(t=70.0 + BACK_S, began=69.0 + BACK_S)
         (no_orphans, with_entries({"kind": "left", "names": [".a.h5.12.tmp"]}), "left behind"),
         (recovered, without(well(), "sender_ended"), "did not become safe"),
         (recovered, with_entries({"kind": "calm", "reached": False, "journals": ["a"]}), "rest"),
+        (recovered, with_entries({"kind": "page_at_last", "answered": False}), "page"),
         (flat_use, with_entries(*RISING), "threads of acquire"),
         (nothing_internal, with_entries(request(error="internal error: KeyError")), "internal error"),
         (nothing_internal, Evidence(well().history, [], "Traceback (most recent call last)"), "log"),
