@@ -35,3 +35,12 @@ def test_underfocus_is_negative_c10_and_the_edge_is_soft():
     assert probe.chi(np.array([0.3]), np.array([0.0])) < 0
     rim = np.array([probe.semiangle_invA])
     assert probe.aperture(rim, np.zeros(1)) == pytest.approx(0.5)
+
+
+def test_the_wave_lags_by_chi():
+    """P = A exp(-i chi): underfocus advances the outer rays, and nothing but the sign of the exponent says so."""
+    probe = Probe.of(WAVELENGTH, 25.0, 0.05, {"C10": -100.0, "C12b": 30.0, "C30": 1e5})
+    k = np.array([[0.0, 0.3, -0.1], [0.0, 0.1, 0.25]])
+    expected = probe.aperture(*k) * (np.cos(probe.chi(*k)) - 1j * np.sin(probe.chi(*k)))
+    np.testing.assert_allclose(probe.wave(*k), expected, rtol=1e-12)
+    assert np.angle(probe.wave(np.array([0.05]), np.zeros(1)))[0] > 0
