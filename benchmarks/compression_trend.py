@@ -1,4 +1,4 @@
-"""How good an object is found from how many masks of which kind: the trend of the compression paper (seed 003).
+"""How good an object is found from how many masks of which kind: docs/compression.md.
 
     python benchmarks/compression_trend.py FILE [--kinds data zernike …] [--numbers 6 15 28 45] [--seeds 0 1 2]
                                            [--root] [--set KEY=VALUE …] [--lines OUT.jsonl]

@@ -1,7 +1,7 @@
 """A scan of frames read as a scan of coefficients: the compressor for it, and the numbers that judge it.
 
 The disc is measured on a sample drawn over the whole scan: patterns of its first rows alone make worse masks
-(live-maths, section 5).
+(docs/compression.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ptylive.schema.detector import below_saturation
 from ptylive.schema.model import Array, BoolArray, FloatArray, IndexArray
 
 SAMPLE_FRAMES = 320
-"""Patterns that disc and learnt masks are made from (seed 003, appendix C)."""
+"""Patterns that disc and learnt masks are made from (basis paper, appendix C)."""
 SAMPLE_SEED = 3
 LEAST_ORDER = 8
 """Radial order that serves in focus."""
@@ -118,8 +118,8 @@ def _measured_field(arm: Arm, sample: Array) -> DetectorField:
 def resolution(compressor: Compressor, arm: Arm) -> tuple[float | None, int | None]:
     """Finest period (Å) that the bright-field masks resolve, and how many the whole scan would need.
 
-    Zernike polynomials of order n carry a tilt ramp 2 pi Q s_r <= n, s_r the shift of the disc's rim (live-maths,
-    section 5). None for other masks, and where optics or scan step are unknown.
+    Zernike polynomials of order n carry a tilt ramp 2 pi Q s_r <= n, s_r the shift of the disc's rim
+    (docs/compression.md). None for other masks, and where optics or scan step are unknown.
     """
     optics, step = arm.optics, arm.scan.step_A
     known = optics.wavelength_A is not None and optics.convergence_semiangle_mrad is not None and optics.aberrations

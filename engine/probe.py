@@ -30,7 +30,7 @@ class Probe:
     wavelength_A: float
     semiangle_invA: float
     edge_invA: float
-    """Width of the linear edge of the disc: one detector pixel (a hard edge aliases, live-maths section 11)."""
+    """Width of the linear edge of the disc: one detector pixel (a hard edge aliases)."""
     chi_polynomial: DoubleArray
     """(5, 5): chi = sum c[i, j] k_row^i k_col^j, radians."""
 

@@ -1,4 +1,4 @@
-"""Detector bases: which sums of detector pixels stand for a frame (docs/compression.md; live-maths, sections 2, 5).
+"""Detector bases: which sums of detector pixels stand for a frame (docs/compression.md).
 
 Frames stand as sums over disjoint bins (:class:`BinnedPixels`, what the live engine makes of raw frames) or as
 products with overlapping masks (:class:`MaskBasis`: Zernike polynomials, orthonormal bins, masks learnt from patterns).

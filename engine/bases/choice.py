@@ -1,4 +1,4 @@
-"""The basis a user names (contract, section 3: BASIS) and its masks for a detector."""
+"""The basis a user names (docs/compression.md) and its masks for a detector."""
 
 from __future__ import annotations
 

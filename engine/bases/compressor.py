@@ -1,9 +1,9 @@
-"""Frames to vectors: coefficients in a basis and the exact numbers beside them (contract, section 2: ``/extra``).
+"""Frames to vectors: coefficients in a basis and the exact numbers beside them (docs/compression.md).
 
 sum, k_row, k_col: sum of I, I (row - row_0), I (col - col_0) over all good pixels, in recorded pixels from the beam
 centre, so that the centre of mass does not depend on the basis. edge: sum beyond the dark field. perp_bright,
-perp_dark: |v|^2 - sum c_n^2 over one region (seed 003, eq. 11), what the masks leave out of v, where v is the
-intensity or its square root.
+perp_dark: |v|^2 - sum c_n^2 over one region (basis paper, eq. 11), what the masks leave out of v, where v is
+the intensity or its square root.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Compressor:
         return np.concatenate([coefficients, np.stack([columns[name] for name in self.extras], 1)], axis=1)
 
     def intact_angles_deg(self, frames: Array) -> tuple[float, float]:
-        """Mean angle between patterns and what the basis keeps of them, bright and dark field (seed 003, eq. 18).
+        """Mean angle between patterns and what the basis keeps of them, bright and dark field (basis paper, eq. 18).
 
         0: nothing is lost; 90: everything. Patterns without intensity in a region say nothing about it.
         """
@@ -88,7 +88,7 @@ class Compressor:
 
     @property
     def ratio(self) -> float:
-        """Compression C: pixels of a pattern over stored numbers (seed 003, eq. 17, which has two extras)."""
+        """Compression C: pixels of a pattern over stored numbers (basis paper, eq. 17, which has two extras)."""
         return float(self.basis.masks[0].size / (self.basis.count + len(self.extras)))
 
     @cached_property

@@ -1,7 +1,7 @@
 """The three parts of a detector that a basis treats apart: bright field, dark field, and the edge beyond.
 
 Bright field: the disc and its one-pixel soft edge. Dark field: from there to the largest circle around the beam that
-the detector holds. Edge: the corners outside that circle. Bad pixels belong to none (seed 003, section 2.2, fig. 1c).
+the detector holds. Edge: the corners outside that circle. Bad pixels belong to none.
 """
 
 from __future__ import annotations

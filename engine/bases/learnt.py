@@ -1,8 +1,8 @@
-"""Masks learnt from patterns: Gram-Schmidt on randomly chosen ones, or principal components (seed 003, appendix C).
+"""Masks learnt from patterns: Gram-Schmidt on randomly chosen ones, or principal components (basis paper, appendix C).
 
 Random patterns rarely span the first moments, which carry the strongest signal of all, so the plane comes first: with
 flat, row and column in place of three of 15 patterns the maps of MoS2 in focus gain (WDD .968-.987, depending on the
-draw, to .993; live-maths, section 5).
+draw, to .993).
 """
 
 from __future__ import annotations

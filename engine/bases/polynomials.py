@@ -1,8 +1,8 @@
 """Zernike polynomials on the pixels of a region, made orthonormal there.
 
 Order of single index j (OSA/ANSI Z80.28): j = (n (n + 2) + m) / 2; 45 of them are all with radial order n <= 8.
-Z_nm = R_n|m|(rho) cos(m theta) for m >= 0, R_n|m|(rho) sin(|m| theta) below (seed 003, eqs. 14-16). On a disc of pixels
-they are only nearly orthogonal, on the ring of the dark field not at all: Gram-Schmidt follows (orthonormal.py).
+Z_nm = R_n|m|(rho) cos(m theta) for m >= 0, R_n|m|(rho) sin(|m| theta) below (basis paper, eqs. 14-16). On a disc of
+pixels they are only nearly orthogonal, on the ring of the dark field not at all: Gram-Schmidt follows (orthonormal.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Square bins of a region of the detector, each of unit norm (seed 003, section 2.2.2)."""
+"""Square bins of a region of the detector, each of unit norm."""
 
 from __future__ import annotations
 

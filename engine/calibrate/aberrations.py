@@ -1,4 +1,4 @@
-"""Defocus, astigmatism and rotation from the bright field itself (live-maths, section 6; real-data, section 3).
+"""Defocus, astigmatism and rotation from the bright field itself (docs/theory/calibration.md).
 
 Two criteria on the brightest spatial frequencies of the coefficients over the scan. J1 is the power of the aligned
 bright field: sharp far from focus, blind in focus. J2 is the energy a weak phase object explains: exact in and out of
@@ -39,7 +39,7 @@ up to 0.02 (30 frequencies) and 0.11 (8 frequencies) on the first rows.
 POWER_ERROR = 0.03
 """Bias of J1 on sparse scans, in 1/(lam Q^2) of the highest frequency: 0.02 to 0.04 for defoci of 200 Å to 13 µm."""
 ENERGY_ERROR = 0.04
-"""Bias of J2 where the object is no pure phase, as a share of the defocus (real-data, section 3)."""
+"""Bias of J2 where the object is no pure phase, as a share of the defocus."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How well trial optics explain a scan (live-maths, section 6).
+"""How well trial optics explain a scan (docs/theory/calibration.md).
 
 J1 is the power of the aligned bright field: sharp far from focus, blind in focus. J2 is the energy a weak phase object
 explains: exact in and out of focus, with many false maxima.

@@ -22,7 +22,7 @@ def find_disc(mean_pattern: DoubleArray, bad: BoolArray) -> Disc | None:
     """Disc of equal area at half of its own plateau; None when nothing stands out.
 
     The plateau is the median inside a first guess, so that hot spots of a crystal don't set the level
-    (real-data, section 3: a nominal semi-angle wrong by 2.6 % moves the fitted defocus by 4 %).
+    (a nominal semi-angle wrong by 2.6 % moves the fitted defocus by 4 %).
     """
     pattern = _patched(mean_pattern, bad)
     smooth = ndimage.gaussian_filter(pattern, max(0.5, min(pattern.shape) / 128))

@@ -25,7 +25,7 @@ LEAST_ROWS, LEAST_POINTS = 5, 150
 class Modulation:
     """The brightest frequencies of the coefficients over the scan, chosen ring by ring of |Q|.
 
-    On sparse scans each ring is scaled to unit power, lest edges and large particles decide (real-data, section 3).
+    On sparse scans each ring is scaled to unit power, lest edges and large particles decide.
     Dense scans show a lattice: there scaling would let weak, dynamical beams move the fitted plane (measured on
     10 nm of SrTiO3: 166 Å instead of 136 Å, between entrance at 100 Å and mid-plane at 150 Å).
     """

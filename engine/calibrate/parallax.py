@@ -4,7 +4,7 @@ Each detector pixel k of a defocused scan shows the specimen shifted by s(k) = g
 are correlated with their aligned mean, coarse bins first, and a matrix is fitted to the shifts, s = A k; its polar
 decomposition is a rotation and a symmetric part lam [[C10 + C12a, C12b], [C12b, C10 - C12a]]. It needs no model of
 the contrast and no grid of trial values, but an amorphous specimen: on a lattice the correlation has many equal peaks.
-Varnavides et al. 2023 (parallax, py4DSTEM); live-maths, section 6 (a).
+Varnavides et al. 2023 (parallax, py4DSTEM); docs/theory/calibration.md.
 """
 
 from __future__ import annotations

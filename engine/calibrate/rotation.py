@@ -1,4 +1,4 @@
-"""Rotation and transposition between scan and detector from the centre of mass (live-maths, section 7).
+"""Rotation and transposition between scan and detector from the centre of mass (docs/theory/calibration.md).
 
 The true phase gradient has no curl. With u, v the curl and divergence of the spectra, the curl power at a trial angle
 is (a + b)/2 + (a - b)/2 cos 2t - c sin 2t, so the best angle is closed form; a transposed detector is tried by swapping

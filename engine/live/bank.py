@@ -1,4 +1,4 @@
-"""The filter bank: every linear map is sum_n W_n(Q) c_hat_n(Q). It knows no map by name (live-maths, section 4).
+"""The filter bank: every linear map is sum_n W_n(Q) c_hat_n(Q). It knows no map by name (docs/theory/live-maps.md).
 
 Coefficients are kept, so a refresh is a transform along the columns and one contraction per map: exact to single
 precision, and filters may change at any moment.
@@ -41,7 +41,7 @@ class Picture:
 class Spectra:
     """Fourier transforms of all coefficients over the scan at one moment.
 
-    Unvisited points hold the mean of the visited (mean fill, live-maths section 9); coefficients are divided by the
+    Unvisited points hold the mean of the visited (mean fill); coefficients are divided by the
     mean pattern sum, so that patterns have unit sum on average.
     """
 
@@ -93,8 +93,8 @@ class Spectra:
     def contract_with_noise(self, band: Band, weights: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
         """The same, and once more with every c_hat taken half a sampling frequency away.
 
-        No signal survives that shift: the second is noise (real-data, section 1). Other shifts where the visited points
-        themselves repeat half a sampling frequency away.
+        No signal survives that shift: the second is noise (docs/theory/live-maps.md). Other shifts where the visited
+        points themselves repeat half a sampling frequency away.
         """
         how = self.contraction
         if self.shifted_planes is not None:

@@ -1,4 +1,4 @@
-"""Signal and noise per spatial frequency, measured on the data themselves (real-data, section 1).
+"""Signal and noise per spatial frequency, measured on the data themselves (docs/theory/live-maps.md).
 
 A map made with every c_hat taken half a sampling frequency away holds no signal, only noise: its ring power is the
 noise floor, beam fluctuations and correlated detector pixels included. The Poisson value is several times too low on

@@ -139,7 +139,7 @@ class PixelReduction:
 class VectorReduction:
     """Vectors of coefficients and extras: region sums and moments are linear in them, exact where an extra says so.
 
-    From square roots nothing is linear: the regions are squared lengths (seed 003, eq. 11), the moments the extras.
+    From square roots nothing is linear: the regions are squared lengths (basis paper, eq. 11), the moments the extras.
     """
 
     basis: MaskBasis

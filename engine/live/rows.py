@@ -1,8 +1,8 @@
 """Transforms of the coefficients along the rows of the scan, kept from one refresh to the next.
 
 Only rows in which frames have arrived since are transformed again. What is transformed is the difference to a fixed
-reference, so that the running mean may move without touching a row: (mean - reference) is taken off at every refresh
-(live-maths, section 9). A mean that has left the reference means starting over, or single precision would suffer.
+reference, so that the running mean may move without touching a row: (mean - reference) is taken off at every refresh.
+A mean that has left the reference means starting over, or single precision would suffer.
 """
 
 from __future__ import annotations

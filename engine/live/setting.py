@@ -18,13 +18,13 @@ from ptylive.schema import Calibration
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 UPSAMPLE_FROM = 1.5
-"""Scan steps the bright-field rim must be shifted by before twice finer sampling pays (live-maths, section 8)."""
+"""Scan steps the bright-field rim must be shifted by before twice finer sampling pays."""
 UPSAMPLE_POINTS = 2**17
 """Larger scans are not upsampled: their filters would not fit the memory."""
 MASKS_FOR_FINER = 153
-"""Fewer coefficients carry nothing finer than the scan, unless every pixel is one (live-maths, section 8)."""
+"""Fewer coefficients carry nothing finer than the scan, unless every pixel is one."""
 PROBE_TAILS = 4.0
-"""How far the probe's tails matter, in 1/k_alpha: a kernel cut there gives the same maps (live-maths, section 4)."""
+"""How far the probe's tails matter, in 1/k_alpha: a kernel cut there gives the same maps."""
 DISC_TOLERANCE = 0.15
 """A measured disc radius further than this from the given semi-angle is not believed."""
 
@@ -80,7 +80,7 @@ class Setting:
 
     @cached_property
     def shift_in_steps(self) -> float:
-        """The same in scan steps; it governs basis size, padding and upsampling (live-maths, section 1)."""
+        """The same in scan steps; it governs basis size, padding and upsampling."""
         return self.disc_shift_A / min(self.step_A)
 
     @property
@@ -125,7 +125,7 @@ class Setting:
         """Weak-phase transfer B of each coefficient, (N, nq): c_hat = phi_hat B for patterns of unit mean sum.
 
         B_n = sum_k M_n(k) Gamma(k, Q), Gamma = i [P*(k) P(k-Q) - P(k) P*(k+Q)];
-        Rodenburg, McCallum & Nellist 1993; live-maths, section 2.
+        Rodenburg, McCallum & Nellist 1993; docs/theory/live-maps.md.
         """
         from ptylive.engine.backend import filters_numba as kernels
 
@@ -209,7 +209,7 @@ class Setting:
 def aperture_mrad(calibration: Calibration) -> float:
     """Semi-angle of the aperture as the detector shows it, where that is near the given one; else the given one.
 
-    A nominal semi-angle is a label; the disc is what was used (real-data, section 3).
+    A nominal semi-angle is a label; the disc is what was used.
     """
     given = float(calibration.require("convergence_semiangle_mrad", "phase imaging"))
     radius, pixel = calibration.get("disc_radius_px"), calibration.get("detector_pixel_invA")

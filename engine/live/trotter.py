@@ -2,7 +2,7 @@
 
 G(k, Q) = sum_R I(k, R) exp(-2 pi i Q . R). Where two of the discs at k, k - Q and k + Q overlap, G carries the
 specimen's phi_hat(Q) with the probe's phase: P*(k) P(k - Q) on one side, -P(k) P*(k + Q) on the other (Rodenburg,
-McCallum & Nellist 1993; seed 002, "Direct Ptychography": trotters; live-maths, section 2). With the right aberrations
+McCallum & Nellist 1993; trotters). With the right aberrations
 the phase over each of the two areas is flat, and they differ by pi.
 """
 

@@ -7,7 +7,7 @@ taken out of the gradient g, and given back after every step:
     amplitude alone   g <- u Re(u* g)                               z <- u Re(u* z)
 
 To first order that is a step along the phase or the amplitude itself, as PyPty makes it (|O| exp(i (arg O + alpha d)),
-design/refinement-maths).
+docs/theory/refinement.md).
 """
 
 from __future__ import annotations

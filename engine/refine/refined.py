@@ -16,7 +16,7 @@ class Refined:
     """What was refined besides object and probe; None where it was held."""
 
     positions_A: DoubleArray
-    """(N, 2), the mean that of the nominal ones (contract, section 1)."""
+    """(N, 2), the mean that of the nominal ones."""
     common_shift_A: DoubleArray
     """(2,) shift of all positions that was taken out: the object moves with it."""
     moved: bool = False

@@ -66,7 +66,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RefineResult:
-    """A finished, stopped or failed refinement; arrays as written to ``/refinements/<run>`` (contract, section 4)."""
+    """A finished, stopped or failed refinement; arrays as written to ``/refinements/<run>``."""
 
     object: ComplexArray
     """(object modes, slices, Y, X) transmission function."""

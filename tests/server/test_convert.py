@@ -14,7 +14,7 @@ from ptylive.server.offline import reconstruct_file
 from ptylive.streamer.storage.recording import created_scan
 from ptylive.streamer.storage.source import open_source
 
-# live-maths, section 5, first column group: correlation of maps from few masks with those from all pixels
+# Correlation of maps from few masks with those from all pixels
 FLOORS = {
     "zernike:45+1": {"idpc": 0.999, "obf": 0.996, "wdd_phase": 0.998},
     "binning:45+1": {"idpc": 0.999, "obf": 0.987, "wdd_phase": 0.997},

@@ -1,7 +1,7 @@
 """Centre of mass of each pattern: the gradient of the projected phase (DPC).
 
 CoM = grad(phase)/(2 pi) * |probe|^2 in the detector frame; R(-rotation) turns it to the scan axes.
-Waddell & Chapman 1979; Lazić, Bosch & Lazar 2016, eq. 11; live-maths, section 2.
+Waddell & Chapman 1979; Lazić, Bosch & Lazar 2016, eq. 11; docs/theory/live-maps.md.
 """
 
 from __future__ import annotations

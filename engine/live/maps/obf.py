@@ -3,7 +3,7 @@
 numerator = B^H C^-1 c_hat, E = B^H C^-1 B (the signal-to-noise ratio per frequency);
 phi_hat = numerator / (E + floor/S), S the phase power and floor the noise power of each ring of |Q|, both measured:
 the floor is the same numerator with every c_hat taken half a sampling frequency away.
-Ooe et al. 2021 (OBF); live-maths, section 3; real-data, section 1.
+Ooe et al. 2021 (OBF); docs/theory/live-maps.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Single-sideband ptychography: only frequencies seen by exactly one overlap of the discs, Wiener-weighted.
 
 W = Gamma_s* / (sum_k |Gamma_s|^2 + eps max), Gamma_s the single-overlap part of the weak-phase transfer.
-Rodenburg, McCallum & Nellist 1993; Pennycook et al. 2015; live-maths, section 2. In focus this is the optimum bright
+Rodenburg, McCallum & Nellist 1993; Pennycook et al. 2015; docs/theory/live-maps.md. In focus this is the optimum bright
 field; out of focus it leaves the triple overlap unused.
 """
 

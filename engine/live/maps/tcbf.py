@@ -3,7 +3,7 @@
 W_k(Q) = exp(-i Q . grad chi(k)); the aligned sum is phi times t(Q) = sum_k W_k Gamma(k, Q), close to 2 sin chi(Q)
 times an envelope. Multiplying by the sign of t (phase flip) makes denser matter bright at every frequency; a weight
 per ring of |Q|, the share of its power that is not noise, keeps upsampled and low-dose pictures from drowning in it.
-Yu et al. 2022 (tcBF); Varnavides et al. 2023 (parallax); live-maths, section 2.
+Yu et al. 2022 (tcBF); Varnavides et al. 2023 (parallax); docs/theory/live-maps.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 W_P(r, Q) = FFT_k[P*(k) P(k-Q)]; w(k, Q) = m^-2 FFT_r[W_P* / (|W_P|^2 + eps max|W_P(r, 0)|^2)];
 D(Q) = sum_k w(k, Q) I_hat(k, Q) = O(Q) O*(0). The spectrum is not Hermitian: full planes are needed, and the mean
-pattern sets D(0), without which the phase means nothing. Rodenburg & Bates 1992; live-maths, section 2.
+pattern sets D(0), without which the phase means nothing. Rodenburg & Bates 1992; docs/theory/live-maps.md.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ SMALLEST = 1e-20
 class TotalVariation:
     """weight * sum (|D_y O|^p + |D_x O|^p + 1e-20)^(q/p), D the difference to the neighbour before, periodic.
 
-    p = 2, q = 1: the length of the complex gradient, isotropic; p = q = 1: along the axes apart (PyPty: atv; seed 003).
+    p = 2, q = 1: the length of the complex gradient, isotropic; p = q = 1: along the axes apart (PyPty: atv).
     """
 
     weight: float

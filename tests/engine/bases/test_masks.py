@@ -130,7 +130,7 @@ def test_what_is_no_basis_is_refused(text):
     [(0.0, 45, 1.667, 45), (150.0, 45, 2.945, 136), (150.0, 153, 1.667, 136)],
 )
 def test_what_zernike_masks_resolve(field, defocus, bright, finest, advised):
-    """Live-maths, section 5: order n carries a ramp of n rad at the rim; mos2_edge, s_r = 4.5 steps, needs n > 14."""
+    """Order n carries a ramp of n rad at the rim; mos2_edge, s_r = 4.5 steps, needs n > 14."""
     from ptylive.engine.compression import resolution
     from ptylive.schema import Arm, Optics, Scan
 

@@ -1,6 +1,6 @@
 """Maps from Zernike coefficients beside maps from all pixels of the bright field, at the same eps, true calibration.
 
-Least correlations: those measured in the design's live-maths, section 5, less 0.005. As there, the disc is that of the
+Least correlations: those measured when the bases were chosen, less 0.005. As there, the disc is that of the
 true semi-angle. The one measured on sto is 0.05 pixels larger, and 91 masks on it reach 0.976 instead of 0.981 (WDD).
 """
 
