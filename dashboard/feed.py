@@ -26,8 +26,8 @@ from ptylive.schema import PtyliveError
 from ptylive.server.client import ControlClient, EventStream
 from ptylive.server.messages import array_from_plain
 
-GONE_AFTER_S = 2.0
-"""The server speaks about four times a second; after this silence it is gone."""
+GONE_AFTER_S = 4.0
+"""The server speaks about four times a second, less often on a busy machine; after this silence it is gone."""
 TURN_S = 0.1
 SNAPSHOT_TIMEOUT_S = 2.0
 RETRY_S = 1.0

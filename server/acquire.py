@@ -1,24 +1,28 @@
-"""``python -m ptylive.server.acquire CONFIG_JSON COMMAND_LINE``: the process that receives, records and makes maps.
+"""``python -m ptylive.server.acquire CONFIG_JSON COMMAND_LINE [RESTARTS NOTICE]``: receives, records and makes maps.
 
 Prints one JSON line when it is ready, or why it is not; ends on SIGTERM, SIGINT, the `shutdown` command, or with its
-parent.
+parent. The exit status is one of :class:`ExitCode`. RESTARTS: how often it has died before, and what to say of that.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
 from types import FrameType
+from typing import NoReturn
 
 from threadpoolctl import threadpool_limits
 
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.schema import PtyliveError
+from ptylive.server.compilation import FIRST_GROUPS
 from ptylive.server.config import ServerConfig
 from ptylive.server.control import ControlServer
+from ptylive.server.exit_codes import ExitCode
 from ptylive.server.lifeline import exit_with_parent
 from ptylive.server.session import Session
 
@@ -31,14 +35,16 @@ def main(arguments: list[str]) -> int:
     exit_with_parent()
     try:
         with threadpool_limits(limits=1):  # cores belong to the receiver first
-            return _serve(config, command_line)
+            return _serve(config, command_line, arguments[2:])
     except PtyliveError as error:
         _say({"error": error.line()})
         return 1
 
 
-def _serve(config: ServerConfig, command_line: str) -> int:
+def _serve(config: ServerConfig, command_line: str, history: list[str]) -> int:
     session = Session(config, command_line)
+    if history:
+        session.restarts, session.notice = int(history[0]), history[1]
     control = ControlServer(config.control, session)
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -46,6 +52,7 @@ def _serve(config: ServerConfig, command_line: str) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
+    session.compilation.start()
     threading.Thread(target=_warm_up, args=(session,), name="warm-up", daemon=True).start()
     control.start()
     session.start()
@@ -54,15 +61,26 @@ def _serve(config: ServerConfig, command_line: str) -> int:
         pass
     session.stop()
     control.stop()
-    return 0
+    return ExitCode.PARTIAL if session.recordings_failed else ExitCode.DONE
 
 
 def _warm_up(session: Session) -> None:
-    """Compile, or load from the cache, what the first frames will need; then the faster receive loop."""
+    """Load what the first frames will need, once it is compiled; then the faster receive loop."""
+    everything = frozenset(piece for group in FIRST_GROUPS for piece in group)
+    if not session.compilation.wait_quietly(everything):
+        return
     from ptylive.engine.live.warm_up import warm_up
 
     warm_up()
     session.receiver.accelerate()
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process now: a thread that still computes must not meet an interpreter that is being taken down."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(status)
 
 
 def _say(message: dict[str, object]) -> None:
@@ -71,4 +89,4 @@ def _say(message: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _leave(main(sys.argv[1:]))

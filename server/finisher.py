@@ -17,6 +17,7 @@ from ptylive.engine.live.render import Rendering
 from ptylive.engine.results import describe_run, write_maps
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.server.audience import Audience
+from ptylive.server.compilation import Compilation, pieces_for
 from ptylive.server.conversion import RecordingCompression
 from ptylive.server.messages import map_to_plain
 from ptylive.server.publisher import Publisher
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 class Finisher:
     """Finishes scans one after the other; ``on_finished`` is told of each. ``compression``: of their recordings.
 
-    ``audience``: whose maps are made first.
+    ``audience``: whose maps are made first. ``compilation``: what is waited for on the first scan of a machine.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Finisher:
         on_finished: Callable[[ScanSession], None],
         compression: RecordingCompression,
         audience: Audience,
+        compilation: Compilation,
     ) -> None:
         self._publisher, self._command_line, self._on_finished = publisher, command_line, on_finished
-        self._compression, self._audience = compression, audience
+        self._compression, self._audience, self._compilation = compression, audience, compilation
         self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
         self._due: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -117,6 +119,8 @@ class Finisher:
 
     def _finish(self, scan: ScanSession) -> None:
         self._wait_for_recording(scan)
+        if not self._compilation.wait(pieces_for(scan.arm), self._stopping.is_set):
+            raise PtyliveError("the server stopped before its maps were made", "ptylive reconstruct makes them")
         frames = frames_of(scan)
         with scan.lock:
             if scan.engine is not None:

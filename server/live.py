@@ -20,10 +20,10 @@ from ptylive.engine.live.render import Rendering
 from ptylive.engine.live.scratch import Scratch
 from ptylive.schema import Arm, FrameBatch, PtyliveError
 from ptylive.server.audience import Audience
+from ptylive.server.compilation import CompiledReader
 from ptylive.server.publisher import Publisher
 from ptylive.server.scan_session import ScanSession
 from ptylive.streamer.events import ArmEvent, EndEvent
-from ptylive.streamer.ring import RingReader
 
 LEAST_INTERVAL_S = 0.2
 DUTY, DUTY_LARGE = 0.2, 0.5
@@ -63,7 +63,7 @@ class LiveThread:
 
     def __init__(
         self,
-        reader: RingReader,
+        reader: CompiledReader,
         publisher: Publisher,
         prepare: Callable[[Arm], Arm],
         on_scan: Callable[[ScanSession], None],
@@ -91,6 +91,8 @@ class LiveThread:
     def join(self, timeout_s: float) -> None:
         """Wait until the ring is closed and read to its end."""
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            return  # it still computes: what it uses must stay
         self._builders.shutdown(wait=False, cancel_futures=True)
         self._lanes.close()
 

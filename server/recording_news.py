@@ -20,10 +20,21 @@ class RecordingNews:
         self._lock = threading.Lock()
         self._last: OrderedDict[str, RecordingEvent] = OrderedDict()
         self._scans: dict[str, ScanSession] = {}
+        self._failed: dict[str, str] = {}
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why recordings failed since the start, one word each for those that still have."""
+        with self._lock:
+            return tuple(self._failed.values())
 
     def heard(self, event: RecordingEvent) -> None:
         """Something changed about a recording."""
         with self._lock:
+            if event.state == "failed":
+                self._failed[event.uid] = event.message
+            elif event.state == "complete":
+                self._failed.pop(event.uid, None)
             self._last[event.uid] = event
             self._last.move_to_end(event.uid)
             while len(self._last) > REMEMBERED:

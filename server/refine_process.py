@@ -1,5 +1,7 @@
 """``python -m ptylive.server.refine_process``: one refinement in a process of its own, killed without harm.
 
+Whoever starts it lowers its priority while a scan runs.
+
 Reads a job from stdin, writes progress to stdout (both msgpack); a stop message, or the end of stdin when the server
 is gone, stops the refinement after the current batch. A job of a scan that still runs is followed by news of it, and
 at its end by the job of the whole scan (:mod:`ptylive.server.refine_inbox`).
@@ -20,15 +22,12 @@ from ptylive.server.refine_job import RefineJob, progress_to_plain
 if TYPE_CHECKING:
     from ptylive.engine.refine import RefineResult
 
-NICENESS = 10
-
 
 def main() -> int:
     """Run one job; returns the exit status."""
     # whatever a library prints must not end up among the messages
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    os.nice(NICENESS)
     inbox = Inbox(sys.stdin.buffer)
     job = inbox.first_job()
     try:

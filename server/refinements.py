@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
+import psutil
 
 from ptylive.schema import CommandError
 from ptylive.server import warm_refinement
@@ -18,6 +21,8 @@ from ptylive.server.publisher import Publisher
 from ptylive.server.refine_job import RefineJob
 
 TERMINATE_TIMEOUT_S = 5.0
+NICENESS = 10
+"""Of a refinement during a scan."""
 _PIPE_BYTES = 2**16
 
 
@@ -70,6 +75,17 @@ class RunState:
         self.slices = step.get("slices", self.slices)
 
 
+def step_back(pid: int) -> None:
+    """Lower the priority of a process of ours; threads it starts later inherit it."""
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        if sys.platform != "linux":
+            process.nice(NICENESS)
+            return
+        for thread in process.threads():
+            os.setpriority(os.PRIO_PROCESS, thread.id, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread.id)))
+
+
 class Refinements:
     """Starts, watches and stops refinement processes. ``on_ended`` is called in the watching thread."""
 
@@ -83,6 +99,7 @@ class Refinements:
         self.current = RunState()
         self.last_job: RefineJob | None = None
         self._compiling: dict[int, subprocess.Popen[bytes]] = {}
+        self._scan_runs = False
 
     @property
     def busy(self) -> bool:
@@ -98,6 +115,18 @@ class Refinements:
             process = warm_refinement.start(pixels, warm_refinement.LOWEST_PRIORITY)
             if process is not None:
                 self._compiling[pixels] = process
+
+    def give_way(self) -> None:
+        """A scan arrives: its frames come first on the processor too, until the refinement ends."""
+        with self._lock:
+            self._scan_runs = True
+            if self._process is not None:
+                step_back(self._process.pid)
+
+    def scan_over(self) -> None:
+        """A refinement that starts now has the processor for itself: niced, it might wait for other programs' sake."""
+        with self._lock:
+            self._scan_runs = False
 
     def _end_compiling(self) -> None:
         """A refinement that begins compiles what it lacks itself: it must not share a core with a niced process."""
@@ -124,6 +153,8 @@ class Refinements:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )
+            if self._scan_runs:
+                step_back(self._process.pid)
             self._talk.acquire()  # released once the job is written: nobody speaks before that
             self._thread = threading.Thread(target=self._watch, args=(self._process, job), name="refine", daemon=True)
             self._thread.start()

@@ -18,6 +18,7 @@ from ptylive.engine.live.scratch import Scratch
 from ptylive.schema import Arm, CommandError, PtyliveError
 from ptylive.server.audience import LEASE_S, Audience
 from ptylive.server.calibration_desk import CalibrationDesk
+from ptylive.server.compilation import Compilation, CompiledReader
 from ptylive.server.config import ServerConfig
 from ptylive.server.conversion import RecordingCompression
 from ptylive.server.detector_desk import DetectorDesk
@@ -65,11 +66,15 @@ class Session:
         self._recording_news = RecordingNews()
         self._shelf = Shelf()
         self._recording_wanted = True
+        self.restarts, self.notice = 0, ""
         self._lock = threading.Lock()
         self._totals = FrameTotals()
         compression = RecordingCompression(parse_basis(config.basis), config.keep_frames)
         self._audience = Audience(listeners=partial(self.publisher.listeners, "maps"))
-        self._finisher = Finisher(self.publisher, command_line, self._on_finished, compression, self._audience)
+        self.compilation = Compilation()
+        self._finisher = Finisher(
+            self.publisher, command_line, self._on_finished, compression, self._audience, self.compilation
+        )
         self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
         self.detector = DetectorDesk(config, self.publisher)
         self.refine = RefineDesk(
@@ -80,7 +85,7 @@ class Session:
             config, self.publisher, self, self._finisher, self.workbench.bank, self.receiver.address
         )
         self._live = LiveThread(
-            self.receiver.ring.reader(),
+            CompiledReader(self.receiver.ring.reader(), self.compilation),
             self.publisher,
             self.calibration.prepare,
             self._on_scan,
@@ -106,6 +111,7 @@ class Session:
         """End the refinement, close the open scan, finish its recording and results; at most about 20 s."""
         if self._metrics is not None:
             self._metrics.close()
+        self.compilation.close()
         self.library.close()
         self.refine.close()
         self.receiver.stop(STOP_TIMEOUT_S / 2)
@@ -145,6 +151,7 @@ class Session:
             self._recording_news.heard(event)
             if event.state == "failed":
                 self.publisher.log("error", f"recording failed: {event.message}")
+                log.error("RECORDING FAILED: %s", event.message)
 
     def _on_scan(self, scan: ScanSession) -> None:
         if self.config.recording_folder is None:
@@ -158,10 +165,12 @@ class Session:
         if before is not None and before.pictures:
             self._shelf.put(before)
         self.publisher.log("info", f"scan {scan.arm.series} armed: {scan.arm.frames} frames")
+        self.refine.refinements.give_way()
         self.refine.scan_begun(scan)
 
     def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
         self.publisher.log("info", f"scan {scan.arm.series} {reason}")
+        self.refine.refinements.scan_over()
         self._finisher.add(scan)
 
     def _on_finished(self, scan: ScanSession) -> None:
@@ -220,7 +229,11 @@ class Session:
             dashboard="" if self.config.dashboard is None else f"http://{self.config.dashboard}",
             pids={"server": os.getppid(), "acquire": os.getpid()},
             detectors=self.workbench.command_detectors()["detectors"],
-            message="" if scan is None else scan.message,
+            message="; ".join(
+                filter(None, (self.compilation.word, ("" if scan is None else scan.message) or self._notice()))
+            ),
+            restarts=self.restarts,
+            recordings_failed=len(self._recording_news.failures),
         )
         if scan is not None:
             status["scan"] = scan.arm.scan.model_dump(mode="json")
@@ -229,6 +242,18 @@ class Session:
             status["dose"] = scan.dose
             status["memory"] = scan.memory
         return status
+
+    @property
+    def recordings_failed(self) -> bool:
+        """Whether the recording of a scan failed, and has not been made since."""
+        return bool(self._recording_news.failures)
+
+    def _notice(self) -> str:
+        """What is to be said while nothing else is: what went wrong earlier."""
+        failures = self._recording_news.failures
+        if failures:
+            return f"{len(failures)} recordings failed, the last one: {failures[-1]}"
+        return self.notice
 
     def command_snapshot(self, uid: str = "") -> dict[str, Any]:
         """State, all current maps and the refinement with its pictures: what a viewer that joins late needs.

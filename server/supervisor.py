@@ -1,10 +1,15 @@
-"""The parent of a running server: starts acquire and dashboard, restarts the dashboard, tells loudly of the rest."""
+"""The parent of a running server: starts acquire and dashboard, restarts what dies, and tells loudly of it.
+
+A process that received frames and died takes up its journal when it comes back, and senders connect again. One that
+dies again and again is not restarted for ever, and one that does not start in the first place is not started again.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -17,12 +22,18 @@ from pathlib import Path
 from ptylive.schema import PtyliveError, ServerGoneError
 from ptylive.server.client import ControlClient
 from ptylive.server.config import ServerConfig
+from ptylive.server.exit_codes import ExitCode
+from ptylive.server.recording_folder import require_recordable
 from ptylive.streamer.security import KEYS_VARIABLE, ServerKeys
 
 TOKENS_VARIABLE = "PTYLIVE_DASHBOARD_TOKENS"
 """Where the dashboard finds its tokens; set before the start, they are kept over restarts of the server."""
 STOP_TIMEOUT_S = 25.0
 RESTART_PAUSE_S = 1.0
+MOST_RESTARTS, RESTARTS_WITHIN_S = 5, 120.0
+"""A process that died more often than this in so long will die again."""
+FIRST_PAUSE_S = 0.25
+"""Before the first restart; twice as long before each further one."""
 POLL_S = 0.2
 
 
@@ -42,14 +53,24 @@ class Supervisor:
     _acquire: subprocess.Popen[str] | None = field(default=None, init=False)
     _dashboard: subprocess.Popen[str] | None = field(default=None, init=False)
     _restart_at: float = field(default=0.0, init=False)
+    _deaths: list[float] = field(default_factory=list, init=False)
+    _restarts: int = field(default=0, init=False)
 
     def start(self) -> None:
         """Start the processes. Raises PtyliveError with what the one that failed has to say."""
         if self.config.dashboard is not None:
             self.config = self.config.model_copy(update={"dashboard": _free_address(self.config.dashboard)})
-        arguments = ["ptylive.server.acquire", self.config.model_dump_json(), self.command_line]
         if self.config.key_folder is not None:
             ServerKeys.open(self.config.key_folder)  # a faulty folder is told before anything starts
+        if self.config.recording_folder is not None:
+            require_recordable(self.config.recording_folder)
+        self._start_acquire()
+        if self.config.dashboard is not None:
+            self._start_dashboard(self.config.dashboard)
+
+    def _start_acquire(self, *history: str) -> None:
+        """Start it and wait until it takes data. Raises PtyliveError with what it has to say when it does not."""
+        arguments = ["ptylive.server.acquire", self.config.model_dump_json(), self.command_line, *history]
         self._acquire = _python(arguments, stdin=subprocess.PIPE)
         line = _first_line(self._acquire)
         answer = json.loads(line) if line.startswith("{") else {"error": "the acquire process did not start"}
@@ -57,8 +78,6 @@ class Supervisor:
             self._acquire.wait()
             raise PtyliveError(str(answer.get("error", "the acquire process did not start")))
         self.data_address = str(answer["data"])
-        if self.config.dashboard is not None:
-            self._start_dashboard(self.config.dashboard)
 
     def _start_dashboard(self, address: str) -> None:
         """Start it and learn its address; one that does not come up is started again later, acquisition goes on."""
@@ -85,11 +104,38 @@ class Supervisor:
         return self._acquire is not None and self._acquire.poll() is None
 
     def watch(self) -> int:
-        """Look after the processes until acquire ends; returns the exit status of the program."""
-        while self.running:
-            self._look_after_dashboard()
-            time.sleep(POLL_S)
-        return self._ended()
+        """Look after the processes until acquire ends for good; returns the exit status of the program."""
+        while True:
+            while self.running:
+                self._look_after_dashboard()
+                time.sleep(POLL_S)
+            assert self._acquire is not None  # noqa: S101  (it was started)
+            if self._acquire.returncode in (ExitCode.DONE, ExitCode.PARTIAL) or not self._restart():
+                return self._ended()
+
+    def _restart(self) -> bool:
+        """Start acquire again after it died; False when that is hopeless."""
+        assert self._acquire is not None  # noqa: S101  (it died)
+        if self.config.protocol == "native":  # senders know this address; DECTRIS's is the detector's
+            self.config = self.config.model_copy(update={"data": self.data_address})
+        what = f"the receiving process died ({_end_of(self._acquire.returncode)})"
+        while True:
+            now = time.monotonic()
+            self._deaths = [death for death in self._deaths if now - death < RESTARTS_WITHIN_S] + [now]
+            if len(self._deaths) > MOST_RESTARTS:
+                self.say(f"{what}, {len(self._deaths)} times in {RESTARTS_WITHIN_S:.0f} s: given up")
+                return False
+            self.say(f"{what.upper()}: starting it again; what was received is in its journal")
+            time.sleep(FIRST_PAUSE_S * 2 ** (len(self._deaths) - 1))
+            self._restarts += 1
+            notice = f"{what} at {time.strftime('%H:%M:%S')} and was started again; its scan was taken up from the disk"
+            try:
+                self._start_acquire(str(self._restarts), notice)
+            except PtyliveError as error:
+                what = f"the receiving process did not start again ({error.line()})"
+                continue
+            self.say(f"receiving again at {self.data_address}")
+            return True
 
     def _look_after_dashboard(self) -> None:
         """Restart a dashboard that has died, not more often than once a second."""
@@ -105,10 +151,13 @@ class Supervisor:
             self._dashboard.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._dashboard.wait(5.0)
-        if status != 0:
-            self.say(f"ACQUISITION ENDED with status {status}: frames sent now are not received")
-            return 1
-        return 0
+        if status == ExitCode.PARTIAL:
+            self.say("NOT EVERYTHING WAS RECORDED: see the lines above")
+            return ExitCode.PARTIAL
+        if status != ExitCode.DONE:
+            self.say(f"ACQUISITION ENDED with {_end_of(status)}: frames sent now are not received")
+            return ExitCode.FAILED
+        return ExitCode.DONE
 
     def _client(self) -> ControlClient:
         return ControlClient(self.config.control, keys=self.config.key_folder)
@@ -155,6 +204,15 @@ def _python(
         environment[TOKENS_VARIABLE] = " ".join(tokens)
     command = [sys.executable, "-m", *arguments]
     return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def _end_of(status: int) -> str:
+    """An exit status in words."""
+    if status >= 0:
+        return f"status {status}"
+    with suppress(ValueError):
+        return f"signal {signal.Signals(-status).name}"
+    return f"signal {-status}"
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:

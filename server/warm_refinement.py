@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.engine.backend.cache import compiled_mark
 from ptylive.engine.backend.fast_sizes import padded_size
 from ptylive.server.lifeline import exit_with_parent
 
@@ -76,7 +76,7 @@ def compiling(pixels: int, tell: Callable[[float, float | None, str | None], Non
 
 def _mark(pixels: int) -> Path:
     """An empty file beside the compiled code that says it is there."""
-    return use_persistent_cache() / f"refinement-{padded_size(pixels)}"
+    return compiled_mark(f"refinement-{padded_size(pixels)}")
 
 
 if __name__ == "__main__":

@@ -40,3 +40,18 @@ def source_hash() -> str:
             digest.update(str(path.relative_to(package)).encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def compiled_mark(name: str) -> Path:
+    """An empty file beside the compiled code that says that ``name`` is there, for this processor and this numba.
+
+    A cache folder may be shared by machines, and outlives an update: numba then compiles again.
+    """
+    folder = use_persistent_cache()
+    import llvmlite.binding as llvm
+    import numba
+
+    processor = numba.config.CPU_NAME or llvm.get_host_cpu_name()
+    features = numba.config.CPU_FEATURES or llvm.get_host_cpu_features().flatten()
+    built_for = (numba.__version__, sys.version_info[:2], processor, features)
+    return folder / f"{name}-{hashlib.sha256(repr(built_for).encode()).hexdigest()[:12]}.compiled"

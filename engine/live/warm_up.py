@@ -1,38 +1,67 @@
-"""Compile the live engine's loops before the first frame needs them."""
+"""Compile the live engine's loops before the first frame needs them, in pieces that need not wait for one another."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ptylive.engine.live.engine import LiveEngine
+from ptylive.engine.live.plan import Plan
 from ptylive.engine.live.reduction import MOMENTS, REGIONS, Numbers
+from ptylive.engine.live.store import Store
 from ptylive.engine.live.summers import VectorSummer
 from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema.model import DoubleArray
 
-COMMON_TYPES = ("|u1", "<u2", "<u4", "<f4")
+COMMON_TYPES = ("<u2", "|u1", "<u4", "<f4")
+"""Pixels of detectors, the commonest first."""
 
 
 def warm_up() -> None:
-    """Run a tiny synthetic scan of every common pixel type, and a vector of coefficients, through what reduces them.
-
-    A second or so, less when cached.
-    """
-    rows, cols = np.indices((24, 24)) - 11.5
-    pattern = 100.0 * (np.hypot(rows, cols) < 6)
+    """Everything: tens of seconds on a slow machine, a second when it was compiled before."""
     for dtype in COMMON_TYPES:
-        scan = Scan(shape=(8, 8), step_A=(0.5, 0.5), rotation_deg=0.0)
-        arm = Arm(
-            uid="warm-up",
-            series="warm-up",
-            frames=64,
-            scan=scan,
-            optics=Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0),
-            detector=Detector(shape=(24, 24), dtype=dtype, pixel_mrad=4.0, transform_given=True),
-        )
-        engine = LiveEngine(arm)
-        frames = np.broadcast_to(pattern, (64, 24, 24)).astype(dtype)
-        engine.add(FrameBatch("warm-up", np.arange(64), frames))
-        engine.finish()
+        warm_up_reduction(dtype)
+    warm_up_vectors()
+    warm_up_maps()
+
+
+def warm_up_reduction(dtype: str) -> None:
+    """What reduces frames whose pixels are of this type (numpy's spelling): a few frames through a store."""
+    arm = _arm(dtype)
+    store = Store(arm, Plan.of(arm, _pattern()).reduction)
+    frames = np.broadcast_to(_pattern(), (arm.frames, *arm.detector_shape)).astype(dtype)
+    store.add(FrameBatch(arm.uid, np.arange(arm.frames), frames))
+
+
+def warm_up_vectors() -> None:
+    """What takes in vectors of coefficients."""
     vector = FrameBatch("warm-up", np.zeros(1, dtype=np.int64), np.zeros((1, 2), dtype=np.float32))
     summer = VectorSummer(np.zeros((len(REGIONS) + len(MOMENTS), 2)), None)
     summer.add(vector, slice(0, 1), vector.index, Numbers.zeros(1, 1), repeats=False)
+
+
+def warm_up_maps() -> None:
+    """What makes maps of coefficients, whatever they were made from: a store that is filled by hand."""
+    arm = _arm(COMMON_TYPES[0])
+    engine, plan = LiveEngine(arm), Plan.of(arm, _pattern())
+    store = Store(arm, plan.reduction)
+    store.bins[:] = store.regions[:, :1] = 1.0
+    store.frames[:] = 1
+    store.total_frames = arm.frames
+    engine.store, engine.calibration = store, plan.calibration
+    engine.conclude(plan.calibration)
+
+
+def _pattern() -> DoubleArray:
+    rows, cols = np.indices((24, 24)) - 11.5
+    return np.asarray(100.0 * (np.hypot(rows, cols) < 6), dtype=float)
+
+
+def _arm(dtype: str) -> Arm:
+    return Arm(
+        uid="warm-up",
+        series="warm-up",
+        frames=64,
+        scan=Scan(shape=(8, 8), step_A=(0.5, 0.5), rotation_deg=0.0),
+        optics=Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0),
+        detector=Detector(shape=(24, 24), dtype=dtype, pixel_mrad=4.0, transform_given=True),
+    )

@@ -1,0 +1,32 @@
+"""Whether a folder can take recordings, found out before a server starts rather than by its first scan."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ptylive.schema import PtyliveError
+
+LEAST_FREE_BYTES = 100 * 10**6
+"""Less is a full disk: it would not hold the smallest scan, its results and its conversion."""
+HINT = "choose another folder with --record DIR, or record nothing with --no-record"
+
+
+def require_recordable(folder: Path) -> None:
+    """Make the folder if need be, and write a file in it. Raises PtyliveError saying why that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".ptylive-", suffix=".tmp") as trial:
+            trial.write(b"can be written")
+            trial.flush()
+            os.fsync(trial.fileno())
+        free = shutil.disk_usage(folder).free
+    except (FileExistsError, NotADirectoryError):
+        raise PtyliveError(f"cannot record in {folder}: it is not a folder", HINT) from None
+    except OSError as error:
+        raise PtyliveError(f"cannot record in {folder}: {error.strerror or error}", HINT) from None
+    if free < LEAST_FREE_BYTES:
+        problem = f"cannot record in {folder}: {free / 1e6:.0f} MB are free, {LEAST_FREE_BYTES / 1e6:.0f} MB are needed"
+        raise PtyliveError(problem, f"make room, or {HINT}")

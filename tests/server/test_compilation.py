@@ -1,0 +1,97 @@
+"""Frames wait in the ring while their code is compiled elsewhere; the server answers meanwhile."""
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import server
+
+from ptylive.schema import Arm, Detector, FrameBatch, Scan
+from ptylive.server.compilation import Compilation, CompiledReader, pieces_for
+from ptylive.simulators.data import bundled
+from ptylive.simulators.replay import ReplaySettings, replay
+from ptylive.streamer.events import ArmEvent, EndEvent, ScanSummary
+from ptylive.streamer.ring import Ring
+
+ARM = Arm("one", "one", 4, Scan(shape=(2, 2)), detector=Detector(shape=(4, 4)))
+BATCH = FrameBatch("one", np.arange(4), np.zeros((4, 4, 4), np.uint16))
+END = EndEvent("one", "complete", ScanSummary(4, 4, 0, 0, 0, 1.0))
+
+
+class ByHand(Compilation):
+    """Compiles nothing; the test says what is there."""
+
+    def _ask(self, pieces):
+        pass
+
+
+@pytest.fixture
+def reading():
+    ring, compilation = Ring(), ByHand()
+    reader = CompiledReader(ring.reader(), compilation)
+    for item in (ArmEvent(ARM), BATCH, END):
+        ring.put(item)
+    ring.close()
+    return reader, compilation
+
+
+def test_what_a_scan_needs():
+    assert pieces_for(ARM) == {"maps", "frames_u2"}
+
+
+def test_frames_wait_for_their_code(reading):
+    reader, compilation = reading
+    assert isinstance(reader.take(0.01), ArmEvent)
+    assert reader.take(0.01) is None
+    assert compilation.word.startswith("compiling")
+    assert not reader.finished
+    compilation._settle(("maps", "frames_u2"))
+    assert reader.take(0.01) is BATCH
+    assert compilation.word == ""
+    assert reader.take(0.01) is END
+    assert reader.finished
+
+
+def test_a_server_that_stops_waits_for_no_compiler(reading):
+    reader, compilation = reading
+    reader.take(0.01)
+    assert reader.take(0.01) is None
+    compilation.close()
+    items = []
+    while not reader.finished:
+        items.append(reader.take(0.01))
+    assert [item for item in items if item is not None] == [END]
+
+
+def test_a_compiler_that_dies_keeps_nobody_waiting(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("ptylive.server.compilation.sys.executable", "/bin/false")
+    compilation = Compilation()
+    assert compilation.wait(frozenset(("frames_u2",)), lambda: False)
+
+
+@pytest.mark.slow
+def test_the_first_scan_of_a_machine_is_received_mapped_and_told_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    with server(tmp_path) as running:
+        settings = ReplaySettings(to=running.data, rate=1000.0)
+        thread = threading.Thread(target=replay, args=(bundled("mos2_svac_80kV_focus"), settings))
+        thread.start()
+        status = running.wait_for(lambda s: "compiling" in s["message"], 60)
+        assert status["state"] in ("armed", "scanning", "complete", "finishing")
+        status = running.wait_for_results(280)
+        thread.join()
+        assert (status["frames"], status["lost"]) == (4096, 0)
+    left = [p for p in Path("/proc").iterdir() if p.name.isdigit() and _is_compiler(p)]
+    assert not left
+
+
+def _is_compiler(process: Path) -> bool:
+    try:
+        told = (process / "cmdline").read_bytes()
+        where = (process / "environ").read_bytes()
+    except OSError:
+        return False
+    return b"ptylive.server.compilation" in told and str(os.environ["NUMBA_CACHE_DIR"]).encode() in where

@@ -1,0 +1,93 @@
+"""The process that receives dies in the middle of a scan: it comes back, and every acknowledged frame is there."""
+
+import os
+import signal
+import threading
+
+from running import Server, frame_hashes
+
+from ptylive.schema import PtyliveError
+from ptylive.server import supervisor as module
+from ptylive.server.config import ServerConfig
+from ptylive.server.exit_codes import ExitCode
+from ptylive.server.supervisor import MOST_RESTARTS, Supervisor
+from ptylive.simulators.data import bundled
+from ptylive.simulators.replay import ReplaySettings, replay
+
+SOURCE = bundled("mos2_svac_80kV_focus")
+
+
+def test_a_killed_receiver_comes_back_and_the_scan_goes_on(tmp_path):
+    running = Server(tmp_path)
+    outcome = {}
+
+    def send():
+        settings = ReplaySettings(to=running.data, control=running.control, rate=1000.0, safe_timeout_s=120.0)
+        outcome["report"] = replay(SOURCE, settings)
+
+    thread = threading.Thread(target=send)
+    try:
+        thread.start()
+        status = running.wait_for(lambda s: s["frames"] > 800)
+        os.kill(status["pids"]["acquire"], signal.SIGKILL)
+        status = running.wait_for(lambda s: s["restarts"] == 1 and s["recording_state"] == "complete", 120)
+        thread.join(60)
+        assert outcome["report"].frames == 4096
+        assert (status["frames"], status["lost"]) == (4096, 0)
+        assert "SIGKILL" in status["message"]
+        assert frame_hashes(status["recording"]) == frame_hashes(SOURCE)
+        running.process.terminate()
+        said = running.process.stderr.read()
+        assert running.process.wait(60) == ExitCode.DONE
+        assert "THE RECEIVING PROCESS DIED (SIGNAL SIGKILL)" in said
+        assert f"receiving again at {running.data}" in said
+        assert "Traceback" not in said
+    finally:
+        running.stop()
+        thread.join(60)
+
+
+class Dead:
+    """A process that has died."""
+
+    returncode = -11
+
+    def poll(self):
+        return self.returncode
+
+    def wait(self, _timeout=None):
+        return self.returncode
+
+
+def hopeless(monkeypatch, starts):
+    monkeypatch.setattr(module.time, "sleep", lambda _s: None)
+    said = []
+    made = Supervisor(ServerConfig(dashboard=None, record=None), say=said.append)
+
+    def start(*history):
+        starts.append(history)
+        made._acquire = Dead()
+
+    made._start_acquire = start
+    made._acquire = Dead()
+    return made, said
+
+
+def test_a_receiver_that_dies_again_and_again_is_given_up(monkeypatch):
+    starts = []
+    made, said = hopeless(monkeypatch, starts)
+    assert made.watch() == ExitCode.FAILED
+    assert [history[0] for history in starts] == [str(n + 1) for n in range(MOST_RESTARTS)]
+    assert "given up" in said[-2]
+    assert said[-1].startswith("ACQUISITION ENDED with signal SIGSEGV")
+
+
+def test_a_receiver_that_does_not_start_again_is_given_up_with_its_reason(monkeypatch):
+    made, said = hopeless(monkeypatch, [])
+
+    def start(*_history):
+        raise PtyliveError("address in use")
+
+    made._start_acquire = start
+    assert made.watch() == ExitCode.FAILED
+    assert "address in use" in said[-2]
