@@ -1,10 +1,10 @@
-# make demo | make test | make check-all | make bench | make chaos
+# make demo | make test | make check-all | make check-machines | make bench | make chaos
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint types unit check-all bench chaos clean
+.PHONY: demo test lint types unit check-all check-machines bench chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ unit: $(STAMP)
 
 check-all: $(STAMP) browser compiler lint types
 	$(BIN)/python -m pytest -q -m ''
+
+# The suite as other machines would run it (docs/testing.md); one setting: make check-machines ONLY=busy
+check-machines: $(STAMP) browser compiler
+	$(BIN)/python tools/check_machines.py $(foreach name,$(ONLY),--only $(name)) $(foreach path,$(TESTS),--tests $(path))
 
 bench: $(STAMP)
 	$(BIN)/ptylive bench live --json

@@ -1,0 +1,76 @@
+"""The tool behind `make check-machines`: what it runs, what it reads from pytest, what it tells."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "check_machines.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("check_machines", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture
+def run(tool, tmp_path, monkeypatch):
+    """A run whose logs and files stay in tmp_path; its tests are one green, one red and one skipped."""
+    monkeypatch.setattr(tool, "LOGS", tmp_path / "logs")
+    tests = tmp_path / "test_three.py"
+    tests.write_text(
+        "import os, pytest\n"
+        "def test_green(): assert True\n"
+        "def test_red(): assert os.environ.get('COLOUR') == 'green'\n"
+        "@pytest.mark.skip(reason='not today')\n"
+        "def test_skipped(): pass\n"
+    )
+    return tool.Run(tmp_path, 7, (str(tests),), ())
+
+
+def test_a_red_test_is_named(tool, run):
+    found = tool.check(tool.Setting("plain", "", tool.in_environment({})), run)
+    assert (found.word, found.passed, found.skipped) == ("red", 1, 1)
+    assert [name.rsplit("::")[-1] for name in found.failed] == ["test_red"]
+    shown = tool.table([found])
+    assert "red" in shown.splitlines()[1]
+    assert "plain: " in shown.splitlines()[2]
+
+
+def test_a_setting_changes_the_environment_of_the_tests(tool, run):
+    found = tool.check(tool.Setting("green", "", tool.in_environment({"COLOUR": "green"})), run)
+    assert (found.word, found.passed) == ("green", 2)
+
+
+def test_no_tests_are_no_success(tool, run, tmp_path):
+    (tmp_path / "test_three.py").write_text("")
+    found = tool.check(tool.Setting("empty", "", tool.in_environment({})), run)
+    assert found.word == "red"
+    assert "status 5" in found.failed[0]
+
+
+def test_what_a_machine_lacks_is_said_and_no_success_alone(tool, run, monkeypatch, capsys):
+    from contextlib import contextmanager
+
+    @contextmanager
+    def absent(run):
+        raise tool.NotHereError("no such processor")
+        yield
+
+    monkeypatch.setattr(tool, "SETTINGS", (tool.Setting("absent", "somewhere else", absent),))
+    assert tool.main([]) == 2
+    assert "not here  no such processor" in capsys.readouterr().out
+
+
+def test_what_is_asked_for(tool):
+    assert {"openblas-nehalem", "numba-generic", "busy", "random", "spaces", "ordinary-user"} <= {
+        setting.name for setting in tool.SETTINGS
+    }
+    found = tool.parse(["--only", "busy", "--seed", "5", "--tests", "tests/schema", "--", "-m", ""])
+    assert (found.only, found.seed, found.tests, found.more) == (["busy"], 5, ["tests/schema"], ["-m", ""])

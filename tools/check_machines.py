@@ -1,0 +1,363 @@
+"""Run the tests as other machines would: other processors, busy, in random order, elsewhere, as somebody else.
+
+    make check-machines
+    python tools/check_machines.py --only openblas-nehalem --only random --tests tests/engine
+    python tools/check_machines.py --seed 7 --only random      # the same order again
+
+Each setting is one run of pytest; logs stay in build/machines. The last lines are a table of all settings and the
+tests that failed. Exit status: 0 when every setting that this machine has was green, 1 when a test failed, 2 when no
+setting could be tried. A setting that cannot be had here is listed with the reason (docs/testing.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import pwd
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / "build" / "machines"
+SHARED_DATA = ROOT.parent / "shared" / "data"
+BUSY = 2
+"""Processes that compute beside the tests: as many as the smallest machine has cores."""
+FEW_FILES = 256
+"""Open files: what macOS allows by default, a quarter of what Linux does."""
+OTHER_LOCALE = "de_DE"
+"""Decimal comma, points between thousands."""
+OTHER_ZONE = "Pacific/Chatham"
+"""12 h 45 min (13 h 45 min in summer) before UTC: neither the date nor the minutes agree."""
+
+
+class NotHereError(Exception):
+    """A setting that this machine cannot provide; the message says why."""
+
+
+@dataclass
+class Place:
+    """Where and as what a run of pytest is started."""
+
+    python: str = sys.executable
+    root: Path = ROOT
+    environment: dict[str, str] = field(default_factory=dict)
+    user: int | None = None
+    limit: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all settings share: the first word of a temporary folder's life, a seed, and what to test."""
+
+    scratch: Path
+    seed: int
+    tests: tuple[str, ...]
+    more: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One kind of machine: ``prepare`` makes the place and takes it away again."""
+
+    name: str
+    about: str
+    prepare: Callable[[Run], object]
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one setting went."""
+
+    name: str
+    passed: int = 0
+    failed: tuple[str, ...] = ()
+    skipped: int = 0
+    seconds: float = 0.0
+    missing: str = ""
+    """Why it could not be tried; empty where it was."""
+
+    @property
+    def word(self) -> str:
+        """One word for the table."""
+        if self.missing:
+            return "not here"
+        return "red" if self.failed else "green"
+
+
+def in_environment(environment: Mapping[str, str]) -> Callable[[Run], object]:
+    """A place that differs by environment variables alone."""
+
+    @contextmanager
+    def prepare(run: Run) -> Iterator[Place]:
+        del run
+        yield Place(environment=dict(environment))
+
+    return prepare
+
+
+@contextmanager
+def generic_numba(run: Run) -> Iterator[Place]:
+    """Compiled loops for any x86-64 or ARM, in a cache of their own."""
+    yield Place(environment={"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(run.scratch / "numba")})
+
+
+@contextmanager
+def plain_numpy(run: Run) -> Iterator[Place]:
+    """Numpy's loops for the oldest processor it supports: everything that it chooses while it runs is switched off."""
+    del run
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__  # not public, and nowhere else
+
+    chosen = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
+    if not chosen:
+        raise NotHereError("numpy uses nothing beyond its baseline on this processor")
+    yield Place(environment={"NPY_DISABLE_CPU_FEATURES": " ".join(chosen)})
+
+
+@contextmanager
+def busy(run: Run) -> Iterator[Place]:
+    """Two processes that compute all the time."""
+    del run
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
+    try:
+        yield Place()
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+@contextmanager
+def shuffled(run: Run) -> Iterator[Place]:
+    """Another hash of every string; pytest-randomly shuffles the tests."""
+    yield Place(environment={"PYTHONHASHSEED": str(run.seed)})
+
+
+@contextmanager
+def elsewhere(run: Run) -> Iterator[Place]:
+    """Another time zone, and a locale with a decimal comma: made here where the system has none."""
+    folder = run.scratch / "locales"
+    folder.mkdir(exist_ok=True)
+    command = ["localedef", "-i", OTHER_LOCALE, "-f", "UTF-8", str(folder / f"{OTHER_LOCALE}.UTF-8")]
+    environment = {"TZ": OTHER_ZONE, "LC_ALL": f"{OTHER_LOCALE}.UTF-8", "LANG": f"{OTHER_LOCALE}.UTF-8"}
+    if shutil.which("localedef") and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+        environment["LOCPATH"] = str(folder)
+    setting = "import locale; locale.setlocale(locale.LC_ALL, ''); print(locale.localeconv()['decimal_point'])"
+    found = subprocess.run(
+        [sys.executable, "-c", setting], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    if found.stdout.strip() != ",":
+        raise NotHereError(f"no locale {OTHER_LOCALE}.UTF-8 and none can be made (Debian: apt-get install locales)")
+    yield Place(environment=environment)
+
+
+@contextmanager
+def narrow(run: Run) -> Iterator[Place]:
+    """Files that nobody else may read, and few of them open at a time."""
+    del run
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    def limit() -> None:
+        os.umask(0o077)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, hard))
+
+    yield Place(limit=limit)
+
+
+@contextmanager
+def clone_with_spaces(run: Run) -> Iterator[Place]:
+    """A clean clone, its environment and its temporary files where paths have blanks and an accent."""
+    folder = run.scratch / "path with spaces é"
+    place = _clone(folder, sys.executable)
+    yield Place(place.python, place.root, {"TMPDIR": str(_made(folder / "tmp files"))})
+
+
+@contextmanager
+def ordinary_user(run: Run) -> Iterator[Place]:
+    """A clean clone that belongs to an ordinary user, with a home of its own."""
+    if os.geteuid() != 0:
+        raise NotHereError("these tests run as an ordinary user already")
+    nobody = pwd.getpwnam("nobody")
+    python = next((p for p in (sys.executable, "/usr/bin/python3") if _runs_as(nobody.pw_uid, p)), None)
+    if python is None:
+        raise NotHereError(f"user nobody can run neither {sys.executable} nor /usr/bin/python3")
+    folder = run.scratch / "ordinary"
+    place = _clone(folder, python)
+    home = _made(folder / "home")
+    environment = {"HOME": str(home), "USER": "nobody", "LOGNAME": "nobody", "TMPDIR": str(_made(folder / "tmp"))}
+    environment |= {"XDG_CACHE_HOME": str(home / ".cache"), "XDG_CONFIG_HOME": str(home / ".config")}
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
+    yield Place(place.python, place.root, environment, user=nobody.pw_uid)
+
+
+def _runs_as(user: int, python: str) -> bool:
+    """Whether a user can run an interpreter, and it is new enough to make an environment."""
+    code = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
+    try:
+        done = subprocess.run([python, "-c", code], user=user, cwd="/", capture_output=True, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def _clone(folder: Path, python: str) -> Place:
+    """The last commit in ``folder/ptylive``, installed there as README says."""
+    root = _made(folder) / "ptylive"
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(root)], check=True)
+    if subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=ROOT, check=False).returncode:
+        print("  (a clone: changes that are not committed are not in it)", flush=True)
+    subprocess.run([python, "-m", "venv", str(root / ".venv")], check=True)
+    own = str(root / ".venv" / "bin" / "python")
+    install = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", ".[dev]"]
+    subprocess.run(install, cwd=root, check=True)
+    return Place(own, root)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def openblas(core: str) -> Setting:
+    """Numpy's and scipy's matrix products as another processor computes them."""
+    about = f"matrix products by OpenBLAS's kernels for {core}"
+    return Setting(f"openblas-{core.lower()}", about, in_environment({"OPENBLAS_CORETYPE": core}))
+
+
+SETTINGS = (
+    Setting("as-it-is", "this machine, nothing changed", in_environment({})),
+    *(openblas(core) for core in ("Haswell", "Zen", "SkylakeX", "Nehalem")),
+    Setting("numba-generic", "compiled loops for any processor", generic_numba),
+    Setting("numpy-baseline", "numpy without the instructions it finds at run time", plain_numpy),
+    Setting("busy", f"beside {BUSY} processes that compute", busy),
+    Setting("random", "random order of tests, random hashes of strings", shuffled, ("-p", "randomly")),
+    Setting("elsewhere", f"time zone {OTHER_ZONE}, locale {OTHER_LOCALE}", elsewhere),
+    Setting("narrow", f"umask 077, {FEW_FILES} open files", narrow),
+    Setting("spaces", "a clean clone in a path with spaces and an accent", clone_with_spaces),
+    Setting("ordinary-user", "a clean clone, as an ordinary user (needs root)", ordinary_user),
+)
+
+
+def check(setting: Setting, run: Run) -> Outcome:
+    """Run the tests under one setting."""
+    started = time.monotonic()
+    took = functools.partial(lambda: time.monotonic() - started)
+    try:
+        with setting.prepare(run) as place:  # type: ignore[attr-defined]
+            status, report = _pytest(setting, run, place)
+    except NotHereError as error:
+        return Outcome(setting.name, missing=str(error))
+    except subprocess.CalledProcessError as error:
+        return Outcome(setting.name, failed=(f"could not be prepared: {error}",), seconds=took())
+    return _read(setting.name, status, report, took())
+
+
+def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
+    """Exit status of pytest and its report (absent when it died)."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log, report = LOGS / f"{setting.name}.log", run.scratch / "reports" / f"{setting.name}.xml"
+    report.parent.mkdir(exist_ok=True)
+    report.parent.chmod(0o777)  # an ordinary user writes there too
+    command = [place.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    seed = [f"--randomly-seed={run.seed}"] if "randomly" in setting.arguments else []
+    environment = os.environ | place.environment
+    if SHARED_DATA.is_dir():
+        environment.setdefault("PTYLIVE_SHARED_DATA", str(SHARED_DATA))
+    with log.open("wb") as out:
+        done = subprocess.run(
+            [*command, *setting.arguments, *seed, *run.more, *run.tests],
+            cwd=place.root,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            preexec_fn=place.limit,
+            user=place.user,
+            group=place.user if place.user is None else pwd.getpwuid(place.user).pw_gid,
+            extra_groups=None if place.user is None else [],
+            check=False,
+        )
+    return done.returncode, report
+
+
+def _read(name: str, status: int, report: Path, seconds: float) -> Outcome:
+    """What pytest reported. A run that ended otherwise than with passed or failed tests is a failure itself."""
+    failed, skipped, total = [], 0, 0
+    cases = ET.parse(report).getroot().iter("testcase") if report.exists() else ()
+    for case in cases:
+        total += 1
+        kinds = {child.tag for child in case}
+        if kinds & {"failure", "error"}:
+            failed.append(f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}")
+        skipped += "skipped" in kinds
+    if status not in (0, 1) or (status == 1 and not failed):
+        failed.append(f"pytest ended with status {status}: {LOGS / name}.log")
+    return Outcome(name, total - skipped - len(set(failed)), tuple(dict.fromkeys(failed)), skipped, seconds)
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """All settings, and below them the tests that failed in each."""
+    lines = [f"{'setting':<18} {'':<9} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>7}"]
+    for one in outcomes:
+        numbers = f"{one.passed:>6} {len(one.failed):>6} {one.skipped:>7} {one.seconds:>7.0f}"
+        lines.append(f"{one.name:<18} {one.word:<9} {one.missing or numbers}")
+    for one in outcomes:
+        lines += [f"{one.name}: {test}" for test in one.failed]
+    return "\n".join(lines)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """What the command line says; anything behind ``--`` is pytest's."""
+    names = [setting.name for setting in SETTINGS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--tests", action="append", default=[], metavar="PATH", help="default: the whole suite")
+    parser.add_argument("--seed", type=int, default=None, help="of the random order; drawn and printed by default")
+    parser.add_argument("--list", action="store_true", help="say what each setting is, and run nothing")
+    own, more = (arguments, []) if "--" not in arguments else _split(arguments)
+    found = parser.parse_args(own)
+    found.more = more
+    return found
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the settings asked for, one after another."""
+    options = parse(arguments)
+    if options.list:
+        print("\n".join(f"{setting.name:<18} {setting.about}" for setting in SETTINGS))
+        return 0
+    seed = random.randrange(2**32) if options.seed is None else options.seed
+    outcomes: list[Outcome] = []
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptylive-machines-")))
+        scratch.chmod(0o755)
+        run = Run(scratch, seed, tuple(options.tests), tuple(options.more))
+        for setting in SETTINGS:
+            if options.only is None or setting.name in options.only:
+                print(f"{setting.name}: {setting.about} (seed {seed})", flush=True)
+                outcomes.append(check(setting, run))
+                print(f"  {outcomes[-1].word}: {len(outcomes[-1].failed)} failed", flush=True)
+    print(table(outcomes))
+    if all(outcome.missing for outcome in outcomes):
+        return 2
+    return 1 if any(outcome.failed for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
