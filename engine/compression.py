@@ -21,7 +21,7 @@ from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.probe import Probe
 from ptylive.schema import Arm, Basis, FrameBatch, MetadataError
-from ptylive.schema.detector import below_saturation
+from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, FloatArray, IndexArray
 
 SAMPLE_FRAMES = 320
@@ -91,7 +91,7 @@ def compressor_for(arm: Arm, choice: BasisChoice, sample: Array, saved: SavedBas
     if not arm.basis.is_raw:
         raise MetadataError(f"the scan is compressed already ({arm.basis.kind})", "compress its frames instead")
     limit = arm.detector.saturation_value
-    sample = below_saturation(sample, limit)
+    sample = usable_counts(sample, limit)[0]
     if saved is None:
         field = _measured_field(arm, sample)
         basis = make_basis(choice, field, sample if choice.is_learnt else None)

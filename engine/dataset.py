@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.schema import Arm, Basis, Calibration
-from ptylive.schema.detector import below_saturation, undo_transform, undo_transform_of_center
+from ptylive.schema import Arm, Basis, Calibration, MetadataError
+from ptylive.schema.detector import undo_transform, undo_transform_of_center, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 RAW = Basis()
@@ -53,7 +53,7 @@ class Dataset:
         given, vacuum = arm.arrays.get("positions_A"), arm.arrays.get("vacuum_pattern")
         positions = arm.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
         return cls(
-            patterns=undo_transform(below_saturation(frames, arm.detector.saturation_value), transform)
+            patterns=undo_transform(usable_counts(frames, arm.detector.saturation_value)[0], transform)
             if arm.basis.is_raw
             else frames,
             point=point,
@@ -68,3 +68,16 @@ class Dataset:
             if vacuum is None
             else np.ascontiguousarray(undo_transform(np.asarray(vacuum, float), transform)),
         )
+
+
+def check_told(arm: Arm, *, far_field: bool = True) -> None:
+    """Raise MetadataError naming all that a refinement needs, that nothing says and that cannot be estimated."""
+    placed = arm.scan.step_A is not None or arm.scan.matrix is not None or "positions_A" in arm.arrays
+    optics = {
+        "energy_eV": arm.optics.energy_eV,
+        "convergence_semiangle_mrad": arm.optics.convergence_semiangle_mrad if far_field else 0.0,
+    }
+    missing = ([] if placed else ["scan_step_A"]) + [name for name, value in optics.items() if value is None]
+    if missing:
+        values = " ".join(f"--set {name}=…" for name in missing)
+        raise MetadataError(f"the refinement needs {', '.join(missing)}", f"give {values}")

@@ -15,10 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import polynomial
 
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.optics import KRIVANEK_ORDERS
 
 ComplexPlane = npt.NDArray[np.complex128]
+LEAST_RADIUS_PX = 0.5
+"""Semi-angle below which the aperture is no disc any more but a part of one pixel."""
 POLYNOMIAL_SIZE = 5
 """chi has at most fourth powers (C30, C32, C34)."""
 
@@ -41,6 +44,16 @@ class Probe:
         """Probe from the microscope's numbers; ``aberrations`` are Krivanek cartesian coefficients in Å."""
         coefficients = chi_polynomial(wavelength_A, aberrations)
         return cls(wavelength_A, semiangle_mrad * 1e-3 / wavelength_A, edge_invA, coefficients)
+
+    def check_sampled(self, needed_for: str) -> None:
+        """Raise MetadataError where the aperture is smaller than a detector pixel, and no disc is left."""
+        radius_px = self.semiangle_invA / self.edge_invA
+        if not radius_px >= LEAST_RADIUS_PX:
+            raise MetadataError(
+                f"{needed_for} needs a disc of at least a pixel, and convergence_semiangle_mrad is"
+                f" {radius_px:.2g} pixels",
+                "correct convergence_semiangle_mrad, or detector_pixel_mrad",
+            )
 
     def aperture(self, k_row: DoubleArray, k_col: DoubleArray) -> DoubleArray:
         """Amplitude of the disc, 1 inside, falling linearly over one edge width centred on the semi-angle."""

@@ -50,8 +50,18 @@ class Calibration:
         """The value, or a MetadataError `<needed_for> needs <name>`."""
         value = self.get(name)
         if value is None:
-            raise MetadataError(f"{needed_for} needs {name}", f"give it with --set {name}=…")
+            raise MetadataError(f"{needed_for} needs {name}{self._why_unknown(name)}", f"give it with --set {name}=…")
         return value
+
+    def _why_unknown(self, name: str) -> str:
+        """Why a value that is told from others is not known."""
+        if name != "detector_pixel_invA":
+            return ""
+        others = ("energy_eV", "convergence_semiangle_mrad")
+        lacking = [other for other in others if self.get(other) is None]
+        if lacking:
+            return f", told from the disc once {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} known"
+        return ", and no bright disc stands out in the mean pattern to tell it from"
 
     def origin(self, name: str) -> Origin | None:
         """Where the value came from, or None when it is unknown."""

@@ -61,6 +61,19 @@ def below_saturation(frames: Array, saturation_value: float | None) -> Array:
     return np.asarray(np.minimum(frames, np.asarray(saturation_value).astype(frames.dtype)))
 
 
+def usable_counts(frames: Array, saturation_value: float | None = None) -> tuple[Array, int]:
+    """Frames in which every count is a number no pixel is too full for, and how many values were no finite numbers.
+
+    Those are taken as 0. The same array where nothing is changed.
+    """
+    masked = 0
+    if frames.dtype.kind == "f" and frames.size:
+        wrong = ~np.isfinite(frames)
+        masked = int(np.count_nonzero(wrong))
+        frames = np.where(wrong, frames.dtype.type(0), frames) if masked else frames
+    return below_saturation(frames, saturation_value), masked
+
+
 def parse_transform(words: str) -> tuple[str, ...]:
     """Words of a detector transform in the order they were applied; ``none`` is the empty tuple."""
     parts = tuple(w.strip() for w in words.split("+"))

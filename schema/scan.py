@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, Model
 
 MAX_SCAN_POSITIONS = 2**31
@@ -89,9 +90,9 @@ class Scan(Model):
         return self.skip_first + self.require_shape()[0] * self.frames_per_row
 
     def require_shape(self) -> tuple[int, int]:
-        """The scan shape, or a ValueError that names the missing field."""
+        """The scan shape, or a MetadataError that names the missing field."""
         if self.shape is None:
-            raise ValueError("scan.shape is not known")
+            raise MetadataError("scan_shape is not known", "give it with --set scan_shape=ROWS,COLUMNS")
         return self.shape
 
     def with_frames(self, frames: int) -> Scan:
@@ -130,5 +131,5 @@ class Scan(Model):
         elif self.step_A is not None:
             plane = index * np.asarray(self.step_A)
         else:
-            raise ValueError("scan.step_A is not known")
+            raise MetadataError("scan_step_A is not known", "give it with --set scan_step_A=… (Å, or with a unit)")
         return np.asarray(plane @ rotation_matrix(rotation_deg).T)

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from ptylive.schema import Arm, CommandError, FrameBatch, LiveMap
-from ptylive.schema.detector import below_saturation
+from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
@@ -94,7 +94,7 @@ class DetectorBank:
     def _add(self, batch: FrameBatch, to: Iterable[_Sums]) -> None:
         point = self.arm.scan.point_of(batch.index)
         keep = np.flatnonzero(point >= 0)
-        frames = below_saturation(batch.frames, self.arm.detector.saturation_value)
+        frames = usable_counts(batch.frames, self.arm.detector.saturation_value)[0]
         flat = frames.reshape(len(frames), -1)
         for sums in to:
             np.add.at(sums.counts, point[keep], flat[keep][:, sums.pixels].sum(axis=1, dtype=float))

@@ -14,9 +14,11 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.refine.pattern_view import PatternView
-from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError
-from ptylive.schema.detector import below_saturation, undo_transform
+from ptylive.schema import Arm, Calibration, FrameBatch, InputFileError, LiveMap, MetadataError
+from ptylive.schema.detector import undo_transform, usable_counts
+from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, IndexArray
+from ptylive.server.remarks import remarks
 
 if TYPE_CHECKING:
     from ptylive.engine.refine.results import StartGuess
@@ -37,6 +39,8 @@ class Reconstruction:
     engine: LiveEngine
     rendering: Rendering
     frames: int
+    remarks: tuple[str, ...] = ()
+    """What looks wrong in the file, a sentence each."""
 
     @property
     def calibration(self) -> Calibration:
@@ -79,7 +83,13 @@ def reconstruct_file(
                     on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
         engine, rendering = reconstruct(seen.arm, frames, methods)
-        return Reconstruction(engine, rendering, count)
+        said = remarks(without(source.arm, values), source.arm, engine.calibration or Calibration())
+        return Reconstruction(engine, rendering, count, tuple(said))
+
+
+def without(arm: Arm, values: Iterable[str]) -> Arm:
+    """A scan as its file tells it, but for the metadata that somebody replaced."""
+    return overlay(arm, dict.fromkeys(values))
 
 
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
@@ -102,7 +112,7 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
     outline = Dataset.of(source.arm, calibration, index, np.broadcast_to(first, (len(index), rows, columns)))
 
     def read(chosen: IndexArray) -> Array:
-        frames = below_saturation(source.frames(index[chosen]), source.arm.detector.saturation_value)
+        frames = usable_counts(source.frames(index[chosen]), source.arm.detector.saturation_value)[0]
         return undo_transform(frames, calibration.transform)
 
     shape = (len(index), int(outline.patterns.shape[1]), int(outline.patterns.shape[2]))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ptylive.engine.dataset import check_told
 from ptylive.engine.results import read_runs
 from ptylive.schema import CommandError, PtyliveError
 from ptylive.schema.preset import Preset
@@ -86,6 +87,7 @@ class RefineDesk:
             raise CommandError("there is no scan to refine")
         if values:
             self._configure(values)
+        check_told(scan.arm, far_field=checked.recon_type == "far_field")
         run = self._free_name(scan)
         with self._lock:
             if queue and self.refinements.busy:

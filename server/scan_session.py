@@ -16,6 +16,7 @@ from ptylive.schema.model import BoolArray
 from ptylive.server.detectors import PREFIX as DETECTOR_PREFIX
 from ptylive.server.detectors import DetectorBank
 from ptylive.server.messages import array_to_plain, map_to_plain
+from ptylive.server.remarks import remarks
 
 
 @dataclass(eq=False)
@@ -127,8 +128,9 @@ class ScanSession:
             reasons: dict[str, list[str]] = {}
             for name, reason in missing.items():
                 reasons.setdefault(reason.split(" needs ")[-1].removeprefix("needs "), []).append(name)
-            return "; ".join(f"{', '.join(names)}: needs {what}" for what, names in reasons.items())
-        return ""
+            lacking = [f"{', '.join(names)}: needs {what}" for what, names in reasons.items()]
+            return "; ".join([*lacking, *remarks(self.source, self.arm, self.calibration)])
+        return "; ".join(remarks(self.source, self.arm, self.calibration))
 
     def take(self, rendering: Rendering, *, others_stay: bool = False) -> list[dict[str, Any]]:
         """Keep a rendering and return it as payloads of `maps` events, patterns and coverage included.

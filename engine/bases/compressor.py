@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.schema import Arm, Basis
-from ptylive.schema.detector import below_saturation
+from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, FloatArray, IndexArray
 
 LINEAR_EXTRAS = ("sum", "k_row", "k_col", "edge")
@@ -57,7 +57,7 @@ class Compressor:
         Bright-field masks see few pixels: these are gathered first. Everything else is one product over all pixels, and
         a second one for squares.
         """
-        frames = below_saturation(frames, self.saturation_value)
+        frames = usable_counts(frames, self.saturation_value)[0]
         flat = np.ascontiguousarray(frames, dtype=np.float32).reshape(len(frames), -1)
         values = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
         n, linear = self.basis.n_bright, len(LINEAR_EXTRAS)

@@ -11,8 +11,11 @@ def with_dose(calibration: Calibration, store: Store) -> Calibration:
     """Adds ``electrons_per_pattern`` and, where the scan step is known, ``dose_e_per_A2``.
 
     From the mean sum of the visited patterns. Without ``counts_per_electron`` every count is taken for an electron, and
-    the origin is ``default``: integrating detectors make several counts of one electron.
+    the origin is ``default``: integrating detectors make several counts of one electron. Also ``masked_counts``, where
+    there are some: values that were no finite numbers and were taken as 0.
     """
+    if store.masked_counts:
+        calibration = calibration.having(masked_counts=Quantity(store.masked_counts, Origin.ESTIMATED))
     if not store.visited.any() or store.arm.basis.of == "sqrt_intensity":
         return calibration
     gain = calibration.get("counts_per_electron")

@@ -215,6 +215,7 @@ class _Work:
 
     def setting(self) -> Setting:
         """The scan as the filters see it with the entries so far. Raises MetadataError naming what is missing."""
+        self.store.check_counts("phase imaging")
         calibration = Calibration(self.entries)
         step = calibration.require("scan_step_A", "phase imaging")
         arm = self.store.arm

@@ -8,6 +8,7 @@ the other, as two matrix products. Where that would save little it is evaluated 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,12 +17,15 @@ from itertools import pairwise
 import numpy as np
 
 from ptylive.engine.geometry import scan_frequencies
+from ptylive.engine.memory import check_fits
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
 
 OVERSAMPLING = 2.0
 """Coarse grid over the sampling theorem's: filters then differ from exact ones by about one per cent, maps by 1e-4."""
 TAPS = 4
+WORK_ARRAYS = 8
+"""Numbers of eight bytes that are made of each frequency before most are dropped."""
 WORTHWHILE = 3.0
 """Evaluations that interpolation must save, as a factor, before it is used."""
 ROWS_AT_A_TIME = 8
@@ -84,6 +88,8 @@ class Band:
 
     def __post_init__(self) -> None:
         """Find the frequencies."""
+        points = self.plane[0] * self.plane[1]
+        check_fits(8 * WORK_ARRAYS * points, f"maps of {self.grid.size[0]} x {self.grid.size[1]} points", "scan less")
         q = self.grid.frequencies(half=self.half)
         index = np.flatnonzero(np.hypot(q[:, 0], q[:, 1]) < self.limit_invA)
         object.__setattr__(self, "index", index)
@@ -159,6 +165,9 @@ class _CoarsePlane:
     def of(cls, band: Band) -> _CoarsePlane | None:
         """The coarse grid; None where it would not be much coarser."""
         spacing = 1.0 / (2.0 * OVERSAMPLING * band.reach_A)
+        counts = [_points(f, spacing) for f in band.grid.axes(half=band.half)]
+        if not math.prod(counts) < math.prod(band.plane):  # finer than the grid itself, by whatever factor
+            return None
         (rows, row_matrix), (cols, col_matrix) = (_lagrange(f, spacing) for f in band.grid.axes(half=band.half))
         points = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
         margin = spacing * TAPS / np.sqrt(2.0)
@@ -186,6 +195,11 @@ class _CoarsePlane:
             fine = np.matmul(self.along_cols, lines).view(np.complex64).reshape(-1, count)
             out[first:last] = fine[band.index[first:last] - start * cols]
         return out
+
+
+def _points(fine: DoubleArray, spacing: float) -> float:
+    """Coarse points that surround fine ones along an axis."""
+    return float(np.ptp(fine)) / spacing + TAPS
 
 
 def _lagrange(fine: DoubleArray, spacing: float) -> tuple[DoubleArray, FloatArray]:

@@ -27,7 +27,7 @@ from ptylive.engine.live.scratch import Scratch
 from ptylive.engine.live.setting import Setting
 from ptylive.engine.live.store import Store
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError, Origin
-from ptylive.schema.detector import below_saturation
+from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class LiveEngine:
         """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
         if not len(batch.index):
             return
-        self._last_frame = np.array(batch.frame(int(np.argmax(batch.index))))
+        self._last_frame = np.array(usable_counts(batch.frame(int(np.argmax(batch.index))))[0])
         if self.store is not None:
             self.store.add(batch)
             return
@@ -109,7 +109,7 @@ class LiveEngine:
         if not held:
             return
         frames = np.concatenate([b.frames for b in held])
-        mean = np.mean(below_saturation(frames, self.arm.detector.saturation_value), axis=0, dtype=float)
+        mean = np.mean(usable_counts(frames, self.arm.detector.saturation_value)[0], axis=0, dtype=float)
         plan = Plan.of(self.arm, mean)
         self.store = Store(self.arm, plan.reduction, self._lanes, self._scratch)
         for batch in held:
@@ -226,6 +226,10 @@ class LiveEngine:
         """
         if self.store is None:
             self._begin()
+        if self.store is None and frames is not None:  # the values that were given then allowed no beginning
+            mean = mean_frame(self.arm, frames)
+            if mean is not None:
+                self.store = reduced(self.arm, Plan.of(self.arm, mean).reduction, frames, self._scratch)
         if self.store is None:
             return Rendering()
         if self._concluded and self.calibration is not None:
@@ -323,6 +327,7 @@ class LiveEngine:
 
     def _setting(self) -> Setting:
         assert self.store is not None and self.calibration is not None  # noqa: S101
+        self.store.check_counts("phase imaging")
         placement, shape = self._placement, self.arm.scan.require_shape()
         if placement is None:
             step = self.calibration.require("scan_step_A", "phase imaging")
@@ -347,16 +352,22 @@ def reduced(arm: Arm, reduction: Reduction, frames: FrameSource, scratch: Scratc
     return store
 
 
-def reconstruct(arm: Arm, frames: FrameSource, methods: Iterable[str] = METHODS) -> tuple[LiveEngine, Rendering]:
-    """The live engine fed from a file: mean pattern, calibration, coefficients, maps. Reads the frames twice."""
-    engine = LiveEngine(arm, methods=methods)
+def mean_frame(arm: Arm, frames: FrameSource) -> DoubleArray | None:
+    """Mean of the frames of scan points (pixels or coefficients); None where there are none."""
     frame_sum, count = np.zeros(()), 0
     for batch in frames():
         keep = arm.scan.point_of(batch.index) >= 0
-        frame_sum = frame_sum + batch.frames[keep].sum(axis=0, dtype=float)
+        frame_sum = frame_sum + usable_counts(batch.frames[keep])[0].sum(axis=0, dtype=float)
         count += int(keep.sum())
-    if not count:
+    return np.asarray(frame_sum / count) if count else None
+
+
+def reconstruct(arm: Arm, frames: FrameSource, methods: Iterable[str] = METHODS) -> tuple[LiveEngine, Rendering]:
+    """The live engine fed from a file: mean pattern, calibration, coefficients, maps. Reads the frames twice."""
+    engine = LiveEngine(arm, methods=methods)
+    mean = mean_frame(arm, frames)
+    if mean is None:
         return engine, Rendering()
-    plan = Plan.of(arm, frame_sum / count)
+    plan = Plan.of(arm, mean)
     engine.store = reduced(arm, plan.reduction, frames)
     return engine, engine.conclude(plan.calibration)

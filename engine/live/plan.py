@@ -77,4 +77,11 @@ class Plan:
         if not arm.basis.is_raw:
             return cls(calibration, VectorReduction.of(arm, grid, radius))
         reduction = PixelReduction.of(grid, radius, bad_pixels(arm), max_bins(arm))
+        if not reduction.basis.count:
+            row, col = center
+            raise MetadataError(
+                f"no good pixel of the bright field lies on the detector: beam_center_px = {row:g}, {col:g},"
+                f" {arm.detector_shape[0]} x {arm.detector_shape[1]} pixels",
+                "correct beam_center_px or the bad-pixel mask, or leave the centre out: it is found from the data",
+            )
         return cls(calibration, replace(reduction, saturation_value=arm.detector.saturation_value))

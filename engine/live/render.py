@@ -43,12 +43,14 @@ class Rendering:
 
 
 def check_methods(names: Iterable[str]) -> tuple[str, ...]:
-    """The methods asked for, in the engine's order. Raises MetadataError for an unknown one."""
-    wanted = list(names)
+    """The methods asked for, by their names or those of their maps, in the engine's order. Raises MetadataError."""
+    maker = {name: method for method in METHODS for name in (method, *OUTPUTS.get(method, ()))}
+    wanted = [name.strip() for name in names]
     for name in wanted:
-        if name not in METHODS:
-            raise MetadataError(f"unknown method {name!r}", f"choose from {', '.join(METHODS)}")
-    return tuple(name for name in METHODS if name in wanted)
+        if name not in maker:
+            raise MetadataError(f"unknown method {name!r}", f"choose from {', '.join(maker)}")
+    chosen = {maker[name] for name in wanted}
+    return tuple(name for name in METHODS if name in chosen)
 
 
 def methods_for(maps: Iterable[str]) -> frozenset[str]:

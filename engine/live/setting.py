@@ -14,7 +14,7 @@ from ptylive.engine.geometry import DetectorGrid, single_columns
 from ptylive.engine.live.band import Band, ScanGrid
 from ptylive.engine.live.placement import Placement
 from ptylive.engine.probe import Probe
-from ptylive.schema import Calibration
+from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 UPSAMPLE_FROM = 1.5
@@ -64,7 +64,7 @@ class Setting:
         depth = float(calibration.get("depth_A") or 0.0)
         aberrations = calibration.aberrations
         aberrations["C10"] = aberrations.get("C10", 0.0) + depth
-        return cls(
+        setting = cls(
             probe=Probe.of(wavelength, aperture_mrad(calibration), pixel, aberrations),
             grid=DetectorGrid.of(detector_shape, center, calibration.transform, pixel),
             basis=basis,
@@ -72,6 +72,10 @@ class Setting:
             step_A=step_A,
             rotation_deg=calibration.rotation_deg,
         )
+        setting.probe.check_sampled("phase imaging")
+        if not setting.disc_pixels > 0:
+            raise MetadataError("phase imaging needs a disc on the detector", "correct beam_center_px")
+        return setting
 
     @cached_property
     def disc_shift_A(self) -> float:

@@ -10,7 +10,8 @@ import numpy as np
 from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.reduction import Numbers, Reduction, Summer
 from ptylive.engine.live.scratch import Scratch, bytes_in_files
-from ptylive.schema import Arm, FrameBatch
+from ptylive.schema import Arm, FrameBatch, MetadataError
+from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 LEAST_PIECE = 8
@@ -42,6 +43,8 @@ class Store:
         self.moments: DoubleArray = numbers.moments
         self.frames: IndexArray = np.zeros(points, dtype=np.int64)
         self.total_frames = 0
+        self.masked_counts = 0
+        """Values that were no finite numbers, and were taken as 0."""
         self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
         self._lanes = lanes or Lanes()
         self._summers: list[Summer] = []
@@ -50,6 +53,10 @@ class Store:
     def add(self, batch: FrameBatch) -> None:
         """Reduce and place a batch of frames; flyback and surplus frames are ignored."""
         point = self.arm.scan.point_of(batch.index)
+        if (self.arm.frame_dtype if batch.coded is not None else batch.frames.dtype).kind == "f":
+            frames, masked = usable_counts(batch.frames)
+            self.masked_counts += masked
+            batch = batch if not masked else FrameBatch(batch.uid, batch.index, frames)
         with self._summing:
             self._add(batch, point)
 
@@ -106,6 +113,11 @@ class Store:
         with self._summing:
             mean = self._summed() / max(self.total_frames, 1)
         return self.reduction.pattern(mean)
+
+    def check_counts(self, needed_for: str) -> None:
+        """Raise MetadataError where the bright field holds no counts."""
+        if not float(self.regions[:, :2].sum()) > 0:
+            raise MetadataError(f"{needed_for} needs counts in the bright field", "check the detector")
 
     def per_frame(self, sums: Array) -> Array:
         """Sums over the frames of each point, divided by their number."""

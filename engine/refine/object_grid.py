@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.refine.results import StartGuess
+from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
 
 MARGIN_PX = 2
+MOST_PIXELS = 2**31
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class ObjectGrid:
         half, margin = window // 2, MARGIN_PX + extra_px
         held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
         origin = held_A.min(axis=0) - (half + margin) * pixel_A
+        _check_size((np.ptp(held_A, axis=0) / pixel_A) + window + 2 * margin, pixel_A)
         pixel = (positions_A - origin) / pixel_A
         nearest = np.floor(pixel + 0.5)
         corners = nearest.astype(np.int64) - half
@@ -56,3 +59,12 @@ class ObjectGrid:
         along_scan = position @ rotation_matrix(start.rotation_deg) / np.asarray(start.sampling_A)
         image = np.asarray(start.phase, dtype=np.float64)
         return np.asarray(map_coordinates(image, np.moveaxis(along_scan, -1, 0), order=3, mode="nearest"), np.float32)
+
+
+def _check_size(pixels: DoubleArray, pixel_A: float) -> None:
+    """Refuse a grid (rows, columns) that no memory holds, before anything is made of it. Raises RefinementError."""
+    if not float(np.prod(pixels)) < MOST_PIXELS:
+        raise RefinementError(
+            f"the object would have {pixels[0]:.3g} x {pixels[1]:.3g} pixels of {pixel_A:.3g} Å",
+            "check scan_step_A, detector_pixel_mrad, energy_eV and convergence_semiangle_mrad",
+        )

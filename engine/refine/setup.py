@@ -8,6 +8,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice import DataTerm, MultisliceProblem
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.curve import Curve
 from ptylive.engine.refine.drift import Drift, find_drift, without_drift
@@ -32,6 +33,8 @@ BRIGHT_FIELD_EDGE = 1.05
 VACUUM_PERCENTILE = 5.0
 """Start phases are shifted so that this percentile is 0, where the phase is held at or above 0."""
 LARGEST_OBJECT_PIXELS = 2**31
+OBJECT_BYTES = 48
+"""Of each pixel at least: its parameters, gradient, steps and a complex plane, in single precision."""
 MODE_SPREAD_RAD = 0.02
 """Random phases by which object modes differ at the start: equal ones would stay equal."""
 
@@ -91,6 +94,11 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Ob
     shape = (preset.num_slices, *grid.shape)
     if np.prod(shape, dtype=float) * preset.obj_modes > LARGEST_OBJECT_PIXELS:
         raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")
+    check_fits(
+        OBJECT_BYTES * np.prod(shape, dtype=float) * preset.obj_modes,
+        f"the object of {' x '.join(map(str, shape))} pixels of {grid.pixel_A:.3g} Å",
+        "check scan_step_A, detector_pixel_mrad and energy_eV, or take fewer slices",
+    )
     modelled = Modelled(preset, dataset, model, seen.probe.wavelength_A)
     modes = modelled.with_given_aberrations(seen.start_modes(strategy, facts.counts_per_pattern))
     quantities = Quantities(preset, strategy, dataset, seen.window, grid, modes, modelled)

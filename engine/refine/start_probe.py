@@ -69,7 +69,9 @@ def nominal_probe(
     if single_slice:
         aberrations["C10"] = aberrations.get("C10", 0.0) + float(calibration.get("depth_A") or 0.0)
     wavelength = float(calibration.wavelength_A or np.nan)
-    return Probe.of(wavelength, aperture_mrad(calibration), window.pixel_invA, aberrations)
+    probe = Probe.of(wavelength, aperture_mrad(calibration), window.pixel_invA, aberrations)
+    probe.check_sampled("the refinement")
+    return probe
 
 
 def start_modes(probe: Probe, window: Frequencies, coherence: Coherence, counts: float) -> ComplexPlane:

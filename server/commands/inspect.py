@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptylive.schema import Arm
+from ptylive.schema import Arm, Calibration
 from ptylive.server.commands.options import AsJson, Settings
 from ptylive.server.output import answer
 from ptylive.server.values import parse_assignments
@@ -34,9 +34,12 @@ def inspect(
 ) -> None:
     """Say how a file is understood and what is missing."""
     from ptylive.schema.metadata import to_attributes
+    from ptylive.server.offline import without
+    from ptylive.server.remarks import remarks
     from ptylive.streamer.storage.source import open_source
 
-    with open_source(file, parse_assignments(settings or ())) as source:
+    values = parse_assignments(settings or ())
+    with open_source(file, values) as source:
         arm = source.arm
         given = {name: _plain(value) for name, value in to_attributes(arm).items()}
         outcome: dict[str, Any] = {
@@ -50,9 +53,9 @@ def inspect(
             **_compression(arm),
             **given,
             "arrays": sorted(arm.arrays),
-            "notes": list(source.notes),
+            "notes": [*source.notes, *remarks(without(arm, values), arm, Calibration())],
             "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
-            "estimated": _estimated(given),
+            "estimated": _estimated(arm, given),
         }
     answer(outcome, as_json=as_json)
 
@@ -70,13 +73,26 @@ def _compression(arm: Arm) -> dict[str, Any]:
     }
 
 
-def _estimated(given: dict[str, Any]) -> list[str]:
-    """What will be found from the data, or left at zero, because it was not given."""
-    names = [name for name in ("beam_center_px", "rotation_deg", "detector_transform") if name not in given]
+def _estimated(arm: Arm, given: dict[str, Any]) -> list[str]:
+    """What will be told from the data because it was not given, and what will be left at a default, and why."""
+    from ptylive.engine.calibrate.scan import LEAST_POINTS
+
+    shape = arm.scan.shape or (0, 0)
+    small = math.prod(shape) < LEAST_POINTS or min(shape) <= 2
+    optics = [name for name in ("scan_step_A", "energy_eV", "convergence_semiangle_mrad") if name not in given]
+    few = f"the scan has fewer than {LEAST_POINTS} points or two rows and columns"
+
+    def left(default: str, lacking: list[str]) -> str:
+        reason = few if small else f"needs {', '.join(lacking)}" if lacking else ""
+        return f" (taken as {default}: {reason})" if reason else ""
+
+    step = [] if "scan_step_A" in given else ["scan_step_A"]
+    defaults = {"beam_center_px": "", "rotation_deg": left("0", step), "detector_transform": left("none", step)}
+    names = [f"{name}{default}" for name, default in defaults.items() if name not in given]
     if not {"detector_pixel_mrad", "detector_pixel_invA"} & set(given):
         names.append("detector_pixel_invA (from the disc radius)")
     if "C10" not in given:
-        names.append("defocus_A (taken as 0)")
+        names.append(f"defocus_A and astigmatism_A{left('0', optics)}")
     return names
 
 

@@ -46,6 +46,8 @@ def reconstruct(
     seconds = time.perf_counter() - started
     for name, reason in made.rendering.missing.items():
         say(f"{name} was not made: {reason}")
+    for remark in made.remarks:
+        say(remark)
     if not made.rendering.maps:
         raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
     write_maps(

@@ -23,7 +23,9 @@ from ptylive.server.values import parse_assignments
 
 if TYPE_CHECKING:
     from ptylive.engine.refine.checks import Checks
-    from ptylive.engine.refine.results import Progress, RefineResult
+    from ptylive.engine.refine.results import Progress, RefineResult, StartGuess
+    from ptylive.schema import LiveMap
+    from ptylive.server.offline import Reconstruction
     from ptylive.server.presets import PresetFile
 
 EXAMPLES = """
@@ -56,7 +58,7 @@ def refine(
     from ptylive.engine.refine import Bench, check, validate
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run, read_runs
-    from ptylive.server.offline import method_of, reconstruct_file, refinable, start_guess
+    from ptylive.server.offline import method_of, reconstruct_file, refinable
     from ptylive.server.warm_refinement import compiling
     from ptylive.streamer.storage.source import open_source
 
@@ -66,17 +68,15 @@ def refine(
     if backend not in ("auto", "cpu", "gpu"):
         raise MetadataError(f"--backend {backend!r} is unknown", "use auto, cpu or gpu")
     started = time.perf_counter()
-    with open_source(file, values) as source:
-        compiled = backend != "gpu" and source.arm.basis.is_raw
-        pixels = max(source.arm.detector_shape)
+    pixels = _pixels_to_compile(file, values, wanted)
     with (
         when_interrupted("nothing was written; begin again with the same command"),
         bar(f"making the start from {file.name}", quiet=as_json) as shown,
     ):
-        with compiling(pixels, shown.update) if compiled else nullcontext():
+        with compiling(pixels, shown.update) if pixels and backend != "gpu" else nullcontext():
             made = reconstruct_file(file, values, (method_of(wanted.start_map),), on_progress=shown.update)
     start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
-    guess, bench = start_guess(start_map, made.calibration), Bench(backend, threads)
+    guess, bench = _told_start(made, start_map), Bench(backend, threads)
     with open_source(file, values) as source:
         dataset = loaded.placed(refinable(source, made.calibration))
         frames = len(dataset.patterns)
@@ -133,6 +133,25 @@ def _judge(result: RefineResult, written: str) -> None:
         raise Interrupted(f"{len(result.loss)} epochs are in {written}; go on with the same command and --resume")
     if result.state == "failed":
         raise PtyliveError(f"the refinement failed: {result.message}", f"what it came to is in {written}")
+
+
+def _pixels_to_compile(file: Path, values: dict[str, Any], wanted: Preset) -> int:
+    """Pixels along a pattern's longer side; 0 for coefficients. Raises MetadataError where optics are missing."""
+    from ptylive.engine.dataset import check_told
+    from ptylive.streamer.storage.source import open_source
+
+    with open_source(file, values) as source:
+        check_told(source.arm, far_field=wanted.recon_type == "far_field")
+        return max(source.arm.detector_shape) if source.arm.basis.is_raw else 0
+
+
+def _told_start(made: Reconstruction, start_map: LiveMap | None) -> StartGuess | None:
+    """The map to start from, and what looks wrong in the file said."""
+    from ptylive.server.offline import start_guess
+
+    for remark in made.remarks:
+        say(remark)
+    return start_guess(start_map, made.calibration)
 
 
 def _outcome(result: RefineResult, frames: int, before: Checks | None) -> dict[str, Any]:

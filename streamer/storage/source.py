@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import Arm, Detector, FrameBatch, InputFileError, PtyliveError, Scan
+from ptylive.schema.detector import ALLOWED_DTYPES
 from ptylive.schema.metadata import NAMES, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
-from ptylive.schema.plausible import questions
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.scan_file import ScanFile
@@ -104,7 +104,7 @@ def _opened(path: Path, opening: AbstractContextManager[ScanFile], values: Mappi
         arm = replace(_arm(path, file, stored, values), basis=file.basis)
         if values:
             arm = overlay(arm, values)
-        notes = [*file.notes, *(f"is this right? {text}" for text in questions(arm))]
+        notes = list(file.notes)
         arm = replace(arm, scan=_fitted_scan(path, stored, arm.scan, notes))
         arm = replace(arm, arrays=_arrays(path, file, arm))
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
@@ -143,7 +143,7 @@ def _pixel_type(path: Path, file: ScanFile) -> str:
         return Detector(dtype=file.frames.dtype.str).dtype
     except (ValueError, TypeError):
         raise InputFileError(
-            f"{path}: frames have the type {file.frames.dtype}", "store unsigned integers or floating-point numbers"
+            f"{path}: frames have the type {file.frames.dtype}", f"store one of {', '.join(ALLOWED_DTYPES)}"
         ) from None
 
 

@@ -1,0 +1,17 @@
+"""What a person should know of a scan: values that were taken though they look wrong, counts that were no numbers."""
+
+from __future__ import annotations
+
+from ptylive.schema import Arm, Calibration
+from ptylive.schema.plausible import questions
+
+
+def remarks(told: Arm, arm: Arm, calibration: Calibration) -> list[str]:
+    """A sentence each. ``told``: the scan as sender or file told it; ``arm``: with a user's values, which are meant."""
+    asked = set(questions(arm))
+    out = [f"is this right? {text}" for text in questions(told) if text in asked]
+    masked = calibration.get("masked_counts")
+    if masked:
+        verb = "count is no finite number" if masked == 1 else "counts are no finite numbers"
+        out.append(f"{int(masked)} {verb}: taken as 0")
+    return out
