@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 
-FINAL_STATES = frozenset({"complete", "aborted", "failed"})
+FINAL_STATES = frozenset({"complete", "incomplete", "aborted", "failed"})
 
 
 class _Message(BaseModel):

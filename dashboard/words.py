@@ -15,6 +15,7 @@ STATE_WORDS: Mapping[str, str] = {
     "scanning": "SCANNING",
     "finishing": "FINISHING",
     "complete": "COMPLETE",
+    "incomplete": "INCOMPLETE",
     "aborted": "ABORTED",
     "failed": "FAILED",
 }

@@ -56,9 +56,9 @@ def step_back() -> None:
 class LiveThread:
     """Feeds one engine after the other.
 
-    ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every new scan, ``on_end`` of every one
-    that ended. ``audience``: whose maps are renewed; without viewers all are. ``scratch``: for what does not fit the
-    memory.
+    ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every new scan, and whether it is received
+    beside the one that is shown; ``on_end`` of every one that ended. ``audience``: whose maps are renewed; without
+    viewers all are. ``scratch``: for what does not fit the memory.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LiveThread:
         reader: CompiledReader,
         publisher: Publisher,
         prepare: Callable[[Arm], Arm],
-        on_scan: Callable[[ScanSession], None],
+        on_scan: Callable[[ScanSession, bool], None],
         on_end: Callable[[ScanSession, str], None],
         audience: Audience,
         scratch: Scratch,
@@ -74,6 +74,7 @@ class LiveThread:
         self._reader, self._publisher = reader, publisher
         self._prepare, self._on_scan, self._on_end = prepare, on_scan, on_end
         self._scan: ScanSession | None = None
+        self._open_scans: dict[str, ScanSession] = {}
         self._audience = audience
         self._rest_due = self._next_look = 0.0
         self._next_refresh = 0.0
@@ -101,7 +102,7 @@ class LiveThread:
             item = self._reader.take(TAKE_TIMEOUT_S)
             try:
                 if isinstance(item, ArmEvent):
-                    self._open(item.arm)
+                    self._open(item.arm, beside=item.beside)
                 elif isinstance(item, FrameBatch):
                     self._feed(item)
                 elif isinstance(item, EndEvent):
@@ -113,34 +114,41 @@ class LiveThread:
                     self._scan.problem = f"live maps stopped: {error}"
                     self._dirty = False
 
-    def _open(self, arm: Arm) -> None:
+    def _open(self, arm: Arm, *, beside: bool) -> None:
+        """Begin a scan, and show it unless it goes on ``beside`` another one that is being received."""
         source, engine, problem = arm, None, ""
         try:
             arm = self._prepare(source)
             engine = LiveEngine(arm, background=self._builders, lanes=self._lanes, scratch=self._scratch)
         except PtyliveError as error:
             problem = error.line()
-        self._scan = ScanSession(arm, engine, source, problem=problem)
+        scan = self._open_scans[arm.uid] = ScanSession(arm, engine, source, problem=problem)
+        self._on_scan(scan, beside)
+        if beside:
+            return
+        self._scan = scan
         self._dirty, self._next_refresh, self._next_look = False, 0.0, 0.0
         self._rest_due = time.monotonic() + REST_INTERVAL_S  # filters of the maps that are shown come first
-        self._on_scan(self._scan)
 
     def _feed(self, batch: FrameBatch) -> None:
-        scan = self._scan
-        if scan is None or scan.uid != batch.uid or scan.engine is None:
+        scan = self._open_scans.get(batch.uid)
+        if scan is None or scan.engine is None:
             return
         with scan.lock:
             scan.engine.add(batch)
             if scan.detectors is not None:
                 scan.detectors.add(batch)
-        self._dirty = True
+        self._dirty |= scan is self._scan
 
     def _close(self, end: EndEvent) -> None:
-        self._refresh(self._scan)  # the last rows at once; the final fit takes a moment
-        scan, self._scan = self._scan, None
-        if scan is not None and scan.uid == end.uid:
-            scan.ended = end.reason
-            self._on_end(scan, end.reason)
+        scan = self._open_scans.pop(end.uid, None)
+        if scan is None:
+            return
+        if scan is self._scan:
+            self._refresh(scan)  # the last rows at once; the final fit takes a moment
+            self._scan = None
+        scan.ended = end.reason
+        self._on_end(scan, end.reason)
 
     def _refresh_when_due(self) -> None:
         now = time.monotonic()

@@ -20,7 +20,7 @@ DEFAULT_METRICS = "127.0.0.1:9996"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLIENT_TIMEOUT_S = 5.0
 _REMEMBERED_SCANS = 16
-_STATES = ("waiting", "armed", "scanning", "finishing", "complete", "aborted", "failed")
+_STATES = ("waiting", "armed", "scanning", "finishing", "complete", "incomplete", "aborted", "failed")
 _REFINEMENT_STATES = ("none", "queued", "running", "stopping", "stopped", "done", "failed")
 _COUNTED = ("received", "frames", "lost", "duplicates", "late")
 

@@ -34,8 +34,8 @@ from ptylive.server.scan_session import ScanSession
 from ptylive.server.shelf import Shelf
 from ptylive.server.stream_compression import StreamCompression
 from ptylive.server.workbench import Workbench
-from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.security import ServerKeys
@@ -153,13 +153,16 @@ class Session:
                 self.publisher.log("error", f"recording failed: {event.message}")
                 log.error("RECORDING FAILED: %s", event.message)
 
-    def _on_scan(self, scan: ScanSession) -> None:
+    def _on_scan(self, scan: ScanSession, beside: bool) -> None:
         if self.config.recording_folder is None:
             scan.recorded.set()
         self._recording_news.follow(scan)
         if scan.arm.basis.is_raw:
             self.refine.refinements.prepare(scan.arm.detector_shape)
         scan.detectors = self.workbench.bank(scan.arm)
+        if beside:
+            self.publisher.log("info", f"scan {scan.arm.series} goes on beside the one that is shown")
+            return
         with self._lock:
             before, self._scan, self._newest = self._newest, scan, scan
         if before is not None and before.pictures:

@@ -1,15 +1,15 @@
 """From messages to scans: placing, recording, handing on. Knows no sockets; one thread calls :meth:`handle`.
 
-Rules (docs/protocol.md): a new uid closes the scan before it; the same uid is a resend and changes nothing; a scan
-closes at its last frame, or when its sender falls silent. First the journal, then the ring, so that whatever the live
-engine shows can be recovered.
+Rules (docs/protocol.md): frames are placed by uid and number, whoever else sends meanwhile; a uid that comes again for
+another scan gets a name of its own; a scan closes at its last frame, or when its sender falls silent. First the
+journal, then the ring, so that whatever the live engine shows can be recovered.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,44 +18,56 @@ from ptylive.schema import Arm, FrameBatch, WireError
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import Announcer, ArmEvent, EndEvent, EndReason, StreamStatus
 from ptylive.streamer.journal import SUFFIX
+from ptylive.streamer.known_scans import KnownScans
+from ptylive.streamer.marks import marks_of_frames
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.progress import ScanProgress
 from ptylive.streamer.recordings import Recordings
-from ptylive.streamer.recovery import stored_batches
+from ptylive.streamer.repeats import Arrival, OtherDataError
 from ptylive.streamer.ring import Ring
 from ptylive.streamer.scans import ScanRecord
+from ptylive.streamer.stream_status import status_of
 from ptylive.streamer.wire import (
     ArmMessage,
     EndMessage,
     FramesMessage,
     Message,
     PingMessage,
-    check_size,
-    decode_frames,
     runs_of,
 )
 
-_REMEMBERED_SCANS = 16
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a silent sender is waited for, s: in the middle of a scan, and after a restart of this program."""
-
-    idle_timeout_s: float = 5.0
-    recovery_grace_s: float = 10.0
+MOST_OPEN = 4
+"""Scans that are received at the same time; one more closes the one whose sender was heard longest ago."""
+_MOST_WAITING = 16
 
 
 class Acquisition:
-    """The scan that is being received, the ones before it, and their way into journal and ring."""
+    """The scans that are being received, the ones before them, and their way into journal and ring.
 
-    def __init__(self, ring: Ring, folder: Path | None, patience: Patience, announcer: Announcer) -> None:
+    ``one_sender``: an arm message can only come from whoever sends the frames, so it takes the place of the scan
+    before it at once; ``exact``: frames come as they were sent, not computed from what was sent.
+    """
+
+    def __init__(
+        self,
+        ring: Ring,
+        folder: Path | None,
+        patience: Patience,
+        announcer: Announcer,
+        *,
+        one_sender: bool = False,
+        exact: bool = True,
+    ) -> None:
         self._ring = ring
         self._patience = patience
         self._announcer = announcer
+        self._one_sender, self._exact = one_sender, exact
         self._recordings = Recordings(folder, announcer)
+        self._known = KnownScans(self._recordings, announcer)
+        self._open: OrderedDict[str, ScanRecord] = OrderedDict()
         self._current: ScanRecord | None = None
         self._shown: ScanRecord | None = None
-        self._closed: OrderedDict[str, ScanRecord] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[Arm, str]] = OrderedDict()
         self._rejected: Counter[str] = Counter()
 
     def record(self, wanted: bool) -> None:
@@ -64,47 +76,26 @@ class Acquisition:
 
     def status(self) -> StreamStatus:
         """The state of the stream; callable from any thread."""
-        scan, rejected = self._shown, dict(self._rejected)
-        fill, lag = self._ring.fill, self._ring.lag_s
-        if scan is None:
-            return StreamStatus(rejected=rejected, ring_fill=fill, lag_s=lag)
-        progress = scan.progress
-        return StreamStatus(
-            state=scan.state,
-            series=progress.arm.series,
-            uid=scan.uid,
-            expected=progress.arm.frames,
-            received=progress.placed + progress.duplicates,
-            frames=progress.placed,
-            lost=progress.summary().lost if scan.closed else progress.lost,
-            late=progress.late,
-            duplicates=progress.duplicates,
-            rejected=rejected,
-            frames_per_s=progress.frames_per_s(time.monotonic(), closed=scan.closed),
-            lag_s=lag,
-            ring_fill=fill,
-            recording="" if scan.target is None else str(scan.target),
-            recording_state=scan.recording_state,
-            recording_error=scan.recording_error,
-        )
+        return status_of(self._shown, dict(self._rejected), self._ring)
 
     def safe_ranges(self, uid: str) -> list[tuple[int, int]]:
         """Half-open ranges of the frames of a scan that would survive a crash; callable from any thread."""
-        current = self._current
-        scan = current if current is not None and current.uid == uid else self._closed.get(uid)
-        if scan is None:
-            scan = self._recordings.find(uid)
+        name = self._known.names.of(uid)
+        scan = self._open.get(name) or self._known.look_up(name)
         return [] if scan is None else list(runs_of(scan.safe[: scan.progress.highest + 1]))
 
-    def arm_of(self, uid: str) -> Arm | None:
-        """A scan as it is stored, by this run or an earlier one; None when nothing is known of it."""
-        current = self._current
-        known = current if current is not None and current.uid == uid else self._known(uid)
-        return None if known is None else known.progress.arm
+    def arm_of(self, arm: Arm) -> Arm | None:
+        """The scan that an arm message means, as it is stored by this run or an earlier one; None for a new one.
+
+        Its basis and masks are those that are stored; its uid is the sender's.
+        """
+        found = self._known.meant_by(arm, self._open.values(), raw=True)
+        return None if found is None else replace(found.progress.arm, uid=arm.uid)
 
     def open_arm(self) -> Arm | None:
-        """The scan that is open, as it is stored."""
-        return None if self._current is None else self._current.progress.arm
+        """The scan that is open, as it is stored, under its sender's uid."""
+        scan = self._current
+        return None if scan is None else replace(scan.progress.arm, uid=scan.progress.sent_as)
 
     @property
     def hears_a_sender(self) -> bool:
@@ -114,114 +105,153 @@ class Acquisition:
 
     def handle(self, message: Message) -> None:
         """Take in one message. Raises WireError when it does not fit the scan it names."""
-        if isinstance(message, FramesMessage):
-            self._on_frames(message)
-        elif isinstance(message, ArmMessage):
+        if isinstance(message, ArmMessage):
             self._on_arm(message.arm, message.problems, by_ping=False)
-        elif isinstance(message, EndMessage):
-            self._on_end(message)
-        else:
+        elif isinstance(message, PingMessage):
             self._on_ping(message)
+        else:
+            name = self._known.names.of(message.uid)
+            named = message if name == message.uid else replace(message, uid=name)
+            if isinstance(named, FramesMessage):
+                self._on_frames(named)
+            else:
+                self._on_end(named)
 
     @property
     def open_scan(self) -> ScanProgress | None:
-        """The scan that frames are taken for."""
+        """The scan that most frames are expected of."""
         return None if self._current is None else self._current.progress
 
     def take_block(self, block: FrameBlock) -> None:
-        """Take in patterns that the compiled loop has received: of the open scan, new and checked."""
-        scan = self._current
-        if scan is None or scan.uid != block.uid:
+        """Take in patterns that the compiled loop has received: of an open scan, new, checked and marked."""
+        scan = self._open.get(block.uid)
+        if scan is None:
             raise WireError(f"frames of the closed scan {block.uid}", "closed_scan")
         progress = scan.progress
         progress.heard, progress.active_at = True, time.monotonic()
         for start, stop in block.runs():
-            if (warning := progress.stride.observe(int(block.index[start]), stop - start)) is not None:
-                self._announcer.log("warning", warning)
+            self._watch(scan, int(block.index[start]), stop - start)
         self._recordings.write_block(scan, block)
         progress.place_block(block.index, now=progress.active_at)
-        self._ring.put(block.batch)
-        progress.active_at = time.monotonic()
-        if progress.complete:
-            self._close(scan, _reason(progress))
+        self._handed_on(scan, block.batch)
 
-    def reject(self, error: WireError) -> None:
+    def reject(self, error: WireError, *, of_open_scan: bool = False) -> None:
         """Count a refused message or pattern and say so: the first of its kind, then every tenth, hundredth, …"""
+        if of_open_scan and self._current is not None:
+            self._current.progress.refused += 1
         self._rejected[error.reason] += 1
         count = self._rejected[error.reason]
         if count == 10 ** (len(str(count)) - 1):
             self._announcer.log("warning", f"{error} (rejected as {error.reason}, {count} so far)")
 
     def tick(self) -> None:
-        """Close a scan whose sender has fallen silent. A scan still waiting for its first frame waits on."""
-        scan = self._current
-        if scan is None or (scan.progress.highest < 0 and scan.progress.end is None):
-            return
-        unheard = scan.progress.resumed and not scan.progress.heard
-        patience_s = self._patience.recovery_grace_s if unheard else self._patience.idle_timeout_s
-        if time.monotonic() - scan.progress.active_at > patience_s:
-            self._close(scan, _reason(scan.progress))
+        """Close scans whose senders have fallen silent, and take in what was held. A scan still waiting for its first
+        frame waits on.
+        """
+        for scan in list(self._open.values()):
+            progress = scan.progress
+            if progress.highest < 0 and progress.end is None:
+                continue
+            if self._is_silent(scan):
+                self._close(scan, _reason(progress))
+        for uid in self._known.released():
+            for message in self._known.held.take(uid):
+                self._guarded(message)
+        if self._current is None and self._waiting:
+            self._start(*self._waiting[next(reversed(self._waiting))])
 
     def recover(self) -> None:
         """Take up what an earlier run left in the recording folder: resume the last scan cut off, convert the rest."""
         found = self._recordings.leftovers()
         cut_off = [leftover for leftover in found if leftover.end is None and leftover.received.any()]
         for leftover in found:
+            sent_as = self._known.names.learn(leftover.arm.uid)
             if cut_off and leftover is cut_off[-1]:
                 self._announcer.log("info", f"resuming the scan of {leftover.path.name}")
-                self._resume(leftover.arm, leftover.path, leftover.keep_bytes)
+                scan = ScanRecord.new(leftover.arm, resumed=True, sent_as=sent_as)
+                self._resume(scan, leftover.path, leftover.keep_bytes)
             else:
-                self._remember(self._recordings.convert(leftover))
+                self._known.remember(self._recordings.convert(leftover))
 
     def stop(self, timeout_s: float) -> None:
-        """Close the open scan and finish its recording; what takes longer than ``timeout_s`` is left as a journal."""
-        if self._current is not None:
-            self._close(self._current, "aborted")
+        """Close the open scans and finish their recordings; what takes longer than ``timeout_s`` stays a journal."""
+        self._waiting.clear()
+        for scan in list(self._open.values()):
+            self._close(scan, "aborted")
         self._recordings.stop(timeout_s)
 
     def _on_frames(self, message: FramesMessage) -> None:
-        scan = self._current
-        if scan is None or scan.uid != message.uid:
-            self._on_frames_of_closed(message)
+        scan = self._open.get(message.uid) or self._opened_for(message)
+        if scan is None:
             return
-        progress = scan.progress
-        _check(message, progress)
+        try:
+            self._place(scan, Arrival(message, scan, exact=self._exact))
+        except OtherDataError as error:
+            if not scan.armed_again:
+                raise
+            self._place_anew(scan, message, error)
+
+    def _place(self, scan: ScanRecord, arrival: Arrival) -> None:
+        """Put new frames where they belong. Raises WireError; OtherDataError before anything of them is placed."""
+        progress, message = scan.progress, arrival.message
+        arrival.check()
         fresh = progress.fresh(message.first, message.count)
+        repeated = arrival.repeated(~fresh)
         progress.heard, progress.active_at = True, time.monotonic()
-        if (warning := progress.stride.observe(message.first, message.count)) is not None:
-            self._announcer.log("warning", warning)
-        progress.duplicates += message.count - int(np.count_nonzero(fresh))
-        if not fresh.any():
-            return
-        frames, good, problems = decode_frames(message, progress.layout)
-        for problem in problems:
+        self._watch(scan, message.first, message.count)
+        progress.duplicates += int(np.count_nonzero(repeated))
+        if fresh.any():
+            fresh &= arrival.good
+        for problem in arrival.problems:
+            progress.refused += 1
             self.reject(problem)
-        fresh &= good
-        if not fresh.any():
+        if scan.closed or not fresh.any():
             return
         self._recordings.write(scan, message, fresh)
+        progress.marks[message.first : message.first + message.count][fresh] = arrival.marks[fresh]
         progress.place(message.first, fresh, now=progress.active_at)
         index = np.arange(message.first, message.first + message.count)
         whole = bool(fresh.all())
-        self._ring.put(FrameBatch(scan.uid, index if whole else index[fresh], frames if whole else frames[fresh]))
-        progress.active_at = time.monotonic()  # waiting for room in the ring is not the sender's silence
-        if progress.complete:
-            self._close(scan, _reason(progress))
+        frames = arrival.frames if whole else arrival.frames[fresh]
+        self._handed_on(scan, FrameBatch(scan.uid, index if whole else index[fresh], frames))
 
-    def _on_frames_of_closed(self, message: FramesMessage) -> None:
-        """Frames of a scan that is not open: duplicates when it is complete, refused otherwise."""
-        scan = self._closed.get(message.uid)
+    def _watch(self, scan: ScanRecord, first: int, count: int) -> None:
+        """Say it when the numbers of an open scan come as if somebody else took some of its messages."""
+        if not scan.closed and (warning := scan.progress.stride.observe(first, count)) is not None:
+            self._announcer.log("warning", warning)
+
+    def _handed_on(self, scan: ScanRecord, batch: FrameBatch) -> None:
+        self._ring.put(batch)
+        scan.progress.active_at = time.monotonic()  # waiting for room in the ring is not the sender's silence
+        if scan.progress.complete:
+            self._close(scan, _reason(scan.progress))
+
+    def _place_anew(self, scan: ScanRecord, message: FramesMessage, error: OtherDataError) -> None:
+        """Frames of another scan under the uid of one that has them already: they begin a scan of their own."""
+        if not scan.closed:
+            self._close(scan, _reason(scan.progress))
+        arm = self._known.renamed(scan.progress.arm, scan.progress.sent_as, str(error))
+        self._start(arm, scan.progress.sent_as)
+        self._on_frames(replace(message, uid=arm.uid))
+
+    def _opened_for(self, message: FramesMessage) -> ScanRecord | None:
+        """The scan of frames that come while it is not open; None when they are held. Raises WireError: unknown."""
+        if message.uid in self._waiting:
+            return self._start(*self._waiting.pop(message.uid))
+        scan = self._known.closed.get(message.uid)
         if scan is None:
             raise WireError(f"frames of the unknown scan {message.uid}", "unknown_scan")
-        if not scan.progress.complete:
-            raise WireError(f"frames of the closed scan {message.uid}", "closed_scan")
-        _check(message, scan.progress)
-        scan.progress.duplicates += message.count
+        if self._known.hold(scan, message):
+            return None
+        if scan.progress.complete:
+            return scan  # duplicates, or another scan under the same uid
+        self._announcer.log("info", f"frames of the closed scan {scan.uid} came: it is opened again")
+        return self._start(scan.progress.arm, scan.progress.sent_as, by_frames=True)
 
     def _on_end(self, message: EndMessage) -> None:
-        scan = self._current
-        if scan is None or scan.uid != message.uid:
-            if message.uid not in self._closed:
+        scan = self._open.get(message.uid)
+        if scan is None:
+            if message.uid not in self._known.closed and message.uid not in self._waiting:
                 raise WireError(f"end of the unknown scan {message.uid}", "unknown_scan")
             return
         scan.progress.end = message
@@ -230,69 +260,90 @@ class Acquisition:
             self._close(scan, _reason(scan.progress))
 
     def _on_ping(self, message: PingMessage) -> None:
-        scan = self._current
-        if scan is not None and scan.uid == message.uid:
-            scan.progress.heard = True
-            if scan.progress.end is None:
-                scan.progress.active_at = time.monotonic()
-        elif message.arm is not None:
+        if message.arm is not None:
             self._on_arm(message.arm, message.problems, by_ping=True)
+        elif (scan := self._open.get(self._known.names.of(message.uid))) is not None:
+            self._heard(scan, by_ping=True)
+
+    def _heard(self, scan: ScanRecord, *, by_ping: bool) -> None:
+        scan.progress.heard = True
+        if scan.progress.end is None or not by_ping:
+            scan.progress.active_at = time.monotonic()
 
     def _on_arm(self, arm: Arm, problems: tuple[WireError, ...], *, by_ping: bool) -> None:
-        """Open, resume or recognise a scan. A ping may do so only while no other sender is heard."""
-        current = self._current
-        if current is not None and current.uid == arm.uid:
-            current.progress.heard, current.progress.active_at = True, time.monotonic()
+        """Open, resume or recognise a scan. While another one is being sent it begins with its first frame."""
+        sent_as = arm.uid
+        arm = self._known.identified(arm, self._open.values(), self._waiting)
+        if (scan := self._open.get(arm.uid)) is not None:
+            scan.armed_again |= not by_ping and scan.progress.placed > 0
+            self._heard(scan, by_ping=by_ping)
             return
-        if by_ping and self.hears_a_sender:
-            return
-        known = self._known(arm.uid)
+        current, known = self._current, self._known.find(arm.uid)
         if known is not None and (known.progress.complete or self._recordings.is_converting(arm.uid)):
+            self._known.armed_again(known, by_ping=by_ping)
             self._shown = known if current is None else self._shown
             return
-        if current is not None:
-            self._close(current, _reason(current.progress))
         for problem in problems:
             self.reject(problem)
-        if known is not None and known.target is not None:
-            self._resume(known.progress.arm, known.target.with_suffix(SUFFIX))
+        if self.hears_a_sender if by_ping else (not self._one_sender and current is not None and current.busy):
+            self._wait(arm, sent_as, by_ping=by_ping)
         else:
-            self._open(arm)
+            self._start(arm, sent_as)
 
-    def _known(self, uid: str) -> ScanRecord | None:
-        """A closed scan of this run or an earlier one."""
-        if uid not in self._closed and (stored := self._recordings.find(uid)) is not None:
-            self._remember(stored)
-        return self._closed.get(uid)
+    def _wait(self, arm: Arm, sent_as: str, *, by_ping: bool) -> None:
+        """A scan that has been announced while another one is being sent: an arm message alone ends nothing."""
+        if not by_ping and arm.uid not in self._waiting and self._current is not None:
+            text = f"scan {arm.series} was armed while {self._current.progress.arm.series} is being received"
+            self._announcer.log("info", f"{text}: it begins with its first frame")
+        self._waiting[arm.uid] = (arm, sent_as)
+        while len(self._waiting) > _MOST_WAITING:
+            self._waiting.popitem(last=False)
 
-    def _open(self, arm: Arm) -> None:
-        scan = ScanRecord.new(arm)
-        self._recordings.begin(scan)
-        self._announce(scan)
+    def _start(self, arm: Arm, sent_as: str, *, by_frames: bool = False) -> ScanRecord:
+        """Open a scan, or open it again: beside those that are being sent; one without frames gives way to it."""
+        self._waiting.pop(arm.uid, None)
+        current = self._current
+        if by_frames and current is not None and current.progress.placed == 0 and self._is_silent(current):
+            self._waiting[current.uid] = (current.progress.arm, current.progress.sent_as)
+            by_frames = False
+        for other in [other for other in self._open.values() if other.progress.placed == 0 and not by_frames]:
+            self._close(other, "aborted")
+        while len(self._open) >= MOST_OPEN:
+            self._close(min(self._open.values(), key=lambda one: one.progress.active_at), "aborted")
+        known = self._known.find(arm.uid)
+        stored = known is not None and known.target is not None
+        scan = ScanRecord.new(known.progress.arm if known and stored else arm, resumed=stored, sent_as=sent_as)
+        beside = by_frames and self._current is not None
+        if known is not None and known.target is not None:
+            self._resume(scan, known.target.with_suffix(SUFFIX), beside=beside)
+        else:
+            self._recordings.begin(scan)
+            self._announce(scan, beside=beside)
+        return scan
 
-    def _resume(self, arm: Arm, journal: Path, keep_bytes: int | None = None) -> None:
+    def _resume(self, scan: ScanRecord, journal: Path, keep_bytes: int | None = None, *, beside: bool = False) -> None:
         """Open a scan that was interrupted: what is stored of it goes into the ring first."""
-        if keep_bytes is None:
-            leftover = self._recordings.leftover(journal) if journal.exists() else None
-            keep_bytes = 0 if leftover is None else leftover.keep_bytes
-        scan = ScanRecord.new(arm, resumed=True)
-        self._recordings.go_on(scan, journal, keep_bytes=keep_bytes)
-        self._announce(scan)
+        progress, arm = scan.progress, scan.progress.arm
+        self._recordings.take_up(scan, journal, keep_bytes)
+        self._announce(scan, beside=beside)
         received = np.zeros(arm.frames, dtype=bool)
-        for batch in stored_batches(arm, journal):
+        for batch in self._recordings.stored(arm, journal):
             received[batch.index] = True
+            progress.marks[batch.index] = marks_of_frames(batch.frames, progress.layout, exact=self._exact)
             self._ring.put(batch)
-        scan.progress.restore(received)
+        progress.restore(received)
         self._recordings.note_stored(scan, received)
-        scan.progress.active_at = time.monotonic()
-        if scan.progress.complete:
+        progress.active_at = time.monotonic()
+        if progress.complete:
             self._close(scan, "complete")
 
-    def _announce(self, scan: ScanRecord) -> None:
+    def _announce(self, scan: ScanRecord, *, beside: bool) -> None:
         """Show a scan to the readers of the ring and to the listener."""
-        self._closed.pop(scan.uid, None)
-        self._current = self._shown = scan
-        event = ArmEvent(scan.progress.arm, scan.progress.resumed)
+        self._known.closed.pop(scan.uid, None)
+        self._open[scan.uid] = scan
+        if not beside:
+            self._current = self._shown = scan
+        event = ArmEvent(scan.progress.arm, scan.progress.resumed, beside)
         self._announcer.emit(event)
         self._ring.put(event)
 
@@ -300,28 +351,31 @@ class Acquisition:
         """End a scan: no more batches; its recording is made."""
         self._recordings.finish(scan, reason)
         scan.reason = reason
-        self._remember(scan)
-        self._current = None
+        self._known.remember(scan)
+        self._open.pop(scan.uid, None)
         event = EndEvent(scan.uid, reason, scan.progress.summary())
         self._ring.put(event)
         self._announcer.emit(event)
+        if self._current is scan:
+            self._current = next(reversed(self._open.values()), None)
 
-    def _remember(self, scan: ScanRecord) -> None:
-        self._closed[scan.uid] = scan
-        while len(self._closed) > _REMEMBERED_SCANS:
-            self._closed.popitem(last=False)
+    def _is_silent(self, scan: ScanRecord) -> bool:
+        """Whether the sender of an open scan has not been heard for too long."""
+        unheard = scan.progress.resumed and not scan.progress.heard
+        patience_s = self._patience.recovery_grace_s if unheard else self._patience.idle_timeout_s
+        return time.monotonic() - scan.progress.active_at > patience_s
 
-
-def _check(message: FramesMessage, progress: ScanProgress) -> None:
-    """Refuse frames beyond the scan's last one, and parts of the wrong size. Raises WireError."""
-    last = message.first + message.count
-    if last > progress.arm.frames:
-        raise WireError(f"frames {message.first} to {last - 1} of a scan of {progress.arm.frames}", "beyond_scan")
-    check_size(message, progress.layout)
+    def _guarded(self, message: FramesMessage) -> None:
+        try:
+            self._on_frames(message)
+        except WireError as error:
+            self.reject(error)
 
 
 def _reason(progress: ScanProgress) -> EndReason:
-    """How a scan that closes by itself has ended: as its sender said, else by whether everything came."""
-    if progress.end is not None:
-        return progress.end.reason
-    return "complete" if progress.complete else "aborted"
+    """How a scan that closes by itself has ended: as its sender said and what came of it."""
+    if progress.end is not None and progress.end.reason == "aborted":
+        return "aborted"
+    if progress.complete:
+        return "complete"
+    return "aborted" if progress.end is None else "incomplete"

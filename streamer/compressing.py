@@ -16,6 +16,7 @@ import numpy as np
 
 from ptylive.schema import Arm, Basis, PtyliveError, WireError
 from ptylive.schema.model import Array, FloatArray, IndexArray
+from ptylive.streamer.names import same_header
 from ptylive.streamer.protocols import Inlet, Note
 from ptylive.streamer.wire import (
     ArmMessage,
@@ -68,7 +69,7 @@ class Compression(Protocol):
 class Stored:
     """What the acquisition knows: of a scan that has been received before, and of the one that is open."""
 
-    arm_of: Callable[[str], Arm | None]
+    arm_of: Callable[[Arm], Arm | None]
     open_arm: Callable[[], Arm | None]
     busy: Callable[[], bool]
     """Whether a sender is heard, so that a ping of another one must not open a scan."""
@@ -167,7 +168,7 @@ class CompressingInlet:
 
     def _on_arm(self, message: ArmMessage) -> Iterator[Message]:
         scan = self._scan
-        if scan is not None and scan.arm.uid == message.arm.uid:
+        if scan is not None and scan.arm.uid == message.arm.uid and same_header(scan.arm, message.arm):
             if not scan.learning:
                 yield self._armed(scan)
             return
@@ -181,7 +182,7 @@ class CompressingInlet:
     def _begin(self, arm: Arm, problems: tuple[WireError, ...] = ()) -> Iterator[Message]:
         """A scan of frames: one that was stored before goes on in the form it has."""
         self._scan = scan = _Scan(arm, self._compression.sample_frames(arm), problems)
-        earlier = self._stored.arm_of(arm.uid)
+        earlier = self._stored.arm_of(arm)
         if earlier is not None:
             self._take_up(scan, earlier)
             yield self._armed(scan)

@@ -9,14 +9,17 @@ from typing import Any, Literal
 
 from ptylive.schema import Arm, FrameBatch
 
-EndReason = Literal["complete", "aborted"]
-StreamState = Literal["waiting", "armed", "scanning", "finishing", "complete", "aborted", "failed"]
+EndReason = Literal["complete", "incomplete", "aborted"]
+"""incomplete: its sender says that it has sent everything, yet frames are missing, lost on the way or refused."""
+StreamState = Literal["waiting", "armed", "scanning", "finishing", "complete", "incomplete", "aborted", "failed"]
 RecordingState = Literal["off", "writing", "converting", "complete", "failed"]
 
 
 @dataclass(frozen=True)
 class ScanSummary:
-    """Counts of one scan. expected: frames announced; placed: acquisition numbers that arrived; the rest: frames."""
+    """Counts of one scan. expected: frames announced; placed: acquisition numbers that arrived; refused: frames or
+    messages of this scan that were refused; the rest: frames.
+    """
 
     expected: int
     placed: int
@@ -24,14 +27,18 @@ class ScanSummary:
     late: int
     duplicates: int
     seconds: float
+    refused: int = 0
 
 
 @dataclass(frozen=True)
 class ArmEvent:
-    """A scan starts. ``resumed``: it had started before, and what is known of it follows at once."""
+    """A scan starts. ``resumed``: it had started before, and what is known of it follows at once; ``beside``: another
+    one is being received and goes on being shown.
+    """
 
     arm: Arm
     resumed: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,15 @@ class EndEvent:
 
 @dataclass(frozen=True)
 class RecordingEvent:
-    """The recording of a scan changed its state; ``path`` is the HDF5 file, existing once the state is complete."""
+    """The recording of a scan changed its state; ``path`` is the HDF5 file, existing once the state is complete;
+    ``warning``: what a person should know of it all the same.
+    """
 
     uid: str
     state: RecordingState
     path: str
     message: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,9 @@ class StreamStatus:
     """State of the stream, as ``ptylive status`` shows it (contract, section 3).
 
     received: frames that arrived, duplicates included; frames: those placed; lost: announced or passed over, and not
-    there; late: placed after a higher-numbered one; rejected: messages or patterns refused since the start, by
-    reason; lag_s: age of the oldest item the slowest reader has not taken; recording: the HDF5 file of this scan.
+    there; refused: frames or messages of this scan that were refused; late: placed after a higher-numbered one;
+    rejected: messages or patterns refused since the start, by reason; lag_s: age of the oldest item the slowest reader
+    has not taken; recording: the HDF5 file of this scan.
     """
 
     state: StreamState = "waiting"
@@ -82,6 +93,7 @@ class StreamStatus:
     received: int = 0
     frames: int = 0
     lost: int = 0
+    refused: int = 0
     late: int = 0
     duplicates: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)

@@ -6,6 +6,9 @@ does not open. Layout: file header ``PTYLJRNL`` + u32 version, then records::
     "PJR1"  u16 kind  u16 parts  u64 length  u32 CRC-32 of the payload  u32 CRC-32 of these 20 bytes   (little-endian)
     payload: parts x u32 part length, then the parts: one native stream message, as it came
 
+The scan's arm record is written twice, at the start and once more further on, so that no single damaged place costs
+all. A damaged record costs that record: reading goes on at the next whole one.
+
 The receive thread appends; another thread forces the file to the disk every ~100 ms. Only what has been forced there
 is *safe*, and only that is acknowledged to senders.
 """
@@ -27,17 +30,15 @@ import numpy as np
 
 from ptylive.schema import Arm, InputFileError, WireError
 from ptylive.schema.model import BoolArray
+from ptylive.streamer.resync import HEAD, HEAD_BYTES, HEAD_CHECK, MAGIC, Head, Resync
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, decode, encode
 from ptylive.streamer.wire.arrays import Buffer
-from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PARTS
 
 SUFFIX = ".journal"
 FILE_HEADER = b"PTYLJRNL" + struct.pack("<I", 1)
 SYNC_INTERVAL_S = 0.1
-_MAGIC = b"PJR1"
-_HEAD = struct.Struct("<4sHHQI")
-_HEAD_CHECK = struct.Struct("<I")
-_HEAD_BYTES = _HEAD.size + _HEAD_CHECK.size
+REPEAT_BYTES = 2**16
+"""Behind so many bytes the arm record is written once more; in a shorter journal, before its end record."""
 _BLOCK_BYTES = 2**20
 _MAX_IOV = 512
 
@@ -60,6 +61,8 @@ class Journal:
         """Start a journal, or go on after the first ``keep_bytes`` bytes of one that was read before."""
         self.path = path
         self.error: OSError | None = None
+        self._arm = arm
+        self._arm_repeated = False
         self._safe: BoolArray = np.zeros(arm.frames, dtype=bool)
         self._buffered: list[tuple[int, int]] = []  # runs of frames in the block, not yet in the file
         self._written: list[tuple[int, int]] = []  # runs in the file, not yet synced
@@ -99,6 +102,8 @@ class Journal:
                 raise self.error
             if isinstance(message, FramesMessage):
                 self._buffered.append((message.first, message.count))
+            else:
+                self._repeat_arm()
             self._append(message)
             if len(self._block) >= _BLOCK_BYTES:
                 self._flush()
@@ -140,6 +145,12 @@ class Journal:
         if self.error is not None:
             raise self.error
 
+    def _repeat_arm(self) -> None:
+        """The arm record once more: without it nobody knows what the frames are."""
+        if not self._arm_repeated:
+            self._arm_repeated = True
+            self._append(ArmMessage(self._arm))
+
     def _append(self, message: Message) -> None:
         parts = [memoryview(part).cast("B") for part in encode(message)]
         table = memoryview(struct.pack(f"<{len(parts)}I", *map(len, parts)))
@@ -151,8 +162,8 @@ class Journal:
         for part in payload:
             crc = zlib.crc32(part, crc)
         length = sum(map(len, payload))
-        head = _HEAD.pack(_MAGIC, kind, parts, length, crc)
-        self._block += head + _HEAD_CHECK.pack(zlib.crc32(head))
+        head = HEAD.pack(MAGIC, kind, parts, length, crc)
+        self._block += head + HEAD_CHECK.pack(zlib.crc32(head))
         if length < _BLOCK_BYTES // 4:
             for part in payload:
                 self._block += part
@@ -189,6 +200,8 @@ class Journal:
         """Write what is buffered, force it to the disk, then call it safe."""
         try:
             with self._lock:
+                if self._end + len(self._block) > REPEAT_BYTES and self.error is None:
+                    self._repeat_arm()
                 self._flush()
                 runs, self._written = self._written, []
             if runs or self._stop.is_set():
@@ -211,29 +224,53 @@ def _after(buffers: list[memoryview], written: int) -> list[memoryview]:
 
 
 class JournalReader:
-    """A journal read back up to its last whole record. A context manager; one pass through :meth:`messages`, more of
+    """A journal read back, whole record by whole record. A context manager; one pass through :meth:`messages`, more of
     them after :meth:`look_again`.
 
-    Raises InputFileError when the file is no journal or holds no arm record. ``valid_bytes`` and ``end`` are final
-    once :meth:`messages` is exhausted.
+    Raises InputFileError when the file is no journal or holds no arm record. ``damage``, ``valid_bytes`` and ``end``
+    are final once :meth:`messages` is exhausted. damage: half-open ranges of bytes that are no whole records, without
+    the torn record that a killed writer leaves at the end.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.end: EndMessage | None = None
+        self.damage: list[tuple[int, int]] = []
         self._file: BufferedReader = path.open("rb")
         try:
             self.size = os.fstat(self._file.fileno()).st_size
-            if self._file.read(len(FILE_HEADER)) != FILE_HEADER:
+            self._start = len(FILE_HEADER) if self._file.read(len(FILE_HEADER)) == FILE_HEADER else 0
+            if self._start == 0 and Resync(self._file, self.size).next_whole(-1) is None:
                 raise InputFileError(f"{path} is not a journal of this program", "move it out of the recording folder")
-            self.valid_bytes = len(FILE_HEADER)
-            first = next(self._records(), None)
-            if not isinstance(first, ArmMessage):
-                raise InputFileError(f"{path} holds no whole arm record", "no frame of it was written: remove it")
+            self.arm = self._found_arm()
         except InputFileError:
             self._file.close()
             raise
-        self.arm = first.arm
+
+    def _found_arm(self) -> Arm:
+        """The scan, from the first arm record that is whole; what follows is read from there, or from the start."""
+        self._rewind()
+        others = 0
+        for message in self._records():
+            if isinstance(message, ArmMessage):
+                if others:
+                    self._rewind()
+                return message.arm
+            others += 1
+        if others:
+            problem = f"{self.path}: what it says of its scan is damaged; {others} records of frames are whole"
+            raise InputFileError(problem, "keep it: with the arm message of its sender the frames can be read")
+        raise InputFileError(f"{self.path} holds no whole arm record", "no frame of it can be read")
+
+    def _rewind(self) -> None:
+        self.damage = []
+        self.valid_bytes = self._start
+        self._file.seek(self._start)
+
+    @property
+    def keep_bytes(self) -> int:
+        """Where writing may go on: behind the last whole record, and behind what is damaged but not torn."""
+        return max(self.valid_bytes, self.damage[-1][1] if self.damage else 0)
 
     def messages(self) -> Iterator[FramesMessage]:
         """The frames messages in the order they were written; their buffers are writable and own their memory."""
@@ -268,28 +305,40 @@ class JournalReader:
         self.close()
 
     def _records(self) -> Iterator[Message]:
-        while (parts := self._record()) is not None:
-            try:
-                message = decode(parts)
-            except WireError:
-                return
+        resync = Resync(self._file, self.size)
+        while (start := self._file.tell()) < self.size:
+            message = self._record(start)
+            if message is None:
+                following = resync.next_whole(start)
+                if following is None:
+                    if not resync.is_torn(start):
+                        self._note_damage(start, self.size)
+                    return
+                self._note_damage(start, following)
+                self._file.seek(following)
+                continue
             self.valid_bytes = self._file.tell()
             yield message
 
-    def _record(self) -> Sequence[Buffer] | None:
-        """The parts of the next record, or None where the file ends or is torn."""
-        head = self._file.read(_HEAD_BYTES)
-        if len(head) < _HEAD_BYTES or _HEAD_CHECK.unpack_from(head, _HEAD.size)[0] != zlib.crc32(head[: _HEAD.size]):
+    def _note_damage(self, start: int, stop: int) -> None:
+        """Bytes that are no whole record; those that follow each other are one place."""
+        if self.damage and self.damage[-1][1] >= start:
+            start = min(start, self.damage.pop()[0])
+        self.damage.append((start, stop))
+
+    def _record(self, start: int) -> Message | None:
+        """The record at a place, or None where it is torn or damaged."""
+        head = Head.read(self._file.read(HEAD_BYTES), start)
+        if head is None or head.end > self.size:
             return None
-        magic, _, count, length, crc = _HEAD.unpack_from(head)
-        if magic != _MAGIC or count > MAX_PARTS or not 4 * count <= length <= MAX_MESSAGE_BYTES + 4 * count:
+        payload = bytearray(head.length)
+        if self._file.readinto(payload) != head.length or zlib.crc32(payload) != head.crc:
             return None
-        if length > self.size - self._file.tell():
+        parts = _split(payload, head.parts)
+        try:
+            return None if parts is None else decode(parts)
+        except WireError:
             return None
-        payload = bytearray(length)
-        if self._file.readinto(payload) != length or zlib.crc32(payload) != crc:
-            return None
-        return _split(payload, count)
 
 
 def _split(payload: bytearray, count: int) -> list[Buffer] | None:

@@ -18,12 +18,16 @@ _RATE_WINDOW_S = 1.0
 class ScanProgress:
     """Bookkeeping of one scan, for one writing thread; others may read the counts at any time. Monotonic clock."""
 
-    def __init__(self, arm: Arm, *, resumed: bool = False) -> None:
+    def __init__(self, arm: Arm, *, resumed: bool = False, sent_as: str = "") -> None:
         self.arm = arm
+        self.sent_as = sent_as or arm.uid  # the uid its sender says
         self.layout = FrameLayout.of(arm)
         self.resumed = resumed
         self.received: BoolArray = np.zeros(arm.frames, dtype=bool)
+        self.marks = np.zeros(arm.frames, dtype=np.uint32)
+        """What tells a frame that comes again from another one of its number (:mod:`ptylive.streamer.marks`)."""
         self.placed = 0
+        self.refused = 0
         self.highest = -1
         self.late = 0
         self.duplicates = 0
@@ -97,7 +101,7 @@ class ScanProgress:
         """The counts at the end."""
         seconds = self._last_at - (self._first_at or self._last_at)
         lost = self.arm.frames - self.placed if self.end is None else self.lost
-        return ScanSummary(self.arm.frames, self.placed, lost, self.late, self.duplicates, seconds)
+        return ScanSummary(self.arm.frames, self.placed, lost, self.late, self.duplicates, seconds, self.refused)
 
     def _update_rate(self, now: float) -> None:
         since, frames = self._window

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ptylive.schema import PtyliveError, WireError
-from ptylive.streamer.acquisition import Acquisition, Patience
+from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.compressing import CompressingInlet, Compression, Stored
 from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_inlet
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
 from ptylive.streamer.security import Gate, ServerKeys
@@ -80,7 +81,14 @@ class Receiver:
         self._gate = Gate(self._context, None if connects else settings.keys)
         self._socket = self._opened(settings.data, connects=connects)
         self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
-        self._acquisition = Acquisition(self.ring, settings.folder, settings.patience, self._announcer)
+        self._acquisition = Acquisition(
+            self.ring,
+            settings.folder,
+            settings.patience,
+            self._announcer,
+            one_sender=connects,
+            exact=settings.compression is None,
+        )
         self._inlet = self._made_inlet(settings)
         self._native = settings.protocol.name == "native" and settings.compression is None
         self._loop: CompiledLoop | None = None
@@ -231,7 +239,7 @@ class Receiver:
             self._inlet.advance(int(block.index.max()))
             self._guarded(partial(self._acquisition.take_block, block))
         for problem in loop.refused():
-            self._acquisition.reject(problem)
+            self._acquisition.reject(problem, of_open_scan=True)
         if outcome == HEADER:
             self._take_rest(loop)
         elif outcome == BROKEN:

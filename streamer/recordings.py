@@ -1,7 +1,8 @@
 """The recording of every scan: journal while it arrives, HDF5 when it has ended; none of it can stop the stream.
 
 A disk that fails costs the recording, not the scan: the scan is marked, its journal is kept, frames go on to the
-live engine.
+live engine. That holds for whatever is wrong with the folder, from its first file on: no method called for a scan that
+arrives raises OSError.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ import contextlib
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from ptylive.schema import Arm, InputFileError
+from ptylive.schema import Arm, FrameBatch, InputFileError, PtyliveError
 from ptylive.schema.atomic import remove_abandoned
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.converter import Converter, Job
 from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
 from ptylive.streamer.journal import SUFFIX, Journal
-from ptylive.streamer.recovery import HeldJournals, Leftover, journals, read_leftover
+from ptylive.streamer.recovery import HeldJournals, Leftover, journals, read_leftover, stored_batches
 from ptylive.streamer.scans import ScanRecord
 from ptylive.streamer.storage.catalogue import Catalogue
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
@@ -30,6 +34,8 @@ from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_o
 _NAME_LENGTH = 60
 CATALOGUE_S = 5.0
 """How long the start waits to know the scans of the folder; the rest is read while frames arrive."""
+_FAULTS = (OSError, RuntimeError, PtyliveError)
+"""What a folder in a bad state makes of our calls; RuntimeError: no thread can be started."""
 
 
 class Recordings:
@@ -42,7 +48,8 @@ class Recordings:
         self._announcer = announcer
         self._catalogue = None if folder is None else Catalogue(folder, partial(announcer.log, "warning"))
         self._converter = Converter(self._converted)
-        self._converting: dict[str, ScanRecord] = {}
+        self._converting: set[str] = set()
+        self._scans: WeakValueDictionary[str, ScanRecord] = WeakValueDictionary()
         self._held = HeldJournals()
 
     def begin(self, scan: ScanRecord) -> None:
@@ -59,15 +66,39 @@ class Recordings:
         except OSError as error:
             self._fail(scan, f"{self.folder}: {error.strerror or error}")
             return
-        self.go_on(scan, path, keep_bytes=0)
+        self._go_on(scan, path, keep_bytes=0)
 
-    def go_on(self, scan: ScanRecord, path: Path, *, keep_bytes: int) -> None:
-        """Write on in a journal after its first ``keep_bytes`` bytes."""
+    def take_up(self, scan: ScanRecord, path: Path, keep_bytes: int | None = None) -> None:
+        """Write on in the journal of a scan that is opened again, or in a new one beside its recording.
+
+        ``keep_bytes``: what of the journal is whole, where that is known.
+        """
+        self._converter.forget(path)
+        if keep_bytes is None:
+            try:
+                leftover = self.leftover(path) if path.exists() else None
+            except OSError as error:
+                self._fail(scan, f"{path}: {error.strerror or error}")
+                return
+            if leftover is None and path.exists():
+                self._fail(scan, f"{path}: the journal cannot be read, and is kept")
+                return
+            keep_bytes = 0 if leftover is None else leftover.keep_bytes
+        self._go_on(scan, path, keep_bytes=keep_bytes)
+
+    def stored(self, arm: Arm, journal: Path) -> Iterator[FrameBatch]:
+        """What is stored of a scan, as far as it can be read."""
+        try:
+            yield from stored_batches(arm, journal)
+        except _FAULTS as error:
+            self._announcer.log("warning", f"what is recorded of scan {arm.series} cannot be read: {error}")
+
+    def _go_on(self, scan: ScanRecord, path: Path, *, keep_bytes: int) -> None:
         scan.target = path.with_suffix(".h5")
         try:
             journal = Journal(path, scan.progress.arm, keep_bytes=keep_bytes)
-        except OSError as error:
-            self._fail(scan, f"{path}: {error.strerror or error}")
+        except (OSError, RuntimeError) as error:
+            self._fail(scan, f"{path}: {getattr(error, 'strerror', None) or error}")
             return
         scan.journal, scan.safe, scan.recording_state = journal, journal.safe, "writing"
         self._announcer.emit(RecordingEvent(scan.uid, "writing", str(scan.target)))
@@ -111,14 +142,17 @@ class Recordings:
         if journal is None or scan.target is None:
             return
         if scan.recording_state != "failed" and scan.progress.placed:
+            said: Literal["complete", "aborted"] = "complete" if reason == "complete" else "aborted"
             with contextlib.suppress(OSError):  # the same error meets the converter, which reports it
-                journal.append(EndMessage(scan.uid, scan.progress.highest + 1, reason))
-            self._convert(scan, Job(scan.uid, journal.path, scan.target, journal))
+                journal.append(EndMessage(scan.uid, scan.progress.highest + 1, said))
+            scan.journal = None
+            self._convert(scan, Job(scan.uid, journal.path, scan.target), journal)
             return
         with contextlib.suppress(OSError):
             journal.close()
         if not scan.progress.placed:
-            journal.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                journal.path.unlink(missing_ok=True)
             scan.target, scan.recording_state = None, "off"
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "no frame arrived"))
 
@@ -126,7 +160,8 @@ class Recordings:
         """Convert what an earlier run left behind; the scan it holds, closed."""
         scan = ScanRecord.stored(leftover.arm, leftover.received, leftover.target)
         if not scan.progress.placed:
-            leftover.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                leftover.path.unlink(missing_ok=True)
             return scan
         self._convert(scan, Job(scan.uid, leftover.path, leftover.target))
         return scan
@@ -135,11 +170,16 @@ class Recordings:
         """Readable journals of earlier runs, oldest first; the others are reported and left alone."""
         if self.folder is None or self._catalogue is None:
             return []
-        if not self._catalogue.refresh(CATALOGUE_S):
-            self._announcer.log("warning", f"{self.folder} is still being read: a scan sent again may count as new")
-        remove_abandoned(self.folder)
+        try:
+            if not self._catalogue.refresh(CATALOGUE_S):
+                self._announcer.log("warning", f"{self.folder} is still being read: a scan sent again may count as new")
+            remove_abandoned(self.folder)
+            paths = journals(self.folder)
+        except _FAULTS as error:
+            self._announcer.log("warning", f"what earlier runs left in {self.folder} cannot be read: {error}")
+            return []
         found = []
-        for path in journals(self.folder):
+        for path in paths:
             leftover = self.leftover(path)
             if leftover is not None:
                 found.append(leftover)
@@ -150,7 +190,11 @@ class Recordings:
     def leftover(self, path: Path) -> Leftover | None:
         """One journal of an earlier run, or None when it is unreadable or belongs to a running process."""
         try:
-            return read_leftover(path)
+            leftover = read_leftover(path)
+            if leftover is not None and leftover.damaged_bytes:
+                text = f"{path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"
+                self._announcer.log("warning", text)
+            return leftover
         except (InputFileError, OSError) as error:
             self._announcer.log("warning", error.line() if isinstance(error, InputFileError) else f"{path}: {error}")
             return None
@@ -160,7 +204,11 @@ class Recordings:
         held = self._held.find(uid)
         if held is not None:
             return ScanRecord.stored(held.arm, held.received, held.target)
-        stored = None if self._catalogue is None else self._catalogue.find(uid)
+        try:
+            stored = None if self._catalogue is None else self._catalogue.find(uid)
+        except _FAULTS as error:
+            self._announcer.log("warning", f"whether scan {uid} was recorded before is not known: {error}")
+            return None
         return None if stored is None else ScanRecord.stored(stored.arm, stored.received, stored.path)
 
     def is_converting(self, uid: str) -> bool:
@@ -174,22 +222,28 @@ class Recordings:
         if not self._converter.stop(timeout_s):
             self._announcer.log("warning", "a recording was not finished in time; the next start finishes it")
 
-    def _convert(self, scan: ScanRecord, job: Job) -> None:
+    def _convert(self, scan: ScanRecord, job: Job, journal: Journal | None = None) -> None:
         scan.recording_state = "converting"
-        self._converting[scan.uid] = scan
+        self._converting.add(scan.uid)
+        self._scans[scan.uid] = scan
         self._announcer.emit(RecordingEvent(scan.uid, "converting", str(job.target)))
-        self._converter.add(job)
+        try:
+            self._converter.add(job, journal)
+        except RuntimeError as error:  # no thread can be started
+            self._converted(RecordingEvent(scan.uid, "failed", str(job.target), f"{error}; the journal is kept"))
 
     def _converted(self, event: RecordingEvent) -> None:
         """The converter is done with a scan (called in its thread)."""
-        scan = self._converting.get(event.uid)
+        scan = self._scans.get(event.uid)
         if scan is not None:
             scan.recording_error = event.message if event.state == "failed" else ""
             scan.recording_state = event.state
             if event.state == "complete" and scan.target is not None and self._catalogue is not None:
                 self._catalogue.add(scan.target, scan.progress.arm, scan.progress.received)
-            del self._converting[event.uid]
+        self._converting.discard(event.uid)
         self._announcer.emit(event)
+        if event.warning:
+            self._announcer.log("warning", event.warning)
 
     def _fail(self, scan: ScanRecord, problem: str) -> None:
         if scan.journal is None:

@@ -22,7 +22,8 @@ _BATCH_FRAMES = 64
 class Leftover:
     """A journal found on disk. ``received``: bool (frames,), of journal and earlier recording together.
 
-    ``keep_bytes``: length up to the last whole record; ``end``: how the scan ended, None if it was cut off.
+    ``keep_bytes``: length up to the last whole record; ``end``: how the scan ended, None if it was cut off;
+    ``damaged_bytes``: in the middle, which no whole record holds.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class Leftover:
     received: BoolArray
     keep_bytes: int
     end: EndMessage | None
+    damaged_bytes: int = 0
 
     @property
     def target(self) -> Path:
@@ -57,8 +59,9 @@ def read_leftover(path: Path) -> Leftover | None:
 def _read_through(reader: JournalReader) -> Leftover:
     received = _earlier(reader.arm, reader.path.with_suffix(".h5"))
     for message in reader.messages():
-        received[message.first : message.first + message.count] = True
-    return Leftover(reader.path, reader.arm, received, reader.valid_bytes, reader.end)
+        received[message.first : message.first + message.count] = True  # beyond the last frame: nothing
+    damaged = sum(stop - start for start, stop in reader.damage)
+    return Leftover(reader.path, reader.arm, received, reader.keep_bytes, reader.end, damaged)
 
 
 class HeldJournals:

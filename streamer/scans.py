@@ -14,9 +14,13 @@ from ptylive.streamer.journal import Journal
 from ptylive.streamer.progress import ScanProgress
 
 
-@dataclass
+@dataclass(eq=False)
 class ScanRecord:
-    """One scan, open or closed. ``safe``: frames that survive a crash; without a recording, those that arrived."""
+    """One scan, open or closed. ``safe``: frames that survive a crash; without a recording, those that arrived.
+
+    armed_again: its uid was armed once more after frames had come, so that other data may be another scan;
+    from_file: what is known of it comes from its recording, whose marks have not been read.
+    """
 
     progress: ScanProgress
     safe: BoolArray
@@ -25,11 +29,13 @@ class ScanRecord:
     reason: EndReason | None = None
     recording_state: RecordingState = "off"
     recording_error: str = ""
+    armed_again: bool = False
+    from_file: bool = False
 
     @classmethod
-    def new(cls, arm: Arm, *, resumed: bool = False) -> ScanRecord:
+    def new(cls, arm: Arm, *, resumed: bool = False, sent_as: str = "") -> ScanRecord:
         """A scan of which nothing has arrived and nothing is recorded."""
-        progress = ScanProgress(arm, resumed=resumed)
+        progress = ScanProgress(arm, resumed=resumed, sent_as=sent_as)
         return cls(progress, progress.received)
 
     @classmethod
@@ -38,12 +44,19 @@ class ScanRecord:
         progress = ScanProgress(arm, resumed=True)
         progress.restore(received)
         reason: EndReason = "complete" if progress.complete else "aborted"
-        return cls(progress, np.array(received, dtype=bool), target, reason=reason, recording_state="complete")
+        safe = np.array(received, dtype=bool)
+        return cls(progress, safe, target, reason=reason, recording_state="complete", from_file=True)
 
     @property
     def uid(self) -> str:
         """The scan's identity."""
         return self.progress.arm.uid
+
+    @property
+    def busy(self) -> bool:
+        """Whether its sender is in the midst of sending it."""
+        progress = self.progress
+        return self.reason is None and progress.placed > 0 and progress.end is None and progress.heard
 
     @property
     def closed(self) -> bool:

@@ -17,8 +17,8 @@ import zmq
 
 from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
 from ptylive.schema.model import Array
-from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import ArmEvent, EndEvent, RecordingEvent, StreamEvent
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.storage.recording import created_scan
@@ -113,7 +113,7 @@ class Running:
         """
         status = self.receiver.status()
         was_announced = any(event.arm.uid == status.uid for event in self.announced())
-        over = status.state in ("complete", "aborted")
+        over = status.state in ("complete", "incomplete", "aborted")
         return not (over and was_announced) or any(end.uid == status.uid for end in self.ends())
 
     def ends(self) -> list[EndEvent]:

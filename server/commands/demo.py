@@ -81,7 +81,7 @@ def wait_for_results(client: ControlClient) -> None:
     give_up = time.monotonic() + FINISH_TIMEOUT_S
     while time.monotonic() < give_up:
         status = client.call("status")
-        if status["state"] in ("complete", "aborted", "failed") and status["results"]:
+        if status["state"] in ("complete", "incomplete", "aborted", "failed") and status["results"]:
             say(f"maps in {status['results']}")
             return
         time.sleep(0.2)

@@ -31,7 +31,9 @@ from ptylive.streamer.fast.libzmq import (
 )
 from ptylive.streamer.fast.map_header import NUMBER as MAP_NUMBER
 from ptylive.streamer.fast.map_header import START, STOP, read_image_map
+from ptylive.streamer.fast.mark import mark
 from ptylive.streamer.fast.memory import COMPILED, bytes_at
+from ptylive.streamer.marks import KIND
 
 TAKE, IDLE, HEADER, BROKEN = 0, 1, 2, 3
 """Why the loop returned: take the block (full, or the sender paused); nothing came in a tick; a message is left to
@@ -51,6 +53,7 @@ The message lies there because the caller keeps ``state``: an array made in comp
 by name, while libzmq still writes to its address."""
 
 _GOT = -1
+_RAW, _CODED = KIND["none"], KIND["bslz4"]
 _MOST_MESSAGES = 16384
 _PAUSE_US, _PAUSES = 200, 25
 
@@ -109,7 +112,7 @@ def _all_new(received, first, count):
 
 
 @nb.jit(**COMPILED)
-def _take_raw(data, k, first, count, nbytes, block, index, received, state):
+def _take_raw(data, k, first, count, nbytes, block, index, received, marks, state):
     """The one part of an uncompressed message."""
     start = state[FRAMES]
     if k == 0 and data.size == count * nbytes:
@@ -117,13 +120,14 @@ def _take_raw(data, k, first, count, nbytes, block, index, received, state):
         copy_bytes(target, nb.uintp(data.ctypes.data), nb.uintp(data.size))
         for n in range(count):
             index[start + n] = first + n
+            marks[first + n] = mark(target + nb.uintp(n * nbytes), nbytes, _RAW)
         received[first : first + count] = True
         state[FRAMES] = start + count
         state[BLOCK_BYTES] += data.size
 
 
 @nb.jit(**COMPILED)
-def _take_coded(data, number, itemsize, nbytes, block, index, ends, received, state):
+def _take_coded(data, number, itemsize, nbytes, block, index, ends, received, marks, state):
     """One pattern of a compressed message: it is checked, and copied as it is."""
     at, start = state[FRAMES], state[BLOCK_BYTES]
     if data.size > coded_bound(nbytes):
@@ -139,11 +143,12 @@ def _take_coded(data, number, itemsize, nbytes, block, index, ends, received, st
     ends[at] = start + data.size
     index[at] = number
     received[number] = True
+    marks[number] = mark(target, data.size, _CODED)
     state[FRAMES] = at + 1
 
 
 @nb.jit(**COMPILED)
-def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, received, state):
+def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, received, marks, state):
     """All further parts of a message whose header has been read; 0, or libzmq's error."""
     first, count, coded = values[FIRST], values[COUNT], values[CODEC] == CODEC_BSLZ4
     before_frames, before_bytes = state[FRAMES], state[BLOCK_BYTES]
@@ -158,9 +163,9 @@ def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, r
         size = data.size
         message_bytes += size
         if not coded:
-            _take_raw(data, k, first, count, nbytes, block, index, received, state)
+            _take_raw(data, k, first, count, nbytes, block, index, received, marks, state)
         elif k < count:
-            _take_coded(data, first + k, itemsize, nbytes, block, index, ends, received, state)
+            _take_coded(data, first + k, itemsize, nbytes, block, index, ends, received, marks, state)
         k += 1
     if k != (count if coded else 1):
         for n in range(before_frames, state[FRAMES]):
@@ -177,12 +182,13 @@ def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, r
 
 @nb.jit(**COMPILED)
 def receive_block(
-    socket, uid, codec, itemsize, nbytes, received, room, largest, block, index, ends, state, values, header
+    socket, uid, codec, itemsize, nbytes, received, marks, room, largest, block, index, ends, state, values, header
 ):
     """Receive until there is something for Python to do; why: TAKE, IDLE, HEADER or BROKEN.
 
     socket: address of a PULL socket; uid (bytes,) uint8 and received bool (frames of the scan,): the scan; codec: the
-    one that is taken; nbytes: of a decoded pattern; largest: patterns of a message, one with more is left to Python.
+    one that is taken; nbytes: of a decoded pattern; marks (frames,) uint32: of what came, see `streamer/marks.py`;
+    largest: patterns of a message, one with more is left to Python.
     The block has room for ``room`` patterns: block (bytes,) uint8 with the patterns as they came, back to back;
     index (n,) int64 their numbers; ends (n,) int64 of the coded ones. state int64 as above, values of a pending header;
     header uint8.
@@ -215,7 +221,7 @@ def receive_block(
             state[PENDING] = 1
             break
         state[PENDING] = 0
-        error = _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, received, state)
+        error = _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, received, marks, state)
         if error != 0:
             outcome = BROKEN
             break
@@ -235,6 +241,7 @@ def receive_images(
     itemsize,
     nbytes,
     received,
+    marks,
     room,
     block,
     index,
@@ -291,7 +298,7 @@ def receive_images(
             if k == 0 and data.size != size:
                 state[TRUNCATED_MESSAGES if data.size < size else OVERSIZED_MESSAGES] += 1
             elif k == 0:
-                _take_coded(data, number, itemsize, nbytes, block, index, ends, received, state)
+                _take_coded(data, number, itemsize, nbytes, block, index, ends, received, marks, state)
             k += 1
         state[MESSAGES] += 1
         if outcome == BROKEN:
@@ -310,6 +317,7 @@ def receive_maps(
     itemsize,
     nbytes,
     received,
+    marks,
     room,
     block,
     index,
@@ -342,7 +350,7 @@ def receive_maps(
             outcome = HEADER
             break
         coded = data[values[START] : values[STOP]]
-        _take_coded(coded, number, itemsize, nbytes, block, index, ends, received, state)
+        _take_coded(coded, number, itemsize, nbytes, block, index, ends, received, marks, state)
         state[MESSAGES] += 1
         state[BYTES] += data.size
     msg_close(message)

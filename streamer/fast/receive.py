@@ -99,7 +99,7 @@ class CompiledLoop:
         """Receive for this scan from now on."""
         if self._progress is not progress:
             self._progress = progress
-            self._uid = np.frombuffer(progress.arm.uid.encode(), np.uint8)
+            self._uid = np.frombuffer(progress.sent_as.encode(), np.uint8)
             self._make_room()
 
     def expect(self, codec: Codec) -> None:
@@ -138,6 +138,7 @@ class CompiledLoop:
                 layout.dtype.itemsize,
                 layout.nbytes,
                 self._progress.received,
+                self._progress.marks,
                 self._wanted(self._progress),
                 self._largest,
                 self._block,
@@ -160,6 +161,7 @@ class CompiledLoop:
             layout.dtype.itemsize,
             layout.nbytes,
             self._progress.received,
+            self._progress.marks,
             self._wanted(self._progress),
             self._block,
             self._index,

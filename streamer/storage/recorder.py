@@ -1,29 +1,49 @@
 """``python -m ptylive.streamer.storage.recorder JOURNAL TARGET``: make a recording in a process of its own.
 
 Prints one JSON object, ``{"ok": true, …RecordingReport}`` or ``{"ok": false, "error": line}``; exit status 0 or 1.
+With ``--serve`` it reads ``{"journal": …, "target": …}`` line by line until its standard input ends, and answers
+each; with ``--marks FILE`` it writes the marks of a recording as bytes.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ptylive.schema import PtyliveError
-from ptylive.streamer.storage.recording import record
+from ptylive.streamer.storage.recording import read_marks, record
 
 
 def main(arguments: list[str]) -> int:
     """Run the recorder; returns the exit status."""
+    if arguments == ["--serve"]:
+        return _serve()
     if len(arguments) != 2:
         sys.stderr.write("usage: python -m ptylive.streamer.storage.recorder JOURNAL TARGET\n")
         return 2
-    journal, target = map(Path, arguments)
+    if arguments[0] == "--marks":
+        sys.stdout.buffer.write(read_marks(Path(arguments[1])).tobytes())
+        return 0
+    return 0 if _recorded(Path(arguments[0]), Path(arguments[1])) else 1
+
+
+def _serve() -> int:
+    """Convert what is asked for; an interrupt from the terminal is the server's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        _recorded(Path(asked["journal"]), Path(asked["target"]))
+    return 0
+
+
+def _recorded(journal: Path, target: Path) -> bool:
     try:
-        result = {"ok": True, **asdict(record(journal, target))}
+        result: dict[str, Any] = {"ok": True, **asdict(record(journal, target))}
     except PtyliveError as error:
         result = {"ok": False, "error": error.line()}
     except OSError as error:
@@ -32,7 +52,7 @@ def main(arguments: list[str]) -> int:
         _say({"ok": False, "error": f"{target}: {problem} (about {needed / 1e6:.0f} MB are needed)"})
         os._exit(1)  # HDF5 crashes when it frees a file that it could not write whole (seen: SIGSEGV)
     _say(result)
-    return 0 if result["ok"] else 1
+    return bool(result["ok"])
 
 
 def _say(result: dict[str, Any]) -> None:

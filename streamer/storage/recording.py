@@ -26,18 +26,21 @@ from ptylive.schema.atomic import replacing
 from ptylive.schema.metadata import to_attributes
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.journal import JournalReader
-from ptylive.streamer.storage.hdf5 import write_arrays
+from ptylive.streamer.marks import mark_of_part, marks_of_frames
+from ptylive.streamer.storage.hdf5 import dataset, opened, write_arrays
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.source import open_recording
 from ptylive.streamer.storage.vectors import VectorSets, write_basis
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
 
 _READ_BACK_FRAMES = 64
+MARKS = "frame_marks"
+"""``/metadata/frame_marks`` uint32 (frames,): so that a resend is told from another scan of the same uid."""
 
 
 @dataclass(frozen=True)
 class RecordingReport:
-    """What a recording holds. frames: announced; placed: stored."""
+    """What a recording holds. frames: announced; placed: stored; damage: of its journal, in words, empty for none."""
 
     path: str
     uid: str
@@ -45,10 +48,12 @@ class RecordingReport:
     placed: int
     nbytes: int
     seconds: float
+    damage: str = ""
 
 
 def record(journal: Path, target: Path) -> RecordingReport:
-    """Make ``target`` from ``journal``, compare it with what was meant to be written, then remove the journal.
+    """Make ``target`` from ``journal``, compare it with what was meant to be written, then remove the journal; one
+    with damaged places is kept as ``….journal.damaged``.
 
     Raises InputFileError when the journal is unreadable or busy, or when the file read back differs; OSError when the
     disk is full. In both cases the journal stays and ``target`` is as it was before.
@@ -64,10 +69,36 @@ def record(journal: Path, target: Path) -> RecordingReport:
                     writer.add(message)
                 _merge_earlier(writer, target)
                 writer.finish()
+                placed = int(np.count_nonzero(writer.received))
+                damage = _damage_of(reader, arm.frames - placed)
+                if damage:
+                    writer.note_damage(damage)
             _compare(temporary, writer)
-        journal.unlink()
-    placed = int(np.count_nonzero(writer.received))
-    return RecordingReport(str(target), arm.uid, arm.frames, placed, target.stat().st_size, time.monotonic() - started)
+        if damage:
+            kept = _set_aside(journal)
+            damage = f"{damage}; the journal is kept as {kept.name}"
+        else:
+            journal.unlink()
+    seconds = time.monotonic() - started
+    return RecordingReport(str(target), arm.uid, arm.frames, placed, target.stat().st_size, seconds, damage)
+
+
+def _damage_of(reader: JournalReader, missing: int) -> str:
+    """The damaged places of a journal that has been read through, in words."""
+    if not reader.damage:
+        return ""
+    nbytes = sum(stop - start for start, stop in reader.damage)
+    places = ", ".join(str(start) for start, _ in reader.damage[:8])
+    return f"{nbytes} bytes of the journal are damaged (at {places}), {missing} frames are missing"
+
+
+def _set_aside(journal: Path) -> Path:
+    """Rename a journal whose bytes are not all accounted for, so that nothing takes it for one to be converted."""
+    kept = journal.with_name(f"{journal.name}.damaged")
+    number = 2
+    while kept.exists():
+        kept, number = journal.with_name(f"{journal.name}.damaged-{number}"), number + 1
+    return journal.rename(kept)
 
 
 class ScanWriter:
@@ -80,6 +111,7 @@ class ScanWriter:
         self.received: BoolArray = np.zeros(arm.frames, dtype=bool)
         self.direct: BoolArray = np.zeros(arm.frames, dtype=bool)
         self.checksums = np.zeros(arm.frames, dtype=np.uint32)
+        self.marks = np.zeros(arm.frames, dtype=np.uint32)
         self._file = file
         self._data = _data_sets(file, arm, self.stored, self.layout)
         _describe(file, arm)
@@ -110,17 +142,32 @@ class ScanWriter:
                 self._data[selection] = frames[offset : offset + last - first]
         for number, frame in zip(index.tolist(), frames, strict=True):
             self.checksums[number] = _checksum(frame, self.layout)
+        self.marks[index] = marks_of_frames(frames, self.layout)
         self.received[index] = True
 
     def finish(self) -> None:
-        """Say which patterns are missing, if any."""
+        """Say which patterns are missing, if any, and what tells each from another of its number."""
+        if self.arm.basis.is_raw:
+            self._file["metadata"].create_dataset(MARKS, data=self.marks)
         if not self.received.all():
             self._file["metadata"].create_dataset("received", data=self.received.reshape(self.stored.shape))
+
+    def note_damage(self, text: str) -> None:
+        """Say in the file that frames were lost on the disk."""
+        self._file.attrs["journal_damage"] = text
 
     def _add_chunk(self, number: int, chunk: bytes) -> None:
         self._data.id.write_direct_chunk((*self.stored.at(number), 0, 0), chunk)
         self.checksums[number] = zlib.crc32(chunk)
+        self.marks[number] = mark_of_part(chunk, "bslz4")
         self.direct[number] = self.received[number] = True
+
+
+def read_marks(path: Path) -> Array:
+    """The marks of a recording, uint32 (frames,); none (0,) where it has none. Raises InputFileError."""
+    with opened(path) as file:
+        found = dataset(file, f"metadata/{MARKS}")
+        return np.zeros(0, np.uint32) if found is None else np.asarray(found[()], dtype=np.uint32).ravel()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgpack
 import zmq
 
-from ptylive.streamer.acquisition import Patience
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from ptylive.streamer.acquisition import Patience
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 
 

@@ -16,8 +16,8 @@ from ptylive.schema import Arm, Basis, MetadataError
 from ptylive.schema.model import Array, FloatArray, IndexArray
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer import compressing
-from ptylive.streamer.acquisition import Patience
 from ptylive.streamer.events import LogEvent, StreamEvent
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import ProtocolName, ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.storage.source import open_source

@@ -23,8 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptylive.schema import WireError
-from ptylive.streamer.acquisition import Acquisition, Patience
+from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.events import Announcer
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import Inlet
 from ptylive.streamer.ring import Ring
 from ptylive.streamer.wire import FramesMessage, Message

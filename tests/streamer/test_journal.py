@@ -79,15 +79,16 @@ def test_a_journal_cut_anywhere_reads_up_to_its_last_whole_record(tmp_path: Path
     assert best == len(messages)
 
 
-def test_a_flipped_byte_ends_the_journal_there(tmp_path: Path) -> None:
+def test_a_flipped_byte_costs_its_record(tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
     _, messages = written(path)
     whole = path.read_bytes()
     for position in random.Random(4).sample(range(2000, len(whole)), 50):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         with JournalReader(path) as reader:
-            got = list(reader.messages())
-        assert all(same(a, b) for a, b in zip(got, messages, strict=False))
+            got = {message.first: message for message in reader.messages()}
+        assert len(got) >= len(messages) - 1
+        assert all(same(got[message.first], message) for message in messages if message.first in got)
 
 
 def test_writing_goes_on_after_a_torn_tail(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_lost_frames_are_counted_and_left_out(tmp_path: Path) -> None:
     wanted = {n: d for n, d in digests(frames).items() if not 15 <= n < 20}
     with running(tmp_path, idle_timeout_s=1.0) as run:
         send_scan(run, arm, messages)
-        run.wait_for_state("complete")
+        run.wait_for_state("incomplete")
         status = run.receiver.status()
         assert (status.frames, status.lost) == (37, 5)
         assert run.frames[arm.uid] == wanted
@@ -147,20 +147,20 @@ def test_pings_keep_a_paused_scan_open() -> None:
         run.wait_for_state("complete")
 
 
-def test_a_new_scan_closes_the_one_before_it(tmp_path: Path) -> None:
+def test_a_new_scan_begins_beside_one_that_is_still_sent(tmp_path: Path) -> None:
     first, second = make_arm(), make_arm()
-    frames = make_frames(second)
-    with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(first), *messages_of(first, make_frames(first))[:2])
+    before, frames = make_frames(first, seed=1), make_frames(second)
+    with running(tmp_path, idle_timeout_s=1.0) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(first), *messages_of(first, before)[:2])
         send(socket, ArmMessage(second), *messages_of(second, frames)[:-1])
-        send(socket, *messages_of(first, make_frames(first))[2:4], messages_of(second, frames)[-1])
+        send(socket, *messages_of(first, before)[2:4], messages_of(second, frames)[-1])
         run.wait_for_ends(2)
-        assert [(end.uid, end.reason) for end in run.ends()] == [(first.uid, "aborted"), (second.uid, "complete")]
-        assert len(run.frames[first.uid]) == 10
+        assert [(end.uid, end.reason) for end in run.ends()] == [(second.uid, "complete"), (first.uid, "aborted")]
+        assert run.frames[first.uid] == dict(list(digests(before).items())[:20])
         assert run.frames[second.uid] == digests(frames)
-        assert run.receiver.status().rejected == {"closed_scan": 2}
+        assert run.receiver.status().rejected == {}
         run.wait(lambda: len([e for e in run.recordings() if e.state == "complete"]) == 2)
-    assert len(list(tmp_path.glob("*.h5"))) == 2
+    assert sorted(len(digests_of_file(path)) for path in tmp_path.glob("*.h5")) == [20, 42]
 
 
 def test_a_ping_lets_a_late_server_join_and_does_not_disturb_another_scan() -> None:

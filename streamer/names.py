@@ -1,0 +1,108 @@
+"""Which scan a uid means: senders reuse uids, and a script may send every scan as "test".
+
+A uid that comes again for another scan gets a name of its own here, ``test-again-2``: its recording, its events and
+the files made of it carry that name, while its sender goes on saying ``test``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import Arm
+from ptylive.streamer.wire.limits import MAX_UID_LENGTH
+
+_REMEMBERED = 4096
+_AGAIN = "-again-"
+_RELATIVE = 1e-9
+
+
+class ScanNames:
+    """The name of the newest scan for every uid that was used more than once. Reading is safe from any thread."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[str, str] = OrderedDict()
+
+    def of(self, uid: str) -> str:
+        """The scan that a sender means by a uid."""
+        return self._names.get(uid, uid)
+
+    def again(self, uid: str, taken: Callable[[str], bool]) -> str:
+        """A new name for one more scan of the same uid; ``taken`` says which names are in use."""
+        number = _number(self.of(uid)) + 1
+        while taken(name := _again(uid, number)):
+            number += 1
+        self.note(uid, name)
+        return name
+
+    def note(self, uid: str, name: str) -> None:
+        """From now on ``uid`` means the scan ``name``."""
+        self._names[uid] = name
+        self._names.move_to_end(uid)
+        while len(self._names) > _REMEMBERED:
+            self._names.popitem(last=False)
+
+    def following(self, uid: str) -> str:
+        """The name that one more scan of a uid would have."""
+        return _again(uid, _number(self.of(uid)) + 1)
+
+    def learn(self, name: str) -> str:
+        """A scan of an earlier run: one more of the uid that its name was made of, which is returned."""
+        uid, again, number = name.rpartition(_AGAIN)
+        if not (uid and again and number.isdecimal()):
+            return name
+        if _number(self.of(uid)) < int(number):
+            self.note(uid, name)
+        return uid
+
+
+def _again(uid: str, number: int) -> str:
+    ending = f"{_AGAIN}{number}"
+    return uid[: MAX_UID_LENGTH - len(ending)] + ending
+
+
+def _number(name: str) -> int:
+    """The how-manieth scan of its uid a name stands for."""
+    _, again, number = name.rpartition(_AGAIN)
+    return int(number) if again and number.isdecimal() else 1
+
+
+def same_header(one: Arm, other: Arm) -> bool:
+    """Whether two arm messages announce the same scan, whatever its uid."""
+    return _plain(one) == _plain(other) and _same_arrays(one, other)
+
+
+def compatible_headers(stored: Arm, sent: Arm) -> bool:
+    """Whether nothing in an arm message contradicts a recording, which may know more or less of its scan."""
+    known, said = _plain(stored), _plain(sent)
+    if not sent.series:
+        del said["series"]
+    if not stored.basis.is_raw:
+        del said["detector"]["dtype"]  # that of the patterns before they were compressed
+    return all(_compatible(known.get(name), value) for name, value in said.items())
+
+
+def _plain(arm: Arm) -> dict[str, Any]:
+    sections = {name: getattr(arm, name).model_dump() for name in ("scan", "optics", "detector", "basis")}
+    return {"series": arm.series, "frames": arm.frames, **sections}
+
+
+def _same_arrays(one: Arm, other: Arm) -> bool:
+    if one.arrays.keys() != other.arrays.keys():
+        return False
+    return all(np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items())
+
+
+def _compatible(known: Any, said: Any) -> bool:
+    if known is None or said is None:
+        return True
+    if isinstance(said, dict) and isinstance(known, dict):
+        return all(_compatible(known.get(name), value) for name, value in said.items())
+    if isinstance(said, float) and isinstance(known, int | float):
+        return abs(said - known) <= _RELATIVE * max(abs(said), abs(known))
+    if isinstance(said, list | tuple) and isinstance(known, list | tuple):
+        return len(said) == len(known) and all(_compatible(a, b) for a, b in zip(known, said, strict=True))
+    return bool(known == said)

@@ -1,0 +1,13 @@
+"""How long silence is borne."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a silent sender is waited for, s: in the middle of a scan, and after a restart of this program."""
+
+    idle_timeout_s: float = 5.0
+    recovery_grace_s: float = 10.0

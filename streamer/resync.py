@@ -1,0 +1,102 @@
+"""Heads of journal records, and the way to the next whole record behind damaged bytes."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BufferedReader
+
+from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PARTS
+
+MAGIC = b"PJR1"
+HEAD = struct.Struct("<4sHHQI")
+HEAD_CHECK = struct.Struct("<I")
+HEAD_BYTES = HEAD.size + HEAD_CHECK.size
+_PIECE_BYTES = 2**20
+_SPARE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a record at ``start``, itself whole: what it says of its payload."""
+
+    start: int
+    kind: int
+    parts: int
+    length: int
+    crc: int
+
+    @property
+    def end(self) -> int:
+        """Where the record ends."""
+        return self.start + HEAD_BYTES + self.length
+
+    @classmethod
+    def read(cls, data: bytes, start: int) -> Head | None:
+        """The head in the first bytes of ``data``, or None when they are none."""
+        if len(data) < HEAD_BYTES or HEAD_CHECK.unpack_from(data, HEAD.size)[0] != zlib.crc32(data[: HEAD.size]):
+            return None
+        magic, kind, parts, length, crc = HEAD.unpack_from(data)
+        if magic != MAGIC or parts > MAX_PARTS or not 4 * parts <= length <= MAX_MESSAGE_BYTES + 4 * parts:
+            return None
+        return cls(start, kind, parts, length, crc)
+
+
+class Resync:
+    """Looks for whole records in a journal of ``size`` bytes. Every byte is looked at once or twice, whatever they say:
+    heads that lie, in the pixels of a pattern say, may waste as many bytes as the journal has, and no more.
+    """
+
+    def __init__(self, file: BufferedReader, size: int) -> None:
+        self._file, self._size = file, size
+        self._wasted = 0
+
+    def head_at(self, start: int) -> Head | None:
+        """The head of a record at a place, or None."""
+        self._file.seek(start)
+        return Head.read(self._file.read(HEAD_BYTES), start)
+
+    def next_whole(self, start: int) -> int | None:
+        """Where the first whole record behind a damaged one at ``start`` begins; None when there is none."""
+        head = self.head_at(start) if start >= 0 else None
+        if head is not None and head.end < self._size and self._is_whole(self.head_at(head.end)):
+            return head.end
+        place = start + 1
+        while place < self._size:
+            self._file.seek(place)
+            piece = self._file.read(_PIECE_BYTES + len(MAGIC) - 1)
+            at = piece.find(MAGIC)
+            while at >= 0:
+                if self._is_whole(self.head_at(place + at)):
+                    return place + at
+                if self._wasted > self._size + _SPARE_BYTES:
+                    return None
+                at = piece.find(MAGIC, at + 1)
+            place += _PIECE_BYTES
+        return None
+
+    def is_torn(self, start: int) -> bool:
+        """Whether what begins at ``start`` is what a killed writer, or a power cut, leaves: half a record, or zeros."""
+        if self._size - start < HEAD_BYTES:
+            return True
+        head = self.head_at(start)
+        if head is not None:
+            return head.end > self._size
+        self._file.seek(start)
+        while piece := self._file.read(_PIECE_BYTES):
+            if piece.strip(b"\0"):
+                return False
+        return True
+
+    def _is_whole(self, head: Head | None) -> bool:
+        """Whether the payload behind a head is the one it was written with."""
+        if head is None or head.end > self._size:
+            return False
+        self._file.seek(head.start + HEAD_BYTES)
+        crc, left = 0, head.length
+        while left and (piece := self._file.read(min(left, _PIECE_BYTES))):
+            crc, left = zlib.crc32(piece, crc), left - len(piece)
+        whole = left == 0 and crc == head.crc
+        self._wasted += 0 if whole else head.length
+        return whole

@@ -1,0 +1,32 @@
+"""Marks of frames: the same in Python and in compiled code, another one for another frame."""
+
+import numpy as np
+import pytest
+
+from ptylive.streamer.fast.mark import mark
+from ptylive.streamer.marks import KIND, agree, mark_of_part, marks_of, marks_of_frames
+from ptylive.streamer.wire import FrameLayout, FramesMessage
+
+
+@pytest.mark.parametrize("nbytes", [1, 7, 8, 9, 31, 255, 256, 4099, 131072])
+def test_compiled_code_and_numpy_agree(nbytes: int) -> None:
+    data = np.random.default_rng(nbytes).integers(256, size=nbytes, dtype=np.uint8)
+    assert int(mark(data.ctypes.data, nbytes, KIND["bslz4"])) == mark_of_part(data.tobytes(), "bslz4")
+
+
+def test_a_message_has_the_marks_of_its_frames() -> None:
+    layout = FrameLayout((16, 16), np.dtype("<u2"))
+    frames = np.random.default_rng(1).poisson(3, (64, 16, 16)).astype("<u2")
+    marks = marks_of(FramesMessage("u", 0, 64, "none", (frames.tobytes(),)), layout)
+    assert np.array_equal(marks, marks_of_frames(frames, layout))
+    assert len(set(marks.tolist())) == 64
+    assert (marks & 3 == KIND["none"]).all()
+
+
+def test_coefficients_are_compared_with_a_tolerance() -> None:
+    layout = FrameLayout((20,), np.dtype("<f4"))
+    vectors = np.random.default_rng(2).normal(size=(8, 20)).astype("<f4")
+    rounded, other = vectors * np.float32(1 + 1e-6), vectors[::-1]
+    marks = marks_of_frames(vectors, layout, exact=False)
+    assert agree(marks, marks_of_frames(rounded, layout, exact=False), exact=False).all()
+    assert not agree(marks, marks_of_frames(other, layout, exact=False), exact=False).any()

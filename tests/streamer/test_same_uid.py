@@ -1,0 +1,137 @@
+"""A uid that comes again: a resend changes nothing, another scan is kept beside the first, and nothing is mixed."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+from stream_tools import (
+    Running,
+    compressed,
+    connected,
+    digest,
+    digests_of_file,
+    make_arm,
+    make_frames,
+    messages_of,
+    running,
+    send,
+)
+
+from ptylive.streamer.events import LogEvent
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
+
+ARM = replace(make_arm(), uid="test")
+FIRST, SECOND = make_frames(ARM, seed=1), make_frames(ARM, seed=2)
+AGAIN = "test-again-2"
+
+
+def digests(frames: Any) -> dict[int, bytes]:
+    return {number: digest(frame) for number, frame in enumerate(frames)}
+
+
+def recorded(folder: Path) -> dict[str, dict[int, bytes]]:
+    """Frames of every recording in a folder, by the uid it tells."""
+    found = {}
+    for path in folder.glob("*.h5"):
+        with h5py.File(path) as file:
+            uid = str(file["metadata"].attrs["uid"])
+        assert uid not in found
+        found[uid] = digests_of_file(path)
+    return found
+
+
+def warned(run: Running) -> list[str]:
+    return [event.text for event in run.events if isinstance(event, LogEvent) and event.level == "warning"]
+
+
+def coded(frames: Any) -> list[FramesMessage]:
+    parts = [compressed(frame) for frame in frames]
+    return [FramesMessage("test", k, 7, "bslz4", tuple(parts[k : k + 7])) for k in range(0, len(parts), 7)]
+
+
+def test_a_second_scan_of_the_same_uid_is_kept_beside_the_first(tmp_path: Path) -> None:
+    with running(tmp_path) as run, connected(run.address) as socket:
+        for frames, ends in ((FIRST, 1), (SECOND, 2)):
+            send(socket, ArmMessage(ARM), *messages_of(ARM, frames), EndMessage("test", 42, "complete"))
+            run.wait_for_ends(ends)
+        send(socket, ArmMessage(ARM), *messages_of(ARM, SECOND))  # a resend of the newest one
+        run.wait(lambda: run.receiver.status().duplicates == 42)
+        assert run.frames == {"test": digests(FIRST), AGAIN: digests(SECOND)}
+        run.wait(lambda: run.receiver.safe_ranges("test") == [(0, 42)])
+        assert run.receiver.status().uid == AGAIN
+        assert sum(AGAIN in text for text in warned(run)) == 1
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
+
+
+def test_the_same_with_compressed_frames_and_a_third_scan(tmp_path: Path) -> None:
+    third = make_frames(ARM, seed=3)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        for ends, frames in enumerate((FIRST, SECOND, third)):
+            send(socket, ArmMessage(ARM), *coded(frames))
+            run.wait_for_ends(ends + 1)
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND), "test-again-3": digests(third)}
+
+
+def test_after_half_a_scan_nothing_is_mixed(tmp_path: Path) -> None:
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST)[:4])
+        send(socket, ArmMessage(ARM), *messages_of(ARM, SECOND))
+        run.wait_for_whole(AGAIN)
+    assert recorded(tmp_path) == {"test": dict(list(digests(FIRST).items())[:20]), AGAIN: digests(SECOND)}
+
+
+def test_a_resend_after_half_a_scan_goes_on_with_it(tmp_path: Path) -> None:
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST)[:4])
+        send(socket, ArmMessage(ARM), *coded(FIRST))
+        run.wait_for_whole("test")
+        assert run.receiver.status().duplicates == 20
+    assert recorded(tmp_path) == {"test": digests(FIRST)}
+
+
+def test_another_header_is_another_scan(tmp_path: Path) -> None:
+    other = replace(make_arm((5, 8)), uid="test")
+    frames = make_frames(other)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST))
+        run.wait_for_ends()
+        send(socket, ArmMessage(other), *messages_of(other, frames))
+        run.wait_for_ends(2)
+        send(socket, PingMessage("test", ARM), *messages_of(ARM, FIRST)[:2])  # the first sender is still there
+        run.wait(lambda: run.receiver.status().duplicates == 0)
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames)}
+
+
+def test_across_a_restart(tmp_path: Path) -> None:
+    """What was recorded by an earlier run is known: a resend stays one, another scan becomes one."""
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *coded(FIRST))
+        run.wait_for_state("complete")
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *coded(FIRST))
+        run.wait(lambda: run.receiver.status().duplicates == 42)
+        assert run.items == []
+        send(socket, ArmMessage(ARM), *coded(SECOND))
+        run.wait_for_whole(AGAIN)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *coded(SECOND))
+        run.wait(lambda: run.receiver.status().duplicates == 42)
+        assert run.items == []
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
+
+
+def test_other_data_without_an_arm_message_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST)[:4], *messages_of(ARM, SECOND)[:2])
+        send(socket, *messages_of(ARM, FIRST)[4:])
+        run.wait_for_whole("test")
+        assert run.receiver.status().rejected == {"other_data": 2}
+    assert recorded(tmp_path) == {"test": digests(FIRST)}
+
+
+def test_without_a_recording_too() -> None:
+    with running() as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *coded(FIRST), ArmMessage(ARM), *coded(SECOND))
+        run.wait_for_whole(AGAIN)
+        assert run.frames == {"test": digests(FIRST), AGAIN: digests(SECOND)}

@@ -1,0 +1,99 @@
+"""Other people's messages end no scan: frames of every scan that was announced are recorded."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
+
+from ptylive.streamer.events import RecordingEvent
+from ptylive.streamer.journal import Journal
+from ptylive.streamer.storage.catalogue import Catalogue
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
+
+
+def digests(frames: Any) -> dict[int, bytes]:
+    return {number: digest(frame) for number, frame in enumerate(frames)}
+
+
+def test_a_stray_arm_message_ends_nothing(tmp_path: Path) -> None:
+    arm, stray = make_arm(), make_arm()
+    frames = make_frames(arm)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages_of(arm, frames)[:4], ArmMessage(stray))
+        send(socket, *messages_of(arm, frames)[4:], EndMessage(arm.uid, 42, "complete"))
+        run.wait_for_whole(arm.uid)
+        run.wait(lambda: run.receiver.status().uid == stray.uid)  # now it is its turn
+        assert run.receiver.status().rejected == {}
+        assert run.frames[arm.uid] == digests(frames)
+    (recording,) = tmp_path.glob("*.h5")
+    assert digests_of_file(recording) == digests(frames)
+
+
+def test_five_senders_at_once(tmp_path: Path) -> None:
+    arms = [make_arm() for _ in range(5)]
+    frames = {arm.uid: make_frames(arm, seed) for seed, arm in enumerate(arms)}
+    with running(tmp_path, idle_timeout_s=20.0) as run, connected(run.address) as socket:
+        send(socket, *(ArmMessage(arm) for arm in arms[:2]))
+        for messages in zip(*(messages_of(arm, frames[arm.uid]) for arm in arms), strict=True):
+            for message, arm in zip(messages, arms, strict=True):
+                send(socket, PingMessage(arm.uid, arm), message)
+        run.wait(lambda: sum(end.reason == "complete" for end in run.ends()) == 5)
+        assert run.receiver.status().rejected == {}
+    assert sorted(tuple(digests_of_file(path).items()) for path in tmp_path.glob("*.h5")) == sorted(
+        tuple(digests(each).items()) for each in frames.values()
+    )
+
+
+def test_frames_open_a_scan_again_that_was_closed_in_a_pause(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    with running(tmp_path, idle_timeout_s=0.3) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), *messages_of(arm, frames)[:4])
+        run.wait_for_ends()
+        send(socket, *messages_of(arm, frames)[4:])  # no ping, its recording is perhaps being made
+        run.wait_for_whole(arm.uid)
+        run.wait_for_state("complete")
+        assert run.receiver.status().rejected == {}
+    (recording,) = tmp_path.glob("*.h5")
+    assert digests_of_file(recording) == digests(frames)
+
+
+def test_a_scan_with_refused_frames_is_not_complete(tmp_path: Path) -> None:
+    arm = make_arm((4, 4))
+    messages = messages_of(arm, make_frames(arm), batch=8)
+    broken = FramesMessage(arm.uid, 8, 8, "bslz4", (b"not a pattern at all",) * 8)
+    with running(tmp_path, idle_timeout_s=0.3) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(arm), messages[0], broken, EndMessage(arm.uid, 16, "complete"))
+        (end,) = run.wait_for_ends()
+        assert (end.reason, end.summary.placed, end.summary.lost, end.summary.refused) == ("incomplete", 8, 8, 8)
+        run.wait_for_state("incomplete")
+        assert run.receiver.status().refused == 8
+
+
+@pytest.mark.parametrize("fault", ["find", "journal", "thread", "folder"])
+def test_a_folder_in_a_bad_state_costs_the_recording_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """No file handles left, a stale mount, no threads left: from the arm message on."""
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("can't start new thread") if fault == "thread" else OSError(24, "Too many open files")
+
+    arm = make_arm()
+    frames = make_frames(arm)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        if fault == "find":
+            monkeypatch.setattr(Catalogue, "find", failing)
+        elif fault == "folder":
+            monkeypatch.setattr(Path, "mkdir", failing)
+        else:
+            monkeypatch.setattr(Journal, "__init__", failing)
+        send(socket, ArmMessage(arm), *messages_of(arm, frames))
+        run.wait_for_whole(arm.uid)
+        monkeypatch.undo()
+        assert run.frames[arm.uid] == digests(frames)
+        assert run.receiver.status().rejected == {}
+        failed = [event for event in run.events if isinstance(event, RecordingEvent) and event.state == "failed"]
+        assert bool(failed) == (fault != "find")
+        run.wait_for_state("complete" if fault == "find" else "failed")
