@@ -47,8 +47,11 @@ def compile_ahead() -> None:
     """Fill the compile cache, so that a run does not measure the compiler."""
     code = "from ptylive.engine.backend.cache import use_persistent_cache as use; use()\n"
     live = "from ptylive.engine.live.warm_up import warm_up; warm_up()"
-    subprocess.run([sys.executable, "-c", code + live], check=True)
-    subprocess.run([sys.executable, "-m", "ptylive.server.warm_refinement", str(PIXELS), "<u2"], check=True)
+    for command in (["-c", code + live], ["-m", "ptylive.server.warm_refinement", str(PIXELS)]):
+        with subprocess.Popen(
+            [sys.executable, *command], stdin=subprocess.PIPE
+        ) as process:  # they end with their stdin
+            process.wait()
 
 
 class Run:
