@@ -8,8 +8,8 @@ import zmq
 
 from ptylive.server.messages import MAX_MESSAGE_BYTES, pack, unpack
 
-PATIENCE_S = 60.0
-"""An answer that takes longer counts as none."""
+PATIENCE_S = 150.0
+"""An answer that takes longer counts as none, on however busy a machine."""
 LOST_S = 2.0
 """How long a question is waited for whose server is known to be gone: the next one may have got it."""
 

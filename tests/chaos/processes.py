@@ -1,5 +1,6 @@
 """The server under test as a tree of processes: found by what they run, killed, paused, started again, measured."""
 
+import hashlib
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from chaos.asking import Caller
+from chaos.asking import PATIENCE_S, Caller
 from chaos.history import History
 from ptylive.server.commands.demo import PORTS, free_addresses
 
@@ -29,6 +30,7 @@ MODULES = {
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
 PTYLIVE = str(Path(sys.executable).with_name("ptylive"))
 PROBE_S, SAMPLE_S = 0.5, 1.0
+YARDSTICK_S, YARDSTICK_BYTES = 5.0, 50_000_000
 RESTART_S = 1.0
 STOP_S = 60.0
 SETTLED_S = 20.0
@@ -60,7 +62,10 @@ class ServerUnderTest:
         self.lost = 0
         """How often its process of commands was taken away: who waits for an answer since then waits in vain."""
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._keep, self._probe, self._sample)]
+        self._threads = [
+            threading.Thread(target=run, daemon=True)
+            for run in (self._keep, self._probe, self._sample, self._yardstick)
+        ]
 
     def begin(self) -> None:
         """Start it, and look after it from now on."""
@@ -108,6 +113,14 @@ class ServerUnderTest:
                         names = ("memory_MB", "threads", "handles")
                         self.history.note("used", role=role, **dict(zip(names, facts, strict=True)))
 
+    def _yardstick(self) -> None:
+        """How much longer than its work a thread takes here, because others want the cores too."""
+        work = bytes(YARDSTICK_BYTES)
+        while not self._stop.wait(YARDSTICK_S):
+            began, worked = time.monotonic(), time.thread_time()
+            hashlib.sha256(work)
+            self.history.note("yardstick", wall=time.monotonic() - began, work=time.thread_time() - worked)
+
     def tree(self) -> Iterator[tuple[str, psutil.Process]]:
         """Every process of the server, with what it is; None of those that have just ended."""
         if self.process is None:
@@ -146,7 +159,7 @@ class ServerUnderTest:
         self._stop.set()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(40.0)
+                thread.join(PATIENCE_S + 10)
         return self.stop_once()
 
     def stop_once(self) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from chaos.asking import Caller
+from chaos.asking import PATIENCE_S, Caller
 from chaos.clients import CLIENTS, Client, Listener
 from chaos.damage import drop
 from chaos.history import History
@@ -87,7 +87,7 @@ class Run:
             self._play()
             self._over.set()
             for thread in clients:
-                thread.join(90.0)
+                thread.join(PATIENCE_S + 10)
             self._heal()
             self._settle()
             listener.join(5.0)
@@ -222,7 +222,7 @@ class Run:
     def _heal(self) -> None:
         """No fault lasts longer than the plan."""
         for thread in self._pending:
-            thread.join(FIND_S + 70.0)
+            thread.join(FIND_S + PATIENCE_S)
         for proxy in self._proxies.values():
             proxy.faults = ProxyFaults()
         if self.libc is not None:

@@ -24,6 +24,7 @@ from chaos.checks import (
     no_orphans,
     nothing_internal,
     recovered,
+    stretch,
     unmixed_recordings,
 )
 from chaos.damage import MAKERS, PREFIX, drop
@@ -238,6 +239,14 @@ def test_who_asks_a_server_that_is_gone_or_held_has_to_wait() -> None:
     assert answered_requests(with_entries(*gone)) == []
     held = [{"kind": "paused", "t": 60.0, "pid": 1}, {"kind": "resumed", "t": 95.0, "pid": 1}]
     assert answered_requests(with_entries(*held, request(t=96.0, began=60.0, seconds=36.0))) == []
+
+
+def test_a_busy_machine_is_given_time() -> None:
+    busy = {"kind": "yardstick", "wall": 0.3, "work": 0.1}
+    assert stretch(well()) == 1.0
+    assert stretch(with_entries(busy)) == pytest.approx(3.0)
+    assert answered_requests(with_entries(busy, request(t=90.0, seconds=2.9 * BOUND_S))) == []
+    assert len(answered_requests(with_entries(busy, request(t=90.0, seconds=3.1 * BOUND_S)))) == 1
 
 
 def test_a_name_may_be_used_again_by_who_resumes() -> None:
