@@ -104,9 +104,14 @@ def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
     """C10 in words, in Å below 0.1 µm, nm below 1 µm, else µm: negative C10 is underfocus."""
     if abs(c10_A) < 0.05 and not uncertainty_A:
         return "in focus"
-    unit, size = next(((u, s) for u, s, least in _DEFOCUS_UNITS if abs(c10_A) >= least), ("Å", 1.0))
+    unit, size = defocus_unit(c10_A)
     doubt = f" ± {number(uncertainty_A / size, 2)}" if uncertainty_A else ""
     return f"{number(abs(c10_A) / size)}{doubt} {unit} {'underfocus' if c10_A < 0 else 'overfocus'}"
+
+
+def defocus_unit(c10_A: float) -> tuple[str, float]:
+    """The unit a defocus is told in, and its length in Å."""
+    return next(((u, s) for u, s, least in _DEFOCUS_UNITS if abs(c10_A) >= least), ("Å", 1.0))
 
 
 def length(value_A: float, digits: int = 3) -> str:

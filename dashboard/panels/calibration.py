@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,49 +9,78 @@ from ptylive.dashboard.orders import Orders
 from ptylive.dashboard.readouts import CALIBRATION_ROWS
 from ptylive.dashboard.requests import Request, as_plain
 from ptylive.dashboard.state import ServerState
+from ptylive.dashboard.words import defocus_unit
+from ptylive.schema import MetadataError
+from ptylive.schema.plausible import PLAUSIBLE, understood
+from ptylive.schema.units import as_written, number_and_unit, unit_factor
 
 EDITABLE = tuple(name for name, _, _ in CALIBRATION_ROWS if name != "disc_radius_px")
 ESTIMABLE = ("rotation_deg", "C10", "C12", "beam_center_px", "detector_pixel_invA", "detector_transform")
 """Rows with a button that takes the given value back and estimates it from the data."""
 MOST_DEPTH_A = 2000.0
 _LABELS = {**{name: label for name, label, _ in CALIBRATION_ROWS}, "C12": "astigmatism"}
-_UNITS_A = {"": 1.0, "å": 1.0, "a": 1.0, "nm": 10.0, "µm": 1e4, "um": 1e4, "μm": 1e4}
-_DEFOCUS = re.compile(r"^([-+]?[0-9.]+(?:e[-+]?\d+)?)\s*(å|a|nm|µm|um|μm)?\s*(under(?:focus)?|over(?:focus)?)?$")
-
-_ENERGY = re.compile(r"^([0-9.]+) ?ke?v$")
+_ROW_UNITS = {**{name: unit.strip() for name, _, unit in CALIBRATION_ROWS}, "energy_eV": "keV", "C10": "Å"}
+"""Unit that a bare number has: the one the row shows. The defocus is shown in the unit that suits it."""
 
 
 class UnclearValueError(ValueError):
     """What was typed cannot be read; the text says what would be."""
 
 
-def parse_defocus(text: str) -> float:
-    """C10 in Å from what a microscopist types: `150`, `15 nm underfocus`, `-200 Å`; positive is underfocus."""
-    cleaned = text.strip().lower().replace("−", "-").replace(",", ".").split("±")[0].strip()
+def parse_defocus(text: str, unit: str = "Å") -> float:
+    """C10 in Å from what a microscopist types: `150`, `15 nm underfocus`, `-200 Å`; positive is underfocus.
+
+    ``unit``: of a bare number.
+    """
+    cleaned = as_written(text).lower().replace(",", ".").split("±")[0].strip()
     if cleaned in ("in focus", "focus"):
         return 0.0
-    match = _DEFOCUS.match(cleaned)
+    *value, last = cleaned.split() or [""]
+    if not last.startswith(("under", "over")):
+        value, last = [*value, last], "underfocus"
+    plain = " ".join(value)
+    read = number_and_unit(plain)
     try:
-        if match is None:
-            raise ValueError(text)
-        size = float(match[1]) * _UNITS_A[match[2] or ""]
-    except ValueError:
-        raise UnclearValueError(f"defocus {text!r} is unclear: type for example 15 nm underfocus") from None
-    return size if (match[3] or "under").startswith("over") else -size
+        defocus = understood("defocus_A", f"{plain} {unit}" if read is not None and not read[1] else plain)
+    except MetadataError as error:
+        hint = "" if "unit" in str(error) or "impossible" in str(error) else "type for example 15 nm underfocus"
+        raise UnclearValueError(f"defocus {text!r} is unclear: {hint or error.line()}") from None
+    return float(defocus) if last.startswith("over") else -float(defocus)
 
 
-def parse_assignment(name: str, text: str) -> dict[str, Any]:
-    """Metadata values from what was typed into the row ``name``; in the row `other` it is NAME = VALUE."""
+def parse_assignment(name: str, text: str, defocus_unit: str = "Å") -> dict[str, Any]:
+    """Metadata values from what was typed into the row ``name``; in the row `other` it is NAME = VALUE.
+
+    A bare number has the unit the row shows. Raises UnclearValueError for what is no value, or an odd one.
+    """
     if name == "C10":
-        return {"C10": parse_defocus(text)}
-    if name == "energy_eV" and (match := _ENERGY.match(text.strip().lower())):
-        return {"energy_eV": float(match[1]) * 1e3}
+        return {"C10": parse_defocus(text, defocus_unit)}
     if name == "other":
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise UnclearValueError("type NAME = VALUE, for example C30 = 1e7 or energy_eV = 80e3")
-        return {key.strip(): as_plain(value)}
-    return {name: as_plain(text)}
+        name, equals, text = (part.strip() for part in text.partition("="))
+        if not equals or not name:
+            raise UnclearValueError("type NAME = VALUE, for example C30 = 1.2 mm or energy_eV = 80 keV")
+    elif name in PLAUSIBLE:
+        text = _in_row_unit(name, text)
+    flat = name.rpartition(".")[2]
+    if flat not in PLAUSIBLE:
+        return {name: as_plain(text)}
+    plain = as_plain(text)
+    value = as_written(text) if isinstance(plain, str) else plain
+    try:
+        understood(flat, value)
+    except MetadataError as error:
+        raise UnclearValueError(error.line()) from None
+    return {name: value}
+
+
+def _in_row_unit(name: str, text: str) -> str:
+    """What was typed into a row: a bare number in the unit of the field, where the row shows another one."""
+    cleaned = as_written(text).split("±")[0].strip()
+    read, rule = number_and_unit(cleaned), PLAUSIBLE[name]
+    shown = unit_factor(rule.kind, _ROW_UNITS[name])
+    if read is None or read[1] or shown is None or shown == rule.factor:
+        return cleaned
+    return repr(read[0] * shown / rule.factor)
 
 
 class CalibrationPanel:
@@ -60,13 +88,14 @@ class CalibrationPanel:
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
+        self._defocus_unit = "Å"
 
     def set(self, request: Request) -> None:
         """Give a value."""
         if request.name != "other" and request.name not in EDITABLE:
             return
         try:
-            values = parse_assignment(request.name, request.value)
+            values = parse_assignment(request.name, request.value, self._defocus_unit)
         except UnclearValueError as error:
             self._orders.say(str(error))
             return
@@ -88,9 +117,10 @@ class CalibrationPanel:
         if len(request.numbers) == 1 and abs(request.numbers[0]) <= MOST_DEPTH_A:
             self._orders.send("configure", f"depth {request.numbers[0]:g} Å", values={"depth_A": request.numbers[0]})
 
-    @staticmethod
-    def clips(state: ServerState) -> dict[str, str]:
-        """What stands in the field when the pencil is pressed."""
+    def clips(self, state: ServerState) -> dict[str, str]:
+        """What stands in the field when the pencil is pressed: the value in the unit of its row."""
+        shown = state.calibrated("C10")
+        self._defocus_unit = defocus_unit(float(shown))[0] if isinstance(shown, int | float) else "Å"
         return {f"edit_{name}": _as_typed(name, state.calibrated(name)) for name in EDITABLE}
 
     @staticmethod
@@ -101,12 +131,14 @@ class CalibrationPanel:
 
 
 def _as_typed(name: str, value: Any) -> str:
-    if value is None:
-        return ""
+    if value is None or isinstance(value, str):
+        return value or ""
     if name == "C10" and isinstance(value, int | float):
-        return f"{abs(value):g} Å {'overfocus' if value > 0 else 'underfocus'}"
+        unit, size = defocus_unit(value)
+        return f"{abs(value) / size:.6g} {unit} {'overfocus' if value > 0 else 'underfocus'}"
     if name == "energy_eV" and isinstance(value, int | float):
         return f"{value / 1e3:g} kV"
-    if isinstance(value, list | tuple):
-        return ", ".join(f"{float(v):g}" for v in value)
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if name == "scan_step_A" and len(set(numbers)) == 1:
+        numbers = numbers[:1]
+    return f"{', '.join(f'{float(v):g}' for v in numbers)} {_ROW_UNITS.get(name, '')}".strip()

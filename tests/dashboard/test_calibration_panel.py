@@ -2,14 +2,19 @@
 
 import shlex
 import tomllib
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptylive.dashboard import recipes
-from ptylive.dashboard.panels.calibration import UnclearValueError, parse_assignment, parse_defocus
+from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.panels.calibration import CalibrationPanel, UnclearValueError, parse_assignment, parse_defocus
 from ptylive.dashboard.requests import parse_request
+from ptylive.dashboard.state import ServerState
+from ptylive.schema.metadata import typed
 
 
 @pytest.mark.parametrize(
@@ -33,6 +38,75 @@ def test_defocus_as_a_microscopist_types_it(text: str, c10: float) -> None:
 def test_what_is_unclear_is_said(text: str) -> None:
     with pytest.raises(UnclearValueError, match="is unclear"):
         parse_defocus(text)
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "values"),
+    [
+        ("energy_eV", "80", {"energy_eV": 80e3}),
+        ("energy_eV", "80 keV", {"energy_eV": "80 keV"}),
+        ("energy_eV", "0.3 MeV", {"energy_eV": "0.3 MeV"}),
+        ("convergence_semiangle_mrad", "25", {"convergence_semiangle_mrad": 25.0}),
+        ("convergence_semiangle_mrad", "30 mrad", {"convergence_semiangle_mrad": "30 mrad"}),
+        ("scan_step_A", "0.1 nm", {"scan_step_A": "0.1 nm"}),
+        ("scan_step_A", "0.3, 0.4 Å", {"scan_step_A": "0.3, 0.4 Å"}),
+        ("rotation_deg", "−15.2°", {"rotation_deg": "-15.2°"}),
+        ("detector_pixel_invA", "0.2 1/nm", {"detector_pixel_invA": "0.2 1/nm"}),
+        ("other", "C30 = 1.2 mm", {"C30": "1.2 mm"}),
+        ("other", "optics.energy_eV = 80 keV", {"optics.energy_eV": "80 keV"}),
+    ],
+)
+def test_a_row_takes_any_unit_and_a_bare_number_in_its_own(row: str, text: str, values: dict) -> None:
+    assert parse_assignment(row, text) == values
+    typed(values)
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "says"),
+    [
+        ("energy_eV", "0.08", "did you mean"),
+        ("energy_eV", "80 parsec", "no unit of an energy"),
+        ("convergence_semiangle_mrad", "0.025", "did you mean 0.025 rad"),
+        ("scan_step_A", "0,1 nm", "decimal point"),
+        ("scan_step_A", "-1", "impossible"),
+        ("beam_center_px", "nan, 3", "impossible"),
+        ("energy_eV", "", "no number"),
+        ("other", "energy_eV = 80", "did you mean 80 keV"),
+        ("C10", "30 mrad", "no unit of a length"),
+        ("C10", "1e30", "impossible"),
+    ],
+)
+def test_odd_values_are_questioned_on_the_page(row: str, text: str, says: str) -> None:
+    with pytest.raises(UnclearValueError, match=says):
+        parse_assignment(row, text)
+
+
+def test_a_row_is_edited_in_the_unit_it_shows() -> None:
+    panel = CalibrationPanel(Orders(Mock()))
+    told = {
+        "energy_eV": 80e3,
+        "convergence_semiangle_mrad": 25.0,
+        "C10": -150.0,
+        "scan_step_A": [0.3, 0.3],
+        "rotation_deg": -15.2,
+        "detector_pixel_invA": 0.02,
+    }
+    state = ServerState.model_validate(
+        {"calibration": {name: {"value": v, "origin": "given"} for name, v in told.items()}}
+    )
+    typed_texts = {name: panel.clips(state)[f"edit_{name}"] for name in told}
+    assert typed_texts == {
+        "energy_eV": "80 kV",
+        "convergence_semiangle_mrad": "25 mrad",
+        "C10": "15 nm underfocus",
+        "scan_step_A": "0.3 Å",
+        "rotation_deg": "-15.2 °",
+        "detector_pixel_invA": "0.02 1/Å",
+    }
+    for name, text in typed_texts.items():  # Enter without a change changes nothing
+        values = typed(parse_assignment(name, text))
+        assert np.allclose(values[name], np.unique(told[name]))
+    assert parse_defocus("20", "nm") == -200.0
 
 
 def test_values_by_their_names() -> None:

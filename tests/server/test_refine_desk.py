@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptylive.schema import Arm, CommandError, Detector, PtyliveError, Scan
+from ptylive.schema import Arm, CommandError, Detector, MetadataError, PtyliveError, Scan
 from ptylive.server import refine_desk
 from ptylive.server.config import ServerConfig
 from ptylive.server.refine_desk import MOST_WAITING, RefineDesk
@@ -53,6 +53,7 @@ class Log:
 @pytest.fixture
 def scan(tmp_path: Path) -> ScanSession:
     arm = Arm(uid="a", series="grain", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    arm = arm.with_values({"energy_eV": 80e3, "convergence_semiangle_mrad": 25, "scan_step_A": 0.4})
     recording = tmp_path / "grain.h5"
     recording.touch()
     one = ScanSession(arm, None, arm, recording=recording, results=tmp_path / "grain_results.h5")
@@ -65,6 +66,14 @@ def scan(tmp_path: Path) -> ScanSession:
 def desk(scan: ScanSession, monkeypatch: pytest.MonkeyPatch) -> RefineDesk:
     monkeypatch.setattr(refine_desk, "Refinements", Processes)
     return RefineDesk(ServerConfig(), Log(), lambda: scan, lambda _values: None, "test")
+
+
+def test_without_optics_nothing_starts_and_what_is_missing_is_named(desk: RefineDesk, scan: ScanSession) -> None:
+    scan.arm = scan.arm.with_values({"scan_step_A": None, "energy_eV": None})
+    with pytest.raises(MetadataError, match="the refinement needs scan_step_A, energy_eV") as caught:
+        desk.command_refine()
+    assert "--set energy_eV=" in caught.value.hint
+    assert not desk.refinements.started
 
 
 def test_the_line_moves_when_one_ends(desk: RefineDesk, scan: ScanSession) -> None:
