@@ -73,7 +73,9 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
     from ptylive.engine.refine import Bench
     from ptylive.engine.refine.growing import GrowingRefinement
     from ptylive.server.refine_follow import rounds_until_the_end
+    from ptylive.streamer.fast.decoder import use_compiled_decoder
 
+    use_compiled_decoder()
     growing = GrowingRefinement(
         job.preset,
         Bench(job.backend, job.threads),

@@ -2,7 +2,7 @@
 
 Written so that LLVM vectorises it: 8-byte copies at addresses in LZ4, contiguous rows in the bit transposition, upper
 byte planes skipped where they are zero. Everything read or written is checked against the ends of its buffer; the
-oracle in the tests is ``dectris-compression``.
+oracle in the tests is HDF5's own filter, and :mod:`ptylive.streamer.wire.plain_codec`.
 """
 
 from __future__ import annotations
@@ -353,6 +353,29 @@ def decode_at(data, size, itemsize, target, target_bytes, work):
     words = bytes_at(work, MAX_BLOCK_BYTES).view(np.uint64)
     block = bytes_at(_U(work + _U(MAX_BLOCK_BYTES)), MAX_BLOCK_BYTES + SLACK_BYTES)
     return nb.int64(decode_bslz4(bytes_at(data, size), itemsize, bytes_at(target, target_bytes), block, words))
+
+
+@nb.cfunc(nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64), nopython=True, cache=True)
+def decode_lz4_at(data, size, step, target, nbytes):
+    """LZ4 blocks of ``step`` bytes in the framing of the HDF5 filter; SLACK_BYTES behind the target are written too."""
+    part, at, done = bytes_at(data, size), FRAMING_BYTES, 0
+    while done < nbytes:
+        wanted = min(step, nbytes - done)
+        if at + 4 > size:
+            return CORRUPT
+        coded = _big_endian(part, at)
+        at += 4
+        if coded > size - at:
+            return CORRUPT
+        source, place = _U(data + _U(at)), _U(target + _U(done))
+        if coded == wanted:
+            for k in range(wanted):
+                store8(_U(place + _U(k)), part[at + k])
+        elif lz4_block(source, _U(source + _U(coded)), place, _U(place + _U(wanted))) != wanted:
+            return CORRUPT
+        at += coded
+        done += wanted
+    return DECODED
 
 
 @nb.jit(**COMPILED)

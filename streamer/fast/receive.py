@@ -66,11 +66,13 @@ class CompiledLoop:
     def prepare(cls) -> CompiledLoop:
         """Load libzmq, compile (or load from numba's cache) and try it. Raises PtyliveError where it cannot work."""
         libzmq.load()
+        from ptylive.streamer.fast.decoder import use_compiled_decoder
         from ptylive.streamer.fast.probe import probe
 
         try:
             made = cls()
             probe(made)
+            use_compiled_decoder()
         except PtyliveError:
             raise
         except Exception as error:  # numba's errors are many, and all mean the same here

@@ -8,8 +8,18 @@ import pytest
 from stream_tools import compressed, make_arm, make_frames
 
 from ptylive.schema import WireError
+from ptylive.streamer.fast.decoder import CompiledDecoder
 from ptylive.streamer.wire import FrameLayout, FramesMessage, decode_frames
+from ptylive.streamer.wire import codec as wire_codec
 from ptylive.streamer.wire.codec import decode_pattern
+from ptylive.streamer.wire.plain_codec import decode_bslz4, decode_lz4
+
+
+@pytest.fixture(params=["plain", "compiled"], autouse=True)
+def _decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds for both decoders."""
+    monkeypatch.setattr(wire_codec._of_thread, "decoder", None)
+    monkeypatch.setattr(wire_codec, "_make_decoder", [CompiledDecoder] if request.param == "compiled" else [])
 
 
 @pytest.mark.parametrize("codec", ["bslz4", "lz4"])
@@ -49,3 +59,33 @@ def test_one_bad_pattern_does_not_spoil_its_message() -> None:
     assert good.tolist() == [True, True, False, True]
     assert [problem.reason for problem in problems] == ["corrupt"]
     np.testing.assert_array_equal(got[good], frames[:4][good])
+
+
+def test_both_decoders_agree_on_damaged_patterns() -> None:
+    chance, fast = np.random.default_rng(4), CompiledDecoder()
+    refused = 0
+    for n in range(600):
+        codec: Any = ("bslz4", "lz4")[n % 2]
+        pattern = chance.poisson(2, (20, 22)).astype("<u2")
+        blob = bytearray(compressed(pattern, codec))
+        blob[int(chance.integers(12, len(blob)))] ^= 1 << int(chance.integers(8))
+        block = int.from_bytes(blob[8:12], "big")
+        part = bytes(blob)
+        try:
+            plain = (decode_lz4 if codec == "lz4" else decode_bslz4_of_two)(part, pattern.nbytes, block)
+        except ValueError:
+            refused += 1
+            with pytest.raises(ValueError, match="format"):
+                fast.decode(codec, np.frombuffer(part, np.uint8), pattern.nbytes, 2, block)
+        else:
+            assert fast.decode(codec, np.frombuffer(part, np.uint8), pattern.nbytes, 2, block) == plain
+    assert 0 < refused < 600
+
+
+def decode_bslz4_of_two(part: bytes, nbytes: int, block: int) -> bytes:
+    return decode_bslz4(part, nbytes, 2, block)
+
+
+def test_items_of_eight_bytes() -> None:
+    pattern = np.random.default_rng(5).poisson(2, (16, 17)).astype("<u8")
+    assert decode_pattern("bslz4", compressed(pattern), pattern.nbytes, 8) == pattern.tobytes()
