@@ -1,9 +1,13 @@
-"""The control socket: one command at a time, each answered; and the state, told four times a second."""
+"""The control socket: every command is answered; and the state, told four times a second.
+
+Commands that open stored files wait in a thread of their own.
+"""
 
 from __future__ import annotations
 
 import inspect
 import logging
+import queue
 import threading
 import time
 from typing import Any
@@ -16,6 +20,8 @@ from ptylive.server.session import Session
 from ptylive.streamer.security import Gate
 
 STATE_INTERVAL_S = 0.25
+READS_FILES = frozenset({"history", "open", "runs", "analyse"})
+"""Commands that wait for files that nobody vouches for."""
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +47,8 @@ class ControlServer:
             self._context.destroy(linger=0)
             hint = "is another server running? stop it, or choose another address with --control"
             raise PtyliveError(f"cannot take commands at {address}: {error.strerror}", hint) from None
+        self._requests: queue.SimpleQueue[tuple[bytes, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
@@ -54,23 +62,44 @@ class ControlServer:
         self._thread.join(5.0)
 
     def _run(self) -> None:
+        threading.Thread(target=self._read_files, name="control files", daemon=True).start()
         next_state = 0.0
         acknowledged: tuple[str, list[Any]] | None = None
         while not self._stop.is_set():
             if self._socket.poll(50):
                 self._serve_one()
+            while not self._replies.empty():
+                self._socket.send_multipart(self._replies.get())
             if time.monotonic() >= next_state:
                 next_state = time.monotonic() + STATE_INTERVAL_S
                 acknowledged = self._tell_state(acknowledged)
+        self._requests.put(None)
         self._gate.close()
         self._context.destroy()
 
     def _serve_one(self) -> None:
+        """Answer the next request, or leave it to the thread that waits for files."""
         identity, *parts = self._socket.recv_multipart()
-        reply: dict[str, Any] = {"id": None, "ok": False}
         try:
             request = unpack(b"".join(parts))
-            reply["id"] = request.pop("id", None)
+        except ValueError as error:
+            self._socket.send_multipart([identity, pack({"id": None, "ok": False, "error": f"bad request: {error}"})])
+            return
+        if str(request.get("command")) in READS_FILES:
+            self._requests.put((identity, request))
+        else:
+            self._socket.send_multipart([identity, self._reply(request)])
+
+    def _read_files(self) -> None:
+        """Commands that open stored files, one after the other: a damaged file keeps nobody else waiting."""
+        while (asked := self._requests.get()) is not None:
+            identity, request = asked
+            self._replies.put([identity, self._reply(request)])
+
+    def _reply(self, request: dict[str, Any]) -> bytes:
+        """Run a command; its reply, or why there is none."""
+        reply: dict[str, Any] = {"id": request.pop("id", None), "ok": False}
+        try:
             reply = {**self._answer(str(request.pop("command", "")), request), "id": reply["id"], "ok": True}
         except PtyliveError as error:
             reply["error"] = error.line()
@@ -79,7 +108,7 @@ class ControlServer:
         except Exception as error:
             log.exception("a command failed")
             reply["error"] = f"internal error: {error!r}"
-        self._socket.send_multipart([identity, pack(reply)])
+        return pack(reply)
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Run a command of the session. Raises CommandError for one that doesn't exist or misses an argument."""

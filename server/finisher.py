@@ -22,9 +22,13 @@ from ptylive.server.conversion import RecordingCompression
 from ptylive.server.messages import map_to_plain
 from ptylive.server.publisher import Publisher
 from ptylive.server.scan_session import ScanSession
+from ptylive.streamer.vetting.frames import read_frames
+from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 READ_FRAMES = 256
 RECORDING_TIMEOUT_S = 3600.0
+LIMITS = Limits(cpu_s=2.0, wall_s=20.0)
+"""What reading a file of the library may take."""
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +50,8 @@ class Finisher:
     ) -> None:
         self._publisher, self._command_line, self._on_finished = publisher, command_line, on_finished
         self._compression, self._audience, self._compilation = compression, audience, compilation
+        self.files = FileWorker(LIMITS, modules=("ptylive.server.stored_scans",))
+        """Opens files of the library."""
         self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
         self._due: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -121,7 +127,7 @@ class Finisher:
         self._wait_for_recording(scan)
         if not self._compilation.wait(pieces_for(scan.arm), self._stopping.is_set):
             raise PtyliveError("the server stopped before its maps were made", "ptylive reconstruct makes them")
-        frames = frames_of(scan)
+        frames = frames_of(scan, self.files)
         with scan.lock:
             if scan.engine is not None:
                 rendering = scan.engine.finish(frames, lambda part: self._show(scan, part), self._audience.wanted())
@@ -155,7 +161,7 @@ class Finisher:
 
     def _renew_detectors(self, scan: ScanSession) -> None:
         with scan.lock:
-            self._fill_detectors(scan, frames_of(scan))
+            self._fill_detectors(scan, frames_of(scan, self.files))
             payloads = scan.take_detectors()
         for payload in payloads:
             self._publisher.publish("maps", payload)
@@ -174,8 +180,11 @@ class Finisher:
             waited += 0.1
 
 
-def frames_of(scan: ScanSession) -> FrameSource | None:
-    """The recorded frames of a scan, to be read again; None when there is no recording of what was received."""
+def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
+    """The recorded frames of a scan, to be read again; None when there is no recording of what was received.
+
+    Of a scan of the library they come from ``files``; what this server has just recorded it opens itself.
+    """
     path = scan.recording
     if path is None or scan.recording_error or not path.exists():
         return None
@@ -186,7 +195,7 @@ def frames_of(scan: ScanSession) -> FrameSource | None:
         with open_source(path) as source:
             yield from source.batches(READ_FRAMES)
 
-    return read
+    return read if scan.stored is None else lambda: read_frames(files, path)
 
 
 def results_path(recording: Path) -> Path:

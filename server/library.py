@@ -4,46 +4,48 @@ from __future__ import annotations
 
 import glob
 import json
+import os
+import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptylive.engine.live.render import Rendering
-from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, PtyliveError
+from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
 from ptylive.schema.atomic import replacing
-from ptylive.schema.model import BoolArray
+from ptylive.schema.small_files import read_text
 from ptylive.server.finisher import results_path
-from ptylive.server.messages import array_to_plain
 from ptylive.server.scan_session import ScanSession
+from ptylive.server.stored_scans import describe_results, describe_scan, read_results, scan_header
+from ptylive.streamer.vetting.worker import FileWorker, Limits
+from ptylive.streamer.wire.armmap import arm_from_map
 
-THUMBNAIL_SIDE = 96
-THUMBNAIL_MAPS = ("obf", "idpc", "tcbf", "bf", "adf")
+PATIENCE_S = 1.5
+"""How long an answer waits for entries that are being read."""
+LARGE = Limits(cpu_s=20.0, wall_s=60.0)
+"""What reading all maps of a scan may take."""
 MOST_ENTRIES = 100
 MAX_NOTE_CHARACTERS = 2000
+MAX_NOTE_BYTES = 64 * 2**10
 MOST_REMEMBERED = 2000
 TRASH = ".trash"
 """Where deleted scans go, in the recording folder; nothing empties it."""
-
-
-@dataclass(frozen=True)
-class StoredResults:
-    """Maps of a results file with their coverage and calibration."""
-
-    maps: tuple[LiveMap, ...]
-    coverage: BoolArray
-    calibration: Calibration
+_Stamp = tuple[int, ...]
 
 
 class Library:
-    """The scans in a recording folder. Entries are read once and kept until a file changes."""
+    """The scans in a recording folder. Entries are read once and kept until a file changes.
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._known: dict[Path, tuple[tuple[int, ...], dict[str, Any]]] = {}
+    Nobody vouches for these files: ``files`` opens them. Callable from any thread.
+    """
+
+    def __init__(self, folder: Path | None, files: FileWorker) -> None:
+        self._folder, self._files = folder, files
+        self._known: dict[Path, tuple[_Stamp, dict[str, Any]]] = {}
+        self._wanted: list[Path] = []
+        self._changed = threading.Condition()
+        self._reader: threading.Thread | None = None
 
     @property
     def folder(self) -> Path:
@@ -53,28 +55,61 @@ class Library:
         return self._folder
 
     def history(self, limit: int = 24, offset: int = 0) -> dict[str, Any]:
-        """Entries of the newest recordings, newest first, and how many there are."""
+        """Entries of the newest recordings, newest first, and how many there are.
+
+        What could not be read at once says so; it is read in the background, to be asked for again.
+        """
         found = self._recordings()
         offset, limit = max(0, int(offset)), min(MOST_ENTRIES, max(1, int(limit)))
-        return {"scans": [self._entry(path) for path in found[offset : offset + limit]], "count": len(found)}
+        asked = found[offset : offset + limit]
+        with self._changed:
+            self._wanted = [path for path in asked if not self._is_known(path)]
+            if self._wanted and (self._reader is None or not self._reader.is_alive()):
+                self._reader = threading.Thread(target=self._read_wanted, name="library", daemon=True)
+                self._reader.start()
+            self._changed.wait_for(lambda: not self._wanted, PATIENCE_S)
+        entries = [self._known[path][1] if path in self._known else _unread(path) for path in asked]
+        return {"scans": entries, "count": len(found)}
 
     def _recordings(self) -> list[Path]:
         found = [p for p in self.folder.glob("*.h5") if not p.name.startswith(".") and not p.stem.endswith("_results")]
         return sorted(found, key=_changed_ns, reverse=True)
 
-    def _entry(self, path: Path) -> dict[str, Any]:
-        stamp = tuple(_changed_ns(p) for p in (path, results_path(path), note_path(path)))
+    def _is_known(self, path: Path) -> bool:
         known = self._known.get(path)
-        if known is not None and known[0] == stamp:
-            return known[1]
+        return known is not None and known[0] == _stamp(path)
+
+    def _read_wanted(self) -> None:
+        """Read what was asked for last, in a thread of its own: a damaged file takes its time."""
+        while True:
+            with self._changed:
+                if not self._wanted:
+                    self._changed.notify_all()
+                    self._reader = None
+                    return
+                path = self._wanted[0]
+            stamp = _stamp(path)
+            entry = self._entry(path)
+            with self._changed:
+                if len(self._known) >= MOST_REMEMBERED:
+                    self._known.clear()
+                self._known[path] = (stamp, entry)
+                self._wanted = [other for other in self._wanted if other != path]
+
+    def _entry(self, path: Path) -> dict[str, Any]:
+        """What the card of a scan shows; a file that cannot be read leaves the reason in its place."""
+        results = results_path(path)
+        entry = {"recording": path.name, "time": _changed_ns(path) / 1e9, "note": read_note(path)}
         try:
-            entry = _describe(path)
-        except (PtyliveError, OSError, KeyError, ValueError) as error:
-            entry = {"problem": error.line() if isinstance(error, PtyliveError) else str(error)}
-        entry = {"recording": path.name, "time": _changed_ns(path) / 1e9, "note": read_note(path), **entry}
-        if len(self._known) >= MOST_REMEMBERED:
-            self._known.clear()
-        self._known[path] = (stamp, entry)
+            entry.update(self._files.read(describe_scan, path))
+        except InputFileError as error:
+            return {**entry, "problem": error.line()}
+        entry.update(results="", runs={}, thumbnail=None, calibration={})
+        if os.path.lexists(results):
+            try:
+                entry.update(self._files.read(describe_results, results), results=results.name)
+            except InputFileError as error:
+                entry["results_problem"] = error.line()
         return entry
 
     def find(self, recording: str) -> Path:
@@ -100,95 +135,28 @@ class Library:
     def open(self, recording: str) -> ScanSession:
         """A past scan with its maps, as if it had just finished; its engine is made when something is changed."""
         path = self.find(recording)
-        from ptylive.streamer.storage.source import open_source
-
-        with open_source(path) as source:
-            arm, received = source.arm, int(source.received.sum())
-        ended = "complete" if received == arm.frames else "aborted"
+        header = self._files.read(scan_header, path)
+        arm, _ = arm_from_map(header["arm"], header["parts"])
+        ended = "complete" if header["received"] == arm.frames else "aborted"
         scan = ScanSession(arm, None, arm, recording=path, ended=ended, stored=Calibration())
         results = results_path(path)
         if results.exists():
-            stored = read_results(results)
-            scan.results, scan.stored = results, stored.calibration
-            scan.take_stored(stored.coverage, Rendering(list(stored.maps)))
+            stored = self._files.read(read_results, results, LARGE)
+            scan.results, scan.stored = results, Calibration.from_attributes(stored["calibration"])
+            scan.take_stored(stored["coverage"], Rendering([LiveMap(**found) for found in stored["maps"]]))
         scan.recorded.set()
         scan.finished.set()
         return scan
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    """What the card of a scan shows."""
-    from ptylive.engine.results import read_runs
-    from ptylive.streamer.storage.source import open_source
-
-    with open_source(path) as source:
-        arm, received = source.arm, source.received
-    results = results_path(path)
-    entry: dict[str, Any] = {
-        "uid": arm.uid,
-        "series": arm.series,
-        "shape": None if arm.scan.shape is None else list(arm.scan.shape),
-        "frames": int(received.sum()),
-        "lost": int(received.size - received.sum()),
-        "bytes": path.stat().st_size,
-        "results": results.name if results.exists() else "",
-        "runs": {},
-        "thumbnail": None,
-        "calibration": {},
-    }
-    if results.exists():
-        entry["runs"] = read_runs(results)
-        stored = read_results(results, THUMBNAIL_MAPS)
-        entry["calibration"] = stored.calibration.to_plain()
-        entry["thumbnail"] = _thumbnail(stored)
-    return entry
+def _unread(path: Path) -> dict[str, Any]:
+    """The entry of a scan that has not been read yet."""
+    return {"recording": path.name, "time": _changed_ns(path) / 1e9, "note": "", "problem": f"{path.name}: being read"}
 
 
-def _thumbnail(stored: StoredResults) -> dict[str, Any] | None:
-    """The best map there is as uint8 {shape, dtype, data, map}, 1st to 99th percentile of what was visited."""
-    by_name = {live_map.name: live_map for live_map in stored.maps}
-    chosen = next((by_name[name] for name in THUMBNAIL_MAPS if name in by_name), None)
-    if chosen is None:
-        return None
-    stride = max(1, -(-max(chosen.data.shape) // THUMBNAIL_SIDE))
-    small = chosen.data[::stride, ::stride]
-    low, high = np.percentile(small[np.isfinite(small)], (1, 99))
-    shades = np.clip((small - low) / max(high - low, 1e-30) * 255, 0, 255)
-    return {**array_to_plain(np.nan_to_num(shades).astype(np.uint8)), "map": chosen.name}
-
-
-def read_results(path: Path, names: Iterable[str] | None = None) -> StoredResults:
-    """Maps (all, or those of ``names``), coverage and calibration of a results file. Raises InputFileError."""
-    import h5py
-
-    wanted = None if names is None else set(names)
-    try:
-        with h5py.File(path, "r") as file:
-            group = file.get("maps", {})
-            maps = tuple(_stored_map(name, group[name]) for name in group if wanted is None or name in wanted)
-            coverage = np.asarray(file["coverage"][()], dtype=bool)
-            attributes = {k: _text(v) for k, v in file["calibration"].attrs.items()}
-    except (OSError, KeyError) as error:
-        raise InputFileError(f"{path}: not a results file of ptylive: {error}") from None
-    return StoredResults(maps, coverage, Calibration.from_attributes(attributes))
-
-
-def _stored_map(name: str, data: Any) -> LiveMap:
-    attributes = {k: _text(v) for k, v in data.attrs.items()}
-    sampling = attributes.get("sampling_A")
-    return LiveMap(
-        name=name,
-        data=np.asarray(data[()], dtype=np.float32),
-        units=str(attributes.get("units", "")),
-        sampling_A=None if sampling is None else (float(sampling[0]), float(sampling[1])),
-        frames=int(attributes.get("frames", 0)),
-        method=str(attributes.get("method", "")),
-        settings=json.loads(str(attributes.get("settings", "{}"))),
-    )
-
-
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
+def _stamp(path: Path) -> _Stamp:
+    """What changes when a scan has to be read again."""
+    return tuple(_changed_ns(p) for p in (path, results_path(path), note_path(path)))
 
 
 def note_path(recording: Path) -> Path:
@@ -199,8 +167,8 @@ def note_path(recording: Path) -> Path:
 def read_note(recording: Path) -> str:
     """The note of a recording; empty when there is none."""
     try:
-        return str(json.loads(note_path(recording).read_text(encoding="utf-8"))["note"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(read_text(note_path(recording), MAX_NOTE_BYTES))["note"])
+    except (InputFileError, ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

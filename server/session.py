@@ -117,6 +117,7 @@ class Session:
         self.receiver.stop(STOP_TIMEOUT_S / 2)
         self._live.join(STOP_TIMEOUT_S / 4)
         self._finisher.stop(STOP_TIMEOUT_S / 4)
+        self._finisher.files.close()
         self.publisher.close()
 
     # -- what the streamer and the scans tell us ------------------------------------------------------------------

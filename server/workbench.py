@@ -19,6 +19,7 @@ from ptylive.server.config import ServerConfig
 from ptylive.server.detectors import DetectorBank, VirtualDetector, parse_detectors
 from ptylive.server.export import Export, export_stem
 from ptylive.server.finisher import Finisher
+from ptylive.server.library import LARGE
 from ptylive.server.library_desk import Stage
 from ptylive.server.messages import array_from_plain, array_to_plain
 from ptylive.server.refinements import Refinements
@@ -106,14 +107,17 @@ class Workbench:
             return {"runs": {}, "pictures": []}
         names = [pictures] if isinstance(pictures, str) else list(pictures)
         nominal = nominal_positions(scan) if names else None
-        return {"runs": read_runs(results), "pictures": [read_run(results, str(name), nominal) for name in names[:4]]}
+        files = self._finisher.files
+        pictures = [files.read(read_run, results, LARGE, run=str(name), nominal_A=nominal) for name in names[:4]]
+        return {"runs": files.read(read_runs, results), "pictures": pictures}
 
     def command_analyse(self, run: str, other: str = "", line_A: Iterable[float] | None = None) -> dict[str, Any]:
         """Depth section of a refinement below a line, and its ring correlation with another of the same scan."""
         results = self._scan().results
         if results is None:
             raise CommandError("this scan has no refinement yet", "start one with refine")
-        return run_curves(results, run, other, line_A)
+        line = None if line_A is None else [float(v) for v in line_A]
+        return dict(self._finisher.files.read(run_curves, results, LARGE, run=run, other=other, line_A=line))
 
     # -- exports --------------------------------------------------------------------------------------------------
 

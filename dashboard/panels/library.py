@@ -74,11 +74,12 @@ class LibraryPanel:
             if (entry := (scan.get("calibration") or {}).get(name))
         ]
         frames = f"{' × '.join(map(str, shape))} · {count(scan.get('frames'))} frames"
+        problem = str(scan.get("results_problem") or "")
         return {
             "recording": str(scan.get("recording")),
             "title": str(scan.get("series")),
             "time": datetime.fromtimestamp(float(scan.get("time") or 0)).strftime("%Y-%m-%d %H:%M"),
-            "lines": [frames, " · ".join(values), _runs(scan.get("runs") or {})],
+            "lines": [frames, " · ".join(values), problem or _runs(scan.get("runs") or {})],
             "lost": f"{count(lost)} lost" if lost else "",
             "note": str(scan.get("note") or ""),
             "picture": self._thumbnail(scan),

@@ -1,4 +1,4 @@
-"""``python -m ptylive.streamer.vetting.process MEMORY_BYTES``: reads files that may be damaged, one after the other.
+"""``python -m ptylive.streamer.vetting.process MEMORY_BYTES [MODULE …]``: reads files that may be damaged.
 
 Tasks come on stdin, answers go to stdout (:mod:`ptylive.streamer.vetting.pipe`). A task that takes too long is ended
 by a timer of the kernel, whose signal kills this process whatever it is doing: a library that loops in compiled code
@@ -29,8 +29,8 @@ def main(arguments: list[str]) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit(memory_bytes)
-    import ptylive.streamer.storage.source  # noqa: F401  (here, so that no file's time is spent on imports)
-
+    for module in ("ptylive.streamer.storage.source", *arguments[1:]):  # here: no file's time is spent on imports
+        importlib.import_module(module)
     _say(out, {"ready": True})
     while True:
         try:

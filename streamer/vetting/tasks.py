@@ -73,9 +73,9 @@ def _look_at(found: Any) -> None:
 
 def frames(path: Path, first: int, most_bytes: int) -> dict[str, Any]:
     """Frames of a scan file from acquisition number ``first``: {index, frames, next}, next None at the end."""
-    from ptylive.streamer.storage.source import open_recording
+    from ptylive.streamer.storage.source import open_source
 
-    with open_recording(path) as source:
+    with open_source(path) as source:
         shape = source.arm.detector_shape if source.arm.basis.is_raw else (source.frames(np.arange(1)).shape[-1],)
         one = int(np.prod(shape)) * np.dtype(source.arm.detector.dtype).itemsize
         stop = min(source.frame_count, first + max(1, most_bytes // max(one, 1)))

@@ -48,8 +48,11 @@ class FileWorker:
     The process is started at the first task, and ends with :meth:`close` or with its parent.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, modules: tuple[str, ...] = ()) -> None:
+        """``modules``: of the tasks, imported beforehand so that no file's time is spent on it."""
         self.limits = limits or Limits()
+        self._modules = modules
+        self._closed = False
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._condemned: OrderedDict[str, tuple[_Stamp, InputFileError]] = OrderedDict()
@@ -93,13 +96,21 @@ class FileWorker:
         return answer["value"]
 
     def close(self) -> None:
-        """End the process; the next task starts another."""
-        with self._lock:
-            self._end()
+        """End the process; the next task starts another, unless one was running: that one fails, and is the last."""
+        if self._lock.acquire(timeout=_GRACE_S / 2):
+            try:
+                self._end()
+            finally:
+                self._lock.release()
+        elif (process := self._process) is not None:
+            self._closed = True
+            process.kill()
 
     def _asked(self, request: dict[str, Any], path: Path, stamp: _Stamp, allowed: Limits) -> dict[str, Any]:
         """The answer to a request; asked again where somebody else has killed the process."""
         for _ in range(_TRIES):
+            if self._closed:
+                break
             process = self._running()
             assert process.stdin is not None  # noqa: S101  (opened with pipes)
             started = time.monotonic()
@@ -131,6 +142,7 @@ class FileWorker:
             return self._process
         self._end()
         command = [sys.executable, "-m", "ptylive.streamer.vetting.process", str(self.limits.memory_bytes)]
+        command += self._modules
         quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             self._process = subprocess.Popen(

@@ -1,0 +1,35 @@
+"""Small text files (settings, presets, notes), read without waiting and without following their size."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ptylive.schema.errors import InputFileError
+
+
+def read_text(path: Path, most_bytes: int) -> str:
+    """The text of a file. Raises InputFileError: missing, no ordinary file, larger than allowed, or no text."""
+    try:
+        return read_bytes(path, most_bytes).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputFileError(f"{path} is no text", "save it as UTF-8") from None
+
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """The bytes of a file. Raises InputFileError: missing, no ordinary file, or larger than allowed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+    except FileNotFoundError:
+        raise InputFileError(f"{path}: no such file", "check the path") from None
+    except (OSError, ValueError) as error:
+        problem = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputFileError(f"{path}: {problem}", "check the path") from None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise InputFileError(f"{path} is not a file", "name the file itself")
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise InputFileError(f"{path} is larger than {most_bytes / 2**20:.3g} MiB", "is it the right file?")
+    return content

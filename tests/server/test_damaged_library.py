@@ -1,0 +1,136 @@
+"""A recording folder in which anything may lie: every scan that can be read is shown, the others say why not."""
+
+import time
+
+import h5py
+import numpy as np
+import pytest
+import stored_runs
+from odd_files import fill_with_odd_things, put_loop
+from running import last_json, ptylive, server
+from stream_tools import make_arm, make_frames, stored_recording
+
+from ptylive.engine.results import read_runs, write_maps
+from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
+from ptylive.server.client import ControlClient
+from ptylive.server.finisher import frames_of
+from ptylive.server.library import Library
+from ptylive.server.run_curves import run_curves
+from ptylive.server.runs import read_run
+from ptylive.streamer.vetting.worker import FileWorker
+
+
+def recorded(folder, **maps):
+    """A recording with a results file of these maps; its path."""
+    arm = make_arm()
+    path = stored_recording(folder, arm, make_frames(arm))
+    write_results(path, **maps)
+    return path
+
+
+def write_results(path, **maps):
+    """A results file of these maps beside a recording; none without maps."""
+    if maps:
+        made = [LiveMap(name, np.asarray(data, np.float32), "rad", (1.0, 1.0), 42, name) for name, data in maps.items()]
+        write_maps(path.with_name(f"{path.stem}_results.h5"), made, np.ones((6, 7), bool), Calibration(), {})
+
+
+@pytest.fixture(scope="module")
+def files():
+    with FileWorker() as worker:
+        yield worker
+
+
+def all_entries(library, patience_s=120.0):
+    """The history once everything was read, by name."""
+    give_up = time.monotonic() + patience_s
+    while True:
+        entries = {scan["recording"]: scan for scan in library.history(100)["scans"]}
+        if not any("being read" in str(entry.get("problem")) for entry in entries.values()):
+            return entries
+        assert time.monotonic() < give_up
+
+
+def test_one_bad_file_costs_that_file(tmp_path, files):
+    good = recorded(tmp_path, obf=np.arange(42.0).reshape(6, 7))
+    odd = fill_with_odd_things(tmp_path)
+    put_loop(tmp_path)
+    entries = all_entries(Library(tmp_path, files))
+    assert entries[good.name]["thumbnail"]["map"] == "obf"
+    assert "problem" not in entries[good.name]
+    for name in (*odd, "loop.h5"):
+        assert name in entries[name]["problem"]
+
+
+def test_a_past_scan_is_opened_as_it_was_stored(tmp_path, files):
+    arm = make_arm()
+    stored = make_frames(arm)
+    path = stored_recording(tmp_path, arm, stored, missing=slice(0, 2))
+    write_results(path, obf=np.arange(42.0).reshape(6, 7))
+    scan = Library(tmp_path, files).open(path.name)
+    assert scan.arm == arm
+    assert scan.ended == "aborted"
+    assert np.array_equal(scan.rendering.maps[0].data, np.arange(42.0, dtype=np.float32).reshape(6, 7))
+    (batch,) = frames_of(scan, files)()
+    assert batch.index.tolist() == list(range(2, arm.frames))
+    assert np.array_equal(batch.frames, stored[2:])
+
+
+def test_refinements_are_read_elsewhere_too(tmp_path, files):
+    run = stored_runs.write_results(tmp_path / "results.h5")
+    path = tmp_path / "results.h5"
+    assert list(files.read(read_runs, path)) == [run.name]
+    assert files.read(read_run, path, run=run.name)["losses"] == run.loss.tolist()
+    assert files.read(run_curves, path, run=run.name)["slices"] == run.slices
+    with pytest.raises(InputFileError, match="no refinement 'none'"):
+        files.read(read_run, path, run="none")
+
+
+def test_a_map_without_a_finite_value_has_no_thumbnail(tmp_path, files):
+    blank = recorded(tmp_path, obf=np.full((6, 7), np.nan))
+    other = recorded(tmp_path, obf=np.full((6, 7), np.nan), bf=np.eye(6, 7))
+    entries = all_entries(Library(tmp_path, files))
+    assert entries[blank.name]["thumbnail"] is None
+    assert entries[other.name]["thumbnail"]["map"] == "bf"
+
+
+def test_a_damaged_results_file_leaves_the_recording(tmp_path, files):
+    good = recorded(tmp_path)
+    results = good.with_name(f"{good.stem}_results.h5")
+    library = Library(tmp_path, files)
+    for make in (lambda: results.write_text("none"), lambda: (results.unlink(), results.symlink_to(results))):
+        make()
+        library = Library(tmp_path, files)
+        entry = all_entries(library)[good.name]
+        assert entry["frames"] == 42
+        assert results.name in entry["results_problem"]
+
+
+def test_a_note_that_is_no_note_is_none(tmp_path, files):
+    good = recorded(tmp_path)
+    note = good.with_name(f"{good.stem}_note.json")
+    for text in ("[" * 30_000, '{"note": ' + "1" * 5000 + "}", "x" * 100_000, "null"):
+        note.write_text(text)
+        assert all_entries(Library(tmp_path, files))[good.name]["note"] == ""
+
+
+def test_a_server_on_a_folder_of_damaged_files_answers_receives_and_ends(tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    fill_with_odd_things(folder)
+    fill_with_odd_things(folder, ".journal")
+    loop = put_loop(folder)
+    with h5py.File(loop.with_name("other.h5"), "w") as file:
+        file["odd/group"] = 1
+    with server(folder) as running:
+        arm = make_arm()
+        scan = stored_recording(tmp_path, arm, make_frames(arm))
+        last_json(ptylive("replay", scan, "--to", running.data, "--rate", "max", "--json"))
+        status = running.wait_for(lambda s: s["state"] == "complete")
+        assert status["frames"] == arm.frames
+        with ControlClient(running.control, timeout_s=60.0) as client:
+            with pytest.raises(CommandError, match=r"loop\.h5 could not be read"):
+                client.call("open", recording="loop.h5")
+            assert client.call("history")["count"] >= 10
+        running.process.terminate()
+        assert running.process.wait(60) == 0
