@@ -19,7 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--control", default=DEFAULT_CONTROL, help="control address of the server (%(default)s)")
     parser.add_argument("--address", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=5006, help="port to listen on, 0 for any free one (%(default)s)")
-    parser.add_argument("--name", action="append", default=[], help="name of this machine that browsers may ask for")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME[:PORT]",
+        help="further name that browsers may ask for",
+    )
+    parser.add_argument("--prefix", default="", metavar="PATH", help="path under which a proxy serves the dashboard")
     parser.add_argument(
         "--exit-with-parent", action="store_true", help="end when the process that started this one has ended"
     )
@@ -32,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         access = Access.from_environment()
         serve(
-            lambda: Dashboard(options.control, options.address, options.port, access, options.name),
+            lambda: Dashboard(
+                options.control, options.address, options.port, access, options.allow_host, options.prefix
+            ),
             parent if options.exit_with_parent else None,
         )
     except PtyliveError as error:

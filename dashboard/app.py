@@ -21,13 +21,16 @@ from tornado.ioloop import IOLoop
 from ptylive.dashboard.access import PATHS, Access, ReadOnlyDesk, Role
 from ptylive.dashboard.commands import CommandDesk
 from ptylive.dashboard.feed import Feed
-from ptylive.dashboard.guard import GuardedApplication, own_hosts, require_loopback
+from ptylive.dashboard.guard import GuardedApplication, require_loopback
+from ptylive.dashboard.hosts import Hosts
+from ptylive.dashboard.page_document import PageDocument
+from ptylive.dashboard.page_socket import RefusedMessages
 from ptylive.dashboard.session import Session
 from ptylive.schema import PtyliveError
 
 MAX_UPLOAD_BYTES = 2**20
 """A browser has nothing large to say."""
-UNUSED_SESSION_MS = 15_000
+UNUSED_SESSION_MS = 3_000
 """How long a page that nobody looks at any more is kept."""
 PARENT_CHECK_S = 1.0
 logger = logging.getLogger(__name__)
@@ -36,8 +39,8 @@ logger = logging.getLogger(__name__)
 class Dashboard:
     """The web server on ``address``:``port`` (0: any free port) for the ptylive server at ``control``.
 
-    ``names`` are names of this machine under which browsers may ask for it, beside the address itself.
-    Raises NotLoopbackError for an address that others can reach when there is no ``access``.
+    ``names`` are further names (NAME or NAME:PORT) under which browsers may ask for it, ``prefix`` the path under which
+    a proxy serves it. Raises NotLoopbackError for an address that others can reach when there is no ``access``.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Dashboard:
         port: int = 5006,
         access: Access | None = None,
         names: Iterable[str] = (),
+        prefix: str = "",
     ) -> None:
         if access is None:
             require_loopback(address)
@@ -58,24 +62,38 @@ class Dashboard:
             raise PtyliveError(
                 f"the dashboard cannot listen on {address}:{port}: {error.strerror or error}", "choose another --port"
             ) from None
-        self.url = f"http://{address}:{self.port}"
+        prefix = "/".join(["", *prefix.strip("/").split("/")]).rstrip("/")
+        self.url = f"http://{address}:{self.port}{prefix}"
         self._loop = IOLoop.current()
         application = GuardedApplication(
             {
                 PATHS[Role.OPERATOR]: Application(FunctionHandler(self._open_page)),
                 PATHS[Role.VIEWER]: Application(FunctionHandler(self._open_read_only)),
             },
-            own_hosts(address, self.port, names),
+            Hosts.of(address, self.port, names),
+            PageDocument(),
             access,
+            prefix,
             unused_session_lifetime_milliseconds=UNUSED_SESSION_MS,
             check_unused_sessions_milliseconds=UNUSED_SESSION_MS // 3,
             websocket_max_message_size_bytes=MAX_UPLOAD_BYTES,
             include_headers=[],
             include_cookies=[],
         )
+        self._application = application
         self._web = HTTPServer(application)
         self._web.add_sockets(sockets)
         self._server = BaseServer(self._loop, application, self._web)
+
+    @property
+    def refused(self) -> RefusedMessages:
+        """What pages have sent that was not let in."""
+        return self._application.refused
+
+    @property
+    def open_pages(self) -> int:
+        """How many pages are open."""
+        return self._application.open_pages
 
     def _open_page(self, document: Document) -> None:
         Session(document, self.feed, self.desk)

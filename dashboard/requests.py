@@ -39,6 +39,9 @@ def parse_request(content: str) -> Request | None:
         return None
     try:
         return Request.model_validate(json.loads(content))
+    except RecursionError:
+        logger.warning("a request of the page was nested too deeply")
+        return None
     except (ValueError, ValidationError) as error:
         logger.warning("a request of the page was not understood: %s", str(error).splitlines()[0])
         return None

@@ -13,10 +13,10 @@ from bokeh.models import CustomJS, InlineStyleSheet, RadioButtonGroup, Toggle
 
 from ptylive.dashboard import readouts, recipes
 from ptylive.dashboard.feed import Feed, FeedView
-from ptylive.dashboard.keys import KEYS, MapKeys
+from ptylive.dashboard.keys import MapKeys
 from ptylive.dashboard.models import Asked, Page
 from ptylive.dashboard.orders import Desk, Orders
-from ptylive.dashboard.panels.calibration import EDITABLE, ESTIMABLE, CalibrationPanel
+from ptylive.dashboard.panels.calibration import CalibrationPanel
 from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.library import LibraryPanel
@@ -27,12 +27,12 @@ from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.panels.positions import PositionsOverlay
 from ptylive.dashboard.panels.profile import ProfilePanel
 from ptylive.dashboard.panels.reconstruction import ReconstructionPanel
-from ptylive.dashboard.panels.refine import SETTINGS, RefinePanel, refinement_texts
+from ptylive.dashboard.panels.refine import RefinePanel, refinement_texts
 from ptylive.dashboard.panels.runs import RunsPanel
 from ptylive.dashboard.panels.trotter import TrotterPanel
 from ptylive.dashboard.pictures import OVERWRITING, Picture
 from ptylive.dashboard.requests import Request, RequestDesk
-from ptylive.dashboard.skeleton import page_template, read_template
+from ptylive.dashboard.skeleton import TITLE, read_template
 from ptylive.dashboard.theme import Theme
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
@@ -104,18 +104,14 @@ class Session:
     # -- the page -------------------------------------------------------------------------------------------------
 
     def _build(self, document: Document) -> None:
-        document.title = "ptylive"
-        document.template = page_template()
-        document.template_variables["settings"] = SETTINGS
-        document.template_variables["keys"] = KEYS
-        document.template_variables.update(editable=EDITABLE, estimable=ESTIMABLE)
-        document.template_variables["calibration_rows"] = readouts.CALIBRATION_ROWS
+        document.title = TITLE
         document.config.update(reconnect_session=False, notify_connection_status=False)
         parts: list[Part] = [*self.mosaic.panels, self.profile, self.diffraction, self.trotter, self.loss]
         parts += [self.reconstruction, self.positions, self.runs, self.curves, self.refine]
         self.view_choice.tags = [self.page, self.asked]  # a model belongs to the document only if a root refers to it
         with document.models.freeze():  # else Bokeh walks through all models once for every root
-            for root in (self.view_choice, self.light, *(root for part in parts for root in part.roots)):
+            roots: list[Any] = [self.view_choice, self.light, *(root for part in parts for root in part.roots)]
+            for root in sorted(roots, key=lambda root: str(root.name)):  # in the order of their places in the page
                 document.add_root(root)
             self._connect_browser(document)
         self.light.on_change("active", self._light)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ class Security(StrictModel):
 
     keys: str | None = Field(default=None, description="key folder; none: no encryption, this machine only")
     token: bool = Field(default=False, description="the dashboard asks for a token, printed at the start")
-    names: tuple[str, ...] = Field(default=(), description="names of this machine in the dashboard's address")
+    names: tuple[str, ...] = Field(default=(), description="names that browsers may ask for: NAME or NAME:PORT")
 
 
 class ServerConfig(StrictModel):
@@ -48,6 +49,7 @@ class ServerConfig(StrictModel):
         default="", description="where Prometheus finds metrics; empty: 127.0.0.1:9996 if free; none: off"
     )
     dashboard: str | None = Field(default="127.0.0.1:5006", description="where the dashboard is served; none: headless")
+    prefix: str = Field(default="", description="path under which a proxy serves the dashboard, like /ptylive")
     record: str | None = Field(default="", description="recording folder; empty: the user's data folder; none: off")
     security: Security = Field(default_factory=Security, description="keys")
     idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
@@ -91,6 +93,13 @@ class ServerConfig(StrictModel):
         if not host or not port.isdigit():
             raise ValueError(f"{value!r} is not an address like 127.0.0.1:5006")
         return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        if re.fullmatch(r"(/?[A-Za-z0-9_.~-]+)*/?", value) is None or ".." in value:
+            raise ValueError(f"{value!r} is not a path like /ptylive")
+        return "".join(f"/{part}" for part in value.split("/") if part)
 
     @model_validator(mode="after")
     def _web_on_loopback(self) -> Self:

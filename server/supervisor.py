@@ -84,7 +84,9 @@ class Supervisor:
         host, _, port = address.rpartition(":")
         options = ["--control", self.config.control, "--address", host, "--port", port, "--exit-with-parent"]
         for name in self.config.security.names:
-            options += ["--name", name]
+            options += ["--allow-host", name]
+        if self.config.prefix:
+            options += ["--prefix", self.config.prefix]
         if self.config.security.token and not self._tokens:
             self._tokens = tuple(os.environ.get(TOKENS_VARIABLE, "").split()) or _new_tokens()
         self._dashboard = _python(["ptylive.dashboard", *options], keys=self.config.key_folder, tokens=self._tokens)

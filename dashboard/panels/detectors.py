@@ -22,6 +22,9 @@ REST_S = 0.35
 TOUCHED_S = 2.0
 """So long what the viewer draws is not overruled by what the server says."""
 MOST = 8
+HANDLES = "detector_handles"
+"""Name of the source whose points a viewer drags."""
+MOST_HANDLES = 3 * MOST
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class DetectorHandles:
         self._touched = -math.inf
         self._sent: list[Drawn] = []
         self._circles = ColumnDataSource(data={"x": [], "y": [], "radius": [], "colour": []})
-        self._handles = ColumnDataSource(data={"x": [], "y": [], "key": [], "colour": []})
+        self._handles = ColumnDataSource(name=HANDLES, data={"x": [], "y": [], "key": [], "colour": []})
         plot.circle(
             "x", "y", "radius", source=self._circles, fill_color="colour", fill_alpha=0.08, line_color="colour",
             line_width=2,

@@ -45,6 +45,15 @@ def serve(
     token: Annotated[
         bool, typer.Option("--token", help="the dashboard asks for a token: operator or read-only")
     ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host", metavar="NAME[:PORT]", help="further name of the dashboard, as of a proxy before it"
+        ),
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", metavar="PATH", help="path under which a proxy serves the dashboard")
+    ] = None,
     settings: Settings = None,
 ) -> None:
     """Receive frames, show live maps, record, refine."""
@@ -56,10 +65,15 @@ def serve(
         "metrics": metrics,
         "dashboard": dashboard,
         "record": record,
+        "prefix": prefix,
         "security": None if keys is None else {"keys": str(keys)},
     }
-    assignments = parse_assignments(settings or ())
-    loaded = load_config(config, options, {"security.token": True, **assignments} if token else assignments)
+    assignments = {
+        **({"security.token": True} if token else {}),
+        **({"security.names": tuple(allow_host)} if allow_host else {}),
+        **parse_assignments(settings or ()),
+    }
+    loaded = load_config(config, options, assignments)
     off = {name: None for name, is_off in (("dashboard", headless), ("record", no_record)) if is_off}
     supervisor = Supervisor(loaded.model_copy(update=off), command_line=" ".join(sys.argv), say=say)
     supervisor.start()

@@ -11,8 +11,10 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 SIDE = 64
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """How long a page may take on a machine with other things to do; no test waits for it in vain unless it fails."""
+OPENING_S = 180.0
+"""The same for the first page of a dashboard, which is made while other jobs run."""
 expect.set_options(timeout=1e3 * PATIENCE_S)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -30,8 +32,8 @@ class Watched:
         page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
 
     def open(self, url: str) -> Page:
-        self.page.goto(url)
-        self.page.wait_for_selector("body[data-ready=yes]")
+        self.page.goto(url, timeout=1e3 * OPENING_S)
+        self.page.wait_for_selector("body[data-ready=yes]", timeout=1e3 * OPENING_S)
         return self.page
 
 

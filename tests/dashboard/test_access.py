@@ -24,11 +24,11 @@ def guarded(server: FakeServer) -> Iterator[RunningDashboard]:
     running = start_dashboard(server.control, tokens=f"{OPERATOR} {VIEWER}")
     yield running
     running.process.terminate()
-    running.process.communicate(timeout=10)
+    running.process.communicate(timeout=60)
 
 
 def get(dashboard: RunningDashboard, path: str, cookie: str = "", **headers: str) -> tuple[int, dict[str, str], str]:
-    connection = http.client.HTTPConnection("127.0.0.1", dashboard.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", dashboard.port, timeout=60)
     connection.request("GET", path, headers={**({"Cookie": cookie} if cookie else {}), **headers})
     answer = connection.getresponse()
     body = answer.read().decode()
@@ -54,13 +54,13 @@ def test_nothing_is_served_before_the_token(guarded: RunningDashboard) -> None:
 
 def test_each_token_opens_its_own_page(guarded: RunningDashboard) -> None:
     operator, headers = log_in(guarded, OPERATOR)
-    assert headers["Location"] == "/"
+    assert headers["Location"] == "./"
     assert "HttpOnly" in headers["Set-Cookie"]
     assert "SameSite=Strict" in headers["Set-Cookie"]
     assert OPERATOR not in headers["Set-Cookie"]
     assert get(guarded, "/", operator)[0] == 200
     viewer, headers = log_in(guarded, VIEWER)
-    assert headers["Location"] == "/view"
+    assert headers["Location"] == "view"
     code, _, body = get(guarded, "/view", viewer)
     assert code == 200
     assert VIEWER not in body

@@ -9,11 +9,11 @@ import pytest
 from running_dashboard import RunningDashboard
 
 from ptylive.dashboard.app import MAX_UPLOAD_BYTES
-from ptylive.dashboard.guard import NotLoopbackError, own_hosts, require_loopback
+from ptylive.dashboard.guard import NotLoopbackError, require_loopback
 
 
 def status(dashboard: RunningDashboard, path: str, headers: dict[str, str]) -> tuple[int, http.client.HTTPMessage]:
-    connection = http.client.HTTPConnection("127.0.0.1", dashboard.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", dashboard.port, timeout=60)
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     answer.read()
@@ -46,7 +46,6 @@ def test_only_our_own_hosts_and_origins_are_served(dashboard: RunningDashboard) 
 
 def test_loopback_only() -> None:
     assert require_loopback("127.0.0.1") == "127.0.0.1"
-    assert own_hosts("::1", 5006) == {"[::1]:5006", "localhost:5006"}
     for address in ("0.0.0.0", "192.168.1.2", "example.org", ""):
         with pytest.raises(NotLoopbackError, match="does not listen"):
             require_loopback(address)

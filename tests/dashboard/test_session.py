@@ -12,6 +12,7 @@ from bokeh.document import Document
 from fake_server import state_payload
 
 from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.page_document import root_names
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.state import ServerState
@@ -256,3 +257,8 @@ def test_a_profile_is_two_clicks(session: Session, feed: Feed) -> None:
     ask(session, what="key", key="p")
     session.tick()
     assert list(session.profile._curve.data["value"]) == []
+
+
+def test_the_roots_of_a_page_are_in_the_order_of_their_places(session: Session) -> None:
+    """The HTML is made without a document, and BokehJS gives places to roots by their order."""
+    assert [root.name for root in session.document.roots] == root_names()

@@ -1,0 +1,116 @@
+"""The page's document: rendered once, and given out with a token of its own to everybody who asks.
+
+A browser that has loaded it opens a websocket, and only then the models of a page are made. So whoever merely asks for
+the address costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from bokeh.core.templates import FILE, MACROS
+from bokeh.embed.bundle import bundle_for_objs_and_resources
+from bokeh.embed.elements import html_page_for_render_items
+from bokeh.embed.util import RenderRoot
+from bokeh.resources import Resources
+from bokeh.server.views.static_handler import StaticHandler
+from bokeh.util.token import generate_jwt_token, generate_session_id
+from tornado.web import RequestHandler
+
+from ptylive.dashboard.skeleton import TITLE, page_template, page_variables
+
+COMPONENTS = ("bokeh", "bokeh-widgets")
+"""Bundles of BokehJS that the page uses; no tables, no WebGL, and no formulas (1.8 MB)."""
+PLACEHOLDER = "THE-TOKEN-OF-THE-PAGE"
+
+
+class Places:
+    """Where the page places the roots of a document, by their names; knows which have been asked for."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._known, self.asked = names, set[str]()
+
+    def __iter__(self) -> Iterator[RenderRoot]:
+        return (self[name] for name in self._known)
+
+    def __getitem__(self, name: str) -> RenderRoot:
+        self.asked.add(name)
+        element: Any = f"root-{name}"  # Bokeh's type of ids
+        model: Any = name
+        return RenderRoot(element, model, name, [])
+
+    def __getattr__(self, name: str) -> RenderRoot:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+
+class RenderedPage:
+    """What Bokeh wants to know of a page (its RenderItem), without a document.
+
+    BokehJS gives the places to the roots in their order, whatever their ids: a page's document adds its roots in the
+    order of their names.
+    """
+
+    elementid = None
+
+    def __init__(self, names: list[str]) -> None:
+        self.roots = Places(names)
+        self._names = names
+
+    def to_json(self) -> dict[str, Any]:
+        """For the script in the page."""
+        places = {name: f"root-{name}" for name in self._names}
+        return {"token": PLACEHOLDER, "roots": places, "root_ids": self._names, "use_for_title": True}
+
+
+def root_names() -> list[str]:
+    """Names of the roots that the page places, in the order in which a document has to have them."""
+    places = Places([])
+    page_template().render(
+        page_variables() | {"roots": places, "docs": [], "base": FILE, "macros": MACROS, "plot_script": ""}
+    )
+    return sorted(places.asked)
+
+
+class PageDocument:
+    """The HTML of the page."""
+
+    @cached_property
+    def _html(self) -> str:
+        resources = Resources(
+            mode="server", root_url="./", path_versioner=StaticHandler.append_version, components=list(COMPONENTS)
+        )
+        bundle = bundle_for_objs_and_resources(None, resources)
+        item: Any = RenderedPage(root_names())
+        html: str = html_page_for_render_items(
+            bundle, {}, [item], TITLE, template=page_template(), template_variables=page_variables()
+        )
+        return html
+
+    def with_token(self, token: str) -> str:
+        """The page for one browser."""
+        return self._html.replace(PLACEHOLDER, token)
+
+
+class PageHandler(RequestHandler):
+    """Gives out the page, each time with a new token for its websocket."""
+
+    def initialize(self, **_: Any) -> None:
+        """Tornado's constructor; Bokeh's arguments are not needed."""
+
+    async def get(self) -> None:
+        """The page."""
+        application: Any = self.application
+        secret, signed = application.secret_key, application.sign_sessions
+        token = generate_jwt_token(
+            generate_session_id(secret_key=secret, signed=signed),
+            secret_key=secret,
+            signed=signed,
+            expiration=application.session_token_expiration,
+        )
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.write(application.page.with_token(token))

@@ -1,0 +1,55 @@
+"""A client of the dashboard's websocket that can say anything."""
+
+import json
+import re
+from typing import Any
+
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+PATIENCE_S = 180.0
+
+
+class PageClient:
+    """A page without a browser: fetches the document, opens its websocket, sends what it is told to."""
+
+    def __init__(self, socket: WebSocketClientConnection, page: str) -> None:
+        self.socket, self.page = socket, page
+
+    @classmethod
+    async def open(cls, url: str, path: str = "/", **headers: str) -> "PageClient":
+        request = HTTPRequest(url + path, request_timeout=PATIENCE_S, headers=headers)
+        page = (await AsyncHTTPClient().fetch(request)).body.decode()
+        token = re.search(r'"token":"([^"]+)"', page)
+        assert token is not None
+        address = url.replace("http", "ws") + path.rstrip("/") + "/ws"
+        request = HTTPRequest(address, headers={"Origin": url, **headers}, connect_timeout=PATIENCE_S)
+        client = cls(await websocket_connect(request, subprotocols=["bokeh", token[1]]), page)
+        assert (await client.receive())[0]["msgtype"] == "ACK"
+        return client
+
+    async def receive(self) -> tuple[dict[str, Any], Any]:
+        """Header and content of the next message; ({}, None) when the server has closed the connection."""
+        parts: list[Any] = []
+        while len(parts) < 3:
+            part = await self.socket.read_message()
+            if part is None:
+                return {}, None
+            parts.append(part)
+        header = json.loads(parts[0])
+        for _ in range(2 * int(header.get("num_buffers", 0))):
+            await self.socket.read_message()
+        return header, json.loads(parts[2])
+
+    async def say(self, kind: str, content: Any, number: int = 1, **header: Any) -> None:
+        head = {"msgid": str(number), "msgtype": kind, **header}
+        for part in (json.dumps(head), "{}", content if isinstance(content, str) else json.dumps(content)):
+            await self.socket.write_message(part)
+
+    async def ask(self, kind: str, content: Any, number: int = 1, **header: Any) -> tuple[str, Any]:
+        """Say something; the kind and the content of the answer, other messages left out."""
+        await self.say(kind, content, number, **header)
+        while True:
+            head, reply = await self.receive()
+            if not head or head.get("reqid") == str(number):
+                return str(head.get("msgtype", "closed")), reply
