@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptylive.schema import Calibration, InputFileError, LiveMap
+from ptylive.engine import results_file
+from ptylive.engine.results_file import (
+    CHOSEN,
+    GOES_ON,
+    IDENTITY,
+    PATIENCE_S,
+    RUNS,
+    SETTINGS,
+    Change,
+    ResultsFileError,
+)
+from ptylive.schema import Calibration, LiveMap, PtyliveError
 from ptylive.schema.atomic import replacing
 from ptylive.schema.model import BoolArray
 from ptylive.schema.preset import Preset
@@ -36,21 +47,24 @@ def write_maps(
     coverage: BoolArray,
     calibration: Calibration,
     settings: Mapping[str, Any],
+    patience_s: float = PATIENCE_S,
 ) -> None:
-    """Write maps, coverage, calibration and settings; refinements already in the file are kept."""
-    with _rewritten(path) as file:
-        for name in ("maps", "coverage", "calibration", "snr"):
-            if name in file:
-                del file[name]
+    """Write maps, coverage, calibration and settings; refinements already in the file are kept.
+
+    Raises ResultsFileError, InputFileError; FileBusyError where another process holds the file for ``patience_s``.
+    """
+
+    def write(root: h5py.Group) -> None:
         for live_map in maps:
-            _write_map(file, live_map)
-        file.create_dataset("coverage", data=coverage)
-        _write_calibration(file, calibration)
-        _write_settings(file, settings)
-        if "maps" in file:
-            shown = next((n for n in ("obf", "idpc", "bf") if n in file["maps"]), next(iter(file["maps"])))
-            file.attrs["default"] = "maps"
-            file["maps"].attrs.update({"NX_class": "NXdata", "signal": shown})
+            _write_map(root, live_map)
+        root.create_dataset("coverage", data=coverage)
+        _write_calibration(root, calibration)
+        if "maps" in root:
+            shown = next((n for n in ("obf", "idpc", "bf") if n in root["maps"]), next(iter(root["maps"])))
+            root.attrs["default"] = "maps"
+            root["maps"].attrs.update({"NX_class": "NXdata", "signal": shown})
+
+    results_file.apply(path, Change(frozenset({"maps", "coverage", "calibration", "snr"}), write, settings), patience_s)
 
 
 @dataclass(frozen=True)
@@ -60,21 +74,60 @@ class Run:
     name: str
     preset: Preset
     result: RefineResult
+    goes_on: bool = False
+    """Whether it takes the place of an earlier state of itself: it was stopped, and resumed."""
 
 
-def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> None:
-    """Add ``/refinements/<run>`` and make ``/refinement`` point to it."""
-    with _rewritten(path) as file:
-        if "calibration" not in file:
-            _write_calibration(file, calibration)
-        _write_settings(file, settings)
-        runs = file.require_group("refinements")
-        if run.name in runs:
-            del runs[run.name]
-        _write_refinement(runs.create_group(run.name), run)
-        if "refinement" in file:
-            del file["refinement"]
-        file["refinement"] = _soft_link(f"/refinements/{run.name}")
+@dataclass(frozen=True)
+class Stored:
+    """Where a refinement lies."""
+
+    path: Path
+    run: str
+    problem: str = ""
+    """Why that is a file of its own and not the results file; empty where it is."""
+
+
+def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> Stored:
+    """Add ``/refinements/<run>`` and make ``/refinement`` point to it.
+
+    Where the results file cannot be written the refinement stays in a file of its own beside it, or, where the folder
+    cannot be written either, in the system's folder for temporary files. Raises ResultsFileError where neither can.
+    """
+    identity = uuid.uuid4().hex
+    try:
+        pending = _write_pending(results_file.pending_path(path, run.name), identity, run, calibration, settings)
+    except OSError as error:
+        return _stored_elsewhere(path, error, identity, run, calibration, settings)
+    try:
+        names = results_file.apply(path)
+    except PtyliveError as error:
+        return Stored(pending, run.name, f"{error.line()}; the refinement is complete in {pending}")
+    return Stored(path, names[identity])
+
+
+def _stored_elsewhere(
+    path: Path, problem: OSError, identity: str, run: Run, calibration: Calibration, settings: Mapping[str, Any]
+) -> Stored:
+    words = f"{path.parent} could not be written: {problem.strerror or problem}"
+    name = results_file.pending_path(path, run.name).name
+    try:
+        pending = _write_pending(Path(tempfile.gettempdir()) / name, identity, run, calibration, settings)
+    except OSError:
+        raise ResultsFileError(words, "make room, and resume: the last checkpoint has what was reached") from None
+    return Stored(pending, run.name, f"{words}; the refinement is complete in {pending}: move it beside {path.name}")
+
+
+def _write_pending(path: Path, identity: str, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> Path:
+    """A refinement in a results file of its own."""
+    with replacing(path) as temporary, results_file.created(temporary) as file:
+        _write_calibration(file, calibration)
+        file.create_group(SETTINGS).attrs.update(settings)
+        group = file.create_group(f"{RUNS}/{run.name}")
+        _write_refinement(group, run)
+        group.attrs.update({IDENTITY: identity, GOES_ON: run.goes_on})
+        file[CHOSEN] = _soft_link(f"/{RUNS}/{run.name}")
+    return path
 
 
 def read_runs(path: Path) -> dict[str, dict[str, Any]]:
@@ -108,21 +161,7 @@ def describe_run(command_line: str, backend: str) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _rewritten(path: Path) -> Iterator[h5py.File]:
-    """A copy of the file (or a new one) to change, renamed into place at the end."""
-    import h5py
-
-    with replacing(path) as temporary:
-        if path.exists():
-            if not h5py.is_hdf5(path):
-                raise InputFileError(f"{path} exists and is not an HDF5 file", "choose another name")
-            shutil.copyfile(path, temporary)
-        with h5py.File(temporary, "a") as file:
-            yield file
-
-
-def _write_map(file: h5py.File, live_map: LiveMap) -> None:
+def _write_map(file: h5py.Group, live_map: LiveMap) -> None:
     data = file.create_dataset(f"maps/{live_map.name}", data=live_map.data, **COMPRESSION)
     data.attrs.update(
         {
@@ -141,15 +180,9 @@ def _write_map(file: h5py.File, live_map: LiveMap) -> None:
         data.attrs["sampling_A"] = np.asarray(live_map.sampling_A, dtype=float)
 
 
-def _write_calibration(file: h5py.File, calibration: Calibration) -> None:
+def _write_calibration(file: h5py.Group, calibration: Calibration) -> None:
     group = file.require_group("calibration")
     for name, value in calibration.to_attributes().items():
-        group.attrs[name] = value
-
-
-def _write_settings(file: h5py.File, settings: Mapping[str, Any]) -> None:
-    group = file.require_group("settings")
-    for name, value in settings.items():
         group.attrs[name] = value
 
 

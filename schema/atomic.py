@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ptylive.schema.processes import ProcessName, is_running
+
+FORGOTTEN_S = 7 * 86400.0
+"""A temporary file of another machine's process is given up after so long without a change."""
+_STEM_BYTES = 120
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; on success sync it and rename it over ``path``, else remove it."""
+    """Yield a temporary name beside ``path``; on success sync it and rename it over ``path``, else remove it.
+
+    The name is nobody else's: neither another thread's nor another process's, on this machine or another one.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         _sync(temporary)
@@ -27,21 +38,31 @@ def remove_abandoned(folder: Path) -> list[Path]:
     """Remove what processes that were killed have left of :func:`replacing` in a folder; what was removed."""
     removed = []
     for path in folder.glob(".*.tmp"):
-        process = path.name.removesuffix(".tmp").rpartition(".")[2]
-        if process.isdigit() and not _is_running(int(process)):
+        if _is_abandoned(path):
             path.unlink(missing_ok=True)
             removed.append(path)
     return removed
 
 
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+def _temporary(path: Path) -> Path:
+    """``.<name>.<process>.<random>.tmp``; of a long name only the beginning, since names are limited to 255 bytes."""
+    stem = os.fsencode(path.name)[:_STEM_BYTES].decode(errors="ignore")
+    return path.with_name(f".{stem}.{ProcessName.own()}.{secrets.token_hex(4)}.tmp")
+
+
+def _is_abandoned(path: Path) -> bool:
+    parts = path.name.removesuffix(".tmp").rsplit(".", 2)
+    if parts[-1].isdigit() and (len(parts) < 3 or ProcessName.parse(parts[1]) is None):
+        return not is_running(int(parts[-1]))  # as earlier versions named them
+    owner = ProcessName.parse(parts[1]) if len(parts) == 3 else None
+    if owner is None:
         return False
-    except PermissionError:
-        return True
-    return True
+    if owner.is_here:
+        return not owner.is_running
+    try:
+        return time.time() - path.stat().st_mtime > FORGOTTEN_S
+    except FileNotFoundError:
+        return False
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,318 @@
+"""Changes of a results file: one writer at a time, all or nothing, and no finished refinement without a place.
+
+A refinement that has ended is first written as a file of its own, ``<results>.<run>.pending``, and then taken into the
+results file, with all others that lie there for whatever reason. Names of runs are reserved before they are used
+(:func:`reserve_run`), between processes and across crashes. docs/files-and-owners.md has the whole picture.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptylive.schema import InputFileError, PtyliveError
+from ptylive.schema.atomic import replacing
+from ptylive.schema.filelock import locked
+
+if TYPE_CHECKING:
+    import h5py
+
+    Keep = Callable[[str, h5py.Group, str], None]
+    """Takes over an object of the file as it is: path there, group to put it into, name it gets."""
+
+PATIENCE_S = 120.0
+"""A refinement has taken minutes: it can wait for whoever else writes."""
+PENDING, RESERVED = "pending", "reserved"
+LIBVER = ("earliest", "v110")
+"""Bounds of the file format: everything that reads HDF5 reads it."""
+RUNS, CHOSEN, CALIBRATION, SETTINGS = "refinements", "refinement", "calibration", "settings"
+RECORDED = ("data", "coefficients", "metadata")
+"""Members of recordings, which no results file has."""
+IDENTITY, GOES_ON = "id", "goes_on"
+"""Attributes of a run: which one it is, and whether it takes the place of an earlier state of itself."""
+_NUMBERED = re.compile(r"run(\d+)")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+log = logging.getLogger(__name__)
+
+
+class ResultsFileError(PtyliveError):
+    """The results file could not be written; what was in it before is still there."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a results file is like before a change; all that is read of it."""
+
+    links: Mapping[str, str | None]
+    """Members of the root; with a path where they are soft links."""
+    attributes: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    runs: Mapping[str, str]
+    """Names of refinements with their identities (empty: of an earlier version)."""
+
+    @classmethod
+    def read(cls, file: h5py.File) -> Before:
+        """Of an open file."""
+        import h5py
+
+        links = {name: file.get(name, getlink=True) for name in file}
+        return cls(
+            {name: link.path if isinstance(link, h5py.SoftLink) else None for name, link in links.items()},
+            dict(file.attrs),
+            dict(file[SETTINGS].attrs) if SETTINGS in file else {},
+            {name: str(group.attrs.get(IDENTITY, "")) for name, group in file.get(RUNS, {}).items()},
+        )
+
+
+EMPTY = Before({}, {}, {}, {})
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A finished refinement in a file of its own."""
+
+    path: Path
+    name: str
+    identity: str
+    goes_on: bool
+    """Whether it takes the place of an earlier state of itself."""
+
+    @classmethod
+    def read(cls, path: Path) -> Pending:
+        """Raises OSError, KeyError, IndexError for a file that is none."""
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            name = list(file[RUNS])[0]  # noqa: RUF015  (an IndexError says more than a StopIteration)
+            group = file[RUNS][name]
+            return cls(path, name, str(group.attrs[IDENTITY]), bool(group.attrs[GOES_ON]))
+
+
+def waiting(path: Path) -> list[Pending]:
+    """Refinements that wait beside a results file, oldest first; what cannot be read is reported and left alone."""
+    found = []
+    for one in sorted(path.parent.glob(f"{glob.escape(path.name)}.*.{PENDING}"), key=lambda p: p.stat().st_mtime_ns):
+        try:
+            found.append(Pending.read(one))
+        except (OSError, KeyError, IndexError) as error:
+            log.warning("%s is left alone: %s", one, error)
+    return found
+
+
+def pending_path(path: Path, run: str) -> Path:
+    """Where a refinement lies on its own until it is taken in; no ``.h5``: it is no recording."""
+    path = path.resolve()
+    return path.with_name(f"{path.name}.{run}.{PENDING}")
+
+
+@contextmanager
+def created(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file. Raises OSError, also where the disk is full when the file is closed."""
+    import h5py
+
+    try:
+        with h5py.File(path, "w", libver=LIBVER) as file:
+            yield file
+    except RuntimeError as error:  # what h5py makes of a write that fails when the file is closed
+        found = re.search(r"errno = (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to become of a results file: some members of the root written anew, everything else kept.
+
+    ``write`` makes the members named in ``replaced`` in the new root; ``settings`` are laid over those there are.
+    """
+
+    replaced: frozenset[str]
+    write: Callable[[h5py.Group], None]
+    settings: Mapping[str, Any]
+
+    def build(self, root: h5py.Group, before: Before, keep: Keep, arrived: Mapping[str, Pending]) -> None:
+        """Fill a new root. ``arrived``: refinements to take in, by the names they get."""
+        import h5py
+
+        for name, value in before.attributes.items():
+            root.attrs[name] = value
+        for name, target in before.links.items():
+            if name in self.replaced or name in (RUNS, SETTINGS) or (name == CHOSEN and arrived):
+                continue
+            if target is None:
+                keep(name, root, name)
+            else:
+                root[name] = h5py.SoftLink(target)
+        settings = dict(before.settings)
+        runs = root.require_group(RUNS) if before.runs or arrived else None
+        for name in before.runs:
+            if name not in arrived:
+                keep(f"{RUNS}/{name}", runs, name)
+        self.write(root)
+        for name, pending in arrived.items():
+            settings |= _take_in(root, name, pending)
+        if arrived:
+            root[CHOSEN] = h5py.SoftLink(f"/{RUNS}/{list(arrived)[-1]}")
+        group = root.create_group(SETTINGS)
+        for name, value in {**settings, **self.settings}.items():
+            group.attrs[name] = value
+
+
+def _take_in(root: h5py.Group, name: str, pending: Pending) -> dict[str, Any]:
+    """Copy a refinement from its own file; its settings."""
+    import h5py
+
+    with h5py.File(pending.path, "r") as file:
+        file.copy(f"{RUNS}/{pending.name}", root[RUNS], name)
+        if CALIBRATION not in root:
+            file.copy(CALIBRATION, root, CALIBRATION)
+        return dict(file[SETTINGS].attrs)
+
+
+NO_CHANGE = Change(frozenset(), lambda root: None, {})
+
+
+def apply(path: Path, wanted: Change = NO_CHANGE, patience_s: float = PATIENCE_S) -> dict[str, str]:
+    """Change a results file, made if it is not there, and take in every refinement that waits beside it.
+
+    Returns the names that refinements got by their identities. Raises ResultsFileError, FileBusyError where another
+    process has held the file for ``patience_s``, InputFileError for a file that is something else; it stays as it was.
+    """
+    path = path.resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path, patience_s):
+            return _applied(path, wanted)
+    except OSError as error:
+        hint = "make room" if error.errno in _FULL else "check the folder and the file"
+        raise ResultsFileError(f"{path} could not be written: {error.strerror or error}", hint) from None
+
+
+def look(path: Path) -> Before:
+    """What a results file is like. Raises InputFileError for a file that is something else, or damaged."""
+    import h5py
+
+    if not path.exists():
+        return EMPTY
+    if not h5py.is_hdf5(path):
+        raise InputFileError(f"{path} exists and is not an HDF5 file", "choose another name")
+    try:
+        with h5py.File(path, "r") as file:
+            before = Before.read(file)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise _damaged(path, error) from None
+    if set(RECORDED) & set(before.links):
+        raise InputFileError(f"{path} is a recording and takes no results", "choose another name")
+    return before
+
+
+def _damaged(path: Path, error: Exception) -> InputFileError:
+    return InputFileError(f"{path} cannot be read whole: {error}", "move it away: it is damaged, or no results file")
+
+
+def _applied(path: Path, wanted: Change) -> dict[str, str]:
+    before, found = look(path), waiting(path)
+    arrived = _named(path, before, found)
+    _rewrite(path, wanted, before, arrived)
+    names = {identity: name for name, identity in before.runs.items()}
+    names |= {pending.identity: name for name, pending in arrived.items()}
+    for pending in found:
+        pending.path.unlink(missing_ok=True)
+        release_run(path, pending.name)
+    return names
+
+
+def _named(path: Path, before: Before, found: list[Pending]) -> dict[str, Pending]:
+    """Refinements that are to be taken in by the names they get: their own, unless that is another's."""
+    arrived: dict[str, Pending] = {}
+    for pending in found:
+        if pending.identity in before.runs.values():
+            continue  # a crash came between taking it in and removing it
+        name = pending.name
+        if name in arrived or (name in before.runs and not pending.goes_on):
+            name = f"run{_highest(path, [*before.runs, *arrived]) + 1}"
+        arrived[name] = pending
+    return arrived
+
+
+def _rewrite(path: Path, wanted: Change, before: Before, arrived: Mapping[str, Pending]) -> None:
+    """Write the file anew and rename it into place."""
+    import h5py
+
+    with ExitStack() as stack:
+        temporary = stack.enter_context(replacing(path))
+        new = stack.enter_context(created(temporary))
+        old = stack.enter_context(h5py.File(path, "r")) if path.exists() else None
+
+        def keep(source: str, group: h5py.Group, name: str) -> None:
+            assert old is not None  # noqa: S101  (what is kept was found in it)
+            try:
+                old.copy(source, group, name)
+            except (RuntimeError, KeyError) as error:
+                raise _damaged(path, error) from None
+
+        wanted.build(new["/"], before, keep, arrived)
+
+
+# -- names of runs ----------------------------------------------------------------------------------------------------
+
+
+def reserve_run(path: Path) -> str:
+    """The next free ``run<n>`` of a results file, nobody else's from now on, whatever becomes of this process.
+
+    A hidden empty file holds the name until the refinement is in the results file. Raises ResultsFileError.
+    """
+    path = path.resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            name = f"run{_highest(path, ()) + 1}"
+            with suppress(FileExistsError):
+                os.close(os.open(_reservation(path, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+                return name
+    except OSError as error:
+        raise ResultsFileError(
+            f"{path.parent} cannot be written: {error.strerror or error}", "choose another folder"
+        ) from None
+
+
+def release_run(path: Path, name: str) -> None:
+    """Give a reserved name back: nothing was made under it, or what was made has it now."""
+    with suppress(OSError):  # a name too many is reserved
+        _reservation(path.resolve(), name).unlink(missing_ok=True)
+
+
+def _reservation(path: Path, name: str) -> Path:
+    return path.with_name(f".{path.name}.{name}.{RESERVED}")
+
+
+def _highest(path: Path, names: Iterable[str]) -> int:
+    """Highest number that a run has or is to have.
+
+    The file is read last: what is neither reserved nor waiting any more is in it by then.
+    """
+    stem, taken = glob.escape(path.name), list(names)
+    for pattern in (f".{stem}.*.{RESERVED}", f"{stem}.*.{PENDING}"):
+        taken += [found.name.split(".")[-2] for found in path.parent.glob(pattern)]
+    taken += _stored_names(path)
+    return max((int(found[1]) for name in taken if (found := _NUMBERED.fullmatch(name))), default=0)
+
+
+def _stored_names(path: Path) -> list[str]:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return list(file.get(RUNS, {}))
+    except OSError:  # not there, or damaged: then nothing can be written into it either
+        return []

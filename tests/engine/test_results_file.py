@@ -1,0 +1,265 @@
+"""A results file with many writers: nothing of it is lost, nothing is ever half written."""
+
+import errno
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import results_writers as writers
+
+from ptylive.engine import results as results_module
+from ptylive.engine import results_file
+from ptylive.engine.results import Run, add_refinement, read_runs, write_maps
+from ptylive.engine.results_file import pending_path, release_run, reserve_run
+from ptylive.engine.stored_run import StoredRun
+from ptylive.schema import Calibration, InputFileError, PtyliveError
+from ptylive.schema.filelock import FileBusyError
+from ptylive.schema.preset import Preset
+
+PROCESSES = multiprocessing.get_context("fork")  # what the writers import is here already
+
+
+@contextmanager
+def running(work, *arguments):
+    """A process at work, killed at the end whatever has become of it."""
+    process = PROCESSES.Process(target=work, args=arguments)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def wait_for(path: Path, process) -> None:
+    while not path.exists():
+        assert process.is_alive()
+        time.sleep(0.001)
+
+
+def whole(path: Path) -> dict[str, float]:
+    """Runs of a file with the number each was made with; every data set is read."""
+    with h5py.File(path, "r") as file:
+        values = {}
+        if "coverage" in file:
+            assert file["coverage"][()].all() and len({float(file[f"maps/{n}"][()].max()) for n in ("bf", "obf")}) == 1
+        for name, group in file.get("refinements", {}).items():
+            stored = np.unique(group["object"][()])
+            assert stored.size == 1 and group["loss"][()].tolist() == [stored[0].real]
+            assert Preset.model_validate_json(group.attrs["preset"]) == Preset()
+            values[name] = float(stored[0].real)
+        return values
+
+
+def litter(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if p.name.startswith("."))
+
+
+def test_ten_refinements_beside_two_that_save_are_ten(tmp_path):
+    path, stop = tmp_path / "r.h5", tmp_path / "stop"
+    with ExitStack() as stack:
+        saving = [stack.enter_context(running(writers.save_until, path, stop)) for _ in range(2)]
+        refining = [stack.enter_context(running(writers.refine_many, path, 5)) for _ in range(2)]
+        for process in refining:
+            process.join(120)
+        stop.touch()
+        for process in saving:
+            process.join(60)
+        assert [process.exitcode for process in [*refining, *saving]] == [0] * 4
+    assert sorted(whole(path), key=lambda name: int(name[3:])) == [f"run{n}" for n in range(1, 11)]
+    assert sorted(whole(path).values()) == sorted([0.0, 1.0, 2.0, 3.0, 4.0] * 2)
+    assert litter(tmp_path) == []
+
+
+def test_threads_of_one_process_take_turns(tmp_path):
+    path, problems = tmp_path / "r.h5", []
+
+    def work(number: int) -> None:
+        try:
+            for _ in range(3):
+                writers.save(path)
+                writers.refine(path, number)
+        except Exception as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert sorted(whole(path).values()) == sorted([float(n) for n in range(4)] * 3)
+    assert litter(tmp_path) == []
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.timeout(900)
+def test_killed_at_any_moment_the_file_is_whole(tmp_path, kills):
+    """What was in the file is in it after every kill, and whoever writes next takes in what waits."""
+    path, ready, rng, known = tmp_path / "r.h5", tmp_path / "ready", random.Random(12), {}
+    writers.save(path)
+    for _ in range(kills):
+        ready.unlink(missing_ok=True)
+        with running(writers.append_for_ever, path, ready, 64) as process:
+            wait_for(ready, process)
+            time.sleep(rng.uniform(0.0, 0.25))
+        found = whole(path)
+        assert known.items() <= found.items()
+        known = found
+    last = reserve_run(path)
+    assert last not in known
+    writers.refine(path, 7.0, last)
+    found = whole(path)
+    assert known.items() <= found.items() and found[last] == 7.0
+    assert list(tmp_path.glob("*.pending")) == []
+
+
+def test_a_refinement_waits_where_another_process_hangs_with_the_file(tmp_path, monkeypatch):
+    path, ready = tmp_path / "r.h5", tmp_path / "ready"
+    writers.save(path)
+    with running(writers.hold, path, ready) as holder:
+        wait_for(ready, holder)
+        os.kill(holder.pid, signal.SIGSTOP)
+        with monkeypatch.context() as patched:
+            patched.setattr(results_module.results_file, "apply", impatient)
+            stored = writers.refine(path, 3.0)
+        assert stored.path == pending_path(path, "run1") and str(holder.pid) in stored.problem
+        assert StoredRun.read(stored.path).object[0, 0, 0, 0] == 3.0
+        words = f"r.h5 is being written by process {holder.pid} of this machine, since"
+        with pytest.raises(FileBusyError, match=words):
+            write_maps(path, [], np.ones((2, 2), bool), Calibration(), {}, patience_s=0.0)
+        assert reserve_run(path) == "run2"
+        assert whole(path) == {}
+    writers.save(path)
+    assert whole(path) == {"run1": 3.0} and not stored.path.exists()
+
+
+def impatient(path, *arguments, apply=results_file.apply):
+    return apply(path, *arguments, patience_s=0.1)
+
+
+@pytest.mark.parametrize("content", [b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + bytes(600)])
+def test_a_refinement_waits_where_the_file_is_damaged(tmp_path, content):
+    path = tmp_path / "r.h5"
+    path.write_bytes(content)
+    stored = writers.refine(path, 4.0)
+    assert whole(stored.path) == {"run1": 4.0} and stored.path != path
+    assert str(path) in stored.problem and "\n" not in stored.problem
+    assert path.read_bytes() == content
+    path.unlink()
+    assert writers.refine(path, 5.0).run == "run2"
+    assert whole(path) == {"run1": 4.0, "run2": 5.0}
+
+
+def test_a_full_disk_sends_the_refinement_elsewhere(tmp_path, monkeypatch):
+    folder, spare = tmp_path / "full", tmp_path / "spare"
+    folder.mkdir()
+    spare.mkdir()
+    monkeypatch.setattr(results_module.tempfile, "gettempdir", lambda: str(spare))
+    monkeypatch.setattr(results_module.results_file, "created", full_disk(folder))
+    stored = writers.refine(folder / "r.h5", 6.0)
+    assert stored.path.parent == spare and "No space left" in stored.problem and "move it beside r.h5" in stored.problem
+    assert whole(stored.path) == {"run1": 6.0}
+    monkeypatch.setattr(results_module.results_file, "created", full_disk(tmp_path))
+    with pytest.raises(PtyliveError, match="could not be written: No space left on device"):
+        writers.refine(folder / "r.h5", 6.0)
+    monkeypatch.undo()
+    stored.path.rename(folder / stored.path.name)
+    writers.save(folder / "r.h5")
+    assert whole(folder / "r.h5") == {"run1": 6.0}
+
+
+def full_disk(folder: Path):
+    """Files cannot be written in a folder and those below."""
+    genuine = results_file.created
+
+    def created(path: Path):
+        if path.is_relative_to(folder):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return genuine(path)
+
+    if folder.name == "full":
+        return created
+
+    def nowhere(path: Path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    return nowhere
+
+
+def test_a_damaged_refinement_that_waits_holds_nobody_up(tmp_path, caplog):
+    path = tmp_path / "r.h5"
+    bad = pending_path(path, "run1")
+    bad.write_bytes(b"nothing")
+    assert writers.refine(path, 1.0).run == "run2"
+    assert whole(path) == {"run2": 1.0} and bad.exists()
+    assert str(bad) in caplog.text
+
+
+def test_names_of_runs_are_nobody_elses(tmp_path):
+    path = tmp_path / "r.h5"
+    assert [reserve_run(path) for _ in range(3)] == ["run1", "run2", "run3"]
+    release_run(path, "run3")
+    assert reserve_run(path) == "run3"
+    assert writers.refine(path, 1.0, "run2").run == "run2"
+    assert reserve_run(path) == "run4"
+    assert litter(tmp_path) == [f".r.h5.run{n}.reserved" for n in (1, 3, 4)]
+
+
+def test_a_name_that_is_taken_after_all_gives_another(tmp_path):
+    """A file that was put in place of the one the name was reserved for."""
+    path = tmp_path / "r.h5"
+    assert writers.refine(path, 1.0, "run1").run == "run1"
+    assert writers.refine(path, 2.0, "run1").run == "run2"
+    assert whole(path) == {"run1": 1.0, "run2": 2.0}
+
+
+def test_a_resumed_run_takes_the_place_of_its_earlier_state(tmp_path):
+    path = tmp_path / "r.h5"
+    writers.refine(path, 1.0, "run1")
+    run = Run("run1", Preset(), writers.small_result(2.0), goes_on=True)
+    assert add_refinement(path, run, Calibration(), {}).run == "run1"
+    assert whole(path) == {"run1": 2.0}
+
+
+def test_everything_else_in_the_file_stays(tmp_path):
+    path = tmp_path / "r.h5"
+    writers.refine(path, 1.0)
+    with h5py.File(path, "a") as file:
+        file["notes/mine"], file.attrs["mine"], file["alias"] = "text", "seven", h5py.SoftLink("/notes")
+    writers.save(path)
+    writers.refine(path, 2.0)
+    with h5py.File(path, "r") as file:
+        assert file["alias/mine"][()] == b"text" and file.attrs["mine"] == "seven" and file.attrs["default"] == "maps"
+        assert file.get("refinement", getlink=True).path == "/refinements/run2"
+        assert file["settings"].attrs["version"] == "test"
+    assert list(read_runs(path)) == ["run1", "run2"]
+
+
+def test_a_recording_takes_no_results(tmp_path):
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = np.zeros((2, 2, 4, 4))
+    before = path.read_bytes()
+    with pytest.raises(InputFileError, match="is a recording"):
+        writers.save(path)
+    assert writers.refine(path, 1.0).path != path
+    assert path.read_bytes() == before
+
+
+def test_a_link_and_its_file_are_one(tmp_path):
+    (tmp_path / "there").mkdir()
+    path, link = tmp_path / "there" / "r.h5", tmp_path / "link.h5"
+    writers.save(path)
+    link.symlink_to(path)
+    assert reserve_run(link) == "run1" and reserve_run(path) == "run2"
+    writers.refine(link, 1.0)
+    assert link.is_symlink() and whole(path) == {"run3": 1.0}
