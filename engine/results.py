@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results import RefineResult
     from ptylive.engine.refine.ring_correlation import Validation
 
+SCAN_UID, SCAN_FILE = "scan_uid", "scan_file"
 COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 
 
@@ -145,6 +146,12 @@ def read_runs(path: Path) -> dict[str, dict[str, Any]]:
             }
             for name, group in file.get("refinements", {}).items()
         }
+
+
+def describe_scan(uid: str, file: Path | None) -> dict[str, str]:
+    """Attributes of `/settings` that say of which scan the results are: its uid, the name of its file."""
+    said = {SCAN_UID: uid, SCAN_FILE: "" if file is None else file.name}
+    return {name: value for name, value in said.items() if value}
 
 
 def describe_run(command_line: str, backend: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from ptylive.engine.compression import (
     sample_of,
 )
 from ptylive.engine.preparation import Preparation, PreparedSource
-from ptylive.schema import Arm, InputFileError
+from ptylive.schema import Arm
 from ptylive.schema.atomic import replacing
 
 if TYPE_CHECKING:
@@ -134,12 +134,12 @@ def convert_file(
 
     Raises InputFileError, MetadataError; OSError for a full disk.
     """
+    from ptylive.server.outputs import check_recording
     from ptylive.streamer.storage.source import open_source
     from ptylive.streamer.storage.vectors import stored_bytes
 
-    if target.exists() and target.resolve() == path.resolve():
-        raise InputFileError(f"{target} would be written over itself", "give another name")
     with open_source(path, values) as source:
+        check_recording(target, source)
         seen: PatternSource = source
         if not preparation.changes_nothing:
             seen = PreparedSource.of(source, preparation)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ptylive.engine.live.engine import FrameSource, reconstruct
 from ptylive.engine.live.render import Rendering
-from ptylive.engine.results import describe_run, write_maps
+from ptylive.engine.results import describe_run, describe_scan, write_maps
+from ptylive.engine.results_file import PATIENCE_S
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.server.audience import Audience
 from ptylive.server.compilation import Compilation, pieces_for
@@ -203,12 +204,19 @@ def results_path(recording: Path) -> Path:
     return recording.with_name(f"{recording.stem}_results.h5")
 
 
-def save_results(scan: ScanSession, command_line: str) -> Path | None:
-    """Write the maps of a scan beside its recording; None where nothing is recorded."""
-    if scan.recording is None or not scan.rendering.maps:
-        return None
-    path = results_path(scan.recording)
-    settings = describe_run(command_line, "cpu")
-    write_maps(path, scan.rendering.maps, scan.coverage, scan.calibration, settings)
-    scan.results = path
-    return path
+def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIENCE_S) -> Path | None:
+    """Write the maps of a scan beside its recording; None where nothing is recorded.
+
+    Whoever comes last writes the newest maps. Raises ResultsFileError, InputFileError; FileBusyError after
+    ``patience_s``.
+    """
+    with scan.saving:
+        with scan.lock:
+            maps, coverage, calibration = list(scan.rendering.maps), scan.coverage.copy(), scan.calibration
+        if scan.recording is None or not maps:
+            return None
+        path = results_path(scan.recording)
+        settings = {**describe_run(command_line, "cpu"), **describe_scan(scan.uid, scan.recording)}
+        write_maps(path, maps, coverage, calibration, settings, patience_s)
+        scan.results = path
+        return path

@@ -123,7 +123,9 @@ class Library:
         """Move a recording with its results, note, checkpoints and exports to `.trash`; returns where it lies now."""
         trash = self.folder / TRASH / f"{path.stem}_{time.strftime('%Y%m%d-%H%M%S')}"
         others = {other.stem for other in self._recordings()} - {path.stem}
-        belonging = [p for p in self.folder.glob(f"{glob.escape(path.stem)}*") if _belongs(p.name, path.stem, others)]
+        names = (f"{glob.escape(path.stem)}*", f".{glob.escape(path.stem)}_results.h5.*")  # hidden: names of runs
+        found = (p for pattern in names for p in self.folder.glob(pattern))
+        belonging = [p for p in found if _belongs(p.name.removeprefix("."), path.stem, others)]
         try:
             trash.mkdir(parents=True, exist_ok=True)
             for one in belonging:

@@ -21,11 +21,15 @@ from ptylive.schema.model import Array, IndexArray
 from ptylive.server.remarks import remarks
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from ptylive.engine.refine.results import StartGuess
+    from ptylive.engine.results import Stored
     from ptylive.streamer.storage.source import FileSource
 
 BATCH_FRAMES = 256
 AS_STORED = BasisChoice(PIXELS)
+RETRY_S = 10.0
 STREAMED_PIXELS = 1 << 28
 """Recordings of more pixels are read from the file twice rather than kept in memory twice."""
 CONTRAST_PER_RAD = 2.0
@@ -128,6 +132,22 @@ def start_guess(start_map: LiveMap | None, calibration: Calibration) -> StartGue
     scale = 1.0 if start_map.units == "rad" else 1 / CONTRAST_PER_RAD
     phase = start_map.data if scale == 1 else (start_map.data * np.float32(scale))
     return StartGuess(phase, start_map.sampling_A, calibration.rotation_deg)
+
+
+def stored_at_last(store: Callable[[], Stored], give_up: Event, tell: Callable[[str], None]) -> Stored:
+    """Store a finished refinement, again and again while nowhere is room for it.
+
+    Raises ResultsFileError once somebody has asked to give up; ``tell`` is told why it takes long.
+    """
+    from ptylive.engine.results_file import ResultsFileError
+
+    while True:
+        try:
+            return store()
+        except ResultsFileError as error:
+            tell(f"{error.line()}; the result is kept in memory and tried again every {RETRY_S:g} s")
+            if give_up.wait(RETRY_S):
+                raise
 
 
 def method_of(map_name: str) -> str:

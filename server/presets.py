@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive.schema.atomic import replacing
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.metadata import NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
@@ -73,7 +74,8 @@ def load_preset(
     found = import_preset(parsed.values, pattern_shape=pattern_shape, lenient=lenient)
     files = {name: str((beside or path).with_suffix(f".{name}.npy")) for name in found.arrays}
     for name, file in files.items():
-        np.save(file, found.arrays[name], allow_pickle=False)
+        with replacing(Path(file)) as temporary, temporary.open("wb") as out:
+            np.save(out, found.arrays[name], allow_pickle=False)
     unread = (f"{path}: {parsed.unread} statements of the script were not read",) if parsed.unread else ()
     return PresetFile(
         {**found.settings, **files},

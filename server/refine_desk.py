@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ptylive.engine.dataset import check_told
-from ptylive.engine.results import read_runs
+from ptylive.engine.results_file import release_run, reserve_run
 from ptylive.schema import CommandError, PtyliveError
 from ptylive.schema.preset import Preset
 from ptylive.server.config import ServerConfig
@@ -88,7 +89,10 @@ class RefineDesk:
         if values:
             self._configure(values)
         check_told(scan.arm, far_field=checked.recon_type == "far_field")
-        run = self._free_name(scan)
+        with _reserved(scan) as run:
+            return self._begin(scan, checked, run, queue, during_scan)
+
+    def _begin(self, scan: ScanSession, checked: Preset, run: str, queue: bool, during_scan: bool) -> dict[str, Any]:
         with self._lock:
             if queue and self.refinements.busy:
                 return self._put_in_line(scan, checked, run)
@@ -116,6 +120,10 @@ class RefineDesk:
         job = self.refinements.last_job
         if job is None:
             raise CommandError("there is no refinement to resume")
+        from ptylive.engine.refine.checkpoint import exists
+
+        if job.checkpoint is None or not exists(job.checkpoint):
+            raise CommandError(f"{job.run} left no checkpoint to go on from", "start it anew with refine")
         self.refinements.start(replace(job, resume=True), self.refinements.current.uid)
         return {"run": job.run}
 
@@ -140,10 +148,11 @@ class RefineDesk:
         """Refine a new scan while it runs, where every scan is to be; after its end, where it cannot begin now."""
         if not self._config.refine_during_scan:
             return
-        preset, run = Preset.from_mapping(self._config.refine), self._free_name(scan)
+        preset = Preset.from_mapping(self._config.refine)
         with self._lock:
             try:
-                self._begin_early(scan, preset, run)
+                with _reserved(scan) as run:
+                    self._begin_early(scan, preset, run)
             except PtyliveError as error:
                 self._late[scan.uid] = preset
                 self._publisher.log("info", f"scan {scan.arm.series} is refined after its end: {error.line()}")
@@ -203,9 +212,8 @@ class RefineDesk:
             self.refinements.hand_over(job, scan.uid)
 
     def _refine_late(self, scan: ScanSession, preset: Preset) -> None:
-        run = self._free_name(scan)
         try:
-            with self._lock:
+            with self._lock, _reserved(scan) as run:
                 self._put_in_line(scan, preset, run)
         except PtyliveError as error:
             self._publisher.log("error", f"scan {scan.arm.series} is not refined: {error.line()}")
@@ -237,19 +245,6 @@ class RefineDesk:
             except PtyliveError as error:
                 self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
 
-    def _free_name(self, scan: ScanSession) -> str:
-        """The next `run<n>` that neither the results nor a refinement under way or in line has."""
-        with self._lock:
-            taken = {waiting.job.run for waiting in self._line if waiting.uid == scan.uid}
-        known = [] if scan.results is None else list(read_runs(scan.results))
-        current = self.refinements.current
-        if current.uid == scan.uid and self.refinements.busy:
-            taken.add(current.run)
-        number = len(known) + 1
-        while f"run{number}" in taken | set(known):
-            number += 1
-        return f"run{number}"
-
     def _job(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
         if scan.recording is None or scan.recording_error or not Path(scan.recording).exists():
             raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
@@ -263,7 +258,7 @@ class RefineDesk:
         folder = scan.recording.parent
         return RefineJob(
             recording=scan.recording,
-            results=scan.results or results_path(scan.recording),
+            results=_results(scan),
             run=run,
             preset=preset,
             calibration=scan.calibration,
@@ -274,3 +269,22 @@ class RefineDesk:
             checkpoint=folder / f"{scan.recording.stem}_{run}.checkpoint",
             command_line=self._command_line,
         )
+
+
+@contextmanager
+def _reserved(scan: ScanSession) -> Iterator[str]:
+    """A name that no refinement of the scan has or ever had, given back where none begins. Raises ResultsFileError."""
+    if scan.recording is None:
+        yield "run1"
+        return
+    run = reserve_run(_results(scan))
+    try:
+        yield run
+    except PtyliveError:
+        release_run(_results(scan), run)
+        raise
+
+
+def _results(scan: ScanSession) -> Path:
+    assert scan.recording is not None  # noqa: S101  (callers checked)
+    return scan.results or results_path(scan.recording)

@@ -105,6 +105,7 @@ def progress_to_plain(progress: Progress) -> dict[str, Any]:
         "seconds_left": progress.seconds_left if np.isfinite(progress.seconds_left) else None,
         "evaluations": progress.evaluations,
         "message": progress.message,
+        "warning": progress.warning,
     }
     if progress.preview is not None:
         preview = progress.preview()

@@ -62,7 +62,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
             checkpoint=job.checkpoint,
             resume=job.resume,
         )
-    return _written(job, result)
+    return _written(job, result, inbox, out)
 
 
 def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
@@ -86,30 +86,44 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
     if inbox.problem:
         return {"kind": "failed", "message": inbox.problem}
     if inbox.stop.is_set():
-        words = {"algorithm": "", "reason": "", "message": "stopped before the scan had ended"}
+        words = {
+            "run": "",
+            "algorithm": "",
+            "reason": "",
+            "problem": "",
+            "message": "stopped before the scan had ended",
+        }
         return {"kind": "ended", "state": "stopped", "backend": "", "loss": None, "results": "", **words}
     whole = inbox.whole
     assert whole is not None  # noqa: S101  (nothing else ends the rounds)
     if dataset is None:
         return _run(whole, inbox, out)
-    return _written(whole, growing.conclude(dataset, whole.start, whole.checkpoint))
+    return _written(whole, growing.conclude(dataset, whole.start, whole.checkpoint), inbox, out)
 
 
-def _written(job: RefineJob, result: RefineResult) -> dict[str, Any]:
+def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
     """The result in its file, and what to say of it."""
-    from ptylive.engine.results import Run, add_refinement, describe_run
+    from ptylive.engine.results import Run, add_refinement, describe_run, describe_scan
+    from ptylive.server.offline import stored_at_last
 
-    settings = describe_run(job.command_line, result.backend)
-    add_refinement(job.results, Run(job.run, job.preset, result), job.calibration, settings)
+    settings = {**describe_run(job.command_line, result.backend), **describe_scan("", job.recording)}
+    run = Run(job.run, job.preset, result, goes_on=job.resume)
+    stored = stored_at_last(
+        lambda: add_refinement(job.results, run, job.calibration, settings),
+        inbox.stop,
+        lambda words: _send(out, {"kind": "warning", "message": words}),
+    )
     return {
         "kind": "ended",
         "state": result.state,
+        "run": stored.run,
         "algorithm": result.algorithm,
         "reason": result.reason,
         "message": result.message,
+        "problem": stored.problem,
         "backend": result.backend,
         "loss": float(result.loss[-1]) if len(result.loss) else None,
-        "results": str(job.results),
+        "results": str(stored.path),
     }
 
 

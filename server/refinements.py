@@ -41,6 +41,8 @@ class RunState:
     seconds_left: float | None = None
     evaluations: float = 0.0
     message: str = ""
+    warning: str = ""
+    """What the refinement process worries about now: a checkpoint or a result that cannot be written."""
     losses: list[float] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     object: dict[str, Any] | None = None
@@ -65,8 +67,9 @@ class RunState:
         """Take over one progress message of the process."""
         if self.state == "queued":
             self.state = "running"
-        for name in ("phase", "epochs", "seconds", "seconds_left", "evaluations", "message"):
+        for name in ("phase", "epochs", "seconds", "seconds_left", "evaluations"):
             setattr(self, name, step[name])
+        self.message = "; ".join(words for words in (step["warning"], step["message"]) if words)
         if step["epoch"] > self.epoch and step["loss"] is not None:
             self.epoch, self.loss = step["epoch"], step["loss"]
             self.losses.append(step["loss"])
@@ -225,14 +228,21 @@ class Refinements:
             unpacker.feed(chunk)
             for message in unpacker:
                 if message["kind"] == "progress":
+                    self._warn(message["warning"])
                     self.current.advance(message)
                     self._publish(pictures="object" in message)
+                elif message["kind"] == "warning":
+                    self._warn(message["message"])
+                    self.current.message = message["message"]
+                    self._publish(pictures=False)
                 else:
                     ended = message
         status = process.wait()
         with self._lock:
             self._process = None
             self._conclude(ended, status)
+        if ended.get("problem"):
+            self._publisher.log("error", f"refinement {job.run}: {ended['problem']}")
         self._publish(pictures=True)
         self._on_ended(self.current)
 
@@ -240,12 +250,20 @@ class Refinements:
         """Last state of a run, also of one whose process was killed."""
         run = self.current
         if ended.get("kind") == "ended":
-            run.state = str(ended["state"])
-            run.message = "; ".join(part for part in (ended["message"], ended["algorithm"], ended["reason"]) if part)
+            run.state, run.warning = str(ended["state"]), ended["problem"]
+            renamed = f"stored as {ended['run']}" if ended["run"] not in ("", run.run) else ""
+            parts = (ended["problem"], renamed, ended["message"], ended["algorithm"], ended["reason"])
+            run.message = "; ".join(part for part in parts if part)
         else:
             run.state = "failed"
             run.message = ended.get("message") or f"the refinement process ended with status {status}"
         run.seconds_left = 0.0
+
+    def _warn(self, words: str) -> None:
+        """Say once what the process worries about, and show it as long as it does."""
+        if words and words != self.current.warning:
+            self._publisher.log("warning", f"refinement {self.current.run}: {words}")
+        self.current.warning = words
 
     def _publish(self, *, pictures: bool) -> None:
         self._publisher.publish("refinement", self.current.event(pictures=pictures))

@@ -32,6 +32,8 @@ class ScanSession:
     engine: LiveEngine | None
     source: Arm
     lock: threading.Lock = field(default_factory=threading.Lock)
+    saving: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the results are written; taken before ``lock``, never after it."""
     recorded: threading.Event = field(default_factory=threading.Event)
     recording: Path | None = None
     recording_error: str = ""

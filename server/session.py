@@ -42,6 +42,8 @@ from ptylive.streamer.security import ServerKeys
 
 STOP_TIMEOUT_S = 18.0
 """Of the 20 s that `stop` may take."""
+SAVE_PATIENCE_S = 3.0
+"""Somebody waits for the answer to `save`, and every other command behind it."""
 
 log = logging.getLogger(__name__)
 
@@ -314,7 +316,7 @@ class Session:
         with scan.lock:
             if scan.engine is not None and scan.ended is None:  # also the maps that nobody looks at
                 scan.take(scan.engine.refresh(scan.engine.live_methods), others_stay=True)
-            path = save_results(scan, self._command_line)
+        path = save_results(scan, self._command_line, SAVE_PATIENCE_S)
         if path is None:
             raise CommandError("nothing was saved: the scan is not recorded, or has no maps yet")
         return {"results": str(path)}

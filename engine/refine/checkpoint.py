@@ -47,10 +47,16 @@ def save(path: Path, state: SolverState, log: Log, identity: str) -> None:
     header = {"format": FORMAT, "identity": identity, "log": dataclasses.asdict(log), "state": plain}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     arrays["sha256"] = np.frombuffer(_digest(arrays), np.uint8)
-    if path.exists():
-        path.replace(_previous(path))
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        if path.exists():  # only now: a disk that is full must not cost the one there is
+            path.replace(_previous(path))
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something to go on from."""
+    return path.exists() or _previous(path).exists()
 
 
 @dataclasses.dataclass(frozen=True)

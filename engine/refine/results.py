@@ -61,6 +61,8 @@ class Progress:
     evaluations: float
     """Passes over the whole data so far, in evaluations of loss and gradient."""
     message: str = ""
+    warning: str = ""
+    """What cannot be written at the moment, a checkpoint or the loss table; the refinement goes on without it."""
     preview: Callable[[], Preview] | None = None
 
 

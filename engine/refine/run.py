@@ -182,6 +182,8 @@ class Refinement:
         now = time.monotonic()
         self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
         self._message = ""
+        self._unwritten: dict[Path, str] = {}
+        """What could not be written the last time it was tried, and why."""
 
     def run(self, saved: checkpoints.Saved | None) -> RefineResult:
         """Everything, from a saved state where there is one."""
@@ -209,6 +211,8 @@ class Refinement:
         elif isinstance(state, LbfgsState) and state.converged:
             self._say("converged: no step lowers the loss any more")
         self._save(state)
+        if self._unwritten:
+            self._say(self._warning)
         self._report(state, ended, force=True)
         return self._result(state, ended)
 
@@ -261,7 +265,7 @@ class Refinement:
         self._log = self._log.with_epoch(loss, phase, now - self._epoch_start)
         self._epoch_start = now
         if self._observers.loss_table is not None:
-            write_loss_table(self._observers.loss_table, self._log)
+            self._write(self._observers.loss_table, partial(write_loss_table, log=self._log))
         self._report(state, "running", force=True)
         self._save_sometimes(state)
 
@@ -289,6 +293,7 @@ class Refinement:
                 seconds_left=seconds / done * (planned - done) if done > 0 and name == "running" else 0.0,
                 evaluations=self._log.evaluations,
                 message=self._message or self._setup.strategy.reason,
+                warning=self._warning,
                 preview=preview,
             )
         )
@@ -306,8 +311,24 @@ class Refinement:
 
     def _save(self, state: checkpoints.SolverState) -> None:
         if self._observers.checkpoint is not None:
-            checkpoints.save(self._observers.checkpoint, state, self._log, self._observers.identity)
+            self._write(
+                self._observers.checkpoint,
+                partial(checkpoints.save, state=state, log=self._log, identity=self._observers.identity),
+            )
             self._last_checkpoint = time.monotonic()
+
+    def _write(self, path: Path, write: Callable[[Path], None]) -> None:
+        """Write a file that the refinement can do without: a full disk is told of, and tried again the next time."""
+        try:
+            write(path)
+        except OSError as error:
+            self._unwritten[path] = error.strerror or str(error)
+        else:
+            self._unwritten.pop(path, None)
+
+    @property
+    def _warning(self) -> str:
+        return "; ".join(f"{path} could not be written: {reason}" for path, reason in self._unwritten.items())
 
     def _result(self, state: checkpoints.SolverState, ended: State) -> RefineResult:
         setup = self._setup

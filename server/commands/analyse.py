@@ -46,7 +46,9 @@ def analyse(
     from ptylive.engine.stored_run import StoredRun
     from ptylive.server.analysis import add_half_dose, compare
     from ptylive.server.analysis import analyse as look
+    from ptylive.server.outputs import check_output_folder
 
+    check_output_folder(folder)
     stored, kept = StoredRun.read(results, run), f"nothing was written to {folder}; begin again with the same command"
     with when_interrupted(kept), bar(f"analysing {stored.name}", quiet=as_json) as shown:
         found = look(stored, line_A=parse_line(line), radius_A=radius)

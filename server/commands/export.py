@@ -26,7 +26,9 @@ def export(
     """Write a refinement in the format of another program."""
     from ptylive.engine.exports.formats import export as write
     from ptylive.engine.stored_run import StoredRun
+    from ptylive.server.outputs import check_output_folder
 
+    check_output_folder(folder)
     stored = StoredRun.read(results, run)
     kept = f"{folder} may hold some of the files; begin again with the same command"
     with when_interrupted(kept), bar(f"exporting {stored.name}", quiet=as_json):

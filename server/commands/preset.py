@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ptylive.schema.atomic import replacing
 from ptylive.server.output import say
 
 EXAMPLES = """
@@ -30,8 +32,12 @@ def preset(
     """Check a preset and write it as TOML; without FILE, every setting with its meaning and default."""
     from ptylive.schema.preset import Preset
     from ptylive.schema.preset.describe import json_schema, to_toml
+    from ptylive.server.outputs import check_text_file
     from ptylive.server.presets import load_preset
 
+    if output is not None:
+        inputs = [path for path in (file, recording) if path is not None]
+        check_text_file(output, inputs, json.loads if schema else tomllib.loads)
     if schema:
         text = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     elif file is None:
@@ -47,7 +53,8 @@ def preset(
     if output is None:
         sys.stdout.write(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        with replacing(output) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _pattern_shape(recording: Path) -> tuple[int, int]:

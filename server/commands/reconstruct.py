@@ -36,13 +36,17 @@ def reconstruct(
     from ptylive.engine.live.render import METHODS, check_methods
     from ptylive.engine.results import describe_run, write_maps
     from ptylive.server.offline import reconstruct_file
+    from ptylive.server.outputs import check_results_file, scan_settings
+    from ptylive.streamer.storage.source import open_source
 
     wanted = check_methods(methods.split(",")) if methods else METHODS
+    values, choice = parse_assignments(settings or ()), parse_basis(basis)
+    with open_source(file, values) as source:
+        check_results_file(output, source)
+        about = {**describe_run(" ".join(sys.argv), "cpu"), **scan_settings(source)}
     started = time.perf_counter()
     with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
-        made = reconstruct_file(
-            file, parse_assignments(settings or ()), wanted, parse_basis(basis), on_progress=shown.update
-        )
+        made = reconstruct_file(file, values, wanted, choice, on_progress=shown.update)
     seconds = time.perf_counter() - started
     for name, reason in made.rendering.missing.items():
         say(f"{name} was not made: {reason}")
@@ -50,9 +54,7 @@ def reconstruct(
         say(remark)
     if not made.rendering.maps:
         raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
-    write_maps(
-        output, made.rendering.maps, made.engine.coverage, made.calibration, describe_run(" ".join(sys.argv), "cpu")
-    )
+    write_maps(output, made.rendering.maps, made.engine.coverage, made.calibration, about)
     answer(
         {
             "file": str(file),

@@ -24,6 +24,7 @@ from ptylive.server.values import parse_assignments
 if TYPE_CHECKING:
     from ptylive.engine.refine.checks import Checks
     from ptylive.engine.refine.results import Progress, RefineResult, StartGuess
+    from ptylive.engine.results import Stored
     from ptylive.schema import LiveMap
     from ptylive.server.offline import Reconstruction
     from ptylive.server.presets import PresetFile
@@ -57,27 +58,29 @@ def refine(
     use_persistent_cache()
     from ptylive.engine.refine import Bench, check, validate
     from ptylive.engine.refine import refine as run
-    from ptylive.engine.results import Run, add_refinement, describe_run, read_runs
-    from ptylive.server.offline import method_of, reconstruct_file, refinable
+    from ptylive.engine.results import Run, add_refinement, describe_run
+    from ptylive.server.offline import method_of, reconstruct_file, refinable, stored_at_last
+    from ptylive.server.outputs import reserved_run
     from ptylive.server.warm_refinement import compiling
     from ptylive.streamer.storage.source import open_source
 
     chosen, values = split_settings(parse_assignments(settings or ()))
+    scan, checkpoint = _checked(file, values, output, resume=resume)
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(loaded, chosen, epochs)
     if backend not in ("auto", "cpu", "gpu"):
         raise MetadataError(f"--backend {backend!r} is unknown", "use auto, cpu or gpu")
     started = time.perf_counter()
     pixels = _pixels_to_compile(file, values, wanted)
-    with (
-        when_interrupted("nothing was written; begin again with the same command"),
-        bar(f"making the start from {file.name}", quiet=as_json) as shown,
-    ):
-        with compiling(pixels, shown.update) if pixels and backend != "gpu" else nullcontext():
-            made = reconstruct_file(file, values, (method_of(wanted.start_map),), on_progress=shown.update)
-    start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
-    guess, bench = _told_start(made, start_map), Bench(backend, threads)
-    with open_source(file, values) as source:
+    with reserved_run(output, checkpoint) as name, open_source(file, values) as source:
+        with (
+            when_interrupted("nothing was written; begin again with the same command"),
+            bar(f"making the start from {file.name}", quiet=as_json) as shown,
+        ):
+            with compiling(pixels, shown.update) if pixels and backend != "gpu" else nullcontext():
+                made = reconstruct_file(file, values, (method_of(wanted.start_map),), on_progress=shown.update)
+        start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
+        guess, bench = _told_start(made, start_map), Bench(backend, threads)
         dataset = loaded.placed(refinable(source, made.calibration))
         frames = len(dataset.patterns)
         before = check(dataset, wanted, bench) if checks else None
@@ -93,24 +96,42 @@ def refine(
                 threads=threads,
                 on_progress=lambda p: shown.update(p.epoch, p.epochs, _describe(p)),
                 should_stop=asked.is_set,
-                checkpoint=output.with_suffix(".checkpoint"),
+                checkpoint=checkpoint,
                 resume=resume,
                 loss_table=output.with_suffix(".loss.csv"),
             )
         if checks and result.state == "done":
             with bar("comparing halves", quiet=as_json):
                 result = replace(result, validation=validate(dataset, wanted, bench))
-    name = f"run{len(read_runs(output)) + 1}"
-    settings_used = describe_run(" ".join(sys.argv), result.backend)
-    add_refinement(output, Run(name, wanted, result), made.calibration, settings_used)
+        finished = Run(name, wanted, result)
+        about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
+        stored = stored_at_last(lambda: add_refinement(output, finished, made.calibration, about), Event(), say)
     seconds = time.perf_counter() - started
     if not as_json:
-        say(f"{result.algorithm}: {result.reason}")
-        if result.validation is not None:
-            say(result.validation.summary())
-    outcome = {"file": str(file), "output": str(output), "run": name, "seconds": seconds}
+        _summarise(result)
+    outcome = {"file": str(file), "output": str(stored.path), "run": stored.run, "seconds": seconds}
     answer({**outcome, **_outcome(result, frames, before)}, as_json=as_json)
-    _judge(result, f"{output} as {name}")
+    _judge(result, stored)
+
+
+def _checked(file: Path, values: dict[str, Any], output: Path, *, resume: bool) -> tuple[dict[str, Any], Path]:
+    """What is to be written can be: of which scan it is, and the checkpoint's name. Raises InputFileError."""
+    from ptylive.server.outputs import check_results_file, check_resumable, scan_settings
+    from ptylive.streamer.storage.source import open_source
+
+    checkpoint = output.with_suffix(".checkpoint")
+    with open_source(file, values) as source:
+        check_results_file(output, source)
+        scan = scan_settings(source)
+    if resume:
+        check_resumable(checkpoint)
+    return scan, checkpoint
+
+
+def _summarise(result: RefineResult) -> None:
+    say(f"{result.algorithm}: {result.reason}")
+    if result.validation is not None:
+        say(result.validation.summary())
 
 
 @contextmanager
@@ -127,8 +148,14 @@ def _stoppable() -> Iterator[Event]:
             raise Interrupted("what the last checkpoint holds is kept; go on with --resume") from None
 
 
-def _judge(result: RefineResult, written: str) -> None:
-    """End the command otherwise where the run did not get to its end. Raises Interrupted, PtyliveError."""
+def _judge(result: RefineResult, stored: Stored) -> None:
+    """End the command otherwise where the run did not get to its end, or into its file.
+
+    Raises Interrupted, PtyliveError.
+    """
+    written = f"{stored.path} as {stored.run}"
+    if stored.problem:
+        raise PtyliveError(stored.problem)
     if result.state == "stopped":
         raise Interrupted(f"{len(result.loss)} epochs are in {written}; go on with the same command and --resume")
     if result.state == "failed":

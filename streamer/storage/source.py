@@ -37,6 +37,11 @@ class FileSource:
     _file: ScanFile
 
     @property
+    def stored_uid(self) -> str:
+        """Identity of the scan as the file itself gives it; empty for files of other programs."""
+        return str(self._file.metadata.get("uid") or "")
+
+    @property
     def frame_count(self) -> int:
         """Frames in the file, missing ones included."""
         return self._stored.frames

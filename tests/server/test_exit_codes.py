@@ -11,6 +11,7 @@ import pytest
 import typer
 from running import PTYLIVE, ptylive
 
+from ptylive.engine.results import Stored
 from ptylive.schema import PtyliveError
 from ptylive.server.cli import COMMANDS, _interruptible, build
 from ptylive.server.commands.refine import _judge
@@ -72,11 +73,13 @@ def result(state):
 
 
 def test_a_failed_refinement_is_no_success():
-    _judge(result("done"), "out.h5 as run1")
+    _judge(result("done"), Stored(Path("out.h5"), "run1"))
     with pytest.raises(PtyliveError, match="not finite"):
-        _judge(result("failed"), "out.h5 as run1")
+        _judge(result("failed"), Stored(Path("out.h5"), "run1"))
+    with pytest.raises(PtyliveError, match="no room"):
+        _judge(result("done"), Stored(Path("out.h5.run1.pending"), "run1", "no room"))
     with pytest.raises(Interrupted, match=r"2 epochs are in out\.h5 as run1.*--resume"):
-        _judge(result("stopped"), "out.h5 as run1")
+        _judge(result("stopped"), Stored(Path("out.h5"), "run1"))
 
 
 def test_maps_that_were_asked_for_and_not_made(tmp_path):

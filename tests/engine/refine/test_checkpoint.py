@@ -1,5 +1,6 @@
 """Checkpoints: exact, checked, two kept, and never of another refinement."""
 
+import errno
 from dataclasses import replace
 
 import numpy as np
@@ -76,3 +77,17 @@ def test_the_fingerprint_knows_data_and_settings_but_not_the_number_of_epochs(si
     assert fingerprint(dataset, Preset(seed=1)) != one
     assert fingerprint(replace(dataset, positions_A=dataset.positions_A + 1), Preset()) != one
     assert fingerprint(replace(dataset, patterns=dataset.patterns + 1), Preset()) != one
+
+
+def test_a_disk_that_is_full_leaves_the_checkpoint_that_is_there(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    save(path, SweepState(vector(0), 1), LOG, "id")
+
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space"):
+        save(path, SweepState(vector(0), 2), LOG, "id")
+    loaded = load(path, "id")
+    assert loaded is not None and loaded.state.sweep == 1 and loaded.note == ""

@@ -1,0 +1,127 @@
+"""What a command is to write, looked at before any work is done.
+
+Not over its input, not over something else, not into the results of another scan, and only where a file can be written.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptylive.schema import InputFileError, PtyliveError, RefinementError
+from ptylive.schema.filelock import locked
+
+if TYPE_CHECKING:
+    from ptylive.streamer.storage.source import FileSource
+
+OTHER_NAME = "choose another name"
+
+
+def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raise InputFileError where ``path`` cannot be written as a file, or is one of the inputs (links followed)."""
+    try:
+        exists = path.exists()
+        if exists and not path.is_file():
+            what = "a folder" if path.is_dir() else "no ordinary file"
+            raise InputFileError(f"{path} is {what}", "give the name of a file")
+        for one in inputs:
+            if exists and one.exists() and path.samefile(one):
+                raise InputFileError(f"{path} would be written over the input {one}", OTHER_NAME)
+        _probe(path.resolve().parent)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputFileError(f"{path} cannot be written: {reason}", "choose another name or folder") from None
+
+
+def check_output_folder(path: Path) -> None:
+    """Raise InputFileError where ``path`` is no folder, or cannot be made or written."""
+    try:
+        _probe(path.resolve())
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputFileError(f"nothing can be written into {path}: {reason}", "choose another folder") from None
+
+
+def _probe(folder: Path) -> None:
+    """Try to write into a folder, or where it would have to be made. Raises OSError."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def check_results_file(path: Path, source: FileSource) -> None:
+    """Raise InputFileError where the results of an open scan cannot go into this file.
+
+    Only a results file takes results, and only those of one scan: where both files say which one they are of, the uid
+    has to be the same, else the name of the file.
+    """
+    from ptylive.engine.results import SCAN_FILE, SCAN_UID
+    from ptylive.engine.results_file import look
+
+    check_output_file(path, [source.path])
+    said = look(path.resolve()).settings
+    uid, file = str(said.get(SCAN_UID, "")), str(said.get(SCAN_FILE, ""))
+    same = uid == source.stored_uid if uid and source.stored_uid else file in ("", source.path.name)
+    if not same:
+        raise InputFileError(f"{path} holds the results of another scan, {file or uid}", OTHER_NAME)
+
+
+def scan_settings(source: FileSource) -> dict[str, Any]:
+    """Attributes of `/settings` that say of which scan results are."""
+    from ptylive.engine.results import describe_scan
+
+    return describe_scan(source.stored_uid, source.path)
+
+
+def check_recording(path: Path, source: FileSource) -> None:
+    """Raise InputFileError where a scan cannot be written anew as ``path``: only over another form of itself."""
+    from ptylive.streamer.storage.source import open_recording
+
+    check_output_file(path, [source.path])
+    if not path.exists():
+        return
+    with open_recording(path) as there:
+        if not there.stored_uid or there.stored_uid != source.stored_uid:
+            raise InputFileError(f"{path} holds another scan", f"{OTHER_NAME}, or remove it first")
+
+
+def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], object]) -> None:
+    """Raise InputFileError where a text cannot be written as ``path``: only over another one that ``parse`` takes."""
+    check_output_file(path, inputs)
+    if path.exists():
+        try:
+            parse(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            raise InputFileError(f"{path} exists and is something else", OTHER_NAME) from None
+
+
+def check_resumable(checkpoint: Path) -> None:
+    """Raise RefinementError where there is no checkpoint to go on from."""
+    from ptylive.engine.refine.checkpoint import exists
+
+    if not exists(checkpoint):
+        raise RefinementError(f"there is no checkpoint {checkpoint} to go on from", "begin without --resume")
+
+
+@contextmanager
+def reserved_run(results: Path, checkpoint: Path) -> Iterator[str]:
+    """A name for a refinement, given back where nothing came of it; its checkpoint is nobody else's meanwhile.
+
+    Raises PtyliveError where another process refines into the same file.
+    """
+    from ptylive.engine.results_file import release_run, reserve_run
+
+    try:
+        with locked(checkpoint.resolve(), 0.0):
+            name = reserve_run(results)
+            try:
+                yield name
+            except BaseException:
+                release_run(results, name)
+                raise
+    except OSError as error:
+        raise PtyliveError(f"{checkpoint} cannot be written: {error.strerror or error}", OTHER_NAME) from None

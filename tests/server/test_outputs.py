@@ -1,0 +1,157 @@
+"""What cannot be written is refused before any work, with one line, and nothing that was there is touched."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import results_writers as writers
+from stored_runs import write_results
+from typer.testing import CliRunner
+
+from ptylive.engine.results import describe_scan, write_maps
+from ptylive.schema import Arm, Calibration, Detector, InputFileError, PtyliveError, RefinementError, Scan
+from ptylive.schema.filelock import FileBusyError
+from ptylive.server import offline
+from ptylive.server.cli import build
+from ptylive.server.outputs import check_output_file, check_output_folder, check_results_file, reserved_run
+from ptylive.streamer.storage.recording import created_scan
+from ptylive.streamer.storage.source import open_source
+
+
+def scan_file(path: Path, uid: str) -> Path:
+    arm = Arm(uid, "small", 16, Scan(shape=(4, 4), step_A=0.5), detector=Detector(shape=(8, 8)))
+    with created_scan(path, arm) as writer:
+        writer.add_frames(np.arange(16), np.ones((16, 8, 8), np.uint16))
+        writer.finish()
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A recording, another one, results of both, and things that are neither."""
+    scan_file(tmp_path / "scan.h5", "one")
+    scan_file(tmp_path / "other.h5", "two")
+    for uid, name in (("one", "scan"), ("two", "other")):
+        about = describe_scan(uid, tmp_path / f"{name}.h5")
+        write_maps(tmp_path / f"{name}_results.h5", [], np.ones((4, 4), bool), Calibration(), about)
+    (tmp_path / "text.txt").write_text("precious = notes\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.h5").symlink_to(tmp_path / "scan.h5")
+    os.link(tmp_path / "scan.h5", tmp_path / "hard.h5")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    (tmp_path / "preset.toml").write_text("[refine]\nepoch_max = 3\n")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+BAD_RESULTS = [
+    ("scan.h5", "over the input"),
+    ("link.h5", "over the input"),
+    ("hard.h5", "over the input"),
+    ("other.h5", "is a recording"),
+    ("other_results.h5", "results of another scan, other.h5"),
+    ("text.txt", "not an HDF5 file"),
+    ("folder", "is a folder"),
+    ("text.txt/out.h5", "Not a directory"),
+    ("round", "cannot be written"),
+    ("round/out.h5", "cannot be written"),
+    ("/proc/out.h5", "cannot be written"),
+    ("/dev/null", "is no ordinary file"),
+    ("x" * 300, "File name too long"),
+]
+BAD_RECORDINGS = [
+    ("scan.h5", "over the input"),
+    ("hard.h5", "over the input"),
+    ("other.h5", "holds another scan"),
+    ("scan_results.h5", "no data set /data"),
+    ("text.txt", "not an HDF5 file"),
+    ("folder", "is a folder"),
+    ("/proc/out.h5", "cannot be written"),
+]
+BAD_TEXTS = [
+    ("preset.toml", "over the input"),
+    ("scan.h5", "is something else"),
+    ("folder", "is a folder"),
+    ("/proc/out.toml", "cannot be written"),
+]
+BAD_FOLDERS = [("scan.h5", "nothing can be written"), ("text.txt/in", "nothing can be"), ("/proc/in", "nothing can be")]
+CASES = [
+    *(((command, "scan.h5", "-o"), *case) for command in ("refine", "reconstruct") for case in BAD_RESULTS),
+    *((("convert", "scan.h5"), *case) for case in BAD_RECORDINGS),
+    *((("preset", "preset.toml", "-o"), *case) for case in BAD_TEXTS),
+    *((("export", "--to", "tiff", "scan_results.h5"), *case) for case in BAD_FOLDERS),
+    *((("analyse", "scan_results.h5"), *case) for case in BAD_FOLDERS),
+    (("refine", "--resume", "scan.h5", "-o"), "new.h5", "there is no checkpoint"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "target", "words"), CASES)
+def test_refused_before_any_work(folder, monkeypatch, arguments, target, words):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(offline, "reconstruct_file", lambda *_a, **_k: pytest.fail("work was done"))
+    before = contents(folder)
+    ended = CliRunner().invoke(build(), [*arguments, target])
+    assert isinstance(ended.exception, PtyliveError), ended.output
+    assert words in ended.exception.line() and "\n" not in ended.exception.line()
+    assert Path(target).name[:20] in ended.exception.line() or "checkpoint" in words
+    assert contents(folder) == before
+
+
+def test_what_is_right_is_taken(folder):
+    with open_source(folder / "scan.h5") as source:
+        for name in ("new.h5", "scan_results.h5", "made/on/the/way/new.h5"):
+            check_results_file(folder / name, source)
+    check_output_file(folder / "text.txt")
+    check_output_folder(folder / "folder" / "new")
+    assert not (folder / "made").exists() and not (folder / "folder" / "new").exists()
+
+
+def test_results_without_a_uid_belong_to_the_file_of_that_name(folder, tmp_path):
+    """Files of other programs have no uid of their own."""
+    foreign, results = folder / "foreign.h5", folder / "foreign_results.h5"
+    with h5py.File(foreign, "w") as file:
+        file["data"] = np.ones((4, 4, 8, 8), np.uint16)
+    write_maps(results, [], np.ones((4, 4), bool), Calibration(), describe_scan("", foreign))
+    old = folder / "old_results.h5"
+    write_maps(old, [], np.ones((4, 4), bool), Calibration(), {})
+    with open_source(foreign) as source:
+        check_results_file(results, source)
+        check_results_file(old, source)
+    with open_source(folder / "scan.h5") as source, pytest.raises(InputFileError, match=r"another scan, foreign\.h5"):
+        check_results_file(results, source)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputFileError, match="Permission denied"):
+        check_output_file(tmp_path / "out.h5")
+    with pytest.raises(InputFileError, match="Permission denied"):
+        check_output_folder(tmp_path / "out")
+
+
+def test_two_refinements_never_share_a_checkpoint(tmp_path):
+    results, checkpoint = tmp_path / "r.h5", tmp_path / "r.checkpoint"
+    with reserved_run(results, checkpoint) as name:
+        assert name == "run1"
+        with pytest.raises(FileBusyError, match=r"r\.checkpoint is being written by process"):
+            with reserved_run(results, checkpoint):
+                pass
+        writers.refine(results, 1.0, name)
+    with pytest.raises(RefinementError):
+        with reserved_run(results, checkpoint) as name:
+            assert name == "run2"
+            raise RefinementError("nothing came of it")
+    with reserved_run(results, checkpoint) as name:
+        assert name == "run2"
+
+
+def test_exports_of_a_results_file_are_still_written(tmp_path):
+    write_results(tmp_path / "results.h5")
+    ended = CliRunner().invoke(build(), ["export", str(tmp_path / "results.h5"), str(tmp_path / "new"), "--to", "tiff"])
+    assert ended.exit_code == 0 and list((tmp_path / "new").iterdir())
