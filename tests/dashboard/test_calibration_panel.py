@@ -86,7 +86,7 @@ def test_a_row_is_edited_in_the_unit_it_shows() -> None:
     told = {
         "energy_eV": 80e3,
         "convergence_semiangle_mrad": 25.0,
-        "C10": -150.0,
+        "C10": -1500.0,
         "scan_step_A": [0.3, 0.3],
         "rotation_deg": -15.2,
         "detector_pixel_invA": 0.02,
@@ -98,7 +98,7 @@ def test_a_row_is_edited_in_the_unit_it_shows() -> None:
     assert typed_texts == {
         "energy_eV": "80 kV",
         "convergence_semiangle_mrad": "25 mrad",
-        "C10": "15 nm underfocus",
+        "C10": "150 nm underfocus",
         "scan_step_A": "0.3 Å",
         "rotation_deg": "-15.2 °",
         "detector_pixel_invA": "0.02 1/Å",
