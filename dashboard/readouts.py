@@ -44,6 +44,12 @@ CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
     ("detector_transform", "orientation", ""),
 )
 """Metadata name, label and unit of each row of the calibration table."""
+_SPELLINGS = {
+    "C10": ("defocus_A",),
+    "detector_pixel_invA": ("detector_pixel_mrad",),
+    "scan_step_A": ("field_of_view_A",),
+}
+"""Other names under which the value of a row may be pinned."""
 _COEFFICIENT = re.compile(r"^C\d\d[ab]?$")
 
 
@@ -100,8 +106,15 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
         entry = state.calibration.get(name)
         out[f"cal_{name}"] = UNKNOWN if entry is None else quantity(name, entry, unit)
         out[f"cal_{name}_origin"] = "" if entry is None or entry.value is None else entry.origin
+        if is_pinned(state, name):
+            out[f"cal_{name}_origin"] = "pinned"
     out["cal_other"], out["cal_other_origin"] = aberrations(state)
     return out
+
+
+def is_pinned(state: ServerState, name: str) -> bool:
+    """Whether the value of a row is that of later scans too."""
+    return any(spelling in state.pinned for spelling in (name, *_SPELLINGS.get(name, ())))
 
 
 def aberrations(state: ServerState) -> tuple[str, str]:

@@ -274,6 +274,7 @@ class Session:
             "key": self._key,
             "set": self.calibration.set,
             "estimate": self.calibration.estimate,
+            "pin": self.calibration.pin,
             "undo": self.calibration.undo,
             "depth": self.calibration.depth,
             "run": self._run,

@@ -98,6 +98,7 @@ class ServerState(_Message):
     scan: ScanSummary = Field(default_factory=ScanSummary)
     optics: OpticsSummary = Field(default_factory=OpticsSummary)
     calibration: dict[str, CalibrationEntry] = Field(default_factory=dict)
+    pinned: dict[str, Any] = Field(default_factory=dict)
     detectors: list[DetectorEntry] | None = None
     dose: Dose = Field(default_factory=Dose)
     message: str | None = None

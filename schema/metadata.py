@@ -47,6 +47,9 @@ NAMES: dict[str, tuple[str, str]] = {
 }
 """Attribute name in a file -> (section, key) on the wire and in the configuration."""
 
+_FLAT = {place: name for name, place in NAMES.items()}
+"""Section and key -> flat name."""
+
 ARRAY_NAMES = ("bad_pixel_mask", "positions_A", "vacuum_pattern", "masks")
 
 
@@ -64,6 +67,11 @@ def locate(name: str) -> tuple[str, str]:
     raise MetadataError(
         f"unknown setting {name!r}", f"did you mean {near[0]!r}?" if near else "see docs/conventions.md"
     )
+
+
+def flat_name(name: str) -> str:
+    """The flat name (`scan_step_A`) of a flat or dotted one. Raises MetadataError for an unknown one."""
+    return _FLAT[locate(name)]
 
 
 def sections_from(values: Mapping[str, Any], *, strict: bool = False) -> dict[str, dict[str, Any]]:
@@ -101,10 +109,6 @@ def build(section: str, values: Mapping[str, Any], source: str) -> Any:
         ) from None
 
 
-_FLAT = {place: name for name, place in NAMES.items()}
-"""Section and key -> flat name."""
-
-
 def _quantities(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of a section in the units of their fields; what cannot be is refused, what is odd is not asked about."""
     found = {key: understood(_FLAT.get((section, key), ""), value, ask=False) for key, value in values.items()}
@@ -116,7 +120,7 @@ def _quantities(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def typed(values: Mapping[str, Any], *, ask: bool = True) -> dict[str, Any]:
     """Metadata in the units of their fields; of people, who are asked about what is odd. Raises MetadataError."""
-    return {name: understood(_FLAT.get(locate(name), ""), value, ask=ask) for name, value in values.items()}
+    return {name: understood(flat_name(name), value, ask=ask) for name, value in values.items()}
 
 
 def _first_problem(section: str, error: ValidationError) -> str:

@@ -48,6 +48,8 @@ class ScanSession:
     coverage: BoolArray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     """Scan points (rows, cols) that the pictures know."""
     detectors: DetectorBank | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    """What a user gave for this scan, under flat names; None: taken back, to be estimated."""
     stored: Calibration | None = None
     """Calibration of a scan that was opened from its files."""
 

@@ -238,6 +238,7 @@ class Session:
             message="; ".join(
                 filter(None, (self.compilation.word, ("" if scan is None else scan.message) or self._notice()))
             ),
+            pinned=self.calibration.pinned,
             restarts=self.restarts,
             recordings_failed=len(self._recording_news.failures),
         )

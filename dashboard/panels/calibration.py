@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptylive.dashboard.orders import Orders
-from ptylive.dashboard.readouts import CALIBRATION_ROWS
+from ptylive.dashboard.readouts import CALIBRATION_ROWS, is_pinned
 from ptylive.dashboard.requests import Request, as_plain
 from ptylive.dashboard.state import ServerState
 from ptylive.dashboard.words import defocus_unit
@@ -89,6 +89,7 @@ class CalibrationPanel:
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._defocus_unit = "Å"
+        self._state: ServerState | None = None
 
     def set(self, request: Request) -> None:
         """Give a value."""
@@ -108,6 +109,19 @@ class CalibrationPanel:
         else:
             self._orders.send("calibrate", "calibration estimated from the data")
 
+    def pin(self, request: Request) -> None:
+        """Keep the value of a row for later scans too; where it is kept already, no longer."""
+        name, state = request.name, self._state
+        if name not in EDITABLE or state is None:
+            return
+        if is_pinned(state, name):
+            self._orders.send("release", f"{_LABELS[name]}: later scans say it themselves", names=[name])
+        elif (value := state.calibrated(name)) is None:
+            self._orders.say(f"{_LABELS[name]} is not known yet: nothing to pin")
+        else:
+            values = {name: list(value) if isinstance(value, tuple) else value}
+            self._orders.send("configure", f"{_LABELS[name]} pinned: later scans take it too", values=values, pin=True)
+
     def undo(self, _request: Request) -> None:
         """Go back one step."""
         self._orders.send("undo", "back to the values before")
@@ -119,7 +133,7 @@ class CalibrationPanel:
 
     def clips(self, state: ServerState) -> dict[str, str]:
         """What stands in the field when the pencil is pressed: the value in the unit of its row."""
-        shown = state.calibrated("C10")
+        self._state, shown = state, state.calibrated("C10")
         self._defocus_unit = defocus_unit(float(shown))[0] if isinstance(shown, int | float) else "Å"
         return {f"edit_{name}": _as_typed(name, state.calibrated(name)) for name in EDITABLE}
 

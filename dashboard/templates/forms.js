@@ -61,6 +61,7 @@
 
   const actions = {
     edit: button => edit(button.dataset.name),
+    pin: button => ask("pin", {name: button.dataset.name ?? ""}),
     estimate: button => ask("estimate", {name: button.dataset.name ?? ""}),
     undo: () => ask("undo"),
     run: button => ask("run", {key: button.dataset.name}),

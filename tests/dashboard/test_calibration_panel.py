@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ptylive.dashboard import recipes
 from ptylive.dashboard.orders import Orders
 from ptylive.dashboard.panels.calibration import CalibrationPanel, UnclearValueError, parse_assignment, parse_defocus
+from ptylive.dashboard.readouts import calibration_texts
 from ptylive.dashboard.requests import parse_request
 from ptylive.dashboard.state import ServerState
 from ptylive.schema.metadata import typed
@@ -130,3 +131,20 @@ def test_the_same_refinement_elsewhere() -> None:
     assert "num_slices=2" in words
     assert tomllib.loads(recipes.preset_file(preset))["refine"] == preset
     compile(recipes.python(preset, "tcp://127.0.0.1:9998"), "recipe", "exec")
+
+
+def test_a_pin_keeps_a_value_for_later_scans_until_it_is_clicked_again() -> None:
+    desk = Mock()
+    panel = CalibrationPanel(Orders(desk))
+    request = parse_request('{"what": "pin", "name": "C10"}')
+    state = {"calibration": {"C10": {"value": -150.0, "origin": "estimated"}}}
+    panel.clips(ServerState.model_validate(state))
+    panel.pin(request)
+    desk.submit.assert_called_with("configure", values={"C10": -150.0}, pin=True)
+    pinned = ServerState.model_validate({**state, "pinned": {"defocus_A": 150.0}})
+    assert calibration_texts(pinned)["cal_C10_origin"] == "pinned"
+    panel.clips(pinned)
+    panel.pin(request)
+    desk.submit.assert_called_with("release", names=["C10"])
+    panel.pin(parse_request('{"what": "pin", "name": "energy_eV"}'))
+    assert "nothing to pin" in panel._orders.said

@@ -24,6 +24,7 @@ OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite"}
 COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),
     "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),
+    "pin": ({"what": "pin", "name": "rotation_deg"}, "configure"),
     "undo": ({"what": "undo"}, "undo"),
     "run": ({"what": "run", "key": "resume"}, "refine_resume"),
     "compare": ({"what": "compare", "name": "run1"}, "runs"),

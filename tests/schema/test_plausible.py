@@ -1,6 +1,7 @@
 """What is taken, questioned and refused, and the units values may be written in."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,15 @@ def test_every_physical_value_has_its_ranges() -> None:
     assert set(PLAUSIBLE) == set(NAMES) - NO_NUMBERS
     for name, rule in PLAUSIBLE.items():
         assert rule.possible[0] <= rule.usual[0] < rule.usual[1] <= rule.possible[1], name
+
+
+def test_the_ranges_are_those_of_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "conventions.md").read_text(encoding="utf-8")
+    for name, rule in PLAUSIBLE.items():
+        rows = [line for line in text.splitlines() if line.startswith("|") and f"`{name}`" in line]
+        spans = [f"±{high:g}" if rule.signed else f"{low:g} … {high:g}" for low, high in (rule.usual, rule.possible)]
+        end = f"| {rule.unit or '–'} | {' | '.join(spans)} |"
+        assert any(row.endswith(end) for row in rows), (name, end)
 
 
 @pytest.mark.parametrize(
