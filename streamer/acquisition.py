@@ -63,7 +63,7 @@ class Acquisition:
         self._announcer = announcer
         self._one_sender, self._exact = one_sender, exact
         self._recordings = Recordings(folder, announcer)
-        self._known = KnownScans(self._recordings, announcer)
+        self._known = KnownScans(self._recordings, announcer, exact=exact)
         self._open: OrderedDict[str, ScanRecord] = OrderedDict()
         self._current: ScanRecord | None = None
         self._shown: ScanRecord | None = None
@@ -156,7 +156,7 @@ class Acquisition:
                 self._close(scan, _reason(progress))
         for uid in self._known.released():
             for message in self._known.held.take(uid):
-                self._guarded(message)
+                self._take_held(message)
         if self._current is None and self._waiting:
             self._start(*self._waiting[next(reversed(self._waiting))])
 
@@ -238,7 +238,7 @@ class Acquisition:
         """The scan of frames that come while it is not open; None when they are held. Raises WireError: unknown."""
         if message.uid in self._waiting:
             return self._start(*self._waiting.pop(message.uid))
-        scan = self._known.closed.get(message.uid)
+        scan = self._known.find(message.uid)
         if scan is None:
             raise WireError(f"frames of the unknown scan {message.uid}", "unknown_scan")
         if self._known.hold(scan, message):
@@ -306,8 +306,9 @@ class Acquisition:
         if by_frames and current is not None and current.progress.placed == 0 and self._is_silent(current):
             self._waiting[current.uid] = (current.progress.arm, current.progress.sent_as)
             by_frames = False
-        for other in [other for other in self._open.values() if other.progress.placed == 0 and not by_frames]:
-            self._close(other, "aborted")
+        for other in [] if by_frames else list(self._open.values()):
+            if self._one_sender or other.progress.placed == 0:
+                self._close(other, "aborted")
         while len(self._open) >= MOST_OPEN:
             self._close(min(self._open.values(), key=lambda one: one.progress.active_at), "aborted")
         known = self._known.find(arm.uid)
@@ -365,9 +366,12 @@ class Acquisition:
         patience_s = self._patience.recovery_grace_s if unheard else self._patience.idle_timeout_s
         return time.monotonic() - scan.progress.active_at > patience_s
 
-    def _guarded(self, message: FramesMessage) -> None:
+    def _take_held(self, message: FramesMessage) -> None:
+        """Frames that waited: of their scan, or of the one that its uid has come to mean since."""
+        scan = self._known.closed.get(message.uid)
+        name = message.uid if scan is None else self._known.names.of(scan.progress.sent_as)
         try:
-            self._on_frames(message)
+            self._on_frames(message if name == message.uid else replace(message, uid=name))
         except WireError as error:
             self.reject(error)
 

@@ -8,6 +8,7 @@ so a sender that listens sends them again when the program is killed.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -34,6 +35,8 @@ from ptylive.streamer.wire.arrays import Buffer
 LEARNING_S = 5.0
 """How long the first frames are waited for, from the first of them."""
 MOST_HELD_BYTES = 256 * 2**20
+_MOST_SCANS = 4
+"""Scans whose senders may send at the same time."""
 
 
 class FrameCompressor(Protocol):
@@ -124,7 +127,12 @@ class CompressingInlet:
     ) -> None:
         self._inlet, self._compression, self._stored = inlet, compression, stored
         self._refuse, self._note = refuse, note
-        self._scan: _Scan | None = None
+        self._scans: OrderedDict[str, _Scan] = OrderedDict()
+
+    @property
+    def _scan(self) -> _Scan | None:
+        """The scan that began last."""
+        return next(reversed(self._scans.values()), None)
 
     @property
     def holding(self) -> bool:
@@ -138,14 +146,16 @@ class CompressingInlet:
     def flush(self) -> Iterator[Message]:
         """What is held inside; and the scan whose first frames have been waited for long enough."""
         yield from self._converted(self._inlet.flush())
-        if self._scan is not None and self._scan.ripe:
-            yield from self._learnt(self._scan)
+        for scan in list(self._scans.values()):
+            if scan.ripe:
+                yield from self._learnt(scan)
 
     def finish(self) -> Iterator[Message]:
         """Everything that is held; nothing more will come."""
         yield from self.flush()
-        if self._scan is not None and self._scan.held:
-            yield from self._learnt(self._scan)
+        for scan in list(self._scans.values()):
+            if scan.held:
+                yield from self._learnt(scan)
 
     def steady(self) -> None:
         """The compiled loop cannot project: frames are taken one message at a time."""
@@ -167,13 +177,15 @@ class CompressingInlet:
                 yield from self._on_end(message)
 
     def _on_arm(self, message: ArmMessage) -> Iterator[Message]:
-        scan = self._scan
-        if scan is not None and scan.arm.uid == message.arm.uid and same_header(scan.arm, message.arm):
+        scan = self._scans.get(message.arm.uid)
+        if scan is not None and same_header(scan.arm, message.arm):
+            self._scans.move_to_end(message.arm.uid)
             if not scan.learning:
                 yield self._armed(scan)
             return
-        yield from self._settled()
-        self._scan = None
+        for other in list(self._scans.values()):
+            if other.held:
+                yield from self._learnt(other)
         if message.arm.basis.is_raw:
             yield from self._begin(message.arm, message.problems)
         else:
@@ -181,13 +193,21 @@ class CompressingInlet:
 
     def _begin(self, arm: Arm, problems: tuple[WireError, ...] = ()) -> Iterator[Message]:
         """A scan of frames: one that was stored before goes on in the form it has."""
-        self._scan = scan = _Scan(arm, self._compression.sample_frames(arm), problems)
+        scan = self._kept(_Scan(arm, self._compression.sample_frames(arm), problems))
         earlier = self._stored.arm_of(arm)
         if earlier is not None:
             self._take_up(scan, earlier)
             yield self._armed(scan)
         elif scan.needed == 0:
             yield from self._learnt(scan)
+
+    def _kept(self, scan: _Scan) -> _Scan:
+        """A scan that begins: those before it are kept for a while, their senders may go on."""
+        self._scans[scan.arm.uid] = scan
+        self._scans.move_to_end(scan.arm.uid)
+        while len(self._scans) > _MOST_SCANS:
+            self._scans.popitem(last=False)
+        return scan
 
     def _take_up(self, scan: _Scan, earlier: Arm) -> None:
         """Go on as before: plain frames, or vectors with the masks that are stored."""
@@ -201,7 +221,7 @@ class CompressingInlet:
             self._note(f"scan {scan.arm.series} cannot be compressed as before: {error.line()}")
 
     def _on_frames(self, message: FramesMessage) -> Iterator[Message]:
-        scan = self._scan if self._scan is not None and self._scan.arm.uid == message.uid else self._resumed(message)
+        scan = self._scans.get(message.uid) or self._resumed(message)
         if scan is None or scan.plain:
             yield message
         elif scan.maker is not None:
@@ -222,28 +242,26 @@ class CompressingInlet:
         except WireError:
             return None  # its sender compresses by itself
         self._take_up(scan, earlier)
-        self._scan = scan
-        return scan
+        return self._kept(scan)
 
     def _on_end(self, message: EndMessage) -> Iterator[Message]:
-        if self._scan is not None and self._scan.arm.uid == message.uid:
-            yield from self._settled()
+        if (scan := self._scans.get(message.uid)) is not None:
+            yield from self._settled(scan)
         yield message
 
     def _on_ping(self, message: PingMessage) -> Iterator[Message]:
-        scan = self._scan
-        if scan is not None and scan.arm.uid == message.uid:
+        scan = self._scans.get(message.uid)
+        if scan is not None:
             if not scan.learning:
                 yield PingMessage(message.uid, self._armed(scan).arm)
         elif message.arm is None or not message.arm.basis.is_raw:
             yield message
-        elif not self._stored.busy() and (scan is None or not scan.learning):
+        elif not self._stored.busy() and (self._scan is None or not self._scan.learning):
             yield from self._begin(message.arm, message.problems)
 
-    def _settled(self) -> Iterator[Message]:
+    def _settled(self, scan: _Scan) -> Iterator[Message]:
         """Make the masks of what is there, when no more will come; without any frame the scan stays as it is."""
-        scan = self._scan
-        if scan is None or not scan.learning:
+        if not scan.learning:
             return
         if scan.held:
             yield from self._learnt(scan)

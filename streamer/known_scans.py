@@ -23,11 +23,11 @@ Waiting = Mapping[str, tuple[Arm, str]]
 class KnownScans:
     """The last closed scans; older ones are looked up among the recordings. For one thread, but for :meth:`look_up`."""
 
-    def __init__(self, recordings: Recordings, announcer: Announcer) -> None:
+    def __init__(self, recordings: Recordings, announcer: Announcer, *, exact: bool = True) -> None:
         self.names = ScanNames()
         self.closed: OrderedDict[str, ScanRecord] = OrderedDict()
         self.held = HeldMessages()
-        self._marks = StoredMarks()
+        self._marks = StoredMarks(exact=exact)
         self._recordings, self._announcer = recordings, announcer
 
     def remember(self, scan: ScanRecord) -> None:

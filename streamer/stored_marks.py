@@ -15,9 +15,10 @@ _TIMEOUT_S = 60.0
 
 
 class StoredMarks:
-    """Marks (frames,) uint32 of recordings that were asked for; one thread asks."""
+    """Marks (frames,) uint32 of recordings that were asked for; one thread asks. ``exact``: see `marks_of_frames`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool = True) -> None:
+        self._kind = "--marks" if exact else "--sums"
         self._threads: dict[str, threading.Thread] = {}
         self._found: dict[str, Array | None] = {}
 
@@ -27,7 +28,7 @@ class StoredMarks:
             return
 
         def read() -> None:
-            self._found[uid] = _read(path, frames)
+            self._found[uid] = _read(self._kind, path, frames)
 
         thread = threading.Thread(target=read, name="marks", daemon=True)
         self._threads[uid] = thread
@@ -50,8 +51,8 @@ class StoredMarks:
         return self._found.pop(uid, None)
 
 
-def _read(path: Path, frames: int) -> Array | None:
-    command = [sys.executable, "-m", "ptylive.streamer.storage.recorder", "--marks", str(path)]
+def _read(kind: str, path: Path, frames: int) -> Array | None:
+    command = [sys.executable, "-m", "ptylive.streamer.storage.recorder", kind, str(path)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=True)
         marks = np.frombuffer(done.stdout, np.uint32)

@@ -2,7 +2,7 @@
 
 Prints one JSON object, ``{"ok": true, …RecordingReport}`` or ``{"ok": false, "error": line}``; exit status 0 or 1.
 With ``--serve`` it reads ``{"journal": …, "target": …}`` line by line until its standard input ends, and answers
-each; with ``--marks FILE`` it writes the marks of a recording as bytes.
+each; with ``--marks FILE`` it writes the marks of a recording as bytes, with ``--sums FILE`` those of coefficients.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.schema import PtyliveError
-from ptylive.streamer.storage.recording import read_marks, record
+from ptylive.streamer.storage.recording import read_marks, read_sums, record
 
 
 def main(arguments: list[str]) -> int:
@@ -26,8 +26,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         sys.stderr.write("usage: python -m ptylive.streamer.storage.recorder JOURNAL TARGET\n")
         return 2
-    if arguments[0] == "--marks":
-        sys.stdout.buffer.write(read_marks(Path(arguments[1])).tobytes())
+    if arguments[0] in ("--marks", "--sums"):
+        read = read_marks if arguments[0] == "--marks" else read_sums
+        sys.stdout.buffer.write(read(Path(arguments[1])).tobytes())
         return 0
     return 0 if _recorded(Path(arguments[0]), Path(arguments[1])) else 1
 

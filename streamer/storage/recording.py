@@ -34,6 +34,7 @@ from ptylive.streamer.storage.vectors import VectorSets, write_basis
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
 
 _READ_BACK_FRAMES = 64
+_BATCH_VECTORS = 1024
 MARKS = "frame_marks"
 """``/metadata/frame_marks`` uint32 (frames,): so that a resend is told from another scan of the same uid."""
 
@@ -147,8 +148,7 @@ class ScanWriter:
 
     def finish(self) -> None:
         """Say which patterns are missing, if any, and what tells each from another of its number."""
-        if self.arm.basis.is_raw:
-            self._file["metadata"].create_dataset(MARKS, data=self.marks)
+        self._file["metadata"].create_dataset(MARKS, data=self.marks)
         if not self.received.all():
             self._file["metadata"].create_dataset("received", data=self.received.reshape(self.stored.shape))
 
@@ -168,6 +168,16 @@ def read_marks(path: Path) -> Array:
     with opened(path) as file:
         found = dataset(file, f"metadata/{MARKS}")
         return np.zeros(0, np.uint32) if found is None else np.asarray(found[()], dtype=np.uint32).ravel()
+
+
+def read_sums(path: Path) -> Array:
+    """The marks of a recording of coefficients, uint32 (frames,), to be compared with a tolerance: InputFileError."""
+    with open_recording(path) as source:
+        marks = np.zeros(source.frame_count, dtype=np.uint32)
+        layout = FrameLayout.of(source.arm)
+        for batch in source.batches(_BATCH_VECTORS):
+            marks[batch.index] = marks_of_frames(batch.frames, layout, exact=False)
+        return marks
 
 
 @contextmanager

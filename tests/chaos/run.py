@@ -254,7 +254,7 @@ class Run:
             return False
         refinement = status["refinement"]
         busy = refinement["state"] in ("queued", "running", "stopping") or refinement["waiting"]
-        return status["state"] in ("waiting", "complete", "aborted", "failed") and not busy
+        return status["state"] in ("waiting", "complete", "incomplete", "aborted", "failed") and not busy
 
     def _journals(self) -> list[str]:
         """Journals that are still to be converted."""

@@ -48,7 +48,7 @@ def test_defocus_in_words(c10: float, doubt: float | None, text: str) -> None:
 
 
 def test_states_have_words_and_strangers_are_shown_as_they_came() -> None:
-    for state in ("waiting", "armed", "scanning", "finishing", "complete", "aborted", "failed"):
+    for state in ("waiting", "armed", "scanning", "finishing", "complete", "incomplete", "aborted", "failed"):
         assert words.state_word(state) == state.upper()
     assert words.state_word("dreaming") == "DREAMING"
 

@@ -125,7 +125,7 @@ def test_lost_repeated_and_shuffled_images(tmp_path: Path, protocol: str) -> Non
     faults = Faults(seed=3, shuffle=40, duplicate=0.2, loss=0.01)
     with listening(protocol, tmp_path / "out", idle_timeout_s=1.0) as run:
         sent(run, path, protocol, batch=1, faults=faults)
-        run.wait_for_state("complete")
+        run.wait_for_state("incomplete")
         status = run.receiver.status()
         got = run.frames[status.uid]
         assert 0 < status.lost < 20
@@ -142,7 +142,7 @@ def test_damaged_images_are_counted_as_lost(tmp_path: Path, protocol: str) -> No
     wanted = digests_of_file(path)
     with listening(protocol, tmp_path / "out", idle_timeout_s=1.0) as run:
         sent(run, path, protocol, batch=1, faults=Faults(seed=2, corrupt=0.05, wrong_shape=0.05))
-        run.wait_for_state("complete")
+        run.wait_for_state("incomplete")
         status = run.receiver.status()
         assert set(status.rejected) == {"corrupt", "wrong_size"}
         assert sum(status.rejected.values()) == status.lost > 10

@@ -48,7 +48,7 @@ def test_damaged_patterns_are_refused_and_nothing_else(tmp_path: Path, codec: st
     with running(tmp_path / "out", idle_timeout_s=1.0) as run:
         settings = ReplaySettings(to=run.address, batch=2, codec=codec, faults=faults)  # type: ignore[arg-type]
         report = replay(path, settings)
-        run.wait_for_state("complete")
+        run.wait_for_state("incomplete")
         status = run.receiver.status()
         got = run.frames[report.uids[0]]
         assert set(status.rejected) == reasons

@@ -173,12 +173,26 @@ def test_a_new_scan_ends_the_one_that_was_still_learning(tmp_path: Path) -> None
         ends = run.wait_for_ends(2)
         run.wait_for_state("complete")
     assert [(end.uid, end.reason, end.summary.placed) for end in ends] == [
-        (first.uid, "aborted", 15),
         (second.uid, "complete", 42),
+        (first.uid, "aborted", 15),
     ]
-    one, two = sorted(tmp_path.glob("*.h5"), key=lambda path: path.stat().st_mtime_ns)
+    two, one = sorted(tmp_path.glob("*.h5"), key=lambda path: path.stat().st_mtime_ns)
     check(one, frames, missing=tuple(range(15, 42)))
     check(two, others)
+
+
+def test_two_senders_at_once_are_both_compressed(tmp_path: Path) -> None:
+    first, second = make_arm(), make_arm()
+    frames, others = make_frames(first), make_frames(second, seed=1)
+    with running(tmp_path, FirstPatterns(needed=10)) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(first), *messages_of(first, frames)[:4], ArmMessage(second))
+        for one, two in zip(messages_of(first, frames)[4:], messages_of(second, others), strict=False):
+            send(socket, one, two)
+        send(socket, *messages_of(second, others)[5:])
+        run.wait_for_whole(first.uid)
+        run.wait_for_whole(second.uid)
+        assert run.receiver.status().rejected == {}
+    assert len(list(tmp_path.glob("*.h5"))) == 2
 
 
 def test_a_slow_sender_is_not_waited_for_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

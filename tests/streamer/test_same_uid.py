@@ -121,6 +121,17 @@ def test_across_a_restart(tmp_path: Path) -> None:
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
 
 
+def test_another_scan_right_after_a_restart(tmp_path: Path) -> None:
+    """All its frames come before it is known what the recording holds."""
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *coded(FIRST))
+        run.wait_for_state("complete")
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *coded(SECOND))
+        run.wait_for_whole(AGAIN)
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
+
+
 def test_other_data_without_an_arm_message_is_refused(tmp_path: Path) -> None:
     with running(tmp_path) as run, connected(run.address) as socket:
         send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST)[:4], *messages_of(ARM, SECOND)[:2])
