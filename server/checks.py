@@ -6,11 +6,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import psutil
-
+from ptylive.engine.calibrate.scan import MeasuredRotation
 from ptylive.schema import Arm, Calibration, Origin
 from ptylive.schema.preset import Preset
 
+GOOD_ANGLE_DEG, BAD_ANGLE_DEG = 5.0, 20.0
+"""Distance of the rotation in use from the measured one. Measured on the shared scans: below 3 where it is right."""
 GOOD_OVERLAP, LEAST_OVERLAP = 0.5, 0.3
 SECONDS_PER_PIXEL = 2.5e-8
 """Time of a pass over the data, per pattern pixel, probe mode and slice, on one core: order of magnitude only."""
@@ -51,11 +52,8 @@ class Checked:
     frames: int
     available_bytes: int
     saturated: int = 0
-
-    @classmethod
-    def now(cls, arm: Arm, calibration: Calibration, preset: Preset, frames: int, saturated: int) -> Checked:
-        """With the memory of this moment."""
-        return cls(arm, calibration, preset, frames, int(psutil.virtual_memory().available), saturated)
+    measured: MeasuredRotation | None = None
+    """Rotation as the scan shows it."""
 
     def all(self) -> list[Check]:
         """Every check, in the order of importance."""
@@ -97,11 +95,26 @@ class Checked:
         return Check("defocus", "ok", str(origin))
 
     def rotation(self) -> Check:
-        """Where the rotation comes from."""
+        """What the centre of mass says of the rotation and the detector's orientation that are in use."""
         origin = self.calibration.origin("rotation_deg")
-        if origin in (None, Origin.DEFAULT, Origin.UNDECIDED):
-            return Check("rotation", "warn", f"{origin or 'not known'}: wrong, it ruins everything")
-        return Check("rotation", "ok", str(origin))
+        used = f"{origin or 'not known'}: {self.calibration.rotation_deg:.1f}°"
+        if self.measured is None:
+            return Check("rotation", "unknown", f"{used}, too few points or no scan step to compare it with the data")
+        fit = self.measured.fit
+        if not self.measured.trusted:
+            left = f"{100 * fit.curl:.0f} % curl left at best"
+            return Check("rotation", "unknown", f"{used}, the data do not tell ({left})")
+        spread = self.measured.spread_deg or 0.0
+        says = f"{fit.rotation_deg:.1f} ± {spread:.1g}°"
+        if fit.transposed:
+            return Check("rotation", "bad", f"{used}, the data say {says} and a transposed detector")
+        apart = abs((fit.rotation_deg - self.calibration.rotation_deg + 180) % 360 - 180)
+        along = min(apart, 180 - apart)  # the half turn is told by the dark field only
+        state = graded(ok=along < max(GOOD_ANGLE_DEG, 3 * spread), bad=along >= max(BAD_ANGLE_DEG, 3 * spread))
+        if state == "ok" and apart > 90 and fit.sign_trusted:
+            return Check("rotation", "warn", f"{used}, half a turn off by the dark field, which errs in thick crystals")
+        other = "" if fit.sign_trusted else " or half a turn more"
+        return Check("rotation", state, f"{used}, the data say {says}{other}")
 
     def saturation(self) -> Check:
         """Full pixels tell less than they got, and every map is off there."""

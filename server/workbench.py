@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import psutil
 
+from ptylive.engine.calibrate.scan import measured_rotation
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.results import read_runs
 from ptylive.schema import Arm, CommandError, LiveMap
@@ -96,7 +98,11 @@ class Workbench:
         chosen = Preset.from_mapping({**self._config.refine, **(preset or {})})
         scan = self._scan()
         frames = int(np.count_nonzero(scan.coverage))
-        checked = Checked.now(scan.arm, scan.calibration, chosen, frames, scan.saturated_frames)
+        with scan.lock:
+            store = None if scan.engine is None else scan.engine.store
+            measured = None if store is None else measured_rotation(scan.calibration, store)
+        free = int(psutil.virtual_memory().available)
+        checked = Checked(scan.arm, scan.calibration, chosen, frames, free, scan.saturated_frames, measured)
         return {"checks": [check.to_plain() for check in checked.all()]}
 
     def command_runs(self, pictures: Iterable[str] = ()) -> dict[str, Any]:

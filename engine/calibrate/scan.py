@@ -42,6 +42,8 @@ HANDEDNESS_RATIO = 1.5
 """How much better one handedness must align the bright field to be believed."""
 LEAST_DEPTH_A, MOST_DEPTH_A = 10.0, 500.0
 """Depths below the entrance plane that a specimen may have."""
+MOST_SPREAD_DEG = 10.0
+"""Halves of a scan that agree less well about the rotation tell nothing."""
 HALF_TURN_RATIO = 1.1
 """How much more of the scan one half turn must explain to be believed."""
 LEAST_EXPLAINED = 3.0
@@ -58,6 +60,35 @@ def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
     work.entries.setdefault("rotation_deg", Quantity(0.0, Origin.DEFAULT))
     work.entries.setdefault("detector_transform", Quantity("none", Origin.DEFAULT))
     return with_dose(Calibration(work.entries), store)
+
+
+@dataclass(frozen=True)
+class MeasuredRotation:
+    """What the centre of mass says of the rotation, with the detector transform in use taken for right.
+
+    ``fit.transposed``: rows and columns of the patterns are exchanged besides. ``spread_deg``: half the difference
+    between both halves of the scan.
+    """
+
+    fit: RotationFit
+    spread_deg: float | None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether angle and handedness stand out, in both halves alike."""
+        return self.fit.angle_trusted and (self.spread_deg is None or self.spread_deg < MOST_SPREAD_DEG)
+
+
+def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotation | None:
+    """The rotation as the scan shows it, whatever was given; None where the scan is too small, or has no step."""
+    visited = store.visited
+    if visited.sum() < LEAST_POINTS or min(visited.shape) <= 2 or store.arm.scan.step_A is None:
+        return None
+    work = _Work(dict(calibration.entries), store)
+    moments = center_of_mass(store.per_frame(store.moments), visited)
+    com = turned_to_detector_axes(moments, calibration.transform)
+    fit = work.curl(com, visited, None)
+    return MeasuredRotation(fit, work.spread(com, fit))
 
 
 @dataclass
@@ -85,7 +116,7 @@ class _Work:
         visited = self.store.visited
         com = turned_to_detector_axes(center_of_mass(self.store.per_frame(self.store.moments), visited), words)
         handed = None if not self.given("detector_transform") else False
-        whole = self._curl(com, visited, handed)
+        whole = self.curl(com, visited, handed)
         if self.given("rotation_deg"):
             known = float(self.entries["rotation_deg"].value)
             if whole.angle_trusted and whole.transposed and _apart(whole.rotation_deg, known) < SAME_ANGLE_DEG:
@@ -93,20 +124,21 @@ class _Work:
             return whole
         if whole.angle_trusted:
             origin = Origin.ESTIMATED if whole.sign_trusted else Origin.UNDECIDED
-            self.entries["rotation_deg"] = Quantity(whole.rotation_deg, origin, self._spread(com, whole))
+            self.entries["rotation_deg"] = Quantity(whole.rotation_deg, origin, self.spread(com, whole))
             if handed is None:
                 self.entries["detector_transform"] = Quantity(_word(whole.transposed), Origin.ESTIMATED)
         else:
             self.entries["rotation_deg"] = Quantity(0.0, Origin.UNDECIDED)
         return whole
 
-    def _curl(self, com: DoubleArray, visited: BoolArray, transposed: bool | None) -> RotationFit:
+    def curl(self, com: DoubleArray, visited: BoolArray, transposed: bool | None) -> RotationFit:
+        """Rotation with the least curl; ``transposed`` given: the angle only."""
         step = self.store.arm.scan.step_A or (1.0, 1.0)
         field = np.where(visited, com, 0.0)
         highest = _highest_frequency(Calibration(self.entries))
         return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)
 
-    def _spread(self, com: DoubleArray, whole: RotationFit) -> float | None:
+    def spread(self, com: DoubleArray, whole: RotationFit) -> float | None:
         """Half the difference between the angles of the upper and the lower half of the visited rows."""
         visited = self.store.visited
         rows = np.flatnonzero(visited.any(axis=1))
@@ -114,7 +146,7 @@ class _Work:
             return None
         upper = np.arange(visited.shape[0])[:, None] < rows[len(rows) // 2]
         halves = (visited & upper, visited & ~upper)
-        angles = [self._curl(com, half, whole.transposed).rotation_deg for half in halves]
+        angles = [self.curl(com, half, whole.transposed).rotation_deg for half in halves]
         return 0.5 * abs((angles[0] - angles[1] + 90) % 180 - 90)
 
     @property

@@ -3,14 +3,18 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from synthetic import WeakPhaseScan, batches
 
+from ptylive.engine.calibrate.scan import measured_rotation
+from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import Arm, Calibration, Origin, Quantity
 from ptylive.schema.detector import Detector
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import Scan
-from ptylive.server.checks import Checked
+from ptylive.server.checks import Check, Checked
 
 OPTICS = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0}
 
@@ -48,7 +52,7 @@ def test_what_is_not_known_is_said() -> None:
     found = checked(detector_pixel_invA=None, C10=None, rotation_deg=None, energy_eV=None)
     assert found["sampling"].state == found["overlap"].state == "unknown"
     assert found["defocus"].text == "not known: 0 is assumed"
-    assert found["rotation"].state == "warn"
+    assert (found["rotation"].state, found["rotation"].text[:9]) == ("unknown", "not known")
 
 
 def test_memory_and_time() -> None:
@@ -57,3 +61,47 @@ def test_memory_and_time() -> None:
     long = {"num_slices": 40, "total_thickness_A": 200, "epoch_max": 500, "probe_modes": 8}
     assert checked(preset=long)["time"].state == "warn"
     assert checked()["time"].text.endswith("on the processor")
+
+
+@pytest.fixture(scope="module")
+def engine() -> LiveEngine:
+    """A scan whose rotation is 0, nothing transposed."""
+    scan = WeakPhaseScan.make({}, n=16, strength=0.1)
+    return reconstruct(scan.arm(), lambda: batches(scan.patterns.astype(np.float32)), ("bf",))[0]
+
+
+def rotation_check(engine: LiveEngine, rotation_deg: float, transform: str, origin: Origin = Origin.GIVEN) -> Check:
+    calibration = Calibration(engine.calibration.entries if engine.calibration else {}).having(
+        rotation_deg=Quantity(rotation_deg, origin), detector_transform=Quantity(transform, Origin.GIVEN)
+    )
+    measured = measured_rotation(calibration, engine.store)
+    return Checked(engine.arm, calibration, Preset(), 256, 10**10, measured=measured).rotation()
+
+
+@pytest.mark.parametrize(
+    ("rotation_deg", "transform", "state", "says"),
+    [
+        (0.0, "none", "ok", "the data say"),
+        (10.0, "none", "warn", "the data say"),
+        (90.0, "none", "bad", "the data say"),
+        (-90.0, "none", "bad", "the data say"),
+        (45.0, "none", "bad", "the data say"),
+        (0.0, "transpose", "bad", "transposed"),
+        (90.0, "transpose", "bad", "transposed"),
+        (0.0, "flip_rows", "bad", "transposed"),
+    ],
+)
+def test_the_rotation_is_compared_with_the_data(
+    engine: LiveEngine, rotation_deg: float, transform: str, state: str, says: str
+) -> None:
+    for origin in (Origin.GIVEN, Origin.DEFAULT):
+        found = rotation_check(engine, rotation_deg, transform, origin)
+        assert (found.state, says in found.text) == (state, True), found
+
+
+def test_data_that_cannot_tell_the_rotation_are_said_to() -> None:
+    scan = WeakPhaseScan.make({}, n=16)
+    noise = np.random.default_rng(0).poisson(20.0 * (scan.patterns[:1] > 1e-6), scan.patterns.shape).astype(np.float32)
+    blind = reconstruct(scan.arm(), lambda: batches(noise), ("bf",))[0]
+    found = rotation_check(blind, 90.0, "none")
+    assert (found.state, "the data do not tell" in found.text) == ("unknown", True), found
