@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptylive.engine.appending import NotAppendableError, append
 from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.atomic import replacing
 from ptylive.schema.filelock import locked
@@ -38,6 +39,8 @@ RECORDED = ("data", "coefficients", "metadata")
 """Members of recordings, which no results file has."""
 IDENTITY, GOES_ON = "id", "goes_on"
 """Attributes of a run: which one it is, and whether it takes the place of an earlier state of itself."""
+APPEND_BYTES, SPARE_BYTES = 2**26, 2**26
+"""Files from this size on grow at their end, smaller ones are written anew; bytes that may lie idle in any of them."""
 _NUMBERED = re.compile(r"run(\d+)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -58,6 +61,8 @@ class Before:
     settings: Mapping[str, Any]
     runs: Mapping[str, str]
     """Names of refinements with their identities (empty: of an earlier version)."""
+    stored_bytes: int = 0
+    """Of all data sets, as they are compressed."""
 
     @classmethod
     def read(cls, file: h5py.File) -> Before:
@@ -70,7 +75,18 @@ class Before:
             dict(file.attrs),
             dict(file[SETTINGS].attrs) if SETTINGS in file else {},
             {name: str(group.attrs.get(IDENTITY, "")) for name, group in file.get(RUNS, {}).items()},
+            _stored_bytes(file),
         )
+
+
+def _stored_bytes(file: h5py.File) -> int:
+    import h5py
+
+    sizes: list[int] = []
+    file.visititems(
+        lambda _, item: sizes.append(item.id.get_storage_size()) if isinstance(item, h5py.Dataset) else None
+    )
+    return sum(sizes)
 
 
 EMPTY = Before({}, {}, {}, {})
@@ -223,7 +239,8 @@ def _damaged(path: Path, error: Exception) -> InputFileError:
 def _applied(path: Path, wanted: Change) -> dict[str, str]:
     before, found = look(path), waiting(path)
     arrived = _named(path, before, found)
-    _rewrite(path, wanted, before, arrived)
+    if not _appended(path, wanted, before, arrived):
+        _rewrite(path, wanted, before, arrived)
     names = {identity: name for name, identity in before.runs.items()}
     names |= {pending.identity: name for name, pending in arrived.items()}
     for pending in found:
@@ -243,6 +260,21 @@ def _named(path: Path, before: Before, found: list[Pending]) -> dict[str, Pendin
             name = f"run{_highest(path, [*before.runs, *arrived]) + 1}"
         arrived[name] = pending
     return arrived
+
+
+def _appended(path: Path, wanted: Change, before: Before, arrived: Mapping[str, Pending]) -> bool:
+    """Write only what is new, behind the end of the file; False where the file has to be written anew.
+
+    That is a small file, one of another form, and one of which more than half is no longer referred to.
+    """
+    if not path.exists() or not APPEND_BYTES <= path.stat().st_size <= 2 * before.stored_bytes + SPARE_BYTES:
+        return False
+    try:
+        append(path, lambda root, keep: wanted.build(root, before, keep, arrived))
+    except NotAppendableError as error:
+        log.info("%s is written anew: %s", path, error)
+        return False
+    return True
 
 
 def _rewrite(path: Path, wanted: Change, before: Before, arrived: Mapping[str, Pending]) -> None:

@@ -27,6 +27,25 @@ from ptylive.schema.preset import Preset
 PROCESSES = multiprocessing.get_context("fork")  # what the writers import is here already
 
 
+@pytest.fixture(params=["written anew", "appended"], autouse=True)
+def way(request, monkeypatch):
+    """Small files are written anew, large ones grow: here all of them do."""
+    if request.param == "appended":
+        monkeypatch.setattr(results_file, "APPEND_BYTES", 0)
+        monkeypatch.setattr(results_file, "_rewrite", only_new(results_file._rewrite))
+    return request.param
+
+
+def only_new(rewrite):
+    """Writing anew what could have been appended to is a failure of the test."""
+
+    def checked(path, wanted, before, arrived):
+        assert not path.exists(), "written anew"
+        rewrite(path, wanted, before, arrived)
+
+    return checked
+
+
 @contextmanager
 def running(work, *arguments):
     """A process at work, killed at the end whatever has become of it."""

@@ -1,0 +1,239 @@
+"""A results file that grows at its end: what is in it stays where it lies, one write makes the new state the file's.
+
+Copying gigabytes of earlier refinements to add one more would take minutes and twice the room. Here all that is new is
+written behind the end of the file: a new root group, with hard links to what is kept. Nothing before the end is
+touched, so the file reads as before, by anybody, until its first 96 bytes (the superblock: where the root group lies
+and where the file ends) are replaced by one write within a disk sector. Killed before that, the file is the old one
+with bytes behind its end that nobody refers to; after that, the new one.
+
+HDF5 itself changes a file in place. It is therefore given a file object that keeps changes before the end to itself
+(they are link counts, and the link by which HDF5 holds the new root meanwhile), and before the superblock is written
+everything new is read back from the disk alone. What is replaced is not reclaimed until the file is written anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import h5py
+
+PAGE = 4096
+NEXT = ".next"
+_BEGINNING = b"\x89HDF\r\n\x1a\n" + bytes([0, 0, 0, 0, 0, 8, 8, 0])
+"""Signature, versions 0 of everything, eight bytes for an address and a length."""
+_END_AT, _ROOT_AT, _SUPERBLOCK_BYTES = 40, 56, 96
+_NOWHERE = b"\xff" * 8
+
+
+class NotAppendableError(Exception):
+    """The file has to be written anew: it is of another form, open for writing elsewhere, or was not read back."""
+
+
+class Tail(io.RawIOBase):
+    """A file as HDF5 is to see it: writes behind ``end`` go to the disk, those before it into memory only.
+
+    A disk that is full is remembered in ``problem``, and later bytes are kept in memory, so that HDF5 can close.
+    """
+
+    def __init__(self, handle: int, end: int) -> None:
+        super().__init__()
+        self._handle, self._at = handle, 0
+        self.end = end
+        self.size = end
+        self.problem: OSError | None = None
+        self._pages: dict[int, bytearray] = {}
+
+    def readable(self) -> bool:  # noqa: D102
+        return True
+
+    def writable(self) -> bool:  # noqa: D102
+        return True
+
+    def seekable(self) -> bool:  # noqa: D102
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # noqa: D102
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        return self._at
+
+    def tell(self) -> int:  # noqa: D102
+        return self._at
+
+    def truncate(self, size: int | None = None) -> int:  # noqa: D102
+        self.size = self._at if size is None else size
+        return self.size
+
+    def readinto(self, buffer: Any) -> int:  # noqa: D102
+        out = memoryview(buffer).cast("B")
+        first, count = self._at, max(0, min(len(out), self.size - self._at))
+        stored = os.pread(self._handle, count, first)
+        out[:count] = stored + bytes(count - len(stored))
+        kept = self.end if self.problem is None else self.size  # behind the end the disk has what was written
+        for number in self._changed(first, first + count):
+            start, stop = max(first, number * PAGE), min(first + count, (number + 1) * PAGE, kept)
+            if start < stop:
+                out[start - first : stop - first] = self._pages[number][start - number * PAGE : stop - number * PAGE]
+        self._at += count
+        return count
+
+    def write(self, data: Any) -> int:  # noqa: D102
+        given = memoryview(data).cast("B")
+        before = min(max(self.end - self._at, 0), len(given))
+        self._remember(self._at, given[:before])
+        if before < len(given):
+            self._store(self._at + before, given[before:])
+        self._at += len(given)
+        self.size = max(self.size, self._at)
+        return len(given)
+
+    def _store(self, at: int, data: memoryview) -> None:
+        if self.problem is None:
+            try:
+                while len(data):
+                    written = os.pwrite(self._handle, data, at)
+                    at, data = at + written, data[written:]
+            except OSError as error:
+                self.problem = error
+        if self.problem is not None:
+            self._remember(at, data)
+
+    def _remember(self, at: int, data: memoryview) -> None:
+        while len(data):
+            number, within = divmod(at, PAGE)
+            page = self._pages.get(number)
+            if page is None:
+                stored = os.pread(self._handle, PAGE, number * PAGE)
+                page = self._pages[number] = bytearray(stored.ljust(PAGE, b"\0"))
+            part = data[: PAGE - within]
+            page[within : within + len(part)] = part
+            at, data = at + len(part), data[len(part) :]
+
+    def _changed(self, first: int, last: int) -> Iterator[int]:
+        if len(self._pages) < (last - first) // PAGE:
+            yield from (n for n in self._pages if first < (n + 1) * PAGE and n * PAGE < last)
+        else:
+            yield from (n for n in range(first // PAGE, -(-last // PAGE)) if n in self._pages)
+
+
+def append(path: Path, build: Callable[[h5py.Group, Callable[[str, h5py.Group, str], None]], None]) -> None:
+    """Give a file a new root group, filled by ``build`` (the group, and what links it to an object of the file).
+
+    ``build`` must not read what is in the file: HDF5 would write new texts among the old ones. Raises
+    NotAppendableError, OSError for a full disk; the file then reads as before.
+    """
+    with _opened(path) as handle:
+        end = _end_of(handle)
+        tail = Tail(handle, end)
+        try:
+            root, digest = _write(tail, build)
+            superblock = _superblock(handle, tail, root)
+            os.fsync(handle)
+            if _look_again(handle, superblock, end) != digest:
+                raise NotAppendableError(f"{path} did not read back as it was written")
+        except BaseException as error:
+            os.ftruncate(handle, end)
+            if tail.problem is not None:
+                raise tail.problem from error
+            if isinstance(error, RuntimeError | KeyError | OSError | ValueError):
+                raise NotAppendableError(f"{path}: {error}") from error
+            raise
+        os.pwrite(handle, superblock, 0)
+        os.fsync(handle)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """The file, while nobody has it open for writing: HDF5 holds an exclusive lock on what it writes."""
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield handle
+    except BlockingIOError:
+        raise NotAppendableError(f"{path} is open for writing elsewhere") from None
+    finally:
+        os.close(handle)
+
+
+def _end_of(handle: int) -> int:
+    """Where the file ends by its own account; what lies behind was written by somebody who was killed."""
+    head = os.pread(handle, _SUPERBLOCK_BYTES, 0)
+    end = int.from_bytes(head[_END_AT : _END_AT + 8], "little")
+    plain = head[:16] == _BEGINNING and head[24:32] == bytes(8) and head[48:56] == _NOWHERE
+    if not plain or not _SUPERBLOCK_BYTES <= end <= os.fstat(handle).st_size:
+        raise NotAppendableError("the file is of another form")
+    return end
+
+
+def _write(tail: Tail, build: Callable[..., None]) -> tuple[int, bytes]:
+    """Address of the new root group, and a digest of all that is found from it."""
+    import h5py
+
+    with h5py.File(tail, "r+", libver=("earliest", "v110")) as file:
+        root = file.create_group(NEXT)
+
+        def link(source: str, group: h5py.Group, name: str) -> None:
+            group[name] = file[source]
+
+        build(root, link)
+        file.flush()
+        return int(h5py.h5o.get_info(root.id).addr), _digest(root, tail.end)
+
+
+def _superblock(handle: int, tail: Tail, root: int) -> bytes:
+    """The first bytes of the file to be; the disk has everything up to its end."""
+    head = bytearray(os.pread(handle, _SUPERBLOCK_BYTES, 0))
+    tail.seek(_END_AT)
+    end = tail.read(8)
+    size = int.from_bytes(end, "little")
+    if size < tail.end or root < tail.end or tail.problem is not None:
+        raise NotAppendableError("nothing was written behind the end")
+    os.ftruncate(handle, size)
+    head[_END_AT : _END_AT + 8] = end
+    head[_ROOT_AT:] = struct.pack("<QQIIQQ", 0, root, 0, 0, 0, 0)  # nothing about the group is cached here
+    return bytes(head)
+
+
+def _look_again(handle: int, superblock: bytes, end: int) -> bytes:
+    """The digest of the file to be, as anybody would read it."""
+    import h5py
+
+    seen = Tail(handle, os.fstat(handle).st_size)
+    seen.write(superblock)
+    with h5py.File(seen, "r") as file:
+        return _digest(file["/"], end)
+
+
+def _digest(root: h5py.Group, end: int) -> bytes:
+    """Of names, links and attributes, and of the data that lie behind ``end``."""
+    import h5py
+    import numpy as np
+
+    digest = hashlib.sha256()
+
+    def attributes(name: str, item: Any) -> None:
+        digest.update(repr((name, [(key, np.asarray(value).tolist()) for key, value in item.attrs.items()])).encode())
+
+    def look(name: str, item: Any) -> None:
+        attributes(name, item)
+        if isinstance(item, h5py.Dataset):
+            digest.update(repr((item.shape, item.dtype.str)).encode())
+            if h5py.h5o.get_info(item.id).addr >= end and item.shape is not None:
+                digest.update(
+                    np.ascontiguousarray(item[()]).tobytes() if item.dtype.kind != "O" else repr(item[()]).encode()
+                )
+        else:
+            links = {key: item.get(key, getlink=True) for key in item}
+            digest.update(repr([(k, getattr(link, "path", "")) for k, link in links.items()]).encode())
+
+    look("/", root)
+    root.visititems(look)
+    return digest.digest()
