@@ -34,6 +34,11 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
 """Commands that change nothing, with the arguments under which that is so."""
 
 
+READ_ONLY = "this page is read-only: open the operator's address"
+OWN_VIEW = frozenset({"key", "run", "compare", "past", "overwrite", "preset"})
+"""Requests of a page that change what this viewer sees, or that come to a command, which is refused as such."""
+
+
 class Role(StrEnum):
     """What a visitor may do."""
 
@@ -105,5 +110,5 @@ class ReadOnlyDesk:
         if command in QUESTIONS and arguments.keys() <= QUESTIONS[command]:
             return self._desk.submit(command, **arguments)
         refused: Future[Reply] = Future()
-        refused.set_exception(CommandError("this page is read-only", "open the operator's address"))
+        refused.set_exception(CommandError(*READ_ONLY.split(": ")))
         return refused

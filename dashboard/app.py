@@ -20,6 +20,7 @@ from tornado.ioloop import IOLoop
 
 from ptylive.dashboard.access import PATHS, Access, ReadOnlyDesk, Role
 from ptylive.dashboard.commands import CommandDesk
+from ptylive.dashboard.downloads import Downloads
 from ptylive.dashboard.feed import Feed
 from ptylive.dashboard.guard import GuardedApplication, require_loopback
 from ptylive.dashboard.hosts import Hosts
@@ -91,12 +92,17 @@ class Dashboard:
         return self._application.refused
 
     @property
+    def downloads(self) -> Downloads:
+        """Files that browsers may fetch."""
+        return self._application.downloads
+
+    @property
     def open_pages(self) -> int:
         """How many pages are open."""
         return self._application.open_pages
 
     def _open_page(self, document: Document) -> None:
-        Session(document, self.feed, self.desk)
+        Session(document, self.feed, self.desk, offer_download=self.downloads.offer)
 
     def _open_read_only(self, document: Document) -> None:
         Session(document, self.feed, ReadOnlyDesk(self.desk), read_only=True)

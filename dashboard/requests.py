@@ -50,12 +50,18 @@ def parse_request(content: str) -> Request | None:
 class RequestDesk:
     """Hands every request to whoever takes its kind."""
 
-    def __init__(self, takers: Mapping[str, Callable[[Request], None]]) -> None:
-        self._takers = takers
+    def __init__(
+        self,
+        takers: Mapping[str, Callable[[Request], None]],
+        may: Callable[[Request], bool] = lambda _request: True,
+    ) -> None:
+        self._takers, self._may = takers, may
 
     def take(self, content: str) -> None:
         """Deal with what came."""
         request = parse_request(content)
+        if request is not None and not self._may(request):
+            return
         if request is not None and request.what in self._takers:
             self._takers[request.what](request)
         elif request is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from bokeh.document import Document
 from bokeh.models import CustomJS, InlineStyleSheet, RadioButtonGroup, Toggle
 
 from ptylive.dashboard import readouts, recipes
+from ptylive.dashboard.access import OWN_VIEW, READ_ONLY
 from ptylive.dashboard.feed import Feed, FeedView
 from ptylive.dashboard.keys import MapKeys
 from ptylive.dashboard.models import Asked, Page
@@ -31,6 +33,7 @@ from ptylive.dashboard.panels.refine import RefinePanel, refinement_texts
 from ptylive.dashboard.panels.runs import RunsPanel
 from ptylive.dashboard.panels.trotter import TrotterPanel
 from ptylive.dashboard.pictures import OVERWRITING, Picture
+from ptylive.dashboard.present import ShownScanDesk
 from ptylive.dashboard.requests import Request, RequestDesk
 from ptylive.dashboard.skeleton import TITLE, read_template
 from ptylive.dashboard.theme import Theme
@@ -67,12 +70,22 @@ class PicturePanel(Part, Protocol):
 class Session:
     """Everything one viewer sees and asks for. Lives as long as the page."""
 
-    def __init__(self, document: Document, feed: Feed, desk: Desk, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        document: Document,
+        feed: Feed,
+        desk: Desk,
+        *,
+        read_only: bool = False,
+        offer_download: Callable[[Path], str] | None = None,
+    ) -> None:
         self.id = uuid4().hex
         self.document = document
         self.feed = feed
         self.read_only = read_only
-        self.orders = Orders(desk)
+        self.offer_download = offer_download
+        self._downloads: list[dict[str, str]] = []
+        self.orders = Orders(ShownScanDesk(desk, lambda: feed.view().state.uid, self._looked_at))
         self.page, self.asked = Page(), Asked()
         style = InlineStyleSheet(css=read_template("widgets.css"))
         self.mosaic = Mosaic(style)
@@ -96,7 +109,7 @@ class Session:
             name="view", labels=["Session", "Refine", "Library"], active=0, height=26, margin=0, stylesheets=[style]
         )
         self.light = Toggle(name="light", label="light", width=52, height=26, margin=0, stylesheets=[style])
-        self._requests = RequestDesk(self._takers())
+        self._requests = RequestDesk(self._takers(), self._may_ask)
         self._texts: dict[str, str] = {}
         self._build(document)
         self._watch()
@@ -229,7 +242,7 @@ class Session:
         state = view.state
         self._texts.update(readouts.header_texts(state))
         self._texts.update(readouts.stream_texts(state))
-        self._texts.update(readouts.calibration_texts(state))
+        self._texts.update(readouts.calibration_texts(self.past.state or state))
         self._texts.update(refinement_texts(state.refinement.state, view.refinement, state.uid))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         said = self.profile.text() or self.orders.said
@@ -255,11 +268,11 @@ class Session:
         marks["profile"] = "on" if self.profile.active.active else "off"
         marks["trotter"] = "on" if self.trotter.on_show else "off"
         marks["overwrite"] = "on" if self.mosaic.panels[0].overwrites else "off"
-        lists = {**self.calibration.lists(view.state), **self.runs.lists(), "slices": view.slices}
-        lists |= {**self.library.lists(), **self.past.lists()}
+        lists = {**self.calibration.lists(self.past.state or view.state), **self.runs.lists(), "slices": view.slices}
+        lists |= {**self.library.lists(), **self.past.lists(), "downloads": self._downloads}
         preset = self.refine.preset()
         clips = {
-            **self.calibration.clips(view.state),
+            **self.calibration.clips(self.past.state or view.state),
             **self.diffraction.clips(),
             "command": recipes.command_line(preset, view.state.recording),
             "python": recipes.python(preset, self.feed.control),
@@ -291,6 +304,17 @@ class Session:
             "detector": self.diffraction.detectors.ask,
         }
 
+    def _may_ask(self, request: Request) -> bool:
+        """Whether this viewer may ask for that; if not, it is said."""
+        if self.read_only and request.what not in OWN_VIEW:
+            self.orders.say(READ_ONLY)
+            return False
+        return True
+
+    def _looked_at(self) -> str:
+        """The earlier scan that this viewer looks at, in words; empty when it is the one that is shown."""
+        return self.past.texts()["past"] if self.past.looking_back else ""
+
     def _overwrite(self, _request: Request) -> None:
         """Let a new scan be drawn over the one before, or on a fresh ground."""
         for panel in self.mosaic.panels:
@@ -315,9 +339,6 @@ class Session:
 
     def _export(self, index: int) -> None:
         """Write the map of a panel as it is shown, and its numbers."""
-        if self.past.looking_back and self.view_name == "session":
-            self.orders.say("this is an earlier scan: open it in the library to export its maps")
-            return
         if self.view_name == "refine":
             (figure, name), _ = self.reconstruction.figures
         elif index < len(self.mosaic.panels):
@@ -326,7 +347,15 @@ class Session:
             return
         limits = [float(v) for v in figure.limits]
         colours = str(figure.colour_map)
-        self.orders.send("export", "exported", map=name, formats=EXPORTS, colour_map=colours, limits=limits)
+        self.orders.send(
+            "export", "exported", self._offer_files, map=name, formats=EXPORTS, colour_map=colours, limits=limits
+        )
+
+    def _offer_files(self, reply: dict[str, Any]) -> None:
+        """Let the browser fetch what has been written."""
+        files = [Path(file) for file in reply.get("files") or () if isinstance(file, str)]
+        if self.offer_download is not None:
+            self._downloads = [{"name": file.name, "href": self.offer_download(file)} for file in files]
 
     def _key(self, request: Request) -> None:
         if request.key == "o":

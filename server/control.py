@@ -117,11 +117,21 @@ class ControlServer:
         if method is None:
             known = sorted(n.removeprefix("command_") for desk in desks for n in dir(desk) if n.startswith("command_"))
             raise CommandError(f"unknown command {command!r}", f"known are {', '.join(known)}")
+        wanted = arguments.pop("if_shown", None)
+        if wanted is not None:
+            self._require_shown(str(wanted))
         try:
             inspect.signature(method).bind(**arguments)
         except TypeError as error:
             raise CommandError(f"{command}: {error}") from None
         return dict(method(**arguments))
+
+    def _require_shown(self, uid: str) -> None:
+        """Raise CommandError where another scan than that of ``uid`` is shown: the command meant that one."""
+        shown = self._session.shown
+        if shown is None or shown.uid != uid:
+            now = "no scan" if shown is None else f"scan {shown.arm.series}"
+            raise CommandError(f"{now} is shown now, and the command was for another", "look again and repeat it")
 
     def _tell_state(self, acknowledged: tuple[str, list[Any]] | None) -> tuple[str, list[Any]] | None:
         """Publish the state, and what is safe when that has changed; returns what was acknowledged."""

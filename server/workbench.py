@@ -167,7 +167,8 @@ class Workbench:
         folder = self._config.recording_folder if scan.recording is None else scan.recording.parent
         if folder is None:
             raise CommandError("this server has no folder to export to", "start it without --no-record")
-        written = picture.write(export_stem(scan.recording, folder, scan.arm.series, map), formats)
+        name = f"{self._refinements.current.run}_{map}" if refined(map) else map
+        written = picture.write(export_stem(scan.recording, folder, scan.arm.series, name), formats)
         return {"files": [str(path) for path in written], "path": str(written[0]) if written else ""}
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import count
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -58,12 +59,25 @@ class PastScans:
 
     def choose(self, request: Request) -> None:
         """Go back by a number of scans; 0: to the present one."""
+        if request.key == "open":
+            self._open()
+            return
         back = int(request.numbers[0]) if len(request.numbers) == 1 else 0
         if not 1 <= back <= len(self._scans):
             self.leave()
             return
         self._uid = str(self._scans[back - 1].get("uid"))
         self._orders.ask("snapshot", self._take_scan, on_refusal=lambda _: self.leave(), uid=self._uid)
+
+    def _open(self) -> None:
+        """Show the scan that is looked at to everybody, so that it can be worked on."""
+        if not self._raw:
+            return
+        if recording := self._state.recording:
+            done = f"{self._state.series} is shown to everybody"
+            self._orders.send("open", done, lambda _reply: self.leave(), recording=PurePath(recording).name)
+        else:
+            self._orders.say("this scan was not recorded: it can only be looked at")
 
     def leave(self) -> None:
         """Show the present scan."""

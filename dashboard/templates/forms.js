@@ -75,6 +75,7 @@
     withdraw: button => ask("withdraw", {name: button.dataset.name, value: button.dataset.uid}),
     overwrite: () => ask("overwrite"),
     record: () => ask("record"),
+    past: () => ask("past", {key: "open"}),
     export: button => ask("key", {key: "e", panel: Number(button.closest("[data-panel]").dataset.panel)}),
     detector: button => ask("detector", {key: button.dataset.name, numbers: JSON.parse(clips.disc ?? "[]")}),
   };
@@ -125,6 +126,10 @@
     note.addEventListener("keydown", event => { if (event.key === "Enter") note.blur(); });
     painters.note = text => { if (document.activeElement !== note) note.value = text; };
   });
+
+  // Links to what was exported last; the address is ours, whatever the name.
+  painters.downloads = files => document.getElementById("downloads").replaceChildren(...files.map(({name, href}) =>
+    make("a", {href: `./${href}`, download: name, title: name, text: `⤓ ${name.split(".").pop()}`})));
 
   painters.checks = checks => document.getElementById("checks").replaceChildren(...checks.map(({name, state, text}) =>
     make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));

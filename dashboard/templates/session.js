@@ -117,7 +117,7 @@ window.ptylive = (() => {
     }));
     const timer = setInterval(async () => {
       try {
-        await fetch("/favicon.ico", {cache: "no-store"});
+        await fetch("favicon.ico", {cache: "no-store"});
         clearInterval(timer);
         window.location.reload();
       } catch { /* still gone */ }

@@ -133,7 +133,7 @@ def test_locking_keeps_the_contrast_that_is_shown(session: Session, feed: Feed) 
 
 def test_an_accepted_refinement_opens_its_view(session: Session, desk: Desk) -> None:
     session.refine._on_refine({"num_slices": 1})
-    assert desk.sent == [("refine", {"preset": {"num_slices": 1}})]
+    assert desk.sent == [("refine", {"preset": {"num_slices": 1}, "if_shown": "scan-1"})]
     session.tick()
     assert all(button.disabled for button in session.refine._buttons["refine"]), "one click, one refinement"
     desk.future.set_result({})

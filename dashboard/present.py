@@ -1,0 +1,44 @@
+"""Commands that concern the scan that is shown: sent only while the viewer looks at that scan, and with its identity.
+
+The server works on the scan it shows. A viewer may be looking at an earlier one, and another scan may come on show
+between a click and its command: neither may be refined, changed or saved in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from ptylive.dashboard.orders import Desk, Reply
+from ptylive.schema import CommandError
+
+OF_THE_SHOWN_SCAN = frozenset({"refine", "save", "export", "configure", "calibrate", "undo", "detectors", "note"})
+
+
+class ShownScanDesk:
+    """Adds to commands on the scan that is shown which one that is, and refuses them while an earlier one is seen.
+
+    ``shown``: uid of the scan that the server shows, as far as this page knows; ``seen``: what the viewer looks at
+    instead, in words; empty when it is the scan that is shown.
+    """
+
+    def __init__(self, desk: Desk, shown: Callable[[], str | None], seen: Callable[[], str]) -> None:
+        self._desk, self._shown, self._seen = desk, shown, seen
+
+    def submit(self, command: str, **arguments: Any) -> Future[Reply]:
+        """Send a command; the future holds the reply, or a PtyliveError."""
+        elsewhere = command == "note" and (arguments.get("recording") or "text" not in arguments)
+        if command not in OF_THE_SHOWN_SCAN or elsewhere:
+            return self._desk.submit(command, **arguments)
+        if self._seen():
+            refused: Future[Reply] = Future()
+            refused.set_exception(
+                CommandError(
+                    f"you look at the earlier scan {self._seen()}, and this would concern the newest",
+                    "open the earlier one for everybody (button open beside it), or go back to the newest",
+                )
+            )
+            return refused
+        uid = self._shown()
+        return self._desk.submit(command, **arguments, **({"if_shown": uid} if uid else {}))
