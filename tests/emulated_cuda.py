@@ -7,6 +7,7 @@ compiler.
 import ctypes
 import functools
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -32,7 +33,8 @@ def compile_kernel(plan: Plan, counts: str, *flags: str, main: str = "kernel.cpp
     key = hashlib.sha256(
         repr((text, plan, counts, flags, main, [p.read_text() for p in sorted(FOLDER.iterdir())])).encode()
     )
-    built = Path(tempfile.gettempdir()) / f"ptylive-emulated-{key.hexdigest()[:16]}"
+    # each user has one: what another made may not be readable, and nobody should run it
+    built = Path(tempfile.gettempdir()) / f"ptylive-emulated-{os.getuid()}-{key.hexdigest()[:16]}"
     if not built.exists():
         with tempfile.TemporaryDirectory() as work:
             (Path(work) / "kernel.cu").write_text(text)

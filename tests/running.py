@@ -26,17 +26,17 @@ class Server:
         if not any(o in options for o in ("--dashboard", "--headless")):
             arguments.append("--headless")
         self.process = subprocess.Popen([PTYLIVE, *arguments], stderr=subprocess.PIPE, text=True)
-        self.wait_for(lambda s: True, timeout_s=60)
+        self.wait_for(lambda s: True, timeout_s=120)
 
     def status(self) -> dict:
-        with ControlClient(self.control, timeout_s=5.0) as client:
+        with ControlClient(self.control, timeout_s=60.0) as client:
             return client.call("status")
 
     def call(self, command: str, **arguments) -> dict:
-        with ControlClient(self.control, timeout_s=10.0) as client:
+        with ControlClient(self.control, timeout_s=60.0) as client:
             return client.call(command, **arguments)
 
-    def wait_for(self, condition, timeout_s: float = 60.0) -> dict:
+    def wait_for(self, condition, timeout_s: float = 120.0) -> dict:
         """The first status that fulfils a condition."""
         give_up = time.monotonic() + timeout_s
         status = {}
@@ -53,20 +53,20 @@ class Server:
             time.sleep(0.05)
         raise AssertionError(f"not within {timeout_s} s: {status}")
 
-    def wait_for_results(self, timeout_s: float = 90.0) -> dict:
+    def wait_for_results(self, timeout_s: float = 180.0) -> dict:
         """Status once the scan has ended and its maps are written."""
         ended = ("complete", "aborted", "failed")
         return self.wait_for(lambda s: s["state"] in ended and s["results"], timeout_s)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.stderr.close()
@@ -90,7 +90,7 @@ def frame_hashes(path: Path) -> list[str]:
         return [hashlib.sha256(pattern.tobytes()).hexdigest() for row in file["data"] for pattern in row]
 
 
-def ptylive(*arguments: object, timeout_s: float = 120.0) -> subprocess.CompletedProcess:
+def ptylive(*arguments: object, timeout_s: float = 250.0) -> subprocess.CompletedProcess:
     """Run the program to its end."""
     command = [PTYLIVE, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)

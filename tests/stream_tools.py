@@ -26,6 +26,8 @@ from ptylive.streamer.storage.source import open_source
 from ptylive.streamer.wire import FramesMessage, Message, encode
 
 LOOPBACK = "tcp://127.0.0.1:0"
+PATIENCE_S = 90.0
+"""A machine that does ten other things; nothing is decided by it."""
 
 
 def make_arm(scan: tuple[int, int] = (6, 7), pixels: tuple[int, int] = (8, 8), **scan_keys: Any) -> Arm:
@@ -88,13 +90,13 @@ class Running:
     def address(self) -> str:
         return self.receiver.address
 
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"waited in vain: {self.receiver.status()} {self.events[-5:]}"
             time.sleep(0.005)
 
-    def wait_for_state(self, *states: str, timeout_s: float = 40.0) -> None:
+    def wait_for_state(self, *states: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait for a state; for the end of a scan, also until the ring's reader has come to it."""
         self.wait(lambda: self.receiver.status().state in states and self._caught_up(), timeout_s)
 
@@ -165,7 +167,7 @@ def running(
         yield run
     finally:
         receiver.stop()
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
 
 

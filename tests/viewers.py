@@ -35,4 +35,4 @@ def staring(url: str, viewers: int) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(5)
+            thread.join(60)

@@ -29,7 +29,7 @@ def dashboard(server: FakeServer) -> Iterator[RunningDashboard]:
     running = start_dashboard(server.control)
     yield running
     running.process.terminate()
-    running.process.communicate(timeout=10)
+    running.process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")

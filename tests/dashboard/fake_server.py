@@ -141,4 +141,4 @@ class FakeServer:
     def close(self) -> None:
         """Die."""
         self._stop.set()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=60)

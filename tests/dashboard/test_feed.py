@@ -19,7 +19,7 @@ def feed(server: FakeServer) -> Iterator[Feed]:
     listening.stop()
 
 
-def until(feed: Feed, condition: Callable[[FeedView], bool], timeout_s: float = 20.0) -> FeedView:
+def until(feed: Feed, condition: Callable[[FeedView], bool], timeout_s: float = 60.0) -> FeedView:
     """The first view for which the condition holds."""
     deadline = time.monotonic() + timeout_s
     while not condition(feed.view()):
@@ -77,7 +77,7 @@ def test_only_watched_maps_are_prepared(server: FakeServer, feed: Feed) -> None:
 
 def test_the_server_is_told_what_pages_show(server: FakeServer, feed: Feed) -> None:
     def told(maps: list[str] | None) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (said := server.received("watch")) or said[-1]["maps"] != maps:
             assert time.monotonic() < deadline, said
             time.sleep(0.01)

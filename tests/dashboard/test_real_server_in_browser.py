@@ -33,7 +33,7 @@ def answers(url: str) -> bool:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with real_server(tmp_path_factory.mktemp("recordings"), "--dashboard", "127.0.0.1:0") as one:
         url = one.status()["dashboard"]
-        eventually(lambda: answers(url), 60)  # commands are taken before the dashboard is up
+        eventually(lambda: answers(url))  # commands are taken before the dashboard is up
         yield one
 
 
@@ -78,13 +78,13 @@ def test_one_looks_back_at_a_scan_while_the_next_is_there(running: Server, watch
     replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=running.data))
     running.wait_for(lambda s: s["uid"] != first["uid"] and s["state"] == "complete" and s["results"])
     shape = "Bokeh.documents[0].get_model_by_name('map_3').renderers[0].data_source.data.image[0].shape"
-    eventually(lambda: page.evaluate(shape) == [48, 48], 20)
+    eventually(lambda: page.evaluate(shape) == [48, 48])
     expect(page.locator("#past")).to_be_enabled()
     page.locator("#past").fill("0")
-    eventually(lambda: page.evaluate(shape) == [64, 64], 20)
+    eventually(lambda: page.evaluate(shape) == [64, 64])
     expect(page.locator("[data-text=past]")).to_contain_text(first["series"])
     page.locator("#past").fill("1")
-    eventually(lambda: page.evaluate(shape) == [48, 48], 20)
+    eventually(lambda: page.evaluate(shape) == [48, 48])
     assert watched.complaints == []
 
 
@@ -93,7 +93,7 @@ def test_the_first_map_is_there_within_two_seconds(tmp_path: Path, watched: Watc
     """From the first frame on the way to the first picture that the browser has painted; the machine must be quiet."""
     with real_server(tmp_path, "--dashboard", "127.0.0.1:0") as one:
         url = one.status()["dashboard"]
-        eventually(lambda: answers(url), 60)
+        eventually(lambda: answers(url))
         page = watched.open(url)
         time.sleep(15)  # until everything is compiled, as in a session that has begun
         replay(bundled(SCAN), ReplaySettings(to=one.data))

@@ -129,7 +129,7 @@ def scanning(data: str) -> Iterator[subprocess.Popen[str]]:
 
 def counters(url: str) -> dict[str, float]:
     """The counters of all scans of a server, by their names."""
-    with urlopen(url, timeout=10) as reply:
+    with urlopen(url, timeout=60) as reply:
         lines = reply.read().decode().splitlines()
     return {name: float(value) for name, value in (line.split() for line in lines if not line.startswith("#"))}
 

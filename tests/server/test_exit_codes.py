@@ -118,7 +118,7 @@ def test_without_a_terminal_progress_is_lines(capsys):
     seen = ""
     with bar("counting", quiet=False, interval_s=0.02) as shown:
         shown.update(3, 10)
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while "counting: 3 of 10 (30 %)" not in seen and time.monotonic() < give_up:
             time.sleep(0.01)
             seen += capsys.readouterr().err

@@ -26,7 +26,7 @@ def parsed(text: str) -> dict[str, float]:
 
 
 def get(url: str) -> tuple[int, str, str]:
-    with urllib.request.urlopen(url, timeout=5) as reply:
+    with urllib.request.urlopen(url, timeout=60) as reply:
         return reply.status, reply.headers["Content-Type"], reply.read().decode()
 
 

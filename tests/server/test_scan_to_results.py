@@ -49,7 +49,7 @@ def test_a_scan_becomes_maps_and_a_refined_object(tmp_path):
             assert file["maps/idpc"].shape == (64, 64)
         assert list(running.call("runs")["runs"]) == ["run1"]
         assert last_json(ptylive("stop", "--control", running.control, "--json"))["stopped"]
-        assert running.process.wait(20) == 0
+        assert running.process.wait(60) == 0
 
 
 def test_live_equals_offline_of_what_arrived(tmp_path):

@@ -123,7 +123,7 @@ def soak(folder: Path, times: int, scans: int | None, seconds: float) -> tuple[S
             stream.start()
             watched.memory.clear()
             watched.watch(2 + loops, 2 * loops * len(wanted) / rate + 240)
-            stream.join(30)
+            stream.join(60)
         status = running.status()
         assert (status["state"], status["lost"], status["rejected"]) == ("complete", 0, {})
         assert list(running.folder.glob("*")) == []

@@ -32,7 +32,7 @@ def maps(running: Server) -> dict[str, np.ndarray]:
 
 
 def eventually_map(running: Server, name: str) -> np.ndarray:
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while name not in (found := maps(running)):
         assert time.monotonic() < give_up, sorted(found)
         time.sleep(0.1)

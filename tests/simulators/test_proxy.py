@@ -47,7 +47,7 @@ def test_a_stalled_connection_goes_on_when_it_moves_again(tmp_path: Path) -> Non
         assert run.receiver.status().state == "waiting"
         proxy.faults = ProxyFaults()
         run.wait_for_state("complete")
-        sending.join(10)
+        sending.join(60)
         assert not sending.is_alive()
 
 
@@ -59,7 +59,7 @@ def test_cut_connections_come_back(tmp_path: Path) -> None:
         sending.start()
         run.wait(lambda: run.receiver.status().frames > 20)
         proxy.reset()
-        sending.join(20)
+        sending.join(60)
         assert proxy.connections == 2
         (end,) = run.wait_for_ends(1)
         assert end.summary.placed > 300

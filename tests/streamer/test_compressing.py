@@ -84,7 +84,7 @@ def running(
         yield run
     finally:
         receiver.stop()
-        thread.join(5)
+        thread.join(60)
 
 
 def check(path: str | Path, frames: Array, missing: tuple[int, ...] = ()) -> None:

@@ -37,7 +37,7 @@ def test_every_reader_sees_everything_in_order() -> None:
         assert ring.put(batch(k))
     ring.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     for out in seen:
         assert isinstance(out[0], ArmEvent)
         assert numbers(out) == list(range(100))
@@ -56,7 +56,7 @@ def test_a_full_ring_makes_the_writer_wait() -> None:
     assert numbers([reader.take()]) == [0]
     assert not done.wait(0.1), "the item being worked on still counts"
     assert numbers([reader.take()]) == [1]
-    assert done.wait(5)
+    assert done.wait(60)
     writer.join()
 
 
@@ -68,7 +68,7 @@ def test_closing_lets_a_waiting_writer_go() -> None:
     writer = threading.Thread(target=lambda: results.append(ring.put(batch(1))))
     writer.start()
     ring.close()
-    writer.join(5)
+    writer.join(60)
     assert results == [False]
     assert numbers(list(reader)) == [0]
     assert reader.finished

@@ -103,7 +103,7 @@ def deliver(address: str, keys: ClientKeys | None, seconds: float = 1.0) -> None
 
 
 def state_soon(receiver: Receiver, state: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while receiver.status().state != state:
         assert time.monotonic() < deadline, receiver.status()
         time.sleep(0.01)
@@ -113,20 +113,24 @@ def test_frames_of_known_clients_only(receiver, tmp_path: Path, caplog: pytest.L
     running, keys = receiver
     stranger = remote(tmp_path / "stranger", keys)
     elsewhere = ClientKeys.open(ServerKeys.open(tmp_path / "other").folder)
-    for wrong in (None, stranger, elsewhere):
+    for wrong in (None, elsewhere):
         with pytest.raises(ServerGoneError):
             deliver(running.address, wrong, seconds=0.7)
+    give_up = time.monotonic() + 60
+    while "unknown key" not in caplog.text and time.monotonic() < give_up:
+        with pytest.raises(ServerGoneError):
+            deliver(running.address, stranger, seconds=0.7)
     assert running.status().state == "waiting"
     assert running.status().rejected == {}
     assert "unknown key" in caplog.text
-    deliver(running.address, ClientKeys.open(keys.folder), seconds=10)
+    deliver(running.address, ClientKeys.open(keys.folder), seconds=60)
     state_soon(running, "complete")
 
 
 def test_a_client_is_let_in_while_the_server_runs_and_shut_out_again(receiver, tmp_path: Path) -> None:
     running, keys = receiver
     late = remote(tmp_path / "late", keys, known_as="late")
-    deliver(running.address, late, seconds=10)
+    deliver(running.address, late, seconds=60)
     state_soon(running, "complete")
     (keys.folder / "clients" / "late.key").unlink()
     with pytest.raises(ServerGoneError):
