@@ -13,14 +13,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptylive.schema import PtyliveError, ServerGoneError
-from ptylive.server.client import ControlClient
+from ptylive.schema import PtyliveError
 from ptylive.server.config import ServerConfig
 from ptylive.server.exit_codes import ExitCode
 from ptylive.server.recording_folder import require_recordable
@@ -35,6 +35,8 @@ MOST_RESTARTS, RESTARTS_WITHIN_S = 5, 120.0
 FIRST_PAUSE_S = 0.25
 """Before the first restart; twice as long before each further one."""
 POLL_S = 0.2
+DASHBOARD_TIMEOUT_S = 60.0
+"""How long the start waits for the dashboard's word that it serves; one that hangs holds up nothing but its page."""
 
 
 @dataclass
@@ -55,6 +57,8 @@ class Supervisor:
     _restart_at: float = field(default=0.0, init=False)
     _deaths: list[float] = field(default_factory=list, init=False)
     _restarts: int = field(default=0, init=False)
+    _ready: bool = field(default=False, init=False)
+    """Whether acquire has said that it takes data."""
 
     def start(self) -> None:
         """Start the processes. Raises PtyliveError with what the one that failed has to say."""
@@ -66,21 +70,25 @@ class Supervisor:
             require_recordable(self.config.recording_folder)
         self._start_acquire()
         if self.config.dashboard is not None:
-            self._start_dashboard(self.config.dashboard)
+            self._start_dashboard(self.config.dashboard).join(DASHBOARD_TIMEOUT_S)
 
     def _start_acquire(self, *history: str) -> None:
         """Start it and wait until it takes data. Raises PtyliveError with what it has to say when it does not."""
         arguments = ["ptylive.server.acquire", self.config.model_dump_json(), self.command_line, *history]
+        self._ready = False
         self._acquire = _python(arguments, stdin=subprocess.PIPE)
         line = _first_line(self._acquire)
         answer = json.loads(line) if line.startswith("{") else {"error": "the acquire process did not start"}
         if not answer.get("ready"):
             self._acquire.wait()
             raise PtyliveError(str(answer.get("error", "the acquire process did not start")))
-        self.data_address = str(answer["data"])
+        self._ready, self.data_address = True, str(answer["data"])
 
-    def _start_dashboard(self, address: str) -> None:
-        """Start it and learn its address; one that does not come up is started again later, acquisition goes on."""
+    def _start_dashboard(self, address: str) -> threading.Thread:
+        """Start it; the thread ends when its address is known, or when it has ended without a word.
+
+        One that does not come up is started again later; acquisition is looked after meanwhile.
+        """
         host, _, port = address.rpartition(":")
         options = ["--control", self.config.control, "--address", host, "--port", port, "--exit-with-parent"]
         for name in self.config.security.names:
@@ -90,7 +98,12 @@ class Supervisor:
         if self.config.security.token and not self._tokens:
             self._tokens = tuple(os.environ.get(TOKENS_VARIABLE, "").split()) or _new_tokens()
         self._dashboard = _python(["ptylive.dashboard", *options], keys=self.config.key_folder, tokens=self._tokens)
-        line = _first_line(self._dashboard)
+        thread = threading.Thread(target=self._hear_dashboard, args=(self._dashboard,), daemon=True)
+        thread.start()
+        return thread
+
+    def _hear_dashboard(self, process: subprocess.Popen[str]) -> None:
+        line = _first_line(process)
         if line.startswith("dashboard:"):
             self.dashboard_url = line.removeprefix("dashboard:").strip()
 
@@ -153,6 +166,8 @@ class Supervisor:
             self._dashboard.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._dashboard.wait(5.0)
+        if not self._ready and status == -signal.SIGTERM:
+            return ExitCode.DONE  # told to end before it took data
         if status == ExitCode.PARTIAL:
             self.say("NOT EVERYTHING WAS RECORDED: see the lines above")
             return ExitCode.PARTIAL
@@ -161,15 +176,11 @@ class Supervisor:
             return ExitCode.FAILED
         return ExitCode.DONE
 
-    def _client(self) -> ControlClient:
-        return ControlClient(self.config.control, keys=self.config.key_folder)
-
     def stop(self) -> int:
         """Ask the server to finish recording and results, and end it."""
         if self.running:
-            with suppress(ServerGoneError), self._client() as client:
-                client.call("shutdown")
             assert self._acquire is not None  # noqa: S101  (it is running)
+            self._acquire.terminate()  # a signal also reaches one that takes no commands: busy, or still starting
             try:
                 self._acquire.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:

@@ -76,10 +76,10 @@ def serve(
     loaded = load_config(config, options, assignments)
     off = {name: None for name, is_off in (("dashboard", headless), ("record", no_record)) if is_off}
     supervisor = Supervisor(loaded.model_copy(update=off), command_line=" ".join(sys.argv), say=say)
-    supervisor.start()
-    report_addresses(supervisor)
     stop_on_signals()
     try:
+        supervisor.start()
+        report_addresses(supervisor)
         status = supervisor.watch()
     except KeyboardInterrupt:
         say("stopping; the recording is finished first")

@@ -1,0 +1,57 @@
+"""What the supervisor does while one of its processes is starting: nothing that is worth a wait."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+from running import PTYLIVE
+
+from ptylive.server import supervisor as module
+from ptylive.server.commands.demo import free_addresses
+from ptylive.server.config import ServerConfig
+from ptylive.server.exit_codes import ExitCode
+from ptylive.server.supervisor import Supervisor
+
+PATIENCE_S = 60.0
+
+
+def test_a_dashboard_that_hangs_at_its_start_keeps_nobody_from_looking_after_the_receiver(monkeypatch):
+    silent = [sys.executable, "-c", "import time; time.sleep(300)"]
+    started = []
+
+    def start(_arguments, **_options):
+        started.append(subprocess.Popen(silent, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    monkeypatch.setattr(module, "_python", start)
+    watched = Supervisor(ServerConfig(dashboard="127.0.0.1:1"))
+    watched._dashboard = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE, text=True)
+    watched._dashboard.wait()
+    looking = threading.Thread(target=watched._look_after_dashboard, daemon=True)
+    looking.start()
+    looking.join(PATIENCE_S)
+    hung = looking.is_alive()
+    for process in started:
+        process.kill()
+        process.wait()
+    assert started
+    assert not hung
+
+
+def test_a_server_that_is_told_to_end_while_it_starts_ends_with_all_its_processes(tmp_path):
+    data, control = free_addresses()
+    command = [PTYLIVE, "serve", "--data", data, "--control", control, "--record", str(tmp_path), "--dashboard"]
+    serving = subprocess.Popen([*command, "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
+    parent, children = psutil.Process(serving.pid), []
+    give_up = time.monotonic() + PATIENCE_S
+    while not children and time.monotonic() < give_up:
+        children = parent.children(recursive=True)
+        time.sleep(0.01)
+    serving.terminate()
+    said = serving.communicate(timeout=PATIENCE_S)[1]
+    assert serving.returncode == ExitCode.DONE, said
+    assert "Traceback" not in said
+    _, left = psutil.wait_procs(children, PATIENCE_S)
+    assert not left
