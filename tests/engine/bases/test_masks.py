@@ -14,6 +14,17 @@ ORTHONORMAL = 1.01 * float(np.finfo(np.float32).eps)
 """Masks of unit norm, made in double, are stored in single precision: each value is off by at most eps/2 of itself, so
 a product of two masks by at most eps (Cauchy-Schwarz). A hundredth for double arithmetic. The products are summed in
 double: sums in single precision are as good as a processor's kernels make them."""
+ROUNDING = float(np.finfo(np.float32).eps) / 2
+
+
+def error_of_sums(weights, terms):
+    """Largest error of the sums weights (n, pixels) @ |terms| (pixels, m) in single precision, in any order.
+
+    Each of the terms and of the additions may be rounded, on both sides of a product too (Higham, Accuracy and
+    Stability, section 3.1). Pixels that weigh nothing add nothing.
+    """
+    n = int((terms != 0).any(axis=1).sum()) + 3
+    return n * ROUNDING / (1 - n * ROUNDING) * (np.abs(weights) @ np.abs(terms))
 
 
 @pytest.fixture(scope="module")
@@ -81,25 +92,36 @@ def test_extras_are_exact(field, patterns):
     assert vectors.dtype == np.float32
     extra = dict(zip(EXTRAS, vectors[:, 46:].T, strict=True))
     clean = np.where(field.good, patterns, 0).astype(float)
-    np.testing.assert_allclose(extra["sum"], clean.sum((1, 2)), rtol=1e-6)
-    moment = (clean * (np.arange(SHAPE[0])[:, None] - 19.3)).sum((1, 2))
-    np.testing.assert_allclose(extra["k_row"], moment, rtol=1e-5, atol=0.05)
-    np.testing.assert_allclose(extra["edge"], clean[:, field.edge].sum(1), rtol=1e-6)
-    inside = np.where(field.bright, clean, 0)
-    left = (inside**2).sum((1, 2)) - (vectors[:, :45].astype(float) ** 2).sum(1)
-    np.testing.assert_allclose(extra["perp_bright"], left, rtol=1e-3)
-    np.testing.assert_allclose(vectors[:, 45], clean[:, field.dark].sum(1) / np.sqrt(field.dark.sum()), rtol=1e-5)
+    # whole numbers below 2^24: no sum is rounded
+    np.testing.assert_array_equal(extra["sum"], clean.sum((1, 2)))
+    np.testing.assert_array_equal(extra["edge"], clean[:, field.edge].sum(1))
+    k_row = np.where(field.good, np.arange(SHAPE[0])[:, None] - 19.3, 0.0).reshape(-1, 1)
+    flat = clean.reshape(60, -1)
+    assert (np.abs(extra["k_row"] - (flat @ k_row)[:, 0]) <= error_of_sums(flat, k_row)[:, 0]).all()
+    masks = compressor.basis.flat.T.astype(float)
+    assert (np.abs(vectors[:, :46] - flat @ masks) <= error_of_sums(flat, masks)).all()
+    # what the masks leave out: the error of the squares, and twice each coefficient times its own
+    inside = np.where(field.bright, clean, 0).reshape(60, -1) ** 2
+    coefficients = flat @ masks[:, :45]
+    left = inside.sum(1) - (coefficients**2).sum(1)
+    bound = error_of_sums(inside, np.ones((inside.shape[1], 1)))[:, 0]
+    bound += (2 * np.abs(coefficients) * error_of_sums(flat, masks[:, :45])).sum(1)
+    assert (np.abs(extra["perp_bright"] - left) <= bound).all()
+    assert (bound < 0.2 * left).all(), "the bound must tell a number that is exact from one that is not"
 
 
 def test_square_roots_are_of_intensities(field, patterns):
     compressor = Compressor(make_basis(parse_basis("binning:45+1:sqrt"), field), field, square_root=True)
     vectors = compressor.vectors(patterns)
     n = compressor.basis.n_bright
-    expected = np.sqrt(np.where(field.good, patterns, 0)).reshape(60, -1) @ compressor.basis.flat.T
-    np.testing.assert_allclose(vectors[:, : compressor.basis.count], expected, rtol=1e-5, atol=1e-4)
-    # Pythagoras: what is kept and what is left out make up the intensity of the region
+    roots = np.sqrt(np.where(field.good, patterns, 0)).reshape(60, -1)
+    masks = compressor.basis.flat.T.astype(float)
+    assert (np.abs(vectors[:, : compressor.basis.count] - roots @ masks) <= error_of_sums(roots, masks)).all()
+    # Pythagoras: what is kept and what is left out make up the intensity of the region, but for the rounding of a sum
+    # of as many squares
     whole = (vectors[:, :n] ** 2).sum(1) + vectors[:, compressor.basis.count + 3]
-    np.testing.assert_allclose(whole, patterns[:, field.bright].sum(1), rtol=1e-4)
+    intensity = patterns[:, field.bright].sum(1)
+    np.testing.assert_allclose(whole, intensity, rtol=(field.bright.sum() + n + 4) * 2 * ROUNDING)
     assert compressor.words.of == "sqrt_intensity"
 
 
@@ -107,7 +129,9 @@ def test_patterns_come_back_as_far_as_the_basis_goes(field):
     basis = make_basis(parse_basis("zernike:45+1"), field)
     weights = np.random.default_rng(1).normal(size=(3, 46))
     patterns = np.einsum("pn,nyx->pyx", weights, basis.masks)
-    np.testing.assert_allclose(basis.pattern(basis.project(patterns)), patterns, atol=1e-5)
+    # every coefficient is a sum in single precision; a pattern adds up all of them
+    error = error_of_sums(patterns.reshape(3, -1), basis.flat.T.astype(float)).sum(1).max()
+    np.testing.assert_allclose(basis.pattern(basis.project(patterns)), patterns, rtol=0, atol=error)
 
 
 def test_intact_angles(field, patterns):
