@@ -207,7 +207,7 @@ _PAIRS = ("beam_center_px", "scan_matrix")
 def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:
     """A list where one number belongs is mostly a decimal comma; so is `0,1 nm`. Raises MetadataError."""
     parts = [str(part).strip() for part in value]
-    comma = len(parts) == 2 and (name not in ("scan_step_A", *_PAIRS) or parts[0] in ("0", "0.0"))
+    comma = len(parts) == 2 and (name not in ("scan_step_A", *_PAIRS) or parts[0] == "0")
     if comma or (len(parts) != 2 and name not in _PAIRS):
         hint = f"write a decimal point: {parts[0]}.{parts[1]}" if comma else "give one number"
         raise MetadataError(f"{name} = {','.join(parts)[:60]} is no single number", hint)

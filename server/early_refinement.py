@@ -23,7 +23,10 @@ def plain_values(arm: Arm) -> dict[str, Any]:
 
 def check_followable(scan: ScanSession) -> None:
     """Raise CommandError where rows cannot be refined as they arrive, with the reason."""
-    if scan.recording is None or scan.recording_error:
+    if scan.recording_error:
+        hint = "make room in the recording folder; the scan is refined once it is recorded"
+        raise CommandError(f"rows are read from the recording, which failed: {scan.recording_error}", hint)
+    if scan.recording is None:
         raise CommandError("rows are read from the recording, and this scan has none", "start without --no-record")
     if not scan.arm.basis.is_raw:
         raise CommandError("only frames can be refined while they arrive", "refine when the scan has ended")

@@ -246,8 +246,13 @@ class RefineDesk:
                 self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
 
     def _job(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
-        if scan.recording is None or scan.recording_error or not Path(scan.recording).exists():
+        if scan.recording_error:
+            hint = "make room in the recording folder; the scan is refined once it is recorded"
+            raise CommandError(f"refinement needs the recording, which failed: {scan.recording_error}", hint)
+        if scan.recording is None:
             raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
+        if not Path(scan.recording).exists():
+            raise CommandError(f"refinement needs the recording, and {scan.recording} is gone", "put it back")
         if scan.results is None:
             raise CommandError("the scan has no maps to start from", "see the status message")
         return self._draft(scan, preset, run)

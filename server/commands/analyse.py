@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,10 +49,11 @@ def analyse(
     from ptylive.server.analysis import analyse as look
     from ptylive.server.outputs import check_output_folder
 
+    line_A = parse_line(line)
     check_output_folder(folder)
     stored, kept = StoredRun.read(results, run), f"nothing was written to {folder}; begin again with the same command"
     with when_interrupted(kept), bar(f"analysing {stored.name}", quiet=as_json) as shown:
-        found = look(stored, line_A=parse_line(line), radius_A=radius)
+        found = look(stored, line_A=line_A, radius_A=radius)
         if other is not None or other_run is not None:
             compare(found, stored, StoredRun.read(other or results, other_run))
         if half_dose is not None:
@@ -73,6 +75,8 @@ def parse_line(text: str | None) -> tuple[Point, Point] | None:
         return None
     try:
         a, b, c, d = (float(part) for part in text.split(","))
+        if not math.isfinite(a + b + c + d):
+            raise ValueError(text)
     except ValueError:
         raise MetadataError(f"--line {text!r} is not ROW,COL,ROW,COL", "four numbers, Å") from None
     return (a, b), (c, d)

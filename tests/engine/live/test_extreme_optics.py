@@ -1,0 +1,39 @@
+"""Optics within twelve decades: a result or one clear line, in bounded memory (tests/extreme_optics.py)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[2]
+
+
+def outcomes(*arguments: str) -> list[str]:
+    path = os.pathsep.join([str(TESTS), *sys.path])
+    child = subprocess.run(
+        [sys.executable, str(TESTS / "extreme_optics.py"), *arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    print(child.stdout)
+    assert child.returncode == 0, child.stdout + child.stderr
+    return child.stdout.splitlines()
+
+
+def test_random_optics_make_maps_or_are_refused() -> None:
+    assert len(outcomes("0", "3")) == 3
+
+
+@pytest.mark.slow
+def test_many_random_optics_make_maps_or_are_refused() -> None:
+    assert len(outcomes("3", "120")) == 117
+
+
+@pytest.mark.slow
+def test_random_optics_are_refined_or_refused() -> None:
+    assert len(outcomes("0", "40", "refine")) == 40

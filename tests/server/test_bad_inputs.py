@@ -1,0 +1,256 @@
+"""Bad inputs, a row each: where it comes in, what, and the words and exit status that answer it.
+
+Every answer is one line that names the thing and the remedy; nothing ends in a traceback or an internal error. To add
+rows: a command's go to COMMANDS (``{name}`` is a file of ``files``), values that every place must refuse alike to
+VALUES, what a file may say of itself to FILES.
+"""
+
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import typer
+
+from ptylive.dashboard.panels.calibration import UnclearValueError, parse_assignment
+from ptylive.schema import Arm, InputFileError, MetadataError, PtyliveError, Scan
+from ptylive.schema.plausible import questions
+from ptylive.server import cli
+from ptylive.server.calibration_desk import CalibrationDesk
+from ptylive.server.config import load_config
+from ptylive.server.values import parse_value
+from ptylive.streamer.storage.source import open_source
+
+BUILD = cli.build
+OPTICS = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "scan_step_A": 0.4}
+
+VALUES: tuple[tuple[str, str, str], ...] = (
+    ("energy_eV", "80", "did you mean 80 keV"),
+    ("energy_eV", "300", "did you mean 300 keV"),
+    ("energy_eV", "0", "is impossible"),
+    ("energy_eV", "-80000", "is impossible"),
+    ("energy_eV", "-80 keV", "is impossible"),
+    ("energy_eV", "1e300", "is impossible"),
+    ("energy_eV", "1e999", ""),
+    ("energy_eV", "nan", "energy_eV = "),
+    ("energy_eV", "inf", "energy_eV = "),
+    ("energy_eV", "80 nm", "is no unit of an energy"),
+    ("energy_eV", "80 furlong", "is no unit of an energy"),
+    ("energy_eV", "eighty", "no number"),
+    ("convergence_semiangle_mrad", "0.025", "did you mean 0.025 rad"),
+    ("convergence_semiangle_mrad", "25000", "is impossible"),
+    ("convergence_semiangle_mrad", "30,5 mrad", "write a decimal point"),
+    ("convergence_semiangle_mrad", "30 eV", "is no unit of an angle"),
+    ("convergence_semiangle_mrad", "-1", "is impossible"),
+    ("scan_step_A", "0", "is impossible"),
+    ("scan_step_A", "0,1 nm", "write a decimal point"),
+    ("scan_step_A", "0.3 mrad", "is no unit of a length"),
+    ("scan_step_A", "0.0005", "did you mean"),
+    ("scan_step_A", "1e9", "is impossible"),
+    ("scan_step_A", "1,25", "very unequal"),
+    ("scan_step_A", "1,2,3", "one number"),
+    ("rotation_deg", "1e9", "is impossible"),
+    ("rotation_deg", "1000", "unusual"),
+    ("rotation_deg", "5 nm", "is no unit of an angle"),
+    ("defocus_A", "1e8", "unusual"),
+    ("defocus_A", "1e30", "is impossible"),
+    ("defocus_A", "up", "no number"),
+    ("C10", "1e30", ""),
+    ("C30", "1e30", "is impossible"),
+    ("C30", "2 keV", "is no unit of a length"),
+    ("depth_A", "1e12", "is impossible"),
+    ("detector_pixel_mrad", "0", "is impossible"),
+    ("detector_pixel_mrad", "100", "detector_pixel_mrad = 100 mrad?"),
+    ("detector_pixel_invA", "0.2 nm", "is no unit of a spatial frequency"),
+    ("detector_pixel_invA", "-1", "is impossible"),
+    ("beam_center_px", "1e9,0", "is impossible"),
+    ("dwell_time_us", "-1", "is impossible"),
+    ("dwell_time_us", "10 Hz", "is no unit of a time"),
+    ("counts_per_electron", "0", "is impossible"),
+    ("saturation_value", "-5", "is impossible"),
+    ("field_of_view_A", "0", "is impossible"),
+    ("repeats", "0", "is impossible"),
+    ("scan_pattern", "spiral", "scan.pattern"),
+    ("detector_transform", "sideways", "unknown detector transform"),
+    ("energie_eV", "80e3", "did you mean"),
+)
+"""Metadata name, what is typed, and words of the answer."""
+
+FILES: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"energy_eV": -1.0}, "energy_eV = -1 eV is impossible"),
+    ({"energy_eV": np.nan}, "energy_eV = nan eV is impossible"),
+    ({"energy_eV": "eighty"}, "no number"),
+    ({"energy_eV": np.array([1.0, 2.0, 3.0])}, "no single number"),
+    ({"convergence_semiangle_mrad": np.inf}, "is impossible"),
+    ({"scan_step_A": [0.0, 1.0]}, "is impossible"),
+    ({"scan_step_A": [1.0, 2.0, 3.0]}, "no single number"),
+    ({"rotation_deg": 1e20}, "is impossible"),
+    ({"C30": np.nan}, "is impossible"),
+    ({"beam_center_px": [np.nan, 1.0]}, "is impossible"),
+    ({"detector_pixel_mrad": -0.5}, "is impossible"),
+    ({"scan_shape": [3, 3]}, "impossible scan_shape"),
+    ({"scan_shape": [-1, 4]}, "impossible scan shape"),
+    ({"detector_transform": "twist"}, "unknown detector transform"),
+)
+"""Attributes of `/metadata`, and words of the answer."""
+
+COMMANDS: tuple[tuple[str, str, int], ...] = (
+    ("inspect nowhere.h5", "no such file", 1),
+    ("inspect {text}", "is not an HDF5 file", 1),
+    ("inspect {full} --set energy_eV", "is not KEY=VALUE", 1),
+    ("inspect {full} --set scan_shape=0,5", "impossible scan shape", 1),
+    ("inspect {full} --set scan_shape=9,9", "impossible scan_shape", 1),
+    ("reconstruct {full} -o {out} --methods wdd_phas", "unknown method", 1),
+    ("reconstruct {full} -o {out} --methods ,", "unknown method", 1),
+    ("reconstruct {full} -o {out} --basis nonsense:5", "nonsense", 1),
+    ("reconstruct {full} -o {out} --set energy_eV=80", "did you mean 80 keV", 1),
+    ("reconstruct nowhere.h5 -o {out}", "no such file", 1),
+    ("reconstruct {full}", "Missing option", 2),
+    ("refine {bare} -o {out}", "the refinement needs scan_step_A, energy_eV, convergence_semiangle_mrad", 1),
+    ("refine {bare} -o {out} --set scan_step_A=0.4", "the refinement needs energy_eV", 1),
+    ("refine {full} -o {out} --set energy_eV=80", "did you mean 80 keV", 1),
+    ("refine {full} -o {out} --set probe_modes=99", "probe_modes", 1),
+    ("refine {full} -o {out} --set nonsense=1", "nonsense", 1),
+    ("refine {full} -o {out} --backend quantum", "is unknown", 1),
+    ("refine {full} -o {out} --epochs 0", "Invalid value", 2),
+    ("convert {full} {out} --crop 1,2", "is not TOP,BOTTOM,LEFT,RIGHT", 1),
+    ("convert {full} {out} --crop 99,0,0,0", "nothing is left", 1),
+    ("convert {full} {out} --bin 0", "--bin is impossible", 1),
+    ("convert {full} {out} --divide nan", "--divide is impossible", 1),
+    ("convert {full} {out} --divide many", "is no number", 1),
+    ("convert {full} {out} --dtype text", "is no type", 1),
+    ("convert {full} {out} --dtype c8", "is not supported", 1),
+    ("convert {full} {out} --rescale 1e9", "--rescale is impossible", 1),
+    ("convert {full} {out} --rescale nan", "--rescale is impossible", 1),
+    ("convert {full} {out} --cutoff 2", "--cutoff is impossible", 1),
+    ("convert {full} {out} --flip-scan up", "--flip-scan is impossible", 1),
+    ("convert {full} {out} --transform twist", "unknown detector transform", 1),
+    ("convert {full} {out} --set energy_eV=80", "did you mean 80 keV", 1),
+    ("convert nowhere.h5 {out}", "no such file", 1),
+    ("analyse {full} {dir}", "refine", 1),
+    ("analyse nowhere.h5 {dir}", "nowhere.h5", 1),
+    ("analyse {full} {dir} --line 1,2", "is not ROW,COL,ROW,COL", 1),
+    ("analyse {full} {dir} --line nan,0,1,1", "is not ROW,COL,ROW,COL", 1),
+    ("export {full} {dir} --to tiff", "refine", 1),
+    ("export {full} {dir} --to word", "", 1),
+    ("export nowhere.h5 {dir} --to tiff", "nowhere.h5", 1),
+    ("replay {full} --rate quick", "is not a rate", 1),
+    ("replay {full} --rate -1", "is not a rate", 1),
+    ("replay {full} --protocol smtp", "is not known", 1),
+    ("replay {full} --set energy_eV=80", "did you mean 80 keV", 1),
+    ("serve --set energy_eV=80", "did you mean 80 keV", 1),
+    ("serve --set energie=80e3", "unknown setting", 1),
+    ("serve --set idle_timeout_s=-1", "idle_timeout_s", 1),
+    ("serve --config nowhere.toml", "no such configuration file", 1),
+    ("serve --config {toml}", "did you mean 80 keV", 1),
+    ("serve --basis nonsense", "nonsense", 1),
+    ("call nothing --control tcp://127.0.0.1:1", "no server", 1),
+)
+"""Arguments, words of the answer, exit status."""
+
+
+@pytest.fixture(autouse=True)
+def assembled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "build", assembled)
+
+
+@functools.cache
+def assembled() -> typer.Typer:
+    return BUILD()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A scan with optics, one without, a text that is no scan, and names to write to."""
+    folder = tmp_path_factory.mktemp("bad")
+    names = {name: folder / f"{name}.h5" for name in ("full", "bare", "text", "out")}
+    scan_file(names["full"], **OPTICS)
+    scan_file(names["bare"])
+    names["text"].write_text("this is no scan")
+    names["toml"] = folder / "serve.toml"
+    names["toml"].write_text("[optics]\nenergy_eV = 80\n")
+    return names | {"dir": folder / "written"}
+
+
+def scan_file(path: Path, **metadata: Any) -> Path:
+    rows, cols = np.indices((12, 12)) - 5.5
+    disc = (np.hypot(rows, cols) < 4).astype(float)
+    with h5py.File(path, "w") as file:
+        file["data"] = np.random.default_rng(1).poisson(20 * disc, (4, 4, 12, 12)).astype(np.uint16)
+        file.create_group("metadata").attrs.update(metadata)
+    return path
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Exit status and what is said on stderr, the program run in this process."""
+    monkeypatch.setattr(sys, "argv", ["ptylive", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0), capsys.readouterr().err
+
+
+def check_said(said: str, words: str) -> None:
+    assert words in said, said
+    assert "internal error" not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("arguments", "words", "status"), COMMANDS, ids=[row[0][:60] for row in COMMANDS])
+def test_a_command_says_what_is_wrong(arguments, words, status, files, monkeypatch, capsys) -> None:
+    given = [part.format(**files) for part in arguments.split(" ")]
+    code, said = run(given, monkeypatch, capsys)
+    check_said(said, words)
+    assert code == status
+    if status == 1:
+        assert said.strip().splitlines()[-1].startswith("ptylive: ")
+
+
+@pytest.mark.parametrize(("name", "text", "words"), VALUES, ids=[f"{row[0]}={row[1]}" for row in VALUES])
+def test_a_value_is_refused_wherever_it_is_typed(name, text, words, files, tmp_path, monkeypatch, capsys) -> None:
+    code, said = run(["inspect", str(files["full"]), "--set", f"{name}={text}"], monkeypatch, capsys)
+    check_said(said, words)
+    assert code == 1
+    desk = CalibrationDesk({}, {}, lambda: None, lambda _scan: None)
+    with pytest.raises(MetadataError) as refused:
+        desk.command_configure({name: parse_value(text)})
+    check_said(refused.value.line(), words)
+    with pytest.raises(MetadataError) as refused:
+        load_config(None, {}, {name: parse_value(text)})
+    check_said(refused.value.line(), words)
+    with pytest.raises((UnclearValueError, MetadataError)) as unclear:
+        desk.command_configure(parse_assignment("other", f"{name} = {text}"))
+    check_said(unclear.value.line() if isinstance(unclear.value, PtyliveError) else str(unclear.value), words)
+
+
+@pytest.mark.parametrize(("metadata", "words"), FILES, ids=[str(row[0]) for row in FILES])
+def test_a_file_that_says_what_cannot_be_is_refused_with_its_name(metadata, words, tmp_path) -> None:
+    path = scan_file(tmp_path / "odd.h5", **{**OPTICS, **metadata})
+    with pytest.raises(InputFileError) as refused, open_source(path):
+        pass
+    check_said(refused.value.line(), words)
+    assert str(path) in refused.value.line()
+    name = next(iter(metadata))
+    good = {**OPTICS, "scan_shape": (4, 4), "detector_transform": "none"}.get(name)
+    with open_source(path, {name: good}) as source:  # the remedy that is told works
+        assert source.arm.scan.shape == (4, 4)
+
+
+@pytest.mark.parametrize(("name", "value"), [("energy_eV", 80.0), ("convergence_semiangle_mrad", 0.025), ("C10", 1e8)])
+def test_a_file_that_says_something_odd_is_taken_and_questioned(name, value, tmp_path, monkeypatch, capsys) -> None:
+    path = scan_file(tmp_path / "odd.h5", **{**OPTICS, name: value})
+    with open_source(path) as source:
+        assert len(questions(source.arm)) == 1
+    monkeypatch.setattr(sys, "argv", ["ptylive", "inspect", str(path)])
+    try:
+        cli.main()
+    except SystemExit as ended:
+        assert not ended.code
+    assert "is this right?" in capsys.readouterr().out
+
+
+def test_every_refusal_is_one_of_the_program() -> None:
+    with pytest.raises(PtyliveError):
+        Arm("", "", 0, Scan()).with_values({"energy_eV": object()})
