@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.schema import PtyliveError
-from ptylive.server.compilation import FIRST_GROUPS
+from ptylive.server.compilation import EVERYTHING
 from ptylive.server.config import ServerConfig
 from ptylive.server.control import ControlServer
 from ptylive.server.exit_codes import ExitCode
@@ -65,14 +65,9 @@ def _serve(config: ServerConfig, command_line: str, history: list[str]) -> int:
 
 
 def _warm_up(session: Session) -> None:
-    """Load what the first frames will need, once it is compiled; then the faster receive loop."""
-    everything = frozenset(piece for group in FIRST_GROUPS for piece in group)
-    if not session.compilation.wait_quietly(everything):
-        return
-    from ptylive.engine.live.warm_up import warm_up
-
-    warm_up()
-    session.receiver.accelerate()
+    """Use the faster receive loop, once it is compiled."""
+    if session.compilation.wait_quietly(EVERYTHING):
+        session.receiver.accelerate()
 
 
 def _leave(status: int) -> NoReturn:

@@ -2,17 +2,19 @@
 
 ``python -m ptylive.server.compilation PIECE…`` compiles pieces into the persistent cache, prints each name when it is
 there, and ends with its parent. The acquire process starts it where a piece is missing, waits for it with the frames
-in the ring, and then only loads what was compiled.
+in the ring, and then only loads what was compiled: before the first frame is worked on, because whoever works on one
+holds locks that `status` needs too.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -24,8 +26,12 @@ from ptylive.streamer.events import ArmEvent, RingItem
 from ptylive.streamer.ring import RingReader
 
 MAPS, VECTORS, RECEIVE = "maps", "vectors", "receive"
-FIRST_GROUPS = (("frames_u2", "frames_u1", "frames_u4", "frames_f4"), (MAPS, VECTORS, RECEIVE))
-"""Made at the start, each group by one process, the commonest first."""
+FIRST_GROUPS = (("frames_u2",), (MAPS, VECTORS))
+"""What a scan most probably needs, made at the start, each group by one process."""
+LATER_GROUP = (RECEIVE, "frames_u1", "frames_u4", "frames_f4")
+"""Made at a low priority by a further process; a piece that a scan waits for is then made by another one at once."""
+EVERYTHING = frozenset(piece for group in (*FIRST_GROUPS, LATER_GROUP) for piece in group)
+LOW_PRIORITY = 10
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +39,8 @@ log = logging.getLogger(__name__)
 def main(pieces: Sequence[str]) -> int:
     """Compile the pieces that are missing; returns the exit status."""
     exit_with_parent()
+    if RECEIVE in pieces:
+        os.nice(LOW_PRIORITY)
     for piece in pieces:
         mark = compiled_mark(piece)
         if not mark.exists():
@@ -69,17 +77,22 @@ class Compilation:
     """Knows what is compiled, has the rest compiled, and says how long that has taken. Callable from any thread."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._settled: set[str] = set()
-        """There, or given up: whoever needs it then compiles it where it is needed."""
+        """There, and loaded."""
         self._asked: set[str] = set()
+        self._compiled: list[str] = []
+        """What waits to be loaded."""
+        self._needed: frozenset[str] = frozenset()
+        self._hurried: set[str] = set()
         self._wanted_since: float | None = None
+        self._loader: threading.Thread | None = None
         self._processes: list[subprocess.Popen[str]] = []
         self._closed = False
 
     def start(self) -> None:
         """Have everything common compiled; returns at once."""
-        for group in FIRST_GROUPS:
+        for group in (*FIRST_GROUPS, LATER_GROUP):
             self._ask(group)
 
     def has(self, pieces: frozenset[str]) -> bool:
@@ -93,7 +106,8 @@ class Compilation:
         if self.has(pieces):
             self._wanted_since = None
             return True
-        self._wanted_since = self._wanted_since or time.monotonic()
+        self._needed, self._wanted_since = pieces, self._wanted_since or time.monotonic()
+        self._hurry(pieces)
         there = self.wait_quietly(pieces, given_up)
         if there or self._closed:
             self._wanted_since = None
@@ -139,7 +153,7 @@ class Compilation:
                 return
             self._asked.update(fresh)
             missing = [piece for piece in fresh if not compiled_mark(piece).exists()]
-            self._settled.update(set(fresh) - set(missing))
+            self._load(piece for piece in fresh if piece not in missing)
             if not missing:
                 return
             command = [sys.executable, "-m", "ptylive.server.compilation", *missing]
@@ -147,13 +161,48 @@ class Compilation:
             self._processes.append(process)
         threading.Thread(target=self._follow, args=(process, missing), name="compilation", daemon=True).start()
 
+    def _hurry(self, pieces: frozenset[str]) -> None:
+        """Nobody waits for a process of low priority: what it has not made is made by another one."""
+        with self._changed:
+            slow = pieces & set(LATER_GROUP) - self._hurried - self._settled
+            self._hurried |= slow
+            self._asked -= slow
+        self._ask(tuple(sorted(slow)))
+
     def _follow(self, process: subprocess.Popen[str], pieces: Sequence[str]) -> None:
         assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
+        left = list(pieces)
         for line in process.stdout:
-            self._settle((line.strip(),))
+            if (piece := line.strip()) in left:
+                left.remove(piece)
+                self._load((piece,))
         if process.wait() != 0 and not self._closed:
             log.warning("a compiling process ended with status %d: compiling here", process.returncode)
-        self._settle(pieces)
+        self._load(left)
+
+    def _load(self, pieces: Iterable[str]) -> None:
+        """Have pieces loaded, or compiled after all, in a thread of this process."""
+        with self._changed:
+            self._compiled.extend(pieces)
+            if self._compiled and self._loader is None:
+                self._loader = threading.Thread(target=self._run_loader, name="loader", daemon=True)
+                self._loader.start()
+            self._changed.notify_all()
+
+    def _run_loader(self) -> None:
+        while not self._closed:
+            with self._changed:
+                if not self._compiled:
+                    self._changed.wait(0.2)
+                    continue
+                piece = min(self._compiled, key=lambda name: name not in self._needed)
+                self._compiled.remove(piece)
+            if piece != RECEIVE:  # the receiver loads it
+                try:
+                    _compile(piece)
+                except Exception:
+                    log.exception("%s could not be compiled", piece)
+            self._settle((piece,))
 
     def _settle(self, pieces: Sequence[str]) -> None:
         with self._changed:

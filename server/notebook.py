@@ -25,6 +25,7 @@ import numpy as np
 
 from ptylive.engine.live.render import METHODS
 from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema.atomic import replacing
 from ptylive.schema.model import Array, FloatArray
 
 if TYPE_CHECKING:
@@ -63,11 +64,16 @@ class Gallery:
         return f'<div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>'
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write every picture as ``<title>.png``; what was written."""
+        """Write every picture as ``<title>.png`` into a folder, which is made where there is none; what was written.
+
+        Raises OSError where that cannot be.
+        """
         written = []
+        Path(folder).mkdir(parents=True, exist_ok=True)
         for title, data in self.pictures.items():
             target = Path(folder) / f"{title.split(',')[0]}.png"
-            target.write_bytes(_png(_grey(data)))
+            with replacing(target) as temporary:
+                temporary.write_bytes(_png(_grey(data)))
             written.append(target)
         return written
 

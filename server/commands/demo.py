@@ -16,7 +16,7 @@ import typer
 
 from ptylive.schema import PtyliveError
 from ptylive.server.client import ControlClient
-from ptylive.server.commands.refine_now import wait_for_refinement
+from ptylive.server.commands.refine_now import PATIENCE_S, patient_status, wait_for_refinement
 from ptylive.server.commands.serve import report_addresses, stop_on_signals
 from ptylive.server.config import ServerConfig
 from ptylive.server.output import bar, say
@@ -24,7 +24,7 @@ from ptylive.server.supervisor import Supervisor
 
 DATA_SET = "mos2_svac_80kV_focus"
 FRAMES_PER_S = 300.0
-FINISH_TIMEOUT_S = 120.0
+FINISH_TIMEOUT_S = 600.0
 
 EXAMPLES = """
 ptylive demo
@@ -78,9 +78,9 @@ def _scan(supervisor: Supervisor, client: ControlClient) -> None:
 
 def wait_for_results(client: ControlClient) -> None:
     """Wait until the current scan has its results. Raises PtyliveError when it takes too long."""
-    give_up = time.monotonic() + FINISH_TIMEOUT_S
+    give_up, status = time.monotonic() + FINISH_TIMEOUT_S, patient_status(client)
     while time.monotonic() < give_up:
-        status = client.call("status")
+        status = patient_status(client)
         if status["state"] in ("complete", "incomplete", "aborted", "failed") and status["results"]:
             say(f"maps in {status['results']}")
             return
@@ -89,7 +89,7 @@ def wait_for_results(client: ControlClient) -> None:
 
 
 def _refine(client: ControlClient) -> dict[str, Any]:
-    client.call("refine")
+    client.call("refine", timeout_s=PATIENCE_S)
     return wait_for_refinement(client, quiet=False)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptylive.schema import PtyliveError
+from ptylive.schema import PtyliveError, ServerGoneError
 from ptylive.server.client import ControlClient
 from ptylive.server.commands.options import CONTROL, AsJson, Control, Keys, Settings
 from ptylive.server.commands.refine import split_settings
@@ -17,6 +17,8 @@ from ptylive.server.presets import load_preset
 from ptylive.server.values import parse_assignments
 
 POLL_S = 0.25
+PATIENCE_S = 60.0
+"""How long a server may be silent: one whose receiving process died is back within seconds, on a busy machine more."""
 ENDED = ("done", "stopped", "failed")
 
 EXAMPLES = """
@@ -60,7 +62,7 @@ def wait_for_refinement(client: ControlClient, *, quiet: bool) -> dict[str, Any]
     """Follow the running refinement to its end. Raises PtyliveError when it failed."""
     with bar("refining", quiet=quiet) as shown:
         while True:
-            status = client.call("status", timeout_s=10.0)
+            status = patient_status(client)
             run = status["refinement"]
             shown.update(run["epoch"], run["epochs"] or None, f"refinement {run['state']}")
             if run["state"] in ENDED:
@@ -69,3 +71,14 @@ def wait_for_refinement(client: ControlClient, *, quiet: bool) -> dict[str, Any]
     if run["state"] == "failed":
         raise PtyliveError(f"refinement {run['run']} failed: {run['message']}")
     return {**run, "epochs": run["epoch"], "results": status["results"]}
+
+
+def patient_status(client: ControlClient) -> dict[str, Any]:
+    """The state of a server that is known to be there. Raises ServerGoneError after a long silence."""
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return client.call("status", timeout_s=5.0)
+        except ServerGoneError:
+            if time.monotonic() > give_up:
+                raise

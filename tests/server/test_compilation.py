@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from running import server
 
+from ptylive.engine.backend.cache import compiled_mark
 from ptylive.schema import Arm, Detector, FrameBatch, Scan
 from ptylive.server.compilation import Compilation, CompiledReader, pieces_for
 from ptylive.simulators.data import bundled
@@ -65,11 +66,34 @@ def test_a_server_that_stops_waits_for_no_compiler(reading):
     assert [item for item in items if item is not None] == [END]
 
 
-def test_a_compiler_that_dies_keeps_nobody_waiting(monkeypatch, tmp_path):
+def test_where_the_compiling_process_dies_it_is_compiled_here(monkeypatch, tmp_path):
+    made = []
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("ptylive.server.compilation.sys.executable", "/bin/false")
+    monkeypatch.setattr("ptylive.server.compilation._compile", made.append)
     compilation = Compilation()
     assert compilation.wait(frozenset(("frames_u2",)), lambda: False)
+    assert made == ["frames_u2"]
+    compilation.close()
+
+
+def test_what_is_compiled_is_loaded_before_it_counts_as_there(monkeypatch, tmp_path):
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(_piece):
+        loading.set()
+        go_on.wait(30)
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("ptylive.server.compilation._compile", load)
+    compiled_mark("frames_u2").touch()
+    compilation, needed = Compilation(), frozenset(("frames_u2",))
+    assert not compilation.has(needed)
+    assert loading.wait(30)
+    assert not compilation.has(needed)
+    go_on.set()
+    assert compilation.wait(needed, lambda: False)
+    compilation.close()
 
 
 @pytest.mark.slow

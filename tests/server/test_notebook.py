@@ -26,7 +26,7 @@ def test_the_documents_five_lines(tmp_path):
     assert len(refined.result.loss) >= 1
     shown = maps.show("obf")
     assert "data:image/png;base64," in shown._repr_html_()
-    (written,) = shown.save(tmp_path)
+    (written,) = shown.save(tmp_path / "made" / "pictures")
     assert written.read_bytes().startswith(b"\x89PNG")
 
 

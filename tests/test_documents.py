@@ -1,0 +1,86 @@
+"""What the documents show can be typed: commands are understood, settings are taken, snippets run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+import zmq
+
+from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.server.cli import build
+from ptylive.server.config import load_config
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, decode
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCED = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.M | re.S)
+
+
+def snippets(path: Path, language: str) -> list[str]:
+    return [body for kind, body in FENCED.findall(path.read_text(encoding="utf-8")) if kind == language]
+
+
+def commands(path: Path) -> list[str]:
+    lines = "".join(snippets(path, "")).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith("ptylive ")]
+
+
+@pytest.fixture(scope="module")
+def program():
+    return typer.main.get_command(build())
+
+
+@pytest.mark.parametrize("path", [d for d in DOCUMENTS if commands(d)], ids=lambda path: path.name)
+def test_commands_are_understood(program, path):
+    for line in commands(path):
+        _, command, *arguments = shlex.split(line.split(">")[0], comments=True)
+        assert command in program.commands, line
+        program.commands[command].make_context(command, arguments)  # raises for what is no option
+
+
+def test_the_readme_s_configuration_is_taken(tmp_path):
+    (text,) = snippets(ROOT / "README.md", "toml")
+    (tmp_path / "microscope.toml").write_text(text, encoding="utf-8")
+    config = load_config(tmp_path / "microscope.toml", {}, {})
+    assert config.refine_during_scan
+    assert config.refine == {"probe_modes": 4}
+
+
+def test_links_lead_somewhere():
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
+            assert "://" in target or (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_frames_from_elsewhere_as_the_notebook_document_feeds_them():
+    text = snippets(ROOT / "docs" / "notebook.md", "python")[1]
+    arm = Arm(
+        "doc", "doc", 64, Scan(shape=(8, 8), step_A=(0.5, 0.5), rotation_deg=0.0),
+        Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0),
+        Detector(shape=(24, 24), pixel_mrad=4.0, transform_given=True),
+    )  # fmt: skip
+    rows, cols = np.indices((24, 24)) - 11.5
+    frames = np.random.default_rng(1).poisson(50.0 * (np.hypot(rows, cols) < 6), (64, 24, 24)).astype(np.uint16)
+    positions_A = 0.5 * np.stack(np.mgrid[:8, :8], axis=-1).reshape(-1, 2).astype(float)
+    names = {"arm": arm, "batches": [FrameBatch("doc", np.arange(64), frames)], "positions_A": positions_A}
+    exec(compile(text, "notebook.md", "exec"), names)
+    assert {"bf", "idpc"} <= {live_map.name for live_map in names["maps"]}
+
+
+def test_the_shortest_sender_of_the_protocol_document_is_understood():
+    text = snippets(ROOT / "docs" / "protocol.md", "python")[0]
+    context = zmq.Context()
+    try:
+        pull = context.socket(zmq.PULL)
+        pull.setsockopt(zmq.RCVTIMEO, 30_000)
+        port = pull.bind_to_random_port("tcp://127.0.0.1")
+        names: dict = {}
+        exec(compile(text.replace("127.0.0.1:9999", f"127.0.0.1:{port}"), "protocol.md", "exec"), names)
+        messages = [decode(pull.recv_multipart()) for _ in range(4)]
+        names["push"].close()
+    finally:
+        context.destroy(linger=0)
+    assert [type(message) for message in messages] == [ArmMessage, FramesMessage, FramesMessage, EndMessage]
