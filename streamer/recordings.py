@@ -29,6 +29,7 @@ from ptylive.streamer.journal import SUFFIX, Journal
 from ptylive.streamer.recovery import HeldJournals, Leftover, journals, read_leftover, stored_batches
 from ptylive.streamer.scans import ScanRecord
 from ptylive.streamer.storage.catalogue import Catalogue
+from ptylive.streamer.vouched import vouch
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
 
 _NAME_LENGTH = 60
@@ -234,6 +235,8 @@ class Recordings:
 
     def _converted(self, event: RecordingEvent) -> None:
         """The converter is done with a scan (called in its thread)."""
+        if event.state == "complete":
+            vouch(Path(event.path))
         scan = self._scans.get(event.uid)
         if scan is not None:
             scan.recording_error = event.message if event.state == "failed" else ""

@@ -13,6 +13,7 @@ import numpy as np
 from ptylive.schema import Arm, FrameBatch, InputFileError, WireError
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.journal import SUFFIX, JournalReader
+from ptylive.streamer.vouched import is_vouched
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, check_size, decode_frames
 
 _BATCH_FRAMES = 64
@@ -146,7 +147,7 @@ def _earlier(arm: Arm, target: Path) -> BoolArray:
 
 def _belongs(arm: Arm, target: Path) -> bool:
     """Whether ``target`` is a readable recording of this very scan."""
-    if not target.exists():
+    if not target.exists() or not is_vouched(target):
         return False
     from ptylive.streamer.storage.source import open_recording
 

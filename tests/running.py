@@ -55,7 +55,7 @@ class Server:
 
     def wait_for_results(self, timeout_s: float = 180.0) -> dict:
         """Status once the scan has ended and its maps are written."""
-        ended = ("complete", "aborted", "failed")
+        ended = ("complete", "incomplete", "aborted", "failed")
         return self.wait_for(lambda s: s["state"] in ended and s["results"], timeout_s)
 
     def kill(self) -> None:

@@ -31,6 +31,7 @@ from ptylive.streamer.storage.hdf5 import dataset, opened, write_arrays
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.source import open_recording
 from ptylive.streamer.storage.vectors import VectorSets, write_basis
+from ptylive.streamer.vouched import is_vouched
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
 
 _READ_BACK_FRAMES = 64
@@ -233,6 +234,8 @@ def _merge_earlier(writer: ScanWriter, target: Path) -> None:
     """Take over what an earlier recording of the same scan has and the journal lacks."""
     if not target.exists():
         return
+    if not is_vouched(target):
+        raise InputFileError(f"{target}, the earlier part of the scan, cannot be read", "move it away")
     with open_recording(target) as earlier:
         if earlier.arm.uid != writer.arm.uid or earlier.frame_count != writer.arm.frames:
             raise InputFileError(f"{target} is the recording of another scan", "move it away")

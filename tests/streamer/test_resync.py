@@ -1,6 +1,7 @@
 """Damaged places in a journal cost the records they hit, and are named; nothing whole is given up for them."""
 
 import random
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ptylive.streamer.events import LogEvent
 from ptylive.streamer.journal import FILE_HEADER, Journal, JournalReader, RecordKind
 from ptylive.streamer.resync import HEAD_BYTES, Head
 from ptylive.streamer.storage.recording import record
-from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
+from ptylive.streamer.wire import EndMessage, FramesMessage, PingMessage
 
 ARM = make_arm((8, 8))
 FRAMES = make_frames(ARM)
@@ -135,7 +136,7 @@ def test_heads_that_lie_in_the_pixels_cost_bounded_time(tmp_path: Path) -> None:
     arm = make_arm((1, 2), pixels=(512, 512))
     length = 700_000
     head = HEAD.pack(MAGIC, 2, 1, length, 1)
-    lying = head + HEAD_CHECK.pack(__import__("zlib").crc32(head))
+    lying = head + HEAD_CHECK.pack(zlib.crc32(head))
     pixels: Any = (lying * (2**19 // len(lying) + 1))[: 2**19]
     path = tmp_path / "a.journal"
     journal = Journal(path, arm)
@@ -162,4 +163,16 @@ def test_a_killed_writer_is_no_damage(tmp_path: Path) -> None:
             with JournalReader(path) as reader:
                 list(reader.messages())
             assert reader.damage == [] or zeros
-    _ = ArmMessage
+
+
+def test_a_recording_that_cannot_be_read_beside_a_journal_costs_only_itself(tmp_path: Path) -> None:
+    """Nobody vouches for it: it is opened in a process with limits, and never written over."""
+    written(tmp_path / "a.journal", batch=4, end=False)
+    (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(2000))
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, PingMessage(ARM.uid, ARM), *messages_of(ARM, FRAMES, 4))
+        run.wait_for_whole(ARM.uid)
+        assert run.frames[ARM.uid] == DIGESTS
+        run.wait_for_state("failed")
+        assert "cannot be read" in run.receiver.status().recording_error
+        assert (tmp_path / "a.journal").exists()
