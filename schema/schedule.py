@@ -73,7 +73,7 @@ class Schedule:
             value = _value(self._tree, float(epoch))
         except (ArithmeticError, ValueError) as error:
             raise MetadataError(f"schedule {self.text!r} has no value in epoch {epoch}: {error}", "change it") from None
-        if isinstance(value, complex) or math.isnan(value):
+        if math.isnan(value):
             raise MetadataError(f"schedule {self.text!r} has no value in epoch {epoch}", "change it")
         return float(value)
 
@@ -166,7 +166,10 @@ def _value(node: ast.expr, epoch: float) -> float:
 def _binary(op: ast.operator, left: float, right: float) -> float:
     if isinstance(op, ast.Pow) and abs(right) > LARGEST_POWER:
         raise OverflowError(f"powers up to {LARGEST_POWER:.0f} only")
-    return _BINARY[type(op)](left, right)
+    value = _BINARY[type(op)](left, right)
+    if isinstance(value, complex):
+        raise ValueError(f"{left:g} ** {right:g} is no real number")
+    return value
 
 
 def _comparison(node: ast.Compare, epoch: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,10 +12,12 @@ from urllib.parse import urlsplit
 import platformdirs
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ptylive.schema import Arm, MetadataError, Scan
+from ptylive.schema import Arm, InputFileError, MetadataError, Scan
 from ptylive.schema.metadata import SECTIONS, overlay, typed
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset import Preset
+from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
+from ptylive.schema.small_files import read_text
 from ptylive.streamer.protocols.inlet import ProtocolName
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -148,14 +149,12 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
 def _from_toml(path: Path) -> dict[str, Any]:
     """Tables `server`, `security`, `refine`, and the metadata sections (`scan`, `optics`, …) of a TOML file."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MetadataError(f"{path}: no such configuration file", "check --config") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise MetadataError(f"{path}: {error}", "correct the TOML") from None
-    values = dict(tables.pop("server", {}))
-    values["security"] = tables.pop("security", {})
-    values["refine"] = tables.pop("refine", {})
+        tables = read_toml(read_text(path, MAX_TOML), str(path))
+    except InputFileError as error:
+        raise MetadataError(str(error), "check --config") from None
+    values = dict(as_table(tables.pop("server", {}), "server"))
+    values["security"] = as_table(tables.pop("security", {}), "security")
+    values["refine"] = as_table(tables.pop("refine", {}), "refine")
     defaults: dict[str, Any] = {}
     for section, content in tables.items():
         if section not in SECTIONS or not isinstance(content, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.schema.atomic import replacing
-from ptylive.schema.errors import MetadataError
+from ptylive.schema.errors import InputFileError, MetadataError
 from ptylive.schema.metadata import NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.describe import to_toml, toml_section
 from ptylive.schema.pypty import import_preset
 from ptylive.schema.pypty.convert import looks_like_pypty
-from ptylive.schema.pypty.text import parse_text
+from ptylive.schema.pypty.text import LARGEST, parse_text
+from ptylive.schema.settings_text import as_table, read_toml
+from ptylive.schema.small_files import read_bytes
 
 if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
@@ -67,7 +68,7 @@ def load_preset(
     """
     text = _text(path)
     if path.suffix == ".toml":
-        return _ours(_toml(path, text))
+        return _ours(read_toml(text, str(path)))
     parsed = parse_text(text, str(path))
     if not looks_like_pypty(parsed.values):
         return _ours(parsed.values)
@@ -87,11 +88,9 @@ def load_preset(
 
 def _text(path: Path) -> str:
     try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise MetadataError(f"{path}: no such preset", "check --preset") from None
-    except OSError as error:
-        raise MetadataError(f"{path}: {error.strerror}", "check --preset") from None
+        raw = read_bytes(path, LARGEST)
+    except InputFileError as error:
+        raise MetadataError(str(error), "check --preset") from None
     if raw.startswith(PICKLED):
         raise MetadataError(f"{path} is pickled, and pickles are never opened", "save the preset as JSON or text")
     try:
@@ -100,18 +99,11 @@ def _text(path: Path) -> str:
         raise MetadataError(f"{path} is no text", "save the preset as TOML, JSON or text") from None
 
 
-def _toml(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise MetadataError(f"{path}: {error}", "correct the TOML") from None
-
-
 def _ours(values: Mapping[str, Any]) -> PresetFile:
     """Settings in a section [refine] or by themselves; metadata in the sections of a configuration file."""
     if "refine" not in values:
         return PresetFile({name: value for name, value in values.items() if name not in SECTIONS}, _metadata(values))
-    return PresetFile(dict(values["refine"]), _metadata(values))
+    return PresetFile(as_table(values["refine"], "refine"), _metadata(values))
 
 
 def _metadata(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +111,7 @@ def _metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     by_place = {place: name for name, place in NAMES.items()}
     found: dict[str, Any] = {}
     for section in SECTIONS:
-        for key, value in dict(values.get(section) or {}).items():
+        for key, value in as_table(values.get(section) or {}, section).items():
             name = key if key in NAMES else by_place.get((section, key))
             if name is None:
                 raise MetadataError(f"unknown setting {section}.{key}", "see docs/conventions.md")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import NAMES, typed
+from ptylive.schema.settings_text import read_json
 
 
 def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _look_at(key: str, value: Any) -> None:
 def parse_value(text: str) -> Any:
     """A number, true, false, null, a list (``64,64``) or else the text itself."""
     try:
-        return json.loads(text)
+        return read_json(text, text[:40])
     except ValueError:
         pass
     if "," in text and "(" not in text:  # min(1, epoch) is one expression

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -13,6 +12,7 @@ from ptylive.dashboard.state import FINAL_STATES, RefinementState, ServerState
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
+from ptylive.schema.settings_text import as_table, read_toml
 
 RUNNING_STATES = frozenset({"queued", "running", "stopping"})
 SWITCH = ("fixed", "refined")
@@ -142,11 +142,9 @@ class RefinePanel:
     def load(self, text: str) -> str:
         """Take over a preset file (TOML); returns what to say. What has no field here is kept and told."""
         try:
-            read = tomllib.loads(text)
-            values = read.get("refine", read)
+            read = read_toml(text, "the file")
+            values = as_table(read.get("refine", read), "refine")
             Preset.from_mapping(values)
-        except (tomllib.TOMLDecodeError, AttributeError) as error:
-            return f"not a preset file: {error}"
         except PtyliveError as error:
             return error.line()
         fitting = {s.key: values[s.key] for s in SETTINGS if s.key in values and s.fits(values[s.key])}

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ptylive.schema.choices import Choices, looks_like_choices
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.schedule import Schedule
 
 SCHEDULABLE = frozenset(
@@ -69,7 +70,10 @@ PLAIN_WORDS = ("auto", "true", "false", "yes", "no", "on", "off", "t", "f", "y",
 def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Schedule | Choices]]:
     """Plain settings, and those that follow the epoch. Raises MetadataError for text that is neither."""
     plain: dict[str, Any] = {}
-    schedules = {name: parsed(name, text) for name, text in dict(values.get("schedules") or {}).items()}
+    said = values.get("schedules") or {}
+    if not isinstance(said, Mapping):
+        raise MetadataError(f"schedules is {str(said)[:40]!r}", "write NAME = 'EXPRESSION' for each")
+    schedules = {str(name): parsed(str(name), text) for name, text in said.items()}
     for name, value in values.items():
         if name == "schedules":
             continue
@@ -83,10 +87,12 @@ def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Sc
     return plain, schedules
 
 
-def parsed(name: str, text: str | Schedule | Choices) -> Schedule | Choices:
+def parsed(name: str, text: Any) -> Schedule | Choices:
     """What the text of a setting that follows the epoch stands for. Raises MetadataError."""
-    if not isinstance(text, str):
+    if isinstance(text, Schedule | Choices):
         return text
+    if not isinstance(text, str):
+        raise MetadataError(f"schedules.{name} is {str(text)[:40]!r}", "write an expression in epoch as a text")
     return Choices.parse(text) if name in WORDS else Schedule.parse(text)
 
 

@@ -8,7 +8,6 @@ are counted and left alone; a value of another kind is an error that names its l
 from __future__ import annotations
 
 import ast
-import json
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -17,9 +16,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.settings_text import read_json
 
 LARGEST = 64 * 2**20
-"""Characters of a preset."""
+"""Characters of a preset as JSON."""
+LARGEST_SCRIPT = 2 * 2**20
+"""Characters of a preset as Python: its syntax tree takes some hundred times as many bytes."""
 _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = MappingProxyType(
     {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 )
@@ -41,7 +43,7 @@ def parse_text(text: str, name: str) -> Parsed:
     if len(text) > LARGEST:
         raise MetadataError(f"{name} is too large for a preset", "leave arrays out, and keep them in npy files")
     try:
-        loaded = json.loads(text)
+        loaded = read_json(text, name)
     except ValueError:
         return _parse_python(text, name)
     if not isinstance(loaded, dict):
@@ -50,14 +52,19 @@ def parse_text(text: str, name: str) -> Parsed:
 
 
 def _parse_python(text: str, name: str) -> Parsed:
+    if len(text) > LARGEST_SCRIPT:
+        raise MetadataError(f"{name} is no JSON, and too large to be read as Python", "save the preset as JSON")
     try:
         module = ast.parse(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise MetadataError(f"{name}{line}: neither JSON nor Python", "save the preset as JSON") from None
     reader = _Reader(name)
-    for statement in module.body:
-        reader.take(statement)
+    try:
+        for statement in module.body:
+            reader.take(statement)
+    except RecursionError:
+        raise MetadataError(f"{name} is nested too deeply", "save the preset as JSON") from None
     if not reader.parsed.values:
         raise MetadataError(f"{name} holds no dictionary of parameters", "write pypty_params = {…}, or save it as JSON")
     return reader.parsed
