@@ -54,8 +54,9 @@ class StoredRun:
                 return cls._of(
                     chosen, file[f"refinements/{chosen}"], Calibration.from_attributes(dict(file["calibration"].attrs))
                 )
-        except (OSError, KeyError) as error:
-            raise InputFileError(f"{path}: {error}", "is it a results file of ptylive?") from None
+        except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise InputFileError(f"{path}: {text}", "is it a results file of ptylive, and whole?") from None
 
     @classmethod
     def _of(cls, name: str, group: Any, calibration: Calibration) -> StoredRun:

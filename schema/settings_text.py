@@ -42,7 +42,7 @@ def read_json(text: str, name: str) -> Any:
 def as_table(value: Any, name: str) -> dict[str, Any]:
     """A section of settings. Raises MetadataError for what is no table."""
     if not isinstance(value, dict):
-        kind = {list: "a list", str: "a text"}.get(type(value), repr(value)[:40])
+        kind = "a list" if isinstance(value, list) else "a text" if isinstance(value, str) else repr(value)[:40]
         raise MetadataError(f"{name} is {kind}", f"write it as a table: [{name}] and lines NAME = VALUE")
     return value
 

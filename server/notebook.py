@@ -43,8 +43,10 @@ def open_scan(path: str | Path, **values: Any) -> NotebookScan:
     """
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.vetting.door import vet
 
     use_persistent_cache()
+    vet(Path(path), values)
     with open_source(Path(path), values):
         return NotebookScan(Path(path), values)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -26,6 +27,11 @@ from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 
 FORMAT = 1
+_UNREADABLE = (
+    OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, MemoryError, OverflowError, SyntaxError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged npz file may raise."""
 SAMPLED_PATTERNS = 64
 SolverState = SweepState | LbfgsState
 
@@ -109,7 +115,7 @@ def _read(path: Path) -> dict[str, Array] | None:
         if arrays.pop("sha256").tobytes() != _digest(arrays):
             return None
         return arrays if json.loads(bytes(arrays["header"]))["format"] == FORMAT else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except _UNREADABLE:
         return None
 
 

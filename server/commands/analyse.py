@@ -48,9 +48,13 @@ def analyse(
     from ptylive.server.analysis import add_half_dose, compare
     from ptylive.server.analysis import analyse as look
     from ptylive.server.outputs import check_output_folder
+    from ptylive.streamer.vetting.door import vet, vet_results
 
     line_A = parse_line(line)
     check_output_folder(folder)
+    vet_results(results, *([] if other is None else [other]))
+    if half_dose is not None:
+        vet(half_dose, parse_assignments(settings or ()))
     stored, kept = StoredRun.read(results, run), f"nothing was written to {folder}; begin again with the same command"
     with when_interrupted(kept), bar(f"analysing {stored.name}", quiet=as_json) as shown:
         found = look(stored, line_A=line_A, radius_A=radius)

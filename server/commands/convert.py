@@ -54,6 +54,7 @@ def convert(
     from ptylive.engine.bases.choice import parse_basis
     from ptylive.engine.preparation import Preparation
     from ptylive.server.conversion import convert_file
+    from ptylive.streamer.vetting.door import vet
 
     preparation = Preparation(
         transform,
@@ -69,6 +70,7 @@ def convert(
         flip_scan=flip_scan,
     )
     choice, values = parse_basis(basis), parse_assignments(settings or ())
+    vet(source, values)
     started = time.perf_counter()
     kept = f"{target} was not written; begin again with the same command"
     with when_interrupted(kept), bar(f"converting {source.name}", quiet=as_json) as shown:

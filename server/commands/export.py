@@ -27,8 +27,10 @@ def export(
     from ptylive.engine.exports.formats import export as write
     from ptylive.engine.stored_run import StoredRun
     from ptylive.server.outputs import check_output_folder
+    from ptylive.streamer.vetting.door import vet_results
 
     check_output_folder(folder)
+    vet_results(results)
     stored = StoredRun.read(results, run)
     kept = f"{folder} may hold some of the files; begin again with the same command"
     with when_interrupted(kept), bar(f"exporting {stored.name}", quiet=as_json):

@@ -37,8 +37,10 @@ def inspect(
     from ptylive.server.offline import without
     from ptylive.server.remarks import remarks
     from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.vetting.door import vet
 
     values = parse_assignments(settings or ())
+    vet(file, values)
     with open_source(file, values) as source:
         arm = source.arm
         given = {name: _plain(value) for name, value in to_attributes(arm).items()}

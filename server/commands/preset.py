@@ -59,6 +59,8 @@ def preset(
 
 def _pattern_shape(recording: Path) -> tuple[int, int]:
     from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.vetting.door import vet
 
+    vet(recording)
     with open_source(recording, {}) as source:
         return source.arm.detector_shape

@@ -38,9 +38,11 @@ def reconstruct(
     from ptylive.server.offline import reconstruct_file
     from ptylive.server.outputs import check_results_file, scan_settings
     from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.vetting.door import vet
 
     wanted = check_methods(methods.split(",")) if methods else METHODS
     values, choice = parse_assignments(settings or ()), parse_basis(basis)
+    vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
         about = {**describe_run(" ".join(sys.argv), "cpu"), **scan_settings(source)}

@@ -63,8 +63,10 @@ def refine(
     from ptylive.server.outputs import reserved_run
     from ptylive.server.warm_refinement import compiling
     from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.vetting.door import vet
 
     chosen, values = split_settings(parse_assignments(settings or ()))
+    vet(file, values, output, *_files_of(chosen))
     scan, checkpoint = _checked(file, values, output, resume=resume)
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(loaded, chosen, epochs)
@@ -214,6 +216,11 @@ def describe_checks(checks: Checks) -> list[str]:
         f"about {checks.seconds:.0f} s and {checks.memory_bytes / 2**30:.1f} GiB",
         *checks.warnings,
     ]
+
+
+def _files_of(settings: Mapping[str, Any]) -> list[Path]:
+    """Results files that settings name: an object or probe to start from."""
+    return [Path(value) for value in settings.values() if isinstance(value, str) and value.endswith(".h5")]
 
 
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -48,6 +48,7 @@ def replay(
     from ptylive.server.conversion import compressed
     from ptylive.simulators.replay import ReplaySettings
     from ptylive.simulators.replay import replay as send
+    from ptylive.streamer.vetting.door import vet
 
     chosen = ReplaySettings(
         to=to,
@@ -60,6 +61,7 @@ def replay(
         values=parse_assignments(settings or ()),
     )
     choice = parse_basis(basis)
+    vet(file, chosen.values)
     said: dict[str, Any] = {}
 
     def compress(opened: FileSource) -> CompressedSource:

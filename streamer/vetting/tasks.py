@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ptylive.schema import InputFileError
+from ptylive.schema import InputFileError, PtyliveError
 
 MAX_OBJECTS = 100_000
 """Groups and data sets of one file that are walked through."""
@@ -24,27 +25,26 @@ def describe_recording(path: Path) -> dict[str, Any]:
         return {"arm": arm_to_map(source.arm), "parts": arm_parts(source.arm), "received": received}
 
 
-def walk(path: Path, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Do all that opening a scan file does, and look at every object, attribute and chunk of an HDF5 file.
+def walk(path: Path, values: Mapping[str, Any] | None = None) -> None:
+    """Do all that opening a scan file does, and look at every object, attribute and chunk index of an HDF5 file.
 
-    What returns from this can be opened by any process. Returns {frames}.
+    What returns from this can be opened by any process: as a scan, or to be refused with a reason.
     """
     from ptylive.streamer.storage.source import open_source
 
     walk_hdf5(path)
-    with open_source(path, values or {}) as source:
+    with contextlib.suppress(PtyliveError), open_source(path, values or {}) as source:
         first = np.flatnonzero(source.received)[:1]
         if len(first):
             source.frames(first)
-        return {"frames": source.frame_count}
 
 
-def walk_hdf5(path: Path) -> dict[str, Any]:
-    """Look at every object, attribute and chunk of an HDF5 file; nothing of a file of another format."""
+def walk_hdf5(path: Path) -> None:
+    """Look at every object, attribute and chunk index of an HDF5 file; nothing of a file of another format."""
     import h5py
 
     if not h5py.is_hdf5(path):
-        return {"objects": 0}
+        return
     count = 0
 
     def look(name: str, found: Any) -> None:
@@ -57,18 +57,16 @@ def walk_hdf5(path: Path) -> dict[str, Any]:
     with h5py.File(path, "r") as file:
         _look_at(file)
         file.visititems(look)
-    return {"objects": count}
 
 
 def _look_at(found: Any) -> None:
-    """All attributes, and where the chunks of a data set lie."""
+    """All attributes, and the index of the chunks of a data set."""
     import h5py
 
     for name in found.attrs:
         found.attrs[name]
     if isinstance(found, h5py.Dataset) and found.chunks is not None and not found.is_virtual:
         found.id.get_num_chunks()
-        found.id.chunk_iter(lambda _info: None)
 
 
 def frames(path: Path, first: int, most_bytes: int) -> dict[str, Any]:

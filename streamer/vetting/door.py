@@ -1,0 +1,52 @@
+"""Before a program opens a file in its own process: one look at all of it in another, which can be killed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ptylive.streamer.vetting.tasks import walk, walk_hdf5
+from ptylive.streamer.vetting.worker import FileWorker, Limits
+
+CPU_S, FOREIGN_CPU_S = 3.0, 60.0
+"""Of a small file; readers of other programs' files take seconds to be imported, and some read all of a file."""
+BYTES_PER_CPU_S = 2e9
+"""How much larger files have longer lists of chunks."""
+WALL_S = 600.0
+_HDF5 = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi")
+
+
+def vet(path: Path, values: Mapping[str, Any] | None = None, *results: Path) -> None:
+    """Look through a scan file, and through results files that will be opened with it; ``values`` as open_source.
+
+    Raises InputFileError for one that is read for ever, crashes its reader or asks for half of the machine's memory.
+    What is missing or no file of its kind is left to whoever opens it, and says so better.
+    """
+    with FileWorker(Limits(memory_bytes=_memory())) as worker:
+        if Path(path).is_file():
+            worker.read(walk, path, _limits(path), values=dict(values or {}))
+        for other in results:
+            if Path(other).is_file():
+                worker.read(walk_hdf5, other, _limits(other))
+
+
+def vet_results(*paths: Path) -> None:
+    """The same for results files alone."""
+    with FileWorker(Limits(memory_bytes=_memory())) as worker:
+        for path in paths:
+            if Path(path).is_file():
+                worker.read(walk_hdf5, path, _limits(path))
+
+
+def _limits(path: Path) -> Limits:
+    path = Path(path)
+    least = CPU_S if path.suffix.lower() in _HDF5 else FOREIGN_CPU_S
+    return Limits(cpu_s=least + path.stat().st_size / BYTES_PER_CPU_S, wall_s=WALL_S)
+
+
+def _memory() -> int:
+    """Half of this machine's memory: readers of foreign files may need much of it."""
+    return max(Limits().memory_bytes, int(psutil.virtual_memory().total) // 2)
