@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 PLANCK_TIMES_C_EV_A = 12398.419843320026
 """h c in eV Å."""
@@ -87,3 +88,13 @@ def number_and_unit(text: str) -> tuple[float, str] | None:
     """``80 keV`` as (80.0, "keV"), a bare number with an empty unit; None for what does not begin with a number."""
     match = _WHOLE_QUANTITY.fullmatch(as_written(text))
     return None if match is None else (float(match[1]), match[2].strip())
+
+
+def in_unit_of(name: str, value: Any) -> Any:
+    """A setting's value written with a unit (`10 nm`) in the unit its name ends with; anything else as it is."""
+    kind = next((kind for ending, kind in (("_A", "length"), ("_mrad", "angle")) if name.endswith(ending)), None)
+    if kind is not None and isinstance(value, list | tuple):
+        return [in_unit_of(name, part) for part in value]
+    read = number_and_unit(value) if kind is not None and isinstance(value, str) else None
+    factor = None if read is None or kind is None or not read[1] else unit_factor(kind, read[1])
+    return value if read is None or factor is None else read[0] * factor

@@ -19,6 +19,7 @@ from ptylive.schema.preset.schedules import NARROWING, SCHEDULABLE, WORDS, parse
 from ptylive.schema.preset.solver import Solver
 from ptylive.schema.preset.start import Start
 from ptylive.schema.schedule import Schedule
+from ptylive.schema.units import in_unit_of
 
 
 class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, ForwardModel):
@@ -122,7 +123,7 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
                     f"did you mean {near[0]!r}?" if near else "docs/settings.md lists the settings",
                 )
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate({name: in_unit_of(name, value) for name, value in values.items()})
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"][:1])

@@ -9,6 +9,7 @@ import pytest
 from ptylive.schema import Arm, MetadataError, Scan
 from ptylive.schema.metadata import NAMES, build, overlay, typed
 from ptylive.schema.plausible import PLAUSIBLE, questions, understood
+from ptylive.schema.preset import Preset
 from ptylive.schema.units import kind_of_unit, unit_factor
 
 NO_NUMBERS = {"scan_shape", "scan_pattern", "detector_transform"}
@@ -140,3 +141,10 @@ def test_capitals_matter_where_they_tell_units_apart() -> None:
     assert unit_factor("length", "Nm") == unit_factor("length", "nm")
     assert unit_factor("length", "\u212b") == 1.0
     assert kind_of_unit("parsec") is None
+
+
+def test_settings_of_a_refinement_take_units_too() -> None:
+    preset = Preset.from_mapping({"num_slices": 2, "total_thickness_A": "10 nm", "source_size_A": "30 pm"})
+    assert (preset.total_thickness_A, preset.source_size_A) == (100.0, pytest.approx(0.3))
+    with pytest.raises(MetadataError, match="source_size_A"):
+        Preset.from_mapping({"source_size_A": "30 eV"})

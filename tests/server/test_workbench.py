@@ -105,7 +105,8 @@ def test_checks_before_a_refinement(running: Server) -> None:
     assert set(checks) == {"overlap", "sampling", "defocus", "rotation", "saturation", "memory", "time"}
     assert checks["overlap"]["state"] == "ok"
     assert "step 0.4 Å" in checks["overlap"]["text"]
-    assert checks["rotation"]["text"] == "given"
+    assert checks["rotation"]["state"] == "ok"
+    assert checks["rotation"]["text"].startswith("given: 0.0°, the data say")
 
 
 def test_a_trotter_is_flat_where_the_aberrations_are_right(running: Server) -> None:
