@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 class Finisher:
     """Finishes scans one after the other; ``on_finished`` is told of each. ``compression``: of their recordings.
 
+    It is told as well when results are made while new ones have been asked for (``scan.finished`` is not set then).
+
     ``audience``: whose maps are made first. ``compilation``: what is waited for on the first scan of a machine.
     """
 
@@ -70,6 +72,7 @@ class Finisher:
         """
         with self._lock:
             scan.finished.clear()
+            scan.asked += 1
             self._due[scan.uid] += 1
         self._scans.put((scan, True))
 
@@ -88,6 +91,7 @@ class Finisher:
             scan, whole = job
             if whole and not self._is_last(scan):
                 continue
+            covered = scan.asked
             try:
                 if whole:
                     self._finish(scan)
@@ -99,7 +103,7 @@ class Finisher:
                 log.exception("finishing a scan failed")
                 scan.problem = f"the results could not be written: {error}"
             if whole:
-                self._conclude(scan)
+                self._conclude(scan, covered)
 
     def _show(self, scan: ScanSession, part: Rendering) -> None:
         """Publish the maps that are ready while others are still being made."""
@@ -114,15 +118,15 @@ class Finisher:
             self._due[scan.uid] -= 1
             return False
 
-    def _conclude(self, scan: ScanSession) -> None:
+    def _conclude(self, scan: ScanSession, covered: int) -> None:
         with self._lock:
+            scan.made = covered
             self._due[scan.uid] -= 1
             last = self._due[scan.uid] == 0
             if last:
                 del self._due[scan.uid]
                 scan.finished.set()
-        if last:
-            self._on_finished(scan)
+        self._on_finished(scan)
 
     def _finish(self, scan: ScanSession) -> None:
         self._wait_for_recording(scan)

@@ -61,6 +61,8 @@ class RefineDesk:
         self._current, self._configure = current, configure
         self._lock = threading.Lock()
         self._preset_for_end: Preset | None = None
+        self._asked = 0
+        """Results that meet this demand (:attr:`ScanSession.asked`) are those that refinement waits for."""
         self._early: Preset | None = None
         """Of the refinement that has begun before its scan has ended."""
         self._late: dict[str, Preset] = {}
@@ -100,7 +102,7 @@ class RefineDesk:
                 return self._begin_early(scan, checked, run)
             if not scan.finished.is_set():
                 self.refinements.queue(run, scan.uid)
-                self._preset_for_end = checked
+                self._preset_for_end, self._asked = checked, scan.asked
                 return {"run": run, "state": "queued"}
         self.refinements.start(self._job(scan, checked, run), scan.uid)
         return {"run": run, "state": "running"}
@@ -166,13 +168,20 @@ class RefineDesk:
         return any(job.recording == recording for job in jobs)
 
     def scan_finished(self, scan: ScanSession) -> None:
-        """Start the refinement that waited for the end of this scan, or tell the one that has begun."""
-        preset, early = None, None
+        """Start the refinement that waited for the results of this scan, or tell the one that has begun.
+
+        Results with the values of the moment when it was asked for are enough: others may be given without pause.
+        """
+        preset, early, late = None, None, None
         with self._lock:
-            late = self._late.pop(scan.uid, None)
+            is_last = scan.finished.is_set()
+            if is_last:
+                late = self._late.pop(scan.uid, None)
             if self.refinements.current.uid == scan.uid:
-                preset, self._preset_for_end = self._preset_for_end, None
-                early, self._early = self._early, None
+                if is_last or scan.made >= self._asked:
+                    preset, self._preset_for_end = self._preset_for_end, None
+                if is_last:
+                    early, self._early = self._early, None
         if early is not None:
             self._hand_over(scan, early)
         elif late is not None:

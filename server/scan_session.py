@@ -41,6 +41,10 @@ class ScanSession:
     """Whether coefficients of the recording have been written."""
     ended: str | None = None
     finished: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
+    """How often the finisher was asked to make its results."""
+    made: int = 0
+    """Which of these demands the results meet; values that come without pause never let it be the last one."""
     results: Path | None = None
     problem: str = ""
     pictures: dict[str, dict[str, Any]] = field(default_factory=dict)

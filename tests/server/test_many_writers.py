@@ -55,7 +55,7 @@ class Client(threading.Thread):
 def test_ten_refinements_beside_clients_that_save_and_configure(tmp_path):
     with server(tmp_path / "recordings") as running:
         replay(tiny_scan(tmp_path / "tiny.h5"), ReplaySettings(to=running.data, rate="max"))
-        results = Path(running.wait_for_results()["results"])
+        results = Path(running.wait_for_results(600)["results"])
         saving = Client(running.control, "save", lambda _: {})
         turning = Client(running.control, "configure", lambda n: {"values": {"defocus_A": 60.0 + n % 3}})
         saving.start()
@@ -63,7 +63,7 @@ def test_ten_refinements_beside_clients_that_save_and_configure(tmp_path):
         with ControlClient(running.control, timeout_s=120.0) as client:
             for _ in range(RUNS):
                 run = client.call("refine", preset=PRESET)["run"]
-                running.wait_for(lambda s, run=run: ended(s, run), 300)
+                running.wait_for(lambda s, run=run: ended(s, run), 600)
         for one in (saving, turning):
             one.stopping.set()
             one.join()

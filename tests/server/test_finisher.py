@@ -1,0 +1,67 @@
+"""Who hears of results, and when, while values change without pause."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ptylive.schema import Arm, Detector, Scan
+from ptylive.server import refine_desk
+from ptylive.server.config import ServerConfig
+from ptylive.server.finisher import Finisher
+from ptylive.server.refine_desk import RefineDesk
+from ptylive.server.scan_session import ScanSession
+
+
+@pytest.fixture
+def scan(tmp_path):
+    arm = Arm(uid="a", series="grain", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    (tmp_path / "grain.h5").touch()
+    one = ScanSession(arm, None, arm, recording=tmp_path / "grain.h5", results=tmp_path / "grain_results.h5")
+    one.coverage = np.ones((4, 4), dtype=bool)
+    one.ended = "complete"
+    return one
+
+
+def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
+    """It needs the values of the moment when it was asked for, not a pause."""
+    begun = threading.Event()
+
+    class Processes:
+        def __init__(self, *_arguments):
+            self.current, self.busy, self.jobs = SimpleNamespace(uid="a", run="run1"), False, []
+
+        def queue(self, run, uid):
+            self.current = SimpleNamespace(uid=uid, run=run)
+
+        def start(self, job, uid):
+            self.jobs.append((job.run, scan.made))
+            begun.set()
+
+    monkeypatch.setattr(refine_desk, "Refinements", Processes)
+    monkeypatch.setattr(refine_desk, "check_told", lambda *_a, **_k: None)
+    log = SimpleNamespace(log=lambda *_a: None, publish=lambda *_a: None)
+    desk = RefineDesk(ServerConfig(), log, lambda: scan, lambda _values: None, "test")
+    finisher = Finisher.__new__(Finisher)
+    Finisher.__init__(finisher, log, "test", desk.scan_finished, *[SimpleNamespace()] * (finisher_parameters() - 3))
+
+    def finish(one):
+        if one.asked == 1:
+            assert desk.command_refine()["state"] == "queued"
+            finisher.add(one)  # asked once more before this one is done, and so on for ever
+        elif not begun.is_set():
+            finisher.add(one)
+
+    monkeypatch.setattr(finisher, "_finish", finish)
+    finisher.add(scan)
+    finisher.start()
+    assert begun.wait(60)
+    finisher.stop(60)
+    assert desk.refinements.jobs == [("run1", 1)]
+
+
+def finisher_parameters() -> int:
+    import inspect
+
+    return len(inspect.signature(Finisher.__init__).parameters) - 1
