@@ -86,8 +86,9 @@ def levels(data: Array, visited: BoolArray | None = None, percentiles: tuple[flo
 def to_indices(data: Array, limits: Levels, visited: BoolArray | None = None) -> Indexed:
     """Numbers (ny, nx) as colour indices: 1 at or below the lower limit, 255 at or above the upper, 0 unvisited."""
     low, high = limits
-    scaled = (data - np.float32(low)) * np.float32((SHADES - 1) / (high - low))
-    np.clip(scaled, 0, SHADES - 1, out=scaled)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no number, or too small to be told apart
+        scaled = (data - np.float32(low)) * np.float32((SHADES - 1) / (high - low))
+        np.clip(scaled, 0, SHADES - 1, out=scaled)
     indices: npt.NDArray[np.uint8] = np.nan_to_num(scaled, copy=False).round().astype(np.uint8) + np.uint8(1)
     if visited is not None:
         indices[~visited] = 0
@@ -130,7 +131,7 @@ def wheel_gradient() -> str:
 def to_wheel(vectors: Array, longest: float, visited: BoolArray | None = None) -> Indexed:
     """Vectors (2: row, col; ny, nx) as indices of :func:`wheel_palette`; ``longest`` and beyond are saturated."""
     row, col = vectors
-    hue = np.rint(np.arctan2(row, col) / (2 * np.pi) * WHEEL_HUES).astype(int) % WHEEL_HUES
+    hue = np.rint(np.nan_to_num(np.arctan2(row, col)) / (2 * np.pi) * WHEEL_HUES).astype(int) % WHEEL_HUES
     share = np.clip(np.nan_to_num(np.hypot(row, col) / max(longest, 1e-30)), 0, 1)
     steps = np.rint(share * (WHEEL_STEPS - 1)).astype(int)
     indices: npt.NDArray[np.uint16] = (1 + hue * WHEEL_STEPS + steps).astype(np.uint16)

@@ -269,6 +269,8 @@ def middle_that_matters(modes: FloatArray, share: float = 0.9, least: int = 16) 
     inside = np.cumsum(np.bincount(reach.ravel(), weights=power.ravel()))
     half = int(np.searchsorted(inside, share * inside[-1])) * 3 // 2 + 1
     half = min(max(half, least // 2), *middle)
+    if half == 0:
+        return modes
     return modes[:, middle[0] - half : middle[0] + half, middle[1] - half : middle[1] + half]
 
 
@@ -304,7 +306,8 @@ def fft_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         rows = np.flatnonzero(visited.any(axis=1))
         part = slice(rows[0], rows[-1] + 1)
         data, visited = data[part], visited[part]
-        data = np.where(visited, data, data[visited].mean())
+        data = np.where(visited, data, np.nan)
+    data = _without_gaps(data)
     window = np.hanning(data.shape[0] + 2)[1:-1, None] * np.hanning(data.shape[1] + 2)[None, 1:-1]
     padded = np.zeros(picture.data.shape)
     padded[: data.shape[0]] = (data - data.mean()) * window
@@ -327,6 +330,13 @@ def fft_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         frequencies=True,
         rings=resolution_rings(0.5 * min(size), surroundings.aperture_invA) if picture.calibrated else (),
     )
+
+
+def _without_gaps(data: FloatArray) -> FloatArray:
+    """A map in double precision whose points without a number, or not visited, have the mean of the others."""
+    there = np.isfinite(data)
+    values = np.where(there, data, 0.0).astype(float)
+    return np.where(there, values, values.sum() / max(1, np.count_nonzero(there)))
 
 
 def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4) -> tuple[Ring, ...]:
@@ -381,7 +391,7 @@ def reduced(data: FloatArray, visited: BoolArray | None, side: int) -> tuple[Flo
     rows = np.arange(0, data.shape[0], block)
     cols = np.arange(0, data.shape[1], block)
     weights = np.ones(data.shape, dtype=np.float32) if visited is None else visited.astype(np.float32)
-    total = np.add.reduceat(np.add.reduceat(data * weights, rows, axis=0), cols, axis=1)
+    total = np.add.reduceat(np.add.reduceat(np.where(weights > 0, data, 0), rows, axis=0), cols, axis=1)
     weight = np.add.reduceat(np.add.reduceat(weights, rows, axis=0), cols, axis=1)
     mean = (total / np.maximum(weight, 1)).astype(np.float32)
     return mean, None if visited is None else weight > 0

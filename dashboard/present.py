@@ -13,7 +13,9 @@ from typing import Any
 from ptylive.dashboard.orders import Desk, Reply
 from ptylive.schema import CommandError
 
-OF_THE_SHOWN_SCAN = frozenset({"refine", "save", "export", "configure", "calibrate", "undo", "detectors", "note"})
+OF_THE_SHOWN_SCAN = frozenset(
+    {"refine", "save", "export", "configure", "calibrate", "undo", "release", "detectors", "note"}
+)
 
 
 class ShownScanDesk:

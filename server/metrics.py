@@ -6,12 +6,15 @@ slow the receiver: it reads the same snapshot as ``ptylive status``.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 from ptylive.schema import PtyliveError
 from ptylive.streamer.events import EndEvent, StreamEvent, StreamStatus
@@ -148,11 +151,23 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False  # a client that hangs does not hold up the end
 
 
+def _is_own_name(host: str) -> bool:
+    """Whether a Host header names this machine: a foreign page may point a name of its own here (DNS rebinding)."""
+    try:
+        name = urlsplit(f"//{host}").hostname if re.fullmatch(r"[\w.:\[\]-]+", host) else None
+        return name == "localhost" or ipaddress.ip_address(name or "").is_loopback
+    except ValueError:
+        return False
+
+
 def _handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _CLIENT_TIMEOUT_S
 
         def do_GET(self) -> None:
+            if not _is_own_name(self.headers.get("Host", "")):
+                self.send_error(403, "this address is not allowed", "ask for localhost or 127.0.0.1")
+                return
             if self.path.partition("?")[0] != "/metrics":
                 self.send_error(404)
                 return

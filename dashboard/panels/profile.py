@@ -143,6 +143,7 @@ def along_line(picture: Picture, start: Point, end: Point) -> tuple[DoubleArray,
     data = picture.data.astype(float)
     if picture.visited is not None:
         data = np.where(picture.visited, data, np.nan)
+    data = np.where(np.isfinite(data), data, np.nan)
     value = (1 - v) * ((1 - u) * data[row, col] + u * data[row, right])
     value += v * ((1 - u) * data[down, col] + u * data[down, right])
     length = float(np.hypot(end[0] - start[0], end[1] - start[1]))

@@ -1,5 +1,6 @@
 """Metrics: Prometheus text over http, counters that never go down, an address that is taken."""
 
+import http.client
 import re
 import socket
 import urllib.error
@@ -120,3 +121,28 @@ def test_an_address_that_is_taken():
     finally:
         server.close()
     assert serve_metrics(None, str) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:1234", 200),
+        ("[::1]:9996", 200),
+        ("127.0.0.1", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example:80", 403),
+        ("<img>", 403),
+        ("[", 403),
+        ("", 403),
+    ],
+)
+def test_only_names_of_this_machine_are_answered_to(host, status):
+    server = MetricsServer("127.0.0.1:0", lambda: "told")
+    try:
+        port = int(server.url.split(":")[2].split("/")[0])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/metrics", headers={"Host": host})
+        assert connection.getresponse().status == status
+        connection.close()
+    finally:
+        server.close()
