@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
@@ -136,8 +137,9 @@ async def _serve(dashboard: Callable[[], Dashboard], parent: int | None) -> None
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
     running = dashboard()
-    sys.stdout.write(f"dashboard: {running.url}\n")
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):  # whoever started it has ended meanwhile, and so will this
+        sys.stdout.write(f"dashboard: {running.url}\n")
+        sys.stdout.flush()
     await running.run(stop)
 
 

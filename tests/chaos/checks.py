@@ -24,6 +24,8 @@ arenas of threads. Threads and handles: what happens to be at work at that time 
 a thread each; viewers and senders: a socket each)."""
 LOUD = re.compile(r"Traceback|internal error|Segmentation|core dumped|Fatal Python", re.IGNORECASE)
 
+SAME_UID = re.compile(r"other data|another header")
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -65,14 +67,19 @@ def acknowledged_frames(evidence: Evidence) -> list[str]:
 
 
 def unmixed_recordings(evidence: Evidence) -> list[str]:
-    """No file holds frames of two scans, frames nobody sent, or frames in another's place."""
+    """No file holds frames of two scans, frames nobody sent, or frames in another's place.
+
+    Frames carry nothing but uid and number: two scans that are sent under one uid *at the same time* can be told apart
+    where both bring the same number only. Then it must have been said that the uid is used twice.
+    """
     problems = []
+    told = " ".join(entry["message"] for entry in evidence.of("said") if SAME_UID.search(entry["message"]))
     for file in evidence.stored:
         if file["what"] == "unreadable":
             problems.append(f"{file['file']} cannot be read: {file['error']}")
         if file.get("strange"):
             problems.append(f"{file['file']}: frames {file['strange'][:5]} are none that were sent")
-        if len(file.get("frames", {})) > 1:
+        if len(file.get("frames", {})) > 1 and not (_sent_together(evidence, file["frames"]) and told):
             shares = ", ".join(f"{len(numbers)} of {token}" for token, numbers in file["frames"].items())
             problems.append(f"{file['file']} ({file['uid']}) mixes scans: {shares}")
     return problems
@@ -226,6 +233,14 @@ def _frames_by_token(evidence: Evidence) -> defaultdict[int, set[int]]:
         for token, numbers in file.get("frames", {}).items():
             stored[int(token)].update(numbers)
     return stored
+
+
+def _sent_together(evidence: Evidence, tokens: Iterable[str]) -> bool:
+    """Whether these scans were sent at the same time; a sender that was killed did not end."""
+    wanted = {int(token) for token in tokens}
+    began = {entry["token"]: entry["t"] for entry in evidence.of("sender_began") if entry["token"] in wanted}
+    ended = {entry["token"]: entry["t"] for entry in evidence.of("sender_ended") if entry["token"] in wanted}
+    return len(began) == len(wanted) and max(began.values()) < min(ended.get(one, math.inf) for one in wanted)
 
 
 def _stem(name: str) -> str:

@@ -255,6 +255,16 @@ def test_a_name_may_be_used_again_by_who_resumes() -> None:
     assert finished_refinements(Evidence(found.history, kept)) == []
 
 
+def test_scans_sent_together_under_one_uid_may_be_mixed_where_that_is_said() -> None:
+    found = with_files({"frames": {"1": [0, 1], "2": [2]}}, {})
+    second = {"kind": "sender_began", "uid": "a", "token": 2, "t": 6.5}
+    said = {"kind": "said", "level": "warning", "message": "frame 1 of scan a came again with other data", "t": 6.6}
+    first_ended = {"kind": "sender_ended", "uid": "a", "token": 1, "safe": True, "t": 6.2}
+    assert unmixed_recordings(Evidence([*found.history, second, said], found.stored)) == []
+    assert len(unmixed_recordings(Evidence([*found.history, second], found.stored))) == 1
+    assert len(unmixed_recordings(Evidence([*found.history, first_ended, second, said], found.stored))) == 1
+
+
 def test_frames_under_a_uid_of_two_scans_may_be_either_ones() -> None:
     found = with_entries(
         {"kind": "sender_began", "uid": "a", "token": 2, "t": 60.0},

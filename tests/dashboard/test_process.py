@@ -1,5 +1,6 @@
 """The dashboard as a process: how it starts, how it ends, what it loads."""
 
+import io
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import time
 from pathlib import Path
 
 from running_dashboard import RunningDashboard, start_dashboard
+
+from ptylive.dashboard.app import serve
 
 
 def test_a_taken_port_is_one_clear_line(dashboard: RunningDashboard) -> None:
@@ -66,3 +69,21 @@ def test_it_loads_no_kernels_and_no_files() -> None:
     script = "import sys, ptylive.dashboard.__main__; print('bokeh' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert loaded.stdout.strip() == "False"
+
+
+def test_one_whose_address_nobody_reads_any_more_ends_without_a_word_of_pipes(monkeypatch):
+    ran = []
+
+    class Deaf(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    class Stub:
+        url = "http://127.0.0.1:1"
+
+        async def run(self, _stop):
+            ran.append(True)
+
+    monkeypatch.setattr(sys, "stdout", Deaf())
+    serve(Stub)
+    assert ran == [True]
