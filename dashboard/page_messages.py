@@ -13,7 +13,18 @@ from typing import Any
 
 from bokeh.document import Document
 from bokeh.model import Model
-from bokeh.models import Button, ColumnDataSource, Plot, RadioButtonGroup, Range1d, ScaleBar, Select, TextInput, Toggle
+from bokeh.models import (
+    Button,
+    ColumnDataSource,
+    Plot,
+    RadioButtonGroup,
+    Range1d,
+    ScaleBar,
+    Select,
+    Selection,
+    TextInput,
+    Toggle,
+)
 
 from ptylive.dashboard.models import Asked, Shown
 from ptylive.dashboard.panels.detectors import HANDLES, MOST_HANDLES
@@ -81,6 +92,7 @@ TOLD: Mapping[type[Model], frozenset[str]] = MappingProxyType(
         Plot: frozenset({"inner_width", "inner_height", "outer_width", "outer_height"}),
         TextInput: frozenset({"value_input"}),
         ScaleBar: frozenset({"label_text_font_size", "bar_line_width"}),
+        Selection: frozenset({"indices", "line_indices", "multiline_indices", "image_indices", "view"}),
     }
 )
 """What a browser tells of by itself, or sets for itself (session.js)."""
