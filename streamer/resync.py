@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -63,7 +65,7 @@ class Resync:
         if head is not None and head.end < self._size and self._is_whole(self.head_at(head.end)):
             return head.end
         place = start + 1
-        while place < self._size:
+        while (place := self._next_data(place)) < self._size:
             self._file.seek(place)
             piece = self._file.read(_PIECE_BYTES + len(MAGIC) - 1)
             at = piece.find(MAGIC)
@@ -83,11 +85,24 @@ class Resync:
         head = self.head_at(start)
         if head is not None:
             return head.end > self._size
-        self._file.seek(start)
-        while piece := self._file.read(_PIECE_BYTES):
+        while (start := self._next_data(start)) < self._size:
+            self._file.seek(start)
+            piece = self._file.read(_PIECE_BYTES)
             if piece.strip(b"\0"):
                 return False
+            start += _PIECE_BYTES
         return True
+
+    def _next_data(self, start: int) -> int:
+        """The first place from ``start`` on that is no hole of the file: holes are zeros, and may be terabytes."""
+        handle = self._file.fileno()
+        before = os.lseek(handle, 0, os.SEEK_CUR)
+        try:
+            return os.lseek(handle, start, os.SEEK_DATA)
+        except OSError as error:  # none behind it, or a file system that does not know
+            return self._size if error.errno == errno.ENXIO else start
+        finally:
+            os.lseek(handle, before, os.SEEK_SET)
 
     def _is_whole(self, head: Head | None) -> bool:
         """Whether the payload behind a head is the one it was written with."""
