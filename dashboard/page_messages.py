@@ -22,6 +22,7 @@ from bokeh.models import (
     ScaleBar,
     Select,
     Selection,
+    Span,
     TextInput,
     Toggle,
 )
@@ -92,6 +93,7 @@ TOLD: Mapping[type[Model], frozenset[str]] = MappingProxyType(
         Plot: frozenset({"inner_width", "inner_height", "outer_width", "outer_height"}),
         TextInput: frozenset({"value_input"}),
         ScaleBar: frozenset({"label_text_font_size", "bar_line_width"}),
+        Span: frozenset({"location", "visible"}),
         Selection: frozenset({"indices", "line_indices", "multiline_indices", "image_indices", "view"}),
     }
 )

@@ -194,7 +194,7 @@ class PageSocket(WSHandler):
             self._messages = PageMessages(self.connection.session.document, read_only=self._read_only)
         events = self._messages.admitted(message.content)
         if not events:
-            return self._answer(message)
+            return self._answer(message)  # the mouse has moved
         message.content = {"events": events}
         return await self.handler.handle(message, self.connection)
 
