@@ -109,7 +109,7 @@ def write_scan(target: Path, source: PatternSource, on_progress: Callable[[int, 
             writer.add_frames(index, source.frames(index))
             if on_progress is not None:
                 on_progress(start + len(index), len(numbers))
-        writer.finish()
+        writer.finish(marks=False)
     return len(numbers)
 
 

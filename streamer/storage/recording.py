@@ -147,9 +147,13 @@ class ScanWriter:
         self.marks[index] = marks_of_frames(frames, self.layout)
         self.received[index] = True
 
-    def finish(self) -> None:
-        """Say which patterns are missing, if any, and what tells each from another of its number."""
-        self._file["metadata"].create_dataset(MARKS, data=self.marks)
+    def finish(self, *, marks: bool = True) -> None:
+        """Say which patterns are missing, if any, and what tells each from another of its number.
+
+        ``marks``: where a sender may come back with the same scan; a copy of a file needs none.
+        """
+        if marks:
+            self._file["metadata"].create_dataset(MARKS, data=self.marks)
         if not self.received.all():
             self._file["metadata"].create_dataset("received", data=self.received.reshape(self.stored.shape))
 

@@ -144,7 +144,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("serve --set energy_eV=80", "did you mean 80 keV", 1),
     ("serve --set energie=80e3", "unknown setting", 1),
     ("serve --set idle_timeout_s=-1", "idle_timeout_s", 1),
-    ("serve --config nowhere.toml", "no such configuration file", 1),
+    ("serve --config nowhere.toml", "no such file: check --config", 1),
     ("serve --config {toml}", "did you mean 80 keV", 1),
     ("serve --basis nonsense", "nonsense", 1),
     ("call nothing --control tcp://127.0.0.1:1", "no server", 1),

@@ -110,7 +110,7 @@ def test_what_cannot_be_read_is_said(tmp_path):
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
     for name, words in (
         ("preset.pkl", "pickles are never opened"),
-        ("none.toml", "no such preset"),
+        ("none.toml", "no such file: check --preset"),
         ("wrong.toml", "correct the TOML"),
         ("section.toml", "optics.voltage"),
         ("bytes.json", "is no text"),
