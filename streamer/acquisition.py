@@ -68,6 +68,8 @@ class Acquisition:
         self._current: ScanRecord | None = None
         self._shown: ScanRecord | None = None
         self._waiting: OrderedDict[str, tuple[Arm, str]] = OrderedDict()
+        self._only_pinged: set[str] = set()
+        """Of the waiting scans those that no arm message announced: they begin with their frames or not at all."""
         self._rejected: Counter[str] = Counter()
 
     def record(self, wanted: bool) -> None:
@@ -157,8 +159,9 @@ class Acquisition:
         for uid in self._known.released():
             for message in self._known.held.take(uid):
                 self._take_held(message)
-        if self._current is None and self._waiting:
-            self._start(*self._waiting[next(reversed(self._waiting))])
+        armed = [uid for uid in self._waiting if uid not in self._only_pinged]
+        if self._current is None and armed:
+            self._start(*self._waiting[armed[-1]])
 
     def recover(self) -> None:
         """Take up what an earlier run left in the recording folder: resume the last scan cut off, convert the rest."""
@@ -295,9 +298,14 @@ class Acquisition:
         if not by_ping and arm.uid not in self._waiting and self._current is not None:
             text = f"scan {arm.series} was armed while {self._current.progress.arm.series} is being received"
             self._announcer.log("info", f"{text}: it begins with its first frame")
+        if by_ping and arm.uid not in self._waiting:
+            self._only_pinged.add(arm.uid)
+        elif not by_ping:
+            self._only_pinged.discard(arm.uid)
         self._waiting[arm.uid] = (arm, sent_as)
         while len(self._waiting) > _MOST_WAITING:
             self._waiting.popitem(last=False)
+        self._only_pinged &= self._waiting.keys()
 
     def _start(self, arm: Arm, sent_as: str, *, by_frames: bool = False) -> ScanRecord:
         """Open a scan, or open it again: beside those that are being sent; one without frames gives way to it."""

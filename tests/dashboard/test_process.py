@@ -1,5 +1,6 @@
 """The dashboard as a process: how it starts, how it ends, what it loads."""
 
+import asyncio
 import io
 import os
 import signal
@@ -85,5 +86,11 @@ def test_one_whose_address_nobody_reads_any_more_ends_without_a_word_of_pipes(mo
             ran.append(True)
 
     monkeypatch.setattr(sys, "stdout", Deaf())
-    serve(Stub)
+    # browser tests of the same session leave an event loop running in this thread: it is set aside
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        serve(Stub)
+    finally:
+        asyncio._set_running_loop(loop)
     assert ran == [True]
