@@ -77,7 +77,8 @@ def check_told(arm: Arm, *, far_field: bool = True) -> None:
         "energy_eV": arm.optics.energy_eV,
         "convergence_semiangle_mrad": arm.optics.convergence_semiangle_mrad if far_field else 0.0,
     }
-    missing = ([] if placed else ["scan_step_A"]) + [name for name, value in optics.items() if value is None]
+    missing = [] if arm.scan.shape is not None else ["scan_shape"]
+    missing += ([] if placed else ["scan_step_A"]) + [name for name, value in optics.items() if value is None]
     if missing:
-        values = " ".join(f"--set {name}=…" for name in missing)
+        values = " ".join(f"--set {name}={'ROWS,COLUMNS' if name == 'scan_shape' else '…'}" for name in missing)
         raise MetadataError(f"the refinement needs {', '.join(missing)}", f"give {values}")
