@@ -27,7 +27,8 @@ def refined(status) -> bool:
 def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
     source = shared_data("tiny_mos2_80kV_focus")
     with server(tmp_path, *QUICK, "--set", "refine_during_scan=true") as running:
-        replay(source, ReplaySettings(to=running.data, rate=120))
+        # a process has to start and load compiled code before rows can be refined: 19 s of scan leave room for that
+        replay(source, ReplaySettings(to=running.data, rate=30))
         status = running.wait_for(refined, timeout_s=PATIENCE_S)
         assert status["refinement"]["state"] == "done", status["refinement"]
         with h5py.File(status["results"]) as file:
