@@ -76,7 +76,7 @@ class DetectorEntry(_Message):
 
 
 class ServerState(_Message):
-    """The status map of the control protocol (contract, section 6); everything has a default."""
+    """The status map of the control protocol (docs/protocol.md); everything has a default."""
 
     state: str = "waiting"
     series: str | None = None

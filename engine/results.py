@@ -1,4 +1,4 @@
-"""The results file (contract, section 4): maps, coverage, calibration, refinements; written whole or not at all."""
+"""The results file (docs/conventions.md): maps, coverage, calibration, refinements; written whole or not at all."""
 
 from __future__ import annotations
 

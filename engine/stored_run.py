@@ -1,4 +1,4 @@
-"""A refinement as it lies in a results file (contract, section 4), read back."""
+"""A refinement as it lies in a results file (docs/conventions.md), read back."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Values under their metadata names (contract, section 4); absent means unknown.
+    """Values under their metadata names (docs/conventions.md); absent means unknown.
 
     Lengths in Å, detector_pixel in 1/Å, beam centre in pixels of the recorded pattern.
     """

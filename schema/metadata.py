@@ -1,4 +1,4 @@
-"""One table of metadata names: what an attribute, a TOML key or a `--set` key means (contract, sections 2 and 3)."""
+"""One table of metadata names: what an attribute, a TOML key or a `--set` key means (docs/conventions.md)."""
 
 from __future__ import annotations
 

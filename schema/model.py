@@ -19,7 +19,7 @@ ByteArray = npt.NDArray[np.uint8]
 
 
 class Model(BaseModel):
-    """Immutable; unknown keys are ignored, as the wire protocol demands (contract, section 5)."""
+    """Immutable; unknown keys are ignored, as the wire protocol demands (docs/protocol.md)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
 

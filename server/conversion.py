@@ -32,7 +32,7 @@ COEFFICIENTS_SUFFIX = "_coefficients"
 
 @dataclass(frozen=True)
 class CompressionReport:
-    """What a basis keeps (seed 003, section 2.3).
+    """What a basis keeps (docs/compression.md).
 
     compression: pixels of a pattern over the numbers stored for it, C; angle_bright_deg, angle_dark_deg:
     intact-information angle, mean over a sample; finest_period_A, masks_advised: what Zernike masks resolve at the

@@ -204,7 +204,7 @@ def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
 
 
 def results_path(recording: Path) -> Path:
-    """Name of the results that belong to a recording (contract, section 4)."""
+    """Name of the results that belong to a recording (docs/conventions.md)."""
     return recording.with_name(f"{recording.stem}_results.h5")
 
 

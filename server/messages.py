@@ -13,7 +13,7 @@ from ptylive.schema.model import Array
 
 CONTROL_PORT = 9998
 EVENTS_OFFSET = -1
-"""Events are published one port below control (contract, section 6)."""
+"""Events are published one port below control (docs/protocol.md)."""
 TOPICS = ("maps", "state", "refinement", "log", "ack")
 """Of events."""
 MAX_MESSAGE_BYTES = 256 * 2**20

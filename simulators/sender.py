@@ -79,7 +79,7 @@ class Sender:
 
 
 class SafeFrames:
-    """Asks a server's control socket which frames of a scan are safe (contract, section 6: `received`)."""
+    """Asks a server's control socket which frames of a scan are safe (docs/protocol.md: `received`)."""
 
     def __init__(self, control: str, keys: ClientKeys | None = None) -> None:
         self.control = control

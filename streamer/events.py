@@ -78,7 +78,7 @@ RingItem = ArmEvent | FrameBatch | EndEvent
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """State of the stream, as ``ptylive status`` shows it (contract, section 3).
+    """State of the stream, as ``ptylive status`` shows it (docs/protocol.md).
 
     received: frames that arrived, duplicates included; frames: those placed; lost: announced or passed over, and not
     there; refused: frames or messages of this scan that were refused; late: placed after a higher-numbered one;

@@ -1,4 +1,4 @@
-"""What a refinement is asked to do: PyPty's names with the unit appended, every value with its range (contract, 3)."""
+"""What a refinement is asked to do: PyPty's names with the unit appended, every value and its range (settings.md)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ptylive.schema.schedule import Schedule
 
 MOST_PAIRS = 100_000
 TILT_SIGNS = (1, 1, -1, -1, 1, 1)
-"""PyPty's tilted propagator has exp(-2 pi i d q tan), ours exp(+2 pi i d q tan) (design/refinement-maths)."""
+"""PyPty's tilted propagator has exp(-2 pi i d q tan), ours exp(+2 pi i d q tan) (docs/pypty-parity.md)."""
 
 
 def aberrations(values: Any) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""From journal to HDF5: written under a temporary name, read back and compared, then renamed (contract, section 4).
+"""From journal to HDF5: written under a temporary name, read back and compared, then renamed.
 
 Patterns that came as ``bslz4`` are stored as they came (`write_direct_chunk`); others are compressed with
 bitshuffle/LZ4; coefficients are stored as they are. A recording of the same uid that is already there (the scan was

@@ -1,4 +1,4 @@
-"""``/coefficients`` and ``/extra`` of a compressed scan, read and written as one data set of vectors (contract, 2).
+"""``/coefficients`` and ``/extra`` of a compressed scan, read and written as one set of vectors (docs/compression.md).
 
 Stored as they are: numbers of four bytes that hardly compress, and half the point of them is to be quick.
 """
