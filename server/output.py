@@ -8,13 +8,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ptylive.server.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 LINE_INTERVAL_S = 10.0
 """Where there is no terminal for a bar, a line tells how far a command is, this often."""
@@ -22,6 +24,8 @@ LINE_INTERVAL_S = 10.0
 
 def console() -> Console:
     """People look at stderr; stdout belongs to results."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
@@ -142,6 +146,8 @@ def bar(text: str, *, quiet: bool, interval_s: float = LINE_INTERVAL_S) -> Itera
     if quiet:
         yield Nothing()
     elif output.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=output) as progress:
             yield Bar(progress, progress.add_task(text, total=None))

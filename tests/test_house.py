@@ -24,7 +24,7 @@ def test_layers_point_one_way():
     [
         ("ptylive.streamer.wire", ("numba", "cupy", "bokeh", "h5py", "scipy")),
         ("ptylive.schema", ("numba", "cupy", "bokeh", "h5py", "scipy", "zmq")),
-        ("ptylive.server.cli", ("numba", "cupy", "bokeh", "h5py", "scipy")),
+        ("ptylive.server.cli", ("numba", "cupy", "bokeh", "h5py", "scipy", "numpy", "pydantic", "zmq", "rich")),
         ("ptylive.engine.live.engine", ("numba", "cupy", "bokeh", "h5py", "zmq")),
         ("ptylive.engine.refine", ("numba", "cupy", "bokeh", "h5py", "zmq")),
     ],

@@ -158,7 +158,7 @@ def assembled_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @functools.cache
-def assembled() -> typer.Typer:
+def assembled(*_named: object) -> typer.Typer:
     return BUILD()
 
 

@@ -1,6 +1,10 @@
 """What a user types wrong is answered with one line; what he types right is understood."""
 
 import json
+import subprocess
+import sys
+from importlib import import_module
+from inspect import getdoc
 
 import h5py
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 from running import last_json, ptylive
 
 from ptylive.schema import MetadataError
+from ptylive.server.cli import COMMANDS, named
 from ptylive.server.config import load_config
 from ptylive.server.values import parse_assignments, parse_value
 from ptylive.simulators.data import bundled
@@ -76,6 +81,48 @@ def test_help_everywhere():
         done = ptylive(*command, "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout
+
+
+HEAVY = ("numba", "bokeh", "h5py", "scipy")
+LOADED = """
+import sys
+from ptylive.server.cli import main
+sys.argv = ["ptylive", *{arguments!r}]
+try:
+    main()
+except SystemExit:
+    pass
+print(sorted(set({modules!r}) & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "modules"),
+    [
+        (["--version"], (*HEAVY, "numpy", "pydantic", "zmq", "rich", "msgpack")),
+        (["--help"], (*HEAVY, "numpy", "pydantic", "zmq", "rich", "msgpack")),
+        (["stauts"], HEAVY),
+        (["status", "--help"], HEAVY),
+        (["refine", "--help"], HEAVY),
+        (["demo", "--help"], HEAVY),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_loads_only_what_it_needs(arguments, modules):
+    code = LOADED.format(arguments=arguments, modules=modules)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_their_own_help_says(name):
+    command = getattr(import_module(f"ptylive.server.commands.{name}"), name)
+    assert getdoc(command) == COMMANDS[name]
+
+
+def test_commands_are_found_in_command_lines():
+    assert named(["--debug", "refine-now", "--wait"]) == ("refine_now",)
+    assert named(["--help"]) == ()
 
 
 def test_inspect_says_what_is_understood_and_missing(tmp_path):

@@ -62,10 +62,14 @@ def test_version_and_short_help():
     assert "Exit codes:" in ptylive("-h").stdout
 
 
-def test_completion_completes():
-    asked = {"_PTYLIVE_COMPLETE": "complete_bash", "COMP_WORDS": "ptylive ref", "COMP_CWORD": "1"}
+@pytest.mark.parametrize(
+    ("line", "word", "completed"),
+    [("ptylive ref", "1", ["refine", "refine-now"]), ("ptylive refine-now --w", "2", ["--wait"])],
+)
+def test_completion_completes(line, word, completed):
+    asked = {"_PTYLIVE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": word}
     done = subprocess.run([PTYLIVE], env={**os.environ, **asked}, capture_output=True, text=True, timeout=120)
-    assert done.stdout.split() == ["refine", "refine-now"]
+    assert done.stdout.split() == completed
 
 
 def result(state):
