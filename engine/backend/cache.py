@@ -15,6 +15,8 @@ import platformdirs
 
 COMPILED_FOLDERS = ("engine/backend", "streamer/fast")
 """numba is imported nowhere else (import contracts in pyproject.toml)."""
+CONSTANT_FILES = ("streamer/marks.py", "streamer/wire/limits.py")
+"""Elsewhere, but with constants that are compiled in."""
 
 
 def use_persistent_cache() -> Path:
@@ -32,13 +34,13 @@ def use_persistent_cache() -> Path:
 
 
 def source_hash() -> str:
-    """Sixteen hexadecimal digits of the hash of every Python file in the folders that may hold compiled code."""
+    """Sixteen hexadecimal digits of the hash of every Python file whose code or constants may be compiled."""
     package = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    for folder in COMPILED_FOLDERS:
-        for path in sorted((package / folder).rglob("*.py")):
-            digest.update(str(path.relative_to(package)).encode())
-            digest.update(path.read_bytes())
+    files = [path for folder in COMPILED_FOLDERS for path in sorted((package / folder).rglob("*.py"))]
+    for path in [*files, *(package / name for name in CONSTANT_FILES)]:
+        digest.update(str(path.relative_to(package)).encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

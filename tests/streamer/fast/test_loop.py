@@ -1,5 +1,6 @@
 """The compiled loop: it takes what Python would have taken, leaves the rest whole, and can be ended."""
 
+import ast
 import os
 import random
 import shutil
@@ -327,14 +328,32 @@ def test_without_libzmq_the_plain_loop_goes_on(monkeypatch: pytest.MonkeyPatch) 
         assert any("not used" in getattr(event, "text", "") for event in run.events)
 
 
-def test_the_cache_is_another_one_when_a_compiled_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["streamer/fast/bslz4.py", "streamer/marks.py", "streamer/wire/limits.py"])
+def test_the_cache_is_another_one_when_a_compiled_file_changes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """numba itself looks only at the file of the function that is called, not at those of the ones it calls."""
     root = Path(cache.__file__).resolve().parents[2]
-    for folder in cache.COMPILED_FOLDERS:
+    for folder in ("engine/backend", "streamer"):
         shutil.copytree(root / folder, tmp_path / folder)
     before = cache.source_hash()
     monkeypatch.setattr(cache, "__file__", str(tmp_path / "engine" / "backend" / "cache.py"))
     assert cache.source_hash() == before
-    changed = tmp_path / "streamer" / "fast" / "bslz4.py"
+    changed = tmp_path / name
     changed.write_text(changed.read_text() + "\n")
     assert cache.source_hash() != before
+
+
+def test_every_file_whose_constants_are_compiled_is_of_the_hash() -> None:
+    """Names in capitals that a file with compiled functions imports may be compiled in."""
+    root = Path(cache.__file__).resolve().parents[2]
+    for path in (path for folder in cache.COMPILED_FOLDERS for path in (root / folder).rglob("*.py")):
+        source = path.read_text()
+        if "import numba" not in source:
+            continue
+        for found in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)):
+            module = str(found.module)
+            name = f"{module.removeprefix('ptylive.').replace('.', '/')}.py"
+            constants = any(alias.name.lstrip("_").isupper() for alias in found.names)
+            if constants and module.startswith("ptylive.") and not name.startswith(cache.COMPILED_FOLDERS):
+                assert name in cache.CONSTANT_FILES, f"{path.name} imports constants of {module}"
