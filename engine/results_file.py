@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ptylive.engine.appending import NotAppendableError, append
 from ptylive.schema import InputFileError, PtyliveError
@@ -49,6 +49,42 @@ log = logging.getLogger(__name__)
 
 class ResultsFileError(PtyliveError):
     """The results file could not be written; what was in it before is still there."""
+
+
+class Guard(Protocol):
+    """Says which files may be opened in this process: one flipped bit can keep the HDF5 library busy for ever."""
+
+    def admit(self, path: Path) -> None:
+        """Raise InputFileError for a file that must not be opened here."""
+        ...
+
+    def wrote(self, path: Path) -> None:
+        """Told of a file that this process has just written."""
+        ...
+
+
+class _Trusting:
+    """Of a program whose files were looked through when it began."""
+
+    def admit(self, path: Path) -> None:
+        """See :class:`Guard`."""
+
+    def wrote(self, path: Path) -> None:
+        """See :class:`Guard`."""
+
+
+_guards: list[Guard] = [_Trusting()]
+"""The last one decides."""
+
+
+@contextmanager
+def guarded(guard: Guard) -> Iterator[None]:
+    """Within this block results files are opened by leave of ``guard`` only, in all threads of the process."""
+    _guards.append(guard)
+    try:
+        yield
+    finally:
+        _guards.remove(guard)
 
 
 @dataclass(frozen=True)
@@ -118,8 +154,9 @@ def waiting(path: Path) -> list[Pending]:
     found = []
     for one in sorted(path.parent.glob(f"{glob.escape(path.name)}.*.{PENDING}"), key=lambda p: p.stat().st_mtime_ns):
         try:
+            _guards[-1].admit(one)
             found.append(Pending.read(one))
-        except (OSError, KeyError, IndexError) as error:
+        except (OSError, KeyError, IndexError, InputFileError) as error:
             log.warning("%s is left alone: %s", one, error)
     return found
 
@@ -220,6 +257,7 @@ def look(path: Path) -> Before:
 
     if not path.exists():
         return EMPTY
+    _guards[-1].admit(path)
     if not h5py.is_hdf5(path):
         raise InputFileError(f"{path} exists and is not an HDF5 file", "choose another name")
     try:
@@ -241,6 +279,7 @@ def _applied(path: Path, wanted: Change) -> dict[str, str]:
     arrived = _named(path, before, found)
     if not _appended(path, wanted, before, arrived):
         _rewrite(path, wanted, before, arrived)
+    _guards[-1].wrote(path)
     names = {identity: name for name, identity in before.runs.items()}
     names |= {pending.identity: name for name, pending in arrived.items()}
     for pending in found:
@@ -344,7 +383,8 @@ def _stored_names(path: Path) -> list[str]:
     import h5py
 
     try:
+        _guards[-1].admit(path)
         with h5py.File(path, "r") as file:
             return list(file.get(RUNS, {}))
-    except OSError:  # not there, or damaged: then nothing can be written into it either
+    except (OSError, InputFileError):  # not there, or damaged: then nothing can be written into it either
         return []

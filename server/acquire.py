@@ -18,6 +18,7 @@ from typing import NoReturn
 from threadpoolctl import threadpool_limits
 
 from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.engine.results_file import guarded
 from ptylive.schema import PtyliveError
 from ptylive.server.compilation import EVERYTHING
 from ptylive.server.config import ServerConfig
@@ -25,6 +26,7 @@ from ptylive.server.control import ControlServer
 from ptylive.server.exit_codes import ExitCode
 from ptylive.server.lifeline import exit_with_parent
 from ptylive.server.session import Session
+from ptylive.streamer.vouched import Doorkeeper
 
 
 def main(arguments: list[str]) -> int:
@@ -43,9 +45,15 @@ def main(arguments: list[str]) -> int:
 
 def _serve(config: ServerConfig, command_line: str, history: list[str]) -> int:
     session = Session(config, command_line)
+    with guarded(Doorkeeper(session.files)):
+        return _run(session, history)
+
+
+def _run(session: Session, history: list[str]) -> int:
+    """Start, wait until told to stop, stop."""
     if history:
         session.restarts, session.notice = int(history[0]), history[1]
-    control = ControlServer(config.control, session)
+    control = ControlServer(session.config.control, session)
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
         session.shutdown_requested.set()

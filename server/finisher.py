@@ -25,6 +25,7 @@ from ptylive.server.publisher import Publisher
 from ptylive.server.scan_session import ScanSession
 from ptylive.streamer.vetting.frames import read_frames
 from ptylive.streamer.vetting.worker import FileWorker, Limits
+from ptylive.streamer.vouched import Doorkeeper, is_known
 
 READ_FRAMES = 256
 RECORDING_TIMEOUT_S = 3600.0
@@ -151,6 +152,7 @@ class Finisher:
     def _compress(self, scan: ScanSession, recording: Path) -> None:
         """Coefficients of a recording, where the server was given a basis; a failure costs nothing else."""
         try:
+            Doorkeeper(self.files).admit_scan(recording)
             made = self._compression.apply(recording)
         except (PtyliveError, OSError) as error:
             line = error.line() if isinstance(error, PtyliveError) else f"{recording}: {error.strerror or error}"
@@ -188,7 +190,7 @@ class Finisher:
 def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
     """The recorded frames of a scan, to be read again; None when there is no recording of what was received.
 
-    Of a scan of the library they come from ``files``; what this server has just recorded it opens itself.
+    What this server has recorded, and is as it was then, it opens itself; anything else comes from ``files``.
     """
     path = scan.recording
     if path is None or scan.recording_error or not path.exists():
@@ -200,7 +202,7 @@ def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
         with open_source(path) as source:
             yield from source.batches(READ_FRAMES)
 
-    return read if scan.stored is None else lambda: read_frames(files, path)
+    return read if scan.stored is None and is_known(path) else lambda: read_frames(files, path)
 
 
 def results_path(recording: Path) -> Path:

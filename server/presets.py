@@ -24,6 +24,7 @@ from ptylive.schema.small_files import read_bytes
 if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
 
+HDF5 = (".h5", ".hdf5", ".nxs")
 PICKLED = b"\x80"
 
 
@@ -84,6 +85,12 @@ def load_preset(
         found.positions_A,
         (*unread, *found.notes, *(f"left behind: {words}" for words in found.left_behind)),
     )
+
+
+def files_of(preset: Preset) -> list[Path]:
+    """HDF5 files that settings name: an object or a probe to start from, phase plates."""
+    values = preset.model_dump().values()
+    return [Path(value) for value in values if isinstance(value, str) and Path(value).suffix in HDF5]
 
 
 def _text(path: Path) -> str:

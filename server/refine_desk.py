@@ -26,6 +26,7 @@ from ptylive.server.refine_job import RefineJob
 from ptylive.server.refinements import Refinements, RunState
 from ptylive.server.scan_session import ScanSession
 from ptylive.streamer.journal import SUFFIX
+from ptylive.streamer.vouched import known_as
 
 MOST_WAITING = 20
 
@@ -282,6 +283,7 @@ class RefineDesk:
             threads=self._config.refine_threads,
             checkpoint=folder / f"{scan.recording.stem}_{run}.checkpoint",
             command_line=self._command_line,
+            known=known_as(scan.recording),
         )
 
 

@@ -40,6 +40,9 @@ class RefineJob:
     journal: Path | None = None
     """Of a scan that still runs: begin with the rows that have arrived, and wait for the job of the whole scan."""
 
+    known: tuple[int, ...] = ()
+    """The state of the recording that the server vouches for (:func:`ptylive.streamer.vouched.known_as`)."""
+
     def to_plain(self) -> dict[str, Any]:
         """Plain values for the pipe."""
         start = self.start
@@ -63,6 +66,7 @@ class RefineJob:
             "resume": self.resume,
             "command_line": self.command_line,
             "journal": None if self.journal is None else str(self.journal),
+            "known": list(self.known),
         }
 
     @classmethod
@@ -89,6 +93,7 @@ class RefineJob:
             resume=plain["resume"],
             command_line=plain["command_line"],
             journal=None if plain["journal"] is None else Path(plain["journal"]),
+            known=tuple(plain["known"]),
         )
 
 

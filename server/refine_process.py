@@ -18,6 +18,9 @@ from ptylive.schema import PtyliveError
 from ptylive.server.messages import pack
 from ptylive.server.refine_inbox import Inbox
 from ptylive.server.refine_job import RefineJob, progress_to_plain
+from ptylive.streamer.vetting.door import is_file
+from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.vouched import Doorkeeper, trust
 
 if TYPE_CHECKING:
     from ptylive.engine.refine import RefineResult
@@ -31,7 +34,8 @@ def main() -> int:
     inbox = Inbox(sys.stdin.buffer)
     job = inbox.first_job()
     try:
-        message = _run(job, inbox, out) if job.journal is None else _follow(job, inbox, out)
+        with FileWorker() as files:
+            message = _refined(job, inbox, out, Doorkeeper(files))
     except PtyliveError as error:
         message = {"kind": "failed", "message": error.line()}
     except Exception as error:
@@ -40,8 +44,24 @@ def main() -> int:
     return 0 if message["kind"] == "ended" else 1
 
 
-def _run(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
+def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
+    """Do the job; no file that might be damaged is opened here before it was looked through elsewhere."""
+    from ptylive.engine.results_file import guarded
+    from ptylive.server.presets import files_of
+
+    for one in files_of(job.preset):
+        if is_file(one):  # one that is missing is missed with the name of its setting
+            doorkeeper.admit(one)
+    with guarded(doorkeeper):
+        if job.journal is None:
+            return _run(job, inbox, out, doorkeeper)
+        return _follow(job, inbox, out, doorkeeper)
+
+
+def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
     """Refine a recording."""
+    trust(job.recording, job.known)
+    doorkeeper.admit_scan(job.recording)
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -65,7 +85,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
     return _written(job, result, inbox, out)
 
 
-def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
+def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
     """Refine a scan that still runs."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
@@ -97,7 +117,7 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
     whole = inbox.whole
     assert whole is not None  # noqa: S101  (nothing else ends the rounds)
     if dataset is None:
-        return _run(whole, inbox, out)
+        return _run(whole, inbox, out, doorkeeper)
     return _written(whole, growing.conclude(dataset, whole.start, whole.checkpoint), inbox, out)
 
 

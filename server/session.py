@@ -39,6 +39,7 @@ from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.security import ServerKeys
+from ptylive.streamer.vetting.worker import FileWorker
 
 STOP_TIMEOUT_S = 18.0
 """Of the 20 s that `stop` may take."""
@@ -119,8 +120,13 @@ class Session:
         self.receiver.stop(STOP_TIMEOUT_S / 2)
         self._live.join(STOP_TIMEOUT_S / 4)
         self._finisher.stop(STOP_TIMEOUT_S / 4)
-        self._finisher.files.close()
+        self.files.close()
         self.publisher.close()
+
+    @property
+    def files(self) -> FileWorker:
+        """Opens files that nobody vouches for."""
+        return self._finisher.files
 
     # -- what the streamer and the scans tell us ------------------------------------------------------------------
 

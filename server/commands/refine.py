@@ -66,7 +66,7 @@ def refine(
     from ptylive.streamer.vetting.door import vet
 
     chosen, values = split_settings(parse_assignments(settings or ()))
-    vet(file, values, output, *_files_of(chosen))
+    vet(file, values, output)
     scan, checkpoint = _checked(file, values, output, resume=resume)
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(loaded, chosen, epochs)
@@ -218,11 +218,6 @@ def describe_checks(checks: Checks) -> list[str]:
     ]
 
 
-def _files_of(settings: Mapping[str, Any]) -> list[Path]:
-    """Results files that settings name: an object or probe to start from."""
-    return [Path(value) for value in settings.values() if isinstance(value, str) and value.endswith(".h5")]
-
-
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the preset, and metadata of the recording, told apart by their names."""
     plain = {name.removeprefix("refine."): value for name, value in values.items()}
@@ -255,10 +250,16 @@ def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path)
 
 
 def _preset(loaded: PresetFile, chosen: Mapping[str, Any], epochs: int | None) -> Preset:
+    """Settings of all sources together; files that they name are looked through."""
+    from ptylive.server.presets import files_of
+    from ptylive.streamer.vetting.door import vet_results
+
     values = {**loaded.settings, **chosen}
     if epochs is not None:
         values["epoch_max"] = epochs
-    return Preset.from_mapping(values)
+    preset = Preset.from_mapping(values)
+    vet_results(*files_of(preset))
+    return preset
 
 
 def _describe(progress: Progress) -> str:

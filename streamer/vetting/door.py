@@ -26,10 +26,10 @@ def vet(path: Path, values: Mapping[str, Any] | None = None, *results: Path) -> 
     What is missing or no file of its kind is left to whoever opens it, and says so better.
     """
     with FileWorker(Limits(memory_bytes=_memory())) as worker:
-        if _is_file(path):
+        if is_file(path):
             worker.read(walk, path, _limits(path), values=dict(values or {}))
         for other in results:
-            if _is_file(other):
+            if is_file(other):
                 worker.read(walk_hdf5, other, _limits(other))
 
 
@@ -37,11 +37,11 @@ def vet_results(*paths: Path) -> None:
     """The same for results files alone."""
     with FileWorker(Limits(memory_bytes=_memory())) as worker:
         for path in paths:
-            if _is_file(path):
+            if is_file(path):
                 worker.read(walk_hdf5, path, _limits(path))
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     """Whether there is a file to look at; a name that the system cannot even look up is left to whoever opens it."""
     try:
         return Path(path).is_file()

@@ -129,7 +129,7 @@ class FileWorker:
 
     def _condemn(self, path: Path, stamp: _Stamp, allowed: Limits, code: int) -> InputFileError:
         """Remember a file that has ended the process; what to say of it."""
-        why = f"in {allowed.cpu_s:g} s of computing" if code == -signal.SIGPROF else "(its reader crashed)"
+        why = f"in {allowed.cpu_s:.3g} s of computing" if code == -signal.SIGPROF else "(its reader crashed)"
         error = InputFileError(f"{path} could not be read {why}", "it is damaged: restore it from a copy")
         self._condemned[str(path)] = (stamp, error)
         while len(self._condemned) > _MOST_REMEMBERED:

@@ -1,5 +1,6 @@
 """A recording folder in which anything may lie: every scan that can be read is shown, the others say why not."""
 
+import os
 import time
 
 import h5py
@@ -12,12 +13,15 @@ from stream_tools import make_arm, make_frames, stored_recording
 
 from ptylive.engine.results import read_runs, write_maps
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
+from ptylive.server import finisher
 from ptylive.server.client import ControlClient
 from ptylive.server.finisher import frames_of
 from ptylive.server.library import Library
 from ptylive.server.run_curves import run_curves
 from ptylive.server.runs import read_run
+from ptylive.server.scan_session import ScanSession
 from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.vouched import vouch
 
 
 def recorded(folder, **maps):
@@ -74,6 +78,17 @@ def test_a_past_scan_is_opened_as_it_was_stored(tmp_path, files):
     (batch,) = frames_of(scan, files)()
     assert batch.index.tolist() == list(range(2, arm.frames))
     assert np.array_equal(batch.frames, stored[2:])
+
+
+def test_a_recording_that_was_replaced_is_read_elsewhere(tmp_path, files, monkeypatch):
+    arm = make_arm()
+    path = stored_recording(tmp_path, arm, make_frames(arm))
+    scan = ScanSession(arm, None, arm, recording=path)
+    vouch(path)
+    monkeypatch.setattr(finisher, "read_frames", lambda *_: iter(["elsewhere"]))
+    assert [batch.frames.shape for batch in frames_of(scan, files)()] == [(42, *arm.detector_shape)]
+    os.utime(path, ns=(1, 1))
+    assert list(frames_of(scan, files)()) == ["elsewhere"]
 
 
 def test_refinements_are_read_elsewhere_too(tmp_path, files):

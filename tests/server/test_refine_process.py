@@ -1,0 +1,68 @@
+"""What a refinement process opens, and how it ends."""
+
+import io
+import re
+
+import pytest
+from odd_files import put_loop
+
+from ptylive.schema import Calibration, InputFileError
+from ptylive.schema.preset import Preset
+from ptylive.server import refine_process
+from ptylive.server.presets import files_of
+from ptylive.server.refine_job import RefineJob
+from ptylive.streamer import vouched
+from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.vouched import Doorkeeper, known_as
+
+
+@pytest.fixture(scope="module")
+def files():
+    with FileWorker() as worker:
+        yield worker
+
+
+@pytest.fixture
+def keeper(files, monkeypatch):
+    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # of a loop that never ends
+    return Doorkeeper(files)
+
+
+def job(folder, **values):
+    return RefineJob(
+        **{
+            "recording": folder / "scan.h5",
+            "results": folder / "scan_results.h5",
+            "run": "run1",
+            "preset": Preset(),
+            "calibration": Calibration(),
+            **values,
+        }
+    )
+
+
+def test_files_of_a_preset():
+    preset = Preset(start_object="old.h5", start_probe="probe.npy")
+    assert [path.name for path in files_of(preset)] == ["old.h5"]
+    assert files_of(Preset()) == []
+
+
+@pytest.mark.parametrize("setting", ["start_object", "start_probe", "phase_plate_in_h5"])
+def test_files_that_settings_name_are_looked_through_first(tmp_path, keeper, setting):
+    loop = put_loop(tmp_path)
+    with pytest.raises(InputFileError, match=re.escape("loop.h5 could not be read in 0.3 s")):
+        refine_process._refined(job(tmp_path, preset=Preset(**{setting: str(loop)})), None, io.BytesIO(), keeper)
+
+
+def test_a_recording_that_the_server_does_not_vouch_for_is_looked_through_first(tmp_path, keeper):
+    loop = put_loop(tmp_path)
+    with pytest.raises(InputFileError, match=re.escape("loop.h5 could not be read in 0.3 s")):
+        refine_process._refined(job(tmp_path, recording=loop), None, io.BytesIO(), keeper)
+
+
+def test_what_the_server_vouches_for_travels_with_the_job(tmp_path):
+    path = tmp_path / "scan.h5"
+    path.write_bytes(b"frames")
+    vouched.vouch(path)
+    there = RefineJob.from_plain(job(tmp_path, known=known_as(path)).to_plain())
+    assert there.known == known_as(path) != ()
