@@ -11,7 +11,11 @@ from typing import Any, BinaryIO
 import msgpack
 
 from ptylive.schema import Calibration
+from ptylive.server.lifeline import ORPHANED
 from ptylive.server.refine_job import MAX_JOB_BYTES, RefineJob
+
+GRACE_S = 1.0
+"""After the server has gone, for a refinement that is about to begin."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,21 @@ class Known:
 
 
 class Inbox:
-    """Messages on a stream, read in a thread of their own. The end of the stream (the server is gone) means stop."""
+    """Messages on a stream, read in a thread of their own.
+
+    The end of the stream (the server is gone) means stop: a run that has begun ends at its next pause and is written;
+    where there is nothing to keep yet (reading, compiling, trials) the process ends at once.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_JOB_BYTES)
         self._changed = threading.Condition()
         self.stop = threading.Event()
+        self.begun = threading.Event()
+        """Set once there is something to be kept of the run."""
+        self.follows = False
+        """Whether the scan still ran when the job was given."""
         self.known: Known | None = None
         self.whole: RefineJob | None = None
         """The job of the whole scan, once it has ended."""
@@ -39,6 +51,7 @@ class Inbox:
     def first_job(self) -> RefineJob:
         """The job that every conversation begins with; listening goes on in the background. EOFError without one."""
         job = RefineJob.from_plain(self._next_message())
+        self.follows = job.journal is not None
         threading.Thread(target=self._listen, daemon=True, name="inbox").start()
         return job
 
@@ -54,14 +67,17 @@ class Inbox:
                 self._changed.wait(timeout_s)
 
     def _listen(self) -> None:
-        while not self.stop.is_set():
+        there = True
+        while there:
             try:
                 message = self._next_message()
             except EOFError:
-                message = {"stop": True}
+                message, there = {"stop": True}, False
             with self._changed:
                 self._take(message)
                 self._changed.notify_all()
+        if not self.begun.wait(GRACE_S):
+            os._exit(ORPHANED)  # whatever it is at: a compiler asks nobody whether to stop
 
     def _take(self, message: Mapping[str, Any]) -> None:
         if "whole" in message:

@@ -3,8 +3,9 @@
 Whoever starts it lowers its priority while a scan runs.
 
 Reads a job from stdin, writes progress to stdout (both msgpack); a stop message, or the end of stdin when the server
-is gone, stops the refinement after the current batch. A job of a scan that still runs is followed by news of it, and
-at its end by the job of the whole scan (:mod:`ptylive.server.refine_inbox`).
+is gone, stops the refinement after the current batch; one that has not begun yet ends within a second of that end. A
+job of a scan that still runs is followed by news of it, and at its end by the job of the whole scan
+(:mod:`ptylive.server.refine_inbox`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ptylive.streamer.vouched import Doorkeeper, trust
 
 if TYPE_CHECKING:
     from ptylive.engine.refine import RefineResult
+    from ptylive.engine.refine.results import Progress
 
 
 def main() -> int:
@@ -77,7 +79,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
             start=job.start,
             backend=job.backend,
             threads=job.threads,
-            on_progress=lambda progress: _send(out, progress_to_plain(progress)),
+            on_progress=lambda progress: _tell(progress, inbox, out),
             should_stop=inbox.stop.is_set,
             checkpoint=job.checkpoint,
             resume=job.resume,
@@ -99,7 +101,7 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
     growing = GrowingRefinement(
         job.preset,
         Bench(job.backend, job.threads),
-        lambda progress: _send(out, progress_to_plain(progress)),
+        lambda progress: _tell(progress, inbox, out),
         inbox.stop.is_set,
     )
     dataset = rounds_until_the_end(job, inbox, growing)
@@ -123,6 +125,7 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
 
 def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
     """The result in its file, and what to say of it."""
+    inbox.begun.set()
     from ptylive.engine.results import Run, add_refinement, describe_run, describe_scan
     from ptylive.server.offline import stored_at_last
 
@@ -145,6 +148,13 @@ def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) 
         "loss": float(result.loss[-1]) if len(result.loss) else None,
         "results": str(stored.path),
     }
+
+
+def _tell(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
+    """How far the run is; of one on the first rows of a scan nothing is kept."""
+    if inbox.whole is not None or not inbox.follows:
+        inbox.begun.set()
+    _send(out, progress_to_plain(progress))
 
 
 def _send(out: BinaryIO, message: dict[str, Any]) -> None:

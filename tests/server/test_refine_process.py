@@ -2,13 +2,17 @@
 
 import io
 import re
+import subprocess
+import sys
 
 import pytest
 from odd_files import put_loop
 
 from ptylive.schema import Calibration, InputFileError
 from ptylive.schema.preset import Preset
-from ptylive.server import refine_process
+from ptylive.server import refine_inbox, refine_process
+from ptylive.server.lifeline import ORPHANED
+from ptylive.server.messages import pack
 from ptylive.server.presets import files_of
 from ptylive.server.refine_job import RefineJob
 from ptylive.streamer import vouched
@@ -66,3 +70,39 @@ def test_what_the_server_vouches_for_travels_with_the_job(tmp_path):
     vouched.vouch(path)
     there = RefineJob.from_plain(job(tmp_path, known=known_as(path)).to_plain())
     assert there.known == known_as(path) != ()
+
+
+ORPHAN = """
+import sys, time
+from ptylive.server import refine_inbox
+refine_inbox.GRACE_S = 0.05
+inbox = refine_inbox.Inbox(sys.stdin.buffer)
+inbox.first_job()
+if {begun}:
+    inbox.begun.set()
+inbox.stop.wait(60)
+time.sleep({work_s})
+print("written")
+"""
+
+
+@pytest.mark.parametrize(
+    ("begun", "work_s", "status", "said"),
+    [(True, 0.3, 0, b"written\n"), (False, 60, ORPHANED, b"")],
+    ids=["begun: written", "nothing to keep: ended"],
+)
+def test_a_process_whose_server_is_gone_ends_by_itself(tmp_path, begun, work_s, status, said):
+    code = ORPHAN.format(begun=begun, work_s=work_s)
+    done = subprocess.run([sys.executable, "-c", code], input=pack(job(tmp_path).to_plain()), capture_output=True)
+    assert (done.returncode, done.stdout) == (status, said), done.stderr
+
+
+def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypatch):
+    monkeypatch.setattr(refine_process, "progress_to_plain", lambda _: {})
+    inbox = refine_inbox.Inbox(io.BytesIO())
+    inbox.follows = True
+    refine_process._tell(None, inbox, io.BytesIO())
+    assert not inbox.begun.is_set()
+    inbox.whole = job(tmp_path)
+    refine_process._tell(None, inbox, io.BytesIO())
+    assert inbox.begun.is_set()
