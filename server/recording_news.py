@@ -58,6 +58,7 @@ class RecordingNews:
 
 def _tell(scan: ScanSession, event: RecordingEvent) -> None:
     scan.recording = Path(event.path) if event.path else None
+    scan.recording_waits = event.message if event.state == "waiting" else ""
     if event.state == "failed":
         scan.recording_error = event.message
     if event.state in SETTLED:

@@ -37,6 +37,8 @@ class ScanSession:
     recorded: threading.Event = field(default_factory=threading.Event)
     recording: Path | None = None
     recording_error: str = ""
+    recording_waits: str = ""
+    """Why frames wait for the recording folder; empty: they do not."""
     compressed: bool = False
     """Whether coefficients of the recording have been written."""
     ended: str | None = None
@@ -131,6 +133,8 @@ class ScanSession:
             return self.problem
         if self.recording_error:
             return f"recording failed: {self.recording_error}"
+        if self.recording_waits:
+            return f"recording waits: {self.recording_waits}"
         missing = self.rendering.missing
         if missing:
             reasons: dict[str, list[str]] = {}

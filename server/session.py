@@ -161,6 +161,9 @@ class Session:
             if event.state == "failed":
                 self.publisher.log("error", f"recording failed: {event.message}")
                 log.error("RECORDING FAILED: %s", event.message)
+            elif event.state == "waiting":
+                self.publisher.log("error", f"recording waits: {event.message}")
+                log.error("RECORDING WAITS: %s; frames are kept in memory", event.message)
 
     def _on_scan(self, scan: ScanSession, beside: bool) -> None:
         if self.config.recording_folder is None:

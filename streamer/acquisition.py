@@ -151,6 +151,7 @@ class Acquisition:
         frame waits on.
         """
         for scan in list(self._open.values()):
+            self._recordings.look(scan)
             progress = scan.progress
             if progress.highest < 0 and progress.end is None:
                 continue

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ptylive.streamer.events import RecordingEvent
 from ptylive.streamer.journal import Journal
@@ -36,6 +36,15 @@ class Job:
     target: Path
 
 
+@dataclass(frozen=True)
+class Closing:
+    """A journal to be closed, and what becomes of it: converted, kept as it is, or removed."""
+
+    uid: str
+    journal: Journal
+    then: Literal["convert", "keep", "remove"]
+
+
 @dataclass
 class _Failed:
     """A journal whose conversion failed, and when it is tried again."""
@@ -50,21 +59,21 @@ class Converter:
 
     def __init__(self, on_event: Callable[[RecordingEvent], None]) -> None:
         self._on_event = on_event
-        self._closing: queue.SimpleQueue[tuple[Job, Journal | None] | None] = queue.SimpleQueue()
+        self._closing: queue.SimpleQueue[Job | Closing | None] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._failed: dict[Path, _Failed] = {}
         self._give_up = threading.Event()
         self._process = RecorderProcess()
         self._threads: list[threading.Thread] = []
 
-    def add(self, job: Job, journal: Journal | None = None) -> None:
+    def add(self, item: Job | Closing) -> None:
         """Queue a journal; one that is still being written is closed (synced) first. Starts the threads."""
         if not self._threads:
             for name, work in (("journal-close", self._close_all), ("converter", self._convert_all)):
                 thread = threading.Thread(target=work, name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
-        self._closing.put((job, journal))
+        self._closing.put(item)
 
     def forget(self, journal: Path) -> None:
         """A journal is written to again: its conversion is not tried meanwhile."""
@@ -85,15 +94,28 @@ class Converter:
 
     def _close_all(self) -> None:
         while (item := self._closing.get()) is not None:
-            job, journal = item
-            try:
-                if journal is not None:
-                    journal.close()
-            except OSError as error:
-                self._fail(job, f"{job.journal}: {error.strerror or error}")
+            if isinstance(item, Job):
+                self._jobs.put(item)
             else:
-                self._jobs.put(job)
+                self._close(item)
         self._jobs.put(None)
+
+    def _close(self, item: Closing) -> None:
+        """Close a journal, which may wait for its disk for ever: those behind it are on the same one."""
+        problem = ""
+        try:
+            item.journal.close(remove=item.then == "remove")
+        except OSError as error:
+            problem = error.strerror or str(error)
+        path = item.journal.path
+        if item.then != "convert":
+            return
+        if path is None:  # it could not even be made
+            self._say(RecordingEvent(item.uid, "failed", "", problem))
+        elif problem:
+            self._fail(Job(item.uid, path, path.with_suffix(".h5")), f"{path}: {problem}")
+        else:
+            self._jobs.put(Job(item.uid, path, path.with_suffix(".h5")))
 
     def _convert_all(self) -> None:
         while not self._give_up.is_set():

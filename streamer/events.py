@@ -12,7 +12,8 @@ from ptylive.schema import Arm, FrameBatch
 EndReason = Literal["complete", "incomplete", "aborted"]
 """incomplete: its sender says that it has sent everything, yet frames are missing, lost on the way or refused."""
 StreamState = Literal["waiting", "armed", "scanning", "finishing", "complete", "incomplete", "aborted", "failed"]
-RecordingState = Literal["off", "writing", "converting", "complete", "failed"]
+RecordingState = Literal["off", "waiting", "writing", "converting", "complete", "failed"]
+"""waiting: the recording folder does not answer, and frames wait for it in memory."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import contextlib
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -22,8 +22,9 @@ import numpy as np
 from ptylive.schema import Arm, FrameBatch, InputFileError, PtyliveError
 from ptylive.schema.atomic import remove_abandoned
 from ptylive.schema.model import BoolArray
+from ptylive.streamer.backlog import STALLED_S, Backlog
 from ptylive.streamer.blocks import FrameBlock
-from ptylive.streamer.converter import Converter, Job
+from ptylive.streamer.converter import Closing, Converter, Job
 from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
 from ptylive.streamer.journal import SUFFIX, Journal
 from ptylive.streamer.recovery import HeldJournals, Leftover, journals, read_leftover, stored_batches
@@ -35,6 +36,10 @@ from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_o
 _NAME_LENGTH = 60
 CATALOGUE_S = 5.0
 """How long the start waits to know the scans of the folder; the rest is read while frames arrive."""
+OPEN_PATIENCE_S = STALLED_S
+"""How long the beginning of a scan waits for its journal; while a folder is known to hang, not at all."""
+MOST_JOURNALS = 16
+"""Journals that are open at the same time, most of them closed scans that wait for the disk."""
 _FAULTS = (OSError, RuntimeError, PtyliveError)
 """What a folder in a bad state makes of our calls; RuntimeError: no thread can be started."""
 
@@ -52,6 +57,9 @@ class Recordings:
         self._converting: set[str] = set()
         self._scans: WeakValueDictionary[str, ScanRecord] = WeakValueDictionary()
         self._held = HeldJournals()
+        self._backlog = Backlog()
+        self._journals: list[Journal] = []
+        """Those that are not closed yet."""
 
     def begin(self, scan: ScanRecord) -> None:
         """Start the journal of a new scan."""
@@ -60,14 +68,8 @@ class Recordings:
         if not self.wanted:
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "recording is switched off"))
             return
-        arm = scan.progress.arm
-        try:
-            path = _new_journal(self.folder, arm)
-            self._warn_of_space(arm)
-        except OSError as error:
-            self._fail(scan, f"{self.folder}: {error.strerror or error}")
-            return
-        self._go_on(scan, path, keep_bytes=0)
+        folder, arm = self.folder, scan.progress.arm
+        self._go_on(scan, partial(self._new_journal, folder, arm), keep_bytes=0)
 
     def take_up(self, scan: ScanRecord, path: Path, keep_bytes: int | None = None) -> None:
         """Write on in the journal of a scan that is opened again, or in a new one beside its recording.
@@ -85,7 +87,8 @@ class Recordings:
                 self._fail(scan, f"{path}: the journal cannot be read, and is kept")
                 return
             keep_bytes = 0 if leftover is None else leftover.keep_bytes
-        self._go_on(scan, path, keep_bytes=keep_bytes)
+        scan.target = path.with_suffix(".h5")
+        self._go_on(scan, lambda: path, keep_bytes=keep_bytes)
 
     def stored(self, arm: Arm, journal: Path) -> Iterator[FrameBatch]:
         """What is stored of a scan, as far as it can be read."""
@@ -94,19 +97,42 @@ class Recordings:
         except _FAULTS as error:
             self._announcer.log("warning", f"what is recorded of scan {arm.series} cannot be read: {error}")
 
-    def _go_on(self, scan: ScanRecord, path: Path, *, keep_bytes: int) -> None:
-        scan.target = path.with_suffix(".h5")
-        try:
-            journal = Journal(path, scan.progress.arm, keep_bytes=keep_bytes)
-        except (OSError, RuntimeError) as error:
-            self._fail(scan, f"{path}: {getattr(error, 'strerror', None) or error}")
+    def _go_on(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
+        """Write the scan to a journal, which a thread of its own opens; frames wait for a folder that is slow."""
+        self._journals = [journal for journal in self._journals if not journal.closed]
+        if len(self._journals) >= MOST_JOURNALS:
+            self._fail(scan, f"{self.folder}: it does not answer, and {len(self._journals)} journals wait for it")
             return
-        scan.journal, scan.safe, scan.recording_state = journal, journal.safe, "writing"
-        self._announcer.emit(RecordingEvent(scan.uid, "writing", str(scan.target)))
+        hangs = any(journal.stalled for journal in self._journals)
+        try:
+            journal = Journal(place, scan.progress.arm, keep_bytes=keep_bytes, backlog=self._backlog)
+        except RuntimeError as error:
+            self._fail(scan, f"{self.folder}: {error}")
+            return
+        self._journals.append(journal)
+        scan.journal, scan.safe, scan.recording_state = journal, journal.safe, "waiting"
+        journal.opened.wait(0 if hangs else OPEN_PATIENCE_S)
+        self.look(scan)
+
+    def look(self, scan: ScanRecord) -> None:
+        """Say it when the folder has begun, ceased or refused to answer."""
+        journal = scan.journal
+        if journal is None or scan.recording_state not in ("waiting", "writing"):
+            return
+        if journal.error is not None:
+            self._fail(scan, f"{journal.path or self.folder}: {journal.error.strerror or journal.error}")
+        elif journal.stalled or not journal.opened.is_set():
+            if not scan.recording_error:
+                scan.recording_state, scan.recording_error = "waiting", f"{self.folder} does not answer"
+                self._announcer.emit(RecordingEvent(scan.uid, "waiting", "", scan.recording_error))
+        elif scan.recording_state == "waiting" and journal.path is not None:
+            scan.target = journal.path.with_suffix(".h5")
+            scan.recording_state, scan.recording_error = "writing", ""
+            self._announcer.emit(RecordingEvent(scan.uid, "writing", str(scan.target)))
 
     def note_stored(self, scan: ScanRecord, received: BoolArray) -> None:
         """Frames that earlier runs have put on the disk count as safe, whether or not the recording can go on."""
-        if scan.journal is None:
+        if scan.journal is None or scan.recording_state == "failed":
             scan.safe = received.copy()
         else:
             scan.journal.mark_safe(received)
@@ -122,7 +148,7 @@ class Recordings:
                 for start, stop in runs_of(fresh):
                     scan.journal.append(message.run(start, stop))
         except OSError as error:
-            self._fail(scan, f"{scan.journal.path}: {error.strerror or error}")
+            self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
 
     def write_block(self, scan: ScanRecord, block: FrameBlock) -> None:
         """Append the patterns of a block, as they came: one record for each run of numbers."""
@@ -132,7 +158,7 @@ class Recordings:
             for start, stop in block.runs():
                 scan.journal.append_packed(*block.message(start, stop))
         except OSError as error:
-            self._fail(scan, f"{scan.journal.path}: {error.strerror or error}")
+            self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
 
     def finish(self, scan: ScanRecord, reason: EndReason) -> None:
         """End the journal of a scan and have it converted; one without frames is removed, a failed one is kept.
@@ -140,21 +166,19 @@ class Recordings:
         The last event of a recording is always ``complete``, ``failed``, or ``off`` when no frame arrived.
         """
         journal = scan.journal
-        if journal is None or scan.target is None:
+        if journal is None:
             return
+        scan.journal = None
         if scan.recording_state != "failed" and scan.progress.placed:
             said: Literal["complete", "aborted"] = "complete" if reason == "complete" else "aborted"
             with contextlib.suppress(OSError):  # the same error meets the converter, which reports it
                 journal.append(EndMessage(scan.uid, scan.progress.highest + 1, said))
-            scan.journal = None
-            self._convert(scan, Job(scan.uid, journal.path, scan.target), journal)
+            self._convert(scan, Closing(scan.uid, journal, "convert"))
             return
-        with contextlib.suppress(OSError):
-            journal.close()
+        with contextlib.suppress(RuntimeError):  # no thread to close it in: the end of this process does
+            self._converter.add(Closing(scan.uid, journal, "keep" if scan.progress.placed else "remove"))
         if not scan.progress.placed:
-            with contextlib.suppress(OSError):
-                journal.path.unlink(missing_ok=True)
-            scan.target, scan.recording_state = None, "off"
+            scan.target, scan.recording_state, scan.recording_error = None, "off", ""
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "no frame arrived"))
 
     def convert(self, leftover: Leftover) -> ScanRecord:
@@ -223,15 +247,16 @@ class Recordings:
         if not self._converter.stop(timeout_s):
             self._announcer.log("warning", "a recording was not finished in time; the next start finishes it")
 
-    def _convert(self, scan: ScanRecord, job: Job, journal: Journal | None = None) -> None:
-        scan.recording_state = "converting"
+    def _convert(self, scan: ScanRecord, item: Job | Closing) -> None:
+        scan.recording_state, scan.recording_error = "converting", ""
         self._converting.add(scan.uid)
         self._scans[scan.uid] = scan
-        self._announcer.emit(RecordingEvent(scan.uid, "converting", str(job.target)))
+        target = str(scan.target or "")
+        self._announcer.emit(RecordingEvent(scan.uid, "converting", target))
         try:
-            self._converter.add(job, journal)
+            self._converter.add(item)
         except RuntimeError as error:  # no thread can be started
-            self._converted(RecordingEvent(scan.uid, "failed", str(job.target), f"{error}; the journal is kept"))
+            self._converted(RecordingEvent(scan.uid, "failed", target, f"{error}; the journal is kept"))
 
     def _converted(self, event: RecordingEvent) -> None:
         """The converter is done with a scan (called in its thread)."""
@@ -241,6 +266,7 @@ class Recordings:
         if scan is not None:
             scan.recording_error = event.message if event.state == "failed" else ""
             scan.recording_state = event.state
+            scan.target = Path(event.path) if event.path else scan.target
             if event.state == "complete" and scan.target is not None and self._catalogue is not None:
                 self._catalogue.add(scan.target, scan.progress.arm, scan.progress.received)
         self._converting.discard(event.uid)
@@ -249,28 +275,34 @@ class Recordings:
             self._announcer.log("warning", event.warning)
 
     def _fail(self, scan: ScanRecord, problem: str) -> None:
-        if scan.journal is None:
+        if scan.journal is None or scan.journal.path is None:
             scan.safe = np.zeros(scan.progress.arm.frames, dtype=bool)
         scan.recording_state, scan.recording_error = "failed", problem
         self._announcer.emit(RecordingEvent(scan.uid, "failed", str(scan.target or ""), problem))
 
-    def _warn_of_space(self, arm: Arm) -> None:
+    def _new_journal(self, folder: Path, arm: Arm) -> Path:
+        """A new journal in the recording folder, which is made if need be. Raises OSError."""
+        path = _new_journal(folder, arm)
+        self._warn_of_space(folder, arm)
+        return path
+
+    def _warn_of_space(self, folder: Path, arm: Arm) -> None:
         """Say beforehand when the disk cannot hold the scan, should every frame come uncompressed."""
-        if self.folder is None:
-            return
-        needed, free = arm.frames * FrameLayout.of(arm).nbytes, shutil.disk_usage(self.folder).free
+        needed, free = arm.frames * FrameLayout.of(arm).nbytes, shutil.disk_usage(folder).free
         if needed > free:
-            text = f"{self.folder} has {free / 1e9:.1f} GB left, this scan may need {needed / 1e9:.1f} GB"
+            text = f"{folder} has {free / 1e9:.1f} GB left, this scan may need {needed / 1e9:.1f} GB"
             self._announcer.log("warning", text)
 
 
 def _new_journal(folder: Path, arm: Arm) -> Path:
-    """A free name ``<time>_<series>.journal`` in the recording folder, which is made if need be. Raises OSError."""
+    """An empty file ``<time>_<series>.journal`` in a folder, which is made if need be. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     series = re.sub(r"[^0-9A-Za-z.-]+", "_", arm.series).strip("_.-")[:_NAME_LENGTH] or "scan"
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}_{series}"
     for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
         path = folder / f"{stem}{suffix}{SUFFIX}"
-        if not path.exists() and not path.with_name(f"{stem}{suffix}.h5").exists():
-            return path
+        if not path.with_name(f"{stem}{suffix}.h5").exists():
+            with contextlib.suppress(FileExistsError):
+                path.touch(0o644, exist_ok=False)  # nobody else takes the name meanwhile
+                return path
     raise FileExistsError(f"too many recordings called {stem}")

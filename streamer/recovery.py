@@ -12,7 +12,8 @@ import numpy as np
 
 from ptylive.schema import Arm, FrameBatch, InputFileError, WireError
 from ptylive.schema.model import BoolArray
-from ptylive.streamer.journal import SUFFIX, JournalReader
+from ptylive.streamer.journal import SUFFIX
+from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.vouched import is_vouched
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, check_size, decode_frames
 

@@ -7,16 +7,26 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
+from enum import IntEnum
 from io import BufferedReader
 
 from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PARTS
 
+FILE_HEADER = b"PTYLJRNL" + struct.pack("<I", 1)
 MAGIC = b"PJR1"
 HEAD = struct.Struct("<4sHHQI")
 HEAD_CHECK = struct.Struct("<I")
 HEAD_BYTES = HEAD.size + HEAD_CHECK.size
 _PIECE_BYTES = 2**20
 _SPARE_BYTES = 64 * 2**20
+
+
+class RecordKind(IntEnum):
+    """What a record holds."""
+
+    ARM = 1
+    FRAMES = 2
+    END = 3
 
 
 @dataclass(frozen=True)

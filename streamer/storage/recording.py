@@ -25,7 +25,7 @@ from ptylive.schema import Arm, InputFileError, WireError
 from ptylive.schema.atomic import replacing
 from ptylive.schema.metadata import to_attributes
 from ptylive.schema.model import Array, BoolArray, IndexArray
-from ptylive.streamer.journal import JournalReader
+from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.marks import mark_of_part, marks_of_frames
 from ptylive.streamer.storage.hdf5 import dataset, opened, write_arrays
 from ptylive.streamer.storage.layout import StoredScan

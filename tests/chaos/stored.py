@@ -14,7 +14,7 @@ from chaos.damage import PREFIX
 from chaos.history import read
 from chaos.patterns import FRAMES, digest, pattern
 from ptylive.schema import Arm, FrameBatch, PtyliveError
-from ptylive.streamer.journal import JournalReader
+from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.recovery import stored_batches
 from ptylive.streamer.storage.source import open_recording
 

@@ -20,7 +20,7 @@ from stream_tools import digest, digests_of_file, running
 from ptylive.schema.model import Array
 from ptylive.server.commands.demo import free_addresses
 from ptylive.simulators.replay import ReplaySettings, replay
-from ptylive.streamer.journal import JournalReader
+from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.recovery import journals, stored_batches
 
 CHILD = Path(__file__).with_name("acknowledging_server.py")

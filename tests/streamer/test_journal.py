@@ -1,5 +1,6 @@
 """A journal reads back up to its last whole record, wherever it was cut, and calls safe only what was synced."""
 
+import contextlib
 import errno
 import os
 import random
@@ -11,7 +12,9 @@ import pytest
 from stream_tools import compressed, make_arm, make_frames, messages_of
 
 from ptylive.schema import InputFileError
-from ptylive.streamer.journal import FILE_HEADER, Journal, JournalReader
+from ptylive.streamer.journal import Journal
+from ptylive.streamer.journal_reader import JournalReader
+from ptylive.streamer.resync import FILE_HEADER
 from ptylive.streamer.wire import EndMessage, FramesMessage
 
 
@@ -129,7 +132,7 @@ def test_a_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "writev", full)
     journal = Journal(tmp_path / "a.journal", arm)
-    with pytest.raises(OSError, match="No space"):
+    with contextlib.suppress(OSError):  # the thread that writes may meet it later
         for message in messages:
             journal.append(message)
     with pytest.raises(OSError, match="No space"):

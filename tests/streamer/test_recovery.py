@@ -15,7 +15,8 @@ import pytest
 from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
 
 from ptylive.schema import Arm
-from ptylive.streamer.journal import Journal, JournalReader
+from ptylive.streamer.journal import Journal
+from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.recovery import journals, stored_batches
 from ptylive.streamer.storage.recording import record
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage

@@ -12,8 +12,9 @@ from stream_tools import connected, digest, digests_of_file, make_arm, make_fram
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.events import LogEvent
-from ptylive.streamer.journal import FILE_HEADER, Journal, JournalReader, RecordKind
-from ptylive.streamer.resync import HEAD_BYTES, Head
+from ptylive.streamer.journal import Journal
+from ptylive.streamer.journal_reader import JournalReader
+from ptylive.streamer.resync import FILE_HEADER, HEAD_BYTES, Head, RecordKind
 from ptylive.streamer.storage.recording import record
 from ptylive.streamer.wire import EndMessage, FramesMessage, PingMessage
 

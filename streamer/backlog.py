@@ -1,0 +1,49 @@
+"""What waits for a disk, of all journals together: bounded. A folder that hangs costs recordings, not memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+MOST_BYTES = 256 * 2**20
+STALLED_S = 2.0
+"""A disk that has taken nothing for so long does not answer; a slow one takes a piece many times a second."""
+
+
+class Backlog:
+    """Bytes that were handed to journals and are not in their files yet. Callable from any thread."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES, patience_s: float = STALLED_S) -> None:
+        self._most_bytes, self._patience_s = most_bytes, patience_s
+        self._changed = threading.Condition()
+        self._bytes = 0
+        self._moved_at = time.monotonic()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that wait."""
+        return self._bytes
+
+    def has_room(self) -> bool:
+        """Whether more may come: at once, or once the disk has taken something; False when it has stopped to."""
+        with self._changed:
+            while self._bytes >= self._most_bytes:
+                left = self._moved_at + self._patience_s - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def add(self, nbytes: int) -> None:
+        """These wait from now on."""
+        with self._changed:
+            if not self._bytes:
+                self._moved_at = time.monotonic()
+            self._bytes += nbytes
+
+    def remove(self, nbytes: int) -> None:
+        """These are written, or given up."""
+        with self._changed:
+            self._bytes -= nbytes
+            self._moved_at = time.monotonic()
+            self._changed.notify_all()
