@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from ptylive.engine import file_guard
 from ptylive.engine.appending import NotAppendableError, append
 from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.atomic import replacing
@@ -49,42 +50,6 @@ log = logging.getLogger(__name__)
 
 class ResultsFileError(PtyliveError):
     """The results file could not be written; what was in it before is still there."""
-
-
-class Guard(Protocol):
-    """Says which files may be opened in this process: one flipped bit can keep the HDF5 library busy for ever."""
-
-    def admit(self, path: Path) -> None:
-        """Raise InputFileError for a file that must not be opened here."""
-        ...
-
-    def wrote(self, path: Path) -> None:
-        """Told of a file that this process has just written."""
-        ...
-
-
-class _Trusting:
-    """Of a program whose files were looked through when it began."""
-
-    def admit(self, path: Path) -> None:
-        """See :class:`Guard`."""
-
-    def wrote(self, path: Path) -> None:
-        """See :class:`Guard`."""
-
-
-_guards: list[Guard] = [_Trusting()]
-"""The last one decides."""
-
-
-@contextmanager
-def guarded(guard: Guard) -> Iterator[None]:
-    """Within this block results files are opened by leave of ``guard`` only, in all threads of the process."""
-    _guards.append(guard)
-    try:
-        yield
-    finally:
-        _guards.remove(guard)
 
 
 @dataclass(frozen=True)
@@ -149,12 +114,21 @@ class Pending:
             return cls(path, name, str(group.attrs[IDENTITY]), bool(group.attrs[GOES_ON]))
 
 
+def pending_files(path: Path) -> list[Path]:
+    """Files of refinements that wait beside a results file, oldest first."""
+    found = []
+    for one in path.parent.glob(f"{glob.escape(path.name)}.*.{PENDING}"):
+        with suppress(FileNotFoundError):  # taken in meanwhile
+            found.append((one.stat().st_mtime_ns, one))
+    return [one for _, one in sorted(found)]
+
+
 def waiting(path: Path) -> list[Pending]:
     """Refinements that wait beside a results file, oldest first; what cannot be read is reported and left alone."""
     found = []
-    for one in sorted(path.parent.glob(f"{glob.escape(path.name)}.*.{PENDING}"), key=lambda p: p.stat().st_mtime_ns):
+    for one in pending_files(path):
         try:
-            _guards[-1].admit(one)
+            file_guard.admit(one)
             found.append(Pending.read(one))
         except (OSError, KeyError, IndexError, InputFileError) as error:
             log.warning("%s is left alone: %s", one, error)
@@ -251,13 +225,22 @@ def apply(path: Path, wanted: Change = NO_CHANGE, patience_s: float = PATIENCE_S
         raise ResultsFileError(f"{path} could not be written: {error.strerror or error}", hint) from None
 
 
+def take_in(path: Path, patience_s: float = PATIENCE_S) -> bool:
+    """Take in what waits beside a results file; False where nothing does. Raises as :func:`apply`."""
+    path = path.resolve()
+    if not pending_files(path):
+        return False
+    apply(path, patience_s=patience_s)
+    return True
+
+
 def look(path: Path) -> Before:
     """What a results file is like. Raises InputFileError for a file that is something else, or damaged."""
     import h5py
 
     if not path.exists():
         return EMPTY
-    _guards[-1].admit(path)
+    file_guard.admit(path)
     if not h5py.is_hdf5(path):
         raise InputFileError(f"{path} exists and is not an HDF5 file", "choose another name")
     try:
@@ -279,7 +262,7 @@ def _applied(path: Path, wanted: Change) -> dict[str, str]:
     arrived = _named(path, before, found)
     if not _appended(path, wanted, before, arrived):
         _rewrite(path, wanted, before, arrived)
-    _guards[-1].wrote(path)
+    file_guard.wrote(path)
     names = {identity: name for name, identity in before.runs.items()}
     names |= {pending.identity: name for name, pending in arrived.items()}
     for pending in found:
@@ -383,7 +366,7 @@ def _stored_names(path: Path) -> list[str]:
     import h5py
 
     try:
-        _guards[-1].admit(path)
+        file_guard.admit(path)
         with h5py.File(path, "r") as file:
             return list(file.get(RUNS, {}))
     except (OSError, InputFileError):  # not there, or damaged: then nothing can be written into it either

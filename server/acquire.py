@@ -18,7 +18,7 @@ from typing import NoReturn
 from threadpoolctl import threadpool_limits
 
 from ptylive.engine.backend.cache import use_persistent_cache
-from ptylive.engine.results_file import guarded
+from ptylive.engine.file_guard import guarded
 from ptylive.schema import PtyliveError
 from ptylive.server.compilation import EVERYTHING
 from ptylive.server.config import ServerConfig

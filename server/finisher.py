@@ -81,6 +81,10 @@ class Finisher:
         """Queue a finished scan whose virtual detectors have changed."""
         self._scans.put((scan, False))
 
+    def tell(self, level: str, line: str) -> None:
+        """A line for the log, of files that belong to scans."""
+        self._publisher.log(level, line)
+
     def stop(self, timeout_s: float) -> None:
         """Finish what is queued, for at most ``timeout_s``."""
         self._scans.put(None)

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ptylive.schema.small_files import read_text
 from ptylive.server.finisher import results_path
 from ptylive.server.scan_session import ScanSession
 from ptylive.server.stored_scans import describe_results, describe_scan, read_results, scan_header
+from ptylive.server.waiting_results import take_in_now
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 from ptylive.streamer.wire.armmap import arm_from_map
 
@@ -40,8 +41,11 @@ class Library:
     Nobody vouches for these files: ``files`` opens them. Callable from any thread.
     """
 
-    def __init__(self, folder: Path | None, files: FileWorker) -> None:
-        self._folder, self._files = folder, files
+    def __init__(
+        self, folder: Path | None, files: FileWorker, tell: Callable[[str, str], None] = lambda level, line: None
+    ) -> None:
+        """``tell``: gets level and line of what went wrong with a results file."""
+        self._folder, self._files, self._tell = folder, files, tell
         self._known: dict[Path, tuple[_Stamp, dict[str, Any]]] = {}
         self._wanted: list[Path] = []
         self._changed = threading.Condition()
@@ -105,6 +109,7 @@ class Library:
         except InputFileError as error:
             return {**entry, "problem": error.line()}
         entry.update(results="", runs={}, thumbnail=None, calibration={})
+        take_in_now(results, self._tell)
         if os.path.lexists(results):
             try:
                 entry.update(self._files.read(describe_results, results), results=results.name)
@@ -142,6 +147,7 @@ class Library:
         ended = "complete" if header["received"] == arm.frames else "aborted"
         scan = ScanSession(arm, None, arm, recording=path, ended=ended, stored=Calibration())
         results = results_path(path)
+        take_in_now(results, self._tell)
         if results.exists():
             stored = self._files.read(read_results, results, LARGE)
             scan.results, scan.stored = results, Calibration.from_attributes(stored["calibration"])

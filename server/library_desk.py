@@ -57,7 +57,7 @@ class LibraryDesk:
     ) -> None:
         self._config, self._publisher, self._stage = config, publisher, stage
         self._finisher, self._bank, self._data = finisher, bank, data
-        self._library = Library(config.recording_folder, finisher.files)
+        self._library = Library(config.recording_folder, finisher.files, publisher.log)
         self._replay: subprocess.Popen[bytes] | None = None
 
     def close(self) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ptylive.streamer.storage.source import FileSource
 
 OTHER_NAME = "choose another name"
+READ_PATIENCE_S = 3.0
+"""Who wants to read a file does not wait long for those who write it."""
 
 
 def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> None:
@@ -100,6 +102,28 @@ def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], o
             parse(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
             raise InputFileError(f"{path} exists and is something else", OTHER_NAME) from None
+
+
+def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:
+    """Before a results file is read: look through it, and take in refinements that wait beside it.
+
+    ``tell`` gets a line where that cannot be done now; the file can be read all the same. Raises InputFileError for a
+    file that must not be opened.
+    """
+    from ptylive.engine.file_guard import guarded
+    from ptylive.engine.results_file import pending_files, take_in
+    from ptylive.streamer.vetting.door import is_file, vet_results
+    from ptylive.streamer.vetting.worker import FileWorker
+    from ptylive.streamer.vouched import Doorkeeper
+
+    vet_results(results)
+    if not is_file(results) or not pending_files(results.resolve()):
+        return
+    try:
+        with FileWorker() as files, guarded(Doorkeeper(files)):
+            take_in(results, patience_s)
+    except PtyliveError as error:
+        tell(f"refinements that wait beside {results.name} are not taken in yet: {error.line()}")
 
 
 def check_resumable(checkpoint: Path) -> None:

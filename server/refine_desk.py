@@ -64,6 +64,8 @@ class RefineDesk:
         self._preset_for_end: Preset | None = None
         self._asked = 0
         """Results that meet this demand (:attr:`ScanSession.asked`) are those that refinement waits for."""
+        self._name_for_end: tuple[Path, str] | None = None
+        """Results file and name of that refinement."""
         self._early: Preset | None = None
         """Of the refinement that has begun before its scan has ended."""
         self._late: dict[str, Preset] = {}
@@ -104,6 +106,7 @@ class RefineDesk:
             if not scan.finished.is_set():
                 self.refinements.queue(run, scan.uid)
                 self._preset_for_end, self._asked = checked, scan.asked
+                self._name_for_end = None if scan.recording is None else (_results(scan), run)
                 return {"run": run, "state": "queued"}
         self.refinements.start(self._job(scan, checked, run), scan.uid)
         return {"run": run, "state": "running"}
@@ -115,6 +118,7 @@ class RefineDesk:
         self.refinements.stop()
         run = self.refinements.current
         if run.state == "stopped":  # it had not started, so nobody will tell that it has ended
+            self._give_back_name()
             self._start_next()
         return {"run": run.run}
 
@@ -137,6 +141,7 @@ class RefineDesk:
             if found is None:
                 raise CommandError(f"no refinement {run!r} waits", "see the command status")
             self._line.remove(found)
+        release_run(found.job.results, run)
         return {"run": run}
 
     # -- what the session tells -----------------------------------------------------------------------------------
@@ -193,13 +198,27 @@ class RefineDesk:
             self.refinements.start(self._job(scan, preset, self.refinements.current.run), scan.uid)
         except PtyliveError as error:
             self.refinements.fail_queued(error.line())
+            self._give_back_name()
             self._start_next()
 
     def close(self) -> None:
         """Forget who waits and end the refinement that runs; its last checkpoint stays."""
         with self._lock:
+            withdrawn = [waiting.job for waiting in self._line]
             self._line.clear()
+            still_queued, self._preset_for_end = self._preset_for_end is not None, None
         self.refinements.close()
+        for job in withdrawn:
+            release_run(job.results, job.run)
+        if still_queued:
+            self._give_back_name()
+
+    def _give_back_name(self) -> None:
+        """The refinement that waited for results will not begin: its name is free again."""
+        with self._lock:
+            name, self._name_for_end = self._name_for_end, None
+        if name is not None:
+            release_run(*name)
 
     # -- while a scan runs ----------------------------------------------------------------------------------------
 
@@ -241,6 +260,9 @@ class RefineDesk:
 
     def _on_ended(self, run: RunState) -> None:
         self._publisher.log("info" if run.state != "failed" else "error", f"refinement {run.run} {run.state}")
+        job = self.refinements.last_job
+        if job is not None and job.run == run.run and run.state in ("failed", "stopped"):
+            release_unused(job)
         self._start_next()
 
     def _start_next(self) -> None:
@@ -253,6 +275,7 @@ class RefineDesk:
             try:
                 self.refinements.start(following.job, following.uid)
             except PtyliveError as error:
+                release_run(following.job.results, following.job.run)
                 self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
 
     def _job(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
@@ -299,6 +322,17 @@ def _reserved(scan: ScanSession) -> Iterator[str]:
     except PtyliveError:
         release_run(_results(scan), run)
         raise
+
+
+def release_unused(job: RefineJob) -> None:
+    """Give back the name of a refinement that has ended, unless a checkpoint may be gone on from under that name.
+
+    What is in the results file, or waits beside it, holds its name by itself.
+    """
+    from ptylive.engine.refine.checkpoint import exists
+
+    if job.checkpoint is None or not exists(job.checkpoint):
+        release_run(job.results, job.run)
 
 
 def _results(scan: ScanSession) -> Path:

@@ -48,7 +48,7 @@ def main() -> int:
 
 def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
     """Do the job; no file that might be damaged is opened here before it was looked through elsewhere."""
-    from ptylive.engine.results_file import guarded
+    from ptylive.engine.file_guard import guarded
     from ptylive.server.presets import files_of
 
     for one in files_of(job.preset):

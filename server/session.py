@@ -33,6 +33,7 @@ from ptylive.server.refine_desk import RefineDesk
 from ptylive.server.scan_session import ScanSession
 from ptylive.server.shelf import Shelf
 from ptylive.server.stream_compression import StreamCompression
+from ptylive.server.waiting_results import take_in_all
 from ptylive.server.workbench import Workbench
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
 from ptylive.streamer.patience import Patience
@@ -106,6 +107,10 @@ class Session:
 
     def start(self) -> None:
         """Begin receiving."""
+        folder = self.config.recording_folder
+        if folder is not None:
+            arguments = (folder, self.publisher.log)
+            threading.Thread(target=take_in_all, args=arguments, name="waiting results", daemon=True).start()
         self._finisher.start()
         self._live.start()
         self.receiver.start()

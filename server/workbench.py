@@ -28,6 +28,7 @@ from ptylive.server.refinements import Refinements
 from ptylive.server.run_curves import run_curves
 from ptylive.server.runs import nominal_positions, read_run
 from ptylive.server.scan_session import ScanSession
+from ptylive.server.waiting_results import take_in_now
 
 SLICE = "slice:"
 
@@ -114,6 +115,7 @@ class Workbench:
         names = [pictures] if isinstance(pictures, str) else list(pictures)
         nominal = nominal_positions(scan) if names else None
         files = self._finisher.files
+        take_in_now(results, self._finisher.tell)
         pictures = [files.read(read_run, results, LARGE, run=str(name), nominal_A=nominal) for name in names[:4]]
         return {"runs": files.read(read_runs, results), "pictures": pictures}
 

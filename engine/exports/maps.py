@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +26,16 @@ def pictures(run: StoredRun) -> list[LiveMap]:
     ]
 
 
-def write_tiffs(run: StoredRun, folder: Path) -> list[Path]:
+def write_tiffs(run: StoredRun, folder: Path) -> Iterator[Path]:
     """A float32 TIFF for each picture, with its scale."""
-    written = []
     for picture in pictures(run):
         path = folder / f"{run.name}_{picture.name}.tiff"
         write_tiff(path, picture.data, picture.sampling_A)
-        written.append(path)
-    return written
+        yield path
 
 
-def write_hspy_run(run: StoredRun, folder: Path) -> list[Path]:
+def write_hspy_run(run: StoredRun, folder: Path) -> Iterator[Path]:
     """One `.hspy` with a signal for each picture."""
     path = folder / f"{run.name}.hspy"
     write_hspy(path, pictures(run))
-    return [path]
+    yield path

@@ -6,6 +6,7 @@ grids are centred between pixels, ours on pixel P // 2: positions move by half a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ DETECTOR_DISTANCE_M = 1.0
 M_PER_A = 1e-10
 
 
-def write_ptychodus(run: StoredRun, folder: Path) -> list[Path]:
+def write_ptychodus(run: StoredRun, folder: Path) -> Iterator[Path]:
     """One file: probe (probes, modes, P, P), the mean of the object's modes (layers, Y, X), positions, loss."""
     import h5py
 
@@ -47,4 +48,4 @@ def write_ptychodus(run: StoredRun, folder: Path) -> list[Path]:
         file["object"].attrs.update(pixel, center_y_m=centre[0], center_x_m=centre[1])
         file["object_layer_spacing_m"] = np.diff(run.depths_A()) * M_PER_A
         file["loss_epochs"], file["loss_values"] = np.arange(len(run.loss)), run.loss
-    return [path]
+    yield path

@@ -4,6 +4,7 @@ read. Pixels and orders of axes are the same as here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.atomic import replacing
 
 
-def write_ptyrad(run: StoredRun, folder: Path) -> list[Path]:
+def write_ptyrad(run: StoredRun, folder: Path) -> Iterator[Path]:
     """Object as amplitude and phase (modes, slices, Y, X), probe (modes, P, P), corners and rests of the positions."""
     import h5py
 
@@ -39,4 +40,4 @@ def write_ptyrad(run: StoredRun, folder: Path) -> list[Path]:
         model["simu_Npix"] = run.window
         file["ptyrad_version"], file["niter"] = "written by ptylive", len(run.loss)
         file["loss_iters"] = np.stack([np.arange(1, len(run.loss) + 1), run.loss], axis=1)
-    return [path]
+    yield path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ class Dim(NamedTuple):
     units: str
 
 
-def write_py4dstem(run: StoredRun, folder: Path) -> list[Path]:
+def write_py4dstem(run: StoredRun, folder: Path) -> Iterator[Path]:
     """One file with the arrays ``object`` (slices, row, col) complex, ``object_phase``, ``probe`` and ``positions``.
 
     The object is the mean of its modes; the probe the first of several, (modes, row, col).
@@ -55,7 +56,7 @@ def write_py4dstem(run: StoredRun, folder: Path) -> list[Path]:
         _array(root, "object_phase", run.phase(), pixels, "rad")
         _array(root, "probe", run.probe[0], (modes, Dim("row", across, "A"), Dim("col", across, "A")), "")
         _array(root, "positions", run.positions_A, (point, Dim("axis", np.arange(2), "")), "A")
-    return [path]
+    yield path
 
 
 def _array(root: Any, name: str, data: Array, dims: tuple[Dim, ...], units: str) -> None:

@@ -7,6 +7,7 @@ sqrt(modes) / P. Axes come last: object (y, x, slices, modes), probe (y, x, mode
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.atomic import replacing
 from ptylive.schema.model import Array, ComplexArray
+
+PARAMETERS = "params.json"
 
 
 def pypty_object(run: StoredRun) -> ComplexArray:
@@ -30,8 +33,12 @@ def pypty_probe(run: StoredRun) -> ComplexArray:
     return np.ascontiguousarray(probe[..., 0] if probe.shape[-1] == 1 else probe)
 
 
-def write_pypty(run: StoredRun, folder: Path) -> list[Path]:
-    """co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots), ct (rad), and params.json."""
+def pypty_files(run: StoredRun) -> list[str]:
+    """Names of what :func:`write_pypty` writes."""
+    return [*(f"{name}.npy" for name in _arrays(run)), PARAMETERS]
+
+
+def _arrays(run: StoredRun) -> dict[str, Array]:
     arrays: dict[str, Array] = {"co": pypty_object(run), "cp": pypty_probe(run), "cg": run.corners_px()}
     if "beam_current" in run.refined:
         arrays["cb"] = np.sqrt(run.refined["beam_current"])
@@ -39,19 +46,23 @@ def write_pypty(run: StoredRun, folder: Path) -> list[Path]:
         arrays["cs"] = np.sqrt(run.refined["background"])
     if "tilts" in run.refined:
         arrays["ct"] = 1e-3 * run.refined["tilts"] * (1, 1, -1, -1, 1, 1)  # inside tilts have the other sign there
-    written = []
-    for name, array in arrays.items():
+    return arrays
+
+
+def write_pypty(run: StoredRun, folder: Path) -> Iterator[Path]:
+    """co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots), ct (rad), and params.json."""
+    for name, array in _arrays(run).items():
         path = folder / f"{name}.npy"
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, array, allow_pickle=False)
-        written.append(path)
-    parameters = folder / "params.json"
+        yield path
+    parameters = folder / PARAMETERS
     with replacing(parameters) as temporary:
         temporary.write_text(json.dumps(_parameters(run), indent=2), encoding="utf-8")
-    return [*written, parameters]
+    yield parameters
 
 
-def write_nxs(run: StoredRun, folder: Path) -> list[Path]:
+def write_nxs(run: StoredRun, folder: Path) -> Iterator[Path]:
     """The layout of PyPty's ``convert_to_nxs``: rows in reverse order, so that y points up; lengths in Å."""
     import h5py
 
@@ -80,7 +91,7 @@ def write_nxs(run: StoredRun, folder: Path) -> list[Path]:
         parameters = _group(process, "reconstruction parameters", "NXcollection")
         for name, value in _parameters(run).items():
             parameters[name] = "None" if value is None else value
-    return [path]
+    yield path
 
 
 def _group(parent: Any, name: str, kind: str, **attributes: Any) -> Any:

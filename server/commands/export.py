@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ptylive.server.commands.options import AsJson
-from ptylive.server.output import answer, bar, when_interrupted
+from ptylive.server.output import answer, bar, say, when_interrupted
 
 EXAMPLES = """
 ptylive export refined.h5 out/ --to tiff
@@ -25,14 +25,16 @@ def export(
 ) -> None:
     """Write a refinement in the format of another program."""
     from ptylive.engine.exports.formats import export as write
+    from ptylive.engine.exports.formats import names
     from ptylive.engine.stored_run import StoredRun
-    from ptylive.server.outputs import check_output_folder
-    from ptylive.streamer.vetting.door import vet_results
+    from ptylive.server.outputs import check_output_file, check_output_folder, take_in_waiting
 
     check_output_folder(folder)
-    vet_results(results)
+    take_in_waiting(results, say)
     stored = StoredRun.read(results, run)
+    for name in names(stored, to):
+        check_output_file(folder / name, [results])
     kept = f"{folder} may hold some of the files; begin again with the same command"
-    with when_interrupted(kept), bar(f"exporting {stored.name}", quiet=as_json):
-        files = write(stored, to, folder)
+    with when_interrupted(kept), bar(f"exporting {stored.name}", quiet=as_json) as shown:
+        files = write(stored, to, folder, shown.update)
     answer({"file": str(results), "run": stored.name, "files": [str(file) for file in files]}, as_json=as_json)

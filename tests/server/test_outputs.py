@@ -155,3 +155,27 @@ def test_exports_of_a_results_file_are_still_written(tmp_path):
     write_results(tmp_path / "results.h5")
     ended = CliRunner().invoke(build(), ["export", str(tmp_path / "results.h5"), str(tmp_path / "new"), "--to", "tiff"])
     assert ended.exit_code == 0 and list((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [("run1_py4dstem.h5", "py4dstem"), ("run1_ptychodus.h5", "ptychodus"), ("run1_ptyrad.hdf5", "ptyrad")],
+)
+def test_an_export_that_would_be_written_over_its_input_is_refused_before_any_work(tmp_path, monkeypatch, name, to):
+    from ptylive.engine.exports import formats
+
+    monkeypatch.setattr(formats, "export", lambda *_: pytest.fail("work was done"))
+    write_results(tmp_path / name)
+    before = contents(tmp_path)
+    ended = CliRunner().invoke(build(), ["export", str(tmp_path / name), str(tmp_path), "--to", to])
+    assert isinstance(ended.exception, PtyliveError), ended.output
+    assert "over the input" in ended.exception.line() and name in ended.exception.line()
+    assert contents(tmp_path) == before
+
+
+def test_an_export_into_the_results_file_itself_is_refused(tmp_path):
+    path = tmp_path / "results.h5"
+    write_results(path)
+    ended = CliRunner().invoke(build(), ["export", str(path), str(path), "--to", "tiff"])
+    assert isinstance(ended.exception, PtyliveError), ended.output
+    assert "choose another folder" in ended.exception.line()

@@ -34,9 +34,18 @@ class Processes:
         self.started.append(job.run)
         self.current, self.last_job = RunState(state="running", run=job.run, uid=uid), job
 
-    def end(self) -> None:
-        self.current.state = "done"
+    def end(self, state: str = "done") -> None:
+        self.current.state = state
         self._on_ended(self.current)
+
+    def queue(self, run: str, uid: str) -> None:
+        self.current = RunState(state="queued", run=run, uid=uid)
+
+    def stop(self) -> None:
+        self.current.state = "stopped"
+
+    def fail_queued(self, reason: str) -> None:
+        self.current.state, self.current.message = "failed", reason
 
     def close(self) -> None:
         self.current.state = "stopped"
@@ -122,3 +131,54 @@ def test_a_scan_that_goes_on_is_not_put_in_line(desk: RefineDesk, scan: ScanSess
     scan.finished.clear()
     with pytest.raises(CommandError, match="not ended"):
         desk.command_refine(queue=True)
+
+
+def reserved(folder: Path) -> list[str]:
+    return sorted(path.name.split(".")[-2] for path in folder.glob(".*.reserved"))
+
+
+def test_the_name_of_a_withdrawn_refinement_is_given_back(desk: RefineDesk, tmp_path: Path) -> None:
+    for _ in range(3):
+        desk.command_refine(queue=True)
+    assert reserved(tmp_path) == ["run1", "run2", "run3"]
+    desk.command_refine_withdraw("run3")
+    assert reserved(tmp_path) == ["run1", "run2"]
+    desk.refinements.broken.add("run2")
+    desk.refinements.end()
+    assert reserved(tmp_path) == ["run1"]
+    desk.refinements.broken.clear()
+    desk.command_refine(queue=True)
+    desk.command_refine(queue=True)
+    desk.close()
+    assert reserved(tmp_path) == ["run1", "run2"]  # that one had begun
+
+
+def test_the_name_of_one_that_waits_for_results_is_given_back_when_it_is_stopped(
+    desk: RefineDesk, scan: ScanSession, tmp_path: Path
+) -> None:
+    scan.finished.clear()
+    assert desk.command_refine() == {"run": "run1", "state": "queued"}
+    desk.command_refine_stop()
+    assert reserved(tmp_path) == []
+    desk.command_refine()
+    scan.recording.unlink()
+    scan.finished.set()
+    desk.scan_finished(scan)
+    assert desk.refinements.current.state == "failed"
+    assert reserved(tmp_path) == []
+    scan.recording.touch()
+    scan.finished.clear()
+    desk.command_refine()
+    desk.close()
+    assert reserved(tmp_path) == []
+
+
+@pytest.mark.parametrize(("left", "kept"), [("", []), ("grain_run1.checkpoint", ["run1"])])
+def test_the_name_of_one_that_failed_is_kept_with_its_checkpoint(
+    desk: RefineDesk, tmp_path: Path, left: str, kept: list[str]
+) -> None:
+    desk.command_refine()
+    if left:
+        (tmp_path / left).touch()
+    desk.refinements.end("failed")
+    assert reserved(tmp_path) == kept

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from odd_files import put_loop
 
-from ptylive.engine import results_file
+from ptylive.engine import file_guard
+from ptylive.engine.file_guard import guarded
 from ptylive.engine.results import write_maps
-from ptylive.engine.results_file import Change, apply, guarded, pending_path, reserve_run
+from ptylive.engine.results_file import Change, apply, pending_path, reserve_run
 from ptylive.schema import Calibration, InputFileError, LiveMap
 from ptylive.streamer import vouched
 from ptylive.streamer.vetting.worker import FileWorker
@@ -121,4 +122,4 @@ def test_the_last_guard_decides_and_is_gone_after_its_block(tmp_path):
     with guarded(Nobody()), pytest.raises(InputFileError, match="refused"):
         apply(path, Change(frozenset(), lambda root: None, {}))
     apply(path)
-    assert len(results_file._guards) == 1
+    assert len(file_guard._guards) == 1

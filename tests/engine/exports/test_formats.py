@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from stored_runs import ORIGIN_A, PIXEL_A, WINDOW, write_results
 
-from ptylive.engine.exports.formats import EXPORTERS, export
+from ptylive.engine.exports.formats import EXPORTERS, export, names
 from ptylive.engine.exports.hspy import FORMAT_VERSION
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import InputFileError, MetadataError
@@ -40,8 +40,10 @@ def test_a_run_is_read(run, tmp_path):
 @pytest.mark.parametrize("slices", [1, 3])
 def test_every_format_writes_files(tmp_path, kind, slices):
     run = write_results(tmp_path / "results.h5", slices=slices, object_modes=1, probe_modes=1)
-    written = export(run, kind, tmp_path / "out")
-    assert written
+    told = []
+    written = export(run, kind, tmp_path / "out", lambda done, total: told.append((done, total)))
+    assert [path.name for path in written] == names(run, kind)
+    assert told == [(number, len(written)) for number in range(1, len(written) + 1)]
     assert all(path.stat().st_size > 0 for path in written)
     assert sorted((tmp_path / "out").iterdir()) == sorted(written)
 

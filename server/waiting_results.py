@@ -1,0 +1,34 @@
+"""Finished refinements that wait beside their results files: taken in at the start of a server, and before a look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ptylive.engine.results_file import PENDING, take_in
+from ptylive.schema import PtyliveError
+from ptylive.schema.filelock import FileBusyError
+
+PATIENCE_S = 3.0
+
+
+def take_in_all(folder: Path, tell: Callable[[str, str], None]) -> None:
+    """Take in what waits in a folder; ``tell`` gets level and line of each results file."""
+    for path in sorted({folder / one.name.rsplit(".", 2)[0] for one in folder.glob(f"*.h5.*.{PENDING}")}):
+        try:
+            if take_in(path, PATIENCE_S):
+                tell("info", f"{path.name}: refinements that waited beside it were taken in")
+        except (PtyliveError, OSError) as error:
+            line = error.line() if isinstance(error, PtyliveError) else str(error)
+            tell("warning", f"{path.name}: refinements wait beside it: {line}")
+
+
+def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
+    """Take in what waits beside a results file that is to be read, unless somebody writes it just now."""
+    try:
+        take_in(path, 0.0)
+    except FileBusyError:
+        return  # who writes takes them in
+    except (PtyliveError, OSError) as error:
+        line = error.line() if isinstance(error, PtyliveError) else str(error)
+        tell("warning", f"{path.name}: refinements wait beside it: {line}")

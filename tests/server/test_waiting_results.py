@@ -1,0 +1,80 @@
+"""Refinements that wait beside their results files: who takes them in, and when."""
+
+import h5py
+import numpy as np
+import pytest
+import stored_runs
+from stream_tools import make_arm, make_frames, stored_recording
+from typer.testing import CliRunner
+
+from ptylive.engine.results import write_maps
+from ptylive.engine.results_file import GOES_ON, IDENTITY, pending_files, pending_path, reserve_run
+from ptylive.schema import Calibration, LiveMap
+from ptylive.schema.filelock import locked
+from ptylive.server.cli import build
+from ptylive.server.library import Library
+from ptylive.server.waiting_results import take_in_all, take_in_now
+from ptylive.streamer.vetting.worker import FileWorker
+
+
+@pytest.fixture
+def results(tmp_path):
+    """The results of a recording, and a refinement that waits beside them."""
+    arm = make_arm()
+    recording = stored_recording(tmp_path, arm, make_frames(arm))
+    path = recording.with_name(f"{recording.stem}_results.h5")
+    made = LiveMap("bf", np.ones((6, 7), np.float32), "", (1.0, 1.0), 42, "bf")
+    write_maps(path, [made], np.ones((6, 7), bool), Calibration(), {})
+    wait_beside(path)
+    return path
+
+
+def wait_beside(path):
+    waiting = pending_path(path, reserve_run(path))
+    stored_runs.write_results(waiting)
+    with h5py.File(waiting, "a") as file:
+        file.create_group("settings")
+        file["refinements/run1"].attrs.update({IDENTITY: "one", GOES_ON: False})
+
+
+def runs(path):
+    with h5py.File(path) as file:
+        return list(file.get("refinements", {}))
+
+
+def test_a_server_takes_them_in_when_it_starts(results):
+    said = []
+    damaged = results.with_name("other_results.h5")
+    damaged.write_bytes(b"no results")
+    wait_beside(damaged)
+    take_in_all(results.parent, lambda level, line: said.append((level, line)))
+    assert runs(results) == ["run1"]
+    told = dict(said)
+    assert set(told) == {"info", "warning"}
+    assert results.name in told["info"] and damaged.name in told["warning"]
+    assert pending_files(damaged) != []
+    assert not list(results.parent.glob(f".{results.name}.*.reserved"))
+
+
+def test_a_look_takes_them_in_but_waits_for_nobody(results):
+    said = []
+    with locked(results, 0.0):
+        take_in_now(results, lambda level, line: said.append(line))
+    assert runs(results) == []
+    take_in_now(results, lambda level, line: said.append(line))
+    assert runs(results) == ["run1"]
+    assert said == []
+
+
+def test_a_scan_of_the_library_has_them(results):
+    with FileWorker() as files:
+        (entry,) = Library(results.parent, files).history()["scans"]
+    assert list(entry["runs"]) == ["run1"]
+    assert runs(results) == ["run1"]
+
+
+def test_commands_that_read_a_results_file_take_them_in(results, tmp_path):
+    done = CliRunner().invoke(build(), ["export", str(results), str(tmp_path / "out"), "--to", "nxs"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "run1.nxs").exists()
+    assert runs(results) == ["run1"]
