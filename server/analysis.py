@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 TRANSFER_POINTS = 64
 LISTED_COLUMNS = 1000
+STEPS = 4
+"""Of :func:`analyse`, as progress counts them."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,20 @@ class Analysis:
         return [path, *(_write_png(folder / f"{name}.png", picture) for name, picture in self.pictures.items())]
 
 
-def analyse(run: StoredRun, *, line_A: tuple[Point, Point] | None = None, radius_A: float = 0.6) -> Analysis:
-    """Everything that one reconstruction tells about itself. Raises MetadataError for an impossible line."""
+def analyse(
+    run: StoredRun,
+    *,
+    line_A: tuple[Point, Point] | None = None,
+    radius_A: float = 0.6,
+    on_step: Callable[[str], None] = lambda words: None,
+) -> Analysis:
+    """Everything that one reconstruction tells about itself. Raises MetadataError for an impossible line.
+
+    ``on_step`` is told what comes next, :data:`STEPS` times.
+    """
+    if line_A is not None and run.slices == 1:
+        raise MetadataError("one slice has no depth section", "refine with num_slices")
+    on_step("object")
     out = Analysis()
     area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
     phase = run.phase()[(slice(None), *area)]
@@ -75,8 +89,11 @@ def analyse(run: StoredRun, *, line_A: tuple[Point, Point] | None = None, radius
         "phase_rms_rad": [float(one.std()) for one in phase],
     }
     out.pictures["object_phase"] = Picture(phase.sum(axis=0), pixel)
+    on_step("probe")
     _add_probe(out, run)
+    on_step("atom columns")
     _add_columns(out, phase, run, find_columns(phase, run.pixel_A, radius_A=radius_A))
+    on_step("depth section")
     if run.slices > 1:
         rows, cols = phase.shape[1:]
         middle = (rows - 1) / 2 * run.pixel_A
@@ -86,8 +103,6 @@ def analyse(run: StoredRun, *, line_A: tuple[Point, Point] | None = None, radius
         out.figures["section"] = {"sampling_A": list(section.sampling_A), "phase_rad": section.phase.tolist()}
         repeats = max(1, round(run.spacing_A / run.pixel_A))
         out.pictures["section"] = Picture(np.repeat(section.phase, repeats, axis=0), pixel)
-    elif line_A is not None:
-        raise MetadataError("one slice has no depth section", "refine with num_slices")
     return out
 
 

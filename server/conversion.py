@@ -20,8 +20,9 @@ from ptylive.engine.compression import (
     sample_of,
 )
 from ptylive.engine.preparation import Preparation, PreparedSource
-from ptylive.schema import Arm
+from ptylive.schema import Arm, InputFileError
 from ptylive.schema.atomic import replacing
+from ptylive.schema.model import IndexArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,19 +99,64 @@ def saved_basis(choice: BasisChoice) -> SavedBasis | None:
     return None if choice.file is None else SavedBasis(*load_basis(choice.file))
 
 
-def write_scan(target: Path, source: PatternSource, on_progress: Callable[[int, int], None] | None = None) -> int:
-    """Write a scan as a native file, whole or not at all; returns how many frames it has."""
+@dataclass(frozen=True)
+class Written:
+    """Frames of a scan that were written, and acquisition numbers of those that could not be read."""
+
+    frames: int
+    unreadable: tuple[int, ...] = ()
+    problem: str = ""
+    """Why the first of them could not be."""
+
+
+def write_scan(
+    target: Path,
+    source: PatternSource,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    leave_out: bool = False,
+) -> Written:
+    """Write a scan as a native file, whole or not at all.
+
+    ``leave_out``: frames that cannot be read count as not received, as long as others can be. Raises InputFileError
+    and OSError, of the file that is read as well as of the one that is written.
+    """
     from ptylive.streamer.storage.recording import created_scan
 
     numbers = np.flatnonzero(source.received)
+    unreadable: list[int] = []
+    problem: Exception | None = None
     with replacing(target) as temporary, created_scan(temporary, source.arm) as writer:
         for start in range(0, len(numbers), BATCH_FRAMES):
             index = numbers[start : start + BATCH_FRAMES]
-            writer.add_frames(index, source.frames(index))
+            try:
+                writer.add_frames(index, source.frames(index))
+            except (InputFileError, OSError) as error:
+                bad = _unreadable(source, index) if leave_out else []
+                if not bad:
+                    raise  # it is the file that is written, or nothing may be left out
+                problem = problem or error
+                unreadable += bad
+                good = np.setdiff1d(index, bad)
+                if len(good):
+                    writer.add_frames(good, source.frames(good))
             if on_progress is not None:
                 on_progress(start + len(index), len(numbers))
+        if problem is not None and len(unreadable) == len(numbers):
+            raise problem
         writer.finish(marks=False)
-    return len(numbers)
+    return Written(len(numbers) - len(unreadable), tuple(unreadable), "" if problem is None else str(problem))
+
+
+def _unreadable(source: PatternSource, index: IndexArray) -> list[int]:
+    """Which of these frames cannot be read."""
+    bad = []
+    for number in index.tolist():
+        try:
+            source.frames(np.array([number]))
+        except (InputFileError, OSError):
+            bad.append(number)
+    return bad
 
 
 @dataclass(frozen=True)
@@ -120,6 +166,18 @@ class Conversion:
     frames: int
     bytes_ratio: float
     report: CompressionReport | None = None
+    unreadable: tuple[int, ...] = ()
+    """Acquisition numbers of frames that are left out."""
+    problem: str = ""
+
+    @property
+    def missing(self) -> str:
+        """What is not there, in words; empty where all is."""
+        if not self.unreadable:
+            return ""
+        few = ", ".join(str(number) for number in self.unreadable[:5]) + (", …" if len(self.unreadable) > 5 else "")
+        total = self.frames + len(self.unreadable)
+        return f"{len(self.unreadable)} of {total} frames cannot be read and are left out: {few} ({self.problem})"
 
 
 def convert_file(
@@ -147,8 +205,8 @@ def convert_file(
         raw = arm.frames * arm.detector_shape[0] * arm.detector_shape[1] * arm.frame_dtype.itemsize
         if not choice.is_raw:
             seen, report = compressed(seen, choice)
-        frames = write_scan(target, seen, on_progress)
-    return Conversion(frames, raw / stored_bytes(target), report)
+        written = write_scan(target, seen, on_progress, leave_out=True)
+    return Conversion(written.frames, raw / stored_bytes(target), report, written.unreadable, written.problem)
 
 
 @dataclass(frozen=True)

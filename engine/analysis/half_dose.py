@@ -6,7 +6,9 @@ positions, they see the same illumination everywhere).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from ptylive.engine.analysis.fourier_correlation import (
     shell_correlation,
 )
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.results import RefineResult
+from ptylive.engine.refine.results import Progress, RefineResult
 from ptylive.engine.refine.run import refine
 from ptylive.engine.refine.trial import Bench
 from ptylive.schema import MetadataError
@@ -45,12 +47,28 @@ class HalfDose:
     results: tuple[RefineResult, RefineResult]
 
 
-def compare_half_doses(dataset: Dataset, preset: Preset, bench: Bench | None = None, seed: int = 0) -> HalfDose:
-    """Refine both halves with one preset, from the same start, and compare: the time of two runs."""
+def compare_half_doses(
+    dataset: Dataset,
+    preset: Preset,
+    bench: Bench | None = None,
+    seed: int = 0,
+    on_progress: Callable[[int, Progress], None] = lambda half, progress: None,
+) -> HalfDose:
+    """Refine both halves with one preset, from the same start, and compare: the time of two runs.
+
+    ``on_progress`` is told which half (0 or 1) is refined, and how far.
+    """
     where = bench or Bench()
     first, second = (
-        refine(half, preset, start=where.start, backend=where.backend, threads=where.threads)
-        for half in half_dose_pair(dataset, seed)
+        refine(
+            half,
+            preset,
+            start=where.start,
+            backend=where.backend,
+            threads=where.threads,
+            on_progress=partial(on_progress, number),
+        )
+        for number, half in enumerate(half_dose_pair(dataset, seed))
     )
     area = scanned_area(
         (first.object.shape[2], first.object.shape[3]), first.origin_A, first.positions_A, first.object_sampling_A[0]

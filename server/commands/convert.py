@@ -12,7 +12,7 @@ import typer
 
 from ptylive.schema import MetadataError
 from ptylive.server.commands.options import AsJson, Settings
-from ptylive.server.output import answer, bar, say, when_interrupted
+from ptylive.server.output import answer, bar, end_partial, say, when_interrupted
 from ptylive.server.values import parse_assignments
 
 EXAMPLES = """
@@ -89,6 +89,8 @@ def convert(
         "bytes_ratio": made.bytes_ratio,
     }
     answer(outcome | ({} if made.report is None else asdict(made.report)), as_json=as_json)
+    if made.missing:
+        end_partial(f"{source}: {made.missing}")
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:

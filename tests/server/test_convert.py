@@ -1,5 +1,7 @@
 """ptylive convert: frames to coefficients, and what is said about it."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ from shared_data import shared_data
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.preparation import Preparation
 from ptylive.schema import Arm, Detector, FrameBatch, InputFileError, MetadataError, Optics, Scan
-from ptylive.server.conversion import convert_file
+from ptylive.server.conversion import convert_file, write_scan
+from ptylive.server.exit_codes import ExitCode
 from ptylive.server.offline import reconstruct_file
-from ptylive.streamer.storage.recording import created_scan
+from ptylive.streamer.storage.recording import ScanWriter, created_scan
 from ptylive.streamer.storage.source import open_source
 
 # Correlation of maps from few masks with those from all pixels
@@ -182,3 +185,45 @@ def test_maps_of_mos2_from_few_masks(raw_maps, tmp_path, text):
     for name, floor in FLOORS[text].items():
         # the table has three digits
         assert correlation(maps[name], raw_maps[name][4:-4, 4:-4]) > floor - 0.0005, name
+
+
+@pytest.fixture
+def damaged_scan(scan_file, tmp_path):
+    """The scan with the stored bytes of one pattern overwritten; its acquisition number."""
+    path = tmp_path / "damaged.h5"
+    path.write_bytes(scan_file.read_bytes())
+    with h5py.File(path) as file:
+        chunk = file["data"].id.get_chunk_info_by_coord((2, 3, 0, 0))
+    with path.open("r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\xff" * chunk.size)
+    return path, 2 * 12 + 3
+
+
+def test_frames_that_cannot_be_read_are_left_out_and_named(damaged_scan, scan_file, tmp_path):
+    path, number = damaged_scan
+    done = ptylive("convert", path, tmp_path / "out.h5", "--json")
+    assert done.returncode == ExitCode.PARTIAL, done.stderr
+    assert f"1 of 107 frames cannot be read and are left out: {number} (" in done.stderr
+    assert json.loads(done.stdout)["frames"] == 106
+    with open_source(scan_file) as raw, open_source(tmp_path / "out.h5") as source:
+        assert np.flatnonzero(raw.received & ~source.received).tolist() == [number]
+        index = np.flatnonzero(source.received)
+        np.testing.assert_array_equal(source.frames(index), raw.frames(index))
+
+
+def test_a_scan_of_which_nothing_can_be_read_is_no_scan(scan_file, tmp_path, monkeypatch):
+    with open_source(scan_file) as source:
+        monkeypatch.setattr(type(source), "frames", lambda *_: (_ for _ in ()).throw(OSError("no disk")))
+        with pytest.raises(OSError, match="no disk"):
+            write_scan(tmp_path / "out.h5", source, leave_out=True)
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_a_full_disk_is_not_taken_for_frames_that_cannot_be_read(scan_file, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ScanWriter, "add_frames", full)
+    with open_source(scan_file) as source, pytest.raises(OSError, match="No space"):
+        write_scan(tmp_path / "out.h5", source, leave_out=True)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,8 +11,9 @@ from running import last_json, ptylive
 from stored_runs import write_results
 
 from ptylive.schema import MetadataError
-from ptylive.server.analysis import analyse, compare
-from ptylive.server.commands.analyse import parse_line
+from ptylive.server.analysis import STEPS, analyse, compare
+from ptylive.server.commands.analyse import Steps, parse_line
+from ptylive.server.exit_codes import ExitCode
 
 
 @pytest.fixture
@@ -64,3 +66,38 @@ def test_one_slice(results):
     assert parse_line("1,2,3,4.5") == ((1.0, 2.0), (3.0, 4.5))
     with pytest.raises(MetadataError, match="ROW,COL,ROW,COL"):
         parse_line("1,2,3")
+
+
+def test_an_analysis_without_the_comparison_is_partial(results, tmp_path):
+    other = tmp_path / "other.h5"
+    write_results(other)
+    with h5py.File(other, "a") as file:
+        file["refinements/run1/object"].attrs["sampling_A"] = [0.3, 0.3]
+    done = ptylive("analyse", results, tmp_path / "out", "--with", other, "--json")
+    assert done.returncode == ExitCode.PARTIAL, done.stderr
+    assert "no correlation with run1: pixels of 0.25 and 0.3" in done.stderr
+    assert "ring_correlation" not in json.loads((tmp_path / "out" / "analysis.json").read_text())
+
+
+def test_what_cannot_be_analysed_at_all_is_refused_before_anything_is_written(results, tmp_path):
+    done = ptylive("analyse", results, tmp_path / "out", "--with", tmp_path / "none.h5")
+    assert done.returncode == ExitCode.FAILED
+    assert not (tmp_path / "out").exists()
+
+
+class Told:
+    def __init__(self):
+        self.updates = []
+
+    def update(self, done, total=None, text=None):
+        self.updates.append((done, total, text))
+
+
+def test_an_analysis_tells_how_far_it_is(results):
+    told = Told()
+    steps = Steps(told, STEPS)
+    analyse(write_results(results), on_step=steps)
+    assert [done for done, _, _ in told.updates] == list(range(STEPS))
+    assert {total for _, total, _ in told.updates} == {STEPS}
+    steps.inside(0.5, "first half")
+    assert told.updates[-1] == (STEPS - 0.5, STEPS, "analysing: first half")
