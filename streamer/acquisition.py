@@ -157,6 +157,8 @@ class Acquisition:
                 continue
             if self._is_silent(scan):
                 self._close(scan, _reason(progress))
+        for leftover in self._recordings.late_leftovers():
+            self._known.take_in(leftover, {*self._open, *self._waiting})
         for uid in self._known.released():
             for message in self._known.held.take(uid):
                 self._take_held(message)
@@ -175,7 +177,7 @@ class Acquisition:
                 scan = ScanRecord.new(leftover.arm, resumed=True, sent_as=sent_as)
                 self._resume(scan, leftover.path, leftover.keep_bytes)
             else:
-                self._known.remember(self._recordings.convert(leftover))
+                self._known.take_in(leftover, {*self._open})
 
     def stop(self, timeout_s: float) -> None:
         """Close the open scans and finish their recordings; what takes longer than ``timeout_s`` stays a journal."""

@@ -75,6 +75,15 @@ class JournalReader:
                 self.end = None
                 yield message
 
+    @property
+    def position(self) -> int:
+        """Where the next record is looked for, in bytes."""
+        return self._file.tell()
+
+    def go_to(self, position: int) -> None:
+        """Read on from an earlier :attr:`position` of this journal."""
+        self._file.seek(position)
+
     def look_again(self) -> None:
         """Begin behind the last whole record, in a file that may have grown: :meth:`messages` gives what came since."""
         self.size = os.fstat(self._file.fileno()).st_size

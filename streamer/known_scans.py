@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from ptylive.schema import Arm, WireError
@@ -11,6 +11,7 @@ from ptylive.streamer.events import Announcer
 from ptylive.streamer.held import HeldMessages
 from ptylive.streamer.names import ScanNames, compatible_headers, same_header
 from ptylive.streamer.recordings import Recordings
+from ptylive.streamer.recovery import Leftover
 from ptylive.streamer.scans import ScanRecord
 from ptylive.streamer.stored_marks import StoredMarks
 from ptylive.streamer.wire import FramesMessage
@@ -36,6 +37,16 @@ class KnownScans:
         self.closed.move_to_end(scan.uid)
         while len(self.closed) > _REMEMBERED_SCANS:
             self.closed.popitem(last=False)
+
+    def take_in(self, leftover: Leftover, taken: Collection[str]) -> None:
+        """Have a journal of an earlier run converted; not while its scan, one of ``taken``, is being sent again."""
+        uid = leftover.arm.uid
+        if uid in taken or self._recordings.is_converting(uid):
+            text = f"{leftover.path.name} is of a scan that came again: the next start converts it"
+            self._announcer.log("warning", text)
+            return
+        self.names.learn(uid)
+        self.remember(self._recordings.convert(leftover))
 
     def look_up(self, name: str) -> ScanRecord | None:
         """A closed scan by its name; callable from any thread."""

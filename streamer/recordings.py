@@ -8,8 +8,10 @@ arrives raises OSError.
 from __future__ import annotations
 
 import contextlib
+import queue
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,23 +21,29 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from ptylive.schema import Arm, FrameBatch, InputFileError, PtyliveError
+from ptylive.schema import Arm, FrameBatch, PtyliveError
 from ptylive.schema.atomic import remove_abandoned
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.backlog import STALLED_S, Backlog
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.converter import Closing, Converter, Job
 from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
+from ptylive.streamer.in_time import in_time, items_in_time
 from ptylive.streamer.journal import SUFFIX, Journal
 from ptylive.streamer.recovery import HeldJournals, Leftover, journals, read_leftover, stored_batches
 from ptylive.streamer.scans import ScanRecord
 from ptylive.streamer.storage.catalogue import Catalogue
+from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.vouched import vouch
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
 
 _NAME_LENGTH = 60
-CATALOGUE_S = 5.0
-"""How long the start waits to know the scans of the folder; the rest is read while frames arrive."""
+CATALOGUE_S, START_S = 5.0, 8.0
+"""How long the start waits to know the recordings and journals of the folder; others are read while frames arrive."""
+READ_PATIENCE_S = 15.0
+"""Of a scan that is taken up again: its file may be silent for so long."""
+LOOK_S = 0.3
+"""How often it is asked whether other processes still work on their journals."""
 OPEN_PATIENCE_S = STALLED_S
 """How long the beginning of a scan waits for its journal; while a folder is known to hang, not at all."""
 MOST_JOURNALS = 16
@@ -57,6 +65,11 @@ class Recordings:
         self._converting: set[str] = set()
         self._scans: WeakValueDictionary[str, ScanRecord] = WeakValueDictionary()
         self._held = HeldJournals()
+        self._found: queue.SimpleQueue[tuple[int, Leftover]] = queue.SimpleQueue()
+        self._recovery: threading.Thread | None = None
+        self._recovered, self._stop = threading.Event(), threading.Event()
+        self._workers = FileWorker(), FileWorker()
+        """Of the recovery, and of what is taken up again before that has ended; each a process while it is used."""
         self._backlog = Backlog()
         self._journals: list[Journal] = []
         """Those that are not closed yet."""
@@ -77,25 +90,33 @@ class Recordings:
         ``keep_bytes``: what of the journal is whole, where that is known.
         """
         self._converter.forget(path)
+        scan.target = path.with_suffix(".h5")
         if keep_bytes is None:
             try:
-                leftover = self.leftover(path) if path.exists() else None
-            except OSError as error:
-                self._fail(scan, f"{path}: {error.strerror or error}")
+                keep_bytes = in_time(partial(self._keep_bytes, path), READ_PATIENCE_S)
+            except _FAULTS as error:
+                self._fail(scan, f"{path}: {_line(error)}; the journal is kept")
                 return
-            if leftover is None and path.exists():
-                self._fail(scan, f"{path}: the journal cannot be read, and is kept")
-                return
-            keep_bytes = 0 if leftover is None else leftover.keep_bytes
-        scan.target = path.with_suffix(".h5")
         self._go_on(scan, lambda: path, keep_bytes=keep_bytes)
 
+    def _keep_bytes(self, path: Path) -> int:
+        """What of a journal is whole; 0 where there is none. Raises PtyliveError, OSError."""
+        if not path.exists():
+            return 0
+        return self._told(read_leftover(self._reader, path)).keep_bytes
+
     def stored(self, arm: Arm, journal: Path) -> Iterator[FrameBatch]:
-        """What is stored of a scan, as far as it can be read."""
+        """What is stored of a scan, as far as it can be read, and read without long pauses."""
+
+        def read() -> Iterator[FrameBatch]:
+            with self._reader as worker:
+                yield from stored_batches(worker, arm, journal, partial(self._announcer.log, "warning"))
+
         try:
-            yield from stored_batches(arm, journal)
+            yield from items_in_time(read, READ_PATIENCE_S)
         except _FAULTS as error:
-            self._announcer.log("warning", f"what is recorded of scan {arm.series} cannot be read: {error}")
+            text = f"what is recorded of scan {arm.series} cannot be read: {_line(error)}"
+            self._announcer.log("warning", text)
 
     def _go_on(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
         """Write the scan to a journal, which a thread of its own opens; frames wait for a folder that is slow."""
@@ -184,56 +205,84 @@ class Recordings:
     def convert(self, leftover: Leftover) -> ScanRecord:
         """Convert what an earlier run left behind; the scan it holds, closed."""
         scan = ScanRecord.stored(leftover.arm, leftover.received, leftover.target)
-        if not scan.progress.placed:
-            with contextlib.suppress(OSError):
-                leftover.path.unlink(missing_ok=True)
-            return scan
         self._convert(scan, Job(scan.uid, leftover.path, leftover.target))
         return scan
 
     def leftovers(self) -> list[Leftover]:
-        """Readable journals of earlier runs, oldest first; the others are reported and left alone."""
-        if self.folder is None or self._catalogue is None:
+        """Readable journals of earlier runs, oldest first, as far as they are read soon; the others come later."""
+        if self.folder is None or self._recovery is not None:
             return []
+        self._recovery = threading.Thread(target=self._recover, args=(self.folder,), name="recovery", daemon=True)
         try:
-            if not self._catalogue.refresh(CATALOGUE_S):
-                self._announcer.log("warning", f"{self.folder} is still being read: a scan sent again may count as new")
-            remove_abandoned(self.folder)
-            paths = journals(self.folder)
-        except _FAULTS as error:
+            self._recovery.start()
+        except RuntimeError as error:
             self._announcer.log("warning", f"what earlier runs left in {self.folder} cannot be read: {error}")
             return []
-        found = []
-        for path in paths:
-            leftover = self.leftover(path)
-            if leftover is not None:
-                found.append(leftover)
-            else:
-                self._held.add(path)
-        return found
+        if not self._recovered.wait(START_S):
+            self._announcer.log("warning", f"{self.folder} is still being read: a scan sent again may count as new")
+        return self.late_leftovers()
 
-    def leftover(self, path: Path) -> Leftover | None:
-        """One journal of an earlier run, or None when it is unreadable or belongs to a running process."""
+    def late_leftovers(self) -> list[Leftover]:
+        """Journals that have been read since, oldest first."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self._found.get_nowait())
+        return [leftover for _, leftover in sorted(found, key=lambda one: one[0])]
+
+    def _recover(self, folder: Path) -> None:
+        """Read what earlier runs left, and follow what other processes still work on; in a thread of its own."""
         try:
-            leftover = read_leftover(path)
-            if leftover is not None and leftover.damaged_bytes:
-                text = f"{path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"
-                self._announcer.log("warning", text)
-            return leftover
-        except (InputFileError, OSError) as error:
-            self._announcer.log("warning", error.line() if isinstance(error, InputFileError) else f"{path}: {error}")
-            return None
+            if self._catalogue is not None:
+                self._catalogue.refresh(CATALOGUE_S)
+            remove_abandoned(folder)
+            self._read_journals(journals(folder))
+        except _FAULTS as error:
+            self._announcer.log("warning", f"what earlier runs left in {folder} cannot be read: {_line(error)}")
+        finally:
+            self._recovered.set()
+        while self._held.any and not self._stop.wait(LOOK_S):
+            self._held.look()
+
+    def _read_journals(self, paths: list[Path]) -> None:
+        """Read journals through, given oldest first; the small ones first, so that none waits for a huge one."""
+        cut_off = False
+        for order, path in sorted(enumerate(paths), key=lambda one: one[1].stat().st_size):
+            if self._stop.is_set():
+                return
+            try:
+                leftover = self._told(read_leftover(self._workers[0], path))
+            except (PtyliveError, OSError) as error:
+                self._announcer.log("warning", error.line() if isinstance(error, PtyliveError) else f"{path}: {error}")
+                continue
+            cut_off |= leftover.end is None
+            if not (leftover.received.any() or leftover.damaged_bytes or leftover.busy):
+                path.unlink(missing_ok=True)  # no frame had arrived
+            elif not leftover.busy:
+                self._found.put((order, leftover))
+            elif all(journal.path != path for journal in self._journals):
+                self._held.add(leftover)
+        if not cut_off:  # or it is wanted at once
+            self._workers[0].close()
+
+    @property
+    def _reader(self) -> FileWorker:
+        """Who reads what is taken up again."""
+        return self._workers[0 if self._recovered.is_set() else 1]
+
+    def _told(self, leftover: Leftover) -> Leftover:
+        """A journal; damage in it is told of."""
+        if leftover.damaged_bytes:
+            text = f"{leftover.path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"
+            self._announcer.log("warning", text)
+        return leftover
 
     def find(self, uid: str) -> ScanRecord | None:
         """A scan that an earlier run recorded, or is still recording, closed; None when there is none."""
         held = self._held.find(uid)
-        if held is not None:
+        stored = None if self._catalogue is None else self._catalogue.find(uid)
+        if held is not None and (held.busy or stored is None):
             return ScanRecord.stored(held.arm, held.received, held.target)
-        try:
-            stored = None if self._catalogue is None else self._catalogue.find(uid)
-        except _FAULTS as error:
-            self._announcer.log("warning", f"whether scan {uid} was recorded before is not known: {error}")
-            return None
         return None if stored is None else ScanRecord.stored(stored.arm, stored.received, stored.path)
 
     def is_converting(self, uid: str) -> bool:
@@ -242,6 +291,9 @@ class Recordings:
 
     def stop(self, timeout_s: float) -> None:
         """Finish the conversions under way; journals of those that take longer stay for the next start."""
+        self._stop.set()
+        for worker in self._workers:
+            worker.close()
         if self._catalogue is not None:
             self._catalogue.close()
         if not self._converter.stop(timeout_s):
@@ -292,6 +344,13 @@ class Recordings:
         if needed > free:
             text = f"{folder} has {free / 1e9:.1f} GB left, this scan may need {needed / 1e9:.1f} GB"
             self._announcer.log("warning", text)
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, in a line."""
+    if isinstance(error, PtyliveError):
+        return error.line()
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _new_journal(folder: Path, arm: Arm) -> Path:

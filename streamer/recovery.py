@@ -1,23 +1,33 @@
-"""What an earlier run left in the recording folder: journals to take up again, and the frames they hold."""
+"""What an earlier run left in the recording folder: journals to take up again, and the frames they hold.
+
+Nobody vouches for these files: a file worker reads them, so that one that is damaged, or huge, costs its scan and
+nothing else.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ptylive.schema import Arm, FrameBatch, InputFileError, WireError
-from ptylive.schema.model import BoolArray
+from ptylive.schema import Arm, FrameBatch, InputFileError
+from ptylive.schema.model import Array, BoolArray
 from ptylive.streamer.journal import SUFFIX
-from ptylive.streamer.journal_reader import JournalReader
-from ptylive.streamer.vouched import is_vouched
-from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, check_size, decode_frames
+from ptylive.streamer.vetting.frames import LIMITS, PIECE_BYTES, read_frames
+from ptylive.streamer.vetting.journals import journal_frames, read_journal
+from ptylive.streamer.vetting.tasks import describe_recording
+from ptylive.streamer.vetting.worker import FileWorker, Limits
+from ptylive.streamer.wire import EndMessage
+from ptylive.streamer.wire.armmap import arm_from_map
 
-_BATCH_FRAMES = 64
+_BYTES_PER_CPU_S = 20e6
+"""Of a journal of the smallest records; it is read beside the stream, so that nobody waits for a large one."""
+_CPU_S, _WALL_S = 5.0, 3600.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,7 @@ class Leftover:
     """A journal found on disk. ``received``: bool (frames,), of journal and earlier recording together.
 
     ``keep_bytes``: length up to the last whole record; ``end``: how the scan ended, None if it was cut off;
-    ``damaged_bytes``: in the middle, which no whole record holds.
+    ``damaged_bytes``: which no whole record holds; ``busy``: another process writes or converts it.
     """
 
     path: Path
@@ -34,6 +44,7 @@ class Leftover:
     keep_bytes: int
     end: EndMessage | None
     damaged_bytes: int = 0
+    busy: bool = False
 
     @property
     def target(self) -> Path:
@@ -52,108 +63,105 @@ def journals(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def read_leftover(path: Path) -> Leftover | None:
-    """Read a journal through; None when another process holds it. Raises InputFileError when it is no journal."""
-    with JournalReader(path) as reader:
-        return _read_through(reader) if reader.lock() else None
+def read_leftover(worker: FileWorker, path: Path) -> Leftover:
+    """Read a journal through. Raises InputFileError when it is none, or cannot be read; OSError when it is gone."""
+    limits = Limits(cpu_s=_CPU_S + path.stat().st_size / _BYTES_PER_CPU_S, wall_s=_WALL_S)
+    said = worker.read(read_journal, path, limits)
+    arm, _ = arm_from_map(said["arm"], said["parts"])
+    received = np.unpackbits(said["received"])[: arm.frames] > 0
+    received |= _earlier(worker, arm, path.with_suffix(".h5"))
+    end = None if said["end"] is None else EndMessage(arm.uid, *said["end"])
+    return Leftover(path, arm, received, int(said["keep_bytes"]), end, int(said["damaged"]), bool(said["busy"]))
 
 
-def _read_through(reader: JournalReader) -> Leftover:
-    received = _earlier(reader.arm, reader.path.with_suffix(".h5"))
-    for message in reader.messages():
-        received[message.first : message.first + message.count] = True  # beyond the last frame: nothing
-    damaged = sum(stop - start for start, stop in reader.damage)
-    return Leftover(reader.path, reader.arm, received, reader.keep_bytes, reader.end, damaged)
+def stored_batches(
+    worker: FileWorker, arm: Arm, journal: Path, say: Callable[[str], None] = lambda _text: None
+) -> Iterator[FrameBatch]:
+    """Everything stored of a scan: its recording, if there is one, then what its journal adds; each frame once.
+
+    ``say`` hears of a recording that cannot be read. Raises InputFileError, OSError when the journal cannot be.
+    """
+    seen = np.zeros(arm.frames, dtype=bool)
+    target = journal.with_suffix(".h5")
+    if _earlier(worker, arm, target).any():
+        try:
+            for batch in read_frames(worker, target):
+                yield from _unseen(arm, batch.index, batch.frames, seen)
+        except InputFileError as error:
+            say(error.line())
+    following: tuple[int, int] | None = (0, 0) if journal.exists() else None
+    while following is not None:
+        part = worker.read(journal_frames, journal, LIMITS, at=following[0], skip=following[1], most_bytes=PIECE_BYTES)
+        following = None if part["next"] is None else (int(part["next"][0]), int(part["next"][1]))
+        for index, frames in part["batches"]:
+            yield from _unseen(arm, index, frames, seen)
+
+
+def _unseen(arm: Arm, index: Array, frames: Array, seen: BoolArray) -> Iterator[FrameBatch]:
+    """The patterns that were not seen yet."""
+    keep = ~seen[index]
+    seen[index[keep]] = True
+    if keep.any():
+        yield FrameBatch(arm.uid, index[keep], frames[keep])
+
+
+def _earlier(worker: FileWorker, arm: Arm, target: Path) -> BoolArray:
+    """Frames that the recording beside a journal already holds; none where it is not readable or another scan's."""
+    nothing = np.zeros(arm.frames, dtype=bool)
+    if not target.exists():
+        return nothing
+    try:
+        said = worker.read(describe_recording, target)
+    except InputFileError:
+        return nothing
+    earlier, _ = arm_from_map(said["arm"], said["parts"])
+    if (earlier.uid, earlier.frames) != (arm.uid, arm.frames):
+        return nothing
+    return ~nothing if said["received"] is None else np.unpackbits(said["received"])[: arm.frames] > 0
 
 
 class HeldJournals:
     """Journals of other processes: a recorder may outlive the server that was killed, and finish its work.
 
-    Their scans are known, so that a resend does not begin them anew.
+    Their scans are known, so that a resend does not begin them anew. One thread looks at them; asking waits for
+    nothing.
     """
 
     def __init__(self) -> None:
-        self._paths: dict[str, Path] = {}
+        self._held: dict[str, Leftover] = {}
 
-    def add(self, path: Path) -> None:
-        """Note a journal that another process holds; one without a whole arm record is of no scan."""
-        with contextlib.suppress(InputFileError, OSError), JournalReader(path) as reader:
-            self._paths[reader.arm.uid] = path
+    def add(self, leftover: Leftover) -> None:
+        """Note a journal that another process holds."""
+        self._held[leftover.arm.uid] = leftover
+
+    @property
+    def any(self) -> bool:
+        """Whether there are journals to look at."""
+        return any(leftover.busy for leftover in list(self._held.values()))
+
+    def look(self) -> None:
+        """Find out which of them nobody works on any more; may wait for the disk."""
+        for uid, leftover in list(self._held.items()):
+            if leftover.busy and not _is_locked(leftover.path):
+                self._held[uid] = replace(leftover, busy=False)
 
     def is_held(self, uid: str) -> bool:
-        """Whether another process still works on the journal of a scan; once none does, the journal is forgotten."""
-        path = self._paths.get(uid)
-        if path is None:
-            return False
-        with contextlib.suppress(InputFileError, OSError), JournalReader(path) as reader:
-            if not reader.lock():
-                return True
-        self._paths.pop(uid, None)
-        return False
+        """Whether another process still works on the journal of a scan."""
+        leftover = self._held.get(uid)
+        return leftover is not None and leftover.busy
 
     def find(self, uid: str) -> Leftover | None:
-        """What the journal of a scan holds; None when there is none any more."""
-        path = self._paths.get(uid)
-        if path is None:
-            return None
-        try:
-            with JournalReader(path) as reader:
-                return _read_through(reader)
-        except (InputFileError, OSError):
-            self._paths.pop(uid, None)
-            return None
+        """What the journal of a scan held when it was found."""
+        return self._held.get(uid)
 
 
-def stored_batches(arm: Arm, journal: Path) -> Iterator[FrameBatch]:
-    """Everything stored of a scan: its recording, if there is one, then what its journal adds; each frame once."""
-    seen = np.zeros(arm.frames, dtype=bool)
-    target = journal.with_suffix(".h5")
-    if _belongs(arm, target):
-        from ptylive.streamer.storage.source import open_recording
-
-        with open_recording(target) as source:
-            for batch in source.batches(_BATCH_FRAMES):
-                seen[batch.index] = True
-                yield batch
-    if journal.exists():
-        with JournalReader(journal) as reader:
-            for message in reader.messages():
-                yield from _decoded(arm, message, seen)
-
-
-def _decoded(arm: Arm, message: FramesMessage, seen: BoolArray) -> Iterator[FrameBatch]:
-    """The patterns of a message that were not seen yet."""
-    layout = FrameLayout.of(arm)
+def _is_locked(path: Path) -> bool:
+    """Whether another process has claimed a file."""
     try:
-        check_size(message, layout)
-    except WireError:
-        return
-    frames, good, _ = decode_frames(message, layout)
-    index = np.arange(message.first, message.first + message.count)
-    keep = good & ~seen[index]
-    seen[index[keep]] = True
-    if keep.any():
-        yield FrameBatch(arm.uid, index[keep], frames if keep.all() else frames[keep])
-
-
-def _earlier(arm: Arm, target: Path) -> BoolArray:
-    """Frames that the recording beside a journal already holds."""
-    if not _belongs(arm, target):
-        return np.zeros(arm.frames, dtype=bool)
-    from ptylive.streamer.storage.source import open_recording
-
-    with open_recording(target) as source:
-        return source.received.copy()
-
-
-def _belongs(arm: Arm, target: Path) -> bool:
-    """Whether ``target`` is a readable recording of this very scan."""
-    if not target.exists() or not is_vouched(target):
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
         return False
-    from ptylive.streamer.storage.source import open_recording
-
-    try:
-        with open_recording(target) as source:
-            return source.arm.uid == arm.uid and source.frame_count == arm.frames
-    except InputFileError:
-        return False
+    return False

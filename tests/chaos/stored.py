@@ -17,7 +17,9 @@ from ptylive.schema import Arm, FrameBatch, PtyliveError
 from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.recovery import stored_batches
 from ptylive.streamer.storage.source import open_recording
+from ptylive.streamer.vetting.worker import FileWorker
 
+WORKER = FileWorker()
 Known = dict[str, tuple[int, int]]
 
 
@@ -40,7 +42,7 @@ def look(path: Path, known: Known) -> dict[str, Any] | None:
         if path.suffix == ".journal":
             with JournalReader(path) as reader:
                 arm = reader.arm
-            return {"what": "journal", **frames(arm, stored_batches(arm, path), known)}
+            return {"what": "journal", **frames(arm, stored_batches(WORKER, arm, path), known)}
         if path.name.endswith("_results.h5"):
             return {"what": "results", "runs": runs(path)}
         if path.suffix == ".h5" and not path.name.startswith("."):

@@ -22,7 +22,7 @@ from ptylive.server.run_curves import run_curves
 from ptylive.server.runs import read_run
 from ptylive.server.stored_scans import describe_results, describe_scan, read_results
 from ptylive.streamer.journal import Journal
-from ptylive.streamer.recovery import read_leftover
+from ptylive.streamer.vetting.journals import journal_frames, read_journal
 from ptylive.streamer.vetting.tasks import describe_recording, frames, walk, walk_hdf5
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
@@ -110,7 +110,9 @@ READERS = {
         (run_curves, {"run": "run1", "line_A": [0.0, 0.0, 2.0, 2.0]}),
         (walk_hdf5, {}),
     ),
-    journal: lambda _worker, path: in_this_process(lambda: read_leftover(path)),
+    journal: lambda worker, path: through_the_worker(
+        worker, path, (read_journal, {}), (journal_frames, {"at": 0, "skip": 0, "most_bytes": 2**20})
+    ),
     preset: lambda _worker, path: in_this_process(lambda: Preset.from_mapping(load_preset(path).settings).at(4)),
     saved_checkpoint: lambda _worker, path: in_this_process(lambda: checkpoint.load(path, "id")),
 }

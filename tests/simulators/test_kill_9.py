@@ -22,7 +22,9 @@ from ptylive.server.commands.demo import free_addresses
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.recovery import journals, stored_batches
+from ptylive.streamer.vetting.worker import FileWorker
 
+WORKER = FileWorker()
 CHILD = Path(__file__).with_name("acknowledging_server.py")
 UID = "0f7c3d1e-kills"
 LIFE_S = (0.02, 0.45)
@@ -98,7 +100,7 @@ def recovered(folder: Path, uids: Iterable[str]) -> dict[str, dict[int, bytes]]:
         with JournalReader(path) as reader:
             arm = reader.arm
         if arm.uid in found:
-            for batch in stored_batches(arm, path):
+            for batch in stored_batches(WORKER, arm, path):
                 found[arm.uid].update({int(n): digest(f) for n, f in zip(batch.index, batch.frames, strict=True)})
     for path in folder.glob("*.h5"):
         with h5py.File(path) as file:

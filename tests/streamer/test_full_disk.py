@@ -16,8 +16,10 @@ from stream_tools import connected, digest, digests_of_file, make_arm, make_fram
 from ptylive.streamer.journal import Journal
 from ptylive.streamer.recovery import journals, stored_batches
 from ptylive.streamer.storage.recording import record
+from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage
 
+WORKER = FileWorker()
 ARM = make_arm((8, 8), pixels=(128, 128))
 FRAMES = make_frames(ARM)
 MESSAGES = messages_of(ARM, FRAMES, batch=4)
@@ -73,7 +75,7 @@ def test_every_nth_write_of_the_journal(tmp_path: Path, monkeypatch: pytest.Monk
             continue
         found = {
             int(number): digest(frame)
-            for batch in stored_batches(ARM, path)
+            for batch in stored_batches(WORKER, ARM, path)
             for number, frame in zip(batch.index, batch.frames, strict=True)
         }
         assert {k for k, safe in enumerate(journal.safe) if safe} <= found.keys()
@@ -132,7 +134,7 @@ def scan_on_a_disk_that_fills(folder: Path, monkeypatch: pytest.MonkeyPatch, at:
     found = {
         int(number): digest(frame)
         for path in [*journals(folder), *(target.with_suffix(".journal") for target in folder.glob("*.h5"))]
-        for batch in stored_batches(ARM, path)
+        for batch in stored_batches(WORKER, ARM, path)
         for number, frame in zip(batch.index, batch.frames, strict=True)
     }
     assert safe <= found.keys()

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from stream_tools import Running, connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
 
-from ptylive.streamer import journal, recordings
+from ptylive.streamer import in_time, journal, recordings, recovery
 from ptylive.streamer.backlog import Backlog
 from ptylive.streamer.journal_reader import JournalReader
-from ptylive.streamer.recovery import journals
+from ptylive.streamer.recovery import Leftover, journals
+from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage
 
 ARM = make_arm((8, 8), pixels=(128, 128))
@@ -131,3 +132,73 @@ def test_journals_that_wait_for_it_are_bounded(tmp_path: Path, mount: Mount, mon
         again = make_arm()
         send(socket, ArmMessage(again), *messages_of(again, make_frames(again)))
         run.wait(lambda: states(run).count("complete") == 3)
+
+
+def left_behind(folder: Path, count: int = 4, name: str = "a") -> Path:
+    """The journal of a scan that was cut off."""
+    path = folder / f"{name}.journal"
+    written = journal.Journal(path, ARM)
+    for message in MESSAGES[:count]:
+        written.append(message)
+    written.close()
+    return path
+
+
+def test_a_journal_that_is_read_for_ever_is_left_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A huge or hanging journal in the folder: the server receives while it is read, and converts it afterwards."""
+    reading, read_on = threading.Event(), threading.Event()
+    real = recordings.read_leftover
+
+    def slowly(worker: FileWorker, path: Path) -> Leftover:
+        reading.set()
+        assert read_on.wait(120)
+        return real(worker, path)
+
+    monkeypatch.setattr(recordings, "read_leftover", slowly)
+    monkeypatch.setattr(recordings, "START_S", 0.05)
+    left_behind(tmp_path)
+    other = make_arm()
+    with running(tmp_path) as run, connected(run.address) as socket:
+        assert reading.wait(60)
+        send(socket, ArmMessage(other), *messages_of(other, make_frames(other)))
+        run.wait_for_whole(other.uid)
+        assert not read_on.is_set()
+        read_on.set()
+        run.wait((tmp_path / "a.h5").exists)
+        run.wait(lambda: states(run).count("complete") == 2)
+        assert digests_of_file(tmp_path / "a.h5") == {k: WANTED[k] for k in range(16)}
+
+
+def test_a_recording_that_hangs_beside_a_journal_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of what is stored can be read: the scan goes on without it, in its journal."""
+    read_on = threading.Event()
+    monkeypatch.setattr(recovery, "read_frames", lambda *_: iter([read_on.wait(120)]))
+    monkeypatch.setattr(recovery, "journal_frames", lambda *_: None)  # no task: not answered
+    monkeypatch.setattr(recordings, "READ_PATIENCE_S", 0.05)
+    left_behind(tmp_path)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *MESSAGES)
+        run.wait_for_state("complete")
+        read_on.set()
+        assert any("cannot be read: no answer" in getattr(event, "text", "") for event in run.events)
+        assert digests_of_file(tmp_path / "a.h5") == WANTED
+
+
+def test_what_waits_too_long_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(in_time, "_hanging", threading.Semaphore(1))
+    with pytest.raises(TimeoutError):
+        in_time.in_time(lambda: answer.wait(120), 0.01)
+    with pytest.raises(TimeoutError, match="does not answer"):
+        in_time.in_time(lambda: 1, 60)
+    answer.set()
+    while True:  # the thread that waited ends, and another one may wait
+        try:
+            assert in_time.in_time(lambda: 2, 60) == 2
+        except TimeoutError:
+            continue
+        break
+    with pytest.raises(ValueError, match="as it is"):
+        in_time.in_time(lambda: int("as it is"), 60)

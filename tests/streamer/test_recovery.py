@@ -19,8 +19,10 @@ from ptylive.streamer.journal import Journal
 from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.recovery import journals, stored_batches
 from ptylive.streamer.storage.recording import record
+from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
+WORKER = FileWorker()
 CHILD = Path(__file__).with_name("receiver_child.py")
 
 
@@ -86,7 +88,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         safe = kill_during_scan(folder, arm, messages, after_s=chance.uniform(0.05, 0.5))
         found: dict[int, bytes] = {}
         for path in journals(folder):
-            for batch in stored_batches(arm, path):
+            for batch in stored_batches(WORKER, arm, path):
                 found.update({int(n): digest(f) for n, f in zip(batch.index, batch.frames, strict=True)})
         acknowledged += int(safe.sum())
         assert set(np.flatnonzero(safe).tolist()) <= found.keys()

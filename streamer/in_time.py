@@ -1,0 +1,76 @@
+"""Work on files that may hang, done in threads of its own and waited for only so long."""
+
+from __future__ import annotations
+
+import errno
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+MOST_HANGING = 8
+"""Threads that may wait for a folder that does not answer; beyond these nothing more is asked of it."""
+_hanging = threading.Semaphore(MOST_HANGING)
+_END = object()
+
+
+def in_time(work: Callable[[], T], patience_s: float) -> T:
+    """What ``work`` returns or raises. Raises TimeoutError when that takes longer; then it goes on by itself."""
+    return next(items_in_time(lambda: iter((work(),)), patience_s))
+
+
+def items_in_time(make: Callable[[], Iterator[T]], patience_s: float) -> Iterator[T]:
+    """What an iterator gives, made and read in another thread. Raises TimeoutError when the next item takes longer.
+
+    RuntimeError: no thread can be started.
+    """
+    if not _hanging.acquire(blocking=False):
+        raise TimeoutError(errno.ETIMEDOUT, "the folder does not answer")
+    items: queue.Queue[object] = queue.Queue(2)
+    left = threading.Event()
+    try:
+        threading.Thread(target=_work, args=(make, items, left), name="patience", daemon=True).start()
+    except RuntimeError:
+        _hanging.release()
+        raise
+    try:
+        while (item := _next(items, patience_s)) is not _END:
+            if isinstance(item, Exception):
+                raise item
+            yield item[0]  # type: ignore[index]
+    finally:
+        left.set()
+
+
+def _work(make: Callable[[], Iterator[object]], items: queue.Queue[object], left: threading.Event) -> None:
+    """Put what an iterator gives into a queue, each item in a tuple of its own, then its exception or the end."""
+    last: object = _END
+    try:
+        for item in make():
+            _put(items, (item,), left)
+            if left.is_set():
+                return
+    except Exception as error:  # raised where the items are taken
+        last = error
+    finally:
+        _hanging.release()
+        _put(items, last, left)
+
+
+def _next(items: queue.Queue[object], patience_s: float) -> object:
+    """The next item. Raises TimeoutError when it does not come in time."""
+    try:
+        return items.get(timeout=patience_s)
+    except queue.Empty:
+        raise TimeoutError(errno.ETIMEDOUT, f"no answer in {patience_s:g} s") from None
+
+
+def _put(items: queue.Queue[object], item: object, left: threading.Event) -> None:
+    """Hand an item on, unless nobody takes it any more."""
+    while not left.is_set():
+        try:
+            items.put(item, timeout=0.5)
+        except queue.Full:
+            continue
+        return

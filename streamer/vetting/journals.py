@@ -1,0 +1,73 @@
+"""What a file worker does with journals that an earlier run left: read one through, hand out its frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import WireError
+
+PIECE_FRAMES = 64
+"""Frames that are decoded at a time."""
+
+
+def read_journal(path: Path) -> dict[str, Any]:
+    """A journal as {busy}, or {arm, parts, received, keep_bytes, end, damaged}: map and arrays of its arm message,
+    packed bits of its frames, where writing may go on, how the scan ended (frames, reason; None: cut off), damaged
+    bytes. ``busy``: another process writes or converts it; then all of this comes along as well.
+    """
+    from ptylive.streamer.journal_reader import JournalReader
+    from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
+
+    with JournalReader(path) as reader:
+        busy = not reader.lock()
+        arm = reader.arm
+        received = np.zeros(arm.frames, dtype=bool)
+        for message in reader.messages():
+            received[message.first : message.first + message.count] = True  # beyond the last frame: nothing
+        end = reader.end
+        return {
+            "busy": busy,
+            "arm": arm_to_map(arm),
+            "parts": arm_parts(arm),
+            "received": np.packbits(received),
+            "keep_bytes": reader.keep_bytes,
+            "end": None if end is None else [end.frames, end.reason],
+            "damaged": sum(stop - start for start, stop in reader.damage),
+        }
+
+
+def journal_frames(path: Path, at: int, skip: int, most_bytes: int) -> dict[str, Any]:
+    """Decoded frames of a journal, from the record at byte ``at`` (0: the first) on, without its first ``skip`` frames.
+
+    {batches, next}: [numbers, frames] each, a frame maybe more than once; next: (at, skip) to go on with, None at the
+    end.
+    """
+    from ptylive.streamer.journal_reader import JournalReader
+    from ptylive.streamer.wire import FrameLayout, check_size, decode_frames
+
+    batches: list[list[Any]] = []
+    left = most_bytes
+    with JournalReader(path) as reader:
+        layout = FrameLayout.of(reader.arm)
+        step = max(1, min(PIECE_FRAMES, most_bytes // layout.nbytes))
+        if at:
+            reader.go_to(at)
+        start = reader.position
+        for message in reader.messages():
+            try:
+                check_size(message, layout)
+            except WireError:
+                start, skip = reader.position, 0
+                continue
+            count = message.count if message.first + message.count <= reader.arm.frames else 0
+            for first in range(skip, count, step):
+                if left <= 0:
+                    return {"batches": batches, "next": [start, first]}
+                frames, good, _ = decode_frames(message.run(first, min(count, first + step)), layout)
+                batches.append([message.first + first + np.flatnonzero(good), frames[good]])
+                left -= frames.nbytes
+            start, skip = reader.position, 0
+    return {"batches": batches, "next": None}
