@@ -34,6 +34,7 @@ from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_inlet
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
 from ptylive.streamer.security import Gate, ServerKeys
+from ptylive.streamer.socket_queue import MOST_QUEUED, SocketQueue
 from ptylive.streamer.wire import FramesMessage
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
-_MOST_QUEUED, _LEAST_QUEUED = 8192, 32
-_QUEUE_BYTES = 32 * 2**20
 _USUAL_OVER = 16
 """Messages over which their usual size is taken."""
 _HIGH_WATER_IMAGES = 1024  # DECTRIS sends single images, and drops them when nobody takes them
@@ -92,7 +91,6 @@ class Receiver:
         self._inlet = self._made_inlet(settings)
         self._native = settings.protocol.name == "native" and settings.compression is None
         self._loop: CompiledLoop | None = None
-        self._queued = _MOST_QUEUED
         self._usual_bytes = 0.0
         self._stop = threading.Event()
         self._stop_timeout_s = 0.0
@@ -165,7 +163,7 @@ class Receiver:
         socket = self._context.socket(zmq.PULL)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
-        socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_IMAGES if connects else _MOST_QUEUED)
+        self._queue = SocketQueue(socket, _HIGH_WATER_IMAGES if connects else MOST_QUEUED)
         socket.setsockopt(zmq.RCVBUF, _SOCKET_BUFFER_BYTES)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
@@ -190,6 +188,7 @@ class Receiver:
             while not self._stop.is_set():
                 self._guarded(self._receive)
                 self._guarded(self._acquisition.tick)
+                self._guarded(self._queue.tick)
             self._guarded(self._finish_inlet)
             self._guarded(lambda: self._acquisition.stop(self._stop_timeout_s))
         finally:
@@ -234,7 +233,7 @@ class Receiver:
 
         outcome = loop.receive(self._socket) if images is None else loop.receive_images(self._socket, images)
         if (nbytes := loop.mean_message_bytes()) is not None:
-            self._bound_queue(nbytes)
+            self._queue.bound(nbytes)
         if (block := loop.take()) is not None:
             self._inlet.advance(int(block.index.max()))
             self._guarded(partial(self._acquisition.take_block, block))
@@ -245,17 +244,6 @@ class Receiver:
         elif outcome == BROKEN:
             self._loop = None
             self._announcer.log("warning", "the compiled receive loop failed: the plain one is used")
-
-    def _bound_queue(self, nbytes: float) -> None:
-        """Shorten the queue in the socket where messages of this size would overfill it: small ones need a long one.
-
-        One large message among small ones must not: a queue shortened while it is full can stall for seconds.
-        libzmq applies it to open connections too. Lengthening it again can stall a connection that is held back: its
-        writer is told of room only after as many messages as the new queue suggests (seen: 1119 of 150000 messages).
-        """
-        if nbytes * self._queued > 2 * _QUEUE_BYTES and self._queued > _LEAST_QUEUED:
-            self._queued = max(_LEAST_QUEUED, int(_QUEUE_BYTES / nbytes))
-            self._socket.setsockopt(zmq.RCVHWM, self._queued)
 
     def _take_rest(self, loop: CompiledLoop) -> None:
         """A message whose first part the compiled loop has read. Raises WireError when it is refused."""
@@ -295,11 +283,12 @@ class Receiver:
             else:
                 parts.clear()
         self._usual_bytes += (nbytes - self._usual_bytes) / _USUAL_OVER
-        self._bound_queue(self._usual_bytes)
+        self._queue.bound(self._usual_bytes)
         if count > MAX_PARTS or nbytes > MAX_MESSAGE_BYTES:
             raise WireError(f"message of {count} parts and {nbytes} bytes", "oversized")
         return parts
 
     def _close_socket(self) -> None:
         self._gate.close()
+        self._queue.close()
         self._context.destroy(linger=0)
