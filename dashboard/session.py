@@ -243,7 +243,7 @@ class Session:
         self._texts.update(readouts.header_texts(state))
         self._texts.update(readouts.stream_texts(state))
         self._texts.update(readouts.calibration_texts(self.past.state or state))
-        self._texts.update(refinement_texts(state.refinement.state, view.refinement, state.uid))
+        self._texts.update(refinement_texts(state.refinement, view.refinement, state.uid))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         said = self.profile.text() or self.orders.said
         self._texts["sentence"] = readouts.sentence(view, said)

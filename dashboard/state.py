@@ -33,6 +33,7 @@ class RefinementSummary(_Message):
     run: str | int | None = None
     epoch: int | None = None
     loss: float | None = None
+    message: str | None = None
     waiting: list[WaitingRun] = Field(default_factory=list)
 
 

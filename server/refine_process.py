@@ -15,10 +15,11 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ptylive.schema import PtyliveError
+from ptylive.schema import Arm, PtyliveError
 from ptylive.server.messages import pack
 from ptylive.server.refine_inbox import Inbox
 from ptylive.server.refine_job import RefineJob, progress_to_plain
+from ptylive.server.warm_refinement import COMPILING, is_compiled
 from ptylive.streamer.vetting.door import is_file
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.vouched import Doorkeeper, trust
@@ -73,6 +74,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
 
     with ExitStack() as stack:
         source = stack.enter_context(open_source(job.recording, job.values))
+        _tell_of_compiling(source.arm, job, out)
         result = refine(
             refinable(source, job.calibration),
             job.preset,
@@ -148,6 +150,12 @@ def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) 
         "loss": float(result.loss[-1]) if len(result.loss) else None,
         "results": str(stored.path),
     }
+
+
+def _tell_of_compiling(arm: Arm, job: RefineJob, out: BinaryIO) -> None:
+    """Say what the first refinement on a machine spends its first minute on."""
+    if arm.basis.is_raw and job.backend != "gpu" and not is_compiled(max(arm.detector_shape)):
+        _send(out, {"kind": "note", "message": COMPILING})
 
 
 def _tell(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:

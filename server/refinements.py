@@ -24,6 +24,7 @@ TERMINATE_TIMEOUT_S = 5.0
 NICENESS = 10
 """Of a refinement during a scan."""
 _PIPE_BYTES = 2**16
+WAITS = "waits for the end of the scan and its maps"
 
 
 @dataclass
@@ -49,9 +50,12 @@ class RunState:
     probe: dict[str, Any] | None = None
     slices: dict[str, Any] | None = None
 
-    def summary(self) -> dict[str, Any]:
-        """The part that belongs in `status`."""
-        return {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
+    def summary(self, compiling: str = "") -> dict[str, Any]:
+        """The part that belongs in `status`. ``compiling``: what the results that it waits for wait for."""
+        told = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
+        if self.state == "queued" and compiling and self.message == WAITS:
+            told["message"] = compiling
+        return told
 
     def event(self, *, pictures: bool) -> dict[str, Any]:
         """The payload of a `refinement` event."""
@@ -140,7 +144,7 @@ class Refinements:
         """Announce a refinement that starts when its scan has finished. Raises CommandError when one is busy."""
         with self._lock:
             self._refuse_second()
-            self.current = RunState(state="queued", run=run, uid=uid, message="waits for the end of the scan")
+            self.current = RunState(state="queued", run=run, uid=uid, message=WAITS)
         self._publish(pictures=False)
 
     def start(self, job: RefineJob, uid: str) -> None:
@@ -231,6 +235,9 @@ class Refinements:
                     self._warn(message["warning"])
                     self.current.advance(message)
                     self._publish(pictures="object" in message)
+                elif message["kind"] == "note":
+                    self.current.message = message["message"]
+                    self._publish(pictures=False)
                 elif message["kind"] == "warning":
                     self._warn(message["message"])
                     self.current.message = message["message"]

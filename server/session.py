@@ -240,7 +240,10 @@ class Session:
             status["state"] = scan.ended if scan.finished.is_set() else "finishing"
         status.update(
             results="" if scan is None or scan.results is None else str(scan.results),
-            refinement={**self.refine.refinements.current.summary(), "waiting": self.refine.waiting},
+            refinement={
+                **self.refine.refinements.current.summary(self.compilation.word),
+                "waiting": self.refine.waiting,
+            },
             record=self._recording_wanted and self.config.recording_folder is not None,
             data=self.receiver.address,
             control=self.config.control,

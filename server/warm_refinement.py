@@ -20,6 +20,7 @@ from ptylive.server.lifeline import exit_with_parent
 
 LOWEST_PRIORITY = 19
 POLL_S = 0.5
+COMPILING = "compiling the refinement (first run on this machine)"
 
 
 def main(arguments: list[str]) -> int:
@@ -35,11 +36,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def is_compiled(pixels: int) -> bool:
+    """Whether what a detector of so many pixels along its longer side needs was compiled before."""
+    return _mark(pixels).exists()
+
+
 def start(pixels: int, niceness: int = 0) -> subprocess.Popen[bytes] | None:
     """A process that compiles for a detector, None where that was done before. Its stdin is its life: it ends when
     this process does, however that ends.
     """
-    if _mark(pixels).exists():
+    if is_compiled(pixels):
         return None
     command = [sys.executable, "-m", "ptylive.server.warm_refinement", str(pixels), str(niceness)]
     return subprocess.Popen(command, stdin=subprocess.PIPE)
@@ -68,7 +74,7 @@ def compiling(pixels: int, tell: Callable[[float, float | None, str | None], Non
     try:
         yield
         while process.poll() is None:
-            tell(int(time.monotonic() - started), None, "compiling the refinement (first run on this machine), s")
+            tell(int(time.monotonic() - started), None, f"{COMPILING}, s")
             time.sleep(POLL_S)
     finally:
         end(process)

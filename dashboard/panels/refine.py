@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
-from ptylive.dashboard.state import FINAL_STATES, RefinementState, ServerState
+from ptylive.dashboard.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
@@ -195,13 +195,16 @@ def _field(setting: Setting, style: InlineStyleSheet) -> TextInput | Select:
 
 
 def refinement_texts(
-    summary_state: str, refinement: RefinementState | None, shown: str | None = None
+    summary: RefinementSummary, refinement: RefinementState | None, shown: str | None = None
 ) -> dict[str, str]:
     """Progress of the refinement in words; ``shown``: uid of the scan that is shown."""
-    word = REFINEMENT_WORDS.get(summary_state, summary_state)
+    word = REFINEMENT_WORDS.get(summary.state, summary.state)
+    told = [summary.message, None if refinement is None else refinement.message]
+    if summary.state == "queued" and any((words or "").startswith("compiling") for words in told):
+        word = "compiling"
     if refinement is not None and refinement.uid and shown and refinement.uid != shown:
         word = f"{word} on another scan"
-    if refinement is None or summary_state == "none":
+    if refinement is None or summary.state == "none":
         return {
             "refine_state": word,
             "refine_phase": UNKNOWN,
@@ -224,5 +227,5 @@ def refinement_texts(
         "refine_seconds": seconds(refinement.seconds),
         "refine_pace": UNKNOWN if pace is None else f"{number(pace, 2)} s/epoch",
         "refine_evaluations": number(refinement.evaluations, 3) if refinement.evaluations else UNKNOWN,
-        "refine_left": seconds(refinement.seconds_left) if summary_state == "running" else UNKNOWN,
+        "refine_left": seconds(refinement.seconds_left) if summary.state == "running" else UNKNOWN,
     }

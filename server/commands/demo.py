@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import webbrowser
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,12 +20,15 @@ from ptylive.server.client import ControlClient
 from ptylive.server.commands.refine_now import PATIENCE_S, patient_status, wait_for_refinement
 from ptylive.server.commands.serve import report_addresses, stop_on_signals
 from ptylive.server.config import ServerConfig
-from ptylive.server.output import bar, say
+from ptylive.server.exit_codes import ExitCode
+from ptylive.server.output import bar, end_partial, say
 from ptylive.server.supervisor import Supervisor
 
 DATA_SET = "mos2_svac_80kV_focus"
 FRAMES_PER_S = 300.0
 FINISH_TIMEOUT_S = 600.0
+DEMO_TIMEOUT_S = 1800.0
+"""From the first frame to the end of the refinement; a minute or two on most machines."""
 
 EXAMPLES = """
 ptylive demo
@@ -53,8 +57,11 @@ def demo(
         if not no_browser:
             webbrowser.open(supervisor.dashboard_url)
         with ControlClient(control, timeout_s=10.0) as client:
-            _scan(supervisor, client)
-            outcome = _refine(client)
+            check = Watchman(supervisor, DEMO_TIMEOUT_S)
+            _scan(supervisor, client, check)
+            outcome = _refine(client, check)
+        if outcome["state"] != "done":
+            end_partial(f"the refinement was {outcome['state']} after {outcome['epochs']} epochs")
         say(f"refined: loss {outcome['loss']:.5g} after {outcome['epochs']} epochs; results in {outcome['results']}")
         if not exit_when_done:
             say("the dashboard stays up; Ctrl-C ends the demo")
@@ -62,25 +69,51 @@ def demo(
                 raise typer.Exit(supervisor.watch())
             except KeyboardInterrupt:
                 say("stopping")
+        elif (status := supervisor.stop()) != ExitCode.DONE:
+            raise typer.Exit(status)
 
 
-def _scan(supervisor: Supervisor, client: ControlClient) -> None:
+class Watchman:
+    """Ends the demo with a reason when its server has ended, or when it takes far longer than it should."""
+
+    def __init__(self, supervisor: Supervisor, timeout_s: float) -> None:
+        self._supervisor, self._timeout_s = supervisor, timeout_s
+        self._give_up = time.monotonic() + timeout_s
+
+    def __call__(self) -> None:
+        """Raise PtyliveError where there is nothing to wait for."""
+        if not self._supervisor.running:
+            raise PtyliveError("the demo's server ended before the demo did", "see the lines above, then try again")
+        if time.monotonic() > self._give_up:
+            raise PtyliveError(f"the demo did not end in {self._timeout_s:.0f} s", "is this machine busy? try again")
+
+
+def _scan(supervisor: Supervisor, client: ControlClient, check: Callable[[], None]) -> None:
     """Replay the bundled scan at a microscope's pace and wait for its results."""
     from ptylive.simulators.data import bundled
     from ptylive.simulators.replay import ReplaySettings, replay
 
     settings = ReplaySettings(to=supervisor.data_address, rate=FRAMES_PER_S)
     with bar("scanning", quiet=False) as shown:
-        report = replay(bundled(DATA_SET), settings, shown.update)
+
+        def tell(done: float, total: float | None = None) -> None:
+            check()
+            shown.update(done, total)
+
+        try:
+            report = replay(bundled(DATA_SET), settings, tell)
+        except PtyliveError:
+            check()  # a server that ended is the better reason
+            raise
     say(f"{report.frames} frames sent at {report.frames_per_s:.0f} frames/s")
-    wait_for_results(client)
+    wait_for_results(client, check)
 
 
-def wait_for_results(client: ControlClient) -> None:
-    """Wait until the current scan has its results. Raises PtyliveError when it takes too long."""
-    give_up, status = time.monotonic() + FINISH_TIMEOUT_S, patient_status(client)
+def wait_for_results(client: ControlClient, check: Callable[[], None] = lambda: None) -> None:
+    """Wait until the current scan has its results. Raises PtyliveError when it takes too long, or as ``check``."""
+    give_up, status = time.monotonic() + FINISH_TIMEOUT_S, patient_status(client, check)
     while time.monotonic() < give_up:
-        status = patient_status(client)
+        status = patient_status(client, check)
         if status["state"] in ("complete", "incomplete", "aborted", "failed") and status["results"]:
             say(f"maps in {status['results']}")
             return
@@ -88,9 +121,9 @@ def wait_for_results(client: ControlClient) -> None:
     raise PtyliveError("the scan did not finish", f"the server says: {status['state']} {status['message']}")
 
 
-def _refine(client: ControlClient) -> dict[str, Any]:
+def _refine(client: ControlClient, check: Callable[[], None]) -> dict[str, Any]:
     client.call("refine", timeout_s=PATIENCE_S)
-    return wait_for_refinement(client, quiet=False)
+    return wait_for_refinement(client, quiet=False, check=check)
 
 
 PORTS = range(20000, 32000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,13 +59,15 @@ def refine_now(
         end_partial(f"refinement {outcome['run']} was stopped after {outcome['epochs']} epochs")
 
 
-def wait_for_refinement(client: ControlClient, *, quiet: bool) -> dict[str, Any]:
-    """Follow the running refinement to its end. Raises PtyliveError when it failed."""
+def wait_for_refinement(
+    client: ControlClient, *, quiet: bool, check: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Follow the running refinement to its end. Raises PtyliveError when it failed, and what ``check`` raises."""
     with bar("refining", quiet=quiet) as shown:
         while True:
-            status = patient_status(client)
+            status = patient_status(client, check)
             run = status["refinement"]
-            shown.update(run["epoch"], run["epochs"] or None, f"refinement {run['state']}")
+            shown.update(run["epoch"], run["epochs"] or None, refinement_words(run))
             if run["state"] in ENDED:
                 break
             time.sleep(POLL_S)
@@ -73,10 +76,20 @@ def wait_for_refinement(client: ControlClient, *, quiet: bool) -> dict[str, Any]
     return {**run, "epochs": run["epoch"], "results": status["results"]}
 
 
-def patient_status(client: ControlClient) -> dict[str, Any]:
-    """The state of a server that is known to be there. Raises ServerGoneError after a long silence."""
+def refinement_words(run: Mapping[str, Any]) -> str:
+    """Where a refinement stands, and what it waits for."""
+    waits = run["message"] if run["state"] == "queued" else ""
+    return f"refinement {run['state']}{': ' if waits else ''}{waits}"
+
+
+def patient_status(client: ControlClient, check: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """The state of a server that is known to be there. Raises ServerGoneError after a long silence.
+
+    ``check`` is called before each question, and raises where asking has become pointless.
+    """
     give_up = time.monotonic() + PATIENCE_S
     while True:
+        check()
         try:
             return client.call("status", timeout_s=5.0)
         except ServerGoneError:

@@ -2,12 +2,13 @@
 
 import time
 
+import pytest
 from fake_server import state_payload
 
 from ptylive.dashboard import readouts
 from ptylive.dashboard.feed import FeedView
 from ptylive.dashboard.panels.refine import refinement_texts
-from ptylive.dashboard.state import LogLine, RefinementState, ServerState
+from ptylive.dashboard.state import LogLine, RefinementState, RefinementSummary, ServerState
 
 
 def state(**more: object) -> ServerState:
@@ -85,13 +86,26 @@ def test_the_sentence_prefers_answers_then_people_then_the_log() -> None:
 
 def test_refinement_in_words() -> None:
     refinement = RefinementState(state="running", phase="lbfgs", epoch=3, epochs=20, loss=1256.04, seconds=5)
-    texts = refinement_texts("running", refinement)
+    texts = refinement_texts(RefinementSummary(state="running"), refinement)
     assert texts["refine_epoch"] == "3 of 20"
     assert texts["refine_phase"] == "L-BFGS"
     assert texts["refine_loss"] == "1256.0"
-    assert refinement_texts("none", None)["refine_state"] == "not started"
-    elsewhere = refinement_texts("running", RefinementState(uid="a", state="running"), "b")
+    assert refinement_texts(RefinementSummary(), None)["refine_state"] == "not started"
+    elsewhere = refinement_texts(RefinementSummary(state="running"), RefinementState(uid="a", state="running"), "b")
     assert elsewhere["refine_state"] == "running on another scan"
+
+
+@pytest.mark.parametrize(
+    ("told", "heard", "word"),
+    [
+        ("starting", "starting", "waiting to start"),
+        ("starting", "compiling the refinement (first run on this machine)", "compiling"),
+        ("compiling the live maps (first scan on this machine), 3 s so far", None, "compiling"),
+    ],
+)
+def test_a_refinement_that_waits_for_the_compiler_says_so(told: str, heard: str | None, word: str) -> None:
+    summary = RefinementSummary(state="queued", message=told)
+    assert refinement_texts(summary, RefinementState(state="queued", message=heard))["refine_state"] == word
 
 
 def test_dose_in_electrons_where_a_count_is_known() -> None:

@@ -1,7 +1,16 @@
 """The demo, from its first line to its results file."""
 
+import subprocess
+import time
+from types import SimpleNamespace
+
 import h5py
-from running import ptylive
+import psutil
+import pytest
+from running import PTYLIVE, ptylive
+
+from ptylive.schema import PtyliveError
+from ptylive.server.commands.demo import Watchman
 
 MAPS = {"bf", "adf", "com_row", "com_col", "idpc", "tcbf", "wdd_phase"}
 
@@ -15,3 +24,35 @@ def test_demo_runs_to_its_end(tmp_path):
         assert set(file["maps"]) >= MAPS
         assert set(file["refinement"]) >= {"object", "probe", "positions_A", "loss"}
         assert file["refinement"].attrs["state"] == "done"
+
+
+def test_a_server_that_ends_ends_the_demo():
+    supervisor = SimpleNamespace(running=True)
+    check = Watchman(supervisor, 60.0)
+    check()
+    supervisor.running = False
+    with pytest.raises(PtyliveError, match="server ended before the demo"):
+        check()
+    with pytest.raises(PtyliveError, match="did not end in 0 s"):
+        Watchman(SimpleNamespace(running=True), 0.0)()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait_for", ["scanning", "refining"])
+def test_a_demo_whose_server_is_killed_says_so_and_fails(tmp_path, wait_for):
+    command = [PTYLIVE, "demo", "--no-browser", "--exit-when-done", "--port", "0", "--output", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        try:
+            assert demo.stdout.readline().startswith("http://")
+            while wait_for == "refining" and not list(tmp_path.glob(".*.reserved")):
+                assert demo.poll() is None
+                time.sleep(0.1)
+            time.sleep(1.0)
+            children = psutil.Process(demo.pid).children()
+            (acquire,) = [one for one in children if "ptylive.server.acquire" in one.cmdline()]
+            acquire.kill()
+            _, said = demo.communicate(timeout=60)
+        finally:
+            demo.kill()
+    assert demo.returncode == 1, said
+    assert "server ended before the demo did" in said

@@ -5,16 +5,20 @@ import re
 import subprocess
 import sys
 
+import msgpack
 import pytest
 from odd_files import put_loop
 
-from ptylive.schema import Calibration, InputFileError
+from ptylive.schema import Arm, Calibration, Detector, InputFileError, Scan
 from ptylive.schema.preset import Preset
 from ptylive.server import refine_inbox, refine_process
+from ptylive.server.commands.refine_now import refinement_words
 from ptylive.server.lifeline import ORPHANED
 from ptylive.server.messages import pack
 from ptylive.server.presets import files_of
 from ptylive.server.refine_job import RefineJob
+from ptylive.server.refinements import WAITS, RunState
+from ptylive.server.warm_refinement import COMPILING
 from ptylive.streamer import vouched
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.vouched import Doorkeeper, known_as
@@ -106,3 +110,25 @@ def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypa
     inbox.whole = job(tmp_path)
     refine_process._tell(None, inbox, io.BytesIO())
     assert inbox.begun.is_set()
+
+
+@pytest.mark.parametrize(
+    ("compiled", "backend", "told"),
+    [(False, "auto", [{"kind": "note", "message": COMPILING}]), (True, "auto", []), (False, "gpu", [])],
+)
+def test_the_first_refinement_on_a_machine_says_that_it_compiles(tmp_path, monkeypatch, compiled, backend, told):
+    monkeypatch.setattr(refine_process, "is_compiled", lambda pixels: compiled)
+    out = io.BytesIO()
+    arm = Arm(uid="a", series="s", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    refine_process._tell_of_compiling(arm, job(tmp_path, backend=backend), out)
+    unpacker = msgpack.Unpacker(io.BytesIO(out.getvalue()), raw=False)
+    assert list(unpacker) == told
+
+
+def test_status_says_what_a_queued_refinement_waits_for():
+    waiting = RunState(state="queued", message=WAITS)
+    assert waiting.summary()["message"] == WAITS
+    assert waiting.summary("compiling the live maps")["message"] == "compiling the live maps"
+    assert RunState(state="queued", message="starting").summary("compiling")["message"] == "starting"
+    assert refinement_words(waiting.summary("compiling")) == "refinement queued: compiling"
+    assert refinement_words(RunState(state="running", message="one slice").summary()) == "refinement running"
