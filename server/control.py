@@ -1,15 +1,18 @@
 """The control socket: every command is answered; and the state, told four times a second.
 
-Commands that open stored files wait in a thread of their own.
+What only looks at what is in memory is answered at once, whatever else goes on. Commands that change something, and
+those that open stored files, may wait for a scan or a disk: each kind in a thread of its own.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
+import os
 import queue
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -22,6 +25,12 @@ from ptylive.streamer.security import Gate
 STATE_INTERVAL_S = 0.25
 READS_FILES = frozenset({"history", "open", "runs", "analyse"})
 """Commands that wait for files that nobody vouches for."""
+AT_ONCE = frozenset({"status", "snapshot", "watch", "scans", "received", "record", "shutdown"})
+"""Commands that wait for nothing; all others are done one after the other."""
+MOST_WAITING = 64
+"""Requests of one kind that may wait for those before them."""
+
+_Request = tuple[bytes, dict[str, Any]]
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +56,10 @@ class ControlServer:
             self._context.destroy(linger=0)
             hint = "is another server running? stop it, or choose another address with --control"
             raise PtyliveError(f"cannot take commands at {address}: {error.strerror}", hint) from None
-        self._requests: queue.SimpleQueue[tuple[bytes, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._doing, self._reading = (queue.Queue[_Request | None](MOST_WAITING) for _ in range(2))
         self._replies: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
+        self._replied, self._reply_comes = os.pipe()
+        os.set_blocking(self._reply_comes, False)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
@@ -62,39 +73,55 @@ class ControlServer:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        threading.Thread(target=self._read_files, name="control files", daemon=True).start()
+        for requests, name in ((self._doing, "control commands"), (self._reading, "control files")):
+            threading.Thread(target=self._answer_all, args=(requests,), name=name, daemon=True).start()
         next_state = 0.0
         acknowledged: tuple[str, list[Any]] | None = None
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._replied, zmq.POLLIN)
         while not self._stop.is_set():
-            if self._socket.poll(50):
+            ready = dict(poller.poll(50))
+            if self._socket in ready:
                 self._serve_one()
+            if self._replied in ready:
+                os.read(self._replied, 4096)
             while not self._replies.empty():
                 self._socket.send_multipart(self._replies.get())
             if time.monotonic() >= next_state:
                 next_state = time.monotonic() + STATE_INTERVAL_S
                 acknowledged = self._tell_state(acknowledged)
-        self._requests.put(None)
+        for requests in (self._doing, self._reading):
+            with suppress(queue.Full):
+                requests.put_nowait(None)
         self._gate.close()
         self._context.destroy()
 
     def _serve_one(self) -> None:
-        """Answer the next request, or leave it to the thread that waits for files."""
+        """Answer the next request, or leave it to the thread that waits for such."""
         identity, *parts = self._socket.recv_multipart()
         try:
             request = unpack(b"".join(parts))
         except ValueError as error:
             self._socket.send_multipart([identity, pack({"id": None, "ok": False, "error": f"bad request: {error}"})])
             return
-        if str(request.get("command")) in READS_FILES:
-            self._requests.put((identity, request))
-        else:
+        command = str(request.get("command"))
+        if command in AT_ONCE:
             self._socket.send_multipart([identity, self._reply(request)])
+            return
+        try:
+            (self._reading if command in READS_FILES else self._doing).put_nowait((identity, request))
+        except queue.Full:
+            said = {"id": request.get("id"), "ok": False, "error": f"{MOST_WAITING} commands wait already: try again"}
+            self._socket.send_multipart([identity, pack(said)])
 
-    def _read_files(self) -> None:
-        """Commands that open stored files, one after the other: a damaged file keeps nobody else waiting."""
-        while (asked := self._requests.get()) is not None:
+    def _answer_all(self, requests: queue.Queue[_Request | None]) -> None:
+        """Commands of one kind, one after the other: one that waits for a file keeps only its own kind waiting."""
+        while (asked := requests.get()) is not None:
             identity, request = asked
             self._replies.put([identity, self._reply(request)])
+            with suppress(BlockingIOError):  # enough has been said
+                os.write(self._reply_comes, b"!")
 
     def _reply(self, request: dict[str, Any]) -> bytes:
         """Run a command; its reply, or why there is none."""

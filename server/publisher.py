@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from ptylive.schema import PtyliveError
 from ptylive.server.messages import TOPICS, pack
@@ -20,6 +20,8 @@ _LONGEST_WORD = 4096
 """Bytes of anything a listener may send: subscriptions are short, greetings with keys some hundred bytes."""
 _WORDS_AT_ONCE = 1000
 """Read before an event is sent: nobody holds it up by talking."""
+_CONNECTION = "__fd"
+"""libzmq's property of a message: the file descriptor of the connection it came by."""
 _SUBSCRIBED, _UNSUBSCRIBED = b"\1", b"\0"
 """First byte of what a listener sends (ZeroMQ's protocol, ZMTP 3)."""
 
@@ -39,7 +41,9 @@ class Publisher:
         self._gate.protect(self._socket)
         self._lock = threading.Lock()
         self._closed = False
-        self._subscriptions: Counter[bytes] = Counter()
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self._subscriptions: dict[int, set[bytes]] = {}
+        """Of every connection, by the number of its file descriptor."""
         try:
             self._socket.bind(address)
         except zmq.ZMQError as error:
@@ -56,20 +60,37 @@ class Publisher:
                 self._socket.send_multipart(message)
 
     def listeners(self, topic: str) -> int:
-        """Subscriptions that this topic is sent to."""
+        """Connections that this topic is sent to."""
         with self._lock:
             if not self._closed:
                 self._note_subscriptions()
-            return sum(count for begin, count in self._subscriptions.items() if topic.encode().startswith(begin))
+            every = self._subscriptions.values()
+            return sum(any(topic.encode().startswith(begin) for begin in begins) for begins in every)
 
     def _note_subscriptions(self) -> None:
-        """Read what listeners have sent since; anything but subscriptions is nobody's business."""
+        """Read what listeners have sent since; anything but subscriptions is nobody's business.
+
+        What a connection said is read before it is asked which connections there are, so that those of all that was
+        read are known; one that has gone takes its subscriptions along, however often it had said them.
+        """
+        said: list[tuple[int, bytes]] = []
         with suppress(zmq.Again):
             for _ in range(_WORDS_AT_ONCE):
-                said = self._socket.recv(zmq.NOBLOCK)
-                change = {_SUBSCRIBED: 1, _UNSUBSCRIBED: -1}.get(said[:1], 0)
-                if any(topic.encode().startswith(said[1:]) for topic in TOPICS):
-                    self._subscriptions[said[1:]] += change
+                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+                with suppress(zmq.ZMQError, ValueError):  # libzmq's own word for a connection that has gone
+                    said.append((int(str(frame.get(_CONNECTION))), frame.bytes))
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._subscriptions[int(event["value"])] = set()
+            else:
+                self._subscriptions.pop(int(event["value"]), None)
+        for connection, word in said:
+            begins = self._subscriptions.get(connection, set())
+            if word[:1] == _UNSUBSCRIBED:
+                begins.discard(word[1:])
+            elif word[:1] == _SUBSCRIBED and any(topic.encode().startswith(word[1:]) for topic in TOPICS):
+                begins.add(word[1:])
 
     def log(self, level: str, message: str) -> None:
         """Send a line for the log."""

@@ -148,9 +148,8 @@ class RefineDesk:
 
     @property
     def waiting(self) -> list[dict[str, Any]]:
-        """The line, first first."""
-        with self._lock:
-            return [one.to_plain() for one in self._line]
+        """The line, first first. Never waits: `status` asks."""
+        return [one.to_plain() for one in self._line.copy()]
 
     def scan_begun(self, scan: ScanSession) -> None:
         """Refine a new scan while it runs, where every scan is to be; after its end, where it cannot begin now."""

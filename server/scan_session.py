@@ -18,6 +18,9 @@ from ptylive.server.detectors import DetectorBank
 from ptylive.server.messages import array_to_plain, map_to_plain
 from ptylive.server.remarks import remarks
 
+DOSE_PATIENCE_S = 0.05
+"""`status` waits no longer for the frames that are being added up; it then tells the dose of a moment ago."""
+
 
 @dataclass(eq=False)
 class ScanSession:
@@ -89,7 +92,7 @@ class ScanSession:
     @property
     def dose(self) -> dict[str, Any]:
         """Mean dose of the scan per Å²: in electrons where counts per electron are given, else in counts."""
-        mean = None if self.engine is None else self.engine.mean_pattern
+        mean = None if self.engine is None else self.engine.recent_mean(DOSE_PATIENCE_S)
         step, gain = self.arm.scan.step_A, self.arm.detector.counts_per_electron
         if mean is None or step is None:
             return {}

@@ -135,6 +135,14 @@ class LiveEngine:
         """Mean pattern so far, (Qy, Qx), recorded orientation."""
         return None if self.store is None else self.store.mean_pattern
 
+    def recent_mean(self, patience_s: float) -> DoubleArray | None:
+        """Mean pattern so far, or a little earlier: whoever asks waits no longer than ``patience_s`` for it."""
+        store = self.store
+        if store is None:
+            return None
+        total, frames = store.recent_sum(patience_s)
+        return store.reduction.pattern(total / frames) if frames else None
+
     def configure(self, arm: Arm) -> None:
         """Take over values a user set: the scan stays, calibration and filters are made again.
 

@@ -46,6 +46,7 @@ class Store:
         self.masked_counts = 0
         """Values that were no finite numbers, and were taken as 0."""
         self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
+        self._recent: tuple[DoubleArray, int] = self._frame_sum, 0
         self._lanes = lanes or Lanes()
         self._summers: list[Summer] = []
         self._summing = threading.Lock()  # to read the sum empties what the summers hold: not while they add
@@ -113,6 +114,18 @@ class Store:
         with self._summing:
             mean = self._summed() / max(self.total_frames, 1)
         return self.reduction.pattern(mean)
+
+    def recent_sum(self, patience_s: float) -> tuple[DoubleArray, int]:
+        """Sum of all frames (frame_size,) and their number, as they are, or were when it was last asked for.
+
+        Waits no longer than ``patience_s`` for a batch that is being reduced.
+        """
+        if self._summing.acquire(timeout=patience_s):
+            try:
+                self._recent = self._summed(), self.total_frames
+            finally:
+                self._summing.release()
+        return self._recent
 
     def check_counts(self, needed_for: str) -> None:
         """Raise MetadataError where the bright field holds no counts."""

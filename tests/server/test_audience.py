@@ -107,6 +107,31 @@ def test_the_publisher_knows_who_receives_what():
     context.term()
 
 
+def test_who_subscribes_several_times_counts_once_and_goes_whole():
+    publisher = Publisher("tcp://127.0.0.1:*")
+    address = publisher._socket.last_endpoint.decode()
+    context = zmq.Context()
+    with contextlib.closing(publisher):
+        often, once = context.socket(zmq.SUB), context.socket(zmq.SUB)
+        for socket, topics in ((often, (b"maps", b"maps", b"", b"ma", b"maps")), (once, (b"maps",))):
+            socket.connect(address)
+            for topic in topics:
+                socket.setsockopt(zmq.SUBSCRIBE, topic)
+        socket_heard = False
+        give_up = time.monotonic() + 60
+        while not socket_heard:  # what a connection says comes in its order: its last word was heard
+            assert time.monotonic() < give_up
+            publisher.publish("maps", {"name": "bf"})
+            socket_heard = bool(often.poll(10)) and bool(once.poll(10))
+        assert publisher.listeners("maps") == 2
+        often.close(linger=0)
+        while publisher.listeners("maps") != 1:
+            assert time.monotonic() < give_up, publisher.listeners("maps")
+            time.sleep(0.01)
+        once.close(linger=0)
+    context.term()
+
+
 def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
     with server(tmp_path) as running, EventStream(running.control, ("maps",), 5000) as events:
         assert running.call("watch", viewer="test", maps=["bf"])["maps"] == ["bf"]

@@ -1,12 +1,15 @@
-"""The control socket's commands: which scan they are for."""
+"""The control socket's commands: which scan they are for, and that `status` waits for none of them."""
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ptylive.schema import CommandError
-from ptylive.server.control import ControlServer
+from ptylive.server.client import ControlClient
+from ptylive.server.commands.demo import free_addresses
+from ptylive.server.control import MOST_WAITING, ControlServer
 
 
 class Commands:
@@ -30,3 +33,55 @@ def test_a_command_for_another_scan_is_refused() -> None:
         control(shown)._answer("save", {"if_shown": "scan-1"})
     with pytest.raises(CommandError, match="no scan is shown now"):
         control(None)._answer("save", {"if_shown": "scan-1"})
+
+
+class Session:
+    """A session one of whose commands waits until it is told to go on."""
+
+    keys = shown = None
+
+    def __init__(self) -> None:
+        self.waits, self.go_on = threading.Event(), threading.Event()
+        self.publisher = SimpleNamespace(publish=lambda *_: None)
+        self.commands = (self,)
+
+    def command_status(self) -> dict[str, Any]:
+        return {"uid": "", "state": "waiting"}
+
+    def command_save(self) -> dict[str, Any]:
+        self.waits.set()
+        assert self.go_on.wait(120)
+        return {"results": "saved"}
+
+    def command_open(self) -> dict[str, Any]:
+        return {"uid": "opened"}
+
+
+def test_status_is_answered_while_a_command_waits_for_a_disk() -> None:
+    session, (_, address) = Session(), free_addresses()
+    server = ControlServer(address, session)  # type: ignore[arg-type]
+    server.start()
+    saved: list[dict[str, Any]] = []
+
+    def save() -> None:
+        with ControlClient(address, timeout_s=60.0) as client:
+            saved.append(client.call("save"))
+
+    saving = threading.Thread(target=save)
+    saving.start()
+    try:
+        assert session.waits.wait(60)
+        with ControlClient(address, timeout_s=20.0) as client:
+            assert client.call("status")["state"] == "waiting"
+            assert client.call("open")["uid"] == "opened", "files are opened beside it"
+            server._doing.maxsize = 0
+            for _ in range(MOST_WAITING):
+                server._doing.put((b"nobody", {"command": "save"}))
+            server._doing.maxsize = MOST_WAITING
+            with pytest.raises(CommandError, match=f"{MOST_WAITING} commands wait already"):
+                client.call("save")
+    finally:
+        session.go_on.set()
+        saving.join(60)
+        server.stop()
+    assert saved == [{"results": "saved"}]

@@ -160,6 +160,21 @@ def test_who_asks_for_the_mean_waits_while_frames_are_added():
     assert all(np.array_equal(answer, store.frame_sum) for answer in answers)
 
 
+def test_who_asks_for_a_recent_sum_waits_for_nobody():
+    """`status` is answered while a batch is reduced, however long that takes."""
+    frames = np.random.default_rng(5).integers(0, 50, (20, 20, 20)).astype("u2")
+    arm = scan_of(frames)
+    store = Store(arm, reduction_for(frames))
+    store.add(FrameBatch(arm.uid, np.arange(10), frames[:10]))
+    before, count = store.recent_sum(60.0)
+    assert (before.sum(), count) == (frames[:10].sum(), 10)
+    store.add(FrameBatch(arm.uid, np.arange(10, 20), frames[10:]))
+    with store._summing:
+        assert store.recent_sum(0.0)[0] is before
+    now, count = store.recent_sum(60.0)
+    assert (now.sum(), count) == (frames.sum(), 20)
+
+
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f4"])
 def test_full_pixels_are_cut_before_anything_is_summed(dtype):
     """A full pixel holds whatever the detector writes there; the bad ones are always full, and say nothing."""
