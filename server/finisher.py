@@ -77,6 +77,25 @@ class Finisher:
             self._due[scan.uid] += 1
         self._scans.put((scan, True))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being finished."""
+        with self._lock:
+            return not self._due
+
+    def make_maps(self, scan: ScanSession) -> None:
+        """Maps of a scan that was opened from its files, written beside it; shown to nobody. Raises PtyliveError."""
+        if not self._compilation.wait_quietly(pieces_for(scan.arm), self._stopping.is_set):
+            raise PtyliveError("the server stopped before")
+        frames = frames_of(scan, self.files)
+        if frames is None:
+            raise PtyliveError("its recording is gone")
+        scan.engine, rendering = reconstruct(scan.arm, frames)
+        with scan.lock:
+            scan.take(rendering)
+        if save_results(scan, self._command_line) is None:
+            raise PtyliveError("no map can be made of it")
+
     def fill_detectors(self, scan: ScanSession) -> None:
         """Queue a finished scan whose virtual detectors have changed."""
         self._scans.put((scan, False))

@@ -16,6 +16,7 @@ from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
 from ptylive.schema.atomic import replacing
 from ptylive.schema.small_files import read_text
 from ptylive.server.finisher import results_path
+from ptylive.server.recovered_maps import how_to_make
 from ptylive.server.scan_session import ScanSession
 from ptylive.server.stored_scans import describe_results, describe_scan, read_results, scan_header
 from ptylive.server.waiting_results import take_in_now
@@ -115,6 +116,8 @@ class Library:
                 entry.update(self._files.read(describe_results, results), results=results.name)
             except InputFileError as error:
                 entry["results_problem"] = error.line()
+        else:
+            entry["results_problem"] = f"no maps yet; {how_to_make(path)}"
         return entry
 
     def find(self, recording: str) -> Path:

@@ -70,6 +70,10 @@ class LibraryDesk:
                 self._replay.kill()
         self._replay = None
 
+    def open_quietly(self, recording: str) -> ScanSession:
+        """A past scan that is not shown. Raises CommandError, InputFileError."""
+        return self._library.open(recording)
+
     def command_history(self, limit: int = 24, offset: int = 0) -> dict[str, Any]:
         """Scans of the recording folder, newest first, each with thumbnail, calibration, refinements and note."""
         return self._library.history(limit, offset)

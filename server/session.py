@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from ptylive.server.messages import events_address
 from ptylive.server.metrics import FrameTotals, render, serve_metrics
 from ptylive.server.publisher import Publisher
 from ptylive.server.recording_news import RecordingNews
+from ptylive.server.recovered_maps import RecoveredMaps
 from ptylive.server.refine_desk import RefineDesk
 from ptylive.server.scan_session import ScanSession
 from ptylive.server.shelf import Shelf
@@ -44,6 +46,7 @@ from ptylive.streamer.vetting.worker import FileWorker
 
 STOP_TIMEOUT_S = 18.0
 """Of the 20 s that `stop` may take."""
+MOST_BEGUN = 1000
 SAVE_PATIENCE_S = 3.0
 """Somebody waits for the answer to `save`, and every other command behind it."""
 
@@ -70,6 +73,9 @@ class Session:
         self._recording_news = RecordingNews()
         self._shelf = Shelf()
         self._recording_wanted = True
+        self._begun: deque[str] = deque(maxlen=MOST_BEGUN)
+        """Uids of scans that began, or went on, in this process: the finisher makes their maps."""
+
         self.restarts, self.notice = 0, ""
         self._lock = threading.Lock()
         self._totals = FrameTotals()
@@ -79,6 +85,7 @@ class Session:
         self._finisher = Finisher(
             self.publisher, command_line, self._on_finished, compression, self._audience, self.compilation
         )
+        self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
         self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
         self.detector = DetectorDesk(config, self.publisher)
         self.refine = RefineDesk(
@@ -120,6 +127,7 @@ class Session:
         if self._metrics is not None:
             self._metrics.close()
         self.compilation.close()
+        self._recovered.stop()
         self.library.close()
         self.refine.close()
         self.receiver.stop(STOP_TIMEOUT_S / 2)
@@ -166,11 +174,24 @@ class Session:
             if event.state == "failed":
                 self.publisher.log("error", f"recording failed: {event.message}")
                 log.error("RECORDING FAILED: %s", event.message)
+            elif event.state == "complete" and event.path and event.uid not in self._begun:
+                self._recovered.add(Path(event.path))
             elif event.state == "waiting":
                 self.publisher.log("error", f"recording waits: {event.message}")
                 log.error("RECORDING WAITS: %s; frames are kept in memory", event.message)
 
+    def _opened(self, recording: Path) -> ScanSession:
+        """A recording as a scan that has ended, with the configuration."""
+        scan = self.library.open_quietly(recording.name)
+        scan.arm = self.calibration.prepare(scan.arm)
+        return scan
+
+    def _is_idle(self) -> bool:
+        newest = self._newest
+        return (newest is None or newest.finished.is_set()) and self._finisher.idle
+
     def _on_scan(self, scan: ScanSession, beside: bool) -> None:
+        self._begun.append(scan.uid)
         if self.config.recording_folder is None:
             scan.recorded.set()
         self._recording_news.follow(scan)

@@ -1,0 +1,88 @@
+"""Maps of recordings that were taken from the journals of a server that was killed."""
+
+import threading
+
+import h5py
+import numpy as np
+import pytest
+from running import server
+from stream_tools import make_arm, make_frames, messages_of, stored_recording
+
+from ptylive.schema import MetadataError
+from ptylive.server.finisher import results_path
+from ptylive.server.library import Library
+from ptylive.server.recovered_maps import RecoveredMaps
+from ptylive.streamer.journal import Journal
+from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.wire import EndMessage
+
+
+class Bench:
+    """What :class:`RecoveredMaps` is given, and what it does with it."""
+
+    def __init__(self):
+        self.made, self.said, self.idle = [], [], threading.Event()
+        self.problem, self.done = None, threading.Event()
+
+    def make(self, scan):
+        if self.problem is not None:
+            raise self.problem
+        self.made.append(scan)
+
+    def tell(self, level, line):
+        self.said.append((level, line))
+        self.done.set()
+
+    def maps(self):
+        return RecoveredMaps(lambda path: path.name, self.make, self.idle.is_set, self.tell)
+
+
+def test_they_are_made_when_nothing_else_is_to_be_done(tmp_path, monkeypatch):
+    monkeypatch.setattr("ptylive.server.recovered_maps.IDLE_POLL_S", 0.01)
+    bench = Bench()
+    maps = bench.maps()
+    results_path(tmp_path / "b.h5").touch()
+    for name in ("b.h5", "a.h5"):
+        maps.add(tmp_path / name)
+    assert bench.made == []
+    bench.idle.set()
+    assert bench.done.wait(30)
+    assert bench.made == ["a.h5"]  # b has results
+    assert bench.said[0][0] == "info"
+
+
+@pytest.mark.parametrize("problem", [MetadataError("the scan does not say its shape", "give scan.shape"), ValueError()])
+def test_where_they_cannot_be_made_the_log_says_how(tmp_path, problem):
+    bench = Bench()
+    bench.idle.set()
+    bench.problem = problem
+    bench.maps().add(tmp_path / "a.h5")
+    assert bench.done.wait(30)
+    ((level, line),) = bench.said
+    assert level == "warning"
+    assert "ptylive reconstruct a.h5 -o a_results.h5" in line and str(problem) in line
+
+
+def test_the_history_says_how_maps_are_made(tmp_path):
+    arm = make_arm()
+    path = stored_recording(tmp_path, arm, make_frames(arm))
+    with FileWorker() as files:
+        (entry,) = Library(tmp_path, files).history()["scans"]
+    assert f"ptylive reconstruct {path.name} -o {path.stem}_results.h5" in entry["results_problem"]
+
+
+@pytest.mark.slow
+def test_a_server_makes_the_maps_of_what_it_takes_from_journals(tmp_path):
+    arm = make_arm().with_values({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "scan_step_A": 0.4})
+    journal = Journal(tmp_path / "left.journal", arm)
+    for message in messages_of(arm, make_frames(arm)):
+        journal.append(message)
+    journal.append(EndMessage(arm.uid, arm.frames, "complete"))
+    journal.close()
+    with server(tmp_path) as running:
+        running.wait_for(lambda s: (tmp_path / "left_results.h5").exists())
+        (entry,) = running.call("history")["scans"]
+        assert not entry.get("results_problem")
+    with h5py.File(tmp_path / "left_results.h5") as file:
+        assert np.asarray(file["coverage"]).all()
+        assert set(file["maps"]) >= {"bf", "adf"}
