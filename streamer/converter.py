@@ -243,7 +243,10 @@ def _answer(line: str) -> dict[str, Any] | None:
 
 def _told(result: dict[str, Any]) -> str:
     """A finished recording in one line."""
-    return f"{result['placed']} of {result['frames']} frames in {result['seconds']:.1f} s"
+    torn = (
+        f", without a last record that was cut short ({result['torn_bytes']} bytes)" if result.get("torn_bytes") else ""
+    )
+    return f"{result['placed']} of {result['frames']} frames in {result['seconds']:.1f} s{torn}"
 
 
 def _has_room(job: Job) -> bool:

@@ -23,13 +23,14 @@ class JournalReader:
 
     Raises InputFileError when the file is no journal or holds no arm record. ``damage``, ``valid_bytes`` and ``end``
     are final once :meth:`messages` is exhausted. damage: half-open ranges of bytes that are no whole records, without
-    the torn record that a killed writer leaves at the end.
+    the record that a killed writer has cut short at the end: ``torn_bytes`` are there of it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.end: EndMessage | None = None
         self.damage: list[tuple[int, int]] = []
+        self.torn_bytes = 0
         self._file: BufferedReader = path.open("rb")
         try:
             self.size = os.fstat(self._file.fileno()).st_size
@@ -57,7 +58,7 @@ class JournalReader:
         raise InputFileError(f"{self.path} holds no whole arm record", "no frame of it can be read")
 
     def _rewind(self) -> None:
-        self.damage = []
+        self.damage, self.torn_bytes = [], 0
         self.valid_bytes = self._start
         self._file.seek(self._start)
 
@@ -87,6 +88,7 @@ class JournalReader:
     def look_again(self) -> None:
         """Begin behind the last whole record, in a file that may have grown: :meth:`messages` gives what came since."""
         self.size = os.fstat(self._file.fileno()).st_size
+        self.torn_bytes = 0
         self._file.seek(self.valid_bytes)
 
     def lock(self) -> bool:
@@ -114,7 +116,9 @@ class JournalReader:
             if message is None:
                 following = resync.next_whole(start)
                 if following is None:
-                    if not resync.is_torn(start):
+                    if resync.is_torn(start):
+                        self.torn_bytes = self.size - start
+                    else:
                         self._note_damage(start, self.size)
                     return
                 self._note_damage(start, following)

@@ -275,6 +275,9 @@ class Recordings:
         if leftover.damaged_bytes:
             text = f"{leftover.path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"
             self._announcer.log("warning", text)
+        if leftover.torn_bytes and not leftover.busy:
+            text = f"{leftover.path}: its last record was cut short ({leftover.torn_bytes} bytes) and is left out"
+            self._announcer.log("info", text)
         return leftover
 
     def find(self, uid: str) -> ScanRecord | None:

@@ -35,7 +35,8 @@ class Leftover:
     """A journal found on disk. ``received``: bool (frames,), of journal and earlier recording together.
 
     ``keep_bytes``: length up to the last whole record; ``end``: how the scan ended, None if it was cut off;
-    ``damaged_bytes``: which no whole record holds; ``busy``: another process writes or converts it.
+    ``damaged_bytes``: which no whole record holds; ``busy``: another process writes or converts it;
+    ``torn_bytes``: of a last record that was cut short.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Leftover:
     end: EndMessage | None
     damaged_bytes: int = 0
     busy: bool = False
+    torn_bytes: int = 0
 
     @property
     def target(self) -> Path:
@@ -71,7 +73,9 @@ def read_leftover(worker: FileWorker, path: Path) -> Leftover:
     received = np.unpackbits(said["received"])[: arm.frames] > 0
     received |= _earlier(worker, arm, path.with_suffix(".h5"))
     end = None if said["end"] is None else EndMessage(arm.uid, *said["end"])
-    return Leftover(path, arm, received, int(said["keep_bytes"]), end, int(said["damaged"]), bool(said["busy"]))
+    return Leftover(
+        path, arm, received, int(said["keep_bytes"]), end, int(said["damaged"]), bool(said["busy"]), int(said["torn"])
+    )
 
 
 def stored_batches(

@@ -89,19 +89,9 @@ class Resync:
         return None
 
     def is_torn(self, start: int) -> bool:
-        """Whether what begins at ``start`` is what a killed writer, or a power cut, leaves: half a record, or zeros."""
-        if self._size - start < HEAD_BYTES:
-            return True
+        """Whether what begins at ``start`` is a record that a killed writer has cut short, and no damaged one."""
         head = self.head_at(start)
-        if head is not None:
-            return head.end > self._size
-        while (start := self._next_data(start)) < self._size:
-            self._file.seek(start)
-            piece = self._file.read(_PIECE_BYTES)
-            if piece.strip(b"\0"):
-                return False
-            start += _PIECE_BYTES
-        return True
+        return self._size - start < HEAD_BYTES if head is None else head.end > self._size
 
     def _next_data(self, start: int) -> int:
         """The first place from ``start`` on that is no hole of the file: holes are zeros, and may be terabytes."""

@@ -42,7 +42,9 @@ MARKS = "frame_marks"
 
 @dataclass(frozen=True)
 class RecordingReport:
-    """What a recording holds. frames: announced; placed: stored; damage: of its journal, in words, empty for none."""
+    """What a recording holds. frames: announced; placed: stored; damage: of its journal, in words, empty for none;
+    torn_bytes: of a last record that was cut short.
+    """
 
     path: str
     uid: str
@@ -51,6 +53,7 @@ class RecordingReport:
     nbytes: int
     seconds: float
     damage: str = ""
+    torn_bytes: int = 0
 
 
 def record(journal: Path, target: Path) -> RecordingReport:
@@ -72,6 +75,7 @@ def record(journal: Path, target: Path) -> RecordingReport:
                 _merge_earlier(writer, target)
                 writer.finish()
                 placed = int(np.count_nonzero(writer.received))
+                torn = reader.torn_bytes
                 damage = _damage_of(reader, arm.frames - placed)
                 if damage:
                     writer.note_damage(damage)
@@ -82,7 +86,7 @@ def record(journal: Path, target: Path) -> RecordingReport:
         else:
             journal.unlink()
     seconds = time.monotonic() - started
-    return RecordingReport(str(target), arm.uid, arm.frames, placed, target.stat().st_size, seconds, damage)
+    return RecordingReport(str(target), arm.uid, arm.frames, placed, target.stat().st_size, seconds, damage, torn)
 
 
 def _damage_of(reader: JournalReader, missing: int) -> str:

@@ -14,9 +14,11 @@ PIECE_FRAMES = 64
 
 
 def read_journal(path: Path) -> dict[str, Any]:
-    """A journal as {busy}, or {arm, parts, received, keep_bytes, end, damaged}: map and arrays of its arm message,
-    packed bits of its frames, where writing may go on, how the scan ended (frames, reason; None: cut off), damaged
-    bytes. ``busy``: another process writes or converts it; then all of this comes along as well.
+    """A journal as {busy, arm, parts, received, keep_bytes, end, damaged, torn}.
+
+    busy: another process writes or converts it; arm, parts: map and arrays of its arm message; received: packed bits;
+    keep_bytes: where writing may go on; end: (frames, reason), None: cut off; damaged, torn: bytes of no whole record,
+    and of a last one that was cut short.
     """
     from ptylive.streamer.journal_reader import JournalReader
     from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
@@ -35,6 +37,7 @@ def read_journal(path: Path) -> dict[str, Any]:
             "received": np.packbits(received),
             "keep_bytes": reader.keep_bytes,
             "end": None if end is None else [end.frames, end.reason],
+            "torn": reader.torn_bytes,
             "damaged": sum(stop - start for start, stop in reader.damage),
         }
 

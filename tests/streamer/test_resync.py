@@ -68,9 +68,8 @@ def test_every_whole_record_comes_back(tmp_path: Path, count: int) -> None:
         assert got == {n: FRAMES[n].tobytes() for n in whole}, f"seed {seed}, block at {start}"
         assert reader.arm.uid == ARM.uid
         wrong = [k for k in range(start, min(start + BLOCK, len(data))) if bad[k] != data[k]]
-        last = heads[-1]
-        tail = [k for k in wrong if k >= last.start]  # a damaged end is the same as a torn one
-        assert all(any(a <= k < b for a, b in reader.damage) for k in wrong if k not in tail), f"seed {seed} at {start}"
+        assert all(any(a <= k < b for a, b in reader.damage) for k in wrong), f"seed {seed} at {start}"
+        assert reader.torn_bytes == 0, "nothing was cut off"
 
 
 def test_the_recording_says_what_is_missing_and_the_journal_is_kept(tmp_path: Path) -> None:
@@ -163,7 +162,38 @@ def test_a_killed_writer_is_no_damage(tmp_path: Path) -> None:
             path.write_bytes(data[:-cut] + bytes(zeros if cut > 150 else 0))
             with JournalReader(path) as reader:
                 list(reader.messages())
-            assert reader.damage == [] or zeros
+            assert (reader.damage == []) == (zeros == 0 or cut <= 150)
+            assert (reader.torn_bytes > 0) == (reader.damage == [])
+
+
+@pytest.mark.parametrize("lost", ["payload", "head", "zeros"])
+def test_a_last_record_that_is_damaged_and_not_torn_is_kept(tmp_path: Path, lost: str) -> None:
+    """It has all its bytes, and some are others than were written: nobody knows what else of them is right."""
+    path, target = tmp_path / "a.journal", tmp_path / "a.h5"
+    data = written(path, end=False)
+    last = heads_of(data)[-1]
+    assert last.end == len(data)
+    start, stop = {"payload": (-20, -10), "head": (last.start, last.start + 8), "zeros": (last.start, None)}[lost]
+    wrong = bytearray(data)
+    wrong[start:stop] = bytes(len(wrong[start:stop])) if lost == "zeros" else b"\xff" * len(wrong[start:stop])
+    path.write_bytes(wrong)
+    report = record(path, target)
+    assert report.placed == 63
+    assert f"{last.end - last.start} bytes of the journal are damaged" in report.damage
+    assert (tmp_path / "a.journal.damaged").read_bytes() == wrong
+
+
+def test_a_record_that_was_cut_short_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    data = written(path, end=False)
+    path.write_bytes(data[:-10])
+    short = len(data) - 10 - heads_of(data)[-1].start
+    with running(tmp_path, recovery_grace_s=0.1) as run:
+        run.wait((tmp_path / "a.h5").exists)
+        said = [event.text for event in run.events if isinstance(event, LogEvent)]
+        assert any(f"its last record was cut short ({short} bytes)" in text for text in said), said
+    path.write_bytes(data[:-10])
+    assert record(path, tmp_path / "b.h5").torn_bytes == short
 
 
 def test_a_recording_that_cannot_be_read_beside_a_journal_costs_only_itself(tmp_path: Path) -> None:
