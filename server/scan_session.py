@@ -125,6 +125,7 @@ class ScanSession:
             "lost": expected - frames,
             "late": 0,
             "duplicates": 0,
+            "unchecked": 0,
             "rejected": {},
             "recording": str(self.recording or ""),
         }

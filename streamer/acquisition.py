@@ -206,6 +206,8 @@ class Acquisition:
         progress.heard, progress.active_at = True, time.monotonic()
         self._watch(scan, message.first, message.count)
         progress.duplicates += int(np.count_nonzero(repeated))
+        if warning := progress.note_unchecked(arrival.unchecked):
+            self._announcer.log("warning", warning)
         if fresh.any():
             fresh &= arrival.good
         for problem in arrival.problems:

@@ -83,6 +83,7 @@ class StreamStatus:
 
     received: frames that arrived, duplicates included; frames: those placed; lost: announced or passed over, and not
     there; refused: frames or messages of this scan that were refused; late: placed after a higher-numbered one;
+    unchecked: duplicates in another coding, which could not be compared;
     rejected: messages or patterns refused since the start, by reason; lag_s: age of the oldest item the slowest reader
     has not taken; recording: the HDF5 file of this scan.
     """
@@ -97,6 +98,7 @@ class StreamStatus:
     refused: int = 0
     late: int = 0
     duplicates: int = 0
+    unchecked: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     frames_per_s: float = 0.0
     lag_s: float = 0.0

@@ -31,6 +31,8 @@ class ScanProgress:
         self.highest = -1
         self.late = 0
         self.duplicates = 0
+        self.unchecked = 0
+        """Of the duplicates those that came in another coding, so that nobody knows whether they are the same."""
         self.end: EndMessage | None = None
         self.active_at = time.monotonic()
         self.stride = StrideWatch()
@@ -71,6 +73,13 @@ class ScanProgress:
         self._last_at = now
         self._new_frames += len(index)
         self._update_rate(now)
+
+    def note_unchecked(self, count: int) -> str:
+        """Count duplicates that could not be compared; what is to be said of the first of them."""
+        first = count > 0 and not self.unchecked
+        self.unchecked += count
+        text = f"frames of scan {self.arm.series} came again in another coding and count as duplicates"
+        return f"{text}: whether they are the same cannot be told" if first else ""
 
     def restore(self, received: BoolArray) -> None:
         """Take over frames that an earlier run has stored; they count as placed, not as received now."""

@@ -26,6 +26,8 @@ class Arrival:
         self.message = message
         self._scan = scan
         self._exact = exact
+        self.unchecked = 0
+        """Of the repeated frames those that are coded otherwise, and may or may not be the same."""
 
     def check(self) -> None:
         """Refuse frames beyond the scan's last one, and parts of the wrong size. Raises WireError."""
@@ -74,13 +76,18 @@ class Arrival:
             number = self.message.first + int(np.flatnonzero(differ)[0])
             text = f"frame {number} of scan {self._scan.uid} came again with other data"
             raise OtherDataError(text, "other_data")
-        return there & self.good if self._exact else there
+        if not self._exact:
+            return there
+        repeated = there & self.good
+        known, came = have & _KIND_BITS, self.marks & _KIND_BITS
+        self.unchecked = int(np.count_nonzero(repeated & (known != came) & (known != KIND["none"])))
+        return repeated
 
     def _otherwise(self, have: Array) -> BoolArray:
         """Frames that differ though their coding is taken into account.
 
-        Frames that were sent coded and come again uncompressed cannot be told apart and count as the same. Where
-        nothing is known of those that are there, an arm message decides.
+        Frames that were sent coded and come again uncompressed, or coded otherwise, cannot be told apart: they count
+        as the same, and as ``unchecked``. Where nothing is known of those that are there, an arm message decides.
         """
         known, came = have & _KIND_BITS, self.marks & _KIND_BITS
         differ = known == came

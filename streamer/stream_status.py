@@ -27,6 +27,7 @@ def status_of(scan: ScanRecord | None, rejected: Mapping[str, int], ring: Ring) 
         refused=progress.refused,
         late=progress.late,
         duplicates=progress.duplicates,
+        unchecked=progress.unchecked,
         rejected=rejected,
         frames_per_s=progress.frames_per_s(time.monotonic(), closed=scan.closed),
         lag_s=lag,

@@ -146,3 +146,19 @@ def test_without_a_recording_too() -> None:
         send(socket, ArmMessage(ARM), *coded(FIRST), ArmMessage(ARM), *coded(SECOND))
         run.wait_for_whole(AGAIN)
         assert run.frames == {"test": digests(FIRST), AGAIN: digests(SECOND)}
+
+
+def test_what_cannot_be_compared_is_counted_and_told(tmp_path: Path) -> None:
+    """Frames that were sent coded come again uncompressed: they count as the same, but not silently."""
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *coded(FIRST)[:-1], *messages_of(ARM, SECOND, batch=7)[:2])
+        run.wait(lambda: run.receiver.status().duplicates == 14)
+        assert run.receiver.status().unchecked == 14
+        assert sum("in another coding" in text for text in warned(run)) == 1
+        send(socket, *coded(FIRST)[:2], *coded(FIRST)[-1:])
+        run.wait_for_state("complete")
+        assert (run.receiver.status().duplicates, run.receiver.status().unchecked) == (28, 14)
+    with running() as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST, batch=7)[:-1], *coded(FIRST)[:2])
+        run.wait(lambda: run.receiver.status().duplicates == 14)
+        assert run.receiver.status().unchecked == 0, "these were decoded and compared"
