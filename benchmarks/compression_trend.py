@@ -33,7 +33,7 @@ from ptylive.engine.bases.learnt import from_random_patterns
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.results import RefineResult
+from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import Scan

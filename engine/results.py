@@ -33,10 +33,10 @@ from ptylive.schema.preset import Preset
 if TYPE_CHECKING:
     import h5py
 
-    from ptylive.engine.refine.curve import Curve
-    from ptylive.engine.refine.refined import Refined
-    from ptylive.engine.refine.results import RefineResult
-    from ptylive.engine.refine.ring_correlation import Validation
+    from ptylive.engine.refine.parameters.refined import Refined
+    from ptylive.engine.refine.results.curve import Curve
+    from ptylive.engine.refine.results.refinement_result import RefineResult
+    from ptylive.engine.refine.results.ring_correlation import Validation
 
 SCAN_UID, SCAN_FILE = "scan_uid", "scan_file"
 COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}

@@ -29,7 +29,7 @@ from ptylive.schema.atomic import replacing
 from ptylive.schema.model import Array, FloatArray
 
 if TYPE_CHECKING:
-    from ptylive.engine.refine.results import RefineResult
+    from ptylive.engine.refine.results.refinement_result import RefineResult
     from ptylive.server.offline import Reconstruction
 
 SHOWN_PERCENTILES = (0.5, 99.5)

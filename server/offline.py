@@ -13,7 +13,7 @@ from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.render import METHODS, OUTPUTS, Rendering
-from ptylive.engine.refine.pattern_view import PatternView
+from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.schema import Arm, Calibration, FrameBatch, InputFileError, LiveMap, MetadataError
 from ptylive.schema.detector import undo_transform, usable_counts
 from ptylive.schema.metadata import overlay
@@ -23,7 +23,7 @@ from ptylive.server.remarks import remarks
 if TYPE_CHECKING:
     from threading import Event
 
-    from ptylive.engine.refine.results import StartGuess
+    from ptylive.engine.refine.data.start_guess import StartGuess
     from ptylive.engine.results import Stored
     from ptylive.streamer.storage.source import FileSource
 
@@ -125,7 +125,7 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
 
 def start_guess(start_map: LiveMap | None, calibration: Calibration) -> StartGuess | None:
     """A live phase map as the start of a refinement."""
-    from ptylive.engine.refine.results import StartGuess
+    from ptylive.engine.refine.data.start_guess import StartGuess
 
     if start_map is None or start_map.sampling_A is None:
         return None

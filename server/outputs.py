@@ -128,7 +128,7 @@ def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: floa
 
 def check_resumable(checkpoint: Path) -> None:
     """Raise RefinementError where there is no checkpoint to go on from."""
-    from ptylive.engine.refine.checkpoint import exists
+    from ptylive.engine.refine.run.checkpoint import exists
 
     if not exists(checkpoint):
         raise RefinementError(f"there is no checkpoint {checkpoint} to go on from", "begin without --resume")

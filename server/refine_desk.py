@@ -127,7 +127,7 @@ class RefineDesk:
         job = self.refinements.last_job
         if job is None:
             raise CommandError("there is no refinement to resume")
-        from ptylive.engine.refine.checkpoint import exists
+        from ptylive.engine.refine.run.checkpoint import exists
 
         if job.checkpoint is None or not exists(job.checkpoint):
             raise CommandError(f"{job.run} left no checkpoint to go on from", "start it anew with refine")
@@ -328,7 +328,7 @@ def release_unused(job: RefineJob) -> None:
 
     What is in the results file, or waits beside it, holds its name by itself.
     """
-    from ptylive.engine.refine.checkpoint import exists
+    from ptylive.engine.refine.run.checkpoint import exists
 
     if job.checkpoint is None or not exists(job.checkpoint):
         release_run(job.results, job.run)

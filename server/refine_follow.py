@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.growing import GrowingRefinement
+from ptylive.engine.refine.run.incremental import GrowingRefinement
 from ptylive.schema import InputFileError, MetadataError, RefinementError
 from ptylive.server.arriving_frames import ArrivingFrames
 from ptylive.server.refine_inbox import Inbox, Known

@@ -14,7 +14,8 @@ from ptylive.schema.preset import Preset
 from ptylive.server.messages import array_from_plain, array_to_plain
 
 if TYPE_CHECKING:
-    from ptylive.engine.refine.results import Progress, StartGuess
+    from ptylive.engine.refine.data.start_guess import StartGuess
+    from ptylive.engine.refine.results.refinement_result import Progress
 
 MAX_JOB_BYTES = 2**30
 MOST_SLICE_PIXELS = 16 * 2**20
@@ -72,7 +73,7 @@ class RefineJob:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> RefineJob:
         """Inverse of :meth:`to_plain`."""
-        from ptylive.engine.refine.results import StartGuess
+        from ptylive.engine.refine.data.start_guess import StartGuess
 
         start = plain["start"]
         return cls(

@@ -26,7 +26,7 @@ from ptylive.streamer.vouched import Doorkeeper, trust
 
 if TYPE_CHECKING:
     from ptylive.engine.refine import RefineResult
-    from ptylive.engine.refine.results import Progress
+    from ptylive.engine.refine.results.refinement_result import Progress
 
 
 def main() -> int:
@@ -95,7 +95,7 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
 
     use_persistent_cache()
     from ptylive.engine.refine import Bench
-    from ptylive.engine.refine.growing import GrowingRefinement
+    from ptylive.engine.refine.run.incremental import GrowingRefinement
     from ptylive.server.refine_follow import rounds_until_the_end
     from ptylive.streamer.fast.decoder import use_compiled_decoder
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ptylive.engine import results_file
-from ptylive.engine.refine.results import RefineResult
+from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.results import Run, add_refinement, write_maps
 from ptylive.schema import Calibration, LiveMap
 from ptylive.schema.preset import Preset

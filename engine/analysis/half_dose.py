@@ -19,9 +19,9 @@ from ptylive.engine.analysis.fourier_correlation import (
     shell_correlation,
 )
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.results import Progress, RefineResult
-from ptylive.engine.refine.run import refine
-from ptylive.engine.refine.trial import Bench
+from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
+from ptylive.engine.refine.run.run import refine
+from ptylive.engine.refine.tuning.held_out import Bench
 from ptylive.schema import MetadataError
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset

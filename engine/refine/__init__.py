@@ -1,13 +1,14 @@
 """Multislice ptychography: object and probe refined on recorded patterns (docs/refinement.md)."""
 
-from ptylive.engine.refine.checks import Checks, check
-from ptylive.engine.refine.curve import Curve, Scanned
-from ptylive.engine.refine.results import Preview, Progress, RefineResult, StartGuess
-from ptylive.engine.refine.ring_correlation import Validation
-from ptylive.engine.refine.run import refine
-from ptylive.engine.refine.scans import scan
-from ptylive.engine.refine.trial import Bench
-from ptylive.engine.refine.validation import validate
+from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.engine.refine.results.curve import Curve, Scanned
+from ptylive.engine.refine.results.refinement_result import Preview, Progress, RefineResult
+from ptylive.engine.refine.results.ring_correlation import Validation
+from ptylive.engine.refine.run.run import refine
+from ptylive.engine.refine.tuning.held_out import Bench
+from ptylive.engine.refine.tuning.parameter_search import scan
+from ptylive.engine.refine.validation.checks import Checks, check
+from ptylive.engine.refine.validation.validation import validate
 
 __all__ = [
     "Bench",

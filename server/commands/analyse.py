@@ -16,7 +16,7 @@ from ptylive.server.values import parse_assignments
 if TYPE_CHECKING:
     from ptylive.engine.analysis.half_dose import HalfDose
     from ptylive.engine.analysis.sections import Point
-    from ptylive.engine.refine.results import Progress
+    from ptylive.engine.refine.results.refinement_result import Progress
     from ptylive.engine.stored_run import StoredRun
     from ptylive.server.analysis import Analysis
 

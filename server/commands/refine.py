@@ -22,8 +22,9 @@ from ptylive.server.output import Interrupted, answer, bar, say, when_interrupte
 from ptylive.server.values import parse_assignments
 
 if TYPE_CHECKING:
-    from ptylive.engine.refine.checks import Checks
-    from ptylive.engine.refine.results import Progress, RefineResult, StartGuess
+    from ptylive.engine.refine.data.start_guess import StartGuess
+    from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
+    from ptylive.engine.refine.validation.checks import Checks
     from ptylive.engine.results import Stored
     from ptylive.schema import LiveMap
     from ptylive.server.offline import Reconstruction

@@ -12,9 +12,9 @@ import pytest
 import stored_runs
 from stream_tools import make_arm, make_frames, messages_of, stored_recording
 
-from ptylive.engine.refine import checkpoint
-from ptylive.engine.refine.log import Log
-from ptylive.engine.refine.sweeps import SweepState
+from ptylive.engine.refine.run import checkpoint
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.preset import Preset
 from ptylive.server.presets import load_preset

@@ -12,10 +12,10 @@ from shared_data import shared_data
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.backend.multislice import open_backend
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.objective import Objective
-from ptylive.engine.refine.setup import prepare
-from ptylive.engine.refine.trial import swept
-from ptylive.engine.refine.validation import ring_correlation
+from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.tuning.held_out import swept
+from ptylive.engine.refine.validation.validation import ring_correlation
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
 from ptylive.server.offline import reconstruct_file, refinable, start_guess

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.refine.layout import BlockName, Layout
-from ptylive.engine.refine.object_grid import ObjectGrid
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout
+from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.regularisers.missing_wedge import MissingWedge, wedge_weights
 from ptylive.engine.refine.regularisers.object_states import MixedVariance
 from ptylive.engine.refine.regularisers.penalty import Penalties, Penalty
@@ -22,7 +23,6 @@ from ptylive.engine.refine.regularisers.probe_support import (
 from ptylive.engine.refine.regularisers.scan_grid import ScanGrid, SmoothGrid
 from ptylive.engine.refine.regularisers.sparsity import AbsorptionNorm, PhaseNorm
 from ptylive.engine.refine.regularisers.total_variation import TotalVariation
-from ptylive.engine.refine.terms import Term
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.preset import Preset

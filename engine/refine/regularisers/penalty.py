@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from ptylive.engine.backend.multislice import Corrections, LossGradient
-from ptylive.engine.refine.layout import Layout
+from ptylive.engine.refine.parameters.parameter_vector import Layout
 
 
 class Penalised(NamedTuple):
@@ -39,7 +39,7 @@ class Penalties:
     """On the probe in Fourier space (modes, P, P), zero frequency at [0, 0]."""
 
     def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
-        """See :class:`ptylive.engine.refine.terms.Term`."""
+        """See :class:`ptylive.engine.refine.parameters.terms.Term`."""
         physical = layout.physical(vector, xp)
         shape = (layout.object_modes, *layout.object_shape)
         object_value, object_slope = _sum(self.of_object, physical.object, shape, xp)

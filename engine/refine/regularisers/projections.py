@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.layout import BlockName, Layout, ObjectForm, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout, ObjectForm, ProbeForm
 from ptylive.engine.refine.regularisers.deconvolution import filtered, gaussian, richardson_lucy, wiener
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.schema.errors import MetadataError

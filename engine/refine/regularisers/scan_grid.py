@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.layout import BlockName, Layout
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout
 from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 
 
@@ -61,7 +61,7 @@ class SmoothGrid:
     deformation: float
 
     def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
-        """See :class:`ptylive.engine.refine.terms.Term`."""
+        """See :class:`ptylive.engine.refine.parameters.terms.Term`."""
         away = layout.other_blocks(vector)[self.block] - xp.asarray(self.nominal)
         force = xp.zeros_like(away)
         if self.fast > 0:

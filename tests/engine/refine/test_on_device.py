@@ -16,13 +16,13 @@ from ptylive.engine.backend.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice import MultisliceBackend, MultisliceProblem
 from ptylive.engine.backend.multislice_arrays import ArrayMultislice
 from ptylive.engine.refine import Bench, check, refine, scan, validate
-from ptylive.engine.refine.device import on_device
-from ptylive.engine.refine.mode_choice import choose_modes
-from ptylive.engine.refine.objective import Objective
-from ptylive.engine.refine.scans import Scanned
-from ptylive.engine.refine.setup import prepare
-from ptylive.engine.refine.sweeps import Sweeps
-from ptylive.engine.refine.term_choice import choose_term
+from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.sweeps import Sweeps
+from ptylive.engine.refine.tuning.mode_choice import choose_modes
+from ptylive.engine.refine.tuning.parameter_search import Scanned
+from ptylive.engine.refine.tuning.term_choice import choose_term
 from ptylive.schema.preset import Preset
 
 PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 6, "sweeps": 4}

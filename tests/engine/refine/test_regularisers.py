@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice_arrays import ArrayMultislice
-from ptylive.engine.refine.objective import Objective
+from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.regularisers.missing_wedge import MissingWedge, wedge_weights
 from ptylive.engine.refine.regularisers.object_states import MixedVariance
 from ptylive.engine.refine.regularisers.probe_support import (
@@ -20,7 +20,7 @@ from ptylive.engine.refine.regularisers.probe_support import (
 from ptylive.engine.refine.regularisers.scan_grid import ScanGrid
 from ptylive.engine.refine.regularisers.sparsity import AbsorptionNorm, PhaseNorm
 from ptylive.engine.refine.regularisers.total_variation import TotalVariation
-from ptylive.engine.refine.setup import prepare
+from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 

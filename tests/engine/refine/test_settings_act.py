@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.line_search import WolfeRule
+from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.regularisers.deconvolution import richardson_lucy
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
 from ptylive.engine.refine.regularisers.projections import potentials, projected
-from ptylive.engine.refine.scans import Scanned, wanted_scans
-from ptylive.engine.refine.setup import prepare
+from ptylive.engine.refine.solvers.line_search import WolfeRule
+from ptylive.engine.refine.tuning.parameter_search import Scanned, wanted_scans
 from ptylive.schema.preset import Preset
 
 TESTS = Path(__file__).resolve().parents[2]

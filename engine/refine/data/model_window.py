@@ -1,0 +1,93 @@
+"""The pixels of the model: those of the detector's window, finer ones, or those of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.pattern_view import PatternView
+from ptylive.engine.refine.data.scan_window import KEPT_DTYPES, ScanWindow
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import Array, DoubleArray, IndexArray
+from ptylive.schema.preset import Preset
+
+
+@dataclass(frozen=True)
+class ModelWindow:
+    """The window that waves live in, zero frequency at [0, 0]."""
+
+    size: int
+    """Pixels P along a side."""
+    pixel_invA: float
+    k_row: DoubleArray
+    """(P, P) spatial frequency relative to the true beam centre, 1/Å."""
+    k_col: DoubleArray
+
+    @property
+    def object_pixel_A(self) -> float:
+        """Real-space pixel: 1 / (P dk)."""
+        return 1.0 / (self.size * self.pixel_invA)
+
+    @property
+    def k_radius(self) -> DoubleArray:
+        """|k|, 1/Å."""
+        return np.hypot(self.k_row, self.k_col)
+
+    @classmethod
+    def of(cls, window: ScanWindow, upsampling: int) -> ModelWindow:
+        """The window of the detector with ``upsampling`` model pixels along each of its own.
+
+        Pixel j of the detector is the sum of model pixels u j … u j + u - 1, so their middle stands at its frequency.
+        """
+        if upsampling == 1:
+            return cls(window.size, window.pixel_invA, window.k_row, window.k_col)
+        size, pixel = window.size * upsampling, window.pixel_invA / upsampling
+        frequency = np.rint(np.fft.fftfreq(size) * size) - (upsampling - 1) / 2
+        k_row = np.broadcast_to(frequency[:, None] * pixel + window.k_row[0, 0], (size, size)).copy()
+        k_col = np.broadcast_to(frequency[None, :] * pixel + window.k_col[0, 0], (size, size)).copy()
+        return cls(size, pixel, k_row, k_col)
+
+
+def as_seen(dataset: Dataset, preset: Preset) -> Dataset:
+    """The data set with its patterns mirrored and shifted as the preset asks."""
+    shift = np.asarray(preset.data_shift_vector_px)
+    if preset.flip_ky:
+        rows = dataset.bad_pixels.shape[0]
+        centre = np.array([rows - 1 - dataset.beam_center_px[0], dataset.beam_center_px[1]])
+        flipped = (
+            {"patterns": _flipped(dataset.patterns)} if dataset.masks is None else {"masks": dataset.masks[:, ::-1]}
+        )
+        dataset = replace(dataset, bad_pixels=dataset.bad_pixels[::-1], beam_center_px=centre, **flipped)
+    if shift.any():  # the beam is where it was said to be, the patterns moved: they hold it elsewhere
+        dataset = replace(dataset, beam_center_px=np.asarray(dataset.beam_center_px) - shift)
+    return dataset
+
+
+def _flipped(patterns: Array) -> Array:
+    """Patterns (N, Qy, Qx) with their rows reversed when they are read."""
+    shape = (len(patterns), int(patterns.shape[1]), int(patterns.shape[2]))
+
+    def read(index: IndexArray) -> Array:
+        return np.asarray(patterns[index][:, ::-1])
+
+    return PatternView(shape, patterns.dtype, read).as_array()
+
+
+def image_window(dataset: Dataset, preset: Preset) -> ScanWindow:
+    """Images as they are, (0, 0) first, in a window of at least their size. Raises MetadataError without a pixel."""
+    if preset.image_pixel_A is None:
+        raise MetadataError("the near field needs image_pixel_A", "give the pixel of the images, Å")
+    rows, columns = dataset.bad_pixels.shape
+    size = max(rows, columns) if isinstance(preset.window_px, str) else preset.window_px
+    if size < max(rows, columns):
+        raise MetadataError(f"window_px = {size} is smaller than the images", f"use at least {max(rows, columns)}")
+    dtype = dataset.patterns.dtype if dataset.patterns.dtype.name in KEPT_DTYPES else np.dtype(np.float32)
+    images = np.zeros((len(dataset.patterns), size, size), dtype)
+    measured = np.zeros((size, size), dtype=bool)
+    images[:, :rows, :columns] = np.where(dataset.bad_pixels, 0, np.maximum(dataset.patterns[:], 0))
+    measured[:rows, :columns] = ~dataset.bad_pixels
+    q = np.fft.fftfreq(size, preset.image_pixel_A)
+    k_row, k_col = (np.ascontiguousarray(k) for k in np.meshgrid(q, q, indexing="ij"))
+    return ScanWindow(images, measured, k_row, k_col, 1 / (size * preset.image_pixel_A))

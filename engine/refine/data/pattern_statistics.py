@@ -1,0 +1,117 @@
+"""What the data say about themselves before anything is refined: counts, dose, and noise beyond Poisson."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.probe import Probe
+from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.schema.model import Array, BoolArray, DoubleArray
+
+NOISE_SAMPLES = 600
+"""Second differences of successive patterns from which the noise correlation is taken."""
+LEAST_SAMPLES, NOISE_PIXELS = 64, 1 << 21
+"""Fewer of them where patterns are large, so that their copies stay small."""
+SPREAD_LAGS = 4
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Measured on the patterns; the choice of the algorithm rests on these (docs/refinement.md)."""
+
+    counts_per_pattern: float
+    """Mean counts of a pattern, lit bad pixels filled in."""
+    bright_counts: float
+    """Mean counts of a pixel inside the bright field."""
+    dark_counts: float
+    """Mean counts of a pixel outside the bright field, 0 where no such pixel is measured."""
+    dose_e_per_A2: float
+    """Electrons per Å^2 (counts, where the counts of an electron are not known)."""
+    noise_spread: float
+    """Correlation of the noise of neighbouring detector pixels: 0 for independent counting."""
+    counting_share: float = 1.0
+    """Variance over mean outside the bright field: 1 for counted electrons, next to 0 for noise-free patterns."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, window: ScanWindow, probe: Probe) -> Facts:
+        """Measure a data set."""
+        mean = mean_pattern(window)
+        amplitude = probe.aperture(window.k_row, window.k_col)
+        bright, dark = window.measured & (amplitude > 0.5), window.measured & (amplitude == 0)
+        bright_counts = float(mean[bright].mean()) if bright.any() else float(mean[window.measured].mean())
+        missing = float((amplitude**2)[~window.measured].sum()) * bright_counts
+        counts = float(mean[window.measured].sum()) + missing
+        gain = float(dataset.calibration.get("counts_per_electron") or 1.0)
+        return cls(
+            counts_per_pattern=counts,
+            bright_counts=bright_counts,
+            dark_counts=float(mean[dark].mean()) if dark.any() else 0.0,
+            dose_e_per_A2=counts / gain / _area_per_pattern(dataset.positions_A),
+            noise_spread=_noise_spread(window.patterns, window.measured & (amplitude >= 1)),
+            counting_share=_counting_share(window.patterns, dark),
+        )
+
+
+def mean_pattern(window: ScanWindow) -> DoubleArray:
+    """Mean over the scan (P, P), added up without a float copy of the data."""
+    return np.asarray(window.patterns.sum(axis=0, dtype=np.float64) / len(window.patterns))
+
+
+def _area_per_pattern(positions_A: DoubleArray) -> float:
+    """Scanned area per pattern, Å^2: the area of the positions' covariance ellipse scaled to a rectangle."""
+    if len(positions_A) < 4:
+        return 1.0
+    spread = np.linalg.svd(positions_A - positions_A.mean(axis=0), compute_uv=False)
+    lengths = np.sqrt(12 / len(positions_A)) * spread  # a uniform line of length L has variance L^2 / 12
+    return max(float(lengths.prod()) / len(positions_A), 1e-6)
+
+
+def _noise_spread(patterns: Array, interior: BoolArray) -> float:
+    """Correlation of the second differences of successive patterns between neighbouring pixels of the disc.
+
+    A detector that spreads one electron over a few pixels correlates the nearest neighbours only; a changing specimen
+    correlates over longer distances too, and is not counted: the result is 0 unless the correlation falls at once.
+    """
+    if len(patterns) < 16 or interior.sum() < 16:
+        return 0.0
+    residual = _second_differences(patterns)
+    residual -= residual.mean(axis=0)
+    correlation = [_lag_correlation(residual, interior, lag) for lag in range(1, SPREAD_LAGS + 1)]
+    nearest, beyond = correlation[0], max(abs(c) for c in correlation[1:])
+    return nearest if nearest > 2 * beyond else 0.0
+
+
+def _counting_share(patterns: Array, dark: BoolArray) -> float:
+    """Variance over mean of dark pixels, from second differences (variance 6 times that of a pattern); 1 if unknown."""
+    if len(patterns) < 16 or not dark.any():
+        return 1.0
+    variance = float((_second_differences(patterns)[:, dark] ** 2).mean()) / 6
+    mean = float(patterns[:: max(1, len(patterns) // NOISE_SAMPLES), dark].mean())
+    return variance / mean if mean > 0 else 1.0
+
+
+def _second_differences(patterns: Array) -> Array:
+    """Differences (n, P, P) float32 that leave the noise of successive patterns and little of the specimen."""
+    samples = min(NOISE_SAMPLES, max(LEAST_SAMPLES, NOISE_PIXELS // int(np.prod(patterns.shape[1:]))))
+    centres = np.unique(np.linspace(1, len(patterns) - 2, min(samples, len(patterns) - 2)).astype(int))
+    differences: Array = patterns[centres - 1].astype(np.float32)
+    differences += patterns[centres + 1]
+    for _ in range(2):  # in place: no further copies of this size
+        differences -= patterns[centres]
+    return differences
+
+
+def _lag_correlation(residual: Array, interior: BoolArray, lag: int) -> float:
+    """Mean correlation of pixels ``lag`` apart along rows and columns."""
+    variance = (residual**2).mean(axis=0)
+    values = []
+    for axis in (0, 1):
+        both = interior & np.roll(interior, -lag, axis) & (variance > 0) & (np.roll(variance, -lag, axis) > 0)
+        if both.any():
+            covariance = (residual * np.roll(residual, -lag, axis + 1)).mean(axis=0)
+            scale = np.sqrt(variance * np.roll(variance, -lag, axis))
+            values.append(float((covariance[both] / scale[both]).mean()))
+    return float(np.mean(values)) if values else 0.0

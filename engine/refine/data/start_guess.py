@@ -1,0 +1,19 @@
+"""A phase image from elsewhere that the object starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptylive.schema.model import FloatArray
+
+
+@dataclass(frozen=True)
+class StartGuess:
+    """A phase image to start the object from, usually a live map on the scan grid."""
+
+    phase: FloatArray
+    """(rows, columns), rad, denser is positive."""
+    sampling_A: tuple[float, float]
+    """Distance between its pixels along the scan axes, Å; pixel (0, 0) lies on scan point (0, 0)."""
+    rotation_deg: float = 0.0
+    """Scan axes to detector axes, degrees."""

@@ -1,0 +1,186 @@
+"""A start probe as PyPty builds one: amplitude from a measured pattern, aperture by threshold, modes by hand.
+
+What a preset does not ask for stays as it is in ``start_probe``: soft disc, aberrations, modes of source size and
+focal spread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.polynomial import hermite_e
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.probe import ComplexPlane, Probe
+from ptylive.engine.refine.data.model_window import ModelWindow
+from ptylive.engine.refine.data.pattern_statistics import mean_pattern
+from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.engine.refine.data.start_probe import Coherence, centring, coherent_modes, nominal_wave, with_counts
+from ptylive.engine.stored_run import StoredRun
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.preset import Preset
+
+MODE_FALLOFF = 0.25
+"""Power of Hermite modes of an order over that of the order before."""
+
+
+@dataclass(frozen=True)
+class StartIllumination:
+    """What a preset says of the start probe."""
+
+    preset: Preset
+    pattern: DoubleArray
+    """(P, P) mean or vacuum pattern on the model's pixels, zero frequency at [0, 0]."""
+
+    @classmethod
+    def of(cls, preset: Preset, dataset: Dataset, window: ScanWindow, model: ModelWindow) -> StartIllumination | None:
+        """None where the preset asks for nothing. Raises MetadataError for a vacuum pattern that is not there."""
+        names = (
+            "start_probe",
+            "aperture_mask",
+            "bright_threshold",
+            "estimate_aperture_based_on_binary",
+            "beam_ctf",
+            "n_hermite_probe_modes",
+        )
+        unasked = preset.probe_amplitude == "aperture" and preset.defocus_spread_modes_A is None
+        if unasked and preset.extra_probe_defocus_A == 0 and all(getattr(preset, name) is None for name in names):
+            return None
+        if preset.probe_amplitude == "vacuum_pattern":
+            pattern = _vacuum(dataset, window.size)
+        else:
+            pattern = mean_pattern(window)
+        repeat = model.size // window.size
+        return cls(preset, np.asarray(np.kron(pattern, np.ones((repeat, repeat))), dtype=np.float64))
+
+    def modes(self, probe: Probe, model: ModelWindow, coherence: Coherence, counts: float) -> ComplexPlane:
+        """Start modes (modes, P, P) in Fourier space, ``counts`` in all. Raises MetadataError for unusable files."""
+        k_squared = model.k_row**2 + model.k_col**2
+        if self.preset.start_probe is not None:
+            modes = given_modes(self.preset.start_probe, model.size)
+            return with_counts(modes * self._turn(probe, model), counts)
+        wave = self._wave(probe, model)
+        if self.preset.n_hermite_probe_modes is not None:
+            return with_counts(hermite_modes(wave, self.preset.n_hermite_probe_modes), counts)
+        if self.preset.defocus_spread_modes_A is not None:
+            added = np.asarray(self.preset.defocus_spread_modes_A)[:, None, None]
+            return with_counts(wave * np.exp(1j * np.pi * probe.wavelength_A * added * k_squared), counts)
+        return coherent_modes(wave, model, probe.wavelength_A, coherence, counts)
+
+    def _wave(self, probe: Probe, model: ModelWindow) -> ComplexPlane:
+        """Amplitude and phase of the start probe (P, P)."""
+        preset = self.preset
+        aperture = self._aperture()
+        if preset.probe_amplitude != "aperture":
+            amplitude = np.sqrt(np.maximum(self.pattern, 0)) * (1 if aperture is None else aperture)
+        elif aperture is not None:
+            amplitude = aperture
+        else:
+            amplitude = None
+        if amplitude is None:
+            wave = nominal_wave(probe, model)
+        else:
+            chi = probe.chi(model.k_row, model.k_col)
+            wave = np.asarray(amplitude * np.exp(-1j * chi) * centring(model.size))
+        return np.asarray(wave * self._turn(probe, model))
+
+    def _turn(self, probe: Probe, model: ModelWindow) -> ComplexPlane:
+        """Extra defocus and given phase (P, P); underfocus turns frequency k by +pi lam df k^2."""
+        k_squared = model.k_row**2 + model.k_col**2
+        turn = np.pi * probe.wavelength_A * self.preset.extra_probe_defocus_A * k_squared
+        if self.preset.beam_ctf is not None:
+            turn = turn - _from_file("beam_ctf", self.preset.beam_ctf, model.size)
+        return np.asarray(np.exp(1j * turn))
+
+    def _aperture(self) -> DoubleArray | None:
+        """A given mask, or 1 where the pattern is bright and 0 elsewhere; None where neither is given."""
+        preset = self.preset
+        if preset.aperture_mask is not None:
+            return _from_file("aperture_mask", preset.aperture_mask, len(self.pattern))
+        level = 0.0
+        if preset.bright_threshold is not None:
+            level = preset.bright_threshold * float(self.pattern.max())
+        elif preset.estimate_aperture_based_on_binary is not None:
+            level = preset.estimate_aperture_based_on_binary * float(self.pattern.mean())
+        if level == 0:
+            return None
+        lit = self.pattern > level
+        if not lit.any():
+            raise MetadataError("no pixel of the mean pattern is above the aperture's threshold", "lower it")
+        return lit.astype(np.float64)
+
+
+def hermite_modes(wave: ComplexPlane, orders: tuple[int, int]) -> ComplexPlane:
+    """Modes (orders[0] * orders[1], P, P) of a wave in Fourier space, by growing order.
+
+    In real space P(r) He_m(y / s_y) He_n(x / s_x), He the probabilists' Hermite polynomials, s the standard deviations
+    of |P|^2 around its centre; made orthogonal in turn (Gram-Schmidt), powers falling by ``MODE_FALLOFF`` an order.
+    """
+    probe = np.fft.ifft2(wave)
+    power = np.abs(probe) ** 2
+    axes = [np.arange(n, dtype=float) for n in probe.shape]
+    scaled = []
+    for axis, along in enumerate(axes):
+        weights = power.sum(axis=1 - axis)
+        centre = float((weights * along).sum() / weights.sum())
+        spread = float(np.sqrt((weights * (along - centre) ** 2).sum() / weights.sum()))
+        scaled.append((along - centre) / max(spread, 1e-9))
+    indices = sorted(product(range(orders[0]), range(orders[1])), key=lambda index: (sum(index), index))
+    columns = [
+        (probe * np.outer(_hermite(m, scaled[0]), _hermite(n, scaled[1]))).ravel() for m, n in indices
+    ]  # fmt: skip
+    directions, _ = np.linalg.qr(np.stack(columns, axis=1))
+    weights = np.sqrt([MODE_FALLOFF ** sum(index) for index in indices])
+    modes = (directions * weights).T.reshape(len(indices), *probe.shape)
+    return np.asarray(np.fft.fft2(modes))
+
+
+def given_modes(path: str, size: int) -> ComplexPlane:
+    """Modes (modes, P, P) in Fourier space of a probe in real space, centred on pixel P // 2, from a file.
+
+    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes); else a results file, whose chosen run's first probe is taken.
+    Raises MetadataError for another window than this one's, InputFileError.
+    """
+    if path.endswith(".npy"):
+        try:
+            stored = np.load(Path(path), allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise MetadataError(f"start_probe {path}: {error}", "give a npy file, or a results file") from None
+        stored = stored[None] if stored.ndim == 2 else stored
+        if stored.ndim == 3 and stored.shape[0] == stored.shape[1] == size != stored.shape[2]:
+            stored = np.moveaxis(stored, -1, 0)
+    else:
+        stored = StoredRun.read(Path(path)).probe[0]
+    if stored.ndim != 3 or stored.shape[1:] != (size, size):
+        raise MetadataError(f"start_probe {path} has shape {stored.shape}", f"the window has {size} x {size} pixels")
+    return np.asarray(np.fft.fft2(stored, norm="ortho"), dtype=np.complex128)
+
+
+def _hermite(order: int, at: DoubleArray) -> DoubleArray:
+    coefficients = np.zeros(order + 1)
+    coefficients[order] = 1
+    return np.asarray(hermite_e.hermeval(at, coefficients))
+
+
+def _vacuum(dataset: Dataset, size: int) -> DoubleArray:
+    if dataset.vacuum is None:
+        raise MetadataError("probe_amplitude = vacuum_pattern, but the recording holds none", "use mean_pattern")
+    alone = replace(dataset, patterns=dataset.vacuum[None].astype(np.float32))
+    return np.asarray(ScanWindow.of(alone, size).patterns[0], dtype=np.float64)
+
+
+def _from_file(name: str, path: str, size: int) -> DoubleArray:
+    """An array (P, P), centred in the file on pixel P // 2, smaller ones padded with 0; FFT order."""
+    try:
+        values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise MetadataError(f"{name} {path}: {error}", "give a npy file of numbers") from None
+    if values.ndim != 2 or values.shape[0] != values.shape[1] or values.shape[0] > size:
+        raise MetadataError(f"{name} {path} has shape {values.shape}", f"the window has {size} x {size} pixels")
+    before = size // 2 - values.shape[0] // 2
+    after = size - values.shape[0] - before
+    return np.asarray(np.fft.ifftshift(np.pad(values, (before, after))))

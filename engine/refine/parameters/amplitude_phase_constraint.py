@@ -1,0 +1,93 @@
+"""Moduli and phases held for some epochs: an object of which the phase moves, a probe of which phase or amplitude does.
+
+Parameters stay real and imaginary parts. With u = z / |z| of a coefficient z when the epoch begins, what is held is
+taken out of the gradient g, and given back after every step:
+
+    phase alone       g <- i v Re((i v)* g), v = z / |z| now        z <- |z_0| z / |z|
+    amplitude alone   g <- u Re(u* g)                               z <- u Re(u* z)
+
+To first order that is a step along the phase or the amplitude itself, as PyPty makes it (|O| exp(i (arg O + alpha d)),
+docs/theory/refinement.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm
+from ptylive.schema.preset import Preset
+
+SMALLEST = 1e-30
+
+
+@dataclass(frozen=True, eq=False)
+class HeldParts:
+    """What is held in an epoch; None: nothing of it."""
+
+    object_modulus: Any = None
+    """|O| (planes, Y, X)."""
+    probe_modulus: Any = None
+    """|P| in the aperture plane (probes * modes, P, P)."""
+    probe_direction: Any = None
+    """P / |P| (2, probes * modes, P, P)."""
+
+    @classmethod
+    def of(cls, now: Preset, layout: Layout, vector: Any, xp: Any) -> HeldParts | None:
+        """What the settings of an epoch hold of the parameters it begins with; None where that is nothing.
+
+        Objects and probes that are refined as phases or amplitudes from the start hold the rest by themselves.
+        """
+        objects = layout.object_block(vector).reshape(2, -1) if layout.object_form is ObjectForm.COMPLEX else None
+        probes = layout.probe_block(vector) if layout.probe.form is ProbeForm.COMPLEX else None
+        held = cls(
+            _modulus(objects, xp) if objects is not None and now.phase_only_obj is True else None,
+            _modulus(probes, xp) if probes is not None and now.probe_part == "phase" else None,
+            _direction(probes, xp) if probes is not None and now.probe_part == "amplitude" else None,
+        )
+        nothing = held.object_modulus is None and held.probe_modulus is None and held.probe_direction is None
+        return None if nothing else held
+
+    def take_out(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> None:
+        """Leave in a gradient what may move. Changes ``gradient``."""
+        if self.object_modulus is not None:
+            _keep_tangential(
+                layout.object_block(vector).reshape(2, -1), layout.object_block(gradient).reshape(2, -1), xp
+            )
+        if self.probe_modulus is not None:
+            _keep_tangential(layout.probe_block(vector), layout.probe_block(gradient), xp)
+        if self.probe_direction is not None:
+            slope = layout.probe_block(gradient)
+            slope[...] = self.probe_direction * (self.probe_direction * slope).sum(axis=0)
+
+    def give_back(self, layout: Layout, vector: Any, xp: Any) -> None:
+        """Put what is held back to what it was. Changes ``vector``."""
+        if self.object_modulus is not None:
+            planes = layout.object_block(vector).reshape(2, -1)
+            planes *= self.object_modulus / xp.maximum(_modulus(planes, xp), SMALLEST)
+        if self.probe_modulus is not None:
+            planes = layout.probe_block(vector)
+            planes *= self.probe_modulus / xp.maximum(_modulus(planes, xp), SMALLEST)
+        if self.probe_direction is not None:
+            planes = layout.probe_block(vector)
+            planes[...] = self.probe_direction * (self.probe_direction * planes).sum(axis=0)
+
+
+def _modulus(planes: Any, xp: Any) -> Any:
+    """|z| of planes (2, …)."""
+    return xp.hypot(planes[0], planes[1])
+
+
+def _direction(planes: Any, xp: Any) -> Any:
+    """Z / |z| of planes (2, …); real where z is 0, so that an amplitude may grow there."""
+    modulus = _modulus(planes, xp)
+    empty = modulus < SMALLEST
+    safe = xp.where(empty, 1, modulus)
+    return xp.stack([xp.where(empty, 1, planes[0] / safe), planes[1] / safe]).astype(planes.dtype)
+
+
+def _keep_tangential(planes: Any, slope: Any, xp: Any) -> None:
+    """Slope <- i v Re((i v)* slope), v = z / |z|."""
+    power = xp.maximum(planes[0] ** 2 + planes[1] ** 2, SMALLEST)
+    along = (planes[0] * slope[1] - planes[1] * slope[0]) / power
+    slope[0], slope[1] = -along * planes[1], along * planes[0]

@@ -1,0 +1,325 @@
+"""Where the refined quantities lie in one flat vector of real parameters, and how they become what a backend takes.
+
+The vector is the object's block, the probe's block, and one block for every other quantity refined. The forms:
+
+    object  complex: real and imaginary plane         phase: phi, O = exp(i phi)
+            damped: phi and a >= 0, O = exp(i phi - a)
+    probe   complex: real and imaginary plane         phase: theta, P = P0 exp(i theta)      amplitude: a, P = P0 a
+    others  see :class:`BlockName`
+
+All parameters are real, so gradients are plain derivatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.multislice import Corrections, LossGradient
+from ptylive.engine.refine.parameters.band_limit import Cleaning
+from ptylive.schema.model import Array, FloatArray
+
+FAINTEST = 0.1
+"""Probe coefficients below this share of the largest are stepped as if they were as large: keeps steps bounded."""
+RAD_PER_MRAD = 1e-3
+
+
+class ObjectForm(StrEnum):
+    """What of the transmission is refined."""
+
+    COMPLEX = "complex"
+    DAMPED = "damped"
+    PHASE = "phase"
+
+
+class ProbeForm(StrEnum):
+    """What of the probe is refined, in Fourier space."""
+
+    COMPLEX = "complex"
+    PHASE = "phase"
+    AMPLITUDE = "amplitude"
+
+
+class BlockName(StrEnum):
+    """Quantities that may be refined besides object and probe; values are the names in results."""
+
+    SHIFTS = "shifts_px"
+    """(N, 2) sub-pixel rest of the positions, object pixels."""
+    CURRENT = "beam_current"
+    """(N,) relative to the mean."""
+    BACKGROUND = "background"
+    """(P, P) counts, at or above 0."""
+    DISTANCES = "slice_distances_A"
+    """(slices - 1,)."""
+    ABERRATIONS = "aberrations_A"
+    """(n,) additions to aberration coefficients of the start probe, Å; (groups, n) where patterns form groups."""
+    TILTS = "tilts_mrad"
+    """(N or 1, 6) tangents in thousandths: before, inside and after the specimen, (row, col) each."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One quantity: its start and how strongly the loss bends along it."""
+
+    name: BlockName
+    start: FloatArray
+    """In the shape of the quantity."""
+    curvature: FloatArray
+    """Second derivative of the loss over all patterns, estimated; same shape."""
+    lowest: float | None = None
+    """Lower bound of the values."""
+
+    @property
+    def per_pattern(self) -> bool:
+        """Whether each pattern has its own values, so that a batch knows all there is about them."""
+        own_tilts = self.name is BlockName.TILTS and len(self.start) > 1
+        return own_tilts or self.name in (BlockName.SHIFTS, BlockName.CURRENT)
+
+
+@dataclass(frozen=True)
+class ProbeModel:
+    """The start probe, and the aberrations that may be added to it."""
+
+    form: ProbeForm
+    start: Array
+    """(probes * modes, P, P) complex, Fourier space."""
+    phase_per_A: FloatArray | None = None
+    """(n, P, P) aberration phase chi of each refined coefficient that all patterns share, rad/Å."""
+    shares: FloatArray | None = None
+    """(probes,) share of the patterns taken with each probe; None: one probe."""
+
+    @property
+    def probes(self) -> int:
+        """Probes, one for each part of the scan."""
+        return 1 if self.shares is None else len(self.shares)
+
+
+class Physical(NamedTuple):
+    """What a parameter vector stands for, as the backend takes it."""
+
+    object: Any
+    """(2, object modes * slices, Y, X)."""
+    probe: Any
+    """(2, probes * modes, P, P), shared aberrations included."""
+    corrections: Corrections
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the blocks lie in the vector, and what they stand for."""
+
+    object_form: ObjectForm
+    non_negative: bool
+    """Phases are held at or above 0."""
+    object_shape: tuple[int, int, int]
+    """Slices, rows, columns."""
+    object_modes: int
+    probe: ProbeModel
+    blocks: tuple[Block, ...] = ()
+    cleaning: Cleaning | None = None
+
+    @property
+    def modes(self) -> int:
+        """Modes of one probe."""
+        return len(self.probe.start) // self.probe.probes
+
+    @property
+    def window(self) -> int:
+        """Pixels P along a side of the window."""
+        return int(self.probe.start.shape[-1])
+
+    @property
+    def planes(self) -> int:
+        """Slices of all object modes."""
+        return self.object_modes * self.object_shape[0]
+
+    @property
+    def object_size(self) -> int:
+        """Parameters of the object."""
+        return self.planes * self.object_shape[1] * self.object_shape[2] * self._object_parts
+
+    @property
+    def probe_size(self) -> int:
+        """Parameters of the probe."""
+        return int(self.probe.start.size) * (2 if self.probe.form is ProbeForm.COMPLEX else 1)
+
+    @property
+    def size(self) -> int:
+        """Parameters in all."""
+        return self.object_size + self.probe_size + sum(block.start.size for block in self.blocks)
+
+    @property
+    def _object_parts(self) -> int:
+        return 1 if self.object_form is ObjectForm.PHASE else 2
+
+    def object_block(self, vector: Any) -> Any:
+        """The object's parameters, flat."""
+        return vector[: self.object_size]
+
+    def absorption_block(self, vector: Any) -> Any:
+        """The absorption a of a damped object, flat."""
+        return vector[self.object_size // 2 : self.object_size]
+
+    def probe_block(self, vector: Any) -> Any:
+        """The probe's parameters ([2,] probes * modes, P, P)."""
+        flat = vector[self.object_size : self.object_size + self.probe_size]
+        shape = self.probe.start.shape
+        return flat.reshape(2, *shape) if self.probe.form is ProbeForm.COMPLEX else flat.reshape(shape)
+
+    def other_blocks(self, vector: Any) -> dict[BlockName, Any]:
+        """The values of every other quantity, in its shape."""
+        values, first = {}, self.object_size + self.probe_size
+        for block in self.blocks:
+            values[block.name] = vector[first : first + block.start.size].reshape(block.start.shape)
+            first += block.start.size
+        return values
+
+    def lower_bounds(self) -> list[tuple[slice, float]]:
+        """Parts of the vector that are bounded below, with the bound."""
+        bounds: list[tuple[slice, float]] = []
+        if self.non_negative:
+            bounds.append((slice(0, self.object_size // self._object_parts), 0.0))
+        if self.object_form is ObjectForm.DAMPED:
+            bounds.append((slice(self.object_size // 2, self.object_size), 0.0))
+        first = self.object_size + self.probe_size
+        for block in self.blocks:
+            if block.lowest is not None:
+                bounds.append((slice(first, first + block.start.size), block.lowest))
+            first += block.start.size
+        return bounds
+
+    def physical(self, vector: Any, xp: Any) -> Physical:
+        """Object, probe and corrections that ``vector`` stands for."""
+        others = self.other_blocks(vector)
+        corrections = Corrections(
+            shifts_px=others.get(BlockName.SHIFTS),
+            current=others.get(BlockName.CURRENT),
+            background=others.get(BlockName.BACKGROUND),
+            distances_A=others.get(BlockName.DISTANCES),
+            tilts=RAD_PER_MRAD * others[BlockName.TILTS] if BlockName.TILTS in others else None,
+            aberrations_A=None if self._shared_aberrations else others.get(BlockName.ABERRATIONS),
+        )
+        return Physical(self._cleaned_planes(vector, xp), self.probe_planes(vector, xp), corrections)
+
+    @property
+    def _shared_aberrations(self) -> bool:
+        """Whether refined aberrations are those of all patterns, and so part of the probe."""
+        return self.probe.phase_per_A is not None
+
+    def _cleaned_planes(self, vector: Any, xp: Any) -> Any:
+        planes = self._object_planes(vector, xp)
+        return planes if self.cleaning is None else self.cleaning.clean_object(planes, xp)
+
+    def _object_planes(self, vector: Any, xp: Any) -> Any:
+        shape = (self.planes, *self.object_shape[1:])
+        block = self.object_block(vector)
+        if self.object_form is ObjectForm.COMPLEX:
+            return block.reshape(2, *shape)
+        phase = block.reshape(-1, *shape)[0]
+        planes = xp.stack([xp.cos(phase), xp.sin(phase)])
+        return planes if self.object_form is ObjectForm.PHASE else planes * xp.exp(-block.reshape(2, *shape)[1])
+
+    def probe_planes(self, vector: Any, xp: Any) -> Any:
+        """(2, probes * modes, P, P) in Fourier space, shared aberrations included."""
+        block = self.probe_block(vector)
+        if self.probe.form is not ProbeForm.COMPLEX:
+            start = self._start_planes(vector.dtype, xp)
+            block = start * block if self.probe.form is ProbeForm.AMPLITUDE else _turned(start, block, xp)
+        if self._shared_aberrations:
+            block = _turned(block, -self._chi(self.other_blocks(vector)[BlockName.ABERRATIONS], xp), xp)
+        return block if self.cleaning is None else self.cleaning.clean_probe(block, xp)
+
+    def _start_planes(self, dtype: Any, xp: Any) -> Any:
+        """Real and imaginary plane of the start probe (2, probes * modes, P, P)."""
+        start = xp.asarray(self.probe.start)
+        return xp.stack([start.real, start.imag]).astype(dtype, copy=False)
+
+    def _chi(self, aberrations: Any, xp: Any) -> Any:
+        """Added aberration phase (P, P), rad."""
+        return xp.tensordot(aberrations, xp.asarray(self.probe.phase_per_A, dtype=aberrations.dtype), 1)
+
+    def chain(self, vector: Any, physical: Physical, slope: LossGradient, xp: Any) -> Any:
+        """Gradient with respect to the vector, from that with respect to what it stands for."""
+        others = {
+            BlockName.SHIFTS: slope.corrections.shifts_px,
+            BlockName.CURRENT: slope.corrections.current,
+            BlockName.BACKGROUND: slope.corrections.background,
+            BlockName.DISTANCES: slope.corrections.distances_A,
+            BlockName.ABERRATIONS: slope.corrections.aberrations_A,
+        }
+        if slope.corrections.tilts is not None:
+            others[BlockName.TILTS] = RAD_PER_MRAD * slope.corrections.tilts
+        object_slope, probe_slope, planes = slope.object, slope.probe, physical.object
+        if self.cleaning is not None:  # real, even filters are their own adjoints
+            object_slope, planes = self.cleaning.clean_object(object_slope, xp), self._object_planes(vector, xp)
+            probe_slope = self.cleaning.clean_probe(probe_slope, xp)
+        if self._shared_aberrations:
+            turning = (slope.probe[0] * physical.probe[1] - slope.probe[1] * physical.probe[0]).sum(axis=0)
+            rates = xp.asarray(self.probe.phase_per_A, dtype=turning.dtype)
+            others[BlockName.ABERRATIONS] = (rates * turning).sum(axis=(1, 2))
+            aberrations = self.other_blocks(vector)[BlockName.ABERRATIONS]
+            probe_slope = _turned(probe_slope, self._chi(aberrations, xp), xp)
+        parts = [self._object_slope(planes, object_slope, xp), self._probe_slope(vector, probe_slope, xp)]
+        parts += [xp.asarray(others[block.name], dtype=slope.object.dtype) for block in self.blocks]
+        return xp.concatenate([part.ravel() for part in parts])
+
+    def _object_slope(self, planes: Any, slope: Any, xp: Any) -> Any:
+        """d/dphi = Re d/dO* i O, d/da = -Re d/dO* O."""
+        if self.object_form is ObjectForm.COMPLEX:
+            return slope
+        by_phase = planes[0] * slope[1] - planes[1] * slope[0]
+        if self.object_form is ObjectForm.PHASE:
+            return by_phase
+        return xp.stack([by_phase, -(planes[0] * slope[0] + planes[1] * slope[1])])
+
+    def _probe_slope(self, vector: Any, slope: Any, xp: Any) -> Any:
+        if self.probe.form is ProbeForm.COMPLEX:
+            return slope
+        start = self._start_planes(slope.dtype, xp)
+        if self.probe.form is ProbeForm.AMPLITUDE:
+            return (start * slope).sum(axis=0)
+        now = _turned(start, self.probe_block(vector), xp)
+        return now[0] * slope[1] - now[1] * slope[0]
+
+    def probe_curvature(self, xp: Any) -> Any:
+        """Curvature of the probe's parameters relative to that of its coefficients: 1, or (probes * modes, P, P)."""
+        curvature: Any = np.float32(1)
+        if self.probe.form is not ProbeForm.COMPLEX:
+            power = abs(xp.asarray(self.probe.start)) ** 2
+            curvature = xp.maximum(power, FAINTEST * power.max()).astype(np.float32)
+        if self.probe.shares is None:
+            return curvature
+        shares = xp.repeat(xp.asarray(self.probe.shares, dtype=np.float32), self.modes)
+        return curvature * shares[:, None, None]
+
+    def start(self, phase: Array) -> Array:
+        """Parameters (float32) of an object of given phase (object modes * slices, Y, X) and modulus 1."""
+        if self.object_form is ObjectForm.COMPLEX:
+            objects = np.stack([np.cos(phase), np.sin(phase)])
+        elif self.object_form is ObjectForm.DAMPED:
+            objects = np.stack([phase, np.zeros_like(phase)])
+        else:
+            objects = phase
+        start = self.probe.start
+        probes = {
+            ProbeForm.COMPLEX: np.stack([start.real, start.imag]),
+            ProbeForm.PHASE: np.zeros(start.shape),
+            ProbeForm.AMPLITUDE: np.ones(start.shape),
+        }[self.probe.form]
+        parts = [objects, probes, *(block.start for block in self.blocks)]
+        return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
+
+    def to_complex(self, vector: Array) -> tuple[Array, Array]:
+        """Transmission (object modes, slices, Y, X) and Fourier modes (probes * modes, P, P) as complex64."""
+        planes, probe = self._cleaned_planes(vector, np), self.probe_planes(vector, np)
+        objects = (planes[0] + 1j * planes[1]).astype(np.complex64)
+        return objects.reshape(self.object_modes, *self.object_shape), (probe[0] + 1j * probe[1]).astype(np.complex64)
+
+
+def _turned(planes: Any, angle: Any, xp: Any) -> Any:
+    """Planes (2, …) of a complex quantity times exp(i angle)."""
+    cosine, sine = xp.cos(angle), xp.sin(angle)
+    return xp.stack([planes[0] * cosine - planes[1] * sine, planes[0] * sine + planes[1] * cosine])

@@ -1,0 +1,63 @@
+"""Refined quantities other than object and probe, in the units of the results file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.schema.model import Array, DoubleArray
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What was refined besides object and probe; None where it was held."""
+
+    positions_A: DoubleArray
+    """(N, 2), the mean that of the nominal ones."""
+    common_shift_A: DoubleArray
+    """(2,) shift of all positions that was taken out: the object moves with it."""
+    moved: bool = False
+    """Whether positions were refined one by one."""
+    beam_current: DoubleArray | None = None
+    """(N,) relative to the mean."""
+    background: DoubleArray | None = None
+    """(P, P) counts, zero frequency at [P // 2, P // 2]."""
+    slice_distances_A: tuple[float, ...] | None = None
+    aberrations_A: DoubleArray | None = None
+    """(n,) added to the calibration's, Å; (parts of the scan, n) where these differ."""
+    aberration_names: tuple[str, ...] = ()
+    tilts_mrad: DoubleArray | None = None
+    """(N or 1, 6) tangents before, inside and behind the specimen, (row, col) each."""
+
+    @classmethod
+    def of(
+        cls, values: Mapping[BlockName, Array], nominal_A: DoubleArray, shifts_px: DoubleArray, pixel_A: float
+    ) -> Refined:
+        """From the blocks of a parameter vector; ``shifts_px`` belong to the nominal positions."""
+        positions, common = np.asarray(nominal_A, dtype=np.float64), np.zeros(2)
+        if BlockName.SHIFTS in values:
+            moved = (values[BlockName.SHIFTS] - shifts_px) * pixel_A
+            common = moved.mean(axis=0)
+            positions = positions + (moved - common)
+        background, current = values.get(BlockName.BACKGROUND), values.get(BlockName.CURRENT)
+        return cls(
+            positions_A=positions,
+            common_shift_A=common,
+            moved=BlockName.SHIFTS in values,
+            beam_current=None if current is None else np.asarray(current / current.mean(), dtype=np.float64),
+            background=None if background is None else np.fft.fftshift(background).astype(np.float64),
+            slice_distances_A=_numbers(values.get(BlockName.DISTANCES)),
+            aberrations_A=_double(values.get(BlockName.ABERRATIONS)),
+            tilts_mrad=_double(values.get(BlockName.TILTS)),
+        )
+
+
+def _double(values: Array | None) -> DoubleArray | None:
+    return None if values is None else np.asarray(values, dtype=np.float64)
+
+
+def _numbers(values: Array | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(value) for value in values)

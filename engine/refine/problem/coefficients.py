@@ -1,0 +1,168 @@
+"""Compressed recordings as the refinement sees them: masks in the model's window, coefficients, their mean pattern.
+
+Least squares of coefficients weighs them by their noise unless told not to: with counts scattering like their mean,
+C = M diag(mean) M^T is the covariance of the coefficients, and W = L^-1 / 2, C = L L^T, makes sum |W (s - D)|^2 as
+large as the amplitude loss of the same misfit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.backend.forward.description import CompressedPatterns, PerpendicularTerm
+from ptylive.engine.backend.multislice import CoefficientTermKind
+from ptylive.engine.bases.masks import MaskBasis
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.engine.refine.problem.strategy import PEAK, Strategy
+from ptylive.schema.errors import MetadataError, RefinementError
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
+from ptylive.schema.preset import Preset
+
+LEAST_MEAN = 1e-3
+"""Mean counts below this share of the largest are taken as so large: their estimate is no better."""
+FLOOR_SHARE = 0.1
+"""Floor of poisson_compressed as a share of the smallest mean coefficient."""
+SIGNED = (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT)
+"""Losses that take coefficients of either sign."""
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Coefficients of a scan with their masks in the window, zero frequency at [0, 0]."""
+
+    masks: FloatArray
+    """(K, P * P)."""
+    dataset: Dataset
+    mean: DoubleArray
+    """(P * P,) mean pattern that the mean coefficients stand for, counts."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, size: int) -> tuple[Coefficients, ScanWindow]:
+        """Masks in a window of ``size`` pixels; its patterns are the mean pattern, over and over."""
+        if dataset.masks is None:
+            raise ValueError("the data set holds frames")
+        basis = MaskBasis(dataset.basis.kind, np.ascontiguousarray(dataset.masks), dataset.basis.n_bright)
+        mean = _mean_pattern(dataset, basis)
+        window = ScanWindow.of(replace(dataset, patterns=mean.astype(np.float32)[None]), size)
+        masks = [ScanWindow.of(replace(dataset, patterns=part), size).patterns for part in _parts(basis.masks)]
+        flat = np.ascontiguousarray(masks[0] - masks[1], dtype=np.float32).reshape(basis.count, -1)
+        count = len(dataset.patterns)
+        repeated = np.broadcast_to(window.patterns, (count, window.size, window.size))
+        return cls(flat, dataset, window.patterns[0].astype(float).ravel()), replace(window, patterns=repeated)
+
+    @property
+    def values(self) -> FloatArray:
+        """(N, K)."""
+        return np.asarray(self.dataset.patterns[:, : len(self.masks)], dtype=np.float32)
+
+    def recorded(self, name: str) -> FloatArray | None:
+        """(N,) a number recorded beside the coefficients, where it was."""
+        names = self.dataset.basis.extra
+        if name not in names:
+            return None
+        return np.asarray(self.dataset.patterns[:, len(self.masks) + names.index(name)], dtype=np.float32)
+
+    def strategy(self, strategy: Strategy, preset: Preset) -> Strategy:
+        """The strategy with the loss of these coefficients. Raises RefinementError where they do not fit together."""
+        kind = self._kind(preset)
+        stiffness = {
+            CoefficientTermKind.ROOT: 1.0,
+            CoefficientTermKind.LEAST_SQUARES: PEAK if preset.noise_weighting else 4 * PEAK * float(self.mean.max()),
+        }.get(kind, max(1.0, float(self.masks.sum(axis=0).max())))
+        reason = f"{strategy.reason.split(';')[0]}; {kind} of {len(self.masks)} {self.dataset.basis.kind} coefficients"
+        offset = 0.0
+        if kind is CoefficientTermKind.POISSON:  # a model of the start is dark where the first electrons scatter to
+            smallest = FLOOR_SHARE * max(float(self.values.mean(axis=0).min()), LEAST_MEAN)
+            offset = smallest if isinstance(preset.loss_floor, str) else preset.loss_floor
+        return replace(strategy, kind=kind, stiffness=stiffness, reason=reason, offset=offset)
+
+    def compressed(self, preset: Preset, strategy: Strategy) -> CompressedPatterns:
+        """What the backend compares; of the bright field only where the strategy looks no further."""
+        kind, n_bright = CoefficientTermKind(strategy.kind), self.dataset.basis.n_bright
+        if strategy.bright_field_only and 0 < n_bright < len(self.masks):
+            whiten = kind is CoefficientTermKind.LEAST_SQUARES and preset.noise_weighting
+            bright = self.masks[:n_bright]
+            return CompressedPatterns(self.values[:, :n_bright], bright, self._whitening(bright) if whiten else None)
+        masks, values = self.masks, self.values
+        edge = self.recorded("edge")
+        unseen = ~(masks != 0).any(axis=0)
+        if edge is not None and kind is CoefficientTermKind.LEAST_SQUARES and (measured := self._edge(unseen)).any():
+            norm = np.sqrt(np.float32(measured.sum()))
+            masks = np.concatenate([masks, (measured / norm)[None].astype(np.float32)])
+            values = np.concatenate([values, (edge / norm)[:, None]], axis=1)
+        whiten = kind is CoefficientTermKind.LEAST_SQUARES and preset.noise_weighting
+        return CompressedPatterns(
+            values=values,
+            masks=masks,
+            whitening=self._whitening(masks) if whiten else None,
+            perpendicular=self._perpendicular(preset.perpendicular_weight),
+            edge=preset.edge_weight * unseen.astype(np.float32) if preset.edge_weight > 0 else None,
+        )
+
+    def _kind(self, preset: Preset) -> CoefficientTermKind:
+        rooted = self.dataset.basis.of == "sqrt_intensity"
+        if preset.algorithm == "auto":
+            return CoefficientTermKind.ROOT if rooted else CoefficientTermKind.LEAST_SQUARES
+        if preset.algorithm not in list(CoefficientTermKind):
+            raise RefinementError(
+                f"algorithm = {preset.algorithm} compares patterns, and the recording holds coefficients",
+                "use algorithm=auto or one of " + ", ".join(CoefficientTermKind),
+            )
+        kind = CoefficientTermKind(preset.algorithm)
+        if rooted is not (kind is CoefficientTermKind.ROOT):
+            projected = "square roots" if rooted else "intensities"
+            raise RefinementError(f"{kind} does not suit coefficients of {projected}", "use algorithm=auto")
+        if kind not in SIGNED and ((self.masks < 0).any() or (self.values < 0).any()):
+            raise RefinementError(
+                f"{kind} needs masks and coefficients at or above 0; {self.dataset.basis.kind} has others",
+                "use lsq_compressed, or binning",
+            )
+        return kind
+
+    def _edge(self, unseen: BoolArray) -> BoolArray:
+        """Pixels of the detector that no mask sees (P * P,): what the extra ``edge`` is the sum of."""
+        good = np.where(self.dataset.bad_pixels, 0, 1).astype(np.float32)
+        size = round(self.masks.shape[1] ** 0.5)
+        on_detector = ScanWindow.of(replace(self.dataset, patterns=good[None]), size).patterns[0].ravel() > 0
+        return np.asarray(on_detector & unseen)
+
+    def _whitening(self, masks: FloatArray) -> FloatArray:
+        mean = np.maximum(self.mean, LEAST_MEAN * self.mean.max())
+        covariance = (masks * mean) @ masks.T.astype(float)
+        return np.asarray(0.5 * np.linalg.inv(np.linalg.cholesky(covariance)), dtype=np.float32)
+
+    def _perpendicular(self, weight: float) -> tuple[PerpendicularTerm, ...]:
+        """Terms of the regions whose perpendicular length was recorded. Raises MetadataError where none was."""
+        if weight == 0:
+            return ()
+        n, count = self.dataset.basis.n_bright, len(self.masks)
+        found = []
+        for name, rows in (("perp_bright", np.arange(n)), ("perp_dark", np.arange(n, count))):
+            measured = self.recorded(name)
+            if measured is not None and len(rows):
+                region = (self.masks[rows] != 0).any(axis=0).astype(np.float32)
+                found.append(PerpendicularTerm(region, rows, measured, weight))
+        if not found:
+            raise MetadataError("perpendicular_weight: the recording holds no perp_bright or perp_dark", "leave it out")
+        return tuple(found)
+
+
+def _parts(masks: FloatArray) -> tuple[Array, Array]:
+    """Positive and negative part: windows are made of counts, which are at or above 0."""
+    return np.maximum(masks, 0), np.maximum(-masks, 0)
+
+
+def _mean_pattern(dataset: Dataset, basis: MaskBasis) -> DoubleArray:
+    """Mean counts (Qy, Qx) as the mean coefficients have it, brought to the recorded mean sum where there is one."""
+    mean = dataset.patterns[:, : basis.count].mean(axis=0, dtype=float)
+    pattern = np.maximum(basis.pattern(mean), 0.0)
+    if dataset.basis.of == "sqrt_intensity":
+        pattern = pattern**2
+    if "sum" in dataset.basis.extra:
+        total = dataset.patterns[:, basis.count + dataset.basis.extra.index("sum")].mean(dtype=float)
+        if total > 0 and pattern.sum() > 0:
+            pattern *= total / pattern.sum()
+    return np.asarray(pattern)

@@ -1,0 +1,230 @@
+"""What of the forward model a preset asks for, on one data set: as the backend takes it, and what of it is refined.
+
+Features that are off leave nothing behind; a tilt of the specimen that all patterns share and nobody refines is part
+of the propagators, so that the compiled backend takes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.engine.backend.forward.description import (
+    INSIDE_MODES,
+    AberrationGroups,
+    CompressedPatterns,
+    ForwardModel,
+    NearField,
+    SplitStep,
+    Tilts,
+)
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.probe import ComplexPlane, chi_polynomial
+from ptylive.engine.refine.data.model_window import ModelWindow
+from ptylive.engine.refine.data.per_point import PhasePlates, number_of_parts, parts_of_scan, per_pattern
+from ptylive.engine.refine.parameters.band_limit import Cleaning, band_limit
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
+from ptylive.engine.refine.parameters.parameter_vector import RAD_PER_MRAD
+from ptylive.engine.refine.parameters.refined import Refined
+from ptylive.engine.refine.problem.tilt_from_columns import Area, upright
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.optics import ABERRATION_NAMES
+from ptylive.schema.preset import Preset
+
+FADE_SHARE = 8
+"""Slices are compared up to this share of a window beyond the scan."""
+
+
+def aberration_columns(preset: Preset) -> tuple[str, ...]:
+    """Names of the aberrations that are refined or given for parts of the scan, in the order of every array of them."""
+    given = 0 if preset.aberrations_array_A is None else max(len(row) for row in preset.aberrations_array_A)
+    refined = preset.refined_aberrations if preset.update_aberrations else ()
+    return tuple(name for i, name in enumerate(ABERRATION_NAMES) if i < given or name in refined)
+
+
+def chi_per_A(names: tuple[str, ...], window: ModelWindow, wavelength_A: float) -> DoubleArray:
+    """(n, P, P) aberration phase of one Å of each coefficient, rad."""
+    polynomials = [chi_polynomial(wavelength_A, {name: 1.0}) for name in names]
+    return np.stack([np.polynomial.polynomial.polyval2d(window.k_row, window.k_col, each) for each in polynomials])
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """Phase of an Å of free space, and the tilts that are not part of it."""
+
+    phase_per_A: DoubleArray
+    """(P, P) -pi lam q^2, and 2 pi q . tan where all patterns share a fixed tilt: H = exp(i d times it)."""
+    tilts: Tilts | None
+
+
+@dataclass(frozen=True)
+class Modelled:
+    """The forward model of a preset on one data set."""
+
+    preset: Preset
+    dataset: Dataset
+    window: ModelWindow
+    wavelength_A: float
+    tilt_found: bool = False
+    """The tilt inside the specimen was looked for before the run (``tilt_search``), which keeps it."""
+
+    def propagation(self) -> Propagation:
+        """Free space and tilts. Raises MetadataError for tilts of another number than scan points."""
+        q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
+        phase = -np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
+        if self.preset.tilts_mrad is None and not self.preset.update_tilts:
+            return Propagation(phase, None)
+        tilts = Tilts(RAD_PER_MRAD * self.start_tilts_mrad().astype(float), self.preset.tilt_mode)
+        folded = tilts.mode == 0 and len(tilts.tangents) == 1 and self.preset.recon_type == "far_field"
+        if not folded or (self.preset.update_tilts and not self.tilt_is_lean):
+            return Propagation(phase, tilts)
+        row, column = tilts.tangents[0, 2:4]
+        return Propagation(phase + 2 * np.pi * (q[:, None] * row + q[None, :] * column), None)
+
+    def start_tilts_mrad(self) -> FloatArray:
+        """(1 or N, 6) tilts to start from; rows for each pattern only where they were given for each scan point."""
+        given = self.preset.tilts_mrad
+        if given is None:
+            return np.zeros((1, 6), np.float32)
+        if len(given) == 1:
+            return np.asarray(given, dtype=np.float32)
+        return np.asarray(per_pattern(np.asarray(given), self.dataset, "tilts_mrad"), dtype=np.float32)
+
+    @property
+    def tilt_is_lean(self) -> bool:
+        """Whether the only tilt refined is one inside the specimen, of which the loss knows nothing (``leaning``)."""
+        preset = self.preset
+        shared = preset.tilts_mrad is None or len(preset.tilts_mrad) == 1
+        return preset.update_tilts and preset.tilt_mode == 0 and shared and preset.recon_type == "far_field"
+
+    def told(self, transmission: ComplexArray, refined: Refined, grid: ObjectGrid) -> tuple[ComplexArray, Refined]:
+        """Transmission (modes, slices, Y, X) and refined quantities as results tell them.
+
+        Where tilts inside the specimen are refined, columns are stood up and the tilt takes their lean, unless it was
+        found before.
+        """
+        if refined.aberrations_A is not None:
+            shared = refined.aberrations_A.ndim == 1
+            names = self.preset.refined_aberrations if shared else aberration_columns(self.preset)
+            refined = replace(refined, aberration_names=names)
+        if not self.preset.update_tilts or self.preset.tilt_mode not in INSIDE_MODES:
+            return transmission, refined
+        tilts = self.start_tilts_mrad().astype(float) if refined.tilts_mrad is None else refined.tilts_mrad
+        if self.preset.num_slices > 1 and not self.tilt_found:
+            distances = refined.slice_distances_A or self.preset.spacings_A
+            positions_px = (refined.positions_A + refined.common_shift_A - grid.origin_A) / grid.pixel_A
+            area = _scanned(positions_px, grid.shape, self.window.size // FADE_SHARE)
+            transmission, lean = upright(transmission, area, distances, grid.pixel_A)
+            tilts = tilts + np.concatenate([np.zeros(2), lean, np.zeros(2)])
+        return transmission, replace(refined, tilts_mrad=tilts)
+
+    def aberration_groups(self) -> AberrationGroups | None:
+        """Aberrations of the parts of the scan; None where it has no parts."""
+        marker, given = self.preset.aberration_marker, self.preset.aberrations_array_A
+        if marker is None:
+            if given is not None and len(given) > 1:
+                raise MetadataError("aberrations_array_A has several lists", "give aberration_marker too")
+            return None
+        names = aberration_columns(self.preset)
+        groups = number_of_parts(marker)
+        if not names:
+            raise MetadataError(
+                "aberration_marker without aberrations", "give aberrations_array_A, or set update_aberrations"
+            )
+        values = np.zeros((groups, len(names)))
+        if given is not None:
+            if len(given) not in (1, groups):
+                raise MetadataError(f"aberrations_array_A has {len(given)} lists", f"the marker has {groups} parts")
+            for row, coefficients in zip(values, given if len(given) == groups else given * groups, strict=True):
+                row[: len(coefficients)] = coefficients
+        rates = chi_per_A(names, self.window, self.wavelength_A).astype(np.float32)
+        return AberrationGroups(rates, values, parts_of_scan(marker, self.dataset, "aberration_marker"))
+
+    def with_given_aberrations(self, modes: ComplexPlane) -> ComplexPlane:
+        """Start modes (modes, P, P) with the given aberrations that all patterns share."""
+        given = self.preset.aberrations_array_A
+        if given is None or self.preset.aberration_marker is not None:
+            return modes
+        coefficients = given[0]
+        rates = chi_per_A(ABERRATION_NAMES[: len(coefficients)], self.window, self.wavelength_A)
+        return np.asarray(modes * np.exp(-1j * np.tensordot(coefficients, rates, 1)))
+
+    def probe_marker(self) -> IndexArray | None:
+        """(N,) which probe each pattern was taken with; None where there is one."""
+        marker = self.preset.probe_marker
+        return None if marker is None else parts_of_scan(marker, self.dataset, "probe_marker")
+
+    def probe_shares(self) -> FloatArray | None:
+        """(probes,) share of the patterns taken with each; none is 0, so that steps stay bounded."""
+        marker, chosen = self.preset.probe_marker, self.probe_marker()
+        if marker is None or chosen is None:
+            return None
+        counts = np.bincount(chosen, minlength=number_of_parts(marker))
+        return np.asarray(np.maximum(counts, 1) / len(chosen), dtype=np.float32)
+
+    def cleaning(self, object_shape: tuple[int, int]) -> Cleaning | None:
+        """Filters of the whole object (rows, columns) and probe, where there is a band limit and it is not lazy."""
+        cutoff = self.preset.damping_cutoff_multislice
+        if cutoff is None or self.preset.lazy_clean:
+            return None
+        closer = max(cutoff - self.preset.update_extra_cut, 0.0)
+        size, rolloff = self.window.size, self.preset.smooth_rolloff
+        return Cleaning(band_limit(object_shape, closer, rolloff), band_limit((size, size), closer, rolloff))
+
+    def description(self, tilts: Tilts | None, compressed: CompressedPatterns | None) -> ForwardModel | None:
+        """Everything beyond the plain far field; None where nothing is."""
+        preset, size = self.preset, self.window.size
+        cutoff = preset.damping_cutoff_multislice
+        plates = preset.phase_plate_in_h5
+        model = ForwardModel(
+            pixel_A=self.window.object_pixel_A,
+            wavelength_A=self.wavelength_A,
+            thickness_A=preset.slice_thickness_A,
+            split=SplitStep(preset.propmethod),
+            band=None if cutoff is None else band_limit((size, size), cutoff, preset.smooth_rolloff),
+            tilts=tilts,
+            aberrations=self.aberration_groups(),
+            probe_marker=self.probe_marker(),
+            probes=1 if preset.probe_marker is None else number_of_parts(preset.probe_marker),
+            phase_plates=None if plates is None else PhasePlates(Path(plates), self.dataset, size),
+            near_field=self._near_field(),
+            upsampling=preset.upsample_pattern,
+            compressed=compressed,
+        )
+        return model if model.beyond_compiled() else None
+
+    def _near_field(self) -> NearField | None:
+        preset = self.preset
+        if preset.recon_type != "near_field":
+            return None
+        if preset.defocus_array_A is None:
+            raise MetadataError("the near field needs defocus_array_A", "give one defocus, or one for each image, Å")
+        return NearField(
+            per_pattern(np.asarray(preset.defocus_array_A), self.dataset, "defocus_array_A"),
+            float(self.dataset.calibration.aberrations.get("C30", 0.0)),
+            RAD_PER_MRAD * preset.alpha_near_field_mrad,
+        )
+
+
+def _scanned(positions_px: DoubleArray, shape: tuple[int, int], fade_px: int) -> Area:
+    """The object between the outermost positions (N, 2), and its surroundings, which the probe lit too."""
+    low, high = np.floor(positions_px.min(axis=0)), np.ceil(positions_px.max(axis=0))
+    rows, columns = ((int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return Area.around(rows, columns, shape, fade_px)
+
+
+def tilt_curvature(
+    mode: int, power_A2: tuple[DoubleArray, DoubleArray], wavelength_A: float, depth_A: float
+) -> FloatArray:
+    """Phase variance per mrad^2 of each of the six tilts (6,), of one pattern.
+
+    power_A2: variances (row, col) of the illumination in real space, Å^2, and of the pattern in reciprocal space, Å^-2.
+    A tilt turns position x by 2 pi x / lam, and one inside the specimen frequency q by 2 pi d q.
+    """
+    outside = (2 * np.pi * RAD_PER_MRAD / wavelength_A) ** 2 * power_A2[0]
+    inside = (2 * np.pi * RAD_PER_MRAD * max(depth_A, 1.0)) ** 2 * power_A2[1]
+    used = inside if mode in INSIDE_MODES else outside
+    return np.asarray(np.concatenate([outside, used, outside]), dtype=np.float32)

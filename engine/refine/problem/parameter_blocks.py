@@ -1,0 +1,226 @@
+"""What else is refined besides object and probe: start values, and how strongly the loss bends along each.
+
+The curvatures are estimates from counts and optics that only scale the steps: of the right size, and rather too large,
+so that a first step is too short rather than too long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.backend.data_terms import PIXEL_TERMS, PixelTerm
+from ptylive.engine.backend.multislice import CoefficientTermKind, DataTermKind
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.probe import ComplexPlane
+from ptylive.engine.refine.data.pattern_statistics import mean_pattern
+from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
+from ptylive.engine.refine.parameters.parameter_vector import (
+    Block,
+    BlockName,
+    Layout,
+    ObjectForm,
+    ProbeForm,
+    ProbeModel,
+)
+from ptylive.engine.refine.parameters.terms import Damping, PositionPrior, Term
+from ptylive.engine.refine.problem.forward_options import Modelled, aberration_columns, chi_per_A, tilt_curvature
+from ptylive.engine.refine.problem.strategy import Strategy
+from ptylive.engine.refine.regularisers.of_preset import Regularisation
+from ptylive.schema.model import Array, DoubleArray, FloatArray
+from ptylive.schema.preset import Preset
+
+LOWEST_CURRENT, LOWEST_DISTANCE_A = 0.05, 0.1
+LEFT_TO_ABERRATIONS = 1 / 16
+"""Share of the bend along an aberration that is left when the object has followed."""
+DAMPING = 0.1
+"""Pull of the absorption towards 0, as a share of the curvature the data give it."""
+SAME_AS = {
+    CoefficientTermKind.ROOT: DataTermKind.AMPLITUDE,
+    CoefficientTermKind.GAUSS: DataTermKind.AMPLITUDE,
+    CoefficientTermKind.POISSON: DataTermKind.POISSON,
+}
+"""Losses of coefficients bend about as much as these losses of pixels."""
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """The quantities a preset asks for, on one data set."""
+
+    preset: Preset
+    strategy: Strategy
+    dataset: Dataset
+    window: ScanWindow
+    grid: ObjectGrid
+    modes: ComplexPlane
+    """(modes, P, P) start probe in Fourier space."""
+    modelled: Modelled
+
+    @property
+    def wavelength_A(self) -> float:
+        """Electron wavelength."""
+        return self.modelled.wavelength_A
+
+    def probe_model(self) -> ProbeModel:
+        """The probe's form, and the aberrations that may be added."""
+        form = {"both": ProbeForm.COMPLEX, "phase": ProbeForm.PHASE, "amplitude": ProbeForm.AMPLITUDE}
+        shares = self.modelled.probe_shares()
+        start = np.tile(self.modes, (1 if shares is None else len(shares), 1, 1)).astype(np.complex64)
+        shared = self.preset.update_aberrations and self.preset.aberration_marker is None
+        rates = self._shared_chi().astype(np.float32) if shared else None
+        return ProbeModel(form[self.preset.probe_part], start, rates, shares)
+
+    def blocks(self) -> tuple[Block, ...]:
+        """Every other quantity the preset refines."""
+        preset = self.preset
+        wanted = [
+            (preset.update_probe_pos, self._shifts),
+            (preset.update_beam_current, self._current),
+            (preset.update_static_background, self._background),
+            (preset.update_slice_distances, self._distances),
+            (preset.update_aberrations, self._aberrations),
+            (preset.update_tilts and not self.modelled.tilt_is_lean, self._tilts),
+        ]
+        return tuple(make() for asked, make in wanted if asked)
+
+    def terms(self, layout: Layout) -> tuple[Term, ...]:
+        """Terms of the loss that go with what is refined."""
+        terms: list[Term] = []
+        if self.strategy.object_form is ObjectForm.DAMPED:
+            size = layout.object_size // 2
+            light = self._counts * len(self.dataset.patterns) / np.prod(layout.object_shape[1:])
+            stiffness = DAMPING * 2 * self.strategy.stiffness * light / layout.object_modes
+            terms.append(Damping(np.full(size, stiffness, np.float32)))
+        if self.preset.update_probe_pos and self.preset.position_prior_A is not None:
+            terms.append(PositionPrior(self.grid.shifts_px.astype(np.float32), self._prior_stiffness()))
+        return tuple(terms)
+
+    @property
+    def _counts(self) -> float:
+        """Modelled counts of a pattern."""
+        return float((np.abs(self.modes) ** 2).sum())
+
+    @property
+    def _likelihood(self) -> float:
+        """The loss over the negative logarithm of the likelihood."""
+        known = self._pixel_term.likelihood
+        return 2 * float(mean_pattern(self.window).max()) if known is None else known
+
+    @property
+    def _pixel_term(self) -> PixelTerm:
+        """The data term of pixels, or the one that bends about as much as that of coefficients."""
+        kind = self.strategy.kind
+        if kind is CoefficientTermKind.LEAST_SQUARES:  # weighted by noise it is made as large as lsq_sqrt
+            kind = DataTermKind.AMPLITUDE if self.preset.noise_weighting else DataTermKind.INTENSITY
+        return PIXEL_TERMS[SAME_AS[kind] if isinstance(kind, CoefficientTermKind) else kind]
+
+    def _shifts(self) -> Block:
+        """A shift turns coefficient f of the probe by 2 pi f: curvature 2 sum |2 pi f P|^2 along each axis."""
+        power = (np.abs(self.modes) ** 2).sum(axis=0)
+        f = np.fft.fftfreq(self.modelled.window.size)
+        spread = np.array([_variance(f[:, None] + 0 * f, power), _variance(f[None, :] + 0 * f[:, None], power)])
+        curvature = 2 * self.strategy.stiffness * self._counts * (2 * np.pi) ** 2 * spread
+        curvature = curvature + self._prior_stiffness() + Regularisation.curvature_of_positions(self.preset, self.grid)
+        start = self.grid.shifts_px.astype(np.float32)
+        return Block(BlockName.SHIFTS, start, np.broadcast_to(curvature, start.shape).astype(np.float32))
+
+    def _current(self) -> Block:
+        """I = s I1: the amplitude loss bends by sum I1 / 2."""
+        start = np.ones(len(self.dataset.patterns), np.float32)
+        curvature = np.full_like(start, 0.5 * self.strategy.stiffness * self._counts)
+        return Block(BlockName.CURRENT, start, curvature, lowest=LOWEST_CURRENT)
+
+    def _background(self) -> Block:
+        """I = I1 + b: the loss bends along b as along I, in every pattern."""
+        mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
+        each = self._pixel_term.curvature(mean)
+        start = np.zeros((self.window.size, self.window.size), np.float32)
+        curvature = (len(self.dataset.patterns) * each).astype(np.float32)
+        return Block(BlockName.BACKGROUND, start, curvature, lowest=0.0)
+
+    def _distances(self) -> Block:
+        """An Å of free space turns frequency q by pi lam q^2."""
+        q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
+        rate = np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
+        bend = 2 * self.strategy.stiffness * _variance(rate, self._spectrum()) * self._counts
+        start = np.asarray(self.preset.spacings_A, dtype=np.float32)
+        curvature = np.full_like(start, bend * len(self.dataset.patterns))
+        return Block(BlockName.DISTANCES, start, curvature, lowest=LOWEST_DISTANCE_A)
+
+    def _aberrations(self) -> Block:
+        """A coefficient turns the probe by its chi; a turn of all frequencies alike changes nothing.
+
+        The object follows the probe and takes most of the bend. Aberrations that were given for parts of the scan but
+        are not refined bend the loss without bound: they stay.
+        """
+        groups, preset = self.modelled.aberration_groups(), self.preset
+        names = preset.refined_aberrations if groups is None else aberration_columns(preset)
+        rates = self._shared_chi() if groups is None else self._chi_per_A(names)
+        spread = np.array([_variance(chi, self._aperture_power) for chi in rates])
+        spread[[name not in preset.refined_aberrations for name in names]] = np.inf
+        each = LEFT_TO_ABERRATIONS * 2 * self.strategy.stiffness * self._counts * spread
+        if groups is None:
+            curvature = len(self.dataset.patterns) * each
+            return Block(BlockName.ABERRATIONS, np.zeros(len(names), np.float32), curvature.astype(np.float32))
+        patterns = np.maximum(np.bincount(groups.group, minlength=len(groups.values_A)), 1)
+        curvature = patterns[:, None] * each
+        return Block(BlockName.ABERRATIONS, groups.values_A.astype(np.float32), curvature.astype(np.float32))
+
+    def _tilts(self) -> Block:
+        """A tilt turns the illumination, or the spectrum of the wave inside, in proportion to position or frequency."""
+        start, model = self.modelled.start_tilts_mrad(), self.modelled.window
+        light = np.asarray((np.abs(np.fft.ifft2(self.modes)) ** 2).sum(axis=0), dtype=np.float64)
+        x = (np.arange(model.size, dtype=np.float64) - model.size // 2) * model.object_pixel_A
+        q = np.fft.fftfreq(self.window.size, model.object_pixel_A)
+        spreads = _variances(x, light), _variances(np.asarray(q), self._spectrum())
+        depth = float(sum(self.preset.slice_thickness_A))
+        each = tilt_curvature(self.preset.tilt_mode, spreads, self.wavelength_A, depth)
+        patterns = len(self.dataset.patterns) / len(start)
+        curvature = np.float32(2 * self.strategy.stiffness * self._counts * patterns) * each
+        return Block(BlockName.TILTS, start, np.broadcast_to(curvature, start.shape).copy())
+
+    def _spectrum(self) -> DoubleArray:
+        """Weights of the frequencies of the exit wave: the mean pattern; all alike where images are recorded."""
+        mean = mean_pattern(self.window)
+        return np.ones_like(mean) if self.preset.recon_type == "near_field" else mean
+
+    @property
+    def _aperture_power(self) -> DoubleArray:
+        """(P, P) counts of the start probe at each frequency."""
+        return np.asarray((np.abs(self.modes) ** 2).sum(axis=0), dtype=np.float64)
+
+    def _shared_chi(self) -> DoubleArray:
+        """(n, P, P) chi of one Å of each aberration that all patterns share, without the shift it gives the probe.
+
+        A shift of the probe in all patterns moves the object and nothing else; left in, it would have to be undone by
+        the whole object for every change of a coma.
+        """
+        rates = self._chi_per_A(self.preset.refined_aberrations)
+        window, root = self.modelled.window, np.sqrt(self._aperture_power).ravel()
+        plane = np.stack([np.ones(root.size), window.k_row.ravel(), window.k_col.ravel()], axis=1)
+        flat = rates.reshape(len(rates), -1)
+        fit, *_ = np.linalg.lstsq(plane * root[:, None], (flat * root).T, rcond=None)
+        return np.asarray((flat - (plane @ fit).T).reshape(rates.shape))
+
+    def _chi_per_A(self, names: tuple[str, ...]) -> DoubleArray:
+        """(n, P, P) aberration phase of one Å of each coefficient."""
+        return chi_per_A(names, self.modelled.window, self.wavelength_A)
+
+    def _prior_stiffness(self) -> float:
+        """Curvature of the prior of the positions, loss over object pixels squared; 0 without one."""
+        expected_A = self.preset.position_prior_A
+        return 0.0 if expected_A is None else self._likelihood * self.grid.pixel_A**2 / expected_A**2
+
+
+def _variance(values: Array, weights: Array | FloatArray) -> float:
+    """Weighted variance of ``values``."""
+    mean = float((values * weights).sum() / weights.sum())
+    return float((weights * (values - mean) ** 2).sum() / weights.sum())
+
+
+def _variances(coordinate: DoubleArray, weights: DoubleArray) -> DoubleArray:
+    """Weighted variances (2,) of a coordinate along rows and columns of ``weights`` (P, P)."""
+    row, column = coordinate[:, None] + 0 * coordinate, coordinate[None, :] + 0 * coordinate[:, None]
+    return np.array([_variance(row, weights), _variance(column, weights)])

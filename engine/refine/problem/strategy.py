@@ -1,0 +1,201 @@
+"""Which loss, object, probe and steps: the preset's ``auto`` values decided from what was measured, with the reason.
+
+Three regimes (docs/refinement.md): thin specimens between vacuum, thick ones, and weak contrast at low dose.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ptylive.engine.backend.data_terms import PIXEL_TERMS
+from ptylive.engine.backend.multislice import CoefficientTermKind, DataTermKind
+from ptylive.engine.refine.data.pattern_statistics import Facts
+from ptylive.engine.refine.data.start_probe import Coherence
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
+from ptylive.engine.refine.solvers.sweeps import MOST_SWEEPS
+from ptylive.schema.preset import Preset
+
+LOW_DOSE_E_PER_A2 = 200.0
+"""Below this a specimen is taken for a beam-sensitive weak phase object."""
+MAP_DOSE_E_PER_A2 = 3000.0
+"""Below this the linear map is near the best that can be had: where one is given, refine from it in small steps."""
+NOISE_SPREAD = 0.12
+"""Neighbour correlation above which the detector, not the specimen, makes the dark field."""
+LBFGS_SHARE = 1 / 3
+SMALLEST_FLOOR = 1e-4
+PEAK = 1.5
+"""Largest counts of a bright-field pixel over their mean, about."""
+
+FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
+"""Source size and focal spread are filled in from the preset."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Everything the solvers need, no ``auto`` left."""
+
+    reason: str
+    """Why, in one sentence."""
+    data_term: str
+    """What is said of the offset of lsq_sqrt."""
+    kind: DataTermKind | CoefficientTermKind
+    offset: float
+    """Counts: c of lsq_sqrt, or the floor of ml."""
+    stiffness: float
+    """Curvature of the data term relative to that of lsq_sqrt."""
+    object_form: ObjectForm
+    non_negative: bool
+    bright_field_only: bool
+    coherence: Coherence
+    start_from_map: bool
+    sweeps: int
+    probe_sweeps: int
+    epochs: int
+    batch_size: int
+    sweep_step: float
+    probe_step: float
+    anchor: float
+    """Pull of L-BFGS towards the sweeps' result, as a share of the curvature."""
+
+    @property
+    def algorithm(self) -> str:
+        """Data term in the preset's words."""
+        constant = PIXEL_TERMS[self.kind].constant if isinstance(self.kind, DataTermKind) else ""
+        return f"{self.kind}, {constant} {self.offset:.3g} counts" if constant else self.kind.value
+
+
+def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
+    """The strategy for a preset and measured facts; values given in the preset always win."""
+    regime = _with_data_term(_regime(preset, facts, has_start), preset, facts)
+    if preset.early_stop:  # the sweeps end by themselves
+        regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
+    epochs = _given(preset.epoch_max, regime.epochs)
+    most = epochs if isinstance(preset.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
+    sweeps = min(_given(preset.sweeps, min(regime.sweeps, most)), epochs)
+    form = _object_form(preset, regime)
+    modes = _given(preset.probe_modes, regime.coherence.modes)
+    return replace(
+        regime,
+        object_form=form,
+        non_negative=form is not ObjectForm.COMPLEX and _given(preset.non_negative_phase, regime.non_negative),
+        bright_field_only=_given(preset.bright_field_only, regime.bright_field_only),
+        coherence=Coherence(modes, preset.source_size_A, preset.focal_spread_A),
+        start_from_map=has_start and _given(preset.start_from_map, regime.start_from_map),
+        sweeps=sweeps,
+        probe_sweeps=min(_given(preset.probe_sweeps, regime.probe_sweeps), sweeps),
+        epochs=epochs,
+        batch_size=_given(preset.batch_size, regime.batch_size),
+        sweep_step=_given(preset.sweep_step, regime.sweep_step),
+        probe_step=_given(preset.probe_step, regime.probe_step),
+        anchor=_given(preset.anchor, regime.anchor if sweeps else 0.0),
+    )
+
+
+def is_thin(preset: Preset, facts: Facts, *, has_start: bool) -> bool:
+    """Whether a preset left to itself takes the specimen for one thin slice between vacuum."""
+    return _regime(preset, facts, has_start).non_negative
+
+
+def _with_data_term(regime: Strategy, preset: Preset, facts: Facts) -> Strategy:
+    """The regime with the data term asked for, and the batches and steps that suit it."""
+    if preset.algorithm in ("auto", "lsq_sqrt"):
+        reason = f"{regime.reason}; lsq_sqrt with {regime.data_term}"
+        return replace(regime, reason=reason, offset=_given(preset.loss_offset, regime.offset))
+    kind = DataTermKind(preset.algorithm)
+    regime = replace(regime, kind=kind, reason=f"{regime.reason}; {kind}", offset=0.0)
+    if kind is DataTermKind.INTENSITY:  # d2 (I - D)^2 / d|psi|^2 = 8 I
+        return replace(regime, stiffness=4 * PEAK * facts.bright_counts)
+    slower = 0.5 if preset.num_slices > 1 else 1.0  # the curvature D / I has no bound
+    regime = replace(regime, batch_size=128, sweep_step=regime.sweep_step * slower)
+    if kind is DataTermKind.CHI_SQUARED:
+        return replace(regime, stiffness=2.0)
+    if kind is not DataTermKind.POISSON:
+        raise KeyError(kind)
+    return replace(regime, offset=_given(preset.loss_floor, max(0.1 * facts.dark_counts, SMALLEST_FLOOR)))
+
+
+def _object_form(preset: Preset, regime: Strategy) -> ObjectForm:
+    if preset.weakly_damped_obj:
+        return ObjectForm.DAMPED
+    if isinstance(preset.phase_only_obj, str):
+        return regime.object_form
+    return ObjectForm.PHASE if preset.phase_only_obj else ObjectForm.COMPLEX
+
+
+def _given(value: _T | str, otherwise: _T) -> _T:
+    """The preset's value, or what the regime says where the preset says ``auto``."""
+    return otherwise if isinstance(value, str) else value
+
+
+def _regime(preset: Preset, facts: Facts, has_start: bool) -> Strategy:
+    dose = f"{facts.dose_e_per_A2:.0f} e/Å²"
+    if preset.num_slices > 1:
+        return _thick(
+            facts, f"{preset.num_slices} slices: complex object", "an offset of three times the dark field's counts"
+        )
+    if facts.dose_e_per_A2 < LOW_DOSE_E_PER_A2:
+        return _weak(facts, f"low dose ({dose})", has_start)
+    if facts.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and facts.noise_spread > NOISE_SPREAD:
+        return _weak(facts, f"noise of neighbouring pixels correlated ({facts.noise_spread:.2f}), {dose}", has_start)
+    if facts.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and has_start:
+        return replace(_weak(facts, f"moderate dose ({dose}) and a live map", has_start), coherence=FOUR_MODES)
+    return _thin(
+        facts, f"one slice at {dose}: phase object at or above vacuum", "a small offset against dark-field noise"
+    )
+
+
+def _thin(facts: Facts, reason: str, data_term: str) -> Strategy:
+    return Strategy(
+        reason=reason,
+        data_term=data_term,
+        kind=DataTermKind.AMPLITUDE,
+        offset=0.2 * facts.dark_counts,
+        stiffness=1.0,
+        object_form=ObjectForm.PHASE,
+        non_negative=True,
+        bright_field_only=False,
+        coherence=FOUR_MODES,
+        start_from_map=False,
+        sweeps=8,
+        probe_sweeps=0,
+        epochs=14,
+        batch_size=128,
+        sweep_step=0.5,
+        probe_step=0.1,
+        anchor=0.1,
+    )
+
+
+def _thick(facts: Facts, reason: str, data_term: str) -> Strategy:
+    return replace(
+        _thin(facts, reason, data_term),
+        offset=3.0 * facts.dark_counts,
+        object_form=ObjectForm.COMPLEX,
+        non_negative=False,
+        sweeps=5,
+        epochs=20,
+        batch_size=32,
+    )
+
+
+def _weak(facts: Facts, why: str, has_start: bool) -> Strategy:
+    start = "started from the live map" if has_start else "no live map to start from, so low frequencies come slowly"
+    return replace(
+        _thin(facts, f"{why}: weak phase object, bright field only, small steps, {start}", "a large offset"),
+        offset=1.4 * facts.bright_counts,
+        non_negative=False,
+        bright_field_only=True,
+        coherence=ONE_MODE,
+        start_from_map=True,
+        sweeps=6,
+        probe_sweeps=2,
+        epochs=9,
+        batch_size=64,
+        sweep_step=0.1 if has_start else 0.5,
+        probe_step=0.5,
+        anchor=0.3,
+    )

@@ -1,0 +1,99 @@
+"""What a refinement reports while it runs, and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ptylive.engine.refine.data.drift import Drift
+from ptylive.engine.refine.parameters.refined import Refined
+from ptylive.engine.refine.results.curve import Curve
+from ptylive.engine.refine.results.ring_correlation import Validation
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
+
+Phase = Literal["sweep", "lbfgs"]
+State = Literal["running", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The state of a refinement, for looking at."""
+
+    object_phase: FloatArray
+    """(Y, X) sum of the phases of all slices, rad."""
+    slices: FloatArray
+    """(slices, Y, X) phase of each slice, rad."""
+    probe: ComplexArray
+    """(modes, P, P), real space, centred on pixel P // 2."""
+    object_sampling_A: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step forward; ``preview`` builds its pictures when called, and is there at most about twice a second."""
+
+    state: State
+    phase: Phase
+    epoch: int
+    """Epochs finished."""
+    epochs: int
+    """Epochs planned."""
+    loss: float
+    """Loss per pattern of the last finished epoch; NaN before the first."""
+    seconds: float
+    seconds_left: float
+    evaluations: float
+    """Passes over the whole data so far, in evaluations of loss and gradient."""
+    message: str = ""
+    warning: str = ""
+    """What cannot be written at the moment, a checkpoint or the loss table; the refinement goes on without it."""
+    preview: Callable[[], Preview] | None = None
+
+
+@dataclass(frozen=True)
+class RefineResult:
+    """A finished, stopped or failed refinement; arrays as written to ``/refinements/<run>``."""
+
+    object: ComplexArray
+    """(object modes, slices, Y, X) transmission function."""
+    object_sampling_A: tuple[float, float]
+    slice_thickness_A: tuple[float, ...]
+    origin_A: tuple[float, float]
+    """Position of object pixel (0, 0) in the frame of ``positions_A``."""
+    probe: ComplexArray
+    """(1, modes, P, P) real space, centred on pixel P // 2, sum |probe|^2 = mean counts per pattern."""
+    positions_A: DoubleArray
+    """(N, 2)."""
+    loss: DoubleArray
+    """(epochs,) loss per pattern: of the running batches in sweeps, of all patterns in L-BFGS epochs."""
+    phases: tuple[Phase, ...]
+    seconds: DoubleArray
+    """(epochs,)."""
+    evaluations: float
+    state: State
+    algorithm: str
+    """Data term and offset as used."""
+    reason: str
+    """Why this algorithm, in words."""
+    message: str
+    """Why it ended."""
+    backend: str
+    refined: Refined | None = None
+    """What else was refined, and positions."""
+    drift: Drift | None = None
+    """What the fit of the drift found; None where it was not asked for."""
+    curves: tuple[Curve, ...] = ()
+    """Scans of calibration values before the run, in the order they were made."""
+    validation: Validation | None = None
+    """Half-data correlation and null test, where they were asked for."""
+    position_bound_A: float | None = None
+    """Cramér-Rao bound of one position, both axes, Å; None where positions were not refined."""
+
+
+def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:
+    """Phase relative to the mean transmission, rad, in (-pi, pi]."""
+    return np.asarray(np.angle(transmission * np.exp(-1j * np.angle(transmission.sum()))), dtype=np.float32)

@@ -1,0 +1,140 @@
+"""What a preset asks of each epoch: weights, what is refined, hard constraints, constants of the line search.
+
+The solvers know nothing of this: when an epoch begins they are handed over as that epoch wants them. Hard constraints
+and a change of what is refined or regularised forget the history of L-BFGS; a weight that only changes its size keeps
+it, and costs one evaluation more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
+from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.engine.refine.problem.setup import Setup
+from ptylive.engine.refine.regularisers.penalty import Penalties
+from ptylive.engine.refine.regularisers.projections import due, projected
+from ptylive.engine.refine.regularisers.scan_grid import SmoothGrid
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
+from ptylive.engine.refine.solvers.line_search import WolfeRule
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.sweeps import Sweeps, SweepState
+from ptylive.schema.choices import EVERYTHING
+from ptylive.schema.model import IndexArray
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.sequence import chosen_patterns
+
+SWITCHES: Mapping[str, BlockName] = MappingProxyType(
+    {
+        "update_probe_pos": BlockName.SHIFTS,
+        "update_beam_current": BlockName.CURRENT,
+        "update_static_background": BlockName.BACKGROUND,
+        "update_slice_distances": BlockName.DISTANCES,
+        "update_aberrations": BlockName.ABERRATIONS,
+        "update_tilts": BlockName.TILTS,
+    }
+)
+"""Settings that hold a block for some epochs."""
+HOLDING = frozenset({"phase_only_obj", "probe_part"})
+"""Settings that hold a part of the object or of the probe for some epochs."""
+CHECKED_EPOCHS = 1000
+SolverState = SweepState | LbfgsState
+
+
+class Turn(NamedTuple):
+    """Solvers and state as an epoch wants them."""
+
+    sweeps: Sweeps
+    lbfgs: Lbfgs
+    state: SolverState
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """The epochs of one run."""
+
+    preset: Preset
+    setup: Setup
+
+    @property
+    def empty(self) -> bool:
+        """Whether every epoch is like the first, and nothing is changed by hand."""
+        return not self.preset.schedules and not due(self.preset) and not self.preset.reset_history_flag
+
+    def check(self, epochs: int) -> None:
+        """Raise MetadataError where a schedule has no value, or an impossible one, in an epoch to come."""
+        for epoch in range(min(epochs, CHECKED_EPOCHS) if self.preset.schedules else 0):
+            self._chosen(self.preset.at(epoch), self.setup.problem.count)
+
+    def begin(self, epoch: int, solvers: tuple[Sweeps, Lbfgs], state: SolverState, *, again: bool = False) -> Turn:
+        """What an epoch is made with. ``again``: it was begun before, so hard constraints have had their turn."""
+        sweeps, lbfgs = solvers
+        if self.empty or (isinstance(state, SweepState) and state.batch > 0 and again):
+            return Turn(sweeps, lbfgs, state)
+        now = self.preset.at(epoch)
+        objective = self._objective(sweeps.objective, now, state.vector)
+        sweeps = replace(sweeps, objective=objective)
+        lbfgs = replace(
+            lbfgs,
+            objective=objective,
+            history=now.hist_length,
+            rule=WolfeRule.of(now),
+        )
+        if again or (isinstance(state, SweepState) and state.batch > 0):
+            return Turn(sweeps, lbfgs, state)
+        by_hand = due(now)
+        vector = state.vector
+        if by_hand:
+            vector = projected(vector, now, self.setup.layout, self.setup.regularisation, objective.xp)
+            objective = self._objective(objective, now, vector)
+            sweeps, lbfgs = replace(sweeps, objective=objective), replace(lbfgs, objective=objective)
+        before = self.preset.at(epoch - 1) if epoch > 0 else now
+        if isinstance(state, SweepState):
+            # a sweep is judged by the one before: not where they lower different losses
+            losses = state.losses if before == now and not by_hand else ()
+            return Turn(sweeps, lbfgs, replace(state, vector=vector, losses=losses))
+        return Turn(sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (before, now), by_hand=by_hand))
+
+    def _objective(self, objective: Objective, now: Preset, vector: Any) -> Objective:
+        layout, scheduled = self.setup.layout, self.preset.schedules
+        kept = tuple(term for term in objective.terms if not isinstance(term, Penalties | SmoothGrid))
+        present = {block.name for block in layout.blocks}
+        still = {block for name, block in SWITCHES.items() if block in present and not getattr(now, name)}
+        return replace(
+            objective,
+            terms=(*kept, *on_device(self.setup.regularisation.terms(now, layout), objective.xp)),
+            move_object=now.update_obj,
+            move_probe=now.update_probe,
+            still=frozenset(still),
+            held_parts=HeldParts.of(now, layout, vector, objective.xp) if scheduled.keys() & HOLDING else None,
+            chosen=self._chosen(now, objective.patterns),
+        )
+
+    def _chosen(self, now: Preset, count: int) -> IndexArray | None:
+        """The patterns that count in an epoch; None where all do in every one. Raises MetadataError for none."""
+        scheduled = "sequence" in self.preset.schedules
+        return chosen_patterns(now.sequence or EVERYTHING, count) if scheduled else None
+
+
+def _lbfgs_state(
+    lbfgs: Lbfgs, state: LbfgsState, vector: Any, settings: tuple[Preset, Preset], *, by_hand: bool
+) -> LbfgsState:
+    """A state between two epochs, evaluated anew where the loss has become another one."""
+    before, now = settings
+    if by_hand:
+        return replace(lbfgs.init(vector), losses=state.losses, evaluations=state.evaluations + 1)
+    changed = before != now and bool(state.losses)  # a state that has made no step was evaluated in this epoch
+    if now.reset_history_flag or (changed and _active(before) != _active(now)):
+        state = replace(state, pairs=())
+    return lbfgs.reevaluated(state) if changed else state
+
+
+def _active(preset: Preset) -> frozenset[str]:
+    """What is refined, from which patterns, and which regularisers are on."""
+    values = ((name, getattr(preset, name)) for name in type(preset).model_fields)
+    on = {name for name, value in values if name.startswith("update_") or "weight" in name if value}
+    return frozenset(on | {str(preset.phase_only_obj), preset.probe_part, preset.sequence or EVERYTHING})

@@ -1,0 +1,142 @@
+"""Refining a scan that still runs: short rounds on the patterns that have arrived, each going on from the last one.
+
+A round is an ordinary refinement of one sweep from a warm start, so there is nothing here that could disagree with the
+run after the scan. That run begins from the last round, on all patterns and with the final calibration. Few rounds are
+made, however slow the scan is: rows that arrive early must not be swept so often that their noise is fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
+from ptylive.engine.refine.run.run import refine
+from ptylive.engine.refine.tuning.held_out import Bench
+from ptylive.engine.refine.tuning.term_choice import TermChoice, choose_term
+from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.schema import Calibration
+from ptylive.schema.preset import Preset
+
+FIRST_SHARE, STEP_SHARE = 0.25, 0.125
+"""Rounds are made when so much of the scan is there, and after every further eighth."""
+FIRST_SWEEPS = 2
+SAME_ROTATION_DEG, SAME_SCALE = 2.0, 0.02
+"""A calibration that moved further than this, or by half a depth of focus, makes the earlier rounds worthless."""
+HELD = {
+    "scan_defocus": False,
+    "scan_thickness": False,
+    "scan_rotation": False,
+    "refine_drift": False,
+    "update_probe_pos": False,
+    "early_stop": False,
+}
+"""Settings of rounds: what needs the whole scan waits for it."""
+
+
+class GrowingRefinement:
+    """A refinement begun before its scan has ended. Not for several threads at once."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        bench: Bench,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.preset, self.bench = preset, bench
+        self._on_progress, self._should_stop = on_progress, should_stop
+        self._rounds: list[RefineResult] = []
+        self._calibration: Calibration | None = None
+        self._next_share = FIRST_SHARE
+        self._choice: TermChoice | None = None
+
+    def due(self, share: float) -> bool:
+        """Whether a round should be made, now that this share of the scan has arrived."""
+        return share >= self._next_share
+
+    def round(self, dataset: Dataset, share: float) -> bool:
+        """One sweep over what has arrived; the data term is chosen once all is there. False where it was stopped.
+
+        Raises MetadataError for missing optics and RefinementError as a run does.
+        """
+        warm = self._warm(dataset.calibration)
+        sweeps = FIRST_SWEEPS if warm is None else 1
+        term = "lsq_sqrt" if self.preset.algorithm == "auto" else self.preset.algorithm
+        settings = {**HELD, "algorithm": term, "sweeps": sweeps, "epoch_max": sweeps, "probe_sweeps": 0}
+        result = self._run(dataset, self.preset.model_copy(update=settings), warm)
+        if result.state != "done":
+            return False
+        if warm is None:
+            self._rounds = []
+        self._rounds.append(result)
+        self._calibration = dataset.calibration
+        while self._next_share <= share:
+            self._next_share += STEP_SHARE
+        if share >= 1:
+            self._choice = choose_term(dataset, self.preset, self.bench)
+        return True
+
+    def conclude(self, dataset: Dataset, start: StartGuess | None, checkpoint: Path | None) -> RefineResult:
+        """The run after the scan: on all patterns, with the final calibration, from the last round."""
+        result = self._run(dataset, self.preset, self._warm(dataset.calibration), start, checkpoint)
+        every = [*self._rounds, result]
+        return replace(
+            result,
+            loss=np.concatenate([one.loss for one in every]),
+            phases=tuple(phase for one in every for phase in one.phases),
+            seconds=np.concatenate([one.seconds for one in every]),
+            evaluations=sum(one.evaluations for one in every),
+        )
+
+    def _warm(self, calibration: Calibration) -> WarmStart | None:
+        if not self._rounds or self._calibration is None or not _same_optics(self._calibration, calibration):
+            self._rounds = []
+            return None
+        return WarmStart.of(self._rounds[-1], len(self._rounds) + FIRST_SWEEPS - 1, self._choice)
+
+    def _run(
+        self,
+        dataset: Dataset,
+        preset: Preset,
+        warm: WarmStart | None,
+        start: StartGuess | None = None,
+        checkpoint: Path | None = None,
+    ) -> RefineResult:
+        before = sum(len(one.loss) for one in self._rounds)
+
+        def passed_on(progress: Progress) -> None:
+            self._on_progress(
+                replace(progress, epoch=progress.epoch + before, epochs=progress.epochs + before, state="running")
+            )
+
+        return refine(
+            dataset,
+            preset,
+            start=start,
+            backend=self.bench.backend,
+            threads=self.bench.threads,
+            on_progress=passed_on,
+            should_stop=self._should_stop,
+            checkpoint=checkpoint,
+            warm=warm,
+        )
+
+
+def _same_optics(before: Calibration, now: Calibration) -> bool:
+    """Whether what was refined under one calibration is still a start under another."""
+    pixels = [float(one.get("detector_pixel_invA") or 0.0) for one in (before, now)]
+    focus = [one.aberrations.get("C10", 0.0) + float(one.get("depth_A") or 0.0) for one in (before, now)]
+    semiangle = float(now.get("convergence_semiangle_mrad") or 0.0) * 1e-3
+    depth = float(now.wavelength_A or 0.0) / max(semiangle, 1e-6) ** 2
+    return (
+        before.transform == now.transform
+        and abs(before.rotation_deg - now.rotation_deg) < SAME_ROTATION_DEG
+        and abs(pixels[0] - pixels[1]) <= SAME_SCALE * max(pixels)
+        and abs(focus[0] - focus[1]) <= depth / 2
+    )

@@ -1,0 +1,35 @@
+"""The history of a refinement: one entry an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ptylive.engine.refine.results.refinement_result import Phase
+
+
+@dataclass(frozen=True)
+class Log:
+    """Loss per pattern, phase and seconds of every finished epoch; evaluations counts passes over all the data."""
+
+    losses: tuple[float, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    seconds: tuple[float, ...] = ()
+    evaluations: float = 0.0
+
+    def with_epoch(self, loss: float, phase: Phase, seconds: float) -> Log:
+        """One finished epoch more."""
+        return replace(
+            self,
+            losses=(*self.losses, loss),
+            phases=(*self.phases, phase),
+            seconds=(*self.seconds, seconds),
+        )
+
+    def with_evaluations(self, more: float) -> Log:
+        """``more`` passes over the data."""
+        return replace(self, evaluations=self.evaluations + more)
+
+    @property
+    def total_seconds(self) -> float:
+        """Time spent in finished epochs."""
+        return sum(self.seconds)

@@ -1,0 +1,86 @@
+"""PyPty's own way down, for runs that shall be comparable with its runs (``optimizer = "pypty"``).
+
+H0 knows no curvature: every quantity b has a Barzilai-Borwein factor gamma_b = s_b.y_b / y_b.y_b from the newest pair,
+twice that for complex quantities (PyPty writes them with Wirtinger gradients). Before there is a pair, the gradient of
+the object is taken as it is, and every other quantity is scaled to have the object's directional derivative.
+
+The line search grows a step that is too short by ``optimism`` and cuts one that is too long by ``reduce_factor``; it
+neither brackets nor interpolates. Where both conditions fail PyPty draws a step at random; here it is cut, so that a
+run can be repeated.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm
+from ptylive.engine.refine.solvers.line_search import Point, SearchResult, WolfeRule, tangent_of
+from ptylive.engine.refine.solvers.objective import Objective
+
+Pair = tuple[Any, Any]
+
+
+def block_scaled(layout: Layout, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
+    """H0 times a gradient (a vector), with one factor for each quantity."""
+    scaled = gradient.copy()
+    parts = _parts(layout)
+    first, complex_object = parts[0]
+    weight = 0.5 if complex_object else 1.0
+    slope = weight * float(xp.dot(gradient[first], gradient[first]))
+    for part, is_complex in parts:
+        if pairs:
+            factor = _barzilai_borwein(pairs[-1], part, xp) * (2.0 if is_complex else 1.0)
+        elif part == first:
+            factor = weight
+        else:
+            steepness = float(xp.dot(gradient[part], gradient[part]))
+            factor = slope / steepness if steepness > 0 else 0.0
+        scaled[part] *= gradient.dtype.type(factor)
+    return scaled
+
+
+def _barzilai_borwein(pair: Pair, part: slice, xp: Any) -> float:
+    """s.y / y.y of one quantity; 0 where it did not move, or bends the wrong way."""
+    s, y = pair[0][part], pair[1][part]
+    steepness = float(xp.dot(y, y))
+    return max(float(xp.dot(s, y)) / steepness, 0.0) if steepness > 0 else 0.0
+
+
+def _parts(layout: Layout) -> list[tuple[slice, bool]]:
+    """Where every quantity lies in the vector, object first, and whether it is complex."""
+    end = layout.object_size + layout.probe_size
+    parts = [
+        (slice(0, layout.object_size), layout.object_form is ObjectForm.COMPLEX),
+        (slice(layout.object_size, end), layout.probe.form is ProbeForm.COMPLEX),
+    ]
+    for block in layout.blocks:
+        parts.append((slice(end, end + block.start.size), False))
+        end += block.start.size
+    return parts
+
+
+def grown_and_cut(objective: Objective, start: Point, direction: Any, rule: WolfeRule) -> SearchResult:
+    """Look along ``direction`` by PyPty's rule (conditions: :mod:`ptylive.engine.refine.solvers.line_search`)."""
+    xp = objective.xp
+    slope = float(xp.dot(start.gradient, direction))
+    step, accepted, count = rule.first_step, None, 0
+    while count < rule.max_count and step >= rule.min_step:
+        count += 1
+        vector = objective.project(start.vector + np.float32(step) * direction)
+        result = objective.evaluate(vector)
+        loss = float(result.loss)
+        expected = float(xp.dot(start.gradient, vector - start.vector))
+        falls = math.isfinite(loss) and loss <= start.loss + rule.c1 * expected
+        if not falls or loss >= start.loss:
+            if accepted is not None:
+                break  # it had been long enough before it was grown
+            step *= rule.reduce_factor
+            continue
+        accepted = Point(vector, loss, result.gradient)
+        if float(xp.dot(result.gradient, tangent_of(objective, vector, direction))) >= rule.c2 * slope:
+            break
+        step *= rule.optimism
+    return SearchResult(accepted, count)

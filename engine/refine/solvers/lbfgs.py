@@ -1,0 +1,143 @@
+"""Limited-memory BFGS on the whole data, one accepted step an epoch, the loss falling at every one.
+
+H0 = gamma * (inverse of the known curvature), gamma = s.y / y.H0 y from the newest pair (Barzilai-Borwein); two-loop
+recursion over the kept pairs (Nocedal and Wright, Numerical Optimization, algorithm 7.4). Under the bound phase >= 0
+the step is two-metric projected (Bertsekas 1982): parameters held by the bound are left out of the direction, and the
+line search follows the projected path, so that the direction remains one of descent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.parameters.terms import Anchor
+from ptylive.engine.refine.solvers.backtracking import block_scaled, grown_and_cut
+from ptylive.engine.refine.solvers.line_search import Point, WolfeRule, search
+from ptylive.engine.refine.solvers.objective import Objective
+
+SMALLEST_CURVATURE = 1e-10
+"""Pairs with s.y below this share of |s| |y| carry no curvature and are not stored."""
+
+Pair = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class LbfgsState:
+    """Between two epochs; loss and gradient belong to ``vector``, both over all patterns."""
+
+    vector: Any
+    loss: float
+    gradient: Any
+    scaling: Any
+    """Inverse curvature, taken once at the start."""
+    reference: Any
+    """The object's parameters at the start, to which the anchor pulls."""
+    pairs: tuple[Pair, ...] = ()
+    """(s, y), oldest first."""
+    evaluations: int = 1
+    losses: tuple[float, ...] = ()
+    """Loss per pattern of each finished epoch."""
+    converged: bool = False
+    """No step lowers the loss, or there is no finite loss to lower."""
+
+
+@dataclass(frozen=True)
+class Lbfgs:
+    """The solver: settings only."""
+
+    objective: Objective
+    epochs: int
+    history: int
+    rule: WolfeRule
+    probe_step: float
+    """Scaling of the probe relative to the object."""
+    anchor: float
+    """Stiffness of the pull towards the start, as a share of the known curvature."""
+
+    def init(self, vector: Any) -> LbfgsState:
+        """Evaluate everything at ``vector``."""
+        result = self.objective.evaluate(vector)
+        scaling = self.objective.inverse_curvature(vector, self.probe_step)
+        reference = self.objective.layout.object_block(vector)
+        loss = float(result.loss)
+        hopeless = not math.isfinite(loss)
+        return LbfgsState(vector, loss, result.gradient, scaling, reference, converged=hopeless)
+
+    def reevaluated(self, state: LbfgsState) -> LbfgsState:
+        """The same state where the objective has become another one: loss and gradient taken anew."""
+        result = self._anchored(state).evaluate(state.vector)
+        return replace(state, loss=float(result.loss), gradient=result.gradient, evaluations=state.evaluations + 1)
+
+    def finished(self, state: LbfgsState) -> bool:
+        """Whether all epochs are done, or no step lowers the loss any more."""
+        return state.converged or len(state.losses) >= self.epochs
+
+    def step(self, state: LbfgsState) -> LbfgsState:
+        """One accepted step, or the state marked as converged where none can be found."""
+        start = Point(state.vector, state.loss, state.gradient)
+        look = grown_and_cut if self.rule.like_pypty else search
+        found = look(self._anchored(state), start, self._direction(state), self.rule)
+        evaluations = state.evaluations + found.evaluations
+        if found.point is None:
+            if not state.pairs:
+                return replace(state, converged=True, evaluations=evaluations)
+            return self.step(replace(state, pairs=(), evaluations=evaluations))
+        return replace(
+            state,
+            vector=found.point.vector,
+            loss=found.point.loss,
+            gradient=found.point.gradient,
+            pairs=self._remember(state, found.point),
+            evaluations=evaluations,
+            losses=(*state.losses, found.point.loss / self.objective.count),
+        )
+
+    def _anchored(self, state: LbfgsState) -> Objective:
+        if self.anchor == 0:
+            return self.objective
+        stiffness = np.float32(self.anchor) / self.objective.layout.object_block(state.scaling)
+        anchor = Anchor(state.reference, stiffness)
+        return replace(self.objective, terms=(*self.objective.terms, anchor))
+
+    def _direction(self, state: LbfgsState) -> Any:
+        """-H g on the parameters that are free to move."""
+        xp = self.objective.xp
+        held = self.objective.held(state.vector, state.gradient)
+        free_gradient = xp.where(held, 0, state.gradient)
+        remainder = free_gradient.copy()
+        products = []
+        pairs = state.pairs if self.history else ()
+        for s, y in reversed(pairs):
+            alpha = xp.dot(s, remainder) / xp.dot(y, s)
+            remainder -= alpha * y
+            products.append(alpha)
+        result = self._scaled(state, remainder)
+        for (s, y), alpha in zip(pairs, reversed(products), strict=True):
+            result += (alpha - xp.dot(y, result) / xp.dot(y, s)) * s
+        direction = -xp.where(held, 0, result)
+        if float(xp.dot(direction, free_gradient)) < 0:
+            return direction
+        # rounding spoilt the recursion: steepest descent always descends
+        return -self._scaled(replace(state, pairs=()), free_gradient)
+
+    def _scaled(self, state: LbfgsState, gradient: Any) -> Any:
+        """H0 g, its size from the newest pair."""
+        xp = self.objective.xp
+        if self.rule.like_pypty:
+            return block_scaled(self.objective.layout, state.pairs, gradient, xp)
+        result = state.scaling * gradient
+        if state.pairs:
+            s, y = state.pairs[-1]
+            result *= xp.dot(s, y) / xp.dot(y, state.scaling * y)
+        return result
+
+    def _remember(self, state: LbfgsState, point: Point) -> tuple[Pair, ...]:
+        xp = self.objective.xp
+        s, y = point.vector - state.vector, point.gradient - state.gradient
+        enough = float(xp.dot(s, y)) > SMALLEST_CURVATURE * float(xp.linalg.norm(s)) * float(xp.linalg.norm(y))
+        pairs = (*state.pairs, (s, y)) if enough else state.pairs
+        return pairs[-max(self.history, 1) :]  # without a history the newest still tells the size of a step

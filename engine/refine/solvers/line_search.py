@@ -1,0 +1,119 @@
+"""A step length for L-BFGS: weak Wolfe conditions with a bracket, along the projected path x(t) = P(x + t d).
+
+    W1  L(x(t)) <= L(x) + c1 g . (x(t) - x)        W2  g(x(t)) . x'(t) >= c2 g . d
+
+W1 fails: the step is too long, the next one comes from a parabola inside the bracket. W2 fails: too short, the next one
+from the secant of the slopes, or, with an upper end known, from the middle. Every accepted step lowers the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.schema.preset import Preset
+
+EDGE = 0.1
+"""Interpolated steps keep this share of the bracket away from its ends."""
+GROWTH = (1.5, 10.0)
+
+
+@dataclass(frozen=True)
+class WolfeRule:
+    """Constants of the conditions and the number of evaluations allowed."""
+
+    c1: float
+    c2: float
+    max_count: int
+    like_pypty: bool = False
+    """Steps are grown and cut by fixed factors; what follows is used then only."""
+    first_step: float = 1.0
+    reduce_factor: float = 0.1
+    optimism: float = 3.0
+    min_step: float = 1e-20
+
+    @classmethod
+    def of(cls, preset: Preset) -> WolfeRule:
+        """As a preset says."""
+        return cls(
+            preset.wolfe_c1_constant,
+            preset.wolfe_c2_constant,
+            preset.max_count,
+            preset.optimizer == "pypty",
+            preset.update_step_bfgs,
+            preset.reduce_factor,
+            preset.optimism,
+            preset.min_step,
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """Parameters with their loss and gradient."""
+
+    vector: Any
+    loss: float
+    gradient: Any
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The accepted point, or None where no step lowered the loss; evaluations spent."""
+
+    point: Point | None
+    evaluations: int
+
+
+def search(objective: Objective, start: Point, direction: Any, rule: WolfeRule) -> SearchResult:
+    """Look along ``direction`` (a descent direction: gradient . direction < 0) beginning with step 1."""
+    xp = objective.xp
+    slope = float(xp.dot(start.gradient, direction))
+    step, low, high = 1.0, 0.0, math.inf
+    low_loss, low_slope = start.loss, slope
+    accepted: Point | None = None
+    for count in range(1, rule.max_count + 1):
+        vector = objective.project(start.vector + np.float32(step) * direction)
+        result = objective.evaluate(vector)
+        loss = float(result.loss)
+        expected = float(xp.dot(start.gradient, vector - start.vector))
+        if not math.isfinite(loss) or loss > start.loss + rule.c1 * expected or loss >= start.loss:
+            high = step
+            step = low + _parabola(loss - low_loss, low_slope, high - low)
+            continue
+        accepted = Point(vector, loss, result.gradient)
+        tangent = float(xp.dot(result.gradient, tangent_of(objective, vector, direction)))
+        if tangent >= rule.c2 * slope:
+            return SearchResult(accepted, count)
+        grown = _secant(low_slope, tangent, step - low)
+        low, low_loss, low_slope = step, loss, tangent
+        step = (low + high) / 2 if math.isfinite(high) else low + grown
+    return SearchResult(accepted, rule.max_count)
+
+
+def tangent_of(objective: Objective, vector: Any, direction: Any) -> Any:
+    """Derivative of the projected path: parameters that came to rest on their bound no longer move."""
+    bounds = objective.layout.lower_bounds()
+    if not bounds:
+        return direction
+    moving = direction.copy()
+    for part, lowest in bounds:
+        moving[part][(vector[part] <= lowest) & (direction[part] < 0)] = 0
+    return moving
+
+
+def _parabola(rise: float, slope: float, width: float) -> float:
+    """Minimum of the parabola with ``slope`` at 0 and ``rise`` at ``width``, kept off the ends."""
+    bend = rise - slope * width
+    best = -slope * width * width / (2 * bend) if math.isfinite(bend) and bend > 0 else 0.0
+    return min(max(best, EDGE * width), (1 - EDGE) * width)
+
+
+def _secant(slope: float, new_slope: float, width: float) -> float:
+    """How much further the slope should vanish, judged by its change over ``width``."""
+    change = new_slope - slope
+    guess = -new_slope * width / change if change > 0 else math.inf
+    return min(max(guess, (GROWTH[0] - 1) * width), (GROWTH[1] - 1) * width)

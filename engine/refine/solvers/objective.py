@@ -1,0 +1,165 @@
+"""The loss as a function of one flat parameter vector (see ``layout``): what the optimisers see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice import LossGradient, MultisliceBackend
+from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout, Physical
+from ptylive.engine.refine.parameters.terms import Term
+from ptylive.schema.model import IndexArray
+
+MIXED_CURVATURE = 0.1
+"""Share of the largest illumination in the object's curvature: keeps steps bounded where little light fell."""
+
+PORTION = 1 << 26
+"""Pixels, slices and modes included, evaluated between two pauses: some tenths of a second on one core."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss, summed over the patterns asked for, and its gradient (a vector)."""
+
+    loss: Any
+    """A float, or a 0-d array of a device, for whose value one would have to wait."""
+    gradient: Any
+
+
+def _no_pause() -> None:
+    """Go on."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A backend's loss over a layout, with the curvatures by which steps are scaled.
+
+    Near a fit the amplitude loss has curvature 2 in every far-field value, so 2 sum_n |probe(r - r_n)|^2 in object
+    pixel r and 2 N in every Fourier coefficient of the probe. Other data terms bend ``stiffness`` times as much.
+    """
+
+    backend: MultisliceBackend
+    layout: Layout
+    """Its arrays best where the backend's are (``device.on_device``): else they go there at every evaluation."""
+    patterns: int
+    move_object: bool = True
+    move_probe: bool = True
+    move_others: bool = True
+    still: frozenset[BlockName] = frozenset()
+    """Other quantities held for now."""
+    held_parts: HeldParts | None = None
+    """Moduli and phases held for now."""
+    chosen: IndexArray | None = None
+    """The patterns that count for now (None: all)."""
+    stiffness: float = 1.0
+    terms: tuple[Term, ...] = ()
+    pause: Callable[[], None] = _no_pause
+    """Called between portions of a long evaluation; it may raise to abandon it."""
+
+    @property
+    def xp(self) -> Any:
+        """Array module of the vectors."""
+        return self.backend.xp
+
+    @property
+    def count(self) -> int:
+        """Patterns that count for now."""
+        return self.patterns if self.chosen is None else len(self.chosen)
+
+    def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
+        """Loss and gradient of the patterns ``indices`` (None: all that count); what is held has gradient 0.
+
+        Terms that look at no pattern enter with the share of the patterns asked for.
+        """
+        indices = self.chosen if indices is None else indices
+        physical = self.layout.physical(vector, self.xp)
+        result = self._in_portions(physical, indices)
+        gradient = self.layout.chain(vector, physical, result, self.xp)
+        loss = result.loss
+        if self.terms:
+            of_terms = self.xp.zeros_like(gradient)
+            share = 1.0 if indices is None else len(indices) / self.patterns
+            loss = loss + share * sum(term.add(self.layout, vector, of_terms, self.xp) for term in self.terms)
+            gradient += of_terms.dtype.type(share) * of_terms
+        gradient = self._of_what_moves(gradient)
+        if self.held_parts is not None:
+            self.held_parts.take_out(self.layout, vector, gradient, self.xp)
+        return Evaluation(loss, gradient)
+
+    def _of_what_moves(self, gradient: Any) -> Any:
+        layout = self.layout
+        if not self.move_object:
+            layout.object_block(gradient)[...] = 0
+        if not self.move_probe:
+            layout.probe_block(gradient)[...] = 0
+        if not self.move_others:
+            gradient[layout.object_size + layout.probe_size :] = 0
+        for name in self.still:
+            layout.other_blocks(gradient)[name][...] = 0
+        return gradient
+
+    def _in_portions(self, physical: Physical, indices: IndexArray | None) -> LossGradient:
+        """The backend's loss and gradient, with a pause every so often."""
+        layout = self.layout
+        chosen = np.arange(self.patterns) if indices is None else indices
+        size = max(1, PORTION // (layout.planes * layout.modes * layout.window**2))
+        to_probe = self.move_probe or layout.probe.phase_per_A is not None
+        total: LossGradient | None = None
+        for first in range(0, len(chosen), size):
+            part = self.backend.loss_and_gradient(
+                physical.object,
+                physical.probe,
+                chosen[first : first + size],
+                probe_gradient=to_probe,
+                corrections=physical.corrections,
+            )
+            if total is not None:
+                self.pause()
+                part = total + part
+            total = part
+        assert total is not None  # noqa: S101  (there is at least one pattern)
+        return total
+
+    def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
+        """Largest curvature of the loss of the patterns ``indices`` along a parameter of the object, a scalar."""
+        light = self.backend.illumination(self.layout.probe_planes(vector, self.xp), indices).max()
+        return 2 * self.stiffness * self.xp.maximum(light.astype(np.float64), 1e-30) / self.layout.object_modes
+
+    def probe_curvature(self, patterns: int) -> Any:
+        """Curvature of the loss of so many patterns along the parameters of the probe: a number or (modes, P, P)."""
+        return np.float32(2 * self.stiffness * patterns) * self.layout.probe_curvature(self.xp)
+
+    def object_curvature(self, vector: Any) -> Any:
+        """Curvature of the loss along the object's parameters (object_size,), nowhere near 0."""
+        layout = self.layout
+        light = self.backend.illumination(layout.probe_planes(vector, self.xp), self.chosen)
+        mixed = (1 - MIXED_CURVATURE) * light + MIXED_CURVATURE * light.max()
+        curvature = 2 * self.stiffness / layout.object_modes * mixed
+        return self.xp.tile(curvature.ravel(), layout.object_size // light.size)
+
+    def inverse_curvature(self, vector: Any, probe_step: float) -> Any:
+        """Diagonal scaling of L-BFGS (a vector): the inverse of the known curvatures, the probe's times a step."""
+        xp, layout = self.xp, self.layout
+        probe = xp.full(layout.probe_size, probe_step, np.float32).reshape(layout.probe_block(vector).shape)
+        parts = [1 / self.object_curvature(vector), (probe / self.probe_curvature(self.count)).ravel()]
+        parts += [1 / xp.asarray(block.curvature).ravel() for block in layout.blocks]
+        return xp.concatenate(parts).astype(np.float32)
+
+    def project(self, vector: Any) -> Any:
+        """The nearest allowed vector: lower bounds kept, what is held given back. Changes ``vector``."""
+        for part, lowest in self.layout.lower_bounds():
+            self.xp.maximum(vector[part], lowest, out=vector[part])
+        if self.held_parts is not None:
+            self.held_parts.give_back(self.layout, vector, self.xp)
+        return vector
+
+    def held(self, vector: Any, gradient: Any) -> Any:
+        """Parameters that rest on their bound and would be pushed through it by a step against the gradient."""
+        mask = self.xp.zeros(vector.shape, bool)
+        for part, lowest in self.layout.lower_bounds():
+            mask[part] = (vector[part] <= lowest) & (gradient[part] > 0)
+        return mask

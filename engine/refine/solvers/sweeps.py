@@ -1,0 +1,177 @@
+"""Mini-batch sweeps: the fast start. Every batch takes a Newton-like step scaled by the known curvature.
+
+    object -= beta / (2 max_r sum_batch |probe(r - r_n)|^2) dL/dobject      probe -= beta_p / (2 |batch|) dL/dprobe
+
+Other quantities follow from the second sweep of the object on, each scaled by its own curvature.
+
+A sweep that ends worse than the one before, or meets a loss that is not finite, is undone and the steps are halved.
+The solver is a pure function from state to state, so stopping, saving and going back need nothing special.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.schema.model import IndexArray
+
+TOLERATED_RISE = 1e-3
+"""The loss of a sweep is taken while the parameters move; this much of a rise is no divergence."""
+MOST_HALVINGS = 6
+FULL_SWEEPS, LATER_STEPS = 8, 0.6
+"""After so many sweeps every further one has this share of the steps of the one before: what is left to find is small,
+and full steps would fit noise."""
+LEAST_SWEEPS, MOST_SWEEPS = 8, 16
+FLAT = 5e-4
+"""Fall of the held-out loss in a sweep, as a share, below which further sweeps fit noise."""
+HELD_OUT_SHARE = 0.05
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, sweep: int, halvings: int, count: int) -> IndexArray:
+    """A permutation of so many patterns, read-only. Kept: of a large scan it takes as long as a batch does."""
+    order = np.random.default_rng([seed, sweep, halvings]).permutation(count)
+    order.flags.writeable = False
+    return order
+
+
+@dataclass(frozen=True)
+class SweepState:
+    """Between two batches."""
+
+    vector: Any
+    sweep: int = 0
+    """Sweeps finished."""
+    batch: int = 0
+    """Batches done in the current sweep."""
+    running_loss: Any = 0.0
+    """Summed over the batches done; may lie on a device."""
+    start: Any = None
+    """Parameters at the start of the current sweep (None: ``vector``)."""
+    halvings: int = 0
+    losses: tuple[float, ...] = ()
+    """Loss per pattern of each finished sweep."""
+    held_losses: tuple[float, ...] = ()
+    """Loss per held-out pattern after each finished sweep, where some are held out."""
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """The solver: settings only."""
+
+    objective: Objective
+    sweeps: int
+    probe_sweeps: int
+    batch_size: int
+    object_step: float
+    probe_step: float
+    seed: int
+    patterns: IndexArray | None = None
+    """The patterns swept over (None: all); the others are left for judging the result."""
+    held_out: IndexArray | None = None
+    """Patterns whose loss ends the sweeps: when, after ``LEAST_SWEEPS``, it falls by less than ``FLAT`` in a sweep."""
+
+    @property
+    def swept(self) -> IndexArray | None:
+        """The patterns of a sweep: those that count for now, without those held out (None: all)."""
+        if self.patterns is None or self.objective.chosen is None:
+            return self.objective.chosen if self.patterns is None else self.patterns
+        both = np.intersect1d(self.patterns, self.objective.chosen)
+        return both if len(both) else self.objective.chosen
+
+    @property
+    def count(self) -> int:
+        """Patterns in a sweep."""
+        swept = self.swept
+        return self.objective.patterns if swept is None else len(swept)
+
+    @property
+    def batches(self) -> int:
+        """Batches in a sweep."""
+        return math.ceil(self.count / self.batch_size)
+
+    def init(self, vector: Any) -> SweepState:
+        """The state before the first batch."""
+        return SweepState(vector)
+
+    def finished(self, state: SweepState) -> bool:
+        """Whether all sweeps are done, or halving the steps has not helped."""
+        return state.sweep >= self.sweeps or state.halvings > MOST_HALVINGS or self._flat(state)
+
+    def _flat(self, state: SweepState) -> bool:
+        """Whether the held-out loss has all but stopped falling; its minimum would come too late."""
+        if self.held_out is None or state.batch > 0 or state.sweep < LEAST_SWEEPS:
+            return False
+        before, now = state.held_losses[-2:]
+        return before - now < FLAT * abs(now)
+
+    def step(self, state: SweepState) -> SweepState:
+        """One batch further."""
+        start = state.vector if state.batch == 0 else state.start
+        indices = self._batch(state)
+        objective = replace(
+            self.objective,
+            move_object=self.objective.move_object and state.sweep >= self.probe_sweeps,
+            move_others=state.sweep > self.probe_sweeps,  # not before there is an object to compare with
+        )
+        result = objective.evaluate(state.vector, indices)
+        if isinstance(result.loss, float) and not math.isfinite(result.loss):
+            return self._undone(state, start)  # on a device a batch would wait for the one before: seen to at the end
+        vector = self._moved(objective, state, indices, result.gradient)
+        state = replace(
+            state, vector=vector, start=start, batch=state.batch + 1, running_loss=state.running_loss + result.loss
+        )
+        return state if state.batch < self.batches else self._ended(state)
+
+    def _batch(self, state: SweepState) -> IndexArray:
+        """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
+        order = np.random.default_rng([self.seed, state.sweep, state.halvings]).permutation(self.count)
+        swept = self.swept
+        if swept is not None:
+            order = swept[order]
+        return order[state.batch :: self.batches]
+
+    def _moved(self, objective: Objective, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
+        factor = 0.5**state.halvings * LATER_STEPS ** max(0, state.sweep + 1 - FULL_SWEEPS)
+        layout = objective.layout
+        if objective.move_object:
+            curvature = objective.peak_curvature(state.vector, indices)
+            layout.object_block(gradient)[...] *= (factor * self.object_step / curvature).astype(np.float32)
+        if objective.move_probe:
+            curvature = objective.probe_curvature(len(indices))
+            layout.probe_block(gradient)[...] *= np.float32(factor * self.probe_step) / curvature
+        if objective.move_others:
+            slopes = layout.other_blocks(gradient)
+            for block in layout.blocks:
+                # a batch knows all there is about its own patterns, and its share of what all patterns have in common
+                share = 1.0 if block.per_pattern else len(indices) / self.count
+                curvature = objective.xp.asarray(block.curvature) * np.float32(share)
+                slopes[block.name][...] *= np.float32(factor * self.object_step) / curvature
+        return objective.project(state.vector - gradient)
+
+    def _ended(self, state: SweepState) -> SweepState:
+        loss = float(state.running_loss) / self.count
+        worse = bool(state.losses) and loss > state.losses[-1] + TOLERATED_RISE * abs(state.losses[-1])
+        finite = math.isfinite(loss) and bool(self.objective.xp.isfinite(state.vector).all())
+        if worse or not finite:
+            return self._undone(state, state.start)
+        held = state.held_losses
+        if self.held_out is not None:
+            held = (*held, float(self.objective.evaluate(state.vector, self.held_out).loss) / len(self.held_out))
+        return replace(
+            state,
+            sweep=state.sweep + 1,
+            batch=0,
+            running_loss=0.0,
+            start=None,
+            losses=(*state.losses, loss),
+            held_losses=held,
+        )
+
+    def _undone(self, state: SweepState, start: Any) -> SweepState:
+        return replace(state, vector=start, start=None, batch=0, running_loss=0.0, halvings=state.halvings + 1)

@@ -1,0 +1,206 @@
+"""Scans of a calibration value before a long run: the loss on held-out patterns after a few sweeps, and its minimum.
+
+A wrong defocus is not repaired by refining the probe, and a wrong thickness not by anything; the loss after one or two
+sweeps already has its minimum near the right value (docs/refinement.md, Before a long run).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.curve import Curve, Scanned
+from ptylive.engine.refine.tuning.held_out import Bench, HeldOutLoss, central_part, held_out_loss
+from ptylive.engine.refine.tuning.mode_choice import choose_modes
+from ptylive.schema import Origin, Quantity
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.preset import Preset
+from ptylive.schema.scan import rotation_matrix
+
+POINTS = 7
+EXTENSIONS = 2
+"""A minimum at the end of the curve is followed so many times."""
+DEPTHS_OF_FOCUS = 0.5
+"""Step of the defocus in units of wavelength / semi-angle^2."""
+THICKNESS_STEP, SCALE_STEP, ROTATION_STEP_DEG = 0.15, 0.02, 1.0
+SMALLEST_SHARE = 0.25
+"""Uncertainty is at least this share of the step: the curve is no parabola."""
+
+
+SWEEPS = {Scanned.THICKNESS: 3, Scanned.SLICES: 3}
+"""Sweeps before the loss is read; 2 where nothing is said. After one, thickness is biased."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Data set and preset with the values that were found, and the curves they were read from."""
+
+    dataset: Dataset
+    preset: Preset
+    curves: tuple[Curve, ...]
+
+
+def settle(dataset: Dataset, preset: Preset, bench: Bench) -> Settled:
+    """Scan what the preset asks for; with defocus and thickness both, the defocus is scanned again at the end."""
+    wanted = wanted_scans(dataset, preset)
+    if Scanned.DEFOCUS in wanted and Scanned.THICKNESS in wanted:
+        wanted = [*wanted, Scanned.DEFOCUS]
+    curves: list[Curve] = []
+    for quantity in wanted:
+        finer = 0.5 if any(curve.quantity is quantity for curve in curves) else 1.0
+        curve = scan(dataset, preset, quantity, bench, finer=finer)
+        curves.append(curve)
+        if curve.applied:
+            dataset, preset = varied(dataset, preset, quantity, curve.best)
+    return Settled(dataset, preset, tuple(curves))
+
+
+def wanted_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
+    """What the preset asks for. ``auto`` scans a defocus that was only estimated, of one thin slice or several."""
+    estimated = dataset.calibration.origin("C10") is Origin.ESTIMATED
+    defocus = estimated if isinstance(preset.scan_defocus, str) else preset.scan_defocus
+    if preset.recon_type == "near_field":  # images have a defocus of their own each, and no scan
+        return []
+    choices = [
+        (defocus, Scanned.DEFOCUS),
+        (preset.scan_thickness, Scanned.THICKNESS),
+        (preset.scan_rotation, Scanned.ROTATION),
+    ]
+    return [quantity for asked, quantity in choices if asked]
+
+
+def scan(
+    dataset: Dataset,
+    preset: Preset,
+    quantity: Scanned,
+    bench: Bench | None = None,
+    *,
+    values: Sequence[float] | None = None,
+    finer: float = 1.0,
+) -> Curve:
+    """The curve of one quantity, over ``values`` or around the present value; seconds of work.
+
+    Raises RefinementError for a thickness where none is given.
+    """
+    where = bench or Bench()
+    part, quick = central_part(dataset), _quick(preset, _modes(dataset, preset, quantity, where))
+    losses: dict[float, HeldOutLoss] = {}
+
+    def measure(value: float) -> None:
+        if value not in losses:
+            where.pause()
+            changed, settings = varied(part, quick, quantity, value)
+            losses[value] = held_out_loss(changed, settings, SWEEPS.get(quantity, 2), where)
+
+    present = present_value(dataset, preset, quantity)
+    if values is not None:
+        for value in values:
+            measure(float(value))
+    else:
+        step = finer * first_step(dataset, preset, quantity)
+        middle = present
+        for _ in range(EXTENSIONS + 1):
+            for k in range(-(POINTS // 2), POINTS // 2 + 1):
+                if middle + k * step > 0 or quantity in (Scanned.DEFOCUS, Scanned.ROTATION):
+                    measure(middle + k * step)
+            middle = min(losses, key=lambda value: losses[value].mean)
+            if min(losses) < middle < max(losses):
+                break
+    return _read(quantity, present, losses)
+
+
+def present_value(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
+    """The value that the data set or the preset has now."""
+    if quantity is Scanned.DEFOCUS:
+        return -float(dataset.calibration.aberrations.get("C10", 0.0))
+    if quantity is Scanned.THICKNESS:
+        if preset.num_slices == 1:
+            raise RefinementError("the thickness of one slice cannot be scanned", "set num_slices")
+        return float(sum(preset.slice_thickness_A))
+    return {Scanned.SLICES: float(preset.num_slices), Scanned.ROTATION: 0.0, Scanned.SCALE: 1.0}[quantity]
+
+
+def first_step(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
+    """Distance between neighbouring values of the scan."""
+    if quantity is Scanned.DEFOCUS:
+        semiangle = float(dataset.calibration.require("convergence_semiangle_mrad", "the defocus scan")) * 1e-3
+        return DEPTHS_OF_FOCUS * float(dataset.calibration.wavelength_A or math.nan) / semiangle**2
+    if quantity is Scanned.THICKNESS:
+        return THICKNESS_STEP * present_value(dataset, preset, quantity)
+    return {Scanned.SLICES: 1.0, Scanned.ROTATION: ROTATION_STEP_DEG, Scanned.SCALE: SCALE_STEP}[quantity]
+
+
+def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) -> tuple[Dataset, Preset]:
+    """Data set and preset with another value; rotation is added to the present one, scale multiplies the step."""
+    if quantity is Scanned.DEFOCUS:
+        calibration = dataset.calibration.having(C10=Quantity(-value, Origin.ESTIMATED))
+        return replace(dataset, calibration=calibration), preset
+    if quantity is Scanned.THICKNESS:
+        factor = value / present_value(dataset, preset, quantity)
+        distances = tuple(factor * distance for distance in preset.spacings_A)
+        changes = {"total_thickness_A": None, "slice_distances_A": distances}
+        return dataset, preset.model_copy(update=changes)
+    if quantity is Scanned.SLICES:
+        thickness = float(sum(preset.slice_thickness_A))
+        number = {"num_slices": round(value), "total_thickness_A": thickness, "slice_distances_A": None}
+        return dataset, preset.model_copy(update=number)
+    middle = dataset.positions_A.mean(axis=0)
+    away = dataset.positions_A - middle
+    moved = away * value if quantity is Scanned.SCALE else away @ rotation_matrix(value).T
+    return replace(dataset, positions_A=middle + moved), preset
+
+
+def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, bench: Bench) -> int:
+    """Probe modes of the trials: those asked for; left open, one, but for depth what predicts patterns better.
+
+    One mode takes the blur of a source for depth: sto (100 Å, source and focal spread) seems 136 Å thick with one mode
+    and 102 Å with four. The defocus is found with one.
+    """
+    if not isinstance(preset.probe_modes, str):
+        return preset.probe_modes
+    choice = choose_modes(dataset, preset, bench) if quantity in (Scanned.THICKNESS, Scanned.SLICES) else None
+    return 1 if choice is None else choice.modes
+
+
+def _quick(preset: Preset, modes: int) -> Preset:
+    """The preset of a trial: nothing refined that could hide the error."""
+    held = {
+        "update_probe_pos": False,
+        "update_slice_distances": False,
+        "update_aberrations": False,
+        "update_tilts": False,
+        "probe_modes": modes,
+    }
+    return preset.model_copy(update=held)
+
+
+def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -> Curve:
+    """Minimum and uncertainty of a measured curve."""
+    values = sorted(losses)
+    mean = [losses[value].mean for value in values]
+    best = _vertex(values, mean)
+    halves = [_vertex(values, [losses[value].halves[half] for value in values]) for half in (0, 1)]
+    step = float(np.median(np.diff(values))) if len(values) > 1 else 0.0
+    uncertainty = max(abs(halves[0] - halves[1]) / 2, SMALLEST_SHARE * step)
+    at_end = int(np.argmin(mean)) in (0, len(values) - 1)
+    applied = not at_end and quantity is not Scanned.SLICES and abs(best - present) > uncertainty
+    words = f"{quantity} {best:.4g} ± {uncertainty:.2g} by held-out loss, {present:.4g} before"
+    if at_end:
+        words += ": at the end of the scan, left alone"
+    elif not applied:
+        words += ": left alone"
+    return Curve(quantity, tuple(values), tuple(mean), present, best, uncertainty, applied, words)
+
+
+def _vertex(values: Sequence[float], losses: Sequence[float]) -> float:
+    """Minimum of the parabola through the lowest point and its neighbours."""
+    k = int(np.argmin(losses))
+    if k in (0, len(values) - 1):
+        return float(values[k])
+    x, y = np.asarray(values[k - 1 : k + 2]), np.asarray(losses[k - 1 : k + 2])
+    bend, slope, _ = np.polyfit(x - x[1], y, 2)
+    return float(np.clip(x[1] - slope / (2 * bend), x[0], x[2])) if bend > 0 else float(x[1])

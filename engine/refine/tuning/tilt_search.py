@@ -1,0 +1,64 @@
+"""The tilt of a specimen, looked for before the run: refine, stand columns up, and see what the method makes of itself.
+
+Depth is resolved poorly along the beam: slices that are mixed along it lean too little, most of all the first and the
+last, which have neighbours on one side only. By how much depends on specimen and optics, but can be measured: the
+patterns that the found specimen would give under the found tilt, counted anew, are refined in the same way, and what is
+found less of that tilt is added (a parametric bootstrap; Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+chapter 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.refine.problem.setup import Setup
+from ptylive.engine.refine.results.refinement_result import RefineResult
+from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.schema.model import DoubleArray, FloatArray
+from ptylive.schema.preset import Preset
+
+SEARCH_PATTERNS = 4096
+"""Patterns of the search, those in the middle of the scan, at most."""
+
+Once = Callable[[Preset, RefineResult | None], RefineResult | None]
+"""Refines the patterns under a preset, or in place of them those that a result would give (None: it cannot say)."""
+
+
+def find_tilt(preset: Preset, once: Once) -> Preset:
+    """The preset with the tilt inside a specimen of several slices: about the time of two runs more."""
+    first = once(preset, None)
+    if first is None:
+        return preset
+    again = once(preset, first)
+    return tilted(preset, first, first if again is None else again)
+
+
+def tilted(preset: Preset, result: RefineResult, again: RefineResult | None = None) -> Preset:
+    """The preset with the tilts of a result, and with what was found less of them ``again``."""
+    found = _tilts(result)
+    if found is None:
+        return preset
+    once_more = None if again is None else _tilts(again)
+    tilts = found if once_more is None else 2 * found - once_more
+    rows = tuple(tuple(float(tilt) for tilt in row) for row in tilts)
+    return preset.model_copy(update={"tilts_mrad": rows})
+
+
+def expected_patterns(setup: Setup, result: RefineResult) -> FloatArray | None:
+    """Patterns (N, P, P) without noise that a result would give in a set-up; None where its model is not the plain one.
+
+    In the order of the set-up's own: frequency 0 at [0, 0].
+    """
+    if setup.problem.model is not None:
+        return None
+    setup = WarmStart.of(result).applied(setup)
+    physical = setup.layout.physical(setup.start, np)
+    arrays = ArrayMultislice(setup.problem, np, "complex64", "arrays")
+    return np.asarray(arrays.expected_patterns(physical.object, physical.probe), dtype=np.float32)
+
+
+def _tilts(result: RefineResult) -> DoubleArray | None:
+    return None if result.refined is None else result.refined.tilts_mrad

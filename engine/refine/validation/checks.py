@@ -1,0 +1,190 @@
+"""What can be said before a long run: overlap, sampling, memory, expected time."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.backend.multislice import open_backend
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.selection import selected
+from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.problem.setup import Setup, prepare
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.tuning.held_out import Bench, central_part, part_of
+from ptylive.engine.refine.validation.position_bound import position_bound_A
+from ptylive.schema.model import Array, DoubleArray
+from ptylive.schema.preset import Preset
+
+LEAST_OVERLAP = 0.5
+MOST_SPILL = 0.02
+"""Share of the probe at the border of the window above which patterns are sampled too coarsely."""
+PROBE_SHARE = 0.9
+"""The probe's diameter holds so much of it."""
+TIMED_PATTERNS = 64
+BORDER = 1 / 16
+LINE_SEARCH_SHARE = 0.3
+"""Evaluations of L-BFGS beyond one an epoch, about."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Figures of a refinement that has not begun, and what is wrong with them in plain words."""
+
+    patterns: int
+    window_px: int
+    object_shape: tuple[int, int, int]
+    object_pixel_A: float
+    probe_diameter_A: float
+    overlap: float
+    """1 - step / probe diameter, along the line between nearest neighbours; below 0 patterns do not overlap."""
+    spill: float
+    """Share of the probe in the outermost sixteenth of the window: what does not fit comes in at the other side."""
+    counts_per_pattern: float
+    dose_e_per_A2: float
+    position_bound_A: float
+    """Cramér-Rao bound of one position for an empty object, Å: refining positions cannot do better."""
+    memory_bytes: int
+    """Patterns, object, gradients and history, all threads."""
+    seconds: float
+    """Expected time of the run, from a short measurement, compilation apart."""
+    reason: str
+    """What ``auto`` would choose, and why."""
+    warnings: tuple[str, ...]
+
+
+def check(dataset: Dataset, preset: Preset, bench: Bench | None = None) -> Checks:
+    """Look before a long run: a second of work. Raises MetadataError and RefinementError as the run itself would."""
+    dataset, preset = selected(dataset, preset)
+    where = bench or Bench()
+    part = central_part(dataset)
+    setup = prepare(part, preset.model_copy(update={"refine_drift": False}), where.start)
+    _, modes = setup.layout.to_complex(setup.start)
+    intensity = (np.abs(np.fft.ifft2(modes)) ** 2).sum(axis=0)
+    pixel, size = setup.grid.pixel_A, setup.layout.window
+    diameter = _diameter(intensity) * pixel
+    shape = _object_shape(dataset, setup)
+    border = max(1, round(size * BORDER))
+    inner = intensity[border:-border, border:-border].sum()
+    step = _nearest_step(part.positions_A)
+    checks = Checks(
+        patterns=len(dataset.patterns),
+        window_px=size,
+        object_shape=shape,
+        object_pixel_A=pixel,
+        probe_diameter_A=diameter,
+        overlap=1 - step / diameter,
+        spill=float(1 - inner / intensity.sum()),
+        counts_per_pattern=setup.facts.counts_per_pattern,
+        dose_e_per_A2=setup.facts.dose_e_per_A2,
+        position_bound_A=_bound(setup),
+        memory_bytes=memory_bytes(dataset, setup, preset, shape, where.threads),
+        seconds=_expected_seconds(len(dataset.patterns), part, preset, where),
+        reason=setup.strategy.reason,
+        warnings=(),
+    )
+    return _warned(checks, preset)
+
+
+def memory_bytes(
+    dataset: Dataset, setup: Setup, preset: Preset, object_shape: tuple[int, int, int], threads: int
+) -> int:
+    """Bytes at the peak of a run on the CPU: data as read and as the window sees them, object, gradients, history."""
+    layout = setup.layout
+    recorded = dataset.patterns.size * dataset.patterns.dtype.itemsize
+    shown = len(dataset.patterns) if dataset.masks is None else 1  # coefficients share one mean pattern
+    window = shown * layout.window**2 * setup.problem.patterns.dtype.itemsize
+    pixels = int(np.prod(object_shape)) * layout.object_modes
+    vector = 4 * (layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes) * pixels)
+    vector += 4 * layout.probe_size
+    vectors = 2 * preset.hist_length + 9  # parameters, gradients, scaling, reference, direction and trial steps
+    planes = 8 * pixels * (2 + threads)
+    ramps = len(dataset.patterns) * 4 * layout.window * 4
+    return int(recorded + window + vectors * vector + planes + ramps)
+
+
+def _warned(checks: Checks, preset: Preset) -> Checks:
+    """The checks with what is wrong said in words."""
+    from dataclasses import replace
+
+    warnings = []
+    if checks.overlap < LEAST_OVERLAP:
+        warnings.append(
+            f"neighbouring patterns overlap by {100 * checks.overlap:.0f} % of the probe: "
+            "more defocus or a smaller step makes the solution unique"
+        )
+    if checks.spill > MOST_SPILL:
+        warnings.append(
+            f"{100 * checks.spill:.0f} % of the probe lies at the border of the window: "
+            "detector pixels are too coarse for this defocus"
+        )
+    if preset.update_probe_pos and checks.position_bound_A > 0.1 * checks.probe_diameter_A:
+        warnings.append(
+            f"one pattern tells its position to {checks.position_bound_A:.2g} Å at best: "
+            "give position_prior_A, or refine drift only"
+        )
+    available = _available_bytes()
+    if checks.memory_bytes > available:
+        warnings.append(
+            f"needs {checks.memory_bytes / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are free: "
+            "a smaller hist_length, fewer slices or a smaller window_px help"
+        )
+    return replace(checks, warnings=tuple(warnings))
+
+
+def _available_bytes() -> float:
+    import psutil
+
+    return float(psutil.virtual_memory().available)
+
+
+def _diameter(intensity: Array) -> float:
+    """Diameter, pixels, of the disc around the centre of mass that holds most of the probe."""
+    rows, columns = np.indices(intensity.shape)
+    centre = [(intensity * axis).sum() / intensity.sum() for axis in (rows, columns)]
+    distance = np.hypot(rows - centre[0], columns - centre[1]).ravel()
+    order = np.argsort(distance)
+    held = np.cumsum(intensity.ravel()[order]) / intensity.sum()
+    return 2 * max(0.5, float(distance[order][np.searchsorted(held, PROBE_SHARE)]))
+
+
+def _nearest_step(positions_A: DoubleArray) -> float:
+    """Median distance of a position to its nearest neighbour, Å."""
+    from scipy.spatial import cKDTree
+
+    if len(positions_A) < 2:
+        return math.inf
+    distance, _ = cKDTree(positions_A).query(positions_A, k=[2])  # the nearest is the point itself
+    return float(np.median(distance))
+
+
+def _object_shape(dataset: Dataset, setup: Setup) -> tuple[int, int, int]:
+    """Shape of the object of the whole scan, of which the set-up may hold a part."""
+    extent = np.ptp(dataset.positions_A, axis=0) - np.ptp(setup.positions_A, axis=0)
+    rows, columns = (np.asarray(setup.grid.shape) + np.round(extent / setup.grid.pixel_A)).astype(int)
+    return setup.layout.object_shape[0], int(rows), int(columns)
+
+
+def _bound(setup: Setup) -> float:
+    physical = setup.layout.physical(setup.start, np)
+    return position_bound_A(setup.problem, physical.object, physical.probe, setup.grid.pixel_A)
+
+
+def _expected_seconds(patterns: int, part: Dataset, preset: Preset, bench: Bench) -> float:
+    """Seconds of all epochs, from the time of one evaluation of some patterns in the middle."""
+    few = part_of(part, np.arange(min(TIMED_PATTERNS, len(part.patterns))))
+    setup = prepare(few, preset.model_copy(update={"refine_drift": False}), bench.start)
+    with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
+        objective = Objective(backend, on_device(setup.layout, backend.xp), setup.problem.count)
+        vector = backend.xp.asarray(setup.start)
+        float(objective.evaluate(vector).loss)  # compiles, or loads what was compiled; a device is waited for
+        began = time.perf_counter()
+        float(objective.evaluate(vector).loss)
+        each = (time.perf_counter() - began) / setup.problem.count
+    strategy = setup.strategy
+    passes = strategy.sweeps + (1 + LINE_SEARCH_SHARE) * (strategy.epochs - strategy.sweeps)
+    return each * patterns * passes

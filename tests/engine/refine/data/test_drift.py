@@ -1,0 +1,103 @@
+"""Drift from the overlap geometry: found where it is, left alone where it is not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from shared_data import shared_data
+
+from ptylive.engine.backend.fast_sizes import padded_size
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.data.drift import Drift, Lattice, acquisition_time, find_drift, without_drift
+from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.engine.refine.data.start_probe import nominal_probe
+from ptylive.schema import Calibration
+from ptylive.schema.preset import Preset
+from ptylive.schema.scan import Scan
+
+
+def scanned(pattern="raster", rotation=30.0, shape=(20, 24)):
+    scan = Scan(shape=shape, step_A=(0.5, 0.4), pattern=pattern, rotation_deg=rotation)
+    point = scan.point_of(np.arange(shape[0] * shape[1]))
+    patterns = np.zeros((len(point), 2, 2), np.uint8)
+    positions = scan.positions_A(rotation)[point]
+    return Dataset(patterns, point, positions, np.zeros((2, 2), bool), np.ones(2), shape, Calibration())
+
+
+def fitted(dataset):
+    window = ScanWindow.of(dataset, padded_size(max(dataset.patterns.shape[1:])))
+    return find_drift(dataset, window, nominal_probe(dataset.calibration, window, single_slice=True))
+
+
+def test_lattice_knows_steps_and_directions():
+    lattice = Lattice.of(scanned())
+    assert lattice.lengths_A == pytest.approx((10.0, 9.6))
+    turn = np.deg2rad(30.0)
+    np.testing.assert_allclose(lattice.axes, [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]], atol=1e-9)
+    q = lattice.frequencies(np.array([[3.0, 5.0]]))[0]
+    assert q @ lattice.slow * 20 == pytest.approx(3.0)
+    assert q @ lattice.fast * 24 == pytest.approx(5.0)
+
+
+def test_scattered_positions_and_tiny_scans_are_no_lattice():
+    dataset = scanned()
+    jitter = np.random.default_rng(0).normal(0, 0.1, dataset.positions_A.shape)
+    assert Lattice.of(replace(dataset, positions_A=dataset.positions_A + jitter)) is None
+    assert Lattice.of(scanned(shape=(8, 24))) is None
+
+
+@pytest.mark.parametrize("pattern", ["raster", "snake"])
+def test_time_runs_evenly_with_gaps_left_out(pattern):
+    dataset = scanned(pattern)
+    time = acquisition_time(dataset)
+    np.testing.assert_allclose(time, (np.arange(480) + 0.5) / 480)
+    kept = np.delete(np.arange(480), [3, 30, 31, 200])
+    fewer = replace(dataset, point=dataset.point[kept], positions_A=dataset.positions_A[kept])
+    np.testing.assert_allclose(acquisition_time(fewer), time[kept])
+
+
+def test_drift_is_applied_along_the_axes_of_the_scan():
+    dataset = scanned()
+    moved = without_drift(dataset, Drift((2.0, 0.0), (0.1, 0.1), 0.0, 0.0, True, ""))
+    away = moved.positions_A - dataset.positions_A
+    np.testing.assert_allclose(away.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(away[-1] - away[0], 2 * 479 / 480 * Lattice.of(dataset).axes[:, 0])
+
+
+@pytest.mark.data
+def test_drift_of_a_noisy_scan_is_found(read_dataset):
+    """ws2_messy: (0.8, -0.5) Å in the file; what is left is mostly jitter, 0.07 Å."""
+    h5py = pytest.importorskip("h5py")
+    path = shared_data("ws2_messy_60kV_lowdose")
+    dataset = read_dataset(path)
+    drift = fitted(dataset)
+    assert drift.applied
+    with h5py.File(path) as file:
+        truth, columns = file["truth/positions_A"][()], dataset.scan_shape[1]
+    away = without_drift(dataset, drift).positions_A - truth[:, :columns].reshape(-1, 2)
+    away -= away.mean(0)
+    assert np.sqrt((away**2).sum(1).mean()) < 0.15
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny_mos2_80kV_focus",
+        pytest.param("mos2_edge_80kV_defocus", marks=pytest.mark.slow),
+        pytest.param("mos2_svac_80kV_focus", marks=pytest.mark.slow),
+    ],
+)
+def test_scans_without_drift_are_left_alone(read_dataset, name):
+    drift = fitted(read_dataset(shared_data(name)))
+    assert not drift.applied
+    assert "left alone" in drift.reason
+
+
+def test_asking_for_drift_where_it_cannot_be_fitted_says_so(simulated):
+    """12 x 12 points are too few."""
+    preset = Preset(window_px=24, probe_modes=1, epoch_max=1, refine_drift=True)
+    result = refine(simulated.dataset, preset, backend="cpu")
+    assert result.drift is None
+    assert "drift is not fitted" in result.reason

@@ -1,0 +1,52 @@
+"""Patterns in the window: where each pixel goes, what is masked, and that nothing is resampled."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.data.scan_window import ScanWindow
+
+
+def test_pixels_land_at_their_frequency(simulated):
+    dataset = simulated.dataset
+    window = ScanWindow.of(dataset, 24)
+    assert window.patterns[7][0, 0] == dataset.patterns[7][12, 12]  # centre (12.25, 11.6): whole part (12, 12)
+    assert window.patterns[7][1, 2] == dataset.patterns[7][13, 14]
+    assert window.patterns[7][-3, -5] == dataset.patterns[7][9, 7]
+    assert window.k_row[0, 0] == pytest.approx(-0.25 * 0.1)
+    assert window.k_col[0, 0] == pytest.approx(0.4 * 0.1)
+    assert window.object_pixel_A == pytest.approx(1 / 2.4)
+
+
+def test_recorded_type_is_kept_and_memory_is_transposed(simulated):
+    window = ScanWindow.of(simulated.dataset, 32)
+    assert window.patterns.dtype == np.uint16
+    assert window.patterns.swapaxes(1, 2).flags.c_contiguous
+
+
+def test_bad_and_unmeasured_pixels_are_masked(simulated):
+    window = ScanWindow.of(simulated.dataset, 32)
+    assert window.measured.sum() == 24 * 24 - 1
+    assert not window.measured[3 - 12, 5 - 12]
+    assert not window.patterns[:, ~window.measured].any()
+
+
+def test_a_smaller_window_crops_around_the_beam(simulated):
+    window = ScanWindow.of(simulated.dataset, 16)
+    assert window.measured.all()
+    assert window.patterns[0][-8, 7] == simulated.dataset.patterns[0][4, 19]
+
+
+def test_an_off_centre_beam_loses_what_lies_beyond_the_window(simulated):
+    dataset = replace(simulated.dataset, beam_center_px=np.array([14.0, 11.0]))
+    window = ScanWindow.of(dataset, 24)
+    assert not window.measured[10:12].any()  # frequencies +10 and +11 would be rows 24 and 25
+    assert window.measured[9].sum() == 23  # column frequency -12 would be column -1
+
+
+def test_negative_counts_become_zero(simulated):
+    dataset = replace(simulated.dataset, patterns=simulated.dataset.patterns.astype(np.float64) - 2)
+    window = ScanWindow.of(dataset, 24)
+    assert window.patterns.dtype == np.float32
+    assert window.patterns.min() == 0

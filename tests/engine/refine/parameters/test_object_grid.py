@@ -1,0 +1,33 @@
+"""Windows on the object grid, and a start map brought onto it."""
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
+from ptylive.schema.scan import Scan
+
+
+def test_every_window_lies_inside_and_its_centre_is_the_position():
+    rng = np.random.default_rng(0)
+    positions = rng.uniform(-30, 50, (200, 2))
+    grid = ObjectGrid.of(positions, 0.4, 24)
+    assert (grid.corners >= 0).all()
+    assert (grid.corners + 24 <= grid.shape).all()
+    centre = (grid.corners + 12 + grid.shifts_px) * grid.pixel_A + grid.origin_A
+    np.testing.assert_allclose(centre, positions, atol=1e-9)
+    assert np.abs(grid.shifts_px).max() <= 0.5
+
+
+@pytest.mark.parametrize("rotation", [0.0, 25.0, -120.5])
+def test_start_maps_are_turned_onto_the_grid(rotation):
+    """A map whose value is the detector-frame row of each of its points must become the row of each object pixel."""
+    scan = Scan(shape=(30, 40), step_A=(2.0, 1.5), rotation_deg=rotation)
+    positions = scan.positions_A(rotation)
+    start = StartGuess(positions[:, 0].reshape(30, 40).astype(np.float32), (2.0, 1.5), rotation)
+    grid = ObjectGrid.of(positions, 0.7, 16)
+    phase = grid.resample(start)
+    inside = positions.mean(0)
+    row, col = np.rint((inside - grid.origin_A) / grid.pixel_A).astype(int)
+    assert phase[row, col] == pytest.approx(grid.origin_A[0] + row * grid.pixel_A, abs=1e-3)
+    assert phase[row + 5, col - 3] == pytest.approx(grid.origin_A[0] + (row + 5) * grid.pixel_A, abs=1e-3)

@@ -1,0 +1,144 @@
+"""Refinement straight from coefficients: what the backend is handed, and whether the object is found."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from compressed_scans import compressed
+
+from ptylive.engine.backend.forward.arrays import ArrayKit
+from ptylive.engine.backend.forward.comparison import Coefficients as Compared
+from ptylive.engine.backend.multislice import CoefficientTermKind, DataTerm
+from ptylive.engine.refine import refine, validate
+from ptylive.engine.refine.problem.setup import prepare
+from ptylive.schema import MetadataError, RefinementError
+from ptylive.schema.preset import Preset
+
+PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 16, "sweeps": 8}
+
+
+def correlation(result, specimen):
+    phase = np.angle(result.object[0]).sum(0)
+    rows, columns = (np.arange(phase.shape[i]) * result.object_sampling_A[i] + result.origin_A[i] for i in (0, 1))
+    low, high = result.positions_A.min(0) + 2, result.positions_A.max(0) - 2
+    inside = np.ix_((rows > low[0]) & (rows < high[0]), (columns > low[1]) & (columns < high[1]))
+    y, x = np.meshgrid(rows, columns, indexing="ij")
+    return np.corrcoef(phase[inside].ravel(), specimen.phase(y, x)[inside].ravel())[0, 1]
+
+
+def comparison(parts):
+    """Least squares of coefficients in double precision."""
+    return Compared(ArrayKit(np, np.dtype("complex128")), DataTerm(CoefficientTermKind.LEAST_SQUARES, 0.0), parts)
+
+
+def run(dataset, **values):
+    return refine(dataset, Preset.from_mapping({**PLAIN, **values}), backend="cpu")
+
+
+@pytest.mark.parametrize(
+    ("basis", "values"),
+    [
+        ("zernike:45+1", {}),
+        ("data:15+1", {}),
+        ("zernike:45+1", {"noise_weighting": False}),
+        ("zernike:45+1:sqrt", {}),
+        ("binning:45+1", {"algorithm": "gauss_compressed"}),
+        ("binning:45+1", {"algorithm": "poisson_compressed"}),
+        ("zernike:45+1:sqrt", {"perpendicular_weight": 1e-4, "edge_weight": 1e-3, "probe_reg_constraint_weight": 1.0}),
+    ],
+)
+def test_every_loss_finds_the_object(simulated, basis, values):
+    dataset, ratio = compressed(simulated.dataset, basis)
+    result = run(dataset, **values)
+    assert ratio > 10
+    assert "for coefficients" in result.backend
+    assert result.algorithm == values.get("algorithm", "sqrt_compressed" if "sqrt" in basis else "lsq_compressed")
+    assert correlation(result, simulated.specimen) > 0.85
+
+
+@pytest.mark.parametrize("kind", ["zernike", "binning", "data"])
+def test_more_masks_make_a_better_object(simulated, kind):
+    """The trend of the paper, on a defocused scan."""
+    found = [
+        correlation(run(compressed(simulated.dataset, f"{kind}:{n}+1")[0]), simulated.specimen) for n in (6, 15, 45)
+    ]
+    assert found == sorted(found)
+
+
+def test_the_mean_pattern_is_that_of_the_coefficients(simulated):
+    dataset, _ = compressed(simulated.dataset, "zernike:45+1")
+    setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
+    frames = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns)
+    assert setup.facts.counts_per_pattern == pytest.approx(frames.sum((1, 2)).mean(), rel=0.02)
+    assert setup.problem.count == len(frames)
+    assert setup.problem.patterns.strides[0] == 0  # one mean pattern, not a copy for each
+
+
+def test_a_perfect_model_has_no_loss(simulated):
+    """Coefficients of frames compared with the frames themselves, every window pixel where it belongs."""
+    dataset, _ = compressed(simulated.dataset, "zernike:45+1")
+    setup = prepare(dataset, Preset.from_mapping({**PLAIN, "edge_weight": 0.0}), None)
+    plain = prepare(simulated.dataset, Preset.from_mapping(PLAIN), None)
+    compared = comparison(setup.problem.model.compressed)
+    batch = np.arange(5)
+    loss, slope = compared.compare(np.asarray(plain.problem.patterns[batch], dtype=float), batch)
+    assert loss < 1e-5
+    assert np.abs(slope).max() < 1e-3
+
+
+def test_weighting_makes_a_misfit_of_noise_cost_as_much_as_in_the_amplitude_loss(simulated):
+    """Fresh counts around the mean: a quarter for each coefficient."""
+    dataset, _ = compressed(simulated.dataset, "zernike:45+1")
+    setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
+    parts = setup.problem.model.compressed
+    mean = np.maximum(np.asarray(setup.problem.patterns[:144], dtype=float), 0)
+    exact = replace(parts, values=(mean.reshape(144, -1) @ parts.masks.T).astype(np.float32))
+    scattered = np.random.default_rng(1).poisson(mean).astype(float)
+    loss, _ = comparison(exact).compare(scattered, np.arange(144))
+    assert loss / 144 == pytest.approx(len(parts.masks) / 4, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("basis", "algorithm", "line"),
+    [
+        ("zernike:45+1", "lsq_sqrt", "compares patterns, and the recording holds"),
+        ("zernike:45+1", "poisson_compressed", "needs masks and coefficients at or above 0"),
+        ("zernike:45+1", "sqrt_compressed", "does not suit coefficients of intensities"),
+        ("zernike:45+1:sqrt", "lsq_compressed", "does not suit coefficients of square roots"),
+    ],
+)
+def test_losses_that_do_not_fit_are_refused(simulated, basis, algorithm, line):
+    dataset, _ = compressed(simulated.dataset, basis)
+    with pytest.raises(RefinementError) as raised:
+        run(dataset, algorithm=algorithm)
+    assert line in raised.value.line()
+
+
+def test_where_only_the_bright_field_is_looked_at_dark_masks_are_left_out(simulated):
+    dataset, _ = compressed(simulated.dataset, "zernike:45+3")
+    setup = prepare(dataset, Preset.from_mapping({**PLAIN, "bright_field_only": True}), None)
+    assert setup.problem.model.compressed.masks.shape == (45, 24 * 24)
+    assert correlation(run(dataset, bright_field_only=True), simulated.specimen) > 0.8
+
+
+def test_perpendicular_lengths_must_have_been_recorded(simulated):
+    dataset, _ = compressed(simulated.dataset, "zernike:45+1")
+    bare = replace(dataset, patterns=dataset.patterns[:, :46], basis=dataset.basis.model_copy(update={"extra": ()}))
+    with pytest.raises(MetadataError, match="perp_bright"):
+        run(bare, perpendicular_weight=1.0)
+    assert correlation(run(bare), simulated.specimen) > 0.85
+
+
+def test_mirrored_masks_are_put_right(simulated):
+    dataset, _ = compressed(simulated.dataset, "zernike:45+1")
+    centre = np.array([23 - dataset.beam_center_px[0], dataset.beam_center_px[1]])
+    mirrored = replace(
+        dataset, masks=dataset.masks[:, ::-1], bad_pixels=dataset.bad_pixels[::-1], beam_center_px=centre
+    )
+    np.testing.assert_allclose(run(mirrored, flip_ky=True).loss, run(dataset).loss, rtol=1e-4)
+
+
+def test_halves_and_shuffled_coefficients_are_compared(simulated):
+    dataset, _ = compressed(simulated.dataset, "zernike:45+1")
+    judged = validate(dataset, Preset.from_mapping({**PLAIN, "epoch_max": 4}))
+    assert np.isfinite(judged.halves).all()

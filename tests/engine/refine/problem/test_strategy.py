@@ -1,0 +1,95 @@
+"""What ``auto`` chooses, that it says so, and that given values win."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from shared_data import shared_data
+
+from ptylive.engine.backend.multislice import DataTermKind
+from ptylive.engine.refine.data.pattern_statistics import Facts, _noise_spread
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
+from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.strategy import choose
+from ptylive.schema.preset import Preset
+
+STRONG = Facts(counts_per_pattern=16000, bright_counts=32, dark_counts=0.05, dose_e_per_A2=1e5, noise_spread=0.0)
+
+
+def test_one_slice_at_good_dose_is_thin():
+    strategy = choose(Preset(), STRONG, has_start=True)
+    assert strategy.object_form is ObjectForm.PHASE
+    assert strategy.non_negative
+    assert strategy.offset == pytest.approx(0.2 * 0.05)
+    assert strategy.coherence.modes == 4
+    assert not strategy.start_from_map
+    assert strategy.epochs - strategy.sweeps >= 5
+    assert "one slice" in strategy.reason
+
+
+def test_several_slices_are_thick():
+    strategy = choose(Preset(num_slices=4, total_thickness_A=100), STRONG, has_start=False)
+    assert strategy.object_form is ObjectForm.COMPLEX
+    assert not strategy.non_negative
+    assert strategy.offset == pytest.approx(0.15)
+    assert "4 slices" in strategy.reason
+
+
+@pytest.mark.parametrize("change", [{"dose_e_per_A2": 50.0}, {"dose_e_per_A2": 900.0, "noise_spread": 0.3}])
+def test_low_dose_or_correlated_noise_is_weak(change):
+    strategy = choose(Preset(), replace(STRONG, **change), has_start=True)
+    assert strategy.bright_field_only
+    assert strategy.start_from_map
+    assert strategy.offset > STRONG.bright_counts
+    assert strategy.coherence.modes == 1
+    assert "live map" in strategy.reason
+
+
+def test_moderate_dose_starts_from_the_map_only_where_there_is_one():
+    facts = replace(STRONG, dose_e_per_A2=1500.0)
+    assert choose(Preset(), facts, has_start=True).start_from_map
+    assert not choose(Preset(), facts, has_start=False).bright_field_only
+
+
+def test_given_values_win():
+    preset = Preset.from_mapping(
+        {"phase_only_obj": False, "loss_offset": 2.5, "probe_modes": 2, "sweeps": 3, "epoch_max": 4, "batch_size": 7}
+    )
+    strategy = choose(preset, STRONG, has_start=False)
+    assert (strategy.object_form, strategy.non_negative, strategy.offset) == (ObjectForm.COMPLEX, False, 2.5)
+    assert (strategy.coherence.modes, strategy.sweeps, strategy.epochs, strategy.batch_size) == (2, 3, 4, 7)
+
+
+@pytest.mark.parametrize(("epochs", "sweeps"), [(1, 0), (3, 2), (6, 4), (100, 8)])
+def test_lbfgs_keeps_a_third_of_the_epochs(epochs, sweeps):
+    assert choose(Preset(epoch_max=epochs), STRONG, has_start=False).sweeps == sweeps
+
+
+def test_poisson_uses_its_floor():
+    strategy = choose(Preset(algorithm="ml"), STRONG, has_start=False)
+    assert strategy.kind is DataTermKind.POISSON
+    assert strategy.offset == pytest.approx(0.005)
+    assert strategy.algorithm.startswith("ml, loss_floor")
+
+
+def test_noise_spread_sees_a_detector_that_smears_electrons():
+    rng = np.random.default_rng(0)
+    interior = np.ones((20, 20), bool)
+    independent = rng.poisson(5, (400, 20, 20)).astype(np.uint16)
+    smeared = independent + np.roll(independent, 1, 1) + np.roll(independent, 1, 2)
+    assert abs(_noise_spread(independent, interior)) < 0.05
+    assert _noise_spread(smeared, interior) > 0.25
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mos2_svac_80kV_focus", "one slice"),
+        ("mos2_edge_80kV_defocus", "one slice"),
+        ("sto_10nm_200kV_defocus", "one slice"),
+        ("rotavirus_300kV_cryo_west", "low dose"),
+    ],
+)
+def test_shared_sets_fall_into_their_regime(read_dataset, name, words):
+    assert words in prepare(read_dataset(shared_data(name)), Preset(), None).strategy.reason

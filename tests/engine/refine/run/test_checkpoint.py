@@ -1,0 +1,93 @@
+"""Checkpoints: exact, checked, two kept, and never of another refinement."""
+
+import errno
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.run.checkpoint import fingerprint, load, save
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.solvers.lbfgs import LbfgsState
+from ptylive.engine.refine.solvers.sweeps import SweepState
+from ptylive.schema import RefinementError
+from ptylive.schema.preset import Preset
+
+LOG = Log((3.0, 2.5), ("sweep", "lbfgs"), (0.1, 0.2), 2.25)
+
+
+def vector(seed):
+    return np.random.default_rng(seed).normal(size=50).astype(np.float32)
+
+
+def lbfgs_state():
+    pairs = ((vector(1), vector(2)), (vector(3), vector(4)))
+    return LbfgsState(vector(0), 2.5, vector(5), vector(6), vector(7), pairs, 4, (2.5,))
+
+
+def same(a, b):
+    assert type(a) is type(b)
+    for name, value in vars(a).items():
+        np.testing.assert_equal(getattr(b, name), value)
+
+
+@pytest.mark.parametrize(
+    "state", [lbfgs_state(), SweepState(vector(0)), SweepState(vector(0), 2, 3, 1.5, vector(1), 1, (9.0, 8.0))]
+)
+def test_states_come_back_exactly(tmp_path, state):
+    path = tmp_path / "run.npz"
+    save(path, state, LOG, "id")
+    loaded = load(path, "id")
+    assert loaded is not None
+    same(state, loaded.state)
+    assert loaded.log == LOG
+    assert loaded.note == ""
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
+    path = tmp_path / "run.npz"
+    save(path, SweepState(vector(0), 1), LOG, "id")
+    save(path, SweepState(vector(1), 2), LOG, "id")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    loaded = load(path, "id")
+    assert loaded is not None
+    assert loaded.state.sweep == 1
+    assert "went on from the one before" in loaded.note
+    path.with_name("run.npz.previous").write_bytes(b"nothing")
+    with pytest.raises(RefinementError, match="is damaged"):
+        load(path, "id")
+
+
+def test_nothing_there_is_nothing(tmp_path):
+    assert load(tmp_path / "none.npz", "id") is None
+
+
+def test_another_refinements_checkpoint_is_refused(tmp_path):
+    save(tmp_path / "run.npz", SweepState(vector(0)), LOG, "id")
+    with pytest.raises(RefinementError, match="belongs to other data or settings"):
+        load(tmp_path / "run.npz", "other")
+
+
+def test_the_fingerprint_knows_data_and_settings_but_not_the_number_of_epochs(simulated):
+    dataset = simulated.dataset
+    one = fingerprint(dataset, Preset())
+    assert fingerprint(dataset, Preset(epoch_max=99)) == one
+    assert fingerprint(dataset, Preset(seed=1)) != one
+    assert fingerprint(replace(dataset, positions_A=dataset.positions_A + 1), Preset()) != one
+    assert fingerprint(replace(dataset, patterns=dataset.patterns + 1), Preset()) != one
+
+
+def test_a_disk_that_is_full_leaves_the_checkpoint_that_is_there(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    save(path, SweepState(vector(0), 1), LOG, "id")
+
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space"):
+        save(path, SweepState(vector(0), 2), LOG, "id")
+    loaded = load(path, "id")
+    assert loaded is not None and loaded.state.sweep == 1 and loaded.note == ""

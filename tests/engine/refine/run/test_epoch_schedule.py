@@ -1,0 +1,241 @@
+"""What a preset asks of each epoch: schedules, and hard constraints by their formulas."""
+
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import pytest
+
+from ptylive.engine.analysis.half_dose import compare_half_doses
+from ptylive.engine.refine import Bench, refine
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.regularisers.deconvolution import richardson_lucy
+from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
+from ptylive.engine.refine.regularisers.projections import (
+    Atomicity,
+    blurred,
+    flipped,
+    orthogonal,
+    potentials,
+    projected,
+)
+from ptylive.schema import MetadataError
+from ptylive.schema.preset import Preset
+
+FORMS = {"phase": {"phase_only_obj": True}, "complex": {"phase_only_obj": False}, "damped": {"weakly_damped_obj": True}}
+THICK = {"num_slices": 3, "total_thickness_A": 30.0, "obj_modes": 2, "probe_modes": 2, "window_px": 24}
+
+
+def few(dataset, number=16):
+    return replace(
+        dataset,
+        patterns=dataset.patterns[:number],
+        point=dataset.point[:number],
+        positions_A=dataset.positions_A[:number],
+    )
+
+
+@pytest.fixture(params=FORMS, ids=str)
+def bumpy(request, simulated):
+    """A setup, and a vector away from its start."""
+    preset = Preset.from_mapping(
+        {**THICK, "update_probe_pos": True, "non_negative_phase": False, **FORMS[request.param]}
+    )
+    setup = prepare(few(simulated.dataset), preset, None)
+    layout = setup.layout
+    phase = np.random.default_rng(1).uniform(0.1, 0.9, (layout.planes, *layout.object_shape[1:]))
+    vector = layout.start(phase)
+    vector[layout.object_size :] += np.random.default_rng(2).normal(size=vector.size - layout.object_size).astype("f4")
+    return setup, vector, phase.reshape(layout.object_modes, *layout.object_shape)
+
+
+def after(bumpy, **settings):
+    setup, vector, _ = bumpy
+    return projected(vector, Preset.from_mapping({**THICK, **settings}), setup.layout, setup.regularisation, np)
+
+
+def test_a_gaussian_filter_blurs_the_phase(bumpy):
+    setup, vector, phase = bumpy
+    untouched = vector.copy()
+    blurry, _ = potentials(setup.layout, after(bumpy, apply_gaussian_filter_px=2.0), np)
+    np.testing.assert_array_equal(vector, untouched)
+    np.testing.assert_allclose(blurry, blurred(phase, 2.0, np), atol=2e-4)
+    spike = np.zeros((32, 32))
+    spike[16, 16] = 1
+    y, x = np.indices(spike.shape) - 16
+    expected = np.exp(-(y**2 + x**2) / 8) / (2 * np.pi * 4)
+    np.testing.assert_allclose(blurred(spike, 2.0, np), expected, atol=1e-5)
+
+
+def test_the_amplitude_filter_leaves_the_phase(bumpy):
+    setup, _, phase = bumpy
+    kept, _ = potentials(setup.layout, after(bumpy, apply_gaussian_filter_amplitude_px=2.0), np)
+    np.testing.assert_allclose(kept, phase, atol=2e-4)
+
+
+def test_charge_flip(bumpy):
+    setup, _, phase = bumpy
+    found, _ = potentials(setup.layout, after(bumpy, do_charge_flip=True, cf_delta_phase=0.5), np)
+    largest = phase.max(axis=(-2, -1), keepdims=True)
+    np.testing.assert_allclose(found, np.where(phase < 0.5 * largest, -0.95 * phase, phase), atol=2e-4)
+
+
+def test_fancy_flips_sharpen_and_blur():
+    y, x = np.indices((64, 64)) - 32
+    atom = np.exp(-(y**2 + x**2) / 4.0**2)
+    for iterative, worst in ((False, 0.02), (True, 0.03)):
+        same = flipped(atom, 0.0, -0.95, Atomicity(3.0, 3.0, iterative), np)
+        np.testing.assert_allclose(same, atom, atol=worst)
+        assert flipped(atom, 0.0, -0.95, Atomicity(3.0, 1.0, iterative), np).max() > 1.5
+
+
+def test_a_nearly_empty_picture_is_sharpened_without_running_away():
+    """Where nothing is, the transforms leave rounding, and rounding is not divided by."""
+    atoms = np.zeros((56, 56), np.float32)
+    atoms[::9, 5::7] = np.random.default_rng(0).uniform(1e-8, 0.07, (7, 8))
+    sharp = richardson_lucy(atoms, 1.06, np)
+    assert sharp.sum() == pytest.approx(atoms.sum(), rel=1e-3)
+    assert sharp.max() < 10 * atoms.max()
+
+
+def test_the_wedge_is_taken_out(bumpy):
+    setup, _, phase = bumpy
+    found, _ = potentials(setup.layout, after(bumpy, beta_wedge=2.0), np)
+    if setup.layout.object_form == "complex":
+        before = np.exp(1j * phase)
+    else:
+        before = phase
+    weights = 1 - wedge_weights(setup.layout.object_shape, 10.0, setup.grid.pixel_A, 2.0)
+    expected = np.fft.ifftn(weights * np.fft.fftn(before, axes=(1, 2, 3)), axes=(1, 2, 3))
+    expected = np.angle(expected) if setup.layout.object_form == "complex" else expected.real
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_modes_become_orthogonal_and_the_light_stays(bumpy):
+    setup, vector, _ = bumpy
+    before = setup.layout.probe_block(vector)
+    now = setup.layout.probe_block(after(bumpy, keep_probe_states_orthogonal=True))
+    np.testing.assert_allclose((now**2).sum(axis=(0, 1)), (before**2).sum(axis=(0, 1)), rtol=1e-3, atol=1e-3)
+    waves = (now[0] + 1j * now[1]).reshape(2, -1)
+    overlap = waves @ waves.conj().T
+    assert abs(overlap[0, 1]) < 1e-4 * abs(overlap[0, 0])
+    assert overlap[0, 0].real >= overlap[1, 1].real
+
+
+def test_orthogonal_modes_of_a_known_case():
+    modes = np.array([[1, 1], [1, -1]]) @ np.diag([2.0, 1.0])
+    np.testing.assert_allclose(np.abs(orthogonal(modes, np)), np.sqrt(2) * np.diag([2.0, 1.0]), atol=1e-12)
+
+
+def test_resets(bumpy):
+    setup, vector, _ = bumpy
+    layout = setup.layout
+    empty = after(bumpy, restart_from_vacuum=True)
+    phase, absorption = potentials(layout, empty, np)
+    assert np.abs(phase).max() < 0.03
+    assert np.abs(absorption).max() < 1e-6
+    np.testing.assert_array_equal(empty[layout.object_size :], vector[layout.object_size :])
+    back = layout.other_blocks(after(bumpy, reset_positions=True))[BlockName.SHIFTS]
+    np.testing.assert_array_equal(back, setup.grid.shifts_px.astype("f4"))
+
+
+def run(dataset, **values):
+    plain = {"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 3}
+    return refine(dataset, Preset.from_mapping({**plain, **values}), backend="cpu")
+
+
+def test_an_object_held_for_the_first_epochs_stays_empty(simulated):
+    held = run(simulated.dataset, update_obj="epoch >= 8")
+    assert np.abs(np.angle(held.object)).max() < 1e-6
+    assert held.loss[-1] < held.loss[0]
+    late = run(simulated.dataset, update_obj="epoch >= 4")
+    assert np.abs(np.angle(late.object)).max() > 0.1
+    assert late.loss[-1] < 0.9 * held.loss[-1]
+
+
+def test_positions_wait_for_their_epoch(simulated):
+    dataset = simulated.dataset
+    waiting = run(dataset, update_probe_pos="lambda x: x > 100")
+    np.testing.assert_allclose(waiting.positions_A, dataset.positions_A, atol=1e-6)
+    moving = run(dataset, update_probe_pos="lambda x: x >= 6")
+    assert np.abs(moving.positions_A - dataset.positions_A).max() > 1e-4
+
+
+def test_a_restart_from_vacuum_is_a_fresh_start(simulated):
+    """The loss jumps where the object is emptied, and comes down again."""
+    result = run(simulated.dataset, restart_from_vacuum="epoch == 5")
+    plain = run(simulated.dataset)
+    np.testing.assert_allclose(result.loss[:5], plain.loss[:5], rtol=1e-6)
+    assert result.loss[5] > plain.loss[5] * 1.05
+    assert result.loss[7] < result.loss[5]
+    assert len(result.loss) == 8
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"atv_weight": "0.5 if epoch > 1 else 0"},
+        {"atv_weight": "0.5 / (1 + epoch)"},
+        {"phase_norm_weight": 0.1, "loss_weight": "2 if epoch < 4 else 1"},
+        {"apply_gaussian_filter_px": "0.5 if epoch % 4 == 3 else 0"},
+        {
+            "hist_length": "epoch",
+            "wolfe_c1_constant": "1e-4 if epoch < 5 else 1e-3",
+            "reset_history_flag": "epoch == 6",
+        },
+        {"keep_probe_states_orthogonal": True, "probe_modes": 2},
+        {"optimizer": "pypty", "atv_weight": "0.5 / (1 + epoch)", "restart_from_vacuum": "epoch == 5", "sweeps": 0},
+        {"probe_marker": "rows:2", "probe_modes": 2, "keep_probe_states_orthogonal": True},
+        {
+            **{"tilts_mrad": [[0] * 6] * 144, "update_tilts": "epoch > 3", "tilt_mode": 2},
+            **{
+                "fast_axis_reg_weight_tilts": 1.0,
+                "slow_axis_reg_weight_tilts": 1.0,
+                "deformation_reg_weight_tilts": 0.1,
+            },
+        },
+        {"do_charge_flip": "epoch == 1", "cf_delta_phase": "0.05 * epoch"},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_every_kind_of_change_runs_through(simulated, values):
+    result = run(simulated.dataset, **values)
+    assert result.state == "done"
+    assert np.isfinite(result.loss).all()
+    assert len(result.loss) == 8
+
+
+def test_a_stopped_run_with_schedules_goes_on_as_if_it_had_not_stopped(simulated, tmp_path):
+    values = {"atv_weight": "0.5 / (1 + epoch)", "restart_from_vacuum": "epoch == 5", "update_probe": "epoch > 2"}
+    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 3, **values})
+    whole = refine(simulated.dataset, preset, backend="cpu")
+    for limit in (4, 9, 15):
+        asked = count()
+        refine(
+            simulated.dataset,
+            preset,
+            backend="cpu",
+            should_stop=lambda asked=asked, limit=limit: next(asked) > limit,
+            checkpoint=tmp_path / "state",
+            resume=True,
+        )
+    rest = refine(simulated.dataset, preset, backend="cpu", checkpoint=tmp_path / "state", resume=True)
+    np.testing.assert_allclose(rest.loss, whole.loss, rtol=1e-6)
+
+
+def test_impossible_schedules_are_refused_before_the_run(simulated):
+    with pytest.raises(MetadataError, match="epoch 4: refinement setting atv_weight"):
+        run(simulated.dataset, atv_weight="3 - epoch")
+
+
+def test_halves_of_the_dose_agree_on_the_object(simulated):
+    """Ring correlation of two refinements of half the counts each: high where the object is, and nothing is shared."""
+    dataset = replace(simulated.dataset, patterns=np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns))
+    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 6, "sweeps": 4})
+    halves = compare_half_doses(dataset, preset, Bench("cpu"))
+    assert halves.shells is None
+    low = halves.rings.correlation[halves.rings.frequencies_invA < 0.4]
+    assert low.mean() > 0.7
+    counts = [float((np.abs(result.probe) ** 2).sum()) for result in halves.results]
+    assert counts[0] == pytest.approx(counts[1], rel=0.02)

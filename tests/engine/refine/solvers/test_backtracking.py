@@ -1,0 +1,110 @@
+"""PyPty's optimiser: histories, block factors, steps grown and cut."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.solvers.backtracking import block_scaled, grown_and_cut
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs
+from ptylive.engine.refine.solvers.line_search import Point, WolfeRule
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.schema import MetadataError
+from ptylive.schema.preset import Preset
+
+PYPTY = WolfeRule(0.1, 0.9, 20, like_pypty=True)
+EVERYTHING = 100_000
+
+
+@pytest.fixture
+def setup(simulated):
+    preset = Preset(window_px=24, probe_modes=1, phase_only_obj=False, update_beam_current=True)
+    return prepare(simulated.dataset, preset, None)
+
+
+@pytest.fixture
+def objective(setup):
+    backend = ArrayMultislice(setup.problem, np, "complex64", "arrays")
+    return Objective(backend, setup.layout, setup.problem.count)
+
+
+def losses(objective, start, history, rule):
+    solver = Lbfgs(objective, 8, history, rule, 0.2, 0.0)
+    state = solver.init(start)
+    found = [state.loss / objective.patterns]
+    while not solver.finished(state):
+        state = solver.step(state)
+    return found + list(state.losses), state
+
+
+@pytest.mark.parametrize("history", [0, 1, 5, EVERYTHING])
+@pytest.mark.parametrize("rule", [PYPTY, WolfeRule(1e-4, 0.9, 8)])
+def test_every_history_lowers_the_loss_at_every_epoch(setup, objective, history, rule):
+    found, state = losses(objective, setup.start, history, rule)
+    assert len(found) == 9
+    assert all(np.diff(found) < 0)
+    assert len(state.pairs) <= max(history, 1)
+    assert len(state.pairs) == min(8, max(history, 1))
+
+
+def test_pairs_pay(setup, objective):
+    steepest, _ = losses(objective, setup.start, 0, PYPTY)
+    lbfgs, _ = losses(objective, setup.start, 10, PYPTY)
+    assert lbfgs[-1] < steepest[-1]
+
+
+def test_first_step_gives_every_quantity_the_slope_of_the_object(setup, objective):
+    layout = setup.layout
+    gradient = objective.evaluate(setup.start).gradient
+    step = block_scaled(layout, (), gradient, np)
+    ends = np.cumsum([0, layout.object_size, layout.probe_size, layout.blocks[0].start.size])
+    parts = [slice(a, b) for a, b in pairwise(ends)]
+    slopes = [float(step[part] @ gradient[part]) for part in parts]
+    assert slopes == pytest.approx([slopes[0]] * 3, rel=1e-3)
+    np.testing.assert_allclose(step[parts[0]], 0.5 * gradient[parts[0]], rtol=1e-6)  # dL/dO* of a complex object
+
+
+def test_later_steps_have_a_factor_for_each_quantity(setup):
+    layout = setup.layout
+    rng = np.random.default_rng(0)
+    s, y, gradient = (rng.normal(size=layout.size) for _ in range(3))
+    s[: layout.object_size] = 0.3 * y[: layout.object_size]
+    s[layout.object_size + layout.probe_size :] = 0.7 * y[layout.object_size + layout.probe_size :]
+    step = block_scaled(layout, ((s, y),), gradient, np)
+    assert step[0] == pytest.approx(0.6 * gradient[0])  # complex: doubled
+    assert step[-1] == pytest.approx(0.7 * gradient[-1])  # real
+
+
+def test_accepted_steps_fulfil_the_first_condition(setup, objective):
+    result = objective.evaluate(setup.start)
+    start = Point(setup.start, result.loss, result.gradient)
+    direction = -block_scaled(setup.layout, (), result.gradient, np)
+    for first in (1e-6, 1.0, 1e4):
+        found = grown_and_cut(objective, start, direction, replace(PYPTY, first_step=first, max_count=40))
+        assert found.point is not None
+        expected = float(result.gradient @ (found.point.vector - start.vector))
+        assert found.point.loss <= start.loss + PYPTY.c1 * expected
+
+
+def test_no_step_is_found_uphill_or_below_the_shortest(setup, objective):
+    result = objective.evaluate(setup.start)
+    start = Point(setup.start, result.loss, result.gradient)
+    short = grown_and_cut(objective, start, result.gradient, replace(PYPTY, min_step=0.5))
+    assert short.point is None
+    assert short.evaluations == 1
+
+
+def test_a_run_as_pypty_makes_it(simulated):
+    preset = Preset.from_mapping(
+        {"optimizer": "pypty", "sweeps": 0, "epoch_max": 12, "algorithm": "lsq_sqrt", "loss_offset": 0.0}
+        | {"wolfe_c1_constant": 0.1, "max_count": 20, "probe_modes": 1, "phase_only_obj": False, "hist_length": 1000}
+    )
+    result = refine(simulated.dataset, preset, backend="cpu")
+    assert result.phases == ("lbfgs",) * 12
+    assert all(np.diff(result.loss) < 0)
+    with pytest.raises(MetadataError, match="reduce_factor"):
+        Preset.from_mapping({"reduce_factor": 2})

@@ -1,0 +1,170 @@
+"""Sweeps and L-BFGS as pure functions of their state, on a small problem in double precision."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm, ProbeModel
+from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs
+from ptylive.engine.refine.solvers.line_search import Point, WolfeRule, search
+from ptylive.engine.refine.solvers.objective import Evaluation, Objective
+from ptylive.engine.refine.solvers.sweeps import MOST_HALVINGS, Sweeps
+from ptylive.schema.preset import Preset
+
+RULE = WolfeRule(1e-4, 0.9, 8)
+
+
+@pytest.fixture
+def setup(simulated):
+    return prepare(simulated.dataset, Preset(window_px=24, probe_modes=2), None)
+
+
+@pytest.fixture
+def objective(setup):
+    backend = ArrayMultislice(setup.problem, np, "complex64", "arrays")
+    return Objective(backend, setup.layout, setup.problem.count)
+
+
+def sweeps_for(objective, **changes):
+    settings = Sweeps(objective, 3, 0, 48, 0.5, 0.1, seed=0)
+    return replace(settings, **changes)
+
+
+def run(solver, state):
+    while not solver.finished(state):
+        state = solver.step(state)
+    return state
+
+
+def test_phase_only_gradient_equals_central_differences(setup):
+    problem = setup.problem
+    layout = setup.layout
+    backend = ArrayMultislice(problem, np, "complex128", "reference")
+    objective = Objective(backend, layout, problem.count)
+    rng = np.random.default_rng(0)
+    vector = setup.start.astype(np.float64)
+    vector[: layout.object_size] = 0.3 * rng.random(layout.object_size)
+    direction = rng.normal(size=vector.size)
+    direction[layout.object_size :] *= np.abs(vector[layout.object_size :])
+    h = 1e-4
+    at = [objective.evaluate(vector + k * h * direction).loss for k in (-2, -1, 1, 2)]
+    expected = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * h)
+    assert float(objective.evaluate(vector).gradient @ direction) == pytest.approx(expected, rel=1e-6)
+
+
+def test_sweeps_lower_the_loss_and_leave_their_input_alone(setup, objective):
+    solver = sweeps_for(objective)
+    first = solver.init(setup.start)
+    copy = setup.start.copy()
+    last = run(solver, first)
+    np.testing.assert_array_equal(setup.start, copy)
+    assert len(last.losses) == 3
+    assert last.losses[2] < last.losses[0]
+    assert (last.vector[: setup.layout.object_size] >= 0).all()
+
+
+def test_a_state_always_leads_to_the_same_next_state(setup, objective):
+    solver = sweeps_for(objective)
+    state = solver.step(solver.init(setup.start))
+    np.testing.assert_array_equal(solver.step(state).vector, solver.step(state).vector)
+
+
+def test_probe_sweeps_leave_the_object_alone(setup, objective):
+    state = run(sweeps_for(objective, sweeps=1, probe_sweeps=1), sweeps_for(objective).init(setup.start))
+    size = setup.layout.object_size
+    np.testing.assert_array_equal(state.vector[:size], setup.start[:size])
+    assert not np.array_equal(state.vector[size:], setup.start[size:])
+
+
+def test_a_diverging_sweep_is_undone_with_half_the_step(setup, objective):
+    state = run(sweeps_for(objective, object_step=60.0, probe_step=3.9), sweeps_for(objective).init(setup.start))
+    assert 0 < state.halvings
+    assert state.halvings > MOST_HALVINGS or all(np.diff(state.losses) < 1e-3 * state.losses[0])
+    assert np.isfinite(state.vector).all()
+
+
+def test_a_loss_that_is_not_finite_restores_the_start(setup, objective):
+    @dataclass(frozen=True)
+    class Broken(Objective):
+        def evaluate(self, vector, indices=None):
+            return Evaluation(float("nan"), np.full_like(vector, np.nan))
+
+    broken = Broken(objective.backend, objective.layout, objective.patterns)
+    state = run(sweeps_for(broken), sweeps_for(broken).init(setup.start))
+    np.testing.assert_array_equal(state.vector, setup.start)
+    lbfgs = Lbfgs(broken, 3, 10, RULE, 0.2, 0.1)
+    assert lbfgs.finished(lbfgs.init(setup.start))
+
+
+@pytest.mark.parametrize("anchor", [0.0, 0.1])
+@pytest.mark.parametrize("history", [0, 5])
+@pytest.mark.parametrize("phase_only", [True, False])
+def test_lbfgs_lowers_the_loss_at_every_epoch(simulated, anchor, history, phase_only):
+    preset = Preset(window_px=24, probe_modes=1, phase_only_obj=phase_only)
+    setup = prepare(simulated.dataset, preset, None)
+    objective = Objective(ArrayMultislice(setup.problem, np, "complex64", "arrays"), setup.layout, setup.problem.count)
+    solver = Lbfgs(objective, 8, history, RULE, 0.2, anchor)
+    state = run(solver, solver.init(setup.start))
+    assert len(state.losses) == 8
+    assert (np.diff(state.losses) < 0).all()
+    assert state.losses[-1] < 0.9 * objective.evaluate(setup.start).loss / setup.problem.count
+    assert len(state.pairs) <= max(history, 1)  # one tells the size of a step, also where no history is kept
+    if setup.layout.non_negative:
+        assert (setup.layout.object_block(state.vector) >= 0).all()
+
+
+def test_held_parameters_are_those_pushed_through_their_bound(setup, objective):
+    vector, gradient = setup.start.copy(), np.ones_like(setup.start)
+    vector[1] = 0.5
+    gradient[2] = -1
+    held = objective.held(vector, gradient)
+    assert held[0]
+    assert not held[1]
+    assert not held[2]
+    assert not held[setup.layout.object_size :].any()
+
+
+class Valley:
+    """Rosenbrock's function, with what a line search asks of an objective."""
+
+    xp = np
+    layout = Layout(
+        ObjectForm.COMPLEX, False, (1, 1, 1), 1, ProbeModel(ProbeForm.COMPLEX, np.zeros((0, 1, 1), complex))
+    )
+
+    @staticmethod
+    def project(vector):
+        return vector
+
+    @staticmethod
+    def evaluate(vector):
+        x, y = vector
+        gradient = np.array([-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)])
+        return Evaluation((1 - x) ** 2 + 100 * (y - x * x) ** 2, gradient)
+
+
+@pytest.mark.parametrize("length", [1e-4, 1e-2, 1.0, 30.0])
+@pytest.mark.parametrize("start", [(-1.2, 1.0), (0.0, 0.0), (2.0, -3.0)])
+def test_line_search_meets_both_wolfe_conditions(start, length):
+    here = np.array(start)
+    at = Valley.evaluate(here)
+    direction = -length * at.gradient / np.linalg.norm(at.gradient)
+    rule = WolfeRule(1e-4, 0.9, 40)
+    found = search(Valley(), Point(here, at.loss, at.gradient), direction, rule)
+    assert found.point is not None
+    slope = at.gradient @ direction
+    step = (found.point.vector - here) @ direction / (direction @ direction)
+    assert found.point.loss <= at.loss + rule.c1 * step * slope
+    assert found.point.gradient @ direction >= rule.c2 * slope
+    assert found.evaluations < 25
+
+
+def test_line_search_gives_up_uphill():
+    here = np.array([1.0, 1.0])
+    at = Valley.evaluate(np.array([1.0, 1.1]))
+    found = search(Valley(), Point(here, Valley.evaluate(here).loss, at.gradient), -at.gradient, RULE)
+    assert found.point is None
+    assert found.evaluations == RULE.max_count

@@ -1,0 +1,117 @@
+"""Scans before a run: wrong values are found, right ones left alone; and the checks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from shared_data import shared_data
+
+from ptylive.engine.refine import Bench, Scanned, check, refine, scan
+from ptylive.engine.refine.tuning.held_out import central_part
+from ptylive.engine.refine.tuning.parameter_search import present_value, varied, wanted_scans
+from ptylive.schema import Origin, Quantity, RefinementError
+from ptylive.schema.preset import Preset
+
+ODD = {"window_px": 24, "probe_modes": 1}
+PRESET = Preset.from_mapping(ODD)
+THICK = Preset.from_mapping({**ODD, "num_slices": 3, "total_thickness_A": 30.0})
+CPU = Bench(backend="cpu")
+
+
+def with_defocus(dataset, change):
+    wrong = dataset.calibration.aberrations["C10"] - change
+    return replace(dataset, calibration=dataset.calibration.having(C10=Quantity(wrong, Origin.ESTIMATED)))
+
+
+@pytest.mark.parametrize("change", [-45.0, 40.0, 130.0])
+def test_a_wrong_defocus_is_found(simulated, change):
+    """The simulated scan has 60 Å; a minimum beyond the first range is followed."""
+    curve = scan(with_defocus(simulated.dataset, change), PRESET, Scanned.DEFOCUS, CPU)
+    assert curve.applied
+    assert curve.best == pytest.approx(60.0, abs=15.0)
+    assert curve.start == pytest.approx(60.0 + change)
+    assert len(curve.values) == len(curve.losses) >= 7
+    assert 0 < curve.uncertainty < 20
+
+
+def test_a_right_defocus_is_left_alone(simulated):
+    curve = scan(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU)
+    assert abs(curve.best - 60.0) < 15.0
+    assert "held-out loss" in curve.reason
+
+
+def test_a_wrong_rotation_is_found(simulated):
+    turned, _ = varied(simulated.dataset, PRESET, Scanned.ROTATION, -2.0)
+    assert scan(turned, PRESET, Scanned.ROTATION, CPU).best == pytest.approx(2.0, abs=1.0)
+
+
+def test_values_may_be_given(simulated):
+    curve = scan(simulated.dataset, PRESET, Scanned.SCALE, CPU, values=(0.8, 1.0, 1.2))
+    assert curve.values == (0.8, 1.0, 1.2)
+    assert 0.8 < curve.best < 1.2
+
+
+def test_the_same_scan_gives_the_same_numbers(simulated):
+    values = (30.0, 60.0)
+    first, second = (scan(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU, values=values) for _ in range(2))
+    assert first.losses == second.losses
+
+
+def test_auto_scans_only_what_was_estimated(simulated):
+    assert wanted_scans(simulated.dataset, Preset()) == []
+    assert wanted_scans(with_defocus(simulated.dataset, 0.0), Preset()) == [Scanned.DEFOCUS]
+    assert wanted_scans(with_defocus(simulated.dataset, 0.0), Preset(scan_defocus=False)) == []
+
+
+def test_a_run_settles_the_defocus_first_and_says_so(simulated):
+    preset = Preset.from_mapping({**ODD, "epoch_max": 2})
+    result = refine(with_defocus(simulated.dataset, 40.0), preset, backend="cpu")
+    assert [curve.quantity for curve in result.curves] == [Scanned.DEFOCUS]
+    assert "defocus_A" in result.reason
+    assert refine(simulated.dataset, preset, backend="cpu").curves == ()
+
+
+def test_thickness_and_slices_change_what_they_should(simulated):
+    dataset = simulated.dataset
+    assert present_value(dataset, THICK, Scanned.THICKNESS) == pytest.approx(30.0)
+    assert varied(dataset, THICK, Scanned.THICKNESS, 45.0)[1].spacings_A == pytest.approx((15.0, 15.0))
+    six = varied(dataset, THICK, Scanned.SLICES, 6)[1]
+    assert six.num_slices == 6
+    assert sum(six.slice_thickness_A) == pytest.approx(30.0)
+    with pytest.raises(RefinementError, match="thickness of one slice"):
+        scan(dataset, PRESET, Scanned.THICKNESS, CPU)
+
+
+def test_trials_of_large_scans_look_at_their_middle(simulated):
+    part = central_part(simulated.dataset, 36)
+    assert len(part.patterns) == 36
+    middle = simulated.dataset.positions_A.mean(0)
+    assert np.abs(part.positions_A - middle).max() < 0.6 * np.abs(simulated.dataset.positions_A - middle).max()
+
+
+def test_checks_know_overlap_and_sampling(simulated):
+    checks = check(simulated.dataset, PRESET, CPU)
+    assert checks.patterns == 144
+    assert 2 < checks.probe_diameter_A < 8
+    assert checks.overlap == pytest.approx(1 - 0.8 / checks.probe_diameter_A)
+    assert checks.seconds > 0
+    assert checks.memory_bytes > simulated.dataset.patterns.nbytes
+    assert checks.warnings == ()
+    assert "one slice" in checks.reason
+
+
+def test_checks_warn_in_words(simulated):
+    sparse = replace(simulated.dataset, positions_A=8 * simulated.dataset.positions_A)
+    spread = with_defocus(sparse, 400.0)
+    warnings = check(spread, PRESET.model_copy(update={"update_probe_pos": True}), CPU).warnings
+    assert any("overlap" in line for line in warnings)
+    assert any("border of the window" in line for line in warnings)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_thickness_of_a_thick_specimen(read_dataset):
+    dataset = read_dataset(shared_data("sto_10nm_200kV_defocus"))
+    wrong = Preset(num_slices=5, total_thickness_A=130.0)
+    curve = scan(dataset, wrong, Scanned.THICKNESS, CPU)
+    assert curve.best == pytest.approx(100.0, abs=25.0)
