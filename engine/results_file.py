@@ -114,6 +114,15 @@ class Pending:
             return cls(path, name, str(group.attrs[IDENTITY]), bool(group.attrs[GOES_ON]))
 
 
+def _resolved(path: Path) -> Path:
+    """The file itself where links lead to it. Raises ResultsFileError where they lead to each other."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "links that lead to each other"
+        raise ResultsFileError(f"{path}: {reason}", "remove the link") from None
+
+
 def pending_files(path: Path) -> list[Path]:
     """Files of refinements that wait beside a results file, oldest first."""
     found = []
@@ -137,7 +146,7 @@ def waiting(path: Path) -> list[Pending]:
 
 def pending_path(path: Path, run: str) -> Path:
     """Where a refinement lies on its own until it is taken in; no ``.h5``: it is no recording."""
-    path = path.resolve()
+    path = _resolved(path)
     return path.with_name(f"{path.name}.{run}.{PENDING}")
 
 
@@ -215,7 +224,7 @@ def apply(path: Path, wanted: Change = NO_CHANGE, patience_s: float = PATIENCE_S
     Returns the names that refinements got by their identities. Raises ResultsFileError, FileBusyError where another
     process has held the file for ``patience_s``, InputFileError for a file that is something else; it stays as it was.
     """
-    path = path.resolve()
+    path = _resolved(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path, patience_s):
@@ -227,7 +236,7 @@ def apply(path: Path, wanted: Change = NO_CHANGE, patience_s: float = PATIENCE_S
 
 def take_in(path: Path, patience_s: float = PATIENCE_S) -> bool:
     """Take in what waits beside a results file; False where nothing does. Raises as :func:`apply`."""
-    path = path.resolve()
+    path = _resolved(path)
     if not pending_files(path):
         return False
     apply(path, patience_s=patience_s)
@@ -326,7 +335,7 @@ def reserve_run(path: Path) -> str:
 
     A hidden empty file holds the name until the refinement is in the results file. Raises ResultsFileError.
     """
-    path = path.resolve()
+    path = _resolved(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -342,8 +351,8 @@ def reserve_run(path: Path) -> str:
 
 def release_run(path: Path, name: str) -> None:
     """Give a reserved name back: nothing was made under it, or what was made has it now."""
-    with suppress(OSError):  # a name too many is reserved
-        _reservation(path.resolve(), name).unlink(missing_ok=True)
+    with suppress(OSError, ResultsFileError):  # a name too many is reserved
+        _reservation(_resolved(path), name).unlink(missing_ok=True)
 
 
 def _reservation(path: Path, name: str) -> Path:

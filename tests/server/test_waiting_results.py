@@ -8,8 +8,8 @@ from stream_tools import make_arm, make_frames, stored_recording
 from typer.testing import CliRunner
 
 from ptylive.engine.results import write_maps
-from ptylive.engine.results_file import GOES_ON, IDENTITY, pending_files, pending_path, reserve_run
-from ptylive.schema import Calibration, LiveMap
+from ptylive.engine.results_file import GOES_ON, IDENTITY, pending_files, pending_path, release_run, reserve_run
+from ptylive.schema import Calibration, LiveMap, PtyliveError
 from ptylive.schema.filelock import locked
 from ptylive.server.cli import build
 from ptylive.server.library import Library
@@ -78,3 +78,14 @@ def test_commands_that_read_a_results_file_take_them_in(results, tmp_path):
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "run1.nxs").exists()
     assert runs(results) == ["run1"]
+
+
+def test_links_that_lead_to_each_other_are_told_of(tmp_path):
+    circle = tmp_path / "a_results.h5"
+    circle.symlink_to(circle)
+    said = []
+    take_in_now(circle, lambda level, line: said.append(line))
+    assert "links that lead to each other" in said[0] or "symbolic links" in said[0]
+    with pytest.raises(PtyliveError, match="a_results"):
+        reserve_run(circle)
+    release_run(circle, "run1")
