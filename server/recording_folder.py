@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from ptylive.schema import PtyliveError
+from ptylive.streamer.in_time import in_time
 
 LEAST_FREE_BYTES = 100 * 10**6
 """Less is a full disk: it would not hold the smallest scan, its results and its conversion."""
+PATIENCE_S = 20.0
+"""A network disk that wakes up takes seconds; one that hangs would keep the server from starting, without a word."""
 HINT = "choose another folder with --record DIR, or record nothing with --no-record"
 
 
 def require_recordable(folder: Path) -> None:
     """Make the folder if need be, and write a file in it. Raises PtyliveError saying why that cannot be done."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".ptylive-", suffix=".tmp") as trial:
-            trial.write(b"can be written")
-            trial.flush()
-            os.fsync(trial.fileno())
-        free = shutil.disk_usage(folder).free
+        free = in_time(partial(_tried, folder), PATIENCE_S)
+    except TimeoutError:
+        problem = f"cannot record in {folder}: it does not answer (waited {PATIENCE_S:g} s)"
+        raise PtyliveError(problem, f"is its disk there? or {HINT}") from None
     except (FileExistsError, NotADirectoryError):
         raise PtyliveError(f"cannot record in {folder}: it is not a folder", HINT) from None
     except OSError as error:
@@ -30,3 +32,13 @@ def require_recordable(folder: Path) -> None:
     if free < LEAST_FREE_BYTES:
         problem = f"cannot record in {folder}: {free / 1e6:.0f} MB are free, {LEAST_FREE_BYTES / 1e6:.0f} MB are needed"
         raise PtyliveError(problem, f"make room, or {HINT}")
+
+
+def _tried(folder: Path) -> int:
+    """Write a file in a folder; how many bytes are free there. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".ptylive-", suffix=".tmp") as trial:
+        trial.write(b"can be written")
+        trial.flush()
+        os.fsync(trial.fileno())
+    return shutil.disk_usage(folder).free

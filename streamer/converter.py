@@ -212,7 +212,8 @@ class RecorderProcess:
             process.wait(_END_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel holds it back: its disk hangs
+                process.wait(_END_S)
         if process.stdout is not None and not kill:
             process.stdout.close()
 

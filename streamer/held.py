@@ -7,6 +7,8 @@ from collections import OrderedDict
 from ptylive.streamer.wire import FramesMessage
 
 MOST_BYTES = 256 * 2**20
+_OF_A_PART = 512
+"""Bytes that a part takes besides what it holds: parts may be empty."""
 
 
 class HeldMessages:
@@ -39,4 +41,4 @@ class HeldMessages:
 
 
 def _nbytes(message: FramesMessage) -> int:
-    return sum(len(part) for part in message.parts)
+    return sum(_OF_A_PART + memoryview(part).nbytes for part in (b"", *message.parts))

@@ -1,45 +1,54 @@
-"""The marks of a recorded scan, read in a process of its own: what a file holds never stops the receive thread."""
+"""The marks of a recorded scan, read by a file worker: what a file holds never stops the receive thread."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import contextlib
+import queue
 import threading
 from pathlib import Path
 
 import numpy as np
 
+from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
+from ptylive.streamer.vetting.tasks import marks
+from ptylive.streamer.vetting.worker import FileWorker, Limits
 
-_TIMEOUT_S = 60.0
+_CPU_S, _WALL_S = 3.0, 60.0
+_BYTES_PER_CPU_S = 50e6
+"""Of coefficients: all of them are read."""
+MOST_ASKED = 64
+"""Scans whose marks may be asked for and not taken; of one more nothing is known."""
 
 
 class StoredMarks:
-    """Marks (frames,) uint32 of recordings that were asked for; one thread asks. ``exact``: see `marks_of_frames`."""
+    """Marks (frames,) uint32 of recordings that were asked for, read one after the other; one thread asks.
+
+    ``exact``: see `marks_of_frames`.
+    """
 
     def __init__(self, *, exact: bool = True) -> None:
-        self._kind = "--marks" if exact else "--sums"
-        self._threads: dict[str, threading.Thread] = {}
+        self._exact = exact
+        self._asked: set[str] = set()
         self._found: dict[str, Array | None] = {}
+        self._questions: queue.SimpleQueue[tuple[str, Path, int]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._worker = FileWorker()
 
     def ask(self, uid: str, path: Path, frames: int) -> None:
         """Begin to read the marks of a recording, unless that is under way."""
-        if uid in self._threads:
+        if uid in self._asked:
             return
-
-        def read() -> None:
-            self._found[uid] = _read(self._kind, path, frames)
-
-        thread = threading.Thread(target=read, name="marks", daemon=True)
-        self._threads[uid] = thread
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads
+        self._asked.add(uid)
+        if len(self._asked) > MOST_ASKED:
             self._found[uid] = None
-
-    def asked(self, uid: str) -> bool:
-        """Whether the marks of a scan were asked for and not taken."""
-        return uid in self._threads
+            return
+        self._questions.put((uid, path, frames))
+        if self._thread is None:
+            thread = threading.Thread(target=self._answer_all, name="marks", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads: the next question tries again
+                thread.start()
+                self._thread = thread
 
     def ready(self, uid: str) -> bool:
         """Whether :meth:`take` has an answer."""
@@ -47,15 +56,22 @@ class StoredMarks:
 
     def take(self, uid: str) -> Array | None:
         """The answer: the marks, or None where the recording has none or cannot be read."""
-        self._threads.pop(uid, None)
+        self._asked.discard(uid)
         return self._found.pop(uid, None)
 
+    def _answer_all(self) -> None:
+        while True:
+            uid, path, frames = self._questions.get()
+            found = self._read(path, frames)
+            if uid in self._asked:
+                self._found[uid] = found
+            if self._questions.empty():
+                self._worker.close()
 
-def _read(kind: str, path: Path, frames: int) -> Array | None:
-    command = [sys.executable, "-m", "ptylive.streamer.storage.recorder", kind, str(path)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=True)
-        marks = np.frombuffer(done.stdout, np.uint32)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
-    return marks if len(marks) == frames else None
+    def _read(self, path: Path, frames: int) -> Array | None:
+        try:
+            limits = Limits(cpu_s=_CPU_S + path.stat().st_size / _BYTES_PER_CPU_S, wall_s=_WALL_S)
+            found = np.asarray(self._worker.read(marks, path, limits, exact=self._exact), dtype=np.uint32)
+        except (OSError, ValueError, InputFileError):
+            return None
+        return found if found.shape == (frames,) else None

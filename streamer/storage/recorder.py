@@ -1,8 +1,7 @@
 """``python -m ptylive.streamer.storage.recorder JOURNAL TARGET``: make a recording in a process of its own.
 
 Prints one JSON object, ``{"ok": true, …RecordingReport}`` or ``{"ok": false, "error": line}``; exit status 0 or 1.
-With ``--serve`` it reads ``{"journal": …, "target": …}`` line by line until its standard input ends, and answers
-each; with ``--marks FILE`` it writes the marks of a recording as bytes, with ``--sums FILE`` those of coefficients.
+With ``--serve`` it reads ``{"journal": …, "target": …}`` line by line until its standard input ends, and answers each.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.schema import PtyliveError
-from ptylive.streamer.storage.recording import read_marks, read_sums, record
+from ptylive.streamer.storage.recording import record
 
 
 def main(arguments: list[str]) -> int:
@@ -26,10 +25,6 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         sys.stderr.write("usage: python -m ptylive.streamer.storage.recorder JOURNAL TARGET\n")
         return 2
-    if arguments[0] in ("--marks", "--sums"):
-        read = read_marks if arguments[0] == "--marks" else read_sums
-        sys.stdout.buffer.write(read(Path(arguments[1])).tobytes())
-        return 0
     return 0 if _recorded(Path(arguments[0]), Path(arguments[1])) else 1
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import InputFileError, PtyliveError
+from ptylive.schema.model import Array
 
 MAX_OBJECTS = 100_000
 """Groups and data sets of one file that are walked through."""
@@ -23,6 +24,13 @@ def describe_recording(path: Path) -> dict[str, Any]:
     with open_recording(path) as source:
         received = None if source.received.all() else np.packbits(source.received)
         return {"arm": arm_to_map(source.arm), "parts": arm_parts(source.arm), "received": received}
+
+
+def marks(path: Path, exact: bool) -> Array:
+    """The marks of a recording, uint32 (frames,); none (0,) where it has none. ``exact``: see `marks_of_frames`."""
+    from ptylive.streamer.storage.recording import read_marks, read_sums
+
+    return read_marks(path) if exact else read_sums(path)
 
 
 def walk(path: Path, values: Mapping[str, Any] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,15 @@ def test_a_file_is_no_folder(tmp_path):
     for folder in (tmp_path / "taken", tmp_path / "taken" / "below"):
         with pytest.raises(PtyliveError, match="not a folder"):
             require_recordable(folder)
+
+
+def test_a_folder_that_hangs_is_not_waited_for(monkeypatch, tmp_path):
+    answers = threading.Event()
+    monkeypatch.setattr(recording_folder, "_tried", lambda _folder: answers.wait(120))
+    monkeypatch.setattr(recording_folder, "PATIENCE_S", 0.01)
+    with pytest.raises(PtyliveError, match="it does not answer"):
+        require_recordable(tmp_path)
+    answers.set()
 
 
 def test_a_file_system_that_takes_no_files():
