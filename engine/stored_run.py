@@ -63,11 +63,14 @@ class StoredRun:
         known = ("beam_current", "background", "slice_distances_A", "aberrations", "tilts")
         attributes = group["object"].attrs
         origin = attributes["origin_A"]
+        pixel_A = float(attributes["sampling_A"][0])
+        if not 0 < pixel_A < np.inf:
+            raise ValueError(f"impossible sampling_A of the object, {pixel_A:g} Å")
         return cls(
             name=name,
             object=np.asarray(group["object"][()], dtype=np.complex64),
             probe=np.asarray(group["probe"][()], dtype=np.complex64),
-            pixel_A=float(attributes["sampling_A"][0]),
+            pixel_A=pixel_A,
             slice_thickness_A=tuple(float(d) for d in attributes["slice_thickness_A"]),
             origin_A=(float(origin[0]), float(origin[1])),
             positions_A=np.asarray(group["positions_A"][()], dtype=np.float64),

@@ -184,15 +184,20 @@ def read_note(recording: Path) -> str:
 
 
 def write_note(recording: Path, note: str) -> Path:
-    """Keep a note beside its recording; an empty one removes it. Raises CommandError when it is too long."""
+    """Keep a note beside its recording; an empty one removes it. Raises CommandError: too long, or not to be written."""
     if len(note) > MAX_NOTE_CHARACTERS:
         raise CommandError(f"a note has at most {MAX_NOTE_CHARACTERS} characters")
     path = note_path(recording)
-    if not note.strip():
-        path.unlink(missing_ok=True)
-        return path
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"note": note, "time": time.time()}, ensure_ascii=False), encoding="utf-8")
+    content = json.dumps({"note": note, "time": time.time()}, ensure_ascii=False)
+    try:
+        if not note.strip():
+            path.unlink(missing_ok=True)
+            return path
+        with replacing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8", errors="replace")
+    except OSError as error:
+        problem = f"{path} could not be written: {error.strerror or error}"
+        raise CommandError(problem, "make room, or see who may write there; the note is as it was") from None
     return path
 
 

@@ -20,8 +20,8 @@ MAX_MESSAGE_BYTES = 256 * 2**20
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
-    """A message as msgpack."""
-    return bytes(msgpack.packb(dict(message), use_bin_type=True, default=_plain))
+    """A message as msgpack; a text that is no Unicode (bytes of a file's name) has question marks in its place."""
+    return bytes(msgpack.packb(dict(message), use_bin_type=True, default=_plain, unicode_errors="replace"))
 
 
 def unpack(data: bytes) -> dict[str, Any]:

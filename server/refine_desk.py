@@ -131,7 +131,7 @@ class RefineDesk:
 
         if job.checkpoint is None or not exists(job.checkpoint):
             raise CommandError(f"{job.run} left no checkpoint to go on from", "start it anew with refine")
-        self.refinements.start(replace(job, resume=True), self.refinements.current.uid)
+        self.refinements.start(replace(job, resume=True), self.refinements.last_uid)
         return {"run": job.run}
 
     def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
@@ -274,6 +274,10 @@ class RefineDesk:
             try:
                 self.refinements.start(following.job, following.uid)
             except PtyliveError as error:
+                if self.refinements.busy:  # another one has just begun: its end starts this one
+                    with self._lock:
+                        self._line.appendleft(following)
+                    continue
                 release_run(following.job.results, following.job.run)
                 self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
 

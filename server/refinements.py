@@ -105,6 +105,8 @@ class Refinements:
         self._thread: threading.Thread | None = None
         self.current = RunState()
         self.last_job: RefineJob | None = None
+        self.last_uid = ""
+        """Of the scan of the last job."""
         self._compiling: dict[int, subprocess.Popen[bytes]] = {}
         self._scan_runs = False
 
@@ -150,10 +152,11 @@ class Refinements:
     def start(self, job: RefineJob, uid: str) -> None:
         """Start a process for a job. Raises CommandError when another refinement is busy."""
         with self._lock:
-            if not (self.current.state == "queued" and self.current.run == job.run and self._process is None):
+            announced = self.current.state == "queued" and self._process is None
+            if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
                 self._refuse_second()
             self.current = RunState(state="queued", run=job.run, uid=uid, message="starting")
-            self.last_job = job
+            self.last_job, self.last_uid = job, uid
             self._end_compiling()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ptylive.server.refine_process"],

@@ -29,7 +29,7 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
     with h5py.File(path, "r") as file:
         group = file.get("refinements", {}).get(run)
         if group is None:
-            raise CommandError(f"there is no refinement {run!r}", "see the command runs")
+            raise CommandError(f"there is no refinement {run!r} in {path}", "see the command runs")
         transmission = np.asarray(group["object"][0])
         phase = np.angle(transmission * np.exp(-1j * np.angle(transmission.sum(axis=(1, 2), keepdims=True))))
         return {

@@ -13,17 +13,20 @@ LENGTH = struct.Struct(">Q")
 MAX_BYTES = 2**30
 """Of one message."""
 _ARRAY = 1
+_ANY_TEXT = "surrogatepass"
+"""Names of files, and texts in them, may hold bytes that are no UTF-8: Python's lone surrogates travel as they are."""
 
 
 def pack(message: Any) -> bytes:
     """A message with its length before it."""
-    body = msgpack.packb(message, use_bin_type=True, default=_plain)
+    body = msgpack.packb(message, use_bin_type=True, default=_plain, unicode_errors=_ANY_TEXT)
     return LENGTH.pack(len(body)) + bytes(body)
 
 
 def unpack(body: bytes) -> Any:
     """Inverse of :func:`pack`, without the length. ValueError for what is no message."""
-    return msgpack.unpackb(body, raw=False, strict_map_key=False, ext_hook=_array, max_ext_len=MAX_BYTES)
+    limits = {"max_ext_len": MAX_BYTES, "strict_map_key": False}
+    return msgpack.unpackb(body, raw=False, ext_hook=_array, unicode_errors=_ANY_TEXT, **limits)
 
 
 def read_message(read: Callable[[int], bytes]) -> Any:

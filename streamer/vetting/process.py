@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
             request = read_message(sys.stdin.buffer.read)
         except EOFError:
             return 0
-        _say(out, _answer(request, memory_bytes))
+        _say(out, _answer(request, memory_bytes), request["path"])
 
 
 def _limit(memory_bytes: int) -> None:
@@ -82,11 +82,11 @@ def _function(name: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
-def _say(out: BinaryIO, message: dict[str, Any]) -> None:
+def _say(out: BinaryIO, message: dict[str, Any], path: str = "") -> None:
     try:
         data = pack(message)
     except (ValueError, TypeError, OverflowError) as error:
-        data = pack({"error": f"the answer cannot be told: {error}", "hint": ""})
+        data = pack({"error": f"{path}: what was read of it cannot be told: {error}", "hint": "is it damaged?"})
     out.write(data)
     out.flush()
 

@@ -1,7 +1,9 @@
 """A recording folder in which anything may lie: every scan that can be read is shown, the others say why not."""
 
+import errno
 import os
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -16,7 +18,7 @@ from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
 from ptylive.server import finisher
 from ptylive.server.client import ControlClient
 from ptylive.server.finisher import frames_of
-from ptylive.server.library import Library
+from ptylive.server.library import Library, read_note, write_note
 from ptylive.server.run_curves import run_curves
 from ptylive.server.runs import read_run
 from ptylive.server.scan_session import ScanSession
@@ -127,6 +129,20 @@ def test_a_note_that_is_no_note_is_none(tmp_path, files):
     for text in ("[" * 30_000, '{"note": ' + "1" * 5000 + "}", "x" * 100_000, "null"):
         note.write_text(text)
         assert all_entries(Library(tmp_path, files))[good.name]["note"] == ""
+
+
+def test_a_note_that_cannot_be_written_is_refused_with_its_name(tmp_path, monkeypatch):
+    recording = tmp_path / "scan.h5"
+    write_note(recording, "first")
+
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(CommandError, match=r"scan_note\.json could not be written: No space") as refused:
+        write_note(recording, "second")
+    assert "room" in refused.value.hint
+    assert read_note(recording) == "first"
 
 
 def test_a_server_on_a_folder_of_damaged_files_answers_receives_and_ends(tmp_path):

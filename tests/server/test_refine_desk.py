@@ -1,5 +1,6 @@
 """Refinements in line: who goes first, what they are called, what may not be deleted meanwhile."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ class Processes:
     """Refinement processes that run until they are told to end."""
 
     def __init__(self, _publisher: object, on_ended: Any) -> None:
-        self.current, self.last_job, self._on_ended = RunState(), None, on_ended
+        self.current, self.last_job, self.last_uid, self._on_ended = RunState(), None, "", on_ended
         self.started: list[str] = []
         self.broken: set[str] = set()
 
@@ -32,7 +33,7 @@ class Processes:
         if self.busy:
             raise CommandError("stop it first")
         self.started.append(job.run)
-        self.current, self.last_job = RunState(state="running", run=job.run, uid=uid), job
+        self.current, self.last_job, self.last_uid = RunState(state="running", run=job.run, uid=uid), job, uid
 
     def end(self, state: str = "done") -> None:
         self.current.state = state
@@ -112,6 +113,27 @@ def test_one_that_cannot_start_does_not_hold_up_the_others(desk: RefineDesk) -> 
     processes.end()
     assert processes.started == ["run1", "run3"]
     assert any("cannot be started" in line for line in desk._publisher.lines)
+
+
+def test_one_that_is_overtaken_keeps_its_place(desk: RefineDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its being taken out of the line and its start, somebody's own refinement began."""
+    processes = desk.refinements
+    for _ in range(3):
+        desk.command_refine(queue=True)
+    start = processes.start
+
+    def overtaken(job: Any, uid: str) -> None:
+        monkeypatch.setattr(processes, "start", start)
+        start(replace(job, run="run9"), uid)
+        start(job, uid)
+
+    monkeypatch.setattr(processes, "start", overtaken)
+    processes.end()
+    assert processes.started == ["run1", "run9"]
+    assert [one["run"] for one in desk.waiting] == ["run2", "run3"]
+    processes.end()
+    processes.end()
+    assert processes.started == ["run1", "run9", "run2", "run3"]
 
 
 def test_the_line_is_bounded_and_forgotten_at_the_end(desk: RefineDesk) -> None:

@@ -36,6 +36,15 @@ def test_a_run_is_read(run, tmp_path):
         StoredRun.read(tmp_path / "maps.h5")
 
 
+@pytest.mark.parametrize("sampling", [0.0, -0.25, np.nan, np.inf])
+def test_an_object_without_a_size_is_refused_by_the_files_name(run, tmp_path, sampling):
+    path = tmp_path / "results.h5"
+    with h5py.File(path, "a") as file:
+        file["refinements/run1/object"].attrs["sampling_A"] = [sampling, 0.25]
+    with pytest.raises(InputFileError, match=r"results\.h5: impossible sampling_A"):
+        StoredRun.read(path, "run1")
+
+
 @pytest.mark.parametrize("kind", EXPORTERS)
 @pytest.mark.parametrize("slices", [1, 3])
 def test_every_format_writes_files(tmp_path, kind, slices):

@@ -71,6 +71,16 @@ def test_odd_things_are_refused_by_name(tmp_path, worker):
             worker.read(describe_recording, tmp_path / name)
 
 
+def test_a_name_that_is_no_unicode_is_a_name(tmp_path, worker):
+    arm = make_arm()
+    good = stored_recording(tmp_path, arm, make_frames(arm))
+    odd = good.rename(os.fsdecode(os.fsencode(tmp_path) + b"/scan\xff.h5"))
+    assert worker.read(describe_recording, odd)["arm"]["uid"] == arm.uid
+    odd.write_text("this is no recording")
+    with pytest.raises(InputFileError, match="scan\udcff"):
+        worker.read(describe_recording, odd)
+
+
 def test_memory_is_bounded(tmp_path):
     path = tmp_path / "large.h5"
     with h5py.File(path, "w") as file:

@@ -1,0 +1,53 @@
+"""One small file of each kind that the program keeps, and a bit of it turned over."""
+
+import numpy as np
+import stored_runs
+from stream_tools import make_arm, make_frames, messages_of, stored_recording
+
+from ptylive.engine.refine.run import checkpoint
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.solvers.sweeps import SweepState
+from ptylive.streamer.journal import Journal
+
+LOG = Log((3.0, 2.5), ("sweep", "lbfgs"), (0.1, 0.2), 2.25)
+
+
+def flipped(content, rng):
+    """The bytes with one bit of them turned over, and which."""
+    at, bit = rng.randrange(len(content)), rng.randrange(8)
+    damaged = bytearray(content)
+    damaged[at] ^= 1 << bit
+    return bytes(damaged), (at, bit)
+
+
+def recording(folder):
+    arm = make_arm((4, 4), (4, 4))
+    return stored_recording(folder, arm, make_frames(arm), missing=slice(3, 5))
+
+
+def results(folder):
+    path = folder / "results.h5"
+    stored_runs.write_results(path)
+    return path
+
+
+def journal(folder):
+    arm = make_arm((4, 4), (4, 4))
+    path = folder / "scan.journal"
+    written = Journal(path, arm)
+    for message in messages_of(arm, make_frames(arm)):
+        written.append(message)
+    written.close()
+    return path
+
+
+def preset(folder):
+    path = folder / "preset.toml"
+    path.write_text('epoch_max = 20\nupdate_probe = "epoch > 3"\nnum_slices = 2\ntotal_thickness_A = 40.0\n')
+    return path
+
+
+def saved_checkpoint(folder):
+    path = folder / "run.checkpoint"
+    checkpoint.save(path, SweepState(np.linspace(0, 1, 50, dtype=np.float32), 1), LOG, "id")
+    return path

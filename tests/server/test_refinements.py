@@ -1,0 +1,27 @@
+"""Refinements of a session, one at a time: what was announced is not displaced by another of the same name."""
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ptylive.schema import Calibration, CommandError
+from ptylive.schema.preset import Preset
+from ptylive.server.refine_job import RefineJob
+from ptylive.server.refinements import Refinements
+
+
+def test_a_run_that_waits_for_its_scan_is_not_taken_for_one_of_another_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of runs begin anew with every scan."""
+    heard: list[dict[str, Any]] = []
+    publisher = SimpleNamespace(publish=lambda _topic, payload: heard.append(payload))
+    refinements = Refinements(publisher, lambda _run: None)  # type: ignore[arg-type]
+    monkeypatch.setattr(subprocess, "Popen", lambda *_a, **_k: pytest.fail("a process was started"))
+    refinements.queue("run1", "new")
+    job = RefineJob(Path("old.h5"), Path("old_results.h5"), "run1", Preset(), Calibration(), resume=True)
+    with pytest.raises(CommandError, match="run1 is queued"):
+        refinements.start(job, "old")
+    assert (refinements.current.uid, refinements.current.state) == ("new", "queued")
+    assert [payload["uid"] for payload in heard] == ["new"]
