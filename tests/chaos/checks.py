@@ -25,6 +25,10 @@ a thread each; viewers and senders: a socket each)."""
 LOUD = re.compile(r"Traceback|internal error|Segmentation|core dumped|Fatal Python", re.IGNORECASE)
 
 SAME_UID = re.compile(r"other data|another header")
+AGAIN = re.compile(r"-again-\d+$")
+"""What a further scan of a uid has behind it."""
+PENDING = re.compile(r"\.run\d+\.pending$")
+STORED_AS = re.compile(r"stored as (run\d+)")
 
 
 @dataclass(frozen=True)
@@ -70,23 +74,57 @@ def unmixed_recordings(evidence: Evidence) -> list[str]:
     """No file holds frames of two scans, frames nobody sent, or frames in another's place.
 
     Frames carry nothing but uid and number: two scans that are sent under one uid *at the same time* can be told apart
-    where both bring the same number only. Then it must have been said that the uid is used twice.
+    where both bring the same number only. So a file may hold frames of both where all of this is true: it bears their
+    uid, their senders were at work at the same time, it was said of this uid that it is used twice, and no frame of a
+    later scan stands where one of an earlier scan was safe before the later one began.
     """
     problems = []
-    told = " ".join(entry["message"] for entry in evidence.of("said") if SAME_UID.search(entry["message"]))
     for file in evidence.stored:
         if file["what"] == "unreadable":
             problems.append(f"{file['file']} cannot be read: {file['error']}")
         if file.get("strange"):
             problems.append(f"{file['file']}: frames {file['strange'][:5]} are none that were sent")
-        if len(file.get("frames", {})) > 1 and not (_sent_together(evidence, file["frames"]) and told):
+        if len(file.get("frames", {})) > 1 and (why := _wrongly_mixed(evidence, file)):
             shares = ", ".join(f"{len(numbers)} of {token}" for token, numbers in file["frames"].items())
-            problems.append(f"{file['file']} ({file['uid']}) mixes scans: {shares}")
+            problems.append(f"{file['file']} ({file['uid']}) mixes scans: {shares}; {why}")
     return problems
 
 
+def _wrongly_mixed(evidence: Evidence, file: Entry) -> str:
+    """Why a file of several scans should hold one only; empty where it may hold them."""
+    tokens = {int(token) for token in file["frames"]}
+    began = {entry["token"]: entry for entry in evidence.of("sender_began") if entry["token"] in tokens}
+    uids = {entry["uid"] for entry in began.values()}
+    uid = AGAIN.sub("", file["uid"])
+    if uids != {uid}:
+        return f"they were sent under {', '.join(sorted(uids))}"
+    if not _sent_together(evidence, tokens):
+        return "their senders were not at work at the same time"
+    about = re.compile(rf"\b{re.escape(uid)}(?!\w)")
+    said = [*(entry["message"] for entry in evidence.of("said")), *evidence.log.splitlines()]
+    if not any(SAME_UID.search(words) and about.search(words) for words in said):
+        return "nobody was told"
+    if file["uid"] == uid:
+        first = min(began, key=lambda token: began[token]["t"])
+        later = min(entry["t"] for token, entry in began.items() if token != first)
+        safe = _safe_before(evidence, first, later)
+        taken = safe.intersection(*(file["frames"][str(token)] for token in tokens - {first}))
+        if taken:
+            return f"{len(taken)} frames of {first} that were safe before have been replaced: {sorted(taken)[:5]}"
+    return ""
+
+
+def _safe_before(evidence: Evidence, token: int, when: float) -> set[int]:
+    """Numbers of the frames of a scan that had been called safe by then."""
+    ranges = (entry["ranges"] for entry in evidence.of("acknowledged") if entry["token"] == token and entry["t"] < when)
+    return {number for pairs in ranges for start, stop in pairs for number in range(start, stop)}
+
+
 def finished_refinements(evidence: Evidence) -> list[str]:
-    """Every refinement that was reported done is in a results file of its scan, under a name of its own."""
+    """Every refinement that was reported done is in a results file of its scan, under a name of its own.
+
+    Or, where the disk was full to the end, in a file of its own, which the message names (chaos.stored looks there).
+    """
     uids = {_stem(file["file"]): file["uid"] for file in evidence.stored if "uid" in file}
     kept: dict[tuple[str, str], list[float]] = defaultdict(list)
     for file in evidence.stored:
@@ -98,9 +136,10 @@ def finished_refinements(evidence: Evidence) -> list[str]:
     last: dict[tuple[str, str], float | None] = {}
     for entry in evidence.of("refinement"):
         if entry["state"] == "done":
-            key = entry["uid"], entry["run"]
+            renamed = STORED_AS.search(entry["message"])
+            key = entry["uid"], renamed[1] if renamed else entry["run"]
             if last.get(key, entry["loss"]) != entry["loss"] and entry["run"] not in resumed:
-                problems.append(f"{entry['run']} of {entry['uid']} was the name of two refinements")
+                problems.append(f"{key[1]} of {entry['uid']} was the name of two refinements")
             last[key] = entry["loss"]
     for (uid, run), loss in last.items():
         if not kept[uid, run]:
@@ -235,16 +274,18 @@ def _frames_by_token(evidence: Evidence) -> defaultdict[int, set[int]]:
     return stored
 
 
-def _sent_together(evidence: Evidence, tokens: Iterable[str]) -> bool:
-    """Whether these scans were sent at the same time; a sender that was killed did not end."""
-    wanted = {int(token) for token in tokens}
+def _sent_together(evidence: Evidence, wanted: set[int]) -> bool:
+    """Whether these scans were sent at the same time; a sender that was killed ended then."""
+    over = ("sender_ended", "sender_killed")
     began = {entry["token"]: entry["t"] for entry in evidence.of("sender_began") if entry["token"] in wanted}
-    ended = {entry["token"]: entry["t"] for entry in evidence.of("sender_ended") if entry["token"] in wanted}
+    ended = {entry["token"]: entry["t"] for entry in evidence.of(*over) if entry["token"] in wanted}
     return len(began) == len(wanted) and max(began.values()) < min(ended.get(one, math.inf) for one in wanted)
 
 
 def _stem(name: str) -> str:
-    return Path(name).name.removesuffix(".journal").removesuffix(".h5").removesuffix("_results")
+    """What a scan's files have in common: recording, journal, results, and a refinement that waits for its place."""
+    plain = PENDING.sub("", Path(name).name)
+    return plain.removesuffix(".journal").removesuffix(".h5").removesuffix("_results")
 
 
 def _overlap(began: float, ended: float, times: Iterable[tuple[float, float]]) -> float:

@@ -35,6 +35,8 @@ def _scans(evidence: Evidence) -> str:
 
 def _refinements(evidence: Evidence) -> str:
     states = Counter(entry["state"] for entry in evidence.of("refinement"))
+    if not states["done"]:
+        return "NOT COVERED: no refinement came to its end, so none could be looked for"
     kept = sum(len(file["runs"]) for file in evidence.stored if file["what"] == "results")
     return f"refinements: {', '.join(f'{n} {state}' for state, n in states.items()) or 'none'}; {kept} in results files"
 

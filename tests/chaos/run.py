@@ -24,6 +24,7 @@ from chaos.pages import get, visit
 from chaos.patterns import FRAMES, PIXELS, SCAN
 from chaos.plan import Event
 from chaos.processes import MARK, ServerUnderTest
+from chaos.stored import TEMPORARY
 from ptylive.simulators.proxy import FaultyProxy, ProxyFaults
 
 SENDER_S = 45.0
@@ -63,7 +64,9 @@ class Run:
         self.folder.mkdir(parents=True)
         self.history = History(work / "history.jsonl")
         self.libc = LibcFaults.build(work, self.folder)
-        environment = {} if self.libc is None else self.libc.environment
+        temporary = work / TEMPORARY
+        temporary.mkdir()
+        environment = {"TMPDIR": str(temporary), **({} if self.libc is None else self.libc.environment)}
         self.server = ServerUnderTest(self.folder, work / "server.log", self.history, environment)
         self._over = threading.Event()
         self._pending: list[threading.Thread] = []
@@ -124,21 +127,34 @@ class Run:
         first = self._send(uid, token, facts)
         if variant == "duplicate":
             time.sleep(facts["killed_after"])
-            rows = SCAN[0] - 2 if facts["other_header"] else SCAN[0]
-            self._send(uid, token + 50_000, facts, rows=rows, last=rows * SCAN[1])
+            other = token + 50_000
+            if facts["other_header"]:
+                rows = SCAN[0] - 2
+                self._send(uid, other, facts, series=f"s{other}", rows=rows, last=rows * SCAN[1])
+            else:
+                self._send(uid, other, facts, series=f"s{token}")
         elif variant == "sender":
             time.sleep(facts["killed_after"])
             first.kill()
+            self.history.note("sender_killed", uid=uid, token=token)
             if facts["returns"]:
                 self._send(uid, token, facts)
 
     def _send(
-        self, uid: str, token: int, facts: dict[str, Any], *, rows: int = SCAN[0], first: int = 0, last: int = FRAMES
+        self,
+        uid: str,
+        token: int,
+        facts: dict[str, Any],
+        *,
+        series: str = "",
+        rows: int = SCAN[0],
+        first: int = 0,
+        last: int = FRAMES,
     ) -> "subprocess.Popen[bytes]":
         spec = {
             "uid": uid,
             "token": token,
-            "series": f"s{token}",
+            "series": series or f"s{token}",
             "rows": rows,
             "first": first,
             "last": last,

@@ -4,6 +4,7 @@ In a process of its own: files of a run that went wrong may hold up whoever read
 """
 
 import json
+import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,8 @@ from ptylive.streamer.storage.source import open_recording
 from ptylive.streamer.vetting.worker import FileWorker
 
 WORKER = FileWorker()
+TEMPORARY = "temporary"
+"""Folder for temporary files of the processes under test, beside that of the recordings."""
 Known = dict[str, tuple[int, int]]
 
 
@@ -29,7 +32,10 @@ def known_patterns(tokens: Iterable[int]) -> Known:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Regular files of a recording folder and of its trash, without what was dropped there."""
+    """Regular files of a recording folder and of its trash, without what was dropped there; and refinements that found
+    no place in it, which lie in the folder for temporary files.
+    """
+    yield from sorted((folder.parent / TEMPORARY).glob("*.pending"))
     for place in (folder, folder / ".trash"):
         for path in sorted(place.rglob("*") if place.name == ".trash" else place.glob("*")):
             if not path.name.startswith(PREFIX) and stat.S_ISREG(path.lstat().st_mode):
@@ -43,7 +49,7 @@ def look(path: Path, known: Known) -> dict[str, Any] | None:
             with JournalReader(path) as reader:
                 arm = reader.arm
             return {"what": "journal", **frames(arm, stored_batches(WORKER, arm, path), known)}
-        if path.name.endswith("_results.h5"):
+        if path.name.endswith(("_results.h5", ".pending")):
             return {"what": "results", "runs": runs(path)}
         if path.suffix == ".h5" and not path.name.startswith("."):
             with open_recording(path) as source:
@@ -86,7 +92,7 @@ def main(folder: Path, history: Path) -> None:
     known = known_patterns({entry["token"] for entry in read(history) if entry["kind"] == "sender_began"})
     for path in files(folder):
         if (found := look(path, known)) is not None:
-            print(json.dumps({"file": str(path.relative_to(folder)), **found}), flush=True)
+            print(json.dumps({"file": os.path.relpath(path, folder), **found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -255,14 +255,57 @@ def test_a_name_may_be_used_again_by_who_resumes() -> None:
     assert finished_refinements(Evidence(found.history, kept)) == []
 
 
+def mixed(*further: Entry, leave_out: str = "", uid: str = "a") -> Evidence:
+    """Two scans sent together under one uid, mixed in a file, and that was said; with what else is known."""
+    found = with_files({"frames": {"1": [0, 1], "2": [5]}, "uid": uid}, {})
+    entries = {
+        "second": {"kind": "sender_began", "uid": "a", "token": 2, "t": 7.5},
+        "said": {"kind": "said", "message": "frame 1 of scan a came again with other data", "t": 7.6},
+    }
+    kept = [entry for name, entry in entries.items() if name != leave_out]
+    return Evidence([*found.history, *kept, *further], found.stored)
+
+
+ENDED = {"kind": "sender_ended", "uid": "a", "token": 1, "safe": True, "t": 7.2}
+OF_ANOTHER = {"kind": "said", "message": "uid a1 was armed with another header: it is another scan", "t": 7.6}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        (mixed(leave_out="said"), "nobody was told"),
+        (mixed(OF_ANOTHER, leave_out="said"), "nobody was told"),
+        (mixed(ENDED), "not at work at the same time"),
+        (mixed({**ENDED, "kind": "sender_killed"}), "not at work at the same time"),
+        (mixed(leave_out="second"), "not at work"),
+        (mixed(uid="b"), "sent under a"),
+        (mixed({"kind": "sender_began", "uid": "c", "token": 2, "t": 7.5}, leave_out="second"), "sent under a, c"),
+        (
+            mixed({"kind": "acknowledged", "uid": "a", "token": 1, "ranges": [[5, 6]], "t": 7.1}),
+            "1 frames of 1 that were safe before have been replaced",
+        ),
+    ],
+)
+def test_scans_under_one_uid_may_not_be_mixed_otherwise(evidence: Evidence, said: str) -> None:
+    (problem,) = unmixed_recordings(evidence)
+    assert said in problem
+
+
 def test_scans_sent_together_under_one_uid_may_be_mixed_where_that_is_said() -> None:
-    found = with_files({"frames": {"1": [0, 1], "2": [2]}}, {})
-    second = {"kind": "sender_began", "uid": "a", "token": 2, "t": 6.5}
-    said = {"kind": "said", "level": "warning", "message": "frame 1 of scan a came again with other data", "t": 6.6}
-    first_ended = {"kind": "sender_ended", "uid": "a", "token": 1, "safe": True, "t": 6.2}
-    assert unmixed_recordings(Evidence([*found.history, second, said], found.stored)) == []
-    assert len(unmixed_recordings(Evidence([*found.history, second], found.stored))) == 1
-    assert len(unmixed_recordings(Evidence([*found.history, first_ended, second, said], found.stored))) == 1
+    assert unmixed_recordings(mixed()) == []
+    assert unmixed_recordings(mixed(uid="a-again-2")) == []
+    found = mixed(leave_out="said")
+    assert unmixed_recordings(Evidence(found.history, found.stored, "uid a was armed with another header")) == []
+
+
+def test_a_refinement_may_lie_in_a_file_of_its_own_or_have_been_renamed() -> None:
+    found = well()
+    own = {"file": "../temporary/x_a_results.h5.run1.pending", "what": "results", "runs": {"run1": {"loss": 0.5}}}
+    assert finished_refinements(Evidence(found.history, [found.stored[0], own])) == []
+    done = {"kind": "refinement", "uid": "a", "run": "run1", "state": "done", "loss": 0.4, "t": 60.0}
+    renamed = with_entries({**done, "message": "stored as run2; fine"})
+    runs = {"run1": {"loss": 0.5}, "run2": {"loss": 0.4}}
+    assert finished_refinements(Evidence(renamed.history, [found.stored[0], {**found.stored[1], "runs": runs}])) == []
 
 
 def test_frames_under_a_uid_of_two_scans_may_be_either_ones() -> None:
