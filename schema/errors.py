@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+MOST_CHARACTERS = 2000
+"""Of a line: what was given may be megabytes long."""
+
+
+def brief(value: object, most: int = 60) -> str:
+    """A value as a message quotes it: its ``repr`` on one line, cut in the middle where it is long."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"something nested ({type(value).__name__})"
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 3 :]}"
+
+
+def printable(text: str) -> str:
+    """A text without anything that acts on a terminal or cannot be encoded: names of files may hold what they like."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
 
 class PtyliveError(Exception):
     """Something a user can put right. ``str(error)`` is one line: what is wrong; ``hint`` says what to do."""
@@ -13,7 +32,8 @@ class PtyliveError(Exception):
     def line(self) -> str:
         """Message and remedy on one line, as the command line prints it."""
         text = " ".join(str(self).split())
-        return f"{text}: {self.hint}" if self.hint else text
+        line = printable(f"{text}: {self.hint}" if self.hint else text)
+        return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS // 2]} … {line[-500:]}"
 
 
 class InputFileError(PtyliveError):

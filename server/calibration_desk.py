@@ -21,6 +21,8 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "depth_A": ("depth_A",),
 }
 """Quantities that can be estimated, and the metadata names under which they may have been given."""
+_PLACES = frozenset({"scan_shape", "flyback_frames", "skip_first", "repeats"})
+"""Names that say which frame belongs to which point."""
 ESTIMATED_TOGETHER = ("rotation_deg", "detector_transform", "beam_center_px")
 """What is estimated when nothing is named; a defocus that was given is kept until it is asked for by name."""
 
@@ -138,6 +140,8 @@ class CalibrationDesk:
             return
         try:
             arm = overlay(fill_in(scan.source, self._defaults), self._of(scan, own))
+            if not _PLACES.isdisjoint(own):
+                _check_places(arm)
         except MetadataError:
             self._pinned = before
             raise
@@ -147,6 +151,16 @@ class CalibrationDesk:
             self._again(scan)
         else:
             scan.configure(arm)
+
+
+def _check_places(arm: Arm) -> None:
+    """Raise MetadataError for a scan that has fewer frames than its points and flybacks need."""
+    if arm.scan.shape is not None and arm.scan.frames > arm.frames:
+        rows, columns = arm.scan.shape
+        raise MetadataError(
+            f"impossible scan_shape {rows} x {columns}: it needs {arm.scan.frames} frames, the scan has {arm.frames}",
+            "correct scan_shape, flyback_frames, skip_first or repeats",
+        )
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

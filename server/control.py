@@ -6,7 +6,6 @@ those that open stored files, may wait for a scan or a disk: each kind in a thre
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import queue
@@ -18,6 +17,8 @@ from typing import Any
 import zmq
 
 from ptylive.schema import CommandError, PtyliveError
+from ptylive.schema.errors import brief
+from ptylive.server.arguments import check_form, checked
 from ptylive.server.messages import MAX_MESSAGE_BYTES, pack, unpack
 from ptylive.server.session import Session
 from ptylive.streamer.security import Gate
@@ -105,14 +106,19 @@ class ControlServer:
         except ValueError as error:
             self._socket.send_multipart([identity, pack({"id": None, "ok": False, "error": f"bad request: {error}"})])
             return
-        command = str(request.get("command"))
-        if command in AT_ONCE:
+        command = request.get("command")
+        if not isinstance(command, str) or command in AT_ONCE:
             self._socket.send_multipart([identity, self._reply(request)])
             return
         try:
             (self._reading if command in READS_FILES else self._doing).put_nowait((identity, request))
         except queue.Full:
-            said = {"id": request.get("id"), "ok": False, "error": f"{MOST_WAITING} commands wait already: try again"}
+            known = request.get("id")
+            said = {
+                "id": known if isinstance(known, str | int) else None,
+                "ok": False,
+                "error": f"{MOST_WAITING} commands wait already: try again",
+            }
             self._socket.send_multipart([identity, pack(said)])
 
     def _answer_all(self, requests: queue.Queue[_Request | None]) -> None:
@@ -125,33 +131,34 @@ class ControlServer:
 
     def _reply(self, request: dict[str, Any]) -> bytes:
         """Run a command; its reply, or why there is none."""
-        reply: dict[str, Any] = {"id": request.pop("id", None), "ok": False}
+        reply: dict[str, Any] = {"id": None, "ok": False}
         try:
-            reply = {**self._answer(str(request.pop("command", "")), request), "id": reply["id"], "ok": True}
+            check_form(request)
+            reply["id"] = request.pop("id", None)
+            reply = {**self._answer(request.pop("command", ""), request), "id": reply["id"], "ok": True}
+            return pack(reply)
         except PtyliveError as error:
             reply["error"] = error.line()
         except (ValueError, TypeError) as error:
-            reply["error"] = f"bad request: {error}"
+            log.warning("a command failed: %r", error)
+            reply = {"id": reply["id"], "ok": False, "error": f"bad request: {error}"}
         except Exception as error:
             log.exception("a command failed")
             reply["error"] = f"internal error: {error!r}"
         return pack(reply)
 
-    def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Run a command of the session. Raises CommandError for one that doesn't exist or misses an argument."""
+    def _answer(self, command: object, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run a command of the session. Raises CommandError for one that does not exist, or has other arguments."""
         desks = self._session.commands
-        method = next((found for desk in desks if (found := getattr(desk, f"command_{command}", None))), None)
+        name = f"command_{command}" if isinstance(command, str) else ""
+        method = next((found for desk in desks if (found := getattr(desk, name, None))), None)
         if method is None:
             known = sorted(n.removeprefix("command_") for desk in desks for n in dir(desk) if n.startswith("command_"))
-            raise CommandError(f"unknown command {command!r}", f"known are {', '.join(known)}")
+            raise CommandError(f"unknown command {brief(command)}", f"known are {', '.join(known)}")
         wanted = arguments.pop("if_shown", None)
         if wanted is not None:
             self._require_shown(str(wanted))
-        try:
-            inspect.signature(method).bind(**arguments)
-        except TypeError as error:
-            raise CommandError(f"{command}: {error}") from None
-        return dict(method(**arguments))
+        return dict(method(**checked(str(command), method, arguments)))
 
     def _require_shown(self, uid: str) -> None:
         """Raise CommandError where another scan than that of ``uid`` is shown: the command meant that one."""

@@ -14,6 +14,7 @@ from typing import Any
 from ptylive.engine.live.render import Rendering
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
 from ptylive.schema.atomic import replacing
+from ptylive.schema.errors import brief
 from ptylive.schema.small_files import read_text
 from ptylive.server.finisher import results_path
 from ptylive.server.recovered_maps import how_to_make
@@ -123,8 +124,8 @@ class Library:
     def find(self, recording: str) -> Path:
         """The path of a recording of this folder by its name. Raises CommandError when there is none of that name."""
         path = self.folder / Path(recording).name
-        if Path(recording).name != recording or not path.is_file() or path.suffix != ".h5":
-            raise CommandError(f"there is no recording {recording!r} in {self.folder}", "see the command history")
+        if Path(recording).name != recording or path.suffix != ".h5" or not _is_there(path):
+            raise CommandError(f"there is no recording {brief(recording)} in {self.folder}", "see the command history")
         return path
 
     def discard(self, path: Path) -> Path:
@@ -160,6 +161,14 @@ class Library:
         return scan
 
 
+def _is_there(path: Path) -> bool:
+    """Whether a file of that name can be there at all: names may be too long, or hold what no name holds."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _unread(path: Path) -> dict[str, Any]:
     """The entry of a scan that has not been read yet."""
     return {"recording": path.name, "time": _changed_ns(path) / 1e9, "note": "", "problem": f"{path.name}: being read"}
@@ -184,7 +193,7 @@ def read_note(recording: Path) -> str:
 
 
 def write_note(recording: Path, note: str) -> Path:
-    """Keep a note beside its recording; an empty one removes it. Raises CommandError: too long, or not to be written."""
+    """Keep a note beside its recording; an empty one removes it. Raises CommandError: too long, cannot be written."""
     if len(note) > MAX_NOTE_CHARACTERS:
         raise CommandError(f"a note has at most {MAX_NOTE_CHARACTERS} characters")
     path = note_path(recording)

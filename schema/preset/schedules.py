@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from ptylive.schema.choices import Choices, looks_like_choices
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.schedule import Schedule
+
+_T = TypeVar("_T")
 
 SCHEDULABLE = frozenset(
     {
@@ -93,7 +95,7 @@ def parsed(name: str, text: Any) -> Schedule | Choices:
         return text
     if not isinstance(text, str):
         raise MetadataError(f"schedules.{name} is {str(text)[:40]!r}", "write an expression in epoch as a text")
-    return Choices.parse(text) if name in WORDS else Schedule.parse(text)
+    return _named(name, Choices.parse if name in WORDS else Schedule.parse, text)
 
 
 def _schedule(name: str, value: Any) -> Schedule | Choices | None:
@@ -103,7 +105,15 @@ def _schedule(name: str, value: Any) -> Schedule | Choices | None:
     if not isinstance(value, str):
         return None
     if name in WORDS:
-        return Choices.parse(value) if looks_like_choices(value) and not value.endswith(".npy") else None
+        return _named(name, Choices.parse, value) if looks_like_choices(value) and not value.endswith(".npy") else None
     if name not in SCHEDULABLE or value.strip().lower() in PLAIN_WORDS:
         return None
-    return Schedule.parse(value)
+    return _named(name, Schedule.parse, value)
+
+
+def _named(name: str, parse: Callable[[str], _T], text: str) -> _T:
+    """What a text stands for. Raises MetadataError naming the setting."""
+    try:
+        return parse(text)
+    except MetadataError as error:
+        raise MetadataError(f"{name}: {error}", error.hint) from None

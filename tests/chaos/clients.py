@@ -71,7 +71,7 @@ def _detectors(_client: Client, chance: random.Random) -> dict[str, Any]:
 
 Arguments = Callable[[Client, random.Random], dict[str, Any]]
 WEIGHTS = {
-    "status": 4, "save": 5, "configure": 4, "calibrate": 2, "undo": 2, "refine": 5, "refine_stop": 0.5,
+    "status": 4, "save": 5, "configure": 4, "calibrate": 2, "undo": 2, "refine": 9, "refine_stop": 0.3,
     "refine_resume": 0.7, "refine_withdraw": 0.4, "runs": 2, "history": 2, "open": 1, "note": 1, "snapshot": 1,
     "export": 1, "check": 1, "trotter": 1, "detectors": 1, "analyse": 0.5, "watch": 1, "scans": 1, "replay": 0.2,
     "delete": 0.3, "received": 1, "no_such_command": 0.2,

@@ -17,7 +17,6 @@ from ptylive.server.presets import load_preset
 from ptylive.server.run_curves import run_curves
 from ptylive.server.runs import read_run
 from ptylive.server.stored_scans import describe_results, describe_scan, read_results
-from ptylive.streamer.journal import Journal
 from ptylive.streamer.vetting.journals import journal_frames, read_journal
 from ptylive.streamer.vetting.tasks import describe_recording, frames, walk, walk_hdf5
 from ptylive.streamer.vetting.worker import FileWorker, Limits

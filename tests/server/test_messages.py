@@ -12,7 +12,9 @@ def test_a_name_that_is_no_unicode_has_question_marks(name: str) -> None:
     assert "?" in told
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x91\x01", b"\x81\xa1", b"\xff" * 1000, b"\x91" * 5000, b"\x81\x01\x02"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", b"\x91\x01", b"\x81\xa1", b"\xff" * 1000, b"\x91" * 5000, b"\x81\x01\x02"]
+)
 def test_what_is_no_map_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a msgpack"):
         unpack(data)

@@ -1,0 +1,285 @@
+"""Bad inputs at the control socket, a row each: every one is answered with one line that names what is wrong with it.
+
+The session is a real one that shows a past scan; nothing is sent over a socket but by the last test.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import zmq
+from stream_tools import make_arm, make_frames, stored_recording
+
+from ptylive.engine.results import write_maps
+from ptylive.schema import Calibration, LiveMap
+from ptylive.server.arguments import checked
+from ptylive.server.commands.demo import free_addresses
+from ptylive.server.config import ServerConfig
+from ptylive.server.control import ControlServer
+from ptylive.server.messages import unpack
+from ptylive.server.session import Session
+
+LONG = "x" * 100_000
+ODD = "µ😀\n\x1b[31m"
+SPOT = {"name": "a", "center_px": [1, 1], "outer_px": 2}
+NAN, INF = float("nan"), float("inf")
+
+
+def nested(levels: int) -> list[Any]:
+    inner: list[Any] = []
+    for _ in range(levels):
+        inner = [inner]
+    return inner
+
+
+REQUESTS: tuple[tuple[dict[Any, Any], str], ...] = (
+    ({}, "unknown command ''"),
+    ({"command": None}, "unknown command None"),
+    ({"command": 7}, "unknown command 7"),
+    ({"command": ["status"]}, "unknown command ['status']"),
+    ({"command": {"status": 1}}, "unknown command {'status': 1}"),
+    ({"command": b"\xff"}, "unknown command b'"),
+    ({"command": "Status"}, "unknown command 'Status': known are analyse, arm"),
+    ({"command": "command_status"}, "unknown command"),
+    ({"command": "__init__"}, "unknown command"),
+    ({"command": "status\n"}, "unknown command"),
+    ({"command": ODD}, "unknown command"),
+    ({"command": LONG}, "unknown command"),
+    ({"command": "../../etc/passwd"}, "unknown command"),
+    ({"command": nested(900)}, "more than 32 levels"),
+    ({"id": nested(900), "command": "status"}, "more than 32 levels"),
+    ({"command": "history", "limit": nested(900)}, "more than 32 levels"),
+    ({"command": "configure", "values": {"a": nested(40)}}, "more than 32 levels"),
+    ({b"command": "status"}, "a map has the key b'command': keys are texts"),
+    ({"command": "status", b"\xff": 1}, "a map has the key"),
+    ({"command": "configure", "values": {b"energy_eV": 80e3}}, "a map has the key b'energy_eV'"),
+    ({"command": "status", "x": 1}, "status takes no 'x': it takes nothing"),
+    ({"command": "status", "self": 1}, "status takes no 'self'"),
+    ({"command": "status", ODD: 1}, "status takes no"),
+    ({"command": "status", LONG: 1}, "status takes no"),
+    ({"command": "status", "if_shown": "another"}, "the command was for another"),
+    ({"command": "save", "if_shown": 7}, "the command was for another"),
+    ({"command": "save", "if_shown": {"x": [1]}}, "the command was for another"),
+    ({"command": "watch"}, "watch needs viewer, a text"),
+    ({"command": "watch", "viewer": None}, "watch: viewer is a text, not None"),
+    ({"command": "watch", "viewer": ["me"], "maps": []}, "watch: viewer is a text"),
+    ({"command": "watch", "viewer": "me", "maps": "obf"}, "maps is a list of names"),
+    ({"command": "watch", "viewer": "me", "maps": 3}, "watch: maps is a list of names, not 3"),
+    ({"command": "watch", "viewer": "me", "maps": [["obf"]]}, "watch: maps is a list of names"),
+    ({"command": "watch", "viewer": "me", "maps": [str(k) for k in range(300)]}, "256 maps"),
+    ({"command": "received"}, "received needs uid"),
+    ({"command": "received", "uid": []}, "received: uid is a text, not []"),
+    ({"command": "received", "uid": {"x": 1}}, "received: uid is a text"),
+    ({"command": "snapshot", "uid": ["a"]}, "snapshot: uid is a text"),
+    ({"command": "snapshot", "uid": "nobody"}, "nobody"),
+    ({"command": "snapshot", "uid": LONG}, "not in memory"),
+    ({"command": "record", "on": "yes"}, "record: on is true or false, not 'yes'"),
+    ({"command": "record", "on": 1}, "record: on is true or false"),
+    ({"command": "record", "on": LONG}, "record: on is true or false"),
+    ({"command": "configure"}, "configure needs values, a map of names to values"),
+    ({"command": "configure", "values": "energy_eV=80e3"}, "configure: values is a map"),
+    ({"command": "configure", "values": [["energy_eV", 80e3]]}, "configure: values is a map"),
+    ({"command": "configure", "values": {"energy_eV": 80e3}, "pin": "yes"}, "configure: pin is true or false"),
+    ({"command": "configure", "values": {"energy_eV": NAN}}, "energy_eV"),
+    ({"command": "configure", "values": {"energy_eV": [1, 2]}}, "energy_eV"),
+    ({"command": "configure", "values": {"energy_eV": {"x": 1}}}, "energy_eV"),
+    ({"command": "configure", "values": {"energy_eV": b"\xff\x00"}}, "energy_eV"),
+    ({"command": "configure", "values": {"energy_eV": True}}, "energy_eV"),
+    ({"command": "configure", "values": {"energy_eV": LONG}}, "energy_eV"),
+    ({"command": "configure", "values": {"energy_eV": ODD}}, "energy_eV"),
+    ({"command": "configure", "values": {"energy_eV": 2**63}}, "energy_eV"),
+    ({"command": "configure", "values": {"scan_step_A": [NAN, 1]}}, "scan_step_A"),
+    ({"command": "configure", "values": {"scan_shape": [2**40, 2**40]}}, "impossible scan shape"),
+    ({"command": "configure", "values": {"scan_shape": [9, 9]}}, "needs 81 frames, the scan has 42"),
+    ({"command": "configure", "values": {"optics": {"energy_eV": -1}}}, "unknown setting 'optics'"),
+    ({"command": "configure", "values": {"": 1}}, "unknown setting ''"),
+    ({"command": "configure", "values": {ODD: 1}}, "unknown setting"),
+    ({"command": "configure", "values": {"uid": "x"}}, "uid"),
+    ({"command": "release", "names": 3}, "release: names is a list of names, not 3"),
+    ({"command": "release", "names": [None]}, "release: names is a list of names"),
+    ({"command": "release", "names": ["energie_eV"]}, "did you mean"),
+    ({"command": "release"}, "nothing of that is pinned"),
+    ({"command": "calibrate", "names": {"C10": 1}}, "calibrate: names is a list of names"),
+    ({"command": "calibrate", "names": ["C10", "C99"]}, "cannot estimate C99: choose from"),
+    ({"command": "calibrate", "names": [ODD]}, "cannot estimate"),
+    ({"command": "undo"}, "nothing to undo"),
+    ({"command": "detectors", "detectors": 5}, "detectors: detectors is a list of maps, not 5"),
+    ({"command": "detectors", "detectors": "disc"}, "detectors: detectors is a list of maps"),
+    ({"command": "detectors", "detectors": [[]]}, "detectors: detectors is a list of maps"),
+    ({"command": "detectors", "detectors": [{}]}, "name"),
+    ({"command": "detectors", "detectors": [{"name": "a/b", "center_px": [1, 1], "outer_px": 2}]}, "name"),
+    ({"command": "detectors", "detectors": [{"name": "a", "center_px": [1], "outer_px": 2}]}, "center_px"),
+    ({"command": "detectors", "detectors": [{"name": "a", "center_px": [NAN, 1], "outer_px": 2}]}, "center_px"),
+    ({"command": "detectors", "detectors": [{"name": "a", "center_px": [1, 1], "outer_px": -2}]}, "outer_px"),
+    ({"command": "detectors", "detectors": [{"name": "a", "center_px": [1, 1], "outer_px": 1e9}]}, "outer_px"),
+    ({"command": "detectors", "detectors": [{**SPOT, "inner_px": 2}]}, "less"),
+    ({"command": "detectors", "detectors": [{**SPOT, "x": 1}]}, "x"),
+    ({"command": "detectors", "detectors": [{**SPOT, "name": f"a{k}"} for k in range(9)]}, "at most 8 detectors"),
+    ({"command": "detectors", "detectors": [SPOT, SPOT]}, "a name of its own"),
+    ({"command": "trotter", "q_invA": "strongest"}, "trotter: q_invA is a list of finite numbers"),
+    ({"command": "trotter", "q_invA": [NAN, 0]}, "trotter: q_invA is a list of finite numbers"),
+    ({"command": "trotter", "q_invA": [0.1, 0.2]}, "no frames of this scan are in memory"),
+    ({"command": "check", "preset": 3}, "check: preset is a map"),
+    ({"command": "check", "preset": {"epoch_max": "many"}}, "epoch_max"),
+    ({"command": "check", "preset": {"epochs": 3}}, "epochs"),
+    ({"command": "refine", "preset": "sharp"}, "refine: preset is a map"),
+    ({"command": "refine", "preset": {"epoch_max": 0}}, "epoch_max"),
+    ({"command": "refine", "preset": {"epoch_max": NAN}}, "epoch_max"),
+    ({"command": "refine", "preset": {"epoch_max": 2**63}}, "epoch_max"),
+    ({"command": "refine", "preset": {"update_probe": "__import__('os')"}}, "update_probe"),
+    ({"command": "refine", "preset": {"update_probe": "epoch" + " + epoch" * 20_000}}, "update_probe"),
+    ({"command": "refine", "values": [1]}, "refine: values is a map"),
+    ({"command": "refine", "values": {"energy_eV": -1}}, "energy_eV"),
+    ({"command": "refine", "queue": "no"}, "refine: queue is true or false"),
+    ({"command": "refine", "during_scan": 3}, "refine: during_scan is true or false"),
+    ({"command": "refine_stop"}, "no refinement is running"),
+    ({"command": "refine_resume"}, "no refinement to resume"),
+    ({"command": "refine_withdraw"}, "refine_withdraw needs run"),
+    ({"command": "refine_withdraw", "run": ["run1"]}, "refine_withdraw: run is a text"),
+    ({"command": "refine_withdraw", "run": "run1"}, "no refinement 'run1' waits"),
+    ({"command": "runs", "pictures": 1}, "runs: pictures is a list of names"),
+    ({"command": "runs", "pictures": ["run1"]}, "there is no refinement 'run1' in"),
+    ({"command": "runs", "pictures": ["../../run1"]}, "there is no refinement"),
+    ({"command": "analyse"}, "analyse needs run"),
+    ({"command": "analyse", "run": 1, "line_A": "0,0,1,1"}, "analyse: line_A is a list of finite numbers"),
+    ({"command": "analyse", "run": "run1", "line_A": [0, 0, 1, INF]}, "analyse: line_A is a list of finite numbers"),
+    ({"command": "analyse", "run": "run1", "line_A": [0, 1]}, "_results.h5 holds no refinement"),
+    ({"command": "history", "limit": "all"}, "history: limit is a whole number, not 'all'"),
+    ({"command": "history", "limit": INF}, "history: limit is a whole number, not inf"),
+    ({"command": "history", "limit": NAN}, "history: limit is a whole number, not nan"),
+    ({"command": "history", "limit": 1.5}, "history: limit is a whole number, not 1.5"),
+    ({"command": "history", "offset": [0]}, "history: offset is a whole number"),
+    ({"command": "open", "recording": ["a.h5"]}, "open: recording is a text"),
+    ({"command": "open", "recording": "nowhere.h5"}, "there is no recording 'nowhere.h5'"),
+    ({"command": "open", "recording": "../../etc/passwd"}, "there is no recording '../../etc/passwd'"),
+    ({"command": "open", "recording": "/dev/zero"}, "there is no recording '/dev/zero'"),
+    ({"command": "open", "recording": LONG + ".h5"}, "there is no recording"),
+    ({"command": "open", "recording": "a\0b.h5"}, "there is no recording"),
+    ({"command": "open", "recording": ODD + ".h5"}, "there is no recording"),
+    ({"command": "open", "recording": "text.h5"}, "text.h5 is not an HDF5 file"),
+    ({"command": "open", "recording": "folder.h5"}, "there is no recording"),
+    ({"command": "open", "recording": "fifo.h5"}, "there is no recording"),
+    ({"command": "note", "text": LONG}, "at most 2000 characters"),
+    ({"command": "note", "text": ["a"]}, "note: text is a text"),
+    ({"command": "note", "text": "a", "recording": "../x.h5"}, "there is no recording"),
+    ({"command": "replay", "recording": 5.5}, "there is no recording '5.5'"),
+    ({"command": "replay", "recording": "nowhere.h5", "rate": "fast"}, "replay: rate is a finite number"),
+    ({"command": "replay", "recording": "RECORDING", "rate": -1}, "rate -1.0 is not a number of frames"),
+    ({"command": "delete"}, "delete needs recording"),
+    ({"command": "delete", "recording": "RECORDING"}, "say sure=true"),
+    ({"command": "delete", "recording": "RECORDING", "sure": 1}, "delete: sure is true or false"),
+    ({"command": "delete", "recording": "RECORDING", "sure": True}, "is the one that is shown"),
+    ({"command": "delete", "recording": "*.h5", "sure": True}, "there is no recording '*.h5'"),
+    ({"command": "export"}, "export needs map"),
+    ({"command": "export", "map": ["obf"]}, "export: map is a text"),
+    ({"command": "export", "map": "../obf"}, "there is no map '../obf'"),
+    ({"command": "export", "map": "slice:x"}, "has not been refined"),
+    ({"command": "export", "map": "obf", "formats": ["exe"]}, "exe"),
+    ({"command": "export", "map": "obf", "formats": 3}, "export: formats is a list of names"),
+    ({"command": "export", "map": "obf", "colour_map": "../x"}, "unknown colour map '../x': choose from"),
+    ({"command": "export", "map": "obf", "limits": [1]}, "limits"),
+    ({"command": "export", "map": "obf", "limits": [2, 1]}, "limits"),
+    ({"command": "export", "map": "obf", "limits": [NAN, 1]}, "export: limits is a list of finite numbers"),
+    ({"command": "arm", "frames": "all"}, "arm: frames is a whole number"),
+    ({"command": "arm", "settings": [1]}, "arm: settings is a map"),
+    ({"command": "arm"}, "detector_api"),
+    ({"command": "trigger"}, "detector_api"),
+    ({"command": "disarm"}, "detector_api"),
+)  # fmt: skip
+"""Request and words of the answer; RECORDING: the one that is shown."""
+
+MESSAGES: tuple[bytes, ...] = (
+    b"",
+    b"\xc1",
+    b"\xff" * 1000,
+    b"\x91" * 5000,
+    b"\x81" * 2000,
+    b"\x81\xa7command",
+    b"\xa6status",
+    msgpack.packb(["status"]),
+    msgpack.packb({"command": "status"}) + b"\x00",
+    msgpack.packb({"command": "status"})[:-1],
+    b"\xdf\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+    b"\x81\xa7command\xc4\xff",
+    b"\x81\x90\xa6status",
+    b"\x81\xa7command\xa2\xff\xfe",
+    b"\x81\xa7command\xd6\xff\xff\xff\xff\xff\xff",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"status",
+    b"\x00" * 100_000,
+)
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlServer]:
+    folder = tmp_path_factory.mktemp("control")
+    arm = make_arm()
+    recording = stored_recording(folder, arm, make_frames(arm))
+    obf = LiveMap("obf", np.arange(42, dtype=np.float32).reshape(6, 7), "rad", (1.0, 1.0), 42, "obf")
+    write_maps(folder / f"{recording.stem}_results.h5", [obf], np.ones((6, 7), bool), Calibration(), {})
+    (folder / "text.h5").write_text("no recording")
+    (folder / "folder.h5").mkdir()
+    os.mkfifo(folder / "fifo.h5")
+    data, address = free_addresses()
+    session = Session(ServerConfig(data=data, control=address, record=str(folder), metrics=None))
+    server = ControlServer(address, session)
+    session.start()
+    session.library.command_open(recording.name)
+    server.recording = recording.name  # type: ignore[attr-defined]
+    yield server
+    server.stop()
+    session.stop()
+
+
+@pytest.mark.parametrize(("request_", "words"), REQUESTS, ids=[str(row[0])[:70] for row in REQUESTS])
+def test_a_request_is_answered(control: Any, request_: dict[Any, Any], words: str) -> None:
+    filled = {key: control.recording if value == "RECORDING" else value for key, value in request_.items()}
+    reply = unpack(control._reply({"id": 5, **filled}))
+    assert reply["ok"] is False
+    said = reply["error"]
+    assert words in said
+    assert said.isprintable()
+    assert len(said) <= 2000
+    for fault in ("internal error", "bad request", "Traceback", "object is not", "object has no"):
+        assert fault not in said
+    assert reply["id"] == 5 or "levels" in words or "key" in words
+
+
+@pytest.mark.parametrize("desk", range(6))
+def test_every_command_says_of_what_kind_its_arguments_are(control: Any, desk: int) -> None:
+    found = control._session.commands[desk]
+    names = [name for name in dir(found) if name.startswith("command_")]
+    for name in names:
+        try:
+            checked(name, getattr(found, name), {"no such": 1})
+        except Exception as error:
+            assert "takes no 'no such'" in str(error)
+    assert names
+
+
+def test_messages_that_are_none_are_answered_and_the_next_one_too(control: Any) -> None:
+    control.start()
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.connect(control._session.config.control)
+    for message in MESSAGES:
+        socket.send(message)
+        assert socket.poll(60_000), message[:40]
+        reply = unpack(socket.recv())
+        assert (reply["id"], reply["ok"]) == (None, False)
+        assert reply["error"].startswith("bad request: not a msgpack m"), message[:40]
+        assert reply["error"].isprintable()
+    for key in ("id", "command"):
+        socket.send(msgpack.packb({"command": "status", key: nested(900)}))
+        assert socket.poll(60_000)
+        assert unpack(socket.recv())["ok"] is False
+    socket.send_multipart(
+        [msgpack.packb({"id": 1, "command": "status"})[:5], msgpack.packb({"id": 1, "command": "status"})[5:]]
+    )
+    assert socket.poll(60_000)
+    assert unpack(socket.recv())["ok"] is True
+    context.destroy(linger=0)
