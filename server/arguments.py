@@ -52,7 +52,7 @@ def checked(command: str, method: Callable[..., Any], arguments: Mapping[str, An
     for name in arguments:
         if name not in wanted:
             raise CommandError(f"{command} takes no {brief(name)}", f"it takes {', '.join(wanted) or 'nothing'}")
-    fitting = {}
+    fitting: dict[str, Any] = {}
     for name, (kind, optional, required) in wanted.items():
         value = arguments.get(name)
         if value is None and (optional or not required):

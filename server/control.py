@@ -17,7 +17,7 @@ from typing import Any
 import zmq
 
 from ptylive.schema import CommandError, PtyliveError
-from ptylive.schema.errors import brief
+from ptylive.schema.errors import brief, printable
 from ptylive.server.arguments import check_form, checked
 from ptylive.server.messages import MAX_MESSAGE_BYTES, pack, unpack
 from ptylive.server.session import Session
@@ -139,6 +139,12 @@ class ControlServer:
             return pack(reply)
         except PtyliveError as error:
             reply["error"] = error.line()
+        except OSError as error:
+            log.warning("a command failed: %r", error)
+            where = f"{error.filename}: " if error.filename else ""
+            reply["error"] = printable(
+                f"{where}{error.strerror or error}: is there room, and may the server write there?"
+            )
         except (ValueError, TypeError) as error:
             log.warning("a command failed: %r", error)
             reply = {"id": reply["id"], "ok": False, "error": f"bad request: {error}"}

@@ -23,7 +23,7 @@ class Export:
     limits: tuple[float, float] | None = None
 
     def write(self, stem: Path, formats: Iterable[str]) -> list[Path]:
-        """Write `png` as shown with a scale bar; `tiff` and `hspy` with the floats. Raises CommandError for others."""
+        """Write `png` as shown with a scale bar; `tiff` and `hspy` with the floats. Raises CommandError."""
         writers: Mapping[str, Callable[[Path], Path]] = {
             "png": self._png,
             "tiff": self._tiff,
@@ -35,7 +35,11 @@ class Export:
                 raise CommandError(
                     f"cannot export {one!r}", f"choose from {', '.join(writers)}; save writes every map as HDF5"
                 )
-        return [writers[one](stem) for one in wanted]
+        try:
+            return [writers[one](stem) for one in wanted]
+        except OSError as error:
+            problem = f"{stem.name}.{'/'.join(wanted)} could not be written to {stem.parent}: {error.strerror or error}"
+            raise CommandError(problem, "make room, or see who may write there") from None
 
     def _png(self, stem: Path) -> Path:
         from ptylive.dashboard.colours import ColourMap

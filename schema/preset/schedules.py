@@ -95,7 +95,7 @@ def parsed(name: str, text: Any) -> Schedule | Choices:
         return text
     if not isinstance(text, str):
         raise MetadataError(f"schedules.{name} is {str(text)[:40]!r}", "write an expression in epoch as a text")
-    return _named(name, Choices.parse if name in WORDS else Schedule.parse, text)
+    return _named(name, Choices.parse, text) if name in WORDS else _named(name, Schedule.parse, text)
 
 
 def _schedule(name: str, value: Any) -> Schedule | Choices | None:

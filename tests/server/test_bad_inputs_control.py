@@ -3,8 +3,10 @@
 The session is a real one that shows a past scan; nothing is sent over a socket but by the last test.
 """
 
+import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -228,6 +230,7 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlServer]
     session = Session(ServerConfig(data=data, control=address, record=str(folder), metrics=None))
     server = ControlServer(address, session)
     session.start()
+    server.start()
     session.library.command_open(recording.name)
     server.recording = recording.name  # type: ignore[attr-defined]
     yield server
@@ -249,6 +252,28 @@ def test_a_request_is_answered(control: Any, request_: dict[Any, Any], words: st
     assert reply["id"] == 5 or "levels" in words or "key" in words
 
 
+@pytest.mark.parametrize("request_", [{"command": "export", "map": "obf"}, {"command": "note", "text": "a"}], ids=str)
+def test_a_full_disk_is_told_with_the_files_name(control: Any, request_: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for way in ("write_bytes", "write_text"):
+        monkeypatch.setattr(Path, way, full)
+    reply = unpack(control._reply(dict(request_)))
+    assert "could not be written" in reply["error"]
+    assert control.recording.removesuffix(".h5") in reply["error"]
+    assert "No space left on device: make room" in reply["error"]
+
+
+def test_what_the_disk_refuses_is_no_fault_of_the_program(control: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise OSError(errno.EIO, "Input/output error", "/somewhere/else\n.h5")
+
+    monkeypatch.setattr(control._session, "command_scans", broken)
+    reply = unpack(control._reply({"command": "scans"}))
+    assert reply["error"].startswith("/somewhere/else\\n.h5: Input/output error: is there room")
+
+
 @pytest.mark.parametrize("desk", range(6))
 def test_every_command_says_of_what_kind_its_arguments_are(control: Any, desk: int) -> None:
     found = control._session.commands[desk]
@@ -262,7 +287,6 @@ def test_every_command_says_of_what_kind_its_arguments_are(control: Any, desk: i
 
 
 def test_messages_that_are_none_are_answered_and_the_next_one_too(control: Any) -> None:
-    control.start()
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     socket.connect(control._session.config.control)
