@@ -184,13 +184,25 @@ def banner(view: FeedView, control: str) -> str:
     return f"server gone since {clock(view.last_contact)} ({control}): the last picture stays; reconnecting by itself"
 
 
+def shortfall(state: ServerState) -> str:
+    """What is missing of a scan that has ended without all of its frames, and what was refused; empty where nothing."""
+    words = []
+    if state.state == "incomplete":
+        missing = None if state.expected is None or state.frames is None else state.expected - state.frames
+        what = "frames" if missing is None else f"{count(missing)} of {count(state.expected)} frames"
+        words.append(f"this scan is incomplete: {what} did not arrive")
+    if state.refused:
+        words.append(f"{count(state.refused)} {'was' if state.refused == 1 else 'were'} refused, see “rejected”")
+    return ", ".join(words)
+
+
 def sentence(view: FeedView, said: str) -> str:
     """The one line at the bottom: what a command answered, what needs a person, or the last warning."""
     refinement = view.refinement.message if view.refinement else None
     if said:
         return said
-    if view.state.message:
-        return view.state.message
+    if words := "; ".join(filter(None, (shortfall(view.state), view.state.message))):
+        return words
     if view.state.refinement.state in ("queued", "running", "failed", "stopping") and refinement:
         return f"refinement: {refinement}"
     if view.log is not None and time.time() - view.log.time < LOG_SHOWN_S:

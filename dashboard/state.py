@@ -86,6 +86,8 @@ class ServerState(_Message):
     received: int | None = None
     frames: int | None = None
     lost: int | None = None
+    refused: int | None = None
+    """Frames or messages of this scan."""
     late: int | None = None
     duplicates: int | None = None
     rejected: dict[str, int] = Field(default_factory=dict)

@@ -207,3 +207,40 @@ def test_only_changed_rows_travel(server: FakeServer, dashboard: RunningDashboar
     band = shot[round(rows / 2 + (101.5 - side / 2) * scale) : round(rows / 2 + (108.5 - side / 2) * scale)]
     assert band[:, cols // 2 - 40 : cols // 2 + 40].min() > 220, "and it is on the screen"
     assert watched.complaints == []
+
+
+COVERED = """() => {
+  const view = `[data-of=${document.body.dataset.view}]`;
+  const out = [];
+  for (const e of document.querySelectorAll(`header .slot, header button, ${view} .slot, ${view} button.small`)) {
+    const style = getComputedStyle(e), box = e.getBoundingClientRect();
+    if (style.visibility === 'hidden' || !box.width || !box.height || style.display === 'none') continue;
+    const name = e.dataset.act || e.className + ' ' + e.textContent.trim().slice(0, 20);
+    const panel = e.closest('article, header, section').getBoundingClientRect();
+    if (box.left < panel.left - 1 || box.right > panel.right + 1 || box.bottom > panel.bottom + 1) {
+      out.push(`${name} leaves its panel`);
+    }
+    const points = [[.5, .5], [.1, .5], [.9, .5]];
+    for (const [x, y] of points) {
+      const top = document.elementFromPoint(box.left + x * box.width, box.top + y * box.height);
+      if (!top || !(e === top || e.contains(top) || top.contains(e))) {
+        out.push(`${name} is covered by ${top && top.className}`);
+      }
+    }
+  }
+  return out;
+}"""
+
+
+@pytest.mark.parametrize("size", [(1024, 768), (1280, 800), (1920, 1080)])
+def test_every_control_can_be_reached(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched, size: tuple[int, int]
+) -> None:
+    server.maps_of(adf=quadrants())
+    server.publish("state", state_payload(series="0142_grain", recording="/x/" + 40 * "r" + ".h5"))
+    watched.page.set_viewport_size({"width": size[0], "height": size[1]})
+    page = watched.open(dashboard.url)
+    for view in ("Session", "Refine", "Library"):
+        page.get_by_role("button", name=view, exact=True).click()
+        page.wait_for_timeout(400)  # fields of Bokeh are laid out anew
+        assert page.evaluate(COVERED) == [], view

@@ -84,6 +84,16 @@ def test_the_sentence_prefers_answers_then_people_then_the_log() -> None:
     assert readouts.sentence(FeedView(log=old), "") == ""
 
 
+def test_what_a_scan_lacks_is_said() -> None:
+    lacking = {"state": "incomplete", "expected": 4096, "frames": 4000}
+    said = readouts.sentence(FeedView(state=state(**lacking, refused=3)), "")
+    assert said == "this scan is incomplete: 96 of 4\u2009096 frames did not arrive, 3 were refused, see “rejected”"
+    assert readouts.sentence(FeedView(state=state(state="scanning", refused=1)), "") == "1 was refused, see “rejected”"
+    both = readouts.sentence(FeedView(state=state(**lacking, message="no step")), "")
+    assert both.endswith("did not arrive; no step")
+    assert readouts.sentence(FeedView(state=state(state="complete")), "") == ""
+
+
 def test_refinement_in_words() -> None:
     refinement = RefinementState(state="running", phase="lbfgs", epoch=3, epochs=20, loss=1256.04, seconds=5)
     texts = refinement_texts(RefinementSummary(state="running"), refinement)
