@@ -6,6 +6,7 @@ opened. It reads lazily (dask); a read of ours computes the pieces it needs in t
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from ptylive.streamer.foreign.numpy_files import check_frames
 from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, energy_eV, scan_metadata, time_us
 from ptylive.streamer.storage.scan_file import ScanFile
 
+NO_ZARR = (3, 14)
+"""From this Python on the zarr 2 that RosettaSciIO's reader of ``.zspy`` needs cannot be built (pyproject.toml)."""
 _PIECE = "8MiB"
 """Pieces that files without chunks of their own are read in."""
 
@@ -113,13 +116,13 @@ def _read(plugin: str, path: Path) -> Mapping[str, Any]:
 
         reader = import_module(f"rsciio.{plugin}").file_reader
     except ImportError as error:
-        raise InputFileError(
-            f"{path}: reading this format needs RosettaSciIO ({error})", "pip install 'ptylive[import]'"
-        ) from None
+        raise _not_installed(path, plugin, error) from None
     try:
         with warnings.catch_warnings(), dask.config.set({"array.chunk-size": _PIECE}):
             warnings.simplefilter("ignore")
             signals = reader(str(path), lazy=True)
+    except ImportError as error:  # readers import what only they need when they are called
+        raise _not_installed(path, plugin, error) from None
     except Exception as error:  # other people's parser on other people's file: whatever it raises is one line here
         text = str(error).rstrip(".") or type(error).__name__
         raise InputFileError(f"{path}: RosettaSciIO cannot read it: {text}", "convert it elsewhere first") from error
@@ -127,6 +130,18 @@ def _read(plugin: str, path: Path) -> Mapping[str, Any]:
         raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a file of its own")
     found: Mapping[str, Any] = signals[0]
     return found
+
+
+def _not_installed(path: Path, plugin: str, error: ImportError) -> InputFileError:
+    """What a format needs, and a way to have it on this Python."""
+    if plugin == "zspy" and sys.version_info >= NO_ZARR:
+        python = ".".join(str(part) for part in sys.version_info[:2])
+        copy = path.with_suffix(".hspy").name
+        return InputFileError(
+            f"{path}: what reads .zspy files ({error.name or error}) cannot be installed on Python {python}",
+            f"save it as .hspy where HyperSpy is: hs.load({path.name!r}).save({copy!r}), or run ptylive on Python 3.13",
+        )
+    return InputFileError(f"{path}: reading this format needs RosettaSciIO ({error})", "pip install 'ptylive[import]'")
 
 
 def _frames(path: Path, found: Mapping[str, Any]) -> LazyFrames:

@@ -16,7 +16,7 @@ import pytest
 from shared_data import vendor_file
 
 from ptylive.schema import InputFileError
-from ptylive.streamer.foreign import units
+from ptylive.streamer.foreign import rosetta, units
 from ptylive.streamer.storage.source import open_recording, open_source
 
 DATA = np.arange(4 * 5 * 6 * 6, dtype="<u2").reshape(4, 5, 6, 6)
@@ -319,6 +319,26 @@ def test_hyperspy(tmp_path: Path, suffix: str) -> None:
     assert (arm.scan.shape, arm.scan.step_A) == ((4, 5), pytest.approx((0.5, 0.5)))
     assert (arm.optics.energy_eV, arm.optics.convergence_semiangle_mrad) == (300e3, 20.0)
     assert arm.detector.pixel_invA == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize(
+    ("no_zarr", "named", "remedy"),
+    [((3, 0), "cannot be installed on Python 3.", "hs.load('a.zspy').save('a.hspy')"), ((4, 0), "zarr", "pip install")],
+    ids=["a Python without zarr", "any other"],
+)
+def test_a_hint_for_zspy_can_be_followed(
+    tmp_path: Path, monkeypatch: Any, no_zarr: Any, named: str, remedy: str
+) -> None:
+    pytest.importorskip("rsciio")
+    (tmp_path / "a.zspy").mkdir()
+    monkeypatch.setattr(rosetta, "NO_ZARR", no_zarr)
+    for module in [name for name in sys.modules if name.split(".")[0] == "zarr" or name.startswith("rsciio.zspy")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "zarr", None)  # importing it fails
+    with pytest.raises(InputFileError, match="zarr") as caught:
+        read(tmp_path / "a.zspy")
+    assert named in str(caught.value)
+    assert remedy in caught.value.hint
 
 
 @pytest.mark.data
