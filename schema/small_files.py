@@ -17,6 +17,19 @@ def read_text(path: Path, most_bytes: int) -> str:
         raise InputFileError(f"{path} is no text", "save it as UTF-8") from None
 
 
+def check_is_file(path: Path, hint: str = "name the file itself") -> None:
+    """Raise InputFileError where no ordinary file is: nothing at all, a folder, a pipe, links in a circle."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputFileError(f"{path}: no such file", "check the path") from None
+    except (OSError, ValueError) as error:
+        problem = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputFileError(f"{path}: {problem}", "check the path") from None
+    if not stat.S_ISREG(mode):
+        raise InputFileError(f"{path} is not a file", hint)
+
+
 def read_bytes(path: Path, most_bytes: int) -> bytes:
     """The bytes of a file. Raises InputFileError: missing, no ordinary file, or larger than allowed."""
     try:

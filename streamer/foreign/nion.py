@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.schema import InputFileError
+from ptylive.schema.small_files import check_is_file
 from ptylive.streamer.foreign.numpy_files import mapped
 from ptylive.streamer.foreign.units import (
     angle_mrad,
@@ -40,8 +41,7 @@ _SEMIANGLE_RAD = ("hardware_source.convergence_angle_rad", "scan.scan_device_pro
 def open_nion(path: Path) -> Iterator[ScanFile]:
     """Open the ``.npy`` or ``.h5`` of the same name that a Nion ``.json`` describes. Raises InputFileError."""
     array, hdf5 = path.with_suffix(".npy"), path.with_suffix(".h5")
-    if not path.is_file():
-        raise InputFileError(f"{path}: no such file", "check the path")
+    check_is_file(path)
     if array.is_file():
         frames = mapped(array)
         metadata, notes = described_by(path, frames.shape)

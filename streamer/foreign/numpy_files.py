@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
+from ptylive.schema.small_files import check_is_file
 from ptylive.streamer.storage.scan_file import ScanFile
 
 
@@ -26,11 +28,10 @@ def open_npy(path: Path) -> Iterator[ScanFile]:
 
 def mapped(path: Path) -> Array:
     """Frames (…, Qy, Qx) of a ``.npy`` file. Raises InputFileError."""
-    if not path.is_file():
-        raise InputFileError(f"{path}: no such file", "check the path")
+    check_is_file(path)
     try:
         array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, TokenError) as error:
         raise InputFileError(f"{path} is not an array file of numpy: {error}", "save it with numpy.save") from None
     check_frames(path, array.shape)
     return array

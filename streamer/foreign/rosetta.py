@@ -6,6 +6,7 @@ opened. It reads lazily (dask); a read of ours computes the pieces it needs in t
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -120,12 +121,14 @@ def _read(plugin: str, path: Path) -> Mapping[str, Any]:
     try:
         with warnings.catch_warnings(), dask.config.set({"array.chunk-size": _PIECE}):
             warnings.simplefilter("ignore")
+            logging.getLogger("rsciio").setLevel(logging.CRITICAL + 1)  # what is wrong is said once, by us
             signals = reader(str(path), lazy=True)
     except ImportError as error:  # readers import what only they need when they are called
         raise _not_installed(path, plugin, error) from None
     except Exception as error:  # other people's parser on other people's file: whatever it raises is one line here
-        text = str(error).rstrip(".") or type(error).__name__
-        raise InputFileError(f"{path}: RosettaSciIO cannot read it: {text}", "convert it elsewhere first") from error
+        text = " ".join(str(error).split()).rstrip(".")
+        problem = f"{path}: RosettaSciIO cannot read it ({text or type(error).__name__})"
+        raise InputFileError(problem, "is it whole? what another program reads it can convert") from error
     if len(signals) != 1:
         raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a file of its own")
     found: Mapping[str, Any] = signals[0]

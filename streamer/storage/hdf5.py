@@ -13,6 +13,7 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
+from ptylive.schema.small_files import check_is_file
 
 BITSHUFFLE_FILTER = 32008
 _BITSHUFFLE_LZ4 = 2
@@ -22,10 +23,7 @@ _CHUNK_CACHE_BYTES = 64 * 2**20
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An HDF5 file, read-only. Raises InputFileError when it is missing, unreadable or no HDF5 file."""
-    if not path.exists():
-        raise InputFileError(f"{path}: no such file", "check the path")
-    if not path.is_file():
-        raise InputFileError(f"{path} is not a file", "name the .h5 file itself")
+    check_is_file(path, "name the .h5 file itself")
     try:
         file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
     except OSError as error:
@@ -47,6 +45,8 @@ def dataset(file: Any, name: str) -> Any:
         return None
     if found.file.filename != file.file.filename:
         raise _elsewhere(file, name, "a link to another file")
+    if found.shape is None:
+        raise InputFileError(f"{file.filename}: /{name} holds nothing", "give a file in which it was written")
     if found.is_virtual:
         raise _elsewhere(file, name, "a virtual data set")
     if found.external:

@@ -1,0 +1,279 @@
+"""Bad files, a row each: `ptylive inspect` refuses every one with one line that names it, and with exit status 1.
+
+The commands share how they open files; a few rows at the end go through the others. To add a row: FILES is the name,
+what makes it, and words of the answer.
+"""
+
+import contextlib
+import functools
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ptylive.server import cli
+from ptylive.streamer.vetting import door
+from ptylive.streamer.vetting.worker import FileWorker, Limits
+
+BUILD = functools.cache(cli.build)
+Make = Callable[[Path], object]
+SHAPE = (4, 4, 8, 8)
+NO_HDF5 = "is not an HDF5 file"
+NO_NUMPY = "is not an array file of numpy"
+NO_SHAPE = "it must be (Ry, Rx, Qy, Qx)"
+NO_TYPE = "store one of |u1"
+ONE_FILE = "copy the data into one file"
+DAMAGED = "is it damaged?"
+
+
+def text(content: str = "hello\n") -> Make:
+    return lambda path: path.write_text(content)
+
+
+def content(data: bytes) -> Make:
+    return lambda path: path.write_bytes(data)
+
+
+def hdf5(fill: Callable[[h5py.File], object]) -> Make:
+    def make(path: Path) -> None:
+        with h5py.File(path, "w") as file:
+            fill(file)
+
+    return make
+
+
+def data(value: Any) -> Make:
+    """A file whose /data is that: an array, a number, a link."""
+    return hdf5(lambda file: file.__setitem__("data", value))
+
+
+def dataset(*arguments: Any, **options: Any) -> Make:
+    return hdf5(lambda file: file.create_dataset("data", *arguments, **options))
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout(SHAPE, np.uint16)
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "data", SHAPE)
+    file.create_virtual_dataset("data", layout)
+
+
+def array(value: Any) -> Make:
+    return lambda path: np.save(path, value, allow_pickle=True)
+
+
+def numpy_header(says: str, behind: bytes = b"") -> Make:
+    head = says.encode().ljust(117) + b"\n"
+    return content(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + behind)
+
+
+def cut(make: Make, to: int) -> Make:
+    def made(path: Path) -> None:
+        make(path)
+        path.write_bytes(path.read_bytes()[:to])
+
+    return made
+
+
+def merlin(shape: str, dtype: str, header_bytes: str = "00384") -> Make:
+    return content(f"MQ1,000001,{header_bytes},01,{shape},{dtype},   1x1,01,".encode().ljust(384) + bytes(1000))
+
+
+def tiff(*entries: tuple[int, int, int, int], at: int = 8) -> Make:
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *one) for one in entries)
+    return content(b"II*\0" + struct.pack("<I", at) + directory + bytes(4))
+
+
+def sparse(begin: bytes) -> Make:
+    def make(path: Path) -> None:
+        path.write_bytes(begin)
+        os.truncate(path, 2**40)
+
+    return make
+
+
+def beside(name: str, make: Make) -> Make:
+    """An array with something that should describe it."""
+
+    def both(path: Path) -> None:
+        np.save(path, np.ones((16, 8, 8), np.uint16))
+        make(path.with_name(name))
+
+    return both
+
+
+def symlink(to: str) -> Make:
+    return lambda path: path.symlink_to(to)
+
+
+HUGE = "{'descr': '<u2', 'fortran_order': False, 'shape': (1048576, 1048576, 512, 512), }"
+FILES: tuple[tuple[str, Make, str], ...] = (
+    ("empty.h5", content(b""), NO_HDF5),
+    ("text.h5", text(), NO_HDF5),
+    ("zeros.h5", content(bytes(5000)), NO_HDF5),
+    ("magic_only.h5", content(b"\x89HDF\r\n\x1a\n"), "magic_only.h5"),
+    ("terabyte.h5", sparse(b"\x89HDF\r\n\x1a\n"), "terabyte.h5 could not be read"),
+    ("folder.h5", Path.mkdir, "is not a file: name the .h5 file itself"),
+    ("fifo.h5", os.mkfifo, "is not a file"),
+    ("circle.h5", symlink("circle.h5"), "circle.h5"),
+    ("dangling.h5", symlink("nowhere"), "no such file"),
+    ("to_a_device.h5", symlink("/dev/zero"), "is not a file"),
+    ("new\nline.h5", text(), f"new line.h5 {NO_HDF5}"),
+    ("red\x1b[31m.h5", text(), "red\\x1b[31m.h5"),
+    ("bad\udcff.h5", text(), "bad\\udcff.h5"),
+    ("$(reboot);'\".h5", text(), "$(reboot);'\".h5"),
+    ("%s{0}.h5", text(), "%s{0}.h5"),
+    ("no_ending", text(), NO_HDF5),
+    ("no_data.h5", hdf5(lambda file: file.create_group("metadata")), "has no data set /data"),
+    ("group.h5", hdf5(lambda file: file.create_group("data")), "has no data set /data"),
+    ("number.h5", data(3), NO_SHAPE),
+    ("words.h5", data(["a", "b"]), NO_SHAPE),
+    ("complex.h5", data(np.ones(SHAPE, complex)), NO_TYPE),
+    ("boolean.h5", data(np.ones(SHAPE, bool)), NO_TYPE),
+    ("references.h5", dataset(SHAPE, h5py.ref_dtype), NO_TYPE),
+    ("half.h5", data(np.ones(SHAPE, np.float16)), NO_TYPE),
+    ("signed_long.h5", data(np.ones(SHAPE, np.int64)), NO_TYPE),
+    ("two_dimensions.h5", data(np.ones((4, 4), np.uint16)), NO_SHAPE),
+    ("five_dimensions.h5", data(np.ones((2, *SHAPE), np.uint16)), NO_SHAPE),
+    ("no_frames.h5", dataset((0, 0, 8, 8), np.uint16), NO_SHAPE),
+    ("no_pixels.h5", dataset((4, 4, 0, 0), np.uint16), NO_SHAPE),
+    ("null.h5", data(h5py.Empty("<u2")), "null.h5"),
+    ("loop.h5", data(h5py.SoftLink("/data")), DAMAGED),
+    ("two_links.h5", hdf5(lambda f: (f.update(data=h5py.SoftLink("/b")), f.update(b=h5py.SoftLink("/data")))), DAMAGED),
+    ("nowhere.h5", data(h5py.SoftLink("/elsewhere")), "nowhere.h5"),
+    ("external.h5", data(h5py.ExternalLink("/etc/passwd", "/data")), ONE_FILE),
+    ("external_self.h5", data(h5py.ExternalLink("external_self.h5", "/data")), ONE_FILE),
+    ("external_gone.h5", data(h5py.ExternalLink("gone.h5", "/data")), ONE_FILE),
+    ("external_bytes.h5", dataset(SHAPE, np.uint16, external=[("/etc/passwd", 0, 2048)]), ONE_FILE),
+    ("virtual.h5", hdf5(virtual), ONE_FILE),
+    ("endless_scan.h5", dataset((2**20, 2**20, 512, 512), np.uint16, chunks=(1, 1, 64, 64)), "endless_scan.h5"),
+    ("endless_frame.h5", dataset((1, 1, 2**20, 2**20), np.uint16, chunks=(1, 1, 64, 64)), "endless_frame.h5"),
+    ("cut.h5", cut(data(np.ones(SHAPE, np.uint16)), 3000), "cut.h5"),
+    ("empty.npy", content(b""), NO_NUMPY),
+    ("text.npy", text(), NO_NUMPY),
+    ("objects.npy", array(np.array([{"a": 1}], dtype=object)), NO_NUMPY),
+    ("line.npy", array(np.zeros(7)), NO_SHAPE),
+    ("words.npy", array(np.array(["a", "b"])), NO_SHAPE),
+    ("complex.npy", array(np.ones(SHAPE, complex)), NO_TYPE),
+    ("fields.npy", array(np.zeros(SHAPE, [("a", "<u2"), ("b", "<u2")])), "fields.npy"),
+    ("huge_shape.npy", numpy_header(HUGE), "is greater than file size"),
+    ("negative_shape.npy", numpy_header(HUGE.replace("1048576", "-1")), "negative_shape.npy"),
+    ("code.npy", numpy_header(HUGE.replace("1048576", "__import__('os')")), NO_NUMPY),
+    ("deep.npy", numpy_header("{'shape': " + "(" * 90 + "}"), NO_NUMPY),
+    ("cut_header.npy", cut(array(np.ones(SHAPE)), 60), NO_NUMPY),
+    ("cut_data.npy", cut(array(np.ones(SHAPE)), 900), NO_NUMPY),
+    ("future.npy", content(b"\x93NUMPY\x09\x00" + bytes(200)), NO_NUMPY),
+    ("folder.npy", Path.mkdir, "is not a file"),
+    ("fifo.npy", os.mkfifo, "is not a file"),
+    (
+        "deep_description.npy",
+        beside("deep_description.json", text("[" * 50_000)),
+        "deep_description.json is not readable",
+    ),
+    ("no_description.npy", beside("no_description.json", text("energy: 80")), "no_description.json is not readable"),
+    ("alone.json", text("{}"), "has no frames beside it"),
+    ("empty.mib", content(b""), "RosettaSciIO cannot read it"),
+    ("text.mib", text(), "RosettaSciIO cannot read it"),
+    ("negative.mib", merlin("-256,0256", "U16"), "RosettaSciIO cannot read it"),
+    ("huge.mib", merlin("9999999,9999999", "U16", "99999999"), "RosettaSciIO cannot read it"),
+    ("no_type.mib", merlin("0256,0256", "X99"), "RosettaSciIO cannot read it"),
+    ("cut_short.mib", merlin("0256,0256", "U16"), "RosettaSciIO cannot read it"),
+    ("of_nothing.hdr", text(), "of_nothing.mib: no such file"),
+    ("text.blo", content(b"x" * 50), "RosettaSciIO cannot read it"),
+    ("text.hspy", text(), "RosettaSciIO cannot read it"),
+    ("text.zspy", text(), "RosettaSciIO cannot read it"),
+    ("empty.zspy", Path.mkdir, "RosettaSciIO cannot read it"),
+    ("bad_group.zspy", lambda p: (p.mkdir(), (p / ".zgroup").write_text("{")), "RosettaSciIO cannot read it"),
+    ("folder.zarr", Path.mkdir, "is not a file"),
+    ("alone.raw", content(bytes(100)), "no .xml beside it names it"),
+    ("alone.xml", text("<a>" * 100_000), "alone.xml"),
+    ("bomb.tif", tiff((256, 4, 1, 2**31), (257, 4, 1, 2**31), (258, 3, 1, 16)), NO_HDF5),
+    ("loop.tif", tiff(at=0), NO_HDF5),
+    ("far.tif", tiff(at=2**31), NO_HDF5),
+    ("pictures.png", content(b"\x89PNG\r\n\x1a\n"), NO_HDF5),
+    ("archive.npz", content(b"PK\x03\x04"), NO_HDF5),
+    ("settings.toml", text("x == 3"), NO_HDF5),
+    ("zeros.dm4", content(bytes(100)), NO_HDF5),
+)
+"""Name, what makes it, words of the answer."""
+PLACES: tuple[tuple[str, str], ...] = (
+    ("/dev/zero", "is not a file"),
+    ("/dev/null", "is not a file"),
+    ("/proc/self/mem", "could not be read"),
+    ("/", "is not a file"),
+    (".", "is not a file"),
+    ("..", "is not a file"),
+    ("", "is not a file"),
+    ("x" * 300 + ".h5", "x.h5"),
+    ("text.h5/inside.h5", "inside.h5"),
+    ("http://example.org/scan.h5", "no such file"),
+    ("~nobody/scan.h5", "no such file"),
+    ("*.h5", "no such file"),
+)
+"""What is given instead of a file of ours."""
+OTHERS = ("reconstruct FILE -o OUT", "refine FILE -o OUT", "convert FILE OUT", "replay FILE")
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[FileWorker]:
+    with FileWorker(Limits(memory_bytes=2**30)) as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def started_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line, and the process that reads files, are the same for all rows."""
+    monkeypatch.setattr(cli, "build", BUILD)
+    monkeypatch.setattr(door, "FileWorker", lambda _limits: contextlib.nullcontext(worker))
+
+
+def refusal(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:
+    """The one line that a command says before it ends with 1."""
+    monkeypatch.setattr(sys, "argv", ["ptylive", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told, said = capfd.readouterr()
+    assert ended.value.code == 1, said
+    assert told == ""
+    (line,) = said.rstrip("\n").split("\n")
+    assert line.isprintable()
+    for fault in ("internal error", "Traceback", "Error:", "object has no", "NoneType"):
+        assert fault not in line
+    problem, remedy = line.removeprefix("ptylive: ").rsplit(": ", 1)
+    assert problem
+    assert remedy
+    return line
+
+
+@pytest.mark.parametrize(("name", "make", "words"), FILES, ids=[ascii(row[0]) for row in FILES])
+def test_a_bad_file_is_refused(name, make, words, tmp_path, monkeypatch, capfd) -> None:
+    path = tmp_path / name
+    make(path)
+    line = refusal(["inspect", str(path)], monkeypatch, capfd)
+    assert words in line
+    assert path.stem[:3] in line
+
+
+@pytest.mark.parametrize(("name", "words"), PLACES, ids=[row[0][:30] or "empty" for row in PLACES])
+def test_what_is_no_file_is_refused(name, words, tmp_path, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.h5").write_text("hello")
+    assert words in refusal(["inspect", name], monkeypatch, capfd)
+
+
+@pytest.mark.parametrize("command", OTHERS)
+@pytest.mark.parametrize(
+    "name", ["fifo.h5", "folder.h5", "text.h5", "loop.h5", "external.h5", "objects.npy", "empty.mib"]
+)
+def test_the_other_commands_refuse_it_too(command, name, tmp_path, monkeypatch, capfd) -> None:
+    (make,) = (row[1] for row in FILES if row[0] == name)
+    make(tmp_path / name)
+    out = tmp_path / "out.h5"
+    words = [{"FILE": str(tmp_path / name), "OUT": str(out)}.get(word, word) for word in command.split()]
+    assert name in refusal(words, monkeypatch, capfd)
+    assert not out.exists()
