@@ -1,6 +1,7 @@
 """Visitors of the dashboard and of the metrics: plain requests, reloads, and pages left open."""
 
 import asyncio
+import http.client
 import threading
 import time
 import urllib.error
@@ -43,7 +44,7 @@ def get(server: ServerUnderTest, url: str) -> bool:
         outcome = "unanswered"
     except urllib.error.HTTPError as problem:
         outcome, error = "refused", f"{problem.code} {problem.reason}"
-    except OSError as problem:  # nobody listens, or it was killed meanwhile
+    except (OSError, http.client.HTTPException) as problem:  # nobody listens, or it was killed meanwhile
         outcome, error = "gone", str(problem)
     seconds = round(time.monotonic() - began, 4)
     server.history.note(

@@ -17,6 +17,7 @@ import psutil
 from chaos.asking import PATIENCE_S, Caller
 from chaos.history import History
 from ptylive.server.commands.demo import PORTS, free_addresses
+from ptylive.server.messages import EVENTS_OFFSET
 
 MARK = "PTYLIVE_CHAOS_RUN"
 """In the environment of every process that a run starts, and of theirs: orphans are known by it."""
@@ -37,12 +38,15 @@ SETTLED_S = 20.0
 """A process younger than this still loads and compiles: it is not measured."""
 
 
-def free_port() -> int:
-    """A port below those that the system deals out."""
+def free_port(*taken: int) -> int:
+    """A port below those that the system deals out, free now and none of those that are to be ``taken``."""
     for port in PORTS:
+        wanted = port + os.getpid() % 1000
+        if wanted in taken:
+            continue
         with suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port + os.getpid() % 1000))
-            return port + os.getpid() % 1000
+            probe.bind(("127.0.0.1", wanted))
+            return wanted
     raise OSError("no port is free")
 
 
@@ -55,7 +59,8 @@ class ServerUnderTest:
     def __init__(self, folder: Path, log: Path, history: History, environment: dict[str, str]) -> None:
         self.folder, self.log, self.history = folder, log, history
         self.data, self.control = free_addresses()
-        self.page = f"127.0.0.1:{free_port()}"
+        data, control = (int(address.rpartition(":")[2]) for address in (self.data, self.control))
+        self.page = f"127.0.0.1:{free_port(data, control, control + EVENTS_OFFSET)}"
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
         self.environment = {**os.environ, **ONE_THREAD, **environment, MARK: self.mark}
         self.process: subprocess.Popen[bytes] | None = None

@@ -32,6 +32,7 @@ from chaos.history import History, read
 from chaos.libc_faults import FULL, LibcFaults
 from chaos.patterns import FRAMES, PIXELS, arm, digest, pattern
 from chaos.plan import DAMAGES, FACTS, FAULTS, RATE, draw
+from chaos.processes import free_port
 from chaos.run import Run
 from chaos.stored import files, known_patterns, look
 from ptylive.streamer.journal import Journal
@@ -97,6 +98,11 @@ def test_damaged_files_are_dropped(tmp_path: Path, what: str) -> None:
         assert name.startswith(PREFIX)
         assert os.path.lexists(tmp_path / name)
     assert not [path for path in files(tmp_path) if path.name.startswith(PREFIX)]
+
+
+def test_the_pages_port_is_none_of_the_servers_others() -> None:
+    first = free_port()
+    assert free_port(first, first + 1) not in (first, first + 1)
 
 
 def test_a_full_disk_is_full_below_the_folder_only(tmp_path: Path) -> None:
