@@ -93,8 +93,12 @@ class Journal:
             self._open(place)
         self._writer = threading.Thread(target=self._write_all, args=(place,), name="journal", daemon=True)
         self._syncer = threading.Thread(target=self._sync_often, name="journal-sync", daemon=True)
-        self._writer.start()
-        self._syncer.start()
+        try:
+            self._syncer.start()
+            self._writer.start()
+        except RuntimeError:
+            self._stop.set()
+            raise
 
     def append(self, message: FramesMessage | EndMessage) -> None:
         """Add a message. Raises OSError, now or for an earlier message, when the disk refuses it."""
@@ -157,6 +161,7 @@ class Journal:
         self._stop.set()
         self._syncer.join()
         file, self._file = self._file, None
+        self._busy_since = time.monotonic()
         try:
             if file is not None and remove:
                 file.discard()
@@ -166,7 +171,7 @@ class Journal:
                 finally:
                     file.close()
         finally:
-            self.closed = True
+            self._busy_since, self.closed = None, True
         if self.error is not None:
             raise self.error
 
@@ -239,8 +244,8 @@ class Journal:
                     self._backlog.remove(piece.nbytes)
                 with self._changed:
                     self._written += piece.runs
-        except OSError as error:
-            self._give_up(error)
+        except Exception as error:  # whatever it is: without this thread nothing is recorded, and that is to be said
+            self._give_up(error if isinstance(error, OSError) else OSError(f"the journal cannot be written: {error!r}"))
         finally:
             self._busy_since = None
             self.opened.set()

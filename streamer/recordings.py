@@ -30,7 +30,7 @@ from ptylive.streamer.converter import Closing, Converter, Job
 from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
 from ptylive.streamer.in_time import in_time, items_in_time
 from ptylive.streamer.journal import SUFFIX, Journal
-from ptylive.streamer.recovery import HeldJournals, Leftover, journals, read_leftover, stored_batches
+from ptylive.streamer.recovery import HeldJournals, Leftover, age_and_size, journals, read_leftover, stored_batches
 from ptylive.streamer.scans import ScanRecord
 from ptylive.streamer.storage.catalogue import Catalogue
 from ptylive.streamer.vetting.worker import FileWorker
@@ -40,6 +40,8 @@ from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_o
 _NAME_LENGTH = 60
 CATALOGUE_S, START_S = 5.0, 8.0
 """How long the start waits to know the recordings and journals of the folder; others are read while frames arrive."""
+RECENT_S, RESUME_S = 600.0, 60.0
+"""A journal that was written to so lately may be of a scan that goes on: it is waited for longer."""
 READ_PATIENCE_S = 15.0
 """Of a scan that is taken up again: its file may be silent for so long."""
 LOOK_S = 0.3
@@ -48,6 +50,7 @@ OPEN_PATIENCE_S = STALLED_S
 """How long the beginning of a scan waits for its journal; while a folder is known to hang, not at all."""
 MOST_JOURNALS = 16
 """Journals that are open at the same time, most of them closed scans that wait for the disk."""
+_POLL_S = 0.01
 _FAULTS = (OSError, RuntimeError, PtyliveError)
 """What a folder in a bad state makes of our calls; RuntimeError: no thread can be started."""
 
@@ -67,7 +70,7 @@ class Recordings:
         self._held = HeldJournals()
         self._found: queue.SimpleQueue[tuple[int, Leftover]] = queue.SimpleQueue()
         self._recovery: threading.Thread | None = None
-        self._recovered, self._stop = threading.Event(), threading.Event()
+        self._recovered, self._recent_read, self._stop = (threading.Event() for _ in range(3))
         self._workers = FileWorker(), FileWorker()
         """Of the recovery, and of what is taken up again before that has ended; each a process while it is used."""
         self._backlog = Backlog()
@@ -120,20 +123,30 @@ class Recordings:
 
     def _go_on(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
         """Write the scan to a journal, which a thread of its own opens; frames wait for a folder that is slow."""
-        self._journals = [journal for journal in self._journals if not journal.closed]
-        if len(self._journals) >= MOST_JOURNALS:
+        hangs = any(journal.stalled for journal in self._journals)
+        if not self._has_handle(0 if hangs else OPEN_PATIENCE_S):
             self._fail(scan, f"{self.folder}: it does not answer, and {len(self._journals)} journals wait for it")
             return
-        hangs = any(journal.stalled for journal in self._journals)
         try:
             journal = Journal(place, scan.progress.arm, keep_bytes=keep_bytes, backlog=self._backlog)
-        except RuntimeError as error:
-            self._fail(scan, f"{self.folder}: {error}")
+        except (OSError, RuntimeError) as error:
+            self._fail(scan, f"{self.folder}: {_line(error)}")
             return
         self._journals.append(journal)
         scan.journal, scan.safe, scan.recording_state = journal, journal.safe, "waiting"
         journal.opened.wait(0 if hangs else OPEN_PATIENCE_S)
         self.look(scan)
+
+    def _has_handle(self, patience_s: float) -> bool:
+        """Whether one more journal may be opened: at once, or once a slow disk has let another one be closed."""
+        give_up = time.monotonic() + patience_s
+        while True:
+            self._journals = [journal for journal in self._journals if not journal.closed]
+            if len(self._journals) < MOST_JOURNALS:
+                return True
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(_POLL_S)
 
     def look(self, scan: ScanRecord) -> None:
         """Say it when the folder has begun, ceased or refused to answer."""
@@ -218,7 +231,7 @@ class Recordings:
         except RuntimeError as error:
             self._announcer.log("warning", f"what earlier runs left in {self.folder} cannot be read: {error}")
             return []
-        if not self._recovered.wait(START_S):
+        if not (self._recovered.wait(START_S) or (self._recent_read.wait(RESUME_S) and self._recovered.is_set())):
             self._announcer.log("warning", f"{self.folder} is still being read: a scan sent again may count as new")
         return self.late_leftovers()
 
@@ -241,29 +254,38 @@ class Recordings:
             self._announcer.log("warning", f"what earlier runs left in {folder} cannot be read: {_line(error)}")
         finally:
             self._recovered.set()
+            self._recent_read.set()
         while self._held.any and not self._stop.wait(LOOK_S):
             self._held.look()
 
     def _read_journals(self, paths: list[Path]) -> None:
-        """Read journals through, given oldest first; the small ones first, so that none waits for a huge one."""
+        """Read journals through, given oldest first. What a scan was just written to comes first, as it may go on;
+        then the small ones, so that none of them waits for a huge one.
+        """
+        ages = [(order, path, *age_and_size(path)) for order, path in enumerate(paths)]
         cut_off = False
-        for order, path in sorted(enumerate(paths), key=lambda one: one[1].stat().st_size):
+        for order, path, age_s, _ in sorted(ages, key=lambda one: (one[2] > RECENT_S, one[3])):
             if self._stop.is_set():
                 return
+            if age_s > RECENT_S:
+                self._recent_read.set()
             try:
                 leftover = self._told(read_leftover(self._workers[0], path))
+                cut_off |= leftover.end is None
+                self._keep(order, leftover)
             except (PtyliveError, OSError) as error:
                 self._announcer.log("warning", error.line() if isinstance(error, PtyliveError) else f"{path}: {error}")
-                continue
-            cut_off |= leftover.end is None
-            if not (leftover.received.any() or leftover.damaged_bytes or leftover.busy):
-                path.unlink(missing_ok=True)  # no frame had arrived
-            elif not leftover.busy:
-                self._found.put((order, leftover))
-            elif all(journal.path != path for journal in self._journals):
-                self._held.add(leftover)
         if not cut_off:  # or it is wanted at once
             self._workers[0].close()
+
+    def _keep(self, order: int, leftover: Leftover) -> None:
+        """A journal that has been read: of nothing, of a scan that ended or was cut off, or another process's."""
+        if not (leftover.received.any() or leftover.damaged_bytes or leftover.busy):
+            leftover.path.unlink(missing_ok=True)
+        elif not leftover.busy:
+            self._found.put((order, leftover))
+        elif all(journal.path != leftover.path for journal in self._journals):
+            self._held.add(leftover)
 
     @property
     def _reader(self) -> FileWorker:
@@ -283,8 +305,12 @@ class Recordings:
     def find(self, uid: str) -> ScanRecord | None:
         """A scan that an earlier run recorded, or is still recording, closed; None when there is none."""
         held = self._held.find(uid)
-        stored = None if self._catalogue is None else self._catalogue.find(uid)
-        if held is not None and (held.busy or stored is None):
+        try:
+            stored = None if self._catalogue is None else self._catalogue.find(uid)
+        except _FAULTS as error:
+            self._announcer.log("warning", f"whether scan {uid} was recorded before is not known: {_line(error)}")
+            return None
+        if held is not None and (stored is None or self._held.is_held(uid)):
             return ScanRecord.stored(held.arm, held.received, held.target)
         return None if stored is None else ScanRecord.stored(stored.arm, stored.received, stored.path)
 

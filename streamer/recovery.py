@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import stat
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from ptylive.streamer.wire.armmap import arm_from_map
 _BYTES_PER_CPU_S = 20e6
 """Of a journal of the smallest records; it is read beside the stream, so that nobody waits for a large one."""
 _CPU_S, _WALL_S = 5.0, 3600.0
+REMEMBERED_S = 15.0
+"""How long a journal that its process has done with stands for its recording, which the catalogue finds in between."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,15 @@ def journals(folder: Path) -> list[Path]:
             if stat.S_ISREG(about.st_mode):
                 found.append((about.st_mtime_ns, path))
     return [path for _, path in sorted(found)]
+
+
+def age_and_size(path: Path) -> tuple[float, int]:
+    """Since when a file has not changed, s, and its bytes; of one that cannot be asked: for ever."""
+    try:
+        about = path.stat()
+    except OSError:
+        return float("inf"), 0
+    return time.time() - about.st_mtime, about.st_size
 
 
 def read_leftover(worker: FileWorker, path: Path) -> Leftover:
@@ -133,6 +145,7 @@ class HeldJournals:
 
     def __init__(self) -> None:
         self._held: dict[str, Leftover] = {}
+        self._released: dict[str, float] = {}
 
     def add(self, leftover: Leftover) -> None:
         """Note a journal that another process holds."""
@@ -141,22 +154,22 @@ class HeldJournals:
     @property
     def any(self) -> bool:
         """Whether there are journals to look at."""
-        return any(leftover.busy for leftover in list(self._held.values()))
+        return len(self._released) < len(self._held)
 
     def look(self) -> None:
         """Find out which of them nobody works on any more; may wait for the disk."""
         for uid, leftover in list(self._held.items()):
-            if leftover.busy and not _is_locked(leftover.path):
-                self._held[uid] = replace(leftover, busy=False)
+            if uid not in self._released and not _is_locked(leftover.path):
+                self._released[uid] = time.monotonic()
 
     def is_held(self, uid: str) -> bool:
         """Whether another process still works on the journal of a scan."""
-        leftover = self._held.get(uid)
-        return leftover is not None and leftover.busy
+        return uid in self._held and uid not in self._released
 
     def find(self, uid: str) -> Leftover | None:
-        """What the journal of a scan held when it was found."""
-        return self._held.get(uid)
+        """What the journal of a scan held when it was found; None once the recording of it should be known itself."""
+        released = self._released.get(uid)
+        return None if released is not None and time.monotonic() - released > REMEMBERED_S else self._held.get(uid)
 
 
 def _is_locked(path: Path) -> bool:

@@ -156,7 +156,7 @@ def test_a_journal_that_is_read_for_ever_is_left_to_itself(tmp_path: Path, monke
 
     monkeypatch.setattr(recordings, "read_leftover", slowly)
     monkeypatch.setattr(recordings, "START_S", 0.05)
-    left_behind(tmp_path)
+    os.utime(left_behind(tmp_path), (0, 0))  # nobody goes on with it
     other = make_arm()
     with running(tmp_path) as run, connected(run.address) as socket:
         assert reading.wait(60)
@@ -167,6 +167,26 @@ def test_a_journal_that_is_read_for_ever_is_left_to_itself(tmp_path: Path, monke
         run.wait((tmp_path / "a.h5").exists)
         run.wait(lambda: states(run).count("complete") == 2)
         assert digests_of_file(tmp_path / "a.h5") == {k: WANTED[k] for k in range(16)}
+
+
+def test_what_was_written_lately_is_read_first_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scan that was cut off goes on, however large its journal; an old one is read beside."""
+    order: list[str] = []
+    old_one, real = threading.Event(), recordings.read_leftover
+
+    def slowly(worker: FileWorker, path: Path) -> Leftover:
+        order.append(path.stem)
+        assert path.stem == "b" or old_one.wait(120)
+        return real(worker, path)
+
+    monkeypatch.setattr(recordings, "read_leftover", slowly)
+    monkeypatch.setattr(recordings, "START_S", 0.0)
+    os.utime(left_behind(tmp_path, 1, "a"), (0, 0))
+    left_behind(tmp_path, 4, "b")
+    with running(tmp_path) as run:
+        run.wait(lambda: bool(run.arms()))
+        assert (run.arms()[0].resumed, order) == (True, ["b", "a"])
+        old_one.set()
 
 
 def test_a_recording_that_hangs_beside_a_journal_is_not_waited_for(

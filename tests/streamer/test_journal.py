@@ -159,3 +159,18 @@ def test_what_is_no_journal_says_so(tmp_path: Path) -> None:
     path.write_bytes(b"something else entirely")
     with pytest.raises(InputFileError, match="is not a journal"):
         JournalReader(path)
+
+
+def test_whatever_ends_the_thread_that_writes_is_said() -> None:
+    """A fault of ours, too: or frames would be taken, and nothing written."""
+    arm = make_arm()
+
+    def nowhere() -> Path:
+        raise ValueError("no such place")
+
+    journal = Journal(nowhere, arm)
+    assert journal.opened.wait(60)
+    with pytest.raises(OSError, match="no such place"):
+        journal.append(messages_of(arm, make_frames(arm))[0])
+    with pytest.raises(OSError, match="no such place"):
+        journal.close()

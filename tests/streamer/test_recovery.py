@@ -15,9 +15,10 @@ import pytest
 from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
 
 from ptylive.schema import Arm
+from ptylive.streamer import recovery
 from ptylive.streamer.journal import Journal
 from ptylive.streamer.journal_reader import JournalReader
-from ptylive.streamer.recovery import journals, stored_batches
+from ptylive.streamer.recovery import HeldJournals, journals, read_leftover, stored_batches
 from ptylive.streamer.storage.recording import record
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
@@ -249,6 +250,25 @@ def test_a_scan_that_another_recorder_still_works_on_is_not_begun_anew(tmp_path:
     copy.parent.rmdir()
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
     assert digests_of_file(tmp_path / "a.h5") == digests(frames)
+
+
+def test_a_journal_whose_process_is_done_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its recording is known by itself then; a scan whose recording was removed is to be recorded again."""
+    arm = make_arm()
+    path = interrupted(tmp_path, arm, messages_of(arm, make_frames(arm)))
+    held = HeldJournals()
+    with JournalReader(path) as recorder:
+        assert recorder.lock()
+        held.add(read_leftover(WORKER, path))
+        held.look()
+        assert held.any
+        assert held.is_held(arm.uid)
+    held.look()
+    assert not held.any
+    assert not held.is_held(arm.uid)
+    assert held.find(arm.uid) is not None
+    monkeypatch.setattr(recovery, "REMEMBERED_S", -1.0)
+    assert held.find(arm.uid) is None
 
 
 @pytest.mark.slow
