@@ -97,6 +97,12 @@ class LiveThread:
         self._builders.shutdown(wait=False, cancel_futures=True)
         self._lanes.close()
 
+    def turn_to(self, scan: ScanSession) -> None:
+        """Renew the maps of a scan that goes on beside one that has ended; called by ``on_end`` of that one."""
+        if self._open_scans.get(scan.uid) is scan:
+            self._scan = scan
+            self._dirty, self._next_refresh, self._next_look = True, 0.0, 0.0
+
     def _run(self) -> None:
         while not self._reader.finished:
             item = self._reader.take(TAKE_TIMEOUT_S)

@@ -85,6 +85,8 @@ class Session:
         self._finisher = Finisher(
             self.publisher, command_line, self._on_finished, compression, self._audience, self.compilation
         )
+        self._running: dict[str, ScanSession] = {}
+        """Scans whose frames may still come, by uid."""
         self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
         self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
         self.detector = DetectorDesk(config, self.publisher)
@@ -192,6 +194,7 @@ class Session:
 
     def _on_scan(self, scan: ScanSession, beside: bool) -> None:
         self._begun.append(scan.uid)
+        self._running[scan.uid] = scan
         if self.config.recording_folder is None:
             scan.recorded.set()
         self._recording_news.follow(scan)
@@ -211,8 +214,24 @@ class Session:
 
     def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
         self.publisher.log("info", f"scan {scan.arm.series} {reason}")
-        self.refine.refinements.scan_over()
+        self._running.pop(scan.uid, None)
+        other = self._running.get(self.receiver.status().uid)
+        if other is not None and scan is self._newest:
+            self._return_to(other)
+        if other is None:
+            self.refine.refinements.scan_over()
         self._finisher.add(scan)
+
+    def _return_to(self, scan: ScanSession) -> None:
+        """A scan that went on beside the one that was shown, and has ended, is the one that is shown."""
+        with self._lock:
+            ended, self._newest = self._newest, scan
+            if self._scan is ended:
+                self._scan = scan
+        if ended is not None and ended.pictures:
+            self._shelf.put(ended)
+        self._live.turn_to(scan)
+        self.publisher.log("info", f"scan {scan.arm.series}, which went on beside it, is shown")
 
     def _on_finished(self, scan: ScanSession) -> None:
         self._recording_news.leave(scan)

@@ -372,6 +372,8 @@ class Acquisition:
         self._announcer.emit(event)
         if self._current is scan:
             self._current = next(reversed(self._open.values()), None)
+        if self._shown is scan and (other := self._current) and other.progress.heard and not self._is_silent(other):
+            self._shown = other  # sent beside it; one taken up from the disk may wait for its sender for ever
 
     def _is_silent(self, scan: ScanRecord) -> bool:
         """Whether the sender of an open scan has not been heard for too long."""

@@ -30,6 +30,21 @@ def test_a_stray_arm_message_ends_nothing(tmp_path: Path) -> None:
     assert digests_of_file(recording) == digests(frames)
 
 
+def test_a_scan_that_is_sent_beside_another_is_shown_when_that_one_ends() -> None:
+    first, second = make_arm(), make_arm()
+    frames = make_frames(first)
+    with running(idle_timeout_s=20.0) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(first), *messages_of(first, frames)[:2])
+        send(socket, ArmMessage(second), *messages_of(second, frames)[:2])
+        run.wait(lambda: run.receiver.status().uid == second.uid)
+        send(socket, messages_of(first, frames)[2], *messages_of(second, frames)[2:])
+        run.wait_for_ends()
+        status = run.receiver.status()
+        assert (status.uid, status.state, status.frames) == (first.uid, "scanning", 15)
+        send(socket, *messages_of(first, frames)[3:])
+        run.wait_for_state("complete")
+
+
 def test_five_senders_at_once(tmp_path: Path) -> None:
     arms = [make_arm() for _ in range(5)]
     frames = {arm.uid: make_frames(arm, seed) for seed, arm in enumerate(arms)}

@@ -1,0 +1,36 @@
+"""Two scans at once: the one that goes on is shown when the other one has ended."""
+
+import pytest
+from running import server
+from stream_tools import connected, make_arm, make_frames, messages_of, send
+
+from ptylive.streamer.wire import ArmMessage
+
+
+@pytest.mark.slow
+def test_the_display_returns_to_the_scan_that_goes_on(tmp_path):
+    optics = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "scan_step_A": 0.4}
+    first, second = make_arm().with_values(optics), make_arm().with_values(optics)
+    frames = make_frames(first)
+    with server(tmp_path) as running, connected(running.data) as socket:
+        send(socket, ArmMessage(first), *messages_of(first, frames)[:4])
+        running.wait_for(lambda s: s["uid"] == first.uid and s["frames"] == 20)
+        send(socket, ArmMessage(second), *messages_of(second, frames))
+        status = running.wait_for(lambda s: s["uid"] == first.uid and s["frames"] == 20 and ended(running, second.uid))
+        assert status["state"] == "scanning"
+        send(socket, *messages_of(first, frames)[4:6])
+        running.wait_for(lambda s: s["uid"] == first.uid and s["frames"] == 30)
+        running.wait_for(lambda s: covered(running) == 30)  # its maps are renewed again
+        send(socket, *messages_of(first, frames)[6:])
+        running.wait_for(lambda s: s["uid"] == first.uid and s["state"] == "complete")
+
+
+def ended(running, uid):
+    """Whether a scan is among those that are looked back at, as it ended."""
+    return any(one["uid"] == uid and one["state"] == "complete" for one in running.call("scans")["scans"])
+
+
+def covered(running):
+    """Scan points of the maps that a viewer is given now."""
+    maps = {one["name"]: one for one in running.call("snapshot")["maps"]}
+    return sum(maps["coverage"]["data"]) if "coverage" in maps else 0
