@@ -1,11 +1,12 @@
 """The queue of messages inside the data socket: long for small messages, shortened where large ones would fill memory.
 
 libzmq applies a new length (ZMQ_RCVHWM) to open connections by a command to the other end of each pipe. Where a
-connection has just been lost, that end may have been freed already while ours still stands in the socket's list, and
-libzmq 4.3 then writes into freed memory (seen: a segmentation fault of the I/O thread, one scan in a hundred with a
-damaged connection). So the length changes only while no connection has been lost for a while. A loss is reported
-to the socket's monitor before its pipe is told of it: whatever our end can have learned by the last command that it
-processed, the monitor tells us now.
+connection has been lost, that end may have been freed while ours still stands in the socket's list, and libzmq 4.3
+then writes into freed memory (seen: a segmentation fault of the I/O thread, once in a hundred scans with a damaged
+connection). Our end acknowledges the loss when the socket processes its commands, the other end answers and is freed,
+and ours goes when the socket processes commands again. A loss is reported to the socket's monitor before our end is
+told of it. So the length changes only when the commands have been processed twice, a second apart, after the last
+loss that the monitor knows of.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import zmq
 MOST_QUEUED, LEAST_QUEUED = 8192, 32
 QUEUE_BYTES = 32 * 2**20
 SETTLED_S = 1.0
-"""After a connection was lost: until both ends of its pipe are surely gone (libzmq needs microseconds)."""
+"""How long libzmq's I/O thread is given to answer; it needs microseconds."""
+_PROCESSED = 2
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 
 
@@ -34,8 +36,8 @@ class SocketQueue:
         self.longest = longest
         socket.setsockopt(zmq.RCVHWM, longest)
         self._monitor = socket.get_monitor_socket(_LOST)
-        self._looked_at = clock()
-        self._lost_at = self._looked_at - SETTLED_S
+        self._looked_at = self._step_at = clock()
+        self._steps = _PROCESSED
 
     def bound(self, nbytes: float) -> bool:
         """Shorten the queue where messages of this size would overfill it; whether its length fits now.
@@ -63,13 +65,18 @@ class SocketQueue:
         self._monitor.close(linger=0)
 
     def _may_change(self) -> bool:
-        """Whether every connection that our end of a pipe can know to be lost was lost long enough ago."""
-        self._socket.getsockopt(zmq.EVENTS)  # our ends of lost connections learn of it and are taken off the list
-        self._take_losses()
-        return self._clock() - self._lost_at >= SETTLED_S
+        """Whether both ends of every connection that our end can know to be lost are gone."""
+        self._socket.getsockopt(zmq.EVENTS)  # processes commands
+        if not self._take_losses() and self._steps < _PROCESSED and self._looked_at - self._step_at >= SETTLED_S:
+            self._steps, self._step_at = self._steps + 1, self._looked_at
+        return self._steps == _PROCESSED
 
-    def _take_losses(self) -> None:
-        self._looked_at = self._clock()
+    def _take_losses(self) -> bool:
+        """What the monitor has to say; whether a connection was lost."""
+        self._looked_at, lost = self._clock(), False
         while self._monitor.poll(0):
             self._monitor.recv_multipart()
-            self._lost_at = self._looked_at
+            lost = True
+        if lost:
+            self._steps, self._step_at = 0, self._looked_at
+        return lost
