@@ -38,8 +38,10 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/python tools/typecheck.py
 
+# Three tests at a time, also on two cores: many of them wait for a server, a browser or a clock.
+JOBS ?= 3
 unit: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 check-all: $(STAMP) browser compiler lint types
 	$(BIN)/python -m pytest -q -m ''

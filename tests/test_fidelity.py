@@ -78,6 +78,7 @@ def test_messy_scan_with_rotation_centre_and_transform_unknown(score, reconstruc
     assert found["beam_center_px"] == pytest.approx([33.25, 29.75], abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(("name", "least"), [("mos2_svac_80kV_focus", 0.96), ("mos2_edge_80kV_defocus", 0.92)])
 def test_refined_object(score, tmp_path, name, least):

@@ -33,6 +33,8 @@ LOGS = ROOT / "build" / "machines"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 BUSY = 2
 """Processes that compute beside the tests: as many as the smallest machine has cores."""
+AT_A_TIME = 3
+"""Tests at a time, as ``make test`` runs them."""
 FEW_FILES = 256
 """Open files: what macOS allows by default, a quarter of what Linux does."""
 OTHER_LOCALE = "de_DE"
@@ -271,6 +273,7 @@ def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
     report.parent.mkdir(exist_ok=True)
     report.parent.chmod(0o777)  # an ordinary user writes there too
     command = [place.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command += ["-n", str(AT_A_TIME), "--dist", "worksteal"]
     seed = [f"--randomly-seed={run.seed}"] if "randomly" in setting.arguments else []
     environment = os.environ | place.environment
     if SHARED_DATA.is_dir():

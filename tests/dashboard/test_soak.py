@@ -69,6 +69,7 @@ def rates(page: Page, process: psutil.Process, seconds: float) -> tuple[float, f
     return painted, (spent.user + spent.system - cpu.user - cpu.system) / elapsed
 
 
+@pytest.mark.slow
 def test_short_soak(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     process = psutil.Process(dashboard.process.pid)
     publisher = Publisher(server)

@@ -112,6 +112,7 @@ def test_a_file_that_somebody_else_writes_is_not_appended_to(path):
     assert path.stat().st_ino == node and numbers(path) == [1.0]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_mostly_idle_is_written_anew(path, monkeypatch):
     monkeypatch.setattr(results_file, "SPARE_BYTES", 200_000)
     for number in range(200):

@@ -18,7 +18,7 @@ def maps_of(path) -> dict:
         return {name: data[()] for name, data in file["maps"].items()}
 
 
-@pytest.mark.parametrize("basis", ["zernike:45+1", "data:15+1:sqrt"])
+@pytest.mark.parametrize("basis", ["zernike:45+1", pytest.param("data:15+1:sqrt", marks=pytest.mark.slow)])
 def test_a_stream_of_coefficients(tmp_path, basis):
     with server(tmp_path / "recordings") as running:
         sent = last_json(ptylive("replay", bundled(SCAN), "--to", running.data, "--basis", basis, "--json"))
@@ -55,7 +55,7 @@ def test_frames_are_compressed_beside_their_recording(tmp_path):
     np.testing.assert_allclose(again["idpc"], live["idpc"], atol=1e-4 * np.abs(live["idpc"]).max())
 
 
-@pytest.mark.parametrize("basis", ["binning:45+1", "pca:15+1"])
+@pytest.mark.parametrize("basis", [pytest.param("binning:45+1", marks=pytest.mark.slow), "pca:15+1"])
 def test_frames_become_coefficients_before_they_are_recorded(tmp_path, basis):
     with server(tmp_path / "recordings", "--basis", basis) as running:
         replay(bundled(SCAN), ReplaySettings(to=running.data, control=running.control))

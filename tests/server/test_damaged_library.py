@@ -145,6 +145,7 @@ def test_a_note_that_cannot_be_written_is_refused_with_its_name(tmp_path, monkey
     assert read_note(recording) == "first"
 
 
+@pytest.mark.slow
 def test_a_server_on_a_folder_of_damaged_files_answers_receives_and_ends(tmp_path):
     folder = tmp_path / "recordings"
     folder.mkdir()

@@ -6,6 +6,7 @@ import time
 import h5py
 import numpy as np
 import psutil
+import pytest
 from running import Server, frame_hashes, server
 
 from ptylive.simulators.data import bundled
@@ -76,6 +77,7 @@ def test_killed_server_recovers_and_the_sender_completes_the_scan(tmp_path):
         assert not list(tmp_path.glob("*.journal"))
 
 
+@pytest.mark.slow
 def test_every_safe_frame_is_recovered_without_the_sender(tmp_path):
     first = Server(tmp_path)
     try:

@@ -41,6 +41,7 @@ def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
         assert running.call("runs")["runs"]["run1"]["state"] == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_second_scan_waits_for_the_refinement_of_the_first(tmp_path):
     source = shared_data("tiny_mos2_80kV_focus")
@@ -65,6 +66,7 @@ def has_run(path) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_stopped_in_the_middle_of_a_scan(tmp_path):
     source = shared_data("tiny_mos2_80kV_focus")

@@ -66,6 +66,7 @@ def test_live_equals_offline_of_what_arrived(tmp_path):
             assert int(file["coverage"][()].sum()) == status["frames"]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_rotavirus_from_stream_to_object(tmp_path):
     """Real data: recording identical, particles bright in iDPC, tcBF and the refined object."""
@@ -143,6 +144,7 @@ def test_commands_that_make_no_sense_yet_say_so(tmp_path):
         assert running.call("received", uid="nobody")["ranges"] == []
 
 
+@pytest.mark.slow
 def test_values_set_from_outside_change_the_maps(tmp_path):
     with server(tmp_path / "recordings", "--set", "defocus_A=300") as running:
         replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=running.data))
@@ -164,6 +166,7 @@ def assert_live_equals_offline_with(running, status, tmp_path):
         assert np.abs(live[name] - data).max() <= 1e-5 * np.abs(data).max(), name
 
 
+@pytest.mark.slow
 def test_scans_one_right_after_the_other_all_get_their_results(tmp_path):
     with server(tmp_path) as running:
         report = replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=running.data, loops=4))

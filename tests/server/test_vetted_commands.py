@@ -24,6 +24,7 @@ def refused(command, file, out):
     return done.stderr.strip().splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["inspect", "refine"])
 def test_a_file_that_is_read_for_ever(command, tmp_path):
     (line,) = refused(command, put_loop(tmp_path), tmp_path / "out.h5")

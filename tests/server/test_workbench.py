@@ -48,6 +48,7 @@ def refined(running: Server, run: str) -> dict:
     return running.wait_for(lambda s: s["refinement"]["run"] == run and s["refinement"]["state"] == "done", 240)
 
 
+@pytest.mark.slow
 def test_a_detector_drawn_before_the_scan_equals_one_drawn_after(running: Server) -> None:
     early = eventually_map(running, "vd_early")
     disc = {"name": "early", "center_px": [31.75, 31.75], "outer_px": 12}
@@ -128,6 +129,7 @@ def test_a_trotter_is_flat_where_the_aberrations_are_right(running: Server) -> N
         running.call("trotter", q_invA=[1.0])
 
 
+@pytest.mark.slow
 def test_runs_are_compared(running: Server) -> None:
     finished(running)
     for epochs in (1, 2):

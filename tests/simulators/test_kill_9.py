@@ -143,6 +143,7 @@ def killed_again_and_again(folder: Path, kills: int, seed: int) -> int:
     return tested
 
 
+@pytest.mark.slow
 def test_the_server_is_killed_twenty_times(tmp_path: Path) -> None:
     assert killed_again_and_again(tmp_path, kills=20, seed=11) > 1000
 

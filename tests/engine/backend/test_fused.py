@@ -47,6 +47,7 @@ def test_agrees_with_the_reference(make_problem, make_planes, make_corrections, 
         assert_close(getattr(result.corrections, name), getattr(expected.corrections, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [32, 48, 64, 96, 128, 144])
 def test_every_window_size_agrees_with_the_reference(make_problem, make_planes, window):
     """With the threads of the real thing's shape scaled down: any number of threads must do."""

@@ -62,11 +62,14 @@ def angle_apart(one: float, other: float) -> float:
     return abs((one - other + 180) % 360 - 180)
 
 
+QUICK = "au_ac_300kV_parallax"
 SETS = ["mos2_edge_80kV_defocus", "au_ac_300kV_parallax", "ws2_messy_60kV_lowdose", "mos2_svac_80kV_focus"]
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) for name in SETS if name != QUICK] + [QUICK]
+)
 def test_thin_sets(name):
     scan = BlindScan(name)
     for share, part, offset in ((1.0, 0.10, 10.0), (0.15, 0.15, 20.0)):
@@ -103,15 +106,9 @@ def test_transposed_detector_is_found_out(name):
     assert abs(found.get("C10") + scan.truth["defocus_A"]) <= 0.1 * abs(scan.truth["defocus_A"]) + 10
 
 
+@pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.parametrize(
-    ("share", "part", "turn"),
-    [
-        (1.0, 0.04, 0.5),
-        pytest.param(0.3, 0.06, 1.0, marks=pytest.mark.slow),
-        pytest.param(0.15, 0.06, 2.0, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("share", "part", "turn"), [(1.0, 0.04, 0.5), (0.3, 0.06, 1.0), (0.15, 0.06, 2.0)])
 def test_real_cryo_scan(share, part, turn):
     """Rotavirus: 13.39 µm and -120.5 degrees by independent shift fits, astigmatism 2.9 k at -22 degrees."""
     found = BlindScan("rotavirus_300kV_cryo_west").calibrate(share)

@@ -53,6 +53,7 @@ def simulated(case) -> Resimulation:
     return Resimulation.of(specimen, replace(microscope, aberrations={"C10": defocus}, rotation_deg=rotation))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("case", CASES[5:6])
 def test_one_scan_from_nothing(case):

@@ -76,6 +76,7 @@ def ring_correlation(one, other, sampling):
     return np.arange(count) * width, np.convolve(np.pad(curve, 1, mode="edge"), np.ones(3) / 3, "valid")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(("method", "least"), [("obf", (0.95, 0.75, 0.42, 0.27)), ("tcbf", (0.95, 0.70, 0.38, 0.22))])
 def test_half_data_agree(engine, filters, method, least):

@@ -16,6 +16,7 @@ def falls_in_lbfgs(result):
     return len(losses) >= 3 and bool((np.diff(losses) < 0).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("mos2_svac_80kV_focus", 0.985), ("mos2_edge_80kV_defocus", 0.96)])
 def test_thin_specimens(read_dataset, tmp_path, name, least):
     path = shared_data(name)
@@ -34,7 +35,8 @@ def test_thick_specimen(read_dataset, tmp_path):
     assert min(scored["slice_corr"]) > 0.8
 
 
-@pytest.mark.parametrize("seeded", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("seeded", [False, True])
 def test_cryo_particles_are_brighter_than_ice(read_dataset, seeded):
     """Rotavirus: with and without a start map (here the plain centre-of-mass phase), loss falling in L-BFGS."""
     dataset = read_dataset(shared_data("rotavirus_300kV_cryo_west"))

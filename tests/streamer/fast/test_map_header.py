@@ -111,6 +111,7 @@ def test_two_channels_teach_nothing() -> None:
     assert learnt(data={"threshold_1": v2_array(FRAMES[0]), "threshold_2": v2_array(FRAMES[1])}) is None
 
 
+@pytest.mark.slow
 def test_what_is_understood_of_damaged_images_is_what_python_reads() -> None:
     steady = learnt()
     assert steady is not None

@@ -65,6 +65,7 @@ def test_drift_is_applied_along_the_axes_of_the_scan():
     np.testing.assert_allclose(away[-1] - away[0], 2 * 479 / 480 * Lattice.of(dataset).axes[:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_drift_of_a_noisy_scan_is_found(read_dataset):
     """ws2_messy: (0.8, -0.5) Å in the file; what is left is mostly jitter, 0.07 Å."""

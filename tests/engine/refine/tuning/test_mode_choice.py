@@ -33,6 +33,7 @@ def repeated(dataset):
     )
 
 
+@pytest.mark.slow
 def test_a_coherent_scan_gets_one_mode(simulated):
     dataset = repeated(simulated.dataset)
     preset = Preset(algorithm="lsq_sqrt", source_size_A=0.8, sweeps=1, epoch_max=1)

@@ -84,6 +84,7 @@ def tilted(tilt_mrad):
 PRESET = Preset(num_slices=4, total_thickness_A=THICKNESS_A, probe_modes=1, update_tilts=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tilt_mrad", TILTS_MRAD, ids=str)
 def test_the_tilt_of_the_specimen_is_found(tilt_mrad):
     result = refine(tilted(tilt_mrad), PRESET, backend="cpu")
