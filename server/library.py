@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from ptylive.server.stored_scans import describe_results, describe_scan, read_re
 from ptylive.server.waiting_results import take_in_now
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 from ptylive.streamer.wire.armmap import arm_from_map
+
+log = logging.getLogger(__name__)
 
 PATIENCE_S = 1.5
 """How long an answer waits for entries that are being read."""
@@ -95,7 +98,11 @@ class Library:
                     return
                 path = self._wanted[0]
             stamp = _stamp(path)
-            entry = self._entry(path)
+            try:
+                entry = self._entry(path)
+            except Exception as error:  # whatever one scan does, the others wait for this thread
+                log.exception("the entry of %s", path)
+                entry = {**_unread(path), "problem": f"{path.name}: cannot be read: {error!r}"}
             with self._changed:
                 if len(self._known) >= MOST_REMEMBERED:
                     self._known.clear()

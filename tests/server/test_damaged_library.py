@@ -123,6 +123,16 @@ def test_a_damaged_results_file_leaves_the_recording(tmp_path, files):
         assert results.name in entry["results_problem"]
 
 
+def test_a_scan_that_does_the_unexpected_keeps_no_other_waiting(tmp_path, files, monkeypatch):
+    good, odd = recorded(tmp_path), recorded(tmp_path)
+    library = Library(tmp_path, files)
+    entry = library._entry
+    monkeypatch.setattr(library, "_entry", lambda path: entry(path if path == good else None))
+    entries = all_entries(library, patience_s=20.0)
+    assert "cannot be read" in entries[odd.name]["problem"]
+    assert entries[good.name]["frames"] == 42
+
+
 def test_a_note_that_is_no_note_is_none(tmp_path, files):
     good = recorded(tmp_path)
     note = good.with_name(f"{good.stem}_note.json")
