@@ -1,5 +1,7 @@
 """One small file of each kind that the program keeps, and a bit of it turned over."""
 
+import os
+
 import numpy as np
 import stored_runs
 from stream_tools import make_arm, make_frames, messages_of, stored_recording
@@ -10,6 +12,11 @@ from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.streamer.journal import Journal
 
 LOG = Log((3.0, 2.5), ("sweep", "lbfgs"), (0.1, 0.2), 2.25)
+
+
+def crowd():
+    """How many times longer everything may take here, because others want the cores as well: 1 on a quiet machine."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def flipped(content, rng):

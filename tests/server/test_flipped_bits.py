@@ -8,7 +8,7 @@ import random
 import time
 
 import pytest
-from flipped_files import flipped, journal, preset, recording, results, saved_checkpoint
+from flipped_files import crowd, flipped, journal, preset, recording, results, saved_checkpoint
 
 from ptylive.engine.refine.run import checkpoint
 from ptylive.schema import InputFileError, PtyliveError
@@ -84,7 +84,7 @@ def test_every_file_is_opened_or_refused(kind, tmp_path):
 def test_two_thousand_of_each(kind, tmp_path):
     """The slowest is the file's, or the machine's: its load is told."""
     slowest = flip(kind, tmp_path, int(os.environ.get("PTYLIVE_FLIPS", str(MANY))))
-    assert slowest < MOST_S, f"{slowest:.1f} s at a load of {os.getloadavg()}"
+    assert slowest < MOST_S * crowd(), f"{slowest:.1f} s at a load of {os.getloadavg()}"
 
 
 def flip(kind, folder, count):

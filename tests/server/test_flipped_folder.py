@@ -8,11 +8,13 @@ import random
 import threading
 import time
 
+import numpy as np
 import pytest
-from flipped_files import flipped, journal, preset, recording, results, saved_checkpoint
+from flipped_files import crowd, flipped, journal, preset, recording, results, saved_checkpoint
 from running import server
 
-from ptylive.schema import CommandError
+from ptylive.engine.results import write_maps
+from ptylive.schema import Calibration, CommandError, LiveMap
 from ptylive.server.client import ControlClient
 
 FILES = 200
@@ -86,19 +88,26 @@ def test_two_hundred_flipped_files(tmp_path):
     workshop.mkdir()
     folder.mkdir()
     kinds = (recording, results, journal, saved_checkpoint, preset)
-    originals = {kind: kind(workshop).read_bytes() for kind in kinds}
+    made = {kind: kind(workshop) for kind in kinds}
+    seen = LiveMap("obf", np.ones((4, 4), np.float32), "rad", (1.0, 1.0), 16, "obf")
+    write_maps(made[results], [seen], np.ones((4, 4), bool), Calibration(), {})  # as a server's own: with maps
+    originals = {kind: path.read_bytes() for kind, path in made.items()}
     put_flipped_files(folder, originals, chance, range(FILES // 2))
     with server(folder) as running:
         asking = Asking(running.control)
         asking.start()
-        put_flipped_files(folder, originals, chance, range(FILES // 2, FILES))
-        opened, refused = look_at_everything(running, asking)
+        opened = refused = 0
+        for first in (FILES // 2, 0, 0):  # the other half, then all of them anew
+            put_flipped_files(folder, originals, chance, range(first, FILES))
+            more = look_at_everything(running, asking)
+            opened, refused = opened + more[0], refused + more[1]
         asking.over.set()
         asking.join(60)
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     said = f"slowest of {asking.answers} answers: {asking.slowest:.2f} s at a load of {load}"
     said += f"; {opened} opened, {refused} refused"
     print(said)
-    assert opened + refused >= FILES * 2 // 5
+    assert opened + refused >= 3 * FILES * 2 // 5
+    assert opened > 0
     assert asking.answers > 0
-    assert asking.slowest < WANTED_S, said
+    assert asking.slowest < WANTED_S * crowd(), said
