@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Closing:
-    """A journal to be closed, and what becomes of it: converted, kept as it is, or removed."""
+    """A journal to be closed, and what becomes of it: converted, kept until there is room for it, or removed."""
 
     uid: str
     journal: Journal
@@ -108,6 +108,8 @@ class Converter:
         except OSError as error:
             problem = error.strerror or str(error)
         path = item.journal.path
+        if item.then == "keep" and path is not None:
+            self._note_failed(Job(item.uid, path, path.with_suffix(".h5")))  # what is whole of it, once there is room
         if item.then != "convert":
             return
         if path is None:  # it could not even be made
@@ -155,10 +157,10 @@ class Converter:
         wait_s = RETRY_S if before is None else min(2 * before.wait_s, _LONGEST_RETRY_S)
         self._failed[job.journal] = _Failed(job, wait_s, time.monotonic() + wait_s)
 
-    def _next_try_s(self) -> float | None:
-        """How long to wait for a new journal before one that failed is tried again; None: for ever."""
+    def _next_try_s(self) -> float:
+        """How long to wait for a new journal before one that failed is tried again; others may fail meanwhile."""
         dues = [failed.due for failed in list(self._failed.values())]
-        return max(0.0, min(dues) - time.monotonic()) if dues else None
+        return max(0.0, min(dues) - time.monotonic()) if dues else RETRY_S
 
     def _try_again(self) -> None:
         """Convert the journals that failed and are due, where there is room; only success is told."""

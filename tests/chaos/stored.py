@@ -7,11 +7,10 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from chaos.damage import PREFIX
 from chaos.history import read
 from chaos.patterns import FRAMES, digest, pattern
 from ptylive.schema import Arm, FrameBatch, PtyliveError
@@ -31,14 +30,17 @@ def known_patterns(tokens: Iterable[int]) -> Known:
     return {digest(pattern(token, number)): (token, number) for token in tokens for number in range(FRAMES)}
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """Regular files of a recording folder and of its trash, without what was dropped there; and refinements that found
-    no place in it, which lie in the folder for temporary files.
+def files(folder: Path, dropped: Collection[str] = ()) -> Iterator[Path]:
+    """Regular files of a recording folder and of its trash, without what was ``dropped`` there; and refinements that
+    found no place in it, which lie in the folder for temporary files.
+
+    What the server made of a dropped journal counts: a copy of a scan's own journal is as good as that one, and its
+    sender's frames go on into it.
     """
     yield from sorted((folder.parent / TEMPORARY).glob("*.pending"))
     for place in (folder, folder / ".trash"):
         for path in sorted(place.rglob("*") if place.name == ".trash" else place.glob("*")):
-            if not path.name.startswith(PREFIX) and stat.S_ISREG(path.lstat().st_mode):
+            if path.name not in dropped and stat.S_ISREG(path.lstat().st_mode):
                 yield path
 
 
@@ -90,7 +92,8 @@ def runs(path: Path) -> dict[str, dict[str, Any]]:
 def main(folder: Path, history: Path) -> None:
     """Look at everything."""
     known = known_patterns({entry["token"] for entry in read(history) if entry["kind"] == "sender_began"})
-    for path in files(folder):
+    dropped = {entry["name"] for entry in read(history) if entry["kind"] == "dropped"}
+    for path in files(folder, dropped):
         if (found := look(path, known)) is not None:
             print(json.dumps({"file": os.path.relpath(path, folder), **found}), flush=True)
 

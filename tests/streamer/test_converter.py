@@ -2,13 +2,24 @@
 
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
-from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
+from stream_tools import (
+    PATIENCE_S,
+    connected,
+    digest,
+    digests_of_file,
+    make_arm,
+    make_frames,
+    messages_of,
+    running,
+    send,
+)
 
 from ptylive.streamer import converter
-from ptylive.streamer.converter import Converter, Job, RecorderProcess
+from ptylive.streamer.converter import Closing, Converter, Job, RecorderProcess
 from ptylive.streamer.events import RecordingEvent
 from ptylive.streamer.journal import Journal
 from ptylive.streamer.wire import ArmMessage
@@ -92,3 +103,25 @@ def test_a_conversion_that_failed_is_tried_again(tmp_path: Path, monkeypatch: py
     assert [event.state for event in events] == ["failed", "complete"]
     assert digests_of_file(in_the_way) == wanted
     assert not (folder / "a.journal").exists()
+
+
+def test_a_journal_whose_disk_was_full_is_converted_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else comes by: neither another scan nor a restart."""
+    monkeypatch.setattr(converter, "RETRY_S", 0.05)
+    arm = make_arm()
+    frames = make_frames(arm)
+    journal = Journal(tmp_path / "a.journal", arm)
+    for message in messages_of(arm, frames)[:4]:
+        journal.append(message)
+    events: list[RecordingEvent] = []
+    one = Converter(events.append)
+    one.add(Closing("u", journal, "keep"))
+    give_up = time.monotonic() + PATIENCE_S
+    while not events and time.monotonic() < give_up:
+        threading.Event().wait(0.01)
+    assert one.stop(20)
+    assert [event.state for event in events] == ["complete"]
+    assert digests_of_file(tmp_path / "a.h5") == {number: digest(frame) for number, frame in enumerate(frames[:20])}
+    assert not (tmp_path / "a.journal").exists()
