@@ -120,6 +120,7 @@ def test_news_of_a_scan_and_its_end(tmp_path):
     pipe.say({"whole": replace(job, journal=None).to_plain()})
     until(lambda: inbox.whole is not None)
     assert inbox.settled
+    inbox.begun.set()  # or this process, which is that of the tests, would end a second after its server
     os.close(pipe.sink)  # the server is gone
     until(inbox.stop.is_set)
 

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
@@ -21,14 +21,14 @@ from ptylive.schema.model import Array
 from ptylive.server.commands.demo import free_addresses
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.journal_reader import JournalReader
-from ptylive.streamer.recovery import journals, stored_batches
-from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.recovery import journals
+from ptylive.streamer.wire import FrameLayout, decode_frames
 
-WORKER = FileWorker()
 CHILD = Path(__file__).with_name("acknowledging_server.py")
 UID = "0f7c3d1e-kills"
 LIFE_S = (0.02, 0.45)
-"""How long a server lives once it listens."""
+"""How long a server lives once it listens, or has acknowledged something."""
+LONGEST_LIFE_S = 5.0
 
 
 def scan_file(path: Path, side: int) -> tuple[Path, Array]:
@@ -81,15 +81,27 @@ def child(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
         process.stdout.close()
 
 
-def one_life(folder: Path, data: str, control: str, loop: str, seconds: float) -> dict[str, set[int]]:
-    """Start a server, kill -9 it after a while; which frames of which scans it had acknowledged at last."""
+def one_life(folder: Path, data: str, control: str, loop: str, seconds: float, *, early: bool) -> dict[str, set[int]]:
+    """Start a server, kill -9 it after a while; which frames of which scans it had acknowledged at last.
+
+    ``early``: the while begins when the server is ready, and still reads what its predecessor left; else when it first
+    acknowledges something.
+    """
     with child(CHILD, folder, data, control, loop) as server:
         assert server.stdout is not None
         assert json.loads(server.stdout.readline())["ready"]
-        killer = threading.Timer(seconds, server.kill)
-        killer.start()
-        said = [json.loads(line) for line in server.stdout if line.endswith("\n")]
-        killer.join()
+        killer, latest = threading.Timer(seconds, server.kill), threading.Timer(LONGEST_LIFE_S, server.kill)
+        latest.start()
+        said = []
+        if early:
+            killer.start()
+        for line in server.stdout:
+            if line.endswith("\n"):
+                said.append(json.loads(line))
+                if said[-1]["safe"] and killer.ident is None:
+                    killer.start()
+        for timer in (killer, latest):
+            timer.cancel()
     return {word["uid"]: {n for first, last in word["safe"] for n in range(first, last)} for word in said}
 
 
@@ -97,11 +109,11 @@ def recovered(folder: Path, uids: Iterable[str]) -> dict[str, dict[int, bytes]]:
     """SHA-256 of every frame of some scans that a next start would find, in journals and recordings."""
     found: dict[str, dict[int, bytes]] = {uid: {} for uid in uids}
     for path in journals(folder):
-        with JournalReader(path) as reader:
-            arm = reader.arm
-        if arm.uid in found:
-            for batch in stored_batches(WORKER, arm, path):
-                found[arm.uid].update({int(n): digest(f) for n, f in zip(batch.index, batch.frames, strict=True)})
+        with suppress(FileNotFoundError), JournalReader(path) as reader:  # a killed server's recorder is done with it
+            seen = found.get(reader.arm.uid, {})
+            for message in reader.messages():
+                frames, good, _ = decode_frames(message, FrameLayout.of(reader.arm))
+                seen.update({message.first + int(n): digest(frames[n]) for n in np.flatnonzero(good)})
     for path in folder.glob("*.h5"):
         with h5py.File(path) as file:
             uid = file["metadata"].attrs["uid"]
@@ -121,7 +133,7 @@ def killed_again_and_again(folder: Path, kills: int, seed: int) -> int:
     sending, tested = Sending(path, data, control), 0
     for number in range(kills):
         loop = "compiled" if number % 5 == 4 else "plain"
-        safe = one_life(recordings, data, control, loop, chance.uniform(*LIFE_S))
+        safe = one_life(recordings, data, control, loop, chance.uniform(*LIFE_S), early=number % 4 == 3)
         found = recovered(recordings, safe)
         for uid, numbers in safe.items():
             assert numbers <= found[uid].keys(), f"seed {seed}, kill {number}: an acknowledged frame of {uid} is gone"
