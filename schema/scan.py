@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from ptylive.schema.errors import MetadataError
+from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, Model
 
 MAX_SCAN_POSITIONS = 2**31
@@ -56,7 +56,16 @@ class Scan(Model):
     @field_validator("shape", mode="before")
     @classmethod
     def _plain_shape(cls, value: Any) -> Any:
-        return None if value is None else tuple(int(v) for v in np.asarray(value).ravel())
+        """Two whole numbers, however they are written."""
+        if value is None:
+            return None
+        try:
+            numbers = [float(one) for one in np.asarray(value).ravel()]
+        except (TypeError, ValueError):
+            numbers = []
+        if len(numbers) != 2 or not all(one.is_integer() for one in numbers):
+            raise ValueError(f"{brief(value)} is not two whole numbers, ROWS,COLUMNS")
+        return tuple(int(one) for one in numbers)
 
     @model_validator(mode="before")
     @classmethod

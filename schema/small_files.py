@@ -39,9 +39,10 @@ def read_bytes(path: Path, most_bytes: int) -> bytes:
     except (OSError, ValueError) as error:
         problem = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputFileError(f"{path}: {problem}", "check the path") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputFileError(f"{path} is not a file", "name the file itself")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise InputFileError(f"{path} is not a file", "name the file itself")
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise InputFileError(f"{path} is larger than {most_bytes / 2**20:.3g} MiB", "is it the right file?")

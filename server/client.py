@@ -11,7 +11,7 @@ The dashboard, the command line and user scripts use exactly this::
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +49,8 @@ class ControlClient:
             socket.connect(self.address)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            raise ServerGoneError(f"cannot connect to {self.address}: {error.strerror}") from None
+            hint = f"an address is like {DEFAULT_CONTROL}"
+            raise ServerGoneError(f"cannot connect to {self.address!r}: {error.strerror}", hint) from None
         return socket
 
     def call(self, command: str, *, timeout_s: float | None = None, **arguments: Any) -> dict[str, Any]:
@@ -57,6 +58,12 @@ class ControlClient:
 
         Raises ServerGoneError when nobody answers in time, CommandError when the server says no.
         """
+        return self.ask(command, arguments, timeout_s)
+
+    def ask(self, command: str, arguments: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
+        """The same for arguments of any name, as somebody typed them. CommandError for the envelope's own names."""
+        if taken := {"id", "command"} & set(arguments):
+            raise CommandError(f"no command takes {min(taken)!r}", "leave it out")
         wanted = uuid.uuid4().hex
         self._socket.send(pack({"id": wanted, "command": command, **arguments}))
         wait_ms = int(1000 * (self.timeout_s if timeout_s is None else timeout_s))

@@ -91,7 +91,7 @@ class ServerConfig(StrictModel):
         if not value:
             return value
         host, _, port = value.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError(f"{value!r} is not an address like 127.0.0.1:5006")
         return value
 
@@ -180,7 +180,8 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        raise MetadataError(f"{source}: {field}: {message}", "correct the value or leave it out") from None
+        what = f"{field}: {message}" if field else message
+        raise MetadataError(f"{source}: {what}", "correct the value or leave it out") from None
     Preset.from_mapping(config.refine)
     for given in (config.defaults, config.overrides):
         overlay(Arm(uid="", series="", frames=0, scan=Scan()), given, source)

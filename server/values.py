@@ -9,6 +9,15 @@ from ptylive.schema import MetadataError
 from ptylive.schema.metadata import NAMES, typed
 from ptylive.schema.settings_text import read_json
 
+SAME = (
+    ("defocus_A", "C10"),
+    ("scan_step_A", "field_of_view_A"),
+    ("detector_pixel_mrad", "detector_pixel_invA"),
+    ("astigmatism_A", "C12a"),
+    ("astigmatism_A", "C12b"),
+)
+"""Two names of one quantity: which of them was meant cannot be told."""
+
 
 def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
     """{key: value} of KEY=VALUE texts. Raises MetadataError for one without an equals sign.
@@ -22,6 +31,9 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
             raise MetadataError(f"{item!r} is not KEY=VALUE", "write for example --set energy_eV=80e3")
         out[key.strip()] = parse_value(value.strip())
         _look_at(key.strip(), out[key.strip()])
+    for one, other in SAME:
+        if out.get(one) is not None and out.get(other) is not None:
+            raise MetadataError(f"{one} and {other} say the same thing twice", "give one of them")
     return out
 
 

@@ -27,8 +27,9 @@ def call(
 ) -> None:
     """Send any command of the control protocol."""
     with ControlClient(control, timeout_s=2.0, keys=keys) as client:
+        given = parse_assignments(arguments or ())
         client.call("status")
-        reply = client.call(command, timeout_s=10.0, **parse_assignments(arguments or ()))
+        reply = client.ask(command, given, timeout_s=10.0)
     answer({name: _short(value) for name, value in reply.items()}, as_json=as_json)
 
 

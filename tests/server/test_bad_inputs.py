@@ -5,8 +5,11 @@ rows: a command's go to COMMANDS (``{name}`` is a file of ``files``), values tha
 VALUES, what a file may say of itself to FILES.
 """
 
+import contextlib
 import functools
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from ptylive.server.calibration_desk import CalibrationDesk
 from ptylive.server.config import load_config
 from ptylive.server.values import parse_value
 from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.vetting import door
+from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 BUILD = cli.build
 OPTICS = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "scan_step_A": 0.4}
@@ -147,14 +152,109 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("serve --config nowhere.toml", "no such file: check --config", 1),
     ("serve --config {toml}", "did you mean 80 keV", 1),
     ("serve --basis nonsense", "nonsense", 1),
+    ("call status --control nonsense", "cannot connect to 'nonsense'", 1),
+    ("call status --control tcp://", "an address is like tcp://", 1),
+    ("call status --control udp://127.0.0.1:9998", "an address is like tcp://", 1),
+    ("call status --control tcp://127.0.0.1:port", "an address is like tcp://", 1),
+    ("call status energy --control tcp://127.0.0.1:1", "is not KEY=VALUE", 1),
+    ("call status --keys {dir} --control tcp://127.0.0.1:1", "holds no server.key", 1),
+    ("refine-now --control nonsense", "an address is like tcp://", 1),
+    ("refine-now --preset nowhere.toml", "nowhere.toml: no such file", 1),
+    ("replay {full} --to nonsense", "is no address to send to", 1),
+    ("replay {full} --to udp://127.0.0.1:9", "is no address to send to", 1),
+    ("replay {full} --rate nan", "is not a rate", 1),
+    ("replay {full} --rate inf", "rate inf is impossible", 1),
+    ("replay {full} --rate 0", "is not a rate", 1),
+    ("replay {full} --keys {dir}", "holds no server.key", 1),
+    ("serve --data nonsense", "data: 'nonsense' is not an address like tcp://127.0.0.1:9999", 1),
+    ("serve --data tcp://127.0.0.1:99999", "data: Port out of range", 1),
+    ("serve --control tcp://127.0.0.1:99999", "control: Port out of range", 1),
+    ("serve --data tcp://0.0.0.0:0", "without keys", 1),
+    ("serve --dashboard nonsense", "dashboard: 'nonsense' is not an address like 127.0.0.1:5006", 1),
+    ("serve --dashboard 127.0.0.1:99999", "dashboard: '127.0.0.1:99999' is not an address", 1),
+    ("serve --dashboard 127.0.0.1:²", "is not an address like", 1),
+    ("serve --dashboard 0.0.0.0:5006", "others may see the dashboard with --token", 1),
+    ("serve --set metrics=nonsense", "metrics: 'nonsense' is not an address", 1),
+    ("serve --set prefix=../x", "is not a path like /ptylive", 1),
+    ("serve --set idle_timeout_s=nan", "idle_timeout_s", 1),
+    ("serve --set refine_threads=many", "refine_threads", 1),
+    ("serve --set protocol=smtp", "protocol: Input should be 'native'", 1),
+    ("serve --set defaults=3", "defaults", 1),
+    ("serve --set refine.epoch_max=0", "epoch_max", 1),
+    ("serve --set =5", "is not KEY=VALUE", 1),
+    ("serve --basis zernike:-1", "unknown basis", 1),
+    ("serve --basis {folder}", "unknown basis", 1),
+    ("serve --config {folder}", "is not a file", 1),
+    ("serve --config {fifo}", "is not a file", 1),
+    ("serve --config /dev/zero", "is not a file", 1),
+    ("serve --config {bytes}", "is no text", 1),
+    ("serve --config {broken}", "broken.toml", 1),
+    ("serve --record {full}", "it is not a folder", 1),
+    ("serve --record {full}/inside", "cannot record in", 1),
+    ("serve --record /proc/inside", "cannot record in", 1),
+    ("serve --colour", "No such option", 2),
+    ("serve extra", "unexpected extra argument", 2),
+    ("nonsense", "No such command 'nonsense'", 2),
+    ("inspect", "Missing argument", 2),
+    ("inspect {full} {bare}", "unexpected extra argument", 2),
+    ("inspect {full} --set scan_shape=4", "4 is not two whole numbers", 1),
+    ("inspect {full} --set scan_shape=4,4,4", "is not two whole numbers", 1),
+    ("inspect {full} --set scan_shape=four", "'four' is not two whole numbers", 1),
+    ("inspect {full} --set scan_shape=4.5,4", "is not two whole numbers", 1),
+    ("inspect {full} --set scan_shape=nan,4", "is not two whole numbers", 1),
+    ("inspect {full} --set scan_shape=-4,-4", "impossible scan shape", 1),
+    ("inspect {full} --set scan_shape=1e9,1e9", "impossible scan shape", 1),
+    ("inspect {full} --set flyback_frames=-1", "flyback_frames", 1),
+    ("inspect {full} --set flyback_frames=4", "flyback_frames 4", 1),
+    ("inspect {full} --set skip_first=1000", "skip_first 1000", 1),
+    ("inspect {full} --set repeats=1000", "repeats 1000", 1),
+    ("inspect {full} --set uid=x", "unknown setting 'uid'", 1),
+    ("inspect {full} --set nowhere.energy_eV=3", "did you mean 'energy_eV'", 1),
+    ("inspect {full} --set optics.energy_eV=-3", "energy_eV = -3 eV is impossible", 1),
+    ("inspect {full} --set defocus_A=5 --set C10=7", "defocus_A and C10 say the same thing twice", 1),
+    ("inspect {full} --set scan_step_A=1 --set field_of_view_A=9", "say the same thing twice", 1),
+    ("inspect {full} --set detector_pixel_mrad=1 --set detector_pixel_invA=0.3", "say the same thing twice", 1),
+    ("reconstruct {full} -o {full}", "would be written over the input", 1),
+    ("reconstruct {full} -o {out} --basis {full}", "no masks", 1),
+    ("reconstruct {full} -o {out} --basis zernike:99999", "unknown basis", 1),
+    ("refine {full} -o {out} --preset {folder}", "is not a file", 1),
+    ("refine {full} -o {out} --preset {fifo}", "is not a file", 1),
+    ("refine {full} -o {out} --preset {bytes}", "is no text", 1),
+    ("refine {full} -o {out} --preset {broken}", "broken.toml", 1),
+    ("refine {full} -o {out} --set num_slices=2", "total_thickness_A", 1),
+    ("refine {full} -o {out} --set total_thickness_A=-5", "total_thickness_A", 1),
+    ("refine {full} -o {out} --set update_probe=exec(1)", "update_probe: schedule 'exec(1)'", 1),
+    ("refine {full} -o {out} --resume", "there is no checkpoint", 1),
+    ("refine {full} -o {out} --threads 0", "Invalid value", 2),
+    ("convert {full} {out} --bin -1", "--bin is impossible", 1),
+    ("convert {full} {out} --bin 2.5", "Invalid value", 2),
+    ("convert {full} {out} --crop -1,0,0,0", "--crop is impossible", 1),
+    ("convert {full} {out} --divide 0", "--divide is impossible", 1),
+    ("convert {full} {out} --dtype O", "is not supported", 1),
+    ("convert {full} {out} --cutoff -1", "--cutoff is impossible", 1),
+    ("preset nowhere.toml", "nowhere.toml: no such file", 1),
+    ("preset {folder}", "is not a file", 1),
+    ("preset {fifo}", "is not a file", 1),
+    ("preset {bytes}", "is no text", 1),
+    ("preset {broken}", "broken.toml", 1),
+    ("bench nonsense", "choose live, stream or refine", 1),
+    ("demo nonsense", "unexpected extra argument", 2),
     ("call nothing --control tcp://127.0.0.1:1", "no server", 1),
 )
 """Arguments, words of the answer, exit status."""
 
 
+@pytest.fixture(scope="module")
+def worker() -> Iterator[FileWorker]:
+    with FileWorker(Limits(memory_bytes=2**30)) as one:
+        yield one
+
+
 @pytest.fixture(autouse=True)
-def assembled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def assembled_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line, and the process that reads files, are the same for all rows."""
     monkeypatch.setattr(cli, "build", assembled)
+    monkeypatch.setattr(door, "FileWorker", lambda _limits: contextlib.nullcontext(worker))
 
 
 @functools.cache
@@ -172,7 +272,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     names["text"].write_text("this is no scan")
     names["toml"] = folder / "serve.toml"
     names["toml"].write_text("[optics]\nenergy_eV = 80\n")
-    return names | {"dir": folder / "written"}
+    names |= {name: folder / f"{name}.toml" for name in ("broken", "bytes", "fifo")}
+    names["broken"].write_text("x = [")
+    names["bytes"].write_bytes(b"\xff\xfe")
+    os.mkfifo(names["fifo"])
+    return names | {"dir": folder / "written", "folder": folder}
 
 
 def scan_file(path: Path, **metadata: Any) -> Path:
