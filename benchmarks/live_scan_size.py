@@ -1,11 +1,11 @@
 """Cost of the live engine as the scan grows: per frame, per refresh, and in memory; 45 + 1 coefficients.
 
-    python benchmarks/live_scan_size.py [--sizes 128 256 512 1024] [--lanes 2] [--plot docs/pictures/live-scan-size.png]
+    python benchmarks/live_scan_size.py [--sizes 128 256 512 1024] [--pool 2] [--plot docs/pictures/live-scan-size.png]
 
 Frames are synthetic coefficients; the cost does not depend on what they show. A frame's cost is the processor time of
 the thread that adds it, so that other jobs do not count: the median over stretches of the scan, and beside it that of
 the first frames, for which the system has to hand out the store's memory. Refreshes are the best of several, in wall
-time and in processor time of all lanes; the plot shows processor time, and needs pillow.
+time and in processor time of all pool; the plot shows processor time, and needs pillow.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
     parser.add_argument("--plot", type=Path)
-    parser.add_argument("--lanes", type=int, default=1)
+    parser.add_argument("--pool", type=int, default=1)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one, options.lanes)))
+        print(json.dumps(measure(options.one, options.pool)))
         return
     rows = []
     for size in options.sizes:
-        command = [sys.executable, __file__, "--one", str(size), "--lanes", str(options.lanes)]
+        command = [sys.executable, __file__, "--one", str(size), "--pool", str(options.pool)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
         print(json.dumps(rows[-1]))
@@ -57,19 +57,19 @@ def main() -> None:
         plot(rows, options.plot)
 
 
-def measure(size: int, lanes: int) -> dict[str, float]:
+def measure(size: int, pool: int) -> dict[str, float]:
     """Costs of one size, in a process of its own."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
+    from ptylive.engine.imaging.thread_pool import ThreadPool
     from ptylive.engine.live.engine import LiveEngine
-    from ptylive.engine.live.lanes import Lanes
     from ptylive.engine.live.warm_up import warm_up
     from ptylive.server import live_benchmark
 
     warm_up()
     arm, vectors = live_benchmark.compressed(live_benchmark.scan_arm((size, size)), live_benchmark.disc_frames(BATCH))
-    engine = LiveEngine(arm, lanes=Lanes(lanes))
+    engine = LiveEngine(arm, pool=ThreadPool(pool))
     engine.want(SHOWN)
     count = size * size
     add(engine, vectors, 0, BATCH)
@@ -88,7 +88,7 @@ def measure(size: int, lanes: int) -> dict[str, float]:
     everything = best(tenth, REPEATS)
     return {
         "size": size,
-        "lanes": lanes,
+        "pool": pool,
         "us_per_frame": 1e6 * float(np.median(known)),
         "us_per_frame_quickest": 1e6 * min(known),
         "us_per_frame_first_time": 1e6 * float(np.median(fresh)),

@@ -5,7 +5,7 @@
 The sender is LiberTEM-live's own simulator, one for each receiver (two receivers of one simulator would share its
 frames), only one of them at work at a time; the receivers take turns. LiberTEM-live reduces with 2 workers: centre of
 mass (com) or 45 dense masks. This program receives, checks, journals with CRC, decodes and reduces to moments, ring
-sums and the coefficients of its live maps (more than 45 bins of the bright field), with as many lanes as there are
+sums and the coefficients of its live maps (more than 45 bins of the bright field), with as many pool as there are
 cores. ``ptylive`` calibrates itself in the background meanwhile and refreshes bright field and centre of mass five
 times a second; ``ptylive tcbf`` also builds the filters of tilt-corrected bright field and makes that map. Every run is
 from arm to the last frame reduced, set-up included: short scans say little. Without ``--venv`` LiberTEM-live is
@@ -36,8 +36,8 @@ from stream_rate import bslz4, patterns
 from threadpoolctl import threadpool_limits
 
 from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine
-from ptylive.engine.live.lanes import Lanes
 from ptylive.engine.live.warm_up import warm_up
 from ptylive.schema import Arm, FrameBatch, Optics, Scan
 from ptylive.server.live import TURN_S, step_back
@@ -183,11 +183,11 @@ class Ours:
 
     def _reduce(self) -> None:
         engine: LiveEngine | None = None
-        lanes, due = Lanes(os.cpu_count() or 1), 0.0
+        pool, due = ThreadPool(os.cpu_count() or 1), 0.0
         with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=step_back) as builders:
             for item in self._reader:
                 if isinstance(item, ArmEvent):
-                    engine = LiveEngine(item.arm, methods=self.methods, background=builders, lanes=lanes)
+                    engine = LiveEngine(item.arm, methods=self.methods, background=builders, pool=pool)
                     due = time.perf_counter() + REFRESH_S
                 elif isinstance(item, FrameBatch) and engine is not None:
                     engine.add(item)
@@ -197,7 +197,7 @@ class Ours:
                 elif isinstance(item, EndEvent) and engine is not None and engine.store is not None:
                     self.points, self.bins = engine.store.total_frames, engine.store.reduction.basis.count
                     self._reduced.set()
-        lanes.close()
+        pool.close()
 
     def seconds(self, way: str) -> float:
         """One series, from arm to the last frame reduced."""

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import FrameSource, reconstruct
-from ptylive.engine.live.render import Rendering
 from ptylive.engine.results import describe_run, describe_scan, write_maps
 from ptylive.engine.results_file import PATIENCE_S
 from ptylive.schema import FrameBatch, PtyliveError

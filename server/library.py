@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ptylive.engine.live.render import Rendering
+from ptylive.engine.imaging.render import Rendering
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
 from ptylive.schema.atomic import replacing
 from ptylive.schema.errors import brief

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from ptylive.engine.imaging.render import Rendering
+from ptylive.engine.imaging.scratch import Scratch
+from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine
-from ptylive.engine.live.lanes import Lanes
-from ptylive.engine.live.render import Rendering
-from ptylive.engine.live.scratch import Scratch
 from ptylive.schema import Arm, FrameBatch, PtyliveError
 from ptylive.server.audience import Audience
 from ptylive.server.compilation import CompiledReader
@@ -80,7 +80,7 @@ class LiveThread:
         self._next_refresh = 0.0
         self._dirty = False
         self._builders = ThreadPoolExecutor(1, "filters", step_back)
-        self._lanes = Lanes(min(MOST_LANES, os.cpu_count() or 1))
+        self._pool = ThreadPool(min(MOST_LANES, os.cpu_count() or 1))
         self._scratch = scratch
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
@@ -95,7 +95,7 @@ class LiveThread:
         if self._thread.is_alive():
             return  # it still computes: what it uses must stay
         self._builders.shutdown(wait=False, cancel_futures=True)
-        self._lanes.close()
+        self._pool.close()
 
     def turn_to(self, scan: ScanSession) -> None:
         """Renew the maps of a scan that goes on beside one that has ended; called by ``on_end`` of that one."""
@@ -125,7 +125,7 @@ class LiveThread:
         source, engine, problem = arm, None, ""
         try:
             arm = self._prepare(source)
-            engine = LiveEngine(arm, background=self._builders, lanes=self._lanes, scratch=self._scratch)
+            engine = LiveEngine(arm, background=self._builders, pool=self._pool, scratch=self._scratch)
         except PtyliveError as error:
             problem = error.line()
         scan = self._open_scans[arm.uid] = ScanSession(arm, engine, source, problem=problem)

@@ -68,8 +68,8 @@ def compressed(arm: Arm, frames: Array) -> tuple[Arm, FloatArray]:
 
 def _engine_costs(arm: Arm, frames: Array) -> dict[str, Any]:
     """Frames in, then refreshes of all maps with every row new and with a tenth of the rows new, then new filters."""
+    from ptylive.engine.imaging.filters import BUILDERS, Filter
     from ptylive.engine.live.engine import LiveEngine
-    from ptylive.engine.live.filters import BUILDERS, Filter
 
     engine = LiveEngine(arm)
     rows, cols = arm.scan.require_shape()

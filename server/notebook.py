@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptylive.engine.live.render import METHODS
+from ptylive.engine.imaging.render import METHODS
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.atomic import replacing
 from ptylive.schema.model import Array, FloatArray

@@ -11,8 +11,8 @@ import numpy as np
 
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.schema import Arm, Calibration, FrameBatch, InputFileError, LiveMap, MetadataError
 from ptylive.schema.detector import undo_transform, usable_counts

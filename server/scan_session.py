@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
-from ptylive.engine.live.render import Rendering
 from ptylive.schema import Arm, Calibration, LiveMap
 from ptylive.schema.model import BoolArray
 from ptylive.server.detectors import PREFIX as DETECTOR_PREFIX

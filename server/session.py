@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.engine.bases.choice import parse_basis
-from ptylive.engine.live.scratch import Scratch
+from ptylive.engine.imaging.scratch import Scratch
 from ptylive.schema import Arm, CommandError, PtyliveError
 from ptylive.server.audience import LEASE_S, Audience
 from ptylive.server.calibration_desk import CalibrationDesk

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import fft
 from shared_data import shared_data
 
+from ptylive.engine.imaging.store import Store
 from ptylive.engine.live.engine import recalibrated, reconstruct
-from ptylive.engine.live.store import Store
 from ptylive.engine.probe import Probe
 from ptylive.schema import Arm, Calibration, FrameBatch
 from ptylive.schema.metadata import build, sections_from

@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.calibrate.modulation import FIT_FREQUENCIES, Modulation
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live.setting import Setting
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.probe import Probe
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.scan import rotation_matrix
@@ -30,24 +30,24 @@ class Criteria:
     ``fixed``: higher aberrations of every trial, Krivanek coefficients in Å.
     """
 
-    def __init__(self, modulation: Modulation, setting: Setting, fixed: Mapping[str, float]) -> None:
-        self.modulation, self.fixed, self.setting = modulation, dict(fixed), setting
-        self._dual = setting.basis.dual(modulation.spectra)
+    def __init__(self, modulation: Modulation, conditions: ImagingConditions, fixed: Mapping[str, float]) -> None:
+        self.modulation, self.fixed, self.conditions = modulation, dict(fixed), conditions
+        self._dual = conditions.basis.dual(modulation.spectra)
 
     @property
     def coefficients(self) -> int:
         """Coefficients of a frame."""
-        return self.setting.basis.count
+        return self.conditions.basis.count
 
     @property
     def wavelength_A(self) -> float:
         """Electron wavelength."""
-        return self.setting.probe.wavelength_A
+        return self.conditions.probe.wavelength_A
 
     @property
     def semiangle_rad(self) -> float:
         """Aperture radius as an angle."""
-        return self.setting.probe.semiangle_invA * self.wavelength_A
+        return self.conditions.probe.semiangle_invA * self.wavelength_A
 
     def with_fixed(self, fixed: Mapping[str, float]) -> Criteria:
         """The same with other higher aberrations."""
@@ -57,16 +57,16 @@ class Criteria:
 
     def transposed(self) -> Criteria:
         """The same with the detector's axes swapped."""
-        grid = self.setting.grid
-        swapped = replace(self.setting, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
+        grid = self.conditions.grid
+        swapped = replace(self.conditions, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
         return Criteria(self.modulation, swapped, self.fixed)
 
-    def _trial(self, parameters: DoubleArray, count: int) -> tuple[Setting, DoubleArray]:
+    def _trial(self, parameters: DoubleArray, count: int) -> tuple[ImagingConditions, DoubleArray]:
         c10, c12a, c12b, rotation = (float(p) for p in parameters)
-        probe = self.setting.probe
+        probe = self.conditions.probe
         mrad = probe.semiangle_invA * probe.wavelength_A * 1e3
         aberrations = {**self.fixed, "C10": c10, "C12a": c12a, "C12b": c12b}
-        trial = self.setting.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, aberrations))
+        trial = self.conditions.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, aberrations))
         return trial, self.modulation.q_scan[:count] @ rotation_matrix(math.degrees(rotation)).T
 
     def aligned_power(self, parameters: DoubleArray) -> float:
@@ -94,5 +94,5 @@ class Criteria:
     def explained_share(self, parameters: DoubleArray) -> float:
         """J2 in the energy there is, weighted by noise alike."""
         spectra, mean = self.modulation.spectra, self.modulation.mean
-        total = np.einsum("nq,nq->", self.setting.basis.per_noise(spectra, mean).conj(), spectra).real
+        total = np.einsum("nq,nq->", self.conditions.basis.per_noise(spectra, mean).conj(), spectra).real
         return self.explained_energy(parameters) / max(float(total), 1e-30)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ptylive.engine.live.bank import mean_intensity
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.bank import mean_intensity
+from ptylive.engine.imaging.store import Store
 from ptylive.schema import Calibration, Origin, Quantity
 
 

@@ -16,8 +16,8 @@ from scipy import fft
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.calibrate.modulation import edge_taper
-from ptylive.engine.live.setting import Setting
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.store import Store
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 CELLS_ACROSS = (3, 3, 5, 5, 7, 7, 9, 9, 11)
@@ -35,25 +35,25 @@ class Alignment:
     correlation: float
 
 
-def align(store: Store, setting: Setting) -> Alignment | None:
+def align(store: Store, conditions: ImagingConditions) -> Alignment | None:
     """Align the bins' images of a store; None for other bases than bins, few rows, or images that don't agree."""
     basis = store.reduction.basis
     rows = np.flatnonzero(store.visited.any(axis=1))
     if not isinstance(basis, BinnedPixels) or len(rows) < 8:
         return None
     images = _images(store, slice(rows[0], rows[-1] + 1))
-    position = _bin_positions(basis, setting)
+    position = _bin_positions(basis, conditions)
     matrix = np.zeros((2, 2))
     correlation = 0.0
     for across in CELLS_ACROSS:
-        k, spectra = _cells(images, position, basis.pixels_per_bin, setting.probe.semiangle_invA, across)
+        k, spectra = _cells(images, position, basis.pixels_per_bin, conditions.probe.semiangle_invA, across)
         if len(k) < LEAST_CELLS:
             return None
-        fitted, correlation = _round(k, spectra, matrix, setting.step_A)
+        fitted, correlation = _round(k, spectra, matrix, conditions.step_A)
         matrix = fitted
     if correlation < LEAST_CORRELATION:
         return None
-    return Alignment(_optics(matrix, setting.probe.wavelength_A), correlation)
+    return Alignment(_optics(matrix, conditions.probe.wavelength_A), correlation)
 
 
 def _images(store: Store, rows: slice) -> FloatArray:
@@ -65,11 +65,11 @@ def _images(store: Store, rows: slice) -> FloatArray:
     return np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1), dtype=np.float32)
 
 
-def _bin_positions(basis: BinnedPixels, setting: Setting) -> DoubleArray:
+def _bin_positions(basis: BinnedPixels, conditions: ImagingConditions) -> DoubleArray:
     """Centre (N, 2) of each bin, 1/Å, detector frame."""
     label = basis.bin_of.ravel()
     inside = label >= 0
-    sums = [np.bincount(label[inside], k.ravel()[inside]) for k in (setting.grid.k_row, setting.grid.k_col)]
+    sums = [np.bincount(label[inside], k.ravel()[inside]) for k in (conditions.grid.k_row, conditions.grid.k_col)]
     return np.stack(sums, -1) / basis.pixels_per_bin[:, None]
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import fft
 
 from ptylive.engine.calibrate.sign import TRUSTED_SIGN, detail_correlation
-from ptylive.engine.live.maps.com import along_scan_axes
-from ptylive.engine.live.maps.idpc import integrated_dpc
+from ptylive.engine.imaging.maps.com import along_scan_axes
+from ptylive.engine.imaging.maps.idpc import integrated_dpc
 from ptylive.schema.model import BoolArray, DoubleArray
 
 TRUSTED_CURL = 0.2

@@ -27,10 +27,10 @@ from ptylive.engine.calibrate.parallax import align
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
 from ptylive.engine.calibrate.sign import phase_correlation, settles
 from ptylive.engine.geometry import turned_to_detector_axes
-from ptylive.engine.live.maps.com import center_of_mass
-from ptylive.engine.live.reduction import REGIONS
-from ptylive.engine.live.setting import Setting
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.maps.com import center_of_mass
+from ptylive.engine.imaging.reduced_numbers import REGIONS
+from ptylive.engine.imaging.store import Store
 from ptylive.schema import Calibration, MetadataError, Origin, Quantity
 from ptylive.schema.model import BoolArray, DoubleArray
 
@@ -165,14 +165,14 @@ class _Work:
         if self.given("C10") and self.given("depth_A") and not rotation_open:
             return
         try:
-            setting = self.setting()
+            conditions = self.conditions()
         except MetadataError:
             return
-        sparse = is_sparse(setting.step_A, setting.probe.semiangle_invA)
-        modulation = Modulation.of(self.store, setting.step_A, setting.probe.semiangle_invA)
+        sparse = is_sparse(conditions.step_A, conditions.probe.semiangle_invA)
+        modulation = Modulation.of(self.store, conditions.step_A, conditions.probe.semiangle_invA)
         if modulation is None:
             return
-        criteria = Criteria(modulation, setting, self._higher())
+        criteria = Criteria(modulation, conditions, self._higher())
         search = Search.of(criteria, float(self.entries["rotation_deg"].value) if self.given("rotation_deg") else None)
         if self.given("C12a") or self.given("C12b"):
             search = replace(search, c12_A=(float(self.value("C12a", 0.0)), float(self.value("C12b", 0.0))))
@@ -183,7 +183,7 @@ class _Work:
             fixed = search.at_defocus(self._in_focus())
             criteria, grid = self._oriented(criteria, Grid.of(criteria, fixed), fixed, curl)
             fit = fit_aberrations(criteria, fixed, grid, sparse=sparse)
-            if fit.explained * setting.basis.count >= LEAST_EXPLAINED:
+            if fit.explained * conditions.basis.count >= LEAST_EXPLAINED:
                 self._adopt(fit, curl)
         elif not self.given("rotation_deg"):
             self._turn_to_defocus(criteria)
@@ -195,7 +195,7 @@ class _Work:
         criteria, grid = self._oriented(criteria, Grid.of(criteria, search), search, curl)
         if sparse and search.rotation_deg is None and search.c12_A is None:
             # images of an amorphous specimen can be aligned with each other: one more start, which the criteria judge
-            alignment = align(self.store, criteria.setting)
+            alignment = align(self.store, criteria.conditions)
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
         if fit.explained * criteria.coefficients < LEAST_EXPLAINED:
@@ -245,14 +245,14 @@ class _Work:
         low = ("C10", "C12a", "C12b")
         return {name: v for name, v in Calibration(self.entries).aberrations.items() if name not in low}
 
-    def setting(self) -> Setting:
+    def conditions(self) -> ImagingConditions:
         """The scan as the filters see it with the entries so far. Raises MetadataError naming what is missing."""
         self.store.check_counts("phase imaging")
         calibration = Calibration(self.entries)
         step = calibration.require("scan_step_A", "phase imaging")
         arm = self.store.arm
         shapes = (arm.detector_shape, arm.scan.require_shape())
-        return Setting.of(calibration, self.store.reduction.basis, *shapes, (float(step[0]), float(step[1])))
+        return ImagingConditions.of(calibration, self.store.reduction.basis, *shapes, (float(step[0]), float(step[1])))
 
     def _handed(self, criteria: Criteria, grid: Grid, search: Search) -> tuple[Criteria, Grid]:
         """The handedness that aligns the bright field clearly better, and its entry."""
@@ -285,8 +285,10 @@ class _Work:
         found = {name: Quantity(value, Origin.ESTIMATED) for name, value in fit.aberrations.items()}
         rotation = Quantity(fit.rotation_deg, Origin.ESTIMATED)
         no_depth = Quantity(0.0, Origin.DEFAULT)
-        setting = _Work({**self.entries, **found, "rotation_deg": rotation, "depth_A": no_depth}, self.store).setting()
-        correlation = phase_correlation(self.store, setting, self._dark_field)
+        conditions = _Work(
+            {**self.entries, **found, "rotation_deg": rotation, "depth_A": no_depth}, self.store
+        ).conditions()
+        correlation = phase_correlation(self.store, conditions, self._dark_field)
         if settles(correlation, int(self.store.visited.sum())):
             return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED
         if curl is not None and curl.angle_trusted and curl.sign_trusted:

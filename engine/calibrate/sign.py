@@ -11,10 +11,10 @@ import math
 import numpy as np
 from scipy import fft, ndimage, stats
 
-from ptylive.engine.live.bank import Spectra, mean_bins
-from ptylive.engine.live.maps.obf import OptimumBrightField
-from ptylive.engine.live.setting import Setting
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.bank import Spectra, mean_bins
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.maps.obf import OptimumBrightField
+from ptylive.engine.imaging.store import Store
 from ptylive.schema.model import BoolArray, DoubleArray
 
 TRUSTED_SIGN = 0.1
@@ -24,16 +24,16 @@ TRUSTED_DEVIATIONS = 3.0
 LEAST_POINTS = 16
 
 
-def phase_correlation(store: Store, setting: Setting, dark_field: DoubleArray) -> float:
-    """Correlation of the phase that a setting yields, blurred by its probe, with the dark field (rows, cols).
+def phase_correlation(store: Store, conditions: ImagingConditions, dark_field: DoubleArray) -> float:
+    """Correlation of the phase that some conditions yield, blurred by its probe, with the dark field (rows, cols).
 
     Without the blur the test fails out of focus: the dark field is seen through the probe.
     """
-    spectra = Spectra.of(store, setting)
-    phase = OptimumBrightField.build(setting, mean_bins(store), upsample=1).image(spectra)
-    blur = setting.probe_transfer(setting.frequencies()).reshape(setting.padded)
+    spectra = Spectra.of(store, conditions)
+    phase = OptimumBrightField.build(conditions, mean_bins(store), upsample=1).image(spectra)
+    blur = conditions.probe_transfer(conditions.frequencies()).reshape(conditions.padded)
     centred = np.where(spectra.visited, phase - phase[spectra.visited].mean(), 0.0)
-    blurred = fft.ifft2(fft.fft2(centred, s=setting.padded) * blur).real[: phase.shape[0], : phase.shape[1]]
+    blurred = fft.ifft2(fft.fft2(centred, s=conditions.padded) * blur).real[: phase.shape[0], : phase.shape[1]]
     return detail_correlation(blurred, dark_field, spectra.visited)
 
 

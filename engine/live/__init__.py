@@ -1,1 +1,1 @@
-"""engine/live."""
+"""The live engine: frames in, maps out, at any moment of a scan."""

@@ -15,17 +15,17 @@ import numpy as np
 from ptylive.engine.backend.bank import CompiledContraction, Contraction
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
-from ptylive.engine.live.bank import mean_bins
-from ptylive.engine.live.filters import BUILDERS, FilterDesk
-from ptylive.engine.live.lanes import Lanes
-from ptylive.engine.live.placement import Placement
+from ptylive.engine.imaging.bank import mean_bins
+from ptylive.engine.imaging.filters import BUILDERS, FilterDesk
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.placement import Placement
+from ptylive.engine.imaging.reduction import Reduction
+from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for, render
+from ptylive.engine.imaging.rows import RowTransforms
+from ptylive.engine.imaging.scratch import Scratch
+from ptylive.engine.imaging.store import Store
+from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.engine.live.plan import Plan, left_out
-from ptylive.engine.live.reduction import Reduction
-from ptylive.engine.live.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for, render
-from ptylive.engine.live.rows import RowTransforms
-from ptylive.engine.live.scratch import Scratch
-from ptylive.engine.live.setting import Setting
-from ptylive.engine.live.store import Store
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError, Origin
 from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray
@@ -48,7 +48,7 @@ class LiveEngine:
     """Maps of one scan while it runs.
 
     ``background`` calibrates and builds filters without holding up frames; without one that is done on the spot.
-    ``lanes`` share the work of reducing frames and, while the scan runs, of making maps. ``scratch``: where
+    ``pool`` share the work of reducing frames and, while the scan runs, of making maps. ``scratch``: where
     arrays go that do not fit the memory.
     """
 
@@ -58,7 +58,7 @@ class LiveEngine:
         *,
         methods: Iterable[str] = METHODS,
         background: Executor | None = None,
-        lanes: Lanes | None = None,
+        pool: ThreadPool | None = None,
         scratch: Scratch | None = None,
     ) -> None:
         self.arm = arm
@@ -72,9 +72,9 @@ class LiveEngine:
         self.live_methods = tuple(name for name in self.methods if name not in AFTERWARDS)
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.live_methods), background)
         self._wanted = frozenset(self.live_methods)
-        self._lanes, self._scratch = lanes or Lanes(), scratch or Scratch()
-        self.rows = RowTransforms(self._lanes, self._scratch)
-        self.contraction: Contraction = CompiledContraction(self._lanes)  # of the filters
+        self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
+        self.rows = RowTransforms(self._pool, self._scratch)
+        self.contraction: Contraction = CompiledContraction(self._pool)  # of the filters
         self._positions: DoubleArray | None = None
         self._placement: Placement | None = None
         self._waiting: list[FrameBatch] = []
@@ -111,7 +111,7 @@ class LiveEngine:
         frames = np.concatenate([b.frames for b in held])
         mean = np.mean(usable_counts(frames, self.arm.detector.saturation_value)[0], axis=0, dtype=float)
         plan = Plan.of(self.arm, mean)
-        self.store = Store(self.arm, plan.reduction, self._lanes, self._scratch)
+        self.store = Store(self.arm, plan.reduction, self._pool, self._scratch)
         for batch in held:
             self.store.add(batch)
         self.calibration = plan.calibration
@@ -196,8 +196,8 @@ class LiveEngine:
         return self._wanted
 
     @property
-    def filter_order(self) -> tuple[Setting, DoubleArray] | None:
-        """What filters are made for: the setting, and the mean coefficients of patterns of unit sum."""
+    def filter_order(self) -> tuple[ImagingConditions, DoubleArray] | None:
+        """What filters are made for: the conditions, and the mean coefficients of patterns of unit sum."""
         return self.filters.ordered
 
     @property
@@ -261,7 +261,7 @@ class LiveEngine:
         self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods))
         self.rows = RowTransforms(scratch=self._scratch)  # not a trace of how the frames came
         if isinstance(self.contraction, CompiledContraction):
-            self.contraction = CompiledContraction()  # the lanes belong to the next scan's frames now
+            self.contraction = CompiledContraction()  # the pool belongs to the next scan's frames now
         self._adopt(calibrate_scan(calibration, self.store))
         whole = self._render_in_turn(self._in_turn(shown), show)
         self.rows = RowTransforms(scratch=self._scratch)
@@ -326,14 +326,14 @@ class LiveEngine:
         if not self.filters.methods or self.store is None:
             return
         try:
-            setting = self._setting()
+            conditions = self._conditions()
         except MetadataError as error:
             reason = str(error).removeprefix("phase imaging ")
             self.missing = dict.fromkeys(self.filters.methods, reason)
             return
-        self.filters.order(setting, mean_bins(self.store))
+        self.filters.order(conditions, mean_bins(self.store))
 
-    def _setting(self) -> Setting:
+    def _conditions(self) -> ImagingConditions:
         assert self.store is not None and self.calibration is not None  # noqa: S101
         self.store.check_counts("phase imaging")
         placement, shape = self._placement, self.arm.scan.require_shape()
@@ -343,8 +343,8 @@ class LiveEngine:
         else:
             step_A = placement.step_A
         basis, detector = self.store.reduction.basis, self.arm.detector_shape
-        setting = Setting.of(self.calibration, basis, detector, shape, step_A)
-        return setting if placement is None else setting.placed(placement)
+        conditions = ImagingConditions.of(self.calibration, basis, detector, shape, step_A)
+        return conditions if placement is None else conditions.placed(placement)
 
 
 def recalibrated(arm: Arm, store: Store) -> Calibration:

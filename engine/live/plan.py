@@ -10,9 +10,9 @@ import numpy as np
 from ptylive.engine.bases.stream import stream_basis
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live.filters import BUILDERS
-from ptylive.engine.live.reduction import PixelReduction, Reduction, VectorReduction, impossible_methods
-from ptylive.engine.live.setting import UPSAMPLE_POINTS
+from ptylive.engine.imaging.filters import BUILDERS
+from ptylive.engine.imaging.imaging_conditions import UPSAMPLE_POINTS
+from ptylive.engine.imaging.reduction import PixelReduction, Reduction, VectorReduction, impossible_methods
 from ptylive.schema import Arm, Calibration, MetadataError
 from ptylive.schema.model import Array, DoubleArray
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live.reduction import VectorReduction
-from ptylive.engine.live.setting import Setting
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.reduction import VectorReduction
+from ptylive.engine.imaging.store import Store
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray, LabelArray
@@ -64,23 +64,23 @@ def trotter(store: Store, calibration: Calibration, q_invA: Frequency | None = N
     if isinstance(store.reduction, VectorReduction) and store.reduction.square_root:
         raise MetadataError("trotters need intensities, not their square roots", "send intensities")
     step = calibration.require("scan_step_A", "a trotter")
-    setting = Setting.of(
+    conditions = ImagingConditions.of(
         calibration,
         store.reduction.basis,
         store.mean_pattern.shape,
         store.shape,
         (float(step[0]), float(step[1])),
     )
-    wanted = strongest_frequency(store, setting) if q_invA is None else q_invA
-    q_scan = _on_grid(wanted, setting)
-    window = _window(setting)
-    values = _over_detector(store, _at_frequency(store, q_scan, setting.step_A))[window]
-    q = np.asarray(q_scan) @ rotation_matrix(setting.rotation_deg).T
-    grid = setting.grid
+    wanted = strongest_frequency(store, conditions) if q_invA is None else q_invA
+    q_scan = _on_grid(wanted, conditions)
+    window = _window(conditions)
+    values = _over_detector(store, _at_frequency(store, q_scan, conditions.step_A))[window]
+    q = np.asarray(q_scan) @ rotation_matrix(conditions.rotation_deg).T
+    grid = conditions.grid
     k = DetectorGrid(grid.k_row[window], grid.k_col[window], grid.pixel)
-    area = overlap_areas(setting.probe, k, q)
+    area = overlap_areas(conditions.probe, k, q)
     area[values == 0] = OUTSIDE
-    aberration = aberration_phase(setting.probe, k, q, area)
+    aberration = aberration_phase(conditions.probe, k, q, area)
     largest = float(np.abs(values).max()) or 1.0
     return Trotter(
         q_invA=q_scan,
@@ -111,7 +111,7 @@ def aberration_phase(probe: Probe, grid: DetectorGrid, q: DoubleArray, area: Lab
     return np.where(area == MINUS, minus, np.where(area == PLUS, plus, np.nan))
 
 
-def strongest_frequency(store: Store, setting: Setting) -> Frequency:
+def strongest_frequency(store: Store, conditions: ImagingConditions) -> Frequency:
     """The frequency (row, col; scan axes) at which the centre of mass moves most, relative to its neighbourhood in |Q|.
 
     Between LOWEST and HIGHEST of the aperture radius: there both overlaps are large enough to be looked at.
@@ -123,16 +123,16 @@ def strongest_frequency(store: Store, setting: Setting) -> Frequency:
         mass = np.where(visited.ravel(), moment / total, 0.0).reshape(store.shape)
         mass = np.where(visited, mass - mass[visited].mean(), 0.0)
         power += np.abs(np.fft.fft2(mass)) ** 2
-    rows, cols = (np.fft.fftfreq(n, step) for n, step in zip(store.shape, setting.step_A, strict=True))
-    radius = np.hypot(rows[:, None], cols[None, :]) / setting.probe.semiangle_invA
+    rows, cols = (np.fft.fftfreq(n, step) for n, step in zip(store.shape, conditions.step_A, strict=True))
+    radius = np.hypot(rows[:, None], cols[None, :]) / conditions.probe.semiangle_invA
     power[(radius < LOWEST) | (radius > HIGHEST)] = 0.0
     row, col = np.unravel_index(int(np.argmax(power)), power.shape)
     return float(rows[row]), float(cols[col])
 
 
-def _on_grid(q: Frequency, setting: Setting) -> Frequency:
+def _on_grid(q: Frequency, conditions: ImagingConditions) -> Frequency:
     """The nearest frequency at which every unvisited or constant part of the scan sums to nothing."""
-    period = [n * step for n, step in zip(setting.scan_shape, setting.step_A, strict=True)]
+    period = [n * step for n, step in zip(conditions.scan_shape, conditions.step_A, strict=True)]
     row, col = (round(value * length) / length for value, length in zip(q, period, strict=True))
     return float(row), float(col)
 
@@ -160,9 +160,9 @@ def _over_detector(store: Store, coefficients: ComplexArray) -> ComplexArray:
     return np.asarray(real + 1j * imaginary)
 
 
-def _window(setting: Setting) -> tuple[slice, slice]:
+def _window(conditions: ImagingConditions) -> tuple[slice, slice]:
     """Rows and columns of the detector around the bright field."""
-    near = setting.grid.radius < _MARGIN * setting.probe.semiangle_invA
+    near = conditions.grid.radius < _MARGIN * conditions.probe.semiangle_invA
     rows, cols = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
     if not len(rows) or not len(cols):
         return slice(0, near.shape[0]), slice(0, near.shape[1])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ptylive.engine.imaging.accumulators import VectorAccumulator
+from ptylive.engine.imaging.reduced_numbers import MOMENTS, REGIONS, Numbers
+from ptylive.engine.imaging.store import Store
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.plan import Plan
-from ptylive.engine.live.reduction import MOMENTS, REGIONS, Numbers
-from ptylive.engine.live.store import Store
-from ptylive.engine.live.summers import VectorSummer
 from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
 from ptylive.schema.model import DoubleArray
 
@@ -35,8 +35,8 @@ def warm_up_reduction(dtype: str) -> None:
 def warm_up_vectors() -> None:
     """What takes in vectors of coefficients."""
     vector = FrameBatch("warm-up", np.zeros(1, dtype=np.int64), np.zeros((1, 2), dtype=np.float32))
-    summer = VectorSummer(np.zeros((len(REGIONS) + len(MOMENTS), 2)), None)
-    summer.add(vector, slice(0, 1), vector.index, Numbers.zeros(1, 1), repeats=False)
+    accumulator = VectorAccumulator(np.zeros((len(REGIONS) + len(MOMENTS), 2)), None)
+    accumulator.add(vector, slice(0, 1), vector.index, Numbers.zeros(1, 1), repeats=False)
 
 
 def warm_up_maps() -> None:

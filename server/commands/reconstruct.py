@@ -33,7 +33,7 @@ def reconstruct(
 
     use_persistent_cache()
     from ptylive.engine.bases.choice import parse_basis
-    from ptylive.engine.live.render import METHODS, check_methods
+    from ptylive.engine.imaging.render import METHODS, check_methods
     from ptylive.engine.results import describe_run, write_maps
     from ptylive.server.offline import reconstruct_file
     from ptylive.server.outputs import check_results_file, scan_settings

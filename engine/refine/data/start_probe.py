@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ptylive.engine.live.setting import aperture_mrad
+from ptylive.engine.imaging.imaging_conditions import aperture_mrad
 from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.schema import Calibration
 from ptylive.schema.model import DoubleArray

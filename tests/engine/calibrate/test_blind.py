@@ -9,8 +9,8 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.calibrate.parallax import align
+from ptylive.engine.imaging.store import Store
 from ptylive.engine.live.engine import recalibrated, reconstruct
-from ptylive.engine.live.store import Store
 from ptylive.schema import Arm, Calibration, FrameBatch, Origin
 from ptylive.schema.metadata import build, sections_from
 
@@ -133,7 +133,7 @@ def test_real_cryo_scan(share, part, turn):
 def test_images_of_an_amorphous_specimen_align(name, c10_A, rotation_deg):
     """Alone, as a start: within 15 % and 2 degrees; the half turn is left open."""
     engine = reconstruct((scan := BlindScan(name)).arm, scan.batches, methods=["bf"])[0]
-    found = align(engine.store, engine._setting())
+    found = align(engine.store, engine._conditions())
     c10, turn = found.start[0], np.degrees(found.start[3])
     if angle_apart(turn, rotation_deg) > 90:
         c10, turn = -c10, turn + 180

@@ -7,7 +7,7 @@ from scipy import ndimage
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.rotation import fit_rotation
-from ptylive.engine.live.maps.com import along_scan_axes
+from ptylive.engine.imaging.maps.com import along_scan_axes
 from ptylive.schema import Arm, Detector, Scan
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
+from ptylive.engine.imaging.render import METHODS, check_methods
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.render import METHODS, check_methods
 from ptylive.schema import MetadataError
 
 

@@ -10,9 +10,9 @@ from ptylive.engine.bases.choice import make_basis, parse_basis
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
+from ptylive.engine.imaging.filters import BUILDERS
+from ptylive.engine.imaging.reduction import PixelReduction
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.filters import BUILDERS
-from ptylive.engine.live.reduction import PixelReduction
 from ptylive.schema import Basis, MetadataError
 
 LEAST = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "dpc_iterative", "tcbf", "obf", "ssb"}

@@ -15,12 +15,12 @@ from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live.bank import Spectra, mean_bins
-from ptylive.engine.live.maps.obf import OptimumBrightField
-from ptylive.engine.live.maps.wdd import WignerDeconvolution
-from ptylive.engine.live.reduction import PixelReduction, VectorReduction
-from ptylive.engine.live.setting import Setting
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.bank import Spectra, mean_bins
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.maps.obf import OptimumBrightField
+from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
+from ptylive.engine.imaging.reduction import PixelReduction, VectorReduction
+from ptylive.engine.imaging.store import Store
 from ptylive.schema import Arm, FrameBatch
 from ptylive.schema.metadata import build, sections_from
 
@@ -83,14 +83,14 @@ class SharedScan:
         """Aligned bright field, OBF and WDD at the scan points, without any estimate from the data."""
         store.add(FrameBatch("shared", np.arange(len(frames)), frames))
         shapes = (self.arm.detector_shape, self.arm.scan.require_shape())
-        setting = Setting.of(self.calibration, store.reduction.basis, *shapes, self.arm.scan.step_A)
-        spectra, mean, band = Spectra.of(store, setting), mean_bins(store), setting.band()
-        obf = OptimumBrightField.build(setting, mean, upsample=1)
+        conditions = ImagingConditions.of(self.calibration, store.reduction.basis, *shapes, self.arm.scan.step_A)
+        spectra, mean, band = Spectra.of(store, conditions), mean_bins(store), conditions.band()
+        obf = OptimumBrightField.build(conditions, mean, upsample=1)
         matched, e = spectra.contract(obf.band, obf.weights), obf.information
         return {
-            "tcbf": spectra.image(band, spectra.contract(band, band.evaluate(setting.aligned_shifts))),
+            "tcbf": spectra.image(band, spectra.contract(band, band.evaluate(conditions.aligned_shifts))),
             "obf": spectra.image(obf.band, (matched / (e + EPSILON * e.max())).astype(np.complex64)),
-            "wdd": WignerDeconvolution.build(setting, mean, EPSILON).images(spectra)[0],
+            "wdd": WignerDeconvolution.build(conditions, mean, EPSILON).images(spectra)[0],
         }
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import WeakPhaseScan, batches, correlation
 
+from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.filters import Filter
 from ptylive.schema import MetadataError, Origin
 
 LIVE = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}

@@ -6,7 +6,7 @@ from synthetic import WeakPhaseScan
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live.setting import Setting
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.probe import Probe
 
 EPSILON = 1e-3
@@ -20,7 +20,7 @@ class Periodic:
         self.scan = scan = WeakPhaseScan.make(aberrations, n=24, strength=strength)
         grid = DetectorGrid.of((scan.n, scan.n), (scan.n // 2,) * 2, "none", 1 / (scan.n * scan.step_A))
         basis = BinnedPixels.of(grid, scan.probe.semiangle_invA, np.zeros((scan.n, scan.n), bool), 2000)
-        self.setting = Setting(scan.probe, grid, basis, (scan.n, scan.n), (scan.step_A, scan.step_A), 0.0)
+        self.conditions = ImagingConditions(scan.probe, grid, basis, (scan.n, scan.n), (scan.step_A, scan.step_A), 0.0)
         bins = np.stack([scan.patterns[:, basis.bin_of == b].sum(1) for b in range(basis.count)])
         bins = (bins - bins.mean(1, keepdims=True)).reshape(-1, scan.n, scan.n)
         self.spectra = np.fft.fft2(bins).reshape(basis.count, -1)
@@ -32,20 +32,20 @@ class Periodic:
 
         ``turned``: for the other member of the pair, rotation + 180 degrees and reversed aberrations.
         """
-        setting, q = self.setting, self.q
+        conditions, q = self.conditions, self.q
         if turned:
-            probe, reversed_signs = setting.probe, {name: -value for name, value in self.scan.aberrations.items()}
+            probe, reversed_signs = conditions.probe, {name: -value for name, value in self.scan.aberrations.items()}
             mrad = probe.semiangle_invA * probe.wavelength_A * 1e3
-            setting = setting.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, reversed_signs))
+            conditions = conditions.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, reversed_signs))
             q = -q
-        transfer = setting.transfer(q, sidebands_only=sidebands_only)
+        transfer = conditions.transfer(q, sidebands_only=sidebands_only)
         power = (np.abs(transfer) ** 2).sum(0)
         spectrum = (transfer.conj() * self.spectra).sum(0) / (power + EPSILON * power.max())
         return np.fft.ifft2(spectrum.reshape(self.scan.phase.shape)).real
 
     def band(self, level: float) -> np.ndarray:
         """Frequencies that carry more than a share of the most."""
-        power = (np.abs(self.setting.transfer(self.q)) ** 2).sum(0)
+        power = (np.abs(self.conditions.transfer(self.q)) ** 2).sum(0)
         return (power > level * power.max()).reshape(self.scan.phase.shape)
 
 
@@ -75,8 +75,8 @@ def test_half_a_turn_with_reversed_aberrations_negates_the_map(aberrations):
 def test_transfer_equals_the_overlaps_summed_by_hand(aberrations):
     """Gamma = i [P*(k) P(k - Q) - P(k) P*(k + Q)] from the wave itself, pixel by pixel."""
     periodic = Periodic(aberrations)
-    setting, probe = periodic.setting, periodic.setting.probe
-    k = setting.samples.k
+    conditions, probe = periodic.conditions, periodic.conditions.probe
+    k = conditions.samples.k
     chosen = np.arange(0, len(periodic.q), 17)
 
     def wave(points: np.ndarray) -> np.ndarray:
@@ -84,6 +84,6 @@ def test_transfer_equals_the_overlaps_summed_by_hand(aberrations):
 
     here, q = wave(k)[:, None], periodic.q[chosen]
     below, above = wave(k[:, None] - q), wave(k[:, None] + q)
-    by_hand = 1j * (here.conj() * below - here * above.conj()) / setting.disc_pixels
-    found = setting.transfer(q)
+    by_hand = 1j * (here.conj() * below - here * above.conj()) / conditions.disc_pixels
+    found = conditions.transfer(q)
     assert np.abs(found - by_hand).max() < 1e-4 * np.abs(by_hand).max()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
-from ptylive.engine.live.bank import density
+from ptylive.engine.imaging.bank import density
+from ptylive.engine.imaging.noise import quiet_shift
 from ptylive.engine.live.engine import reconstruct
-from ptylive.engine.live.noise import quiet_shift
 
 N = 32
 ROW, COL = np.indices((N, N))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
+from ptylive.engine.imaging.noise import ring_floor, ring_mean
 from ptylive.engine.live.engine import reconstruct
-from ptylive.engine.live.noise import ring_floor, ring_mean
 from ptylive.engine.results import write_maps
 from ptylive.schema import Origin
 from ptylive.schema.maps import RingQuality

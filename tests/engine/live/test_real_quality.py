@@ -7,11 +7,11 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.calibrate.sign import phase_correlation
-from ptylive.engine.live.bank import Spectra, mean_bins
+from ptylive.engine.imaging.bank import Spectra, mean_bins
+from ptylive.engine.imaging.filters import Filter
+from ptylive.engine.imaging.maps.tcbf import TiltCorrected
+from ptylive.engine.imaging.reduced_numbers import REGIONS
 from ptylive.engine.live.engine import reconstruct
-from ptylive.engine.live.filters import Filter
-from ptylive.engine.live.maps.tcbf import TiltCorrected
-from ptylive.engine.live.reduction import REGIONS
 from ptylive.schema import Arm, FrameBatch
 from ptylive.schema.metadata import build, sections_from
 
@@ -38,15 +38,15 @@ def engine():
 @pytest.fixture(scope="module")
 def filters(engine):
     """Filters of both maps, made once."""
-    setting, mean = engine._setting(), mean_bins(engine.store)
-    return {method: Filter.build(method, setting, mean) for method in ("obf", "tcbf")}
+    conditions, mean = engine._conditions(), mean_bins(engine.store)
+    return {method: Filter.build(method, conditions, mean) for method in ("obf", "tcbf")}
 
 
 def half_spectra(store, made):
     """Spectra of the even and the odd points of the checkerboard, noise alike at every frequency: sum and difference
     of c_hat and its alias."""
     linear = made.linear_map
-    whole, alias = Spectra.of(store, made.setting).contract_with_noise(linear.band, linear.weights)
+    whole, alias = Spectra.of(store, made.conditions).contract_with_noise(linear.band, linear.weights)
     if isinstance(linear, TiltCorrected):
         weight = linear.flip
     else:
@@ -56,7 +56,7 @@ def half_spectra(store, made):
 
 def halves(store, made):
     """The maps of the two halves, and their sampling."""
-    spectra, band = Spectra.of(store, made.setting), made.linear_map.band
+    spectra, band = Spectra.of(store, made.conditions), made.linear_map.band
     images = [spectra.image(band, half.astype(np.complex64)) for half in half_spectra(store, made)]
     return images, band.grid.finer_step_A[0]
 
@@ -106,11 +106,11 @@ def test_wiener_filter_beyond_the_scan_nyquist_frequency(engine, filters):
     """The filter made from the even half, scored on the odd one; 1 is the best filter that is constant on rings."""
     made = filters["obf"]
     obf, store = made.linear_map, engine.store
-    whole, alias = Spectra.of(store, made.setting).contract_with_noise(obf.band, obf.weights)
+    whole, alias = Spectra.of(store, made.conditions).contract_with_noise(obf.band, obf.weights)
     ratio = obf._noise_to_signal(whole + alias, np.sqrt(2) * alias)
     wiener = obf.information / (obf.information + ratio)
     even, odd = half_spectra(store, made)
-    beyond = np.hypot(*obf.band.q.T) > 0.5 / min(made.setting.step_A)
+    beyond = np.hypot(*obf.band.q.T) > 0.5 / min(made.conditions.step_A)
     beyond &= obf.information > 1e-3 * obf.information.max()
     cross, power = (even.conj() * odd).real, np.abs(even) ** 2
     score = (2 * wiener * cross - wiener**2 * power)[beyond].sum()
@@ -127,4 +127,4 @@ def ring_members(ring, use):
 def test_denser_matter_is_bright(engine):
     """The sign of the phase is settled by the data, clearly."""
     dark = engine.store.per_frame(engine.store.regions)[:, REGIONS.index("dark")].reshape(engine.store.shape)
-    assert phase_correlation(engine.store, engine._setting(), dark) > 0.1
+    assert phase_correlation(engine.store, engine._conditions(), dark) > 0.1

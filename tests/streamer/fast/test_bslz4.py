@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from stream_tools import compressed
 
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live.lanes import Lanes
-from ptylive.engine.live.reduction import PixelReduction
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.reduction import PixelReduction
+from ptylive.engine.imaging.store import Store
+from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.schema import Arm, Detector, FrameBatch, Scan
 from ptylive.streamer.fast.bslz4 import (
     CORRUPT,
@@ -166,11 +166,11 @@ def test_others_decode_by_the_address_a_coded_batch_brings() -> None:
     arm = Arm("u", "u", 256, Scan(shape=(16, 16)), detector=Detector(shape=(20, 22)))
     grid = DetectorGrid.of((20, 22), (9.3, 10.2), "none", 1.0)
     reduction = PixelReduction.of(grid, 6.0, np.zeros((20, 22), bool), 30)
-    plain, lanes = Store(arm, reduction), Lanes(2)
-    store = Store(arm, reduction, lanes)
+    plain, pool = Store(arm, reduction), ThreadPool(2)
+    store = Store(arm, reduction, pool)
     plain.add(FrameBatch("u", np.arange(256), frames))
     store.add(coded)
-    lanes.close()
+    pool.close()
     for name in ("bins", "regions", "moments", "frames", "frame_sum"):
         assert np.array_equal(getattr(store, name), getattr(plain, name)), name
     damaged = CodedBatch("u", np.arange(256), np.zeros_like(data), ends, FrameLayout((20, 22), np.dtype("<u2")))

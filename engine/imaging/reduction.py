@@ -13,49 +13,9 @@ from ptylive.engine.backend.reduction_plan import Axes, PixelPlan
 from ptylive.engine.bases import BinnedPixels, DetectorBasis, MaskBasis
 from ptylive.engine.bases.stream import stream_basis
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.schema import Arm, FrameBatch
-from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray, LabelArray
-
-REGIONS = ("inner", "outer", "gap", "dark")
-"""Bright field below and above half its radius, the edge's halo, and everything beyond 1.1 radii."""
-REGION_EDGES = (0.5, 1.0, 1.1)
-MOMENTS = ("sum", "k_row", "k_col")
-"""Sum of I, of I k_row, of I k_col; pixels from the beam, along the axes as recorded."""
-
-
-@dataclass(frozen=True, eq=False)
-class Numbers:
-    """What is kept of scan points: coefficients (points, N) float32, region sums (points, 4), moments (points, 3)."""
-
-    bins: FloatArray
-    regions: DoubleArray
-    moments: DoubleArray
-
-    @classmethod
-    def zeros(cls, points: int, count: int) -> Numbers:
-        """Nothing yet, for ``count`` coefficients."""
-        regions, moments = np.zeros((points, len(REGIONS))), np.zeros((points, len(MOMENTS)))
-        return cls(np.zeros((points, count), dtype=np.float32), regions, moments)
-
-
-class Summer(Protocol):
-    """Adds frames up for one thread: its work space and its share of the sum of all frames."""
-
-    def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
-        """Put the numbers of some frames of a batch at their scan points (n,), -1: nowhere.
-
-        ``repeats``: points get several frames, whose numbers are added up.
-        """
-        ...
-
-    def take_pattern(self) -> DoubleArray:
-        """Sum of the frames since the last time, (frame_size,)."""
-        ...
-
-    @property
-    def saturated(self) -> int:
-        """Frames so far in which a good pixel was full."""
-        ...
+from ptylive.engine.imaging.reduced_numbers import MOMENTS, REGION_EDGES, REGIONS, Accumulator
+from ptylive.schema import Arm
+from ptylive.schema.model import Array, BoolArray, DoubleArray, LabelArray
 
 
 class Reduction(Protocol):
@@ -71,8 +31,8 @@ class Reduction(Protocol):
         """Numbers in a frame."""
         ...
 
-    def summer(self, dtype: np.dtype[Any]) -> Summer:
-        """A summer for frames of a type, in this machine's byte order."""
+    def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
+        """An accumulator for frames of a type, in this machine's byte order."""
         ...
 
     def pattern(self, frame: Array) -> DoubleArray:
@@ -111,11 +71,11 @@ class PixelReduction:
         """Pixels."""
         return self.region_of.size
 
-    def summer(self, dtype: np.dtype[Any]) -> Summer:
-        """See :class:`ptylive.engine.live.summers.PixelSummer`."""
-        from ptylive.engine.live.summers import PixelSummer
+    def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
+        """See :class:`ptylive.engine.imaging.accumulators.PixelAccumulator`."""
+        from ptylive.engine.imaging.accumulators import PixelAccumulator
 
-        return PixelSummer(self.plan, dtype, self.saturation_value)
+        return PixelAccumulator(self.plan, dtype, self.saturation_value)
 
     @cached_property
     def plan(self) -> PixelPlan:
@@ -175,13 +135,13 @@ class VectorReduction:
         """Coefficients and extras."""
         return len(self.to_regions)
 
-    def summer(self, dtype: np.dtype[Any]) -> Summer:
-        """See :class:`ptylive.engine.live.summers.VectorSummer`."""
-        from ptylive.engine.live.summers import VectorSummer
+    def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
+        """See :class:`ptylive.engine.imaging.accumulators.VectorAccumulator`."""
+        from ptylive.engine.imaging.accumulators import VectorAccumulator
 
         del dtype  # vectors are float32
         weights = np.concatenate([self.to_regions, self.to_moments], axis=1).T.copy()
-        return VectorSummer(weights, self.squared_lengths if self.square_root else None)
+        return VectorAccumulator(weights, self.squared_lengths if self.square_root else None)
 
     def pattern(self, frame: Array) -> DoubleArray:
         """The best estimate the coefficients allow; (Qy, Qx)."""

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 
-class Lanes:
-    """A number of lanes, each for one piece of a batch: the caller's own thread and helpers."""
+class ThreadPool:
+    """A number of threads, each for one piece of a batch: the caller's own and helpers."""
 
     def __init__(self, count: int = 1) -> None:
         self.count = max(1, count)
-        self._helpers = ThreadPoolExecutor(self.count - 1, "lane") if self.count > 1 else None
+        self._helpers = ThreadPoolExecutor(self.count - 1, "pool") if self.count > 1 else None
 
     def split(self, items: int, work: Callable[[int, int, int], None], *, least: int = 1) -> None:
-        """Call work(lane, start, stop) for pieces of range(items), at least ``least`` long, and wait for all of them.
+        """Call work(worker, start, stop) for pieces of range(items), at least ``least`` long, and wait for all of them.
 
         Raises what a piece raised.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ptylive.engine.live.reduction import REGIONS
+from ptylive.engine.imaging.reduced_numbers import REGIONS
 from ptylive.schema.model import BoolArray, DoubleArray
 
 DETECTORS: dict[str, tuple[str, ...]] = {"bf": ("inner", "outer"), "abf": ("outer",), "adf": ("dark",)}

@@ -8,20 +8,20 @@ from synthetic import WeakPhaseScan
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live.setting import Setting
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 
 CASES = [{}, {"C10": -100.0}, {"C10": 80.0, "C12a": 21.0, "C12b": 21.0}]
 
 
-def setting_of(scan: WeakPhaseScan, max_bins: int = 2000) -> Setting:
+def setting_of(scan: WeakPhaseScan, max_bins: int = 2000) -> ImagingConditions:
     grid = DetectorGrid.of((scan.n, scan.n), (scan.n // 2,) * 2, "none", 1 / (scan.n * scan.step_A))
     basis = BinnedPixels.of(grid, scan.probe.semiangle_invA, np.zeros((scan.n, scan.n), bool), max_bins)
-    return Setting(scan.probe, grid, basis, (scan.n, scan.n), (scan.step_A, scan.step_A), 0.0)
+    return ImagingConditions(scan.probe, grid, basis, (scan.n, scan.n), (scan.step_A, scan.step_A), 0.0)
 
 
-def scan_spectra(scan: WeakPhaseScan, setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def scan_spectra(scan: WeakPhaseScan, conditions: ImagingConditions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients over the periodic scan, frequencies, and the true phase's spectrum."""
-    bins = np.stack([scan.patterns[:, setting.basis.bin_of == b].sum(1) for b in range(setting.basis.count)])
+    bins = np.stack([scan.patterns[:, conditions.basis.bin_of == b].sum(1) for b in range(conditions.basis.count)])
     spectra = np.fft.fft2((bins - bins.mean(1, keepdims=True)).reshape(-1, scan.n, scan.n)).reshape(len(bins), -1)
     f = np.fft.fftfreq(scan.n, scan.step_A)
     q = np.stack(np.meshgrid(f, f, indexing="ij"), -1).reshape(-1, 2)
@@ -32,9 +32,9 @@ def scan_spectra(scan: WeakPhaseScan, setting: Setting) -> tuple[np.ndarray, np.
 @pytest.mark.parametrize("max_bins", [2000, 60])
 def test_transfer_matches_the_forward_model(aberrations, max_bins):
     scan = WeakPhaseScan.make(aberrations)
-    setting = setting_of(scan, max_bins)
-    spectra, q, truth = scan_spectra(scan, setting)
-    transfer = setting.transfer(q)
+    conditions = setting_of(scan, max_bins)
+    spectra, q, truth = scan_spectra(scan, conditions)
+    transfer = conditions.transfer(q)
     power = (np.abs(transfer) ** 2).sum(0)
     band = power > 1e-2 * power.max()
     found = (transfer.conj() * spectra).sum(0)[band] / power[band]
@@ -44,10 +44,10 @@ def test_transfer_matches_the_forward_model(aberrations, max_bins):
 @pytest.mark.parametrize("aberrations", CASES[1:])
 def test_aligned_bright_field_is_the_phase_times_its_transfer(aberrations):
     scan = WeakPhaseScan.make(aberrations)
-    setting = setting_of(scan)
-    spectra, q, truth = scan_spectra(scan, setting)
-    weights = setting.aligned_shifts(q)
-    t = (weights * setting.transfer(q)).sum(0)
+    conditions = setting_of(scan)
+    spectra, q, truth = scan_spectra(scan, conditions)
+    weights = conditions.aligned_shifts(q)
+    t = (weights * conditions.transfer(q)).sum(0)
     image = (weights * spectra).sum(0)
     band = np.abs(t) > 0.05 * np.abs(t).max()
     assert np.abs(t.imag).max() < 1e-2 * np.abs(t).max()
@@ -55,12 +55,12 @@ def test_aligned_bright_field_is_the_phase_times_its_transfer(aberrations):
 
 
 def test_in_focus_the_optimum_filter_is_the_single_sideband_one():
-    setting = setting_of(WeakPhaseScan.make({}))
-    q = setting.frequencies()
-    full, sidebands = setting.transfer(q), setting.transfer(q, sidebands_only=True)
+    conditions = setting_of(WeakPhaseScan.make({}))
+    q = conditions.frequencies()
+    full, sidebands = conditions.transfer(q), conditions.transfer(q, sidebands_only=True)
     # the soft edge of the disc leaks a little triple overlap; whole overlaps must agree
-    assert np.abs(full - sidebands).max() < 0.3 / setting.disc_pixels
-    assert np.median(np.abs(full - sidebands)) < 1e-4 / setting.disc_pixels
+    assert np.abs(full - sidebands).max() < 0.3 / conditions.disc_pixels
+    assert np.median(np.abs(full - sidebands)) < 1e-4 / conditions.disc_pixels
 
 
 def test_half_a_turn_with_reversed_aberrations_negates_the_transfer():
@@ -73,7 +73,7 @@ def test_half_a_turn_with_reversed_aberrations_negates_the_transfer():
 
 
 def test_probe_disc_and_padding():
-    setting = setting_of(WeakPhaseScan.make({"C10": -100.0}))
-    expected = 100.0 * setting.probe.semiangle_invA * setting.probe.wavelength_A
-    assert setting.disc_shift_A == pytest.approx(expected, rel=1e-6)
-    assert all(n % 2 == 0 and n >= 40 for n in setting.padded)
+    conditions = setting_of(WeakPhaseScan.make({"C10": -100.0}))
+    expected = 100.0 * conditions.probe.semiangle_invA * conditions.probe.wavelength_A
+    assert conditions.disc_shift_A == pytest.approx(expected, rel=1e-6)
+    assert all(n % 2 == 0 and n >= 40 for n in conditions.padded)

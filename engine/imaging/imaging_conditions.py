@@ -1,4 +1,4 @@
-"""Everything the filters of one moment depend on. A new setting means new filters; coefficients stay."""
+"""Everything the filters of one moment depend on. New conditions mean new filters; coefficients stay."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scipy import fft
 
 from ptylive.engine.bases import DetectorBasis, Samples
 from ptylive.engine.geometry import DetectorGrid, single_columns
-from ptylive.engine.live.band import Band, ScanGrid
-from ptylive.engine.live.placement import Placement
+from ptylive.engine.imaging.band import Band, ScanGrid
+from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
@@ -30,7 +30,7 @@ DISC_TOLERANCE = 0.15
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class ImagingConditions:
     """Optics and geometry of a scan as the filters see them: probe, detector samples, scan frequencies."""
 
     probe: Probe
@@ -55,8 +55,8 @@ class Setting:
         detector_shape: tuple[int, int],
         scan_shape: tuple[int, int],
         step_A: tuple[float, float],
-    ) -> Setting:
-        """Setting from calibrated values. Raises MetadataError naming what is missing."""
+    ) -> ImagingConditions:
+        """ImagingConditions from calibrated values. Raises MetadataError naming what is missing."""
         calibration.require("energy_eV", "phase imaging")
         wavelength = calibration.wavelength_A or math.nan
         pixel = float(calibration.require("detector_pixel_invA", "phase imaging"))
@@ -64,7 +64,7 @@ class Setting:
         depth = float(calibration.get("depth_A") or 0.0)
         aberrations = calibration.aberrations
         aberrations["C10"] = aberrations.get("C10", 0.0) + depth
-        setting = cls(
+        conditions = cls(
             probe=Probe.of(wavelength, aperture_mrad(calibration), pixel, aberrations),
             grid=DetectorGrid.of(detector_shape, center, calibration.transform, pixel),
             basis=basis,
@@ -72,10 +72,10 @@ class Setting:
             step_A=step_A,
             rotation_deg=calibration.rotation_deg,
         )
-        setting.probe.check_sampled("phase imaging")
-        if not setting.disc_pixels > 0:
+        conditions.probe.check_sampled("phase imaging")
+        if not conditions.disc_pixels > 0:
             raise MetadataError("phase imaging needs a disc on the detector", "correct beam_center_px")
-        return setting
+        return conditions
 
     @cached_property
     def disc_shift_A(self) -> float:
@@ -143,7 +143,7 @@ class Setting:
         out /= np.float32(self.disc_pixels)
         return out
 
-    def placed(self, placement: Placement) -> Setting:
+    def placed(self, placement: Placement) -> ImagingConditions:
         """The same optics and detector for points that are no regular grid."""
         return replace(
             self,
@@ -153,9 +153,9 @@ class Setting:
             rotation_deg=placement.rotation_deg,
         )
 
-    def with_probe(self, probe: Probe) -> Setting:
+    def with_probe(self, probe: Probe) -> ImagingConditions:
         """The same detector and scan with another probe; the detector samples are shared."""
-        other = object.__new__(Setting)
+        other = object.__new__(ImagingConditions)
         for name in ("grid", "basis", "scan_shape", "step_A", "rotation_deg", "placement", "samples"):
             object.__setattr__(other, name, getattr(self, name))
         object.__setattr__(other, "probe", probe)

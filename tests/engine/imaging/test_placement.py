@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
-from ptylive.engine.live.bank import Spectra
+from ptylive.engine.imaging.bank import Spectra
+from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.placement import Placement
 from ptylive.schema import Scan
 
 SIZE = 24
@@ -49,14 +49,14 @@ def displaced(scan, shift_A):
 @pytest.mark.parametrize("rows", [SIZE, 17])
 def test_on_a_grid_the_splat_form_is_the_fft_form(scan, rows):
     live = filled(scan, frames=scan.patterns[: rows * SIZE])
-    setting = live._setting()
+    conditions = live._conditions()
     placement = Placement.of(live.arm.scan.positions_A(0.0), live.arm.scan, 0.0)
     assert (placement.weight == 1).all()
-    regular, placed = Spectra.of(live.store, setting), Spectra.of(live.store, setting.placed(placement))
+    regular, placed = Spectra.of(live.store, conditions), Spectra.of(live.store, conditions.placed(placement))
     assert np.abs(placed.planes - regular.planes).max() < 2e-5 * np.abs(regular.planes).max()
     np.testing.assert_array_equal(placed.visited, regular.visited)
-    band = setting.band()
-    weights = np.ones((len(band.q), setting.basis.count), dtype=np.complex64)
+    band = conditions.band()
+    weights = np.ones((len(band.q), conditions.basis.count), dtype=np.complex64)
     pairs = zip(placed.contract_with_noise(band, weights), regular.contract_with_noise(band, weights), strict=True)
     for found, expected in pairs:
         assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()

@@ -15,12 +15,12 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ptylive.engine.backend.bank import CompiledContraction, Contraction
-from ptylive.engine.live.band import Band
-from ptylive.engine.live.noise import quiet_shift
-from ptylive.engine.live.rows import RowTransforms
-from ptylive.engine.live.setting import Setting
-from ptylive.engine.live.splat import spread_planes
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.band import Band
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.noise import quiet_shift
+from ptylive.engine.imaging.nufft import spread_planes
+from ptylive.engine.imaging.rows import RowTransforms
+from ptylive.engine.imaging.store import Store
 from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray
 
@@ -45,7 +45,7 @@ class Spectra:
     mean pattern sum, so that patterns have unit sum on average.
     """
 
-    setting: Setting
+    conditions: ImagingConditions
     visited: BoolArray
     mean: DoubleArray
     """(N,) mean coefficients of the visited points, patterns of unit sum."""
@@ -61,7 +61,7 @@ class Spectra:
     def of(
         cls,
         store: Store,
-        setting: Setting,
+        conditions: ImagingConditions,
         rows: RowTransforms | None = None,
         contraction: Contraction | None = None,
     ) -> Spectra:
@@ -71,20 +71,20 @@ class Spectra:
         """
         how = CompiledContraction() if contraction is None else contraction
         scale, visited = 1.0 / mean_intensity(store), store.visited
-        if setting.placement is not None:
+        if conditions.placement is not None:
             mean, seen = mean_bins(store), visited.ravel()
-            on_grid = setting.placement.gridded(np.zeros((len(seen), 0)), seen)[1]
-            signs = (None, setting.placement.alternating(seen))
+            on_grid = conditions.placement.gridded(np.zeros((len(seen), 0)), seen)[1]
+            signs = (None, conditions.placement.alternating(seen))
             planes, shifted = (
-                spread_planes(store, setting.placement, setting.padded, mean / scale, sign) for sign in signs
+                spread_planes(store, conditions.placement, conditions.padded, mean / scale, sign) for sign in signs
             )
             pair = (planes.reshape(-1, len(mean)), shifted.reshape(-1, len(mean)))
-            return cls(setting, on_grid, mean, pair[0], scale, how, pair[1])
+            return cls(conditions, on_grid, mean, pair[0], scale, how, pair[1])
         kept = RowTransforms() if rows is None else rows
-        mean = kept.update(store, setting.padded)
+        mean = kept.update(store, conditions.padded)
         planes = kept.planes(mean, visited.astype(np.float32))
         flat = planes.reshape(-1, planes.shape[-1])
-        return cls(setting, visited, mean * scale, flat, scale, how)
+        return cls(conditions, visited, mean * scale, flat, scale, how)
 
     def contract(self, band: Band, weights: ComplexArray) -> ComplexArray:
         """sum_n W_n(Q) c_hat_n(Q) at the frequencies of a band: (nb,), weights (nb, N)."""

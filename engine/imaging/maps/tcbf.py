@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.live.band import Band
-from ptylive.engine.live.bank import Picture, Spectra
-from ptylive.engine.live.noise import TRUSTED_SHARE, ring_quality, rings
-from ptylive.engine.live.setting import Setting
+from ptylive.engine.imaging.band import Band
+from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_quality, rings
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 IN_FOCUS = 0.1
@@ -34,19 +34,19 @@ class TiltCorrected:
     flipped: bool
 
     @classmethod
-    def build(cls, setting: Setting, _mean: DoubleArray) -> TiltCorrected:
-        """Filters for a setting."""
-        band = setting.band(setting.upsample)
-        weights, t = band.evaluate_with_response(lambda q: (setting.aligned_shifts(q), setting.transfer(q)))
+    def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> TiltCorrected:
+        """Filters for some imaging conditions."""
+        band = conditions.band(conditions.upsample)
+        weights, t = band.evaluate_with_response(lambda q: (conditions.aligned_shifts(q), conditions.transfer(q)))
         flipped = bool(np.abs(t).max() > IN_FOCUS)
         flip = np.where(t < 0, -1.0, 1.0) if flipped else np.ones(len(t))
-        return cls(band, weights, flip.astype(np.float32), rings(band.q, setting.step_A), flipped)
+        return cls(band, weights, flip.astype(np.float32), rings(band.q, conditions.step_A), flipped)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``tcbf``: relative modulation of the bright field."""
         spectrum, shifted = spectra.contract_with_noise(self.band, self.weights)
-        quality = ring_quality(spectrum, shifted, self.ring, spectra.setting.step_A)
-        weight = self.flip / np.float32(max(spectra.setting.basis.bright_sum(spectra.mean), 1e-12))
+        quality = ring_quality(spectrum, shifted, self.ring, spectra.conditions.step_A)
+        weight = self.flip / np.float32(max(spectra.conditions.basis.bright_sum(spectra.mean), 1e-12))
         if self.flipped and spectra.visited_share >= TRUSTED_SHARE:
             weight = weight * quality.signal_share[self.ring].astype(np.float32)
         image = spectra.image(self.band, spectrum * weight)

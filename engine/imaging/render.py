@@ -11,16 +11,16 @@ import numpy as np
 
 from ptylive.engine.backend.bank import Contraction
 from ptylive.engine.geometry import turned_to_detector_axes
-from ptylive.engine.live.bank import Spectra
-from ptylive.engine.live.filters import BUILDERS, Filter
-from ptylive.engine.live.maps.com import along_scan_axes, center_of_mass
-from ptylive.engine.live.maps.dpc_iterative import iterative_dpc
-from ptylive.engine.live.maps.idpc import integrated_dpc
-from ptylive.engine.live.maps.virtual import DETECTORS, virtual_image
-from ptylive.engine.live.placement import Placement
-from ptylive.engine.live.rows import RowTransforms
-from ptylive.engine.live.setting import Setting
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.bank import Spectra
+from ptylive.engine.imaging.filters import BUILDERS, Filter
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.maps.com import along_scan_axes, center_of_mass
+from ptylive.engine.imaging.maps.dpc_iterative import iterative_dpc
+from ptylive.engine.imaging.maps.idpc import integrated_dpc
+from ptylive.engine.imaging.maps.virtual import DETECTORS, virtual_image
+from ptylive.engine.imaging.placement import Placement
+from ptylive.engine.imaging.rows import RowTransforms
+from ptylive.engine.imaging.store import Store
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.model import Array, DoubleArray
 
@@ -158,14 +158,16 @@ class _Picture:
         return float(step[0]), float(step[1])
 
     def filtered(self, filters: Filter) -> Iterator[LiveMap]:
-        for picture in filters.linear_map.pictures(self._spectra(filters.setting)):
+        for picture in filters.linear_map.pictures(self._spectra(filters.conditions)):
             settings = {**picture.settings, **self.calibration.aberrations}
             made = self.make(picture.name, picture.data, picture.units, picture.method, **settings)
             yield replace(made, quality=picture.quality)
 
-    def _spectra(self, setting: Setting) -> Spectra:
+    def _spectra(self, conditions: ImagingConditions) -> Spectra:
         """Transformed coefficients, shared by all filters of one padded size."""
-        made = self._transformed.get(setting.padded)
+        made = self._transformed.get(conditions.padded)
         if made is None:
-            made = self._transformed[setting.padded] = Spectra.of(self.store, setting, self.rows, self.contraction)
-        return replace(made, setting=setting)
+            made = self._transformed[conditions.padded] = Spectra.of(
+                self.store, conditions, self.rows, self.contraction
+            )
+        return replace(made, conditions=conditions)

@@ -7,16 +7,16 @@ from synthetic import WeakPhaseScan, batches, correlation
 from ptylive.engine.backend import bank as contraction
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live import band as band_module
-from ptylive.engine.live import scratch
-from ptylive.engine.live.bank import Spectra, mean_bins
+from ptylive.engine.imaging import band as band_module
+from ptylive.engine.imaging import scratch
+from ptylive.engine.imaging.bank import Spectra, mean_bins
+from ptylive.engine.imaging.filters import BUILDERS, Filter
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.maps import wdd
+from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
+from ptylive.engine.imaging.rows import RowTransforms
+from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.filters import BUILDERS, Filter
-from ptylive.engine.live.lanes import Lanes
-from ptylive.engine.live.maps import wdd
-from ptylive.engine.live.maps.wdd import WignerDeconvolution
-from ptylive.engine.live.rows import RowTransforms
-from ptylive.engine.live.setting import Setting
 
 
 @pytest.fixture(scope="module")
@@ -35,24 +35,24 @@ def engine(scan):
 
 
 def setting_of(engine):
-    return engine._setting()
+    return engine._conditions()
 
 
 def test_contraction_is_the_sum_it_says(engine):
     """Half planes, folded and upsampled, against the whole planes of a plain transform."""
-    setting, store = setting_of(engine), engine.store
-    spectra = Spectra.of(store, setting)
+    conditions, store = setting_of(engine), engine.store
+    spectra = Spectra.of(store, conditions)
     scaled = store.bins.astype(float) * spectra.scale
     centred = np.where(store.visited.reshape(-1, 1), scaled - spectra.mean, 0)
-    whole = np.fft.fft2(centred.T.reshape(-1, *store.shape), s=setting.padded)
-    band = setting.band(2)
+    whole = np.fft.fft2(centred.T.reshape(-1, *store.shape), s=conditions.padded)
+    band = conditions.band(2)
     rng = np.random.default_rng(1)
-    weights = (rng.normal(size=(len(band.q), setting.basis.count)) + 1j).astype(np.complex64)
+    weights = (rng.normal(size=(len(band.q), conditions.basis.count)) + 1j).astype(np.complex64)
     found, noise = spectra.contract_with_noise(band, weights)
     np.testing.assert_array_equal(found, spectra.contract(band, weights))
-    for values, shift in ((found, (0, 0)), (noise, [n // 2 for n in setting.padded])):
+    for values, shift in ((found, (0, 0)), (noise, [n // 2 for n in conditions.padded])):
         row, col = np.divmod(band.index, band.plane[1])
-        c_hat = whole[:, (row + shift[0]) % setting.padded[0], (col + shift[1]) % setting.padded[1]]
+        c_hat = whole[:, (row + shift[0]) % conditions.padded[0], (col + shift[1]) % conditions.padded[1]]
         expected = (weights * c_hat.T).sum(axis=1)
         assert np.abs(values - expected).max() < 3e-6 * np.abs(expected).max()
 
@@ -69,15 +69,15 @@ def test_rows_kept_give_what_a_fresh_transform_gives(scan):
 def test_lanes_make_the_same_maps(scan, monkeypatch):
     """Columns and frequencies shared by threads; the buffer of the transforms is used again at every refresh."""
     monkeypatch.setattr(contraction, "WORTH_SHARING", 16)
-    lanes = Lanes(3)
-    shared, alone = LiveEngine(scan.arm(), lanes=lanes), LiveEngine(scan.arm())
+    pool = ThreadPool(3)
+    shared, alone = LiveEngine(scan.arm(), pool=pool), LiveEngine(scan.arm())
     for batch in batches(scan.patterns, size=8 * scan.n):
         shared.add(batch)
         alone.add(batch)
         found, expected = ({m.name: m.data for m in live.refresh().maps} for live in (shared, alone))
         for name, data in expected.items():
             assert np.abs(found[name] - data).max() <= 1e-6 * np.abs(data).max(), name
-    lanes.close()
+    pool.close()
     assert shared.finish().maps  # nobody's help is needed at the end
 
 
@@ -97,15 +97,15 @@ def test_only_rows_that_changed_are_transformed_again(scan, monkeypatch):
 
 
 def test_transforms_that_do_not_fit_go_to_a_file(engine, monkeypatch, caplog):
-    setting = setting_of(engine)
-    expected = Spectra.of(engine.store, setting).planes
+    conditions = setting_of(engine)
+    expected = Spectra.of(engine.store, conditions).planes
     monkeypatch.setattr(scratch, "ALWAYS_IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(scratch, "free_bytes", lambda: 1000)
-    spilled = Spectra.of(engine.store, setting)
+    spilled = Spectra.of(engine.store, conditions)
     assert isinstance(spilled.planes, np.memmap)
     np.testing.assert_array_equal(spilled.planes, expected)
-    band = setting.band()
-    weights = np.ones((len(band.q), setting.basis.count), dtype=np.complex64)
+    band = conditions.band()
+    weights = np.ones((len(band.q), conditions.basis.count), dtype=np.complex64)
     assert np.isfinite(spilled.contract(band, weights)).all()
     assert "go to a file" in caplog.text
 
@@ -146,21 +146,21 @@ def test_interpolated_filters_make_the_same_maps(monkeypatch, method, C10):
     grid = DetectorGrid.of((24, 24), (12, 12), "none", scan.probe.edge_invA)
     basis = live.store.reduction.basis
     assert isinstance(basis, BinnedPixels)
-    setting = Setting(scan.probe, grid, basis, (n, n), (scan.step_A,) * 2, 0.0)
-    assert band_module._CoarsePlane.of(setting.band(half=method != "wdd")) is not None
-    spectra = Spectra.of(live.store, setting)
-    found = [next(iter(Filter.build(method, setting, spectra.mean).linear_map.pictures(spectra))).data]
+    conditions = ImagingConditions(scan.probe, grid, basis, (n, n), (scan.step_A,) * 2, 0.0)
+    assert band_module._CoarsePlane.of(conditions.band(half=method != "wdd")) is not None
+    spectra = Spectra.of(live.store, conditions)
+    found = [next(iter(Filter.build(method, conditions, spectra.mean).linear_map.pictures(spectra))).data]
     monkeypatch.setattr(band_module, "WORTHWHILE", np.inf)
-    found.append(next(iter(Filter.build(method, setting, spectra.mean).linear_map.pictures(spectra))).data)
+    found.append(next(iter(Filter.build(method, conditions, spectra.mean).linear_map.pictures(spectra))).data)
     assert correlation(*found) > 0.999
     assert np.abs(found[0] - found[1]).max() < 0.05 * np.abs(found[1]).max()
 
 
 def test_deconvolution_of_a_large_disc_in_blocks_of_pixels(monkeypatch, engine):
-    setting, mean = setting_of(engine), mean_bins(engine.store)
-    spectra = Spectra.of(engine.store, setting)
-    exact = WignerDeconvolution.build(setting, mean).images(spectra)[0]
+    conditions, mean = setting_of(engine), mean_bins(engine.store)
+    spectra = Spectra.of(engine.store, conditions)
+    exact = WignerDeconvolution.build(conditions, mean).images(spectra)[0]
     monkeypatch.setattr(wdd, "MOST_RADIUS", 3)
-    blocks = WignerDeconvolution.build(setting, mean).images(spectra)[0]
+    blocks = WignerDeconvolution.build(conditions, mean).images(spectra)[0]
     seen = spectra.visited
     assert correlation(blocks[seen], exact[seen]) > 0.98

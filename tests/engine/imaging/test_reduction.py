@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.live import store as store_module
-from ptylive.engine.live import summers
-from ptylive.engine.live.lanes import Lanes
-from ptylive.engine.live.reduction import REGIONS, Numbers, PixelReduction
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging import accumulators
+from ptylive.engine.imaging import store as store_module
+from ptylive.engine.imaging.reduced_numbers import REGIONS, Numbers
+from ptylive.engine.imaging.reduction import PixelReduction
+from ptylive.engine.imaging.store import Store
+from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.schema import Arm, Detector, FrameBatch, Scan
 from ptylive.schema.detector import below_saturation
 
@@ -48,16 +49,16 @@ def test_sums_are_those_of_numpy(shape, center, radius, most_bins, bad, dtype, s
     if dtype[0] == "u":
         frames[:, mask] = np.iinfo(dtype).max
     into = Numbers.zeros(9, reduction.basis.count)
-    summer = reduction.summer(frames.dtype)
+    accumulator = reduction.accumulator(frames.dtype)
     point = np.array([8, -1, 2, 3, 0, 5, 6])
-    summer.add(FrameBatch("u", np.arange(7), frames), slice(0, 7), point, into, repeats=False)
+    accumulator.add(FrameBatch("u", np.arange(7), frames), slice(0, 7), point, into, repeats=False)
     kept = np.flatnonzero(point >= 0)
     bins, regions, moments = expected(reduction, frames[kept])
     assert np.array_equal(into.bins[point[kept]], bins.astype(np.float32))
     assert np.allclose(into.regions[point[kept]], regions)
     assert np.allclose(into.moments[point[kept]], moments, atol=1e-6)
-    assert np.array_equal(summer.take_pattern(), frames[kept].reshape(len(kept), -1).sum(0, dtype=float))
-    assert not summer.take_pattern().any()
+    assert np.array_equal(accumulator.take_pattern(), frames[kept].reshape(len(kept), -1).sum(0, dtype=float))
+    assert not accumulator.take_pattern().any()
     assert not into.bins[[1, 4, 7]].any()
 
 
@@ -72,8 +73,8 @@ def reduction_for(frames):
     return PixelReduction.of(grid, 6.0, np.zeros(frames.shape[1:], bool), 30)
 
 
-def filled(arm, frames, lanes=None, size=100):
-    store = Store(arm, reduction_for(frames), lanes)
+def filled(arm, frames, pool=None, size=100):
+    store = Store(arm, reduction_for(frames), pool)
     for first in range(0, len(frames), size):
         index = np.arange(first, min(first + size, len(frames)))
         store.add(FrameBatch("u", index, frames[index]))
@@ -81,13 +82,13 @@ def filled(arm, frames, lanes=None, size=100):
 
 
 def test_lanes_change_nothing(monkeypatch):
-    monkeypatch.setattr(summers, "SUMMED", 37)
+    monkeypatch.setattr(accumulators, "SUMMED", 37)
     frames = np.random.default_rng(0).integers(0, 65536, (256, 20, 22)).astype("u2")
-    lanes = Lanes(3)
+    pool = ThreadPool(3)
     try:
-        one, three = filled(scan_of(frames), frames), filled(scan_of(frames), frames, lanes)
+        one, three = filled(scan_of(frames), frames), filled(scan_of(frames), frames, pool)
     finally:
-        lanes.close()
+        pool.close()
     for name in ("bins", "regions", "moments", "frames", "frame_sum"):
         assert np.array_equal(getattr(one, name), getattr(three, name)), name
     assert np.array_equal(one.frame_sum, frames.reshape(256, -1).sum(0, dtype=float))
@@ -96,9 +97,9 @@ def test_lanes_change_nothing(monkeypatch):
 
 def test_frames_of_one_point_are_added_up():
     frames = np.random.default_rng(0).integers(0, 900, (512, 20, 22)).astype("u2")
-    lanes = Lanes(2)
-    store = filled(scan_of(frames, repeats=2), frames, lanes)
-    lanes.close()
+    pool = ThreadPool(2)
+    store = filled(scan_of(frames, repeats=2), frames, pool)
+    pool.close()
     bins, regions, moments = expected(store.reduction, frames)
     assert np.allclose(store.bins, bins.reshape(256, 2, -1).sum(1))
     assert np.allclose(store.regions, regions.reshape(256, 2, -1).sum(1))
@@ -117,36 +118,36 @@ def test_a_snapshot_no_longer_changes():
 
 
 def test_what_a_lane_raises_reaches_the_caller_once_all_have_ended():
-    lanes, ended = Lanes(3), []
+    pool, ended = ThreadPool(3), []
     gate = threading.Event()
 
-    def work(lane, start, stop):
-        if lane == 1:
+    def work(worker, start, stop):
+        if worker == 1:
             gate.set()
             raise ValueError("no")
         assert gate.wait(60)
         ended.append((start, stop))
 
     with pytest.raises(ValueError, match="no"):
-        lanes.split(30, work)
-    lanes.close()
+        pool.split(30, work)
+    pool.close()
     assert sorted(ended) == [(0, 10), (20, 30)]
 
 
 def test_small_batches_wake_nobody():
-    lanes, seen = Lanes(4), []
-    lanes.split(store_module.LEAST_PIECE, lambda *piece: seen.append(piece), least=store_module.LEAST_PIECE)
-    lanes.close()
+    pool, seen = ThreadPool(4), []
+    pool.split(store_module.LEAST_PIECE, lambda *piece: seen.append(piece), least=store_module.LEAST_PIECE)
+    pool.close()
     assert seen == [(0, 0, store_module.LEAST_PIECE)]
 
 
 def test_who_asks_for_the_mean_waits_while_frames_are_added():
-    """The status of a server asks from a thread of its own; what the summers hold must not change under them."""
+    """The status of a server asks from a thread of its own; what the accumulators hold must not change under them."""
     frames = np.random.default_rng(5).integers(0, 50, (64, 20, 20)).astype("u2")
     arm = scan_of(frames)
     answers = []
 
-    class Disturbed(Lanes):
+    class Disturbed(ThreadPool):
         def split(self, items, work, *, least=1):
             super().split(items, work, least=least)
             asking = threading.Thread(target=lambda: answers.append(store.frame_sum))

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.live.band import Band
-from ptylive.engine.live.bank import Picture, Spectra
-from ptylive.engine.live.noise import TRUSTED_SHARE, ring_floor, ring_mean, ring_quality, ring_sum, rings
-from ptylive.engine.live.setting import Setting
+from ptylive.engine.imaging.band import Band
+from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_floor, ring_mean, ring_quality, ring_sum, rings
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 WEAKEST = 1e-3
@@ -35,26 +35,26 @@ class OptimumBrightField:
     ring: IndexArray
 
     @classmethod
-    def build(cls, setting: Setting, mean: DoubleArray, upsample: int | None = None) -> OptimumBrightField:
-        """Filters for a setting; ``mean`` (N,) mean coefficients of patterns of unit sum.
+    def build(cls, conditions: ImagingConditions, mean: DoubleArray, upsample: int | None = None) -> OptimumBrightField:
+        """Filters for some imaging conditions; ``mean`` (N,) mean coefficients of patterns of unit sum.
 
-        ``upsample``: sampling finer than the scan's; None: what the setting allows.
+        ``upsample``: sampling finer than the scan's; None: what the conditions allows.
         """
 
         def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
-            transfer = setting.transfer(q)
-            return setting.basis.per_noise(transfer, mean).conj(), transfer
+            transfer = conditions.transfer(q)
+            return conditions.basis.per_noise(transfer, mean).conj(), transfer
 
-        band = setting.band(setting.upsample if upsample is None else upsample)
+        band = conditions.band(conditions.upsample if upsample is None else upsample)
         weights, information = band.evaluate_with_response(matched)
-        return cls(band, weights, np.maximum(information, 0.0), rings(band.q, setting.step_A))
+        return cls(band, weights, np.maximum(information, 0.0), rings(band.q, conditions.step_A))
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``obf``: phase in rad."""
         numerator, shifted = spectra.contract_with_noise(self.band, self.weights)
         gain = self._gain(spectra.visited_share, numerator, shifted)
         phase = spectra.image(self.band, (numerator * (gain / spectra.density)).astype(np.complex64))
-        quality = ring_quality(numerator, shifted, self.ring, spectra.setting.step_A)
+        quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A)
         quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
         method = "optimum bright field, radial Wiener"
         yield Picture("obf", phase, "rad", method, {"upsample": self.band.grid.upsample}, quality)

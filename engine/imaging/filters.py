@@ -7,12 +7,12 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ptylive.engine.live.bank import Picture, Spectra
-from ptylive.engine.live.maps.obf import OptimumBrightField
-from ptylive.engine.live.maps.ssb import SingleSideband
-from ptylive.engine.live.maps.tcbf import TiltCorrected
-from ptylive.engine.live.maps.wdd import WignerDeconvolution
-from ptylive.engine.live.setting import Setting
+from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.maps.obf import OptimumBrightField
+from ptylive.engine.imaging.maps.ssb import SingleSideband
+from ptylive.engine.imaging.maps.tcbf import TiltCorrected
+from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
 from ptylive.schema.model import DoubleArray
 
 
@@ -24,7 +24,7 @@ class LinearMap(Protocol):
         ...
 
 
-BUILDERS: dict[str, Callable[[Setting, DoubleArray], LinearMap]] = {
+BUILDERS: dict[str, Callable[[ImagingConditions, DoubleArray], LinearMap]] = {
     "obf": OptimumBrightField.build,
     "tcbf": TiltCorrected.build,
     "wdd": WignerDeconvolution.build,
@@ -35,20 +35,20 @@ BUILDERS: dict[str, Callable[[Setting, DoubleArray], LinearMap]] = {
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """Filters of one method and the setting they were made for."""
+    """Filters of one method and the conditions they were made for."""
 
-    setting: Setting
+    conditions: ImagingConditions
     linear_map: LinearMap
 
     @classmethod
-    def build(cls, method: str, setting: Setting, mean: DoubleArray) -> Filter:
+    def build(cls, method: str, conditions: ImagingConditions, mean: DoubleArray) -> Filter:
         """Make the filters; ``mean`` (bins,) mean coefficients of patterns of unit sum."""
-        return cls(setting, BUILDERS[method](setting, mean))
+        return cls(conditions, BUILDERS[method](conditions, mean))
 
 
 @dataclass(eq=False)
 class FilterDesk:
-    """Filters in use, and those being made for a newer setting.
+    """Filters in use, and those being made for newer conditions.
 
     Only what is needed is made. With an executor it is made in the background, and the old filters serve until the new
     ones are ready.
@@ -57,24 +57,24 @@ class FilterDesk:
     methods: tuple[str, ...]
     background: Executor | None = None
     ready: dict[str, Filter] = field(default_factory=dict)
-    ordered: tuple[Setting, DoubleArray] | None = None
+    ordered: tuple[ImagingConditions, DoubleArray] | None = None
     _coming: dict[str, Future[Filter]] = field(default_factory=dict)
 
-    def order(self, setting: Setting, mean: DoubleArray) -> None:
-        """Filters asked for from now on are for this setting; what was begun for another one is forgotten."""
+    def order(self, conditions: ImagingConditions, mean: DoubleArray) -> None:
+        """Filters asked for from now on are for these conditions; what was begun for others is forgotten."""
         self.forget()
-        self.ordered = (setting, mean)
+        self.ordered = (conditions, mean)
 
     def need(self, methods: Iterable[str]) -> None:
         """Make the filters of these methods, unless they are ready or being made."""
         if self.ordered is None:
             return
-        setting, mean = self.ordered
+        conditions, mean = self.ordered
         for method in self._missing(methods):
             if self.background is not None:
-                self._coming[method] = self.background.submit(Filter.build, method, setting, mean)
+                self._coming[method] = self.background.submit(Filter.build, method, conditions, mean)
             else:
-                self.ready[method] = Filter.build(method, setting, mean)
+                self.ready[method] = Filter.build(method, conditions, mean)
         if self.background is None:
             for method in [name for name in self._coming if name in methods]:
                 self.ready[method] = self._coming.pop(method).result()
@@ -88,7 +88,7 @@ class FilterDesk:
     def _missing(self, methods: Iterable[str]) -> list[str]:
         """Those of the methods whose filters are neither ready nor being made."""
         wanted, newest = set(methods), self.ordered[0] if self.ordered else None
-        ready = {method for method, made in self.ready.items() if made.setting is newest}
+        ready = {method for method, made in self.ready.items() if made.conditions is newest}
         return [method for method in self.methods if method in wanted - ready - self._coming.keys()]
 
     def collect(self) -> None:

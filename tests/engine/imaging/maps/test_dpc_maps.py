@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from synthetic import correlation
 
-from ptylive.engine.live.maps.com import along_scan_axes, center_of_mass
-from ptylive.engine.live.maps.dpc_iterative import iterative_dpc
-from ptylive.engine.live.maps.idpc import integrated_dpc
-from ptylive.engine.live.maps.virtual import virtual_image
+from ptylive.engine.imaging.maps.com import along_scan_axes, center_of_mass
+from ptylive.engine.imaging.maps.dpc_iterative import iterative_dpc
+from ptylive.engine.imaging.maps.idpc import integrated_dpc
+from ptylive.engine.imaging.maps.virtual import virtual_image
 
 
 def gradient_of(phase, step):

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import fft
 
-from ptylive.engine.live.band import Band
-from ptylive.engine.live.bank import Picture, Spectra
-from ptylive.engine.live.setting import Setting
+from ptylive.engine.imaging.band import Band
+from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 EPSILON = 0.01
@@ -37,23 +37,23 @@ class WignerDeconvolution:
     epsilon: float
 
     @classmethod
-    def build(cls, setting: Setting, _mean: DoubleArray, epsilon: float = EPSILON) -> WignerDeconvolution:
-        """Filters for a setting; zero where probe discs don't overlap."""
-        window = _DetectorWindow.around_disc(setting)
+    def build(cls, conditions: ImagingConditions, _mean: DoubleArray, epsilon: float = EPSILON) -> WignerDeconvolution:
+        """Filters for some imaging conditions; zero where probe discs don't overlap."""
+        window = _DetectorWindow.around_disc(conditions)
         strongest = float((np.abs(window.wigner(np.zeros((1, 2)))) ** 2).max())
 
         def deconvolved(q: DoubleArray) -> ComplexArray:
-            weights = np.empty((setting.basis.count, len(q)), dtype=np.complex64)
+            weights = np.empty((conditions.basis.count, len(q)), dtype=np.complex64)
             for start in range(0, len(q), CHUNK):
                 part = slice(start, start + CHUNK)
                 wigner = window.wigner(q[part])
                 inverse = wigner.conj() / (np.abs(wigner) ** 2 + np.float32(epsilon * strongest))
                 kernel = np.asarray(fft.fft2(inverse, axes=(1, 2))).reshape(len(wigner), -1)
                 kernel /= np.float32((window.side * window.stride) ** 2)
-                weights[:, part] = setting.basis.dual(setting.basis.sums_at(window.pixel, kernel.T[window.point]))
+                weights[:, part] = conditions.basis.dual(conditions.basis.sums_at(window.pixel, kernel.T[window.point]))
             return weights
 
-        band = setting.band(half=False)
+        band = conditions.band(half=False)
         at_zero = deconvolved(np.zeros((1, 2)))[:, 0]
         return cls(band, band.evaluate(deconvolved), at_zero, epsilon)
 
@@ -78,7 +78,7 @@ class WignerDeconvolution:
 class _DetectorWindow:
     """A square of detector points around the bright field on which P*(k) P(k-Q) is transformed."""
 
-    setting: Setting
+    conditions: ImagingConditions
     """With an edge of the disc as wide as the points are apart."""
     side: int
     stride: int
@@ -90,35 +90,35 @@ class _DetectorWindow:
     """(p,) the point that each of them belongs to."""
 
     @classmethod
-    def around_disc(cls, setting: Setting) -> _DetectorWindow:
+    def around_disc(cls, conditions: ImagingConditions) -> _DetectorWindow:
         """The detector's own pixels, or blocks of them on large detectors, continued past the detector's edge."""
-        radius_px = setting.probe.semiangle_invA / setting.grid.pixel
+        radius_px = conditions.probe.semiangle_invA / conditions.grid.pixel
         stride = max(1, math.ceil(radius_px / MOST_RADIUS))
         side = int(fft.next_fast_len(int(np.ceil(WINDOW * 2 * radius_px / stride / 2) * 2)))
         # index of the pixel nearest the beam, and the unit steps of the recorded axes in the detector frame
-        nearest = np.unravel_index(int(np.argmin(setting.grid.radius)), setting.grid.k_row.shape)
-        origin = np.array([setting.grid.k_row[nearest], setting.grid.k_col[nearest]])
-        d_row, d_col = _axis_steps(setting)
+        nearest = np.unravel_index(int(np.argmin(conditions.grid.radius)), conditions.grid.k_row.shape)
+        origin = np.array([conditions.grid.k_row[nearest], conditions.grid.k_col[nearest]])
+        d_row, d_col = _axis_steps(conditions)
         offset = (np.arange(side) - side // 2) * stride
         middle = offset + 0.5 * (stride - 1)
         k = origin + middle[:, None, None] * d_row + middle[None, :, None] * d_col
-        shape = setting.grid.k_row.shape
+        shape = conditions.grid.k_row.shape
         row, col = (np.arange(n) - at - offset[0] for n, at in zip(shape, nearest, strict=True))
         inside = [np.flatnonzero((x >= 0) & (x < side * stride)) for x in (row, col)]
         pixel = inside[0][:, None] * shape[1] + inside[1][None]
         point = (row[inside[0]] // stride)[:, None] * side + (col[inside[1]] // stride)[None]
-        soft = setting.with_probe(replace(setting.probe, edge_invA=stride * setting.probe.edge_invA))
+        soft = conditions.with_probe(replace(conditions.probe, edge_invA=stride * conditions.probe.edge_invA))
         return cls(soft, side, stride, np.ascontiguousarray(k.reshape(-1, 2)), pixel.ravel(), point.ravel())
 
     def wigner(self, q: DoubleArray) -> ComplexArray:
         """W_P(r, Q): (nq, side, side)."""
-        product = self.setting.overlap_products(self.k, q).T.reshape(len(q), self.side, self.side)
+        product = self.conditions.overlap_products(self.k, q).T.reshape(len(q), self.side, self.side)
         return np.asarray(fft.fft2(product, axes=(1, 2))) * np.float32(self.stride**2)
 
 
-def _axis_steps(setting: Setting) -> tuple[DoubleArray, DoubleArray]:
+def _axis_steps(conditions: ImagingConditions) -> tuple[DoubleArray, DoubleArray]:
     """One recorded row and one recorded column as steps (row, col) in the detector frame, 1/Å."""
-    k_row, k_col = setting.grid.k_row, setting.grid.k_col
+    k_row, k_col = conditions.grid.k_row, conditions.grid.k_col
     d_row = np.array([k_row[1, 0] - k_row[0, 0], k_col[1, 0] - k_col[0, 0]])
     d_col = np.array([k_row[0, 1] - k_row[0, 0], k_col[0, 1] - k_col[0, 0]])
     return d_row, d_col

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from ptylive.engine.live.lanes import Lanes
-from ptylive.engine.live.scratch import Scratch, bytes_in_files
-from ptylive.engine.live.store import Store
+from ptylive.engine.imaging.scratch import Scratch, bytes_in_files
+from ptylive.engine.imaging.store import Store
+from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 ROWS_AT_A_TIME = 4
@@ -23,10 +23,10 @@ REFERENCE_DRIFT = 0.02
 
 
 class RowTransforms:
-    """Row transforms of one store for one padded size. Used by one thread at a time; ``lanes`` share its work."""
+    """Row transforms of one store for one padded size, made by the threads of ``pool``; for one caller at a time."""
 
-    def __init__(self, lanes: Lanes | None = None, scratch: Scratch | None = None) -> None:
-        self._lanes, self._scratch = lanes or Lanes(), scratch or Scratch()
+    def __init__(self, pool: ThreadPool | None = None, scratch: Scratch | None = None) -> None:
+        self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
         self._store: Store | None = None
         self._padded = (0, 0)
         self._counts: IndexArray = np.zeros(0, dtype=np.int64)
@@ -96,7 +96,7 @@ class RowTransforms:
                 part[rows:] = 0.0
                 planes[:, first:last] = fft.fft(part, axis=0, overwrite_x=True)
 
-        self._lanes.split(kept, transform, least=COLUMNS_AT_A_TIME)
+        self._pool.split(kept, transform, least=COLUMNS_AT_A_TIME)
         return planes
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.backend.reduction_plan import SUMMED, PixelPlan, accumulator_of
-from ptylive.engine.live.reduction import Numbers
+from ptylive.engine.imaging.reduced_numbers import Numbers
 from ptylive.schema import FrameBatch
 from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray
 
@@ -16,7 +16,7 @@ GROUP_BYTES = 384 * 2**10
 """Decoded frames that are worked on at a time: they stay in the second-level cache."""
 
 
-class PixelSummer:
+class PixelAccumulator:
     """Raw frames of one type, as they lie in memory or coded."""
 
     def __init__(self, plan: PixelPlan, dtype: np.dtype[Any], saturation_value: float | None = None) -> None:
@@ -38,7 +38,7 @@ class PixelSummer:
         self._work: ByteArray = np.empty(0, dtype=np.uint8)
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
-        """See :class:`ptylive.engine.live.reduction.Summer`. Raises ValueError where a coded frame does not decode."""
+        """Put some frames' numbers at their scan points. Raises ValueError where a coded frame does not decode."""
         for start in range(span.start, span.stop, SUMMED):
             stop = min(start + SUMMED, span.stop)
             if self._summed + stop - start > SUMMED:
@@ -49,7 +49,7 @@ class PixelSummer:
                 raise ValueError(f"{failed} frames of scan {batch.uid} do not decode")
 
     def take_pattern(self) -> DoubleArray:
-        """See :class:`ptylive.engine.live.reduction.Summer`."""
+        """See :class:`ptylive.engine.imaging.reduced_numbers.Accumulator`."""
         self._settle()
         total, self._total = self._total, np.zeros_like(self._total)
         return total
@@ -76,7 +76,7 @@ class PixelSummer:
         return int(failed)
 
 
-class VectorSummer:
+class VectorAccumulator:
     """Vectors of coefficients and extras: regions and moments are linear in them, but for square roots."""
 
     def __init__(self, weights: DoubleArray, squared_lengths: Callable[[DoubleArray], DoubleArray] | None) -> None:
@@ -89,7 +89,7 @@ class VectorSummer:
         self.saturated = 0  # whoever made the vectors knows
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
-        """See :class:`ptylive.engine.live.reduction.Summer`."""
+        """See :class:`ptylive.engine.imaging.reduced_numbers.Accumulator`."""
         vectors = np.require(batch.frames, np.float32, ["C", "A", "W"])
         sums = (into.bins, into.regions, into.moments, self._total)
         self._reduce(vectors, span.start, span.stop, point, self._weights, sums, repeats)
@@ -99,6 +99,6 @@ class VectorSummer:
             np.add.at(into.regions, point[kept], self._squared_lengths(exact))
 
     def take_pattern(self) -> DoubleArray:
-        """See :class:`ptylive.engine.live.reduction.Summer`."""
+        """See :class:`ptylive.engine.imaging.reduced_numbers.Accumulator`."""
         total, self._total = self._total, np.zeros_like(self._total)
         return total

@@ -7,9 +7,10 @@ from copy import copy
 
 import numpy as np
 
-from ptylive.engine.live.lanes import Lanes
-from ptylive.engine.live.reduction import Numbers, Reduction, Summer
-from ptylive.engine.live.scratch import Scratch, bytes_in_files
+from ptylive.engine.imaging.reduced_numbers import Accumulator, Numbers
+from ptylive.engine.imaging.reduction import Reduction
+from ptylive.engine.imaging.scratch import Scratch, bytes_in_files
+from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.schema import Arm, FrameBatch, MetadataError
 from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
@@ -26,10 +27,11 @@ class Store:
     """
 
     def __init__(
-        self, arm: Arm, reduction: Reduction, lanes: Lanes | None = None, scratch: Scratch | None = None
+        self, arm: Arm, reduction: Reduction, pool: ThreadPool | None = None, scratch: Scratch | None = None
     ) -> None:
-        """``lanes`` share the work of a batch; without them the caller's thread does it all. ``scratch``: for
-        coefficients that do not fit the memory.
+        """The threads of ``pool`` share a batch's work; without it the caller's thread does it all.
+
+        ``scratch``: for coefficients that do not fit the memory.
         """
         rows, cols = arm.scan.require_shape()
         points = rows * cols
@@ -47,9 +49,9 @@ class Store:
         """Values that were no finite numbers, and were taken as 0."""
         self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
         self._recent: tuple[DoubleArray, int] = self._frame_sum, 0
-        self._lanes = lanes or Lanes()
-        self._summers: list[Summer] = []
-        self._summing = threading.Lock()  # to read the sum empties what the summers hold: not while they add
+        self._pool = pool or ThreadPool()
+        self._accumulators: list[Accumulator] = []
+        self._summing = threading.Lock()  # to read the sum empties what the accumulators hold: not while they add
 
     def add(self, batch: FrameBatch) -> None:
         """Reduce and place a batch of frames; flyback and surplus frames are ignored."""
@@ -63,18 +65,18 @@ class Store:
 
     def _add(self, batch: FrameBatch, point: IndexArray) -> None:
         repeats = self.arm.scan.repeats > 1
-        if not self._summers:
+        if not self._accumulators:
             dtype = self.arm.frame_dtype if batch.coded is not None else batch.frames.dtype
-            self._summers = [self.reduction.summer(dtype.newbyteorder("=")) for _ in range(self._lanes.count)]
+            self._accumulators = [self.reduction.accumulator(dtype.newbyteorder("=")) for _ in range(self._pool.count)]
         into = Numbers(self.bins, self.regions, self.moments)
 
-        def add_piece(lane: int, start: int, stop: int) -> None:
-            self._summers[lane].add(batch, slice(start, stop), point, into, repeats=repeats)
+        def add_piece(worker: int, start: int, stop: int) -> None:
+            self._accumulators[worker].add(batch, slice(start, stop), point, into, repeats=repeats)
 
-        if repeats:  # two lanes must not meet at a point
+        if repeats:  # two threads must not meet at a point
             add_piece(0, 0, len(point))
         else:
-            self._lanes.split(len(point), add_piece, least=LEAST_PIECE)
+            self._pool.split(len(point), add_piece, least=LEAST_PIECE)
         kept = point[point >= 0]
         np.add.at(self.frames, kept, 1)
         self.total_frames += len(kept)
@@ -82,7 +84,7 @@ class Store:
     @property
     def saturated_frames(self) -> int:
         """Frames in which a good pixel was full, where the detector says what it can count."""
-        return sum(summer.saturated for summer in self._summers)
+        return sum(accumulator.saturated for accumulator in self._accumulators)
 
     @property
     def frame_sum(self) -> DoubleArray:
@@ -91,8 +93,8 @@ class Store:
             return self._summed()
 
     def _summed(self) -> DoubleArray:
-        for summer in self._summers:
-            self._frame_sum += summer.take_pattern()
+        for accumulator in self._accumulators:
+            self._frame_sum += accumulator.take_pattern()
         return self._frame_sum.copy()
 
     def snapshot(self) -> Store:
@@ -100,7 +102,7 @@ class Store:
         other = copy(self)
         copied = {name: getattr(self, name).copy() for name in ("regions", "moments", "frames")}
         copied["bins"] = self._scratch.copy(self.bins, "coefficients")
-        vars(other).update(copied, _frame_sum=self.frame_sum, _summers=[], _summing=threading.Lock())
+        vars(other).update(copied, _frame_sum=self.frame_sum, _accumulators=[], _summing=threading.Lock())
         return other
 
     @property

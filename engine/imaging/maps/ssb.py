@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.live.band import Band
-from ptylive.engine.live.bank import Picture, Spectra
-from ptylive.engine.live.setting import Setting
+from ptylive.engine.imaging.band import Band
+from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.schema.model import ComplexArray, DoubleArray
 
 EPSILON = 0.01
@@ -29,14 +29,14 @@ class SingleSideband:
     epsilon: float
 
     @classmethod
-    def build(cls, setting: Setting, _mean: DoubleArray, epsilon: float = EPSILON) -> SingleSideband:
-        """Filters for a setting."""
+    def build(cls, conditions: ImagingConditions, _mean: DoubleArray, epsilon: float = EPSILON) -> SingleSideband:
+        """Filters for some imaging conditions."""
 
         def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
-            transfer = setting.transfer(q, sidebands_only=True)
-            return setting.basis.dual(transfer).conj(), transfer
+            transfer = conditions.transfer(q, sidebands_only=True)
+            return conditions.basis.dual(transfer).conj(), transfer
 
-        band = setting.band()
+        band = conditions.band()
         weights, power = band.evaluate_with_response(matched)
         weights /= (power + epsilon * power.max()).astype(np.float32)[:, None]
         return cls(band, weights, epsilon)
