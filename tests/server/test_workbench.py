@@ -208,8 +208,7 @@ def test_history_note_and_a_past_scan_opened_again(running: Server) -> None:
     running.call("configure", values={"rotation_deg": 10.0})
     running.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["rotation_deg"]["value"] == 10.0)
     running.call("undo")
-    running.call("refine", preset={"epoch_max": 1, "sweeps": 1, "probe_modes": 1})
-    refined(running, "run3")
+    refined(running, running.call("refine", preset={"epoch_max": 1, "sweeps": 1, "probe_modes": 1})["run"])
     running.call("open")
     assert running.status()["uid"] != live["uid"]
     with pytest.raises(CommandError, match="no recording"):
