@@ -11,7 +11,7 @@ import numpy as np
 from ptylive.engine.analysis.fourier_correlation import ring_correlation
 from ptylive.engine.analysis.sections import Point, depth_section
 from ptylive.engine.stored_run import StoredRun
-from ptylive.schema import CommandError
+from ptylive.schema import CommandError, MetadataError
 from ptylive.server.analysis import curve, same_place
 from ptylive.server.messages import array_to_plain
 
@@ -27,7 +27,10 @@ def run_curves(results: Path, run: str, other: str = "", line_A: Iterable[float]
     line = parse_line(line_A)
     section = None
     if line is not None and first.slices > 1:
-        found = depth_section(first.phase(), first.pixel_A, first.spacing_A, line)
+        try:
+            found = depth_section(first.phase(), first.pixel_A, first.spacing_A, line)
+        except MetadataError as error:  # by the file's own scale: if the line is right, that is damaged
+            raise MetadataError(f"{run} of {results}: {error}", error.hint) from None
         section = {**array_to_plain(found.phase), "sampling_A": list(found.sampling_A)}
     rings = None
     if other:

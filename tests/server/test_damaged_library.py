@@ -14,7 +14,7 @@ from running import last_json, ptylive, server
 from stream_tools import make_arm, make_frames, stored_recording
 
 from ptylive.engine.results import read_runs, write_maps
-from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
+from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, MetadataError
 from ptylive.server import finisher
 from ptylive.server.client import ControlClient
 from ptylive.server.finisher import frames_of
@@ -131,6 +131,15 @@ def test_a_scan_that_does_the_unexpected_keeps_no_other_waiting(tmp_path, files,
     entries = all_entries(library, patience_s=20.0)
     assert "cannot be read" in entries[odd.name]["problem"]
     assert entries[good.name]["frames"] == 42
+
+
+@pytest.mark.parametrize(("line", "words"), [([0, 0, 900, 0], "leaves the object"), ([0, 0, 0, 0], "shorter than")])
+def test_a_line_that_the_file_has_no_room_for_is_refused_with_its_name(tmp_path, line, words):
+    """A flipped bit in the scale of the object makes such a line of any."""
+    path = tmp_path / "results.h5"
+    stored_runs.write_results(path)
+    with pytest.raises(MetadataError, match=rf"run1 of .*results\.h5: .*{words}"):
+        run_curves(path, "run1", line_A=line)
 
 
 def test_a_note_that_is_no_note_is_none(tmp_path, files):
