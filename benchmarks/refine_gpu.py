@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from refine_speed import random_problem
 
-from ptylive.engine.backend.fused.plan import Plan
-from ptylive.engine.backend.multislice import DataTermKind, MultisliceBackend
+from ptylive.engine.backend.multislice.fused.plan import Plan
+from ptylive.engine.backend.multislice.problem import DataTermKind, MultisliceBackend
 
 CASES = [(64, 1, 1), (64, 1, 4), (96, 1, 1), (96, 4, 1), (128, 1, 1), (128, 8, 1), (144, 8, 1), (256, 8, 1)]
 """Window, slices, probe modes."""
@@ -93,9 +93,9 @@ def rate(backend: MultisliceBackend, slices: int, modes: int, window: int, count
 def measure() -> None:
     import cupy
 
-    from ptylive.engine.backend.fused.cuda import CudaKernels, fitting_plan
-    from ptylive.engine.backend.multislice_arrays import ArrayMultislice
-    from ptylive.engine.backend.multislice_fused import FusedMultislice
+    from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+    from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
+    from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 
     device = cupy.cuda.Device()
     has = device.attributes

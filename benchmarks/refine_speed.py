@@ -13,7 +13,8 @@ import time
 import numpy as np
 
 from ptylive.engine.backend.cache import use_persistent_cache
-from ptylive.engine.backend.multislice import DataTerm, DataTermKind, MultisliceProblem, open_backend
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
 
 CASES = [
     (64, 1, 1, DataTermKind.AMPLITUDE),

@@ -194,7 +194,7 @@ def ours(path: Path, *, noisy: bool, more: Mapping[str, Any]) -> dict[str, Any]:
     dataset, slices, thickness = read(path, noisy=noisy)
     window = str(dataset.patterns.shape[-1])
     subprocess.run([sys.executable, "-m", "ptylive.server.warm_refinement", window], check=True)
-    from ptylive.engine.backend.multislice_compiled import warm_up
+    from ptylive.engine.backend.multislice.compiled_backend import warm_up
 
     warm_up(int(window))  # from the disk
     known: dict[str, Any] = {"num_slices": slices, "total_thickness_A": thickness if slices > 1 else None}

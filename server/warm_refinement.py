@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ptylive.engine.backend.cache import compiled_mark
-from ptylive.engine.backend.fast_sizes import padded_size
+from ptylive.engine.backend.multislice.fast_sizes import padded_size
 from ptylive.server.lifeline import exit_with_parent
 
 LOWEST_PRIORITY = 19
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     exit_with_parent()
     os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
     mark = _mark(int(arguments[0]))
-    from ptylive.engine.backend.multislice_compiled import warm_up
+    from ptylive.engine.backend.multislice.compiled_backend import warm_up
 
     warm_up(padded_size(int(arguments[0])))
     mark.parent.mkdir(parents=True, exist_ok=True)

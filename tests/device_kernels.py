@@ -4,9 +4,9 @@ import numpy as np
 from emulated_cuda import EmulatedKernels
 from strict_device import DeviceArray, device
 
-from ptylive.engine.backend.fused.plan import Plan
-from ptylive.engine.backend.multislice import MultisliceProblem
-from ptylive.engine.backend.multislice_fused import FusedMultislice, counts_type
+from ptylive.engine.backend.multislice.fused.plan import Plan
+from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
+from ptylive.engine.backend.multislice.problem import MultisliceProblem
 
 
 class DeviceKernels(EmulatedKernels):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.fused.plan import Plan, source
+from ptylive.engine.backend.multislice.fused.plan import Plan, source
 
 FOLDER = Path(__file__).parent / "emulated"
 NO_COMPILER = "no C++ compiler (g++): the CUDA kernel cannot be run on the CPU"

@@ -11,7 +11,7 @@ import numpy as np
 from emulated_cuda import EmulatedKernels
 from strict_device import DeviceArray, device
 
-from ptylive.engine.backend.fused.plan import COUNTS, NVRTC_OPTIONS, Plan, source
+from ptylive.engine.backend.multislice.fused.plan import COUNTS, NVRTC_OPTIONS, Plan, source
 
 HOPPER = {
     "MaxSharedMemoryPerBlockOptin": 232_448,

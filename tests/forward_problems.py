@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ptylive.engine.backend.forward.description import (
+from ptylive.engine.backend.multislice.description import (
     AberrationGroups,
     CompressedPatterns,
     ForwardModel,
@@ -10,7 +10,7 @@ from ptylive.engine.backend.forward.description import (
     PerpendicularTerm,
     Tilts,
 )
-from ptylive.engine.backend.multislice import (
+from ptylive.engine.backend.multislice.problem import (
     CoefficientTermKind,
     Corrections,
     DataTerm,

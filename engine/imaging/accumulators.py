@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.backend.reduction_plan import SUMMED, PixelPlan, accumulator_of
+from ptylive.engine.backend.imaging.reduction_plan import SUMMED, PixelPlan, accumulator_of
 from ptylive.engine.imaging.reduced_numbers import Numbers
 from ptylive.schema import FrameBatch
 from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray
@@ -21,7 +21,7 @@ class PixelAccumulator:
 
     def __init__(self, plan: PixelPlan, dtype: np.dtype[Any], saturation_value: float | None = None) -> None:
         """``dtype``: the type of a pixel, in this machine's byte order."""
-        from ptylive.engine.backend.reduction_numba import reduce_frames
+        from ptylive.engine.backend.imaging.reduction_numba import reduce_frames
 
         self._reduce = reduce_frames
         self._plan, self._dtype = plan, dtype
@@ -81,7 +81,7 @@ class VectorAccumulator:
 
     def __init__(self, weights: DoubleArray, squared_lengths: Callable[[DoubleArray], DoubleArray] | None) -> None:
         """Weights (4 + 3, N + M) of regions and moments; squared_lengths: what regions (n, 4) get besides, or None."""
-        from ptylive.engine.backend.reduction_numba import reduce_vectors
+        from ptylive.engine.backend.imaging.reduction_numba import reduce_vectors
 
         self._reduce = reduce_vectors
         self._weights, self._squared_lengths = weights, squared_lengths

@@ -141,7 +141,7 @@ class Band:
 
         ``weights_and_transfer`` (n, 2) -> two arrays (N, n), smooth in Q.
         """
-        from ptylive.engine.backend.bank_numba import responses
+        from ptylive.engine.backend.imaging.bank_numba import responses
 
         pairs = self.evaluate(lambda q: np.concatenate(weights_and_transfer(q)))
         pairs = pairs.reshape(len(pairs), 2, -1)

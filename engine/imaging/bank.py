@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import fft, ndimage
 
-from ptylive.engine.backend.bank import CompiledContraction, Contraction
+from ptylive.engine.backend.imaging.bank import CompiledContraction, Contraction
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import quiet_shift

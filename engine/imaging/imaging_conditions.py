@@ -131,7 +131,7 @@ class ImagingConditions:
         B_n = sum_k M_n(k) Gamma(k, Q), Gamma = i [P*(k) P(k-Q) - P(k) P*(k+Q)];
         Rodenburg, McCallum & Nellist 1993; docs/theory/live-maps.md.
         """
-        from ptylive.engine.backend import filters_numba as kernels
+        from ptylive.engine.backend.imaging import filters_numba as kernels
 
         kind = kernels.SIDEBANDS if sidebands_only else kernels.FULL
         k, aperture = self.samples.k.astype(np.float32), self._aperture
@@ -173,7 +173,7 @@ class ImagingConditions:
 
     def shift_sums(self, q: DoubleArray) -> ComplexArray:
         """sum_k M_n(k) exp(-i Q . grad chi(k)), (N, nq)."""
-        from ptylive.engine.backend.filters_numba import shift_ramps
+        from ptylive.engine.backend.imaging.filters_numba import shift_ramps
 
         shift_row, shift_col = self.probe.gradient(self.samples.k[:, 0], self.samples.k[:, 1]).astype(np.float32)
 
@@ -184,7 +184,7 @@ class ImagingConditions:
 
     def overlap_products(self, k: DoubleArray, q: DoubleArray) -> ComplexArray:
         """P*(k) P(k - Q) at arbitrary detector points, (len(k), nq), for patterns of unit mean sum."""
-        from ptylive.engine.backend import filters_numba as kernels
+        from ptylive.engine.backend.imaging import filters_numba as kernels
 
         each = np.arange(len(k) + 1, dtype=np.int64)
         out = np.empty((len(k), len(q)), dtype=np.complex64)
@@ -195,7 +195,7 @@ class ImagingConditions:
 
     def probe_transfer(self, q: DoubleArray) -> ComplexArray:
         """H(Q) = sum_k P*(k) P(k-Q), (nq,), 1 at Q = 0: the transform of the probe's intensity."""
-        from ptylive.engine.backend import filters_numba as kernels
+        from ptylive.engine.backend.imaging import filters_numba as kernels
 
         k = self.samples.k.astype(np.float32)
         out = np.empty((1, len(q)), dtype=np.complex64)

@@ -31,7 +31,7 @@ def spread_planes(
 
     ``sign`` (points,) of each point: alternating ones move all signal half a sampling frequency away.
     """
-    from ptylive.engine.backend.bank_numba import spread
+    from ptylive.engine.backend.imaging.bank_numba import spread
 
     rows, kept = padded[0], padded[1] // 2 + 1
     weight = placement.weight if sign is None else placement.weight * sign

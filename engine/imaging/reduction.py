@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ptylive.engine.backend.reduction_plan import Axes, PixelPlan
+from ptylive.engine.backend.imaging.reduction_plan import Axes, PixelPlan
 from ptylive.engine.bases import BinnedPixels, DetectorBasis, MaskBasis
 from ptylive.engine.bases.stream import stream_basis
 from ptylive.engine.geometry import DetectorGrid

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.backend.bank import Contraction
+from ptylive.engine.backend.imaging.bank import Contraction
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.imaging.bank import Spectra
 from ptylive.engine.imaging.filters import BUILDERS, Filter

@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 
-from ptylive.engine.backend.bank import CompiledContraction, Contraction
+from ptylive.engine.backend.imaging.bank import CompiledContraction, Contraction
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.imaging.bank import mean_bins

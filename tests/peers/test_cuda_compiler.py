@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from ptylive.engine.backend.fused.plan import COUNTS, NVRTC_OPTIONS, Plan, source
+from ptylive.engine.backend.multislice.fused.plan import COUNTS, NVRTC_OPTIONS, Plan, source
 
 pytestmark = pytest.mark.peers
 

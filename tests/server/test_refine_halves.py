@@ -10,7 +10,7 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.backend.cache import use_persistent_cache
-from ptylive.engine.backend.multislice import open_backend
+from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.solvers.objective import Objective

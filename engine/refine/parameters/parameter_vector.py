@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import Corrections, LossGradient
+from ptylive.engine.backend.multislice.problem import Corrections, LossGradient
 from ptylive.engine.refine.parameters.band_limit import Cleaning
 from ptylive.schema.model import Array, FloatArray
 

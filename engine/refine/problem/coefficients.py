@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.backend.forward.description import CompressedPatterns, PerpendicularTerm
-from ptylive.engine.backend.multislice import CoefficientTermKind
+from ptylive.engine.backend.multislice.description import CompressedPatterns, PerpendicularTerm
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.scan_window import ScanWindow

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.engine.backend.forward.description import (
+from ptylive.engine.backend.multislice.description import (
     INSIDE_MODES,
     AberrationGroups,
     CompressedPatterns,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.backend.fast_sizes import padded_size
-from ptylive.engine.backend.multislice import CoefficientTermKind
+from ptylive.engine.backend.multislice.fast_sizes import padded_size
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.data.model_window import ModelWindow, as_seen, image_window

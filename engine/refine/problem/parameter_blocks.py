@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.backend.data_terms import PIXEL_TERMS, PixelTerm
-from ptylive.engine.backend.multislice import CoefficientTermKind, DataTermKind
+from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS, PixelTerm
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane
 from ptylive.engine.refine.data.pattern_statistics import mean_pattern

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import DataTerm, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import DataTerm, MultisliceProblem
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import Probe

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ptylive.engine.backend.data_terms import PIXEL_TERMS
-from ptylive.engine.backend.multislice import CoefficientTermKind, DataTermKind
+from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
 from ptylive.engine.refine.data.pattern_statistics import Facts
 from ptylive.engine.refine.data.start_probe import Coherence
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm

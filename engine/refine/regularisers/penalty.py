@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from ptylive.engine.backend.multislice import Corrections, LossGradient
+from ptylive.engine.backend.multislice.problem import Corrections, LossGradient
 from ptylive.engine.refine.parameters.parameter_vector import Layout
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import MultisliceBackend, open_backend
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess

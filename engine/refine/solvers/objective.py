@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import LossGradient, MultisliceBackend
+from ptylive.engine.backend.multislice.problem import LossGradient, MultisliceBackend
 from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout, Physical
 from ptylive.engine.refine.parameters.terms import Term

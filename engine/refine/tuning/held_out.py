@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import MultisliceBackend, open_backend
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.device import on_device

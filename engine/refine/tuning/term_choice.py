@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import open_backend
+from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.pattern_statistics import Facts
 from ptylive.engine.refine.problem.measurement import Observation

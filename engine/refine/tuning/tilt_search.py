@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.refine.problem.setup import Setup
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.tuning.warm_start import WarmStart

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import open_backend
+from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.parameters.device import on_device

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import MultisliceProblem
-from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.problem import MultisliceProblem
 from ptylive.schema.model import Array
 
 SAMPLED_PATTERNS = 64

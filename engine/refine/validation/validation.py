@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ptylive.engine.backend.multislice import open_backend
+from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import Lattice
 from ptylive.engine.refine.data.pattern_view import shuffled

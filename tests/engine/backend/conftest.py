@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.cache import use_persistent_cache
-from ptylive.engine.backend.multislice import Corrections, DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import Corrections, DataTerm, DataTermKind, MultisliceProblem
 from ptylive.schema.model import DoubleArray
 
 use_persistent_cache()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
-from ptylive.engine.backend import bank as contraction
+from ptylive.engine.backend.imaging import bank as contraction
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging import band as band_module

@@ -11,10 +11,10 @@ from compressed_scans import compressed
 from device_kernels import fused
 from strict_device import device
 
-from ptylive.engine.backend import gpu
-from ptylive.engine.backend.forward.general import GeneralMultislice
-from ptylive.engine.backend.multislice import MultisliceBackend, MultisliceProblem
-from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.backend.multislice import gpu
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
 from ptylive.engine.refine import Bench, check, refine, scan, validate
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.setup import prepare

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.regularisers.missing_wedge import MissingWedge, wedge_weights
 from ptylive.engine.refine.regularisers.object_states import MixedVariance

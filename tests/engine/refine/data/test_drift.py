@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
-from ptylive.engine.backend.fast_sizes import padded_size
+from ptylive.engine.backend.multislice.fast_sizes import padded_size
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import Drift, Lattice, acquisition_time, find_drift, without_drift

@@ -5,7 +5,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
 from ptylive.engine.refine.problem.setup import prepare

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from compressed_scans import compressed
 
-from ptylive.engine.backend.forward.arrays import ArrayKit
-from ptylive.engine.backend.forward.comparison import Coefficients as Compared
-from ptylive.engine.backend.multislice import CoefficientTermKind, DataTerm
+from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
+from ptylive.engine.backend.multislice.forward.comparison import Coefficients as Compared
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm
 from ptylive.engine.refine import refine, validate
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.schema import MetadataError, RefinementError

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.solvers.objective import Objective

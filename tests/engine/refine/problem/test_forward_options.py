@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.band_limit import band_limit

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
-from ptylive.engine.backend.multislice import DataTermKind
+from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.engine.refine.data.pattern_statistics import Facts, _noise_spread
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.problem.setup import prepare

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.forward.description import ForwardModel, Tilts
-from ptylive.engine.backend.forward.general import GeneralMultislice
-from ptylive.engine.backend.multislice import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice.description import ForwardModel, Tilts
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
 from ptylive.engine.refine.problem.tilt_from_columns import Area, lean_mrad, stood_up, upright, wrapped_phases
 
 PIXEL_A, SIZE, SPACINGS_A = 0.25, 64, (9.0, 12.0)

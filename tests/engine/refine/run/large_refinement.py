@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from ptylive.engine.backend.cache import use_persistent_cache
-from ptylive.engine.backend.multislice_compiled import CompiledMultislice
+from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import check, refine
 from ptylive.engine.refine.data.pattern_view import PatternView

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice_arrays import ArrayMultislice
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.solvers.backtracking import block_scaled, grown_and_cut

@@ -1,0 +1,1 @@
+"""Compiled loops of the live maps: reduction of frames, filters, contraction of filter banks."""

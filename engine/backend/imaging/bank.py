@@ -1,0 +1,118 @@
+"""How the filter bank is contracted: compiled loops on the CPU, whole arrays on a GPU, one interface."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from ptylive.schema.model import Array, ComplexArray, FloatArray, IndexArray
+
+Reads = tuple[IndexArray, FloatArray]
+"""Which plane each frequency reads (nb,), and the sign (nb,) of the imaginary part."""
+FILTERS_ON_DEVICE = 8
+WORTH_SHARING = 4096
+"""Frequencies that are worth waking another thread."""
+
+
+class Helpers(Protocol):
+    """Threads among which pieces of a range are shared."""
+
+    def split(self, items: int, work: Callable[[int, int, int], None], *, least: int = 1) -> None:
+        """Call work(lane, start, stop) for pieces of range(items), and wait for all of them."""
+        ...
+
+
+class Contraction(Protocol):
+    """sum_n weights[q, n] planes[reads[q], n] for all frequencies of a filter."""
+
+    def contract(self, weights: ComplexArray, planes: ComplexArray, reads: Reads, scale: float) -> ComplexArray:
+        """Weights (nb, N), planes (frequencies, N) -> (nb,) complex64."""
+        ...
+
+    def contract_pair(
+        self, weights: ComplexArray, planes: ComplexArray, reads: Reads, others: Reads, scale: float
+    ) -> tuple[ComplexArray, ComplexArray]:
+        """The same for two ways of reading the planes."""
+        ...
+
+
+class CompiledContraction:
+    """Compiled loops; ``helpers`` share the frequencies, without them the caller's thread does it all."""
+
+    def __init__(self, helpers: Helpers | None = None) -> None:
+        self._helpers = helpers
+
+    def contract(self, weights: ComplexArray, planes: ComplexArray, reads: Reads, scale: float) -> ComplexArray:
+        """See :class:`Contraction`."""
+        from ptylive.engine.backend.imaging.bank_numba import contract
+
+        out = np.empty(len(weights), dtype=np.complex64)
+
+        def work(_lane: int, start: int, stop: int) -> None:
+            at = slice(start, stop)
+            contract(weights[at], planes, reads[0][at], reads[1][at], np.float32(scale), out[at])
+
+        self._share(len(weights), work)
+        return out
+
+    def contract_pair(
+        self, weights: ComplexArray, planes: ComplexArray, reads: Reads, others: Reads, scale: float
+    ) -> tuple[ComplexArray, ComplexArray]:
+        """See :class:`Contraction`; every weight is read once."""
+        from ptylive.engine.backend.imaging.bank_numba import contract_pair
+
+        out, other = np.empty(len(weights), dtype=np.complex64), np.empty(len(weights), dtype=np.complex64)
+
+        def work(_lane: int, start: int, stop: int) -> None:
+            at = slice(start, stop)
+            where = (reads[0][at], reads[1][at], others[0][at], others[1][at])
+            contract_pair(weights[at], planes, *where, np.float32(scale), out[at], other[at])
+
+        self._share(len(weights), work)
+        return out, other
+
+    def _share(self, frequencies: int, work: Callable[[int, int, int], None]) -> None:
+        if self._helpers is None:
+            work(0, 0, frequencies)
+        else:
+            self._helpers.split(frequencies, work, least=WORTH_SHARING)
+
+
+class ArrayContraction:
+    """Whole arrays with numpy or cupy as ``xp``; filters stay on the device, planes go there once per refresh."""
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+        self._filters: OrderedDict[tuple[int, int], tuple[ComplexArray, Any]] = OrderedDict()
+        self._planes: tuple[ComplexArray | None, Array | None] = (None, None)
+
+    def contract(self, weights: ComplexArray, planes: ComplexArray, reads: Reads, scale: float) -> ComplexArray:
+        """See :class:`Contraction`."""
+        from ptylive.engine.backend.imaging.bank_arrays import ArrayFilter
+
+        key = (id(weights), id(reads))
+        if key not in self._filters or self._filters[key][0] is not weights:
+            self._filters[key] = (weights, ArrayFilter.of(self._xp, weights, *reads))
+        self._filters.move_to_end(key)
+        while len(self._filters) > FILTERS_ON_DEVICE:
+            self._filters.popitem(last=False)
+        if self._planes[0] is not planes:
+            self._planes = (planes, self._xp.asarray(planes))
+        found: ComplexArray = self._filters[key][1].contract(self._planes[1], scale)
+        return found
+
+    def contract_pair(
+        self, weights: ComplexArray, planes: ComplexArray, reads: Reads, others: Reads, scale: float
+    ) -> tuple[ComplexArray, ComplexArray]:
+        """See :class:`Contraction`."""
+        return self.contract(weights, planes, reads, scale), self.contract(weights, planes, others, scale)
+
+
+def gpu_contraction() -> ArrayContraction:
+    """The contraction on the GPU. Raises ImportError where cupy is not installed."""
+    import cupy
+
+    return ArrayContraction(cupy)

@@ -1,0 +1,271 @@
+"""Frames to numbers in one pass while a frame is in the cache: pattern sum, moments, bins, regions. No GIL.
+
+Frames come as they lie in memory, or coded, with the address of a C function that decodes one
+(:class:`ptylive.schema.CodedFrames`): what is not needed twice is never written out. Whole numbers are added up as
+whole numbers, so that no order of frames or threads changes a result.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from ptylive.engine.backend.imaging.addresses import call_decoder, copy_memory
+from ptylive.engine.backend.imaging.filters_numba import FAST, NOGIL
+
+REORDERED = {**NOGIL, "fastmath": {"reassoc", "contract", "nsz"}}
+"""Sums in any order, but numbers that are none are seen as such."""
+
+PATTERN_BLOCK = 4096
+"""Pixels of the running sum that are added up at a time: they stay in the nearest cache while frames pass by."""
+
+
+@nb.jit(**FAST)
+def add_patterns(frames, held, pattern):
+    """Add the first ``held`` of frames (n, pixels) to a running sum (pixels,), a block of pixels at a time."""
+    kind = pattern.dtype.type
+    for start in range(0, pattern.size, PATTERN_BLOCK):
+        stop = min(start + PATTERN_BLOCK, pattern.size)
+        block = pattern[start:stop]
+        n = 0
+        while n + 4 <= held:  # four at a time: the sum is read and written once
+            one, two = frames[n, start:stop], frames[n + 1, start:stop]
+            three, four = frames[n + 2, start:stop], frames[n + 3, start:stop]
+            for p in range(block.size):
+                block[p] += (kind(one[p]) + kind(two[p])) + (kind(three[p]) + kind(four[p]))
+            n += 4
+        while n < held:
+            one = frames[n, start:stop]
+            for p in range(block.size):
+                block[p] += kind(one[p])
+            n += 1
+
+
+@nb.jit(**FAST)
+def _add_rows(frame, first, stop, total):
+    """Add rows ``first`` to ``stop`` of a frame (pixels,) to ``total`` (cols,)."""
+    kind = total.dtype.type
+    cols = total.size
+    r = first
+    while r + 4 <= stop:
+        one, two = frame[r * cols : (r + 1) * cols], frame[(r + 1) * cols : (r + 2) * cols]
+        three, four = frame[(r + 2) * cols : (r + 3) * cols], frame[(r + 3) * cols : (r + 4) * cols]
+        for c in range(cols):
+            total[c] += (kind(one[c]) + kind(two[c])) + (kind(three[c]) + kind(four[c]))
+        r += 4
+    while r + 2 <= stop:
+        one, two = frame[r * cols : (r + 1) * cols], frame[(r + 1) * cols : (r + 2) * cols]
+        for c in range(cols):
+            total[c] += kind(one[c]) + kind(two[c])
+        r += 2
+    if r < stop:
+        one = frame[r * cols : (r + 1) * cols]
+        for c in range(cols):
+            total[c] += kind(one[c])
+
+
+@nb.jit(**FAST)
+def _fill_boxes(line, width, out):
+    """Bins (n,) float32 of n * width columns whose rows have been added up."""
+    if width == 1:
+        for j in range(out.size):
+            out[j] = np.float32(line[j])
+    elif width == 2:
+        for j in range(out.size):
+            out[j] = np.float32(line[2 * j] + line[2 * j + 1])
+    else:
+        for j in range(out.size):
+            inside = line[j * width]
+            for i in range(1, width):
+                inside += line[j * width + i]
+            out[j] = np.float32(inside)
+
+
+@nb.jit(**FAST)
+def _fill_bins(frame, plan, band, column, bins):
+    """Bins (nb,) of a frame; ``column`` (cols,) becomes the sum of its rows, ``band`` is work space like it."""
+    kind = band.dtype.type
+    cols, width = plan.col_at.size, plan.width
+    column[:] = kind(0)
+    for b in range(plan.band_at.size - 1):
+        first, stop = plan.boxes_at[b], plan.boxes_at[b + 1]
+        if first == stop:
+            _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], column)
+            continue
+        band[:] = kind(0)
+        _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], band)
+        for k in range(first, stop):
+            left, count, number = plan.boxes[k, 0], plan.boxes[k, 1], plan.boxes[k, 2]
+            _fill_boxes(band[left : left + count * width], width, bins[number : number + count])
+        for c in range(cols):
+            column[c] += band[c]
+    for g in range(plan.ragged_bin.size):
+        inside = kind(0)
+        for k in range(plan.ragged_at[g], plan.ragged_at[g + 1]):
+            inside += kind(frame[np.uintp(plan.ragged[k])])
+        bins[plan.ragged_bin[g]] = np.float32(inside)
+
+
+@nb.jit(**FAST)
+def _fill_regions(frame, runs, total, column, regions):
+    """Region sums (nr,) of a frame whose sum is ``total``; the last one is what no run holds."""
+    kind = column.dtype.type
+    regions[:] = 0.0
+    rest = total
+    for k in range(runs.shape[0]):
+        piece = frame[runs[k, 0] : runs[k, 1]]
+        inside = kind(0)
+        for j in range(piece.size):
+            inside += kind(piece[j])
+        regions[runs[k, 2]] += inside
+        rest -= inside
+    regions[regions.size - 1] += rest
+
+
+@nb.jit(**FAST)
+def _reduce_frame(frame, plan, band, column, bins, regions, moments):
+    """Bins (nb,) float32, regions (nr,) and moments (3,) float64 of one frame (pixels,) without bad pixels.
+
+    band, column: work space (cols,) in the type of sums.
+    """
+    kind = band.dtype.type
+    cols = plan.col_at.size
+    total = 0.0
+    row_moment = 0.0
+    for r in range(plan.row_at.size):
+        # slices of known length vectorise where indices into the frame do not
+        line = frame[r * cols : (r + 1) * cols]
+        line_sum = kind(0)
+        for c in range(cols):
+            line_sum += kind(line[c])
+        total += line_sum
+        row_moment += line_sum * plan.row_at[r]
+    _fill_bins(frame, plan, band, column, bins)
+    col_moment = 0.0
+    for c in range(cols):
+        col_moment += column[c] * plan.col_at[c]
+    moments[0] = total
+    moments[1] = row_moment
+    moments[2] = col_moment
+    _fill_regions(frame, plan.runs, total, column, regions)
+
+
+@nb.jit(**FAST)
+def _limit(frame, most, bad):
+    """Cut pixels (pixels,) to what a pixel can count; whether a good one was full."""
+    peak = frame[0]
+    for k in range(frame.size):  # vectorises; few frames need more
+        peak = max(peak, frame[k])
+    if peak < most:
+        return np.int64(0)
+    full = np.int64(0)
+    for k in range(frame.size):
+        if frame[k] >= most:
+            full += 1
+            frame[k] = most
+    for k in range(bad.size):
+        full -= np.int64(frame[bad[k]] >= most)
+    return np.int64(full > 0)
+
+
+@nb.jit(**FAST)
+def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
+    """Reduce frames ``start`` to ``stop`` of a batch: how many of them do not decode (their numbers stay as they are),
+    and in how many a good pixel was full.
+
+    source (decode, data, ends, itemsize): address of the decoder, 0 for frames as they are; address of the first frame;
+    ends (n,) of the coded ones in bytes. point (n,) where the numbers go, -1: nowhere. sums (bins (points, nb) float32,
+    regions (points, nr), moments (points, 3), pattern (pixels,)); ``adds``: add to what is there, for repeated frames.
+    most: counts a pixel can tell, more become that; 0 where nobody said.
+    space (frames (group, pixels) in the type of pixels, band, column, bins (1, nb), numbers (2, 4), work bytes).
+    """
+    decode, data, ends, itemsize = source
+    bins, regions, moments, pattern = sums
+    frames, band, column, one_bins, numbers, work = space
+    frame_bytes = frames.shape[1] * itemsize
+    base = nb.uintp(frames.ctypes.data)
+    which = np.empty(frames.shape[0], np.int64)
+    failed = 0
+    full = np.int64(0)
+    n = start
+    while n < stop:
+        held = 0
+        while n < stop and held < frames.shape[0]:
+            if point[n] >= 0:
+                target = nb.uintp(base + nb.uintp(held * frame_bytes))
+                outcome = np.int64(0)
+                if decode == 0:
+                    copy_memory(target, nb.uintp(nb.uintp(data) + nb.uintp(n * frame_bytes)), np.int64(frame_bytes))
+                else:
+                    begin = ends[n - 1] if n > 0 else np.int64(0)
+                    where = nb.uintp(nb.uintp(data) + nb.uintp(begin))
+                    outcome = call_decoder(
+                        nb.uintp(decode),
+                        where,
+                        np.int64(ends[n] - begin),
+                        np.int64(itemsize),
+                        target,
+                        np.int64(frame_bytes),
+                        nb.uintp(work.ctypes.data),
+                    )
+                if outcome == 0:
+                    which[held] = point[n]
+                    held += 1
+                else:
+                    failed += 1
+            n += 1
+        if most > 0:
+            for g in range(held):
+                full += _limit(frames[g], most, plan.bad)
+        add_patterns(frames, held, pattern)
+        for g in range(held):
+            frame = frames[g]
+            for k in range(plan.bad.size):
+                frame[plan.bad[k]] = 0
+            p = which[g]
+            if adds:
+                _reduce_frame(frame, plan, band, column, one_bins[0], numbers[0], numbers[1])
+                for k in range(bins.shape[1]):
+                    bins[p, k] += one_bins[0, k]
+                for k in range(regions.shape[1]):
+                    regions[p, k] += numbers[0, k]
+                for k in range(moments.shape[1]):
+                    moments[p, k] += numbers[1, k]
+            else:
+                _reduce_frame(frame, plan, band, column, bins[p], regions[p], moments[p])
+    return failed, full
+
+
+@nb.jit(**REORDERED)
+def reduce_vectors(vectors, start, stop, point, weights, sums, adds):
+    """The same for vectors (n, N + M) float32 of coefficients and extras: regions and moments are linear in them.
+
+    weights (nr + 3, N + M) float64; what is no number counts as zero. sums as above, pattern (N + M,) float64.
+    """
+    bins, regions, moments, pattern = sums
+    exact = np.empty(vectors.shape[1])
+    for n in range(start, stop):
+        p = point[n]
+        if p < 0:
+            continue
+        vector = vectors[n]
+        for k in range(exact.size):
+            exact[k] = np.float64(vector[k]) if np.isfinite(vector[k]) else 0.0
+            pattern[k] += exact[k]
+        out = bins[p]
+        if adds:
+            for k in range(out.size):
+                out[k] += np.float32(exact[k])
+        else:
+            for k in range(out.size):
+                out[k] = np.float32(exact[k])
+        for w in range(weights.shape[0]):
+            line = weights[w]
+            value = 0.0
+            for k in range(exact.size):
+                value += line[k] * exact[k]
+            if w < regions.shape[1]:
+                regions[p, w] = value + (regions[p, w] if adds else 0.0)
+            else:
+                moment = w - regions.shape[1]
+                moments[p, moment] = value + (moments[p, moment] if adds else 0.0)

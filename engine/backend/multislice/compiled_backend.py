@@ -1,0 +1,284 @@
+"""The CPU backend: compiled code, one pattern in cache, plain threads over patterns with private sums."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.compiled_kernel import (
+    FLOAT32,
+    UINT8,
+    UINT16,
+    Gradient,
+    Model,
+    Patterns,
+    Work,
+    add_loss_and_gradient,
+    add_windows,
+)
+from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
+from ptylive.engine.backend.multislice.planes_fft import Window
+from ptylive.engine.backend.multislice.problem import (
+    HELD,
+    Corrections,
+    DataTerm,
+    DataTermKind,
+    LossGradient,
+    MultisliceProblem,
+)
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+
+CACHE_LINE = 64
+DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32}
+"""Recorded types that are read as they are; others are converted to float32 once."""
+
+
+class CompiledMultislice:
+    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` for windows of a fast size."""
+
+    name = "cpu"
+    xp: ModuleType = np
+
+    def __init__(self, problem: MultisliceProblem, threads: int = 1) -> None:
+        self._problem = problem
+        self._window = Window(problem.window)
+        self._recorded, self._counts_type = _transposed_patterns(problem.patterns)
+        self._term = (PIXEL_TERMS[DataTermKind(problem.data_term.kind)].number, float(problem.data_term.offset))
+        self._weights = _flat(problem.weights.T)
+        self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
+        self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)
+        self._shifts = np.array(problem.shifts_px, dtype=np.float64)
+        self._ramps = _ramps(self._shifts, problem.window)
+        self._propagators = _transposed_propagators(problem.propagators, problem.window)
+        self._no_currents = np.ones(problem.count, np.float32)
+        self._threads = max(1, threads)
+        self._work: list[Work] = []
+        self._pool = ThreadPoolExecutor(self._threads, "refine") if self._threads > 1 else None
+
+    def loss_and_gradient(
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
+    ) -> LossGradient:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        chosen = np.arange(self._problem.count) if indices is None else _contiguous(indices)
+        model = self._model(object_planes, probe_planes, corrections)
+        parts = self._in_parts(_Task(model, self._amplitudes(corrections, chosen), probe_gradient, corrections), chosen)
+        loss, total = parts[0]
+        for more, gradient in parts[1:]:
+            loss += more
+            for name in ("slices", "probe", "background", "distances"):
+                getattr(total, name)[...] += getattr(gradient, name)
+        size = self._problem.window
+        probe = np.zeros(probe_planes.shape, np.float32)
+        if probe_gradient:
+            probe[...] = np.swapaxes(total.probe.reshape(2, -1, size, size), 2, 3)
+        per_pattern = np.concatenate([gradient.patterns for _, gradient in parts])
+        return LossGradient(
+            loss,
+            total.slices.reshape(object_planes.shape),
+            probe,
+            self._corrections(corrections, chosen, per_pattern, total),
+        )
+
+    def _model(self, object_planes: Any, probe_planes: Any, corrections: Corrections) -> Model:
+        """The parameters as the kernel reads them."""
+        problem = self._problem
+        slices, rows, columns = problem.object_shape
+        planes = np.ascontiguousarray(object_planes, dtype=np.float32).reshape(2, -1, rows * columns)
+        window, modes = problem.window, planes.shape[1] // slices
+        background = np.zeros(window**2, np.float32)
+        if corrections.background is not None:
+            background = _flat(np.asarray(corrections.background).T) * np.float32(modes * window**2)
+        propagators, phase_per_A = self._propagators, np.zeros(0, np.float32)
+        if corrections.distances_A is not None:
+            turn = 1j * np.asarray(problem.phase_per_A)
+            distances = np.asarray(corrections.distances_A, dtype=np.float64)[:, None, None]
+            propagators = _transposed_propagators(np.exp(turn * distances), window)
+            phase_per_A = _flat(np.asarray(problem.phase_per_A).T)
+        probe = _flat(np.swapaxes(probe_planes, 2, 3))
+        return Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A)
+
+    def _amplitudes(self, corrections: Corrections, chosen: IndexArray) -> FloatArray:
+        """Roots of the beam currents; ramps are brought up to the shifts on the way."""
+        given = self._problem.shifts_px if corrections.shifts_px is None else corrections.shifts_px
+        shifts = np.asarray(given, dtype=np.float64)
+        moved = chosen[(shifts[chosen] != self._shifts[chosen]).any(axis=1)]
+        if len(moved):
+            self._shifts[moved] = shifts[moved]
+            self._ramps[moved] = _ramps(shifts[moved], self._problem.window)
+        if corrections.current is None:
+            return self._no_currents
+        return np.sqrt(np.asarray(corrections.current, dtype=np.float32))
+
+    def _corrections(
+        self, asked: Corrections, chosen: IndexArray, per_pattern: DoubleArray, total: Gradient
+    ) -> Corrections:
+        """Gradients of the corrections asked for, in the shapes they came in."""
+        size = self._problem.window
+        shifts = current = background = None
+        if asked.shifts_px is not None:
+            shifts = np.zeros((self._problem.count, 2))
+            np.add.at(shifts, chosen, per_pattern[:, :2])
+        if asked.current is not None:
+            current = np.zeros(self._problem.count)
+            np.add.at(current, chosen, per_pattern[:, 2])
+        if asked.background is not None:
+            modes = total.slices.shape[1] // self._problem.object_shape[0]
+            background = total.background.reshape(size, size).T * (0.5 * size**2 * modes)  # factor = 2 dL/dI / (P^2 O)
+        distances = None if asked.distances_A is None else total.distances
+        return Corrections(shifts, current, background, distances)
+
+    def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> FloatArray:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        import scipy.fft
+
+        wave = scipy.fft.ifft2(probe_planes[0] + 1j * probe_planes[1], norm="ortho")
+        intensity = (wave.real**2 + wave.imag**2).sum(axis=0).astype(np.float32)
+        chosen = np.arange(self._problem.count) if indices is None else _contiguous(indices)
+        total = np.zeros(self._problem.object_shape[1:], np.float32)
+        add_windows(intensity, chosen, self._corners, total)
+        return total
+
+    def to_numpy(self, array: Any) -> Array:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        return np.asarray(array)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _in_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
+        """Every thread's loss and private gradient; the split depends on nothing but the number of threads."""
+        if not self._work:
+            slices = self._problem.object_shape[0]
+            pairs = task.model.probe.shape[1] * task.model.slices.shape[1] // slices
+            self._work = [_buffers(self._problem.window, slices, pairs) for _ in range(self._threads)]
+        shares = np.array_split(chosen, self._threads)
+        if self._pool is None:
+            return [self._part(task, shares[0], 0)]
+        futures = [self._pool.submit(self._part, task, share, thread) for thread, share in enumerate(shares)]
+        return [future.result() for future in futures]
+
+    def _part(self, task: _Task, share: IndexArray, thread: int) -> tuple[float, Gradient]:
+        """One call of compiled code for the whole share: threads meet at the interpreter's lock once only."""
+        gradient, work = task.empty_gradient(len(share), self._problem.window), self._work[thread]
+        recorded = (self._recorded, self._counts_type)
+        patterns = Patterns(share, *recorded, self._weights, self._corners, self._ramps, task.amplitudes)
+        loss = add_loss_and_gradient(self._window, self._term, patterns, task.model, gradient, work)
+        return loss, gradient
+
+
+class _Task(NamedTuple):
+    """One evaluation: parameters, and which gradients are wanted."""
+
+    model: Model
+    amplitudes: FloatArray
+    probe_gradient: bool
+    corrections: Corrections
+
+    def empty_gradient(self, patterns: int, window: int) -> Gradient:
+        """Zeros where a gradient is wanted, arrays of no length where not."""
+        asked, model = self.corrections, self.model
+        per_pattern = asked.shifts_px is not None or asked.current is not None
+        return Gradient(
+            np.zeros(model.slices.shape, np.float32),
+            np.zeros((2, model.probe.shape[1] if self.probe_gradient else 0, window**2), np.float32),
+            np.zeros((patterns if per_pattern else 0, 3)),
+            np.zeros(0 if asked.background is None else window**2),
+            np.zeros(0 if asked.distances_A is None else len(asked.distances_A)),
+        )
+
+
+def warm_up(window: int) -> None:
+    """Compile (or load from the cache) what a refinement with this window needs, whatever type was recorded.
+
+    Takes seconds the first time on a machine; call it in the background while a scan runs.
+    """
+    from ptylive.engine.backend.multislice.fast_sizes import is_fast
+
+    if not is_fast(window):
+        return
+    problem = MultisliceProblem(
+        patterns=np.zeros((1, window, window), np.uint16),
+        weights=np.ones((window, window), np.float32),
+        corners=np.zeros((1, 2), np.int64),
+        shifts_px=np.zeros((1, 2)),
+        object_shape=(1, window, window),
+        propagators=np.zeros((0, window, window), np.complex128),
+        data_term=DataTerm(DataTermKind.AMPLITUDE, 0.0),
+    )
+    backend = CompiledMultislice(problem)
+    probe = np.zeros((2, 1, window, window), np.float32)
+    backend.illumination(probe)
+    backend.loss_and_gradient(np.ones((2, 1, window, window), np.float32), probe)
+
+
+def _flat(planes: Any) -> FloatArray:
+    """Contiguous float32 with the two pixel axes joined."""
+    return np.ascontiguousarray(planes, dtype=np.float32).reshape(
+        *planes.shape[:-2], planes.shape[-2] * planes.shape[-1]
+    )
+
+
+def _contiguous(indices: IndexArray) -> IndexArray:
+    """Pattern numbers in one piece of memory, so that every call has the same argument types.
+
+    Two sets of types would be two compiled versions. Loaded from the cache into one process, with helpers compiled
+    under the same names in two others, the second calls the helpers of the first: wrong numbers, seen with numba 0.68.
+    """
+    return np.array(indices, dtype=np.int64, order="C")
+
+
+def _transposed_patterns(patterns: Array) -> tuple[Array, int]:
+    """Bytes of the patterns (N, bytes) with the detector axes exchanged, and their type for compiled code.
+
+    No copy where the memory already lies that way. What cannot be written is copied: it would be another type of
+    argument, and so another compiled version.
+    """
+    if patterns.dtype.name not in DIRECT_TYPES or not patterns.dtype.isnative:
+        patterns = patterns.astype(np.float32, order="K")
+    flat = np.ascontiguousarray(np.swapaxes(patterns, 1, 2)).reshape(len(patterns), -1)
+    flat = flat if flat.flags.writeable else flat.copy()
+    return flat.view(np.uint8), DIRECT_TYPES[flat.dtype.name]
+
+
+def _ramps(shifts_px: DoubleArray, window: int) -> FloatArray:
+    """exp(-2 pi i f shift) of n shifts (n, 2): (n, axis, part, P)."""
+    phase = -2 * np.pi * shifts_px[:, :, None] * np.fft.fftfreq(window)
+    return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(np.float32)
+
+
+def _transposed_propagators(propagators: Array, window: int) -> FloatArray:
+    """(2, slices - 1, P * P) with the normalisation of the two transforms around a propagation."""
+    transposed = np.swapaxes(propagators, 1, 2) / window**2
+    return _flat(np.stack([transposed.real, transposed.imag]))
+
+
+def _buffers(size: int, slices: int, pairs: int) -> Work:
+    """Work planes of one thread, aligned to cache lines."""
+    plane = size * size
+    return Work(
+        waves=_aligned((pairs, slices, 2, plane)),
+        far_field=_aligned((pairs, 2, plane)),
+        a=_aligned((2, plane)),
+        b=_aligned((2, plane)),
+        intensity=_aligned((plane,)),
+        counts=_aligned((plane,)),
+    )
+
+
+def _aligned(shape: tuple[int, ...]) -> FloatArray:
+    """Zeros whose memory begins on a cache line: vector loads across lines cost a tenth of the speed."""
+    count = int(np.prod(shape))
+    room = np.zeros(count * 4 + CACHE_LINE, np.uint8)
+    start = -room.ctypes.data % CACHE_LINE
+    return room[start : start + count * 4].view(np.float32).reshape(shape)

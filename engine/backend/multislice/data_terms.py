@@ -1,0 +1,75 @@
+"""Losses that compare modelled with recorded counts pixel by pixel: one row for each, which every backend reads.
+
+A loss that a table lacks raises KeyError; none is ever computed as another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.backend.multislice.problem import FEW_COUNTS, DataTerm, DataTermKind
+
+TINY_COUNTS = 1e-12
+"""Keeps the square root of an unlit pixel, and its derivative, finite."""
+
+Compare = Callable[[Any, float, Any, Any], tuple[Any, Any]]
+"""(array module, offset, intensity, counts) -> loss of each pixel, and its derivative by the intensity."""
+
+
+def _amplitude(xp: Any, offset: float, intensity: Any, counts: Any) -> tuple[Any, Any]:
+    amplitude = xp.sqrt(intensity + (offset + TINY_COUNTS))
+    difference = amplitude - xp.sqrt(counts + offset)
+    return difference**2, difference / amplitude
+
+
+def _poisson(xp: Any, offset: float, intensity: Any, counts: Any) -> tuple[Any, Any]:
+    model = intensity + (offset + TINY_COUNTS)
+    loss = model - counts - counts * (xp.log(model) - xp.log(xp.where(counts > 0, counts, 1)))
+    return loss, 1 - counts / model
+
+
+def _intensity(xp: Any, offset: float, intensity: Any, counts: Any) -> tuple[Any, Any]:
+    return (intensity - counts) ** 2, 2 * (intensity - counts)
+
+
+def _chi_squared(xp: Any, offset: float, intensity: Any, counts: Any) -> tuple[Any, Any]:
+    few = counts <= FEW_COUNTS
+    relative = (intensity - counts) / xp.where(few, 1, counts)
+    loss = xp.where(few, intensity, 0.5 * relative * (intensity - counts))
+    return loss, xp.where(few, xp.ones_like(intensity), relative)
+
+
+@dataclass(frozen=True)
+class PixelTerm:
+    """What is known of a data term besides its formula, which :class:`DataTermKind` gives."""
+
+    number: int
+    """By which compiled kernels know it."""
+    compare: Compare
+    curvature: Callable[[Any], Any]
+    """d2 loss / dI2 at a fit, from the counts of a pixel, offset included."""
+    likelihood: float | None
+    """The loss over the negative logarithm of the likelihood of counts; None: in proportion to the counts."""
+    constant: str = ""
+    """Key of the preset that sets the offset."""
+
+
+PIXEL_TERMS = {
+    # var(sqrt(D)) = 1/4, so twice this loss is the likelihood's
+    DataTermKind.AMPLITUDE: PixelTerm(0, _amplitude, lambda counts: 0.5 / counts, 0.5, "loss_offset"),
+    DataTermKind.POISSON: PixelTerm(1, _poisson, lambda counts: 1 / counts, 1.0, "loss_floor"),
+    DataTermKind.INTENSITY: PixelTerm(2, _intensity, lambda counts: 2 + 0 * counts, None),
+    DataTermKind.CHI_SQUARED: PixelTerm(3, _chi_squared, lambda counts: 1 / counts, 1.0),
+}
+NUMBERS = {kind.name: term.number for kind, term in PIXEL_TERMS.items()}
+"""AMPLITUDE, POISSON, ...: the names and numbers of compiled kernels."""
+
+
+def pixel_terms(xp: Any, term: DataTerm, intensity: Any, counts: Any) -> tuple[Any, Any]:
+    """Loss of each pixel and its derivative by the modelled intensity, weights left out.
+
+    intensity and counts: arrays of one shape in counts; ``xp`` is their module. KeyError for a loss of coefficients.
+    """
+    return PIXEL_TERMS[DataTermKind(term.kind)].compare(xp, term.offset, intensity, counts)

@@ -1,0 +1,155 @@
+"""What may be modelled beyond the plain far field of :mod:`ptylive.engine.backend.multislice.problem`.
+
+Frequencies have the zero at [0, 0]; real-space coordinates are counted from pixel P // 2, where the probe stands.
+Tilts are tangents; exp(+2 pi i d q . tan) moves the wave by d tan over the distance d (the field's sign, not PyPty's).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
+
+
+class SplitStep(StrEnum):
+    """How transmission and propagation are interleaved over the thickness d of a slice; values are PyPty's names."""
+
+    FIRST_ORDER = "multislice"
+    """O(d) H(d)"""
+    SECOND_ORDER = "better_multislice"
+    """H(d/2) O(d) H(d/2) (Strang)"""
+    FOURTH_ORDER = "yoshida"
+    """The second-order step over w1 d, w0 d, w1 d, w1 = 1 / (2 - 2^(1/3)), w0 = 1 - 2 w1 (Yoshida 1990)"""
+
+
+INSIDE_MODES, BEFORE_MODES, AFTER_MODES = (0, 3, 4), (2, 4), (1, 3, 4)
+"""Values of PyPty's ``tilt_mode`` that use each kind of tilt."""
+
+
+@dataclass(frozen=True)
+class Tilts:
+    """Tilts of patterns: of the beam before the specimen, of the specimen, and behind it."""
+
+    tangents: DoubleArray
+    """(N or 1, 6): before (row, col), inside (row, col), after (row, col)."""
+    mode: int
+    """PyPty's ``tilt_mode``, 0 to 4."""
+
+    @property
+    def before(self) -> bool:
+        """Whether the aperture is shifted."""
+        return self.mode in BEFORE_MODES
+
+    @property
+    def inside(self) -> bool:
+        """Whether the free space between slices is sheared."""
+        return self.mode in INSIDE_MODES
+
+    @property
+    def after(self) -> bool:
+        """Whether the pattern is shifted on the detector."""
+        return self.mode in AFTER_MODES
+
+
+@dataclass(frozen=True)
+class AberrationGroups:
+    """Aberrations that differ between groups of patterns, added to the probe's own."""
+
+    phase_per_A: FloatArray
+    """(n, P, P) chi of one Å of each coefficient."""
+    values_A: DoubleArray
+    """(groups, n)."""
+    group: IndexArray
+    """(N,) which group a pattern belongs to."""
+
+
+@dataclass(frozen=True)
+class NearField:
+    """The patterns are images: the exit wave behind a lens, in real space.
+
+    Lens exp(-i (-pi lam defocus q^2 + pi/2 Cs lam^3 q^4)), underfocus positive; the image is then smeared over the
+    range of incident angles: I <- F^H exp(-(pi alpha defocus q)^2) F I, a blur that keeps the sum (Koch, Micron 63
+    (2014) 69). Each angle shifts the image by angle * defocus; that Cs shifts fine detail less is left out, so
+    Cs lam^2 q^2 should be small beside the defocus.
+    """
+
+    defocus_A: DoubleArray
+    """(N,)."""
+    Cs_A: float
+    alpha_rad: float
+    """1/e half-width of the distribution of incident angles."""
+
+
+@dataclass(frozen=True)
+class PerpendicularTerm:
+    """weight * (p - measured)^2, p = |v|^2 - sum of squared coefficients on one region.
+
+    v is the intensity, or its root where roots were projected. Counts scatter: recorded squares of intensities hold
+    their variance, which is the intensity itself; the model adds what of it the masks leave out.
+    """
+
+    region: FloatArray
+    """(P * P,) 1 inside."""
+    masks: IndexArray
+    """Rows of the masks that lie in the region; orthonormal."""
+    measured: FloatArray
+    """(N,)."""
+    weight: float
+
+
+@dataclass(frozen=True)
+class CompressedPatterns:
+    """Coefficients in place of patterns: s_k = sum_q M_k(q) v(q), v the intensity or its root."""
+
+    values: FloatArray
+    """(N, K)."""
+    masks: FloatArray
+    """(K, P * P), zero frequency first."""
+    whitening: FloatArray | None = None
+    """(K, K) W: least squares of W (s - values); None: the identity."""
+    perpendicular: tuple[PerpendicularTerm, ...] = ()
+    edge: FloatArray | None = None
+    """(P * P,) weight of the intensity that falls where no mask looks (eq. 10)."""
+
+
+@dataclass(frozen=True)
+class ForwardModel:
+    """Everything beyond the plain far field; what is left at its default is not modelled and costs nothing."""
+
+    pixel_A: float
+    """Object pixel."""
+    wavelength_A: float
+    thickness_A: tuple[float, ...]
+    """(slices,) of each slice; the last one only matters to split steps of higher order."""
+    split: SplitStep = SplitStep.FIRST_ORDER
+    band: FloatArray | None = None
+    """(P, P) factor on the spectrum of windows, waves and far field."""
+    tilts: Tilts | None = None
+    aberrations: AberrationGroups | None = None
+    probe_marker: IndexArray | None = None
+    """(N,) which probe a pattern was taken with; probe planes then hold all modes of probe 0, of probe 1, …"""
+    probes: int = 1
+    """How many there are, also where no pattern was taken with the last of them."""
+    phase_plates: Any = None
+    """(N, P, P) factors on the probe in the aperture plane, read a few at a time."""
+    near_field: NearField | None = None
+    upsampling: int = 1
+    """Pixels of the model along a pixel of the detector."""
+    compressed: CompressedPatterns | None = None
+
+    def beyond_compiled(self) -> str:
+        """Which of this the compiled kernel cannot do, in words; the empty string where it can."""
+        parts = {
+            f"split step {self.split}": self.split is not SplitStep.FIRST_ORDER,
+            "a band limit": self.band is not None,
+            "tilts": self.tilts is not None,
+            "groups of aberrations": self.aberrations is not None,
+            "several probes": self.probe_marker is not None,
+            "phase plates": self.phase_plates is not None,
+            "the near field": self.near_field is not None,
+            "upsampling": self.upsampling > 1,
+            "coefficients": self.compressed is not None,
+        }
+        return ", ".join(words for words, asked in parts.items() if asked)

@@ -1,0 +1,119 @@
+"""From the exit wave to what the detector counts, and back.
+
+far field    I = sum over modes |A F (tilt psi)|^2           tilt = exp(2 pi i r . tan / lam) shifts the pattern
+near field   I = E sum over modes |F^H (A L F (tilt psi))|^2     L the lens, E the smearing by incident angles
+
+Several object modes are averaged. Upsampled models are binned to the detector's pixels, a background is added.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.description import ForwardModel, NearField
+from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
+from ptylive.engine.backend.multislice.forward.values import Values
+from ptylive.engine.backend.multislice.problem import Corrections
+from ptylive.schema.model import DoubleArray
+
+
+class Exposure(NamedTuple):
+    """The waves of one object mode at the detector."""
+
+    wave: Any
+    """(n, modes, P, P)."""
+    exit: Any
+    """(n, modes, P, P) behind the tilt; None where no tilt is."""
+    tilt: Any
+    lens: Any
+
+
+class Detector:
+    """The block behind the specimen."""
+
+    def __init__(self, kit: ArrayKit, model: ForwardModel, phase_per_A: DoubleArray) -> None:
+        self._kit, self._model = kit, model
+        xp, size = kit.xp, phase_per_A.shape[0]
+        q = np.fft.fftfreq(size, model.pixel_A)
+        q_squared = q[:, None] ** 2 + q[None, :] ** 2
+        self._q = xp.asarray(q)
+        self._q_squared = xp.asarray(q_squared)
+        self._turn_per_px = 2 * np.pi / model.wavelength_A * model.pixel_A * xp.asarray(np.arange(size) - size // 2)
+        self._band = None if model.band is None else xp.asarray(model.band, dtype=kit.real)
+        near = model.near_field
+        self._defocus: Any = None if near is None else xp.asarray(near.defocus_A)
+
+    def forward(self, exit_wave: Any, values: Values, batch: Any) -> Exposure:
+        """The waves in the plane of the detector."""
+        kit, tilts, tilt = self._kit, self._model.tilts, None
+        if tilts is not None and tilts.after:
+            tilt = kit.plane_ramp(values.tilts_of(batch)[:, 4:6], self._turn_per_px)
+            exit_wave = exit_wave * tilt
+        spectrum, lens = kit.fft(exit_wave), None
+        if self._band is not None:
+            spectrum = spectrum * self._band
+        if self._model.near_field is not None:
+            lens = self._lens(self._model.near_field, values, batch)
+            spectrum = spectrum * lens
+        wave = spectrum if lens is None else kit.inverse(spectrum)
+        return Exposure(wave, None if tilt is None else exit_wave, tilt, lens)
+
+    def adjoint(self, exposure: Exposure, gradient: Any, values: Values, batch: Any, total: Corrections) -> Any:
+        """The gradient behind the specimen."""
+        kit, tilts = self._kit, self._model.tilts
+        if exposure.lens is not None:
+            gradient = kit.fft(gradient)
+            if total.tilts is not None and tilts is not None and tilts.inside:
+                turning = (gradient.conj() * kit.fft(exposure.wave)).imag.sum(axis=1)
+                length = -self._defocus[batch][:, None]
+                slopes = -2 * np.pi * length * kit.moments(turning, self._q)
+                values.add_tilts(total.tilts, batch, slice(2, 4), slopes)
+            gradient = gradient * exposure.lens.conj()
+        if self._band is not None:
+            gradient = gradient * self._band
+        gradient = kit.inverse(gradient)
+        if exposure.tilt is None:
+            return gradient
+        if total.tilts is not None:
+            turning = (gradient.conj() * exposure.exit).imag.sum(axis=1)
+            values.add_tilts(total.tilts, batch, slice(4, 6), -kit.moments(turning, self._turn_per_px))
+        return gradient * exposure.tilt.conj()
+
+    def intensity(self, exposures: list[Exposure], values: Values, batch: Any) -> Any:
+        """Counts (n, p, p) in the detector's pixels."""
+        waves = [exposure.wave for exposure in exposures]
+        total = sum((wave.real**2 + wave.imag**2).sum(axis=1) for wave in waves) / len(waves)
+        total = self._kit.xp.maximum(self._smeared(total, batch), 0)  # rounding may leave less than nothing
+        u = self._model.upsampling
+        if u > 1:
+            n, size = total.shape[0], total.shape[1] // u
+            total = total.reshape(n, size, u, size, u).sum(axis=(2, 4))
+        return total if values.background is None else total + values.background
+
+    def slope_of_waves(self, slope: Any, batch: Any) -> Any:
+        """dL/d|wave|^2 (n, P, P) from dL/dI (n, p, p); object modes not yet shared out."""
+        u = self._model.upsampling
+        if u > 1:
+            slope = self._kit.xp.repeat(self._kit.xp.repeat(slope, u, axis=1), u, axis=2)
+        return self._smeared(slope, batch)  # the envelope is real and even: its own adjoint
+
+    def _smeared(self, image: Any, batch: Any) -> Any:
+        near = self._model.near_field
+        if near is None or near.alpha_rad == 0:
+            return image
+        width = (np.pi * near.alpha_rad * self._defocus[batch]) ** 2
+        envelope = self._kit.xp.exp(-width[:, None, None] * self._q_squared).astype(self._kit.real)
+        return self._kit.inverse(self._kit.fft(image) * envelope).real
+
+    def _lens(self, near: NearField, values: Values, batch: Any) -> Any:
+        """(n, 1, P, P); underfocus is free space backwards, tilted as the specimen is."""
+        kit, wavelength = self._kit, self._model.wavelength_A
+        defocus = self._defocus[batch]
+        spherical = 0.5 * np.pi * near.Cs_A * wavelength**3 * self._q_squared**2
+        lens = kit.phase_factor(np.pi * wavelength * defocus[:, None, None] * self._q_squared - spherical)[:, None]
+        tilts = self._model.tilts
+        if tilts is None or not tilts.inside:
+            return lens
+        return lens * kit.plane_ramp(-2 * np.pi * defocus[:, None] * values.tilts_of(batch)[:, 2:4], self._q)

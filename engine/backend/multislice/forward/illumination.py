@@ -1,0 +1,124 @@
+"""From the refined probe to the wave that enters the specimen, and back.
+
+psi = tilt_n(r) F^H (probe_s(n) * sqrt(current_n) * plate_n * exp(-i chi_g(n)) * ramp_n)
+
+ramp_n moves the probe by the sub-pixel rest of position n, plate_n is a phase plate, chi_g the aberrations of the
+group, tilt_n(r) = exp(2 pi i r . tan / lam) tilts the beam, which shifts the aperture.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.description import ForwardModel
+from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
+from ptylive.engine.backend.multislice.forward.values import Values
+from ptylive.engine.backend.multislice.problem import Corrections
+
+
+class Light(NamedTuple):
+    """The illumination of a batch."""
+
+    wave: Any
+    """(n, modes, P, P) real space."""
+    spectrum: Any
+    """(n, modes, P, P) in the aperture plane, every factor included."""
+    factor: Any
+    """(n, 1, P, P) by which the probe was multiplied."""
+    tilt: Any
+    """(n or 1, 1, P, P), or None."""
+
+
+class Illumination:
+    """The block in front of the specimen."""
+
+    def __init__(self, kit: ArrayKit, model: ForwardModel, window: int) -> None:
+        self._kit, self._model = kit, model
+        xp = kit.xp
+        self._frequencies = xp.asarray(np.fft.fftfreq(window))
+        self._turn_per_px = 2 * np.pi / model.wavelength_A * model.pixel_A * xp.asarray(np.arange(window) - window // 2)
+        groups = model.aberrations
+        self._rates = None if groups is None else xp.asarray(groups.phase_per_A, dtype=np.float64)
+        self._group = None if groups is None else xp.asarray(groups.group)
+        self._marker = None if model.probe_marker is None else xp.asarray(model.probe_marker)
+
+    def forward(self, values: Values, batch: Any) -> Light:
+        """The wave that enters the specimen."""
+        kit = self._kit
+        factor = self._factor(values, batch)
+        spectrum = self._probes(values, batch) * factor
+        wave, tilt = kit.inverse(spectrum), None
+        if self._model.tilts is not None and self._model.tilts.before:
+            tilt = kit.plane_ramp(values.tilts_of(batch)[:, 0:2], self._turn_per_px)
+            wave = wave * tilt
+        return Light(wave, spectrum, factor, tilt)
+
+    def power(self, values: Values, batch: Any) -> Any:
+        """|psi|^2 summed over modes, (n or 1, P, P), not moved to the sub-pixel rests of the positions."""
+        plates = self._plates(values, batch)
+        probes = self._probes(values, batch)
+        wave = self._kit.inverse(probes if plates is None else probes * plates)
+        return (wave.real**2 + wave.imag**2).sum(axis=1)
+
+    def adjoint(self, light: Light, gradient: Any, batch: Any, values: Values, total: Corrections) -> Any:
+        """dL/d(probe), (n, modes, P, P) of the probes used, from the gradient behind the block."""
+        kit = self._kit
+        if light.tilt is not None:
+            if total.tilts is not None:
+                turning = (gradient.conj() * light.wave).imag.sum(axis=1)
+                values.add_tilts(total.tilts, batch, slice(0, 2), -kit.moments(turning, self._turn_per_px))
+            gradient = gradient * light.tilt.conj()
+        spectrum = kit.fft(gradient)
+        self._add_per_pattern((spectrum.conj() * light.spectrum).sum(axis=1), batch, values, total)
+        return spectrum * light.factor.conj()
+
+    def add_to_probe(self, gradient: Any, batch: Any, modes: int, total: Any) -> None:
+        """Add gradients (n, modes, P, P) to those of the probes they belong to, (probes * modes, P, P)."""
+        if self._marker is None:
+            total += gradient.sum(axis=0)
+            return
+        marker = self._marker[batch]
+        probes = total.reshape(-1, modes, *total.shape[1:])
+        for probe in range(len(probes)):
+            used = marker == probe
+            if bool(used.any()):
+                probes[probe] += gradient[used].sum(axis=0)
+
+    def _probes(self, values: Values, batch: Any) -> Any:
+        """(n or 1, modes, P, P) the probe of each pattern."""
+        if self._marker is None:
+            return values.probe[None]
+        return values.probe.reshape(-1, values.modes, *values.probe.shape[1:])[self._marker[batch]]
+
+    def _factor(self, values: Values, batch: Any) -> Any:
+        kit = self._kit
+        factor = kit.plane_ramp(-2 * np.pi * values.shifts_px[batch], self._frequencies)
+        if values.root_current is not None:
+            factor = factor * values.root_current[batch][:, None, None, None]
+        plates = self._plates(values, batch)
+        return factor if plates is None else factor * plates
+
+    def _plates(self, values: Values, batch: Any) -> Any:
+        """(n, 1, P, P) what lies in the aperture plane besides the probe itself; None where nothing does."""
+        kit, xp, made = self._kit, self._kit.xp, None
+        if self._model.phase_plates is not None:
+            where = batch.get() if hasattr(batch, "get") else batch
+            made = xp.asarray(self._model.phase_plates[where], dtype=kit.complex)[:, None]
+        if values.aberrations_A is not None and self._rates is not None and self._group is not None:
+            turned = kit.phase_factor(-xp.tensordot(values.aberrations_A, self._rates, 1))
+            turned = turned[self._group[batch]][:, None]
+            made = turned if made is None else made * turned
+        return made
+
+    def _add_per_pattern(self, overlap: Any, batch: Any, values: Values, total: Corrections) -> None:
+        """Every factor is diagonal in the aperture plane: its derivative is a sum over conj(gradient) * wave."""
+        xp = self._kit.xp
+        if total.shifts_px is not None:
+            total.shifts_px[batch] += 2 * np.pi * self._kit.moments(overlap.imag, self._frequencies)
+        if total.current is not None and values.root_current is not None:
+            total.current[batch] += 0.5 * overlap.real.sum(axis=(1, 2)) / values.root_current[batch] ** 2
+        if total.aberrations_A is not None and self._rates is not None and self._group is not None:
+            slopes = xp.tensordot(overlap.imag.astype(np.float64), self._rates, ((1, 2), (1, 2)))
+            xp.add.at(total.aberrations_A, self._group[batch], slopes)

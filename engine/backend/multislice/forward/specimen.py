@@ -1,0 +1,163 @@
+"""Through the specimen and back: transmission of slices, free space between them, tilted and band-limited on demand.
+
+phi = O^p psi                       p: share of the slice in a split step; 1 in the plain one
+psi = F^H (A H F phi)               H = exp(i d (-pi lam q^2 + 2 pi q . tan)),  A the band limit
+
+With a band limit the windows of the object are filtered by A too, as PyPty does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.description import ForwardModel
+from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
+from ptylive.engine.backend.multislice.forward.split_step import Propagate, Transmit, program
+from ptylive.engine.backend.multislice.forward.values import Sums, Values
+from ptylive.engine.backend.multislice.problem import Corrections
+from ptylive.schema.model import DoubleArray
+
+
+class Passage(NamedTuple):
+    """The waves of a batch on their way through one object mode."""
+
+    kept: tuple[Any, ...]
+    """Of each step: the wave that entered it (transmission), or the spectrum behind it (free space)."""
+    exit: Any
+    """(n, modes, P, P)."""
+
+
+class Prepared(NamedTuple):
+    """What one evaluation needs of the specimen for every batch."""
+
+    propagators: tuple[Any, ...]
+    """H of each step of free space, untilted, (P, P); None for transmissions."""
+    powers: tuple[Any, ...]
+    """(object modes, slices, Y * X) of each power that is taken."""
+
+
+class Specimen:
+    """The slices of every object mode."""
+
+    def __init__(self, kit: ArrayKit, model: ForwardModel, phase_per_A: DoubleArray, slices: int) -> None:
+        self._kit, self._model = kit, model
+        xp = kit.xp
+        self._steps = program(model.split, slices, to_exit_face=model.near_field is not None)
+        self.powers = tuple(sorted({step.power for step in self._steps if isinstance(step, Transmit)}))
+        self._phase_per_A = xp.asarray(phase_per_A, dtype=np.float64)
+        self._q = xp.asarray(np.fft.fftfreq(phase_per_A.shape[0], model.pixel_A))
+        self._band = None if model.band is None else xp.asarray(model.band, dtype=kit.real)
+        self._tilted = model.tilts is not None and model.tilts.inside
+
+    @property
+    def waves(self) -> int:
+        """Planes kept for each pattern and mode."""
+        return len(self._steps)
+
+    def prepared(self, values: Values) -> Prepared:
+        """Propagators and powers of the transmission, made once an evaluation."""
+        made: list[Any] = []
+        for step in self._steps:
+            if isinstance(step, Transmit):
+                made.append(None)
+                continue
+            factor = self._kit.phase_factor(self._phase_per_A * _length(step, values))
+            made.append(factor if self._band is None else factor * self._band)
+        return Prepared(tuple(made), tuple(self._power(values.objects, power) for power in self.powers))
+
+    def object_gradient(self, values: Values, sums: Any) -> Any:
+        """(2, object modes, slices, Y * X) from the gradients by each power: d O^p = p O^(p - 1) dO."""
+        xp, total = self._kit.xp, 0.0
+        for power, gradient in zip(self.powers, sums, strict=True):
+            if power == 1:
+                total = total + gradient
+                continue
+            chained = (gradient[0] + 1j * gradient[1]) * (power * self._power(values.objects, power - 1)).conj()
+            total = total + xp.stack([chained.real, chained.imag])
+        return total
+
+    def _power(self, objects: Any, power: float) -> Any:
+        """O^p on the principal branch: phases of a slice must stay within pi."""
+        return objects if power == 1 else self._kit.xp.exp(power * self._kit.xp.log(objects))
+
+    def forward(self, mode: int, values: Values, prepared: Prepared, wave: Any, place: Place) -> Passage:
+        """Through one object mode."""
+        kit, kept = self._kit, []
+        for step, propagator in zip(self._steps, prepared.propagators, strict=True):
+            if isinstance(step, Transmit):
+                kept.append(wave)
+                wave = wave * self._window(mode, step, prepared, place)[:, None]
+            else:
+                spectrum = kit.fft(wave) * self._tilt(step, values, place, propagator)
+                kept.append(spectrum)
+                wave = kit.inverse(spectrum)
+        return Passage(tuple(kept), wave)
+
+    def adjoint(
+        self, mode: int, values: Values, prepared: Prepared, passage: Passage, gradient: Any, place: Place
+    ) -> Any:
+        """The gradient in front of the specimen; those of slices, tilts and distances are added to ``place.total``."""
+        kit, total = self._kit, place.total
+        for step, propagator, kept in zip(
+            reversed(self._steps), reversed(prepared.propagators), reversed(passage.kept), strict=True
+        ):
+            if isinstance(step, Transmit):
+                self._add_to_slice(mode, step, (kept.conj() * gradient).sum(axis=1), place)
+                gradient = gradient * self._window(mode, step, prepared, place).conj()[:, None]
+            else:
+                spectrum = kit.fft(gradient)
+                self._add_free_space(step, (spectrum.conj() * kept).imag.sum(axis=1), values, place, total.corrections)
+                gradient = kit.inverse(spectrum * self._tilt(step, values, place, propagator).conj())
+        return gradient
+
+    def _window(self, mode: int, step: Transmit, prepared: Prepared, place: Place) -> Any:
+        """What a window sees of a slice, (n, P, P)."""
+        window = prepared.powers[self.powers.index(step.power)][mode, step.slice][place.where]
+        return window if self._band is None else self._filtered(window)
+
+    def _filtered(self, windows: Any) -> Any:
+        return self._kit.inverse(self._kit.fft(windows) * self._band)
+
+    def _add_to_slice(self, mode: int, step: Transmit, gradient: Any, place: Place) -> None:
+        if self._band is not None:
+            gradient = self._filtered(gradient)
+        planes = place.total.objects[self.powers.index(step.power)][:, mode, step.slice]
+        self._kit.xp.add.at(planes[0], place.where.ravel(), gradient.real.ravel())
+        self._kit.xp.add.at(planes[1], place.where.ravel(), gradient.imag.ravel())
+
+    def _tilt(self, step: Propagate, values: Values, place: Place, propagator: Any) -> Any:
+        if not self._tilted:
+            return propagator
+        slope = 2 * np.pi * _length(step, values) * values.tilts_of(place.batch)[:, 2:4]
+        return propagator * self._kit.plane_ramp(slope, self._q)
+
+    def _add_free_space(self, step: Propagate, turning: Any, values: Values, place: Place, total: Corrections) -> None:
+        """D psi / d length = i (phase_per_A + 2 pi q . tan) psi and d psi / d tan = 2 pi i length q psi."""
+        kit = self._kit
+        if total.tilts is None and total.distances_A is None:
+            return
+        by_q = 2 * np.pi * kit.moments(turning, self._q)
+        if total.tilts is not None and self._tilted:
+            values.add_tilts(total.tilts, place.batch, slice(2, 4), -_length(step, values) * by_q)
+        if total.distances_A is not None:
+            slope = (turning * self._phase_per_A).sum(dtype=np.float64)
+            if self._tilted:
+                slope = slope + (by_q * values.tilts_of(place.batch)[:, 2:4]).sum()
+            for z, share in step.shares:
+                total.distances_A[min(z, len(total.distances_A) - 1)] -= share * slope
+
+
+class Place(NamedTuple):
+    """Which patterns a batch holds, where they look, and where their gradients go."""
+
+    batch: Any
+    """(n,) pattern numbers."""
+    where: Any
+    """(n, P, P) flat object index of every pixel of the windows."""
+    total: Sums
+
+
+def _length(step: Propagate, values: Values) -> Any:
+    return sum(share * values.thickness_A[z] for z, share in step.shares)

@@ -1,0 +1,64 @@
+"""The fused kernel on the current CUDA device, through cupy. Nothing here is needed without one."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from ptylive.engine.backend.multislice.fused.plan import NVRTC_OPTIONS, Plan, source
+
+NAMES = ("loss_and_gradient", "add_windows")
+RESERVED_BYTES = 1024
+"""Shared memory that CUDA keeps for itself in every block."""
+
+
+class CudaKernels:
+    """:class:`~ptylive.engine.backend.multislice.fused_backend.Kernels` compiled by NVRTC.
+
+    cupy keeps the machine code on disk.
+    """
+
+    def __init__(self, plan: Plan, counts: str) -> None:
+        import cupy
+
+        self.xp: ModuleType = cupy
+        options = [f"-D{name}={value}" for name, value in plan.defines(counts).items()]
+        module = cupy.RawModule(code=source(), options=(*NVRTC_OPTIONS, *options))
+        self._functions = {name: module.get_function(name) for name in NAMES}
+        main = self._functions["loss_and_gradient"]
+        main.max_dynamic_shared_size_bytes = plan.shared_bytes
+        self._threads, self._shared_bytes = plan.threads, plan.shared_bytes
+        has = cupy.cuda.Device().attributes
+        at_a_time = min(
+            has["MaxSharedMemoryPerMultiprocessor"] // (plan.shared_bytes + RESERVED_BYTES),
+            has["MaxRegistersPerMultiprocessor"] // (main.num_regs * plan.threads),
+            has["MaxThreadsPerMultiProcessor"] // plan.threads,
+        )
+        self.resident = int(has["MultiProcessorCount"] * max(1, at_a_time))
+
+    def launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
+        """Queue a kernel; whoever reads its results waits for it."""
+        shared = self._shared_bytes if name == "loss_and_gradient" else 0
+        self._functions[name]((blocks,), (self._threads,), arguments, shared_mem=shared)
+
+    def free_bytes(self) -> int:
+        """Device memory that can be had."""
+        return free_bytes()
+
+
+def free_bytes() -> int:
+    """Memory of the current device that can be had: nobody's, and what cupy keeps of arrays that are gone."""
+    import cupy
+
+    return int(cupy.cuda.Device().mem_info[0] + cupy.get_default_memory_pool().free_bytes())
+
+
+def fitting_plan(window: int) -> Plan | None:
+    """The cut for this window where the current device has the shared memory for it."""
+    import cupy
+
+    plan = Plan.of(window)
+    if plan is None:
+        return None
+    most = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+    return plan if plan.shared_bytes <= most else None

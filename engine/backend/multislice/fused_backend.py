@@ -1,0 +1,222 @@
+"""The GPU backend for windows that fit on a chip: one launch for all patterns asked for, no round trip to the host."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
+from ptylive.engine.backend.multislice.fused.plan import COUNTS, Plan
+from ptylive.engine.backend.multislice.problem import (
+    HELD,
+    Corrections,
+    DataTermKind,
+    LossGradient,
+    MultisliceProblem,
+)
+from ptylive.schema.model import Array, IndexArray
+
+UPLOAD_BYTES = 64 << 20
+"""Patterns are brought to the device and put in order in portions of this size."""
+SCRATCH_SHARE = 0.25
+"""Of the free device memory: waves kept for the way back. With less, fewer blocks run at a time."""
+NOTHING = np.uintp(0)
+"""The null pointer."""
+
+
+class Kernels(Protocol):
+    """A compiled kernel (``fused/kernel.cu``) and the device it runs on."""
+
+    xp: ModuleType
+    resident: int
+    """Blocks that run at a time."""
+
+    def launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
+        """Queue a kernel. Arguments: arrays of ``xp`` (their address is passed) and numpy scalars."""
+
+    def free_bytes(self) -> int:
+        """Device memory that nobody has."""
+
+
+class _Wave(NamedTuple):
+    """Parameters as the kernel reads them."""
+
+    objects: Any
+    """(2, object modes * slices, Y, X)."""
+    probe: Any
+    """(modes, P * P) complex, over P, in the kernel's order."""
+    object_modes: int
+
+
+class FusedMultislice:
+    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` with a pattern's wave in shared memory."""
+
+    name = "gpu"
+
+    def __init__(self, problem: MultisliceProblem, plan: Plan, kernels: Kernels) -> None:
+        xp = self.xp = kernels.xp
+        self._problem, self._kernels = problem, kernels
+        self._gather = xp.asarray(plan.gather())
+        self._restore = xp.asarray(np.argsort(plan.gather()))
+        self._roots = xp.asarray(np.exp(-2j * np.pi * np.arange(plan.window) / plan.window).astype(np.complex64))
+        self._frequencies = xp.asarray(np.fft.fftfreq(plan.window)[plan.order()].astype(np.float32))
+        self._corners = xp.asarray(problem.corners.astype(np.int32))
+        self._shifts = xp.asarray(problem.shifts_px.astype(np.float32))
+        self._weights = self._ordered(problem.weights, np.float32)
+        self._propagators = self._ordered(problem.propagators / plan.window**2, np.complex64)
+        self._phase_per_A: Any = None
+        if problem.phase_per_A is not None:
+            self._phase_per_A = self._ordered(problem.phase_per_A, np.float32)
+        self._patterns = self._uploaded(problem.patterns)
+        self._scratch: Any = xp.empty(0, np.complex64)
+
+    def loss_and_gradient(
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
+    ) -> LossGradient:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        xp, problem = self.xp, self._problem
+        chosen, wave = self._chosen(indices), self._wave(object_planes, probe_planes)
+        losses = xp.empty(len(chosen), np.float32)
+        of_object, of_probe = xp.zeros_like(wave.objects), xp.zeros_like(wave.probe)
+        per_pattern = corrections.shifts_px is not None or corrections.current is not None
+        of_patterns = xp.zeros((problem.count, 3), np.float32) if per_pattern else None
+        of_background = None if corrections.background is None else xp.zeros(problem.window**2)
+        of_distances = None if corrections.distances_A is None else xp.zeros(problem.object_shape[0] - 1)
+        blocks, scratch = self._room(len(chosen), wave, distances=of_distances is not None)
+        patterns = [np.int32(len(chosen)), chosen, self._patterns, self._corners, *self._of_patterns(corrections)]
+        model = [wave.objects, wave.probe, *self._free_space(corrections), self._weights, self._background(corrections)]
+        tables = [self._frequencies, self._roots, self._scratch, np.int64(scratch)]
+        sums = [losses, of_object, of_probe if probe_gradient else None, of_patterns, of_background, of_distances]
+        self._launch("loss_and_gradient", blocks, [*patterns, *self._sizes(wave), *model, *tables, *sums])
+        return LossGradient(
+            losses.sum(dtype=np.float64),
+            of_object.reshape(object_planes.shape),
+            self._natural_planes(of_probe).reshape(probe_planes.shape),
+            self._corrections(corrections, of_patterns, of_background, of_distances),
+        )
+
+    def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        xp = self.xp
+        chosen, (_, rows, columns) = self._chosen(indices), self._problem.object_shape
+        wave = xp.fft.ifft2(probe_planes[0] + 1j * probe_planes[1], norm="ortho")
+        light = (wave.real**2 + wave.imag**2).sum(axis=0).astype(np.float32)
+        total = xp.zeros((rows, columns), np.float32)
+        blocks = min(self._kernels.resident, len(chosen))
+        self._launch(
+            "add_windows", blocks, [np.int32(len(chosen)), chosen, self._corners, np.int32(columns), light, total]
+        )
+        return total
+
+    def to_numpy(self, array: Any) -> Array:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        return np.asarray(array.get() if hasattr(array, "get") else array)
+
+    def close(self) -> None:
+        """Give the scratch memory back."""
+        self._scratch = self.xp.empty(0, np.complex64)
+
+    def _launch(self, name: str, blocks: int, arguments: list[Any]) -> None:
+        given = tuple(NOTHING if value is None else value for value in arguments)
+        assert all(value.flags.c_contiguous for value in given)  # noqa: S101  (the kernel sees addresses only)
+        self._kernels.launch(name, blocks, given)
+
+    def _chosen(self, indices: IndexArray | None) -> Any:
+        numbers = np.arange(self._problem.count) if indices is None else np.asarray(indices)
+        return self.xp.asarray(numbers.astype(np.int32))
+
+    def _wave(self, object_planes: Any, probe_planes: Any) -> _Wave:
+        xp, size = self.xp, self._problem.window
+        objects = xp.ascontiguousarray(object_planes, dtype=np.float32)
+        flat = probe_planes.reshape(2, -1, size**2)[:, :, self._gather]
+        probe = xp.ascontiguousarray(((flat[0] + 1j * flat[1]) / size).astype(np.complex64))
+        return _Wave(objects, probe, objects.shape[1] // self._problem.object_shape[0])
+
+    def _sizes(self, wave: _Wave) -> tuple[Any, ...]:
+        """Slices, modes, object, data term: the kernel's numbers."""
+        slices, rows, columns = self._problem.object_shape
+        term = self._problem.data_term
+        number = PIXEL_TERMS[DataTermKind(term.kind)].number
+        numbers = (slices, len(wave.probe), wave.object_modes, rows, columns, number)
+        return (*(np.int32(each) for each in numbers), np.float32(term.offset))
+
+    def _of_patterns(self, corrections: Corrections) -> tuple[Any, Any]:
+        """Shifts (N, 2) and roots of the beam currents (N,) or None."""
+        xp = self.xp
+        shifts = self._shifts if corrections.shifts_px is None else self._single(corrections.shifts_px)
+        return shifts, None if corrections.current is None else xp.sqrt(self._single(corrections.current))
+
+    def _free_space(self, corrections: Corrections) -> tuple[Any, Any]:
+        """Propagators over P^2 and, where distances are refined, phase per Å, in the kernel's order."""
+        if corrections.distances_A is None:
+            return self._propagators, None
+        distances = self._single(corrections.distances_A)[:, None]
+        propagators = self.xp.exp(1j * distances * self._phase_per_A) / self._problem.window**2
+        return propagators.astype(np.complex64), self._phase_per_A
+
+    def _background(self, corrections: Corrections) -> Any:
+        if corrections.background is None:
+            return None
+        return self._single(corrections.background).ravel()[self._gather]
+
+    def _corrections(self, asked: Corrections, of_patterns: Any, background: Any, distances: Any) -> Corrections:
+        """Gradients of the corrections asked for, in double precision and in the shapes they came in."""
+        size = self._problem.window
+        double: Any = None if of_patterns is None else of_patterns.astype(np.float64)
+        return Corrections(
+            shifts_px=None if asked.shifts_px is None else double[:, :2],
+            current=None if asked.current is None else double[:, 2],
+            background=None if background is None else background[self._restore].reshape(size, size),
+            distances_A=distances,
+        )
+
+    def _natural_planes(self, probe: Any) -> Any:
+        """(2, modes, P * P) from a gradient in the kernel's order."""
+        natural = probe[:, self._restore]
+        return self.xp.stack([natural.real, natural.imag])
+
+    def _room(self, patterns: int, wave: _Wave, *, distances: bool) -> tuple[int, int]:
+        """Blocks to start, and how many complex numbers each keeps (``kernel.cu``: Local)."""
+        slices, pixels = self._problem.object_shape[0], self._problem.window**2
+        pairs = len(wave.probe) * wave.object_modes
+        each = pairs * slices * pixels
+        each += pairs * (slices - 1) * pixels if distances else 0
+        each += pairs * pixels + pixels // 2 if pairs > 1 else 0
+        blocks = min(self._kernels.resident, patterns)
+        if blocks * each > len(self._scratch):
+            self._scratch = self.xp.empty(0, np.complex64)  # given back before more is asked for
+            blocks = max(1, min(blocks, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * each)))
+            self._scratch = self.xp.empty(blocks * each, np.complex64)
+        return min(blocks, len(self._scratch) // each), each
+
+    def _single(self, values: Any) -> Any:
+        return self.xp.ascontiguousarray(self.xp.asarray(values, dtype=np.float32))
+
+    def _ordered(self, values: Any, dtype: Any) -> Any:
+        """(..., P, P) from the host, in natural order, as (..., P * P) on the device in the kernel's order."""
+        flat = np.asarray(values).astype(dtype).reshape(*values.shape[:-2], self._problem.window**2)
+        return self.xp.ascontiguousarray(self.xp.asarray(flat)[..., self._gather])
+
+    def _uploaded(self, patterns: Array) -> Any:
+        """(N, P * P) counts on the device, in the kernel's order."""
+        recorded = counts_type(patterns)
+        count, pixels = len(patterns), patterns.shape[1] * patterns.shape[2]
+        uploaded = self.xp.empty((count, pixels), recorded)
+        step = max(1, UPLOAD_BYTES // (pixels * np.dtype(recorded).itemsize))
+        for first in range(0, count, step):
+            part = slice(first, first + step)
+            uploaded[part] = self._ordered(patterns[part], recorded)
+        return uploaded
+
+
+def counts_type(patterns: Array) -> str:
+    """The type in which patterns are kept on the device, a key of ``COUNTS``."""
+    return patterns.dtype.name if patterns.dtype.name in COUNTS else "float32"

@@ -1,0 +1,99 @@
+"""Which GPU there is, whether a problem fits, and what is opened on it: the only place that decides about cupy."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
+
+log = logging.getLogger(__name__)
+
+SPLIT_FROM = 1 << 28
+"""Pixels times slices of all patterns from which several GPUs share them; with fewer, one is done before the others
+have the object (reckoned, not measured)."""
+VECTORS = 30
+"""Vectors as large as the object that a refinement keeps: parameters, gradients, the history of L-BFGS."""
+SHARE = 0.8
+"""Of the free memory of a card: the rest is for work memory."""
+
+
+def missing() -> str:
+    """Why no GPU can be used, in words; the empty string where one can."""
+    if importlib.util.find_spec("cupy") is None:
+        return "cupy is not installed"
+    try:
+        import cupy
+
+        return "" if cupy.cuda.runtime.getDeviceCount() > 0 else "no CUDA device answers"
+    except Exception as error:  # any failure of the driver means the same here: no GPU
+        return f"CUDA does not start ({' '.join(str(error).split())[:100]})"
+
+
+def too_small(problem: MultisliceProblem) -> str:
+    """Why the GPUs cannot hold a problem, in words, which are also logged; the empty string where they can."""
+    import cupy
+
+    from ptylive.engine.backend.multislice.fused.cuda import free_bytes
+
+    cards = cupy.cuda.runtime.getDeviceCount() if _is_shared(problem) else 1
+    free = SHARE * free_bytes()
+    patterns = problem.count * problem.window**2 * _bytes_each(problem)
+    needed = patterns / cards + 8 * VECTORS * np.prod(problem.object_shape, dtype=float)
+    if needed <= free:
+        return ""
+    reason = f"patterns and object need {needed / 1e9:.1f} GB of its memory, {free / 1e9:.1f} GB are to be had"
+    log.warning("no refinement on the GPU: %s", reason)
+    return reason
+
+
+def opened(problem: MultisliceProblem) -> MultisliceBackend:
+    """The backend on one GPU, or on all of them for a long run."""
+    import cupy
+
+    if not _is_shared(problem):
+        return _on_current_gpu(problem)
+    from ptylive.engine.backend.multislice.split_backend import SplitMultislice
+
+    devices = [cupy.cuda.Device(number) for number in range(cupy.cuda.runtime.getDeviceCount())]
+    return SplitMultislice(problem, devices, _on_current_gpu)
+
+
+def _is_shared(problem: MultisliceProblem) -> bool:
+    import cupy
+
+    size = problem.count * problem.window**2 * problem.object_shape[0]
+    return problem.model is None and size >= SPLIT_FROM and cupy.cuda.runtime.getDeviceCount() > 1
+
+
+def _bytes_each(problem: MultisliceProblem) -> int:
+    from ptylive.engine.backend.multislice.fused_backend import counts_type
+
+    return np.dtype(counts_type(problem.patterns)).itemsize
+
+
+def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
+    """Fused where the window fits on the chip, whole arrays and cuFFT (its plans are kept by cupy) elsewhere."""
+    import cupy
+
+    if problem.model is not None:
+        from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+
+        return GeneralMultislice(problem, cupy, "complex64", "gpu")
+    from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
+    from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
+
+    plan = fitting_plan(problem.window)
+    if plan is not None:
+        try:
+            return FusedMultislice(problem, plan, CudaKernels(plan, counts_type(problem.patterns)))
+        except cupy.cuda.compiler.CompileException as error:
+            reason = " ".join(str(error).split())[:200]
+            log.warning(
+                "whole arrays instead of the fused kernel, which this card's compiler does not take: %s", reason
+            )
+    from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+
+    return ArrayMultislice(problem, cupy, "complex64", name="gpu (cuFFT)")

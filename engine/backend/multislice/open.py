@@ -1,0 +1,35 @@
+"""Which backend evaluates a problem: the only place that chooses between processor and GPU, compiled and general."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
+from ptylive.schema.errors import RefinementError
+
+
+def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> MultisliceBackend:
+    """The backend ``auto``, ``cpu`` or ``gpu`` for ``problem``; RefinementError where it cannot be had."""
+    if name not in ("auto", "cpu", "gpu"):
+        raise RefinementError(f"unknown backend {name!r}", "use auto, cpu or gpu")
+    if name != "cpu":
+        from ptylive.engine.backend.multislice import gpu
+
+        reason = gpu.missing() or gpu.too_small(problem)
+        if not reason:
+            return gpu.opened(problem)
+        if name == "gpu":
+            raise RefinementError(f"no GPU to refine on: {reason}", "use --backend cpu")
+    if problem.model is not None and (reason := problem.model.beyond_compiled()):
+        from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+
+        return GeneralMultislice(problem, np, "complex64", f"cpu (scipy, for {reason})", threads)
+    from ptylive.engine.backend.multislice.fast_sizes import is_fast
+
+    if is_fast(problem.window):
+        from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
+
+        return CompiledMultislice(problem, threads)
+    from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+
+    return ArrayMultislice(problem, np, "complex64", name="cpu (scipy)")

@@ -1,0 +1,187 @@
+"""What a refinement asks of a backend: the multislice loss over a set of patterns, and its gradient.
+
+Physics (unitary transforms F, window of P x P pixels, zero frequency at [0, 0]):
+
+    psi_1 = F^H (probe * ramp_n)        ramp_n moves the probe by the sub-pixel rest of position n
+    phi_z = O_z psi_z                   O_z: the window of slice z at the pixel corner of position n
+    psi_z+1 = F^H (H_z F phi_z)         H_z = exp(-i pi lam dz q^2), no propagation behind the last slice
+    I = sum over modes |F phi_Z|^2      counts; sum |probe|^2 over pixels and modes = counts of a pattern
+
+Several object modes (states of the specimen, probed by one electron each) are averaged. Where asked for
+(:class:`Corrections`) the wave of pattern n carries the root of its beam current, and a static background is added.
+
+and the adjoints backwards: psi* g to slice z, O_z* g onwards, F^H (H_z* F g), ramp_n* F g to the probe.
+Refinement parameters are real planes, [0] the real and [1] the imaginary parts, so gradients are plain dL/dx.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+
+if TYPE_CHECKING:
+    from ptylive.engine.backend.multislice.description import ForwardModel
+
+
+class DataTermKind(StrEnum):
+    """How a modelled pattern I is compared with the counts D."""
+
+    AMPLITUDE = "lsq_sqrt"
+    """sum w (sqrt(I + c) - sqrt(D + c))^2"""
+    POISSON = "ml"
+    """sum w ((I + c) - D - D ln((I + c) / D)), never negative where c = 0"""
+    INTENSITY = "lsq"
+    """sum w (I - D)^2"""
+    CHI_SQUARED = "lsq_sqrt_2"
+    """sum w (I - D)^2 / (2 D) where D > 0.5, sum w I elsewhere"""
+
+
+class CoefficientTermKind(StrEnum):
+    """How coefficients s of a modelled pattern are compared with recorded ones D (``forward.comparison``)."""
+
+    LEAST_SQUARES = "lsq_compressed"
+    """sum |W (s - D)|^2"""
+    GAUSS = "gauss_compressed"
+    """sum (sqrt(s) - sqrt(D))^2"""
+    POISSON = "poisson_compressed"
+    """sum s - D - D ln(s / D)"""
+    ROOT = "sqrt_compressed"
+    """as lsq_compressed, of the square roots of the intensity"""
+
+
+FEW_COUNTS = 0.5
+"""Pixels of at most so many counts have no variance to divide by in lsq_sqrt_2."""
+
+
+@dataclass(frozen=True)
+class DataTerm:
+    """The loss of one pattern and its offset or floor c, in counts."""
+
+    kind: DataTermKind | CoefficientTermKind
+    offset: float
+
+
+@dataclass(frozen=True)
+class MultisliceProblem:
+    """Everything that stays fixed while object and probe are refined.
+
+    Patterns and weights have the zero frequency at [0, 0]. Patterns may be a view of memory that is transposed in the
+    detector axes: the compiled backend reads them that way and needs no copy then.
+    """
+
+    patterns: Array
+    """(N, P, P) counts in the recorded type."""
+    weights: FloatArray
+    """(P, P): 0 where nothing was measured or nothing is to be compared."""
+    corners: IndexArray
+    """(N, 2) object pixel of the window's corner."""
+    shifts_px: DoubleArray
+    """(N, 2) rest of the position, object pixels, within +- 0.5."""
+    object_shape: tuple[int, int, int]
+    """Slices, rows, columns."""
+    propagators: Array
+    """(slices - 1, P, P) complex128, modulus 1."""
+    data_term: DataTerm
+    phase_per_A: DoubleArray | None = None
+    """(P, P) -pi lam q^2, rad/Å: needed where slice distances are refined; propagators = exp(i phase_per_A d) then."""
+    model: ForwardModel | None = None
+    """What is modelled beyond the plain far field; needs ``phase_per_A``."""
+
+    @property
+    def window(self) -> int:
+        """Pixels P along a side of the window."""
+        if self.model is not None and self.phase_per_A is not None:
+            return int(self.phase_per_A.shape[-1])  # of the model, which may be finer than the detector
+        return int(self.patterns.shape[-1])
+
+    @property
+    def count(self) -> int:
+        """Number of patterns N."""
+        return int(self.patterns.shape[0])
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What may be refined besides object and probe. None: held as the problem has it, and no gradient is made.
+
+    As part of a gradient the fields hold derivatives, of the same shapes; patterns not asked for have 0.
+    """
+
+    shifts_px: Any = None
+    """(N, 2) in place of the problem's ``shifts_px``; may exceed half a pixel."""
+    current: Any = None
+    """(N,) beam current relative to the mean: factor of the intensity, above 0."""
+    background: Any = None
+    """(P, P) counts added to every modelled pattern."""
+    distances_A: Any = None
+    """(slices - 1,) free space behind each slice."""
+    tilts: Any = None
+    """(N or 1, 6) tangents, in place of the model's."""
+    aberrations_A: Any = None
+    """(groups, n), in place of the model's."""
+
+    def __add__(self, other: Corrections) -> Corrections:
+        """Sum of two gradients."""
+        return Corrections(
+            *(None if a is None else a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
+
+
+HELD = Corrections()
+
+
+@dataclass(frozen=True)
+class LossGradient:
+    """Loss over the patterns asked for, and its gradient with respect to the planes of object and probe."""
+
+    loss: Any
+    """A float, or a 0-d array of the backend's module: who needs its value waits for the device then, nobody else."""
+    object: Any
+    """(2, object modes * slices, Y, X) in the backend's array module."""
+    probe: Any
+    """(2, modes, P, P)."""
+    corrections: Corrections = HELD
+
+    def __add__(self, other: LossGradient) -> LossGradient:
+        """Loss and gradient of the patterns of both."""
+        return LossGradient(
+            self.loss + other.loss,
+            self.object + other.object,
+            self.probe + other.probe,
+            self.corrections + other.corrections,
+        )
+
+
+class MultisliceBackend(Protocol):
+    """One way of evaluating a :class:`MultisliceProblem`. Arrays are of the module ``xp`` (numpy or cupy)."""
+
+    name: str
+    xp: ModuleType
+
+    def loss_and_gradient(
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
+    ) -> LossGradient:
+        """Sum of the losses of the patterns ``indices`` (None: all) and its gradient.
+
+        object_planes (2, object modes * slices, Y, X), all slices of a mode together; probe_planes (2, modes, P, P) in
+        Fourier space. Without ``probe_gradient`` the probe's gradient is zero and one transform per mode is saved.
+        """
+
+    def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
+        """Sum over patterns and modes of |probe(r - r_n)|^2 on the object's grid (Y, X), at whole-pixel positions."""
+
+    def to_numpy(self, array: Any) -> Array:
+        """A numpy array with the values of ``array``."""
+
+    def close(self) -> None:
+        """Release threads and device memory."""

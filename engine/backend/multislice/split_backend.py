@@ -1,0 +1,128 @@
+"""Several GPUs: each has a share of the patterns, the first one the parameters and the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.problem import (
+    HELD,
+    Corrections,
+    LossGradient,
+    MultisliceBackend,
+    MultisliceProblem,
+)
+from ptylive.schema.model import Array, IndexArray
+
+PER_PATTERN = ("shifts_px", "current")
+"""Corrections with one entry for each pattern; the others are the same for all."""
+
+
+class SplitMultislice:
+    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` made of one for each device.
+
+    Pattern n belongs to device n modulo their number, so that every mini-batch is shared out about evenly. Launches do
+    not wait: all devices are at work before the first result is fetched.
+    """
+
+    def __init__(
+        self,
+        problem: MultisliceProblem,
+        devices: Sequence[AbstractContextManager[Any]],
+        open_share: Callable[[MultisliceProblem], MultisliceBackend],
+    ) -> None:
+        self._count, self._devices = problem.count, tuple(devices)
+        self._backends: list[MultisliceBackend] = []
+        for number, device in enumerate(self._devices):
+            with device:
+                self._backends.append(open_share(_share(problem, number, len(self._devices))))
+        self.xp: ModuleType = self._backends[0].xp
+        self.name = f"{self._backends[0].name} x {len(self._devices)}"
+
+    def loss_and_gradient(
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
+    ) -> LossGradient:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        xp, parts = self.xp, []
+        for number, share in self._shares(indices):
+            with self._devices[number]:
+                result = self._backends[number].loss_and_gradient(
+                    xp.asarray(object_planes),
+                    xp.asarray(probe_planes),
+                    share,
+                    probe_gradient=probe_gradient,
+                    corrections=self._of_share(corrections, number),
+                )
+            parts.append((number, result))
+        with self._devices[0]:
+            fetched = [self._fetched(number, result) for number, result in parts]
+            total = fetched[0]
+            for part in fetched[1:]:
+                total = total + part
+        return total
+
+    def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        parts = []
+        for number, share in self._shares(indices):
+            with self._devices[number]:
+                parts.append(self._backends[number].illumination(self.xp.asarray(probe_planes), share))
+        with self._devices[0]:
+            return sum(self.xp.asarray(part) for part in parts)
+
+    def to_numpy(self, array: Any) -> Array:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        return self._backends[0].to_numpy(array)
+
+    def close(self) -> None:
+        """Close every device's share."""
+        for device, backend in zip(self._devices, self._backends, strict=True):
+            with device:
+                backend.close()
+
+    def _shares(self, indices: IndexArray | None) -> list[tuple[int, IndexArray]]:
+        """Devices that have something to do, and the numbers their patterns have among their own."""
+        chosen = np.arange(self._count) if indices is None else np.asarray(indices)
+        devices = len(self._devices)
+        shares = [(number, chosen[chosen % devices == number] // devices) for number in range(devices)]
+        return [(number, share) for number, share in shares if len(share)]
+
+    def _of_share(self, corrections: Corrections, number: int) -> Corrections:
+        """Corrections on the current device, those of its patterns only."""
+        own = slice(number, None, len(self._devices))
+        moved = {name: None if at is None else self.xp.asarray(at) for name, at in vars(corrections).items()}
+        for name in PER_PATTERN:
+            values: Any = moved[name]
+            moved[name] = None if values is None else self.xp.ascontiguousarray(values[own])
+        return Corrections(**moved)
+
+    def _fetched(self, number: int, result: LossGradient) -> LossGradient:
+        """A share's result on the first device, per-pattern gradients at the places they have among all."""
+        xp = self.xp
+        moved = {name: None if at is None else xp.asarray(at) for name, at in vars(result.corrections).items()}
+        for name in PER_PATTERN:
+            own: Any = moved[name]
+            if own is not None:
+                among_all = xp.zeros((self._count, *own.shape[1:]), own.dtype)
+                among_all[number :: len(self._devices)] = own
+                moved[name] = among_all
+        loss, planes, probe = (xp.asarray(value) for value in (result.loss, result.object, result.probe))
+        return LossGradient(loss, planes, probe, Corrections(**moved))
+
+
+def _share(problem: MultisliceProblem, number: int, devices: int) -> MultisliceProblem:
+    own = slice(number, None, devices)
+    return replace(
+        problem, patterns=problem.patterns[own], corners=problem.corners[own], shifts_px=problem.shifts_px[own]
+    )

@@ -1,0 +1,82 @@
+"""The compiled kernel against the reference in double precision."""
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice, warm_up
+from ptylive.engine.backend.multislice.problem import DataTermKind
+
+TOLERANCE = 2e-5
+
+
+def relative(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("kind", list(DataTermKind))
+@pytest.mark.parametrize(("slices", "modes"), [(1, 1), (4, 1), (1, 4), (2, 3)])
+@pytest.mark.parametrize("window", [32, pytest.param(48, marks=pytest.mark.slow)])
+def test_agrees_with_the_reference(make_problem, make_planes, kind, slices, modes, window):
+    problem = make_problem(window, slices, kind, 0.05, count=40)
+    planes, probe = make_planes(problem, modes)
+    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    single = planes.astype(np.float32), probe.astype(np.float32)
+    compiled = CompiledMultislice(problem).loss_and_gradient(*single)
+    assert compiled.loss == pytest.approx(expected.loss, rel=TOLERANCE)
+    assert relative(compiled.object, expected.object) < TOLERANCE
+    assert relative(compiled.probe, expected.probe) < TOLERANCE
+    arrays = ArrayMultislice(problem, np, "complex64", "single").loss_and_gradient(*single)
+    assert relative(arrays.object, expected.object) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [64, 96, 128, 144, 192, 256, 288, 384, 512])
+def test_every_window_size_agrees_with_the_reference(make_problem, make_planes, window):
+    problem = make_problem(window, 2, DataTermKind.AMPLITUDE, 0.05, count=2)
+    planes, probe = make_planes(problem, 1)
+    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    compiled = CompiledMultislice(problem).loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))
+    assert relative(compiled.object, expected.object) < TOLERANCE
+    assert relative(compiled.probe, expected.probe) < TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", ">u2", "float32", "float64"])
+def test_recorded_types_give_the_same_loss(make_problem, make_planes, dtype):
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, dtype=dtype)
+    planes, probe = make_planes(problem, 1)
+    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe).loss
+    assert CompiledMultislice(problem).loss_and_gradient(planes, probe).loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_threads_give_the_same_sums(make_problem, make_planes):
+    problem = make_problem(32, 2, DataTermKind.AMPLITUDE, 0.1, count=101)
+    planes, probe = (a.astype(np.float32) for a in make_planes(problem, 2))
+    one, three = CompiledMultislice(problem, 1), CompiledMultislice(problem, 3)
+    single, threaded = one.loss_and_gradient(planes, probe), three.loss_and_gradient(planes, probe)
+    again = three.loss_and_gradient(planes, probe)
+    three.close()
+    assert threaded.loss == pytest.approx(single.loss, rel=1e-6)
+    assert relative(threaded.object, single.object) < 1e-5
+    assert threaded.loss == again.loss
+    np.testing.assert_array_equal(threaded.object, again.object)
+
+
+def test_illumination_agrees_with_the_reference(make_problem, make_planes):
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.0)
+    _, probe = make_planes(problem, 3)
+    chosen = np.array([0, 3, 4])
+    expected = ArrayMultislice(problem, np, "complex128", "reference").illumination(probe, chosen)
+    assert relative(CompiledMultislice(problem).illumination(probe, chosen), expected) < 1e-6
+
+
+def test_transposed_memory_is_not_copied(make_problem):
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.0)
+    stored = np.ascontiguousarray(problem.patterns.swapaxes(1, 2))
+    object.__setattr__(problem, "patterns", stored.swapaxes(1, 2))
+    assert np.shares_memory(CompiledMultislice(problem)._recorded, stored)
+
+
+def test_warm_up_of_sizes_without_compiled_code_does_nothing():
+    warm_up(30)
+    warm_up(32)

@@ -1,0 +1,56 @@
+"""The table of data terms: complete, right in its curvatures, and without a way to fall through to another loss."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
+from ptylive.engine.backend.multislice.compiled_terms import compare
+from ptylive.engine.backend.multislice.data_terms import NUMBERS, PIXEL_TERMS, pixel_terms
+from ptylive.engine.backend.multislice.fused.plan import Plan
+from ptylive.engine.backend.multislice.planes_fft import Window
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, DataTermKind
+
+
+def test_every_data_term_has_a_row_and_a_number_of_its_own():
+    assert set(PIXEL_TERMS) == set(DataTermKind)
+    assert len(set(NUMBERS.values())) == len(DataTermKind)
+
+
+@pytest.mark.parametrize("kind", list(DataTermKind))
+def test_derivatives_are_those_of_the_loss(kind):
+    term, counts = DataTerm(kind, 0.3), np.array([0.0, 1.0, 3.0, 40.0, 900.0])
+    intensity, h = np.array([0.2, 2.5, 2.0, 47.0, 850.0]), 1e-4
+    (above, slope_above), (below, slope_below) = (pixel_terms(np, term, intensity + s * h, counts) for s in (1, -1))
+    # central differences: 1e-8 of truncation relative to values of order 1, and 1e-16 x loss / h of rounding
+    np.testing.assert_allclose(pixel_terms(np, term, intensity, counts)[1], (above - below) / (2 * h), atol=1e-6)
+    fit = np.array([1.0, 3.0, 40.0, 900.0])
+    (_, slope_above), (_, slope_below) = (pixel_terms(np, term, fit + s * h, fit) for s in (1, -1))
+    offset = 0.3 if PIXEL_TERMS[kind].constant else 0.0
+    expected = PIXEL_TERMS[kind].curvature(fit + offset)
+    # ml pulls the model to counts - offset: its curvature there is D / (D + c)^2, within c / D of 1 / (D + c)
+    relative = offset / fit if kind is DataTermKind.POISSON else 1e-6 + 0 * fit
+    np.testing.assert_array_less(np.abs((slope_above - slope_below) / (2 * h) / expected - 1), relative)
+
+
+@pytest.mark.parametrize("kind", list(CoefficientTermKind))
+def test_a_loss_of_coefficients_is_no_loss_of_pixels(kind, make_problem):
+    with pytest.raises((KeyError, ValueError)):
+        pixel_terms(np, DataTerm(kind, 0.0), np.ones(3), np.ones(3))
+    problem = replace(make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1), data_term=DataTerm(kind, 0.0))
+    with pytest.raises((KeyError, ValueError)):
+        CompiledMultislice(problem)
+
+
+def test_a_number_that_no_data_term_has_gives_no_loss():
+    """Compiled code cannot raise where it is fast: the loss is not a number, which ends a refinement at once."""
+    window, pixels = Window(32), np.ones(32 * 32, np.float32)
+    assert np.isnan(compare(window, (max(NUMBERS.values()) + 1, 0.0), pixels.copy(), pixels, pixels, np.float32(1)))
+
+
+def test_the_kernel_of_the_gpu_is_told_the_same_numbers():
+    plan = Plan.of(64)
+    assert plan is not None
+    defines = plan.defines("uint16")
+    assert {name: int(defines[name]) for name in NUMBERS} == NUMBERS

@@ -1,0 +1,131 @@
+"""The general backend: derivatives against central differences in double, and the plain model as a special case."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from forward_problems import (
+    COUNT,
+    P,
+    coefficients,
+    every_correction,
+    groups,
+    make_planes,
+    make_problem,
+    near_field,
+    tilts,
+)
+
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.description import SplitStep
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
+
+SHAPES = [(s, m, o) for s in (1, 3) for m in (1, 2) for o in (1, 2)]
+"""Slices, probe modes, object modes."""
+
+
+STEPS = {"tilts": 1e-3, "aberrations_A": 5.0, "distances_A": 2.0}
+"""Size of a random change along which a derivative is taken; 0.3 for all others."""
+
+
+def check_gradients(problem, modes, object_modes, probes=1):
+    """Object, probe and every correction, each along a random direction."""
+    backend = GeneralMultislice(problem, np, "complex128", "double")
+    planes, probe = make_planes(problem, modes, object_modes, probes)
+    corrections = every_correction(problem)
+
+    def loss(planes=planes, probe=probe, **changes):
+        return backend.loss_and_gradient(planes, probe, corrections=replace(corrections, **changes)).loss
+
+    result = backend.loss_and_gradient(planes, probe, corrections=corrections)
+    rng = np.random.default_rng(1)
+    slopes = {"planes": (planes, result.object), "probe": (probe, result.probe)}
+    slopes |= {
+        name: (value, getattr(result.corrections, name))
+        for name, value in vars(corrections).items()
+        if value is not None
+    }
+    for name, (at, slope) in slopes.items():
+        direction = STEPS.get(name, 0.3) * rng.normal(size=at.shape)
+        h = 2e-3
+        values = [loss(**{name: at + k * h * direction}) for k in (-2, -1, 1, 2)]
+        expected = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
+        assert (slope * direction).sum() == pytest.approx(expected, rel=1e-6, abs=1e-8 * abs(values[0])), name
+
+
+@pytest.mark.parametrize("kind", list(DataTermKind))
+@pytest.mark.parametrize("field", ["far", "near"])
+@pytest.mark.parametrize("mode", range(5))
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), SHAPES)
+def test_every_loss_and_refinable_under_every_tilt(kind, field, mode, slices, modes, object_modes):
+    parts = {"tilts": tilts(mode), "aberrations": groups()}
+    if field == "near":
+        parts["near_field"] = near_field()
+    check_gradients(make_problem(kind, slices, **parts), modes, object_modes)
+
+
+@pytest.mark.parametrize("kind", list(CoefficientTermKind))
+@pytest.mark.parametrize("field", ["far", "near"])
+@pytest.mark.parametrize("mode", range(5))
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), SHAPES)
+def test_every_loss_of_coefficients(kind, field, mode, slices, modes, object_modes):
+    parts = {"tilts": tilts(mode), "aberrations": groups(), "compressed": coefficients(kind)}
+    if field == "near":
+        parts["near_field"] = near_field()
+    check_gradients(make_problem(kind, slices, **parts), modes, object_modes)
+
+
+@pytest.mark.parametrize("split", list(SplitStep))
+@pytest.mark.parametrize("field", ["far", "near"])
+@pytest.mark.parametrize("slices", [1, 3])
+def test_split_steps(split, field, slices):
+    parts = {"split": split, "tilts": tilts(4, each=False)}
+    if field == "near":
+        parts["near_field"] = near_field()
+    check_gradients(make_problem(slices=slices, **parts), 1, 2)
+
+
+def test_band_limit_markers_plates_and_upsampling():
+    rng = np.random.default_rng(9)
+    size = 2 * P
+    q = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
+    problem = make_problem(
+        slices=3,
+        upsampling=2,
+        band=np.clip((0.4 - q) * 20, 0, 1).astype(np.float32),
+        probe_marker=np.array([1, 0, 1]),
+        probes=3,
+        phase_plates=np.exp(1j * rng.normal(size=(COUNT, size, size))),
+        aberrations=groups(size),
+        tilts=tilts(4),
+    )
+    check_gradients(problem, modes=2, object_modes=1, probes=3)
+
+
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), SHAPES)
+def test_nothing_asked_for_is_the_plain_model(slices, modes, object_modes):
+    problem = make_problem(slices=slices)
+    plain = ArrayMultislice(replace(problem, model=None), np, "complex128", "reference")
+    general = GeneralMultislice(problem, np, "complex128", "double", threads=2)
+    planes, probe = make_planes(problem, modes, object_modes)
+    corrections = every_correction(problem)
+    expected = plain.loss_and_gradient(planes, probe, corrections=corrections)
+    found = general.loss_and_gradient(planes, probe, corrections=corrections)
+    general.close()
+    assert found.loss == pytest.approx(expected.loss, rel=1e-12)
+    np.testing.assert_allclose(found.object, expected.object, atol=1e-10)
+    np.testing.assert_allclose(found.probe, expected.probe, atol=1e-10)
+    for name, value in vars(expected.corrections).items():
+        if value is not None:
+            np.testing.assert_allclose(getattr(found.corrections, name), value, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(general.illumination(probe), plain.illumination(probe), rtol=1e-12)
+
+
+def test_what_the_compiled_kernel_cannot_do_opens_the_general_backend():
+    problem = make_problem(slices=3, tilts=tilts(0), split=SplitStep.FOURTH_ORDER)
+    backend = open_backend("cpu", problem)
+    assert isinstance(backend, GeneralMultislice)
+    assert backend.name == "cpu (scipy, for split step yoshida, tilts)"
+    assert not isinstance(open_backend("cpu", make_problem()), GeneralMultislice)

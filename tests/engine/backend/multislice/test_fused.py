@@ -1,0 +1,186 @@
+"""The fused CUDA kernel, run on the CPU, against the reference in double precision."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from emulated_cuda import EmulatedKernels, compile_kernel
+
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.fused.plan import Plan, source
+from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
+from ptylive.engine.backend.multislice.problem import HELD, DataTermKind
+from ptylive.engine.backend.multislice.split_backend import SplitMultislice
+
+TOLERANCE = 2e-5
+NAMES = ("shifts_px", "current", "background", "distances_A")
+SHAPES = [(s, m, o) for s in (1, 3) for m in (1, 2) for o in (1, 2)]
+"""Slices, probe modes, object modes."""
+
+
+def fused(problem, threads=8, resident=3):
+    plan = Plan.of(problem.window, threads)
+    return FusedMultislice(problem, plan, EmulatedKernels(plan, counts_type(problem.patterns), resident))
+
+
+def reference(problem):
+    return ArrayMultislice(problem, np, "complex128", "reference")
+
+
+def assert_close(ours, theirs):
+    assert ours.shape == theirs.shape
+    assert np.linalg.norm(ours - theirs) <= TOLERANCE * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("kind", list(DataTermKind))
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), SHAPES)
+def test_agrees_with_the_reference(make_problem, make_planes, make_corrections, kind, slices, modes, object_modes):
+    problem = make_problem(32, slices, kind, 0.05, count=4)
+    planes, probe = make_planes(problem, modes, object_modes)
+    at = make_corrections(problem)
+    expected = reference(problem).loss_and_gradient(planes, probe, corrections=at)
+    result = fused(problem).loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32), corrections=at)
+    assert result.loss == pytest.approx(expected.loss, rel=TOLERANCE)
+    assert_close(result.object, expected.object)
+    assert_close(result.probe, expected.probe)
+    for name in NAMES:
+        assert_close(getattr(result.corrections, name), getattr(expected.corrections, name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [32, 48, 64, 96, 128, 144])
+def test_every_window_size_agrees_with_the_reference(make_problem, make_planes, window):
+    """With the threads of the real thing's shape scaled down: any number of threads must do."""
+    problem = make_problem(window, 2, DataTermKind.AMPLITUDE, 0.05, count=2)
+    planes, probe = make_planes(problem, 1)
+    expected = reference(problem).loss_and_gradient(planes, probe)
+    result = fused(problem, threads=2).loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))
+    assert result.loss == pytest.approx(expected.loss, rel=TOLERANCE)
+    assert_close(result.object, expected.object)
+    assert_close(result.probe, expected.probe)
+
+
+@pytest.mark.parametrize("threads", [1, 7, 32])
+def test_the_number_of_threads_and_blocks_does_not_matter(make_problem, make_planes, threads):
+    problem = make_problem(32, 2, DataTermKind.POISSON, 0.05, count=5)
+    planes, probe = (a.astype(np.float32) for a in make_planes(problem, 2))
+    expected = fused(problem, threads=4, resident=5).loss_and_gradient(planes, probe)
+    result = fused(problem, threads=threads, resident=2).loss_and_gradient(planes, probe)
+    assert result.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert_close(result.object, expected.object)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", ">u2", "float32", "float64"])
+def test_recorded_types_give_the_same_loss(make_problem, make_planes, dtype):
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, dtype=dtype)
+    planes, probe = make_planes(problem, 1)
+    expected = reference(problem).loss_and_gradient(planes, probe).loss
+    single = planes.astype(np.float32), probe.astype(np.float32)
+    assert fused(problem).loss_and_gradient(*single).loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_chosen_patterns_and_what_is_not_asked_for(make_problem, make_planes, make_corrections):
+    problem = make_problem(32, 2, DataTermKind.AMPLITUDE, 0.1)
+    planes, probe = (a.astype(np.float32) for a in make_planes(problem, 2))
+    at, chosen = make_corrections(problem), np.array([4, 1])
+    backend = fused(problem)
+    plain = backend.loss_and_gradient(planes, probe, chosen, probe_gradient=False)
+    assert not plain.probe.any()
+    assert plain.loss == pytest.approx(reference(problem).loss_and_gradient(planes, probe, chosen).loss, rel=1e-5)
+    result = backend.loss_and_gradient(planes, probe, chosen, probe_gradient=False, corrections=at)
+    for gradient in (result.corrections.current, result.corrections.shifts_px[:, 0]):
+        assert sorted(np.flatnonzero(gradient)) == [1, 4]
+    again = backend.loss_and_gradient(planes, probe, chosen)
+    assert again.loss == pytest.approx(plain.loss, rel=1e-6)
+    backend.close()
+
+
+def test_little_memory_means_fewer_blocks_at_a_time(make_problem, make_planes):
+    problem = make_problem(32, 3, DataTermKind.AMPLITUDE, 0.1, count=6)
+    planes, probe = (a.astype(np.float32) for a in make_planes(problem, 2))
+    roomy, narrow = fused(problem, resident=6), fused(problem, resident=6)
+    narrow._kernels.free_bytes = lambda: 4 * 8 * 20_000  # type: ignore[method-assign]
+    expected, result = (backend.loss_and_gradient(planes, probe) for backend in (roomy, narrow))
+    assert roomy._kernels.launched == [("loss_and_gradient", 6)]
+    assert narrow._kernels.launched == [("loss_and_gradient", 2)]
+    assert_close(result.object, expected.object)
+
+
+def test_illumination_agrees_with_the_reference(make_problem, make_planes):
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.0)
+    _, probe = make_planes(problem, 3)
+    chosen = np.array([0, 3, 4])
+    assert_close(fused(problem).illumination(probe, chosen), reference(problem).illumination(probe, chosen))
+
+
+def test_windows_that_fit_no_chip_have_no_plan():
+    assert Plan.of(192) is None
+    assert Plan.of(30) is None
+    bytes_of_a_chip = {"A100": 166_912, "H200": 232_448, "desktop": 101_376}
+    fitting = {
+        name: [w for w in (32, 48, 64, 96, 128, 144) if Plan.of(w).shared_bytes <= most]
+        for name, most in bytes_of_a_chip.items()
+    }
+    assert fitting == {"A100": [32, 48, 64, 96, 128], "H200": [32, 48, 64, 96, 128, 144], "desktop": [32, 48, 64, 96]}
+
+
+@pytest.mark.parametrize("window", [32, 48, 64, 96, 128, 144])
+def test_threads_share_every_pass_evenly(window):
+    plan = Plan.of(window)
+    assert sorted(plan.order()) == list(range(window))
+    for radix in plan.radices:
+        each, rest = divmod(window * window // radix, plan.threads)
+        assert rest == 0
+        assert 1 <= each <= 4
+
+
+@pytest.mark.slow
+def test_no_two_threads_touch_the_same_memory_without_a_barrier():
+    """The kernel's own threads under the thread sanitizer, two to a line: without any one barrier there is a race."""
+    whole, barrier = source(), "__syncthreads();"
+    assert races(whole) == ""
+    pieces = whole.split(barrier)
+    for k in range(1, len(pieces)):
+        without = barrier.join(pieces[:k]) + ";" + barrier.join(pieces[k:])
+        assert "data race" in races(without), pieces[k - 1][-80:]
+
+
+def races(text):
+    """What the sanitizer says."""
+    program = compile_kernel(Plan.of(32, 64), "uint16", "-fsanitize=thread", main="races.cpp", text=text)
+    done = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("the thread sanitizer does not run under this kernel's address layout")
+    return done.stderr
+
+
+def test_several_devices_share_the_patterns(make_problem, make_planes, make_corrections):
+    """Devices entered and left in turn; here all of them are this CPU."""
+    problem = make_problem(32, 2, DataTermKind.AMPLITUDE, 0.1, count=7)
+    planes, probe = (a.astype(np.float32) for a in make_planes(problem, 2))
+    entered = []
+
+    class Device:
+        def __init__(self, number):
+            self.number = number
+
+        def __enter__(self):
+            entered.append(self.number)
+
+        def __exit__(self, *_):
+            pass
+
+    split = SplitMultislice(problem, [Device(k) for k in range(3)], fused)
+    for chosen in (None, np.array([5, 2, 0]), np.array([3])):
+        for at in (HELD, make_corrections(problem)):
+            one = fused(problem).loss_and_gradient(planes, probe, chosen, corrections=at)
+            shared = split.loss_and_gradient(planes, probe, chosen, corrections=at)
+            assert shared.loss == pytest.approx(one.loss, rel=1e-6)
+            assert_close(shared.object, one.object)
+            assert_close(shared.probe, one.probe)
+            for name in NAMES if at is not HELD else ():
+                assert_close(getattr(shared.corrections, name), getattr(one.corrections, name))
+    assert_close(split.illumination(probe), fused(problem).illumination(probe))
+    split.close()
+    assert set(entered) == {0, 1, 2}
+    assert split.name == "gpu x 3"

@@ -1,0 +1,97 @@
+"""What `--backend gpu` opens on which card, to the launch: cupy and its card are stood in for (``fake_card.py``)."""
+
+import sys
+
+import numpy as np
+import pytest
+from fake_card import HOPPER, FakeCards
+
+from ptylive.engine.backend.multislice import gpu
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import DataTermKind
+from ptylive.schema import RefinementError
+
+DESKTOP_BYTES = 101_376
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> FakeCards:
+    made = FakeCards()
+    monkeypatch.setitem(sys.modules, "cupy", made.module())
+    monkeypatch.setattr(gpu, "missing", lambda: "")
+    return made
+
+
+def agrees(problem, make_planes, backend) -> None:
+    planes, probe = (a.astype(np.float32) for a in make_planes(problem, 1))
+    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    found = backend.loss_and_gradient(backend.xp.asarray(planes), backend.xp.asarray(probe))
+    assert float(found.loss) == pytest.approx(float(expected.loss), rel=2e-5)
+    ours = backend.to_numpy(found.object)
+    assert np.linalg.norm(ours - expected.object) < 2e-5 * np.linalg.norm(expected.object)
+    light = backend.to_numpy(backend.illumination(backend.xp.asarray(probe)))
+    assert light.sum() == pytest.approx(problem.count * (probe**2).sum(), rel=1e-4)
+    backend.close()
+
+
+@pytest.mark.parametrize("name", ["auto", "gpu"])
+def test_a_window_that_fits_goes_through_the_fused_kernel(make_problem, make_planes, cards, name):
+    problem = make_problem(32, 2, DataTermKind.AMPLITUDE, 0.1, count=3)
+    backend = open_backend(name, problem)
+    assert backend.name == "gpu"
+    agrees(problem, make_planes, backend)
+    assert cards.launches == [("loss_and_gradient", 3, 128), ("add_windows", 3, 128)]
+
+
+def test_no_more_blocks_than_run_at_a_time(make_problem, make_planes, cards):
+    """Registers: 65536 / (128 x 128) = 4 blocks on each of two processors."""
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=12)
+    agrees(problem, make_planes, open_backend("gpu", problem))
+    assert [blocks for _, blocks, _ in cards.launches] == [8, 8]
+
+
+@pytest.mark.parametrize(("window", "bytes_"), [(192, HOPPER["MaxSharedMemoryPerBlockOptin"]), (128, DESKTOP_BYTES)])
+def test_windows_that_do_not_fit_are_whole_arrays(make_problem, make_planes, cards, window, bytes_):
+    cards.attributes["MaxSharedMemoryPerBlockOptin"] = bytes_
+    problem = make_problem(window, 1, DataTermKind.AMPLITUDE, 0.1, count=2)
+    backend = open_backend("gpu", problem)
+    assert backend.name == "gpu (cuFFT)"
+    agrees(problem, make_planes, backend)
+    assert cards.launches == []
+
+
+def test_a_compiler_that_refuses_is_said_and_whole_arrays_serve(make_problem, make_planes, cards, caplog):
+    cards.refuses = True
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1)
+    backend = open_backend("gpu", problem)
+    assert backend.name == "gpu (cuFFT)"
+    assert "whole arrays instead of the fused kernel" in caplog.text
+    agrees(problem, make_planes, backend)
+
+
+def test_long_runs_are_shared_by_all_cards_and_short_ones_not(make_problem, make_planes, cards, monkeypatch):
+    cards.count = 3
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=7)
+    assert open_backend("gpu", problem).name == "gpu"
+    monkeypatch.setattr(gpu, "SPLIT_FROM", 1)
+    shared = open_backend("gpu", problem)
+    assert shared.name == "gpu x 3"
+    agrees(problem, make_planes, shared)
+    assert [blocks for name, blocks, _ in cards.launches if name == "loss_and_gradient"] == [3, 2, 2]
+
+
+def test_memory_that_cupy_keeps_of_a_trial_is_there_for_the_run(make_problem, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", FakeCards(free_bytes=100_000, kept_bytes=1 << 30).module())
+    monkeypatch.setattr(gpu, "missing", lambda: "")
+    assert open_backend("gpu", make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=50)).name == "gpu"
+
+
+def test_what_does_not_fit_stays_on_the_cpu_and_is_said(make_problem, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "cupy", FakeCards(free_bytes=100_000).module())
+    monkeypatch.setattr(gpu, "missing", lambda: "")
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=50)
+    with pytest.raises(RefinementError, match="no GPU to refine on: patterns and object need"):
+        open_backend("gpu", problem)
+    assert open_backend("auto", problem).name == "cpu"
+    assert "no refinement on the GPU" in caplog.text

@@ -1,0 +1,41 @@
+"""The host's part of the fused kernel on a device that refuses what cupy refuses; the kernel itself runs on the CPU."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from device_kernels import fused
+from emulated_cuda import EmulatedKernels
+from strict_device import device
+
+from ptylive.engine.backend.multislice.problem import HELD, Corrections, DataTermKind
+from ptylive.engine.backend.multislice.split_backend import SplitMultislice
+
+
+def shared(problem):
+    return SplitMultislice(problem, [nullcontext(), nullcontext()], fused)
+
+
+@pytest.mark.parametrize("opened", [fused, shared])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_the_same_as_with_numpy(make_problem, make_planes, make_corrections, opened, corrected):
+    problem = make_problem(32, 3, DataTermKind.AMPLITUDE, 0.05, count=5)
+    planes = [plane.astype(np.float32) for plane in make_planes(problem, 2, 2)]
+    asked = make_corrections(problem) if corrected else HELD
+    there = Corrections(*(None if at is None else device.asarray(at.astype("f4")) for at in vars(asked).values()))
+    expected = fused(problem, EmulatedKernels).loss_and_gradient(*planes, corrections=asked)
+    backend, moved, chosen = opened(problem), [device.asarray(plane) for plane in planes], np.arange(5)
+    device.traffic.reset()
+    found = backend.loss_and_gradient(*moved, chosen, corrections=there)
+    assert device.traffic.to_host == 0
+    assert float(found.loss) == pytest.approx(float(expected.loss), rel=1e-6)
+    pairs = [(found.object, expected.object), (found.probe, expected.probe)]
+    pairs += [(getattr(found.corrections, name), at) for name, at in vars(expected.corrections).items()]
+    for ours, theirs in pairs:
+        assert (ours is None) == (theirs is None)
+        if theirs is not None:
+            np.testing.assert_allclose(backend.to_numpy(ours), theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
+    light = backend.illumination(moved[1], chosen[:3])
+    expected_light = fused(problem, EmulatedKernels).illumination(planes[1], chosen[:3])
+    np.testing.assert_allclose(backend.to_numpy(light), expected_light, rtol=1e-4)
+    backend.close()

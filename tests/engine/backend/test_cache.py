@@ -1,0 +1,44 @@
+"""Compiled code made in different processes, loaded into one: names must say all that a function depends on."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+import numba
+others = [numba.jit(lambda x: x) for _ in range(int(sys.argv[1]))]  # shifts numba's count of functions
+import numpy as np
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
+for window in map(int, sys.argv[2:]):
+    rng = np.random.default_rng(0)
+    problem = MultisliceProblem(
+        rng.poisson(3, (3, window, window)).astype(np.uint16), np.ones((window, window), np.float32),
+        np.zeros((3, 2), np.int64), np.zeros((3, 2)), (1, window, window), np.zeros((0, window, window), complex),
+        DataTerm(DataTermKind.AMPLITUDE, 0.1))
+    planes, probe = rng.normal(size=(2, 1, window, window)), rng.normal(size=(2, 1, window, window))
+    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    found = CompiledMultislice(problem).loss_and_gradient(planes, probe)
+    assert abs(found.loss - expected.loss) < 2e-5 * expected.loss, (window, found.loss, expected.loss)
+    assert np.linalg.norm(found.object - expected.object) < 2e-5 * np.linalg.norm(expected.object), window
+"""
+
+
+@pytest.mark.slow
+def test_versions_from_two_processes_do_not_mix(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for arguments in (["0", "32"], ["1", "48"], ["2", "64"], ["3", "96"], ["0", "32", "48", "64", "96"]):
+        subprocess.run([sys.executable, "-c", PROGRAM, *arguments], env=environment, check=True, timeout=250)
+
+
+def test_names_say_what_functions_depend_on():
+    from ptylive.engine.backend.multislice.planes_fft import _passes, _transform
+
+    names = [each.py_func.__qualname__ for sign in (-1, 1) for size in (64, 96) for each in _passes(size, sign)]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("radix_") for name in names)
+    assert _transform(96, -1).__qualname__ == "transform_96_minus_1"
