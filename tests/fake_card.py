@@ -1,6 +1,6 @@
 """A cupy with one or more cards on it that are this CPU: the strict device, and the fused kernel compiled by g++.
 
-Stands for cupy's ``RawModule`` and ``cuda`` as far as ``engine/backend/fused/cuda.py`` uses them.
+Stands for cupy's ``RawModule`` and ``cuda`` as far as ``engine/backend/multislice/fused/cuda.py`` uses them.
 """
 
 from dataclasses import dataclass, field
