@@ -78,8 +78,9 @@ def _attempt(lock: Path) -> Callable[[], None] | None:
     if not _is_at(lock, handle):
         os.close(handle)
         return None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, _own_words(), 0)
+    with suppress(OSError):  # a full disk: nobody learns who holds it, and it is let go of all the same
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, _own_words(), 0)
 
     def release() -> None:
         lock.unlink(missing_ok=True)  # while it is still held: whoever waits for it sees that its file is gone
@@ -107,8 +108,13 @@ def _attempt_exclusively(lock: Path) -> Callable[[], None] | None:
         handle = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except FileExistsError:
         return None
-    os.write(handle, _own_words())
-    os.close(handle)
+    try:
+        os.write(handle, _own_words())
+    except OSError:  # without words it would count as nobody's
+        lock.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
     return lambda: lock.unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -100,3 +101,20 @@ def test_other_errors_are_told(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError):
         with locked(tmp_path / "nowhere" / "file", 0.0):
             pass
+
+
+def test_on_a_full_disk_it_is_let_go_of_too(tmp_path, monkeypatch, kind) -> None:
+    """A few words about the holder do not fit; whoever comes later must not wait for a holder that there never was."""
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for way in ("pwrite", "write"):
+        monkeypatch.setattr(filelock.os, way, full)
+    with suppress(OSError), locked(tmp_path / "file", 0.0):
+        pass
+    monkeypatch.undo()
+    if kind == "no flock":
+        monkeypatch.setattr(filelock.fcntl, "flock", without_flock)
+    with locked(tmp_path / "file", 0.0):
+        pass
