@@ -33,7 +33,7 @@ compiler:
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/lint_layers.py
 
 types: $(STAMP)
 	$(BIN)/python tools/typecheck.py

@@ -65,7 +65,7 @@ def measure(size: int, pool: int) -> dict[str, float]:
     from ptylive.engine.imaging.thread_pool import ThreadPool
     from ptylive.engine.live.engine import LiveEngine
     from ptylive.engine.live.warm_up import warm_up
-    from ptylive.server import live_benchmark
+    from ptylive.server.cli import live_benchmark
 
     warm_up()
     arm, vectors = live_benchmark.compressed(live_benchmark.scan_arm((size, size)), live_benchmark.disc_frames(BATCH))

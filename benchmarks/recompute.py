@@ -21,8 +21,8 @@ import h5py
 import numpy as np
 from refine_during_scan import wait
 
-from ptylive.server.client import ControlClient, EventStream
-from ptylive.server.commands.demo import free_addresses
+from ptylive.server.cli.commands.demo import free_addresses
+from ptylive.server.wire.client import ControlClient, EventStream
 from ptylive.simulators.replay import ReplaySettings, replay
 
 FOLLOWED = ("obf", "tcbf", "wdd_phase")
@@ -51,7 +51,7 @@ def main() -> None:
         scan = Path(folder) / "scan.h5"
         repeated(given.file, scan, given.side)
         data, control = free_addresses()
-        command = [sys.executable, "-m", "ptylive.server.cli", "serve", "--headless", "--record", folder]
+        command = [sys.executable, "-m", "ptylive.server.cli.main", "serve", "--headless", "--record", folder]
         server = subprocess.Popen([*command, "--data", data, "--control", control])
         try:
             wait(control, lambda status: True)

@@ -21,8 +21,8 @@ from typing import Any
 from urllib.request import urlopen
 
 from ptylive.schema import ServerGoneError
-from ptylive.server.client import ControlClient
-from ptylive.server.commands.demo import free_addresses
+from ptylive.server.cli.commands.demo import free_addresses
+from ptylive.server.wire.client import ControlClient
 from ptylive.simulators.replay import ReplaySettings, replay
 
 ENDED = ("done", "stopped", "failed")
@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data, control = free_addresses()
         option = "false" if given.after or given.streams else "true"
-        command = [sys.executable, "-m", "ptylive.server.cli", "serve", "--headless", "--record", folder]
+        command = [sys.executable, "-m", "ptylive.server.cli.main", "serve", "--headless", "--record", folder]
         command += ["--data", data, "--control", control, "--metrics", "127.0.0.1:0"]
         command += ["--set", f"refine_during_scan={option}"]
         server = subprocess.Popen(command)

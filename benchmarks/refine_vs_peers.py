@@ -193,7 +193,7 @@ def ours(path: Path, *, noisy: bool, more: Mapping[str, Any]) -> dict[str, Any]:
     use_persistent_cache()
     dataset, slices, thickness = read(path, noisy=noisy)
     window = str(dataset.patterns.shape[-1])
-    subprocess.run([sys.executable, "-m", "ptylive.server.warm_refinement", window], check=True)
+    subprocess.run([sys.executable, "-m", "ptylive.server.refinement.warm_refinement", window], check=True)
     from ptylive.engine.backend.multislice.compiled_backend import warm_up
 
     warm_up(int(window))  # from the disk

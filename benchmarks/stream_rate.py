@@ -24,10 +24,10 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.schema import Arm, Detector, Scan
 from ptylive.schema.model import Array
-from ptylive.server.stream_compression import StreamCompression
 from ptylive.simulators.sender import Sender, SendPatience
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.wire import EndMessage, FramesMessage

@@ -40,7 +40,7 @@ from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.warm_up import warm_up
 from ptylive.schema import Arm, FrameBatch, Optics, Scan
-from ptylive.server.live import TURN_S, step_back
+from ptylive.server.session.live import TURN_S, step_back
 from ptylive.streamer.events import ArmEvent, EndEvent
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.protocols.simplon import Simplon

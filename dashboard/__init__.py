@@ -1,5 +1,5 @@
 """What the microscopist sees: live maps, the state of the stream, and the refinement, in a browser.
 
 A process of its own (``python -m ptylive.dashboard``). It reaches the server only through
-:mod:`ptylive.server.client`; when it dies, no frame is lost.
+:mod:`ptylive.server.wire.client`; when it dies, no frame is lost.
 """

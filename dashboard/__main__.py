@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ptylive.schema import PtyliveError
-from ptylive.server.client import DEFAULT_CONTROL
+from ptylive.server.wire.client import DEFAULT_CONTROL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

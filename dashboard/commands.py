@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ptylive.schema import ServerGoneError
-from ptylive.server.client import ControlClient
+from ptylive.server.wire.client import ControlClient
 
 COMMAND_TIMEOUT_S = 10.0
 

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ValidationError
 from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare, sources_of
 from ptylive.dashboard.state import FINAL_STATES, LogLine, RefinementState, ServerState
 from ptylive.schema import PtyliveError
-from ptylive.server.client import ControlClient, EventStream
-from ptylive.server.messages import array_from_plain
+from ptylive.server.wire.client import ControlClient, EventStream
+from ptylive.server.wire.messages import array_from_plain
 
 GONE_AFTER_S = 4.0
 """The server speaks about four times a second, less often on a busy machine; after this silence it is gone."""

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ptylive.dashboard.colours import Indexed, Levels, levels, to_indices, to_wheel
+from ptylive.pictures.colours import Indexed, Levels, levels, to_indices, to_wheel
 from ptylive.schema.model import Array, BoolArray, FloatArray
 
 MAP_SIDE = 512

@@ -22,7 +22,7 @@ def command_line(preset: Mapping[str, Any], recording: str | None) -> str:
 def python(preset: Mapping[str, Any], control: str) -> str:
     """A script that asks the running server for it."""
     return (
-        "from ptylive.server.client import ControlClient\n\n"
+        "from ptylive.server.wire.client import ControlClient\n\n"
         f"with ControlClient({control!r}) as client:\n"
         f'    print(client.call("refine", preset={dict(preset)!r}))\n'
     )

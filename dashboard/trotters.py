@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.dashboard.colours import Levels, levels, to_indices
 from ptylive.dashboard.pictures import Picture
+from ptylive.pictures.colours import Levels, levels, to_indices
 from ptylive.schema.model import Array, BoolArray
-from ptylive.server.messages import array_from_plain
+from ptylive.server.wire.messages import array_from_plain
 
 PHASE_LIMITS: Levels = (-math.pi, math.pi)
 _BOTH = 3

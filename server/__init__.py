@@ -1,1 +1,1 @@
-"""server."""
+"""The server that runs beside a microscope, and the command line."""

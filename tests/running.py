@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ptylive.schema import ServerGoneError
-from ptylive.server.client import ControlClient
-from ptylive.server.commands.demo import free_addresses
+from ptylive.server.cli.commands.demo import free_addresses
+from ptylive.server.wire.client import ControlClient
 
 PTYLIVE = str(Path(sys.executable).with_name("ptylive"))
 

@@ -10,8 +10,8 @@ import typer
 import zmq
 
 from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
-from ptylive.server.cli import build
-from ptylive.server.config import load_config
+from ptylive.server.cli.main import build
+from ptylive.server.process.config import load_config
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, decode
 
 ROOT = Path(__file__).resolve().parents[1]

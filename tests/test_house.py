@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("schema", "streamer", "engine", "dashboard", "simulators", "server")
+ROOMS = ("schema", "pictures", "streamer", "engine", "api", "dashboard", "simulators", "server")
 
 
 def test_layers_point_one_way():
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
-    )
+    script = ROOT / "tools" / "lint_layers.py"
+    done = subprocess.run([sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -24,7 +23,7 @@ def test_layers_point_one_way():
     [
         ("ptylive.streamer.wire", ("numba", "cupy", "bokeh", "h5py", "scipy")),
         ("ptylive.schema", ("numba", "cupy", "bokeh", "h5py", "scipy", "zmq")),
-        ("ptylive.server.cli", ("numba", "cupy", "bokeh", "h5py", "scipy", "numpy", "pydantic", "zmq", "rich")),
+        ("ptylive.server.cli.main", ("numba", "cupy", "bokeh", "h5py", "scipy", "numpy", "pydantic", "zmq", "rich")),
         ("ptylive.engine.live.engine", ("numba", "cupy", "bokeh", "h5py", "zmq")),
         ("ptylive.engine.refine", ("numba", "cupy", "bokeh", "h5py", "zmq")),
     ],
@@ -37,11 +36,8 @@ def test_imports_stay_light(module, forbidden):
 
 def test_every_package_is_listed():
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = {
-        "ptylive." + ".".join(path.parent.relative_to(ROOT).parts)
-        for room in ROOMS
-        for path in (ROOT / room).rglob("__init__.py")
-    }
+    folders = {path.parent.relative_to(ROOT).parts for room in ROOMS for path in (ROOT / room).rglob("__init__.py")}
+    found = {".".join(("ptylive", *(parts[1:] if parts[0] == "api" else parts))) for parts in folders}
     assert found == listed
 
 

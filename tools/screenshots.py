@@ -14,11 +14,11 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from ptylive.server.client import ControlClient
-from ptylive.server.commands.demo import free_addresses, wait_for_results
-from ptylive.server.commands.refine_now import wait_for_refinement
-from ptylive.server.config import ServerConfig
-from ptylive.server.supervisor import Supervisor
+from ptylive.server.cli.commands.demo import free_addresses, wait_for_results
+from ptylive.server.cli.commands.refine_now import wait_for_refinement
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.serve.supervisor import Supervisor
+from ptylive.server.wire.client import ControlClient
 from ptylive.simulators.data import BUNDLED, bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 

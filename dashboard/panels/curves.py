@@ -12,7 +12,6 @@ from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, InlineStyleSheet, LinearColorMapper, RadioButtonGroup, Range1d
 from bokeh.plotting import figure
 
-from ptylive.dashboard.colours import ColourMap, levels, shades
 from ptylive.dashboard.feed import FeedView
 from ptylive.dashboard.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import BARE
@@ -20,7 +19,8 @@ from ptylive.dashboard.panels.profile import Point, along_line, around
 from ptylive.dashboard.pictures import Picture
 from ptylive.dashboard.theme import COMPARED_COLOUR, INK, PROFILE_COLOUR, Theme
 from ptylive.dashboard.words import number
-from ptylive.server.messages import array_from_plain
+from ptylive.pictures.colours import ColourMap, levels, shades
+from ptylive.server.wire.messages import array_from_plain
 
 CURVES = ("loss", "line", "depth", "rings")
 LABELS = ("loss", "line", "depth", "FRC")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from bokeh.models import ColumnDataSource, InlineStyleSheet, RadioButtonGroup, Toggle
 
-from ptylive.dashboard.colours import ColourMap
 from ptylive.dashboard.orders import Orders
 from ptylive.dashboard.panels.detectors import DetectorHandles
 from ptylive.dashboard.panels.picture import PictureFigure
@@ -15,6 +14,7 @@ from ptylive.dashboard.pictures import Picture
 from ptylive.dashboard.state import ServerState
 from ptylive.dashboard.theme import DISC_COLOUR
 from ptylive.dashboard.words import UNKNOWN, number
+from ptylive.pictures.colours import ColourMap
 
 PATTERNS = ("pattern", "pattern_mean")
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.dashboard.colours import ColourMap
 from ptylive.dashboard.feed import FeedView
 from ptylive.dashboard.orders import Orders, Reply
 from ptylive.dashboard.readouts import quantity
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.snapshot import draw, png
 from ptylive.dashboard.state import CalibrationEntry
 from ptylive.dashboard.words import count, file_name
-from ptylive.server.messages import array_from_plain
+from ptylive.pictures.colours import ColourMap
+from ptylive.pictures.snapshot import draw, png
+from ptylive.server.wire.messages import array_from_plain
 
 ASK_EVERY_S = 5.0
 PAGE = 24

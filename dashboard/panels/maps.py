@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span, Toggle
 
-from ptylive.dashboard.colours import ColourMap, gradient, wheel_gradient
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
 from ptylive.dashboard.words import UNKNOWN, limits
+from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
 
 
 @dataclass(frozen=True)

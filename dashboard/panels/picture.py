@@ -12,10 +12,10 @@ import numpy as np
 from bokeh.models import ColumnDataSource, CustomJS, LinearColorMapper, Range1d, ScaleBar
 from bokeh.plotting import figure
 
-from ptylive.dashboard.colours import ColourMap, Indexed, Levels, moved, palette, wheel_palette
 from ptylive.dashboard.models import Extent, Shown
 from ptylive.dashboard.pictures import Picture, Ring
-from ptylive.dashboard.scalebar import ScaleBarLength, nice_length
+from ptylive.pictures.colours import ColourMap, Indexed, Levels, moved, palette, wheel_palette
+from ptylive.pictures.scalebar import ScaleBarLength, nice_length
 
 SCALE_BAR_INK = "#ffffff"
 BARE: Mapping[str, Any] = MappingProxyType(

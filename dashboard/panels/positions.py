@@ -12,7 +12,7 @@ from ptylive.dashboard.feed import FeedView
 from ptylive.dashboard.orders import Orders, Reply
 from ptylive.dashboard.theme import DISC_COLOUR
 from ptylive.dashboard.words import number
-from ptylive.server.messages import array_from_plain
+from ptylive.server.wire.messages import array_from_plain
 
 BEFORE_COLOUR = "#ffffff"
 ENDED = frozenset({"done", "stopped"})

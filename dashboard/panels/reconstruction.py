@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bokeh.models import InlineStyleSheet, Select
 
-from ptylive.dashboard.colours import ColourMap, gradient
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.pictures import SLICE, Picture
 from ptylive.dashboard.words import UNKNOWN, limits
+from ptylive.pictures.colours import ColourMap, gradient
 
 
 class ReconstructionPanel:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from bokeh.models import ColumnDataSource
 
-from ptylive.dashboard.colours import ColourMap
 from ptylive.dashboard.feed import FeedView, raw_picture
 from ptylive.dashboard.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import REFINEMENT_WORDS, number
+from ptylive.pictures.colours import ColourMap
 
 CHECKED = ("C10", "rotation_deg", "scan_step_A", "detector_pixel_invA", "convergence_semiangle_mrad", "energy_eV")
 """Calibration values that the checks depend on."""

@@ -13,7 +13,6 @@ import numpy as np
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, InlineStyleSheet, Toggle
 
-from ptylive.dashboard.colours import ColourMap, gradient
 from ptylive.dashboard.feed import FeedView
 from ptylive.dashboard.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import PictureFigure, Window
@@ -21,6 +20,7 @@ from ptylive.dashboard.pictures import FFT, Picture
 from ptylive.dashboard.theme import PROFILE_COLOUR
 from ptylive.dashboard.trotters import TrotterPictures
 from ptylive.dashboard.words import UNKNOWN, number
+from ptylive.pictures.colours import ColourMap, gradient
 
 ASK_EVERY_S = 1.0
 """While frames come in, so often at most."""

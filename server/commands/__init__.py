@@ -1,1 +1,1 @@
-"""One module per command of the program."""
+"""Commands of the control protocol, by what they act on."""

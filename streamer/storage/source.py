@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,18 @@ def open_source(path: Path, values: Mapping[str, Any] | None = None) -> Abstract
 def open_recording(path: Path) -> AbstractContextManager[FileSource]:
     """Open a native file, and nothing but a native file: what lies in recording folders. Raises as open_source."""
     return _opened(Path(path), open_native(Path(path)), {})
+
+
+def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> AbstractContextManager[FileSource]:
+    """Patterns in memory as if they lay in a file: (rows, columns, Qy, Qx), or (N, Qy, Qx) in acquisition order.
+
+    Raises InputFileError for an array that is no scan of patterns, MetadataError for unknown ``values``.
+    """
+    from ptylive.streamer.foreign.numpy_files import check_frames
+
+    name = Path("array")
+    check_frames(name, frames.shape)
+    return _opened(name, nullcontext(ScanFile(frames)), values or {})
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import zmq
 
-from ptylive.server.messages import MAX_MESSAGE_BYTES, pack, unpack
+from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack, unpack
 
 PATIENCE_S = 150.0
 """An answer that takes longer counts as none, on however busy a machine."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ptylive.server.exit_codes import ExitCode
+from ptylive.server.process.exit_codes import ExitCode
 
 Entry = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from chaos.asking import Caller
 from chaos.processes import ServerUnderTest
-from ptylive.server.client import EventStream
+from ptylive.server.wire.client import EventStream
 
 CLIENTS = 3
 PAUSE_S = (0.1, 2.0)

@@ -16,17 +16,17 @@ import psutil
 
 from chaos.asking import PATIENCE_S, Caller
 from chaos.history import History
-from ptylive.server.commands.demo import PORTS, free_addresses
-from ptylive.server.messages import EVENTS_OFFSET
+from ptylive.server.cli.commands.demo import PORTS, free_addresses
+from ptylive.server.wire.messages import EVENTS_OFFSET
 
 MARK = "PTYLIVE_CHAOS_RUN"
 """In the environment of every process that a run starts, and of theirs: orphans are known by it."""
 MODULES = {
-    "acquire": ("ptylive.server.acquire",),
+    "acquire": ("ptylive.server.serve.acquire",),
     "dashboard": ("ptylive.dashboard",),
     "recorder": ("ptylive.streamer.storage.recorder",),
-    "refinement": ("ptylive.server.refine_process",),
-    "warm-up": ("ptylive.server.warm_refinement",),
+    "refinement": ("ptylive.server.refinement.refine_process",),
+    "warm-up": ("ptylive.server.refinement.warm_refinement",),
 }
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
 PTYLIVE = str(Path(sys.executable).with_name("ptylive"))

@@ -48,7 +48,7 @@ def compile_ahead() -> None:
     """Fill the compile cache, so that a run does not measure the compiler."""
     code = "from ptylive.engine.backend.cache import use_persistent_cache as use; use()\n"
     live = "from ptylive.engine.live.warm_up import warm_up; warm_up()"
-    for command in (["-c", code + live], ["-m", "ptylive.server.warm_refinement", str(PIXELS)]):
+    for command in (["-c", code + live], ["-m", "ptylive.server.refinement.warm_refinement", str(PIXELS)]):
         with subprocess.Popen(
             [sys.executable, *command], stdin=subprocess.PIPE
         ) as process:  # they end with their stdin

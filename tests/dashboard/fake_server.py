@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import zmq
 
-from ptylive.server.messages import array_to_plain, events_address, pack, unpack
+from ptylive.server.wire.messages import array_to_plain, events_address, pack, unpack
 
 
 def map_payload(name: str, data: np.ndarray, **more: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.dashboard.colours import (
+from ptylive.pictures.colours import (
     SHADES,
     UNVISITED,
     ColourMap,

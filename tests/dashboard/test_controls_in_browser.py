@@ -9,7 +9,7 @@ from fake_server import FakeServer, map_payload, state_payload
 from playwright.sync_api import expect
 from running_dashboard import RunningDashboard
 
-from ptylive.server.messages import array_to_plain
+from ptylive.server.wire.messages import array_to_plain
 
 pytestmark = pytest.mark.browser
 

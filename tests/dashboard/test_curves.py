@@ -15,7 +15,7 @@ from ptylive.dashboard.panels.curves import CURVES, RunCurves
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.state import ServerState
 from ptylive.schema import CommandError
-from ptylive.server.messages import array_to_plain
+from ptylive.server.wire.messages import array_to_plain
 
 
 class Desk:

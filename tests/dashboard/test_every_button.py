@@ -13,11 +13,11 @@ from ptylive.dashboard.feed import Feed, FeedView
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.skeleton import read_template
 from ptylive.dashboard.state import ServerState
-from ptylive.server.calibration_desk import CalibrationDesk
-from ptylive.server.library_desk import LibraryDesk
-from ptylive.server.refine_desk import RefineDesk
-from ptylive.server.session import Session as Server
-from ptylive.server.workbench import Workbench
+from ptylive.server.commands.analysis_commands import Workbench
+from ptylive.server.commands.calibration_commands import CalibrationDesk
+from ptylive.server.commands.library_commands import LibraryDesk
+from ptylive.server.commands.refine_commands import RefineDesk
+from ptylive.server.serve.session import Session as Server
 
 OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite"}
 """Buttons that only change what this viewer sees, or what is in the clipboard."""

@@ -8,7 +8,7 @@ import pytest
 from fake_server import FakeServer, map_payload, state_payload
 
 from ptylive.dashboard.feed import Feed, FeedView
-from ptylive.server.messages import array_to_plain
+from ptylive.server.wire.messages import array_to_plain
 
 
 @pytest.fixture

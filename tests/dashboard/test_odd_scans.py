@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
-from ptylive.dashboard.colours import ColourMap
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.panels.profile import along_line, around
 from ptylive.dashboard.pictures import FFT, OVERWRITING, RawPicture, Surroundings, prepare
-from ptylive.dashboard.snapshot import draw, png
+from ptylive.pictures.colours import ColourMap
+from ptylive.pictures.snapshot import draw, png
 
 SHAPES = ((1, 1), (1, 7), (7, 1), (1, 700), (700, 1))
 FILLS = {

@@ -9,7 +9,7 @@ from fake_server import FakeServer, map_payload, state_payload
 from playwright.sync_api import Browser, expect
 from running_dashboard import RunningDashboard, start_dashboard
 
-from ptylive.dashboard.colours import UNVISITED
+from ptylive.pictures.colours import UNVISITED
 
 pytestmark = pytest.mark.browser
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptylive.dashboard.scalebar import nice_length
+from ptylive.pictures.scalebar import nice_length
 
 
 @pytest.mark.parametrize(

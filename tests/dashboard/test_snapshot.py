@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from ptylive.dashboard.colours import UNVISITED, ColourMap
-from ptylive.dashboard.snapshot import draw, png
+from ptylive.pictures.colours import UNVISITED, ColourMap
+from ptylive.pictures.snapshot import draw, png
 
 
 def test_a_png_shows_the_map_the_unvisited_part_and_a_scale_bar() -> None:

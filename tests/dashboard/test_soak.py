@@ -217,7 +217,7 @@ def test_long_soak(tmp_path: Path, watched: Watched) -> None:
         status = running.status()
         eventually(lambda: _answers(status["dashboard"]), 60)  # commands are taken before the dashboard is up
         page = watched.open(status["dashboard"])
-        settled(child(running, "ptylive.server.acquire"))
+        settled(child(running, "ptylive.server.serve.acquire"))
         with scanning(running.data) as sender, staring(status["dashboard"], 2):
             eventually(lambda: min(page.evaluate(PAINTED)) > 3, 60)
             soak = Soak(page, child(running, "ptylive.dashboard"), seconds)

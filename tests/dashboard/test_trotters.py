@@ -7,7 +7,7 @@ import pytest
 
 from ptylive.dashboard.pictures import middle_that_matters
 from ptylive.dashboard.trotters import TrotterPictures
-from ptylive.server.messages import array_to_plain
+from ptylive.server.wire.messages import array_to_plain
 
 
 def reply() -> dict[str, object]:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
+from ptylive.application.presets import load_preset
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 from ptylive.schema.settings_text import MAX_TOML, read_toml
-from ptylive.server.config import load_config
-from ptylive.server.presets import load_preset
+from ptylive.server.process.config import load_config
 
 DEEP = 100_000
 TOML = {

@@ -11,10 +11,10 @@ from stream_tools import make_arm, make_frames, messages_of
 
 from ptylive.schema import Basis, Calibration, InputFileError, Origin, Quantity
 from ptylive.schema.preset import Preset
-from ptylive.server.arriving_frames import ArrivingFrames
-from ptylive.server.messages import pack
-from ptylive.server.refine_inbox import Inbox
-from ptylive.server.refine_job import RefineJob
+from ptylive.server.refinement.arriving_frames import ArrivingFrames
+from ptylive.server.refinement.refine_inbox import Inbox
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.wire.messages import pack
 from ptylive.streamer.journal import Journal
 from ptylive.streamer.wire import EndMessage
 

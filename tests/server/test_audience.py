@@ -10,10 +10,10 @@ import zmq
 from running import server
 
 from ptylive.schema import CommandError
-from ptylive.server.audience import LEASE_S, MOST_MAPS, MOST_VIEWERS, Audience
-from ptylive.server.client import EventStream
-from ptylive.server.live import REST_INTERVAL_S
-from ptylive.server.publisher import Publisher
+from ptylive.server.session.live import REST_INTERVAL_S
+from ptylive.server.session.subscriptions import LEASE_S, MOST_MAPS, MOST_VIEWERS, Audience
+from ptylive.server.wire.client import EventStream
+from ptylive.server.wire.publisher import Publisher
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ptylive.server import cli
+from ptylive.server.cli import main as cli
 from ptylive.streamer.vetting import door
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 

@@ -21,10 +21,10 @@ import typer
 from ptylive.dashboard.panels.calibration import UnclearValueError, parse_assignment
 from ptylive.schema import Arm, InputFileError, MetadataError, PtyliveError, Scan
 from ptylive.schema.plausible import questions
-from ptylive.server import cli
-from ptylive.server.calibration_desk import CalibrationDesk
-from ptylive.server.config import load_config
-from ptylive.server.values import parse_value
+from ptylive.server.cli import main as cli
+from ptylive.server.cli.values import parse_value
+from ptylive.server.commands.calibration_commands import CalibrationDesk
+from ptylive.server.process.config import load_config
 from ptylive.streamer.storage.source import open_source
 from ptylive.streamer.vetting import door
 from ptylive.streamer.vetting.worker import FileWorker, Limits

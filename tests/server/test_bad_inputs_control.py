@@ -17,12 +17,12 @@ from stream_tools import make_arm, make_frames, stored_recording
 
 from ptylive.engine.results import write_maps
 from ptylive.schema import Calibration, LiveMap
-from ptylive.server.arguments import checked
-from ptylive.server.commands.demo import free_addresses
-from ptylive.server.config import ServerConfig
-from ptylive.server.control import ControlServer
-from ptylive.server.messages import unpack
-from ptylive.server.session import Session
+from ptylive.server.cli.commands.demo import free_addresses
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.serve.arguments import checked
+from ptylive.server.serve.control import ControlServer
+from ptylive.server.serve.session import Session
+from ptylive.server.wire.messages import unpack
 
 LONG = "x" * 100_000
 ODD = "µ😀\n\x1b[31m"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from ptylive.schema import Arm, CommandError, MetadataError, Scan
-from ptylive.server.calibration_desk import CalibrationDesk
-from ptylive.server.scan_session import ScanSession
+from ptylive.server.commands.calibration_commands import CalibrationDesk
+from ptylive.server.session.scan_session import ScanSession
 
 HEADER = {"energy_eV": 300e3, "convergence_semiangle_mrad": 20.0, "defocus_A": 500.0, "rotation_deg": 12.0}
 

@@ -14,7 +14,7 @@ from ptylive.schema.detector import Detector
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import Scan
-from ptylive.server.checks import Check, Checked
+from ptylive.server.commands.checks import Check, Checked
 
 OPTICS = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0}
 

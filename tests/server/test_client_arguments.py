@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from ptylive.schema import CommandError, ServerGoneError
-from ptylive.server.client import ControlClient
+from ptylive.server.wire.client import ControlClient
 
 
 @pytest.fixture(scope="module")

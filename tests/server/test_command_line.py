@@ -12,9 +12,9 @@ import pytest
 from running import last_json, ptylive
 
 from ptylive.schema import MetadataError
-from ptylive.server.cli import COMMANDS, named
-from ptylive.server.config import load_config
-from ptylive.server.values import parse_assignments, parse_value
+from ptylive.server.cli.main import COMMANDS, named
+from ptylive.server.cli.values import parse_assignments, parse_value
+from ptylive.server.process.config import load_config
 from ptylive.simulators.data import bundled
 
 NOBODY = "tcp://127.0.0.1:1"
@@ -86,7 +86,7 @@ def test_help_everywhere():
 HEAVY = ("numba", "bokeh", "h5py", "scipy")
 LOADED = """
 import sys
-from ptylive.server.cli import main
+from ptylive.server.cli.main import main
 sys.argv = ["ptylive", *{arguments!r}]
 try:
     main()
@@ -116,7 +116,7 @@ def test_a_command_loads_only_what_it_needs(arguments, modules):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_of_commands_says_what_their_own_help_says(name):
-    command = getattr(import_module(f"ptylive.server.commands.{name}"), name)
+    command = getattr(import_module(f"ptylive.server.cli.commands.{name}"), name)
     assert getdoc(command) == COMMANDS[name]
 
 

@@ -10,7 +10,7 @@ from running import server
 
 from ptylive.engine.backend.cache import compiled_mark
 from ptylive.schema import Arm, Detector, FrameBatch, Scan
-from ptylive.server.compilation import Compilation, CompiledReader, pieces_for
+from ptylive.server.process.compilation import Compilation, CompiledReader, pieces_for
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.events import ArmEvent, EndEvent, ScanSummary
@@ -69,8 +69,8 @@ def test_a_server_that_stops_waits_for_no_compiler(reading):
 def test_where_the_compiling_process_dies_it_is_compiled_here(monkeypatch, tmp_path):
     made = []
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("ptylive.server.compilation.sys.executable", "/bin/false")
-    monkeypatch.setattr("ptylive.server.compilation._compile", made.append)
+    monkeypatch.setattr("ptylive.server.process.compilation.sys.executable", "/bin/false")
+    monkeypatch.setattr("ptylive.server.process.compilation._compile", made.append)
     compilation = Compilation()
     assert compilation.wait(frozenset(("frames_u2",)), lambda: False)
     assert made == ["frames_u2"]
@@ -85,7 +85,7 @@ def test_what_is_compiled_is_loaded_before_it_counts_as_there(monkeypatch, tmp_p
         go_on.wait(30)
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("ptylive.server.compilation._compile", load)
+    monkeypatch.setattr("ptylive.server.process.compilation._compile", load)
     compiled_mark("frames_u2").touch()
     compilation, needed = Compilation(), frozenset(("frames_u2",))
     assert not compilation.has(needed)
@@ -118,4 +118,4 @@ def _is_compiler(process: Path) -> bool:
         where = (process / "environ").read_bytes()
     except OSError:
         return False
-    return b"ptylive.server.compilation" in told and str(os.environ["NUMBA_CACHE_DIR"]).encode() in where
+    return b"ptylive.server.process.compilation" in told and str(os.environ["NUMBA_CACHE_DIR"]).encode() in where

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ptylive.schema import CommandError
-from ptylive.server.client import ControlClient
-from ptylive.server.commands.demo import free_addresses
-from ptylive.server.control import MOST_WAITING, ControlServer
+from ptylive.server.cli.commands.demo import free_addresses
+from ptylive.server.serve.control import MOST_WAITING, ControlServer
+from ptylive.server.wire.client import ControlClient
 
 
 class Commands:

@@ -8,12 +8,12 @@ import pytest
 from running import last_json, ptylive
 from shared_data import shared_data
 
+from ptylive.application.conversion import convert_file, write_scan
+from ptylive.application.offline import reconstruct_file
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.preparation import Preparation
 from ptylive.schema import Arm, Detector, FrameBatch, InputFileError, MetadataError, Optics, Scan
-from ptylive.server.conversion import convert_file, write_scan
-from ptylive.server.exit_codes import ExitCode
-from ptylive.server.offline import reconstruct_file
+from ptylive.server.process.exit_codes import ExitCode
 from ptylive.streamer.storage.recording import ScanWriter, created_scan
 from ptylive.streamer.storage.source import open_source
 

@@ -15,13 +15,13 @@ from stream_tools import make_arm, make_frames, stored_recording
 
 from ptylive.engine.results import read_runs, write_maps
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, MetadataError
-from ptylive.server import finisher
-from ptylive.server.client import ControlClient
-from ptylive.server.finisher import frames_of
-from ptylive.server.library import Library, read_note, write_note
-from ptylive.server.run_curves import run_curves
-from ptylive.server.runs import read_run
-from ptylive.server.scan_session import ScanSession
+from ptylive.server.commands.run_curves import run_curves
+from ptylive.server.commands.runs import read_run
+from ptylive.server.session import finisher
+from ptylive.server.session.finisher import frames_of
+from ptylive.server.session.library import Library, read_note, write_note
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.wire.client import ControlClient
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.vouched import vouch
 

@@ -10,8 +10,8 @@ import pytest
 from running import PTYLIVE
 
 from ptylive.schema import MetadataError
-from ptylive.server.commands.demo import free_addresses
-from ptylive.server.config import load_config
+from ptylive.server.cli.commands.demo import free_addresses
+from ptylive.server.process.config import load_config
 
 
 def status(address: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 from running import PTYLIVE, ptylive
 
 from ptylive.schema import PtyliveError
-from ptylive.server.commands.demo import Watchman
+from ptylive.server.cli.commands.demo import Watchman
 
 MAPS = {"bf", "adf", "com_row", "com_col", "idpc", "tcbf", "wdd_phase"}
 
@@ -49,7 +49,7 @@ def test_a_demo_whose_server_is_killed_says_so_and_fails(tmp_path, wait_for):
                 time.sleep(0.1)
             time.sleep(1.0)
             children = psutil.Process(demo.pid).children()
-            (acquire,) = [one for one in children if "ptylive.server.acquire" in one.cmdline()]
+            (acquire,) = [one for one in children if "ptylive.server.serve.acquire" in one.cmdline()]
             acquire.kill()
             _, said = demo.communicate(timeout=60)
         finally:

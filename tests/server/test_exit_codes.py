@@ -13,10 +13,10 @@ from running import PTYLIVE, ptylive
 
 from ptylive.engine.results import Stored
 from ptylive.schema import PtyliveError
-from ptylive.server.cli import COMMANDS, _interruptible, build
-from ptylive.server.commands.refine import _judge
-from ptylive.server.exit_codes import MEANINGS, ExitCode
-from ptylive.server.output import Interrupted, bar, end_partial, when_interrupted
+from ptylive.server.cli.commands.refine import _judge
+from ptylive.server.cli.main import COMMANDS, _interruptible, build
+from ptylive.server.cli.output import Interrupted, bar, end_partial, when_interrupted
+from ptylive.server.process.exit_codes import MEANINGS, ExitCode
 from ptylive.simulators.data import bundled
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
@@ -38,7 +38,7 @@ def test_the_document_has_every_exit_code_and_command():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_example_is_understood(program, name):
-    examples = import_module(f"ptylive.server.commands.{name}").EXAMPLES.strip().splitlines()
+    examples = import_module(f"ptylive.server.cli.commands.{name}").EXAMPLES.strip().splitlines()
     assert examples
     for line in examples:
         first, command, *arguments = shlex.split(line.split(">")[0], comments=True)
@@ -51,7 +51,7 @@ def test_every_help_has_examples_and_exit_codes(program, name):
     command = program.commands[name.replace("_", "-")]
     with command.make_context(command.name, [], resilient_parsing=True) as context:
         text = command.get_help(context)
-    for line in import_module(f"ptylive.server.commands.{name}").EXAMPLES.strip().splitlines():
+    for line in import_module(f"ptylive.server.cli.commands.{name}").EXAMPLES.strip().splitlines():
         assert line in text
     assert f"{ExitCode.INTERRUPTED.value}  {MEANINGS[ExitCode.INTERRUPTED]}" in text
 

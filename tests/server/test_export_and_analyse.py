@@ -10,10 +10,10 @@ from PIL import Image
 from running import last_json, ptylive
 from stored_runs import write_results
 
+from ptylive.application.analysis import STEPS, analyse, compare
 from ptylive.schema import MetadataError
-from ptylive.server.analysis import STEPS, analyse, compare
-from ptylive.server.commands.analyse import Steps, parse_line
-from ptylive.server.exit_codes import ExitCode
+from ptylive.server.cli.commands.analyse import Steps, parse_line
+from ptylive.server.process.exit_codes import ExitCode
 
 
 @pytest.fixture

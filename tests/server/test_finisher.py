@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from ptylive.schema import Arm, Detector, Scan
-from ptylive.server import refine_desk
-from ptylive.server.config import ServerConfig
-from ptylive.server.finisher import Finisher
-from ptylive.server.refine_desk import RefineDesk
-from ptylive.server.scan_session import ScanSession
+from ptylive.server.commands import refine_commands as refine_desk
+from ptylive.server.commands.refine_commands import RefineDesk
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.session.finisher import Finisher
+from ptylive.server.session.scan_session import ScanSession
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from running import server
 
 from ptylive.engine.results import write_maps
 from ptylive.schema import Calibration, CommandError, LiveMap
-from ptylive.server.client import ControlClient
+from ptylive.server.wire.client import ControlClient
 
 FILES = 200
 ASK_S, WANTED_S = 0.1, 1.0

@@ -9,8 +9,8 @@ import pytest
 from running import last_json, ptylive
 from shared_data import shared_data
 
+from ptylive.application.offline import reconstruct_file
 from ptylive.schema import MetadataError
-from ptylive.server.offline import reconstruct_file
 from ptylive.simulators.replay import ReplaySettings, replay
 
 KNOWN = ("energy_eV", "convergence_semiangle_mrad", "scan_step_A")

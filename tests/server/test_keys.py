@@ -7,9 +7,9 @@ import pytest
 from running import last_json, ptylive, server
 
 from ptylive.schema import MetadataError, ServerGoneError
-from ptylive.server.client import ControlClient, EventStream
-from ptylive.server.commands.demo import DATA_SET
-from ptylive.server.config import load_config
+from ptylive.server.cli.commands.demo import DATA_SET
+from ptylive.server.process.config import load_config
+from ptylive.server.wire.client import ControlClient, EventStream
 from ptylive.simulators.data import bundled
 from ptylive.streamer.security import ClientKeys, ServerKeys
 

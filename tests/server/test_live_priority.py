@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ptylive.server.live import BACKGROUND_NICENESS, step_back
+from ptylive.server.session.live import BACKGROUND_NICENESS, step_back
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")

@@ -9,7 +9,7 @@ import pytest
 from running import server
 
 from ptylive.schema import Arm, Detector, Optics, Scan
-from ptylive.server.client import ControlClient
+from ptylive.server.wire.client import ControlClient
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.storage.recording import created_scan
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptylive.server.messages import pack, unpack
+from ptylive.server.wire.messages import pack, unpack
 
 
 @pytest.mark.parametrize("name", ["\udcff.h5", "scan\ud800.h5"])

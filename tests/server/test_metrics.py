@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 
 from ptylive.schema import PtyliveError
-from ptylive.server.metrics import FrameTotals, MetricsServer, render, serve_metrics
+from ptylive.server.serve.metrics import FrameTotals, MetricsServer, render, serve_metrics
 from ptylive.streamer.events import EndEvent, ScanSummary, StreamStatus
 
 LINE = re.compile(r'(ptylive_[a-z_]+)(\{[a-z]+="(?:[^"\\\n]|\\.)*"\})? (-?[0-9.e+-]+)')

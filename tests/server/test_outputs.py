@@ -10,12 +10,12 @@ import results_writers as writers
 from stored_runs import write_results
 from typer.testing import CliRunner
 
+from ptylive.application import offline
+from ptylive.application.outputs import check_output_file, check_output_folder, check_results_file, reserved_run
 from ptylive.engine.results import describe_scan, write_maps
 from ptylive.schema import Arm, Calibration, Detector, InputFileError, PtyliveError, RefinementError, Scan
 from ptylive.schema.filelock import FileBusyError
-from ptylive.server import offline
-from ptylive.server.cli import build
-from ptylive.server.outputs import check_output_file, check_output_folder, check_results_file, reserved_run
+from ptylive.server.cli.main import build
 from ptylive.streamer.storage.recording import created_scan
 from ptylive.streamer.storage.source import open_source
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from running import last_json, ptylive
 
+from ptylive.application.offline import method_of, start_guess
+from ptylive.application.presets import load_preset
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.preset import Preset
-from ptylive.server.offline import method_of, start_guess
-from ptylive.server.presets import load_preset
-from ptylive.server.values import parse_assignments
+from ptylive.server.cli.values import parse_assignments
 from ptylive.simulators.data import bundled
 
 SIDE = 12

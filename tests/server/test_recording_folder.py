@@ -9,9 +9,9 @@ import pytest
 from running import Server, ptylive
 
 from ptylive.schema import PtyliveError
-from ptylive.server import recording_folder
-from ptylive.server.exit_codes import ExitCode
-from ptylive.server.recording_folder import require_recordable
+from ptylive.server.process import recording_folder
+from ptylive.server.process.exit_codes import ExitCode
+from ptylive.server.process.recording_folder import require_recordable
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 

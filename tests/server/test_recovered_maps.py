@@ -9,9 +9,9 @@ from running import server
 from stream_tools import make_arm, make_frames, messages_of, stored_recording
 
 from ptylive.schema import MetadataError
-from ptylive.server.finisher import results_path
-from ptylive.server.library import Library
-from ptylive.server.recovered_maps import RecoveredMaps
+from ptylive.server.session.finisher import results_path
+from ptylive.server.session.library import Library
+from ptylive.server.session.recovered_maps import RecoveredMaps
 from ptylive.streamer.journal import Journal
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import EndMessage
@@ -38,7 +38,7 @@ class Bench:
 
 
 def test_they_are_made_when_nothing_else_is_to_be_done(tmp_path, monkeypatch):
-    monkeypatch.setattr("ptylive.server.recovered_maps.IDLE_POLL_S", 0.01)
+    monkeypatch.setattr("ptylive.server.session.recovered_maps.IDLE_POLL_S", 0.01)
     bench = Bench()
     maps = bench.maps()
     results_path(tmp_path / "b.h5").touch()

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from ptylive.schema import Arm, CommandError, Detector, MetadataError, PtyliveError, Scan
-from ptylive.server import refine_desk
-from ptylive.server.config import ServerConfig
-from ptylive.server.refine_desk import MOST_WAITING, RefineDesk
-from ptylive.server.refinements import RunState
-from ptylive.server.scan_session import ScanSession
+from ptylive.server.commands import refine_commands as refine_desk
+from ptylive.server.commands.refine_commands import MOST_WAITING, RefineDesk
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.refinements import RunState
+from ptylive.server.session.scan_session import ScanSession
 
 
 class Processes:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
+from ptylive.application.offline import reconstruct_file, refinable, start_guess
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.refine import refine
@@ -18,7 +19,6 @@ from ptylive.engine.refine.tuning.held_out import swept
 from ptylive.engine.refine.validation.validation import ring_correlation
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
-from ptylive.server.offline import reconstruct_file, refinable, start_guess
 from ptylive.streamer.storage.source import open_source
 
 pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -9,16 +9,16 @@ import msgpack
 import pytest
 from odd_files import put_loop
 
+from ptylive.application.presets import files_of
 from ptylive.schema import Arm, Calibration, Detector, InputFileError, Scan
 from ptylive.schema.preset import Preset
-from ptylive.server import refine_inbox, refine_process
-from ptylive.server.commands.refine_now import refinement_words
-from ptylive.server.lifeline import ORPHANED
-from ptylive.server.messages import pack
-from ptylive.server.presets import files_of
-from ptylive.server.refine_job import RefineJob
-from ptylive.server.refinements import WAITS, RunState
-from ptylive.server.warm_refinement import COMPILING
+from ptylive.server.cli.commands.refine_now import refinement_words
+from ptylive.server.process.parent_watch import ORPHANED
+from ptylive.server.refinement import refine_inbox, refine_process
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.refinements import WAITS, RunState
+from ptylive.server.refinement.warm_refinement import COMPILING
+from ptylive.server.wire.messages import pack
 from ptylive.streamer import vouched
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.vouched import Doorkeeper, known_as
@@ -78,7 +78,7 @@ def test_what_the_server_vouches_for_travels_with_the_job(tmp_path):
 
 ORPHAN = """
 import sys, time
-from ptylive.server import refine_inbox
+from ptylive.server.refinement import refine_inbox
 refine_inbox.GRACE_S = 0.05
 inbox = refine_inbox.Inbox(sys.stdin.buffer)
 inbox.first_job()

@@ -9,8 +9,8 @@ import pytest
 
 from ptylive.schema import Calibration, CommandError
 from ptylive.schema.preset import Preset
-from ptylive.server.refine_job import RefineJob
-from ptylive.server.refinements import Refinements
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.refinements import Refinements
 
 
 def test_a_run_that_waits_for_its_scan_is_not_taken_for_one_of_another_scan(monkeypatch: pytest.MonkeyPatch) -> None:

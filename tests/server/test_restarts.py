@@ -7,10 +7,10 @@ import threading
 from running import Server, frame_hashes
 
 from ptylive.schema import PtyliveError
-from ptylive.server import supervisor as module
-from ptylive.server.config import ServerConfig
-from ptylive.server.exit_codes import ExitCode
-from ptylive.server.supervisor import MOST_RESTARTS, Supervisor
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.process.exit_codes import ExitCode
+from ptylive.server.serve import supervisor as module
+from ptylive.server.serve.supervisor import MOST_RESTARTS, Supervisor
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 

@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
+from ptylive.application import offline
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.schema import Calibration, FrameBatch, Origin, Quantity
-from ptylive.server import offline
-from ptylive.server.detectors import DetectorBank, VirtualDetector
+from ptylive.server.session.detectors import DetectorBank, VirtualDetector
 from ptylive.streamer.storage.source import open_source
 
 LIMIT = 40

@@ -8,7 +8,7 @@ from running import frame_hashes, last_json, ptylive, server
 from shared_data import shared_data
 
 from ptylive.schema import CommandError
-from ptylive.server.client import EventStream
+from ptylive.server.wire.client import EventStream
 from ptylive.simulators.data import bundled
 from ptylive.simulators.faults import Faults
 from ptylive.simulators.replay import ReplaySettings, replay

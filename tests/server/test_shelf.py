@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ptylive.schema import Arm, CommandError, Detector, Scan
-from ptylive.server.scan_session import ScanSession
-from ptylive.server.shelf import Shelf
+from ptylive.server.session.recent_scans import Shelf
+from ptylive.server.session.scan_session import ScanSession
 
 
 def scan(uid: str, side: int = 4) -> ScanSession:

@@ -10,10 +10,10 @@ from running import last_json, ptylive
 from shared_data import shared_data
 from stream_tools import LOOPBACK
 
+from ptylive.application.conversion import convert_file
+from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import BasisChoice, parse_basis
 from ptylive.engine.preparation import Preparation
-from ptylive.server.conversion import convert_file
-from ptylive.server.stream_compression import StreamCompression
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.storage.source import FileSource, open_source

@@ -8,11 +8,11 @@ import time
 import psutil
 from running import PTYLIVE
 
-from ptylive.server import supervisor as module
-from ptylive.server.commands.demo import free_addresses
-from ptylive.server.config import ServerConfig
-from ptylive.server.exit_codes import ExitCode
-from ptylive.server.supervisor import Supervisor
+from ptylive.server.cli.commands.demo import free_addresses
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.process.exit_codes import ExitCode
+from ptylive.server.serve import supervisor as module
+from ptylive.server.serve.supervisor import Supervisor
 
 PATIENCE_S = 60.0
 

@@ -11,9 +11,9 @@ from ptylive.engine.results import write_maps
 from ptylive.engine.results_file import GOES_ON, IDENTITY, pending_files, pending_path, release_run, reserve_run
 from ptylive.schema import Calibration, LiveMap, PtyliveError
 from ptylive.schema.filelock import locked
-from ptylive.server.cli import build
-from ptylive.server.library import Library
-from ptylive.server.waiting_results import take_in_all, take_in_now
+from ptylive.server.cli.main import build
+from ptylive.server.session.library import Library
+from ptylive.server.session.waiting_results import take_in_all, take_in_now
 from ptylive.streamer.vetting.worker import FileWorker
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 PROGRAM = """
-from ptylive.server.warm_refinement import compiling
+from ptylive.server.refinement.warm_refinement import compiling
 with compiling({pixels}, lambda *_: None):
     pass
 """

@@ -12,7 +12,7 @@ from PIL import Image
 from running import Server, server
 
 from ptylive.schema import CommandError
-from ptylive.server.messages import array_from_plain
+from ptylive.server.wire.messages import array_from_plain
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 

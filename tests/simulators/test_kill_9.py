@@ -18,7 +18,7 @@ from replay_tools import control_of
 from stream_tools import digest, digests_of_file, running
 
 from ptylive.schema.model import Array
-from ptylive.server.commands.demo import free_addresses
+from ptylive.server.cli.commands.demo import free_addresses
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.recovery import journals

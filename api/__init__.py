@@ -1,0 +1,61 @@
+"""Electron ptychography while the microscope scans.
+
+    import ptylive
+
+    scan = ptylive.open_scan("scan.h5", energy_eV=80e3)     # or an array (rows, columns, Qy, Qx)
+    maps = scan.reconstruct()
+    refined = scan.refine(epoch_max=20)
+
+What is here loads when it is first used, so that ``import ptylive`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ptylive.engine.live.engine import LiveEngine as LiveEngine
+    from ptylive.scans import Maps as Maps
+    from ptylive.scans import Refined as Refined
+    from ptylive.scans import Scan as Scan
+    from ptylive.scans import connect as connect
+    from ptylive.scans import open_scan as open_scan
+    from ptylive.scans import reconstruct as reconstruct
+    from ptylive.scans import refine as refine
+    from ptylive.schema.preset import Preset as Preset
+    from ptylive.simulators.sender import Sender as Sender
+
+    __version__: str
+
+_HOMES = {
+    "LiveEngine": "ptylive.engine.live.engine",
+    "Maps": "ptylive.scans",
+    "Preset": "ptylive.schema.preset",
+    "Refined": "ptylive.scans",
+    "Scan": "ptylive.scans",
+    "Sender": "ptylive.simulators.sender",
+    "connect": "ptylive.scans",
+    "open_scan": "ptylive.scans",
+    "reconstruct": "ptylive.scans",
+    "refine": "ptylive.scans",
+}
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used. Raises AttributeError for any other."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ptylive")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ptylive' has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

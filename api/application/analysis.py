@@ -1,0 +1,220 @@
+"""What ``ptylive analyse`` writes: figures as JSON, pictures as PNG."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.engine.analysis.aberrations import double_overlap_transfer, phase_contrast_transfer, report
+from ptylive.engine.analysis.columns import Columns, find_columns
+from ptylive.engine.analysis.fourier_correlation import (
+    ONE_SEVENTH,
+    FourierCorrelation,
+    common_part,
+    ring_correlation,
+    scanned_area,
+    shell_correlation,
+)
+from ptylive.engine.analysis.probe_modes import ProbeModes
+from ptylive.engine.analysis.sections import Point, depth_section
+from ptylive.engine.stored_run import StoredRun
+from ptylive.schema import MetadataError
+from ptylive.schema.atomic import replacing
+from ptylive.schema.model import Array, BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    from ptylive.engine.analysis.half_dose import HalfDose
+
+TRANSFER_POINTS = 64
+LISTED_COLUMNS = 1000
+STEPS = 4
+"""Of :func:`analyse`, as progress counts them."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One PNG to be."""
+
+    data: Array
+    sampling_A: tuple[float, float] | None
+    cyclic: bool = False
+    shown: BoolArray | None = None
+    """Pixels that mean something; None: all."""
+
+
+@dataclass
+class Analysis:
+    """Figures and pictures, gathered."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, Picture] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> list[Path]:
+        """``analysis.json`` and the pictures."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "analysis.json"
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(self.figures, indent=2, allow_nan=False), encoding="utf-8")
+        return [path, *(_write_png(folder / f"{name}.png", picture) for name, picture in self.pictures.items())]
+
+
+def analyse(
+    run: StoredRun,
+    *,
+    line_A: tuple[Point, Point] | None = None,
+    radius_A: float = 0.6,
+    on_step: Callable[[str], None] = lambda words: None,
+) -> Analysis:
+    """Everything that one reconstruction tells about itself. Raises MetadataError for an impossible line.
+
+    ``on_step`` is told what comes next, :data:`STEPS` times.
+    """
+    if line_A is not None and run.slices == 1:
+        raise MetadataError("one slice has no depth section", "refine with num_slices")
+    on_step("object")
+    out = Analysis()
+    area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
+    phase = run.phase()[(slice(None), *area)]
+    pixel = (run.pixel_A, run.pixel_A)
+    out.figures["run"] = run.name
+    out.figures["object"] = {
+        "slices": run.slices,
+        "pixel_A": run.pixel_A,
+        "scanned_A": [phase.shape[1] * run.pixel_A, phase.shape[2] * run.pixel_A],
+        "phase_rms_rad": [float(one.std()) for one in phase],
+    }
+    out.pictures["object_phase"] = Picture(phase.sum(axis=0), pixel)
+    on_step("probe")
+    _add_probe(out, run)
+    on_step("atom columns")
+    _add_columns(out, phase, run, find_columns(phase, run.pixel_A, radius_A=radius_A))
+    on_step("depth section")
+    if run.slices > 1:
+        rows, cols = phase.shape[1:]
+        middle = (rows - 1) / 2 * run.pixel_A
+        section = depth_section(
+            phase, run.pixel_A, run.spacing_A, line_A or ((middle, 0.0), (middle, (cols - 1) * run.pixel_A))
+        )
+        out.figures["section"] = {"sampling_A": list(section.sampling_A), "phase_rad": section.phase.tolist()}
+        repeats = max(1, round(run.spacing_A / run.pixel_A))
+        out.pictures["section"] = Picture(np.repeat(section.phase, repeats, axis=0), pixel)
+    return out
+
+
+def compare(out: Analysis, run: StoredRun, other: StoredRun) -> None:
+    """Add ring and shell correlation with another reconstruction of the same scan. Raises MetadataError."""
+    one, two = same_place(run, other)
+    out.figures["ring_correlation"] = curve(ring_correlation(one.sum(axis=0), two.sum(axis=0), run.pixel_A))
+    if run.slices > 1 and run.slices == other.slices:
+        out.figures["shell_correlation"] = curve(shell_correlation(one, two, run.pixel_A, run.spacing_A))
+
+
+def same_place(run: StoredRun, other: StoredRun) -> tuple[Array, Array]:
+    """Phases (slices, Y, X) of the scanned area that both reconstructions show. Raises MetadataError."""
+    if abs(run.pixel_A / other.pixel_A - 1) > 1e-6:
+        raise MetadataError(f"pixels of {run.pixel_A:.4g} and {other.pixel_A:.4g} Å differ", "use one window_px")
+    offset = np.rint((np.asarray(other.origin_A) - np.asarray(run.origin_A)) / run.pixel_A).astype(int)
+    area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
+    first = run.phase()[(slice(None), *area)]
+    shift = (int(offset[0]) - area[0].start, int(offset[1]) - area[1].start)
+    return common_part(first, other.phase(), shift)
+
+
+def add_half_dose(out: Analysis, halves: HalfDose) -> None:
+    """Add the agreement of two halves of the dose."""
+    out.figures["half_dose"] = {"rings": curve(halves.rings)}
+    if halves.shells is not None:
+        out.figures["half_dose"]["shells"] = curve(halves.shells)
+
+
+def curve(correlation: FourierCorrelation) -> dict[str, Any]:
+    """A correlation as plain numbers, with the periods at which it falls below the usual levels."""
+    return {
+        "frequencies_invA": correlation.frequencies_invA.tolist(),
+        "correlation": correlation.correlation.tolist(),
+        "half_bit": correlation.half_bit.tolist(),
+        "resolution_A": {
+            "half": correlation.resolution_A(0.5),
+            "one_seventh": correlation.resolution_A(ONE_SEVENTH),
+            "half_bit": correlation.resolution_A(),
+        },
+    }
+
+
+def _add_probe(out: Analysis, run: StoredRun) -> None:
+    modes = ProbeModes.of(run.probe[0], run.pixel_A)
+    out.figures["probe"] = {
+        "counts": modes.counts,
+        "powers": modes.powers.tolist(),
+        "rms_radii_A": modes.rms_radii_A.tolist(),
+        "purity": modes.purity,
+        "half_width_A": modes.half_width_A,
+    }
+    for number, mode in enumerate(modes.modes):
+        out.pictures[f"probe_mode_{number}"] = Picture(np.abs(mode), (run.pixel_A, run.pixel_A))
+    semiangle = run.calibration.get("convergence_semiangle_mrad")
+    if semiangle is None or run.calibration.get("energy_eV") is None:
+        return
+    found = report(modes.modes[0], run.pixel_A, run.wavelength_A, float(semiangle), run.calibration.aberrations)
+    values = {each.name: each for each in found.coefficients}
+    out.figures["aberrations"] = {
+        "coefficients": {name: _plain(vars(each)) for name, each in values.items()},
+        "probe_shift_A": list(found.shift_A),
+        "residual_rad": found.residual_rad,
+    }
+    alpha = float(semiangle) * 1e-3 / run.wavelength_A
+    q = np.linspace(0, 2 * alpha, TRANSFER_POINTS)
+    out.figures["transfer"] = {
+        "frequencies_invA": q.tolist(),
+        "double_overlap": double_overlap_transfer(q, alpha).tolist(),
+        "coherent_bright_field": phase_contrast_transfer(
+            q, -values["C10"].value_A, values["C30"].value_A, run.wavelength_A
+        ).tolist(),
+    }
+    spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(modes.modes[0])))
+    lit = np.abs(spectrum) > 0.1 * np.abs(spectrum).max()
+    out.pictures["probe_phase"] = Picture(np.angle(spectrum), None, cyclic=True, shown=lit)
+
+
+def _add_columns(out: Analysis, phase: FloatArray, run: StoredRun, columns: Columns) -> None:
+    few = slice(0, LISTED_COLUMNS)
+    out.figures["columns"] = {
+        "number": len(columns.peaks_rad),
+        "positions_A": columns.positions_A[few].tolist(),
+        "peaks_rad": columns.peaks_rad[few].tolist(),
+        "widths_A": columns.widths_A[few].tolist(),
+        "profile_radii_A": columns.profile_radii_A.tolist(),
+        "profile_rad": columns.profile_rad.tolist(),
+        "depth_profiles_rad": columns.depth_profiles_rad[few].tolist(),
+    }
+    marked = phase.sum(axis=0).copy()
+    for row, col in np.rint(columns.positions_A[few] / run.pixel_A).astype(int):
+        marked[max(row, 0) : row + 1, max(col, 0) : col + 1] = marked.max()
+    out.pictures["columns"] = Picture(marked, (run.pixel_A, run.pixel_A))
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != "name"}
+
+
+def _write_png(path: Path, picture: Picture) -> Path:
+    from ptylive.pictures.colours import ColourMap
+    from ptylive.pictures.snapshot import draw, png
+
+    colours = ColourMap.CYCLIC if picture.cyclic else ColourMap.GRAY
+    limits = (-np.pi, np.pi) if picture.cyclic else None
+    drawn = draw(
+        np.asarray(picture.data, dtype=np.float32),
+        colours,
+        visited=picture.shown,
+        limits=limits,
+        sampling_A=picture.sampling_A,
+    )
+    with replacing(path) as temporary:
+        temporary.write_bytes(png(drawn))
+    return path

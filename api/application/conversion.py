@@ -1,0 +1,238 @@
+"""From a scan file to a native one: patterns prepared, and frames to coefficients in a detector basis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.engine.bases.choice import BasisChoice
+from ptylive.engine.bases.compressor import Compressor
+from ptylive.engine.compression import (
+    CompressedSource,
+    PatternSource,
+    SavedBasis,
+    compressor_for,
+    resolution,
+    sample_of,
+)
+from ptylive.engine.preparation import Preparation, PreparedSource
+from ptylive.schema import Arm, InputFileError
+from ptylive.schema.atomic import replacing
+from ptylive.schema.model import IndexArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BATCH_FRAMES = 256
+COEFFICIENTS_SUFFIX = "_coefficients"
+
+
+@dataclass(frozen=True)
+class CompressionReport:
+    """What a basis keeps (docs/compression.md).
+
+    compression: pixels of a pattern over the numbers stored for it, C; angle_bright_deg, angle_dark_deg:
+    intact-information angle, mean over a sample; finest_period_A, masks_advised: what Zernike masks resolve at the
+    aberrations given, and how many would resolve all that the scan samples.
+    """
+
+    basis: str
+    n_bright: int
+    n_dark: int
+    numbers: int
+    compression: float
+    angle_bright_deg: float
+    angle_dark_deg: float
+    finest_period_A: float | None = None
+    masks_advised: int | None = None
+
+    @property
+    def warning(self) -> str:
+        """One line where the masks are too coarse for the scan, else nothing."""
+        if self.masks_advised is None or self.finest_period_A is None or self.n_bright >= self.masks_advised:
+            return ""
+        return (
+            f"{self.n_bright} {self.basis} masks resolve periods down to {self.finest_period_A:.2g} Å at this defocus; "
+            f"{self.masks_advised} would serve the whole scan"
+        )
+
+    @property
+    def line(self) -> str:
+        """One line for a log."""
+        what = f"{self.n_bright} + {self.n_dark} {self.basis} coefficients, compression {self.compression:.3g}"
+        angles = f"{self.angle_bright_deg:.1f} and {self.angle_dark_deg:.1f} degrees"
+        return f"{what}, intact-information angles {angles}"
+
+    @classmethod
+    def of(cls, compressor: Compressor, arm: Arm, sample: Any) -> CompressionReport:
+        """Judge a compressor on a sample (n, Qy, Qx) of the scan it was made for."""
+        bright, dark = compressor.intact_angles_deg(sample)
+        finest_period_A, masks_advised = resolution(compressor, arm)
+        return cls(
+            basis=compressor.basis.kind,
+            n_bright=compressor.basis.n_bright,
+            n_dark=compressor.basis.n_dark,
+            numbers=compressor.basis.count + len(compressor.extras),
+            compression=compressor.ratio,
+            angle_bright_deg=bright,
+            angle_dark_deg=dark,
+            finest_period_A=finest_period_A,
+            masks_advised=masks_advised,
+        )
+
+
+def compressed(source: PatternSource, choice: BasisChoice) -> tuple[CompressedSource, CompressionReport]:
+    """An open scan seen through the basis a user chose. Raises InputFileError, MetadataError."""
+    sample = sample_of(source) if source.arm.basis.is_raw else np.zeros((0, *source.arm.detector_shape))
+    compressor = compressor_for(source.arm, choice, sample, saved_basis(choice))
+    return CompressedSource.of(source, compressor), CompressionReport.of(compressor, source.arm, sample)
+
+
+def saved_basis(choice: BasisChoice) -> SavedBasis | None:
+    """The basis in the file a user named; None where none was named. Raises InputFileError."""
+    from ptylive.streamer.storage.vectors import load_basis
+
+    return None if choice.file is None else SavedBasis(*load_basis(choice.file))
+
+
+@dataclass(frozen=True)
+class Written:
+    """Frames of a scan that were written, and acquisition numbers of those that could not be read."""
+
+    frames: int
+    unreadable: tuple[int, ...] = ()
+    problem: str = ""
+    """Why the first of them could not be."""
+
+
+def write_scan(
+    target: Path,
+    source: PatternSource,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    leave_out: bool = False,
+) -> Written:
+    """Write a scan as a native file, whole or not at all.
+
+    ``leave_out``: frames that cannot be read count as not received, as long as others can be. Raises InputFileError
+    and OSError, of the file that is read as well as of the one that is written.
+    """
+    from ptylive.streamer.storage.recording import created_scan
+
+    numbers = np.flatnonzero(source.received)
+    unreadable: list[int] = []
+    problem: Exception | None = None
+    with replacing(target) as temporary, created_scan(temporary, source.arm) as writer:
+        for start in range(0, len(numbers), BATCH_FRAMES):
+            index = numbers[start : start + BATCH_FRAMES]
+            try:
+                writer.add_frames(index, source.frames(index))
+            except (InputFileError, OSError) as error:
+                bad = _unreadable(source, index) if leave_out else []
+                if not bad:
+                    raise  # it is the file that is written, or nothing may be left out
+                problem = problem or error
+                unreadable += bad
+                good = np.setdiff1d(index, bad)
+                if len(good):
+                    writer.add_frames(good, source.frames(good))
+            if on_progress is not None:
+                on_progress(start + len(index), len(numbers))
+        if problem is not None and len(unreadable) == len(numbers):
+            raise problem
+        writer.finish(marks=False)
+    return Written(len(numbers) - len(unreadable), tuple(unreadable), "" if problem is None else str(problem))
+
+
+def _unreadable(source: PatternSource, index: IndexArray) -> list[int]:
+    """Which of these frames cannot be read."""
+    bad = []
+    for number in index.tolist():
+        try:
+            source.frames(np.array([number]))
+        except (InputFileError, OSError):
+            bad.append(number)
+    return bad
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written. bytes_ratio: bytes of the frames as they are decoded over bytes stored, masks included."""
+
+    frames: int
+    bytes_ratio: float
+    report: CompressionReport | None = None
+    unreadable: tuple[int, ...] = ()
+    """Acquisition numbers of frames that are left out."""
+    problem: str = ""
+
+    @property
+    def missing(self) -> str:
+        """What is not there, in words; empty where all is."""
+        if not self.unreadable:
+            return ""
+        few = ", ".join(str(number) for number in self.unreadable[:5]) + (", …" if len(self.unreadable) > 5 else "")
+        total = self.frames + len(self.unreadable)
+        return f"{len(self.unreadable)} of {total} frames cannot be read and are left out: {few} ({self.problem})"
+
+
+def convert_file(
+    path: Path,
+    target: Path,
+    choice: BasisChoice,
+    preparation: Preparation,
+    values: Mapping[str, Any],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """A scan file written anew as a native one, its patterns prepared, and compressed where a basis is chosen.
+
+    Raises InputFileError, MetadataError; OSError for a full disk.
+    """
+    from ptylive.application.outputs import check_recording
+    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.storage.vectors import stored_bytes
+
+    with open_source(path, values) as source:
+        check_recording(target, source)
+        seen: PatternSource = source
+        if not preparation.changes_nothing:
+            seen = PreparedSource.of(source, preparation)
+        arm, report = source.arm, None
+        raw = arm.frames * arm.detector_shape[0] * arm.detector_shape[1] * arm.frame_dtype.itemsize
+        if not choice.is_raw:
+            seen, report = compressed(seen, choice)
+        written = write_scan(target, seen, on_progress, leave_out=True)
+    return Conversion(written.frames, raw / stored_bytes(target), report, written.unreadable, written.problem)
+
+
+@dataclass(frozen=True)
+class RecordingCompression:
+    """Coefficients beside recorded frames, in ``<recording>_coefficients.h5`` (``serve --basis``, ``keep_frames``).
+
+    Where frames are not kept the stream is compressed before it is recorded (:mod:`.stream_compression`), and there
+    is nothing to do here.
+    """
+
+    choice: BasisChoice
+    keep_frames: bool = False
+
+    def apply(self, recording: Path) -> tuple[Path, CompressionReport] | None:
+        """Compress a recording; what was written, None where there is nothing to compress.
+
+        Raises InputFileError, MetadataError; OSError for a full disk. The recording is then as it was before.
+        """
+        from ptylive.streamer.storage.source import open_source
+
+        if self.choice.is_raw or not self.keep_frames:
+            return None
+        with open_source(recording) as source:
+            if not source.arm.basis.is_raw or not source.received.any():
+                return None
+            seen, report = compressed(source, self.choice)
+            target = recording.with_name(f"{recording.stem}{COEFFICIENTS_SUFFIX}.h5")
+            write_scan(target, seen)
+        return target, report

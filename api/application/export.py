@@ -1,0 +1,85 @@
+"""A map as it leaves the program: a picture for slides, floats for other programs."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptylive.schema import CommandError, LiveMap
+from ptylive.schema.atomic import replacing
+from ptylive.schema.model import BoolArray
+
+
+@dataclass(frozen=True)
+class Export:
+    """A map as it is to leave the program; ``limits`` of contrast None: 1st to 99th percentile."""
+
+    live_map: LiveMap
+    visited: BoolArray | None
+    colour_map: str = "gray"
+    limits: tuple[float, float] | None = None
+
+    def write(self, stem: Path, formats: Iterable[str]) -> list[Path]:
+        """Write `png` as shown with a scale bar; `tiff` and `hspy` with the floats. Raises CommandError."""
+        writers: Mapping[str, Callable[[Path], Path]] = {
+            "png": self._png,
+            "tiff": self._tiff,
+            "hspy": self._hspy,
+        }
+        wanted = [str(one) for one in formats]
+        for one in wanted:
+            if one not in writers:
+                raise CommandError(
+                    f"cannot export {one!r}", f"choose from {', '.join(writers)}; save writes every map as HDF5"
+                )
+        try:
+            return [writers[one](stem) for one in wanted]
+        except OSError as error:
+            problem = f"{stem.name}.{'/'.join(wanted)} could not be written to {stem.parent}: {error.strerror or error}"
+            raise CommandError(problem, "make room, or see who may write there") from None
+
+    def _png(self, stem: Path) -> Path:
+        from ptylive.pictures.colours import ColourMap
+        from ptylive.pictures.snapshot import draw, png
+
+        if self.colour_map not in list(ColourMap):
+            raise CommandError(f"unknown colour map {self.colour_map!r}", f"choose from {', '.join(ColourMap)}")
+        colours = ColourMap(self.colour_map)
+        picture = png(
+            draw(
+                self.live_map.data,
+                colours,
+                visited=self.visited,
+                limits=self.limits,
+                sampling_A=self.live_map.sampling_A,
+            )
+        )
+        path = stem.with_suffix(".png")
+        with replacing(path) as temporary:
+            temporary.write_bytes(picture)
+        return path
+
+    def _tiff(self, stem: Path) -> Path:
+        from ptylive.engine.exports.tiff import write_tiff
+
+        path = stem.with_suffix(".tiff")
+        write_tiff(path, self.live_map.data, self.live_map.sampling_A)
+        return path
+
+    def _hspy(self, stem: Path) -> Path:
+        from ptylive.engine.exports.hspy import write_hspy
+
+        path = stem.with_suffix(".hspy")
+        write_hspy(path, [self.live_map])
+        return path
+
+
+def export_stem(recording: Path | None, folder: Path, series: str, name: str) -> Path:
+    """Where exports of a map go: beside its recording, named after both. Never a path that came over the network."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    if recording is not None:
+        return recording.with_name(f"{recording.stem}_{plain}")
+    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}_{re.sub(r'[^A-Za-z0-9_-]', '_', series)}_{plain}"

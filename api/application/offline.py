@@ -1,0 +1,168 @@
+"""From a recording to maps or to a data set for the refinement: the offline twins of what a live session does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.application.remarks import remarks
+from ptylive.engine.bases.choice import PIXELS, BasisChoice
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
+from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.engine.refine.data.pattern_view import PatternView
+from ptylive.schema import Arm, Calibration, FrameBatch, InputFileError, LiveMap, MetadataError
+from ptylive.schema.detector import undo_transform, usable_counts
+from ptylive.schema.metadata import overlay
+from ptylive.schema.model import Array, IndexArray
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from ptylive.engine.refine.data.start_guess import StartGuess
+    from ptylive.engine.results import Stored
+    from ptylive.streamer.storage.source import FileSource
+
+BATCH_FRAMES = 256
+AS_STORED = BasisChoice(PIXELS)
+RETRY_S = 10.0
+STREAMED_PIXELS = 1 << 28
+"""Recordings of more pixels are read from the file twice rather than kept in memory twice."""
+CONTRAST_PER_RAD = 2.0
+"""Bright-field contrast of a radian of phase where its transfer is 1 (tcbf: 2 sin chi)."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Maps of a recording, with the engine that made them."""
+
+    engine: LiveEngine
+    rendering: Rendering
+    frames: int
+    remarks: tuple[str, ...] = ()
+    """What looks wrong in the file, a sentence each."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """The calibration the maps were made with."""
+        return self.engine.calibration or Calibration()
+
+
+def reconstruct_file(
+    path: Path,
+    values: Mapping[str, Any],
+    methods: Iterable[str] = METHODS,
+    basis: BasisChoice = AS_STORED,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> Reconstruction:
+    """Maps of a scan file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError.
+
+    ``basis``: make them from coefficients in this basis, as a compressed stream of the scan would. ``on_progress`` is
+    called with frames read, frames to read, and what is being done.
+    """
+    from ptylive.streamer.storage.source import open_source
+
+    with open_source(path, values) as source:
+        return reconstruct_source(source, values, methods, basis, on_progress)
+
+
+def reconstruct_source(
+    source: FileSource,
+    values: Mapping[str, Any],
+    methods: Iterable[str] = METHODS,
+    basis: BasisChoice = AS_STORED,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> Reconstruction:
+    """Maps of a scan that is open already, as :func:`reconstruct_file` makes them of a file."""
+    from ptylive.application.conversion import compressed
+
+    path = source.path
+    if not source.received.any():
+        raise InputFileError(f"{path}: no frame of this scan arrived")
+    if source.arm.scan.shape is None:
+        raise MetadataError(
+            f"{path} does not say scan_shape ({source.frame_count} frames)", "give --set scan_shape=ROWS,COLUMNS"
+        )
+    seen = source if basis.is_raw else compressed(source, basis)[0]
+    count = int(source.received.sum())
+    words = iter(("mean pattern", "coefficients"))
+
+    def frames() -> Iterator[FrameBatch]:
+        doing, done = next(words, "maps"), 0
+        for batch in seen.batches(BATCH_FRAMES):
+            yield batch
+            done += len(batch.index)
+            if on_progress is not None:
+                on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
+
+    engine, rendering = reconstruct(seen.arm, frames, methods)
+    said = remarks(without(source.arm, values), source.arm, engine.calibration or Calibration())
+    return Reconstruction(engine, rendering, count, tuple(said))
+
+
+def without(arm: Arm, values: Iterable[str]) -> Arm:
+    """A scan as its file tells it, but for the metadata that somebody replaced."""
+    return overlay(arm, dict.fromkeys(values))
+
+
+def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
+    """All patterns of an open file that arrived, or their coefficients, arranged for the refinement."""
+    index = np.flatnonzero(source.received)
+    return Dataset.of(source.arm, calibration, index, source.frames(index))
+
+
+def refinable(source: FileSource, calibration: Calibration) -> Dataset:
+    """The patterns of an open file for the refinement: read now, or, where they are large, when they are asked for.
+
+    The file must stay open as long as the data set is used.
+    """
+    index = np.flatnonzero(source.received)
+    index = index[source.arm.scan.point_of(index) >= 0]
+    rows, columns = source.arm.detector_shape
+    if not source.arm.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:
+        return read_dataset(source, calibration)
+    first = source.frames(index[:1])
+    outline = Dataset.of(source.arm, calibration, index, np.broadcast_to(first, (len(index), rows, columns)))
+
+    def read(chosen: IndexArray) -> Array:
+        frames = usable_counts(source.frames(index[chosen]), source.arm.detector.saturation_value)[0]
+        return undo_transform(frames, calibration.transform)
+
+    shape = (len(index), int(outline.patterns.shape[1]), int(outline.patterns.shape[2]))
+    return replace(outline, patterns=PatternView(shape, first.dtype, read).as_array())
+
+
+def start_guess(start_map: LiveMap | None, calibration: Calibration) -> StartGuess | None:
+    """A live phase map as the start of a refinement."""
+    from ptylive.engine.refine.data.start_guess import StartGuess
+
+    if start_map is None or start_map.sampling_A is None:
+        return None
+    scale = 1.0 if start_map.units == "rad" else 1 / CONTRAST_PER_RAD
+    phase = start_map.data if scale == 1 else (start_map.data * np.float32(scale))
+    return StartGuess(phase, start_map.sampling_A, calibration.rotation_deg)
+
+
+def stored_at_last(store: Callable[[], Stored], give_up: Event, tell: Callable[[str], None]) -> Stored:
+    """Store a finished refinement, again and again while nowhere is room for it.
+
+    Raises ResultsFileError once somebody has asked to give up; ``tell`` is told why it takes long.
+    """
+    from ptylive.engine.results_file import ResultsFileError
+
+    while True:
+        try:
+            return store()
+        except ResultsFileError as error:
+            tell(f"{error.line()}; the result is kept in memory and tried again every {RETRY_S:g} s")
+            if give_up.wait(RETRY_S):
+                raise
+
+
+def method_of(map_name: str) -> str:
+    """The method that makes a map (wdd_phase: wdd)."""
+    return next((method for method, names in OUTPUTS.items() if map_name in names), map_name)

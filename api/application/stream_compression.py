@@ -1,0 +1,79 @@
+"""``serve --basis``: the compressor of every scan that arrives (docs/compression.md, "In a server")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from ptylive.application.conversion import CompressionReport, saved_basis
+from ptylive.engine.bases.choice import BasisChoice
+from ptylive.engine.bases.compressor import Compressor
+from ptylive.engine.compression import SAMPLE_FRAMES, SAMPLE_SEED, SavedBasis, compressor_for
+from ptylive.schema import Arm, Basis
+from ptylive.schema.model import Array, FloatArray, IndexArray
+
+JUDGED_FRAMES = 64
+"""Patterns that the angles are measured on: nothing is received meanwhile."""
+Say = Callable[[Literal["info", "warning"], str], None]
+"""Takes one line for the log."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScanCompressor:
+    """The compressor of one scan, and the scan as its vectors tell it."""
+
+    arm: Arm
+    compressor: Compressor
+
+    def vectors(self, frames: Array) -> FloatArray:
+        """Coefficients and extras (n, N + M) of frames (n, Qy, Qx)."""
+        return self.compressor.vectors(frames)
+
+
+class StreamCompression:
+    """Makes compressors from what the user chose. ``prepare`` lays the server's settings over a scan.
+
+    The disc, and masks that are learnt, come from the first patterns; a saved basis that says its disc needs none.
+    """
+
+    def __init__(self, choice: BasisChoice, prepare: Callable[[Arm], Arm], say: Say) -> None:
+        """Raises InputFileError when ``choice`` names a file without a basis."""
+        self._choice, self._prepare, self._say = choice, prepare, say
+        self._saved = saved_basis(choice)
+
+    def sample_frames(self, arm: Arm) -> int:
+        """See :class:`~ptylive.streamer.compressing.Compression`."""
+        known = self._saved is not None and self._saved.disc is not None
+        return 0 if known else min(SAMPLE_FRAMES, arm.frames)
+
+    def learn(self, arm: Arm, index: IndexArray, frames: Array) -> ScanCompressor:
+        """Masks for a scan from its first frames (n, Qy, Qx), and a word on what they keep. Raises MetadataError."""
+        prepared, sample = self._prepare(arm), _sample(arm, index, frames)
+        compressor = compressor_for(prepared, self._choice, sample, self._saved)
+        self._report(prepared, compressor, sample[:: max(1, len(sample) // JUDGED_FRAMES)])
+        return ScanCompressor(compressor.described(arm), compressor)
+
+    def resume(self, arm: Arm) -> ScanCompressor:
+        """The compressor that made the vectors of a stored scan. Raises MetadataError."""
+        words = arm.basis
+        saved = SavedBasis(words, np.asarray(arm.arrays["masks"], dtype=np.float32))
+        none = np.zeros((0, *arm.detector_shape), dtype=np.float32)
+        made = compressor_for(replace(arm, basis=Basis()), self._choice, none, saved)
+        return ScanCompressor(arm, replace(made, extras=words.extra))
+
+    def _report(self, arm: Arm, compressor: Compressor, sample: Array) -> None:
+        report = CompressionReport.of(compressor, arm, sample)
+        self._say("info", f"{arm.series}: {report.line}")
+        if report.warning:
+            self._say("warning", report.warning)
+
+
+def _sample(arm: Arm, index: IndexArray, frames: Array) -> Array:
+    """At most SAMPLE_FRAMES of the frames, flyback left out where there are others, always the same ones."""
+    if arm.scan.shape is not None and (seen := arm.scan.point_of(index) >= 0).any():
+        frames = frames[seen]
+    drawn = np.random.default_rng(SAMPLE_SEED).choice(len(frames), min(SAMPLE_FRAMES, len(frames)), replace=False)
+    return frames[np.sort(drawn)] if len(frames) else frames

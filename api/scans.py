@@ -1,0 +1,288 @@
+"""Scans, their maps and refined objects, for scripts and notebooks (docs/notebook.md).
+
+    import ptylive
+
+    scan = ptylive.open_scan("scan.h5", energy_eV=80e3)
+    maps = scan.reconstruct()
+    maps.show("obf", "idpc")
+    refined = scan.refine(epoch_max=20)
+    refined.show()
+
+The same code as ``ptylive reconstruct`` and ``ptylive refine``: the numbers are those of the command line.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.engine.imaging.render import METHODS
+from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema.atomic import replacing
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
+
+if TYPE_CHECKING:
+    from ptylive.application.offline import Reconstruction
+    from ptylive.engine.refine.results.refinement_result import RefineResult
+    from ptylive.schema.preset import Preset
+    from ptylive.server.wire.client import ControlClient
+    from ptylive.streamer.storage.source import FileSource
+
+SHOWN_PERCENTILES = (0.5, 99.5)
+START_MAP = "obf"
+DESCRIBED = ("energy_eV", "convergence_semiangle_mrad")
+
+
+def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
+    """A recording, or patterns in memory; ``metadata`` win over the file's (``energy_eV=80e3``, ``scan_step_A=0.4``).
+
+    source: a file that ``ptylive inspect`` understands, or an array of counts, (rows, columns, Qy, Qx) or
+    (N, Qy, Qx) in acquisition order. Metadata have the names and units of docs/conventions.md; text with another
+    unit is understood (``energy_eV="80 keV"``). Raises InputFileError where it cannot be read, MetadataError for an
+    unknown or impossible value.
+
+    >>> import ptylive
+    >>> from ptylive.simulators.data import bundled
+    >>> ptylive.open_scan(bundled("mos2_svac_80kV_focus"))
+    Scan('mos2_svac_80kV_focus.h5': 64 x 64 points of 64 x 64 pixels, uint16; energy_eV 80000, ...)
+    """
+    from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.streamer.storage.source import open_array, open_source
+    from ptylive.streamer.vetting.door import vet
+
+    use_persistent_cache()
+    if isinstance(source, str | Path):
+        vet(Path(source), metadata)
+        return Scan(partial(open_source, Path(source), metadata), metadata)
+    return Scan(partial(open_array, np.asarray(source), metadata), metadata)
+
+
+def reconstruct(source: str | Path | Array, methods: Iterable[str] = METHODS, **metadata: Any) -> Maps:
+    """Maps of a recording or an array: ``open_scan(source, **metadata).reconstruct(methods)``."""
+    return open_scan(source, **metadata).reconstruct(methods)
+
+
+def refine(source: str | Path | Array, preset: Preset | Mapping[str, Any] | None = None, **metadata: Any) -> Refined:
+    """Object and probe of a recording or an array: ``open_scan(source, **metadata).refine(preset)``."""
+    return open_scan(source, **metadata).refine(preset)
+
+
+def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | Path | None = None) -> ControlClient:
+    """A connection to the control socket of a running server (``ptylive serve`` prints its address).
+
+    ``connect().call("status")`` asks; docs/protocol.md lists the commands. keys: folder of this client's keys, None
+    for the one in $PTYLIVE_KEYS, or for none. Raises ServerGoneError for an address that is none.
+    """
+    from ptylive.server.wire.client import DEFAULT_CONTROL, ControlClient
+
+    return ControlClient(address or DEFAULT_CONTROL, timeout_s, None if keys is None else Path(keys))
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Grey pictures side by side, as a notebook shows them."""
+
+    pictures: Mapping[str, Array]
+
+    def _repr_html_(self) -> str:
+        shown = []
+        for title, data in self.pictures.items():
+            source = base64.b64encode(_png(_grey(data))).decode()
+            image = f'<img style="height:20em;image-rendering:pixelated" src="data:image/png;base64,{source}"/>'
+            shown.append(f"<figure><figcaption>{escape(title)}</figcaption>{image}</figure>")
+        return f'<div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>'
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write every picture as ``<title>.png`` into a folder, which is made where there is none; what was written.
+
+        Raises OSError where that cannot be.
+        """
+        written = []
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for title, data in self.pictures.items():
+            target = Path(folder) / f"{title.split(',')[0]}.png"
+            with replacing(target) as temporary:
+                temporary.write_bytes(_png(_grey(data)))
+            written.append(target)
+        return written
+
+
+class Maps(Mapping[str, LiveMap]):
+    """Maps of a scan under their names; ``maps["obf"].data`` is the array (rows, cols), in ``maps["obf"].units``."""
+
+    def __init__(self, made: Reconstruction) -> None:
+        self._made = made
+        self._maps = {live_map.name: live_map for live_map in made.rendering.maps}
+
+    def __getitem__(self, name: str) -> LiveMap:
+        return self._maps[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._maps)
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __repr__(self) -> str:
+        shapes = {" x ".join(map(str, live_map.data.shape)) for live_map in self._maps.values()}
+        return f"Maps({', '.join(self)}; {' and '.join(sorted(shapes))} pixels, {self._made.frames} frames)"
+
+    def _repr_html_(self) -> str:
+        return self.show()._repr_html_()
+
+    @property
+    def calibration(self) -> Calibration:
+        """The values the maps were made with, and where each came from."""
+        return self._made.calibration
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Maps that could not be made, with the reason."""
+        return self._made.rendering.missing
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What looks wrong in the data, a sentence each."""
+        return self._made.remarks
+
+    def show(self, *names: str) -> Gallery:
+        """Pictures of some maps; of all without names. Raises MetadataError for a map that was not made."""
+        for name in names:
+            if name not in self._maps:
+                reason = self.missing.get(name)
+                raise MetadataError(f"no map {name!r}" + (f": {reason}" if reason else ""), f"made: {', '.join(self)}")
+        return Gallery({f"{name}, {self[name].units}": self[name].data for name in names or self})
+
+
+@dataclass(frozen=True, repr=False)
+class Refined:
+    """What a refinement came to; everything is in ``result``."""
+
+    result: RefineResult
+
+    @property
+    def object(self) -> ComplexArray:
+        """Transmission function of the first object mode, (slices, y, x)."""
+        return np.asarray(self.result.object[0])
+
+    @property
+    def phase(self) -> FloatArray:
+        """Phase of the first object mode, (slices, y, x), rad."""
+        return np.asarray(np.angle(self.result.object[0]), dtype=np.float32)
+
+    @property
+    def probe(self) -> ComplexArray:
+        """Probe modes in real space, (modes, P, P), centred on pixel P // 2; sum |probe|^2 = mean counts."""
+        return np.asarray(self.result.probe[0])
+
+    @property
+    def sampling_A(self) -> tuple[float, float]:
+        """Pixel of the object along y and x, Å."""
+        return self.result.object_sampling_A
+
+    @property
+    def positions_A(self) -> DoubleArray:
+        """Scan positions (N, 2), Å."""
+        return self.result.positions_A
+
+    def __repr__(self) -> str:
+        slices, rows, cols = self.result.object.shape[1:]
+        loss = f", loss {self.result.loss[-1]:.4g}" if len(self.result.loss) else ""
+        depth = "1 slice" if slices == 1 else f"{slices} slices"
+        size = f"{depth} of {rows} x {cols} pixels of {self.sampling_A[0]:.3g} Å"
+        return f"Refined({self.result.state}: {size}, {len(self.probe)} probe modes{loss})"
+
+    def _repr_html_(self) -> str:
+        return self.show()._repr_html_()
+
+    def show(self) -> Gallery:
+        """The phase, summed over the slices, and the probe."""
+        strength = np.sqrt((np.abs(self.probe) ** 2).sum(axis=0))
+        return Gallery({"phase, rad": self.phase.sum(axis=0), "probe, amplitude": strength})
+
+
+@dataclass(frozen=True, repr=False)
+class Scan:
+    """A recording or patterns in memory, and the metadata laid over them; made by :func:`open_scan`."""
+
+    _open: Callable[[], AbstractContextManager[FileSource]]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Read the description, so that what is wrong is said at once."""
+        _ = self._described
+
+    @cached_property
+    def _described(self) -> str:
+        from ptylive.schema.metadata import to_attributes
+
+        with self._open() as source:
+            shape = source.arm.scan.shape
+            points = f"{shape[0]} x {shape[1]} points" if shape else f"{source.frame_count} frames"
+            known = to_attributes(source.arm)
+            said = ", ".join(f"{name} {known[name]:g}" for name in DESCRIBED if known.get(name))
+            raw = source.arm.basis.is_raw
+            kind = np.dtype(source.arm.detector.dtype).name if raw else f"coefficients ({source.arm.basis.kind})"
+            rows, cols = source.arm.detector_shape
+            return f"{source.path.name!r}: {points} of {rows} x {cols} pixels, {kind}" + (f"; {said}" if said else "")
+
+    def __repr__(self) -> str:
+        return f"Scan({self._described})"
+
+    def reconstruct(self, methods: Iterable[str] = METHODS) -> Maps:
+        """All live maps, or some (``["obf", "com"]``); every value that is not given is estimated.
+
+        Raises MetadataError for an unknown method or a scan without a shape.
+        """
+        from ptylive.application.offline import reconstruct_source
+
+        with self._open() as source:
+            return Maps(reconstruct_source(source, self.values, methods))
+
+    @cached_property
+    def _start(self) -> Maps:
+        return self.reconstruct([START_MAP])
+
+    def refine(
+        self,
+        preset: Preset | Mapping[str, Any] | None = None,
+        *,
+        backend: str = "auto",
+        threads: int = 1,
+        **settings: Any,
+    ) -> Refined:
+        """Refine object and probe, from the map ``obf`` on; ``settings`` (docs/settings.md) win over the preset's.
+
+        Raises MetadataError for missing optics or an unknown setting, RefinementError where it cannot start.
+        """
+        from ptylive.application.offline import refinable, start_guess
+        from ptylive.engine.refine import refine
+        from ptylive.schema.preset import Preset
+
+        given = preset.model_dump(exclude_unset=True) if isinstance(preset, Preset) else dict(preset or {})
+        wanted = Preset.from_mapping({**given, **settings})
+        start = start_guess(self._start.get(START_MAP), self._start.calibration)
+        with self._open() as source:
+            dataset = refinable(source, self._start.calibration)
+            return Refined(refine(dataset, wanted, start=start, backend=backend, threads=threads))
+
+
+def _grey(data: Array) -> Array:
+    """Grey levels (rows, cols) uint8 between two percentiles."""
+    low, high = np.percentile(data, SHOWN_PERCENTILES)
+    scaled = (np.asarray(data, dtype=float) - low) / max(float(high - low), 1e-30)
+    return np.asarray(255 * np.clip(scaled, 0, 1), dtype=np.uint8)
+
+
+def _png(grey: Array) -> bytes:
+    from ptylive.pictures.snapshot import png
+
+    return png(np.repeat(grey[..., None], 3, axis=2))

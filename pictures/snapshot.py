@@ -1,0 +1,87 @@
+"""A picture as it is on the screen, as a PNG: colours, contrast and a scale bar, for slides and thumbnails."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+from ptylive.pictures.colours import ColourMap, Levels, levels, palette, to_indices
+from ptylive.pictures.scalebar import nice_length
+from ptylive.schema.model import Array, BoolArray
+
+LEAST_SIDE = 768
+"""Small maps are drawn with whole-numbered pixels until they are about this large."""
+Rgb = npt.NDArray[np.uint8]
+_GLYPHS = {
+    "0": "69999996", "1": "26222227", "2": "6911248f", "3": "69161196", "4": "1359f111", "5": "f88e1196",
+    "6": "688e9996", "7": "f1122444", "8": "69969996", "9": "69997116", ".": "00000066", "n": "000e9999",
+    "m": "000fbbbb", "p": "00e99e88", "µ": "009999e8", "Å": "6069f999", " ": "00000000",
+}  # fmt: skip
+"""4 × 8 pixels each, one hexadecimal digit a row."""
+
+
+def draw(
+    data: Array,
+    colour_map: ColourMap,
+    *,
+    visited: BoolArray | None = None,
+    limits: Levels | None = None,
+    sampling_A: tuple[float, float] | None = None,
+    least_side: int = LEAST_SIDE,
+) -> Rgb:
+    """RGB (rows, cols, 3) of a map as the dashboard shows it, enlarged, with its scale bar where its scale is known."""
+    limits = limits or levels(data, visited)
+    indices = to_indices(np.asarray(data, dtype=np.float32), limits, visited)
+    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in palette(colour_map)], dtype=np.uint8)
+    factor = max(1, least_side // max(data.shape))
+    picture = np.repeat(np.repeat(colours[indices], factor, axis=0), factor, axis=1)
+    if sampling_A is not None:
+        _draw_scale_bar(picture, sampling_A[1] / factor)
+    return picture
+
+
+def _draw_scale_bar(picture: Rgb, pixel_A: float) -> None:
+    """A white bar with its length on a dark ground at the lower left."""
+    rows, cols = picture.shape[:2]
+    bar = nice_length(cols * pixel_A)
+    if bar is None:
+        return
+    zoom = max(1, min(rows, cols) // 256)
+    word = _written(bar.text, zoom)
+    length, gap = max(1, round(bar.length / pixel_A)), 3 * zoom
+    height = word.shape[0] + 3 * gap + 2 * zoom
+    width = max(length, word.shape[1]) + 2 * gap
+    if height + gap > rows or width + gap > cols:
+        return
+    top, left = rows - height - gap, gap
+    picture[top : top + height, left : left + width] //= 3
+    picture[top + height - gap - 2 * zoom : top + height - gap, left + gap : left + gap + length] = 255
+    middle = left + gap + max(0, (length - word.shape[1]) // 2)
+    picture[top + gap : top + gap + word.shape[0], middle : middle + word.shape[1]][word] = 255
+
+
+def _written(text: str, zoom: int) -> BoolArray:
+    """A text as pixels."""
+    letters = []
+    for letter in text:
+        digits = _GLYPHS.get(letter, _GLYPHS[" "])[:8]
+        rows = [[bool(int(digit, 16) >> bit & 1) for bit in (3, 2, 1, 0)] for digit in digits]
+        letters.append(np.pad(np.array(rows), ((0, 0), (0, 1))))
+    return np.repeat(np.repeat(np.concatenate(letters, axis=1), zoom, axis=0), zoom, axis=1)
+
+
+def png(picture: Rgb) -> bytes:
+    """An RGB picture as a PNG file."""
+    rows, cols = picture.shape[:2]
+    lines = np.zeros((rows, 1 + 3 * cols), dtype=np.uint8)
+    lines[:, 1:] = np.ascontiguousarray(picture).reshape(rows, -1)
+    header = struct.pack(">IIBBBBB", cols, rows, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 6)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in parts)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

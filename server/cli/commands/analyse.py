@@ -1,0 +1,154 @@
+"""``ptylive analyse``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptylive.schema import MetadataError, PtyliveError
+from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.output import Shown, answer, bar, end_partial, say, when_interrupted
+from ptylive.server.cli.values import parse_assignments
+
+if TYPE_CHECKING:
+    from ptylive.application.analysis import Analysis
+    from ptylive.engine.analysis.half_dose import HalfDose
+    from ptylive.engine.analysis.sections import Point
+    from ptylive.engine.refine.results.refinement_result import Progress
+    from ptylive.engine.stored_run import StoredRun
+
+EXAMPLES = """
+ptylive analyse refined.h5 analysis/
+ptylive analyse refined.h5 analysis/ --with other.h5      # ring and shell correlation with another run
+ptylive analyse refined.h5 analysis/ --half-dose scan.h5  # refines two halves of the dose
+"""
+
+
+def analyse(
+    results: Annotated[Path, typer.Argument(help="results file")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder for analysis.json and pictures")],
+    run: Annotated[str | None, typer.Option(help="which refinement; without it the chosen one")] = None,
+    other: Annotated[
+        Path | None, typer.Option("--with", metavar="RESULTS", help="compare by ring and shell correlation")
+    ] = None,
+    other_run: Annotated[str | None, typer.Option("--with-run", help="which refinement of the other file")] = None,
+    line: Annotated[
+        str | None, typer.Option(metavar="ROW,COL,ROW,COL", help="depth section below this line, Å; the middle row")
+    ] = None,
+    radius: Annotated[float, typer.Option(min=0.05, help="least distance of atom columns, Å")] = 0.6,
+    half_dose: Annotated[
+        Path | None, typer.Option(metavar="RECORDING", help="refine two halves of the dose and compare them")
+    ] = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section."""
+    from ptylive.application.analysis import STEPS
+    from ptylive.application.analysis import analyse as look
+    from ptylive.application.outputs import check_output_folder, take_in_waiting
+    from ptylive.engine.stored_run import StoredRun
+    from ptylive.streamer.vetting.door import vet
+
+    line_A = parse_line(line)
+    check_output_folder(folder)
+    for one in (results, *([] if other is None else [other])):
+        take_in_waiting(one, say)
+    if half_dose is not None:
+        vet(half_dose, parse_assignments(settings or ()))
+    stored = StoredRun.read(results, run)
+    second = None if other is None and other_run is None else StoredRun.read(other or results, other_run)
+    kept = f"nothing was written to {folder}; begin again with the same command"
+    with when_interrupted(kept), bar(f"analysing {stored.name}", quiet=as_json) as shown:
+        steps = Steps(shown, STEPS + (second is not None) + (half_dose is not None) + 1)
+        found = look(stored, line_A=line_A, radius_A=radius, on_step=steps)
+        missing = _compared(found, stored, second, steps)
+        if half_dose is not None:
+            missing += _half_dosed(found, stored, half_dose, parse_assignments(settings or ()), steps)
+        steps("writing")
+        files = found.write(folder)
+    brief = {"probe_powers": found.figures["probe"]["powers"], "columns": found.figures["columns"]["number"]}
+    for name in ("ring_correlation", "shell_correlation"):
+        if name in found.figures:
+            brief[f"{name}_A"] = found.figures[name]["resolution_A"]
+    if "half_dose" in found.figures:
+        brief["half_dose_A"] = found.figures["half_dose"]["rings"]["resolution_A"]
+    answer({"file": str(results), "run": stored.name, **brief, "files": [str(f) for f in files]}, as_json=as_json)
+    if missing:
+        end_partial("; ".join(missing))
+
+
+class Steps:
+    """Counts what has been done of an analysis for the person at the terminal."""
+
+    def __init__(self, shown: Shown, total: int) -> None:
+        self._shown, self._total, self._done = shown, total, -1
+
+    def __call__(self, words: str) -> None:
+        """What comes next; what came before is done."""
+        self._done += 1
+        self._shown.update(self._done, self._total, f"analysing: {words}")
+
+    def inside(self, share: float, words: str) -> None:
+        """How far the present step is, 0 to 1."""
+        self._shown.update(round(self._done + share, 3), self._total, f"analysing: {words}")
+
+
+def _compared(found: Analysis, stored: StoredRun, second: StoredRun | None, steps: Steps) -> list[str]:
+    """Add the comparison with another run; what is missing where they cannot be compared."""
+    from ptylive.application.analysis import compare
+
+    if second is None:
+        return []
+    steps(f"comparison with {second.name}")
+    try:
+        compare(found, stored, second)
+    except PtyliveError as error:
+        return [f"no correlation with {second.name}: {error.line()}"]
+    return []
+
+
+def _half_dosed(
+    found: Analysis, stored: StoredRun, recording: Path, values: dict[str, object], steps: Steps
+) -> list[str]:
+    """Add the agreement of two halves of the dose; what is missing where it cannot be made."""
+    from ptylive.application.analysis import add_half_dose
+
+    steps("halves of the dose")
+    try:
+        add_half_dose(found, _halves(recording, stored, values, steps))
+    except PtyliveError as error:
+        return [f"no halves of the dose: {error.line()}"]
+    return []
+
+
+def parse_line(text: str | None) -> tuple[Point, Point] | None:
+    """Two points of a line. Raises MetadataError."""
+    if text is None:
+        return None
+    try:
+        a, b, c, d = (float(part) for part in text.split(","))
+        if not math.isfinite(a + b + c + d):
+            raise ValueError(text)
+    except ValueError:
+        raise MetadataError(f"--line {text!r} is not ROW,COL,ROW,COL", "four numbers, Å") from None
+    return (a, b), (c, d)
+
+
+def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps: Steps) -> HalfDose:
+    """Two refinements of half the dose each, with the run's preset and calibration."""
+    from ptylive.application.offline import refinable
+    from ptylive.engine.analysis.half_dose import compare_half_doses
+    from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.streamer.storage.source import open_source
+
+    def tell(half: int, progress: Progress) -> None:
+        epochs = max(progress.epochs, 1)
+        words = f"{('first', 'second')[half]} half of the dose, epoch {progress.epoch} of {epochs}"
+        steps.inside((half + min(progress.epoch / epochs, 1)) / 2, words)
+
+    use_persistent_cache()
+    with open_source(recording, values) as source:
+        return compare_half_doses(refinable(source, stored.calibration), stored.preset, on_progress=tell)

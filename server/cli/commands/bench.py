@@ -1,0 +1,35 @@
+"""``ptylive bench``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ptylive.schema import MetadataError
+from ptylive.server.cli.commands.options import AsJson
+from ptylive.server.cli.output import answer
+
+EXAMPLES = """
+ptylive bench live
+ptylive bench stream --json
+"""
+
+
+def bench(
+    what: Annotated[str, typer.Argument(help="live, stream or refine")],
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine: live maps, the stream, or the refinement."""
+    from ptylive.server.cli import benchmarks
+
+    measured: dict[str, Any]
+    if what == "live":
+        measured = benchmarks.live()
+    elif what == "stream":
+        measured = benchmarks.stream()
+    elif what == "refine":
+        measured = benchmarks.refine()
+    else:
+        raise MetadataError(f"unknown benchmark {what!r}", "choose live, stream or refine")
+    answer(measured, as_json=as_json)

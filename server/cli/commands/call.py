@@ -1,0 +1,44 @@
+"""``ptylive call``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ptylive.server.cli.commands.options import CONTROL, AsJson, Control, Keys
+from ptylive.server.cli.output import answer
+from ptylive.server.cli.values import parse_assignments
+from ptylive.server.wire.client import ControlClient
+
+EXAMPLES = """
+ptylive call runs
+ptylive call configure energy_eV=80e3
+ptylive call save --json
+"""
+
+
+def call(
+    command: Annotated[str, typer.Argument(help="control command, for example status or runs")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="its arguments")] = None,
+    control: Control = CONTROL,
+    keys: Keys = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send any command of the control protocol."""
+    with ControlClient(control, timeout_s=2.0, keys=keys) as client:
+        given = parse_assignments(arguments or ())
+        client.call("status")
+        reply = client.ask(command, given, timeout_s=10.0)
+    answer({name: _short(value) for name, value in reply.items()}, as_json=as_json)
+
+
+def _short(value: object) -> object:
+    """Binary data as their length: a terminal is no place for pictures."""
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, dict):
+        return {key: _short(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_short(inner) for inner in value]
+    return value

@@ -1,0 +1,122 @@
+"""``ptylive convert``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+
+from ptylive.schema import MetadataError
+from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
+from ptylive.server.cli.values import parse_assignments
+
+EXAMPLES = """
+ptylive convert scan.mib scan.h5 --set scan_shape=256,256
+ptylive convert scan.h5 small.h5 --bin 2 --crop 8,8,8,8
+ptylive convert scan.h5 coefficients.h5 --basis zernike:45+1
+"""
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="scan file, native or foreign")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="file to write")],
+    basis: Annotated[str, typer.Option(help="detector basis, such as zernike:45+1; pixels keeps frames")] = "pixels",
+    bin_width: Annotated[int, typer.Option("--bin", metavar="N", help="sum squares of N x N pixels")] = 1,
+    crop: Annotated[
+        str, typer.Option(metavar="TOP,BOTTOM,LEFT,RIGHT", help="pixels to take off, as patterns lie after --transform")
+    ] = "0,0,0,0",
+    pad: Annotated[int, typer.Option(metavar="N", help="put N empty pixels around")] = 0,
+    transform: Annotated[
+        str, typer.Option(metavar="WORDS", help="undo this: transpose, flip_rows, flip_cols joined by +")
+    ] = "none",
+    normalize: Annotated[bool, typer.Option("--normalize", help="give every pattern the same sum")] = False,
+    cutoff: Annotated[
+        float, typer.Option(metavar="FRACTION", help="empty pixels below this share of the maximum")
+    ] = 0.0,
+    cutoff_radius: Annotated[
+        float | None, typer.Option(metavar="FRACTION", help="empty pixels farther from the centre, half widths")
+    ] = None,
+    divide: Annotated[str, typer.Option(metavar="X", help="divide counts by X; mean: by the mean sum")] = "1",
+    flip_scan: Annotated[
+        str, typer.Option(metavar="WORDS", help="read the scan backwards: rows, cols joined by +")
+    ] = "",
+    rescale: Annotated[float, typer.Option(metavar="X", help="X times as many pixels along each side")] = 1.0,
+    dtype: Annotated[str | None, typer.Option(metavar="T", help="pixel type, such as u2 or f4")] = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a scan anew: patterns prepared, as frames or as coefficients in a detector basis."""
+    from ptylive.application.conversion import convert_file
+    from ptylive.engine.bases.choice import parse_basis
+    from ptylive.engine.preparation import Preparation
+    from ptylive.streamer.vetting.door import vet
+
+    preparation = Preparation(
+        transform,
+        parse_crop(crop),
+        bin_width,
+        rescale,
+        pad,
+        cutoff,
+        normalize=normalize,
+        dtype=parse_dtype(dtype),
+        cutoff_radius=cutoff_radius,
+        divide=parse_divisor(divide),
+        flip_scan=flip_scan,
+    )
+    choice, values = parse_basis(basis), parse_assignments(settings or ())
+    vet(source, values)
+    started = time.perf_counter()
+    kept = f"{target} was not written; begin again with the same command"
+    with when_interrupted(kept), bar(f"converting {source.name}", quiet=as_json) as shown:
+        made = convert_file(source, target, choice, preparation, values, shown.update)
+    seconds = time.perf_counter() - started
+    if made.report is not None and made.report.warning:
+        say(made.report.warning)
+    outcome: dict[str, Any] = {
+        "file": str(source),
+        "output": str(target),
+        "frames": made.frames,
+        "seconds": seconds,
+        "frames_per_s": made.frames / seconds,
+        "input_bytes": source.stat().st_size,
+        "output_bytes": target.stat().st_size,
+        "bytes_ratio": made.bytes_ratio,
+    }
+    answer(outcome | ({} if made.report is None else asdict(made.report)), as_json=as_json)
+    if made.missing:
+        end_partial(f"{source}: {made.missing}")
+
+
+def parse_crop(text: str) -> tuple[int, int, int, int]:
+    """Four numbers of pixels. Raises MetadataError."""
+    try:
+        top, bottom, left, right = (int(part) for part in text.split(","))
+    except ValueError:
+        raise MetadataError(f"--crop {text!r} is not TOP,BOTTOM,LEFT,RIGHT", "for example 8,8,16,16") from None
+    return top, bottom, left, right
+
+
+def parse_divisor(text: str) -> float | Literal["mean"]:
+    """A number, or ``mean``. Raises MetadataError."""
+    if text == "mean":
+        return "mean"
+    try:
+        return float(text)
+    except ValueError:
+        raise MetadataError(f"--divide {text!r} is no number", "for example 10, or mean") from None
+
+
+def parse_dtype(text: str | None) -> str | None:
+    """A pixel type in numpy's spelling. Raises MetadataError."""
+    if text is None:
+        return None
+    try:
+        return str(np.dtype(text).newbyteorder("<").str)
+    except TypeError:
+        raise MetadataError(f"--dtype {text!r} is no type", "for example u2 or f4") from None

@@ -1,0 +1,102 @@
+"""``ptylive inspect``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptylive.schema import Arm, Calibration
+from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.output import answer
+from ptylive.server.cli.values import parse_assignments
+
+WANTED = {
+    "scan_shape": "maps and refinement",
+    "energy_eV": "phase maps and refinement",
+    "convergence_semiangle_mrad": "phase maps and refinement",
+    "scan_step_A": "phase maps and refinement",
+}
+"""What cannot be estimated from the data."""
+
+EXAMPLES = """
+ptylive inspect scan.h5
+ptylive inspect scan.npy --set scan_shape=64,64 --set energy_eV=80e3
+"""
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a file is understood and what is missing."""
+    from ptylive.application.offline import without
+    from ptylive.application.remarks import remarks
+    from ptylive.schema.metadata import to_attributes
+    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.vetting.door import vet
+
+    values = parse_assignments(settings or ())
+    vet(file, values)
+    with open_source(file, values) as source:
+        arm = source.arm
+        given = {name: _plain(value) for name, value in to_attributes(arm).items()}
+        outcome: dict[str, Any] = {
+            "file": str(file),
+            "series": arm.series,
+            "frames": source.frame_count,
+            "received": int(source.received.sum()),
+            "scan_shape": list(arm.scan.shape or ()),
+            "detector_shape": list(arm.detector_shape),
+            "dtype": arm.detector.dtype,
+            **_compression(arm),
+            **given,
+            "arrays": sorted(arm.arrays),
+            "notes": [*source.notes, *remarks(without(arm, values), arm, Calibration())],
+            "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
+            "estimated": _estimated(arm, given),
+        }
+    answer(outcome, as_json=as_json)
+
+
+def _compression(arm: Arm) -> dict[str, Any]:
+    """What the numbers of a compressed scan are, and how many pixels stand behind each; nothing for frames."""
+    basis = arm.basis
+    if basis.is_raw:
+        return {}
+    return {
+        "basis": f"{basis.kind}:{basis.n_bright}+{basis.n_dark}",
+        "of": basis.of,
+        "extra": list(basis.extra),
+        "compression": math.prod(arm.detector_shape) / (basis.n_bright + basis.n_dark + len(basis.extra)),
+    }
+
+
+def _estimated(arm: Arm, given: dict[str, Any]) -> list[str]:
+    """What will be told from the data because it was not given, and what will be left at a default, and why."""
+    from ptylive.engine.calibrate.scan import LEAST_POINTS
+
+    shape = arm.scan.shape or (0, 0)
+    small = math.prod(shape) < LEAST_POINTS or min(shape) <= 2
+    optics = [name for name in ("scan_step_A", "energy_eV", "convergence_semiangle_mrad") if name not in given]
+    few = f"the scan has fewer than {LEAST_POINTS} points or two rows and columns"
+
+    def left(default: str, lacking: list[str]) -> str:
+        reason = few if small else f"needs {', '.join(lacking)}" if lacking else ""
+        return f" (taken as {default}: {reason})" if reason else ""
+
+    step = [] if "scan_step_A" in given else ["scan_step_A"]
+    defaults = {"beam_center_px": "", "rotation_deg": left("0", step), "detector_transform": left("none", step)}
+    names = [f"{name}{default}" for name, default in defaults.items() if name not in given]
+    if not {"detector_pixel_mrad", "detector_pixel_invA"} & set(given):
+        names.append("detector_pixel_invA (from the disc radius)")
+    if "C10" not in given:
+        names.append(f"defocus_A and astigmatism_A{left('0', optics)}")
+    return names
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -1,0 +1,22 @@
+"""Options several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptylive.server.wire.client import DEFAULT_CONTROL
+from ptylive.streamer.security import KEYS_VARIABLE
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="metadata or setting, repeatable")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line")]
+Control = Annotated[str, typer.Option("--control", metavar="ADDRESS", help="control address of the server")]
+Keys = Annotated[
+    Path | None,
+    typer.Option("--keys", metavar="DIR", envvar=KEYS_VARIABLE, help="key folder, for a server that asks for keys"),
+]
+CONTROL = DEFAULT_CONTROL

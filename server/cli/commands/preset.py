@@ -1,0 +1,66 @@
+"""``ptylive preset``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptylive.schema.atomic import replacing
+from ptylive.server.cli.output import say
+
+EXAMPLES = """
+ptylive preset > preset.toml                  # every setting with its meaning and default
+ptylive preset pypty.json -o preset.toml      # a PyPty preset as TOML
+"""
+
+
+def preset(
+    file: Annotated[Path | None, typer.Argument(help="preset: TOML or JSON, or PyPty's as JSON or Python text")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="TOML file to write; without it stdout")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="the JSON schema of a preset")] = False,
+    recording: Annotated[
+        Path | None,
+        typer.Option("--for", metavar="FILE", help="recording the preset is for: PyPty counts in its pixels"),
+    ] = None,
+    lenient: Annotated[bool, typer.Option("--lenient", help="leave behind what cannot be taken over")] = False,
+) -> None:
+    """Check a preset and write it as TOML; without FILE, every setting with its meaning and default."""
+    from ptylive.application.outputs import check_text_file
+    from ptylive.application.presets import load_preset
+    from ptylive.schema.preset import Preset
+    from ptylive.schema.preset.describe import json_schema, to_toml
+
+    if output is not None:
+        inputs = [path for path in (file, recording) if path is not None]
+        check_text_file(output, inputs, json.loads if schema else tomllib.loads)
+    if schema:
+        text = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    elif file is None:
+        text = to_toml(Preset(), explained=True)
+    else:
+        shape = _pattern_shape(recording) if recording is not None else None
+        loaded = load_preset(file, pattern_shape=shape, beside=output, lenient=lenient)
+        for note in loaded.notes:
+            say(note)
+        if loaded.positions_A is not None:
+            say("positions are not part of TOML: refine --preset takes them from the file itself")
+        text = loaded.as_toml()
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        with replacing(output) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _pattern_shape(recording: Path) -> tuple[int, int]:
+    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.vetting.door import vet
+
+    vet(recording)
+    with open_source(recording, {}) as source:
+        return source.arm.detector_shape

@@ -1,0 +1,73 @@
+"""``ptylive reconstruct``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptylive.schema import PtyliveError
+from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
+from ptylive.server.cli.values import parse_assignments
+
+EXAMPLES = """
+ptylive reconstruct scan.h5 -o maps.h5
+ptylive reconstruct scan.h5 -o maps.h5 --methods idpc,obf --set energy_eV=80e3
+"""
+
+
+def reconstruct(
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
+    methods: Annotated[str | None, typer.Option(help="comma-separated; all by default")] = None,
+    basis: Annotated[str, typer.Option(help="make them from coefficients, for example zernike:45+1")] = "pixels",
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the maps of a recording: the live engine fed from a file."""
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.application.offline import reconstruct_file
+    from ptylive.application.outputs import check_results_file, scan_settings
+    from ptylive.engine.bases.choice import parse_basis
+    from ptylive.engine.imaging.render import METHODS, check_methods
+    from ptylive.engine.results import describe_run, write_maps
+    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.vetting.door import vet
+
+    wanted = check_methods(methods.split(",")) if methods else METHODS
+    values, choice = parse_assignments(settings or ()), parse_basis(basis)
+    vet(file, values, output)
+    with open_source(file, values) as source:
+        check_results_file(output, source)
+        about = {**describe_run(" ".join(sys.argv), "cpu"), **scan_settings(source)}
+    started = time.perf_counter()
+    with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
+        made = reconstruct_file(file, values, wanted, choice, on_progress=shown.update)
+    seconds = time.perf_counter() - started
+    for name, reason in made.rendering.missing.items():
+        say(f"{name} was not made: {reason}")
+    for remark in made.remarks:
+        say(remark)
+    if not made.rendering.maps:
+        raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
+    write_maps(output, made.rendering.maps, made.engine.coverage, made.calibration, about)
+    answer(
+        {
+            "file": str(file),
+            "output": str(output),
+            "frames": made.frames,
+            "seconds": seconds,
+            "frames_per_s": made.frames / seconds,
+            "maps": [live_map.name for live_map in made.rendering.maps],
+            "missing": made.rendering.missing,
+        },
+        as_json=as_json,
+    )
+    if methods and made.rendering.missing:  # all that can be made is what is asked for without --methods
+        end_partial(f"not made of what was asked for: {', '.join(made.rendering.missing)}")

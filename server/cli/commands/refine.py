@@ -1,0 +1,268 @@
+"""``ptylive refine``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptylive.schema import MetadataError, PtyliveError, RefinementError
+from ptylive.schema.metadata import NAMES, locate, unsaid
+from ptylive.schema.preset import Preset
+from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
+from ptylive.server.cli.output import Interrupted, answer, bar, say, when_interrupted
+from ptylive.server.cli.values import parse_assignments
+
+if TYPE_CHECKING:
+    from ptylive.application.offline import Reconstruction
+    from ptylive.application.presets import PresetFile
+    from ptylive.engine.refine.data.start_guess import StartGuess
+    from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
+    from ptylive.engine.refine.validation.checks import Checks
+    from ptylive.engine.results import Stored
+    from ptylive.schema import LiveMap
+
+EXAMPLES = """
+ptylive refine scan.h5 -o refined.h5
+ptylive refine scan.h5 -o refined.h5 --set num_slices=4 --set total_thickness_A=80
+ptylive refine scan.h5 -o refined.h5 --resume             # go on after Ctrl-C
+"""
+
+
+def refine(
+    file: Annotated[Path, typer.Argument(help="native HDF5 file")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
+    preset: Annotated[
+        Path | None, typer.Option(help="settings of the refinement: TOML, JSON, or a PyPty preset as JSON or text")
+    ] = None,
+    settings: Settings = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
+    backend: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, max=256, help="threads on the CPU")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint beside the output")] = False,
+    checks: Annotated[
+        bool, typer.Option("--checks", help="check before the run; compare halves and shuffled data after it")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Refine object and probe of a recording by multislice ptychography."""
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.application.offline import method_of, reconstruct_file, refinable, stored_at_last
+    from ptylive.application.outputs import reserved_run
+    from ptylive.engine.refine import Bench, check, validate
+    from ptylive.engine.refine import refine as run
+    from ptylive.engine.results import Run, add_refinement, describe_run
+    from ptylive.server.refinement.warm_refinement import compiling
+    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.vetting.door import vet
+
+    chosen, values = split_settings(parse_assignments(settings or ()))
+    vet(file, values, output)
+    scan, checkpoint = _checked(file, values, output, resume=resume)
+    loaded, values = _loaded(preset, file, values, output)
+    wanted = _preset(loaded, chosen, epochs)
+    if backend not in ("auto", "cpu", "gpu"):
+        raise MetadataError(f"--backend {backend!r} is unknown", "use auto, cpu or gpu")
+    started = time.perf_counter()
+    pixels = _pixels_to_compile(file, values, wanted)
+    with reserved_run(output, checkpoint) as name, open_source(file, values) as source:
+        with (
+            when_interrupted("nothing was written; begin again with the same command"),
+            bar(f"making the start from {file.name}", quiet=as_json) as shown,
+        ):
+            with compiling(pixels, shown.update) if pixels and backend != "gpu" else nullcontext():
+                made = reconstruct_file(file, values, (method_of(wanted.start_map),), on_progress=shown.update)
+        start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
+        guess, bench = _told_start(made, start_map), Bench(backend, threads)
+        dataset = loaded.placed(refinable(source, made.calibration))
+        frames = len(dataset.patterns)
+        before = check(dataset, wanted, bench) if checks else None
+        if before is not None and not as_json:
+            for line in describe_checks(before):
+                say(line)
+        with bar("refining", quiet=as_json) as shown, _stoppable() as asked:
+            result = run(
+                dataset,
+                wanted,
+                start=guess,
+                backend=backend,
+                threads=threads,
+                on_progress=lambda p: shown.update(p.epoch, p.epochs, _describe(p)),
+                should_stop=asked.is_set,
+                checkpoint=checkpoint,
+                resume=resume,
+                loss_table=output.with_suffix(".loss.csv"),
+            )
+        if checks and result.state == "done":
+            with bar("comparing halves", quiet=as_json):
+                result = replace(result, validation=validate(dataset, wanted, bench))
+        finished = Run(name, wanted, result)
+        about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
+        stored = stored_at_last(lambda: add_refinement(output, finished, made.calibration, about), Event(), say)
+    seconds = time.perf_counter() - started
+    if not as_json:
+        _summarise(result)
+    outcome = {"file": str(file), "output": str(stored.path), "run": stored.run, "seconds": seconds}
+    answer({**outcome, **_outcome(result, frames, before)}, as_json=as_json)
+    _judge(result, stored)
+
+
+def _checked(file: Path, values: dict[str, Any], output: Path, *, resume: bool) -> tuple[dict[str, Any], Path]:
+    """What is to be written can be: of which scan it is, and the checkpoint's name. Raises InputFileError."""
+    from ptylive.application.outputs import check_results_file, check_resumable, scan_settings
+    from ptylive.streamer.storage.source import open_source
+
+    checkpoint = output.with_suffix(".checkpoint")
+    with open_source(file, values) as source:
+        check_results_file(output, source)
+        scan = scan_settings(source)
+    if resume:
+        check_resumable(checkpoint)
+    return scan, checkpoint
+
+
+def _summarise(result: RefineResult) -> None:
+    say(f"{result.algorithm}: {result.reason}")
+    if result.validation is not None:
+        say(result.validation.summary())
+
+
+@contextmanager
+def _stoppable() -> Iterator[Event]:
+    """Ctrl-C asks the run to stop after its batch; one that had not begun yet has nothing to keep."""
+    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again ends at once") as asked:
+        try:
+            yield asked
+        except RefinementError:
+            if asked.is_set():
+                raise Interrupted("nothing was written; begin again with the same command") from None
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted("what the last checkpoint holds is kept; go on with --resume") from None
+
+
+def _judge(result: RefineResult, stored: Stored) -> None:
+    """End the command otherwise where the run did not get to its end, or into its file.
+
+    Raises Interrupted, PtyliveError.
+    """
+    written = f"{stored.path} as {stored.run}"
+    if stored.problem:
+        raise PtyliveError(stored.problem)
+    if result.state == "stopped":
+        raise Interrupted(f"{len(result.loss)} epochs are in {written}; go on with the same command and --resume")
+    if result.state == "failed":
+        raise PtyliveError(f"the refinement failed: {result.message}", f"what it came to is in {written}")
+
+
+def _pixels_to_compile(file: Path, values: dict[str, Any], wanted: Preset) -> int:
+    """Pixels along a pattern's longer side; 0 for coefficients. Raises MetadataError where optics are missing."""
+    from ptylive.engine.dataset import check_told
+    from ptylive.streamer.storage.source import open_source
+
+    with open_source(file, values) as source:
+        check_told(source.arm, far_field=wanted.recon_type == "far_field")
+        return max(source.arm.detector_shape) if source.arm.basis.is_raw else 0
+
+
+def _told_start(made: Reconstruction, start_map: LiveMap | None) -> StartGuess | None:
+    """The map to start from, and what looks wrong in the file said."""
+    from ptylive.application.offline import start_guess
+
+    for remark in made.remarks:
+        say(remark)
+    return start_guess(start_map, made.calibration)
+
+
+def _outcome(result: RefineResult, frames: int, before: Checks | None) -> dict[str, Any]:
+    """What a refinement came to, as ``--json`` tells it."""
+    spent = float(result.seconds.sum())
+    outcome: dict[str, Any] = {
+        "state": result.state,
+        "frames": frames,
+        "epochs": len(result.loss),
+        "loss": float(result.loss[-1]) if len(result.loss) else None,
+        "algorithm": result.algorithm,
+        "reason": result.reason,
+        "message": result.message,
+        "seconds_per_epoch": float(result.seconds.mean()) if len(result.seconds) else None,
+        "frames_per_s": frames * result.evaluations / max(spent, 1e-9),
+        "backend": result.backend,
+    }
+    if before is not None:
+        outcome.update(warnings=list(before.warnings), expected_seconds=before.seconds)
+    if result.validation is not None:
+        outcome["validation"] = result.validation.summary()
+    return outcome
+
+
+def describe_checks(checks: Checks) -> list[str]:
+    """What is known before the run, a line each."""
+    rows, columns = checks.object_shape[1:]
+    return [
+        f"{checks.patterns} patterns, window {checks.window_px} px,"
+        f" object {checks.object_shape[0]} × {rows} × {columns} pixels of {checks.object_pixel_A:.3g} Å",
+        f"probe {checks.probe_diameter_A:.3g} Å wide, neighbours overlap by {100 * checks.overlap:.0f} %;"
+        f" {checks.dose_e_per_A2:.3g} e/Å²; a pattern tells its position to {checks.position_bound_A:.2g} Å at best",
+        f"about {checks.seconds:.0f} s and {checks.memory_bytes / 2**30:.1f} GiB",
+        *checks.warnings,
+    ]
+
+
+def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the preset, and metadata of the recording, told apart by their names."""
+    plain = {name.removeprefix("refine."): value for name, value in values.items()}
+    preset = {name: value for name, value in plain.items() if name in Preset.model_fields}
+    metadata = {name: value for name, value in plain.items() if name not in Preset.model_fields}
+    for name, value in metadata.items():
+        try:
+            locate(name)
+        except MetadataError:
+            if "." in name or name in NAMES:
+                raise
+            Preset.from_mapping({name: value})  # says which setting was meant
+            raise
+    return preset, metadata
+
+
+def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path) -> tuple[PresetFile, dict[str, Any]]:
+    """The preset file, and the metadata given with what it adds to the recording's."""
+    from ptylive.application.presets import PresetFile, load_preset
+    from ptylive.streamer.storage.source import open_source
+
+    if path is None:
+        return PresetFile(), values
+    with open_source(file, values) as source:
+        loaded = load_preset(path, pattern_shape=source.arm.detector_shape, beside=output)
+        added = unsaid(source.arm, loaded.metadata)
+    for note in loaded.notes:
+        say(note)
+    return loaded, {**added, **values}
+
+
+def _preset(loaded: PresetFile, chosen: Mapping[str, Any], epochs: int | None) -> Preset:
+    """Settings of all sources together; files that they name are looked through."""
+    from ptylive.application.presets import files_of
+    from ptylive.streamer.vetting.door import vet_results
+
+    values = {**loaded.settings, **chosen}
+    if epochs is not None:
+        values["epoch_max"] = epochs
+    preset = Preset.from_mapping(values)
+    vet_results(*files_of(preset))
+    return preset
+
+
+def _describe(progress: Progress) -> str:
+    loss = "" if progress.epoch == 0 else f" loss {progress.loss:.6g}"
+    return f"{progress.phase}{loss}"

@@ -1,0 +1,97 @@
+"""``ptylive refine-now``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptylive.application.presets import load_preset
+from ptylive.schema import PtyliveError, ServerGoneError
+from ptylive.server.cli.commands.options import CONTROL, AsJson, Control, Keys, Settings
+from ptylive.server.cli.commands.refine import split_settings
+from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
+from ptylive.server.cli.values import parse_assignments
+from ptylive.server.wire.client import ControlClient
+
+POLL_S = 0.25
+PATIENCE_S = 60.0
+"""How long a server may be silent: one whose receiving process died is back within seconds, on a busy machine more."""
+ENDED = ("done", "stopped", "failed")
+
+EXAMPLES = """
+ptylive refine-now --wait
+ptylive refine-now --set num_slices=4 --set total_thickness_A=80
+"""
+
+
+def refine_now(
+    wait: Annotated[bool, typer.Option("--wait", help="return when the refinement has ended")] = False,
+    during_scan: Annotated[
+        bool, typer.Option("--during-scan", help="begin with the rows that have arrived, go on when the scan has ended")
+    ] = False,
+    preset: Annotated[
+        Path | None, typer.Option(help="settings: TOML, JSON, or a PyPty preset; what it says of the scan is not taken")
+    ] = None,
+    settings: Settings = None,
+    control: Control = CONTROL,
+    keys: Keys = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refine the current scan of a running server."""
+    chosen, values = split_settings(parse_assignments(settings or ()))
+    if preset is not None:
+        loaded = load_preset(preset)
+        for note in loaded.notes:
+            say(note)
+        chosen = {**loaded.settings, **chosen}
+    with ControlClient(control, timeout_s=2.0, keys=keys) as client:
+        client.call("status")
+        outcome = client.call("refine", preset=chosen, values=values, during_scan=during_scan, timeout_s=10.0)
+        if wait:
+            with when_interrupted("the refinement goes on in the server; ptylive status shows it"):
+                outcome = wait_for_refinement(client, quiet=as_json)
+    answer(outcome, as_json=as_json)
+    if outcome.get("state") == "stopped":
+        end_partial(f"refinement {outcome['run']} was stopped after {outcome['epochs']} epochs")
+
+
+def wait_for_refinement(
+    client: ControlClient, *, quiet: bool, check: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Follow the running refinement to its end. Raises PtyliveError when it failed, and what ``check`` raises."""
+    with bar("refining", quiet=quiet) as shown:
+        while True:
+            status = patient_status(client, check)
+            run = status["refinement"]
+            shown.update(run["epoch"], run["epochs"] or None, refinement_words(run))
+            if run["state"] in ENDED:
+                break
+            time.sleep(POLL_S)
+    if run["state"] == "failed":
+        raise PtyliveError(f"refinement {run['run']} failed: {run['message']}")
+    return {**run, "epochs": run["epoch"], "results": status["results"]}
+
+
+def refinement_words(run: Mapping[str, Any]) -> str:
+    """Where a refinement stands, and what it waits for."""
+    waits = run["message"] if run["state"] == "queued" else ""
+    return f"refinement {run['state']}{': ' if waits else ''}{waits}"
+
+
+def patient_status(client: ControlClient, check: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """The state of a server that is known to be there. Raises ServerGoneError after a long silence.
+
+    ``check`` is called before each question, and raises where asking has become pointless.
+    """
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        check()
+        try:
+            return client.call("status", timeout_s=5.0)
+        except ServerGoneError:
+            if time.monotonic() > give_up:
+                raise

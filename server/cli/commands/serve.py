@@ -1,0 +1,107 @@
+"""``ptylive serve``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from ptylive.server.cli.commands.options import Settings
+from ptylive.server.cli.output import say
+from ptylive.server.cli.values import parse_assignments
+from ptylive.server.process.config import load_config
+from ptylive.server.serve.supervisor import Supervisor
+
+EXAMPLES = """
+ptylive serve --record ~/scans
+ptylive serve --config microscope.toml
+ptylive serve --protocol dectris-v2 --data tcp://detector:31001 --set scan.shape=256,256
+"""
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option(help="configuration, TOML")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="where frames arrive: bound; with DECTRIS, connected to")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2")] = None,
+    basis: Annotated[
+        str | None,
+        typer.Option(help="record coefficients (zernike:45+1); beside frames: --set server.keep_frames=true"),
+    ] = None,
+    control: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where commands are taken")] = None,
+    metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where Prometheus finds metrics")] = None,
+    dashboard: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the dashboard is served")] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="no dashboard")] = False,
+    record: Annotated[str | None, typer.Option(metavar="DIR", help="recording folder")] = None,
+    no_record: Annotated[bool, typer.Option("--no-record", help="record nothing")] = False,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", metavar="DIR", help="key folder: encrypt, and let in known clients only")
+    ] = None,
+    token: Annotated[
+        bool, typer.Option("--token", help="the dashboard asks for a token: operator or read-only")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host", metavar="NAME[:PORT]", help="further name of the dashboard, as of a proxy before it"
+        ),
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", metavar="PATH", help="path under which a proxy serves the dashboard")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Receive frames, show live maps, record, refine."""
+    options: dict[str, Any] = {
+        "data": data,
+        "protocol": protocol,
+        "basis": basis,
+        "control": control,
+        "metrics": metrics,
+        "dashboard": dashboard,
+        "record": record,
+        "prefix": prefix,
+        "security": None if keys is None else {"keys": str(keys)},
+    }
+    assignments = {
+        **({"security.token": True} if token else {}),
+        **({"security.names": tuple(allow_host)} if allow_host else {}),
+        **parse_assignments(settings or ()),
+    }
+    loaded = load_config(config, options, assignments)
+    off = {name: None for name, is_off in (("dashboard", headless), ("record", no_record)) if is_off}
+    supervisor = Supervisor(loaded.model_copy(update=off), command_line=" ".join(sys.argv), say=say)
+    stop_on_signals()
+    try:
+        supervisor.start()
+        report_addresses(supervisor)
+        status = supervisor.watch()
+    except KeyboardInterrupt:
+        say("stopping; the recording is finished first")
+        status = supervisor.stop()
+    raise typer.Exit(status)
+
+
+def report_addresses(supervisor: Supervisor) -> None:
+    """Tell where everything is."""
+    say(f"frames at {supervisor.data_address}, commands at {supervisor.config.control}")
+    folder = supervisor.config.recording_folder
+    say("nothing is recorded" if folder is None else f"recordings in {folder}")
+    if supervisor.dashboard_url:
+        say(f"dashboard at {supervisor.dashboard_url}")
+        for role, address in supervisor.logins.items():
+            say(f"  {role}: {address}")
+
+
+def stop_on_signals() -> None:
+    """Treat a termination signal like Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

@@ -1,0 +1,42 @@
+"""``ptylive status``."""
+
+from __future__ import annotations
+
+from ptylive.server.cli.commands.options import CONTROL, AsJson, Control, Keys
+from ptylive.server.cli.output import answer
+from ptylive.server.wire.client import ControlClient
+
+SHOWN = (
+    "state",
+    "series",
+    "uid",
+    "expected",
+    "received",
+    "frames",
+    "lost",
+    "late",
+    "duplicates",
+    "rejected",
+    "frames_per_s",
+    "lag_s",
+    "ring_fill",
+    "recording",
+    "results",
+    "refinement",
+    "dashboard",
+    "control",
+    "events",
+    "message",
+)
+
+EXAMPLES = """
+ptylive status
+ptylive status --json
+"""
+
+
+def status(control: Control = CONTROL, keys: Keys = None, as_json: AsJson = False) -> None:
+    """Show the state of a running server."""
+    with ControlClient(control, timeout_s=2.0, keys=keys) as client:
+        state = client.call("status")
+    answer(state if as_json else {name: state.get(name) for name in SHOWN}, as_json=as_json)

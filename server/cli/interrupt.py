@@ -1,0 +1,35 @@
+"""Ctrl-C as a request: the first is noted, the second interrupts."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ptylive.server.cli.output import say
+
+
+@contextmanager
+def ctrl_c_asks_to_stop(word: str) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, with a word for the user; the second raises KeyboardInterrupt.
+
+    Outside the main thread signals are nobody's: the event is then never set.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        say(word)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,156 @@
+"""The program ``ptylive``: one command per module in `commands`, imported only when it is the one that is given."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import wraps
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import typer
+
+from ptylive.server.cli.output import Interrupted
+from ptylive.server.process.exit_codes import ExitCode, epilog
+
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "demo": "Watch a bundled scan arrive, become maps, and be refined; everything on this machine.",
+        "serve": "Receive frames, show live maps, record, refine.",
+        "replay": "Send a recorded scan to a server, as a microscope would.",
+        "reconstruct": "Make the maps of a recording: the live engine fed from a file.",
+        "refine": "Refine object and probe of a recording by multislice ptychography.",
+        "inspect": "Say how a file is understood and what is missing.",
+        "convert": "Write a scan anew: patterns prepared, as frames or as coefficients in a detector basis.",
+        "preset": "Check a preset and write it as TOML; without FILE, every setting with its meaning and default.",
+        "export": "Write a refinement in the format of another program.",
+        "analyse": "Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section.",
+        "status": "Show the state of a running server.",
+        "stop": "End a running server; its recording is finished first (20 s at most).",
+        "refine_now": "Refine the current scan of a running server.",
+        "call": "Send any command of the control protocol.",
+        "bench": "Measure this machine: live maps, the stream, or the refinement.",
+    }
+)
+"""Modules of `commands`, each with a function of its name and EXAMPLES, and what `--help` says of them."""
+_COMPLETED = ("COMP_WORDS", "_TYPER_COMPLETE_ARGS")
+"""Where shells put the line that is to be completed."""
+
+
+def build(loaded: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The command line, assembled; commands that are not in ``loaded`` have a name and a line of help only."""
+    app = typer.Typer(
+        name="ptylive",
+        help="Live electron ptychography: maps while the microscope scans, refinement when it stops.",
+        no_args_is_help=True,
+        add_completion=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=_kept_lines(epilog()),
+    )
+    app.callback()(_options)
+    for name, meaning in COMMANDS.items():
+        if name not in loaded:
+            app.command(_spelled(name), help=meaning)(_nothing)
+            continue
+        module = import_module(f"ptylive.server.cli.commands.{name}")
+        app.command(_spelled(name), epilog=_examples(module))(_interruptible(getattr(module, name)))
+    return app
+
+
+def named(words: Sequence[str]) -> tuple[str, ...]:
+    """Commands whose names stand in a command line; one of them is what is asked for."""
+    return tuple(name for name in COMMANDS if _spelled(name) in words)
+
+
+def _spelled(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _nothing() -> None:
+    """Stands in for a command that is not the one given."""
+
+
+def _examples(module: ModuleType) -> str:
+    lines = [f"  {line}" for line in module.EXAMPLES.strip().splitlines()]
+    return "\n\n".join((_kept_lines("\n".join(("Examples:", *lines))), _kept_lines(epilog())))
+
+
+def _kept_lines(text: str) -> str:
+    """Text whose lines the help leaves as they are."""
+    return f"\b\n{text}"
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Ctrl-C ends a command with its own exit code, and a line that says what is kept."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt as stop:
+            kept = str(stop) if isinstance(stop, Interrupted) else "nothing was written"
+            sys.stderr.write(f"ptylive: interrupted: {kept}\n")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+    return run
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version as installed
+
+        sys.stdout.write(f"ptylive {installed('ptylive')}\n")
+        raise typer.Exit
+
+
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="show tracebacks"),
+    version: bool = typer.Option(
+        False, "--version", help="show the version and exit", callback=_version, is_eager=True
+    ),
+) -> None:
+    """Live electron ptychography: maps while the microscope scans, refinement when it stops."""
+
+
+def main() -> None:
+    """Entry point; the exit codes are those of :class:`ExitCode`."""
+    debug = "--debug" in sys.argv[1:]
+    words = [*sys.argv[1:], *(word for name in _COMPLETED for word in os.environ.get(name, "").split())]
+    try:
+        build(named(words))(args=[a for a in sys.argv[1:] if a != "--debug"] or ["--help"])
+    except KeyboardInterrupt:
+        _fail("interrupted", debug, ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.FAILED)
+    except Exception as error:
+        _fail(_explained(error), debug)
+
+
+def _explained(error: Exception) -> str:
+    """One line for the user."""
+    from ptylive.schema import PtyliveError  # loads numpy and pydantic: not for a look at the help
+
+    if isinstance(error, PtyliveError):
+        return error.line()
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return f"internal error: {error!r} (run again with --debug for the traceback)"
+
+
+def _fail(line: str, debug: bool, code: ExitCode = ExitCode.FAILED) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"ptylive: {line}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""What a person does with the scan that is shown, beside refining it: detectors, trotters, checks, runs, exports.
+
+Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import psutil
+
+from ptylive.application.export import Export, export_stem
+from ptylive.engine.calibrate.scan import measured_rotation
+from ptylive.engine.live.trotter import Trotter, trotter
+from ptylive.engine.results import read_runs
+from ptylive.schema import Arm, CommandError, LiveMap
+from ptylive.schema.preset import Preset
+from ptylive.server.commands.checks import Checked
+from ptylive.server.commands.library_commands import Stage
+from ptylive.server.commands.run_curves import run_curves
+from ptylive.server.commands.runs import nominal_positions, read_run
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.refinements import Refinements
+from ptylive.server.session.detectors import DetectorBank, VirtualDetector, parse_detectors
+from ptylive.server.session.finisher import Finisher
+from ptylive.server.session.library import LARGE
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.waiting_results import take_in_now
+from ptylive.server.wire.messages import array_from_plain, array_to_plain
+
+SLICE = "slice:"
+
+
+class Workbench:
+    """The commands of :mod:`ptylive.server.commands.analysis_commands`, on the scan that ``stage`` shows."""
+
+    def __init__(self, config: ServerConfig, refinements: Refinements, stage: Stage, finisher: Finisher) -> None:
+        self._config, self._refinements = config, refinements
+        self._stage, self._finisher = stage, finisher
+        self._detectors: tuple[VirtualDetector, ...] = ()
+
+    def _scan(self) -> ScanSession:
+        scan = self._stage.shown
+        if scan is None:
+            raise CommandError("there is no scan yet")
+        return scan
+
+    # -- detectors ------------------------------------------------------------------------------------------------
+
+    def bank(self, arm: Arm) -> DetectorBank | None:
+        """The detectors of a new scan; None where no raw frames come."""
+        if arm.scan.shape is None or arm.detector.shape is None or not arm.basis.is_raw:
+            return None
+        bank = DetectorBank(arm)
+        bank.use(self._detectors)
+        return bank
+
+    def command_detectors(self, detectors: Iterable[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+        """The virtual detectors; with an argument, use exactly these from now on (maps `vd_<name>`)."""
+        if detectors is not None:
+            found = parse_detectors(detectors)
+            scan = self._stage.shown
+            if scan is not None:
+                self._equip(scan, found)
+            self._detectors = found
+        return {"detectors": [one.model_dump(mode="json") for one in self._detectors]}
+
+    def _equip(self, scan: ScanSession, detectors: tuple[VirtualDetector, ...]) -> None:
+        with scan.lock:
+            if scan.detectors is None:
+                scan.detectors = self.bank(scan.arm)
+            if scan.detectors is None:
+                raise CommandError("virtual detectors need raw frames, and this scan has none")
+            scan.detectors.use(detectors)
+        if scan.finished.is_set():
+            self._finisher.fill_detectors(scan)
+
+    # -- trotters -------------------------------------------------------------------------------------------------
+
+    def command_trotter(self, q_invA: Iterable[float] | None = None) -> dict[str, Any]:
+        """The 4D data at one spatial frequency (row, col; scan axes), over the detector; default the strongest.
+
+        ``before`` and ``after`` the aberrations in use are taken out; ``area`` where two discs overlap.
+        """
+        scan = self._scan()
+        with scan.lock:
+            store = None if scan.engine is None else scan.engine.store
+            if store is None:
+                hint = "wait for frames; a scan of the library: change or estimate a value, then its frames are read"
+                raise CommandError("no frames of this scan are in memory", hint)
+            return trotter_to_plain(trotter(store, scan.calibration, _frequency(q_invA)))
+
+    # -- refinement -----------------------------------------------------------------------------------------------
+
+    def command_check(self, preset: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Look at scan and settings before a refinement: [{name, state: ok, warn, bad or unknown, text}]."""
+        chosen = Preset.from_mapping({**self._config.refine, **(preset or {})})
+        scan = self._scan()
+        frames = int(np.count_nonzero(scan.coverage))
+        with scan.lock:
+            store = None if scan.engine is None else scan.engine.store
+            measured = None if store is None else measured_rotation(scan.calibration, store)
+        free = int(psutil.virtual_memory().available)
+        checked = Checked(scan.arm, scan.calibration, chosen, frames, free, scan.saturated_frames, measured)
+        return {"checks": [check.to_plain() for check in checked.all()]}
+
+    def command_runs(self, pictures: Iterable[str] = ()) -> dict[str, Any]:
+        """Refinements of the current scan; ``pictures`` names runs whose object, losses and preset come along."""
+        scan = self._stage.shown
+        results = None if scan is None else scan.results
+        if scan is None or results is None:
+            return {"runs": {}, "pictures": []}
+        names = [pictures] if isinstance(pictures, str) else list(pictures)
+        nominal = nominal_positions(scan) if names else None
+        files = self._finisher.files
+        take_in_now(results, self._finisher.tell)
+        pictures = [files.read(read_run, results, LARGE, run=str(name), nominal_A=nominal) for name in names[:4]]
+        return {"runs": files.read(read_runs, results), "pictures": pictures}
+
+    def command_analyse(self, run: str, other: str = "", line_A: Iterable[float] | None = None) -> dict[str, Any]:
+        """Depth section of a refinement below a line, and its ring correlation with another of the same scan."""
+        results = self._scan().results
+        if results is None:
+            raise CommandError("this scan has no refinement yet", "start one with refine")
+        line = None if line_A is None else [float(v) for v in line_A]
+        return dict(self._finisher.files.read(run_curves, results, LARGE, run=run, other=other, line_A=line))
+
+    # -- exports --------------------------------------------------------------------------------------------------
+
+    def _to_export(self, scan: ScanSession, name: str) -> dict[str, Any]:
+        """An array of the scan that is shown. Raises CommandError where there is none of that name."""
+        run = self._refinements.current
+        if refined(name):
+            if run.uid != scan.uid or run.object is None:
+                raise CommandError("this scan has not been refined since the server began", "refine it first")
+            if name == "object":
+                return run.object
+            return _slice(run.slices, name.removeprefix(SLICE))
+        payload = scan.pictures.get(name)
+        if payload is None:
+            raise CommandError(f"there is no map {name!r}", f"there are {', '.join(sorted(scan.pictures)) or 'none'}")
+        return payload
+
+    def command_export(
+        self,
+        map: str,
+        formats: Iterable[str] = ("png", "tiff"),
+        colour_map: str = "gray",
+        limits: Iterable[float] | None = None,
+    ) -> dict[str, Any]:
+        """Write a map, `object`, or `slice:N` of it beside the recording: `png` as shown, `tiff` and `hspy` floats."""
+        scan = self._scan()
+        payload = self._to_export(scan, map)
+        data = np.asarray(array_from_plain(payload), dtype=np.float32)
+        coverage = scan.coverage
+        visited = coverage if coverage.shape == data.shape and not coverage.all() else None
+        sampling = payload.get("sampling_A")
+        live_map = LiveMap(
+            name=map,
+            data=data,
+            units=str(payload.get("units") or ("rad" if refined(map) else "")),
+            sampling_A=None if sampling is None else (float(sampling[0]), float(sampling[1])),
+            frames=int(payload.get("frames") or 0),
+            method=str(payload.get("method") or ""),
+        )
+        picture = Export(live_map, visited, colour_map, _span(limits))
+        folder = self._config.recording_folder if scan.recording is None else scan.recording.parent
+        if folder is None:
+            raise CommandError("this server has no folder to export to", "start it without --no-record")
+        name = f"{self._refinements.current.run}_{map}" if refined(map) else map
+        written = picture.write(export_stem(scan.recording, folder, scan.arm.series, name), formats)
+        return {"files": [str(path) for path in written], "path": str(written[0]) if written else ""}
+
+
+def refined(name: str) -> bool:
+    """Whether a name is that of the refined object, or of one of its slices."""
+    return name == "object" or name.startswith(SLICE)
+
+
+def _slice(slices: Mapping[str, Any] | None, number: str) -> dict[str, Any]:
+    """One of the slices (n, y, x) of the object, counted from 1. Raises CommandError."""
+    known = 0 if slices is None else int(slices["shape"][0])
+    if slices is None or not number.isdecimal() or not 1 <= int(number) <= known:
+        raise CommandError(f"there is no slice {number!r}", f"the object has {known or 'a single one: object'}")
+    return {**slices, **array_to_plain(array_from_plain(slices)[int(number) - 1])}
+
+
+def _span(limits: Iterable[float] | None) -> tuple[float, float] | None:
+    """Limits of contrast as a command brings them. Raises CommandError."""
+    if limits is None:
+        return None
+    span = tuple(float(v) for v in limits)
+    if len(span) != 2 or not span[0] < span[1]:
+        raise CommandError("limits are two numbers, the smaller first")
+    return span[0], span[1]
+
+
+def trotter_to_plain(found: Trotter) -> dict[str, Any]:
+    """The reply to `trotter` (docs/protocol.md)."""
+    return {
+        "q_invA": list(found.q_invA),
+        "origin_px": list(found.origin_px),
+        "flatness": list(found.flatness),
+        "before": array_to_plain(found.values),
+        "after": array_to_plain(found.compensated),
+        "area": array_to_plain(found.area.astype(np.uint8)),
+    }
+
+
+def _frequency(q_invA: Iterable[float] | None) -> tuple[float, float] | None:
+    """A frequency as a command brings it. Raises CommandError."""
+    if q_invA is None:
+        return None
+    values = [float(v) for v in q_invA]
+    if len(values) != 2 or not np.isfinite(values).all():
+        raise CommandError("q_invA is two numbers, row and column, in 1/Å")
+    return values[0], values[1]

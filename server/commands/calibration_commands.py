@@ -1,0 +1,186 @@
+"""Values a user gives, takes back and gives again: `configure`, `calibrate` and `undo` (docs/protocol.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.schema import Arm, CommandError, MetadataError, Scan
+from ptylive.schema.metadata import fill_in, flat_name, overlay, typed
+from ptylive.server.session.scan_session import ScanSession
+
+MOST_STEPS_BACK = 50
+SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "rotation_deg": ("rotation_deg",),
+    "detector_transform": ("detector_transform",),
+    "beam_center_px": ("beam_center_px",),
+    "detector_pixel_invA": ("detector_pixel_invA", "detector_pixel_mrad"),
+    "C10": ("defocus_A", "C10"),
+    "C12": ("astigmatism_A", "astigmatism_deg", "C12a", "C12b"),
+    "depth_A": ("depth_A",),
+}
+"""Quantities that can be estimated, and the metadata names under which they may have been given."""
+_PLACES = frozenset({"scan_shape", "flyback_frames", "skip_first", "repeats"})
+"""Names that say which frame belongs to which point."""
+ESTIMATED_TOGETHER = ("rotation_deg", "detector_transform", "beam_center_px")
+"""What is estimated when nothing is named; a defocus that was given is kept until it is asked for by name."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Values as they were before a command, to go back to."""
+
+    uid: str
+    """Of the scan that was shown; empty: none."""
+    values: Mapping[str, Any]
+    pinned: Mapping[str, Any]
+
+
+class CalibrationDesk:
+    """The user's values over those of the stream, with the way back.
+
+    A value belongs to the scan it was given for; the next one is what its own header says. Values that are pinned
+    (the configuration's ``overrides`` are from the start) win over the headers of later scans too, until they are
+    released. ``current`` is the scan that is shown, ``again`` makes the results of one that has finished once more.
+    """
+
+    def __init__(
+        self,
+        defaults: Mapping[str, Any],
+        overrides: Mapping[str, Any],
+        current: Callable[[], ScanSession | None],
+        again: Callable[[ScanSession], None],
+    ) -> None:
+        self._defaults = defaults
+        self._pinned = _flat(overrides)
+        self._current, self._again = current, again
+        self._earlier: list[_Step] = []
+
+    @property
+    def pinned(self) -> dict[str, Any]:
+        """Values of this and all later scans."""
+        return dict(self._pinned)
+
+    def prepare(self, arm: Arm) -> Arm:
+        """Lay the configuration under and the pinned values over what a sender said of its scan."""
+        return overlay(fill_in(arm, self._defaults), self._pinned)
+
+    def command_configure(self, values: Mapping[str, Any], pin: bool = False) -> dict[str, Any]:
+        """Set metadata of this scan; calibration, filters and maps follow. ``pin``: of the following ones too.
+
+        While there is no scan yet, values are pinned.
+        """
+        if not isinstance(values, Mapping):
+            raise CommandError("values must be a map of metadata names to values")
+        if not isinstance(pin, bool):
+            raise CommandError(f"pin is true or false, not {pin!r}")
+        values = _flat(typed(values))
+        scan = self._current()
+        own = {} if scan is None else scan.values
+        if pin or scan is None:
+            own = {name: value for name, value in own.items() if name not in _spellings_of(values)}
+            return self._adopt(own, _laid_over(self._pinned, values))
+        return self._adopt(_laid_over(own, values), self._pinned)
+
+    def command_release(self, names: Iterable[str] = ()) -> dict[str, Any]:
+        """Pinned values (all without ``names``) belong to the scan that is shown, no longer to those that follow."""
+        chosen = _spellings_of(dict.fromkeys([names] if isinstance(names, str) else names)) or set(self._pinned)
+        released = {name: value for name, value in self._pinned.items() if name in chosen}
+        if not released:
+            raise CommandError("nothing of that is pinned", f"pinned are {', '.join(self._pinned) or 'no values'}")
+        kept = {name: value for name, value in self._pinned.items() if name not in released}
+        scan = self._current()
+        return self._adopt({**released, **({} if scan is None else scan.values)}, kept)
+
+    def command_calibrate(self, names: Iterable[str] = ESTIMATED_TOGETHER) -> dict[str, Any]:
+        """Estimate quantities from the data, whatever was given for them; the given values win again after `undo`."""
+        names = [names] if isinstance(names, str) else list(names)
+        unknown = [str(name) for name in names if name not in SPELLINGS]
+        if unknown:
+            raise CommandError(f"cannot estimate {', '.join(unknown)}", f"choose from {', '.join(SPELLINGS)}")
+        scan = self._current()
+        taken_back = {spelling: None for name in names for spelling in SPELLINGS[name]}
+        return self._adopt(_laid_over({} if scan is None else scan.values, taken_back), self._pinned)
+
+    def command_undo(self) -> dict[str, Any]:
+        """Go back to the values before the last `configure`, `release` or `calibrate` of this scan."""
+        scan = self._current()
+        uid = "" if scan is None else scan.uid
+        while self._earlier:
+            step = self._earlier.pop()
+            if step.uid == uid or step.pinned != self._pinned:
+                own = step.values if step.uid == uid or scan is None else scan.values
+                self._use(dict(own), dict(step.pinned))
+                return self._told(scan)
+        raise CommandError("there is nothing to undo")
+
+    def _adopt(self, own: Mapping[str, Any], pinned: Mapping[str, Any]) -> dict[str, Any]:
+        scan = self._current()
+        before = _Step("" if scan is None else scan.uid, {} if scan is None else scan.values, self._pinned)
+        self._use(dict(own), dict(pinned))
+        self._earlier = [*self._earlier[1 - MOST_STEPS_BACK :], before]
+        return self._told(scan)
+
+    def _told(self, scan: ScanSession | None) -> dict[str, Any]:
+        return {"overrides": self._of(scan, {} if scan is None else scan.values), "pinned": self.pinned}
+
+    def _of(self, scan: ScanSession | None, own: Mapping[str, Any]) -> dict[str, Any]:
+        """What is laid over a scan's header. A past scan of the library has only what is given for it."""
+        return dict(own) if scan is not None and scan.stored is not None else _laid_over(self._pinned, own)
+
+    def _use(self, own: dict[str, Any], pinned: dict[str, Any]) -> None:
+        """Make the values those of the scan, and of later ones. Raises MetadataError before anything has changed."""
+        nothing = Arm(uid="", series="", frames=0, scan=Scan())
+        overlay(nothing, pinned)
+        overlay(nothing, own)
+        scan, before = self._current(), self._pinned
+        self._pinned = pinned
+        if scan is None:
+            return
+        try:
+            arm = overlay(fill_in(scan.source, self._defaults), self._of(scan, own))
+            if not _PLACES.isdisjoint(own):
+                _check_places(arm)
+        except MetadataError:
+            self._pinned = before
+            raise
+        scan.values = own
+        if scan.ended is not None:
+            scan.remake(arm)
+            self._again(scan)
+        else:
+            scan.configure(arm)
+
+
+def _check_places(arm: Arm) -> None:
+    """Raise MetadataError for a scan that has fewer frames than its points and flybacks need."""
+    if arm.scan.shape is not None and arm.scan.frames > arm.frames:
+        rows, columns = arm.scan.shape
+        raise MetadataError(
+            f"impossible scan_shape {rows} x {columns}: it needs {arm.scan.frames} frames, the scan has {arm.frames}",
+            "correct scan_shape, flyback_frames, skip_first or repeats",
+        )
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under one name each, however they were spelt."""
+    return {flat_name(name): value for name, value in values.items()}
+
+
+def _spellings_of(values: Iterable[str]) -> set[str]:
+    """The names, and those of the same quantities."""
+    names = {name if name in SPELLINGS else flat_name(name) for name in values}
+    return (
+        names
+        | {s for spellings in SPELLINGS.values() if names & {*spellings} for s in spellings}
+        | {s for name in names for s in SPELLINGS.get(name, ())}
+    )
+
+
+def _laid_over(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Later values win, also over other spellings of the same quantity."""
+    said_otherwise = {
+        spelling for spellings in SPELLINGS.values() if set(spellings) & set(values) for spelling in spellings
+    }
+    return {**{name: value for name, value in overrides.items() if name not in said_otherwise}, **values}

@@ -1,0 +1,134 @@
+"""Past scans as a person uses them: listed, opened, noted, replayed, put in the trash.
+
+Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from ptylive.schema import Arm, CommandError
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.session.detectors import DetectorBank
+from ptylive.server.session.finisher import Finisher
+from ptylive.server.session.library import Library, read_note, write_note
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.wire.publisher import Publisher
+
+REPLAY_FRAMES_PER_S = 500.0
+END_TIMEOUT_S = 3.0
+
+
+class Stage(Protocol):
+    """Whoever decides which scan is shown."""
+
+    @property
+    def shown(self) -> ScanSession | None:
+        """The scan that is shown."""
+        ...
+
+    def show(self, scan: ScanSession | None) -> None:
+        """Show a past scan; None: the newest live one."""
+        ...
+
+    def needs(self, recording: Path) -> bool:
+        """Whether somebody still reads a recording."""
+        ...
+
+
+class LibraryDesk:
+    """The commands of :mod:`ptylive.server.commands.library_commands`.
+
+    ``bank`` makes the virtual detectors of a scan that is opened; ``data`` is where this server receives.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        publisher: Publisher,
+        stage: Stage,
+        finisher: Finisher,
+        bank: Callable[[Arm], DetectorBank | None],
+        data: str,
+    ) -> None:
+        self._config, self._publisher, self._stage = config, publisher, stage
+        self._finisher, self._bank, self._data = finisher, bank, data
+        self._library = Library(config.recording_folder, finisher.files, publisher.log)
+        self._replay: subprocess.Popen[bytes] | None = None
+
+    def close(self) -> None:
+        """End a replay that runs."""
+        if self._replay is not None and self._replay.poll() is None:
+            self._replay.terminate()
+            try:
+                self._replay.wait(END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._replay.kill()
+        self._replay = None
+
+    def open_quietly(self, recording: str) -> ScanSession:
+        """A past scan that is not shown. Raises CommandError, InputFileError."""
+        return self._library.open(recording)
+
+    def command_history(self, limit: int = 24, offset: int = 0) -> dict[str, Any]:
+        """Scans of the recording folder, newest first, each with thumbnail, calibration, refinements and note."""
+        return self._library.history(limit, offset)
+
+    def command_open(self, recording: str = "") -> dict[str, Any]:
+        """Show a past scan, to be looked at, calibrated or refined again; without a name, the newest live one."""
+        if not recording:
+            self._stage.show(None)
+            return {}
+        scan = self._library.open(recording)
+        scan.detectors = self._bank(scan.arm)
+        self._stage.show(scan)
+        for payload in scan.pictures.values():
+            self._publisher.publish("maps", payload)
+        if not scan.pictures:
+            self._finisher.add(scan)
+        return {"uid": scan.uid, "recording": str(scan.recording), "results": str(scan.results or "")}
+
+    def command_note(self, text: str | None = None, recording: str = "") -> dict[str, Any]:
+        """The note of a scan (default: the one that is shown); with a text, write it."""
+        shown = self._stage.shown
+        path = self._library.find(recording) if recording else None if shown is None else shown.recording
+        if path is None:
+            raise CommandError("a note is kept beside the recording, and this scan has none")
+        if text is not None:
+            write_note(path, str(text))
+        return {"note": read_note(path)}
+
+    def command_replay(self, recording: str = "", rate: float = REPLAY_FRAMES_PER_S) -> dict[str, Any]:
+        """Send a past scan to this server again, as a new one, at ``rate`` frames/s; without a name, end the replay."""
+        if not recording:
+            self.close()
+            return {}
+        path = self._library.find(recording)
+        if self._config.protocol != "native":
+            raise CommandError(f"this server listens to a {self._config.protocol} detector", "replay to another server")
+        if self._replay is not None and self._replay.poll() is None:
+            raise CommandError("a replay is running", "end it first: the command replay without a recording")
+        if not 0 < float(rate) <= 1e6:
+            raise CommandError(f"rate {rate!r} is not a number of frames per second")
+        command = [sys.executable, "-m", "ptylive.server.cli.main", "replay", str(path), "--to", self._data]
+        command += ["--rate", f"{float(rate):g}", "--json"]
+        if self._config.key_folder is not None:
+            command += ["--keys", str(self._config.key_folder)]
+        self._replay = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return {"recording": path.name}
+
+    def command_delete(self, recording: str, sure: bool = False) -> dict[str, Any]:
+        """Move a recording and everything that belongs to it to the folder `.trash`; only with ``sure``."""
+        path = self._library.find(recording)
+        shown = self._stage.shown
+        if sure is not True:
+            raise CommandError(f"delete {recording!r}?", "say sure=true to move it to the trash folder")
+        if shown is not None and shown.recording == path:
+            raise CommandError("this scan is the one that is shown", "open another one first")
+        if self._stage.needs(path):
+            raise CommandError(f"a refinement needs {recording!r}", "stop or withdraw it first")
+        return {"path": str(self._library.discard(path))}

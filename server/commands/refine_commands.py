@@ -1,0 +1,343 @@
+"""Refinements as a person asks for them: started, stopped, resumed, or waiting in line behind another.
+
+Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.offline import start_guess
+from ptylive.engine.dataset import check_told
+from ptylive.engine.results_file import release_run, reserve_run
+from ptylive.schema import CommandError, PtyliveError
+from ptylive.schema.preset import Preset
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.refinements import Refinements, RunState
+from ptylive.server.refinement.scan_updates import ScanNews, check_followable, plain_values
+from ptylive.server.session.finisher import results_path
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.wire.publisher import Publisher
+from ptylive.streamer.journal import SUFFIX
+from ptylive.streamer.vouched import known_as
+
+MOST_WAITING = 20
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A refinement in line: its scan has ended, everything it needs is on disk."""
+
+    job: RefineJob
+    uid: str
+    series: str
+
+    def to_plain(self) -> dict[str, Any]:
+        """As `status` tells it."""
+        return {"run": self.job.run, "uid": self.uid, "series": self.series}
+
+
+class RefineDesk:
+    """The commands of :mod:`ptylive.server.commands.refine_commands`, on the scan that ``current`` returns.
+
+    ``configure`` sets metadata that come with the command.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        publisher: Publisher,
+        current: Callable[[], ScanSession | None],
+        configure: Callable[[Mapping[str, Any]], object],
+        command_line: str,
+    ) -> None:
+        self._config, self._publisher, self._command_line = config, publisher, command_line
+        self._current, self._configure = current, configure
+        self._lock = threading.Lock()
+        self._preset_for_end: Preset | None = None
+        self._asked = 0
+        """Results that meet this demand (:attr:`ScanSession.asked`) are those that refinement waits for."""
+        self._name_for_end: tuple[Path, str] | None = None
+        """Results file and name of that refinement."""
+        self._early: Preset | None = None
+        """Of the refinement that has begun before its scan has ended."""
+        self._late: dict[str, Preset] = {}
+        """Of scans that are refined as soon as they have ended, by uid."""
+        self._line: deque[Waiting] = deque()
+        self.refinements = Refinements(publisher, self._on_ended)
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def command_refine(
+        self,
+        preset: Mapping[str, Any] | None = None,
+        values: Mapping[str, Any] | None = None,
+        queue: bool = False,
+        during_scan: bool = False,
+    ) -> dict[str, Any]:
+        """Refine the current scan: at once when it has finished, else as soon as it has.
+
+        While another refinement runs: refused, or with ``queue`` put in line behind it. ``during_scan``: do not wait
+        for the end of the scan, begin with the rows that have arrived.
+        """
+        checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
+        scan = self._current()
+        if scan is None:
+            raise CommandError("there is no scan to refine")
+        if values:
+            self._configure(values)
+        check_told(scan.arm, far_field=checked.recon_type == "far_field")
+        with _reserved(scan) as run:
+            return self._begin(scan, checked, run, queue, during_scan)
+
+    def _begin(self, scan: ScanSession, checked: Preset, run: str, queue: bool, during_scan: bool) -> dict[str, Any]:
+        with self._lock:
+            if queue and self.refinements.busy:
+                return self._put_in_line(scan, checked, run)
+            if during_scan and scan.ended is None:
+                return self._begin_early(scan, checked, run)
+            if not scan.finished.is_set():
+                self.refinements.queue(run, scan.uid)
+                self._preset_for_end, self._asked = checked, scan.asked
+                self._name_for_end = None if scan.recording is None else (_results(scan), run)
+                return {"run": run, "state": "queued"}
+        self.refinements.start(self._job(scan, checked, run), scan.uid)
+        return {"run": run, "state": "running"}
+
+    def command_refine_stop(self) -> dict[str, Any]:
+        """Stop the running refinement after its current batch; what it reached is written, the next in line starts."""
+        with self._lock:
+            self._preset_for_end = None
+        self.refinements.stop()
+        run = self.refinements.current
+        if run.state == "stopped":  # it had not started, so nobody will tell that it has ended
+            self._give_back_name()
+            self._start_next()
+        return {"run": run.run}
+
+    def command_refine_resume(self) -> dict[str, Any]:
+        """Go on with the last refinement from its checkpoint, on the same trajectory."""
+        job = self.refinements.last_job
+        if job is None:
+            raise CommandError("there is no refinement to resume")
+        from ptylive.engine.refine.run.checkpoint import exists
+
+        if job.checkpoint is None or not exists(job.checkpoint):
+            raise CommandError(f"{job.run} left no checkpoint to go on from", "start it anew with refine")
+        self.refinements.start(replace(job, resume=True), self.refinements.last_uid)
+        return {"run": job.run}
+
+    def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
+        """Take a refinement out of the line; ``uid``: of that scan, where runs of several scans wait."""
+        with self._lock:
+            found = next((w for w in self._line if w.job.run == run and uid in ("", w.uid)), None)
+            if found is None:
+                raise CommandError(f"no refinement {run!r} waits", "see the command status")
+            self._line.remove(found)
+        release_run(found.job.results, run)
+        return {"run": run}
+
+    # -- what the session tells -----------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> list[dict[str, Any]]:
+        """The line, first first. Never waits: `status` asks."""
+        return [one.to_plain() for one in self._line.copy()]
+
+    def scan_begun(self, scan: ScanSession) -> None:
+        """Refine a new scan while it runs, where every scan is to be; after its end, where it cannot begin now."""
+        if not self._config.refine_during_scan:
+            return
+        preset = Preset.from_mapping(self._config.refine)
+        with self._lock:
+            try:
+                with _reserved(scan) as run:
+                    self._begin_early(scan, preset, run)
+            except PtyliveError as error:
+                self._late[scan.uid] = preset
+                self._publisher.log("info", f"scan {scan.arm.series} is refined after its end: {error.line()}")
+
+    def needs(self, recording: Path) -> bool:
+        """Whether a refinement under way or in line reads a recording."""
+        with self._lock:
+            jobs = [waiting.job for waiting in self._line]
+        if self.refinements.busy and self.refinements.last_job is not None:
+            jobs.append(self.refinements.last_job)
+        return any(job.recording == recording for job in jobs)
+
+    def scan_finished(self, scan: ScanSession) -> None:
+        """Start the refinement that waited for the results of this scan, or tell the one that has begun.
+
+        Results with the values of the moment when it was asked for are enough: others may be given without pause.
+        """
+        preset, early, late = None, None, None
+        with self._lock:
+            is_last = scan.finished.is_set()
+            if is_last:
+                late = self._late.pop(scan.uid, None)
+            if self.refinements.current.uid == scan.uid:
+                if is_last or scan.made >= self._asked:
+                    preset, self._preset_for_end = self._preset_for_end, None
+                if is_last:
+                    early, self._early = self._early, None
+        if early is not None:
+            self._hand_over(scan, early)
+        elif late is not None:
+            self._refine_late(scan, late)
+        if preset is None:
+            return
+        try:
+            self.refinements.start(self._job(scan, preset, self.refinements.current.run), scan.uid)
+        except PtyliveError as error:
+            self.refinements.fail_queued(error.line())
+            self._give_back_name()
+            self._start_next()
+
+    def close(self) -> None:
+        """Forget who waits and end the refinement that runs; its last checkpoint stays."""
+        with self._lock:
+            withdrawn = [waiting.job for waiting in self._line]
+            self._line.clear()
+            still_queued, self._preset_for_end = self._preset_for_end is not None, None
+        self.refinements.close()
+        for job in withdrawn:
+            release_run(job.results, job.run)
+        if still_queued:
+            self._give_back_name()
+
+    def _give_back_name(self) -> None:
+        """The refinement that waited for results will not begin: its name is free again."""
+        with self._lock:
+            name, self._name_for_end = self._name_for_end, None
+        if name is not None:
+            release_run(*name)
+
+    # -- while a scan runs ----------------------------------------------------------------------------------------
+
+    def _begin_early(self, scan: ScanSession, preset: Preset, run: str) -> dict[str, Any]:
+        check_followable(scan)
+        assert scan.recording is not None  # noqa: S101  (just checked)
+        journal = scan.recording.with_suffix(SUFFIX)
+        self.refinements.start(replace(self._draft(scan, preset, run), journal=journal), scan.uid)
+        self._early = preset
+        ScanNews(self.refinements, scan)
+        return {"run": run, "state": "running"}
+
+    def _hand_over(self, scan: ScanSession, preset: Preset) -> None:
+        """The scan has ended: its job to the process that began on its first rows."""
+        try:
+            job = self._job(scan, preset, self.refinements.current.run)
+        except PtyliveError as error:
+            self.refinements.tell(scan.uid, {"problem": error.line()})
+        else:
+            self.refinements.hand_over(job, scan.uid)
+
+    def _refine_late(self, scan: ScanSession, preset: Preset) -> None:
+        try:
+            with self._lock, _reserved(scan) as run:
+                self._put_in_line(scan, preset, run)
+        except PtyliveError as error:
+            self._publisher.log("error", f"scan {scan.arm.series} is not refined: {error.line()}")
+        self._start_next()
+
+    # -- the line -------------------------------------------------------------------------------------------------
+
+    def _put_in_line(self, scan: ScanSession, preset: Preset, run: str) -> dict[str, Any]:
+        if not scan.finished.is_set():
+            raise CommandError("this scan has not ended yet", "wait for its end")
+        if len(self._line) >= MOST_WAITING:
+            raise CommandError(f"{MOST_WAITING} refinements wait already", "withdraw one of them")
+        self._line.append(Waiting(self._job(scan, preset, run), scan.uid, scan.arm.series))
+        return {"run": run, "state": "waiting"}
+
+    def _on_ended(self, run: RunState) -> None:
+        self._publisher.log("info" if run.state != "failed" else "error", f"refinement {run.run} {run.state}")
+        job = self.refinements.last_job
+        if job is not None and job.run == run.run and run.state in ("failed", "stopped"):
+            release_unused(job)
+        self._start_next()
+
+    def _start_next(self) -> None:
+        """Start the first of the line that can be started, unless one is under way."""
+        while True:
+            with self._lock:
+                following = self._line.popleft() if self._line and not self.refinements.busy else None
+            if following is None:
+                return
+            try:
+                self.refinements.start(following.job, following.uid)
+            except PtyliveError as error:
+                if self.refinements.busy:  # another one has just begun: its end starts this one
+                    with self._lock:
+                        self._line.appendleft(following)
+                    continue
+                release_run(following.job.results, following.job.run)
+                self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
+
+    def _job(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
+        if scan.recording_error:
+            hint = "make room in the recording folder; the scan is refined once it is recorded"
+            raise CommandError(f"refinement needs the recording, which failed: {scan.recording_error}", hint)
+        if scan.recording is None:
+            raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
+        if not Path(scan.recording).exists():
+            raise CommandError(f"refinement needs the recording, and {scan.recording} is gone", "put it back")
+        if scan.results is None:
+            raise CommandError("the scan has no maps to start from", "see the status message")
+        return self._draft(scan, preset, run)
+
+    def _draft(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
+        """The job of a scan with what is known of it now."""
+        assert scan.recording is not None  # noqa: S101  (callers checked)
+        folder = scan.recording.parent
+        return RefineJob(
+            recording=scan.recording,
+            results=_results(scan),
+            run=run,
+            preset=preset,
+            calibration=scan.calibration,
+            start=start_guess(scan.map(preset.start_map), scan.calibration),
+            values=plain_values(scan.arm),
+            backend=self._config.backend,
+            threads=self._config.refine_threads,
+            checkpoint=folder / f"{scan.recording.stem}_{run}.checkpoint",
+            command_line=self._command_line,
+            known=known_as(scan.recording),
+        )
+
+
+@contextmanager
+def _reserved(scan: ScanSession) -> Iterator[str]:
+    """A name that no refinement of the scan has or ever had, given back where none begins. Raises ResultsFileError."""
+    if scan.recording is None:
+        yield "run1"
+        return
+    run = reserve_run(_results(scan))
+    try:
+        yield run
+    except PtyliveError:
+        release_run(_results(scan), run)
+        raise
+
+
+def release_unused(job: RefineJob) -> None:
+    """Give back the name of a refinement that has ended, unless a checkpoint may be gone on from under that name.
+
+    What is in the results file, or waits beside it, holds its name by itself.
+    """
+    from ptylive.engine.refine.run.checkpoint import exists
+
+    if job.checkpoint is None or not exists(job.checkpoint):
+        release_run(job.results, job.run)
+
+
+def _results(scan: ScanSession) -> Path:
+    assert scan.recording is not None  # noqa: S101  (callers checked)
+    return scan.results or results_path(scan.recording)

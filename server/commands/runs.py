@@ -1,0 +1,81 @@
+"""One refinement read from a results file, as a viewer compares it with another."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import CommandError
+from ptylive.schema.model import DoubleArray
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.wire.messages import array_to_plain
+
+MOST_POSITIONS = 1600
+"""So many positions of a scan are shown; of larger scans every second, third, …"""
+
+
+def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict[str, Any]:
+    """A refinement as a viewer compares it: losses, preset, the object's phase summed over slices, and positions.
+
+    nominal_A (N, 2): where the positions were before, in the same order; without it, or where the numbers differ, no
+    positions come along. Positions are relative to the object's pixel (0, 0).
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        group = file.get("refinements", {}).get(run)
+        if group is None:
+            raise CommandError(f"there is no refinement {run!r} in {path}", "see the command runs")
+        transmission = np.asarray(group["object"][0])
+        phase = np.angle(transmission * np.exp(-1j * np.angle(transmission.sum(axis=(1, 2), keepdims=True))))
+        return {
+            "run": run,
+            "losses": [float(v) for v in group["loss"][()]],
+            "phases": [as_text(v) for v in group["loss"].attrs.get("phase", ())],
+            "preset": json.loads(as_text(group.attrs.get("preset", "{}"))),
+            "state": as_text(group.attrs.get("state", "")),
+            "positions": _positions(
+                nominal_A, np.asarray(group["positions_A"][()], dtype=float), group["object"].attrs["origin_A"]
+            ),
+            "object": {
+                **array_to_plain(phase.sum(axis=0).astype(np.float32)),
+                "sampling_A": [float(v) for v in group["object"].attrs["sampling_A"]],
+            },
+        }
+
+
+def nominal_positions(scan: ScanSession) -> DoubleArray | None:
+    """Positions (N, 2) in Å of the points that arrived, in acquisition order; None where no step is known."""
+    arm = scan.arm
+    rotation = scan.calibration.get("rotation_deg") or 0.0
+    given = arm.arrays.get("positions_A")
+    if given is None and (arm.scan.shape is None or (arm.scan.step_A is None and arm.scan.matrix is None)):
+        return None
+    every = arm.scan.positions_A(float(rotation)) if given is None else np.asarray(given, dtype=float)
+    point = arm.scan.point_of(np.arange(arm.frames))
+    point = point[point >= 0]
+    if scan.coverage.size == len(every):
+        point = point[scan.coverage.ravel()[point]]
+    return np.asarray(every[point])
+
+
+def _positions(before_A: DoubleArray | None, after_A: DoubleArray, origin_A: DoubleArray) -> dict[str, Any] | None:
+    """Some positions before and after, relative to ``origin_A``, and how far all of them moved (root mean square)."""
+    if before_A is None or before_A.shape != after_A.shape:
+        return None
+    moved = after_A - before_A
+    stride = max(1, math.ceil(len(before_A) / MOST_POSITIONS))
+    return {
+        "before": array_to_plain((before_A - origin_A)[::stride].astype(np.float32)),
+        "after": array_to_plain((after_A - origin_A)[::stride].astype(np.float32)),
+        "rms_A": float(np.sqrt((moved**2).sum(axis=1).mean())),
+    }
+
+
+def as_text(value: Any) -> str:
+    """An attribute as text, whether the file holds text or bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)

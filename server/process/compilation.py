@@ -1,0 +1,257 @@
+"""Compiled code for the first frames, made by child processes: compiling holds Python's lock for seconds at a time.
+
+``python -m ptylive.server.process.compilation PIECE…`` compiles pieces into the persistent cache, prints each name
+when it is there, and ends with its parent. The acquire process starts it where a piece is missing, waits for it with
+the frames in the ring, and then only loads what was compiled: before the first frame is worked on, because whoever
+works on one holds locks that `status` needs too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from ptylive.engine.backend.cache import compiled_mark
+from ptylive.schema import Arm, FrameBatch
+from ptylive.server.process.parent_watch import exit_with_parent
+from ptylive.streamer.events import ArmEvent, RingItem
+from ptylive.streamer.ring import RingReader
+
+MAPS, VECTORS, RECEIVE = "maps", "vectors", "receive"
+FIRST_GROUPS = (("frames_u2",), (MAPS, VECTORS))
+"""What a scan most probably needs, made at the start, each group by one process."""
+LATER_GROUP = (RECEIVE, "frames_u1", "frames_u4", "frames_f4")
+"""Made at a low priority by a further process; a piece that a scan waits for is then made by another one at once."""
+EVERYTHING = frozenset(piece for group in (*FIRST_GROUPS, LATER_GROUP) for piece in group)
+LOW_PRIORITY = 10
+
+log = logging.getLogger(__name__)
+
+
+def main(pieces: Sequence[str]) -> int:
+    """Compile the pieces that are missing; returns the exit status."""
+    exit_with_parent()
+    if RECEIVE in pieces:
+        os.nice(LOW_PRIORITY)
+    for piece in pieces:
+        mark = compiled_mark(piece)
+        if not mark.exists():
+            _compile(piece)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        sys.stdout.write(f"{piece}\n")
+        sys.stdout.flush()
+    return 0
+
+
+def _compile(piece: str) -> None:
+    from ptylive.engine.live import warm_up
+
+    if piece == MAPS:
+        warm_up.warm_up_maps()
+    elif piece == VECTORS:
+        warm_up.warm_up_vectors()
+    elif piece == RECEIVE:
+        from ptylive.streamer.fast.receive import CompiledLoop
+
+        CompiledLoop.prepare()
+    else:
+        warm_up.warm_up_reduction(np.dtype(piece.removeprefix("frames_")).str)
+
+
+def pieces_for(arm: Arm) -> frozenset[str]:
+    """What live maps of a scan need."""
+    dtype = arm.frame_dtype
+    return frozenset((MAPS, f"frames_{dtype.kind}{dtype.itemsize}" if arm.basis.is_raw else VECTORS))
+
+
+class Compilation:
+    """Knows what is compiled, has the rest compiled, and says how long that has taken. Callable from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._settled: set[str] = set()
+        """There, and loaded."""
+        self._asked: set[str] = set()
+        self._compiled: list[str] = []
+        """What waits to be loaded."""
+        self._needed: frozenset[str] = frozenset()
+        self._hurried: set[str] = set()
+        self._wanted_since: float | None = None
+        self._loader: threading.Thread | None = None
+        self._processes: list[subprocess.Popen[str]] = []
+        self._closed = False
+
+    def start(self) -> None:
+        """Have everything common compiled; returns at once."""
+        for group in (*FIRST_GROUPS, LATER_GROUP):
+            self._ask(group)
+
+    def has(self, pieces: frozenset[str]) -> bool:
+        """Whether these pieces need not be waited for; those that nobody has asked for yet are asked for."""
+        self._ask(tuple(sorted(pieces)))
+        with self._changed:
+            return pieces <= self._settled
+
+    def wait(self, pieces: frozenset[str], given_up: Callable[[], bool]) -> bool:
+        """Wait for pieces that a scan needs; False when ``given_up`` says so first, or when this is closed."""
+        if self.has(pieces):
+            self._wanted_since = None
+            return True
+        self._needed, self._wanted_since = pieces, self._wanted_since or time.monotonic()
+        self._hurry(pieces)
+        there = self.wait_quietly(pieces, given_up)
+        if there or self._closed:
+            self._wanted_since = None
+        return there
+
+    def wait_quietly(self, pieces: frozenset[str], given_up: Callable[[], bool] = lambda: False) -> bool:
+        """The same for what nobody is kept waiting by."""
+        while not self.has(pieces):
+            with self._changed:
+                self._changed.wait(0.2)
+            if self._closed or given_up():
+                return False
+        return True
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be compiled."""
+        return self._closed
+
+    @property
+    def word(self) -> str:
+        """What a person waits for; empty when nothing is waited for."""
+        since = self._wanted_since
+        if since is None:
+            return ""
+        return f"compiling the live maps (first scan on this machine), {time.monotonic() - since:.0f} s so far"
+
+    def close(self) -> None:
+        """End the processes. Nobody waits any longer."""
+        with self._changed:
+            self._closed, self._wanted_since = True, None
+            processes, self._processes = self._processes, []
+            self._changed.notify_all()
+        for process in processes:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            process.wait()
+
+    def _ask(self, pieces: Sequence[str]) -> None:
+        with self._changed:
+            fresh = [piece for piece in pieces if piece not in self._asked]
+            if self._closed or not fresh:
+                return
+            self._asked.update(fresh)
+            missing = [piece for piece in fresh if not compiled_mark(piece).exists()]
+            self._load(piece for piece in fresh if piece not in missing)
+            if not missing:
+                return
+            command = [sys.executable, "-m", "ptylive.server.process.compilation", *missing]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self._processes.append(process)
+        threading.Thread(target=self._follow, args=(process, missing), name="compilation", daemon=True).start()
+
+    def _hurry(self, pieces: frozenset[str]) -> None:
+        """Nobody waits for a process of low priority: what it has not made is made by another one."""
+        with self._changed:
+            slow = pieces & set(LATER_GROUP) - self._hurried - self._settled
+            self._hurried |= slow
+            self._asked -= slow
+        self._ask(tuple(sorted(slow)))
+
+    def _follow(self, process: subprocess.Popen[str], pieces: Sequence[str]) -> None:
+        assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
+        left = list(pieces)
+        for line in process.stdout:
+            if (piece := line.strip()) in left:
+                left.remove(piece)
+                self._load((piece,))
+        if process.wait() != 0 and not self._closed:
+            log.warning("a compiling process ended with status %d: compiling here", process.returncode)
+        self._load(left)
+
+    def _load(self, pieces: Iterable[str]) -> None:
+        """Have pieces loaded, or compiled after all, in a thread of this process."""
+        with self._changed:
+            self._compiled.extend(pieces)
+            if self._compiled and self._loader is None:
+                self._loader = threading.Thread(target=self._run_loader, name="loader", daemon=True)
+                self._loader.start()
+            self._changed.notify_all()
+
+    def _run_loader(self) -> None:
+        while not self._closed:
+            with self._changed:
+                if not self._compiled:
+                    self._changed.wait(0.2)
+                    continue
+                piece = min(self._compiled, key=lambda name: name not in self._needed)
+                self._compiled.remove(piece)
+            if piece != RECEIVE:  # the receiver loads it
+                try:
+                    _compile(piece)
+                except Exception:
+                    log.exception("%s could not be compiled", piece)
+            self._settle((piece,))
+
+    def _settle(self, pieces: Sequence[str]) -> None:
+        with self._changed:
+            self._settled.update(pieces)
+            self._changed.notify_all()
+
+
+class CompiledReader:
+    """A reader of the ring that keeps a scan's frames back until what reduces them is compiled.
+
+    The scan itself is passed on at once, so that it is shown. When the compilation is closed first, its frames are
+    left out.
+    """
+
+    def __init__(self, reader: RingReader, compilation: Compilation) -> None:
+        self._reader, self._compilation = reader, compilation
+        self._needed: frozenset[str] = frozenset()
+        self._held: RingItem | None = None
+
+    @property
+    def ring_fill(self) -> float:
+        """Fraction in use of the ring it reads, 0 to 1."""
+        return self._reader.ring_fill
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further item will come."""
+        return self._held is None and self._reader.finished
+
+    def take(self, timeout_s: float) -> RingItem | None:
+        """The next item; None when none can be taken in time."""
+        item, self._held = self._held, None
+        item = self._reader.take(timeout_s) if item is None else item
+        if isinstance(item, ArmEvent):
+            self._needed = pieces_for(item.arm)
+        elif item is not None and self._needed and not self._may_pass(item, timeout_s):
+            return None
+        return item
+
+    def _may_pass(self, item: RingItem, timeout_s: float) -> bool:
+        if self._compilation.closed:
+            return not isinstance(item, FrameBatch)
+        give_up = time.monotonic() + timeout_s
+        if not self._compilation.wait(self._needed, lambda: time.monotonic() > give_up):
+            self._held = item
+            return False
+        self._needed = frozenset()
+        return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""A refinement that begins while its scan runs: rounds on the rows in the journal, then the run on the whole scan."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.run.incremental import GrowingRefinement
+from ptylive.schema import InputFileError, MetadataError, RefinementError
+from ptylive.server.refinement.arriving_frames import ArrivingFrames
+from ptylive.server.refinement.refine_inbox import Inbox, Known
+from ptylive.server.refinement.refine_job import RefineJob
+
+POLL_S = 0.2
+
+
+def rounds_until_the_end(job: RefineJob, inbox: Inbox, growing: GrowingRefinement) -> Dataset | None:
+    """Make rounds until the scan has ended, or has to be given up; then its patterns under the job of the whole scan.
+
+    None where there is none to refine: stopped, given up, or no journal to read (the recording is there then).
+    """
+    with ExitStack() as stack:
+        arriving = _opened(job, stack)
+        refused: Known | None = None
+        while not inbox.settled:
+            known = inbox.known
+            if arriving is None or known is None or known is refused:
+                inbox.wait(POLL_S)
+                continue
+            arriving.read()
+            share = arriving.share
+            if not growing.due(share):
+                inbox.wait(POLL_S)
+                continue
+            try:
+                growing.round(arriving.dataset(known.calibration, known.values), share)
+            except (MetadataError, RefinementError):
+                refused = known  # something is missing as yet, or somebody wants to stop; the whole scan will tell
+        if arriving is None or inbox.whole is None or inbox.stop.is_set():
+            return None
+        arriving.read()
+        return arriving.dataset(inbox.whole.calibration, inbox.whole.values)
+
+
+def _opened(job: RefineJob, stack: ExitStack) -> ArrivingFrames | None:
+    """The journal, or None where it is gone already or holds no frames: the recording tells the same later."""
+    if job.journal is None:
+        return None
+    try:
+        return stack.enter_context(ArrivingFrames(job.journal))
+    except (FileNotFoundError, InputFileError):
+        return None

@@ -1,0 +1,101 @@
+"""What a refinement process is told while it works: to stop, news of its scan, that the scan has ended."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import msgpack
+
+from ptylive.schema import Calibration
+from ptylive.server.process.parent_watch import ORPHANED
+from ptylive.server.refinement.refine_job import MAX_JOB_BYTES, RefineJob
+
+GRACE_S = 1.0
+"""After the server has gone, for a refinement that is about to begin."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a scan that still runs."""
+
+    calibration: Calibration
+    values: Mapping[str, Any]
+
+
+class Inbox:
+    """Messages on a stream, read in a thread of their own.
+
+    The end of the stream (the server is gone) means stop: a run that has begun ends at its next pause and is written;
+    where there is nothing to keep yet (reading, compiling, trials) the process ends at once.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_JOB_BYTES)
+        self._changed = threading.Condition()
+        self.stop = threading.Event()
+        self.begun = threading.Event()
+        """Set once there is something to be kept of the run."""
+        self.follows = False
+        """Whether the scan still ran when the job was given."""
+        self.known: Known | None = None
+        self.whole: RefineJob | None = None
+        """The job of the whole scan, once it has ended."""
+        self.problem = ""
+        """Why the scan cannot be refined."""
+
+    def first_job(self) -> RefineJob:
+        """The job that every conversation begins with; listening goes on in the background. EOFError without one."""
+        job = RefineJob.from_plain(self._next_message())
+        self.follows = job.journal is not None
+        threading.Thread(target=self._listen, daemon=True, name="inbox").start()
+        return job
+
+    @property
+    def settled(self) -> bool:
+        """Whether waiting has an end: the scan is there, will never be, or nobody wants it any more."""
+        return self.stop.is_set() or self.whole is not None or bool(self.problem)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something comes, or the time is over."""
+        with self._changed:
+            if not self.settled:
+                self._changed.wait(timeout_s)
+
+    def _listen(self) -> None:
+        there = True
+        while there:
+            try:
+                message = self._next_message()
+            except EOFError:
+                message, there = {"stop": True}, False
+            with self._changed:
+                self._take(message)
+                self._changed.notify_all()
+        if not self.begun.wait(GRACE_S):
+            os._exit(ORPHANED)  # whatever it is at: a compiler asks nobody whether to stop
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        if "whole" in message:
+            self.whole = RefineJob.from_plain(message["whole"])
+        elif "calibration" in message:
+            self.known = Known(Calibration.from_plain(message["calibration"]), message["values"])
+        elif "problem" in message:
+            self.problem = str(message["problem"])
+        else:
+            self.stop.set()
+
+    def _next_message(self) -> Any:
+        """The next object of the stream; EOFError at its end."""
+        while True:
+            try:
+                return self._unpacker.unpack()
+            except msgpack.OutOfData:
+                chunk = os.read(self._stream.fileno(), 2**20)
+                if not chunk:
+                    raise EOFError from None
+                self._unpacker.feed(chunk)

@@ -1,0 +1,123 @@
+"""What travels to the refinement process and back: one job in, progress and an end out, as a msgpack stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.schema import Calibration
+from ptylive.schema.preset import Preset
+from ptylive.server.wire.messages import array_from_plain, array_to_plain
+
+if TYPE_CHECKING:
+    from ptylive.engine.refine.data.start_guess import StartGuess
+    from ptylive.engine.refine.results.refinement_result import Progress
+
+MAX_JOB_BYTES = 2**30
+MOST_SLICE_PIXELS = 16 * 2**20
+"""Objects with more pixels in all their slices travel as their sum only."""
+
+
+@dataclass(frozen=True)
+class RefineJob:
+    """Everything the refinement process needs; the patterns it reads from the recording itself."""
+
+    recording: Path
+    results: Path
+    run: str
+    preset: Preset
+    calibration: Calibration
+    start: StartGuess | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    backend: str = "auto"
+    threads: int = 1
+    checkpoint: Path | None = None
+    resume: bool = False
+    command_line: str = ""
+    journal: Path | None = None
+    """Of a scan that still runs: begin with the rows that have arrived, and wait for the job of the whole scan."""
+
+    known: tuple[int, ...] = ()
+    """The state of the recording that the server vouches for (:func:`ptylive.streamer.vouched.known_as`)."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values for the pipe."""
+        start = self.start
+        return {
+            "recording": str(self.recording),
+            "results": str(self.results),
+            "run": self.run,
+            "preset": self.preset.model_dump(mode="json"),
+            "calibration": self.calibration.to_plain(),
+            "start": None
+            if start is None
+            else {
+                "phase": array_to_plain(start.phase),
+                "sampling_A": list(start.sampling_A),
+                "rotation_deg": start.rotation_deg,
+            },
+            "values": dict(self.values),
+            "backend": self.backend,
+            "threads": self.threads,
+            "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
+            "resume": self.resume,
+            "command_line": self.command_line,
+            "journal": None if self.journal is None else str(self.journal),
+            "known": list(self.known),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> RefineJob:
+        """Inverse of :meth:`to_plain`."""
+        from ptylive.engine.refine.data.start_guess import StartGuess
+
+        start = plain["start"]
+        return cls(
+            recording=Path(plain["recording"]),
+            results=Path(plain["results"]),
+            run=plain["run"],
+            preset=Preset.from_mapping(plain["preset"]),
+            calibration=Calibration.from_plain(plain["calibration"]),
+            start=None
+            if start is None
+            else StartGuess(
+                np.array(array_from_plain(start["phase"])), tuple(start["sampling_A"]), float(start["rotation_deg"])
+            ),
+            values=plain["values"],
+            backend=plain["backend"],
+            threads=plain["threads"],
+            checkpoint=None if plain["checkpoint"] is None else Path(plain["checkpoint"]),
+            resume=plain["resume"],
+            command_line=plain["command_line"],
+            journal=None if plain["journal"] is None else Path(plain["journal"]),
+            known=tuple(plain["known"]),
+        )
+
+
+def progress_to_plain(progress: Progress) -> dict[str, Any]:
+    """A step of a refinement as a payload; pictures only where the refinement offers them."""
+    plain: dict[str, Any] = {
+        "kind": "progress",
+        "state": progress.state,
+        "phase": progress.phase,
+        "epoch": progress.epoch,
+        "epochs": progress.epochs,
+        "loss": progress.loss if np.isfinite(progress.loss) else None,
+        "seconds": progress.seconds,
+        "seconds_left": progress.seconds_left if np.isfinite(progress.seconds_left) else None,
+        "evaluations": progress.evaluations,
+        "message": progress.message,
+        "warning": progress.warning,
+    }
+    if progress.preview is not None:
+        preview = progress.preview()
+        sampling = [preview.object_sampling_A] * 2
+        plain["object"] = {**array_to_plain(preview.object_phase), "sampling_A": sampling}
+        plain["probe"] = {**array_to_plain(preview.probe), "sampling_A": sampling}
+        if len(preview.slices) > 1 and preview.slices.size <= MOST_SLICE_PIXELS:
+            plain["slices"] = {**array_to_plain(preview.slices.astype(np.float16)), "sampling_A": sampling}
+    return plain

@@ -1,0 +1,177 @@
+"""``python -m ptylive.server.refinement.refine_process``: one refinement in a process of its own, killed without harm.
+
+Whoever starts it lowers its priority while a scan runs.
+
+Reads a job from stdin, writes progress to stdout (both msgpack); a stop message, or the end of stdin when the server
+is gone, stops the refinement after the current batch; one that has not begun yet ends within a second of that end. A
+job of a scan that still runs is followed by news of it, and at its end by the job of the whole scan
+(:mod:`ptylive.server.refinement.refine_inbox`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ptylive.schema import Arm, PtyliveError
+from ptylive.server.refinement.refine_inbox import Inbox
+from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
+from ptylive.server.refinement.warm_refinement import COMPILING, is_compiled
+from ptylive.server.wire.messages import pack
+from ptylive.streamer.vetting.door import is_file
+from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.vouched import Doorkeeper, trust
+
+if TYPE_CHECKING:
+    from ptylive.engine.refine import RefineResult
+    from ptylive.engine.refine.results.refinement_result import Progress
+
+
+def main() -> int:
+    """Run one job; returns the exit status."""
+    # whatever a library prints must not end up among the messages
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    inbox = Inbox(sys.stdin.buffer)
+    job = inbox.first_job()
+    try:
+        with FileWorker() as files:
+            message = _refined(job, inbox, out, Doorkeeper(files))
+    except PtyliveError as error:
+        message = {"kind": "failed", "message": error.line()}
+    except Exception as error:
+        message = {"kind": "failed", "message": f"the refinement failed: {error!r}"}
+    _send(out, message)
+    return 0 if message["kind"] == "ended" else 1
+
+
+def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
+    """Do the job; no file that might be damaged is opened here before it was looked through elsewhere."""
+    from ptylive.application.presets import files_of
+    from ptylive.engine.file_guard import guarded
+
+    for one in files_of(job.preset):
+        if is_file(one):  # one that is missing is missed with the name of its setting
+            doorkeeper.admit(one)
+    with guarded(doorkeeper):
+        if job.journal is None:
+            return _run(job, inbox, out, doorkeeper)
+        return _follow(job, inbox, out, doorkeeper)
+
+
+def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
+    """Refine a recording."""
+    trust(job.recording, job.known)
+    doorkeeper.admit_scan(job.recording)
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.application.offline import refinable
+    from ptylive.engine.refine import refine
+    from ptylive.streamer.storage.source import open_source
+
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(job.recording, job.values))
+        _tell_of_compiling(source.arm, job, out)
+        result = refine(
+            refinable(source, job.calibration),
+            job.preset,
+            start=job.start,
+            backend=job.backend,
+            threads=job.threads,
+            on_progress=lambda progress: _tell(progress, inbox, out),
+            should_stop=inbox.stop.is_set,
+            checkpoint=job.checkpoint,
+            resume=job.resume,
+        )
+    return _written(job, result, inbox, out)
+
+
+def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
+    """Refine a scan that still runs."""
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.engine.refine import Bench
+    from ptylive.engine.refine.run.incremental import GrowingRefinement
+    from ptylive.server.refinement.refine_follow import rounds_until_the_end
+    from ptylive.streamer.fast.decoder import use_compiled_decoder
+
+    use_compiled_decoder()
+    growing = GrowingRefinement(
+        job.preset,
+        Bench(job.backend, job.threads),
+        lambda progress: _tell(progress, inbox, out),
+        inbox.stop.is_set,
+    )
+    dataset = rounds_until_the_end(job, inbox, growing)
+    if inbox.problem:
+        return {"kind": "failed", "message": inbox.problem}
+    if inbox.stop.is_set():
+        words = {
+            "run": "",
+            "algorithm": "",
+            "reason": "",
+            "problem": "",
+            "message": "stopped before the scan had ended",
+        }
+        return {"kind": "ended", "state": "stopped", "backend": "", "loss": None, "results": "", **words}
+    whole = inbox.whole
+    assert whole is not None  # noqa: S101  (nothing else ends the rounds)
+    if dataset is None:
+        return _run(whole, inbox, out, doorkeeper)
+    return _written(whole, growing.conclude(dataset, whole.start, whole.checkpoint), inbox, out)
+
+
+def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
+    """The result in its file, and what to say of it."""
+    inbox.begun.set()
+    from ptylive.application.offline import stored_at_last
+    from ptylive.engine.results import Run, add_refinement, describe_run, describe_scan
+
+    settings = {**describe_run(job.command_line, result.backend), **describe_scan("", job.recording)}
+    run = Run(job.run, job.preset, result, goes_on=job.resume)
+    stored = stored_at_last(
+        lambda: add_refinement(job.results, run, job.calibration, settings),
+        inbox.stop,
+        lambda words: _send(out, {"kind": "warning", "message": words}),
+    )
+    return {
+        "kind": "ended",
+        "state": result.state,
+        "run": stored.run,
+        "algorithm": result.algorithm,
+        "reason": result.reason,
+        "message": result.message,
+        "problem": stored.problem,
+        "backend": result.backend,
+        "loss": float(result.loss[-1]) if len(result.loss) else None,
+        "results": str(stored.path),
+    }
+
+
+def _tell_of_compiling(arm: Arm, job: RefineJob, out: BinaryIO) -> None:
+    """Say what the first refinement on a machine spends its first minute on."""
+    if arm.basis.is_raw and job.backend != "gpu" and not is_compiled(max(arm.detector_shape)):
+        _send(out, {"kind": "note", "message": COMPILING})
+
+
+def _tell(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
+    """How far the run is; of one on the first rows of a scan nothing is kept."""
+    if inbox.whole is not None or not inbox.follows:
+        inbox.begun.set()
+    _send(out, progress_to_plain(progress))
+
+
+def _send(out: BinaryIO, message: dict[str, Any]) -> None:
+    try:
+        out.write(pack(message))
+        out.flush()
+    except BrokenPipeError:
+        pass  # the server is gone; the end of stdin stops the run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,288 @@
+"""Refinements of a session: one at a time, each in a process of its own, its progress passed on as events."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import psutil
+
+from ptylive.schema import CommandError
+from ptylive.server.refinement import warm_refinement
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack
+from ptylive.server.wire.publisher import Publisher
+
+TERMINATE_TIMEOUT_S = 5.0
+NICENESS = 10
+"""Of a refinement during a scan."""
+_PIPE_BYTES = 2**16
+WAITS = "waits for the end of the scan and its maps"
+
+
+@dataclass
+class RunState:
+    """Where a refinement stands, as `status` and the events tell it."""
+
+    state: str = "none"
+    run: str = ""
+    uid: str = ""
+    phase: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    evaluations: float = 0.0
+    message: str = ""
+    warning: str = ""
+    """What the refinement process worries about now: a checkpoint or a result that cannot be written."""
+    losses: list[float] = field(default_factory=list)
+    phases: list[str] = field(default_factory=list)
+    object: dict[str, Any] | None = None
+    probe: dict[str, Any] | None = None
+    slices: dict[str, Any] | None = None
+
+    def summary(self, compiling: str = "") -> dict[str, Any]:
+        """The part that belongs in `status`. ``compiling``: what the results that it waits for wait for."""
+        told = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
+        if self.state == "queued" and compiling and self.message == WAITS:
+            told["message"] = compiling
+        return told
+
+    def event(self, *, pictures: bool) -> dict[str, Any]:
+        """The payload of a `refinement` event."""
+        plain = {name: value for name, value in vars(self).items() if name not in ("object", "probe", "slices")}
+        plain.update(losses=list(self.losses), phases=list(self.phases))
+        if pictures and self.object is not None:
+            plain.update(object=self.object, probe=self.probe)
+            if self.slices is not None:
+                plain.update(slices=self.slices)
+        return plain
+
+    def advance(self, step: dict[str, Any]) -> None:
+        """Take over one progress message of the process."""
+        if self.state == "queued":
+            self.state = "running"
+        for name in ("phase", "epochs", "seconds", "seconds_left", "evaluations"):
+            setattr(self, name, step[name])
+        self.message = "; ".join(words for words in (step["warning"], step["message"]) if words)
+        if step["epoch"] > self.epoch and step["loss"] is not None:
+            self.epoch, self.loss = step["epoch"], step["loss"]
+            self.losses.append(step["loss"])
+            self.phases.append(step["phase"])
+        self.object, self.probe = step.get("object", self.object), step.get("probe", self.probe)
+        self.slices = step.get("slices", self.slices)
+
+
+def step_back(pid: int) -> None:
+    """Lower the priority of a process of ours; threads it starts later inherit it."""
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        if sys.platform != "linux":
+            process.nice(NICENESS)
+            return
+        for thread in process.threads():
+            os.setpriority(os.PRIO_PROCESS, thread.id, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread.id)))
+
+
+class Refinements:
+    """Starts, watches and stops refinement processes. ``on_ended`` is called in the watching thread."""
+
+    def __init__(self, publisher: Publisher, on_ended: Callable[[RunState], None]) -> None:
+        self._publisher, self._on_ended = publisher, on_ended
+        self._lock = threading.Lock()
+        self._talk = threading.Lock()
+        """Held while somebody writes to the process; the job is always written first."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self.current = RunState()
+        self.last_job: RefineJob | None = None
+        self.last_uid = ""
+        """Of the scan of the last job."""
+        self._compiling: dict[int, subprocess.Popen[bytes]] = {}
+        self._scan_runs = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a refinement runs or is about to."""
+        return self.current.state in ("queued", "running", "stopping")
+
+    def prepare(self, detector_shape: tuple[int, int]) -> None:
+        """Have the kernels for a detector compiled while its scan still runs; once for each detector, far from here."""
+        pixels = max(detector_shape)
+        with self._lock:
+            if self.busy or pixels in self._compiling:
+                return
+            process = warm_refinement.start(pixels, warm_refinement.LOWEST_PRIORITY)
+            if process is not None:
+                self._compiling[pixels] = process
+
+    def give_way(self) -> None:
+        """A scan arrives: its frames come first on the processor too, until the refinement ends."""
+        with self._lock:
+            self._scan_runs = True
+            if self._process is not None:
+                step_back(self._process.pid)
+
+    def scan_over(self) -> None:
+        """A refinement that starts now has the processor for itself: niced, it might wait for other programs' sake."""
+        with self._lock:
+            self._scan_runs = False
+
+    def _end_compiling(self) -> None:
+        """A refinement that begins compiles what it lacks itself: it must not share a core with a niced process."""
+        while self._compiling:
+            warm_refinement.end(self._compiling.popitem()[1])
+
+    def queue(self, run: str, uid: str) -> None:
+        """Announce a refinement that starts when its scan has finished. Raises CommandError when one is busy."""
+        with self._lock:
+            self._refuse_second()
+            self.current = RunState(state="queued", run=run, uid=uid, message=WAITS)
+        self._publish(pictures=False)
+
+    def start(self, job: RefineJob, uid: str) -> None:
+        """Start a process for a job. Raises CommandError when another refinement is busy."""
+        with self._lock:
+            announced = self.current.state == "queued" and self._process is None
+            if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
+                self._refuse_second()
+            self.current = RunState(state="queued", run=job.run, uid=uid, message="starting")
+            self.last_job, self.last_uid = job, uid
+            self._end_compiling()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ptylive.server.refinement.refine_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            if self._scan_runs:
+                step_back(self._process.pid)
+            self._talk.acquire()  # released once the job is written: nobody speaks before that
+            self._thread = threading.Thread(target=self._watch, args=(self._process, job), name="refine", daemon=True)
+            self._thread.start()
+        self._publish(pictures=False)
+
+    def stop(self) -> None:
+        """Ask the running refinement to stop after its current batch. Raises CommandError when none runs."""
+        with self._lock:
+            if not self.busy:
+                raise CommandError("no refinement is running")
+            process = self._process
+            if process is None:
+                self.current.state, self.current.message = "stopped", "withdrawn before it started"
+            else:
+                self.current.state = "stopping"
+        if process is not None:
+            with self._talk:
+                self._tell(process, {"stop": True})
+        self._publish(pictures=False)
+
+    def tell(self, uid: str, message: dict[str, Any]) -> None:
+        """Say something to the process, if it still refines this scan."""
+        process = self._process
+        if process is not None and self.current.uid == uid:
+            with self._talk:
+                self._tell(process, message)
+
+    def hand_over(self, job: RefineJob, uid: str) -> None:
+        """Give the job of a whole scan to the process that began on its first rows."""
+        self.last_job = job
+        self.tell(uid, {"whole": job.to_plain()})
+
+    def fail_queued(self, reason: str) -> None:
+        """The scan a refinement waited for cannot be refined."""
+        with self._lock:
+            if self.current.state == "queued" and self._process is None:
+                self.current.state, self.current.message = "failed", reason
+        self._publish(pictures=False)
+
+    def close(self) -> None:
+        """End the process, however far it is; its last checkpoint stays."""
+        process, thread = self._process, self._thread
+        with self._lock:
+            self._end_compiling()
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(TERMINATE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if thread is not None:
+            thread.join(TERMINATE_TIMEOUT_S)
+
+    def _refuse_second(self) -> None:
+        if self.busy:
+            raise CommandError(f"refinement {self.current.run} is {self.current.state}: stop it first")
+
+    def _watch(self, process: subprocess.Popen[bytes], job: RefineJob) -> None:
+        """Pass on what the process says until it ends, then tell the session."""
+        assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
+        try:
+            self._tell(process, job.to_plain())
+        finally:
+            self._talk.release()
+        ended: dict[str, Any] = {}
+        unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_MESSAGE_BYTES)
+        while chunk := process.stdout.read1(_PIPE_BYTES):  # type: ignore[attr-defined]
+            unpacker.feed(chunk)
+            for message in unpacker:
+                if message["kind"] == "progress":
+                    self._warn(message["warning"])
+                    self.current.advance(message)
+                    self._publish(pictures="object" in message)
+                elif message["kind"] == "note":
+                    self.current.message = message["message"]
+                    self._publish(pictures=False)
+                elif message["kind"] == "warning":
+                    self._warn(message["message"])
+                    self.current.message = message["message"]
+                    self._publish(pictures=False)
+                else:
+                    ended = message
+        status = process.wait()
+        with self._lock:
+            self._process = None
+            self._conclude(ended, status)
+        if ended.get("problem"):
+            self._publisher.log("error", f"refinement {job.run}: {ended['problem']}")
+        self._publish(pictures=True)
+        self._on_ended(self.current)
+
+    def _conclude(self, ended: dict[str, Any], status: int) -> None:
+        """Last state of a run, also of one whose process was killed."""
+        run = self.current
+        if ended.get("kind") == "ended":
+            run.state, run.warning = str(ended["state"]), ended["problem"]
+            renamed = f"stored as {ended['run']}" if ended["run"] not in ("", run.run) else ""
+            parts = (ended["problem"], renamed, ended["message"], ended["algorithm"], ended["reason"])
+            run.message = "; ".join(part for part in parts if part)
+        else:
+            run.state = "failed"
+            run.message = ended.get("message") or f"the refinement process ended with status {status}"
+        run.seconds_left = 0.0
+
+    def _warn(self, words: str) -> None:
+        """Say once what the process worries about, and show it as long as it does."""
+        if words and words != self.current.warning:
+            self._publisher.log("warning", f"refinement {self.current.run}: {words}")
+        self.current.warning = words
+
+    def _publish(self, *, pictures: bool) -> None:
+        self._publisher.publish("refinement", self.current.event(pictures=pictures))
+
+    @staticmethod
+    def _tell(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
+        assert process.stdin is not None  # noqa: S101  (we asked for the pipe)
+        try:
+            process.stdin.write(pack(message))
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has just ended; the watching thread notices

@@ -1,0 +1,64 @@
+"""News of a scan that runs, for the refinement that has already begun on its rows."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from ptylive.application.offline import STREAMED_PIXELS
+from ptylive.schema import Arm, CommandError
+from ptylive.schema.metadata import to_attributes
+from ptylive.server.refinement.refinements import Refinements
+from ptylive.server.session.scan_session import ScanSession
+
+INTERVAL_S = 0.5
+
+
+def plain_values(arm: Arm) -> dict[str, Any]:
+    """Metadata of a scan as plain values: they win over what its file says."""
+    return {name: np.asarray(value).tolist() for name, value in to_attributes(arm).items()}
+
+
+def check_followable(scan: ScanSession) -> None:
+    """Raise CommandError where rows cannot be refined as they arrive, with the reason."""
+    if scan.recording_error:
+        hint = "make room in the recording folder; the scan is refined once it is recorded"
+        raise CommandError(f"rows are read from the recording, which failed: {scan.recording_error}", hint)
+    if scan.recording is None:
+        raise CommandError("rows are read from the recording, and this scan has none", "start without --no-record")
+    if not scan.arm.basis.is_raw:
+        raise CommandError("only frames can be refined while they arrive", "refine when the scan has ended")
+    if scan.arm.scan.shape is None or scan.arm.detector.shape is None:
+        raise CommandError("the shape of the scan is not known yet", "give scan.shape")
+    if scan.arm.frames * int(np.prod(scan.arm.detector.shape)) >= STREAMED_PIXELS:
+        raise CommandError("the scan is too large to be held in memory", "refine when the scan has ended")
+
+
+class ScanNews:
+    """Tells a refinement process what becomes known of its scan, until the scan has finished or nobody listens."""
+
+    def __init__(self, refinements: Refinements, scan: ScanSession) -> None:
+        self._refinements, self._scan = refinements, scan
+        self._thread = threading.Thread(target=self._run, name="scan news", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        scan = self._scan
+        sent: dict[str, Any] = {}
+        while not scan.finished.wait(INTERVAL_S) and self._listening:
+            if scan.recording_error:
+                self._refinements.tell(scan.uid, {"problem": f"recording failed: {scan.recording_error}"})
+                return
+            news = self._news()
+            if news != sent and news["calibration"]:
+                self._refinements.tell(scan.uid, news)
+                sent = news
+
+    @property
+    def _listening(self) -> bool:
+        return self._refinements.busy and self._refinements.current.uid == self._scan.uid
+
+    def _news(self) -> dict[str, Any]:
+        return {"calibration": self._scan.calibration.to_plain(), "values": plain_values(self._scan.arm)}

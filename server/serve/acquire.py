@@ -1,0 +1,95 @@
+"""``python -m ptylive.server.serve.acquire CONFIG_JSON COMMAND_LINE [RESTARTS NOTICE]``: receives, records, maps.
+
+Prints one JSON line when it is ready, or why it is not; ends on SIGTERM, SIGINT, the `shutdown` command, or with its
+parent. The exit status is one of :class:`ExitCode`. RESTARTS: how often it has died before, and what to say of that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import NoReturn
+
+from threadpoolctl import threadpool_limits
+
+from ptylive.engine.backend.cache import use_persistent_cache
+from ptylive.engine.file_guard import guarded
+from ptylive.schema import PtyliveError
+from ptylive.server.process.compilation import EVERYTHING
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.process.exit_codes import ExitCode
+from ptylive.server.process.parent_watch import exit_with_parent
+from ptylive.server.serve.control import ControlServer
+from ptylive.server.serve.session import Session
+from ptylive.streamer.vouched import Doorkeeper
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop; returns the exit status."""
+    logging.basicConfig(level=logging.WARNING, format="ptylive acquire: %(levelname)s: %(message)s")
+    config, command_line = ServerConfig.model_validate_json(arguments[0]), arguments[1]
+    use_persistent_cache()
+    exit_with_parent()
+    try:
+        with threadpool_limits(limits=1):  # cores belong to the receiver first
+            return _serve(config, command_line, arguments[2:])
+    except PtyliveError as error:
+        _say({"error": error.line()})
+        return 1
+
+
+def _serve(config: ServerConfig, command_line: str, history: list[str]) -> int:
+    session = Session(config, command_line)
+    with guarded(Doorkeeper(session.files)):
+        return _run(session, history)
+
+
+def _run(session: Session, history: list[str]) -> int:
+    """Start, wait until told to stop, stop."""
+    if history:
+        session.restarts, session.notice = int(history[0]), history[1]
+    control = ControlServer(session.config.control, session)
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        session.shutdown_requested.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    session.compilation.start()
+    threading.Thread(target=_warm_up, args=(session,), name="warm-up", daemon=True).start()
+    control.start()
+    session.start()
+    _say({"ready": True, "data": session.receiver.address})
+    while not session.shutdown_requested.wait(0.2):
+        pass
+    session.stop()
+    control.stop()
+    return ExitCode.PARTIAL if session.recordings_failed else ExitCode.DONE
+
+
+def _warm_up(session: Session) -> None:
+    """Use the faster receive loop, once it is compiled."""
+    if session.compilation.wait_quietly(EVERYTHING):
+        session.receiver.accelerate()
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process now: a thread that still computes must not meet an interpreter that is being taken down."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(status)
+
+
+def _say(message: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _leave(main(sys.argv[1:]))

@@ -1,0 +1,188 @@
+"""The control socket: every command is answered; and the state, told four times a second.
+
+What only looks at what is in memory is answered at once, whatever else goes on. Commands that change something, and
+those that open stored files, may wait for a scan or a disk: each kind in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import zmq
+
+from ptylive.schema import CommandError, PtyliveError
+from ptylive.schema.errors import brief, printable
+from ptylive.server.serve.arguments import check_form, checked
+from ptylive.server.serve.session import Session
+from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack, unpack
+from ptylive.streamer.security import Gate
+
+STATE_INTERVAL_S = 0.25
+READS_FILES = frozenset({"history", "open", "runs", "analyse"})
+"""Commands that wait for files that nobody vouches for."""
+AT_ONCE = frozenset({"status", "snapshot", "watch", "scans", "received", "record", "shutdown"})
+"""Commands that wait for nothing; all others are done one after the other."""
+MOST_WAITING = 64
+"""Requests of one kind that may wait for those before them."""
+
+_Request = tuple[bytes, dict[str, Any]]
+
+log = logging.getLogger(__name__)
+
+
+class ControlServer:
+    """ROUTER at the control address, in a thread of its own."""
+
+    def __init__(self, address: str, session: Session) -> None:
+        """Bind the socket. Raises PtyliveError when the address is taken."""
+        self._session = session
+        self._context = zmq.Context()
+        self._gate = Gate(self._context, session.keys)
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, 500)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        self._gate.protect(self._socket)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            self._gate.close()
+            self._context.destroy(linger=0)
+            hint = "is another server running? stop it, or choose another address with --control"
+            raise PtyliveError(f"cannot take commands at {address}: {error.strerror}", hint) from None
+        self._doing, self._reading = (queue.Queue[_Request | None](MOST_WAITING) for _ in range(2))
+        self._replies: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
+        self._replied, self._reply_comes = os.pipe()
+        os.set_blocking(self._reply_comes, False)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Begin answering."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering and close the socket."""
+        self._stop.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        for requests, name in ((self._doing, "control commands"), (self._reading, "control files")):
+            threading.Thread(target=self._answer_all, args=(requests,), name=name, daemon=True).start()
+        next_state = 0.0
+        acknowledged: tuple[str, list[Any]] | None = None
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._replied, zmq.POLLIN)
+        while not self._stop.is_set():
+            ready = dict(poller.poll(50))
+            if self._socket in ready:
+                self._serve_one()
+            if self._replied in ready:
+                os.read(self._replied, 4096)
+            while not self._replies.empty():
+                self._socket.send_multipart(self._replies.get())
+            if time.monotonic() >= next_state:
+                next_state = time.monotonic() + STATE_INTERVAL_S
+                acknowledged = self._tell_state(acknowledged)
+        for requests in (self._doing, self._reading):
+            with suppress(queue.Full):
+                requests.put_nowait(None)
+        self._gate.close()
+        self._context.destroy()
+
+    def _serve_one(self) -> None:
+        """Answer the next request, or leave it to the thread that waits for such."""
+        identity, *parts = self._socket.recv_multipart()
+        try:
+            request = unpack(b"".join(parts))
+        except ValueError as error:
+            self._socket.send_multipart([identity, pack({"id": None, "ok": False, "error": f"bad request: {error}"})])
+            return
+        command = request.get("command")
+        if not isinstance(command, str) or command in AT_ONCE:
+            self._socket.send_multipart([identity, self._reply(request)])
+            return
+        try:
+            (self._reading if command in READS_FILES else self._doing).put_nowait((identity, request))
+        except queue.Full:
+            known = request.get("id")
+            said = {
+                "id": known if isinstance(known, str | int) else None,
+                "ok": False,
+                "error": f"{MOST_WAITING} commands wait already: try again",
+            }
+            self._socket.send_multipart([identity, pack(said)])
+
+    def _answer_all(self, requests: queue.Queue[_Request | None]) -> None:
+        """Commands of one kind, one after the other: one that waits for a file keeps only its own kind waiting."""
+        while (asked := requests.get()) is not None:
+            identity, request = asked
+            self._replies.put([identity, self._reply(request)])
+            with suppress(BlockingIOError):  # enough has been said
+                os.write(self._reply_comes, b"!")
+
+    def _reply(self, request: dict[str, Any]) -> bytes:
+        """Run a command; its reply, or why there is none."""
+        reply: dict[str, Any] = {"id": None, "ok": False}
+        try:
+            check_form(request)
+            reply["id"] = request.pop("id", None)
+            reply = {**self._answer(request.pop("command", ""), request), "id": reply["id"], "ok": True}
+            return pack(reply)
+        except PtyliveError as error:
+            reply["error"] = error.line()
+        except OSError as error:
+            log.warning("a command failed: %r", error)
+            where = f"{error.filename}: " if error.filename else ""
+            reply["error"] = printable(
+                f"{where}{error.strerror or error}: is there room, and may the server write there?"
+            )
+        except (ValueError, TypeError) as error:
+            log.warning("a command failed: %r", error)
+            reply = {"id": reply["id"], "ok": False, "error": f"bad request: {error}"}
+        except Exception as error:
+            log.exception("a command failed")
+            reply["error"] = f"internal error: {error!r}"
+        return pack(reply)
+
+    def _answer(self, command: object, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run a command of the session. Raises CommandError for one that does not exist, or has other arguments."""
+        desks = self._session.commands
+        name = f"command_{command}" if isinstance(command, str) else ""
+        method = next((found for desk in desks if (found := getattr(desk, name, None))), None)
+        if method is None:
+            known = sorted(n.removeprefix("command_") for desk in desks for n in dir(desk) if n.startswith("command_"))
+            raise CommandError(f"unknown command {brief(command)}", f"known are {', '.join(known)}")
+        wanted = arguments.pop("if_shown", None)
+        if wanted is not None:
+            self._require_shown(str(wanted))
+        return dict(method(**checked(str(command), method, arguments)))
+
+    def _require_shown(self, uid: str) -> None:
+        """Raise CommandError where another scan than that of ``uid`` is shown: the command meant that one."""
+        shown = self._session.shown
+        if shown is None or shown.uid != uid:
+            now = "no scan" if shown is None else f"scan {shown.arm.series}"
+            raise CommandError(f"{now} is shown now, and the command was for another", "look again and repeat it")
+
+    def _tell_state(self, acknowledged: tuple[str, list[Any]] | None) -> tuple[str, list[Any]] | None:
+        """Publish the state, and what is safe when that has changed; returns what was acknowledged."""
+        try:
+            state = self._session.command_status()
+            self._session.publisher.publish("state", state)
+            if state["uid"]:
+                safe = (state["uid"], self._session.command_received(state["uid"])["ranges"])
+                if safe != acknowledged:
+                    self._session.publisher.publish("ack", {"uid": safe[0], "ranges": safe[1]})
+                return safe
+        except Exception:
+            log.exception("the state could not be told")
+        return acknowledged

@@ -1,0 +1,385 @@
+"""The acquire process's heart: receiver, live thread, finisher and refinements of one server, and what it can be told.
+
+Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.conversion import RecordingCompression
+from ptylive.application.stream_compression import StreamCompression
+from ptylive.engine.bases.choice import parse_basis
+from ptylive.engine.imaging.scratch import Scratch
+from ptylive.schema import Arm, CommandError, PtyliveError
+from ptylive.server.commands.analysis_commands import Workbench
+from ptylive.server.commands.calibration_commands import CalibrationDesk
+from ptylive.server.commands.detector_commands import DetectorDesk
+from ptylive.server.commands.library_commands import LibraryDesk
+from ptylive.server.commands.refine_commands import RefineDesk
+from ptylive.server.process.compilation import Compilation, CompiledReader
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.serve.metrics import FrameTotals, render, serve_metrics
+from ptylive.server.session.finisher import Finisher, save_results
+from ptylive.server.session.live import LiveThread
+from ptylive.server.session.recent_scans import Shelf
+from ptylive.server.session.recording_status import RecordingNews
+from ptylive.server.session.recovered_maps import RecoveredMaps
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.subscriptions import LEASE_S, Audience
+from ptylive.server.session.waiting_results import take_in_all
+from ptylive.server.wire.messages import events_address
+from ptylive.server.wire.publisher import Publisher
+from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
+from ptylive.streamer.patience import Patience
+from ptylive.streamer.protocols import ProtocolSettings
+from ptylive.streamer.receiver import Receiver, ReceiverSettings
+from ptylive.streamer.security import ServerKeys
+from ptylive.streamer.vetting.worker import FileWorker
+
+STOP_TIMEOUT_S = 18.0
+"""Of the 20 s that `stop` may take."""
+MOST_BEGUN = 1000
+SAVE_PATIENCE_S = 3.0
+"""Somebody waits for the answer to `save`, and every other command behind it."""
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """Everything of a running server but its sockets for commands."""
+
+    def __init__(self, config: ServerConfig, command_line: str = "ptylive serve") -> None:
+        """Bind the data and event sockets. Raises PtyliveError when an address is taken."""
+        self.config = config
+        self.keys = None if config.key_folder is None else ServerKeys.open(config.key_folder)
+        self.publisher = Publisher(events_address(config.control), self.keys)
+        try:
+            self.receiver = Receiver(self._receiver_settings(config), on_event=self._on_stream_event)
+        except PtyliveError:
+            self.publisher.close()
+            raise
+        self.shutdown_requested = threading.Event()
+        self._command_line = command_line
+        self._scan: ScanSession | None = None
+        self._newest: ScanSession | None = None
+        self._recording_news = RecordingNews()
+        self._shelf = Shelf()
+        self._recording_wanted = True
+        self._begun: deque[str] = deque(maxlen=MOST_BEGUN)
+        """Uids of scans that began, or went on, in this process: the finisher makes their maps."""
+
+        self.restarts, self.notice = 0, ""
+        self._lock = threading.Lock()
+        self._totals = FrameTotals()
+        compression = RecordingCompression(parse_basis(config.basis), config.keep_frames)
+        self._audience = Audience(listeners=partial(self.publisher.listeners, "maps"))
+        self.compilation = Compilation()
+        self._finisher = Finisher(
+            self.publisher, command_line, self._on_finished, compression, self._audience, self.compilation
+        )
+        self._running: dict[str, ScanSession] = {}
+        """Scans whose frames may still come, by uid."""
+        self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
+        self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
+        self.detector = DetectorDesk(config, self.publisher)
+        self.refine = RefineDesk(
+            config, self.publisher, self._current, self.calibration.command_configure, command_line
+        )
+        self.workbench = Workbench(config, self.refine.refinements, self, self._finisher)
+        self.library = LibraryDesk(
+            config, self.publisher, self, self._finisher, self.workbench.bank, self.receiver.address
+        )
+        self._live = LiveThread(
+            CompiledReader(self.receiver.ring.reader(), self.compilation),
+            self.publisher,
+            self.calibration.prepare,
+            self._on_scan,
+            self._on_scan_ended,
+            self._audience,
+            Scratch(config.recording_folder),
+        )
+
+        try:
+            self._metrics = serve_metrics(config.metrics, self.metrics_text)
+        except PtyliveError:
+            self.receiver.stop()
+            self.publisher.close()
+            raise
+
+    def start(self) -> None:
+        """Begin receiving."""
+        folder = self.config.recording_folder
+        if folder is not None:
+            arguments = (folder, self.publisher.log)
+            threading.Thread(target=take_in_all, args=arguments, name="waiting results", daemon=True).start()
+        self._finisher.start()
+        self._live.start()
+        self.receiver.start()
+
+    def stop(self) -> None:
+        """End the refinement, close the open scan, finish its recording and results; at most about 20 s."""
+        if self._metrics is not None:
+            self._metrics.close()
+        self.compilation.close()
+        self._recovered.stop()
+        self.library.close()
+        self.refine.close()
+        self.receiver.stop(STOP_TIMEOUT_S / 2)
+        self._live.join(STOP_TIMEOUT_S / 4)
+        self._finisher.stop(STOP_TIMEOUT_S / 4)
+        self.files.close()
+        self.publisher.close()
+
+    @property
+    def files(self) -> FileWorker:
+        """Opens files that nobody vouches for."""
+        return self._finisher.files
+
+    # -- what the streamer and the scans tell us ------------------------------------------------------------------
+
+    def _prepare(self, arm: Arm) -> Arm:
+        """A scan with the configuration: what DECTRIS streams do not carry."""
+        return self.calibration.prepare(arm)
+
+    def _receiver_settings(self, config: ServerConfig) -> ReceiverSettings:
+        """What the receiver is told. Raises InputFileError where the basis is a file without one."""
+        return ReceiverSettings(
+            data=config.data,
+            folder=config.recording_folder,
+            patience=Patience(config.idle_timeout_s),
+            keys=self.keys,
+            protocol=ProtocolSettings(config.protocol, self._prepare, config.verify_hashes, config.channel),
+            compression=self._stream_compression(),
+        )
+
+    def _stream_compression(self) -> StreamCompression | None:
+        """What turns frames into coefficients before they are recorded, where that is wanted."""
+        choice = parse_basis(self.config.basis)
+        if choice.is_raw or self.config.keep_frames or self.config.recording_folder is None:
+            return None
+        return StreamCompression(choice, self._prepare, self.publisher.log)
+
+    def _on_stream_event(self, event: StreamEvent) -> None:
+        self._totals.on_event(event)
+        if isinstance(event, LogEvent):
+            self.publisher.log(event.level, event.text)
+        elif isinstance(event, RecordingEvent):
+            self._recording_news.heard(event)
+            if event.state == "failed":
+                self.publisher.log("error", f"recording failed: {event.message}")
+                log.error("RECORDING FAILED: %s", event.message)
+            elif event.state == "complete" and event.path and event.uid not in self._begun:
+                self._recovered.add(Path(event.path))
+            elif event.state == "waiting":
+                self.publisher.log("error", f"recording waits: {event.message}")
+                log.error("RECORDING WAITS: %s; frames are kept in memory", event.message)
+
+    def _opened(self, recording: Path) -> ScanSession:
+        """A recording as a scan that has ended, with the configuration."""
+        scan = self.library.open_quietly(recording.name)
+        scan.arm = self.calibration.prepare(scan.arm)
+        return scan
+
+    def _is_idle(self) -> bool:
+        newest = self._newest
+        return (newest is None or newest.finished.is_set()) and self._finisher.idle
+
+    def _on_scan(self, scan: ScanSession, beside: bool) -> None:
+        self._begun.append(scan.uid)
+        self._running[scan.uid] = scan
+        if self.config.recording_folder is None:
+            scan.recorded.set()
+        self._recording_news.follow(scan)
+        if scan.arm.basis.is_raw:
+            self.refine.refinements.prepare(scan.arm.detector_shape)
+        scan.detectors = self.workbench.bank(scan.arm)
+        if beside:
+            self.publisher.log("info", f"scan {scan.arm.series} goes on beside the one that is shown")
+            return
+        with self._lock:
+            before, self._scan, self._newest = self._newest, scan, scan
+        if before is not None and before.pictures:
+            self._shelf.put(before)
+        self.publisher.log("info", f"scan {scan.arm.series} armed: {scan.arm.frames} frames")
+        self.refine.refinements.give_way()
+        self.refine.scan_begun(scan)
+
+    def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
+        self.publisher.log("info", f"scan {scan.arm.series} {reason}")
+        self._running.pop(scan.uid, None)
+        other = self._running.get(self.receiver.status().uid)
+        if other is not None and scan is self._newest:
+            self._return_to(other)
+        if other is None:
+            self.refine.refinements.scan_over()
+        self._finisher.add(scan)
+
+    def _return_to(self, scan: ScanSession) -> None:
+        """A scan that went on beside the one that was shown, and has ended, is the one that is shown."""
+        with self._lock:
+            ended, self._newest = self._newest, scan
+            if self._scan is ended:
+                self._scan = scan
+        if ended is not None and ended.pictures:
+            self._shelf.put(ended)
+        self._live.turn_to(scan)
+        self.publisher.log("info", f"scan {scan.arm.series}, which went on beside it, is shown")
+
+    def _on_finished(self, scan: ScanSession) -> None:
+        self._recording_news.leave(scan)
+        if scan.pictures:
+            self._shelf.put(scan)
+        self.refine.scan_finished(scan)
+
+    # -- what is shown --------------------------------------------------------------------------------------------
+
+    @property
+    def commands(self) -> tuple[object, ...]:
+        """Where the commands of the control protocol are found: methods ``command_*`` of these."""
+        return self, self.calibration, self.refine, self.workbench, self.library, self.detector
+
+    def _current(self) -> ScanSession | None:
+        return self._scan
+
+    @property
+    def shown(self) -> ScanSession | None:
+        """The scan that is shown: the newest, or a past one that was opened."""
+        return self._scan
+
+    def show(self, scan: ScanSession | None) -> None:
+        """Show a past scan until the next one arrives; None: the newest live one again."""
+        with self._lock:
+            self._scan = self._newest if scan is None else scan
+
+    def needs(self, recording: Path) -> bool:
+        """Whether a refinement still reads a recording."""
+        return self.refine.needs(recording)
+
+    def metrics_text(self) -> str:
+        """The counters as Prometheus text; callable from any thread."""
+        status = self.receiver.status()
+        return render(status, self._totals.with_current(status), self.refine.refinements.current.summary())
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def command_status(self) -> dict[str, Any]:
+        """State of stream, recording and refinement, with the calibration in use."""
+        status = self.receiver.status().to_plain()
+        scan = self._scan
+        if scan is not None and scan is not self._newest:
+            status.update(scan.status())
+        elif scan is not None and scan.uid == status["uid"] and scan.ended is not None:
+            status["state"] = scan.ended if scan.finished.is_set() else "finishing"
+        status.update(
+            results="" if scan is None or scan.results is None else str(scan.results),
+            refinement={
+                **self.refine.refinements.current.summary(self.compilation.word),
+                "waiting": self.refine.waiting,
+            },
+            record=self._recording_wanted and self.config.recording_folder is not None,
+            data=self.receiver.address,
+            control=self.config.control,
+            events=events_address(self.config.control),
+            metrics="" if self._metrics is None else self._metrics.url,
+            dashboard="" if self.config.dashboard is None else f"http://{self.config.dashboard}",
+            pids={"server": os.getppid(), "acquire": os.getpid()},
+            detectors=self.workbench.command_detectors()["detectors"],
+            message="; ".join(
+                filter(None, (self.compilation.word, ("" if scan is None else scan.message) or self._notice()))
+            ),
+            pinned=self.calibration.pinned,
+            restarts=self.restarts,
+            recordings_failed=len(self._recording_news.failures),
+        )
+        if scan is not None:
+            status["scan"] = scan.arm.scan.model_dump(mode="json")
+            status["optics"] = scan.arm.optics.model_dump(mode="json")
+            status["calibration"] = scan.calibration.to_plain()
+            status["dose"] = scan.dose
+            status["memory"] = scan.memory
+        return status
+
+    @property
+    def recordings_failed(self) -> bool:
+        """Whether the recording of a scan failed, and has not been made since."""
+        return bool(self._recording_news.failures)
+
+    def _notice(self) -> str:
+        """What is to be said while nothing else is: what went wrong earlier."""
+        failures = self._recording_news.failures
+        if failures:
+            return f"{len(failures)} recordings failed, the last one: {failures[-1]}"
+        return self.notice
+
+    def command_snapshot(self, uid: str = "") -> dict[str, Any]:
+        """State, all current maps and the refinement with its pictures: what a viewer that joins late needs.
+
+        ``uid``: of one of the last scans, as it was shown last.
+        """
+        scan = self._scan
+        if uid and (scan is None or scan.uid != uid):
+            return self._shelf.snapshot(uid)
+        run = self.refine.refinements.current
+        return {
+            "state": self.command_status(),
+            "maps": [] if scan is None else list(scan.pictures.values()),
+            "refinement": None if run.state == "none" else run.event(pictures=True),
+        }
+
+    def command_watch(self, viewer: str, maps: Iterable[str] | None = None) -> dict[str, Any]:
+        """A viewer says which maps it shows, again before the lease ends; without maps it has gone.
+
+        While all who receive maps say so, only maps that somebody shows are renewed at the screen's pace, the others
+        seldom.
+        """
+        if isinstance(maps, str):
+            raise CommandError("maps is a list of names")
+        self._audience.shows(str(viewer), maps)
+        wanted = self._audience.wanted()
+        return {"lease_s": LEASE_S, "maps": None if wanted is None else sorted(wanted)}
+
+    def command_scans(self) -> dict[str, Any]:
+        """The last scans whose maps are still in memory, newest first; `snapshot` with a `uid` gives their maps."""
+        return {"scans": self._shelf.list()}
+
+    def command_record(self, on: bool | None = None) -> dict[str, Any]:
+        """Whether scans are recorded; with an argument, from the next one on."""
+        folder = self.config.recording_folder
+        if on is not None:
+            if folder is None:
+                raise CommandError("this server has no recording folder", "start it without --no-record")
+            if not isinstance(on, bool):
+                raise CommandError(f"on is true or false, not {on!r}")
+            self._recording_wanted = on
+            self.receiver.record(self._recording_wanted)
+        return {"on": self._recording_wanted and folder is not None, "folder": str(folder or "")}
+
+    def command_received(self, uid: str) -> dict[str, Any]:
+        """Ranges [first, last) of the frames of a scan that would survive a crash of this program."""
+        return {"ranges": [list(pair) for pair in self.receiver.safe_ranges(uid)]}
+
+    def command_save(self) -> dict[str, Any]:
+        """Write the maps as they are now beside the recording."""
+        scan = self._scan
+        if scan is None:
+            raise CommandError("there is nothing to save yet")
+        with scan.lock:
+            if scan.engine is not None and scan.ended is None:  # also the maps that nobody looks at
+                scan.take(scan.engine.refresh(scan.engine.live_methods), others_stay=True)
+        path = save_results(scan, self._command_line, SAVE_PATIENCE_S)
+        if path is None:
+            raise CommandError("nothing was saved: the scan is not recorded, or has no maps yet")
+        return {"results": str(path)}
+
+    def command_shutdown(self) -> dict[str, Any]:
+        """End the server; recording and results are finished first."""
+        self.shutdown_requested.set()
+        return {}

@@ -1,0 +1,234 @@
+"""The parent of a running server: starts acquire and dashboard, restarts what dies, and tells loudly of it.
+
+A process that received frames and died takes up its journal when it comes back, and senders connect again. One that
+dies again and again is not restarted for ever, and one that does not start in the first place is not started again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ptylive.schema import PtyliveError
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.process.exit_codes import ExitCode
+from ptylive.server.process.recording_folder import require_recordable
+from ptylive.streamer.security import KEYS_VARIABLE, ServerKeys
+
+TOKENS_VARIABLE = "PTYLIVE_DASHBOARD_TOKENS"
+"""Where the dashboard finds its tokens; set before the start, they are kept over restarts of the server."""
+STOP_TIMEOUT_S = 25.0
+RESTART_PAUSE_S = 1.0
+MOST_RESTARTS, RESTARTS_WITHIN_S = 5, 120.0
+"""A process that died more often than this in so long will die again."""
+FIRST_PAUSE_S = 0.25
+"""Before the first restart; twice as long before each further one."""
+POLL_S = 0.2
+DASHBOARD_TIMEOUT_S = 60.0
+"""How long the start waits for the dashboard's word that it serves; one that hangs holds up nothing but its page."""
+
+
+@dataclass
+class Supervisor:
+    """One server: ``start`` returns when it takes data, ``watch`` when it has ended.
+
+    ``say`` is called with lines for the person at the terminal.
+    """
+
+    config: ServerConfig
+    command_line: str = "ptylive serve"
+    say: Callable[[str], None] = lambda _line: None
+    data_address: str = ""
+    dashboard_url: str = ""
+    _tokens: tuple[str, ...] = field(default=(), init=False, repr=False)
+    _acquire: subprocess.Popen[str] | None = field(default=None, init=False)
+    _dashboard: subprocess.Popen[str] | None = field(default=None, init=False)
+    _restart_at: float = field(default=0.0, init=False)
+    _deaths: list[float] = field(default_factory=list, init=False)
+    _restarts: int = field(default=0, init=False)
+    _ready: bool = field(default=False, init=False)
+    """Whether acquire has said that it takes data."""
+
+    def start(self) -> None:
+        """Start the processes. Raises PtyliveError with what the one that failed has to say."""
+        if self.config.dashboard is not None:
+            self.config = self.config.model_copy(update={"dashboard": _free_address(self.config.dashboard)})
+        if self.config.key_folder is not None:
+            ServerKeys.open(self.config.key_folder)  # a faulty folder is told before anything starts
+        if self.config.recording_folder is not None:
+            require_recordable(self.config.recording_folder)
+        self._start_acquire()
+        if self.config.dashboard is not None:
+            self._start_dashboard(self.config.dashboard).join(DASHBOARD_TIMEOUT_S)
+
+    def _start_acquire(self, *history: str) -> None:
+        """Start it and wait until it takes data. Raises PtyliveError with what it has to say when it does not."""
+        arguments = ["ptylive.server.serve.acquire", self.config.model_dump_json(), self.command_line, *history]
+        self._ready = False
+        self._acquire = _python(arguments, stdin=subprocess.PIPE)
+        line = _first_line(self._acquire)
+        answer = json.loads(line) if line.startswith("{") else {"error": "the acquire process did not start"}
+        if not answer.get("ready"):
+            self._acquire.wait()
+            raise PtyliveError(str(answer.get("error", "the acquire process did not start")))
+        self._ready, self.data_address = True, str(answer["data"])
+
+    def _start_dashboard(self, address: str) -> threading.Thread:
+        """Start it; the thread ends when its address is known, or when it has ended without a word.
+
+        One that does not come up is started again later; acquisition is looked after meanwhile.
+        """
+        host, _, port = address.rpartition(":")
+        options = ["--control", self.config.control, "--address", host, "--port", port, "--exit-with-parent"]
+        for name in self.config.security.names:
+            options += ["--allow-host", name]
+        if self.config.prefix:
+            options += ["--prefix", self.config.prefix]
+        if self.config.security.token and not self._tokens:
+            self._tokens = tuple(os.environ.get(TOKENS_VARIABLE, "").split()) or _new_tokens()
+        self._dashboard = _python(["ptylive.dashboard", *options], keys=self.config.key_folder, tokens=self._tokens)
+        thread = threading.Thread(target=self._hear_dashboard, args=(self._dashboard,), daemon=True)
+        thread.start()
+        return thread
+
+    def _hear_dashboard(self, process: subprocess.Popen[str]) -> None:
+        line = _first_line(process)
+        if line.startswith("dashboard:"):
+            self.dashboard_url = line.removeprefix("dashboard:").strip()
+
+    @property
+    def logins(self) -> dict[str, str]:
+        """Address of the dashboard for each role; empty without tokens."""
+        roles = zip(("operator", "read-only"), self._tokens, strict=False)
+        return {role: f"{self.dashboard_url}/login?token={token}" for role, token in roles}
+
+    @property
+    def running(self) -> bool:
+        """Whether frames are being received."""
+        return self._acquire is not None and self._acquire.poll() is None
+
+    def watch(self) -> int:
+        """Look after the processes until acquire ends for good; returns the exit status of the program."""
+        while True:
+            while self.running:
+                self._look_after_dashboard()
+                time.sleep(POLL_S)
+            assert self._acquire is not None  # noqa: S101  (it was started)
+            if self._acquire.returncode in (ExitCode.DONE, ExitCode.PARTIAL) or not self._restart():
+                return self._ended()
+
+    def _restart(self) -> bool:
+        """Start acquire again after it died; False when that is hopeless."""
+        assert self._acquire is not None  # noqa: S101  (it died)
+        if self.config.protocol == "native":  # senders know this address; DECTRIS's is the detector's
+            self.config = self.config.model_copy(update={"data": self.data_address})
+        what = f"the receiving process died ({_end_of(self._acquire.returncode)})"
+        while True:
+            now = time.monotonic()
+            self._deaths = [death for death in self._deaths if now - death < RESTARTS_WITHIN_S] + [now]
+            if len(self._deaths) > MOST_RESTARTS:
+                self.say(f"{what}, {len(self._deaths)} times in {RESTARTS_WITHIN_S:.0f} s: given up")
+                return False
+            self.say(f"{what.upper()}: starting it again; what was received is in its journal")
+            time.sleep(FIRST_PAUSE_S * 2 ** (len(self._deaths) - 1))
+            self._restarts += 1
+            notice = f"{what} at {time.strftime('%H:%M:%S')} and was started again; its scan was taken up from the disk"
+            try:
+                self._start_acquire(str(self._restarts), notice)
+            except PtyliveError as error:
+                what = f"the receiving process did not start again ({error.line()})"
+                continue
+            self.say(f"receiving again at {self.data_address}")
+            return True
+
+    def _look_after_dashboard(self) -> None:
+        """Restart a dashboard that has died, not more often than once a second."""
+        if self._dashboard is None or self._dashboard.poll() is None or time.monotonic() < self._restart_at:
+            return
+        self._restart_at = time.monotonic() + RESTART_PAUSE_S
+        self.say(f"the dashboard ended with status {self._dashboard.returncode}: starting it again")
+        self._start_dashboard(self.config.dashboard or "")
+
+    def _ended(self) -> int:
+        status = 0 if self._acquire is None else int(self._acquire.wait())
+        if self._dashboard is not None and self._dashboard.poll() is None:
+            self._dashboard.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._dashboard.wait(5.0)
+        if not self._ready and status == -signal.SIGTERM:
+            return ExitCode.DONE  # told to end before it took data
+        if status == ExitCode.PARTIAL:
+            self.say("NOT EVERYTHING WAS RECORDED: see the lines above")
+            return ExitCode.PARTIAL
+        if status != ExitCode.DONE:
+            self.say(f"ACQUISITION ENDED with {_end_of(status)}: frames sent now are not received")
+            return ExitCode.FAILED
+        return ExitCode.DONE
+
+    def stop(self) -> int:
+        """Ask the server to finish recording and results, and end it."""
+        if self.running:
+            assert self._acquire is not None  # noqa: S101  (it is running)
+            self._acquire.terminate()  # a signal also reaches one that takes no commands: busy, or still starting
+            try:
+                self._acquire.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._acquire.kill()
+        return self._ended()
+
+
+def _free_address(address: str) -> str:
+    """The address the dashboard is to be served at, port 0 replaced by a free one. Raises PtyliveError if taken."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+            return f"{host}:{probe.getsockname()[1]}"
+        except OSError as error:
+            problem = f"cannot serve the dashboard at {address}: {error.strerror}"
+            raise PtyliveError(problem, "choose another port with --dashboard") from None
+
+
+def _new_tokens() -> tuple[str, str]:
+    """Tokens of the operator and of the viewers, 256 bits each."""
+    return secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+
+
+def _python(
+    arguments: list[str], *, stdin: int | None = None, keys: Path | None = None, tokens: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
+    """A module of ours as a process, a client with the given keys; its standard output is a pipe."""
+    environment = {name: value for name, value in os.environ.items() if name != TOKENS_VARIABLE}
+    if keys is not None:
+        environment[KEYS_VARIABLE] = str(keys)
+    if tokens:
+        environment[TOKENS_VARIABLE] = " ".join(tokens)
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def _end_of(status: int) -> str:
+    """An exit status in words."""
+    if status >= 0:
+        return f"status {status}"
+    with suppress(ValueError):
+        return f"signal {signal.Signals(-status).name}"
+    return f"signal {-status}"
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    """The first line a process prints; empty when it ends without one."""
+    assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
+    return process.stdout.readline().strip()

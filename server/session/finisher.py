@@ -1,0 +1,251 @@
+"""What happens after the last frame: wait for the recording, fit everything afresh, write the results.
+
+In a thread of its own, so that the next scan can already arrive.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ptylive.application.conversion import RecordingCompression
+from ptylive.engine.imaging.render import Rendering
+from ptylive.engine.live.engine import FrameSource, reconstruct
+from ptylive.engine.results import describe_run, describe_scan, write_maps
+from ptylive.engine.results_file import PATIENCE_S
+from ptylive.schema import FrameBatch, PtyliveError
+from ptylive.server.process.compilation import Compilation, pieces_for
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.subscriptions import Audience
+from ptylive.server.wire.messages import map_to_plain
+from ptylive.server.wire.publisher import Publisher
+from ptylive.streamer.vetting.frames import read_frames
+from ptylive.streamer.vetting.worker import FileWorker, Limits
+from ptylive.streamer.vouched import Doorkeeper, is_known
+
+READ_FRAMES = 256
+RECORDING_TIMEOUT_S = 3600.0
+LIMITS = Limits(cpu_s=2.0, wall_s=20.0)
+"""What reading a file of the library may take."""
+
+log = logging.getLogger(__name__)
+
+
+class Finisher:
+    """Finishes scans one after the other; ``on_finished`` is told of each. ``compression``: of their recordings.
+
+    It is told as well when results are made while new ones have been asked for (``scan.finished`` is not set then).
+
+    ``audience``: whose maps are made first. ``compilation``: what is waited for on the first scan of a machine.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        command_line: str,
+        on_finished: Callable[[ScanSession], None],
+        compression: RecordingCompression,
+        audience: Audience,
+        compilation: Compilation,
+    ) -> None:
+        self._publisher, self._command_line, self._on_finished = publisher, command_line, on_finished
+        self._compression, self._audience, self._compilation = compression, audience, compilation
+        self.files = FileWorker(LIMITS, modules=("ptylive.server.session.stored_scans",))
+        """Opens files of the library."""
+        self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
+        self._due: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="finisher", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def add(self, scan: ScanSession) -> None:
+        """Queue a scan whose last frame has arrived, or whose values have changed since.
+
+        Asked again before it was made, it is made once.
+        """
+        with self._lock:
+            scan.finished.clear()
+            scan.asked += 1
+            self._due[scan.uid] += 1
+        self._scans.put((scan, True))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being finished."""
+        with self._lock:
+            return not self._due
+
+    def make_maps(self, scan: ScanSession) -> None:
+        """Maps of a scan that was opened from its files, written beside it; shown to nobody. Raises PtyliveError."""
+        if not self._compilation.wait_quietly(pieces_for(scan.arm), self._stopping.is_set):
+            raise PtyliveError("the server stopped before")
+        frames = frames_of(scan, self.files)
+        if frames is None:
+            raise PtyliveError("its recording is gone")
+        scan.engine, rendering = reconstruct(scan.arm, frames)
+        with scan.lock:
+            scan.take(rendering)
+        if save_results(scan, self._command_line) is None:
+            raise PtyliveError("no map can be made of it")
+
+    def fill_detectors(self, scan: ScanSession) -> None:
+        """Queue a finished scan whose virtual detectors have changed."""
+        self._scans.put((scan, False))
+
+    def tell(self, level: str, line: str) -> None:
+        """A line for the log, of files that belong to scans."""
+        self._publisher.log(level, line)
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish what is queued, for at most ``timeout_s``."""
+        self._scans.put(None)
+        self._thread.join(timeout_s)
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while (job := self._scans.get()) is not None:
+            scan, whole = job
+            if whole and not self._is_last(scan):
+                continue
+            covered = scan.asked
+            try:
+                if whole:
+                    self._finish(scan)
+                else:
+                    self._renew_detectors(scan)
+            except PtyliveError as error:
+                scan.problem = error.line()
+            except Exception as error:
+                log.exception("finishing a scan failed")
+                scan.problem = f"the results could not be written: {error}"
+            if whole:
+                self._conclude(scan, covered)
+
+    def _show(self, scan: ScanSession, part: Rendering) -> None:
+        """Publish the maps that are ready while others are still being made."""
+        for live_map in part.maps:
+            self._publisher.publish("maps", map_to_plain(live_map, scan.uid))
+
+    def _is_last(self, scan: ScanSession) -> bool:
+        """Whether nobody has asked for the same scan again meanwhile."""
+        with self._lock:
+            if self._due[scan.uid] == 1:
+                return True
+            self._due[scan.uid] -= 1
+            return False
+
+    def _conclude(self, scan: ScanSession, covered: int) -> None:
+        with self._lock:
+            scan.made = covered
+            self._due[scan.uid] -= 1
+            last = self._due[scan.uid] == 0
+            if last:
+                del self._due[scan.uid]
+                scan.finished.set()
+        self._on_finished(scan)
+
+    def _finish(self, scan: ScanSession) -> None:
+        self._wait_for_recording(scan)
+        if not self._compilation.wait(pieces_for(scan.arm), self._stopping.is_set):
+            raise PtyliveError("the server stopped before its maps were made", "ptylive reconstruct makes them")
+        frames = frames_of(scan, self.files)
+        with scan.lock:
+            if scan.engine is not None:
+                rendering = scan.engine.finish(frames, lambda part: self._show(scan, part), self._audience.wanted())
+            elif frames is not None and scan.stored is not None:
+                scan.engine, rendering = reconstruct(scan.arm, frames)  # opened from its files, and changed since
+            else:
+                return
+            self._fill_detectors(scan, frames)
+            payloads = scan.take(rendering)
+        for payload in payloads:
+            self._publisher.publish("maps", payload)
+        save_results(scan, self._command_line)
+        if frames is not None and scan.recording is not None and not scan.compressed:
+            self._compress(scan, scan.recording)
+
+    def _compress(self, scan: ScanSession, recording: Path) -> None:
+        """Coefficients of a recording, where the server was given a basis; a failure costs nothing else."""
+        try:
+            Doorkeeper(self.files).admit_scan(recording)
+            made = self._compression.apply(recording)
+        except (PtyliveError, OSError) as error:
+            line = error.line() if isinstance(error, PtyliveError) else f"{recording}: {error.strerror or error}"
+            self._publisher.log("error", f"no coefficients: {line}")
+            return
+        if made is None:
+            return
+        target, report = made
+        scan.compressed = True
+        self._publisher.log("info", f"{target.name}: {report.line}")
+        if report.warning:
+            self._publisher.log("warning", report.warning)
+
+    def _renew_detectors(self, scan: ScanSession) -> None:
+        with scan.lock:
+            self._fill_detectors(scan, frames_of(scan, self.files))
+            payloads = scan.take_detectors()
+        for payload in payloads:
+            self._publisher.publish("maps", payload)
+        save_results(scan, self._command_line)
+
+    @staticmethod
+    def _fill_detectors(scan: ScanSession, frames: FrameSource | None) -> None:
+        """Points that a virtual detector missed, from the recording."""
+        coverage = scan.coverage if scan.engine is None else scan.engine.coverage
+        if scan.detectors is not None and frames is not None and scan.detectors.incomplete(coverage):
+            scan.detectors.fill(coverage, frames())
+
+    def _wait_for_recording(self, scan: ScanSession) -> None:
+        waited = 0.0
+        while not scan.recorded.wait(0.1) and waited < RECORDING_TIMEOUT_S and not self._stopping.is_set():
+            waited += 0.1
+
+
+def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
+    """The recorded frames of a scan, to be read again; None when there is no recording of what was received.
+
+    What this server has recorded, and is as it was then, it opens itself; anything else comes from ``files``.
+    """
+    path = scan.recording
+    if path is None or scan.recording_error or not path.exists():
+        return None
+
+    def read() -> Iterable[FrameBatch]:
+        from ptylive.streamer.storage.source import open_source
+
+        with open_source(path) as source:
+            yield from source.batches(READ_FRAMES)
+
+    return read if scan.stored is None and is_known(path) else lambda: read_frames(files, path)
+
+
+def results_path(recording: Path) -> Path:
+    """Name of the results that belong to a recording (docs/conventions.md)."""
+    return recording.with_name(f"{recording.stem}_results.h5")
+
+
+def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIENCE_S) -> Path | None:
+    """Write the maps of a scan beside its recording; None where nothing is recorded.
+
+    Whoever comes last writes the newest maps. Raises ResultsFileError, InputFileError; FileBusyError after
+    ``patience_s``.
+    """
+    with scan.saving:
+        with scan.lock:
+            maps, coverage, calibration = list(scan.rendering.maps), scan.coverage.copy(), scan.calibration
+        if scan.recording is None or not maps:
+            return None
+        path = results_path(scan.recording)
+        settings = {**describe_run(command_line, "cpu"), **describe_scan(scan.uid, scan.recording)}
+        write_maps(path, maps, coverage, calibration, settings, patience_s)
+        scan.results = path
+        return path

@@ -1,0 +1,234 @@
+"""Past scans: the recording folder as a list, one scan opened again, notes, and pictures for elsewhere."""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ptylive.engine.imaging.render import Rendering
+from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
+from ptylive.schema.atomic import replacing
+from ptylive.schema.errors import brief
+from ptylive.schema.small_files import read_text
+from ptylive.server.session.finisher import results_path
+from ptylive.server.session.recovered_maps import how_to_make
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.stored_scans import describe_results, describe_scan, read_results, scan_header
+from ptylive.server.session.waiting_results import take_in_now
+from ptylive.streamer.vetting.worker import FileWorker, Limits
+from ptylive.streamer.wire.armmap import arm_from_map
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 1.5
+"""How long an answer waits for entries that are being read."""
+LARGE = Limits(cpu_s=20.0, wall_s=60.0)
+"""What reading all maps of a scan may take."""
+MOST_ENTRIES = 100
+MAX_NOTE_CHARACTERS = 2000
+MAX_NOTE_BYTES = 64 * 2**10
+MOST_REMEMBERED = 2000
+TRASH = ".trash"
+"""Where deleted scans go, in the recording folder; nothing empties it."""
+_Stamp = tuple[int, ...]
+
+
+class Library:
+    """The scans in a recording folder. Entries are read once and kept until a file changes.
+
+    Nobody vouches for these files: ``files`` opens them. Callable from any thread.
+    """
+
+    def __init__(
+        self, folder: Path | None, files: FileWorker, tell: Callable[[str, str], None] = lambda level, line: None
+    ) -> None:
+        """``tell``: gets level and line of what went wrong with a results file."""
+        self._folder, self._files, self._tell = folder, files, tell
+        self._known: dict[Path, tuple[_Stamp, dict[str, Any]]] = {}
+        self._wanted: list[Path] = []
+        self._changed = threading.Condition()
+        self._reader: threading.Thread | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The recording folder. Raises CommandError when nothing is recorded."""
+        if self._folder is None:
+            raise CommandError("this server records nothing", "start it without --no-record")
+        return self._folder
+
+    def history(self, limit: int = 24, offset: int = 0) -> dict[str, Any]:
+        """Entries of the newest recordings, newest first, and how many there are.
+
+        What could not be read at once says so; it is read in the background, to be asked for again.
+        """
+        found = self._recordings()
+        offset, limit = max(0, int(offset)), min(MOST_ENTRIES, max(1, int(limit)))
+        asked = found[offset : offset + limit]
+        with self._changed:
+            self._wanted = [path for path in asked if not self._is_known(path)]
+            if self._wanted and (self._reader is None or not self._reader.is_alive()):
+                self._reader = threading.Thread(target=self._read_wanted, name="library", daemon=True)
+                self._reader.start()
+            self._changed.wait_for(lambda: not self._wanted, PATIENCE_S)
+        entries = [self._known[path][1] if path in self._known else _unread(path) for path in asked]
+        return {"scans": entries, "count": len(found)}
+
+    def _recordings(self) -> list[Path]:
+        found = [p for p in self.folder.glob("*.h5") if not p.name.startswith(".") and not p.stem.endswith("_results")]
+        return sorted(found, key=_changed_ns, reverse=True)
+
+    def _is_known(self, path: Path) -> bool:
+        known = self._known.get(path)
+        return known is not None and known[0] == _stamp(path)
+
+    def _read_wanted(self) -> None:
+        """Read what was asked for last, in a thread of its own: a damaged file takes its time."""
+        while True:
+            with self._changed:
+                if not self._wanted:
+                    self._changed.notify_all()
+                    self._reader = None
+                    return
+                path = self._wanted[0]
+            stamp = _stamp(path)
+            try:
+                entry = self._entry(path)
+            except Exception as error:  # whatever one scan does, the others wait for this thread
+                log.exception("the entry of %s", path)
+                entry = {**_unread(path), "problem": f"{path.name}: cannot be read: {error!r}"}
+            with self._changed:
+                if len(self._known) >= MOST_REMEMBERED:
+                    self._known.clear()
+                self._known[path] = (stamp, entry)
+                self._wanted = [other for other in self._wanted if other != path]
+
+    def _entry(self, path: Path) -> dict[str, Any]:
+        """What the card of a scan shows; a file that cannot be read leaves the reason in its place."""
+        results = results_path(path)
+        entry = {"recording": path.name, "time": _changed_ns(path) / 1e9, "note": read_note(path)}
+        try:
+            entry.update(self._files.read(describe_scan, path))
+        except InputFileError as error:
+            return {**entry, "problem": error.line()}
+        entry.update(results="", runs={}, thumbnail=None, calibration={})
+        take_in_now(results, self._tell)
+        if os.path.lexists(results):
+            try:
+                entry.update(self._files.read(describe_results, results), results=results.name)
+            except InputFileError as error:
+                entry["results_problem"] = error.line()
+        else:
+            entry["results_problem"] = f"no maps yet; {how_to_make(path)}"
+        return entry
+
+    def find(self, recording: str) -> Path:
+        """The path of a recording of this folder by its name. Raises CommandError when there is none of that name."""
+        path = self.folder / Path(recording).name
+        if Path(recording).name != recording or path.suffix != ".h5" or not _is_there(path):
+            raise CommandError(f"there is no recording {brief(recording)} in {self.folder}", "see the command history")
+        return path
+
+    def discard(self, path: Path) -> Path:
+        """Move a recording with its results, note, checkpoints and exports to `.trash`; returns where it lies now."""
+        trash = self.folder / TRASH / f"{path.stem}_{time.strftime('%Y%m%d-%H%M%S')}"
+        others = {other.stem for other in self._recordings()} - {path.stem}
+        names = (f"{glob.escape(path.stem)}*", f".{glob.escape(path.stem)}_results.h5.*")  # hidden: names of runs
+        found = (p for pattern in names for p in self.folder.glob(pattern))
+        belonging = [p for p in found if _belongs(p.name.removeprefix("."), path.stem, others)]
+        try:
+            trash.mkdir(parents=True, exist_ok=True)
+            for one in belonging:
+                one.rename(trash / one.name)
+        except OSError as error:
+            raise CommandError(f"{path} could not be moved to {trash}: {error.strerror or error}") from None
+        return trash / path.name
+
+    def open(self, recording: str) -> ScanSession:
+        """A past scan with its maps, as if it had just finished; its engine is made when something is changed."""
+        path = self.find(recording)
+        header = self._files.read(scan_header, path)
+        arm, _ = arm_from_map(header["arm"], header["parts"])
+        ended = "complete" if header["received"] == arm.frames else "aborted"
+        scan = ScanSession(arm, None, arm, recording=path, ended=ended, stored=Calibration())
+        results = results_path(path)
+        take_in_now(results, self._tell)
+        if results.exists():
+            stored = self._files.read(read_results, results, LARGE)
+            scan.results, scan.stored = results, Calibration.from_attributes(stored["calibration"])
+            scan.take_stored(stored["coverage"], Rendering([LiveMap(**found) for found in stored["maps"]]))
+        scan.recorded.set()
+        scan.finished.set()
+        return scan
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file of that name can be there at all: names may be too long, or hold what no name holds."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _unread(path: Path) -> dict[str, Any]:
+    """The entry of a scan that has not been read yet."""
+    return {"recording": path.name, "time": _changed_ns(path) / 1e9, "note": "", "problem": f"{path.name}: being read"}
+
+
+def _stamp(path: Path) -> _Stamp:
+    """What changes when a scan has to be read again."""
+    return tuple(_changed_ns(p) for p in (path, results_path(path), note_path(path)))
+
+
+def note_path(recording: Path) -> Path:
+    """Where the note of a recording is kept."""
+    return recording.with_name(f"{recording.stem}_note.json")
+
+
+def read_note(recording: Path) -> str:
+    """The note of a recording; empty when there is none."""
+    try:
+        return str(json.loads(read_text(note_path(recording), MAX_NOTE_BYTES))["note"])
+    except (InputFileError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def write_note(recording: Path, note: str) -> Path:
+    """Keep a note beside its recording; an empty one removes it. Raises CommandError: too long, cannot be written."""
+    if len(note) > MAX_NOTE_CHARACTERS:
+        raise CommandError(f"a note has at most {MAX_NOTE_CHARACTERS} characters")
+    path = note_path(recording)
+    content = json.dumps({"note": note, "time": time.time()}, ensure_ascii=False)
+    try:
+        if not note.strip():
+            path.unlink(missing_ok=True)
+            return path
+        with replacing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8", errors="replace")
+    except OSError as error:
+        problem = f"{path} could not be written: {error.strerror or error}"
+        raise CommandError(problem, "make room, or see who may write there; the note is as it was") from None
+    return path
+
+
+def _belongs(name: str, stem: str, others: Iterable[str]) -> bool:
+    """Whether a file is a recording's own: named after it, and not after a longer name of another recording."""
+    if name != f"{stem}.h5" and not name.startswith(f"{stem}_"):
+        return False
+    return not any(
+        len(other) > len(stem) and (name == f"{other}.h5" or name.startswith(f"{other}_")) for other in others
+    )
+
+
+def _changed_ns(path: Path) -> int:
+    """When a file was last written, ns; 0 for one that is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

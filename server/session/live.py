@@ -1,0 +1,206 @@
+"""The live thread: takes what the receiver hands over, feeds the engine, and makes pictures at the screen's pace.
+
+Frames come first: refreshes may use a fifth of the time (half for very large scans), and never more than five a second
+are made. While no frames wait, processor time counts, not the time that others had the processor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ptylive.engine.imaging.render import Rendering
+from ptylive.engine.imaging.scratch import Scratch
+from ptylive.engine.imaging.thread_pool import ThreadPool
+from ptylive.engine.live.engine import LiveEngine
+from ptylive.schema import Arm, FrameBatch, PtyliveError
+from ptylive.server.process.compilation import CompiledReader
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.subscriptions import Audience
+from ptylive.server.wire.publisher import Publisher
+from ptylive.streamer.events import ArmEvent, EndEvent
+
+LEAST_INTERVAL_S = 0.2
+DUTY, DUTY_LARGE = 0.2, 0.5
+LARGE_SCAN = 512 * 512
+REST_INTERVAL_S = 10.0
+"""Maps that no viewer shows are renewed that seldom: for those who join late, and for a refinement's start."""
+LOOK_INTERVAL_S = 0.1
+"""How often it is asked which maps are shown: not for every batch."""
+FRAMES_WAIT = 0.1
+"""Fill of the ring from which on the time by the clock counts: this thread is what frames wait for."""
+TAKE_TIMEOUT_S = 0.1
+BACKGROUND_NICENESS = 10
+TURN_S = 0.0005
+"""How long Python code may keep others waiting (5 ms by default): receiving and reducing need their turn for moments
+only, but many times a second, and a calibration must not keep them from it.
+"""
+MOST_LANES = 8
+"""Threads that may reduce the frames of one batch."""
+
+log = logging.getLogger(__name__)
+
+
+def step_back() -> None:
+    """Let this thread work only where frames leave time: they come before calibrations and filters."""
+    if sys.platform == "linux":  # elsewhere the priority is the whole process's
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(BACKGROUND_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+
+
+class LiveThread:
+    """Feeds one engine after the other.
+
+    ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every new scan, and whether it is received
+    beside the one that is shown; ``on_end`` of every one that ended. ``audience``: whose maps are renewed; without
+    viewers all are. ``scratch``: for what does not fit the memory.
+    """
+
+    def __init__(
+        self,
+        reader: CompiledReader,
+        publisher: Publisher,
+        prepare: Callable[[Arm], Arm],
+        on_scan: Callable[[ScanSession, bool], None],
+        on_end: Callable[[ScanSession, str], None],
+        audience: Audience,
+        scratch: Scratch,
+    ) -> None:
+        self._reader, self._publisher = reader, publisher
+        self._prepare, self._on_scan, self._on_end = prepare, on_scan, on_end
+        self._scan: ScanSession | None = None
+        self._open_scans: dict[str, ScanSession] = {}
+        self._audience = audience
+        self._rest_due = self._next_look = 0.0
+        self._next_refresh = 0.0
+        self._dirty = False
+        self._builders = ThreadPoolExecutor(1, "filters", step_back)
+        self._pool = ThreadPool(min(MOST_LANES, os.cpu_count() or 1))
+        self._scratch = scratch
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+
+    def start(self) -> None:
+        """Begin. Threads of this process take turns more often from now on."""
+        sys.setswitchinterval(TURN_S)
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the ring is closed and read to its end."""
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            return  # it still computes: what it uses must stay
+        self._builders.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
+
+    def turn_to(self, scan: ScanSession) -> None:
+        """Renew the maps of a scan that goes on beside one that has ended; called by ``on_end`` of that one."""
+        if self._open_scans.get(scan.uid) is scan:
+            self._scan = scan
+            self._dirty, self._next_refresh, self._next_look = True, 0.0, 0.0
+
+    def _run(self) -> None:
+        while not self._reader.finished:
+            item = self._reader.take(TAKE_TIMEOUT_S)
+            try:
+                if isinstance(item, ArmEvent):
+                    self._open(item.arm, beside=item.beside)
+                elif isinstance(item, FrameBatch):
+                    self._feed(item)
+                elif isinstance(item, EndEvent):
+                    self._close(item)
+                self._refresh_when_due()
+            except Exception as error:
+                log.exception("the live engine failed")
+                if self._scan is not None:
+                    self._scan.problem = f"live maps stopped: {error}"
+                    self._dirty = False
+
+    def _open(self, arm: Arm, *, beside: bool) -> None:
+        """Begin a scan, and show it unless it goes on ``beside`` another one that is being received."""
+        source, engine, problem = arm, None, ""
+        try:
+            arm = self._prepare(source)
+            engine = LiveEngine(arm, background=self._builders, pool=self._pool, scratch=self._scratch)
+        except PtyliveError as error:
+            problem = error.line()
+        scan = self._open_scans[arm.uid] = ScanSession(arm, engine, source, problem=problem)
+        self._on_scan(scan, beside)
+        if beside:
+            return
+        self._scan = scan
+        self._dirty, self._next_refresh, self._next_look = False, 0.0, 0.0
+        self._rest_due = time.monotonic() + REST_INTERVAL_S  # filters of the maps that are shown come first
+
+    def _feed(self, batch: FrameBatch) -> None:
+        scan = self._open_scans.get(batch.uid)
+        if scan is None or scan.engine is None:
+            return
+        with scan.lock:
+            scan.engine.add(batch)
+            if scan.detectors is not None:
+                scan.detectors.add(batch)
+        self._dirty |= scan is self._scan
+
+    def _close(self, end: EndEvent) -> None:
+        scan = self._open_scans.pop(end.uid, None)
+        if scan is None:
+            return
+        if scan is self._scan:
+            self._refresh(scan)  # the last rows at once; the final fit takes a moment
+            self._scan = None
+        scan.ended = end.reason
+        self._on_end(scan, end.reason)
+
+    def _refresh_when_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_look and self._scan is not None and self._scan.engine is not None:
+            self._next_look = now + LOOK_INTERVAL_S
+            self._show_picked(self._scan, self._scan.engine)
+        if now >= self._next_refresh:
+            self._refresh(self._scan)
+
+    def _show_picked(self, scan: ScanSession, engine: LiveEngine) -> None:
+        """Make at once what a viewer has just chosen, or have its filters made: a refresh may not be due for a while,
+        and without new frames never.
+        """
+        before = engine.wanted
+        engine.want(self._audience.wanted())
+        picked = engine.wanted - before
+        if not picked or engine.store is None:
+            return
+        with scan.lock:
+            payloads = scan.take(engine.refresh(picked), others_stay=True)
+        for payload in payloads:
+            self._publisher.publish("maps", payload)
+
+    def _rendered(self, engine: LiveEngine) -> Rendering:
+        """The maps that are shown; now and then the others too."""
+        now = time.monotonic()
+        if now < self._rest_due:
+            return engine.refresh()
+        self._rest_due = now + REST_INTERVAL_S
+        return engine.refresh(engine.live_methods)
+
+    def _refresh(self, scan: ScanSession | None) -> None:
+        """Make the pictures of what has arrived, if anything is new, and publish them."""
+        now, processor = time.monotonic(), time.thread_time()
+        if scan is None or scan.engine is None or not (self._dirty or scan.engine.has_news):
+            return
+        with scan.lock:
+            rendering = self._rendered(scan.engine)
+            payloads = scan.take(rendering, others_stay=True) if rendering.maps else []
+        for payload in payloads:
+            self._publisher.publish("maps", payload)
+        self._dirty = False
+        spent = time.thread_time() - processor
+        if self._reader.ring_fill > FRAMES_WAIT:
+            spent = time.monotonic() - now
+        rows, cols = scan.arm.scan.require_shape()
+        duty = DUTY_LARGE if rows * cols > LARGE_SCAN else DUTY
+        late = min(now - self._next_refresh, LEAST_INTERVAL_S / 2)  # or five a second would be four
+        self._next_refresh = now - late + max(LEAST_INTERVAL_S, spent / duty)

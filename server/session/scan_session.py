@@ -1,0 +1,214 @@
+"""One scan as the server sees it: its engine, its files, its latest pictures."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.application.remarks import remarks
+from ptylive.engine.imaging.render import Rendering
+from ptylive.engine.live.engine import LiveEngine
+from ptylive.schema import Arm, Calibration, LiveMap
+from ptylive.schema.model import BoolArray
+from ptylive.server.session.detectors import PREFIX as DETECTOR_PREFIX
+from ptylive.server.session.detectors import DetectorBank
+from ptylive.server.wire.messages import array_to_plain, map_to_plain
+
+DOSE_PATIENCE_S = 0.05
+"""`status` waits no longer for the frames that are being added up; it then tells the dose of a moment ago."""
+
+
+@dataclass(eq=False)
+class ScanSession:
+    """A scan from its arm event to its results.
+
+    ``source`` is the arm as its sender gave it, ``arm`` the same with the user's settings. ``recorded`` is set once
+    the recording exists or is known to have failed. ``engine`` belongs to the live thread while frames arrive and to
+    the finisher afterwards; ``lock`` guards the hand-over.
+    """
+
+    arm: Arm
+    engine: LiveEngine | None
+    source: Arm
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    saving: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the results are written; taken before ``lock``, never after it."""
+    recorded: threading.Event = field(default_factory=threading.Event)
+    recording: Path | None = None
+    recording_error: str = ""
+    recording_waits: str = ""
+    """Why frames wait for the recording folder; empty: they do not."""
+    compressed: bool = False
+    """Whether coefficients of the recording have been written."""
+    ended: str | None = None
+    finished: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
+    """How often the finisher was asked to make its results."""
+    made: int = 0
+    """Which of these demands the results meet; values that come without pause never let it be the last one."""
+    results: Path | None = None
+    problem: str = ""
+    pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rendering: Rendering = field(default_factory=Rendering)
+    coverage: BoolArray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    """Scan points (rows, cols) that the pictures know."""
+    detectors: DetectorBank | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    """What a user gave for this scan, under flat names; None: taken back, to be estimated."""
+    stored: Calibration | None = None
+    """Calibration of a scan that was opened from its files."""
+
+    @property
+    def uid(self) -> str:
+        """Identity of the scan."""
+        return self.arm.uid
+
+    @property
+    def calibration(self) -> Calibration:
+        """Newest calibration, empty before the first frames."""
+        calibration = self.stored if self.engine is None else self.engine.calibration
+        return calibration if calibration is not None else Calibration()
+
+    def configure(self, arm: Arm) -> None:
+        """Other values while frames arrive: calibration and filters follow."""
+        with self.lock:
+            self.arm = arm
+            if self.engine is not None:
+                self.engine.configure(arm)
+
+    def remake(self, arm: Arm) -> None:
+        """Other values for a scan that has finished: whoever finishes it again works with them."""
+        with self.lock:
+            self.arm = arm
+            if self.engine is not None:
+                self.engine.arm = arm
+                if self.engine.store is not None:
+                    self.engine.store.arm = arm
+
+    @property
+    def dose(self) -> dict[str, Any]:
+        """Mean dose of the scan per Å²: in electrons where counts per electron are given, else in counts."""
+        mean = None if self.engine is None else self.engine.recent_mean(DOSE_PATIENCE_S)
+        step, gain = self.arm.scan.step_A, self.arm.detector.counts_per_electron
+        if mean is None or step is None:
+            return {}
+        per_A2 = float(mean.sum()) / (gain or 1.0) / (step[0] * step[1])
+        return {"per_A2": per_A2, "unit": "counts" if gain is None else "e", "saturated_frames": self.saturated_frames}
+
+    @property
+    def saturated_frames(self) -> int:
+        """Frames with full pixels, where the detector says what a pixel can count."""
+        store = None if self.engine is None else self.engine.store
+        return 0 if store is None else store.saturated_frames
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes of coefficients and their transforms, and how many of them did not fit and lie in files."""
+        whole, in_files = (0, 0) if self.engine is None else self.engine.memory
+        return {"bytes": whole, "in_files": in_files}
+
+    def status(self) -> dict[str, Any]:
+        """What `status` says of a past scan that was opened, instead of the stream."""
+        frames = int(np.count_nonzero(self.coverage))
+        expected = int(np.prod(self.arm.scan.require_shape())) if self.arm.scan.shape else self.arm.frames
+        return {
+            "state": self.ended if self.finished.is_set() else "finishing",
+            "series": self.arm.series,
+            "uid": self.uid,
+            "expected": expected,
+            "received": frames,
+            "frames": frames,
+            "lost": expected - frames,
+            "late": 0,
+            "duplicates": 0,
+            "unchecked": 0,
+            "rejected": {},
+            "recording": str(self.recording or ""),
+        }
+
+    @property
+    def message(self) -> str:
+        """One sentence when something needs a person."""
+        if self.problem:
+            return self.problem
+        if self.recording_error:
+            return f"recording failed: {self.recording_error}"
+        if self.recording_waits:
+            return f"recording waits: {self.recording_waits}"
+        missing = self.rendering.missing
+        if missing:
+            reasons: dict[str, list[str]] = {}
+            for name, reason in missing.items():
+                reasons.setdefault(reason.split(" needs ")[-1].removeprefix("needs "), []).append(name)
+            lacking = [f"{', '.join(names)}: needs {what}" for what, names in reasons.items()]
+            return "; ".join([*lacking, *remarks(self.source, self.arm, self.calibration)])
+        return "; ".join(remarks(self.source, self.arm, self.calibration))
+
+    def take(self, rendering: Rendering, *, others_stay: bool = False) -> list[dict[str, Any]]:
+        """Keep a rendering and return it as payloads of `maps` events, patterns and coverage included.
+
+        ``others_stay``: maps of the last rendering that are not in this one are kept as they were.
+        """
+        before, self.rendering = self.rendering, rendering
+        if self.engine is None:
+            return []
+        rendering.maps.extend(self._detector_maps())
+        if others_stay:
+            made = {live_map.name for live_map in rendering.maps}
+            older = [m for m in before.maps if m.name not in made and not m.name.startswith(DETECTOR_PREFIX)]
+            self.rendering = Rendering([*rendering.maps, *older], rendering.missing)
+        self.coverage = self.engine.coverage
+        extra = [self._picture("coverage", self.coverage, "")]
+        if self.engine.last_pattern is not None:
+            extra.append(self._picture("pattern", self.engine.last_pattern.astype(np.float32), "counts"))
+        mean = self.engine.mean_pattern
+        if mean is not None:
+            extra.append(self._picture("pattern_mean", mean.astype(np.float32), "counts"))
+        return self._keep(extra + [map_to_plain(live_map, self.uid) for live_map in rendering.maps])
+
+    def take_stored(self, coverage: BoolArray, rendering: Rendering) -> None:
+        """Take over what a results file holds."""
+        self.coverage, self.rendering = coverage, rendering
+        self._keep([self._picture("coverage", coverage, "")])
+        self._keep([map_to_plain(live_map, self.uid) for live_map in rendering.maps])
+
+    def take_detectors(self) -> list[dict[str, Any]]:
+        """Renew the maps of the virtual detectors only; payloads of `maps` events."""
+        fresh = self._detector_maps()
+        others = [m for m in self.rendering.maps if not m.name.startswith(DETECTOR_PREFIX)]
+        self.rendering = Rendering([*others, *fresh], self.rendering.missing)
+        return self._keep([map_to_plain(live_map, self.uid) for live_map in fresh])
+
+    def _detector_maps(self) -> list[LiveMap]:
+        return [] if self.detectors is None else self.detectors.maps(self._frames)
+
+    def _keep(self, payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for payload in payloads:
+            self.pictures[payload["name"]] = payload
+        return payloads
+
+    @property
+    def _frames(self) -> int:
+        if self.engine is not None and self.engine.store is not None:
+            return self.engine.store.total_frames
+        return int(np.count_nonzero(self.coverage))
+
+    def map(self, name: str) -> LiveMap | None:
+        """The newest map of that name."""
+        return next((m for m in self.rendering.maps if m.name == name), None)
+
+    def _picture(self, name: str, data: Any, units: str) -> dict[str, Any]:
+        return {
+            "uid": self.uid,
+            "name": name,
+            "rows": [0, int(data.shape[0])],
+            **array_to_plain(data),
+            "units": units,
+            "sampling_A": None,
+            "frames": self._frames,
+            "method": "",
+        }

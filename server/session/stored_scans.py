@@ -1,0 +1,113 @@
+"""Recordings and results files as a file worker reads them: plain values and arrays, for the library.
+
+Every function takes a path first and is a task of :class:`ptylive.streamer.vetting.worker.FileWorker`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import Calibration, InputFileError
+from ptylive.schema.model import Array
+
+THUMBNAIL_SIDE = 96
+THUMBNAIL_MAPS = ("obf", "idpc", "tcbf", "bf", "adf")
+
+
+def describe_scan(path: Path) -> dict[str, Any]:
+    """What the card of a scan shows of its recording."""
+    from ptylive.streamer.storage.source import open_source
+
+    with open_source(path) as source:
+        arm, received = source.arm, source.received
+    return {
+        "uid": arm.uid,
+        "series": arm.series,
+        "shape": None if arm.scan.shape is None else list(arm.scan.shape),
+        "frames": int(received.sum()),
+        "lost": int(received.size - received.sum()),
+        "bytes": path.stat().st_size,
+    }
+
+
+def describe_results(path: Path) -> dict[str, Any]:
+    """What the card of a scan shows of its results file."""
+    from ptylive.engine.results import read_runs
+
+    stored = read_results(path, THUMBNAIL_MAPS)
+    return {
+        "runs": read_runs(path),
+        "calibration": Calibration.from_attributes(stored["calibration"]).to_plain(),
+        "thumbnail": _thumbnail({found["name"]: found["data"] for found in stored["maps"]}),
+    }
+
+
+def scan_header(path: Path) -> dict[str, Any]:
+    """Map and arrays of the arm message of a recorded scan, and how many of its frames arrived."""
+    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
+
+    with open_source(path) as source:
+        return {
+            "arm": arm_to_map(source.arm),
+            "parts": arm_parts(source.arm),
+            "received": int(source.received.sum()),
+        }
+
+
+def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Maps (all, or those of ``names``) as dictionaries, coverage, and attributes of the calibration."""
+    import h5py
+
+    wanted = None if names is None else set(names)
+    try:
+        with h5py.File(path, "r") as file:
+            group = file.get("maps", {})
+            return {
+                "maps": [_stored_map(name, group[name]) for name in group if wanted is None or name in wanted],
+                "coverage": np.asarray(file["coverage"][()], dtype=bool),
+                "calibration": {k: _text(v) for k, v in file["calibration"].attrs.items()},
+            }
+    except (OSError, KeyError) as error:
+        raise InputFileError(f"{path}: not a results file of ptylive: {error}") from None
+
+
+def _stored_map(name: str, data: Any) -> dict[str, Any]:
+    """The fields of a LiveMap."""
+    attributes = {k: _text(v) for k, v in data.attrs.items()}
+    sampling = attributes.get("sampling_A")
+    return {
+        "name": name,
+        "data": np.asarray(data[()], dtype=np.float32),
+        "units": str(attributes.get("units", "")),
+        "sampling_A": None if sampling is None else (float(sampling[0]), float(sampling[1])),
+        "frames": int(attributes.get("frames", 0)),
+        "method": str(attributes.get("method", "")),
+        "settings": json.loads(str(attributes.get("settings", "{}"))),
+    }
+
+
+def _thumbnail(maps: dict[str, Array]) -> dict[str, Any] | None:
+    """The best map with finite values as uint8 {shape, dtype, data, map}, 1st to 99th percentile."""
+    from ptylive.server.wire.messages import array_to_plain
+
+    for name in THUMBNAIL_MAPS:
+        if name not in maps:
+            continue
+        stride = max(1, -(-max(maps[name].shape) // THUMBNAIL_SIDE))
+        small = maps[name][::stride, ::stride]
+        finite = small[np.isfinite(small)]
+        if finite.size:
+            low, high = np.percentile(finite, (1, 99))
+            shades = np.clip((np.nan_to_num(small, nan=low) - low) / max(high - low, 1e-30) * 255, 0, 255)
+            return {**array_to_plain(shades.astype(np.uint8)), "map": name}
+    return None
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

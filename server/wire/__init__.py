@@ -1,0 +1,1 @@
+"""How programs talk to a server: client, messages, published events."""

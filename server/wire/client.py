@@ -1,0 +1,146 @@
+"""How everybody outside talks to a running server: commands with replies, and a stream of events.
+
+The dashboard, the command line and user scripts use exactly this::
+
+    with ControlClient("tcp://127.0.0.1:9998") as client:
+        print(client.call("status")["state"])
+    with EventStream("tcp://127.0.0.1:9998", topics=("state",)) as events:
+        topic, payload = events.next(timeout_s=5)
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+
+from ptylive.schema import CommandError, ServerGoneError
+from ptylive.server.wire.messages import CONTROL_PORT, MAX_MESSAGE_BYTES, TOPICS, events_address, pack, unpack
+from ptylive.streamer.security import client_keys
+
+DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
+
+
+class ControlClient:
+    """One DEALER connection to the control socket; not shared between threads.
+
+    keys: key folder of this client, None for the one in $PTYLIVE_KEYS, or for none (ptylive.streamer.security).
+    """
+
+    def __init__(self, address: str = DEFAULT_CONTROL, timeout_s: float = 3.0, keys: Path | None = None) -> None:
+        self._keys = client_keys(keys)
+        self.address = address
+        self.timeout_s = timeout_s
+        self._context = zmq.Context()
+        self._socket = self._connect()
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        if self._keys is not None:
+            self._keys.apply(socket)
+        try:
+            socket.connect(self.address)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            hint = f"an address is like {DEFAULT_CONTROL}"
+            raise ServerGoneError(f"cannot connect to {self.address!r}: {error.strerror}", hint) from None
+        return socket
+
+    def call(self, command: str, *, timeout_s: float | None = None, **arguments: Any) -> dict[str, Any]:
+        """Send a command and return its reply without the envelope.
+
+        Raises ServerGoneError when nobody answers in time, CommandError when the server says no.
+        """
+        return self.ask(command, arguments, timeout_s)
+
+    def ask(self, command: str, arguments: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
+        """The same for arguments of any name, as somebody typed them. CommandError for the envelope's own names."""
+        if taken := {"id", "command"} & set(arguments):
+            raise CommandError(f"no command takes {min(taken)!r}", "leave it out")
+        wanted = uuid.uuid4().hex
+        self._socket.send(pack({"id": wanted, "command": command, **arguments}))
+        wait_ms = int(1000 * (self.timeout_s if timeout_s is None else timeout_s))
+        while self._socket.poll(wait_ms):
+            reply = unpack(self._socket.recv())
+            if reply.pop("id", None) != wanted:
+                continue
+            if reply.pop("ok", False):
+                return reply
+            raise CommandError(str(reply.get("error", "refused")))
+        self._socket.close(linger=0)
+        self._socket = self._connect()
+        raise ServerGoneError(f"no server answers at {self.address}", self._hint())
+
+    def tell(self, command: str, **arguments: Any) -> None:
+        """Send a command without waiting for its reply, which nobody reads; lost where no server is."""
+        while self._socket.poll(0):
+            self._socket.recv()
+        with suppress(zmq.Again):
+            self._socket.send(pack({"id": uuid.uuid4().hex, "command": command, **arguments}), zmq.NOBLOCK)
+
+    def _hint(self) -> str:
+        """A server that refuses a key does not say so."""
+        if self._keys is None:
+            return "start one with ptylive serve"
+        return f"start one, or have it let in {self._keys.folder / 'client.key'} (copy it to its clients folder)"
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._context.destroy(linger=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class EventStream:
+    """A SUB connection to the events of a server; not shared between threads. keys: as for ControlClient."""
+
+    def __init__(
+        self,
+        control: str = DEFAULT_CONTROL,
+        topics: Iterable[str] = TOPICS,
+        queue: int = 50,
+        keys: Path | None = None,
+    ) -> None:
+        own = client_keys(keys)
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVHWM, queue)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        for topic in topics:
+            self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        if own is not None:
+            own.apply(self._socket)
+        self._socket.connect(events_address(control))
+
+    def next(self, timeout_s: float = 1.0) -> tuple[str, dict[str, Any]] | None:
+        """The next event as (topic, payload), or None when none came in time."""
+        if not self._socket.poll(int(1000 * timeout_s)):
+            return None
+        topic, payload = self._socket.recv_multipart()
+        return topic.decode(), unpack(payload)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._context.destroy(linger=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

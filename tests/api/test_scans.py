@@ -1,0 +1,79 @@
+"""The five lines of docs/notebook.md, on the bundled scan."""
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import ptylive
+from ptylive.scans import Gallery, open_scan
+from ptylive.schema import InputFileError, MetadataError
+from ptylive.schema.metadata import NAMES
+from ptylive.simulators.data import bundled
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "notebook.md"
+DATA_SET = "mos2_svac_80kV_focus"
+
+
+def test_the_documents_five_lines(tmp_path):
+    lines = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(), re.S)[1]
+    lines = lines.replace('"scan.h5"', repr(str(bundled(DATA_SET)))).replace("epoch_max=20", "epoch_max=1")
+    names = {}
+    exec(compile(lines, "notebook.md", "exec"), names)
+    maps, refined = names["maps"], names["refined"]
+    assert {"obf", "idpc", "wdd_phase"} <= set(maps)
+    assert maps.calibration.get("energy_eV") == 80e3
+    assert refined.phase.ndim == 3
+    assert len(refined.result.loss) >= 1
+    shown = maps.show("obf")
+    assert "data:image/png;base64," in shown._repr_html_()
+    (written,) = shown.save(tmp_path / "made" / "pictures")
+    assert written.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_map_that_is_not_there_is_named():
+    maps = open_scan(bundled(DATA_SET)).reconstruct(["bf"])
+    assert list(maps) == ["bf"]
+    with pytest.raises(MetadataError, match="no map 'obf'"):
+        maps.show("obf")
+
+
+def test_titles_are_harmless():
+    assert "<script>" not in Gallery({"<script>": np.zeros((2, 2))})._repr_html_()
+
+
+def test_an_array_is_a_scan_like_a_file():
+    with h5py.File(bundled(DATA_SET)) as file:
+        counts, about = file["data"][()], dict(file["metadata"].attrs)
+    known = {name: value for name, value in about.items() if name in NAMES and name != "energy_eV"}
+    scan = ptylive.open_scan(counts, energy_eV="80 keV", **known)
+    said = "64 x 64 points of 64 x 64 pixels, uint16; energy_eV 80000, convergence_semiangle_mrad 25"
+    assert repr(scan) == f"Scan('array': {said})"
+    maps = scan.reconstruct(["bf"])
+    assert np.array_equal(maps["bf"].data, ptylive.reconstruct(bundled(DATA_SET), ["bf"])["bf"].data)
+    assert repr(maps) == "Maps(bf; 64 x 64 pixels, 4096 frames)"
+    assert "data:image/png" in maps._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("array", "metadata", "said"),
+    [
+        (np.zeros((4, 4)), {}, "array: the array is 4 x 4"),
+        (np.zeros((2, 2, 8, 8), dtype="u2"), {"energy": 1}, "unknown setting 'energy'"),
+        (np.zeros((2, 2, 8, 8), dtype="c8"), {}, "array"),
+    ],
+)
+def test_what_is_no_scan_is_refused(array, metadata, said):
+    with pytest.raises((InputFileError, MetadataError), match=said):
+        ptylive.open_scan(array, **metadata)
+
+
+def test_preset_and_settings_go_together():
+    scan = ptylive.open_scan(bundled(DATA_SET))
+    refined = scan.refine(ptylive.Preset(epoch_max=3, sweeps=1), epoch_max=1, probe_modes=1)
+    assert len(refined.result.loss) <= 2
+    assert refined.probe.shape[0] == 1
+    assert repr(refined).startswith("Refined(done: 1 slice of ")
+    assert "probe, amplitude" in refined._repr_html_()
