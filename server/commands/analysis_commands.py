@@ -33,7 +33,7 @@ from ptylive.server.wire.messages import array_from_plain, array_to_plain
 SLICE = "slice:"
 
 
-class Workbench:
+class AnalysisCommands:
     """The commands of :mod:`ptylive.server.commands.analysis_commands`, on the scan that ``stage`` shows."""
 
     def __init__(self, config: ServerConfig, refinements: Refinements, stage: Stage, finisher: Finisher) -> None:

@@ -37,7 +37,7 @@ class _Step:
     pinned: Mapping[str, Any]
 
 
-class CalibrationDesk:
+class CalibrationCommands:
     """The user's values over those of the stream, with the way back.
 
     A value belongs to the scan it was given for; the next one is what its own header says. Values that are pinned

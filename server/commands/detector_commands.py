@@ -12,7 +12,7 @@ from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.protocols.simplon import INTERNAL_TRIGGERS, Simplon
 
 
-class DetectorDesk:
+class DetectorCommands:
     """Commands `arm`, `trigger`, `disarm` of the control protocol, for the detector at ``detector_api``."""
 
     def __init__(self, config: ServerConfig, publisher: Publisher) -> None:

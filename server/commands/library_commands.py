@@ -40,7 +40,7 @@ class Stage(Protocol):
         ...
 
 
-class LibraryDesk:
+class LibraryCommands:
     """The commands of :mod:`ptylive.server.commands.library_commands`.
 
     ``bank`` makes the virtual detectors of a scan that is opened; ``data`` is where this server receives.

@@ -44,7 +44,7 @@ class Waiting:
         return {"run": self.job.run, "uid": self.uid, "series": self.series}
 
 
-class RefineDesk:
+class RefineCommands:
     """The commands of :mod:`ptylive.server.commands.refine_commands`, on the scan that ``current`` returns.
 
     ``configure`` sets metadata that come with the command.

@@ -20,4 +20,4 @@ def exit_with_parent() -> None:
             pass
         os._exit(ORPHANED)
 
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+    threading.Thread(target=wait, name="parent watch", daemon=True).start()

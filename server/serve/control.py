@@ -155,11 +155,11 @@ class ControlServer:
 
     def _answer(self, command: object, arguments: dict[str, Any]) -> dict[str, Any]:
         """Run a command of the session. Raises CommandError for one that does not exist, or has other arguments."""
-        desks = self._session.commands
+        groups = self._session.commands
         name = f"command_{command}" if isinstance(command, str) else ""
-        method = next((found for desk in desks if (found := getattr(desk, name, None))), None)
+        method = next((found for group in groups if (found := getattr(group, name, None))), None)
         if method is None:
-            known = sorted(n.removeprefix("command_") for desk in desks for n in dir(desk) if n.startswith("command_"))
+            known = sorted(n.removeprefix("command_") for group in groups for n in dir(group) if n.startswith("command_"))
             raise CommandError(f"unknown command {brief(command)}", f"known are {', '.join(known)}")
         wanted = arguments.pop("if_shown", None)
         if wanted is not None:

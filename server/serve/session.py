@@ -19,21 +19,21 @@ from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.imaging.scratch import Scratch
 from ptylive.schema import Arm, CommandError, PtyliveError
-from ptylive.server.commands.analysis_commands import Workbench
-from ptylive.server.commands.calibration_commands import CalibrationDesk
-from ptylive.server.commands.detector_commands import DetectorDesk
-from ptylive.server.commands.library_commands import LibraryDesk
-from ptylive.server.commands.refine_commands import RefineDesk
+from ptylive.server.commands.analysis_commands import AnalysisCommands
+from ptylive.server.commands.calibration_commands import CalibrationCommands
+from ptylive.server.commands.detector_commands import DetectorCommands
+from ptylive.server.commands.library_commands import LibraryCommands
+from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.compilation import Compilation, CompiledReader
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve.metrics import FrameTotals, render, serve_metrics
 from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.live import LiveThread
-from ptylive.server.session.recent_scans import Shelf
-from ptylive.server.session.recording_status import RecordingNews
+from ptylive.server.session.recent_scans import RecentScans
+from ptylive.server.session.recording_status import RecordingStatus
 from ptylive.server.session.recovered_maps import RecoveredMaps
 from ptylive.server.session.scan_session import ScanSession
-from ptylive.server.session.subscriptions import LEASE_S, Audience
+from ptylive.server.session.subscriptions import LEASE_S, Subscriptions
 from ptylive.server.session.waiting_results import take_in_all
 from ptylive.server.wire.messages import events_address
 from ptylive.server.wire.publisher import Publisher
@@ -70,8 +70,8 @@ class Session:
         self._command_line = command_line
         self._scan: ScanSession | None = None
         self._newest: ScanSession | None = None
-        self._recording_news = RecordingNews()
-        self._shelf = Shelf()
+        self._recording_status = RecordingStatus()
+        self._recent_scans = RecentScans()
         self._recording_wanted = True
         self._begun: deque[str] = deque(maxlen=MOST_BEGUN)
         """Uids of scans that began, or went on, in this process: the finisher makes their maps."""
@@ -80,22 +80,22 @@ class Session:
         self._lock = threading.Lock()
         self._totals = FrameTotals()
         compression = RecordingCompression(parse_basis(config.basis), config.keep_frames)
-        self._audience = Audience(listeners=partial(self.publisher.listeners, "maps"))
+        self._subscriptions = Subscriptions(listeners=partial(self.publisher.listeners, "maps"))
         self.compilation = Compilation()
         self._finisher = Finisher(
-            self.publisher, command_line, self._on_finished, compression, self._audience, self.compilation
+            self.publisher, command_line, self._on_finished, compression, self._subscriptions, self.compilation
         )
         self._running: dict[str, ScanSession] = {}
         """Scans whose frames may still come, by uid."""
         self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
-        self.calibration = CalibrationDesk(config.defaults, config.overrides, self._current, self._finisher.add)
-        self.detector = DetectorDesk(config, self.publisher)
-        self.refine = RefineDesk(
+        self.calibration = CalibrationCommands(config.defaults, config.overrides, self._current, self._finisher.add)
+        self.detector = DetectorCommands(config, self.publisher)
+        self.refine = RefineCommands(
             config, self.publisher, self._current, self.calibration.command_configure, command_line
         )
-        self.workbench = Workbench(config, self.refine.refinements, self, self._finisher)
-        self.library = LibraryDesk(
-            config, self.publisher, self, self._finisher, self.workbench.bank, self.receiver.address
+        self.analysis = AnalysisCommands(config, self.refine.refinements, self, self._finisher)
+        self.library = LibraryCommands(
+            config, self.publisher, self, self._finisher, self.analysis.bank, self.receiver.address
         )
         self._live = LiveThread(
             CompiledReader(self.receiver.ring.reader(), self.compilation),
@@ -103,7 +103,7 @@ class Session:
             self.calibration.prepare,
             self._on_scan,
             self._on_scan_ended,
-            self._audience,
+            self._subscriptions,
             Scratch(config.recording_folder),
         )
 
@@ -172,7 +172,7 @@ class Session:
         if isinstance(event, LogEvent):
             self.publisher.log(event.level, event.text)
         elif isinstance(event, RecordingEvent):
-            self._recording_news.heard(event)
+            self._recording_status.heard(event)
             if event.state == "failed":
                 self.publisher.log("error", f"recording failed: {event.message}")
                 log.error("RECORDING FAILED: %s", event.message)
@@ -197,17 +197,17 @@ class Session:
         self._running[scan.uid] = scan
         if self.config.recording_folder is None:
             scan.recorded.set()
-        self._recording_news.follow(scan)
+        self._recording_status.follow(scan)
         if scan.arm.basis.is_raw:
             self.refine.refinements.prepare(scan.arm.detector_shape)
-        scan.detectors = self.workbench.bank(scan.arm)
+        scan.detectors = self.analysis.bank(scan.arm)
         if beside:
             self.publisher.log("info", f"scan {scan.arm.series} goes on beside the one that is shown")
             return
         with self._lock:
             before, self._scan, self._newest = self._newest, scan, scan
         if before is not None and before.pictures:
-            self._shelf.put(before)
+            self._recent_scans.put(before)
         self.publisher.log("info", f"scan {scan.arm.series} armed: {scan.arm.frames} frames")
         self.refine.refinements.give_way()
         self.refine.scan_begun(scan)
@@ -229,14 +229,14 @@ class Session:
             if self._scan is ended:
                 self._scan = scan
         if ended is not None and ended.pictures:
-            self._shelf.put(ended)
+            self._recent_scans.put(ended)
         self._live.turn_to(scan)
         self.publisher.log("info", f"scan {scan.arm.series}, which went on beside it, is shown")
 
     def _on_finished(self, scan: ScanSession) -> None:
-        self._recording_news.leave(scan)
+        self._recording_status.leave(scan)
         if scan.pictures:
-            self._shelf.put(scan)
+            self._recent_scans.put(scan)
         self.refine.scan_finished(scan)
 
     # -- what is shown --------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ class Session:
     @property
     def commands(self) -> tuple[object, ...]:
         """Where the commands of the control protocol are found: methods ``command_*`` of these."""
-        return self, self.calibration, self.refine, self.workbench, self.library, self.detector
+        return self, self.calibration, self.refine, self.analysis, self.library, self.detector
 
     def _current(self) -> ScanSession | None:
         return self._scan
@@ -291,13 +291,13 @@ class Session:
             metrics="" if self._metrics is None else self._metrics.url,
             dashboard="" if self.config.dashboard is None else f"http://{self.config.dashboard}",
             pids={"server": os.getppid(), "acquire": os.getpid()},
-            detectors=self.workbench.command_detectors()["detectors"],
+            detectors=self.analysis.command_detectors()["detectors"],
             message="; ".join(
                 filter(None, (self.compilation.word, ("" if scan is None else scan.message) or self._notice()))
             ),
             pinned=self.calibration.pinned,
             restarts=self.restarts,
-            recordings_failed=len(self._recording_news.failures),
+            recordings_failed=len(self._recording_status.failures),
         )
         if scan is not None:
             status["scan"] = scan.arm.scan.model_dump(mode="json")
@@ -310,11 +310,11 @@ class Session:
     @property
     def recordings_failed(self) -> bool:
         """Whether the recording of a scan failed, and has not been made since."""
-        return bool(self._recording_news.failures)
+        return bool(self._recording_status.failures)
 
     def _notice(self) -> str:
         """What is to be said while nothing else is: what went wrong earlier."""
-        failures = self._recording_news.failures
+        failures = self._recording_status.failures
         if failures:
             return f"{len(failures)} recordings failed, the last one: {failures[-1]}"
         return self.notice
@@ -326,7 +326,7 @@ class Session:
         """
         scan = self._scan
         if uid and (scan is None or scan.uid != uid):
-            return self._shelf.snapshot(uid)
+            return self._recent_scans.snapshot(uid)
         run = self.refine.refinements.current
         return {
             "state": self.command_status(),
@@ -342,13 +342,13 @@ class Session:
         """
         if isinstance(maps, str):
             raise CommandError("maps is a list of names")
-        self._audience.shows(str(viewer), maps)
-        wanted = self._audience.wanted()
+        self._subscriptions.shows(str(viewer), maps)
+        wanted = self._subscriptions.wanted()
         return {"lease_s": LEASE_S, "maps": None if wanted is None else sorted(wanted)}
 
     def command_scans(self) -> dict[str, Any]:
         """The last scans whose maps are still in memory, newest first; `snapshot` with a `uid` gives their maps."""
-        return {"scans": self._shelf.list()}
+        return {"scans": self._recent_scans.list()}
 
     def command_record(self, on: bool | None = None) -> dict[str, Any]:
         """Whether scans are recorded; with an argument, from the next one on."""

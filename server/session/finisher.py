@@ -20,7 +20,7 @@ from ptylive.engine.results_file import PATIENCE_S
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.server.process.compilation import Compilation, pieces_for
 from ptylive.server.session.scan_session import ScanSession
-from ptylive.server.session.subscriptions import Audience
+from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.messages import map_to_plain
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.vetting.frames import read_frames
@@ -40,7 +40,7 @@ class Finisher:
 
     It is told as well when results are made while new ones have been asked for (``scan.finished`` is not set then).
 
-    ``audience``: whose maps are made first. ``compilation``: what is waited for on the first scan of a machine.
+    ``subscriptions``: whose maps are made first. ``compilation``: what is waited for on the first scan of a machine.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Finisher:
         command_line: str,
         on_finished: Callable[[ScanSession], None],
         compression: RecordingCompression,
-        audience: Audience,
+        subscriptions: Subscriptions,
         compilation: Compilation,
     ) -> None:
         self._publisher, self._command_line, self._on_finished = publisher, command_line, on_finished
-        self._compression, self._audience, self._compilation = compression, audience, compilation
+        self._compression, self._subscriptions, self._compilation = compression, subscriptions, compilation
         self.files = FileWorker(LIMITS, modules=("ptylive.server.session.stored_scans",))
         """Opens files of the library."""
         self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
@@ -159,7 +159,7 @@ class Finisher:
         frames = frames_of(scan, self.files)
         with scan.lock:
             if scan.engine is not None:
-                rendering = scan.engine.finish(frames, lambda part: self._show(scan, part), self._audience.wanted())
+                rendering = scan.engine.finish(frames, lambda part: self._show(scan, part), self._subscriptions.wanted())
             elif frames is not None and scan.stored is not None:
                 scan.engine, rendering = reconstruct(scan.arm, frames)  # opened from its files, and changed since
             else:

@@ -21,7 +21,7 @@ from ptylive.engine.live.engine import LiveEngine
 from ptylive.schema import Arm, FrameBatch, PtyliveError
 from ptylive.server.process.compilation import CompiledReader
 from ptylive.server.session.scan_session import ScanSession
-from ptylive.server.session.subscriptions import Audience
+from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.events import ArmEvent, EndEvent
 
@@ -57,7 +57,7 @@ class LiveThread:
     """Feeds one engine after the other.
 
     ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every new scan, and whether it is received
-    beside the one that is shown; ``on_end`` of every one that ended. ``audience``: whose maps are renewed; without
+    beside the one that is shown; ``on_end`` of every one that ended. ``subscriptions``: whose maps are renewed; without
     viewers all are. ``scratch``: for what does not fit the memory.
     """
 
@@ -68,14 +68,14 @@ class LiveThread:
         prepare: Callable[[Arm], Arm],
         on_scan: Callable[[ScanSession, bool], None],
         on_end: Callable[[ScanSession, str], None],
-        audience: Audience,
+        subscriptions: Subscriptions,
         scratch: Scratch,
     ) -> None:
         self._reader, self._publisher = reader, publisher
         self._prepare, self._on_scan, self._on_end = prepare, on_scan, on_end
         self._scan: ScanSession | None = None
         self._open_scans: dict[str, ScanSession] = {}
-        self._audience = audience
+        self._subscriptions = subscriptions
         self._rest_due = self._next_look = 0.0
         self._next_refresh = 0.0
         self._dirty = False
@@ -169,7 +169,7 @@ class LiveThread:
         and without new frames never.
         """
         before = engine.wanted
-        engine.want(self._audience.wanted())
+        engine.want(self._subscriptions.wanted())
         picked = engine.wanted - before
         if not picked or engine.store is None:
             return

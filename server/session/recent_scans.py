@@ -17,7 +17,7 @@ MOST_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
-class ShelvedScan:
+class RecentScan:
     """A scan as it was shown last: its pictures are payloads of `maps` events, shared, never changed."""
 
     state: Mapping[str, Any]
@@ -25,7 +25,7 @@ class ShelvedScan:
     time: float
 
     @classmethod
-    def of(cls, scan: ScanSession) -> ShelvedScan:
+    def of(cls, scan: ScanSession) -> RecentScan:
         """What a scan shows now."""
         state = {
             **scan.status(),
@@ -47,19 +47,19 @@ class ShelvedScan:
         return {**{name: self.state[name] for name in kept}, "time": self.time, "maps": sorted(self.pictures)}
 
 
-class Shelf:
+class RecentScans:
     """The last scans, newest last; bounded in number and memory. Callable from any thread."""
 
     def __init__(self, most_scans: int = MOST_SCANS, most_bytes: int = MOST_BYTES) -> None:
         self._most_scans, self._most_bytes = most_scans, most_bytes
-        self._scans: OrderedDict[str, ShelvedScan] = OrderedDict()
+        self._scans: OrderedDict[str, RecentScan] = OrderedDict()
         self._lock = threading.Lock()
 
     def put(self, scan: ScanSession) -> None:
         """Keep what a scan shows now, in its old place if it has one; the oldest give way."""
-        shelved = ShelvedScan.of(scan)
+        recent = RecentScan.of(scan)
         with self._lock:
-            self._scans[scan.uid] = shelved
+            self._scans[scan.uid] = recent
             while len(self._scans) > 1 and (len(self._scans) > self._most_scans or self._bytes > self._most_bytes):
                 self._scans.popitem(last=False)
 
@@ -75,7 +75,7 @@ class Shelf:
     def snapshot(self, uid: str) -> dict[str, Any]:
         """State and maps of a scan, as `snapshot` gives them of the present one. Raises CommandError."""
         with self._lock:
-            shelved = self._scans.get(uid)
-        if shelved is None:
+            recent = self._scans.get(uid)
+        if recent is None:
             raise CommandError(f"the maps of scan {uid!r} are not in memory", "see the commands scans and history")
-        return {"state": dict(shelved.state), "maps": list(shelved.pictures.values()), "refinement": None}
+        return {"state": dict(recent.state), "maps": list(recent.pictures.values()), "refinement": None}

@@ -1,4 +1,4 @@
-"""What is known of the recordings of scans, brought to the scans: news may come before its scan, or long after it."""
+"""The last word on the recording of each scan, kept for scans that begin after it came and for those that wait long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REMEMBERED = 64
 SETTLED = ("complete", "failed", "off")
 
 
-class RecordingNews:
+class RecordingStatus:
     """The last word on every recent recording, and the scans that wait for it. Callable from any thread."""
 
     def __init__(self) -> None:

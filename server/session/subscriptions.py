@@ -15,7 +15,7 @@ MOST_MAPS = 256
 """Maps that one viewer may name."""
 
 
-class Audience:
+class Subscriptions:
     """Viewers and what they show. Used from several threads; ``clock`` in seconds.
 
     ``listeners``: how many receive maps at all. More than there are viewers means that somebody receives them without

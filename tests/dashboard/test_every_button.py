@@ -13,10 +13,10 @@ from ptylive.dashboard.feed import Feed, FeedView
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.skeleton import read_template
 from ptylive.dashboard.state import ServerState
-from ptylive.server.commands.analysis_commands import Workbench
-from ptylive.server.commands.calibration_commands import CalibrationDesk
-from ptylive.server.commands.library_commands import LibraryDesk
-from ptylive.server.commands.refine_commands import RefineDesk
+from ptylive.server.commands.analysis_commands import AnalysisCommands
+from ptylive.server.commands.calibration_commands import CalibrationCommands
+from ptylive.server.commands.library_commands import LibraryCommands
+from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.serve.session import Session as Server
 
 OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite"}
@@ -72,8 +72,8 @@ def buttons_of_the_page() -> set[str]:
 
 
 def commands_of_the_server() -> set[str]:
-    desks = (Server, CalibrationDesk, RefineDesk, Workbench, LibraryDesk)
-    return {name.removeprefix("command_") for desk in desks for name in dir(desk) if name.startswith("command_")}
+    groups = (Server, CalibrationCommands, RefineCommands, AnalysisCommands, LibraryCommands)
+    return {name.removeprefix("command_") for group in groups for name in dir(group) if name.startswith("command_")}
 
 
 def test_every_button_is_known_here() -> None:

@@ -37,8 +37,8 @@ def live() -> FeedView:
 def test_a_viewer_goes_back_and_returns() -> None:
     listed = [{"uid": uid, "series": uid, "time": 1.0} for uid in ("now", "last", "first")]
     maps = [map_payload("obf", np.eye(8, dtype=np.float32)), map_payload("coverage", np.ones((8, 8), dtype=bool))]
-    shelved = {"state": state_payload(uid="first", series="0140"), "maps": maps}
-    desk = Desk({"scans": {"scans": listed}, "snapshot": shelved})
+    recent = {"state": state_payload(uid="first", series="0140"), "maps": maps}
+    desk = Desk({"scans": {"scans": listed}, "snapshot": recent})
     orders = Orders(desk)
     past = PastScans(orders)
     past.follow(live())

@@ -11,7 +11,7 @@ from running import server
 
 from ptylive.schema import CommandError
 from ptylive.server.session.live import REST_INTERVAL_S
-from ptylive.server.session.subscriptions import LEASE_S, MOST_MAPS, MOST_VIEWERS, Audience
+from ptylive.server.session.subscriptions import LEASE_S, MOST_MAPS, MOST_VIEWERS, Subscriptions
 from ptylive.server.wire.client import EventStream
 from ptylive.server.wire.publisher import Publisher
 from ptylive.simulators.data import bundled
@@ -29,51 +29,51 @@ class Clock:
 
 
 def test_what_is_wanted_is_the_union_of_what_viewers_show():
-    audience = Audience()
-    assert audience.wanted() is None
-    audience.shows("one", ["obf", "idpc"])
-    audience.shows("other", ["bf", "obf"])
-    assert audience.wanted() == {"obf", "idpc", "bf"}
-    audience.shows("one", [])
-    assert audience.wanted() == {"bf", "obf"}
-    audience.shows("other", None)
-    assert audience.wanted() == frozenset(), "one viewer is left, who shows no map"
-    audience.shows("one", None)
-    assert audience.wanted() is None
+    subscriptions = Subscriptions()
+    assert subscriptions.wanted() is None
+    subscriptions.shows("one", ["obf", "idpc"])
+    subscriptions.shows("other", ["bf", "obf"])
+    assert subscriptions.wanted() == {"obf", "idpc", "bf"}
+    subscriptions.shows("one", [])
+    assert subscriptions.wanted() == {"bf", "obf"}
+    subscriptions.shows("other", None)
+    assert subscriptions.wanted() == frozenset(), "one viewer is left, who shows no map"
+    subscriptions.shows("one", None)
+    assert subscriptions.wanted() is None
 
 
 def test_a_silent_viewer_is_forgotten():
     clock = Clock()
-    audience = Audience(clock)
-    audience.shows("one", ["obf"])
+    subscriptions = Subscriptions(clock)
+    subscriptions.shows("one", ["obf"])
     clock.now = 0.6 * LEASE_S
-    audience.shows("other", ["bf"])
+    subscriptions.shows("other", ["bf"])
     clock.now = 1.1 * LEASE_S
-    assert audience.wanted() == {"bf"}
+    assert subscriptions.wanted() == {"bf"}
     clock.now = 2 * LEASE_S
-    assert audience.wanted() is None
+    assert subscriptions.wanted() is None
 
 
 def test_it_remembers_so_many_and_no_more():
-    audience = Audience()
+    subscriptions = Subscriptions()
     with pytest.raises(CommandError):
-        audience.shows("greedy", [f"vd_{k}" for k in range(MOST_MAPS + 1)])
+        subscriptions.shows("greedy", [f"vd_{k}" for k in range(MOST_MAPS + 1)])
     for k in range(MOST_VIEWERS):
-        audience.shows(f"viewer {k}", ["bf"])
+        subscriptions.shows(f"viewer {k}", ["bf"])
     with pytest.raises(CommandError):
-        audience.shows("one too many", ["bf"])
-    audience.shows("viewer 0", ["obf"])
+        subscriptions.shows("one too many", ["bf"])
+    subscriptions.shows("viewer 0", ["obf"])
 
 
 def test_who_receives_maps_without_a_word_wants_them_all():
     receive = [1]
-    audience = Audience(listeners=lambda: receive[0])
-    audience.shows("one", ["obf"])
-    assert audience.wanted() == {"obf"}
+    subscriptions = Subscriptions(listeners=lambda: receive[0])
+    subscriptions.shows("one", ["obf"])
+    assert subscriptions.wanted() == {"obf"}
     receive[0] = 2
-    assert audience.wanted() is None
-    audience.shows("other", ["bf"])
-    assert audience.wanted() == {"obf", "bf"}
+    assert subscriptions.wanted() is None
+    subscriptions.shows("other", ["bf"])
+    assert subscriptions.wanted() == {"obf", "bf"}
 
 
 def test_the_publisher_knows_who_receives_what():

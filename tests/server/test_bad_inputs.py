@@ -23,7 +23,7 @@ from ptylive.schema import Arm, InputFileError, MetadataError, PtyliveError, Sca
 from ptylive.schema.plausible import questions
 from ptylive.server.cli import main as cli
 from ptylive.server.cli.values import parse_value
-from ptylive.server.commands.calibration_commands import CalibrationDesk
+from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.process.config import load_config
 from ptylive.streamer.storage.source import open_source
 from ptylive.streamer.vetting import door
@@ -317,15 +317,15 @@ def test_a_value_is_refused_wherever_it_is_typed(name, text, words, files, tmp_p
     code, said = run(["inspect", str(files["full"]), "--set", f"{name}={text}"], monkeypatch, capsys)
     check_said(said, words)
     assert code == 1
-    desk = CalibrationDesk({}, {}, lambda: None, lambda _scan: None)
+    commands = CalibrationCommands({}, {}, lambda: None, lambda _scan: None)
     with pytest.raises(MetadataError) as refused:
-        desk.command_configure({name: parse_value(text)})
+        commands.command_configure({name: parse_value(text)})
     check_said(refused.value.line(), words)
     with pytest.raises(MetadataError) as refused:
         load_config(None, {}, {name: parse_value(text)})
     check_said(refused.value.line(), words)
     with pytest.raises((UnclearValueError, MetadataError)) as unclear:
-        desk.command_configure(parse_assignment("other", f"{name} = {text}"))
+        commands.command_configure(parse_assignment("other", f"{name} = {text}"))
     check_said(unclear.value.line() if isinstance(unclear.value, PtyliveError) else str(unclear.value), words)
 
 

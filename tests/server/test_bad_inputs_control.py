@@ -274,9 +274,9 @@ def test_what_the_disk_refuses_is_no_fault_of_the_program(control: Any, monkeypa
     assert reply["error"].startswith("/somewhere/else\\n.h5: Input/output error: is there room")
 
 
-@pytest.mark.parametrize("desk", range(6))
-def test_every_command_says_of_what_kind_its_arguments_are(control: Any, desk: int) -> None:
-    found = control._session.commands[desk]
+@pytest.mark.parametrize("group", range(6))
+def test_every_command_says_of_what_kind_its_arguments_are(control: Any, group: int) -> None:
+    found = control._session.commands[group]
     names = [name for name in dir(found) if name.startswith("command_")]
     for name in names:
         try:

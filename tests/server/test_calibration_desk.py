@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ptylive.schema import Arm, CommandError, MetadataError, Scan
-from ptylive.server.commands.calibration_commands import CalibrationDesk
+from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.session.scan_session import ScanSession
 
 HEADER = {"energy_eV": 300e3, "convergence_semiangle_mrad": 20.0, "defocus_A": 500.0, "rotation_deg": 12.0}
@@ -16,11 +16,11 @@ class Stage:
 
     def __init__(self, overrides: dict[str, Any] | None = None) -> None:
         self.scan: ScanSession | None = None
-        self.desk = CalibrationDesk({}, overrides or {}, lambda: self.scan, lambda _scan: None)
+        self.commands = CalibrationCommands({}, overrides or {}, lambda: self.scan, lambda _scan: None)
 
     def arrives(self, uid: str, **said: Any) -> Arm:
         source = Arm(uid, uid, 16, Scan(shape=(4, 4))).with_values({**HEADER, **said})
-        self.scan = ScanSession(self.desk.prepare(source), None, source)
+        self.scan = ScanSession(self.commands.prepare(source), None, source)
         return self.scan.arm
 
     @property
@@ -32,7 +32,7 @@ class Stage:
 def test_a_value_belongs_to_the_scan_it_was_given_for() -> None:
     stage = Stage()
     stage.arrives("one")
-    stage.desk.command_configure({"energy_eV": "80 keV", "scan.step_A": "0.1 nm", "C10": -30.0})
+    stage.commands.command_configure({"energy_eV": "80 keV", "scan.step_A": "0.1 nm", "C10": -30.0})
     assert (stage.arm.optics.energy_eV, stage.arm.scan.step_A) == (80e3, (1.0, 1.0))
     later = stage.arrives("two", defocus_A=700.0)
     assert (later.optics.energy_eV, later.scan.step_A) == (300e3, None)
@@ -42,7 +42,7 @@ def test_a_value_belongs_to_the_scan_it_was_given_for() -> None:
 def test_what_was_estimated_of_one_scan_is_what_the_header_says_of_the_next() -> None:
     stage = Stage()
     stage.arrives("one")
-    stage.desk.command_calibrate(["rotation_deg", "C10"])
+    stage.commands.command_calibrate(["rotation_deg", "C10"])
     assert stage.arm.scan.rotation_deg is None
     assert "C10" not in stage.arm.optics.aberrations
     later = stage.arrives("two")
@@ -52,56 +52,56 @@ def test_what_was_estimated_of_one_scan_is_what_the_header_says_of_the_next() ->
 def test_pinned_values_stay_until_they_are_released() -> None:
     stage = Stage()
     stage.arrives("one")
-    told = stage.desk.command_configure({"energy_eV": "80 keV", "C10": -30.0}, pin=True)
+    told = stage.commands.command_configure({"energy_eV": "80 keV", "C10": -30.0}, pin=True)
     assert told["pinned"] == {"energy_eV": 80e3, "C10": -30.0}
     assert stage.arrives("two", defocus_A=700.0).optics.aberrations["C10"] == -30.0
-    assert stage.desk.command_release(["defocus_A"])["pinned"] == {"energy_eV": 80e3}
+    assert stage.commands.command_release(["defocus_A"])["pinned"] == {"energy_eV": 80e3}
     assert stage.arm.optics.aberrations["C10"] == -30.0  # of this scan it is the value still
     later = stage.arrives("three")
     assert (later.optics.energy_eV, later.optics.aberrations["C10"]) == (80e3, -500.0)
-    assert stage.desk.command_release()["pinned"] == {}
+    assert stage.commands.command_release()["pinned"] == {}
     assert stage.arrives("four").optics.energy_eV == 300e3
     with pytest.raises(CommandError, match="nothing of that is pinned"):
-        stage.desk.command_release()
+        stage.commands.command_release()
 
 
 def test_a_pinned_value_replaces_the_one_given_for_the_scan() -> None:
     stage = Stage()
     stage.arrives("one")
-    stage.desk.command_configure({"defocus_A": 10.0})
-    stage.desk.command_configure({"C10": -20.0}, pin=True)
+    stage.commands.command_configure({"defocus_A": 10.0})
+    stage.commands.command_configure({"C10": -20.0}, pin=True)
     assert stage.arm.optics.aberrations["C10"] == -20.0
-    stage.desk.command_configure({"defocus_A": 40.0})
+    stage.commands.command_configure({"defocus_A": 40.0})
     assert stage.arm.optics.aberrations["C10"] == -40.0
-    assert stage.desk.pinned == {"C10": -20.0}
+    assert stage.commands.pinned == {"C10": -20.0}
 
 
 def test_the_configuration_is_pinned_and_can_be_released() -> None:
     stage = Stage({"optics.energy_eV": 60e3})
     assert stage.arrives("one").optics.energy_eV == 60e3
-    stage.desk.command_release(["energy_eV"])
+    stage.commands.command_release(["energy_eV"])
     assert stage.arrives("two").optics.energy_eV == 300e3
 
 
 def test_values_before_the_first_scan_are_pinned() -> None:
     stage = Stage()
-    assert stage.desk.command_configure({"energy_eV": 80e3})["pinned"] == {"energy_eV": 80e3}
+    assert stage.commands.command_configure({"energy_eV": 80e3})["pinned"] == {"energy_eV": 80e3}
     assert stage.arrives("one").optics.energy_eV == 80e3
 
 
 def test_undo_goes_back_on_the_same_scan_only() -> None:
     stage = Stage()
     stage.arrives("one")
-    stage.desk.command_configure({"energy_eV": 80e3})
-    stage.desk.command_configure({"energy_eV": 60e3})
-    stage.desk.command_undo()
+    stage.commands.command_configure({"energy_eV": 80e3})
+    stage.commands.command_configure({"energy_eV": 60e3})
+    stage.commands.command_undo()
     assert stage.arm.optics.energy_eV == 80e3
     stage.arrives("two")
     with pytest.raises(CommandError, match="nothing to undo"):
-        stage.desk.command_undo()
-    stage.desk.command_configure({"energy_eV": 60e3}, pin=True)
+        stage.commands.command_undo()
+    stage.commands.command_configure({"energy_eV": 60e3}, pin=True)
     stage.arrives("three")
-    assert stage.desk.command_undo()["pinned"] == {}
+    assert stage.commands.command_undo()["pinned"] == {}
     assert stage.arm.optics.energy_eV == 300e3
 
 
@@ -113,8 +113,8 @@ def test_refused_values_change_nothing(values: dict[str, Any], pin: bool) -> Non
     stage = Stage()
     before = stage.arrives("one")
     with pytest.raises(MetadataError):
-        stage.desk.command_configure(values, pin=pin)
-    assert (stage.arm, stage.desk.pinned) == (before, {})
+        stage.commands.command_configure(values, pin=pin)
+    assert (stage.arm, stage.commands.pinned) == (before, {})
 
 
 def test_a_past_scan_has_only_what_is_given_for_it() -> None:
@@ -123,5 +123,5 @@ def test_a_past_scan_has_only_what_is_given_for_it() -> None:
     stage = Stage({"energy_eV": 60e3})
     source = Arm("past", "past", 16, Scan(shape=(4, 4))).with_values(HEADER)
     stage.scan = ScanSession(source, None, source, ended="complete", stored=Calibration())
-    stage.desk.command_configure({"rotation_deg": 5.0})
+    stage.commands.command_configure({"rotation_deg": 5.0})
     assert (stage.arm.optics.energy_eV, stage.arm.scan.rotation_deg) == (300e3, 5.0)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ptylive.schema import Arm, Detector, Scan
-from ptylive.server.commands import refine_commands as refine_desk
-from ptylive.server.commands.refine_commands import RefineDesk
+from ptylive.server.commands import refine_commands
+from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.session.finisher import Finisher
 from ptylive.server.session.scan_session import ScanSession
@@ -39,16 +39,16 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
             self.jobs.append((job.run, scan.made))
             begun.set()
 
-    monkeypatch.setattr(refine_desk, "Refinements", Processes)
-    monkeypatch.setattr(refine_desk, "check_told", lambda *_a, **_k: None)
+    monkeypatch.setattr(refine_commands, "Refinements", Processes)
+    monkeypatch.setattr(refine_commands, "check_told", lambda *_a, **_k: None)
     log = SimpleNamespace(log=lambda *_a: None, publish=lambda *_a: None)
-    desk = RefineDesk(ServerConfig(), log, lambda: scan, lambda _values: None, "test")
+    commands = RefineCommands(ServerConfig(), log, lambda: scan, lambda _values: None, "test")
     finisher = Finisher.__new__(Finisher)
-    Finisher.__init__(finisher, log, "test", desk.scan_finished, *[SimpleNamespace()] * (finisher_parameters() - 3))
+    Finisher.__init__(finisher, log, "test", commands.scan_finished, *[SimpleNamespace()] * (finisher_parameters() - 3))
 
     def finish(one):
         if one.asked == 1:
-            assert desk.command_refine()["state"] == "queued"
+            assert commands.command_refine()["state"] == "queued"
             finisher.add(one)  # asked once more before this one is done, and so on for ever
         elif not begun.is_set():
             finisher.add(one)
@@ -58,7 +58,7 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
     finisher.start()
     assert begun.wait(60)
     finisher.stop(60)
-    assert desk.refinements.jobs == [("run1", 1)]
+    assert commands.refinements.jobs == [("run1", 1)]
 
 
 def finisher_parameters() -> int:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ptylive.schema import Arm, CommandError, Detector, MetadataError, PtyliveError, Scan
-from ptylive.server.commands import refine_commands as refine_desk
-from ptylive.server.commands.refine_commands import MOST_WAITING, RefineDesk
+from ptylive.server.commands import refine_commands
+from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.refinements import RunState
 from ptylive.server.session.scan_session import ScanSession
@@ -73,53 +73,53 @@ def scan(tmp_path: Path) -> ScanSession:
 
 
 @pytest.fixture
-def desk(scan: ScanSession, monkeypatch: pytest.MonkeyPatch) -> RefineDesk:
-    monkeypatch.setattr(refine_desk, "Refinements", Processes)
-    return RefineDesk(ServerConfig(), Log(), lambda: scan, lambda _values: None, "test")
+def commands(scan: ScanSession, monkeypatch: pytest.MonkeyPatch) -> RefineCommands:
+    monkeypatch.setattr(refine_commands, "Refinements", Processes)
+    return RefineCommands(ServerConfig(), Log(), lambda: scan, lambda _values: None, "test")
 
 
-def test_without_optics_nothing_starts_and_what_is_missing_is_named(desk: RefineDesk, scan: ScanSession) -> None:
+def test_without_optics_nothing_starts_and_what_is_missing_is_named(commands: RefineCommands, scan: ScanSession) -> None:
     scan.arm = scan.arm.with_values({"scan_step_A": None, "energy_eV": None})
     with pytest.raises(MetadataError, match="the refinement needs scan_step_A, energy_eV") as caught:
-        desk.command_refine()
+        commands.command_refine()
     assert "--set energy_eV=" in caught.value.hint
-    assert not desk.refinements.started
+    assert not commands.refinements.started
 
 
-def test_the_line_moves_when_one_ends(desk: RefineDesk, scan: ScanSession) -> None:
-    processes = desk.refinements
-    assert desk.command_refine() == {"run": "run1", "state": "running"}
+def test_the_line_moves_when_one_ends(commands: RefineCommands, scan: ScanSession) -> None:
+    processes = commands.refinements
+    assert commands.command_refine() == {"run": "run1", "state": "running"}
     with pytest.raises(CommandError, match="stop it first"):
-        desk.command_refine()
-    assert desk.command_refine(queue=True) == {"run": "run2", "state": "waiting"}
-    assert desk.command_refine(queue=True) == {"run": "run3", "state": "waiting"}
-    assert desk.waiting == [{"run": name, "uid": "a", "series": "grain"} for name in ("run2", "run3")]
-    assert desk.needs(scan.recording)
-    assert not desk.needs(Path("other.h5"))
+        commands.command_refine()
+    assert commands.command_refine(queue=True) == {"run": "run2", "state": "waiting"}
+    assert commands.command_refine(queue=True) == {"run": "run3", "state": "waiting"}
+    assert commands.waiting == [{"run": name, "uid": "a", "series": "grain"} for name in ("run2", "run3")]
+    assert commands.needs(scan.recording)
+    assert not commands.needs(Path("other.h5"))
     processes.end()
     assert processes.started == ["run1", "run2"]
     processes.end()
     processes.end()
     assert processes.started == ["run1", "run2", "run3"]
-    assert desk.waiting == []
-    assert not desk.needs(scan.recording)
+    assert commands.waiting == []
+    assert not commands.needs(scan.recording)
 
 
-def test_one_that_cannot_start_does_not_hold_up_the_others(desk: RefineDesk) -> None:
-    processes = desk.refinements
+def test_one_that_cannot_start_does_not_hold_up_the_others(commands: RefineCommands) -> None:
+    processes = commands.refinements
     for _ in range(3):
-        desk.command_refine(queue=True)
+        commands.command_refine(queue=True)
     processes.broken.add("run2")
     processes.end()
     assert processes.started == ["run1", "run3"]
-    assert any("cannot be started" in line for line in desk._publisher.lines)
+    assert any("cannot be started" in line for line in commands._publisher.lines)
 
 
-def test_one_that_is_overtaken_keeps_its_place(desk: RefineDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_is_overtaken_keeps_its_place(commands: RefineCommands, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between its being taken out of the line and its start, somebody's own refinement began."""
-    processes = desk.refinements
+    processes = commands.refinements
     for _ in range(3):
-        desk.command_refine(queue=True)
+        commands.command_refine(queue=True)
     start = processes.start
 
     def overtaken(job: Any, uid: str) -> None:
@@ -130,77 +130,77 @@ def test_one_that_is_overtaken_keeps_its_place(desk: RefineDesk, monkeypatch: py
     monkeypatch.setattr(processes, "start", overtaken)
     processes.end()
     assert processes.started == ["run1", "run9"]
-    assert [one["run"] for one in desk.waiting] == ["run2", "run3"]
+    assert [one["run"] for one in commands.waiting] == ["run2", "run3"]
     processes.end()
     processes.end()
     assert processes.started == ["run1", "run9", "run2", "run3"]
 
 
-def test_the_line_is_bounded_and_forgotten_at_the_end(desk: RefineDesk) -> None:
+def test_the_line_is_bounded_and_forgotten_at_the_end(commands: RefineCommands) -> None:
     for _ in range(MOST_WAITING + 1):
-        desk.command_refine(queue=True)
+        commands.command_refine(queue=True)
     with pytest.raises(CommandError, match="wait already"):
-        desk.command_refine(queue=True)
-    desk.command_refine_withdraw("run5")
+        commands.command_refine(queue=True)
+    commands.command_refine_withdraw("run5")
     with pytest.raises(CommandError, match="'run5' waits"):
-        desk.command_refine_withdraw("run5")
-    desk.close()
-    assert desk.waiting == []
+        commands.command_refine_withdraw("run5")
+    commands.close()
+    assert commands.waiting == []
 
 
-def test_a_scan_that_goes_on_is_not_put_in_line(desk: RefineDesk, scan: ScanSession) -> None:
-    desk.command_refine()
+def test_a_scan_that_goes_on_is_not_put_in_line(commands: RefineCommands, scan: ScanSession) -> None:
+    commands.command_refine()
     scan.finished.clear()
     with pytest.raises(CommandError, match="not ended"):
-        desk.command_refine(queue=True)
+        commands.command_refine(queue=True)
 
 
 def reserved(folder: Path) -> list[str]:
     return sorted(path.name.split(".")[-2] for path in folder.glob(".*.reserved"))
 
 
-def test_the_name_of_a_withdrawn_refinement_is_given_back(desk: RefineDesk, tmp_path: Path) -> None:
+def test_the_name_of_a_withdrawn_refinement_is_given_back(commands: RefineCommands, tmp_path: Path) -> None:
     for _ in range(3):
-        desk.command_refine(queue=True)
+        commands.command_refine(queue=True)
     assert reserved(tmp_path) == ["run1", "run2", "run3"]
-    desk.command_refine_withdraw("run3")
+    commands.command_refine_withdraw("run3")
     assert reserved(tmp_path) == ["run1", "run2"]
-    desk.refinements.broken.add("run2")
-    desk.refinements.end()
+    commands.refinements.broken.add("run2")
+    commands.refinements.end()
     assert reserved(tmp_path) == ["run1"]
-    desk.refinements.broken.clear()
-    desk.command_refine(queue=True)
-    desk.command_refine(queue=True)
-    desk.close()
+    commands.refinements.broken.clear()
+    commands.command_refine(queue=True)
+    commands.command_refine(queue=True)
+    commands.close()
     assert reserved(tmp_path) == ["run1", "run2"]  # that one had begun
 
 
 def test_the_name_of_one_that_waits_for_results_is_given_back_when_it_is_stopped(
-    desk: RefineDesk, scan: ScanSession, tmp_path: Path
+    commands: RefineCommands, scan: ScanSession, tmp_path: Path
 ) -> None:
     scan.finished.clear()
-    assert desk.command_refine() == {"run": "run1", "state": "queued"}
-    desk.command_refine_stop()
+    assert commands.command_refine() == {"run": "run1", "state": "queued"}
+    commands.command_refine_stop()
     assert reserved(tmp_path) == []
-    desk.command_refine()
+    commands.command_refine()
     scan.recording.unlink()
     scan.finished.set()
-    desk.scan_finished(scan)
-    assert desk.refinements.current.state == "failed"
+    commands.scan_finished(scan)
+    assert commands.refinements.current.state == "failed"
     assert reserved(tmp_path) == []
     scan.recording.touch()
     scan.finished.clear()
-    desk.command_refine()
-    desk.close()
+    commands.command_refine()
+    commands.close()
     assert reserved(tmp_path) == []
 
 
 @pytest.mark.parametrize(("left", "kept"), [("", []), ("grain_run1.checkpoint", ["run1"])])
 def test_the_name_of_one_that_failed_is_kept_with_its_checkpoint(
-    desk: RefineDesk, tmp_path: Path, left: str, kept: list[str]
+    commands: RefineCommands, tmp_path: Path, left: str, kept: list[str]
 ) -> None:
-    desk.command_refine()
+    commands.command_refine()
     if left:
         (tmp_path / left).touch()
-    desk.refinements.end("failed")
+    commands.refinements.end("failed")
     assert reserved(tmp_path) == kept

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.schema import Arm, CommandError, Detector, Scan
-from ptylive.server.session.recent_scans import Shelf
+from ptylive.server.session.recent_scans import RecentScans
 from ptylive.server.session.scan_session import ScanSession
 
 
@@ -17,27 +17,27 @@ def scan(uid: str, side: int = 4) -> ScanSession:
 
 
 def test_the_newest_scans_are_kept_in_number_and_memory() -> None:
-    shelf = Shelf(most_scans=3, most_bytes=1000)
+    recent = RecentScans(most_scans=3, most_bytes=1000)
     for number in range(5):
-        shelf.put(scan(f"scan{number}"))
-    assert [one["uid"] for one in shelf.list()] == ["scan4", "scan3", "scan2"]
-    shelf.put(scan("large", side=15))
-    assert [one["uid"] for one in shelf.list()] == ["large", "scan4"]
-    shelf.put(scan("huge", side=100))
-    assert [one["uid"] for one in shelf.list()] == ["huge"], "the last one is always kept"
+        recent.put(scan(f"scan{number}"))
+    assert [one["uid"] for one in recent.list()] == ["scan4", "scan3", "scan2"]
+    recent.put(scan("large", side=15))
+    assert [one["uid"] for one in recent.list()] == ["large", "scan4"]
+    recent.put(scan("huge", side=100))
+    assert [one["uid"] for one in recent.list()] == ["huge"], "the last one is always kept"
 
 
 def test_a_scan_keeps_its_place_and_shows_what_was_shown_last() -> None:
-    shelf = Shelf()
+    recent = RecentScans()
     first = scan("first")
-    shelf.put(first)
-    shelf.put(scan("second"))
+    recent.put(first)
+    recent.put(scan("second"))
     first.pictures["adf"] = {"name": "adf", "data": b"1234", "uid": "first"}
-    assert shelf.list()[1]["maps"] == ["bf"]
-    shelf.put(first)
-    assert [one["uid"] for one in shelf.list()] == ["second", "first"]
-    found = shelf.snapshot("first")
+    assert recent.list()[1]["maps"] == ["bf"]
+    recent.put(first)
+    assert [one["uid"] for one in recent.list()] == ["second", "first"]
+    found = recent.snapshot("first")
     assert {one["name"] for one in found["maps"]} == {"bf", "adf"}
     assert (found["state"]["state"], found["state"]["frames"]) == ("complete", 16)
     with pytest.raises(CommandError, match="not in memory"):
-        shelf.snapshot("third")
+        recent.snapshot("third")

@@ -246,9 +246,9 @@ def test_looking_back_replaying_and_deleting(running: Server) -> None:
     assert running.call("record", on=True)["on"] is True
     running.wait_for(lambda s: len(running.call("scans")["scans"]) >= 2)
     before = next(s for s in running.call("scans")["scans"] if s["uid"] == live["uid"])
-    shelved = running.call("snapshot", uid=live["uid"])
-    assert shelved["state"]["series"] == before["series"]
-    assert {m["name"] for m in shelved["maps"]} == set(before["maps"])
+    recent = running.call("snapshot", uid=live["uid"])
+    assert recent["state"]["series"] == before["series"]
+    assert {m["name"] for m in recent["maps"]} == set(before["maps"])
     with pytest.raises(CommandError, match="not in memory"):
         running.call("snapshot", uid="nobody")
 
