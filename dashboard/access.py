@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ptylive.dashboard.orders import Desk, Reply
+from ptylive.dashboard.orders import CommandSender, Reply
 from ptylive.schema import CommandError, PtyliveError
 
 ENVIRONMENT = "PTYLIVE_DASHBOARD_TOKENS"
@@ -99,16 +99,16 @@ def may_visit(role: Role, path: str) -> bool:
     return role is Role.OPERATOR or shared
 
 
-class ReadOnlyDesk:
-    """Lets questions through to a desk and refuses every command that changes something."""
+class ReadOnlySender:
+    """Lets questions through to a sender of commands and refuses every command that changes something."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, sender: CommandSender) -> None:
+        self._sender = sender
 
     def submit(self, command: str, **arguments: Any) -> Future[Reply]:
         """Send a question; for anything else the future holds a CommandError."""
         if command in QUESTIONS and arguments.keys() <= QUESTIONS[command]:
-            return self._desk.submit(command, **arguments)
+            return self._sender.submit(command, **arguments)
         refused: Future[Reply] = Future()
         refused.set_exception(CommandError(*READ_ONLY.split(": ")))
         return refused

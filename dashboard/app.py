@@ -1,4 +1,4 @@
-"""The dashboard's web server: one feed, one command desk, and a page for everybody who looks."""
+"""The dashboard's web server: one feed, one queue of commands, and a page for everybody who looks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bokeh.server.util import bind_sockets
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-from ptylive.dashboard.access import PATHS, Access, ReadOnlyDesk, Role
-from ptylive.dashboard.commands import CommandDesk
+from ptylive.dashboard.access import PATHS, Access, ReadOnlySender, Role
+from ptylive.dashboard.commands import CommandQueue
 from ptylive.dashboard.downloads import Downloads
 from ptylive.dashboard.feed import Feed
 from ptylive.dashboard.guard import GuardedApplication, require_loopback
@@ -57,7 +57,7 @@ class Dashboard:
         if access is None:
             require_loopback(address)
         self.feed = Feed(control)
-        self.desk = CommandDesk(control)
+        self.commands = CommandQueue(control)
         try:
             sockets, self.port = bind_sockets(address, port)
         except OSError as error:
@@ -103,10 +103,10 @@ class Dashboard:
         return self._application.open_pages
 
     def _open_page(self, document: Document) -> None:
-        Session(document, self.feed, self.desk, offer_download=self.downloads.offer)
+        Session(document, self.feed, self.commands, offer_download=self.downloads.offer)
 
     def _open_read_only(self, document: Document) -> None:
-        Session(document, self.feed, ReadOnlyDesk(self.desk), read_only=True)
+        Session(document, self.feed, ReadOnlySender(self.commands), read_only=True)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set."""
@@ -118,7 +118,7 @@ class Dashboard:
             self._server.stop(wait=False)
             await self._web.close_all_connections()
             await asyncio.to_thread(self.feed.stop)
-            await asyncio.to_thread(self.desk.close)
+            await asyncio.to_thread(self.commands.close)
 
 
 async def _end_of(parent: int) -> None:

@@ -11,7 +11,7 @@ from ptylive.server.wire.client import ControlClient
 COMMAND_TIMEOUT_S = 10.0
 
 
-class CommandDesk:
+class CommandQueue:
     """Takes commands and hands back futures; one connection, one thread, in the order given."""
 
     def __init__(self, control: str) -> None:

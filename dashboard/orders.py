@@ -14,7 +14,7 @@ REPLY_SHOWN_S = 20.0
 Reply = dict[str, Any]
 
 
-class Desk(Protocol):
+class CommandSender(Protocol):
     """Whoever sends commands to the server."""
 
     def submit(self, command: str, **arguments: Any) -> Future[Reply]:
@@ -34,8 +34,8 @@ class _Pending:
 class Orders:
     """Sends a page's commands; replies are worked on in the page's own turn (:meth:`collect`)."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, sender: CommandSender) -> None:
+        self._sender = sender
         self._pending: list[_Pending] = []
         self._said, self._said_at = "", 0.0
 
@@ -47,7 +47,7 @@ class Orders:
     def send(self, command: str, done: str, on_reply: Callable[[Reply], None] | None = None, **arguments: Any) -> None:
         """Send a command; ``done`` is said when it succeeded, its error when not."""
         self.say("…")
-        self._pending.append(_Pending(done, self._desk.submit(command, **arguments), on_reply, quiet=False))
+        self._pending.append(_Pending(done, self._sender.submit(command, **arguments), on_reply, quiet=False))
 
     def ask(
         self,
@@ -57,7 +57,7 @@ class Orders:
         **arguments: Any,
     ) -> None:
         """Ask for something to show; a failure leaves the page as it is, and is told to ``on_refusal``."""
-        future = self._desk.submit(command, **arguments)
+        future = self._sender.submit(command, **arguments)
         self._pending.append(_Pending("", future, on_reply, quiet=True, on_refusal=on_refusal))
 
     def collect(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from ptylive.dashboard.orders import Desk, Reply
+from ptylive.dashboard.orders import CommandSender, Reply
 from ptylive.schema import CommandError
 
 OF_THE_SHOWN_SCAN = frozenset(
@@ -18,21 +18,21 @@ OF_THE_SHOWN_SCAN = frozenset(
 )
 
 
-class ShownScanDesk:
+class ShownScanSender:
     """Adds to commands on the scan that is shown which one that is, and refuses them while an earlier one is seen.
 
     ``shown``: uid of the scan that the server shows, as far as this page knows; ``seen``: what the viewer looks at
     instead, in words; empty when it is the scan that is shown.
     """
 
-    def __init__(self, desk: Desk, shown: Callable[[], str | None], seen: Callable[[], str]) -> None:
-        self._desk, self._shown, self._seen = desk, shown, seen
+    def __init__(self, sender: CommandSender, shown: Callable[[], str | None], seen: Callable[[], str]) -> None:
+        self._sender, self._shown, self._seen = sender, shown, seen
 
     def submit(self, command: str, **arguments: Any) -> Future[Reply]:
         """Send a command; the future holds the reply, or a PtyliveError."""
         elsewhere = command == "note" and (arguments.get("recording") or "text" not in arguments)
         if command not in OF_THE_SHOWN_SCAN or elsewhere:
-            return self._desk.submit(command, **arguments)
+            return self._sender.submit(command, **arguments)
         if self._seen():
             refused: Future[Reply] = Future()
             refused.set_exception(
@@ -43,4 +43,4 @@ class ShownScanDesk:
             )
             return refused
         uid = self._shown()
-        return self._desk.submit(command, **arguments, **({"if_shown": uid} if uid else {}))
+        return self._sender.submit(command, **arguments, **({"if_shown": uid} if uid else {}))

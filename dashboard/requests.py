@@ -47,7 +47,7 @@ def parse_request(content: str) -> Request | None:
         return None
 
 
-class RequestDesk:
+class RequestDispatcher:
     """Hands every request to whoever takes its kind."""
 
     def __init__(

@@ -17,7 +17,7 @@ from ptylive.dashboard.access import OWN_VIEW, READ_ONLY
 from ptylive.dashboard.feed import Feed, FeedView
 from ptylive.dashboard.keys import MapKeys
 from ptylive.dashboard.models import Asked, Page
-from ptylive.dashboard.orders import Desk, Orders
+from ptylive.dashboard.orders import CommandSender, Orders
 from ptylive.dashboard.panels.calibration import CalibrationPanel
 from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
@@ -33,8 +33,8 @@ from ptylive.dashboard.panels.refine import RefinePanel, refinement_texts
 from ptylive.dashboard.panels.runs import RunsPanel
 from ptylive.dashboard.panels.trotter import TrotterPanel
 from ptylive.dashboard.pictures import OVERWRITING, Picture
-from ptylive.dashboard.present import ShownScanDesk
-from ptylive.dashboard.requests import Request, RequestDesk
+from ptylive.dashboard.present import ShownScanSender
+from ptylive.dashboard.requests import Request, RequestDispatcher
 from ptylive.dashboard.skeleton import TITLE, read_template
 from ptylive.dashboard.theme import Theme
 from ptylive.schema import PtyliveError
@@ -74,7 +74,7 @@ class Session:
         self,
         document: Document,
         feed: Feed,
-        desk: Desk,
+        sender: CommandSender,
         *,
         read_only: bool = False,
         offer_download: Callable[[Path], str] | None = None,
@@ -85,7 +85,7 @@ class Session:
         self.read_only = read_only
         self.offer_download = offer_download
         self._downloads: list[dict[str, str]] = []
-        self.orders = Orders(ShownScanDesk(desk, lambda: feed.view().state.uid, self._looked_at))
+        self.orders = Orders(ShownScanSender(sender, lambda: feed.view().state.uid, self._looked_at))
         self.page, self.asked = Page(), Asked()
         style = InlineStyleSheet(css=read_template("widgets.css"))
         self.mosaic = Mosaic(style)
@@ -109,7 +109,7 @@ class Session:
             name="view", labels=["Session", "Refine", "Library"], active=0, height=26, margin=0, stylesheets=[style]
         )
         self.light = Toggle(name="light", label="light", width=52, height=26, margin=0, stylesheets=[style])
-        self._requests = RequestDesk(self._takers(), self._may_ask)
+        self._requests = RequestDispatcher(self._takers(), self._may_ask)
         self._texts: dict[str, str] = {}
         self._build(document)
         self._watch()

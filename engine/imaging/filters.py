@@ -47,7 +47,7 @@ class Filter:
 
 
 @dataclass(eq=False)
-class FilterDesk:
+class FilterStock:
     """Filters in use, and those being made for newer conditions.
 
     Only what is needed is made. With an executor it is made in the background, and the old filters serve until the new

@@ -16,7 +16,7 @@ from ptylive.engine.backend.imaging.bank import CompiledContraction, Contraction
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.imaging.bank import mean_bins
-from ptylive.engine.imaging.filters import BUILDERS, FilterDesk
+from ptylive.engine.imaging.filters import BUILDERS, FilterStock
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.imaging.reduction import Reduction
@@ -70,7 +70,7 @@ class LiveEngine:
         self.store: Store | None = None
         self._last_frame: Array | None = None
         self.live_methods = tuple(name for name in self.methods if name not in AFTERWARDS)
-        self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.live_methods), background)
+        self.filters = FilterStock(tuple(name for name in BUILDERS if name in self.live_methods), background)
         self._wanted = frozenset(self.live_methods)
         self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
         self.rows = RowTransforms(self._pool, self._scratch)
@@ -258,7 +258,7 @@ class LiveEngine:
         assert self.store is not None  # noqa: S101  (callers made it)
         self._fits, self._refitting = [], None
         self.filters.forget()
-        self.filters = FilterDesk(tuple(name for name in BUILDERS if name in self.methods))
+        self.filters = FilterStock(tuple(name for name in BUILDERS if name in self.methods))
         self.rows = RowTransforms(scratch=self._scratch)  # not a trace of how the frames came
         if isinstance(self.contraction, CompiledContraction):
             self.contraction = CompiledContraction()  # the pool belongs to the next scan's frames now

@@ -10,7 +10,7 @@ from bokeh.document import Document
 from fake_server import FakeServer, state_payload
 from running_dashboard import RunningDashboard, start_dashboard
 
-from ptylive.dashboard.access import Access, ReadOnlyDesk, Role, may_visit
+from ptylive.dashboard.access import Access, ReadOnlySender, Role, may_visit
 from ptylive.dashboard.feed import Feed, FeedView
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.state import ServerState
@@ -72,14 +72,14 @@ def test_each_token_opens_its_own_page(guarded: RunningDashboard) -> None:
 def test_a_read_only_page_asks_but_never_commands() -> None:
     sent: list[str] = []
 
-    class Desk:
+    class CommandSender:
         def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
             sent.append(command)
             return Future()
 
     feed = Feed("tcp://127.0.0.1:9")
     feed._view = FeedView(state=ServerState.model_validate(state_payload()), connected=True, last_contact=1.0)
-    page = Session(Document(), feed, ReadOnlyDesk(Desk()), read_only=True)
+    page = Session(Document(), feed, ReadOnlySender(CommandSender()), read_only=True)
     page.tick()
     assert set(sent) <= {"check", "runs", "note", "history", "scans"}
     assert all(button.disabled for buttons in page.refine._buttons.values() for button in buttons)
@@ -105,6 +105,6 @@ def test_tokens_must_be_secret() -> None:
     assert Access(OPERATOR, VIEWER + "x").role_of_cookie(access.cookie(Role.OPERATOR)) is None
     assert may_visit(Role.VIEWER, "/view/ws")
     assert not may_visit(Role.VIEWER, "/viewer")
-    refused = ReadOnlyDesk(None).submit("note", text="x")  # type: ignore[arg-type]
+    refused = ReadOnlySender(None).submit("note", text="x")  # type: ignore[arg-type]
     with pytest.raises(CommandError, match="read-only"):
         refused.result()

@@ -134,17 +134,17 @@ def test_the_same_refinement_elsewhere() -> None:
 
 
 def test_a_pin_keeps_a_value_for_later_scans_until_it_is_clicked_again() -> None:
-    desk = Mock()
-    panel = CalibrationPanel(Orders(desk))
+    sender = Mock()
+    panel = CalibrationPanel(Orders(sender))
     request = parse_request('{"what": "pin", "name": "C10"}')
     state = {"calibration": {"C10": {"value": -150.0, "origin": "estimated"}}}
     panel.clips(ServerState.model_validate(state))
     panel.pin(request)
-    desk.submit.assert_called_with("configure", values={"C10": -150.0}, pin=True)
+    sender.submit.assert_called_with("configure", values={"C10": -150.0}, pin=True)
     pinned = ServerState.model_validate({**state, "pinned": {"defocus_A": 150.0}})
     assert calibration_texts(pinned)["cal_C10_origin"] == "pinned"
     panel.clips(pinned)
     panel.pin(request)
-    desk.submit.assert_called_with("release", names=["C10"])
+    sender.submit.assert_called_with("release", names=["C10"])
     panel.pin(parse_request('{"what": "pin", "name": "energy_eV"}'))
     assert "nothing to pin" in panel._orders.said

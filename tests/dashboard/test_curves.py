@@ -18,7 +18,7 @@ from ptylive.schema import CommandError
 from ptylive.server.wire.messages import array_to_plain
 
 
-class Desk:
+class CommandSender:
     """Keeps what was asked; answers when told to."""
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def sender() -> CommandSender:
+    return CommandSender()
 
 
 @pytest.fixture
-def orders(desk: Desk) -> Orders:
-    return Orders(desk)
+def orders(sender: CommandSender) -> Orders:
+    return Orders(sender)
 
 
 @pytest.fixture
@@ -73,15 +73,15 @@ def test_two_clicks_on_the_object_are_a_line(curves: RunCurves) -> None:
     assert drawn["value"][[0, -1]] == pytest.approx([0.0, 7.0])
 
 
-def test_the_section_below_a_line_is_asked_once(curves: RunCurves, desk: Desk, orders: Orders) -> None:
+def test_the_section_below_a_line_is_asked_once(curves: RunCurves, sender: CommandSender, orders: Orders) -> None:
     chosen(curves, "depth").ends = [(1.0, 2.0), (1.0, 6.0)]
     for _ in range(3):
         curves.follow(seen(), None, "")
-    assert [(command, asked) for command, asked, _ in desk.asked] == [
+    assert [(command, asked) for command, asked, _ in sender.asked] == [
         ("analyse", {"run": "run2", "line_A": [1.0, 2.0, 1.0, 6.0]})
     ]
     section = {**array_to_plain(np.eye(4, 9, dtype=np.float32)), "sampling_A": [20.0, 0.5]}
-    desk.asked[0][2].set_result({"section": section, "ring_correlation": None})
+    sender.asked[0][2].set_result({"section": section, "ring_correlation": None})
     orders.collect()
     curves.follow(seen(), None, "")
     assert (curves._section.data["dw"], curves._section.data["dh"]) == ([4.5], [80.0])
@@ -90,29 +90,29 @@ def test_the_section_below_a_line_is_asked_once(curves: RunCurves, desk: Desk, o
     assert "one slice" in curves.texts()["curve_note"]
 
 
-def test_two_runs_are_correlated(curves: RunCurves, desk: Desk, orders: Orders) -> None:
+def test_two_runs_are_correlated(curves: RunCurves, sender: CommandSender, orders: Orders) -> None:
     chosen(curves, "rings").follow(seen(), None, "")
     assert curves.texts()["curve_note"] == "compare with another run of this scan first"
     curves.follow(seen(), None, "run1")
-    assert desk.asked[0][1] == {"run": "run2", "other": "run1"}
+    assert sender.asked[0][1] == {"run": "run2", "other": "run1"}
     rings = {
         "frequencies_invA": [0.1, 0.5],
         "correlation": [1.0, 0.2],
         "half_bit": [0.5, 0.4],
         "resolution_A": {"half_bit": 2.0},
     }
-    desk.asked[0][2].set_result({"section": None, "ring_correlation": rings})
+    sender.asked[0][2].set_result({"section": None, "ring_correlation": rings})
     orders.collect()
     curves.follow(seen(), None, "run1")
     assert "agree to 2.00 Å" in curves.texts()["curve_said"]
 
 
-def test_a_refusal_stands_in_the_place_of_the_curve(curves: RunCurves, desk: Desk, orders: Orders) -> None:
+def test_a_refusal_stands_in_the_place_of_the_curve(curves: RunCurves, sender: CommandSender, orders: Orders) -> None:
     chosen(curves, "rings").follow(seen(state="running"), None, "run1")
     assert curves.texts()["curve_note"] == "when the refinement has ended"
     curves.follow(seen(), None, "run1")
-    desk.asked[0][2].set_exception(CommandError("there is no run 'run1'"))
+    sender.asked[0][2].set_exception(CommandError("there is no run 'run1'"))
     orders.collect()
     curves.follow(seen(), None, "run1")
     assert "there is no run" in curves.texts()["curve_note"]
-    assert len(desk.asked) == 1
+    assert len(sender.asked) == 1

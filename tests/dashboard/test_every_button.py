@@ -94,13 +94,13 @@ def test_it_asks_for_a_command(
     refinement = {"state": running, "run": "run1", "epoch": 1, "loss": 1.0}
     state = state_payload(state="complete", refinement=refinement, record=True)
     page.feed._view = FeedView(state=ServerState.model_validate(state), connected=True, last_contact=1.0)
-    desk = Recorder()
-    page.orders._desk, page.orders._pending = desk, []
+    sender = Recorder()
+    page.orders._sender, page.orders._pending = sender, []
     for _ in range(3):
         page.tick()
-    before = len(desk.sent)
+    before = len(sender.sent)
     page.asked.content = json.dumps({"number": 1 + len(page.asked.content), **request_of_page})
     for _ in range(2):
         page.tick()
-    assert command in desk.sent[before:]
+    assert command in sender.sent[before:]
     assert command in commands_of_the_server()

@@ -9,7 +9,7 @@ import pytest
 from bokeh.document import Document
 from fake_server import state_payload
 
-from ptylive.dashboard.access import ReadOnlyDesk
+from ptylive.dashboard.access import ReadOnlySender
 from ptylive.dashboard.feed import Feed, FeedView
 from ptylive.dashboard.page_messages import PageMessages, Refused
 from ptylive.dashboard.panels.detectors import HANDLES
@@ -19,7 +19,7 @@ from ptylive.dashboard.state import ServerState
 CHANGED: tuple[str, ...] = ("detectors", "configure", "calibrate", "undo", "refine", "note", "open", "delete", "save")
 
 
-class Desk:
+class CommandSender:
     """Takes every command and answers none."""
 
     def __init__(self) -> None:
@@ -34,11 +34,11 @@ class Opened:
     """A page with its checks, as the websocket uses them."""
 
     def __init__(self, *, read_only: bool) -> None:
-        self.desk, self.document = Desk(), Document()
+        self.sender, self.document = CommandSender(), Document()
         feed = Feed("tcp://127.0.0.1:9")
         feed._view = FeedView(state=ServerState.model_validate(state_payload()), connected=True, last_contact=1.0)
-        desk = ReadOnlyDesk(self.desk) if read_only else self.desk
-        self.page = Session(self.document, feed, desk, read_only=read_only)
+        sender = ReadOnlySender(self.sender) if read_only else self.sender
+        self.page = Session(self.document, feed, sender, read_only=read_only)
         self.messages = PageMessages(self.document, read_only=read_only)
 
     def id_of(self, name: str) -> dict[str, str]:
@@ -208,4 +208,4 @@ def test_a_page_survives_whatever_is_sent(read_only: bool) -> None:
     one.page.tick()
     assert refused > 500
     if read_only:
-        assert not set(one.desk.sent) & set(CHANGED) - {"note"}, "note is also a question"
+        assert not set(one.sender.sent) & set(CHANGED) - {"note"}, "note is also a question"

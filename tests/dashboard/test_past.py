@@ -15,7 +15,7 @@ from ptylive.dashboard.requests import Request
 from ptylive.dashboard.state import ServerState
 
 
-class Desk:
+class CommandSender:
     """Answers at once with what a server has."""
 
     def __init__(self, replies: dict[str, dict[str, Any]]) -> None:
@@ -38,8 +38,8 @@ def test_a_viewer_goes_back_and_returns() -> None:
     listed = [{"uid": uid, "series": uid, "time": 1.0} for uid in ("now", "last", "first")]
     maps = [map_payload("obf", np.eye(8, dtype=np.float32)), map_payload("coverage", np.ones((8, 8), dtype=bool))]
     recent = {"state": state_payload(uid="first", series="0140"), "maps": maps}
-    desk = Desk({"scans": {"scans": listed}, "snapshot": recent})
-    orders = Orders(desk)
+    sender = CommandSender({"scans": {"scans": listed}, "snapshot": recent})
+    orders = Orders(sender)
     past = PastScans(orders)
     past.follow(live())
     orders.collect()
@@ -48,7 +48,7 @@ def test_a_viewer_goes_back_and_returns() -> None:
 
     past.choose(Request(what="past", numbers=[2]))
     orders.collect()
-    assert desk.sent[-1] == ("snapshot", {"uid": "first"})
+    assert sender.sent[-1] == ("snapshot", {"uid": "first"})
     seen = past.view(live(), ["obf", "tcbf"])
     assert seen.pictures["obf"].data.shape == (8, 8)
     assert "tcbf" not in seen.pictures, "nothing of the present scan is taken for the past one"
@@ -65,14 +65,14 @@ def test_a_viewer_goes_back_and_returns() -> None:
 
 def test_a_scan_that_is_no_longer_kept_is_left() -> None:
     listed = [{"uid": "last", "series": "last", "time": 1.0}]
-    desk = Desk({"scans": {"scans": listed}, "snapshot": {"state": state_payload(uid="last"), "maps": []}})
-    orders = Orders(desk)
+    sender = CommandSender({"scans": {"scans": listed}, "snapshot": {"state": state_payload(uid="last"), "maps": []}})
+    orders = Orders(sender)
     past = PastScans(orders)
     past.follow(live())
     orders.collect()
     past.choose(Request(what="past", numbers=[1]))
     orders.collect()
-    desk.replies["scans"] = {"scans": []}
+    sender.replies["scans"] = {"scans": []}
     other = ServerState.model_validate(state_payload(uid="next"))
     past.follow(FeedView(state=other, connected=True))
     orders.collect()

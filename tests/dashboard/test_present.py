@@ -10,9 +10,9 @@ import pytest
 from bokeh.document import Document
 from fake_server import map_payload, state_payload
 
-from ptylive.dashboard.access import ReadOnlyDesk
+from ptylive.dashboard.access import ReadOnlySender
 from ptylive.dashboard.feed import Feed, FeedView
-from ptylive.dashboard.present import OF_THE_SHOWN_SCAN, ShownScanDesk
+from ptylive.dashboard.present import OF_THE_SHOWN_SCAN, ShownScanSender
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.state import ServerState
 from ptylive.schema import CommandError
@@ -21,7 +21,7 @@ LISTED = [{"uid": uid, "series": uid, "time": 1.0} for uid in ("scan-1", "before
 MAPS = [map_payload("obf", np.eye(8, dtype=np.float32))]
 
 
-class Desk:
+class CommandSender:
     """Answers at once."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Desk:
         return [one for one in self.sent if one[0] in OF_THE_SHOWN_SCAN and one != ("note", {})]
 
 
-def opened(desk: Desk, *, read_only: bool = False) -> Session:
+def opened(sender: CommandSender, *, read_only: bool = False) -> Session:
     feed = Feed("tcp://127.0.0.1:9")
     state = ServerState.model_validate(state_payload(state="complete"))
     feed._view = FeedView(state=state, connected=True, last_contact=1.0)
@@ -51,7 +51,7 @@ def opened(desk: Desk, *, read_only: bool = False) -> Session:
     page = Session(
         Document(),
         feed,
-        ReadOnlyDesk(desk) if read_only else desk,
+        ReadOnlySender(sender) if read_only else sender,
         read_only=read_only,
         offer_download=lambda path: offered.append(path) or f"download/key/{path.name}",
     )
@@ -80,44 +80,44 @@ REQUESTS: tuple[dict[str, Any], ...] = (
 
 
 def test_while_an_earlier_scan_is_looked_at_the_newest_is_left_alone() -> None:
-    desk = Desk()
-    page = opened(desk)
+    sender = CommandSender()
+    page = opened(sender)
     ask(page, what="past", numbers=[1])
     page.tick()
     assert page.past.looking_back
     for request in REQUESTS:
         ask(page, **request)
-        assert desk.commands() == [], request
+        assert sender.commands() == [], request
         assert "you look at the earlier scan 0141" in page.orders.said, request
     ask(page, what="past", key="open")
-    assert ("open", {"recording": "0141.h5"}) in desk.sent
+    assert ("open", {"recording": "0141.h5"}) in sender.sent
     page.tick()
     assert not page.past.looking_back
 
 
 def test_a_command_says_which_scan_it_is_for() -> None:
-    desk = Desk()
-    page = opened(desk)
+    sender = CommandSender()
+    page = opened(sender)
     for request in REQUESTS:
         ask(page, **request)
-    sent = desk.commands()
+    sent = sender.commands()
     assert {command for command, _ in sent} == {"refine", "export", "save", "configure", "calibrate", "undo", "note"}
     assert {arguments["if_shown"] for _, arguments in sent} == {"scan-1"}
 
 
 def test_a_viewer_is_told_that_nothing_can_be_changed() -> None:
-    desk = Desk()
-    page = opened(desk, read_only=True)
+    sender = CommandSender()
+    page = opened(sender, read_only=True)
     for request in (*REQUESTS[3:], {"what": "delete", "name": "x"}, {"what": "detector", "key": "disc"}):
         page.orders.say("")
         ask(page, **request)
         assert page.orders.said.startswith("this page is read-only"), request
-    assert desk.commands() == []
+    assert sender.commands() == []
     assert page.diffraction.detectors.drawn == []
 
 
 def test_what_was_exported_is_offered() -> None:
-    page = opened(Desk())
+    page = opened(CommandSender())
     ask(page, what="key", key="e", panel=0)
     page.tick()
     offered = json.loads(page.page.content)["lists"]["downloads"]
@@ -125,11 +125,11 @@ def test_what_was_exported_is_offered() -> None:
 
 
 def test_questions_pass_as_they_are() -> None:
-    desk = Desk()
-    bound = ShownScanDesk(desk, lambda: "scan-1", lambda: "0141")
+    sender = CommandSender()
+    bound = ShownScanSender(sender, lambda: "scan-1", lambda: "0141")
     bound.submit("runs")
     bound.submit("note")
     bound.submit("note", text="x", recording="0141.h5")
-    assert desk.sent == [("runs", {}), ("note", {}), ("note", {"text": "x", "recording": "0141.h5"})]
+    assert sender.sent == [("runs", {}), ("note", {}), ("note", {"text": "x", "recording": "0141.h5"})]
     with pytest.raises(CommandError, match="earlier scan 0141"):
         bound.submit("save").result()

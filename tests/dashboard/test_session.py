@@ -22,7 +22,7 @@ QUIET = ("check", "runs", "note", "history", "scans", "snapshot", "trotter")
 """What a page asks for by itself."""
 
 
-class Desk:
+class CommandSender:
     """Takes commands and answers when told to; what the page asks for by itself is kept apart."""
 
     def __init__(self) -> None:
@@ -53,13 +53,13 @@ def feed() -> Feed:
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def sender() -> CommandSender:
+    return CommandSender()
 
 
 @pytest.fixture
-def session(feed: Feed, desk: Desk) -> Session:
-    return Session(Document(), feed, desk)
+def session(feed: Feed, sender: CommandSender) -> Session:
+    return Session(Document(), feed, sender)
 
 
 def test_a_page_that_was_closed_is_forgotten(feed: Feed) -> None:
@@ -67,7 +67,7 @@ def test_a_page_that_was_closed_is_forgotten(feed: Feed) -> None:
     kept = []
     for _ in range(3):
         document = Document()
-        page = Session(document, feed, Desk())
+        page = Session(document, feed, CommandSender())
         page.tick()
         for closed in document.session_destroyed_callbacks:
             closed(None)
@@ -131,27 +131,27 @@ def test_locking_keeps_the_contrast_that_is_shown(session: Session, feed: Feed) 
     assert panel.view.limits == brighter.limits
 
 
-def test_an_accepted_refinement_opens_its_view(session: Session, desk: Desk) -> None:
+def test_an_accepted_refinement_opens_its_view(session: Session, sender: CommandSender) -> None:
     session.refine._on_refine({"num_slices": 1})
-    assert desk.sent == [("refine", {"preset": {"num_slices": 1}, "if_shown": "scan-1"})]
+    assert sender.sent == [("refine", {"preset": {"num_slices": 1}, "if_shown": "scan-1"})]
     session.tick()
     assert all(button.disabled for button in session.refine._buttons["refine"]), "one click, one refinement"
-    desk.future.set_result({})
+    sender.future.set_result({})
     assert content(session)["texts"]["sentence"] == "refinement started"
     assert session.view_name == "refine"
 
 
-def test_a_refused_command_is_told(session: Session, desk: Desk) -> None:
+def test_a_refused_command_is_told(session: Session, sender: CommandSender) -> None:
     session.refine._on_refine({"num_slices": 1})
-    desk.future.set_exception(CommandError("no scan to refine"))
+    sender.future.set_exception(CommandError("no scan to refine"))
     assert content(session)["texts"]["sentence"] == "no scan to refine"
     assert session.view_name == "session"
 
 
-def test_an_impossible_setting_is_told_before_anything_is_sent(session: Session, desk: Desk) -> None:
+def test_an_impossible_setting_is_told_before_anything_is_sent(session: Session, sender: CommandSender) -> None:
     session.refine.fields["num_slices"].value = "many"
     session.refine._on_refine(session.refine.preset())
-    assert desk.sent == []
+    assert sender.sent == []
     assert "refinement setting num_slices" in content(session)["texts"]["sentence"]
 
 
@@ -213,18 +213,18 @@ def test_keys_act_on_the_focused_map(session: Session, feed: Feed) -> None:
     assert session.view_name == "refine"
 
 
-def test_keys_refine_and_stop_only_where_the_buttons_could(session: Session, desk: Desk) -> None:
+def test_keys_refine_and_stop_only_where_the_buttons_could(session: Session, sender: CommandSender) -> None:
     ask(session, what="key", key="s")
-    assert desk.sent == []
+    assert sender.sent == []
     session.tick()
     ask(session, what="key", key="r")
-    assert desk.sent[0][0] == "refine"
+    assert sender.sent[0][0] == "refine"
 
 
-def test_what_a_browser_makes_up_is_dropped(session: Session, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_browser_makes_up_is_dropped(session: Session, sender: CommandSender, caplog: pytest.LogCaptureFixture) -> None:
     for content in ("{", '{"what": "shell"}', '{"what": "key", "panel": 99}', "x" * 10_000, '{"what": "undo", "a": 1'):
         session.asked.content = content
-    assert desk.sent == []
+    assert sender.sent == []
 
 
 def test_maps_that_come_are_offered(session: Session, feed: Feed) -> None:
