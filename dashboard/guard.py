@@ -1,4 +1,4 @@
-"""Who may talk to the dashboard's web server: exact hosts, exact origins, roles, nobody's frames.
+"""Who may talk to the dashboard's web server: exact hosts, exact origins, roles, and never inside a frame.
 
 Bokeh checks the origin of a websocket, but lets a client without an Origin header in and answers any Host: a page of
 somebody else's could reach us through DNS rebinding. Here both must be one of our own addresses, on every request.
@@ -197,7 +197,7 @@ class LoginHandler(RefusalHandler):
 
 
 class SecurityHeaders(OutputTransform):
-    """Headers that keep the page to itself: nothing from elsewhere, in nobody's frame."""
+    """Headers that isolate the page: no content from elsewhere, and no framing by other pages."""
 
     POLICY = (
         "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

@@ -45,15 +45,15 @@ def find_columns(phase: FloatArray, pixel_A: float, *, radius_A: float = 0.6, sh
     rows, cols = np.nonzero(peaks)
     order = np.argsort(flat[rows, cols])[::-1][:MOST_COLUMNS]
     rows, cols = rows[order], cols[order]
-    shift_row, bend_row = _parabola(flat[rows - 1, cols], flat[rows, cols], flat[rows + 1, cols])
-    shift_col, bend_col = _parabola(flat[rows, cols - 1], flat[rows, cols], flat[rows, cols + 1])
+    shift_row, curvature_row = _parabola(flat[rows - 1, cols], flat[rows, cols], flat[rows + 1, cols])
+    shift_col, curvature_col = _parabola(flat[rows, cols - 1], flat[rows, cols], flat[rows, cols + 1])
     height = flat[rows, cols]
-    bend = np.maximum(-(bend_row + bend_col) / 2, 1e-12)
+    curvature = np.maximum(-(curvature_row + curvature_col) / 2, 1e-12)
     radii, profile = _radial_profile(flat, rows, cols, 2 * reach)
     return Columns(
         positions_A=np.stack([rows + shift_row, cols + shift_col], axis=1) * pixel_A,
         peaks_rad=height,
-        widths_A=np.sqrt(np.maximum(height, 0) / bend) * pixel_A,
+        widths_A=np.sqrt(np.maximum(height, 0) / curvature) * pixel_A,
         profile_radii_A=radii * pixel_A,
         profile_rad=profile,
         depth_profiles_rad=_through_slices(phase, rows, cols, reach),
@@ -67,8 +67,8 @@ def _disc(reach: int) -> Array:
 
 def _parabola(before: DoubleArray, here: DoubleArray, after: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     """Vertex and second derivative of the parabola through three neighbours, pixels."""
-    bend = before - 2 * here + after
-    return np.where(bend < 0, 0.5 * (before - after) / np.where(bend == 0, -1, bend), 0.0), bend
+    curvature = before - 2 * here + after
+    return np.where(curvature < 0, 0.5 * (before - after) / np.where(curvature == 0, -1, curvature), 0.0), curvature
 
 
 def _radial_profile(flat: DoubleArray, rows: Array, cols: Array, reach: int) -> tuple[DoubleArray, DoubleArray]:

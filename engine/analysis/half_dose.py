@@ -21,7 +21,7 @@ from ptylive.engine.analysis.fourier_correlation import (
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run.run import refine
-from ptylive.engine.refine.tuning.held_out import Bench
+from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema import MetadataError
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
@@ -50,7 +50,7 @@ class HalfDose:
 def compare_half_doses(
     dataset: Dataset,
     preset: Preset,
-    bench: Bench | None = None,
+    context: TrialContext | None = None,
     seed: int = 0,
     on_progress: Callable[[int, Progress], None] = lambda half, progress: None,
 ) -> HalfDose:
@@ -58,7 +58,7 @@ def compare_half_doses(
 
     ``on_progress`` is told which half (0 or 1) is refined, and how far.
     """
-    where = bench or Bench()
+    where = context or TrialContext()
     first, second = (
         refine(
             half,

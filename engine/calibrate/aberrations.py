@@ -176,8 +176,8 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
     known = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
     best = _climb(criteria.explained_energy, start, known)
     here, aside = criteria.explained_energy(best), np.array([0.5 * step, 0.0, 0.0, 0.0])
-    bend = here - 0.5 * (criteria.explained_energy(best - aside) + criteria.explained_energy(best + aside))
-    doubt = 0.5 * step * math.sqrt(least_gain(criteria) * here / bend) if bend > 0 else math.inf
+    curvature = here - 0.5 * (criteria.explained_energy(best - aside) + criteria.explained_energy(best + aside))
+    doubt = 0.5 * step * math.sqrt(least_gain(criteria) * here / curvature) if curvature > 0 else math.inf
     c10, c12a, c12b, rotation = (float(v) for v in best)
     return AberrationFit(
         aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},

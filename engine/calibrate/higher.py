@@ -65,10 +65,10 @@ class _Problem:
         """What J2 could gain along a direction, and how sharp it is (drop for one unit)."""
         step = self.direction(name)
         here, before, after = self.energy(x), self.energy(x - step), self.energy(x + step)
-        bend = here - 0.5 * (before + after)
-        if bend <= 0:
+        curvature = here - 0.5 * (before + after)
+        if curvature <= 0:
             return max(before, after) - here, 0.0
-        return (after - before) ** 2 / (16 * bend), bend
+        return (after - before) ** 2 / (16 * curvature), curvature
 
 
 def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float]) -> AberrationFit:
@@ -98,8 +98,8 @@ def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float
     values = found * problem.units
     sharpness = [problem.parabola(found, name)[1] for name in names]
     doubt = {
-        name: unit * math.sqrt(least * before / bend) if bend > 0 else math.inf
-        for name, unit, bend in zip(names, problem.units[4:].tolist(), sharpness, strict=True)
+        name: unit * math.sqrt(least * before / curvature) if curvature > 0 else math.inf
+        for name, unit, curvature in zip(names, problem.units[4:].tolist(), sharpness, strict=True)
     }
     higher = dict(zip(names, values[4:].tolist(), strict=True))
     return replace(

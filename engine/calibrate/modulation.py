@@ -90,8 +90,8 @@ def _peaks(power: DoubleArray) -> tuple[BoolArray, DoubleArray]:
     shift = []
     for axis in (0, 1):
         before, after = np.roll(log_power, 1, axis), np.roll(log_power, -1, axis)
-        bend = np.minimum(before + after - 2 * log_power, -1e-12)
-        shift.append(np.clip(0.5 * (before - after) / bend, -0.5, 0.5))
+        curvature = np.minimum(before + after - 2 * log_power, -1e-12)
+        shift.append(np.clip(0.5 * (before - after) / curvature, -0.5, 0.5))
     return peak.ravel(), np.stack(shift, -1).reshape(-1, 2)
 
 

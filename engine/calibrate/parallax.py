@@ -116,8 +116,8 @@ def _peak(field: DoubleArray) -> tuple[DoubleArray, float]:
     place = []
     for axis, n in enumerate(field.shape):
         around = [field[tuple((top[a] + (d if a == axis else 0)) % field.shape[a] for a in (0, 1))] for d in (-1, 0, 1)]
-        bend = around[0] - 2 * around[1] + around[2]
-        offset = 0.5 * (around[0] - around[2]) / bend if bend < 0 else 0.0
+        curvature = around[0] - 2 * around[1] + around[2]
+        offset = 0.5 * (around[0] - around[2]) / curvature if curvature < 0 else 0.0
         place.append((top[axis] + offset + n / 2) % n - n / 2)
     return np.array(place), float(field[top])
 

@@ -5,13 +5,13 @@ from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.refinement_result import Preview, Progress, RefineResult
 from ptylive.engine.refine.results.ring_correlation import Validation
 from ptylive.engine.refine.run.run import refine
-from ptylive.engine.refine.tuning.held_out import Bench
+from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import scan
 from ptylive.engine.refine.validation.checks import Checks, check
 from ptylive.engine.refine.validation.validation import validate
 
 __all__ = [
-    "Bench",
+    "TrialContext",
     "Checks",
     "Curve",
     "Preview",

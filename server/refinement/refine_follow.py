@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.run.incremental import GrowingRefinement
+from ptylive.engine.refine.run.incremental import IncrementalRefinement
 from ptylive.schema import InputFileError, MetadataError, RefinementError
 from ptylive.server.refinement.arriving_frames import ArrivingFrames
 from ptylive.server.refinement.refine_inbox import Inbox, Known
@@ -14,7 +14,7 @@ from ptylive.server.refinement.refine_job import RefineJob
 POLL_S = 0.2
 
 
-def rounds_until_the_end(job: RefineJob, inbox: Inbox, growing: GrowingRefinement) -> Dataset | None:
+def rounds_until_the_end(job: RefineJob, inbox: Inbox, incremental: IncrementalRefinement) -> Dataset | None:
     """Make rounds until the scan has ended, or has to be given up; then its patterns under the job of the whole scan.
 
     None where there is none to refine: stopped, given up, or no journal to read (the recording is there then).
@@ -29,11 +29,11 @@ def rounds_until_the_end(job: RefineJob, inbox: Inbox, growing: GrowingRefinemen
                 continue
             arriving.read()
             share = arriving.share
-            if not growing.due(share):
+            if not incremental.due(share):
                 inbox.wait(POLL_S)
                 continue
             try:
-                growing.round(arriving.dataset(known.calibration, known.values), share)
+                incremental.round(arriving.dataset(known.calibration, known.values), share)
             except (MetadataError, RefinementError):
                 refused = known  # something is missing as yet, or somebody wants to stop; the whole scan will tell
         if arriving is None or inbox.whole is None or inbox.stop.is_set():

@@ -94,19 +94,19 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
-    from ptylive.engine.refine import Bench
-    from ptylive.engine.refine.run.incremental import GrowingRefinement
+    from ptylive.engine.refine import TrialContext
+    from ptylive.engine.refine.run.incremental import IncrementalRefinement
     from ptylive.server.refinement.refine_follow import rounds_until_the_end
     from ptylive.streamer.fast.decoder import use_compiled_decoder
 
     use_compiled_decoder()
-    growing = GrowingRefinement(
+    incremental = IncrementalRefinement(
         job.preset,
-        Bench(job.backend, job.threads),
+        TrialContext(job.backend, job.threads),
         lambda progress: _tell(progress, inbox, out),
         inbox.stop.is_set,
     )
-    dataset = rounds_until_the_end(job, inbox, growing)
+    dataset = rounds_until_the_end(job, inbox, incremental)
     if inbox.problem:
         return {"kind": "failed", "message": inbox.problem}
     if inbox.stop.is_set():
@@ -122,7 +122,7 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
     assert whole is not None  # noqa: S101  (nothing else ends the rounds)
     if dataset is None:
         return _run(whole, inbox, out, doorkeeper)
-    return _written(whole, growing.conclude(dataset, whole.start, whole.checkpoint), inbox, out)
+    return _written(whole, incremental.conclude(dataset, whole.start, whole.checkpoint), inbox, out)
 
 
 def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Publisher:
             return sum(any(topic.encode().startswith(begin) for begin in begins) for begins in every)
 
     def _note_subscriptions(self) -> None:
-        """Read what listeners have sent since; anything but subscriptions is nobody's business.
+        """Read what listeners have sent since; anything but subscriptions is ignored.
 
         What a connection said is read before it is asked which connections there are, so that those of all that was
         read are known; one that has gone takes its subscriptions along, however often it had said them.

@@ -167,7 +167,7 @@ def answered_requests(evidence: Evidence) -> list[str]:
 
 
 def stretch(evidence: Evidence) -> float:
-    """How many times longer everything takes because other programs want the cores too; 1 on a machine of one's own."""
+    """How many times longer everything takes because other programs want the cores too; 1 on an idle machine."""
     measured = list(evidence.of("yardstick"))
     work = sum(entry["work"] for entry in measured)
     return max(1.0, sum(entry["wall"] for entry in measured) / work) if work else 1.0

@@ -19,7 +19,7 @@ SPREAD_LAGS = 4
 
 
 @dataclass(frozen=True)
-class Facts:
+class PatternStatistics:
     """Measured on the patterns; the choice of the algorithm rests on these (docs/refinement.md)."""
 
     counts_per_pattern: float
@@ -36,7 +36,7 @@ class Facts:
     """Variance over mean outside the bright field: 1 for counted electrons, next to 0 for noise-free patterns."""
 
     @classmethod
-    def of(cls, dataset: Dataset, window: ScanWindow, probe: Probe) -> Facts:
+    def of(cls, dataset: Dataset, window: ScanWindow, probe: Probe) -> PatternStatistics:
         """Measure a data set."""
         mean = mean_pattern(window)
         amplitude = probe.aperture(window.k_row, window.k_col)

@@ -1,7 +1,7 @@
-"""Moduli and phases held for some epochs: an object of which the phase moves, a probe of which phase or amplitude does.
+"""Constraints for some epochs: an object whose modulus is fixed, a probe whose modulus or phase is fixed.
 
-Parameters stay real and imaginary parts. With u = z / |z| of a coefficient z when the epoch begins, what is held is
-taken out of the gradient g, and given back after every step:
+Parameters stay real and imaginary parts. With u = z / |z| of a coefficient z at the beginning of the epoch, the
+gradient g is projected on the directions that are free, and the fixed part is restored after every step:
 
     phase alone       g <- i v Re((i v)* g), v = z / |z| now        z <- |z_0| z / |z|
     amplitude alone   g <- u Re(u* g)                               z <- u Re(u* z)
@@ -48,8 +48,8 @@ class HeldParts:
         nothing = held.object_modulus is None and held.probe_modulus is None and held.probe_direction is None
         return None if nothing else held
 
-    def take_out(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> None:
-        """Leave in a gradient what may move. Changes ``gradient``."""
+    def project_gradient(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> None:
+        """Project a gradient on the directions that are free. Changes ``gradient``."""
         if self.object_modulus is not None:
             _keep_tangential(
                 layout.object_block(vector).reshape(2, -1), layout.object_block(gradient).reshape(2, -1), xp
@@ -57,11 +57,11 @@ class HeldParts:
         if self.probe_modulus is not None:
             _keep_tangential(layout.probe_block(vector), layout.probe_block(gradient), xp)
         if self.probe_direction is not None:
-            slope = layout.probe_block(gradient)
-            slope[...] = self.probe_direction * (self.probe_direction * slope).sum(axis=0)
+            probe = layout.probe_block(gradient)
+            probe[...] = self.probe_direction * (self.probe_direction * probe).sum(axis=0)
 
-    def give_back(self, layout: Layout, vector: Any, xp: Any) -> None:
-        """Put what is held back to what it was. Changes ``vector``."""
+    def restore_held(self, layout: Layout, vector: Any, xp: Any) -> None:
+        """Restore what is held. Changes ``vector``."""
         if self.object_modulus is not None:
             planes = layout.object_block(vector).reshape(2, -1)
             planes *= self.object_modulus / xp.maximum(_modulus(planes, xp), SMALLEST)
@@ -86,8 +86,8 @@ def _direction(planes: Any, xp: Any) -> Any:
     return xp.stack([xp.where(empty, 1, planes[0] / safe), planes[1] / safe]).astype(planes.dtype)
 
 
-def _keep_tangential(planes: Any, slope: Any, xp: Any) -> None:
-    """Slope <- i v Re((i v)* slope), v = z / |z|."""
+def _keep_tangential(planes: Any, gradient: Any, xp: Any) -> None:
+    """Gradient <- i v Re((i v)* gradient), v = z / |z|."""
     power = xp.maximum(planes[0] ** 2 + planes[1] ** 2, SMALLEST)
-    along = (planes[0] * slope[1] - planes[1] * slope[0]) / power
-    slope[0], slope[1] = -along * planes[1], along * planes[0]
+    along = (planes[0] * gradient[1] - planes[1] * gradient[0]) / power
+    gradient[0], gradient[1] = -along * planes[1], along * planes[0]

@@ -62,7 +62,7 @@ class BlockName(StrEnum):
 
 @dataclass(frozen=True)
 class Block:
-    """One quantity: its start and how strongly the loss bends along it."""
+    """One quantity: its start and the curvature of the loss along it."""
 
     name: BlockName
     start: FloatArray
@@ -241,48 +241,48 @@ class Layout:
         """Added aberration phase (P, P), rad."""
         return xp.tensordot(aberrations, xp.asarray(self.probe.phase_per_A, dtype=aberrations.dtype), 1)
 
-    def chain(self, vector: Any, physical: Physical, slope: LossGradient, xp: Any) -> Any:
+    def chain(self, vector: Any, physical: Physical, gradient: LossGradient, xp: Any) -> Any:
         """Gradient with respect to the vector, from that with respect to what it stands for."""
         others = {
-            BlockName.SHIFTS: slope.corrections.shifts_px,
-            BlockName.CURRENT: slope.corrections.current,
-            BlockName.BACKGROUND: slope.corrections.background,
-            BlockName.DISTANCES: slope.corrections.distances_A,
-            BlockName.ABERRATIONS: slope.corrections.aberrations_A,
+            BlockName.SHIFTS: gradient.corrections.shifts_px,
+            BlockName.CURRENT: gradient.corrections.current,
+            BlockName.BACKGROUND: gradient.corrections.background,
+            BlockName.DISTANCES: gradient.corrections.distances_A,
+            BlockName.ABERRATIONS: gradient.corrections.aberrations_A,
         }
-        if slope.corrections.tilts is not None:
-            others[BlockName.TILTS] = RAD_PER_MRAD * slope.corrections.tilts
-        object_slope, probe_slope, planes = slope.object, slope.probe, physical.object
+        if gradient.corrections.tilts is not None:
+            others[BlockName.TILTS] = RAD_PER_MRAD * gradient.corrections.tilts
+        object_gradient, probe_gradient, planes = gradient.object, gradient.probe, physical.object
         if self.cleaning is not None:  # real, even filters are their own adjoints
-            object_slope, planes = self.cleaning.clean_object(object_slope, xp), self._object_planes(vector, xp)
-            probe_slope = self.cleaning.clean_probe(probe_slope, xp)
+            object_gradient, planes = self.cleaning.clean_object(object_gradient, xp), self._object_planes(vector, xp)
+            probe_gradient = self.cleaning.clean_probe(probe_gradient, xp)
         if self._shared_aberrations:
-            turning = (slope.probe[0] * physical.probe[1] - slope.probe[1] * physical.probe[0]).sum(axis=0)
+            turning = (gradient.probe[0] * physical.probe[1] - gradient.probe[1] * physical.probe[0]).sum(axis=0)
             rates = xp.asarray(self.probe.phase_per_A, dtype=turning.dtype)
             others[BlockName.ABERRATIONS] = (rates * turning).sum(axis=(1, 2))
             aberrations = self.other_blocks(vector)[BlockName.ABERRATIONS]
-            probe_slope = _turned(probe_slope, self._chi(aberrations, xp), xp)
-        parts = [self._object_slope(planes, object_slope, xp), self._probe_slope(vector, probe_slope, xp)]
-        parts += [xp.asarray(others[block.name], dtype=slope.object.dtype) for block in self.blocks]
+            probe_gradient = _turned(probe_gradient, self._chi(aberrations, xp), xp)
+        parts = [self._object_gradient(planes, object_gradient, xp), self._probe_gradient(vector, probe_gradient, xp)]
+        parts += [xp.asarray(others[block.name], dtype=gradient.object.dtype) for block in self.blocks]
         return xp.concatenate([part.ravel() for part in parts])
 
-    def _object_slope(self, planes: Any, slope: Any, xp: Any) -> Any:
+    def _object_gradient(self, planes: Any, gradient: Any, xp: Any) -> Any:
         """d/dphi = Re d/dO* i O, d/da = -Re d/dO* O."""
         if self.object_form is ObjectForm.COMPLEX:
-            return slope
-        by_phase = planes[0] * slope[1] - planes[1] * slope[0]
+            return gradient
+        by_phase = planes[0] * gradient[1] - planes[1] * gradient[0]
         if self.object_form is ObjectForm.PHASE:
             return by_phase
-        return xp.stack([by_phase, -(planes[0] * slope[0] + planes[1] * slope[1])])
+        return xp.stack([by_phase, -(planes[0] * gradient[0] + planes[1] * gradient[1])])
 
-    def _probe_slope(self, vector: Any, slope: Any, xp: Any) -> Any:
+    def _probe_gradient(self, vector: Any, gradient: Any, xp: Any) -> Any:
         if self.probe.form is ProbeForm.COMPLEX:
-            return slope
-        start = self._start_planes(slope.dtype, xp)
+            return gradient
+        start = self._start_planes(gradient.dtype, xp)
         if self.probe.form is ProbeForm.AMPLITUDE:
-            return (start * slope).sum(axis=0)
+            return (start * gradient).sum(axis=0)
         now = _turned(start, self.probe_block(vector), xp)
-        return now[0] * slope[1] - now[1] * slope[0]
+        return now[0] * gradient[1] - now[1] * gradient[0]
 
     def probe_curvature(self, xp: Any) -> Any:
         """Curvature of the probe's parameters relative to that of its coefficients: 1, or (probes * modes, P, P)."""

@@ -20,7 +20,7 @@ class Term(Protocol):
 
 @dataclass(frozen=True)
 class Anchor:
-    """A quadratic pull of the object towards where it was: stiffness / 2 * sum (x - reference)^2 in the object's block.
+    """A quadratic pull of the object towards where it was: curvature / 2 * sum (x - reference)^2 in the object's block.
 
     Weakly determined parameters stay, well determined ones move: it keeps L-BFGS from fitting noise and the model's
     errors, which the early stop of the sweeps had left out.
@@ -28,42 +28,42 @@ class Anchor:
 
     reference: Any
     """(object_size,)."""
-    stiffness: Any
+    curvature: Any
     """(object_size,) in units of the loss's curvature."""
 
     def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
         away = layout.object_block(vector) - self.reference
-        force = self.stiffness * away
+        force = self.curvature * away
         layout.object_block(gradient)[...] += force
         return 0.5 * xp.dot(force, away).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class Damping:
-    """A pull of the absorption of a weakly damped object towards 0: stiffness / 2 * sum a^2."""
+    """A pull of the absorption of a weakly damped object towards 0: curvature / 2 * sum a^2."""
 
-    stiffness: FloatArray
+    curvature: FloatArray
     """(object modes * slices * Y * X,)."""
 
     def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
         absorption = layout.absorption_block(vector)
-        force = xp.asarray(self.stiffness) * absorption
+        force = xp.asarray(self.curvature) * absorption
         layout.absorption_block(gradient)[...] += force
         return 0.5 * xp.dot(force, absorption).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class PositionPrior:
-    """A pull of the positions towards the nominal ones: stiffness / 2 * sum |d|^2, d in object pixels."""
+    """A pull of the positions towards the nominal ones: curvature / 2 * sum |d|^2, d in object pixels."""
 
     nominal: FloatArray
     """(N, 2) shifts before refinement."""
-    stiffness: float
+    curvature: float
 
     def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
         away = layout.other_blocks(vector)[BlockName.SHIFTS] - xp.asarray(self.nominal)
-        layout.other_blocks(gradient)[BlockName.SHIFTS][...] += self.stiffness * away
-        return 0.5 * self.stiffness * (away**2).sum().astype(np.float64)
+        layout.other_blocks(gradient)[BlockName.SHIFTS][...] += self.curvature * away
+        return 0.5 * self.curvature * (away**2).sum().astype(np.float64)

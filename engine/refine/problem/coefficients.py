@@ -68,7 +68,7 @@ class Coefficients:
     def strategy(self, strategy: Strategy, preset: Preset) -> Strategy:
         """The strategy with the loss of these coefficients. Raises RefinementError where they do not fit together."""
         kind = self._kind(preset)
-        stiffness = {
+        curvature_scale = {
             CoefficientTermKind.ROOT: 1.0,
             CoefficientTermKind.LEAST_SQUARES: PEAK if preset.noise_weighting else 4 * PEAK * float(self.mean.max()),
         }.get(kind, max(1.0, float(self.masks.sum(axis=0).max())))
@@ -77,7 +77,7 @@ class Coefficients:
         if kind is CoefficientTermKind.POISSON:  # a model of the start is dark where the first electrons scatter to
             smallest = FLOOR_SHARE * max(float(self.values.mean(axis=0).min()), LEAST_MEAN)
             offset = smallest if isinstance(preset.loss_floor, str) else preset.loss_floor
-        return replace(strategy, kind=kind, stiffness=stiffness, reason=reason, offset=offset)
+        return replace(strategy, kind=kind, curvature_scale=curvature_scale, reason=reason, offset=offset)
 
     def compressed(self, preset: Preset, strategy: Strategy) -> CompressedPatterns:
         """What the backend compares; of the bright field only where the strategy looks no further."""

@@ -1,7 +1,7 @@
-"""What of the forward model a preset asks for, on one data set: as the backend takes it, and what of it is refined.
+"""The forward model that a preset selects for one data set: its description for the backend, and what is refined.
 
-Features that are off leave nothing behind; a tilt of the specimen that all patterns share and nobody refines is part
-of the propagators, so that the compiled backend takes it.
+A feature that is off adds no work and no parameters. A tilt of the specimen that all patterns share and that is not
+refined is folded into the propagators, so that the compiled backend can be used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ptylive.engine.refine.parameters.band_limit import Cleaning, band_limit
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import RAD_PER_MRAD
 from ptylive.engine.refine.parameters.refined import Refined
-from ptylive.engine.refine.problem.tilt_from_columns import Area, upright
+from ptylive.engine.refine.problem.tilt_from_columns import Area, remove_shear
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.optics import ABERRATION_NAMES
@@ -61,7 +61,7 @@ class Propagation:
 
 
 @dataclass(frozen=True)
-class Modelled:
+class ForwardOptions:
     """The forward model of a preset on one data set."""
 
     preset: Preset
@@ -69,7 +69,7 @@ class Modelled:
     window: ModelWindow
     wavelength_A: float
     tilt_found: bool = False
-    """The tilt inside the specimen was looked for before the run (``tilt_search``), which keeps it."""
+    """The tilt inside the specimen was searched for before the run (``tilt_search``) and is kept."""
 
     def propagation(self) -> Propagation:
         """Free space and tilts. Raises MetadataError for tilts of another number than scan points."""
@@ -79,7 +79,7 @@ class Modelled:
             return Propagation(phase, None)
         tilts = Tilts(RAD_PER_MRAD * self.start_tilts_mrad().astype(float), self.preset.tilt_mode)
         folded = tilts.mode == 0 and len(tilts.tangents) == 1 and self.preset.recon_type == "far_field"
-        if not folded or (self.preset.update_tilts and not self.tilt_is_lean):
+        if not folded or (self.preset.update_tilts and not self.tilt_from_columns):
             return Propagation(phase, tilts)
         row, column = tilts.tangents[0, 2:4]
         return Propagation(phase + 2 * np.pi * (q[:, None] * row + q[None, :] * column), None)
@@ -94,17 +94,17 @@ class Modelled:
         return np.asarray(per_pattern(np.asarray(given), self.dataset, "tilts_mrad"), dtype=np.float32)
 
     @property
-    def tilt_is_lean(self) -> bool:
-        """Whether the only tilt refined is one inside the specimen, of which the loss knows nothing (``leaning``)."""
+    def tilt_from_columns(self) -> bool:
+        """Whether the only tilt refined is one inside the specimen, to which the loss is blind (``tilt_from_columns``)."""
         preset = self.preset
         shared = preset.tilts_mrad is None or len(preset.tilts_mrad) == 1
         return preset.update_tilts and preset.tilt_mode == 0 and shared and preset.recon_type == "far_field"
 
-    def told(self, transmission: ComplexArray, refined: Refined, grid: ObjectGrid) -> tuple[ComplexArray, Refined]:
-        """Transmission (modes, slices, Y, X) and refined quantities as results tell them.
+    def to_results(self, transmission: ComplexArray, refined: Refined, grid: ObjectGrid) -> tuple[ComplexArray, Refined]:
+        """Transmission (modes, slices, Y, X) and refined quantities as they are written to results.
 
-        Where tilts inside the specimen are refined, columns are stood up and the tilt takes their lean, unless it was
-        found before.
+        Where tilts inside the specimen are refined, the shear of the columns is removed from the slices and added to
+        the tilt, unless the tilt was found before the run.
         """
         if refined.aberrations_A is not None:
             shared = refined.aberrations_A.ndim == 1
@@ -117,8 +117,8 @@ class Modelled:
             distances = refined.slice_distances_A or self.preset.spacings_A
             positions_px = (refined.positions_A + refined.common_shift_A - grid.origin_A) / grid.pixel_A
             area = _scanned(positions_px, grid.shape, self.window.size // FADE_SHARE)
-            transmission, lean = upright(transmission, area, distances, grid.pixel_A)
-            tilts = tilts + np.concatenate([np.zeros(2), lean, np.zeros(2)])
+            transmission, shear = remove_shear(transmission, area, distances, grid.pixel_A)
+            tilts = tilts + np.concatenate([np.zeros(2), shear, np.zeros(2)])
         return transmission, replace(refined, tilts_mrad=tilts)
 
     def aberration_groups(self) -> AberrationGroups | None:

@@ -11,7 +11,7 @@ from ptylive.engine.backend.multislice.problem import CoefficientTermKind
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.data.model_window import ModelWindow, as_seen, image_window
-from ptylive.engine.refine.data.pattern_statistics import Facts
+from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_illumination import StartIllumination
 from ptylive.engine.refine.data.start_probe import nominal_probe, plane_wave, start_modes
@@ -60,22 +60,22 @@ class Observation:
         """Whether frames of the far field were recorded."""
         return self.coefficients is None and self.preset.recon_type == "far_field"
 
-    def facts(self) -> Facts:
+    def statistics(self) -> PatternStatistics:
         """Counts, dose and noise. Raises RefinementError where nothing was counted."""
-        facts = Facts.of(self.dataset, self.window, self.probe)
-        if facts.counts_per_pattern <= 0:
+        statistics = PatternStatistics.of(self.dataset, self.window, self.probe)
+        if statistics.counts_per_pattern <= 0:
             raise RefinementError("the patterns hold no counts", "check beam centre and bad-pixel mask")
         if self.preset.recon_type == "near_field":  # images show the same place, however far apart the stage says
             area = (self.window.size * self.model.object_pixel_A) ** 2 / len(self.dataset.patterns)
-            facts = replace(facts, dose_e_per_A2=facts.counts_per_pattern / area)
-        return facts
+            statistics = replace(statistics, dose_e_per_A2=statistics.counts_per_pattern / area)
+        return statistics
 
-    def strategy(self, facts: Facts, *, has_start: bool) -> Strategy:
+    def strategy(self, statistics: PatternStatistics, *, has_start: bool) -> Strategy:
         """Loss, object and steps for what was recorded."""
         if self.coefficients is not None:
-            chosen = choose(self.preset.model_copy(update={"algorithm": "auto"}), facts, has_start=has_start)
+            chosen = choose(self.preset.model_copy(update={"algorithm": "auto"}), statistics, has_start=has_start)
             return self.coefficients.strategy(chosen, self.preset)
-        chosen = choose(self.preset, facts, has_start=has_start)
+        chosen = choose(self.preset, statistics, has_start=has_start)
         if self.plain:
             return self._for_tilts(chosen) if self.preset.update_tilts else chosen
         return replace(chosen, coherence=replace(chosen.coherence, modes=1), start_from_map=False, probe_sweeps=0)

@@ -1,4 +1,4 @@
-"""What else is refined besides object and probe: start values, and how strongly the loss bends along each.
+"""What else is refined besides object and probe: start values, and the curvature of the loss along each.
 
 The curvatures are estimates from counts and optics that only scale the steps: of the right size, and rather too large,
 so that a first step is too short rather than too long.
@@ -26,7 +26,7 @@ from ptylive.engine.refine.parameters.parameter_vector import (
     ProbeModel,
 )
 from ptylive.engine.refine.parameters.terms import Damping, PositionPrior, Term
-from ptylive.engine.refine.problem.forward_options import Modelled, aberration_columns, chi_per_A, tilt_curvature
+from ptylive.engine.refine.problem.forward_options import ForwardOptions, aberration_columns, chi_per_A, tilt_curvature
 from ptylive.engine.refine.problem.strategy import Strategy
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.schema.model import Array, DoubleArray, FloatArray
@@ -34,7 +34,7 @@ from ptylive.schema.preset import Preset
 
 LOWEST_CURRENT, LOWEST_DISTANCE_A = 0.05, 0.1
 LEFT_TO_ABERRATIONS = 1 / 16
-"""Share of the bend along an aberration that is left when the object has followed."""
+"""Share of the curvature along an aberration that is left when the object has followed."""
 DAMPING = 0.1
 """Pull of the absorption towards 0, as a share of the curvature the data give it."""
 SAME_AS = {
@@ -42,7 +42,7 @@ SAME_AS = {
     CoefficientTermKind.GAUSS: DataTermKind.AMPLITUDE,
     CoefficientTermKind.POISSON: DataTermKind.POISSON,
 }
-"""Losses of coefficients bend about as much as these losses of pixels."""
+"""Losses of coefficients have about the curvature of these losses of pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class Quantities:
     grid: ObjectGrid
     modes: ComplexPlane
     """(modes, P, P) start probe in Fourier space."""
-    modelled: Modelled
+    forward: ForwardOptions
 
     @property
     def wavelength_A(self) -> float:
         """Electron wavelength."""
-        return self.modelled.wavelength_A
+        return self.forward.wavelength_A
 
     def probe_model(self) -> ProbeModel:
         """The probe's form, and the aberrations that may be added."""
         form = {"both": ProbeForm.COMPLEX, "phase": ProbeForm.PHASE, "amplitude": ProbeForm.AMPLITUDE}
-        shares = self.modelled.probe_shares()
+        shares = self.forward.probe_shares()
         start = np.tile(self.modes, (1 if shares is None else len(shares), 1, 1)).astype(np.complex64)
         shared = self.preset.update_aberrations and self.preset.aberration_marker is None
         rates = self._shared_chi().astype(np.float32) if shared else None
@@ -81,7 +81,7 @@ class Quantities:
             (preset.update_static_background, self._background),
             (preset.update_slice_distances, self._distances),
             (preset.update_aberrations, self._aberrations),
-            (preset.update_tilts and not self.modelled.tilt_is_lean, self._tilts),
+            (preset.update_tilts and not self.forward.tilt_from_columns, self._tilts),
         ]
         return tuple(make() for asked, make in wanted if asked)
 
@@ -91,15 +91,15 @@ class Quantities:
         if self.strategy.object_form is ObjectForm.DAMPED:
             size = layout.object_size // 2
             light = self._counts * len(self.dataset.patterns) / np.prod(layout.object_shape[1:])
-            stiffness = DAMPING * 2 * self.strategy.stiffness * light / layout.object_modes
-            terms.append(Damping(np.full(size, stiffness, np.float32)))
+            curvature = DAMPING * 2 * self.strategy.curvature_scale * light / layout.object_modes
+            terms.append(Damping(np.full(size, curvature, np.float32)))
         if self.preset.update_probe_pos and self.preset.position_prior_A is not None:
-            terms.append(PositionPrior(self.grid.shifts_px.astype(np.float32), self._prior_stiffness()))
+            terms.append(PositionPrior(self.grid.shifts_px.astype(np.float32), self._prior_curvature()))
         return tuple(terms)
 
     @property
     def _counts(self) -> float:
-        """Modelled counts of a pattern."""
+        """Expected counts of a pattern."""
         return float((np.abs(self.modes) ** 2).sum())
 
     @property
@@ -110,7 +110,7 @@ class Quantities:
 
     @property
     def _pixel_term(self) -> PixelTerm:
-        """The data term of pixels, or the one that bends about as much as that of coefficients."""
+        """The data term of pixels, or the one whose curvature is nearest to that of coefficients."""
         kind = self.strategy.kind
         if kind is CoefficientTermKind.LEAST_SQUARES:  # weighted by noise it is made as large as lsq_sqrt
             kind = DataTermKind.AMPLITUDE if self.preset.noise_weighting else DataTermKind.INTENSITY
@@ -119,21 +119,21 @@ class Quantities:
     def _shifts(self) -> Block:
         """A shift turns coefficient f of the probe by 2 pi f: curvature 2 sum |2 pi f P|^2 along each axis."""
         power = (np.abs(self.modes) ** 2).sum(axis=0)
-        f = np.fft.fftfreq(self.modelled.window.size)
+        f = np.fft.fftfreq(self.forward.window.size)
         spread = np.array([_variance(f[:, None] + 0 * f, power), _variance(f[None, :] + 0 * f[:, None], power)])
-        curvature = 2 * self.strategy.stiffness * self._counts * (2 * np.pi) ** 2 * spread
-        curvature = curvature + self._prior_stiffness() + Regularisation.curvature_of_positions(self.preset, self.grid)
+        curvature = 2 * self.strategy.curvature_scale * self._counts * (2 * np.pi) ** 2 * spread
+        curvature = curvature + self._prior_curvature() + Regularisation.curvature_of_positions(self.preset, self.grid)
         start = self.grid.shifts_px.astype(np.float32)
         return Block(BlockName.SHIFTS, start, np.broadcast_to(curvature, start.shape).astype(np.float32))
 
     def _current(self) -> Block:
-        """I = s I1: the amplitude loss bends by sum I1 / 2."""
+        """I = s I1: the curvature of the amplitude loss is sum I1 / 2."""
         start = np.ones(len(self.dataset.patterns), np.float32)
-        curvature = np.full_like(start, 0.5 * self.strategy.stiffness * self._counts)
+        curvature = np.full_like(start, 0.5 * self.strategy.curvature_scale * self._counts)
         return Block(BlockName.CURRENT, start, curvature, lowest=LOWEST_CURRENT)
 
     def _background(self) -> Block:
-        """I = I1 + b: the loss bends along b as along I, in every pattern."""
+        """I = I1 + b: the curvature along b is that along I, in every pattern."""
         mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
         each = self._pixel_term.curvature(mean)
         start = np.zeros((self.window.size, self.window.size), np.float32)
@@ -144,23 +144,23 @@ class Quantities:
         """An Å of free space turns frequency q by pi lam q^2."""
         q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
         rate = np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
-        bend = 2 * self.strategy.stiffness * _variance(rate, self._spectrum()) * self._counts
+        each = 2 * self.strategy.curvature_scale * _variance(rate, self._spectrum()) * self._counts
         start = np.asarray(self.preset.spacings_A, dtype=np.float32)
-        curvature = np.full_like(start, bend * len(self.dataset.patterns))
+        curvature = np.full_like(start, each * len(self.dataset.patterns))
         return Block(BlockName.DISTANCES, start, curvature, lowest=LOWEST_DISTANCE_A)
 
     def _aberrations(self) -> Block:
         """A coefficient turns the probe by its chi; a turn of all frequencies alike changes nothing.
 
-        The object follows the probe and takes most of the bend. Aberrations that were given for parts of the scan but
-        are not refined bend the loss without bound: they stay.
+        The object follows the probe and takes most of the curvature. Aberrations that were given for parts of the scan
+        but are not refined get an infinite curvature, so that they stay.
         """
-        groups, preset = self.modelled.aberration_groups(), self.preset
+        groups, preset = self.forward.aberration_groups(), self.preset
         names = preset.refined_aberrations if groups is None else aberration_columns(preset)
         rates = self._shared_chi() if groups is None else self._chi_per_A(names)
         spread = np.array([_variance(chi, self._aperture_power) for chi in rates])
         spread[[name not in preset.refined_aberrations for name in names]] = np.inf
-        each = LEFT_TO_ABERRATIONS * 2 * self.strategy.stiffness * self._counts * spread
+        each = LEFT_TO_ABERRATIONS * 2 * self.strategy.curvature_scale * self._counts * spread
         if groups is None:
             curvature = len(self.dataset.patterns) * each
             return Block(BlockName.ABERRATIONS, np.zeros(len(names), np.float32), curvature.astype(np.float32))
@@ -170,7 +170,7 @@ class Quantities:
 
     def _tilts(self) -> Block:
         """A tilt turns the illumination, or the spectrum of the wave inside, in proportion to position or frequency."""
-        start, model = self.modelled.start_tilts_mrad(), self.modelled.window
+        start, model = self.forward.start_tilts_mrad(), self.forward.window
         light = np.asarray((np.abs(np.fft.ifft2(self.modes)) ** 2).sum(axis=0), dtype=np.float64)
         x = (np.arange(model.size, dtype=np.float64) - model.size // 2) * model.object_pixel_A
         q = np.fft.fftfreq(self.window.size, model.object_pixel_A)
@@ -178,7 +178,7 @@ class Quantities:
         depth = float(sum(self.preset.slice_thickness_A))
         each = tilt_curvature(self.preset.tilt_mode, spreads, self.wavelength_A, depth)
         patterns = len(self.dataset.patterns) / len(start)
-        curvature = np.float32(2 * self.strategy.stiffness * self._counts * patterns) * each
+        curvature = np.float32(2 * self.strategy.curvature_scale * self._counts * patterns) * each
         return Block(BlockName.TILTS, start, np.broadcast_to(curvature, start.shape).copy())
 
     def _spectrum(self) -> DoubleArray:
@@ -198,7 +198,7 @@ class Quantities:
         the whole object for every change of a coma.
         """
         rates = self._chi_per_A(self.preset.refined_aberrations)
-        window, root = self.modelled.window, np.sqrt(self._aperture_power).ravel()
+        window, root = self.forward.window, np.sqrt(self._aperture_power).ravel()
         plane = np.stack([np.ones(root.size), window.k_row.ravel(), window.k_col.ravel()], axis=1)
         flat = rates.reshape(len(rates), -1)
         fit, *_ = np.linalg.lstsq(plane * root[:, None], (flat * root).T, rcond=None)
@@ -206,9 +206,9 @@ class Quantities:
 
     def _chi_per_A(self, names: tuple[str, ...]) -> DoubleArray:
         """(n, P, P) aberration phase of one Å of each coefficient."""
-        return chi_per_A(names, self.modelled.window, self.wavelength_A)
+        return chi_per_A(names, self.forward.window, self.wavelength_A)
 
-    def _prior_stiffness(self) -> float:
+    def _prior_curvature(self) -> float:
         """Curvature of the prior of the positions, loss over object pixels squared; 0 without one."""
         expected_A = self.preset.position_prior_A
         return 0.0 if expected_A is None else self._likelihood * self.grid.pixel_A**2 / expected_A**2

@@ -11,13 +11,13 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.data.drift import Drift, find_drift, without_drift
-from ptylive.engine.refine.data.pattern_statistics import Facts
+from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import Layout
 from ptylive.engine.refine.parameters.terms import Term
-from ptylive.engine.refine.problem.forward_options import Modelled
+from ptylive.engine.refine.problem.forward_options import ForwardOptions
 from ptylive.engine.refine.problem.measurement import Observation
 from ptylive.engine.refine.problem.parameter_blocks import Quantities
 from ptylive.engine.refine.problem.strategy import Strategy
@@ -48,7 +48,7 @@ class Setup:
     drift: Drift | None
     grid: ObjectGrid
     strategy: Strategy
-    facts: Facts
+    statistics: PatternStatistics
     layout: Layout
     terms: tuple[Term, ...]
     problem: MultisliceProblem
@@ -56,12 +56,12 @@ class Setup:
     """Parameter vector, float32."""
     slice_thickness_A: tuple[float, ...]
     regularisation: Regularisation
-    modelled: Modelled
+    forward: ForwardOptions
     curves: tuple[Curve, ...] = ()
 
     def with_tilt_found(self) -> Setup:
-        """A copy whose tilt inside the specimen was looked for before, and is not told from the result again."""
-        return replace(self, modelled=replace(self.modelled, tilt_found=True))
+        """A copy whose tilt inside the specimen was found before the run and is not measured on the result again."""
+        return replace(self, forward=replace(self.forward, tilt_found=True))
 
     def saying(self, words: str) -> Setup:
         """A copy with something more in its reason."""
@@ -87,8 +87,8 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Ob
         drift = find_drift(seen.dataset, seen.window, seen.probe)
         if drift is not None and drift.applied:
             seen = replace(seen, dataset=without_drift(seen.dataset, drift))
-    dataset, model, facts = seen.dataset, seen.model, seen.facts()
-    strategy = seen.strategy(facts, has_start=start is not None)
+    dataset, model, statistics = seen.dataset, seen.model, seen.statistics()
+    strategy = seen.strategy(statistics, has_start=start is not None)
     extra_px = preset.extra_space_on_side_px
     grid = ObjectGrid.of(dataset.positions_A, model.object_pixel_A, model.size, dataset.reach_A, extra_px)
     shape = (preset.num_slices, *grid.shape)
@@ -99,9 +99,9 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Ob
         f"the object of {' x '.join(map(str, shape))} pixels of {grid.pixel_A:.3g} Å",
         "check scan_step_A, detector_pixel_mrad and energy_eV, or take fewer slices",
     )
-    modelled = Modelled(preset, dataset, model, seen.probe.wavelength_A)
-    modes = modelled.with_given_aberrations(seen.start_modes(strategy, facts.counts_per_pattern))
-    quantities = Quantities(preset, strategy, dataset, seen.window, grid, modes, modelled)
+    forward = ForwardOptions(preset, dataset, model, seen.probe.wavelength_A)
+    modes = forward.with_given_aberrations(seen.start_modes(strategy, statistics.counts_per_pattern))
+    quantities = Quantities(preset, strategy, dataset, seen.window, grid, modes, forward)
     layout = Layout(
         strategy.object_form,
         strategy.non_negative,
@@ -109,7 +109,7 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Ob
         preset.obj_modes,
         quantities.probe_model(),
         quantities.blocks(),
-        modelled.cleaning(grid.shape),
+        forward.cleaning(grid.shape),
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
     regularisation = Regularisation(grid, scan, model.k_radius, seen.probe.semiangle_invA, preset.spacings_A)
@@ -118,20 +118,20 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Ob
         drift=drift,
         grid=grid,
         strategy=_with_drift(strategy, preset, drift),
-        facts=facts,
+        statistics=statistics,
         layout=layout,
         terms=(*quantities.terms(layout), *regularisation.terms(preset.at(0), layout)),
-        problem=_problem(seen, modelled, strategy, grid),
+        problem=_problem(seen, forward, strategy, grid),
         start=layout.start(_start_planes(grid, start, strategy, layout)),
         slice_thickness_A=preset.slice_thickness_A,
         regularisation=regularisation,
-        modelled=modelled,
+        forward=forward,
     )
 
 
-def _problem(seen: Observation, modelled: Modelled, strategy: Strategy, grid: ObjectGrid) -> MultisliceProblem:
+def _problem(seen: Observation, forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid) -> MultisliceProblem:
     """What stays fixed while parameters move."""
-    propagation, preset = modelled.propagation(), seen.preset
+    propagation, preset = forward.propagation(), seen.preset
     distances = np.asarray(preset.spacings_A, dtype=float).reshape(-1, 1, 1)
     return MultisliceProblem(
         patterns=seen.window.patterns,
@@ -142,7 +142,7 @@ def _problem(seen: Observation, modelled: Modelled, strategy: Strategy, grid: Ob
         propagators=np.exp(1j * propagation.phase_per_A * distances),
         data_term=DataTerm(strategy.kind, strategy.offset),
         phase_per_A=propagation.phase_per_A,
-        model=modelled.description(
+        model=forward.description(
             propagation.tilts, None if seen.coefficients is None else seen.coefficients.compressed(preset, strategy)
         ),
     )

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
-from ptylive.engine.refine.data.pattern_statistics import Facts
+from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.start_probe import Coherence
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.solvers.sweeps import MOST_SWEEPS
@@ -45,7 +45,7 @@ class Strategy:
     kind: DataTermKind | CoefficientTermKind
     offset: float
     """Counts: c of lsq_sqrt, or the floor of ml."""
-    stiffness: float
+    curvature_scale: float
     """Curvature of the data term relative to that of lsq_sqrt."""
     object_form: ObjectForm
     non_negative: bool
@@ -68,9 +68,9 @@ class Strategy:
         return f"{self.kind}, {constant} {self.offset:.3g} counts" if constant else self.kind.value
 
 
-def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
-    """The strategy for a preset and measured facts; values given in the preset always win."""
-    regime = _with_data_term(_regime(preset, facts, has_start), preset, facts)
+def choose(preset: Preset, statistics: PatternStatistics, *, has_start: bool) -> Strategy:
+    """The strategy for a preset and measured statistics; values given in the preset always win."""
+    regime = _with_data_term(_regime(preset, statistics, has_start), preset, statistics)
     if preset.early_stop:  # the sweeps end by themselves
         regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
     epochs = _given(preset.epoch_max, regime.epochs)
@@ -95,12 +95,12 @@ def choose(preset: Preset, facts: Facts, *, has_start: bool) -> Strategy:
     )
 
 
-def is_thin(preset: Preset, facts: Facts, *, has_start: bool) -> bool:
+def is_thin(preset: Preset, statistics: PatternStatistics, *, has_start: bool) -> bool:
     """Whether a preset left to itself takes the specimen for one thin slice between vacuum."""
-    return _regime(preset, facts, has_start).non_negative
+    return _regime(preset, statistics, has_start).non_negative
 
 
-def _with_data_term(regime: Strategy, preset: Preset, facts: Facts) -> Strategy:
+def _with_data_term(regime: Strategy, preset: Preset, statistics: PatternStatistics) -> Strategy:
     """The regime with the data term asked for, and the batches and steps that suit it."""
     if preset.algorithm in ("auto", "lsq_sqrt"):
         reason = f"{regime.reason}; lsq_sqrt with {regime.data_term}"
@@ -108,14 +108,14 @@ def _with_data_term(regime: Strategy, preset: Preset, facts: Facts) -> Strategy:
     kind = DataTermKind(preset.algorithm)
     regime = replace(regime, kind=kind, reason=f"{regime.reason}; {kind}", offset=0.0)
     if kind is DataTermKind.INTENSITY:  # d2 (I - D)^2 / d|psi|^2 = 8 I
-        return replace(regime, stiffness=4 * PEAK * facts.bright_counts)
+        return replace(regime, curvature_scale=4 * PEAK * statistics.bright_counts)
     slower = 0.5 if preset.num_slices > 1 else 1.0  # the curvature D / I has no bound
     regime = replace(regime, batch_size=128, sweep_step=regime.sweep_step * slower)
     if kind is DataTermKind.CHI_SQUARED:
-        return replace(regime, stiffness=2.0)
+        return replace(regime, curvature_scale=2.0)
     if kind is not DataTermKind.POISSON:
         raise KeyError(kind)
-    return replace(regime, offset=_given(preset.loss_floor, max(0.1 * facts.dark_counts, SMALLEST_FLOOR)))
+    return replace(regime, offset=_given(preset.loss_floor, max(0.1 * statistics.dark_counts, SMALLEST_FLOOR)))
 
 
 def _object_form(preset: Preset, regime: Strategy) -> ObjectForm:
@@ -131,30 +131,30 @@ def _given(value: _T | str, otherwise: _T) -> _T:
     return otherwise if isinstance(value, str) else value
 
 
-def _regime(preset: Preset, facts: Facts, has_start: bool) -> Strategy:
-    dose = f"{facts.dose_e_per_A2:.0f} e/Å²"
+def _regime(preset: Preset, statistics: PatternStatistics, has_start: bool) -> Strategy:
+    dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
     if preset.num_slices > 1:
         return _thick(
-            facts, f"{preset.num_slices} slices: complex object", "an offset of three times the dark field's counts"
+            statistics, f"{preset.num_slices} slices: complex object", "an offset of three times the dark field's counts"
         )
-    if facts.dose_e_per_A2 < LOW_DOSE_E_PER_A2:
-        return _weak(facts, f"low dose ({dose})", has_start)
-    if facts.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and facts.noise_spread > NOISE_SPREAD:
-        return _weak(facts, f"noise of neighbouring pixels correlated ({facts.noise_spread:.2f}), {dose}", has_start)
-    if facts.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and has_start:
-        return replace(_weak(facts, f"moderate dose ({dose}) and a live map", has_start), coherence=FOUR_MODES)
+    if statistics.dose_e_per_A2 < LOW_DOSE_E_PER_A2:
+        return _weak(statistics, f"low dose ({dose})", has_start)
+    if statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and statistics.noise_spread > NOISE_SPREAD:
+        return _weak(statistics, f"noise of neighbouring pixels correlated ({statistics.noise_spread:.2f}), {dose}", has_start)
+    if statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and has_start:
+        return replace(_weak(statistics, f"moderate dose ({dose}) and a live map", has_start), coherence=FOUR_MODES)
     return _thin(
-        facts, f"one slice at {dose}: phase object at or above vacuum", "a small offset against dark-field noise"
+        statistics, f"one slice at {dose}: phase object at or above vacuum", "a small offset against dark-field noise"
     )
 
 
-def _thin(facts: Facts, reason: str, data_term: str) -> Strategy:
+def _thin(statistics: PatternStatistics, reason: str, data_term: str) -> Strategy:
     return Strategy(
         reason=reason,
         data_term=data_term,
         kind=DataTermKind.AMPLITUDE,
-        offset=0.2 * facts.dark_counts,
-        stiffness=1.0,
+        offset=0.2 * statistics.dark_counts,
+        curvature_scale=1.0,
         object_form=ObjectForm.PHASE,
         non_negative=True,
         bright_field_only=False,
@@ -170,10 +170,10 @@ def _thin(facts: Facts, reason: str, data_term: str) -> Strategy:
     )
 
 
-def _thick(facts: Facts, reason: str, data_term: str) -> Strategy:
+def _thick(statistics: PatternStatistics, reason: str, data_term: str) -> Strategy:
     return replace(
-        _thin(facts, reason, data_term),
-        offset=3.0 * facts.dark_counts,
+        _thin(statistics, reason, data_term),
+        offset=3.0 * statistics.dark_counts,
         object_form=ObjectForm.COMPLEX,
         non_negative=False,
         sweeps=5,
@@ -182,11 +182,11 @@ def _thick(facts: Facts, reason: str, data_term: str) -> Strategy:
     )
 
 
-def _weak(facts: Facts, why: str, has_start: bool) -> Strategy:
+def _weak(statistics: PatternStatistics, why: str, has_start: bool) -> Strategy:
     start = "started from the live map" if has_start else "no live map to start from, so low frequencies come slowly"
     return replace(
-        _thin(facts, f"{why}: weak phase object, bright field only, small steps, {start}", "a large offset"),
-        offset=1.4 * facts.bright_counts,
+        _thin(statistics, f"{why}: weak phase object, bright field only, small steps, {start}", "a large offset"),
+        offset=1.4 * statistics.bright_counts,
         non_negative=False,
         bright_field_only=True,
         coherence=ONE_MODE,

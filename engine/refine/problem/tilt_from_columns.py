@@ -1,9 +1,10 @@
-"""The tilt of the specimen, told from leaning columns.
+"""The tilt of the specimen from the shear of its atom columns.
 
-Free space tilted by tan shifts the wave by d tan between slices, and shifts commute with free space: slices that lean
-by the same amount the other way give the same patterns. The loss therefore cannot tell a tilt inside the specimen from
-a leaning object; what can is that atoms of neighbouring slices stand in columns. So slices are shifted back until they
-stand, and what was taken from the object is added to the tilt, which changes no pattern.
+A tilt inside the specimen shifts the wave by d tan between slices. Shifts commute with free-space propagation, so
+slices sheared by the same amount in the opposite direction give the same patterns: the loss cannot distinguish a tilt
+from a sheared object. That atoms of neighbouring slices form columns along the beam can. The displacements between
+neighbouring slices are measured by cross-correlation, the slices are shifted back, and the shear is added to the tilt,
+which leaves every pattern unchanged.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray
 ROUNDS, STEPS = 4, 20
 SMALLEST_PX = 1e-5
 DISORDER_A = 0.05
-"""Displacement between neighbours, beyond that of the tilt, from which on they are no longer one crystal."""
-LIKEST = 0.8
-"""Correlation of two slices above which their noise no longer limits how well they are aligned, but their disorder."""
+"""Neighbours displaced further than this, beyond the tilt, are taken as parts of different crystals."""
+MAX_CORRELATION = 0.8
+"""Correlations of two slices are capped here: above it, disorder rather than noise limits their alignment."""
 
 
 class Area(NamedTuple):
-    """Where slices are looked at."""
+    """The part of the slices that is correlated."""
 
     rows: slice
     columns: slice
@@ -40,42 +41,42 @@ class Area(NamedTuple):
         return cls(part, other, weights[:, None] * across)
 
 
-def upright(
+def remove_shear(
     transmission: ComplexArray, area: Area, spacings_A: Sequence[float], pixel_A: float
 ) -> tuple[ComplexArray, DoubleArray]:
-    """Slices (modes, Z, Y, X) with their columns stood up, and the lean (2,) that was taken away, mrad.
+    """Slices (modes, Z, Y, X) with the shear of their columns removed, and the shear (2,), mrad.
 
-    Measured again on what was stood up, as the faded border holds back.
+    Iterated: the fading border, which does not move with the slices, makes each measurement too small.
     """
-    lean, stood = np.zeros(2), transmission
+    shear, straight = np.zeros(2), transmission
     for _ in range(ROUNDS):
-        phases = wrapped_phases(stood.mean(axis=0)[:, area.rows, area.columns])
-        lean = lean + lean_mrad(phases, area.weights, spacings_A, pixel_A)
-        stood = stood_up(transmission, lean, spacings_A, pixel_A)
-    return stood, lean
+        phases = wrapped_phases(straight.mean(axis=0)[:, area.rows, area.columns])
+        shear = shear + shear_mrad(phases, area.weights, spacings_A, pixel_A)
+        straight = shift_slices(transmission, shear, spacings_A, pixel_A)
+    return straight, shear
 
 
-def lean_mrad(phases: Array, weights: Array, spacings_A: Sequence[float], pixel_A: float) -> DoubleArray:
-    """Mean lean (2,) of the columns of slices (Z, Y, X), mrad: by how much each slice is displaced from the one before.
+def shear_mrad(phases: Array, weights: Array, spacings_A: Sequence[float], pixel_A: float) -> DoubleArray:
+    """Mean shear (2,) of slices (Z, Y, X), mrad: displacement of each slice from the one before, over their distance.
 
-    Neighbours with a correlation rho count with rho^2 / (1 - rho^2), the precision with which two noisy pictures of one
-    structure are aligned, and less where they are displaced otherwise than the others (Cauchy's weights): between two
-    crystals columns end, and where those of the next one stand says nothing of a tilt.
+    Neighbours with a correlation rho are weighted by rho^2 / (1 - rho^2), the precision with which two noisy pictures
+    of one structure are aligned. Outliers are weighted down (Cauchy weights): columns end between two crystals, and the
+    displacement from one crystal to the next says nothing about a tilt.
     """
     means = (phases * weights).sum(axis=(1, 2), keepdims=True) / weights.sum()
     spectra = np.fft.fft2((phases - means) * weights)
     found = [_displacement(a, b) for a, b in pairwise(spectra)]
     moved = np.array([shift for shift, _ in found])
-    likeness = np.clip([rho for _, rho in found], SMALLEST_PX, LIKEST)
-    precision = likeness**2 / (1 - likeness**2)
+    correlation = np.clip([rho for _, rho in found], SMALLEST_PX, MAX_CORRELATION)
+    precision = correlation**2 / (1 - correlation**2)
     distances = np.asarray(spacings_A)[:, None]
-    leans = pixel_A * moved / distances
+    shears = pixel_A * moved / distances
     weight = precision
     for _ in range(STEPS):
-        mean = (weight[:, None] * leans).sum(axis=0) / weight.sum()
-        away = np.linalg.norm(distances * (leans - mean), axis=1)
+        mean = (weight[:, None] * shears).sum(axis=0) / weight.sum()
+        away = np.linalg.norm(distances * (shears - mean), axis=1)
         weight = precision / (1 + (away / DISORDER_A) ** 2)
-    return np.asarray(1e3 * (weight[:, None] * leans).sum(axis=0) / weight.sum())
+    return np.asarray(1e3 * (weight[:, None] * shears).sum(axis=0) / weight.sum())
 
 
 def wrapped_phases(slices: ComplexArray) -> DoubleArray:
@@ -84,12 +85,12 @@ def wrapped_phases(slices: ComplexArray) -> DoubleArray:
     return np.asarray(np.angle(slices * np.exp(-1j * np.angle(means))), dtype=np.float64)
 
 
-def stood_up(
-    transmission: ComplexArray, lean: DoubleArray, spacings_A: Sequence[float], pixel_A: float
+def shift_slices(
+    transmission: ComplexArray, shear: DoubleArray, spacings_A: Sequence[float], pixel_A: float
 ) -> ComplexArray:
-    """Slices (modes, Z, Y, X) shifted back by a lean (mrad), the first one left where it is."""
+    """Slices (modes, Z, Y, X) shifted against a shear (mrad); the first one stays."""
     depth = np.concatenate([[0.0], np.cumsum(spacings_A)])
-    shift = -1e-3 * lean[None, :] * depth[:, None] / pixel_A
+    shift = -1e-3 * shear[None, :] * depth[:, None] / pixel_A
     frequency = [np.fft.fftfreq(size) for size in transmission.shape[2:]]
     ramp = [np.exp(-2j * np.pi * f[None, :] * shift[:, axis, None]) for axis, f in enumerate(frequency)]
     ramps = ramp[0][:, :, None] * ramp[1][:, None, :]
@@ -99,7 +100,7 @@ def stood_up(
 def _displacement(before: Array, after: Array) -> tuple[DoubleArray, float]:
     """Shift (2,) in pixels that brings ``before`` onto ``after`` (spectra), and their correlation there.
 
-    Newton steps up the correlation from 0.
+    Newton's method on the correlation, from 0.
     """
     cross = after * before.conj()
     turn = [2 * np.pi * np.fft.fftfreq(size) for size in cross.shape]
@@ -107,10 +108,10 @@ def _displacement(before: Array, after: Array) -> tuple[DoubleArray, float]:
     shift = np.zeros(2)
     for _ in range(STEPS):
         turned = cross * np.exp(1j * (row * shift[0] + column * shift[1]))
-        slope = -np.array([(row * turned.imag).sum(), (column * turned.imag).sum()])
+        gradient = -np.array([(row * turned.imag).sum(), (column * turned.imag).sum()])
         mixed = (row * column * turned.real).sum()
-        bend = np.array([[(row**2 * turned.real).sum(), mixed], [mixed, (column**2 * turned.real).sum()]])
-        step = np.linalg.solve(bend, slope) if np.linalg.det(bend) > 0 and bend[0, 0] > 0 else np.zeros(2)
+        hessian = np.array([[(row**2 * turned.real).sum(), mixed], [mixed, (column**2 * turned.real).sum()]])
+        step = np.linalg.solve(hessian, gradient) if np.linalg.det(hessian) > 0 and hessian[0, 0] > 0 else np.zeros(2)
         shift = shift + np.clip(step, -1, 1)
         if np.abs(step).max() < SMALLEST_PX:
             break

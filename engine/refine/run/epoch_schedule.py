@@ -1,8 +1,8 @@
-"""What a preset asks of each epoch: weights, what is refined, hard constraints, constants of the line search.
+"""Settings that change from epoch to epoch: weights, what is refined, hard constraints, constants of the line search.
 
-The solvers know nothing of this: when an epoch begins they are handed over as that epoch wants them. Hard constraints
-and a change of what is refined or regularised forget the history of L-BFGS; a weight that only changes its size keeps
-it, and costs one evaluation more.
+The solvers do not know of schedules: at the beginning of an epoch they are replaced by copies with its settings. A hard
+constraint, or a change of what is refined or regularised, clears the history of L-BFGS; a weight that only changes its
+size keeps the history and costs one more evaluation.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ CHECKED_EPOCHS = 1000
 SolverState = SweepState | LbfgsState
 
 
-class Turn(NamedTuple):
-    """Solvers and state as an epoch wants them."""
+class EpochState(NamedTuple):
+    """Solvers and state with the settings of an epoch."""
 
     sweeps: Sweeps
     lbfgs: Lbfgs
@@ -54,15 +54,15 @@ class Turn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Agenda:
-    """The epochs of one run."""
+class EpochSchedule:
+    """The settings of every epoch of one run."""
 
     preset: Preset
     setup: Setup
 
     @property
     def empty(self) -> bool:
-        """Whether every epoch is like the first, and nothing is changed by hand."""
+        """Whether all epochs have the same settings and there are no hard constraints."""
         return not self.preset.schedules and not due(self.preset) and not self.preset.reset_history_flag
 
     def check(self, epochs: int) -> None:
@@ -70,11 +70,11 @@ class Agenda:
         for epoch in range(min(epochs, CHECKED_EPOCHS) if self.preset.schedules else 0):
             self._chosen(self.preset.at(epoch), self.setup.problem.count)
 
-    def begin(self, epoch: int, solvers: tuple[Sweeps, Lbfgs], state: SolverState, *, again: bool = False) -> Turn:
-        """What an epoch is made with. ``again``: it was begun before, so hard constraints have had their turn."""
+    def begin(self, epoch: int, solvers: tuple[Sweeps, Lbfgs], state: SolverState, *, again: bool = False) -> EpochState:
+        """Solvers and state for an epoch. ``again``: begun before, so its hard constraints have been applied."""
         sweeps, lbfgs = solvers
         if self.empty or (isinstance(state, SweepState) and state.batch > 0 and again):
-            return Turn(sweeps, lbfgs, state)
+            return EpochState(sweeps, lbfgs, state)
         now = self.preset.at(epoch)
         objective = self._objective(sweeps.objective, now, state.vector)
         sweeps = replace(sweeps, objective=objective)
@@ -85,7 +85,7 @@ class Agenda:
             rule=WolfeRule.of(now),
         )
         if again or (isinstance(state, SweepState) and state.batch > 0):
-            return Turn(sweeps, lbfgs, state)
+            return EpochState(sweeps, lbfgs, state)
         by_hand = due(now)
         vector = state.vector
         if by_hand:
@@ -96,8 +96,8 @@ class Agenda:
         if isinstance(state, SweepState):
             # a sweep is judged by the one before: not where they lower different losses
             losses = state.losses if before == now and not by_hand else ()
-            return Turn(sweeps, lbfgs, replace(state, vector=vector, losses=losses))
-        return Turn(sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (before, now), by_hand=by_hand))
+            return EpochState(sweeps, lbfgs, replace(state, vector=vector, losses=losses))
+        return EpochState(sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (before, now), by_hand=by_hand))
 
     def _objective(self, objective: Objective, now: Preset, vector: Any) -> Objective:
         layout, scheduled = self.setup.layout, self.preset.schedules

@@ -17,7 +17,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run.run import refine
-from ptylive.engine.refine.tuning.held_out import Bench
+from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.term_choice import TermChoice, choose_term
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Calibration
@@ -39,17 +39,17 @@ HELD = {
 """Settings of rounds: what needs the whole scan waits for it."""
 
 
-class GrowingRefinement:
+class IncrementalRefinement:
     """A refinement begun before its scan has ended. Not for several threads at once."""
 
     def __init__(
         self,
         preset: Preset,
-        bench: Bench,
+        context: TrialContext,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.preset, self.bench = preset, bench
+        self.preset, self.context = preset, context
         self._on_progress, self._should_stop = on_progress, should_stop
         self._rounds: list[RefineResult] = []
         self._calibration: Calibration | None = None
@@ -79,7 +79,7 @@ class GrowingRefinement:
         while self._next_share <= share:
             self._next_share += STEP_SHARE
         if share >= 1:
-            self._choice = choose_term(dataset, self.preset, self.bench)
+            self._choice = choose_term(dataset, self.preset, self.context)
         return True
 
     def conclude(self, dataset: Dataset, start: StartGuess | None, checkpoint: Path | None) -> RefineResult:
@@ -119,8 +119,8 @@ class GrowingRefinement:
             dataset,
             preset,
             start=start,
-            backend=self.bench.backend,
-            threads=self.bench.threads,
+            backend=self.context.backend,
+            threads=self.context.threads,
             on_progress=passed_on,
             should_stop=self._should_stop,
             checkpoint=checkpoint,

@@ -24,16 +24,16 @@ from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.problem.setup import Setup, prepare
 from ptylive.engine.refine.results.refinement_result import Phase, Preview, Progress, RefineResult, State, wrapped_phase
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.epoch_schedule import Agenda
+from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.line_search import WolfeRule
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
-from ptylive.engine.refine.tuning.held_out import Bench, central_part
+from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
-from ptylive.engine.refine.tuning.parameter_search import settle
+from ptylive.engine.refine.tuning.parameter_search import tune
 from ptylive.engine.refine.tuning.start_object import given_object
 from ptylive.engine.refine.tuning.term_choice import with_chosen_term
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
@@ -73,19 +73,19 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     identity = checkpoints.fingerprint(dataset, preset)
     dataset, preset = selected(dataset, preset)
     saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
-    bench = Bench(backend, threads, start, _stop_where_asked(should_stop))
-    settled = settle(dataset, preset, bench)
+    context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
+    tuned = tune(dataset, preset, context)
     earlier = None if warm is None else len(warm.probe)
-    decided, words = with_chosen_modes(settled.dataset, settled.preset, bench, earlier)
-    settled, choice = replace(settled, preset=decided), None if warm is None else warm.choice
-    setup = with_chosen_term(settled.dataset, settled.preset, bench, choice).after(settled.curves).saying(words)
+    decided, words = with_chosen_modes(tuned.dataset, tuned.preset, context, earlier)
+    tuned, choice = replace(tuned, preset=decided), None if warm is None else warm.choice
+    setup = with_chosen_term(tuned.dataset, tuned.preset, context, choice).after(tuned.curves).saying(words)
     if saved is not None and saved.state.vector.shape != setup.start.shape:
         raise RefinementError("the checkpoint is of another number of probe modes", "start without --resume")
-    if setup.modelled.tilt_is_lean and preset.num_slices > 1 and warm is None:
+    if setup.forward.tilt_from_columns and preset.num_slices > 1 and warm is None:
         quiet = Observers(lambda progress: None, should_stop, None, identity)
-        middle = central_part(settled.dataset, SEARCH_PATTERNS)
-        found = find_tilt(settled.preset, partial(_once, middle, bench, quiet))
-        setup = with_chosen_term(settled.dataset, found, bench).after(settled.curves).with_tilt_found()
+        middle = central_part(tuned.dataset, SEARCH_PATTERNS)
+        found = find_tilt(tuned.preset, partial(_once, middle, context, quiet))
+        setup = with_chosen_term(tuned.dataset, found, context).after(tuned.curves).with_tilt_found()
     if warm is None and preset.start_object is not None:
         warm = given_object(preset.start_object, setup)
     if warm is not None:
@@ -96,17 +96,17 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
 
 
 def _once(
-    dataset: Dataset, bench: Bench, observers: Observers, preset: Preset, like: RefineResult | None
+    dataset: Dataset, context: TrialContext, observers: Observers, preset: Preset, like: RefineResult | None
 ) -> RefineResult | None:
     """A refinement on the way to another: of the patterns, or of those a result would give (None: it cannot say)."""
-    setup = prepare(dataset, preset, bench.start)
+    setup = prepare(dataset, preset, context.start)
     if like is not None:
-        expected = expected_patterns(prepare(dataset, tilted(preset, like), bench.start), like)
+        expected = expected_patterns(prepare(dataset, tilted(preset, like), context.start), like)
         if expected is None:
             return None
         counted = np.random.default_rng(preset.seed).poisson(expected).astype(np.float32)
         setup = replace(setup, problem=replace(setup.problem, patterns=counted))
-    with closing(open_backend(bench.backend, setup.problem, bench.threads)) as engine:
+    with closing(open_backend(context.backend, setup.problem, context.threads)) as engine:
         return Refinement(setup, preset, engine, observers).run(None)
 
 
@@ -135,7 +135,7 @@ def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Observers:
-    """Who looks on: the progress callback, the question whether to stop, and where checkpoints go."""
+    """Callbacks for progress and for a request to stop, and the files that are written during a run."""
 
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
@@ -156,7 +156,7 @@ class Refinement:
             setup.problem.count,
             move_object=preset.update_obj,
             move_probe=preset.update_probe,
-            stiffness=strategy.stiffness,
+            curvature_scale=strategy.curvature_scale,
             terms=on_device(setup.terms, backend.xp),
             pause=self._pause,
         )
@@ -178,8 +178,8 @@ class Refinement:
             strategy.probe_step / strategy.sweep_step,
             strategy.anchor,
         )
-        self._agenda, self._begun = Agenda(preset, setup), -1
-        self._agenda.check(strategy.epochs)
+        self._schedule, self._begun = EpochSchedule(preset, setup), -1
+        self._schedule.check(strategy.epochs)
         self._log = Log()
         now = time.monotonic()
         self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
@@ -251,9 +251,9 @@ class Refinement:
     def _as_the_epoch_wants(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
         """Solvers and state with what the preset asks of this epoch."""
         epoch = len(self._log.losses)
-        turn = self._agenda.begin(epoch, (self._sweeps, self._lbfgs), state, again=epoch == self._begun)
-        self._begun, self._sweeps, self._lbfgs = epoch, turn.sweeps, turn.lbfgs
-        return turn.state
+        wanted = self._schedule.begin(epoch, (self._sweeps, self._lbfgs), state, again=epoch == self._begun)
+        self._begun, self._sweeps, self._lbfgs = epoch, wanted.sweeps, wanted.lbfgs
+        return wanted.state
 
     def _advance_lbfgs(self, state: LbfgsState) -> LbfgsState:
         after = self._lbfgs.step(state)
@@ -337,14 +337,14 @@ class Refinement:
         vector = self._backend.to_numpy(state.vector)
         transmission, modes = setup.layout.to_complex(vector)
         probes = setup.layout.probe.probes
-        scale = math.sqrt(probes * setup.facts.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
+        scale = math.sqrt(probes * setup.statistics.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
         if setup.layout.object_form is ObjectForm.COMPLEX:
             # |probe|^2 and |object|^2 trade one factor: fix it by the counts
             transmission = transmission * np.float32(scale ** (-1 / setup.layout.object_shape[0]))
         refined = Refined.of(
             setup.layout.other_blocks(vector), setup.positions_A, setup.grid.shifts_px, setup.grid.pixel_A
         )
-        transmission, refined = setup.modelled.told(transmission, refined, setup.grid)
+        transmission, refined = setup.forward.to_results(transmission, refined, setup.grid)
         origin = setup.grid.origin_A - refined.common_shift_A
         thickness = setup.slice_thickness_A
         if refined.slice_distances_A is not None:

@@ -1,12 +1,12 @@
-"""PyPty's own way down, for runs that shall be comparable with its runs (``optimizer = "pypty"``).
+"""L-BFGS scaling and backtracking line search of PyPty, for runs to be compared with it (``optimizer = "pypty"``).
 
-H0 knows no curvature: every quantity b has a Barzilai-Borwein factor gamma_b = s_b.y_b / y_b.y_b from the newest pair,
-twice that for complex quantities (PyPty writes them with Wirtinger gradients). Before there is a pair, the gradient of
-the object is taken as it is, and every other quantity is scaled to have the object's directional derivative.
+H0 uses no known curvature: every quantity b has a Barzilai-Borwein factor gamma_b = s_b.y_b / y_b.y_b from the newest
+pair, twice that for complex quantities (PyPty writes them with Wirtinger gradients). Before there is a pair, the gradient of
+the object is used unscaled, and every other quantity is scaled to the same directional derivative.
 
-The line search grows a step that is too short by ``optimism`` and cuts one that is too long by ``reduce_factor``; it
-neither brackets nor interpolates. Where both conditions fail PyPty draws a step at random; here it is cut, so that a
-run can be repeated.
+The line search multiplies a step that is too short by ``optimism`` and one that is too long by ``reduce_factor``; it
+neither brackets nor interpolates. Where both Wolfe conditions fail PyPty draws a random step; here the step is reduced,
+so that runs are reproducible.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ def block_scaled(layout: Layout, pairs: tuple[Pair, ...], gradient: Any, xp: Any
     parts = _parts(layout)
     first, complex_object = parts[0]
     weight = 0.5 if complex_object else 1.0
-    slope = weight * float(xp.dot(gradient[first], gradient[first]))
+    squared = weight * float(xp.dot(gradient[first], gradient[first]))
     for part, is_complex in parts:
         if pairs:
             factor = _barzilai_borwein(pairs[-1], part, xp) * (2.0 if is_complex else 1.0)
         elif part == first:
             factor = weight
         else:
-            steepness = float(xp.dot(gradient[part], gradient[part]))
-            factor = slope / steepness if steepness > 0 else 0.0
+            power = float(xp.dot(gradient[part], gradient[part]))
+            factor = squared / power if power > 0 else 0.0
         scaled[part] *= gradient.dtype.type(factor)
     return scaled
 
 
 def _barzilai_borwein(pair: Pair, part: slice, xp: Any) -> float:
-    """s.y / y.y of one quantity; 0 where it did not move, or bends the wrong way."""
+    """s.y / y.y of one quantity; 0 where it did not move, or its curvature is negative."""
     s, y = pair[0][part], pair[1][part]
-    steepness = float(xp.dot(y, y))
-    return max(float(xp.dot(s, y)) / steepness, 0.0) if steepness > 0 else 0.0
+    power = float(xp.dot(y, y))
+    return max(float(xp.dot(s, y)) / power, 0.0) if power > 0 else 0.0
 
 
 def _parts(layout: Layout) -> list[tuple[slice, bool]]:
@@ -62,10 +62,10 @@ def _parts(layout: Layout) -> list[tuple[slice, bool]]:
     return parts
 
 
-def grown_and_cut(objective: Objective, start: Point, direction: Any, rule: WolfeRule) -> SearchResult:
-    """Look along ``direction`` by PyPty's rule (conditions: :mod:`ptylive.engine.refine.solvers.line_search`)."""
+def backtracking_search(objective: Objective, start: Point, direction: Any, rule: WolfeRule) -> SearchResult:
+    """Search along ``direction`` by PyPty's rule (conditions: :mod:`ptylive.engine.refine.solvers.line_search`)."""
     xp = objective.xp
-    slope = float(xp.dot(start.gradient, direction))
+    derivative = float(xp.dot(start.gradient, direction))
     step, accepted, count = rule.first_step, None, 0
     while count < rule.max_count and step >= rule.min_step:
         count += 1
@@ -76,11 +76,11 @@ def grown_and_cut(objective: Objective, start: Point, direction: Any, rule: Wolf
         falls = math.isfinite(loss) and loss <= start.loss + rule.c1 * expected
         if not falls or loss >= start.loss:
             if accepted is not None:
-                break  # it had been long enough before it was grown
+                break  # the step before it was extended is the answer
             step *= rule.reduce_factor
             continue
         accepted = Point(vector, loss, result.gradient)
-        if float(xp.dot(result.gradient, tangent_of(objective, vector, direction))) >= rule.c2 * slope:
+        if float(xp.dot(result.gradient, tangent_of(objective, vector, direction))) >= rule.c2 * derivative:
             break
         step *= rule.optimism
     return SearchResult(accepted, count)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.parameters.terms import Anchor
-from ptylive.engine.refine.solvers.backtracking import block_scaled, grown_and_cut
+from ptylive.engine.refine.solvers.backtracking import block_scaled, backtracking_search
 from ptylive.engine.refine.solvers.line_search import Point, WolfeRule, search
 from ptylive.engine.refine.solvers.objective import Objective
 
@@ -56,7 +56,7 @@ class Lbfgs:
     probe_step: float
     """Scaling of the probe relative to the object."""
     anchor: float
-    """Stiffness of the pull towards the start, as a share of the known curvature."""
+    """Curvature of the pull towards the start, as a share of the known curvature."""
 
     def init(self, vector: Any) -> LbfgsState:
         """Evaluate everything at ``vector``."""
@@ -79,7 +79,7 @@ class Lbfgs:
     def step(self, state: LbfgsState) -> LbfgsState:
         """One accepted step, or the state marked as converged where none can be found."""
         start = Point(state.vector, state.loss, state.gradient)
-        look = grown_and_cut if self.rule.like_pypty else search
+        look = backtracking_search if self.rule.like_pypty else search
         found = look(self._anchored(state), start, self._direction(state), self.rule)
         evaluations = state.evaluations + found.evaluations
         if found.point is None:
@@ -99,8 +99,8 @@ class Lbfgs:
     def _anchored(self, state: LbfgsState) -> Objective:
         if self.anchor == 0:
             return self.objective
-        stiffness = np.float32(self.anchor) / self.objective.layout.object_block(state.scaling)
-        anchor = Anchor(state.reference, stiffness)
+        curvature = np.float32(self.anchor) / self.objective.layout.object_block(state.scaling)
+        anchor = Anchor(state.reference, curvature)
         return replace(self.objective, terms=(*self.objective.terms, anchor))
 
     def _direction(self, state: LbfgsState) -> Any:

@@ -107,8 +107,8 @@ def tangent_of(objective: Objective, vector: Any, direction: Any) -> Any:
 
 def _parabola(rise: float, slope: float, width: float) -> float:
     """Minimum of the parabola with ``slope`` at 0 and ``rise`` at ``width``, kept off the ends."""
-    bend = rise - slope * width
-    best = -slope * width * width / (2 * bend) if math.isfinite(bend) and bend > 0 else 0.0
+    curvature = rise - slope * width
+    best = -slope * width * width / (2 * curvature) if math.isfinite(curvature) and curvature > 0 else 0.0
     return min(max(best, EDGE * width), (1 - EDGE) * width)
 
 

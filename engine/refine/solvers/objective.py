@@ -39,7 +39,8 @@ class Objective:
     """A backend's loss over a layout, with the curvatures by which steps are scaled.
 
     Near a fit the amplitude loss has curvature 2 in every far-field value, so 2 sum_n |probe(r - r_n)|^2 in object
-    pixel r and 2 N in every Fourier coefficient of the probe. Other data terms bend ``stiffness`` times as much.
+    pixel r and 2 N in every Fourier coefficient of the probe. The curvature of other data terms is ``curvature_scale``
+    times that.
     """
 
     backend: MultisliceBackend
@@ -55,7 +56,7 @@ class Objective:
     """Moduli and phases held for now."""
     chosen: IndexArray | None = None
     """The patterns that count for now (None: all)."""
-    stiffness: float = 1.0
+    curvature_scale: float = 1.0
     terms: tuple[Term, ...] = ()
     pause: Callable[[], None] = _no_pause
     """Called between portions of a long evaluation; it may raise to abandon it."""
@@ -87,7 +88,7 @@ class Objective:
             gradient += of_terms.dtype.type(share) * of_terms
         gradient = self._of_what_moves(gradient)
         if self.held_parts is not None:
-            self.held_parts.take_out(self.layout, vector, gradient, self.xp)
+            self.held_parts.project_gradient(self.layout, vector, gradient, self.xp)
         return Evaluation(loss, gradient)
 
     def _of_what_moves(self, gradient: Any) -> Any:
@@ -127,18 +128,18 @@ class Objective:
     def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
         """Largest curvature of the loss of the patterns ``indices`` along a parameter of the object, a scalar."""
         light = self.backend.illumination(self.layout.probe_planes(vector, self.xp), indices).max()
-        return 2 * self.stiffness * self.xp.maximum(light.astype(np.float64), 1e-30) / self.layout.object_modes
+        return 2 * self.curvature_scale * self.xp.maximum(light.astype(np.float64), 1e-30) / self.layout.object_modes
 
     def probe_curvature(self, patterns: int) -> Any:
         """Curvature of the loss of so many patterns along the parameters of the probe: a number or (modes, P, P)."""
-        return np.float32(2 * self.stiffness * patterns) * self.layout.probe_curvature(self.xp)
+        return np.float32(2 * self.curvature_scale * patterns) * self.layout.probe_curvature(self.xp)
 
     def object_curvature(self, vector: Any) -> Any:
         """Curvature of the loss along the object's parameters (object_size,), nowhere near 0."""
         layout = self.layout
         light = self.backend.illumination(layout.probe_planes(vector, self.xp), self.chosen)
         mixed = (1 - MIXED_CURVATURE) * light + MIXED_CURVATURE * light.max()
-        curvature = 2 * self.stiffness / layout.object_modes * mixed
+        curvature = 2 * self.curvature_scale / layout.object_modes * mixed
         return self.xp.tile(curvature.ravel(), layout.object_size // light.size)
 
     def inverse_curvature(self, vector: Any, probe_step: float) -> Any:
@@ -150,11 +151,11 @@ class Objective:
         return xp.concatenate(parts).astype(np.float32)
 
     def project(self, vector: Any) -> Any:
-        """The nearest allowed vector: lower bounds kept, what is held given back. Changes ``vector``."""
+        """The nearest allowed vector: lower bounds applied, held parts restored. Changes ``vector``."""
         for part, lowest in self.layout.lower_bounds():
             self.xp.maximum(vector[part], lowest, out=vector[part])
         if self.held_parts is not None:
-            self.held_parts.give_back(self.layout, vector, self.xp)
+            self.held_parts.restore_held(self.layout, vector, self.xp)
         return vector
 
     def held(self, vector: Any, gradient: Any) -> Any:

@@ -37,8 +37,8 @@ def _no_pause() -> None:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What trials run on, and from."""
+class TrialContext:
+    """Backend, start and interruption of trial runs."""
 
     backend: str = "auto"
     threads: int = 1
@@ -60,16 +60,16 @@ class HeldOutLoss:
 
 
 def held_out_loss(
-    dataset: Dataset, preset: Preset, sweeps: int, bench: Bench, seen: Observation | None = None
+    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, seen: Observation | None = None
 ) -> HeldOutLoss:
     """Sweep over most of the patterns, compare with the others. Same data and preset give the same numbers.
 
     ``seen``: as of ``prepare``.
     """
-    setup = prepare(dataset, preset.model_copy(update={"refine_drift": False}), bench.start, seen)
+    setup = prepare(dataset, preset.model_copy(update={"refine_drift": False}), context.start, seen)
     order = np.random.default_rng(0).permutation(setup.problem.count)
     held = order[: max(2, setup.problem.count // HELD_OUT)]
-    with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
+    with closing(open_backend(context.backend, setup.problem, context.threads)) as backend:
         vector = swept(setup, backend, preset, np.sort(order[len(held) :]), sweeps)
         objective = _objective(setup, backend, preset)
         losses = [float(objective.evaluate(vector, np.sort(half)).loss) / len(half) for half in np.array_split(held, 2)]
@@ -122,6 +122,6 @@ def _objective(setup: Setup, backend: MultisliceBackend, preset: Preset) -> Obje
         setup.problem.count,
         move_object=preset.update_obj,
         move_probe=preset.update_probe,
-        stiffness=setup.strategy.stiffness,
+        curvature_scale=setup.strategy.curvature_scale,
         terms=on_device(setup.terms, backend.xp),
     )

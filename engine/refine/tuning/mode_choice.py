@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.measurement import Observation
-from ptylive.engine.refine.tuning.held_out import Bench, HeldOutLoss, central_part, held_out_loss
+from ptylive.engine.refine.tuning.held_out import TrialContext, HeldOutLoss, central_part, held_out_loss
 from ptylive.schema.preset import Preset
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256
@@ -42,7 +42,7 @@ class ModeChoice:
         return f"{self.modes} probe modes: held-out loss {rise:+.2g} % with {self.several} instead of 1"
 
 
-def choose_modes(dataset: Dataset, preset: Preset, bench: Bench) -> ModeChoice | None:
+def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> ModeChoice | None:
     """The modes of a preset that leaves them open, by short trials on the middle of the scan; None: as it is."""
     open_ = isinstance(preset.probe_modes, str) and preset.update_obj and preset.recon_type == "far_field"
     if not open_ or dataset.masks is not None or len(dataset.patterns) < LEAST_PATTERNS:
@@ -51,22 +51,22 @@ def choose_modes(dataset: Dataset, preset: Preset, bench: Bench) -> ModeChoice |
     term = "lsq_sqrt" if preset.algorithm == "auto" else preset.algorithm
     quick = preset.model_copy(update={"refine_drift": False, "update_probe_pos": False, "algorithm": term})
     seen = Observation.of(part, quick)
-    several = seen.strategy(seen.facts(), has_start=bench.start is not None).coherence.modes
+    several = seen.strategy(seen.statistics(), has_start=context.start is not None).coherence.modes
     if several == 1:
         return None
     losses = []
     for modes in (1, several):
-        bench.pause()
+        context.pause()
         settings = quick.model_copy(update={"probe_modes": modes})
-        losses.append(held_out_loss(part, settings, TRIAL_SWEEPS, bench, seen))
+        losses.append(held_out_loss(part, settings, TRIAL_SWEEPS, context, seen))
     return ModeChoice(several, losses[0], losses[1])
 
 
-def with_chosen_modes(dataset: Dataset, preset: Preset, bench: Bench, given: int | None) -> tuple[Preset, str]:
+def with_chosen_modes(dataset: Dataset, preset: Preset, context: TrialContext, given: int | None) -> tuple[Preset, str]:
     """The preset with its probe modes decided, and why; ``given``: those of an earlier run that is gone on from."""
     if given is not None:
         return preset.model_copy(update={"probe_modes": given} if isinstance(preset.probe_modes, str) else {}), ""
-    choice = choose_modes(dataset, preset, bench)
+    choice = choose_modes(dataset, preset, context)
     if choice is None:
         return preset, ""
     return preset.model_copy(update={"probe_modes": choice.modes}), choice.reason

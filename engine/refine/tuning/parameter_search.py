@@ -14,7 +14,7 @@ import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Curve, Scanned
-from ptylive.engine.refine.tuning.held_out import Bench, HeldOutLoss, central_part, held_out_loss
+from ptylive.engine.refine.tuning.held_out import TrialContext, HeldOutLoss, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.errors import RefinementError
@@ -36,7 +36,7 @@ SWEEPS = {Scanned.THICKNESS: 3, Scanned.SLICES: 3}
 
 
 @dataclass(frozen=True)
-class Settled:
+class Tuned:
     """Data set and preset with the values that were found, and the curves they were read from."""
 
     dataset: Dataset
@@ -44,7 +44,7 @@ class Settled:
     curves: tuple[Curve, ...]
 
 
-def settle(dataset: Dataset, preset: Preset, bench: Bench) -> Settled:
+def tune(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
     """Scan what the preset asks for; with defocus and thickness both, the defocus is scanned again at the end."""
     wanted = wanted_scans(dataset, preset)
     if Scanned.DEFOCUS in wanted and Scanned.THICKNESS in wanted:
@@ -52,11 +52,11 @@ def settle(dataset: Dataset, preset: Preset, bench: Bench) -> Settled:
     curves: list[Curve] = []
     for quantity in wanted:
         finer = 0.5 if any(curve.quantity is quantity for curve in curves) else 1.0
-        curve = scan(dataset, preset, quantity, bench, finer=finer)
+        curve = scan(dataset, preset, quantity, context, finer=finer)
         curves.append(curve)
         if curve.applied:
             dataset, preset = varied(dataset, preset, quantity, curve.best)
-    return Settled(dataset, preset, tuple(curves))
+    return Tuned(dataset, preset, tuple(curves))
 
 
 def wanted_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
@@ -77,7 +77,7 @@ def scan(
     dataset: Dataset,
     preset: Preset,
     quantity: Scanned,
-    bench: Bench | None = None,
+    context: TrialContext | None = None,
     *,
     values: Sequence[float] | None = None,
     finer: float = 1.0,
@@ -86,7 +86,7 @@ def scan(
 
     Raises RefinementError for a thickness where none is given.
     """
-    where = bench or Bench()
+    where = context or TrialContext()
     part, quick = central_part(dataset), _quick(preset, _modes(dataset, preset, quantity, where))
     losses: dict[float, HeldOutLoss] = {}
 
@@ -154,7 +154,7 @@ def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) ->
     return replace(dataset, positions_A=middle + moved), preset
 
 
-def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, bench: Bench) -> int:
+def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialContext) -> int:
     """Probe modes of the trials: those asked for; left open, one, but for depth what predicts patterns better.
 
     One mode takes the blur of a source for depth: sto (100 Å, source and focal spread) seems 136 Å thick with one mode
@@ -162,7 +162,7 @@ def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, bench: Bench) ->
     """
     if not isinstance(preset.probe_modes, str):
         return preset.probe_modes
-    choice = choose_modes(dataset, preset, bench) if quantity in (Scanned.THICKNESS, Scanned.SLICES) else None
+    choice = choose_modes(dataset, preset, context) if quantity in (Scanned.THICKNESS, Scanned.SLICES) else None
     return 1 if choice is None else choice.modes
 
 
@@ -202,5 +202,5 @@ def _vertex(values: Sequence[float], losses: Sequence[float]) -> float:
     if k in (0, len(values) - 1):
         return float(values[k])
     x, y = np.asarray(values[k - 1 : k + 2]), np.asarray(losses[k - 1 : k + 2])
-    bend, slope, _ = np.polyfit(x - x[1], y, 2)
-    return float(np.clip(x[1] - slope / (2 * bend), x[0], x[2])) if bend > 0 else float(x[1])
+    curvature, gradient, _ = np.polyfit(x - x[1], y, 2)
+    return float(np.clip(x[1] - gradient / (2 * curvature), x[0], x[2])) if curvature > 0 else float(x[1])

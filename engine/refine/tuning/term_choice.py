@@ -21,12 +21,12 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.pattern_statistics import Facts
+from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.problem.measurement import Observation
 from ptylive.engine.refine.problem.setup import Setup, prepare
 from ptylive.engine.refine.problem.strategy import is_thin
 from ptylive.engine.refine.results.ring_correlation import tapered
-from ptylive.engine.refine.tuning.held_out import Bench, central_part, swept
+from ptylive.engine.refine.tuning.held_out import TrialContext, central_part, swept
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 from ptylive.schema.preset import Preset
 
@@ -61,18 +61,18 @@ class TermChoice:
         return f"halves of the data promise a correlation of {words}"
 
 
-def with_chosen_term(dataset: Dataset, preset: Preset, bench: Bench, choice: TermChoice | None = None) -> Setup:
+def with_chosen_term(dataset: Dataset, preset: Preset, context: TrialContext, choice: TermChoice | None = None) -> Setup:
     """The set-up of a run, its data term chosen by trial where the preset leaves it open; ``choice``: made before."""
-    choice = choice or choose_term(dataset, preset, bench)
+    choice = choice or choose_term(dataset, preset, context)
     if choice is None:
-        return prepare(dataset, preset, bench.start)
+        return prepare(dataset, preset, context.start)
     if choice.term == "ml":
         preset = preset.model_copy(update={"algorithm": "ml"})
-    setup = prepare(dataset, preset, bench.start)
+    setup = prepare(dataset, preset, context.start)
     return replace(setup, strategy=replace(setup.strategy, reason=f"{setup.strategy.reason}; {choice.reason}"))
 
 
-def choose_term(dataset: Dataset, preset: Preset, bench: Bench) -> TermChoice | None:
+def choose_term(dataset: Dataset, preset: Preset, context: TrialContext) -> TermChoice | None:
     """The data term of a preset that leaves it open, by short trials on the middle of the scan; None: as it is.
 
     Only thin specimens recorded as counts are tried: elsewhere the choice does not depend on the dose alone.
@@ -82,13 +82,13 @@ def choose_term(dataset: Dataset, preset: Preset, bench: Bench) -> TermChoice | 
     part = central_part(dataset, TRIAL_PATTERNS)
     quick = preset.model_copy(update={"refine_drift": False, "update_probe_pos": False})
     seen = Observation.of(part, quick)
-    facts = seen.facts()
-    if not is_thin(quick, facts, has_start=bench.start is not None) or not _faint(facts):
+    statistics = seen.statistics()
+    if not is_thin(quick, statistics, has_start=context.start is not None) or not _faint(statistics):
         return None
     halves = {}
     for term in TERMS:
-        bench.pause()
-        halves[term] = _halves(part, quick.model_copy(update={"algorithm": term}), bench, seen)
+        context.pause()
+        halves[term] = _halves(part, quick.model_copy(update={"algorithm": term}), context, seen)
     return TermChoice(tuple((term, promise(halves[term], halves["ml"])) for term in TERMS))
 
 
@@ -114,16 +114,16 @@ def _is_open(dataset: Dataset, preset: Preset) -> bool:
     return frames and thin and not asked and preset.update_obj and len(dataset.patterns) >= LEAST_PATTERNS
 
 
-def _faint(facts: Facts) -> bool:
+def _faint(statistics: PatternStatistics) -> bool:
     """Whether dark pixels hold counted electrons, and few."""
-    return 0 < facts.dark_counts < MOST_DARK_COUNTS and facts.counting_share > COUNTING
+    return 0 < statistics.dark_counts < MOST_DARK_COUNTS and statistics.counting_share > COUNTING
 
 
-def _halves(part: Dataset, preset: Preset, bench: Bench, seen: Observation) -> tuple[Array, Array]:
+def _halves(part: Dataset, preset: Preset, context: TrialContext, seen: Observation) -> tuple[Array, Array]:
     """Phase in the scanned rectangle, refined from each half of the chessboard."""
-    setup = prepare(part, preset, bench.start, seen)
+    setup = prepare(part, preset, context.start, seen)
     rows, columns = np.divmod(part.point, part.scan_shape[1])
-    with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
+    with closing(open_backend(context.backend, setup.problem, context.threads)) as backend:
 
         def picture(half: IndexArray) -> DoubleArray:
             return _scanned(setup, backend.to_numpy(swept(setup, backend, preset, half, TRIAL_SWEEPS)))

@@ -1,10 +1,10 @@
-"""The tilt of a specimen, looked for before the run: refine, stand columns up, and see what the method makes of itself.
+"""The tilt of a specimen, found before the run: refine, measure the shear of the columns, correct its bias.
 
-Depth is resolved poorly along the beam: slices that are mixed along it lean too little, most of all the first and the
-last, which have neighbours on one side only. By how much depends on specimen and optics, but can be measured: the
-patterns that the found specimen would give under the found tilt, counted anew, are refined in the same way, and what is
-found less of that tilt is added (a parametric bootstrap; Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
-chapter 10).
+Resolution along the beam is poor: slices mix, and their measured shear is too small, most of all at the first and the
+last slice, which have neighbours on one side only. The bias depends on specimen and optics but can be measured:
+patterns are simulated from the specimen and tilt that were found, with new counting noise, and refined in the same way;
+the deficit of the tilt found from them is added (a parametric bootstrap; Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, chapter 10).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def find_tilt(preset: Preset, once: Once) -> Preset:
 
 
 def tilted(preset: Preset, result: RefineResult, again: RefineResult | None = None) -> Preset:
-    """The preset with the tilts of a result, and with what was found less of them ``again``."""
+    """The preset with the tilts of a result, corrected by the deficit of those found ``again``."""
     found = _tilts(result)
     if found is None:
         return preset

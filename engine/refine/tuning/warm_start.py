@@ -53,7 +53,7 @@ class WarmStart:
         vector, layout, strategy = setup.start.copy(), setup.layout, setup.strategy
         if self._probe_fits(layout):
             modes = np.fft.fft2(self.probe, norm="ortho")
-            modes *= np.sqrt(setup.facts.counts_per_pattern / (np.abs(modes) ** 2).sum())
+            modes *= np.sqrt(setup.statistics.counts_per_pattern / (np.abs(modes) ** 2).sum())
             layout.probe_block(vector)[...] = [modes.real, modes.imag]
             strategy = replace(strategy, probe_sweeps=0)
         if self._object_fits(layout) and not strategy.start_from_map:

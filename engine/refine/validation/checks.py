@@ -15,7 +15,7 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.setup import Setup, prepare
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.tuning.held_out import Bench, central_part, part_of
+from ptylive.engine.refine.tuning.held_out import TrialContext, central_part, part_of
 from ptylive.engine.refine.validation.position_bound import position_bound_A
 from ptylive.schema.model import Array, DoubleArray
 from ptylive.schema.preset import Preset
@@ -57,10 +57,10 @@ class Checks:
     warnings: tuple[str, ...]
 
 
-def check(dataset: Dataset, preset: Preset, bench: Bench | None = None) -> Checks:
+def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None) -> Checks:
     """Look before a long run: a second of work. Raises MetadataError and RefinementError as the run itself would."""
     dataset, preset = selected(dataset, preset)
-    where = bench or Bench()
+    where = context or TrialContext()
     part = central_part(dataset)
     setup = prepare(part, preset.model_copy(update={"refine_drift": False}), where.start)
     _, modes = setup.layout.to_complex(setup.start)
@@ -79,8 +79,8 @@ def check(dataset: Dataset, preset: Preset, bench: Bench | None = None) -> Check
         probe_diameter_A=diameter,
         overlap=1 - step / diameter,
         spill=float(1 - inner / intensity.sum()),
-        counts_per_pattern=setup.facts.counts_per_pattern,
-        dose_e_per_A2=setup.facts.dose_e_per_A2,
+        counts_per_pattern=setup.statistics.counts_per_pattern,
+        dose_e_per_A2=setup.statistics.dose_e_per_A2,
         position_bound_A=_bound(setup),
         memory_bytes=memory_bytes(dataset, setup, preset, shape, where.threads),
         seconds=_expected_seconds(len(dataset.patterns), part, preset, where),
@@ -174,11 +174,11 @@ def _bound(setup: Setup) -> float:
     return position_bound_A(setup.problem, physical.object, physical.probe, setup.grid.pixel_A)
 
 
-def _expected_seconds(patterns: int, part: Dataset, preset: Preset, bench: Bench) -> float:
+def _expected_seconds(patterns: int, part: Dataset, preset: Preset, context: TrialContext) -> float:
     """Seconds of all epochs, from the time of one evaluation of some patterns in the middle."""
     few = part_of(part, np.arange(min(TIMED_PATTERNS, len(part.patterns))))
-    setup = prepare(few, preset.model_copy(update={"refine_drift": False}), bench.start)
-    with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
+    setup = prepare(few, preset.model_copy(update={"refine_drift": False}), context.start)
+    with closing(open_backend(context.backend, setup.problem, context.threads)) as backend:
         objective = Objective(backend, on_device(setup.layout, backend.xp), setup.problem.count)
         vector = backend.xp.asarray(setup.start)
         float(objective.evaluate(vector).loss)  # compiles, or loads what was compiled; a device is waited for

@@ -19,7 +19,7 @@ from ptylive.engine.refine.data.pattern_view import shuffled
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.problem.setup import Setup, prepare
 from ptylive.engine.refine.results.ring_correlation import LEVELS, Validation, faded
-from ptylive.engine.refine.tuning.held_out import Bench, swept
+from ptylive.engine.refine.tuning.held_out import TrialContext, swept
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 from ptylive.schema.preset import Preset
@@ -29,7 +29,7 @@ HARMONIC_WIDTH = 1.0
 """Rings so many ring widths from a harmonic of the chessboard lattice are not trusted."""
 
 
-def validate(dataset: Dataset, preset: Preset, bench: Bench | None = None) -> Validation:
+def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = None) -> Validation:
     """Halves and null test of a data set under a preset's sweeps: the time of three to four runs of the sweeps.
 
     Both start from an empty object, whatever map the run itself starts from: a common start would agree with itself.
@@ -37,7 +37,7 @@ def validate(dataset: Dataset, preset: Preset, bench: Bench | None = None) -> Va
     dataset, preset = selected(dataset, preset)
     if len(dataset.patterns) < LEAST_PATTERNS:
         raise RefinementError(f"{len(dataset.patterns)} patterns are too few to compare halves")
-    where = replace(bench or Bench(), start=None)
+    where = replace(context or TrialContext(), start=None)
     frequencies, halves, correlation = half_data_rings(dataset, preset, where)
     order = np.random.default_rng(0).permutation(len(dataset.patterns))
     frames = dataset.masks is None  # coefficients are few, and may be copied
@@ -48,15 +48,15 @@ def validate(dataset: Dataset, preset: Preset, bench: Bench | None = None) -> Va
     return Validation(frequencies, halves, null, suspect, correlation, _first_falls(frequencies, halves, suspect))
 
 
-def half_data_rings(dataset: Dataset, preset: Preset, bench: Bench) -> tuple[DoubleArray, DoubleArray, float]:
+def half_data_rings(dataset: Dataset, preset: Preset, context: TrialContext) -> tuple[DoubleArray, DoubleArray, float]:
     """Ring frequencies (1/Å), ring correlation of the two halves of the chessboard, and their plain correlation."""
-    setup = prepare(dataset, preset, bench.start)
+    setup = prepare(dataset, preset, context.start)
     rows, columns = np.divmod(dataset.point, dataset.scan_shape[1])
     sweeps = max(1, setup.strategy.sweeps)
     pictures = []
-    with closing(open_backend(bench.backend, setup.problem, bench.threads)) as backend:
+    with closing(open_backend(context.backend, setup.problem, context.threads)) as backend:
         for parity in (0, 1):
-            bench.pause()
+            context.pause()
             half = np.flatnonzero((rows + columns) % 2 == parity)
             vector = backend.to_numpy(swept(setup, backend, preset, half, sweeps))
             pictures.append(_scanned_phase(setup, dataset, vector))

@@ -59,7 +59,7 @@ def refine(
     use_persistent_cache()
     from ptylive.application.offline import method_of, reconstruct_file, refinable, stored_at_last
     from ptylive.application.outputs import reserved_run
-    from ptylive.engine.refine import Bench, check, validate
+    from ptylive.engine.refine import TrialContext, check, validate
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run
     from ptylive.server.refinement.warm_refinement import compiling
@@ -83,10 +83,10 @@ def refine(
             with compiling(pixels, shown.update) if pixels and backend != "gpu" else nullcontext():
                 made = reconstruct_file(file, values, (method_of(wanted.start_map),), on_progress=shown.update)
         start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
-        guess, bench = _told_start(made, start_map), Bench(backend, threads)
+        guess, context = _told_start(made, start_map), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, made.calibration))
         frames = len(dataset.patterns)
-        before = check(dataset, wanted, bench) if checks else None
+        before = check(dataset, wanted, context) if checks else None
         if before is not None and not as_json:
             for line in describe_checks(before):
                 say(line)
@@ -105,7 +105,7 @@ def refine(
             )
         if checks and result.state == "done":
             with bar("comparing halves", quiet=as_json):
-                result = replace(result, validation=validate(dataset, wanted, bench))
+                result = replace(result, validation=validate(dataset, wanted, context))
         finished = Run(name, wanted, result)
         about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
         stored = stored_at_last(lambda: add_refinement(output, finished, made.calibration, about), Event(), say)

@@ -67,8 +67,8 @@ def test_in_focus_optimum_bright_field_is_single_sideband():
 @pytest.mark.parametrize("aberrations", CASES)
 def test_half_a_turn_with_reversed_aberrations_negates_the_map(aberrations):
     periodic = Periodic(aberrations)
-    upright, turned = periodic.phase(), periodic.phase(turned=True)
-    np.testing.assert_allclose(turned, -upright, atol=2e-6 * np.abs(upright).max())
+    remove_shear, turned = periodic.phase(), periodic.phase(turned=True)
+    np.testing.assert_allclose(turned, -remove_shear, atol=2e-6 * np.abs(remove_shear).max())
 
 
 @pytest.mark.parametrize("aberrations", CASES)

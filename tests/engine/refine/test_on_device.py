@@ -15,7 +15,7 @@ from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
-from ptylive.engine.refine import Bench, check, refine, scan, validate
+from ptylive.engine.refine import TrialContext, check, refine, scan, validate
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.solvers.objective import Objective
@@ -221,7 +221,7 @@ def test_previews(simulated, both):
 
 def test_what_goes_before_and_after_a_run(simulated, both):
     """Trials of modes and data term, scans of calibration values, checks and halves."""
-    bench, preset = Bench("gpu"), Preset.from_mapping({**PLAIN, "epoch_max": 2, "sweeps": 2})
+    context, preset = TrialContext("gpu"), Preset.from_mapping({**PLAIN, "epoch_max": 2, "sweeps": 2})
     repeated = replace(
         simulated.dataset,
         patterns=np.concatenate([simulated.dataset.patterns] * 2),
@@ -229,14 +229,14 @@ def test_what_goes_before_and_after_a_run(simulated, both):
         positions_A=np.concatenate([simulated.dataset.positions_A] * 2),
     )
     open_ = Preset.from_mapping({"window_px": 24})
-    curves = both(lambda: scan(simulated.dataset, preset, Scanned.DEFOCUS, bench, values=(40.0, 60.0, 80.0)))
+    curves = both(lambda: scan(simulated.dataset, preset, Scanned.DEFOCUS, context, values=(40.0, 60.0, 80.0)))
     np.testing.assert_allclose(curves[1].losses, curves[0].losses, rtol=1e-3)
-    halves = both(lambda: validate(simulated.dataset, preset, bench).correlation)
+    halves = both(lambda: validate(simulated.dataset, preset, context).correlation)
     assert halves[1] == pytest.approx(halves[0], abs=1e-3)
-    assert both(lambda: check(simulated.dataset, preset, bench).reason)[1]
-    modes = both(lambda: choose_modes(repeated, open_, bench))
+    assert both(lambda: check(simulated.dataset, preset, context).reason)[1]
+    modes = both(lambda: choose_modes(repeated, open_, context))
     assert modes[1].several_loss.mean == pytest.approx(modes[0].several_loss.mean, rel=1e-3)
-    assert both(lambda: choose_term(repeated, open_, bench)) is not None
+    assert both(lambda: choose_term(repeated, open_, context)) is not None
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_mean_pattern_is_that_of_the_coefficients(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
     frames = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns)
-    assert setup.facts.counts_per_pattern == pytest.approx(frames.sum((1, 2)).mean(), rel=0.02)
+    assert setup.statistics.counts_per_pattern == pytest.approx(frames.sum((1, 2)).mean(), rel=0.02)
     assert setup.problem.count == len(frames)
     assert setup.problem.patterns.strides[0] == 0  # one mean pattern, not a copy for each
 

@@ -19,10 +19,10 @@ from ptylive.schema.preset import Preset
 
 ITERATIONS = 8
 INTERVALS = {
-    "object": (0.1, 5.0),  # one slice is overlooked by the others: three slices bend up to seven times as much
+    "object": (0.1, 5.0),  # one slice is overlooked by the others: three have up to seven times the curvature
     "probe": (0.25, 2.0),
     BlockName.CURRENT: (0.25, 2.0),
-    BlockName.BACKGROUND: (0.015, 1.5),  # the darkest pixels bend the loss more than their mean says
+    BlockName.BACKGROUND: (0.015, 1.5),  # the darkest pixels have more curvature than their mean says
     # phases of the far field do not change what is recorded: these are bounds from above, and only that is claimed
     BlockName.SHIFTS: (1.0, 1000.0),
     BlockName.ABERRATIONS: (1.0, 200.0),
@@ -53,7 +53,7 @@ def fitted(dataset, algorithm, slices):
     )
     problem = replace(setup.problem, patterns=expected)
     backend = ArrayMultislice(problem, np, "complex128", "reference")
-    objective = Objective(backend, layout, problem.count, stiffness=setup.strategy.stiffness)
+    objective = Objective(backend, layout, problem.count, curvature_scale=setup.strategy.curvature_scale)
     return objective, vector, 1 / objective.inverse_curvature(vector, probe_step=1.0).astype(np.float64)
 
 

@@ -142,8 +142,8 @@ def test_phase_plates_take_the_place_of_aberrations(simulated, tmp_path):
     dataset = simulated.dataset
     preset = Preset.from_mapping({**PLAIN, "loss_offset": 0.1})
     setup = prepare(dataset, preset, None)
-    window = setup.modelled.window
-    chi = Probe.of(setup.modelled.wavelength_A, 1.0, 1.0, {"C10": -60.0}).chi(window.k_row, window.k_col)
+    window = setup.forward.window
+    chi = Probe.of(setup.forward.wavelength_A, 1.0, 1.0, {"C10": -60.0}).chi(window.k_row, window.k_col)
     with h5py.File(tmp_path / "plates.h5", "w") as file:
         file["configs"] = np.repeat(np.fft.fftshift(np.exp(-1j * chi))[None], 144, axis=0)
     focused = dataset.calibration.having(C10=replace(dataset.calibration.entries["C10"], value=0.0))

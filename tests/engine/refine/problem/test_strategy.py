@@ -7,13 +7,13 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.backend.multislice.problem import DataTermKind
-from ptylive.engine.refine.data.pattern_statistics import Facts, _noise_spread
+from ptylive.engine.refine.data.pattern_statistics import PatternStatistics, _noise_spread
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.problem.strategy import choose
 from ptylive.schema.preset import Preset
 
-STRONG = Facts(counts_per_pattern=16000, bright_counts=32, dark_counts=0.05, dose_e_per_A2=1e5, noise_spread=0.0)
+STRONG = PatternStatistics(counts_per_pattern=16000, bright_counts=32, dark_counts=0.05, dose_e_per_A2=1e5, noise_spread=0.0)
 
 
 def test_one_slice_at_good_dose_is_thin():
@@ -46,9 +46,9 @@ def test_low_dose_or_correlated_noise_is_weak(change):
 
 
 def test_moderate_dose_starts_from_the_map_only_where_there_is_one():
-    facts = replace(STRONG, dose_e_per_A2=1500.0)
-    assert choose(Preset(), facts, has_start=True).start_from_map
-    assert not choose(Preset(), facts, has_start=False).bright_field_only
+    statistics = replace(STRONG, dose_e_per_A2=1500.0)
+    assert choose(Preset(), statistics, has_start=True).start_from_map
+    assert not choose(Preset(), statistics, has_start=False).bright_field_only
 
 
 def test_given_values_win():

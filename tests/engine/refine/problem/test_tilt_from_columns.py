@@ -1,4 +1,4 @@
-"""Columns that lean: how much is measured, and standing them up is a change of the tilt alone."""
+"""The shear of atom columns is measured, and removing it changes nothing but the tilt."""
 
 from dataclasses import replace
 
@@ -8,13 +8,13 @@ import pytest
 from ptylive.engine.backend.multislice.description import ForwardModel, Tilts
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
-from ptylive.engine.refine.problem.tilt_from_columns import Area, lean_mrad, stood_up, upright, wrapped_phases
+from ptylive.engine.refine.problem.tilt_from_columns import Area, shear_mrad, shift_slices, remove_shear, wrapped_phases
 
 PIXEL_A, SIZE, SPACINGS_A = 0.25, 64, (9.0, 12.0)
 
 
-def leaning_slices(mrad):
-    """Gaussian atoms in columns that lean by so much (row, col)."""
+def sheared_slices(mrad):
+    """Gaussian atoms in columns sheared by so much (row, col)."""
     rng = np.random.default_rng(1)
     atoms = rng.uniform(2, SIZE * PIXEL_A - 2, (25, 2))
     at = np.arange(SIZE) * PIXEL_A
@@ -28,18 +28,18 @@ def leaning_slices(mrad):
 
 @pytest.mark.parametrize("mrad", [(0.0, 0.0), (5.0, -2.0), (-12.0, 20.0)])
 def test_lean_is_measured_and_taken_away(mrad):
-    slices = leaning_slices(mrad)
+    slices = sheared_slices(mrad)
     area = Area.around((12, SIZE - 13), (12, SIZE - 13), (SIZE, SIZE), 12)
-    stood, lean = upright(slices, area, SPACINGS_A, PIXEL_A)
-    np.testing.assert_allclose(lean, mrad, atol=0.1)
-    seen = wrapped_phases(stood[0])[:, area.rows, area.columns]
-    assert np.abs(lean_mrad(seen, area.weights, SPACINGS_A, PIXEL_A)).max() < 0.05
-    np.testing.assert_allclose(stood[0, 0], slices[0, 0], atol=1e-5)
+    straight, shear = remove_shear(slices, area, SPACINGS_A, PIXEL_A)
+    np.testing.assert_allclose(shear, mrad, atol=0.1)
+    seen = wrapped_phases(straight[0])[:, area.rows, area.columns]
+    assert np.abs(shear_mrad(seen, area.weights, SPACINGS_A, PIXEL_A)).max() < 0.05
+    np.testing.assert_allclose(straight[0, 0], slices[0, 0], atol=1e-5)
 
 
 def test_two_crystals_do_not_lean_where_they_meet():
     """The upper one is displaced and turned against the lower one: that says nothing of the tilt."""
-    lower = leaning_slices((4.0, -3.0))[0]
+    lower = sheared_slices((4.0, -3.0))[0]
     rows, columns = np.indices((SIZE, SIZE)) - SIZE / 2
     angle = np.deg2rad(10)
     turned = [
@@ -51,12 +51,12 @@ def test_two_crystals_do_not_lean_where_they_meet():
         )
         for z in (0, 0)
     ]
-    lean = np.array([4.0, -3.0])
-    upper = stood_up(np.exp(1j * np.array(turned))[None], -lean, (9.0,), PIXEL_A)[0]
+    shear = np.array([4.0, -3.0])
+    upper = shift_slices(np.exp(1j * np.array(turned))[None], -shear, (9.0,), PIXEL_A)[0]
     slices = np.concatenate([lower, upper])[None]
     area = Area.around((6, SIZE - 7), (6, SIZE - 7), (SIZE, SIZE), 6)
-    _, found = upright(slices, area, (9.0, 12.0, 11.0, 9.0), PIXEL_A)
-    np.testing.assert_allclose(found, lean, atol=0.5)
+    _, found = remove_shear(slices, area, (9.0, 12.0, 11.0, 9.0), PIXEL_A)
+    np.testing.assert_allclose(found, shear, atol=0.5)
 
 
 def test_the_surroundings_fade_and_end_with_the_object():
@@ -67,9 +67,9 @@ def test_the_surroundings_fade_and_end_with_the_object():
     assert 0 < area.weights[0, 0] < area.weights[2, 5] < 1
 
 
-def test_the_loss_cannot_tell_a_tilt_from_a_lean():
-    lean = np.array([50.0, -20.0])
-    slices = leaning_slices((0.0, 0.0)).astype(np.complex128)[0]
+def test_the_loss_cannot_tell_a_tilt_from_a_shear():
+    shear = np.array([50.0, -20.0])
+    slices = sheared_slices((0.0, 0.0)).astype(np.complex128)[0]
     q = np.fft.fftfreq(SIZE, PIXEL_A)
     phase_per_A = -np.pi * 0.025 * (q[:, None] ** 2 + q[None, :] ** 2)
     probe = (np.hypot(q[:, None], q[None, :]) < 0.8).astype(complex)[None]
@@ -93,7 +93,7 @@ def test_the_loss_cannot_tell_a_tilt_from_a_lean():
         planes = [np.stack([one.real, one.imag]) for one in (objects, probe)]
         return backend.loss_and_gradient(*planes).loss
 
-    standing = loss(slices, lean)
-    leaning = stood_up(slices[None], -lean, SPACINGS_A, PIXEL_A)[0]
-    assert loss(leaning, 0 * lean) == pytest.approx(standing, rel=1e-6)
-    assert loss(slices, 0 * lean) != pytest.approx(standing, rel=1e-5)
+    standing = loss(slices, shear)
+    sheared = shift_slices(slices[None], -shear, SPACINGS_A, PIXEL_A)[0]
+    assert loss(sheared, 0 * shear) == pytest.approx(standing, rel=1e-6)
+    assert loss(slices, 0 * shear) != pytest.approx(standing, rel=1e-5)

@@ -15,7 +15,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import check, refine
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.solvers import objective
-from ptylive.engine.refine.tuning.held_out import Bench
+from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -52,7 +52,7 @@ def main() -> None:
     objective.PORTION = 1 << 34  # pauses inside an evaluation cost more than the few patterns it looks at
     preset = Preset(num_slices=SLICES, total_thickness_A=160.0, sweeps=1, epoch_max=13, batch_size=4096)
     data = dataset()
-    expected = check(data, preset, Bench("cpu")).memory_bytes if "--check" in sys.argv else 0
+    expected = check(data, preset, TrialContext("cpu")).memory_bytes if "--check" in sys.argv else 0
     result = refine(data, preset, backend="cpu")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(peak, expected, *result.object.shape, len(result.loss))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.analysis.half_dose import compare_half_doses
-from ptylive.engine.refine import Bench, refine
+from ptylive.engine.refine import TrialContext, refine
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.regularisers.deconvolution import richardson_lucy
@@ -233,7 +233,7 @@ def test_halves_of_the_dose_agree_on_the_object(simulated):
     """Ring correlation of two refinements of half the counts each: high where the object is, and nothing is shared."""
     dataset = replace(simulated.dataset, patterns=np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns))
     preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 6, "sweeps": 4})
-    halves = compare_half_doses(dataset, preset, Bench("cpu"))
+    halves = compare_half_doses(dataset, preset, TrialContext("cpu"))
     assert halves.shells is None
     low = halves.rings.correlation[halves.rings.frequencies_invA < 0.4]
     assert low.mean() > 0.7

@@ -9,7 +9,7 @@ import pytest
 from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.setup import prepare
-from ptylive.engine.refine.solvers.backtracking import block_scaled, grown_and_cut
+from ptylive.engine.refine.solvers.backtracking import block_scaled, backtracking_search
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.line_search import Point, WolfeRule
 from ptylive.engine.refine.solvers.objective import Objective
@@ -84,7 +84,7 @@ def test_accepted_steps_fulfil_the_first_condition(setup, objective):
     start = Point(setup.start, result.loss, result.gradient)
     direction = -block_scaled(setup.layout, (), result.gradient, np)
     for first in (1e-6, 1.0, 1e4):
-        found = grown_and_cut(objective, start, direction, replace(PYPTY, first_step=first, max_count=40))
+        found = backtracking_search(objective, start, direction, replace(PYPTY, first_step=first, max_count=40))
         assert found.point is not None
         expected = float(result.gradient @ (found.point.vector - start.vector))
         assert found.point.loss <= start.loss + PYPTY.c1 * expected
@@ -93,7 +93,7 @@ def test_accepted_steps_fulfil_the_first_condition(setup, objective):
 def test_no_step_is_found_uphill_or_below_the_shortest(setup, objective):
     result = objective.evaluate(setup.start)
     start = Point(setup.start, result.loss, result.gradient)
-    short = grown_and_cut(objective, start, result.gradient, replace(PYPTY, min_step=0.5))
+    short = backtracking_search(objective, start, result.gradient, replace(PYPTY, min_step=0.5))
     assert short.point is None
     assert short.evaluations == 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.tuning.held_out import Bench, HeldOutLoss
+from ptylive.engine.refine.tuning.held_out import TrialContext, HeldOutLoss
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes
 from ptylive.schema.preset import Preset
 
@@ -44,5 +44,5 @@ def test_a_coherent_scan_gets_one_mode(simulated):
 
 
 def test_nothing_is_tried_where_modes_are_given_or_patterns_few(simulated):
-    assert choose_modes(simulated.dataset, Preset(), Bench("cpu")) is None
-    assert choose_modes(repeated(simulated.dataset), Preset(probe_modes=2), Bench("cpu")) is None
+    assert choose_modes(simulated.dataset, Preset(), TrialContext("cpu")) is None
+    assert choose_modes(repeated(simulated.dataset), Preset(probe_modes=2), TrialContext("cpu")) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
-from ptylive.engine.refine import Bench, Scanned, check, refine, scan
+from ptylive.engine.refine import TrialContext, Scanned, check, refine, scan
 from ptylive.engine.refine.tuning.held_out import central_part
 from ptylive.engine.refine.tuning.parameter_search import present_value, varied, wanted_scans
 from ptylive.schema import Origin, Quantity, RefinementError
@@ -15,7 +15,7 @@ from ptylive.schema.preset import Preset
 ODD = {"window_px": 24, "probe_modes": 1}
 PRESET = Preset.from_mapping(ODD)
 THICK = Preset.from_mapping({**ODD, "num_slices": 3, "total_thickness_A": 30.0})
-CPU = Bench(backend="cpu")
+CPU = TrialContext(backend="cpu")
 
 
 def with_defocus(dataset, change):

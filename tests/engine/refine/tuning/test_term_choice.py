@@ -7,12 +7,12 @@ import pytest
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.data.pattern_statistics import Facts
-from ptylive.engine.refine.tuning.held_out import Bench
+from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
+from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.term_choice import TermChoice, choose_term, promise
 from ptylive.schema.preset import Preset
 
-BENCH = Bench("cpu")
+BENCH = TrialContext("cpu")
 RNG = np.random.default_rng(0)
 TRUTH = RNG.normal(size=(64, 64))
 
@@ -84,5 +84,5 @@ def test_noise_free_patterns_are_told_from_counts(simulated):
 def test_variance_over_mean_of_dark_pixels(simulated):
     from ptylive.engine.refine.problem.measurement import Observation
 
-    facts: Facts = Observation.of(simulated.dataset, Preset(probe_modes=1)).facts()
-    assert facts.counting_share == pytest.approx(1.0, abs=0.25)
+    statistics: PatternStatistics = Observation.of(simulated.dataset, Preset(probe_modes=1)).statistics()
+    assert statistics.counting_share == pytest.approx(1.0, abs=0.25)

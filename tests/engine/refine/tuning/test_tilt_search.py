@@ -1,4 +1,4 @@
-"""Tilted specimens, simulated by leaning columns through many thin slices, and found by four thick ones."""
+"""Tilted specimens, simulated by sheared columns through many thin slices, and found by four thick ones."""
 
 from types import SimpleNamespace
 
@@ -20,7 +20,7 @@ SPACING_A = 2.6
 
 
 def specimen(margin_px, tilt_mrad):
-    """Phases (THIN, Y, X) of leaning columns of atoms, some of them missing."""
+    """Phases (THIN, Y, X) of sheared columns of atoms, some of them missing."""
     rng = np.random.default_rng(8)
     size = WINDOW + round((POINTS - 1) * STEP_A / PIXEL_A) + 2 * margin_px
     at = np.arange(size) * PIXEL_A
@@ -88,12 +88,12 @@ PRESET = Preset(num_slices=4, total_thickness_A=THICKNESS_A, probe_modes=1, upda
 @pytest.mark.parametrize("tilt_mrad", TILTS_MRAD, ids=str)
 def test_the_tilt_of_the_specimen_is_found(tilt_mrad):
     result = refine(tilted(tilt_mrad), PRESET, backend="cpu")
-    assert result.backend == "cpu"  # a lean is measured, so the compiled kernel serves
+    assert result.backend == "cpu"  # the shear is measured, so the compiled kernel serves
     np.testing.assert_allclose(result.refined.tilts_mrad[0, 2:4], tilt_mrad, atol=0.5)
     assert not result.refined.tilts_mrad[0, [0, 1, 4, 5]].any()
 
 
-def told(*tilt_mrad):
+def to_results(*tilt_mrad):
     """A result that says so much of the tilt inside, and nothing else."""
     tilts = np.array([[0, 0, *tilt_mrad, 0, 0]], np.float32)
     return SimpleNamespace(refined=SimpleNamespace(tilts_mrad=tilts))

@@ -8,8 +8,8 @@ import pytest
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.refinement_result import RefineResult
-from ptylive.engine.refine.run.incremental import GrowingRefinement
-from ptylive.engine.refine.tuning.held_out import Bench, part_of
+from ptylive.engine.refine.run.incremental import IncrementalRefinement
+from ptylive.engine.refine.tuning.held_out import TrialContext, part_of
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
@@ -62,12 +62,12 @@ def agreement(first: RefineResult, second: RefineResult) -> float:
 
 def test_a_growing_scan_ends_where_the_whole_one_does(simulated):
     heard = []
-    growing = GrowingRefinement(preset(8, 12), Bench("cpu"), heard.append)
-    assert not growing.due(0.2)
+    incremental = IncrementalRefinement(preset(8, 12), TrialContext("cpu"), heard.append)
+    assert not incremental.due(0.2)
     for count in (4, 8, 12):
-        assert growing.due(count / 12)
-        assert growing.round(rows(simulated.dataset, count), count / 12)
-    result = growing.conclude(simulated.dataset, None, None)
+        assert incremental.due(count / 12)
+        assert incremental.round(rows(simulated.dataset, count), count / 12)
+    result = incremental.conclude(simulated.dataset, None, None)
     whole = refine(simulated.dataset, preset(8, 12), backend="cpu")
     assert result.loss[-1] == pytest.approx(whole.loss[-1], rel=0.02)
     assert agreement(result, whole) > 0.97
@@ -78,26 +78,26 @@ def test_a_growing_scan_ends_where_the_whole_one_does(simulated):
 
 
 def test_a_calibration_that_moved_far_begins_afresh(simulated):
-    growing = GrowingRefinement(preset(4, 4), Bench("cpu"))
-    growing.round(rows(simulated.dataset, 6), 0.5)
+    incremental = IncrementalRefinement(preset(4, 4), TrialContext("cpu"))
+    incremental.round(rows(simulated.dataset, 6), 0.5)
     moved = simulated.dataset.calibration.having(C10=Quantity(300.0, Origin.ESTIMATED))
-    result = growing.conclude(replace(simulated.dataset, calibration=moved), None, None)
+    result = incremental.conclude(replace(simulated.dataset, calibration=moved), None, None)
     assert "earlier" not in result.reason
     assert len(result.loss) == 4
 
 
 def test_the_run_proper_can_be_resumed_as_an_ordinary_one(simulated, tmp_path):
-    growing = GrowingRefinement(preset(4, 6), Bench("cpu"))
-    growing.round(simulated.dataset, 1.0)
+    incremental = IncrementalRefinement(preset(4, 6), TrialContext("cpu"))
+    incremental.round(simulated.dataset, 1.0)
     path = tmp_path / "run.checkpoint"
-    result = growing.conclude(simulated.dataset, None, path)
+    result = incremental.conclude(simulated.dataset, None, path)
     resumed = refine(simulated.dataset, preset(4, 6), backend="cpu", checkpoint=path, resume=True)
     np.testing.assert_array_equal(resumed.object, result.object)
 
 
 def test_a_round_that_is_stopped_says_so(simulated):
-    growing = GrowingRefinement(preset(4, 4), Bench("cpu"), should_stop=lambda: True)
+    incremental = IncrementalRefinement(preset(4, 4), TrialContext("cpu"), should_stop=lambda: True)
     try:
-        assert not growing.round(simulated.dataset, 0.5)
+        assert not incremental.round(simulated.dataset, 0.5)
     except RefinementError as error:
         assert "stopped" in str(error)

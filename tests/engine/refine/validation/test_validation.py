@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.refine import Bench, refine, validate
+from ptylive.engine.refine import TrialContext, refine, validate
 from ptylive.engine.refine.data.pattern_view import PatternView, shuffled
 from ptylive.engine.refine.solvers.sweeps import LEAST_SWEEPS, MOST_SWEEPS
 from ptylive.engine.refine.validation.validation import ring_correlation
@@ -14,7 +14,7 @@ from ptylive.schema import RefinementError
 from ptylive.schema.preset import Preset
 
 ODD = {"window_px": 24, "probe_modes": 1}
-CPU = Bench(backend="cpu")
+CPU = TrialContext(backend="cpu")
 
 
 def test_rings_of_known_pictures():
