@@ -95,7 +95,7 @@ class ForwardOptions:
 
     @property
     def tilt_from_columns(self) -> bool:
-        """Whether the only tilt refined is one inside the specimen, to which the loss is blind (``tilt_from_columns``)."""
+        """Whether the only tilt refined is inside the specimen, to which the loss is blind."""
         preset = self.preset
         shared = preset.tilts_mrad is None or len(preset.tilts_mrad) == 1
         return preset.update_tilts and preset.tilt_mode == 0 and shared and preset.recon_type == "far_field"

@@ -1,8 +1,8 @@
 """L-BFGS scaling and backtracking line search of PyPty, for runs to be compared with it (``optimizer = "pypty"``).
 
 H0 uses no known curvature: every quantity b has a Barzilai-Borwein factor gamma_b = s_b.y_b / y_b.y_b from the newest
-pair, twice that for complex quantities (PyPty writes them with Wirtinger gradients). Before there is a pair, the gradient of
-the object is used unscaled, and every other quantity is scaled to the same directional derivative.
+pair, twice that for complex quantities (PyPty writes them with Wirtinger gradients). Before there is a pair, the
+gradient of the object is used unscaled, and every other quantity is scaled to the same directional derivative.
 
 The line search multiplies a step that is too short by ``optimism`` and one that is too long by ``reduce_factor``; it
 neither brackets nor interpolates. Where both Wolfe conditions fail PyPty draws a random step; here the step is reduced,
