@@ -9,7 +9,7 @@ import numpy as np
 from ptylive.schema import Arm
 from ptylive.schema.model import BoolArray, IndexArray
 from ptylive.streamer.events import ScanSummary
-from ptylive.streamer.stride import StrideWatch
+from ptylive.streamer.shared_stream import StrideWatch
 from ptylive.streamer.wire import EndMessage, FrameLayout
 
 _RATE_WINDOW_S = 1.0

@@ -41,7 +41,7 @@ from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_
 
 if TYPE_CHECKING:
     from ptylive.streamer.fast.receive import CompiledLoop
-    from ptylive.streamer.protocols.steady import Steady
+    from ptylive.streamer.protocols.image_template import Steady
 
 DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ptylive.schema.choices import Choices, looks_like_choices
+from ptylive.schema.word_schedule import Choices, looks_like_choices
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.schedule import Schedule
 
@@ -62,7 +62,7 @@ SCHEDULABLE = frozenset(
 """Settings that take an expression in ``epoch`` instead of a value (schema/schedule.py has the grammar)."""
 
 WORDS = frozenset({"probe_part", "sequence"})
-"""Settings that take words joined by ``if … else`` (schema/choices.py has the grammar)."""
+"""Settings that take words joined by ``if … else`` (schema/word_schedule.py has the grammar)."""
 NARROWING: Mapping[str, Any] = MappingProxyType({"phase_only_obj": False, "probe_part": "both", "sequence": None})
 """Settings that hold something back; where they follow a schedule, their own value is the one that holds nothing."""
 

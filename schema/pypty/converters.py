@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema.choices import Choices
+from ptylive.schema.word_schedule import Choices
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 from ptylive.schema.pypty.rows import Converter, Gathered, followed, number

@@ -22,7 +22,7 @@ from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.coded import CodedBatch
 from ptylive.streamer.fast.header import CODEC_BSLZ4, CODEC_NONE, COUNT, FIRST, new_values
 from ptylive.streamer.progress import ScanProgress
-from ptylive.streamer.protocols.steady import Steady, SteadyImages
+from ptylive.streamer.protocols.image_template import Steady, SteadyImages
 from ptylive.streamer.wire import FramesMessage, encode
 from ptylive.streamer.wire.codec import Codec
 from ptylive.streamer.wire.limits import MAX_PART_BYTES
@@ -67,7 +67,7 @@ class CompiledLoop:
         """Load libzmq, compile (or load from numba's cache) and try it. Raises PtyliveError where it cannot work."""
         libzmq.load()
         from ptylive.streamer.fast.decoder import use_compiled_decoder
-        from ptylive.streamer.fast.probe import probe
+        from ptylive.streamer.fast.self_test import probe
 
         try:
             made = cls()

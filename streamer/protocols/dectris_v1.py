@@ -23,7 +23,7 @@ from ptylive.streamer.protocols.header import MAX_USER_TEXT, Header, electron_en
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.series import Series
-from ptylive.streamer.protocols.steady import SteadyImages, around_size
+from ptylive.streamer.protocols.image_template import SteadyImages, around_size
 from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec

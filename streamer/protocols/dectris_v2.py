@@ -22,7 +22,7 @@ from ptylive.streamer.protocols.header import Header, electron_energy_eV, positi
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.series import Series
-from ptylive.streamer.protocols.steady import SteadyMaps, before_pattern
+from ptylive.streamer.protocols.image_template import SteadyMaps, before_pattern
 from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec, decode_pattern

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ptylive.schema import Arm
-from ptylive.streamer.protocols.steady import Steady
+from ptylive.streamer.protocols.image_template import Steady
 from ptylive.streamer.wire import Message, decode
 from ptylive.streamer.wire.arrays import Buffer
 

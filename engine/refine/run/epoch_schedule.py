@@ -23,7 +23,7 @@ from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.line_search import WolfeRule
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps, SweepState
-from ptylive.schema.choices import EVERYTHING
+from ptylive.schema.word_schedule import EVERYTHING
 from ptylive.schema.model import IndexArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.sequence import chosen_patterns

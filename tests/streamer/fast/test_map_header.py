@@ -19,7 +19,7 @@ from ptylive.streamer.fast.header import new_values
 from ptylive.streamer.fast.map_header import NUMBER, START, STOP, read_image_map
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.protocols.dectris_v2 import DectrisV2, decode_cbor, stored_array
-from ptylive.streamer.protocols.steady import SteadyMaps
+from ptylive.streamer.protocols.image_template import SteadyMaps
 from ptylive.streamer.wire import ArmMessage
 
 SHAPE = (16, 12)

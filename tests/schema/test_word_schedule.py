@@ -3,7 +3,7 @@
 import pytest
 
 from ptylive.schema import MetadataError
-from ptylive.schema.choices import Choices
+from ptylive.schema.word_schedule import Choices
 from ptylive.schema.preset import Preset
 from ptylive.schema.pypty import import_preset
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ptylive.streamer.stride import StrideWatch
+from ptylive.streamer.shared_stream import StrideWatch
 
 
 def warnings(runs: list[tuple[int, int]]) -> list[str]:
