@@ -21,7 +21,7 @@ _WRAPPERS = ("list", "tuple", "array", "asarray")
 
 
 @dataclass(frozen=True)
-class Choices:
+class WordSchedule:
     """A word for every epoch. Equal texts are equal choices."""
 
     text: str
@@ -29,7 +29,7 @@ class Choices:
     _tree: ast.expr = field(repr=False, compare=False)
 
     @classmethod
-    def parse(cls, text: str) -> Choices:
+    def parse(cls, text: str) -> WordSchedule:
         """An expression, or PyPty's ``lambda x: …``. Raises MetadataError naming what is not of the grammar."""
         tree = expression_in_epoch(text)
         for condition, leaf in _parts(tree):
@@ -53,7 +53,7 @@ class Choices:
         return not any(isinstance(node, ast.Name) and node.id == "epoch" for node in ast.walk(self._tree))
 
 
-def looks_like_choices(text: str) -> bool:
+def looks_like_word_schedule(text: str) -> bool:
     """Whether a text is meant as an expression rather than as a plain word or the name of a file."""
     return " if " in text or "range(" in text or text.lstrip().startswith("lambda")
 

@@ -225,7 +225,7 @@ class Acquisition:
 
     def _watch(self, scan: ScanRecord, first: int, count: int) -> None:
         """Say it when the numbers of an open scan come as if somebody else took some of its messages."""
-        if not scan.closed and (warning := scan.progress.stride.observe(first, count)) is not None:
+        if not scan.closed and (warning := scan.progress.shared_stream.observe(first, count)) is not None:
             self._announcer.log("warning", warning)
 
     def _handed_on(self, scan: ScanRecord, batch: FrameBatch) -> None:

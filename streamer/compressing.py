@@ -157,7 +157,7 @@ class CompressingInlet:
             if scan.held:
                 yield from self._learnt(scan)
 
-    def steady(self) -> None:
+    def template(self) -> None:
         """The compiled loop cannot project: frames are taken one message at a time."""
         return
 

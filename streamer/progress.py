@@ -9,7 +9,7 @@ import numpy as np
 from ptylive.schema import Arm
 from ptylive.schema.model import BoolArray, IndexArray
 from ptylive.streamer.events import ScanSummary
-from ptylive.streamer.shared_stream import StrideWatch
+from ptylive.streamer.shared_stream import SharedStreamWatch
 from ptylive.streamer.wire import EndMessage, FrameLayout
 
 _RATE_WINDOW_S = 1.0
@@ -35,7 +35,7 @@ class ScanProgress:
         """Of the duplicates those that came in another coding, so that nobody knows whether they are the same."""
         self.end: EndMessage | None = None
         self.active_at = time.monotonic()
-        self.stride = StrideWatch()
+        self.shared_stream = SharedStreamWatch()
         self.heard = False  # whether the sender has been heard since the scan was (re)opened
         self._first_at: float | None = None
         self._last_at = self.active_at

@@ -41,7 +41,7 @@ from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_
 
 if TYPE_CHECKING:
     from ptylive.streamer.fast.receive import CompiledLoop
-    from ptylive.streamer.protocols.image_template import Steady
+    from ptylive.streamer.protocols.image_template import ImageTemplate
 
 DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
@@ -216,7 +216,7 @@ class Receiver:
         if loop is not None and loop.pending and (scan is None or not loop.follows(scan)):
             self._take_rest(loop)
             return
-        images = None if loop is None or self._native else self._inlet.steady()
+        images = None if loop is None or self._native else self._inlet.template()
         fits = self._native or (images is not None and scan is not None and images.uid == scan.arm.uid)
         if loop is None or scan is None or not fits or not loop.suits(scan):
             self._receive_message()
@@ -227,7 +227,7 @@ class Receiver:
             loop.follow(scan)
             self._receive_compiled(loop, images)
 
-    def _receive_compiled(self, loop: CompiledLoop, images: Steady | None) -> None:
+    def _receive_compiled(self, loop: CompiledLoop, images: ImageTemplate | None) -> None:
         """Many messages at once; those the compiled loop does not take are taken here."""
         from ptylive.streamer.fast.loop import BROKEN, HEADER
 

@@ -1,4 +1,4 @@
-"""Recognising that somebody else takes a share of the frames: the same gap after every message."""
+"""Warning that another program receives from the same sender: the same gap after every message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _STREAK = 16
 """So many equal gaps one after the other are no accident."""
 
 
-class StrideWatch:
+class SharedStreamWatch:
     """Watches the numbers of arriving frames. A PUSH socket deals its messages out to all that connect, in turn."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
-from ptylive.schema.word_schedule import Choices
+from ptylive.schema.word_schedule import WordSchedule
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.constraints import Constraints
 from ptylive.schema.preset.forward import ForwardModel
@@ -89,7 +89,7 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
             raise MetadataError(f"epoch {epoch}: {error}", error.hint) from None
 
     @classmethod
-    def _standing_in(cls, name: str, schedule: Schedule | Choices) -> Any:
+    def _standing_in(cls, name: str, schedule: Schedule | WordSchedule) -> Any:
         """What a setting that follows a schedule is by itself: the value of epoch 0; a switch is on."""
         if name in NARROWING:
             return NARROWING[name]

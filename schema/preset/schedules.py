@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ptylive.schema.word_schedule import Choices, looks_like_choices
+from ptylive.schema.word_schedule import WordSchedule, looks_like_word_schedule
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.schedule import Schedule
 
@@ -69,7 +69,7 @@ NARROWING: Mapping[str, Any] = MappingProxyType({"phase_only_obj": False, "probe
 PLAIN_WORDS = ("auto", "true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
 
 
-def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Schedule | Choices]]:
+def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Schedule | WordSchedule]]:
     """Plain settings, and those that follow the epoch. Raises MetadataError for text that is neither."""
     plain: dict[str, Any] = {}
     said = values.get("schedules") or {}
@@ -89,23 +89,23 @@ def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Sc
     return plain, schedules
 
 
-def parsed(name: str, text: Any) -> Schedule | Choices:
+def parsed(name: str, text: Any) -> Schedule | WordSchedule:
     """What the text of a setting that follows the epoch stands for. Raises MetadataError."""
-    if isinstance(text, Schedule | Choices):
+    if isinstance(text, Schedule | WordSchedule):
         return text
     if not isinstance(text, str):
         raise MetadataError(f"schedules.{name} is {str(text)[:40]!r}", "write an expression in epoch as a text")
-    return _named(name, Choices.parse, text) if name in WORDS else _named(name, Schedule.parse, text)
+    return _named(name, WordSchedule.parse, text) if name in WORDS else _named(name, Schedule.parse, text)
 
 
-def _schedule(name: str, value: Any) -> Schedule | Choices | None:
+def _schedule(name: str, value: Any) -> Schedule | WordSchedule | None:
     """The schedule a text stands for; None for plain values and for text that is a number or a truth value."""
-    if isinstance(value, Schedule | Choices):
+    if isinstance(value, Schedule | WordSchedule):
         return value
     if not isinstance(value, str):
         return None
     if name in WORDS:
-        return _named(name, Choices.parse, value) if looks_like_choices(value) and not value.endswith(".npy") else None
+        return _named(name, WordSchedule.parse, value) if looks_like_word_schedule(value) and not value.endswith(".npy") else None
     if name not in SCHEDULABLE or value.strip().lower() in PLAIN_WORDS:
         return None
     return _named(name, Schedule.parse, value)

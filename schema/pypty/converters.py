@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema.word_schedule import Choices
+from ptylive.schema.word_schedule import WordSchedule
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 from ptylive.schema.pypty.rows import Converter, Gathered, followed, number
@@ -161,7 +161,7 @@ def probe_part(part: str) -> Converter:
     def convert(value: Any, into: Gathered) -> None:
         if isinstance(value, str):
             otherwise = into.preset.get("probe_part", "both")
-            into.preset["probe_part"] = Choices.parse(f"{part} if ({Schedule.parse(value).text}) else {otherwise}").text
+            into.preset["probe_part"] = WordSchedule.parse(f"{part} if ({Schedule.parse(value).text}) else {otherwise}").text
         elif value:
             into.preset["probe_part"] = part
 
@@ -289,7 +289,7 @@ def marker(key: str) -> Converter:
 def sequence(value: Any, into: Gathered) -> None:
     """``sequence``: numbers of the measurements used; lambdas as words that follow the epoch."""
     if isinstance(value, str):
-        into.preset["sequence"] = Choices.parse(value).text
+        into.preset["sequence"] = WordSchedule.parse(value).text
         return
     into.preset["sequence"] = [int(part) for part in np.asarray(value).ravel()]
 

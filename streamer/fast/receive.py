@@ -22,7 +22,7 @@ from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.coded import CodedBatch
 from ptylive.streamer.fast.header import CODEC_BSLZ4, CODEC_NONE, COUNT, FIRST, new_values
 from ptylive.streamer.progress import ScanProgress
-from ptylive.streamer.protocols.image_template import Steady, SteadyImages
+from ptylive.streamer.protocols.image_template import ImageTemplate, JsonImageTemplate
 from ptylive.streamer.wire import FramesMessage, encode
 from ptylive.streamer.wire.codec import Codec
 from ptylive.streamer.wire.limits import MAX_PART_BYTES
@@ -67,11 +67,11 @@ class CompiledLoop:
         """Load libzmq, compile (or load from numba's cache) and try it. Raises PtyliveError where it cannot work."""
         libzmq.load()
         from ptylive.streamer.fast.decoder import use_compiled_decoder
-        from ptylive.streamer.fast.self_test import probe
+        from ptylive.streamer.fast.self_test import self_test
 
         try:
             made = cls()
-            probe(made)
+            self_test(made)
             use_compiled_decoder()
         except PtyliveError:
             raise
@@ -152,7 +152,7 @@ class CompiledLoop:
             )
         )
 
-    def receive_images(self, socket: zmq.Socket[bytes], images: Steady) -> int:
+    def receive_images(self, socket: zmq.Socket[bytes], images: ImageTemplate) -> int:
         """The same for images of a DECTRIS series."""
         if self._progress is None or images.uid != self._progress.arm.uid:
             raise RuntimeError("follow the scan of these images first")
@@ -172,7 +172,7 @@ class CompiledLoop:
             self._values,
         )
         before = np.frombuffer(images.before, np.uint8)
-        if isinstance(images, SteadyImages):
+        if isinstance(images, JsonImageTemplate):
             after = np.frombuffer(images.after, np.uint8)
             return int(loop.receive_images(socket.underlying, images.series, before, after, *target, self._header))
         if len(self._header) < _MAP_BYTES:  # never touched unless a map is as long

@@ -1,4 +1,4 @@
-"""A message to ourselves: whether the compiled loop works here, before anything depends on it."""
+"""Self-test of the compiled receive loop: messages to ourselves, before anything depends on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zmq
 from ptylive.schema import Arm, Detector, PtyliveError, Scan
 from ptylive.schema.model import Array
 from ptylive.streamer.progress import ScanProgress
-from ptylive.streamer.protocols.image_template import SteadyImages, SteadyMaps
+from ptylive.streamer.protocols.image_template import JsonImageTemplate, CborImageTemplate
 from ptylive.streamer.wire import FramesMessage, encode
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _PATTERN = np.arange(16, dtype="<u2").reshape(4, 4)
 _TIMEOUT_MS = 5000
 
 
-def probe(loop: CompiledLoop) -> None:
+def self_test(loop: CompiledLoop) -> None:
     """Receive patterns of 4 x 4 pixels, plain and coded, through a socket of its own.
 
     Raises PtyliveError when they differ.
@@ -49,10 +49,10 @@ def probe(loop: CompiledLoop) -> None:
                 got.update(zip(block.index.tolist(), (frame.tobytes() for frame in block.batch.frames), strict=True))
         # images go through compiled code of their own: what is no image is left to Python
         sender.send(b"{}")
-        outcome = loop.receive_images(receiver, SteadyImages("probe", 1, 0, b'{"size":', b"}"))
+        outcome = loop.receive_images(receiver, JsonImageTemplate("probe", 1, 0, b'{"size":', b"}"))
         rest = loop.left_over()
         sender.send(b"{}")
-        maps = loop.receive_images(receiver, SteadyMaps("probe", b"\x01", b"", 0, b"\xa1"))
+        maps = loop.receive_images(receiver, CborImageTemplate("probe", b"\x01", b"", 0, b"\xa1"))
     finally:
         context.destroy(linger=0)
     expected = {n: (_PATTERN + n).tobytes() for n in range(arm.frames)}

@@ -23,7 +23,7 @@ from ptylive.streamer.protocols.header import MAX_USER_TEXT, Header, electron_en
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.series import Series
-from ptylive.streamer.protocols.image_template import SteadyImages, around_size
+from ptylive.streamer.protocols.image_template import JsonImageTemplate, around_size
 from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec
@@ -120,7 +120,7 @@ class DectrisV1:
         """See :class:`Inlet`."""
         return self._series.flush()
 
-    def steady(self) -> SteadyImages | None:
+    def template(self) -> JsonImageTemplate | None:
         """See :class:`Inlet`. Images like the last one, of the scan that is open, between two messages."""
         waiting = self._image or self._pattern or self._announced or self._table
         if self._last is None or waiting is not None or self._verify_hashes:
@@ -129,7 +129,7 @@ class DectrisV1:
         place = self._series.place(image.series, layout.shape, layout.dtype)
         if place is None or layout.around is None or layout.packing != f"bs{8 * np.dtype(layout.dtype).itemsize}lz4":
             return None
-        return SteadyImages(place[0], int(image.series), place[1], *layout.around)
+        return JsonImageTemplate(place[0], int(image.series), place[1], *layout.around)
 
     def advance(self, number: int) -> None:
         """See :class:`Inlet`."""

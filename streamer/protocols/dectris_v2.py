@@ -22,7 +22,7 @@ from ptylive.streamer.protocols.header import Header, electron_energy_eV, positi
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.series import Series
-from ptylive.streamer.protocols.image_template import SteadyMaps, before_pattern
+from ptylive.streamer.protocols.image_template import CborImageTemplate, before_pattern
 from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec, decode_pattern
@@ -63,7 +63,7 @@ class DectrisV2:
         """See :class:`Inlet`."""
         return self._series.holding
 
-    def steady(self) -> SteadyMaps | None:
+    def template(self) -> CborImageTemplate | None:
         """See :class:`Inlet`. Images spelt like the last one, of the scan that is open."""
         if self._last is None:
             return None
@@ -71,7 +71,7 @@ class DectrisV2:
         place = self._series.place(image.series, image.shape, image.dtype)
         if place is None or spelling is None:
             return None
-        return SteadyMaps(place[0], *spelling[:2], place[1], spelling[2])
+        return CborImageTemplate(place[0], *spelling[:2], place[1], spelling[2])
 
     def advance(self, number: int) -> None:
         """See :class:`Inlet`."""

@@ -1,4 +1,4 @@
-"""Images that all look alike: what the compiled loop needs to know to take them without Python."""
+"""What images of a series have in common: with it the compiled loop takes them without Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LEAST_CODED = 24
 
 
 @dataclass(frozen=True)
-class SteadyImages:
+class JsonImageTemplate:
     """Images of a DECTRIS v1 series while a scan of it is open.
 
     uid: the scan; series: number on the wire; offset: number of the image that is its frame 0; before, after: the
@@ -25,7 +25,7 @@ class SteadyImages:
 
 
 @dataclass(frozen=True)
-class SteadyMaps:
+class CborImageTemplate:
     """Images of a DECTRIS stream2 series while a scan of it is open, as CBOR items.
 
     uid: the scan; series, unique: of ``series_id`` and ``series_unique_id`` (empty: there is none); offset: number of
@@ -39,7 +39,7 @@ class SteadyMaps:
     before: bytes
 
 
-Steady = SteadyImages | SteadyMaps
+ImageTemplate = JsonImageTemplate | CborImageTemplate
 _DATA = b"\x64data"
 _ONE_CHANNEL = 0xA1  # a map of one pair: nothing but the pattern is in ``data``
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ptylive.schema import Arm
-from ptylive.streamer.protocols.image_template import Steady
+from ptylive.streamer.protocols.image_template import ImageTemplate
 from ptylive.streamer.wire import Message, decode
 from ptylive.streamer.wire.arrays import Buffer
 
@@ -56,7 +56,7 @@ class Inlet(Protocol):
         """Whether :meth:`flush` would return something."""
         ...
 
-    def steady(self) -> Steady | None:
+    def template(self) -> ImageTemplate | None:
         """What the compiled loop must know to take the images that come; None when it cannot."""
         ...
 
@@ -78,7 +78,7 @@ class NativeInlet:
         """Nothing is ever held back."""
         return ()
 
-    def steady(self) -> None:
+    def template(self) -> None:
         """The compiled loop knows native messages by itself."""
         return None
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ptylive.schema import MetadataError
-from ptylive.schema.word_schedule import Choices
+from ptylive.schema.word_schedule import WordSchedule
 from ptylive.schema.preset import Preset
 from ptylive.schema.pypty import import_preset
 
@@ -19,9 +19,9 @@ from ptylive.schema.pypty import import_preset
     ],
 )
 def test_every_epoch_has_its_word(text, words):
-    choices = Choices.parse(text)
+    choices = WordSchedule.parse(text)
     assert [choices.at(epoch) for epoch in range(4)] == words
-    assert Choices.parse(choices.text) == choices
+    assert WordSchedule.parse(choices.text) == choices
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_every_epoch_has_its_word(text, words):
 )  # fmt: skip
 def test_what_is_of_no_grammar_is_refused(text):
     with pytest.raises(MetadataError):
-        Choices.parse(text)
+        WordSchedule.parse(text)
 
 
 def test_settings_that_hold_something_back_are_off_by_themselves():

@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from ptylive.streamer.shared_stream import StrideWatch
+from ptylive.streamer.shared_stream import SharedStreamWatch
 
 
 def warnings(runs: list[tuple[int, int]]) -> list[str]:
     """What the watch says of frames arriving as (first, count)."""
-    watch = StrideWatch()
+    watch = SharedStreamWatch()
     return [line for first, count in runs if (line := watch.observe(first, count)) is not None]
 
 

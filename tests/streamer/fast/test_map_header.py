@@ -19,22 +19,22 @@ from ptylive.streamer.fast.header import new_values
 from ptylive.streamer.fast.map_header import NUMBER, START, STOP, read_image_map
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.protocols.dectris_v2 import DectrisV2, decode_cbor, stored_array
-from ptylive.streamer.protocols.image_template import SteadyMaps
+from ptylive.streamer.protocols.image_template import CborImageTemplate
 from ptylive.streamer.wire import ArmMessage
 
 SHAPE = (16, 12)
 FRAMES = patterns()
 
 
-def learnt(unique: str | None = "A", **fields: Any) -> SteadyMaps | None:
+def learnt(unique: str | None = "A", **fields: Any) -> CborImageTemplate | None:
     """What an inlet knows after the first image of a series."""
     reader = inlet("dectris-v2")
     image = changed(v2_image(7, 0, FRAMES[0], "bslz4", unique)[0], **fields)
     for message in (v2_start(7, len(FRAMES), SHAPE, unique), [image]):
         list(reader.take(message))
-    steady = reader.steady()
-    assert steady is None or isinstance(steady, SteadyMaps)
-    return steady
+    template = reader.template()
+    assert template is None or isinstance(template, CborImageTemplate)
+    return template
 
 
 def changed(message: bytes, **fields: Any) -> bytes:
@@ -43,10 +43,10 @@ def changed(message: bytes, **fields: Any) -> bytes:
     return cbor2.dumps({key: value for key, value in known.items() if value is not None})
 
 
-def understood(steady: SteadyMaps, message: bytes) -> tuple[int, bytes] | None:
+def understood(template: CborImageTemplate, message: bytes) -> tuple[int, bytes] | None:
     """Number and coded pattern as the compiled reader sees them; None when it leaves the message to Python."""
     values = new_values()
-    series, unique, before = (np.frombuffer(b, np.uint8) for b in (steady.series, steady.unique, steady.before))
+    series, unique, before = (np.frombuffer(b, np.uint8) for b in (template.series, template.unique, template.before))
     if not read_image_map(np.frombuffer(message, np.uint8), series, unique, before, values):
         return None
     return int(values[NUMBER]), message[values[START] : values[STOP]]
@@ -55,17 +55,17 @@ def understood(steady: SteadyMaps, message: bytes) -> tuple[int, bytes] | None:
 @pytest.mark.parametrize("unique", ["A", None])
 @pytest.mark.parametrize("number", [0, 23, 24, 255, 256, 65536, 2**32])
 def test_ordinary_images_are_understood(unique: str | None, number: int) -> None:
-    steady = learnt(unique)
-    assert steady is not None
+    template = learnt(unique)
+    assert template is not None
     message = v2_image(7, number, FRAMES[3], "bslz4", unique)[0]
-    found = understood(steady, message)
+    found = understood(template, message)
     assert found is not None
     assert found[0] == number
     assert check_bslz4(np.frombuffer(found[1], np.uint8), 2, FRAMES[3].nbytes) == DECODED
     fields = cbor2.loads(message)
     more = {"start_time": [1, 2**40], "user_data": {"a": [1.5, None, {"b": b"x" * 300}]}, "series_date": "2026"}
     reordered = dict(reversed([*more.items(), *fields.items()]))
-    assert understood(steady, cbor2.dumps(reordered)) == found
+    assert understood(template, cbor2.dumps(reordered)) == found
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_ordinary_images_are_understood(unique: str | None, number: int) -> None
     ],
 )
 def test_everything_else_is_left_to_python(fields: dict[str, Any]) -> None:
-    steady = learnt()
-    assert steady is not None
+    template = learnt()
+    assert template is not None
     message = v2_image(7, 1, FRAMES[0], "bslz4", "A")[0]
-    assert understood(steady, message) is not None
-    assert understood(steady, changed(message, **fields)) is None
-    assert understood(steady, message + b"\0") is None
-    assert understood(steady, message[:-1]) is None
-    assert understood(steady, b"") is None
+    assert understood(template, message) is not None
+    assert understood(template, changed(message, **fields)) is None
+    assert understood(template, message + b"\0") is None
+    assert understood(template, message[:-1]) is None
+    assert understood(template, b"") is None
 
 
 @pytest.mark.parametrize("codec", ["lz4", "none"])
@@ -113,8 +113,8 @@ def test_two_channels_teach_nothing() -> None:
 
 @pytest.mark.slow
 def test_what_is_understood_of_damaged_images_is_what_python_reads() -> None:
-    steady = learnt()
-    assert steady is not None
+    template = learnt()
+    assert template is not None
     chance, agreed = random.Random(11), 0
     for _ in range(10_000):
         message = bytearray(v2_image(7, chance.choice([5, 300, 70_000]), FRAMES[2], "bslz4", "A")[0])
@@ -124,7 +124,7 @@ def test_what_is_understood_of_damaged_images_is_what_python_reads() -> None:
                 message[at] = chance.randrange(256)
             else:
                 del message[at : at + chance.randrange(1, 5)]
-        found = understood(steady, bytes(message))
+        found = understood(template, bytes(message))
         if found is None:
             continue
         try:
@@ -147,12 +147,12 @@ def test_an_inlet_knows_where_images_go() -> None:
         *(v2_image(7, k, FRAMES[k], "bslz4", "A") for k in range(14)),
     ):
         arms += [made.arm for made in reader.take(message) if isinstance(made, ArmMessage)]
-    steady = reader.steady()
-    assert isinstance(steady, SteadyMaps)
+    template = reader.template()
+    assert isinstance(template, CborImageTemplate)
     assert len(arms) == 2
-    assert (steady.uid, steady.offset) == (arms[1].uid, 12)
+    assert (template.uid, template.offset) == (arms[1].uid, 12)
     list(reader.take(v2_end(7, "A")))
-    assert reader.steady() is None
+    assert reader.template() is None
 
 
 @contextmanager
