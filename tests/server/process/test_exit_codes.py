@@ -19,7 +19,7 @@ from ptylive.server.cli.output import Interrupted, bar, end_partial, when_interr
 from ptylive.server.process.exit_codes import MEANINGS, ExitCode
 from ptylive.simulators.data import bundled
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "commands.md"
 
 
 @pytest.fixture(scope="module")
