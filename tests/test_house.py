@@ -1,4 +1,4 @@
-"""The rules of the house, checked: layers, light imports, listed packages, nothing that evaluates."""
+"""The rules of the house, checked: layers, light imports, listed packages, nothing that evaluates, tests in their place."""
 
 import ast
 import subprocess
@@ -60,3 +60,31 @@ def test_nothing_unpickles_or_evaluates():
 def test_modules_fit_one_idea():
     for path in sources():
         assert path.read_text().count("\n") <= 400, path
+
+
+def modules():
+    """Every module but packages and ``__main__``, as paths relative to the repository."""
+    named = [path.relative_to(ROOT) for path in sources()]
+    return [path for path in named if path.name not in ("__init__.py", "__main__.py")]
+
+
+def test_every_module_has_tests_where_one_looks_for_them():
+    table = tomllib.loads((ROOT / "tests" / "modules_without_tests.toml").read_text())
+    mirrored = {
+        path.as_posix() for path in modules() if (ROOT / "tests" / path.parent / f"test_{path.stem}.py").exists()
+    }
+    found = {path.as_posix() for path in modules()}
+    missing = sorted(found - mirrored - set(table))
+    assert not missing, f"add tests/<path>/test_<module>.py, or a line to tests/modules_without_tests.toml: {missing}"
+    stale = sorted(set(table) - (found - mirrored))
+    assert not stale, f"lines of tests/modules_without_tests.toml that are out of date: {stale}"
+
+
+def test_the_tests_that_guard_other_modules_exist():
+    table = tomllib.loads((ROOT / "tests" / "modules_without_tests.toml").read_text())
+    for module, guards in table.items():
+        if guards.startswith("none: "):
+            continue
+        assert guards, module
+        gone = [name for name in guards.split() if not (ROOT / "tests" / name).is_file()]
+        assert not gone, f"{module}: no such tests: {gone}"
