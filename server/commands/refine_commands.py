@@ -118,7 +118,7 @@ class RefineCommands:
         self.refinements.stop()
         run = self.refinements.current
         if run.state == "stopped":  # it had not started, so nobody will tell that it has ended
-            self._give_back_name()
+            self._release_name()
             self._start_next()
         return {"run": run.run}
 
@@ -197,7 +197,7 @@ class RefineCommands:
             self.refinements.start(self._job(scan, preset, self.refinements.current.run), scan.uid)
         except PtyliveError as error:
             self.refinements.fail_queued(error.line())
-            self._give_back_name()
+            self._release_name()
             self._start_next()
 
     def close(self) -> None:
@@ -210,9 +210,9 @@ class RefineCommands:
         for job in withdrawn:
             release_run(job.results, job.run)
         if still_queued:
-            self._give_back_name()
+            self._release_name()
 
-    def _give_back_name(self) -> None:
+    def _release_name(self) -> None:
         """The refinement that waited for results will not begin: its name is free again."""
         with self._lock:
             name, self._name_for_end = self._name_for_end, None
