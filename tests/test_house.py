@@ -1,4 +1,4 @@
-"""The rules of the house, checked: layers, light imports, listed packages, nothing that evaluates, tests in their place."""
+"""The rules of the house, checked: layers, light imports, listed packages, nothing that evaluates, tests found."""
 
 import ast
 import subprocess

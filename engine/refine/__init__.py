@@ -11,7 +11,6 @@ from ptylive.engine.refine.validation.checks import Checks, check
 from ptylive.engine.refine.validation.validation import validate
 
 __all__ = [
-    "TrialContext",
     "Checks",
     "Curve",
     "Preview",
@@ -19,6 +18,7 @@ __all__ = [
     "RefineResult",
     "Scanned",
     "StartGuess",
+    "TrialContext",
     "Validation",
     "check",
     "refine",

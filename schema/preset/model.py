@@ -8,7 +8,6 @@ from typing import Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
-from ptylive.schema.word_schedule import WordSchedule
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.constraints import Constraints
 from ptylive.schema.preset.forward import ForwardModel
@@ -20,6 +19,7 @@ from ptylive.schema.preset.solver import Solver
 from ptylive.schema.preset.start import Start
 from ptylive.schema.schedule import Schedule
 from ptylive.schema.units import in_unit_of
+from ptylive.schema.word_schedule import WordSchedule
 
 
 class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, ForwardModel):

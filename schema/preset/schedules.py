@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ptylive.schema.word_schedule import WordSchedule, looks_like_word_schedule
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.schedule import Schedule
+from ptylive.schema.word_schedule import WordSchedule, looks_like_word_schedule
 
 _T = TypeVar("_T")
 
@@ -105,7 +105,11 @@ def _schedule(name: str, value: Any) -> Schedule | WordSchedule | None:
     if not isinstance(value, str):
         return None
     if name in WORDS:
-        return _named(name, WordSchedule.parse, value) if looks_like_word_schedule(value) and not value.endswith(".npy") else None
+        return (
+            _named(name, WordSchedule.parse, value)
+            if looks_like_word_schedule(value) and not value.endswith(".npy")
+            else None
+        )
     if name not in SCHEDULABLE or value.strip().lower() in PLAIN_WORDS:
         return None
     return _named(name, Schedule.parse, value)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema.word_schedule import WordSchedule
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 from ptylive.schema.pypty.rows import Converter, Gathered, followed, number
 from ptylive.schema.schedule import Schedule
+from ptylive.schema.word_schedule import WordSchedule
 
 MOST_PAIRS = 100_000
 TILT_SIGNS = (1, 1, -1, -1, 1, 1)
@@ -161,7 +161,9 @@ def probe_part(part: str) -> Converter:
     def convert(value: Any, into: Gathered) -> None:
         if isinstance(value, str):
             otherwise = into.preset.get("probe_part", "both")
-            into.preset["probe_part"] = WordSchedule.parse(f"{part} if ({Schedule.parse(value).text}) else {otherwise}").text
+            into.preset["probe_part"] = WordSchedule.parse(
+                f"{part} if ({Schedule.parse(value).text}) else {otherwise}"
+            ).text
         elif value:
             into.preset["probe_part"] = part
 

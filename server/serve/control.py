@@ -159,7 +159,9 @@ class ControlServer:
         name = f"command_{command}" if isinstance(command, str) else ""
         method = next((found for group in groups if (found := getattr(group, name, None))), None)
         if method is None:
-            known = sorted(n.removeprefix("command_") for group in groups for n in dir(group) if n.startswith("command_"))
+            known = sorted(
+                n.removeprefix("command_") for group in groups for n in dir(group) if n.startswith("command_")
+            )
             raise CommandError(f"unknown command {brief(command)}", f"known are {', '.join(known)}")
         wanted = arguments.pop("if_shown", None)
         if wanted is not None:

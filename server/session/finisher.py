@@ -159,7 +159,9 @@ class Finisher:
         frames = frames_of(scan, self.files)
         with scan.lock:
             if scan.engine is not None:
-                rendering = scan.engine.finish(frames, lambda part: self._show(scan, part), self._subscriptions.wanted())
+                rendering = scan.engine.finish(
+                    frames, lambda part: self._show(scan, part), self._subscriptions.wanted()
+                )
             elif frames is not None and scan.stored is not None:
                 scan.engine, rendering = reconstruct(scan.arm, frames)  # opened from its files, and changed since
             else:

@@ -11,7 +11,7 @@ import zmq
 from ptylive.schema import Arm, Detector, PtyliveError, Scan
 from ptylive.schema.model import Array
 from ptylive.streamer.progress import ScanProgress
-from ptylive.streamer.protocols.image_template import JsonImageTemplate, CborImageTemplate
+from ptylive.streamer.protocols.image_template import CborImageTemplate, JsonImageTemplate
 from ptylive.streamer.wire import FramesMessage, encode
 
 if TYPE_CHECKING:

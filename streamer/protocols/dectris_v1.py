@@ -21,9 +21,9 @@ from ptylive.schema import WireError
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.protocols.header import MAX_USER_TEXT, Header, electron_energy_eV, positive, user_map, whole
 from ptylive.streamer.protocols.image import Image
+from ptylive.streamer.protocols.image_template import JsonImageTemplate, around_size
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.series import Series
-from ptylive.streamer.protocols.image_template import JsonImageTemplate, around_size
 from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec

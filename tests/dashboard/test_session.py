@@ -221,7 +221,9 @@ def test_keys_refine_and_stop_only_where_the_buttons_could(session: Session, sen
     assert sender.sent[0][0] == "refine"
 
 
-def test_what_a_browser_makes_up_is_dropped(session: Session, sender: CommandSender, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_browser_makes_up_is_dropped(
+    session: Session, sender: CommandSender, caplog: pytest.LogCaptureFixture
+) -> None:
     for content in ("{", '{"what": "shell"}', '{"what": "key", "panel": 99}', "x" * 10_000, '{"what": "undo", "a": 1'):
         session.asked.content = content
     assert sender.sent == []

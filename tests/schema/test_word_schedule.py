@@ -3,9 +3,9 @@
 import pytest
 
 from ptylive.schema import MetadataError
-from ptylive.schema.word_schedule import WordSchedule
 from ptylive.schema.preset import Preset
 from ptylive.schema.pypty import import_preset
+from ptylive.schema.word_schedule import WordSchedule
 
 
 @pytest.mark.parametrize(

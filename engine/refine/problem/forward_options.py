@@ -100,7 +100,9 @@ class ForwardOptions:
         shared = preset.tilts_mrad is None or len(preset.tilts_mrad) == 1
         return preset.update_tilts and preset.tilt_mode == 0 and shared and preset.recon_type == "far_field"
 
-    def to_results(self, transmission: ComplexArray, refined: Refined, grid: ObjectGrid) -> tuple[ComplexArray, Refined]:
+    def to_results(
+        self, transmission: ComplexArray, refined: Refined, grid: ObjectGrid
+    ) -> tuple[ComplexArray, Refined]:
         """Transmission (modes, slices, Y, X) and refined quantities as they are written to results.
 
         Where tilts inside the specimen are refined, the shear of the columns is removed from the slices and added to

@@ -135,12 +135,16 @@ def _regime(preset: Preset, statistics: PatternStatistics, has_start: bool) -> S
     dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
     if preset.num_slices > 1:
         return _thick(
-            statistics, f"{preset.num_slices} slices: complex object", "an offset of three times the dark field's counts"
+            statistics,
+            f"{preset.num_slices} slices: complex object",
+            "an offset of three times the dark field's counts",
         )
     if statistics.dose_e_per_A2 < LOW_DOSE_E_PER_A2:
         return _weak(statistics, f"low dose ({dose})", has_start)
     if statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and statistics.noise_spread > NOISE_SPREAD:
-        return _weak(statistics, f"noise of neighbouring pixels correlated ({statistics.noise_spread:.2f}), {dose}", has_start)
+        return _weak(
+            statistics, f"noise of neighbouring pixels correlated ({statistics.noise_spread:.2f}), {dose}", has_start
+        )
     if statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and has_start:
         return replace(_weak(statistics, f"moderate dose ({dose}) and a live map", has_start), coherence=FOUR_MODES)
     return _thin(

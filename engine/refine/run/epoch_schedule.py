@@ -23,10 +23,10 @@ from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.line_search import WolfeRule
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps, SweepState
-from ptylive.schema.word_schedule import EVERYTHING
 from ptylive.schema.model import IndexArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.sequence import chosen_patterns
+from ptylive.schema.word_schedule import EVERYTHING
 
 SWITCHES: Mapping[str, BlockName] = MappingProxyType(
     {
@@ -70,7 +70,9 @@ class EpochSchedule:
         for epoch in range(min(epochs, CHECKED_EPOCHS) if self.preset.schedules else 0):
             self._chosen(self.preset.at(epoch), self.setup.problem.count)
 
-    def begin(self, epoch: int, solvers: tuple[Sweeps, Lbfgs], state: SolverState, *, again: bool = False) -> EpochState:
+    def begin(
+        self, epoch: int, solvers: tuple[Sweeps, Lbfgs], state: SolverState, *, again: bool = False
+    ) -> EpochState:
         """Solvers and state for an epoch. ``again``: begun before, so its hard constraints have been applied."""
         sweeps, lbfgs = solvers
         if self.empty or (isinstance(state, SweepState) and state.batch > 0 and again):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.parameters.terms import Anchor
-from ptylive.engine.refine.solvers.backtracking import block_scaled, backtracking_search
+from ptylive.engine.refine.solvers.backtracking import backtracking_search, block_scaled
 from ptylive.engine.refine.solvers.line_search import Point, WolfeRule, search
 from ptylive.engine.refine.solvers.objective import Objective
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.measurement import Observation
-from ptylive.engine.refine.tuning.held_out import TrialContext, HeldOutLoss, central_part, held_out_loss
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.schema.preset import Preset
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256

@@ -14,7 +14,7 @@ import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Curve, Scanned
-from ptylive.engine.refine.tuning.held_out import TrialContext, HeldOutLoss, central_part, held_out_loss
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.errors import RefinementError

@@ -61,7 +61,9 @@ class TermChoice:
         return f"halves of the data promise a correlation of {words}"
 
 
-def with_chosen_term(dataset: Dataset, preset: Preset, context: TrialContext, choice: TermChoice | None = None) -> Setup:
+def with_chosen_term(
+    dataset: Dataset, preset: Preset, context: TrialContext, choice: TermChoice | None = None
+) -> Setup:
     """The set-up of a run, its data term chosen by trial where the preset leaves it open; ``choice``: made before."""
     choice = choice or choose_term(dataset, preset, context)
     if choice is None:

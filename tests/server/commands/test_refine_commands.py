@@ -78,7 +78,9 @@ def commands(scan: ScanSession, monkeypatch: pytest.MonkeyPatch) -> RefineComman
     return RefineCommands(ServerConfig(), Log(), lambda: scan, lambda _values: None, "test")
 
 
-def test_without_optics_nothing_starts_and_what_is_missing_is_named(commands: RefineCommands, scan: ScanSession) -> None:
+def test_without_optics_nothing_starts_and_what_is_missing_is_named(
+    commands: RefineCommands, scan: ScanSession
+) -> None:
     scan.arm = scan.arm.with_values({"scan_step_A": None, "energy_eV": None})
     with pytest.raises(MetadataError, match="the refinement needs scan_step_A, energy_eV") as caught:
         commands.command_refine()

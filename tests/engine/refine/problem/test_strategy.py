@@ -13,7 +13,9 @@ from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.problem.strategy import choose
 from ptylive.schema.preset import Preset
 
-STRONG = PatternStatistics(counts_per_pattern=16000, bright_counts=32, dark_counts=0.05, dose_e_per_A2=1e5, noise_spread=0.0)
+STRONG = PatternStatistics(
+    counts_per_pattern=16000, bright_counts=32, dark_counts=0.05, dose_e_per_A2=1e5, noise_spread=0.0
+)
 
 
 def test_one_slice_at_good_dose_is_thin():

@@ -8,7 +8,7 @@ import pytest
 from ptylive.engine.backend.multislice.description import ForwardModel, Tilts
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
-from ptylive.engine.refine.problem.tilt_from_columns import Area, shear_mrad, shift_slices, remove_shear, wrapped_phases
+from ptylive.engine.refine.problem.tilt_from_columns import Area, remove_shear, shear_mrad, shift_slices, wrapped_phases
 
 PIXEL_A, SIZE, SPACINGS_A = 0.25, 64, (9.0, 12.0)
 

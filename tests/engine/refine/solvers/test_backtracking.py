@@ -9,7 +9,7 @@ import pytest
 from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.setup import prepare
-from ptylive.engine.refine.solvers.backtracking import block_scaled, backtracking_search
+from ptylive.engine.refine.solvers.backtracking import backtracking_search, block_scaled
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.line_search import Point, WolfeRule
 from ptylive.engine.refine.solvers.objective import Objective

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.tuning.held_out import TrialContext, HeldOutLoss
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes
 from ptylive.schema.preset import Preset
 

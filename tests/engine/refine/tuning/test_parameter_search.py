@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
-from ptylive.engine.refine import TrialContext, Scanned, check, refine, scan
+from ptylive.engine.refine import Scanned, TrialContext, check, refine, scan
 from ptylive.engine.refine.tuning.held_out import central_part
 from ptylive.engine.refine.tuning.parameter_search import present_value, varied, wanted_scans
 from ptylive.schema import Origin, Quantity, RefinementError

@@ -93,7 +93,7 @@ def test_the_tilt_of_the_specimen_is_found(tilt_mrad):
     assert not result.refined.tilts_mrad[0, [0, 1, 4, 5]].any()
 
 
-def to_results(*tilt_mrad):
+def told(*tilt_mrad):
     """A result that says so much of the tilt inside, and nothing else."""
     tilts = np.array([[0, 0, *tilt_mrad, 0, 0]], np.float32)
     return SimpleNamespace(refined=SimpleNamespace(tilts_mrad=tilts))
