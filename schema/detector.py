@@ -67,11 +67,17 @@ def usable_counts(frames: Array, saturation_value: float | None = None) -> tuple
     Those are taken as 0. The same array where nothing is changed.
     """
     masked = 0
-    if frames.dtype.kind == "f" and frames.size:
+    if frames.dtype.kind == "f" and frames.size and not _all_finite(frames):
         wrong = ~np.isfinite(frames)
         masked = int(np.count_nonzero(wrong))
         frames = np.where(wrong, frames.dtype.type(0), frames) if masked else frames
     return below_saturation(frames, saturation_value), masked
+
+
+def _all_finite(frames: Array) -> bool:
+    """Whether no value is infinite or no number: their sum tells quickly, unless it overflows itself."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(frames.sum()))
 
 
 def parse_transform(words: str) -> tuple[str, ...]:

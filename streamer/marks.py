@@ -60,17 +60,16 @@ def _marks(rows: Array, kind: int) -> Array:
     nbytes = rows.shape[1]
     if nbytes < 8:
         rows = np.pad(rows, ((0, 0), (0, 8 - nbytes)))
-    words = rows.take(_places(rows.shape[1]), axis=1).view("<u8").astype(np.uint64, copy=False)
-    length = np.uint64(nbytes * LENGTH_FACTOR % 2**64)
-    total = (words * FACTORS).sum(axis=1, dtype=np.uint64) + length
+    windows = np.ndarray((len(rows), rows.shape[1] - 7), "<u8", rows, strides=(rows.strides[0], 1))  # one at each byte
+    words = windows[:, _places(rows.shape[1])].astype(np.uint64, copy=False)
+    total = words @ FACTORS + np.uint64(nbytes * LENGTH_FACTOR % 2**64)
     return np.asarray(((total >> np.uint64(34)).astype(np.uint32) << np.uint32(2)) | np.uint32(kind))
 
 
 @lru_cache(64)
 def _places(nbytes: int) -> Array:
-    """Where the bytes of the words lie, (8 * WORDS,)."""
-    starts = (nbytes - 8) * np.arange(WORDS, dtype=np.int64) // (WORDS - 1)
-    return np.asarray((starts[:, None] + np.arange(8)).ravel())
+    """Where the words begin, (WORDS,)."""
+    return np.asarray((nbytes - 8) * np.arange(WORDS, dtype=np.int64) // (WORDS - 1))
 
 
 def _sums(rows: Array) -> Array:
