@@ -14,7 +14,7 @@ from ptylive.schema.arm import Arm
 from ptylive.schema.detector import Detector
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from
-from ptylive.schema.plausible import understood
+from ptylive.schema.plausible import PLAUSIBLE, question, understood
 from ptylive.schema.scan import Scan
 
 SECTIONS: dict[str, type[Scan] | type[Optics] | type[Detector]] = {"scan": Scan, "optics": Optics, "detector": Detector}
@@ -181,3 +181,9 @@ def unsaid(arm: Arm, values: Mapping[str, Any]) -> dict[str, Any]:
         return key not in part.model_fields_set or getattr(part, key) is None
 
     return {name: value for name, value in values.items() if missing(name)}
+
+
+def questions(arm: Arm) -> tuple[str, ...]:
+    """What to ask about the values of a scan."""
+    asked = (question(name, value) for name, value in to_attributes(arm).items() if name in PLAUSIBLE)
+    return tuple(text for text in asked if text)

@@ -11,15 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.units import UNITS, as_written, kind_of_unit, number_and_unit, unit_factor
-
-if TYPE_CHECKING:
-    from ptylive.schema.arm import Arm
 
 UNEQUAL_STEPS = 4.0
 """Steps along rows and columns more unlike than this are asked about: `1,25` may be a decimal comma."""
@@ -139,14 +136,6 @@ def question(name: str, value: Any) -> str:
         return ""
     other = _meant(odd, rule)
     return f"{name} = {spoken(odd, rule)}?" + (f" did you mean {odd:g} {other}?" if other else " that is unusual")
-
-
-def questions(arm: Arm) -> tuple[str, ...]:
-    """What to ask about the values of a scan."""
-    from ptylive.schema.metadata import to_attributes
-
-    asked = (question(name, value) for name, value in to_attributes(arm).items() if name in PLAUSIBLE)
-    return tuple(text for text in asked if text)
 
 
 def spoken(value: float, rule: Plausible) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ptylive.schema import Arm, Calibration
-from ptylive.schema.plausible import questions
+from ptylive.schema.metadata import questions
 
 
 def remarks(told: Arm, arm: Arm, calibration: Calibration) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ptylive.schema import InputFileError
 from ptylive.schema.small_files import check_is_file
-from ptylive.streamer.foreign.numpy_files import mapped
+from ptylive.streamer.foreign.arrays import mapped
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,

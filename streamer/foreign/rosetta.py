@@ -20,7 +20,7 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
-from ptylive.streamer.foreign.numpy_files import check_frames
+from ptylive.streamer.foreign.arrays import check_frames
 from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, energy_eV, scan_metadata, time_us
 from ptylive.streamer.storage.scan_file import ScanFile
 

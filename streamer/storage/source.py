@@ -107,7 +107,7 @@ def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> Abstra
 
     Raises InputFileError for an array that is no scan of patterns, MetadataError for unknown ``values``.
     """
-    from ptylive.streamer.foreign.numpy_files import check_frames
+    from ptylive.streamer.foreign.arrays import check_frames
 
     name = Path("array")
     check_frames(name, frames.shape)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ptylive.schema import Arm, MetadataError, Scan
-from ptylive.schema.metadata import NAMES, build, overlay, typed
-from ptylive.schema.plausible import PLAUSIBLE, questions, understood
+from ptylive.schema.metadata import NAMES, build, overlay, questions, typed
+from ptylive.schema.plausible import PLAUSIBLE, understood
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import kind_of_unit, unit_factor
 

@@ -20,7 +20,7 @@ import typer
 
 from ptylive.dashboard.panels.calibration import UnclearValueError, parse_assignment
 from ptylive.schema import Arm, InputFileError, MetadataError, PtyliveError, Scan
-from ptylive.schema.plausible import questions
+from ptylive.schema.metadata import questions
 from ptylive.server.cli import main as cli
 from ptylive.server.cli.values import parse_value
 from ptylive.server.commands.calibration_commands import CalibrationCommands

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stream_tools import make_arm, make_frames, messages_of
 
 from ptylive.schema import Arm, Basis, Detector, Optics, Scan, WireError
-from ptylive.schema.plausible import questions
+from ptylive.schema.metadata import questions
 from ptylive.streamer.wire import (
     ArmMessage,
     EndMessage,

@@ -1,0 +1,32 @@
+"""Arrays of patterns in ``.npy`` files, mapped into memory, and what shapes a scan has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.schema.model import Array
+from ptylive.schema.small_files import check_is_file
+
+
+def mapped(path: Path) -> Array:
+    """Frames (…, Qy, Qx) of a ``.npy`` file. Raises InputFileError."""
+    check_is_file(path)
+    try:
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, TokenError) as error:
+        raise InputFileError(f"{path} is not an array file of numpy: {error}", "save it with numpy.save") from None
+    check_frames(path, array.shape)
+    return array
+
+
+def check_frames(path: Path, shape: tuple[int, ...]) -> None:
+    """Raise InputFileError for what is not a scan of patterns."""
+    if len(shape) not in (3, 4) or 0 in shape:
+        size = " x ".join(map(str, shape)) or "a single number"
+        raise InputFileError(
+            f"{path}: the array is {size}", "it must be (Ry, Rx, Qy, Qx), or (N, Qy, Qx) in acquisition order"
+        )
