@@ -44,12 +44,6 @@ class Arm:
         """Type of a recorded pixel."""
         return np.dtype(self.detector.dtype)
 
-    def with_values(self, values: Mapping[str, Any]) -> Arm:
-        """A copy with metadata (flat names or dotted ``section.key``) laid over what was given."""
-        from ptylive.schema.metadata import overlay
-
-        return overlay(self, values)
-
     def renamed(self, uid: str, series: str) -> Arm:
         """The same scan under another identity."""
         return replace(self, uid=uid, series=series)

@@ -14,6 +14,7 @@ import hdf5plugin
 import numpy as np
 
 from ptylive.schema import Arm
+from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array
 from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_inlet
 from ptylive.streamer.wire import ArmMessage, FrameLayout, FramesMessage, Message, decode_frames
@@ -133,7 +134,7 @@ def inlet(
     """An inlet whose configuration is a few metadata values."""
 
     def prepare(arm: Arm) -> Arm:
-        return arm.with_values(values or {})
+        return overlay(arm, values or {})
 
     said = [] if notes is None else notes
     return make_inlet(ProtocolSettings(protocol, prepare, **settings), said.append)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine import refine
 from ptylive.schema import PtyliveError
+from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 
 LIMIT_BYTES = 4 << 30
@@ -41,7 +42,7 @@ def one(scan: WeakPhaseScan, seed: int, *, refined: bool) -> str:
     arm = scan.arm()
     for name, value in values_of(seed).items():
         try:
-            arm = arm.with_values({name: value})
+            arm = overlay(arm, {name: value})
         except PtyliveError:
             continue
     live = LiveEngine(arm)

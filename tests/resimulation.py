@@ -15,7 +15,7 @@ from ptylive.engine.imaging.store import Store
 from ptylive.engine.live.engine import recalibrated, reconstruct
 from ptylive.engine.probe import Probe
 from ptylive.schema import Arm, Calibration, FrameBatch
-from ptylive.schema.metadata import build, sections_from
+from ptylive.schema.metadata import build, overlay, sections_from
 from ptylive.schema.scan import rotation_matrix
 from ptylive.schema.units import invA_to_mrad, wavelength_A
 
@@ -88,7 +88,7 @@ class Resimulation:
 
     def knowing(self, **values) -> "Resimulation":
         """The same scan with some values told."""
-        return replace(self, arm=self.arm.with_values(values), _store=None)
+        return replace(self, arm=overlay(self.arm, values), _store=None)
 
     def calibrate(self, share: float = 1.0) -> Calibration:
         """Calibration when that share of the rows has arrived."""

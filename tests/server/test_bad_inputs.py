@@ -20,7 +20,7 @@ import typer
 
 from ptylive.dashboard.panels.calibration import UnclearValueError, parse_assignment
 from ptylive.schema import Arm, InputFileError, MetadataError, PtyliveError, Scan
-from ptylive.schema.metadata import questions
+from ptylive.schema.metadata import overlay, questions
 from ptylive.server.cli import main as cli
 from ptylive.server.cli.values import parse_value
 from ptylive.server.commands.calibration_commands import CalibrationCommands
@@ -357,4 +357,4 @@ def test_a_file_that_says_something_odd_is_taken_and_questioned(name, value, tmp
 
 def test_every_refusal_is_one_of_the_program() -> None:
     with pytest.raises(PtyliveError):
-        Arm("", "", 0, Scan()).with_values({"energy_eV": object()})
+        overlay(Arm("", "", 0, Scan()), {"energy_eV": object()})

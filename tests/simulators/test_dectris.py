@@ -17,6 +17,7 @@ from shared_data import shared_data
 from stream_tools import Running, digest, digests_of_file, running
 
 from ptylive.schema import InputFileError, MetadataError, ServerGoneError
+from ptylive.schema.metadata import overlay
 from ptylive.simulators.faults import Faults
 from ptylive.simulators.replay import ReplayReport, ReplaySettings, replay
 from ptylive.streamer.events import LogEvent
@@ -300,7 +301,7 @@ def test_a_detector_switched_off_and_on_during_a_scan(tmp_path: Path) -> None:
 
 def test_a_server_started_in_the_middle_of_a_series_records_the_rest(tmp_path: Path) -> None:
     frames = patterns(40)
-    settings = ProtocolSettings("dectris-v2", lambda arm: arm.with_values({"scan.shape": (5, 8)}))
+    settings = ProtocolSettings("dectris-v2", lambda arm: overlay(arm, {"scan.shape": (5, 8)}))
     with bound() as (address, push):
         with running(tmp_path / "one", data=address, protocol=settings) as first:
             push.send_multipart(v2_start(1, 40, (16, 12), "A"))
@@ -326,7 +327,7 @@ def test_a_scan_shape_that_does_not_fit_is_recorded_as_well(
     tmp_path: Path, shape: tuple[int, int], stored: tuple[int, ...]
 ) -> None:
     frames = patterns(40)
-    settings = ProtocolSettings("dectris-v2", lambda arm: arm.with_values({"scan.shape": shape}))
+    settings = ProtocolSettings("dectris-v2", lambda arm: overlay(arm, {"scan.shape": shape}))
     with bound() as (address, push), running(tmp_path, data=address, idle_timeout_s=1.0, protocol=settings) as run:
         for parts in (v2_start(1, 40, (16, 12)), *(v2_image(1, k, f) for k, f in enumerate(frames)), v2_end(1)):
             push.send_multipart(parts)

@@ -13,6 +13,7 @@ from replay_tools import native
 from stream_tools import LOOPBACK, Running, compressed, connected, make_arm, make_frames, messages_of, send
 
 from ptylive.schema import Arm, Basis, MetadataError
+from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, FloatArray, IndexArray
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer import compressing
@@ -271,7 +272,7 @@ def test_the_images_of_a_detector_become_vectors(tmp_path: Path, protocol: Proto
     with open_source(path) as source:
         frames = source.frames(np.arange(source.frame_count))
     address = f"tcp://127.0.0.1:{free_port()}"
-    speaking = ProtocolSettings(protocol, lambda arm: arm.with_values({"scan_shape": (20, 20)}))
+    speaking = ProtocolSettings(protocol, lambda arm: overlay(arm, {"scan_shape": (20, 20)}))
     with running(tmp_path / "out", FirstPatterns(), data=address, protocol=speaking) as run:
         replay(path, ReplaySettings(to=address, protocol=protocol))
         run.wait_for_state("complete")

@@ -12,7 +12,7 @@ from ptylive.engine.calibrate.parallax import align
 from ptylive.engine.imaging.store import Store
 from ptylive.engine.live.engine import recalibrated, reconstruct
 from ptylive.schema import Arm, Calibration, FrameBatch, Origin
-from ptylive.schema.metadata import build, sections_from
+from ptylive.schema.metadata import build, overlay, sections_from
 
 KNOWN = ("energy_eV", "convergence_semiangle_mrad", "scan_step_A", "scan_shape", "scan_pattern", "detector_pixel_mrad")
 
@@ -144,7 +144,7 @@ def test_images_of_an_amorphous_specimen_align(name, c10_A, rotation_deg):
 @pytest.mark.data
 def test_given_values_are_never_touched():
     scan = BlindScan("au_ac_300kV_parallax")
-    scan.arm = scan.arm.with_values({"defocus_A": 380.0, "rotation_deg": -10.0})
+    scan.arm = overlay(scan.arm, {"defocus_A": 380.0, "rotation_deg": -10.0})
     found = scan.calibrate(1.0)
     assert (found.get("C10"), found.get("rotation_deg")) == (-380.0, -10.0)
     assert found.origin("C10") is found.origin("rotation_deg") is Origin.GIVEN
@@ -153,7 +153,7 @@ def test_given_values_are_never_touched():
 @pytest.mark.data
 def test_rotation_out_of_focus_when_only_the_defocus_is_known():
     scan = BlindScan("mos2_edge_80kV_defocus")
-    scan.arm = scan.arm.with_values({"defocus_A": 150.0})
+    scan.arm = overlay(scan.arm, {"defocus_A": 150.0})
     found = scan.calibrate(1.0)
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
     assert found.origin("rotation_deg") is Origin.ESTIMATED
@@ -163,7 +163,7 @@ def test_rotation_out_of_focus_when_only_the_defocus_is_known():
 def test_plane_in_focus_of_a_thick_crystal_whose_defocus_is_given():
     """Entrance 100 Å, mid-plane 150 Å: what was given stays, the maps are focused in between."""
     scan = BlindScan("sto_10nm_200kV_defocus")
-    scan.arm = scan.arm.with_values({"defocus_A": -100.0})
+    scan.arm = overlay(scan.arm, {"defocus_A": -100.0})
     found = scan.calibrate(1.0)
     assert found.get("C10") == 100.0
     assert 10.0 < found.get("depth_A") < 50.0
@@ -174,7 +174,7 @@ def test_plane_in_focus_of_a_thick_crystal_whose_defocus_is_given():
 @pytest.mark.data
 def test_a_given_depth_is_not_counted_twice():
     scan = BlindScan("sto_10nm_200kV_defocus")
-    scan.arm = scan.arm.with_values({"depth_A": 30.0})
+    scan.arm = overlay(scan.arm, {"depth_A": 30.0})
     found = scan.calibrate(1.0)
     assert 65.0 <= found.get("C10") <= 125.0
     assert found.get("depth_A") == 30.0

@@ -10,6 +10,7 @@ from ptylive.engine.imaging.bank import Spectra
 from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import Scan
+from ptylive.schema.metadata import overlay
 
 SIZE = 24
 PLACED = {"bf", "adf", "com_row", "com_col", "idpc", "obf", "tcbf", "wdd_phase", "ssb"}
@@ -64,7 +65,7 @@ def test_on_a_grid_the_splat_form_is_the_fft_form(scan, rows):
 
 def test_maps_on_a_grid_do_not_depend_on_how_it_is_said(scan):
     live = filled(scan)
-    live.configure(live.arm.with_values({"C10": 0.0, "rotation_deg": 5.0}))  # in focus both are sampled like the scan
+    live.configure(overlay(live.arm, {"C10": 0.0, "rotation_deg": 5.0}))  # in focus both are sampled like the scan
     regular = by_name(live.refresh())
     live.place(live.arm.scan.positions_A(5.0))
     placed = by_name(live.refresh())

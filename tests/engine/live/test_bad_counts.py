@@ -9,6 +9,7 @@ from synthetic import WeakPhaseScan, batches, correlation
 from ptylive.engine.imaging.render import METHODS, check_methods
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import MetadataError
+from ptylive.schema.metadata import overlay
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_a_detector_that_shows_nothing_is_said_to(scan, level) -> None:
 
 def test_what_the_pixel_size_is_told_from_is_named(scan) -> None:
     arm = scan.arm()
-    arm = replace(arm, detector=arm.detector.model_copy(update={"pixel_mrad": None})).with_values({"energy_eV": None})
+    arm = overlay(replace(arm, detector=arm.detector.model_copy(update={"pixel_mrad": None})), {"energy_eV": None})
     _, rendering = maps_of(arm, scan.patterns.astype(np.float32))
     assert rendering.missing["com"].endswith("told from the disc once energy_eV is known")
 
@@ -68,7 +69,7 @@ def test_what_the_pixel_size_is_told_from_is_named(scan) -> None:
 @pytest.mark.parametrize("center", [(500.0, 500.0), (-40.0, 8.0)])
 def test_a_centre_off_the_detector_is_refused_and_can_be_corrected(scan, center) -> None:
     frames = scan.patterns.astype(np.float32)
-    arm = scan.arm().with_values({"beam_center_px": center})
+    arm = overlay(scan.arm(), {"beam_center_px": center})
     with pytest.raises(MetadataError, match="no good pixel of the bright field lies on the detector"):
         maps_of(arm, frames)
     engine = LiveEngine(arm)
@@ -81,7 +82,7 @@ def test_a_centre_off_the_detector_is_refused_and_can_be_corrected(scan, center)
 
 @pytest.mark.filterwarnings("error")
 def test_an_aperture_below_a_pixel_makes_no_phase_maps(scan) -> None:
-    arm = scan.arm().with_values({"convergence_semiangle_mrad": 0.1, "detector_pixel_mrad": 10.0})
+    arm = overlay(scan.arm(), {"convergence_semiangle_mrad": 0.1, "detector_pixel_mrad": 10.0})
     _, rendering = maps_of(arm, scan.patterns.astype(np.float32))
     assert "needs a disc of at least a pixel" in rendering.missing["obf"]
     assert {m.name for m in rendering.maps} >= {"bf", "com_row"}
@@ -91,7 +92,7 @@ def test_an_aperture_below_a_pixel_makes_no_phase_maps(scan) -> None:
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_small_scans_make_maps(scan, shape) -> None:
     points = shape[0] * shape[1]
-    arm = replace(scan.arm(), frames=points).with_values({"scan_shape": shape})
+    arm = overlay(replace(scan.arm(), frames=points), {"scan_shape": shape})
     _, rendering = maps_of(arm, scan.patterns[:points].astype(np.float32))
     assert "obf" in {m.name for m in rendering.maps}
     assert all(np.isfinite(m.data).all() for m in rendering.maps)

@@ -11,6 +11,7 @@ from synthetic import WeakPhaseScan, batches, correlation
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import MetadataError, Origin
+from ptylive.schema.metadata import overlay
 
 LIVE = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}
 MAPS = LIVE | {"dpc_iterative", "ssb"}
@@ -97,7 +98,7 @@ def test_configuring_energy_later_brings_the_phase_maps(scan):
     live = LiveEngine(bare)
     for batch in batches(scan.patterns):
         live.add(batch)
-    live.configure(bare.with_values({"energy_eV": 80e3, "convergence_semiangle_mrad": scan.semiangle_mrad, "C10": -60}))
+    live.configure(overlay(bare, {"energy_eV": 80e3, "convergence_semiangle_mrad": scan.semiangle_mrad, "C10": -60}))
     assert set(by_name(live.refresh())) == LIVE
     assert live.calibration.origin("C10") is Origin.GIVEN
 
@@ -158,7 +159,7 @@ def test_given_values_show_before_anything_is_estimated_again(scan):
     for _ in range(3):
         later.work()
         live.refresh()
-    live.configure(live.arm.with_values({"C10": -90.0}))
+    live.configure(overlay(live.arm, {"C10": -90.0}))
     assert live.calibration.get("C10") == -90.0
     assert live.calibration.get("beam_center_px") is not None
     assert "build" in [job[1].__name__ for job in later.jobs]
@@ -207,7 +208,7 @@ def test_a_finished_scan_shows_given_values_before_it_is_fitted_again(scan):
     for batch in batches(scan.patterns):
         live.add(batch)
     live.finish()
-    live.arm = live.store.arm = live.arm.with_values({"C10": -90.0})
+    live.arm = live.store.arm = overlay(live.arm, {"C10": -90.0})
     shown = []
     final = by_name(live.finish(show=lambda part: shown.extend((m.name, m.settings.get("C10")) for m in part.maps)))
     assert [name for name, _ in shown] == ["bf", "com_row", "com_col", "obf"] * 2

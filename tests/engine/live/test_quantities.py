@@ -10,6 +10,7 @@ from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.results import write_maps
 from ptylive.schema import Origin
 from ptylive.schema.maps import RingQuality
+from ptylive.schema.metadata import overlay
 
 ELECTRONS = 20000
 
@@ -27,7 +28,7 @@ def test_dose(made):
     assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS, rel=0.01)
     assert found.get("dose_e_per_A2") == pytest.approx(ELECTRONS / scan.step_A**2, rel=0.01)
     assert found.origin("dose_e_per_A2") is Origin.DEFAULT
-    told = scan.arm().with_values({"counts_per_electron": 4.0})
+    told = overlay(scan.arm(), {"counts_per_electron": 4.0})
     found = reconstruct(told, lambda: batches(frames), methods=["bf"])[0].calibration
     assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS / 4, rel=0.01)
     assert found.origin("electrons_per_pattern") is Origin.ESTIMATED

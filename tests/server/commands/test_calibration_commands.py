@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ptylive.schema import Arm, CommandError, MetadataError, Scan
+from ptylive.schema.metadata import overlay
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.session.scan_session import ScanSession
 
@@ -19,7 +20,7 @@ class Stage:
         self.commands = CalibrationCommands({}, overrides or {}, lambda: self.scan, lambda _scan: None)
 
     def arrives(self, uid: str, **said: Any) -> Arm:
-        source = Arm(uid, uid, 16, Scan(shape=(4, 4))).with_values({**HEADER, **said})
+        source = overlay(Arm(uid, uid, 16, Scan(shape=(4, 4))), {**HEADER, **said})
         self.scan = ScanSession(self.commands.prepare(source), None, source)
         return self.scan.arm
 
@@ -121,7 +122,7 @@ def test_a_past_scan_has_only_what_is_given_for_it() -> None:
     from ptylive.schema import Calibration
 
     stage = Stage({"energy_eV": 60e3})
-    source = Arm("past", "past", 16, Scan(shape=(4, 4))).with_values(HEADER)
+    source = overlay(Arm("past", "past", 16, Scan(shape=(4, 4))), HEADER)
     stage.scan = ScanSession(source, None, source, ended="complete", stored=Calibration())
     stage.commands.command_configure({"rotation_deg": 5.0})
     assert (stage.arm.optics.energy_eV, stage.arm.scan.rotation_deg) == (300e3, 5.0)

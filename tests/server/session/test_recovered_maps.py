@@ -9,6 +9,7 @@ from running import server
 from stream_tools import make_arm, make_frames, messages_of, stored_recording
 
 from ptylive.schema import MetadataError
+from ptylive.schema.metadata import overlay
 from ptylive.server.session.finisher import results_path
 from ptylive.server.session.library import Library
 from ptylive.server.session.recovered_maps import RecoveredMaps
@@ -73,7 +74,7 @@ def test_the_history_says_how_maps_are_made(tmp_path):
 
 @pytest.mark.slow
 def test_a_server_makes_the_maps_of_what_it_takes_from_journals(tmp_path):
-    arm = make_arm().with_values({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "scan_step_A": 0.4})
+    arm = overlay(make_arm(), {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "scan_step_A": 0.4})
     journal = Journal(tmp_path / "left.journal", arm)
     for message in messages_of(arm, make_frames(arm)):
         journal.append(message)
