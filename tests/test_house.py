@@ -88,3 +88,37 @@ def test_the_tests_that_guard_other_modules_exist():
         assert guards, module
         gone = [name for name in guards.split() if not (ROOT / "tests" / name).is_file()]
         assert not gone, f"{module}: no such tests: {gone}"
+
+
+def imported(tree):
+    """Modules that a module imports, lazily or not, but for what only type checkers see."""
+    found = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        waiting.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def test_no_circles():
+    """Lazy imports included."""
+    modules = {}
+    for path in sources():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        parts = (parts[1:] if parts[0] == "api" else parts)[: -1 if parts[-1] == "__init__" else None]
+        modules[".".join(("ptylive", *parts))] = imported(ast.parse(path.read_text()))
+    graph = {name: (found & set(modules)) - {name} for name, found in modules.items()}
+    for name, others in graph.items():  # a package holds its modules
+        graph[name] = {other for other in others if not name.startswith(f"{other}.")}
+    while leaves := {name for name, others in graph.items() if not others & set(graph)}:
+        for name in leaves:
+            del graph[name]
+    in_circles = {name for name in graph if any(name in others for others in graph.values())}
+    assert not in_circles

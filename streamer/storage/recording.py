@@ -27,17 +27,15 @@ from ptylive.schema.metadata import to_attributes
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.journal_reader import JournalReader
 from ptylive.streamer.marks import mark_of_part, marks_of_frames
-from ptylive.streamer.storage.hdf5 import dataset, opened, write_arrays
+from ptylive.streamer.storage.hdf5 import write_arrays
 from ptylive.streamer.storage.layout import StoredScan
+from ptylive.streamer.storage.recorded_marks import MARKS
 from ptylive.streamer.storage.source import open_recording
 from ptylive.streamer.storage.vectors import VectorSets, write_basis
 from ptylive.streamer.vouched import is_vouched
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
 
 _READ_BACK_FRAMES = 64
-_BATCH_VECTORS = 1024
-MARKS = "frame_marks"
-"""``/metadata/frame_marks`` uint32 (frames,): so that a resend is told from another scan of the same uid."""
 
 
 @dataclass(frozen=True)
@@ -170,23 +168,6 @@ class ScanWriter:
         self.checksums[number] = zlib.crc32(chunk)
         self.marks[number] = mark_of_part(chunk, "bslz4")
         self.direct[number] = self.received[number] = True
-
-
-def read_marks(path: Path) -> Array:
-    """The marks of a recording, uint32 (frames,); none (0,) where it has none. Raises InputFileError."""
-    with opened(path) as file:
-        found = dataset(file, f"metadata/{MARKS}")
-        return np.zeros(0, np.uint32) if found is None else np.asarray(found[()], dtype=np.uint32).ravel()
-
-
-def read_sums(path: Path) -> Array:
-    """The marks of a recording of coefficients, uint32 (frames,), to be compared with a tolerance: InputFileError."""
-    with open_recording(path) as source:
-        marks = np.zeros(source.frame_count, dtype=np.uint32)
-        layout = FrameLayout.of(source.arm)
-        for batch in source.batches(_BATCH_VECTORS):
-            marks[batch.index] = marks_of_frames(batch.frames, layout, exact=False)
-        return marks
 
 
 @contextmanager

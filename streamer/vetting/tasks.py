@@ -28,7 +28,7 @@ def describe_recording(path: Path) -> dict[str, Any]:
 
 def marks(path: Path, exact: bool) -> Array:
     """The marks of a recording, uint32 (frames,); none (0,) where it has none. ``exact``: see `marks_of_frames`."""
-    from ptylive.streamer.storage.recording import read_marks, read_sums
+    from ptylive.streamer.storage.recorded_marks import read_marks, read_sums
 
     return read_marks(path) if exact else read_sums(path)
 
