@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "LiveEngine": "ptylive.engine.live.engine",
     "Maps": "ptylive.scans",
-    "Preset": "ptylive.schema.preset",
+    "Preset": "ptylive.application.extensions",
     "Refined": "ptylive.scans",
     "Scan": "ptylive.scans",
     "Sender": "ptylive.simulators.sender",

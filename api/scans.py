@@ -263,9 +263,9 @@ class Scan:
 
         Raises MetadataError for missing optics or an unknown setting, RefinementError where it cannot start.
         """
+        from ptylive.application.extensions import Preset
         from ptylive.application.offline import refinable, start_guess
         from ptylive.engine.refine import refine
-        from ptylive.schema.preset import Preset
 
         given = preset.model_dump(exclude_unset=True) if isinstance(preset, Preset) else dict(preset or {})
         wanted = Preset.from_mapping({**given, **settings})

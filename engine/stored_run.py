@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class StoredRun:
             positions_A=np.asarray(group["positions_A"][()], dtype=np.float64),
             loss=np.asarray(group["loss"][()], dtype=np.float64),
             calibration=calibration,
-            preset=Preset.model_validate_json(str(group.attrs["preset"])),
+            preset=_preset(str(group.attrs["preset"])),
             refined={n: np.asarray(group[n][()], dtype=np.float64) for n in known if n in group},
         )
 
@@ -115,3 +116,15 @@ class StoredRun:
     def depths_A(self) -> DoubleArray:
         """(slices,) depth of each slice behind the first, Å."""
         return np.cumsum([0.0, *self.slice_thickness_A[: self.slices - 1]])
+
+
+def _preset(text: str) -> Preset:
+    """The settings of a run, without those of a plug-in that is no longer there. Raises ValueError for what is none."""
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError("its preset is no table")
+    kind = Preset.kind_for(values)
+    known = {name: value for name, value in values.items() if name in kind.model_fields}
+    if known.get("algorithm", "auto") not in get_args(kind.model_fields["algorithm"].annotation):
+        del known["algorithm"]
+    return kind.model_validate_json(json.dumps(known))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import ptylive.application.extensions  # noqa: F401  (settings that stand with what they belong to)
 from ptylive.schema.preset.describe import table
 from ptylive.schema.pypty import parity_table
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive.application.extensions import Preset
 from ptylive.schema.atomic import replacing
 from ptylive.schema.errors import InputFileError, MetadataError
 from ptylive.schema.metadata import NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
-from ptylive.schema.preset import Preset
 from ptylive.schema.preset.describe import to_toml, toml_section
 from ptylive.schema.pypty import import_preset
 from ptylive.schema.pypty.convert import looks_like_pypty

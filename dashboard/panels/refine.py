@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
+from ptylive.application.extensions import Preset
 from ptylive.dashboard.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
 from ptylive.schema import PtyliveError
-from ptylive.schema.preset import Preset
 from ptylive.schema.settings_text import as_table, read_toml
 
 RUNNING_STATES = frozenset({"queued", "running", "stopping"})
@@ -56,7 +56,7 @@ class Setting:
         """The words to choose from; empty for numbers."""
         if self.is_switch:
             return SWITCH
-        return tuple(str(a) for a in get_args(Preset.model_fields[self.key].annotation) if isinstance(a, str))
+        return tuple(str(a) for a in get_args(Preset.full().model_fields[self.key].annotation) if isinstance(a, str))
 
 
 SETTINGS: tuple[Setting, ...] = (

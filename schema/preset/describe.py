@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
+from ptylive.schema.preset.added import declared
 from ptylive.schema.preset.model import Preset
-from ptylive.schema.preset.schedules import SCHEDULABLE, WORDS
+from ptylive.schema.preset.schedules import WORDS, schedulable
 
 SUFFIXES: Mapping[str, str] = MappingProxyType({"_A": "Å", "_px": "pixels", "_mrad": "mrad", "_deg": "°"})
 UNITS: Mapping[str, str] = MappingProxyType(
@@ -40,7 +41,8 @@ UNITS: Mapping[str, str] = MappingProxyType(
 def unit_of(name: str) -> str:
     """Unit of a setting; ``1`` for pure numbers, words and switches."""
     ending = next((unit for suffix, unit in SUFFIXES.items() if name.endswith(suffix)), "1")
-    return UNITS.get(name, ending)
+    added = declared(ask=False).get(name)
+    return (added.unit if added is not None else "") or UNITS.get(name, ending)
 
 
 def range_of(name: str) -> str:
@@ -50,10 +52,10 @@ def range_of(name: str) -> str:
 
 def json_schema() -> dict[str, Any]:
     """JSON schema of a preset, with a unit for each setting; schedules are texts."""
-    schema = Preset.model_json_schema()
+    schema = Preset.full().model_json_schema()
     for name, described in schema["properties"].items():
         described["unit"] = unit_of(name)
-        if name in SCHEDULABLE | WORDS:
+        if name in schedulable() | WORDS:
             kept = {
                 key: described.pop(key) for key in tuple(described) if key not in ("description", "default", "unit")
             }
@@ -64,7 +66,7 @@ def json_schema() -> dict[str, Any]:
 def table() -> str:
     """All settings as a Markdown table."""
     lines = ["| key | default | unit | values | meaning |", "| --- | --- | --- | --- | --- |"]
-    for name, field in Preset.model_fields.items():
+    for name, field in Preset.full().model_fields.items():
         default = "—" if field.default is None else "{}" if name == "schedules" else field.default
         values = range_of(name).replace("|", "\\|")
         lines.append(f"| `{name}` | {default} | {unit_of(name)} | {values} | {field.description} |")
@@ -74,10 +76,10 @@ def table() -> str:
 def to_toml(preset: Preset, *, explained: bool = False) -> str:
     """A preset as TOML, section [refine]: what differs from the default, or everything with an explanation."""
     lines = ["[refine]"]
-    for name, field in Preset.model_fields.items():
+    for name, field in Preset.full().model_fields.items():
         if name == "schedules":
             continue
-        value = preset.schedules.get(name, getattr(preset, name))
+        value = preset.schedules.get(name, preset.value(name))
         changed = name in preset.schedules or value != field.get_default()
         if explained:
             lines.append(f"# {field.description} [{unit_of(name)}]")
@@ -153,5 +155,5 @@ def _several(described: Mapping[str, Any]) -> str:
 
 def default_of(name: str) -> Any:
     """The default of a setting; None where there is none."""
-    default = Preset.model_fields[name].get_default()
+    default = Preset.full().model_fields[name].get_default()
     return None if default is PydanticUndefined else default

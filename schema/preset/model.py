@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Self
+from functools import lru_cache
+from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.preset.added import added_words, declared
 from ptylive.schema.preset.constraints import Constraints
 from ptylive.schema.preset.forward import ForwardModel
 from ptylive.schema.preset.illumination import Illumination
 from ptylive.schema.preset.projections import Projections
 from ptylive.schema.preset.refinables import Refinables
-from ptylive.schema.preset.schedules import NARROWING, SCHEDULABLE, WORDS, parsed, taken_apart
+from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart
 from ptylive.schema.preset.solver import Solver
 from ptylive.schema.preset.start import Start
 from ptylive.schema.schedule import Schedule
@@ -27,6 +36,7 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
 
     A setting that follows a schedule has, as its own value, that of epoch 0; switches are on where the schedule may
     ever switch them on, and what only holds something back is off. :meth:`at` gives the settings of one epoch.
+    Settings of regularisers that bring their own (:mod:`ptylive.schema.preset.added`) are fields of :meth:`full`.
     """
 
     schedules: dict[str, str] = Field(
@@ -93,9 +103,26 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
         """What a setting that follows a schedule is by itself: the value of epoch 0; a switch is on."""
         if name in NARROWING:
             return NARROWING[name]
-        if name not in SCHEDULABLE | WORDS:
+        if name not in schedulable() | WORDS:
             raise MetadataError(f"{name} cannot follow a schedule", "docs/settings.md lists what can")
         return True if cls.model_fields[name].annotation is bool else _cast(cls, name, schedule.at(0))
+
+    @classmethod
+    def full(cls) -> type[Preset]:
+        """The preset with every setting and word that regularisers and data terms add."""
+        return _extended(tuple(declared()), tuple(added_words("algorithm").items()))
+
+    @classmethod
+    def kind_for(cls, values: Mapping[str, Any]) -> type[Preset]:
+        """The preset that has the names of ``values``, as far as any has: nobody is asked for what it has itself."""
+        own = set(values) <= Preset.model_fields.keys() and values.get("algorithm", "auto") in _OWN_ALGORITHMS
+        return cls if own else cls.full()
+
+    def value(self, name: str) -> Any:
+        """A setting by its name; the default of an added one that nobody spoke of. Raises KeyError for none."""
+        if name in type(self).model_fields:
+            return getattr(self, name)
+        return declared()[name].default
 
     @property
     def spacings_A(self) -> tuple[float, ...]:
@@ -115,15 +142,16 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
         """A preset from names and values as people write them; MetadataError names the field and the remedy."""
+        kind = cls.kind_for(values)
         for name in values:
-            if name not in cls.model_fields:
-                near = difflib.get_close_matches(name, cls.model_fields, n=1)
+            if name not in kind.model_fields:
+                near = difflib.get_close_matches(name, kind.model_fields, n=1)
                 raise MetadataError(
                     f"unknown refinement setting {name!r}",
                     f"did you mean {near[0]!r}?" if near else "docs/settings.md lists the settings",
                 )
         try:
-            return cls.model_validate({name: in_unit_of(name, value) for name, value in values.items()})
+            return kind.model_validate({name: in_unit_of(name, value) for name, value in values.items()})
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"][:1])
@@ -132,6 +160,22 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
                 f"refinement setting {field}: {message}" if field else f"refinement settings: {message}",
                 "correct the value or leave it out",
             ) from None
+
+
+_OWN_ALGORITHMS: tuple[str, ...] = get_args(Preset.model_fields["algorithm"].annotation)
+
+
+@lru_cache(maxsize=8)
+def _extended(names: tuple[str, ...], algorithms: tuple[tuple[str, str], ...]) -> type[Preset]:
+    """The preset with the added settings ``names`` and data terms ``algorithms``, each with its meaning."""
+    settings = declared()
+    fields: dict[str, Any] = {name: settings[name].field() for name in names}
+    if algorithms:
+        own = Preset.model_fields["algorithm"]
+        words = (*get_args(own.annotation), *(name for name, _ in algorithms))
+        described = "; ".join([own.description or "", *(f"{name}: {meaning}" for name, meaning in algorithms)])
+        fields["algorithm"] = (Literal[words], Field(default=own.default, description=described))
+    return create_model("Preset", __base__=Preset, **fields) if fields else Preset
 
 
 def _cast(kind: type[Preset], name: str, value: float | str) -> Any:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.preset.added import declared
 from ptylive.schema.schedule import Schedule
 from ptylive.schema.word_schedule import WordSchedule, looks_like_word_schedule
 
@@ -61,6 +62,12 @@ SCHEDULABLE = frozenset(
 )
 """Settings that take an expression in ``epoch`` instead of a value (schema/schedule.py has the grammar)."""
 
+
+def schedulable() -> frozenset[str]:
+    """The same, with what was added to the preset."""
+    return SCHEDULABLE | {name for name, setting in declared(ask=False).items() if setting.follows_epoch}
+
+
 WORDS = frozenset({"probe_part", "sequence"})
 """Settings that take words joined by ``if … else`` (schema/word_schedule.py has the grammar)."""
 NARROWING: Mapping[str, Any] = MappingProxyType({"phase_only_obj": False, "probe_part": "both", "sequence": None})
@@ -110,7 +117,7 @@ def _schedule(name: str, value: Any) -> Schedule | WordSchedule | None:
             if looks_like_word_schedule(value) and not value.endswith(".npy")
             else None
         )
-    if name not in SCHEDULABLE or value.strip().lower() in PLAIN_WORDS:
+    if name not in schedulable() or value.strip().lower() in PLAIN_WORDS:
         return None
     return _named(name, Schedule.parse, value)
 

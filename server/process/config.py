@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import platformdirs
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ptylive.application.extensions import Preset
 from ptylive.schema import Arm, InputFileError, MetadataError, Scan
 from ptylive.schema.metadata import SECTIONS, overlay, typed
 from ptylive.schema.model import StrictModel
-from ptylive.schema.preset import Preset
 from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
 from ptylive.schema.small_files import read_text
 from ptylive.streamer.protocols.inlet import ProtocolName

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.data_terms import TINY_COUNTS, pixel_terms
+from ptylive.engine.backend.multislice.data_terms import TINY_COUNTS, compared
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.schema.model import Array, IndexArray
 
@@ -246,8 +246,7 @@ class ArrayMultislice:
     def _compare(self, intensity: Any, batch: Any) -> tuple[Any, Any]:
         """Loss of the batch and dL/dI, weights included."""
         counts = self._patterns[batch].astype(self._real)
-        loss, slope = pixel_terms(self.xp, self._problem.data_term, intensity, counts)
-        return (loss * self._weights).sum(dtype=np.float64), slope * self._weights
+        return compared(self.xp, self._problem.data_term, intensity, counts, self._weights)
 
 
 def _transforms(xp: ModuleType) -> Any:

@@ -46,7 +46,7 @@ class CompiledMultislice:
         self._problem = problem
         self._window = Window(problem.window)
         self._recorded, self._counts_type = _transposed_patterns(problem.patterns)
-        self._term = (PIXEL_TERMS[DataTermKind(problem.data_term.kind)].number, float(problem.data_term.offset))
+        self._term = (PIXEL_TERMS[DataTermKind(str(problem.data_term.kind))].number, float(problem.data_term.offset))
         self._weights = _flat(problem.weights.T)
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
         self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)

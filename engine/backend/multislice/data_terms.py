@@ -9,7 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ptylive.engine.backend.multislice.problem import FEW_COUNTS, DataTerm, DataTermKind
+import numpy as np
+
+from ptylive.engine.backend.multislice.problem import FEW_COUNTS, DataTerm, DataTermKind, PythonTerm
+from ptylive.engine.plugins import at_work
+from ptylive.schema.errors import RefinementError
 
 TINY_COUNTS = 1e-12
 """Keeps the square root of an unlit pixel, and its derivative, finite."""
@@ -72,4 +76,29 @@ def pixel_terms(xp: Any, term: DataTerm, intensity: Any, counts: Any) -> tuple[A
 
     intensity and counts: arrays of one shape in counts; ``xp`` is their module. KeyError for a loss of coefficients.
     """
-    return PIXEL_TERMS[DataTermKind(term.kind)].compare(xp, term.offset, intensity, counts)
+    return PIXEL_TERMS[DataTermKind(str(term.kind))].compare(xp, term.offset, intensity, counts)
+
+
+def compared(xp: Any, term: DataTerm, intensity: Any, counts: Any, weights: Any) -> tuple[Any, Any]:
+    """Loss of all pixels, a 0-d array, and its derivative by the modelled intensity; both weighted.
+
+    As :func:`pixel_terms`; weights (p, p). RefinementError where a Python function fails.
+    """
+    if isinstance(term.kind, PythonTerm):
+        return _by_function(xp, term.kind, term.offset, intensity, counts, weights)
+    loss, slope = pixel_terms(xp, term, intensity, counts)
+    return (loss * weights).sum(dtype=np.float64), slope * weights
+
+
+def _by_function(
+    xp: Any, term: PythonTerm, offset: float, intensity: Any, counts: Any, weights: Any
+) -> tuple[Any, Any]:
+    with at_work(term.compare):
+        loss, slope = term.compare(intensity, counts, weights, offset)
+        loss, slope = xp.asarray(loss).sum(dtype=np.float64), xp.asarray(slope, dtype=intensity.dtype)
+    if slope.shape != intensity.shape:
+        raise RefinementError(
+            f"the data term {term} gives a derivative of shape {slope.shape} for an intensity of {intensity.shape}",
+            "mend the plug-in, or choose another algorithm",
+        )
+    return loss, slope

@@ -144,7 +144,7 @@ class FusedMultislice:
         """Slices, modes, object, data term: the kernel's numbers."""
         slices, rows, columns = self._problem.object_shape
         term = self._problem.data_term
-        number = PIXEL_TERMS[DataTermKind(term.kind)].number
+        number = PIXEL_TERMS[DataTermKind(str(term.kind))].number
         numbers = (slices, len(wave.probe), wave.object_modes, rows, columns, number)
         return (*(np.int32(each) for each in numbers), np.float32(term.offset))
 

@@ -7,7 +7,7 @@ import logging
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem, PythonTerm
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +78,16 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
     """Fused where the window fits on the chip, whole arrays and cuFFT (its plans are kept by cupy) elsewhere."""
     import cupy
 
+    kind = problem.data_term.kind
+    python = f", for {kind.why_not_compiled}" if isinstance(kind, PythonTerm) else ""
     if problem.model is not None:
         from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 
-        return GeneralMultislice(problem, cupy, "complex64", "gpu")
+        return GeneralMultislice(problem, cupy, "complex64", f"gpu (cuFFT{python})" if python else "gpu")
     from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
     from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
 
-    plan = fitting_plan(problem.window)
+    plan = None if python else fitting_plan(problem.window)
     if plan is not None:
         try:
             return FusedMultislice(problem, plan, CudaKernels(plan, counts_type(problem.patterns)))
@@ -96,4 +98,4 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
             )
     from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 
-    return ArrayMultislice(problem, cupy, "complex64", name="gpu (cuFFT)")
+    return ArrayMultislice(problem, cupy, "complex64", name=f"gpu (cuFFT{python})")

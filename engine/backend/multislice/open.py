@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem, PythonTerm
 from ptylive.schema.errors import RefinementError
 
 
@@ -20,16 +20,19 @@ def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> Mul
             return gpu.opened(problem)
         if name == "gpu":
             raise RefinementError(f"no GPU to refine on: {reason}", "use --backend cpu")
-    if problem.model is not None and (reason := problem.model.beyond_compiled()):
+    kind = problem.data_term.kind
+    python = kind.why_not_compiled if isinstance(kind, PythonTerm) else ""
+    if problem.model is not None and (beyond := problem.model.beyond_compiled()):
         from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 
-        return GeneralMultislice(problem, np, "complex64", f"cpu (scipy, for {reason})", threads)
+        reasons = " and ".join(reason for reason in (beyond, python) if reason)
+        return GeneralMultislice(problem, np, "complex64", f"cpu (scipy, for {reasons})", threads)
     from ptylive.engine.backend.multislice.fast_sizes import is_fast
 
-    if is_fast(problem.window):
+    if is_fast(problem.window) and not python:
         from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 
         return CompiledMultislice(problem, threads)
     from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 
-    return ArrayMultislice(problem, np, "complex64", name="cpu (scipy)")
+    return ArrayMultislice(problem, np, "complex64", name=f"cpu (scipy, for {python})" if python else "cpu (scipy)")

@@ -16,6 +16,7 @@ Refinement parameters are real planes, [0] the real and [1] the imaginary parts,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from types import ModuleType
@@ -53,6 +54,31 @@ class CoefficientTermKind(StrEnum):
     """as lsq_compressed, of the square roots of the intensity"""
 
 
+@dataclass(frozen=True)
+class PythonTerm:
+    """A data term that is a Python function: evaluated on whole arrays, neither compiled nor fused."""
+
+    name: str
+    compare: Callable[[Any, Any, Any, float], tuple[Any, Any]]
+    """(intensity, counts, weights, offset) -> loss, and its derivative by the intensity, both weighted."""
+    curvature: Callable[[Any], Any]
+    """d2 loss / dI2 at a fit, from the counts of a pixel, offset included."""
+    constant: str = ""
+    """Key of the preset that sets the offset."""
+    help: str = ""
+    likelihood: None = None
+    """The loss over the negative logarithm of the likelihood: found from the curvature."""
+
+    def __str__(self) -> str:
+        """Its name, as the preset has it."""
+        return self.name
+
+    @property
+    def why_not_compiled(self) -> str:
+        """For the name of a backend."""
+        return f"the data term {self.name}, a Python function"
+
+
 FEW_COUNTS = 0.5
 """Pixels of at most so many counts have no variance to divide by in lsq_sqrt_2."""
 
@@ -61,7 +87,7 @@ FEW_COUNTS = 0.5
 class DataTerm:
     """The loss of one pattern and its offset or floor c, in counts."""
 
-    kind: DataTermKind | CoefficientTermKind
+    kind: DataTermKind | CoefficientTermKind | PythonTerm
     offset: float
 
 

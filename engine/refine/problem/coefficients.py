@@ -81,7 +81,7 @@ class Coefficients:
 
     def compressed(self, preset: Preset, strategy: Strategy) -> CompressedPatterns:
         """What the backend compares; of the bright field only where the strategy looks no further."""
-        kind, n_bright = CoefficientTermKind(strategy.kind), self.dataset.basis.n_bright
+        kind, n_bright = CoefficientTermKind(str(strategy.kind)), self.dataset.basis.n_bright
         if strategy.bright_field_only and 0 < n_bright < len(self.masks):
             whiten = kind is CoefficientTermKind.LEAST_SQUARES and preset.noise_weighting
             bright = self.masks[:n_bright]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS, PixelTerm
-from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind, PythonTerm
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane
 from ptylive.engine.refine.data.pattern_statistics import mean_pattern
@@ -105,13 +105,16 @@ class Quantities:
     @property
     def _likelihood(self) -> float:
         """The loss over the negative logarithm of the likelihood."""
-        known = self._pixel_term.likelihood
-        return 2 * float(mean_pattern(self.window).max()) if known is None else known
+        term = self._pixel_term
+        bright = float(mean_pattern(self.window).max())  # counting bends the likelihood by 1 over the counts
+        return bright * float(term.curvature(np.float64(bright))) if term.likelihood is None else term.likelihood
 
     @property
-    def _pixel_term(self) -> PixelTerm:
+    def _pixel_term(self) -> PixelTerm | PythonTerm:
         """The data term of pixels, or the one whose curvature is nearest to that of coefficients."""
         kind = self.strategy.kind
+        if isinstance(kind, PythonTerm):
+            return kind
         if kind is CoefficientTermKind.LEAST_SQUARES:  # weighted by noise it is made as large as lsq_sqrt
             kind = DataTermKind.AMPLITUDE if self.preset.noise_weighting else DataTermKind.INTENSITY
         return PIXEL_TERMS[SAME_AS[kind] if isinstance(kind, CoefficientTermKind) else kind]

@@ -22,7 +22,7 @@ from ptylive.engine.refine.problem.measurement import Observation
 from ptylive.engine.refine.problem.parameter_blocks import Quantities
 from ptylive.engine.refine.problem.strategy import Strategy
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
-from ptylive.engine.refine.regularisers.scan_grid import ScanGrid
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, DoubleArray, FloatArray

@@ -9,12 +9,17 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
+
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
-from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind, PythonTerm
+from ptylive.engine.plugins import at_work
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.start_probe import Coherence
+from ptylive.engine.refine.data_terms.registry import python_term
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.solvers.sweeps import MOST_SWEEPS
+from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
 LOW_DOSE_E_PER_A2 = 200.0
@@ -42,7 +47,7 @@ class Strategy:
     """Why, in one sentence."""
     data_term: str
     """What is said of the offset of lsq_sqrt."""
-    kind: DataTermKind | CoefficientTermKind
+    kind: DataTermKind | CoefficientTermKind | PythonTerm
     offset: float
     """Counts: c of lsq_sqrt, or the floor of ml."""
     curvature_scale: float
@@ -64,8 +69,9 @@ class Strategy:
     @property
     def algorithm(self) -> str:
         """Data term in the preset's words."""
-        constant = PIXEL_TERMS[self.kind].constant if isinstance(self.kind, DataTermKind) else ""
-        return f"{self.kind}, {constant} {self.offset:.3g} counts" if constant else self.kind.value
+        known = PIXEL_TERMS[self.kind] if isinstance(self.kind, DataTermKind) else self.kind
+        constant = "" if isinstance(known, CoefficientTermKind) else known.constant
+        return f"{self.kind}, {constant} {self.offset:.3g} counts" if constant else str(self.kind)
 
 
 def choose(preset: Preset, statistics: PatternStatistics, *, has_start: bool) -> Strategy:
@@ -105,6 +111,8 @@ def _with_data_term(regime: Strategy, preset: Preset, statistics: PatternStatist
     if preset.algorithm in ("auto", "lsq_sqrt"):
         reason = f"{regime.reason}; lsq_sqrt with {regime.data_term}"
         return replace(regime, reason=reason, offset=_given(preset.loss_offset, regime.offset))
+    if preset.algorithm not in list(DataTermKind):
+        return _with_python_term(regime, preset, statistics)
     kind = DataTermKind(preset.algorithm)
     regime = replace(regime, kind=kind, reason=f"{regime.reason}; {kind}", offset=0.0)
     if kind is DataTermKind.INTENSITY:  # d2 (I - D)^2 / d|psi|^2 = 8 I
@@ -115,7 +123,37 @@ def _with_data_term(regime: Strategy, preset: Preset, statistics: PatternStatist
         return replace(regime, curvature_scale=2.0)
     if kind is not DataTermKind.POISSON:
         raise KeyError(kind)
-    return replace(regime, offset=_given(preset.loss_floor, max(0.1 * statistics.dark_counts, SMALLEST_FLOOR)))
+    return replace(regime, offset=_given(preset.loss_floor, _floor(statistics)))
+
+
+def _with_python_term(regime: Strategy, preset: Preset, statistics: PatternStatistics) -> Strategy:
+    """The same for a data term of which no more is known than its curvature; RefinementError for none."""
+    term = python_term(preset.algorithm)
+    constants = {
+        "loss_offset": _given(preset.loss_offset, regime.offset),
+        "loss_floor": _given(preset.loss_floor, _floor(statistics)),
+    }
+    offset = constants.get(term.constant, 0.0)
+    # d2 L / d|psi|^2 = 4 I d2 L / dI^2 at a fit, and 2 for lsq_sqrt
+    counts = np.array([max(statistics.dark_counts, SMALLEST_FLOOR), PEAK * statistics.bright_counts]) + offset
+    with at_work(term.curvature):
+        scale = float((2 * counts * term.curvature(counts)).max())
+    if not 0 < scale < math.inf:
+        raise RefinementError(f"the data term {term} has a curvature of {scale:g}", "it must be above 0 and finite")
+    slower = 0.5 if preset.num_slices > 1 else 1.0
+    return replace(
+        regime,
+        kind=term,
+        reason=f"{regime.reason}; {term}",
+        offset=offset,
+        curvature_scale=scale,
+        batch_size=128,
+        sweep_step=regime.sweep_step * slower,
+    )
+
+
+def _floor(statistics: PatternStatistics) -> float:
+    return max(0.1 * statistics.dark_counts, SMALLEST_FLOOR)
 
 
 def _object_form(preset: Preset, regime: Strategy) -> ObjectForm:

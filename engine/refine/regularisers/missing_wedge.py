@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import FloatArray
 
 
@@ -22,6 +24,16 @@ def wedge_weights(shape: tuple[int, int, int], distance_A: float, pixel_A: float
     return np.asarray(2 / np.pi * np.arctan2((beta * k_z) ** 2, k_y**2 + k_x**2), dtype=np.float32)
 
 
+def wedge_between(
+    spacings_A: tuple[float, ...], shape: tuple[int, int, int], pixel_A: float, beta: float
+) -> FloatArray:
+    """The same of slices ``spacings_A`` apart. Raises MetadataError where these are none, or uneven."""
+    if not spacings_A or np.ptp(spacings_A) > 1e-3 * spacings_A[0]:
+        raise MetadataError("the missing wedge needs several slices at equal distances", "set its weight to 0")
+    return wedge_weights(shape, spacings_A[0], pixel_A, beta)
+
+
+@regulariser("missing_wedge", acts_on="object", switches=("missing_wedge_weight",), order=40)
 @dataclass(frozen=True)
 class MissingWedge:
     """weight * sum_k wedge(k) |F3 O|^2, F3 the unitary transform over slices, rows and columns."""
@@ -29,6 +41,15 @@ class MissingWedge:
     weight: float
     wedge: FloatArray
     """(slices, Y, X)."""
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> MissingWedge | None:
+        """Of one epoch; None where its weight is 0. Raises MetadataError where slices are unevenly apart."""
+        weight = asked.weight("missing_wedge_weight")
+        if weight <= 0:
+            return None
+        shape, beta = asked.layout.object_shape, asked.preset.missing_wedge_beta
+        return cls(weight, wedge_between(asked.spacings_A, shape, asked.grid.pixel_A, beta))
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 
 
+@regulariser("mixed_variance", acts_on="object", switches=("mixed_variance_weight",), order=50)
 @dataclass(frozen=True)
 class MixedVariance:
     """weight / M * sum_m |L O_m - mean_m L O|^2, L the low pass exp(-f^2 / sigma^2), M states (PyPty: mixed_variance).
@@ -17,6 +19,12 @@ class MixedVariance:
 
     weight: float
     sigma: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> MixedVariance | None:
+        """Of one epoch; None where its weight is 0, or there is one state."""
+        weight = asked.weight("mixed_variance_weight")
+        return cls(weight, asked.preset.mixed_variance_sigma) if weight > 0 and asked.layout.object_modes > 1 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

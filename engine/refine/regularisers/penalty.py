@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from ptylive.engine.backend.multislice.problem import Corrections, LossGradient
+from ptylive.engine.plugins import at_work
 from ptylive.engine.refine.parameters.parameter_vector import Layout
 
 
@@ -59,8 +60,9 @@ def _sum(penalties: tuple[Penalty, ...], planes: Any, shape: tuple[int, ...], xp
         return total, slopes
     wave = (planes[0] + 1j * planes[1]).reshape(shape)
     for penalty in penalties:
-        value, slope = penalty.of(wave, xp)
-        total = total + value
-        slopes[0] += slope.real.reshape(planes.shape[1:])
-        slopes[1] += slope.imag.reshape(planes.shape[1:])
+        with at_work(penalty):
+            value, slope = penalty.of(wave, xp)
+            total = total + value
+            slopes[0] += slope.real.reshape(planes.shape[1:])
+            slopes[1] += slope.imag.reshape(planes.shape[1:])
     return total, slopes

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
 
 
+@regulariser("probe_reg_constraint", acts_on="probe", switches=("probe_reg_constraint_weight",), order=60)
 @dataclass(frozen=True)
 class OutsideAperture:
     """weight * sum over unwanted frequencies of |P(k)|^2 (PyPty: probe_reg_constraint, its documented L2 norm)."""
@@ -21,12 +23,23 @@ class OutsideAperture:
     unwanted: FloatArray
     """(P, P), zero frequency at [0, 0]: 1 outside the aperture, 0 inside."""
 
+    @classmethod
+    def of_preset(cls, asked: Asked) -> OutsideAperture | None:
+        """Of one epoch; None where its weight is 0. Raises MetadataError for an unusable mask."""
+        weight, preset = asked.weight("probe_reg_constraint_weight"), asked.preset
+        if weight <= 0:
+            return None
+        if preset.probe_constraint_mask is not None:
+            return cls(weight, outside_mask(preset.probe_constraint_mask, asked.layout.window))
+        return cls(weight, outside_circle(asked.k_radius, preset.probe_constraint_radius * asked.semiangle_invA))
+
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
         pull = self.weight * xp.asarray(self.unwanted) * wave
         return Penalised((pull * wave.conj()).real.sum(dtype="float64"), 2 * pull)
 
 
+@regulariser("window", acts_on="probe", switches=("window_weight",), order=70)
 @dataclass(frozen=True)
 class OutsideWindow:
     """weight * sum W(r) |P(r)|^2 with P(r) = F^H P(k) unitary (PyPty: window)."""
@@ -34,6 +47,14 @@ class OutsideWindow:
     weight: float
     window: FloatArray
     """W (P, P), centred on pixel P // 2: 0 where the probe is free, up to 1 outside."""
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> OutsideWindow | None:
+        """Of one epoch; None where its weight is 0. Raises MetadataError for an unusable file."""
+        weight, window, size = asked.weight("window_weight"), asked.preset.window, asked.layout.window
+        if weight <= 0:
+            return None
+        return cls(weight, window_weights(window, size) if isinstance(window, str) else outside_radii(size, *window))
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

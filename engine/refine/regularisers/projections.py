@@ -13,6 +13,7 @@ import numpy as np
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout, ObjectForm, ProbeForm
 from ptylive.engine.refine.regularisers.deconvolution import filtered, gaussian, richardson_lucy, wiener
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
+from ptylive.engine.refine.regularisers.registry import registered
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset import Preset
 
@@ -32,6 +33,7 @@ def due(preset: Preset) -> bool:
         or preset.do_charge_flip
         or preset.restart_from_vacuum
         or preset.reset_positions
+        or any(each.kind == "projection" and each.on(preset) for each in registered())
     )
 
 
@@ -56,6 +58,9 @@ def projected(vector: Any, preset: Preset, layout: Layout, regularisation: Regul
         _set_potentials(layout, vector, phase, absorption, xp)
     if preset.keep_probe_states_orthogonal:
         _make_orthogonal(layout, vector, xp)
+    for said, change in regularisation.made(preset, layout, "projection"):
+        with said.at_work():
+            (_project_object if said.acts_on == "object" else _project_probe)(layout, vector, change, xp)
     for part, lowest in layout.lower_bounds():
         xp.maximum(vector[part], lowest, out=vector[part])
     return vector
@@ -169,3 +174,25 @@ def _make_orthogonal(layout: Layout, vector: Any, xp: Any) -> None:
     waves = (planes[0] + 1j * planes[1]).reshape(layout.probe.probes, -1, layout.window**2)
     turned = xp.stack([orthogonal(modes, xp) for modes in waves]).reshape(planes.shape[1:])
     planes[0], planes[1] = turned.real, turned.imag
+
+
+def _project_object(layout: Layout, vector: Any, projection: Any, xp: Any) -> None:
+    """The transmission as a registered projection wants it; phases change by the least angle."""
+    shape = (layout.object_modes, *layout.object_shape)
+    if layout.object_form is ObjectForm.COMPLEX:
+        _change_object(layout, vector, lambda wave: projection.changed(wave, xp), xp)
+        return
+    phase, absorption = potentials(layout, vector, xp)
+    wave = xp.exp(1j * phase - absorption)
+    changed = projection.changed(wave, xp).reshape(shape)
+    absorption = -xp.log(xp.maximum(abs(changed), FAINTEST))
+    _set_potentials(layout, vector, phase + xp.angle(changed * wave.conj()), absorption, xp)
+
+
+def _project_probe(layout: Layout, vector: Any, projection: Any, xp: Any) -> None:
+    """The probe in Fourier space (modes, P, P) as a registered projection wants it."""
+    if layout.probe.form is not ProbeForm.COMPLEX:
+        raise MetadataError("hard constraints of the probe need probe_part = both", "set one or the other")
+    planes = layout.probe_block(vector)
+    changed = projection.changed(planes[0] + 1j * planes[1], xp).reshape(planes.shape[1:])
+    planes[0], planes[1] = changed.real, changed.imag

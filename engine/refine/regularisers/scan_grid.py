@@ -7,42 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout
-from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
+from ptylive.schema.model import FloatArray
+from ptylive.schema.preset import Preset
+
+OF_POSITIONS = (
+    "fast_axis_reg_weight_positions",
+    "slow_axis_reg_weight_positions",
+    "deformation_reg_weight_positions",
+)
+OF_TILTS = ("fast_axis_reg_weight_tilts", "slow_axis_reg_weight_tilts", "deformation_reg_weight_tilts")
 
 
-@dataclass(frozen=True)
-class ScanGrid:
-    """How the patterns lie on the scan."""
-
-    triples: IndexArray
-    """(n, 3) patterns that follow each other in a row of the scan."""
-    row: IndexArray
-    """(N,) row of each pattern, counted from 0 without gaps."""
-    patterns_in_row: FloatArray
-    """(rows,)."""
-    row_triples: IndexArray
-    """(m, 3) rows that follow each other."""
-    affine: FloatArray
-    """(N, 3) orthonormal columns spanning 1 and the nominal positions."""
-
-    @classmethod
-    def of(cls, point: IndexArray, scan_shape: tuple[int, int], positions_A: DoubleArray) -> ScanGrid:
-        """From the scan points (N,) of the patterns and their nominal positions (N, 2)."""
-        rows, row = np.unique(point // scan_shape[1], return_inverse=True)
-        first = np.arange(max(len(rows) - 2, 0))
-        following = np.stack([first, first + 1, first + 2], axis=1)
-        away = positions_A - positions_A.mean(axis=0)
-        affine, _ = np.linalg.qr(np.column_stack([np.ones(len(away)), away]))
-        return cls(
-            triples=rows_of_three(point, scan_shape),
-            row=row.astype(np.int64),
-            patterns_in_row=np.bincount(row).astype(np.float32),
-            row_triples=following[rows[2:] - rows[:-2] == 2] if len(rows) > 2 else following,
-            affine=affine.astype(np.float32),
-        )
-
-
+@regulariser("smooth_scan", acts_on="parameters", switches=(*OF_POSITIONS, *OF_TILTS), order=80)
 @dataclass(frozen=True)
 class SmoothGrid:
     """What is expected of the displacements d of a quantity that every pattern has, from nominal.
@@ -59,6 +39,27 @@ class SmoothGrid:
     fast: float
     slow: float
     deformation: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> tuple[SmoothGrid, ...]:
+        """Of positions (given per Å^2, refined in pixels) and of tilts (refined in mrad), where they are refined."""
+        preset, share = asked.preset, 1 / asked.preset.loss_weight
+        weights = {
+            "shifts_px": np.array([getattr(preset, name) for name in OF_POSITIONS]) * asked.grid.pixel_A**2,
+            "tilts_mrad": np.array([getattr(preset, name) for name in OF_TILTS]),
+        }
+        found: list[SmoothGrid] = []
+        for block in asked.layout.blocks:
+            wanted = share * weights.get(block.name, np.zeros(3))
+            if wanted.any() and len(block.start) == len(asked.scan.row):
+                found.append(cls(BlockName(block.name), block.start, asked.scan, *(float(w) for w in wanted)))
+        return tuple(found)
+
+    @staticmethod
+    def curvature_of_positions(preset: Preset, grid: ObjectGrid) -> float:
+        """How much it bends the loss along one displacement, at most."""
+        weights = preset.fast_axis_reg_weight_positions + preset.slow_axis_reg_weight_positions
+        return 2 * grid.pixel_A**2 * (16 * weights + preset.deformation_reg_weight_positions)
 
     def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`ptylive.engine.refine.parameters.terms.Term`."""
@@ -96,12 +97,3 @@ def _bending(values: Any, triples: Any, xp: Any) -> Any:
     for index, weight in ((before, 1), (here, -2), (after, 1)):
         xp.add.at(force, index, weight * bend)
     return force
-
-
-def rows_of_three(point: IndexArray, scan_shape: tuple[int, int]) -> IndexArray:
-    """Patterns (n, 3) that were taken one after the other at neighbouring points of one row."""
-    order = np.arange(len(point) - 2)
-    row, column = np.divmod(point, scan_shape[1])
-    step = np.diff(column)
-    together = (row[:-2] == row[1:-1]) & (row[1:-1] == row[2:]) & (np.abs(step[:-1]) == 1) & (step[:-1] == step[1:])
-    return np.asarray(np.stack([order, order + 1, order + 2], axis=1)[together])

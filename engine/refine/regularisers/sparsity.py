@@ -6,16 +6,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 
 FAINTEST = 1e-12
 """|O|^2 below which a pixel has no phase to speak of."""
 
 
+@regulariser("phase_norm", acts_on="object", switches=("phase_norm_weight",), order=10)
 @dataclass(frozen=True)
 class PhaseNorm:
     """weight * sum |arg O|, slope weight * i sgn(arg O) O / |O|^2 (PyPty: phase_norm)."""
 
     weight: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> PhaseNorm | None:
+        """Of one epoch; None where its weight is 0."""
+        weight = asked.weight("phase_norm_weight")
+        return cls(weight) if weight > 0 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
@@ -24,11 +32,18 @@ class PhaseNorm:
         return Penalised(value, 1j * self.weight * xp.sign(phase) * _over_square(wave, xp))
 
 
+@regulariser("abs_norm", acts_on="object", switches=("abs_norm_weight",), order=20)
 @dataclass(frozen=True)
 class AbsorptionNorm:
     """weight * sum |ln |O||, slope weight * sgn(ln |O|) O / |O|^2 (PyPty: abs_norm)."""
 
     weight: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> AbsorptionNorm | None:
+        """Of one epoch; None where its weight is 0."""
+        weight = asked.weight("abs_norm_weight")
+        return cls(weight) if weight > 0 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 
 SMALLEST = 1e-20
 """Added to the length of a difference, so that a flat object has a slope."""
 
 
+@regulariser("atv", acts_on="object", switches=("atv_weight",), order=30)
 @dataclass(frozen=True)
 class TotalVariation:
     """weight * sum (|D_y O|^p + |D_x O|^p + 1e-20)^(q/p), D the difference to the neighbour before, periodic.
@@ -21,6 +23,12 @@ class TotalVariation:
     weight: float
     p: float = 2.0
     q: float = 1.0
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> TotalVariation | None:
+        """Of one epoch; None where its weight is 0."""
+        weight = asked.weight("atv_weight")
+        return cls(weight, asked.preset.atv_p, asked.preset.atv_q) if weight > 0 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

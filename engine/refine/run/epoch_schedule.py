@@ -16,9 +16,8 @@ from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldPart
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.setup import Setup
-from ptylive.engine.refine.regularisers.penalty import Penalties
 from ptylive.engine.refine.regularisers.projections import due, projected
-from ptylive.engine.refine.regularisers.scan_grid import SmoothGrid
+from ptylive.engine.refine.regularisers.registry import switched_on
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.line_search import WolfeRule
 from ptylive.engine.refine.solvers.objective import Objective
@@ -103,7 +102,7 @@ class EpochSchedule:
 
     def _objective(self, objective: Objective, now: Preset, vector: Any) -> Objective:
         layout, scheduled = self.setup.layout, self.preset.schedules
-        kept = tuple(term for term in objective.terms if not isinstance(term, Penalties | SmoothGrid))
+        kept = tuple(term for term in objective.terms if not self.setup.regularisation.owns(term))
         present = {block.name for block in layout.blocks}
         still = {block for name, block in SWITCHES.items() if block in present and not getattr(now, name)}
         return replace(
@@ -137,6 +136,6 @@ def _lbfgs_state(
 
 def _active(preset: Preset) -> frozenset[str]:
     """What is refined, from which patterns, and which regularisers are on."""
-    values = ((name, getattr(preset, name)) for name in type(preset).model_fields)
-    on = {name for name, value in values if name.startswith("update_") or "weight" in name if value}
-    return frozenset(on | {str(preset.phase_only_obj), preset.probe_part, preset.sequence or EVERYTHING})
+    moving = {name for name in type(preset).model_fields if name.startswith("update_") and getattr(preset, name)}
+    words = {str(preset.phase_only_obj), preset.probe_part, preset.sequence or EVERYTHING}
+    return switched_on(preset) | moving | words

@@ -30,9 +30,9 @@ def preset(
     lenient: Annotated[bool, typer.Option("--lenient", help="leave behind what cannot be taken over")] = False,
 ) -> None:
     """Check a preset and write it as TOML; without FILE, every setting with its meaning and default."""
+    from ptylive.application.extensions import Preset
     from ptylive.application.outputs import check_text_file
     from ptylive.application.presets import load_preset
-    from ptylive.schema.preset import Preset
     from ptylive.schema.preset.describe import json_schema, to_toml
 
     if output is not None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, locate, unsaid
-from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.options import AsJson, Settings
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.output import Interrupted, answer, bar, say, when_interrupted
@@ -222,8 +222,9 @@ def describe_checks(checks: Checks) -> list[str]:
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the preset, and metadata of the recording, told apart by their names."""
     plain = {name.removeprefix("refine."): value for name, value in values.items()}
-    preset = {name: value for name, value in plain.items() if name in Preset.model_fields}
-    metadata = {name: value for name, value in plain.items() if name not in Preset.model_fields}
+    known = Preset.kind_for(plain).model_fields
+    preset = {name: value for name, value in plain.items() if name in known}
+    metadata = {name: value for name, value in plain.items() if name not in known}
     for name, value in metadata.items():
         try:
             locate(name)

@@ -17,7 +17,7 @@ from ptylive.engine.refine.regularisers.probe_support import (
     outside_radii,
     window_weights,
 )
-from ptylive.engine.refine.regularisers.scan_grid import ScanGrid
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.engine.refine.regularisers.sparsity import AbsorptionNorm, PhaseNorm
 from ptylive.engine.refine.regularisers.total_variation import TotalVariation
 from ptylive.engine.refine.solvers.objective import Objective

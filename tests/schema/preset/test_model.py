@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError
-from ptylive.schema.preset import Preset
 from ptylive.schema.preset.describe import table
 
 

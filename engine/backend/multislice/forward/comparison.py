@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.data_terms import TINY_COUNTS, pixel_terms
+from ptylive.engine.backend.multislice.data_terms import TINY_COUNTS, compared
 from ptylive.engine.backend.multislice.description import CompressedPatterns, PerpendicularTerm
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, MultisliceProblem
@@ -39,8 +39,7 @@ class Pixels:
     def compare(self, intensity: Any, batch: Any) -> tuple[Any, Any]:
         """See :class:`Comparison`."""
         counts = self._patterns[batch].astype(self._kit.real)
-        loss, slope = pixel_terms(self._kit.xp, self._term, intensity, counts)
-        return (loss * self._weights).sum(dtype=np.float64), slope * self._weights
+        return compared(self._kit.xp, self._term, intensity, counts, self._weights)
 
 
 class Coefficients:

@@ -9,7 +9,7 @@ from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.setup import prepare
-from ptylive.engine.refine.regularisers.scan_grid import rows_of_three
+from ptylive.engine.refine.regularisers.scan_neighbours import rows_of_three
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset

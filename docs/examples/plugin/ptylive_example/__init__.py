@@ -1,0 +1,1 @@
+"""Extensions of ptylive, one file for each."""

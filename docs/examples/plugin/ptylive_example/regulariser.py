@@ -1,0 +1,47 @@
+"""A regulariser: neighbouring pixels of the object should be alike.
+
+weight sum |O - O one row before|^2 + |O - O one column before|^2,   periodic
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.regularisers.penalty import Penalised
+from ptylive.engine.refine.regularisers.registration import Asked, Setting, regulariser
+
+
+@regulariser(
+    "smoothness",
+    acts_on="object",
+    settings=(
+        Setting(
+            "smoothness_weight",
+            0.0,
+            "weight of squared differences of neighbouring pixels of the object",
+            at_least=0.0,
+            at_most=1e30,
+        ),
+    ),
+)
+@dataclass(frozen=True)
+class Smoothness:
+    """One weight."""
+
+    weight: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> Smoothness | None:
+        """Of one epoch; None where its weight is 0."""
+        weight = asked.weight("smoothness_weight")
+        return cls(weight) if weight > 0 else None
+
+    def of(self, wave: Any, xp: Any) -> Penalised:
+        """Value and slope dR/dRe + i dR/dIm of an object (modes, slices, Y, X)."""
+        value, slope = 0.0, xp.zeros_like(wave)
+        for axis in (-2, -1):
+            step = wave - xp.roll(wave, 1, axis)
+            value = value + self.weight * (abs(step) ** 2).sum(dtype="float64")
+            slope += 2 * self.weight * (step - xp.roll(step, -1, axis))
+        return Penalised(value, slope)

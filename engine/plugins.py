@@ -1,0 +1,88 @@
+"""Extensions: classes and functions found in a folder of this package, and in other packages by their entry points.
+
+A plug-in that does not load costs itself only, and one line of the log says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from ptylive.schema.errors import PtyliveError, RefinementError
+
+log = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """Something that calls itself an extension."""
+
+    value: Any
+    source: str
+    """Who brings it, in words."""
+
+
+def in_folder(package: str, mark: str) -> Iterator[Found]:
+    """Everything with the attribute ``mark`` that modules of ``package`` define, in the order of their names."""
+    home = import_module(package)
+    for module in sorted(info.name for info in pkgutil.iter_modules(home.__path__)):
+        yield from _marked(import_module(f"{package}.{module}"), mark, f"{package}.{module}")
+
+
+def of_entry_points(group: str, mark: str) -> Iterator[Found]:
+    """What other packages bring: each entry point names a module, or one thing in it.
+
+    What fails to load, or brings nothing with the attribute ``mark``, is left out and said.
+    """
+    for point in sorted(entry_points(group=group), key=lambda each: (each.name, each.value)):
+        source = name_of(point)
+        try:
+            loaded = point.load()
+        except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises, it is not used
+            left_out(source, f"{type(error).__name__}: {error}")
+            continue
+        found = [Found(loaded, source)] if mark in _own(loaded) else list(_marked(loaded, mark, source))
+        if not found:
+            left_out(source, f"{point.value} brings nothing for {group}")
+        yield from found
+
+
+def name_of(point: EntryPoint) -> str:
+    """An entry point in words."""
+    return f"{point.name} ({point.value}{f' of {point.dist.name}' if point.dist is not None else ''})"
+
+
+def left_out(source: str, reason: str) -> None:
+    """Say in one line that a plug-in is not used."""
+    log.warning("plug-in %s is left out: %s", source, " ".join(reason.split())[:300])
+
+
+@contextmanager
+def at_work(part: Any) -> Iterator[None]:
+    """While code of ``part``, a class or one of its instances, runs: RefinementError for whatever a plug-in raises."""
+    try:
+        yield
+    except (PtyliveError, MemoryError):
+        raise
+    except Exception as error:
+        kind = part if isinstance(part, type) or callable(part) else type(part)
+        if kind.__module__.split(".")[0] == "ptylive":
+            raise
+        what = f"{getattr(kind, '__name__', kind)} of the plug-in {kind.__module__}"
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise RefinementError(f"{what} failed: {text}", "mend the plug-in, or leave it out of the settings") from error
+
+
+def _marked(module: Any, mark: str, source: str) -> Iterator[Found]:
+    for value in _own(module).values():
+        if getattr(value, "__module__", None) == getattr(module, "__name__", "") and mark in _own(value):
+            yield Found(value, source)
+
+
+def _own(value: Any) -> dict[str, Any]:
+    """Attributes of a thing itself: a subclass is not what its parent is."""
+    return dict(getattr(value, "__dict__", {}))

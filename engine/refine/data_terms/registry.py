@@ -1,0 +1,81 @@
+"""The data terms that are Python functions: those of this folder, found by themselves, and those of plug-ins.
+
+Plug-ins name theirs as entry points of the group ``ptylive.data_terms``. All are loaded once, when one is asked for or
+somebody lists settings; the preset's ``algorithm`` takes their names from then on.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+from typing import get_args
+
+from ptylive.engine import plugins
+from ptylive.engine.backend.multislice.problem import PythonTerm
+from ptylive.engine.refine.data_terms.registration import MARK
+from ptylive.schema.errors import MetadataError, RefinementError, brief
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.added import declare_choice, provided_by
+
+GROUP = "ptylive.data_terms"
+FOLDER = "ptylive.engine.refine.data_terms"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,59}")
+
+
+@dataclass
+class _Known:
+    by_name: dict[str, PythonTerm] | None = None
+
+
+_known = _Known()
+_lock = threading.RLock()
+
+
+def python_terms() -> dict[str, PythonTerm]:
+    """All of them by name."""
+    with _lock:
+        if _known.by_name is None:
+            _known.by_name = {}  # what a plug-in asks for while it loads
+            _load(_known.by_name)
+        return dict(_known.by_name)
+
+
+def python_term(name: str) -> PythonTerm:
+    """One of them. Raises RefinementError for a name nobody has."""
+    found = python_terms().get(name)
+    if found is None:
+        raise RefinementError(f"no data term is called {brief(name)}", "is the plug-in that brings it installed?")
+    return found
+
+
+def add(into: dict[str, PythonTerm], found: PythonTerm) -> None:
+    """Register one. Raises MetadataError for a name that is taken, and for what says too little."""
+    own = get_args(Preset.model_fields["algorithm"].annotation)
+    if not isinstance(found.name, str) or not _NAME.fullmatch(found.name):
+        raise MetadataError(f"{brief(found.name)} is no name for a data term", "letters, digits and _ only")
+    if found.name in own or found.name in into:
+        raise MetadataError(f"the name {found.name} is taken", "give it another")
+    if not callable(found.compare) or not callable(found.curvature):
+        raise MetadataError(f"{found.name} needs two functions: itself, and its curvature", "give both")
+    if found.constant not in ("", "loss_offset", "loss_floor"):
+        raise MetadataError(f"{found.name}: constant = {brief(found.constant)}", "loss_offset, loss_floor or nothing")
+    declare_choice(f"the data term {found.name}", "algorithm", found.name, found.help)
+    into[found.name] = found
+
+
+def _load(into: dict[str, PythonTerm]) -> None:
+    for found in plugins.in_folder(FOLDER, MARK):
+        add(into, getattr(found.value, MARK))
+    for found in plugins.of_entry_points(GROUP, MARK):
+        try:
+            add(into, getattr(found.value, MARK))
+        except Exception as error:  # of somebody else's code nothing is certain
+            plugins.left_out(found.source, error.line() if isinstance(error, MetadataError) else repr(error))
+
+
+def _provide() -> None:
+    python_terms()
+
+
+provided_by(_provide)

@@ -1,0 +1,108 @@
+"""What a regulariser says of itself: a class in a file of its own, decorated with :func:`regulariser`.
+
+    @regulariser("smoothness", acts_on="object", settings=(Setting("smoothness_weight", 0.0, "…", at_least=0.0),))
+    @dataclass(frozen=True)
+    class Smoothness:
+        weight: float
+
+        @classmethod
+        def of_preset(cls, asked):
+            weight = asked.weight("smoothness_weight")
+            return cls(weight) if weight > 0 else None
+
+        def of(self, wave, xp):
+            ...                                          # Penalised(value, slope)
+
+``of_preset`` gives None where the preset of the epoch does not ask for it. What it makes has, by ``acts_on``,
+
+    object, probe   ``of(wave, xp)`` of a penalty (:class:`~ptylive.engine.refine.regularisers.penalty.Penalty`), or
+                    ``changed(wave, xp)`` of a projection: the complex array as it shall be, of the same shape
+    parameters      ``add`` of a term of the loss (:class:`~ptylive.engine.refine.parameters.terms.Term`), which sees
+                    the whole vector; several of them as a tuple
+
+A class may also tell ``curvature_of_positions(preset, grid)``: how much it bends the loss along one displacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from ptylive.engine.plugins import at_work
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
+from ptylive.engine.refine.parameters.parameter_vector import Layout
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.added import Setting
+
+ActsOn = Literal["object", "probe", "parameters"]
+Kind = Literal["penalty", "projection"]
+MARK = "ptylive_regulariser"
+LAST = 1000
+"""Place of a regulariser that names none: behind those that do, by name."""
+_Class = TypeVar("_Class", bound=type[Any])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The preset of an epoch, and what regularisers need to know besides it."""
+
+    preset: Preset
+    layout: Layout
+    grid: ObjectGrid
+    scan: ScanGrid
+    k_radius: DoubleArray
+    """(P, P) spatial frequencies of the window, 1/Å."""
+    semiangle_invA: float
+    spacings_A: tuple[float, ...]
+    """Free space behind each slice but the last, Å."""
+
+    def weight(self, name: str) -> float:
+        """A weight over that of the patterns (``loss_weight``)."""
+        return 1 / self.preset.loss_weight * float(self.preset.value(name))
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One regulariser."""
+
+    name: str
+    acts_on: ActsOn
+    kind: Kind
+    settings: tuple[Setting, ...]
+    """Those that it adds to the preset."""
+    switches: tuple[str, ...]
+    """Settings that turn it on where they are not 0 (or false)."""
+    order: int
+    made_by: Any
+    """The class."""
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """While code of the class runs: what plug-ins raise becomes one line."""
+        return at_work(self.made_by)
+
+    def on(self, preset: Preset) -> bool:
+        """Whether an epoch's settings ask for it."""
+        return any(preset.value(name) for name in self.switches)
+
+
+def regulariser(
+    name: str,
+    *,
+    acts_on: ActsOn,
+    settings: tuple[Setting, ...] = (),
+    switches: tuple[str, ...] = (),
+    kind: Kind = "penalty",
+    order: int = LAST,
+) -> Callable[[_Class], _Class]:
+    """Declare a class a regulariser; ``switches`` are its first setting unless given, which may be the preset's own."""
+
+    def declared(made_by: _Class) -> _Class:
+        on = switches or tuple(setting.name for setting in settings[:1])
+        setattr(made_by, MARK, Registration(name, acts_on, kind, settings, on, order, made_by))
+        return made_by
+
+    return declared

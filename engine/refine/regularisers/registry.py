@@ -1,0 +1,76 @@
+"""The regularisers there are: those of this folder, found by themselves, and those of plug-ins.
+
+Plug-ins name theirs as entry points of the group ``ptylive.regularisers``. All are loaded once, when a refinement or
+somebody who lists settings asks first; the settings they add are handed to the preset then.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from ptylive.engine import plugins
+from ptylive.engine.refine.regularisers.registration import MARK, Registration
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.added import declare, provided_by
+
+GROUP = "ptylive.regularisers"
+FOLDER = "ptylive.engine.refine.regularisers"
+
+
+@dataclass
+class _Known:
+    by_name: dict[str, Registration] | None = None
+
+
+_known = _Known()
+_lock = threading.RLock()
+
+
+def registered() -> tuple[Registration, ...]:
+    """All regularisers, in the order in which they are added up."""
+    with _lock:
+        if _known.by_name is None:
+            _known.by_name = {}  # what a plug-in asks for while it loads
+            _load(_known.by_name)
+        return tuple(sorted(_known.by_name.values(), key=lambda each: (each.order, each.name)))
+
+
+def switched_on(preset: Preset) -> frozenset[str]:
+    """Settings that turn a regulariser on, and do in an epoch (``Preset.at``)."""
+    return frozenset(name for each in registered() for name in each.switches if preset.value(name))
+
+
+def add(into: dict[str, Registration], found: Registration) -> None:
+    """Register one. Raises MetadataError for a name or setting that is taken, and for what says too little."""
+    if found.name in into:
+        raise MetadataError(f"the name {found.name} is taken", "give it another")
+    needed = {"penalty": "of", "projection": "changed"}[found.kind] if found.acts_on != "parameters" else "add"
+    if found.kind == "projection" and found.acts_on == "parameters":
+        raise MetadataError(f"{found.name}: projections change object or probe", "say which")
+    missing = [name for name in ("of_preset", needed) if not callable(getattr(found.made_by, name, None))]
+    if missing:
+        raise MetadataError(f"{found.name} has no {' and no '.join(missing)}", "see docs/refinement.md")
+    own = {setting.name for setting in found.settings}
+    if not found.switches or not set(found.switches) <= own | Preset.model_fields.keys():
+        raise MetadataError(f"{found.name} has no setting that turns it on", "declare its weight")
+    declare(f"the regulariser {found.name}", found.settings, taken=dir(Preset) + list(Preset.model_fields))
+    into[found.name] = found
+
+
+def _load(into: dict[str, Registration]) -> None:
+    for found in plugins.in_folder(FOLDER, MARK):
+        add(into, getattr(found.value, MARK))
+    for found in plugins.of_entry_points(GROUP, MARK):
+        try:
+            add(into, getattr(found.value, MARK))
+        except Exception as error:  # of somebody else's code nothing is certain
+            plugins.left_out(found.source, error.line() if isinstance(error, MetadataError) else repr(error))
+
+
+def _provide() -> None:
+    registered()
+
+
+provided_by(_provide)

@@ -1,0 +1,114 @@
+"""Data terms that are Python functions: the same numbers as a compiled one's formula, and never another's answer."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, PythonTerm
+from ptylive.engine.refine.data_terms import registry
+from ptylive.engine.refine.data_terms.registration import MARK, data_term
+from ptylive.engine.refine.problem.setup import prepare
+from ptylive.schema import MetadataError, RefinementError
+from ptylive.schema.preset import Preset, added
+
+
+def amplitudes(intensity, counts, weights, offset):
+    amplitude = np.sqrt(intensity + (offset + 1e-12))
+    difference = amplitude - np.sqrt(counts + offset)
+    return weights * difference**2, weights * difference / amplitude
+
+
+TERM = PythonTerm("my_amplitudes", amplitudes, lambda counts: 0.5 / counts, "loss_offset", "as lsq_sqrt")
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    monkeypatch.setattr(registry, "_known", registry._Known({}))
+    monkeypatch.setattr(added, "_declared", added._Declared({}, {}, {}, []))
+    known = registry._known.by_name
+    registry.add(known, TERM)
+    return known
+
+
+def test_a_run_is_that_of_the_same_formula_built_in(mine, simulated):
+    """Setup and gradient: only the steps differ, for a curvature that is not known to be bounded."""
+    setups = [
+        prepare(simulated.dataset, Preset.from_mapping({"algorithm": name, "probe_modes": 1}), None)
+        for name in ("my_amplitudes", "lsq_sqrt")
+    ]
+    assert setups[0].strategy.algorithm == setups[1].strategy.algorithm.replace("lsq_sqrt", "my_amplitudes")
+    assert setups[0].strategy.curvature_scale == pytest.approx(setups[1].strategy.curvature_scale)
+    results = []
+    for setup in setups:
+        backend = ArrayMultislice(setup.problem, np, "complex128", "reference")
+        physical = setup.layout.physical(setup.start.astype(float), np)
+        results.append(backend.loss_and_gradient(physical.object, physical.probe))
+    assert results[0].loss == pytest.approx(results[1].loss, rel=1e-12)
+    np.testing.assert_allclose(results[0].object, results[1].object, rtol=1e-9, atol=1e-12)
+
+
+def test_it_is_said_why_nothing_is_compiled(mine, simulated):
+    for settings in ({}, {"upsample_pattern": 2}):
+        preset = Preset.from_mapping({"algorithm": "my_amplitudes", "probe_modes": 1, **settings})
+        backend = open_backend("cpu", prepare(simulated.dataset, preset, None).problem)
+        assert backend.name.endswith("the data term my_amplitudes, a Python function)")
+        backend.close()
+
+
+def test_compiled_code_computes_no_other_loss_instead(mine, simulated):
+    preset = Preset.from_mapping({"algorithm": "my_amplitudes", "window_px": 32})
+    problem = prepare(simulated.dataset, preset, None).problem
+    with pytest.raises(ValueError, match="my_amplitudes"):
+        CompiledMultislice(problem, 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "line"),
+    [
+        (lambda *_: (0.0, np.zeros(3)), "gives a derivative of shape (3,)"),
+        (lambda *_: 1 / 0, "failed: ZeroDivisionError"),
+        (lambda *_: None, "failed: TypeError"),
+    ],
+)
+def test_what_a_function_gets_wrong_is_one_line(simulated, function, line):
+    function.__module__ = "somebody.else"
+    problem = prepare(simulated.dataset, Preset(probe_modes=1), None).problem
+    problem = replace(problem, data_term=DataTerm(replace(TERM, compare=function), 0.0))
+    backend = ArrayMultislice(problem, np, "complex64", "cpu")
+    planes = np.zeros((2, *problem.object_shape), np.float32)
+    with pytest.raises(RefinementError) as error:
+        backend.loss_and_gradient(planes, np.zeros((2, 1, problem.window, problem.window), np.float32))
+    assert line in error.value.line()
+
+
+@pytest.mark.parametrize(
+    ("term", "line"),
+    [
+        (TERM, "the name my_amplitudes is taken"),
+        (replace(TERM, name="lsq_compressed"), "the name lsq_compressed is taken"),
+        (replace(TERM, name="two words"), "'two words' is no name for a data term"),
+        (replace(TERM, name="other", curvature=0.5), "other needs two functions"),
+        (replace(TERM, name="other", constant="floor"), "other: constant = 'floor'"),
+    ],
+)
+def test_what_says_too_little_or_takes_a_name_is_refused(mine, term, line):
+    with pytest.raises(MetadataError) as error:
+        registry.add(mine, term)
+    assert line in error.value.line()
+    assert list(mine) == ["my_amplitudes"]
+
+
+def test_a_name_that_nobody_has_is_refused(mine):
+    with pytest.raises(RefinementError, match="no data term is called 'gone'"):
+        registry.python_term("gone")
+
+
+def test_the_decorator_leaves_the_function_as_it_is():
+    marked = data_term("again", help="x", curvature=lambda counts: counts)(amplitudes)
+    assert marked is amplitudes
+    assert getattr(marked, MARK).name == "again"
+    assert DataTermKind.AMPLITUDE not in (getattr(marked, MARK),)

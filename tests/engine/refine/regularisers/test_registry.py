@@ -1,0 +1,126 @@
+"""Regularisers by registration: what they must say, and what a class that says it gets."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.regularisers import registry
+from ptylive.engine.refine.regularisers.penalty import Penalised, Penalties
+from ptylive.engine.refine.regularisers.projections import due, projected
+from ptylive.engine.refine.regularisers.registration import MARK, Setting, regulariser
+from ptylive.engine.refine.regularisers.registry import add, registered, switched_on
+from ptylive.engine.refine.run.epoch_schedule import _active
+from ptylive.schema import MetadataError, RefinementError
+from ptylive.schema.preset import Preset, added
+
+
+@pytest.fixture
+def empty(monkeypatch):
+    """Registries of this test alone."""
+    known = {each.name: each for each in registered()}
+    monkeypatch.setattr(registry, "_known", registry._Known(known))
+    monkeypatch.setattr(added, "_declared", added._Declared({}, {}, {}, []))
+    return known
+
+
+def test_those_of_the_folder_are_found_in_the_order_they_are_added_up():
+    names = [each.name for each in registered() if each.order < 100]
+    objects = ["phase_norm", "abs_norm", "atv", "missing_wedge", "mixed_variance"]
+    assert names == [*objects, "probe_reg_constraint", "window", "smooth_scan"]
+
+
+def test_what_makes_a_history_old_is_told_by_the_registry():
+    """The same settings as were once told by the word weight in their name."""
+    by_name = {name for name in Preset.model_fields if "weight" in name}
+    not_of_regularisers = {"loss_weight", "perpendicular_weight", "edge_weight", "noise_weighting"}
+    assert {name for each in registered() for name in each.switches} >= by_name - not_of_regularisers
+    assert switched_on(Preset()) == frozenset()
+    assert _active(Preset(atv_weight=1)) - _active(Preset()) == {"atv_weight"}
+
+
+WEIGHT = Setting("dark_pull", 0.0, "a weight", at_least=0.0)
+
+
+def declared(name, settings=(WEIGHT,), **said):
+    @regulariser(name, **{"acts_on": "object", "settings": settings, **said})
+    @dataclass(frozen=True)
+    class Made:
+        weight: float
+
+        @classmethod
+        def of_preset(cls, asked):
+            return cls(asked.weight("dark_pull"))
+
+        def of(self, wave, xp):
+            return Penalised(self.weight * (abs(wave) ** 2).sum(), 2 * self.weight * wave)
+
+        def changed(self, wave, xp):
+            return wave * (1 - self.weight)
+
+    return getattr(Made, MARK)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (declared("atv"), "the name atv is taken"),
+        (declared("dark", settings=()), "dark has no setting that turns it on: declare its weight"),
+        (declared("dark", settings=(Setting("atv_p", 0.0, "x"),)), "the setting atv_p is taken, by the preset itself"),
+        (declared("dark", settings=(Setting("model_dump", 0.0, "x"),)), "the setting model_dump is taken"),
+        (declared("dark", settings=(Setting("a b", 0.0, "x"),)), "'a b' is no name for a setting"),
+        (declared("dark", settings=(Setting("dark_pull", 0.0, ""),)), "and a line of help"),
+        (declared("dark", acts_on="parameters"), "dark has no add"),
+        (declared("dark", acts_on="parameters", kind="projection"), "projections change object or probe"),
+    ],
+)
+def test_what_says_too_little_or_takes_a_name_is_refused(empty, said, line):
+    before = dict(empty)
+    with pytest.raises(MetadataError) as error:
+        add(empty, said)
+    assert line in error.value.line()
+    assert (empty, added.declared()) == (before, {})
+
+
+def test_a_penalty_is_asked_for_by_its_own_setting(empty, simulated):
+    add(empty, declared("dark"))
+    preset = Preset.from_mapping({"dark_pull": "0.5 if epoch < 3 else 0", "loss_weight": 2, "epoch_max": 4})
+    setup = prepare(simulated.dataset, preset, None)
+    (penalties,) = setup.terms
+    assert isinstance(penalties, Penalties)
+    assert penalties.of_object[0].weight == 0.25
+    assert setup.regularisation.owns(penalties)
+    assert setup.regularisation.terms(preset.at(3), setup.layout) == ()
+    assert _active(preset.at(0)) - _active(preset.at(3)) == {"dark_pull"}
+    assert Preset().value("dark_pull") == 0.0
+
+
+@pytest.mark.parametrize("phase_only", [True, False])
+def test_a_projection_changes_object_and_probe(empty, simulated, phase_only):
+    add(empty, replace(declared("dark"), kind="projection"))
+    preset = Preset.from_mapping({"dark_pull": 0.25, "epoch_max": 4, "phase_only_obj": phase_only})
+    setup = prepare(simulated.dataset, preset, None)
+    assert due(preset)
+    assert not due(Preset())
+    vector = projected(setup.start, preset, setup.layout, setup.regularisation, np)
+    transmission, probe = setup.layout.to_complex(vector)
+    np.testing.assert_allclose(transmission, 1.0 if phase_only else 0.75, rtol=1e-6)
+    empty["dark"] = replace(empty["dark"], acts_on="probe")
+    dimmer = setup.layout.to_complex(projected(setup.start, preset, setup.layout, setup.regularisation, np))[1]
+    np.testing.assert_allclose(dimmer, 0.75 * probe, rtol=1e-6)
+
+
+def test_what_a_plug_in_raises_is_one_line(empty, simulated):
+    class Failing:
+        @classmethod
+        def of_preset(cls, asked):
+            return asked.nothing
+
+        def of(self, wave, xp):
+            return None
+
+    Failing.__module__ = "somebody.else"
+    add(empty, replace(declared("dark"), made_by=Failing))
+    with pytest.raises(RefinementError, match=r"Failing of the plug-in somebody.else failed: AttributeError"):
+        prepare(simulated.dataset, Preset.from_mapping({"dark_pull": 1}), None)
