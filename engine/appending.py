@@ -1,4 +1,4 @@
-"""A results file that grows at its end: what is in it stays where it lies, one write makes the new state the file's.
+"""Append-only changes of an HDF5 file: existing bytes are never moved, and one write commits the new state.
 
 Copying gigabytes of earlier refinements to add one more would take minutes and twice the room. Here all that is new is
 written behind the end of the file: a new root group, with hard links to what is kept. Nothing before the end is

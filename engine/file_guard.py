@@ -1,4 +1,4 @@
-"""Who says which files may be opened in this process."""
+"""The hook that decides which files may be opened in this process."""
 
 from __future__ import annotations
 

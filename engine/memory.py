@@ -1,4 +1,4 @@
-"""Whether an array fits before it is made: sizes that follow from optics or a scan's shape are numbers from outside."""
+"""Check that an array fits into memory before it is allocated: its size may follow from numbers in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for a disk, of all journals together: bounded. A folder that hangs costs recordings, not memory."""
+"""Bound on the bytes of all journals that wait for a disk. A folder that hangs costs recordings, not memory."""
 
 from __future__ import annotations
 

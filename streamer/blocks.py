@@ -1,4 +1,4 @@
-"""Many patterns at once, from many messages: how the compiled loop hands them over (:mod:`ptylive.streamer.fast`)."""
+"""Blocks of patterns from many messages, as the compiled loop hands them over (:mod:`ptylive.streamer.fast`)."""
 
 from __future__ import annotations
 

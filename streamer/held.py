@@ -1,4 +1,4 @@
-"""Messages of a scan that cannot be taken in yet: its recording is being made, or what it holds is being looked up."""
+"""Queue of messages of a scan whose recording is being made or looked up."""
 
 from __future__ import annotations
 

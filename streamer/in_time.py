@@ -1,4 +1,4 @@
-"""Work on files that may hang, done in threads of its own and waited for only so long."""
+"""File operations that may hang, run in threads with a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long silence is borne."""
+"""Time limits for a silent sender."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A map as it leaves the program: a picture for slides, floats for other programs."""
+"""Export of a map: a picture for slides, floats for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command is to write, looked at before any work is done.
+"""Check of a command's output paths before any work is done.
 
 Not over its input, not over something else, not into the results of another scan, and only where a file can be written.
 """

@@ -1,4 +1,4 @@
-"""What a person should know of a scan: values that were taken though they look wrong, counts that were no numbers."""
+"""Remarks on a scan: implausible values that were accepted, and counts that are not finite."""
 
 from __future__ import annotations
 

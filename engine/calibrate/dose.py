@@ -1,4 +1,4 @@
-"""How many electrons made a pattern, and what dose that was."""
+"""Electrons per pattern, and the dose."""
 
 from __future__ import annotations
 

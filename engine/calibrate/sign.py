@@ -1,4 +1,4 @@
-"""Which way is up: the half turn that a weak phase object leaves open (docs/theory/calibration.md).
+"""Sign of the contrast: the rotation by 180° that a weak phase object leaves open (docs/theory/calibration.md).
 
 (rotation + 180, -C10, -C12, -phase) explains the bright field equally well. Atoms settle it: where the phase, blurred
 by the probe, is high, the dark field is bright.

@@ -1,4 +1,4 @@
-"""What a person does with the scan that is shown, beside refining it: detectors, trotters, checks, runs, exports.
+"""Commands on the scan that is shown, besides refining it: detectors, trotters, checks, runs, exports.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """

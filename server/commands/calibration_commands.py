@@ -1,4 +1,4 @@
-"""Values a user gives, takes back and gives again: `configure`, `calibrate` and `undo` (docs/protocol.md)."""
+"""Commands that set, undo and pin values of the calibration: `configure`, `calibrate` and `undo` (docs/protocol.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look at scan and settings says before a refinement: overlap, sampling, defocus, rotation, memory, time."""
+"""Checks of scan and settings before a refinement: overlap, sampling, defocus, rotation, memory, time."""
 
 from __future__ import annotations
 

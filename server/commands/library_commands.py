@@ -1,4 +1,4 @@
-"""Past scans as a person uses them: listed, opened, noted, replayed, put in the trash.
+"""Commands on past scans: list, open, annotate, replay, put in the trash.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """

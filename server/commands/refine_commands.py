@@ -1,4 +1,4 @@
-"""Refinements as a person asks for them: started, stopped, resumed, or waiting in line behind another.
+"""Commands that start, stop, resume and queue refinements.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """

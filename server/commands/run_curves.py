@@ -1,4 +1,4 @@
-"""What one refinement shows along a line into the depth, and how far it agrees with another: the command `analyse`."""
+"""Depth section of a refinement along a line, and its correlation with another: the command `analyse`."""
 
 from __future__ import annotations
 

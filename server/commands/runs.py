@@ -1,4 +1,4 @@
-"""One refinement read from a results file, as a viewer compares it with another."""
+"""A refinement read from a results file, for the comparison of runs in a viewer."""
 
 from __future__ import annotations
 

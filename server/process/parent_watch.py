@@ -1,4 +1,4 @@
-"""A child process that must not outlive its parent holds a pipe; when the pipe ends, so does the child."""
+"""End a child process with its parent: the child holds a pipe from the parent and exits when it closes."""
 
 from __future__ import annotations
 

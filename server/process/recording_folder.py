@@ -1,4 +1,4 @@
-"""Whether a folder can take recordings, found out before a server starts rather than by its first scan."""
+"""Check before a server starts that its folder can take recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A refinement that begins while its scan runs: rounds on the rows in the journal, then the run on the whole scan."""
+"""Refinement during the scan: rounds on the rows in the journal, then the run on the whole scan."""
 
 from __future__ import annotations
 

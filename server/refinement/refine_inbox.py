@@ -1,4 +1,4 @@
-"""What a refinement process is told while it works: to stop, news of its scan, that the scan has ended."""
+"""Messages to a running refinement process: stop, updates of its scan, end of the scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What travels to the refinement process and back: one job in, progress and an end out, as a msgpack stream."""
+"""Messages between server and refinement process: a job in, progress and an end out, as a msgpack stream."""
 
 from __future__ import annotations
 

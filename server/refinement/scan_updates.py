@@ -1,4 +1,4 @@
-"""News of a scan that runs, for the refinement that has already begun on its rows."""
+"""Updates of a running scan for the refinement that has begun on its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments of a command as they came off the wire, held against what its method takes.
+"""Check the arguments of a command against the signature of its method.
 
 Commands can rely on their annotations: whoever wrote something else is told which argument, and what it should be.
 """

@@ -1,4 +1,4 @@
-"""The acquire process's heart: receiver, live thread, finisher and refinements of one server, and what it can be told.
+"""A running server: receiver, live thread, finisher, refinements, and the commands it takes.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """

@@ -1,4 +1,4 @@
-"""The pictures of the last scans, kept in memory: to look back while the next ones arrive."""
+"""The pictures of the last scans, kept in memory while the next ones arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished refinements that wait beside their results files: taken in at the start of a server, and before a look."""
+"""Finished refinements stored beside their results files, merged when a server starts and before a file is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the data say about themselves before anything is refined: counts, dose, and noise beyond Poisson."""
+"""Statistics of the patterns before the refinement: counts, dose, and noise beyond Poisson."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values given for every scan point, brought to the patterns of a data set, which may be some of them only."""
+"""Values given for every scan point, selected for the patterns of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A phase image from elsewhere that the object starts from."""
+"""A phase image as the start of the object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept between evaluations lies where it is used: arrays go to a device once, not at every evaluation."""
+"""Constant arrays of a refinement, copied to the device once instead of at every evaluation."""
 
 from __future__ import annotations
 

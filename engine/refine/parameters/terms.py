@@ -1,4 +1,4 @@
-"""Terms of the loss that do not look at patterns: what is known or wanted of the parameters beforehand."""
+"""Terms of the loss that depend on the parameters alone: quadratic priors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compressed recordings as the refinement sees them: masks in the model's window, coefficients, their mean pattern.
+"""Compressed recordings in the refinement: masks in the model's window, coefficients, their mean pattern.
 
 Least squares of coefficients weighs them by their noise unless told not to: with counts scattering like their mean,
 C = M diag(mean) M^T is the covariance of the coefficients, and W = L^-1 / 2, C = L L^T, makes sum |W (s - D)|^2 as

@@ -1,4 +1,4 @@
-"""What was recorded, as the model meets it: the detector's window, the model's pixels, the probe, and coefficients."""
+"""The measurement in the coordinates of the model: detector window, model pixels, probe, and coefficients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What else is refined besides object and probe: start values, and the curvature of the loss along each.
+"""Quantities refined besides object and probe: start values, and the curvature of the loss along each.
 
 The curvatures are estimates from counts and optics that only scale the steps: of the right size, and rather too large,
 so that a first step is too short rather than too long.

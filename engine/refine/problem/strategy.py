@@ -1,4 +1,4 @@
-"""Which loss, object, probe and steps: the preset's ``auto`` values decided from what was measured, with the reason.
+"""Choice of loss, object form, probe and steps: the preset's ``auto`` values decided from pattern statistics.
 
 Three regimes (docs/refinement.md): thin specimens between vacuum, thick ones, and weak contrast at low dose.
 """

@@ -1,4 +1,4 @@
-"""The figures of a validation: ring correlation of halves and of shuffled data, and what may be read from them."""
+"""Ring correlations of a validation, between halves and for shuffled data, and the resolution read from them."""
 
 from __future__ import annotations
 

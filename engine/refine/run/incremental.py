@@ -1,4 +1,4 @@
-"""Refining a scan that still runs: short rounds on the patterns that have arrived, each going on from the last one.
+"""Refinement during the scan: short rounds on the patterns that have arrived, each a warm start from the last.
 
 A round is an ordinary refinement of one sweep from a warm start, so there is nothing here that could disagree with the
 run after the scan. That run begins from the last round, on all patterns and with the final calibration. Few rounds are

@@ -1,4 +1,4 @@
-"""Short refinements that judge themselves on patterns they have not seen."""
+"""Short trial refinements, judged by the loss on held-out patterns."""
 
 from __future__ import annotations
 

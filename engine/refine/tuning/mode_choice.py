@@ -1,4 +1,4 @@
-"""One coherent mode of the probe or several: decided by which predicts patterns better that were held out.
+"""Number of probe modes, chosen by the loss on held-out patterns.
 
 Modes of a source that is not there blur what a coherent probe resolves, and one mode cannot describe a source that is.
 Both are trials of two sweeps; the held-out loss of a coherent scan rises by 1 % and more with four modes, that of scans

@@ -1,4 +1,4 @@
-"""An object to start from, out of a file: an earlier result, or PyPty's ``co.npy``."""
+"""A start object from a file: an earlier result, or PyPty's ``co.npy``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Amplitudes or likelihood: the data term of a thin specimen, decided by what halves of the data agree on.
+"""Data term of a thin specimen, amplitudes or likelihood, chosen by the correlation of two halves of the data.
 
 The likelihood (``ml``) is all but unbiased, and fits noise and the model's own errors readily. The least squares of
 amplitudes (``lsq_sqrt``) are quiet, but where pixels hold few counts they pull what is faint to nothing. Neither wins

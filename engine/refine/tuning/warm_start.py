@@ -1,4 +1,4 @@
-"""Going on from an earlier refinement: its object and probe as the start of another, on other data or another grid.
+"""Warm start: object and probe of an earlier refinement as the start of another, on other data or another grid.
 
 Meant for a scan that still grows, and for settings that changed a little. Where the earlier object does not reach, the
 start stays empty.

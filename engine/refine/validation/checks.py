@@ -1,4 +1,4 @@
-"""What can be said before a long run: overlap, sampling, memory, expected time."""
+"""Checks before a long run: overlap, sampling, memory, expected time."""
 
 from __future__ import annotations
 

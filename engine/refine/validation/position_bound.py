@@ -1,4 +1,4 @@
-"""What a pattern can tell about its own position at best: the Cramér-Rao bound for a known object.
+"""Lower bound of the uncertainty of a scan position: the Cramér-Rao bound for a known object.
 
 Where the bound is larger than the expected error of the positions, refining them one by one fits noise: the result's
 positions get worse, though its loss falls (docs/refinement.md, Positions).

@@ -1,4 +1,4 @@
-"""Honest figures without a ground truth: do halves of the data agree, and would they agree on nothing?
+"""Validation without a ground truth: correlation of two halves of the data, and of shuffled data as the null case.
 
 The scan is split like a chessboard, each half is refined alone from an empty object, and the two phases are compared
 ring by ring in Fourier space. The null test does the same with the patterns shuffled over the positions: no object is
