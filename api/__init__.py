@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ptylive.application.extensions import Preset as Preset
     from ptylive.engine.live.engine import LiveEngine as LiveEngine
     from ptylive.scans import Maps as Maps
     from ptylive.scans import Refined as Refined
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ptylive.scans import open_scan as open_scan
     from ptylive.scans import reconstruct as reconstruct
     from ptylive.scans import refine as refine
-    from ptylive.schema.preset import Preset as Preset
     from ptylive.simulators.sender import Sender as Sender
 
     __version__: str

@@ -30,9 +30,9 @@ from ptylive.schema.atomic import replacing
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
+    from ptylive.application.extensions import Preset
     from ptylive.application.offline import Reconstruction
     from ptylive.engine.refine.results.refinement_result import RefineResult
-    from ptylive.schema.preset import Preset
     from ptylive.server.wire.client import ControlClient
     from ptylive.streamer.storage.source import FileSource
 

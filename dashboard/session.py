@@ -12,6 +12,7 @@ from uuid import uuid4
 from bokeh.document import Document
 from bokeh.models import CustomJS, InlineStyleSheet, RadioButtonGroup, Toggle
 
+from ptylive.application.extensions import Preset
 from ptylive.dashboard import readouts, recipes
 from ptylive.dashboard.access import OWN_VIEW, READ_ONLY
 from ptylive.dashboard.feed import Feed, FeedView
@@ -38,7 +39,6 @@ from ptylive.dashboard.requests import Request, RequestDispatcher
 from ptylive.dashboard.skeleton import TITLE, read_template
 from ptylive.dashboard.theme import Theme
 from ptylive.schema import PtyliveError
-from ptylive.schema.preset import Preset
 
 TICK_MS = 100
 VIEWS = ("session", "refine", "library")

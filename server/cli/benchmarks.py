@@ -73,9 +73,9 @@ def refine() -> dict[str, Any]:
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
+    from ptylive.application.extensions import Preset
     from ptylive.application.offline import read_dataset, reconstruct_file
     from ptylive.engine.refine import refine as run
-    from ptylive.schema.preset import Preset
     from ptylive.server.cli.commands.demo import DATA_SET
     from ptylive.simulators.data import bundled
     from ptylive.streamer.storage.source import open_source

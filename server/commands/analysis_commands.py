@@ -12,11 +12,11 @@ import numpy as np
 import psutil
 
 from ptylive.application.export import Export, export_stem
+from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import measured_rotation
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.results import read_runs
 from ptylive.schema import Arm, CommandError, LiveMap
-from ptylive.schema.preset import Preset
 from ptylive.server.commands.checks import Checked
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.commands.run_curves import run_curves

@@ -6,9 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import MeasuredRotation
 from ptylive.schema import Arm, Calibration, Origin
-from ptylive.schema.preset import Preset
 
 GOOD_ANGLE_DEG, BAD_ANGLE_DEG = 5.0, 20.0
 """Distance of the rotation in use from the measured one. Measured on the shared scans: below 3 where it is right."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ptylive.application.extensions import Preset
 from ptylive.application.offline import start_guess
 from ptylive.engine.dataset import check_told
 from ptylive.engine.results_file import release_run, reserve_run
 from ptylive.schema import CommandError, PtyliveError
-from ptylive.schema.preset import Preset
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import Refinements, RunState

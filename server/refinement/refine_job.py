@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive.application.extensions import Preset
 from ptylive.schema import Calibration
-from ptylive.schema.preset import Preset
 from ptylive.server.wire.messages import array_from_plain, array_to_plain
 
 if TYPE_CHECKING:
