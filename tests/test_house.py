@@ -25,7 +25,8 @@ def test_layers_point_one_way():
         ("ptylive.schema", ("numba", "cupy", "bokeh", "h5py", "scipy", "zmq")),
         ("ptylive.server.cli.main", ("numba", "cupy", "bokeh", "h5py", "scipy", "numpy", "pydantic", "zmq", "rich")),
         ("ptylive.engine.live.engine", ("numba", "cupy", "bokeh", "h5py", "zmq")),
-        ("ptylive.engine.refine", ("numba", "cupy", "bokeh", "h5py", "zmq")),
+        ("ptylive.engine.refine.regularisers.registry", ("numba", "cupy", "bokeh", "h5py", "zmq", "scipy")),
+        ("ptylive.engine.refine.run.run", ("numba", "cupy", "bokeh", "h5py", "zmq")),
     ],
 )
 def test_imports_stay_light(module, forbidden):

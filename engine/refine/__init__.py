@@ -1,27 +1,50 @@
-"""Multislice ptychography: object and probe refined on recorded patterns (docs/refinement.md)."""
+"""Multislice ptychography: object and probe refined on recorded patterns (docs/refinement.md).
 
-from ptylive.engine.refine.data.start_guess import StartGuess
-from ptylive.engine.refine.results.curve import Curve, Scanned
-from ptylive.engine.refine.results.refinement_result import Preview, Progress, RefineResult
-from ptylive.engine.refine.results.ring_correlation import Validation
-from ptylive.engine.refine.run.run import refine
-from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import scan
-from ptylive.engine.refine.validation.checks import Checks, check
-from ptylive.engine.refine.validation.validation import validate
+What is here loads when it is first used: who only wants to know which regularisers there are needs none of it.
+"""
 
-__all__ = [
-    "Checks",
-    "Curve",
-    "Preview",
-    "Progress",
-    "RefineResult",
-    "Scanned",
-    "StartGuess",
-    "TrialContext",
-    "Validation",
-    "check",
-    "refine",
-    "scan",
-    "validate",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ptylive.engine.refine.data.start_guess import StartGuess as StartGuess
+    from ptylive.engine.refine.results.curve import Curve as Curve
+    from ptylive.engine.refine.results.curve import Scanned as Scanned
+    from ptylive.engine.refine.results.refinement_result import Preview as Preview
+    from ptylive.engine.refine.results.refinement_result import Progress as Progress
+    from ptylive.engine.refine.results.refinement_result import RefineResult as RefineResult
+    from ptylive.engine.refine.results.ring_correlation import Validation as Validation
+    from ptylive.engine.refine.run.run import refine as refine
+    from ptylive.engine.refine.tuning.held_out import TrialContext as TrialContext
+    from ptylive.engine.refine.tuning.parameter_search import scan as scan
+    from ptylive.engine.refine.validation.checks import Checks as Checks
+    from ptylive.engine.refine.validation.checks import check as check
+    from ptylive.engine.refine.validation.validation import validate as validate
+
+_HOMES = {
+    "Checks": "ptylive.engine.refine.validation.checks",
+    "Curve": "ptylive.engine.refine.results.curve",
+    "Preview": "ptylive.engine.refine.results.refinement_result",
+    "Progress": "ptylive.engine.refine.results.refinement_result",
+    "RefineResult": "ptylive.engine.refine.results.refinement_result",
+    "Scanned": "ptylive.engine.refine.results.curve",
+    "StartGuess": "ptylive.engine.refine.data.start_guess",
+    "TrialContext": "ptylive.engine.refine.tuning.held_out",
+    "Validation": "ptylive.engine.refine.results.ring_correlation",
+    "check": "ptylive.engine.refine.validation.checks",
+    "refine": "ptylive.engine.refine.run.run",
+    "scan": "ptylive.engine.refine.tuning.parameter_search",
+    "validate": "ptylive.engine.refine.validation.validation",
+}
+__all__ = [*_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used. Raises AttributeError for any other."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ptylive.engine.refine' has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
