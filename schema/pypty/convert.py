@@ -12,7 +12,8 @@ import numpy as np
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
-from ptylive.schema.pypty.rows import Fate, Gathered, Row
+from ptylive.schema.preset.added import declared
+from ptylive.schema.pypty.rows import Fate, Gathered, Row, same
 from ptylive.schema.pypty.table import ROWS, row_of
 
 
@@ -51,7 +52,7 @@ def import_preset(
     into = Gathered(given, pattern_shape)
     left: list[str] = []
     for name, value in given.items():
-        row = row_of(name)
+        row = row_of(name) or _row_of_added(name)
         if row is None:
             near = difflib.get_close_matches(name, [each.name for each in ROWS], n=1)
             left.append(f"{name}: PyPty has no such parameter" + (f"; did you mean {near[0]!r}?" if near else ""))
@@ -72,6 +73,14 @@ def looks_like_pypty(values: Mapping[str, Any]) -> bool:
     """Whether names are PyPty's rather than ours: some occur in its table only."""
     ours = set(Preset.model_fields)
     return any(row_of(name) is not None and name not in ours for name in values)
+
+
+def _row_of_added(name: str) -> Row | None:
+    """The row of a parameter that an added setting says is its own in PyPty."""
+    found = next((setting for setting in declared().values() if setting.pypty == name), None)
+    if found is None:
+        return None
+    return Row(name, "Extensions", found.default, Fate.MAPPED, (found.name,), "the same", same(found.name))
 
 
 def _convert(row: Row, value: Any, into: Gathered) -> None:

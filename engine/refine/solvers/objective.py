@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.backend.multislice.problem import LossGradient, MultisliceBackend
+from ptylive.engine.plugins import at_work
 from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout, Physical
 from ptylive.engine.refine.parameters.terms import Term
@@ -84,12 +85,17 @@ class Objective:
         if self.terms:
             of_terms = self.xp.zeros_like(gradient)
             share = 1.0 if indices is None else len(indices) / self.patterns
-            loss = loss + share * sum(term.add(self.layout, vector, of_terms, self.xp) for term in self.terms)
+            loss = loss + share * sum(self._added(term, vector, of_terms) for term in self.terms)
             gradient += of_terms.dtype.type(share) * of_terms
         gradient = self._of_what_moves(gradient)
         if self.held_parts is not None:
             self.held_parts.project_gradient(self.layout, vector, gradient, self.xp)
         return Evaluation(loss, gradient)
+
+    def _added(self, term: Term, vector: Any, gradient: Any) -> Any:
+        """See :class:`Term`. RefinementError for whatever a plug-in's raises."""
+        with at_work(term):
+            return term.add(self.layout, vector, gradient, self.xp)
 
     def _of_what_moves(self, gradient: Any) -> Any:
         layout = self.layout

@@ -8,6 +8,7 @@ from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset, added
 from ptylive.schema.preset.added import Setting, declare, declare_choice, declared, provided_by
 from ptylive.schema.preset.describe import json_schema, range_of, table, to_toml, unit_of
+from ptylive.schema.pypty import import_preset
 
 SETTINGS = (
     Setting("grain_weight", 0.0, "weight of grain", at_least=0.0, at_most=1e30),
@@ -80,6 +81,12 @@ def test_they_stand_in_every_document(grain):
     assert range_of("grain_kind") == "round, square"
     assert json_schema()["properties"]["grain_everywhere"]["unit"] == "grains"
     assert "grain_loss: a loss of grain" in Preset.full().model_fields["algorithm"].description
+
+
+def test_a_pypty_preset_reaches_them_by_pyptys_name(grain):
+    assert import_preset({"grain": 9, "atv_weight": 1}).settings == {"grain_px": 9, "atv_weight": 1}
+    with pytest.raises(MetadataError, match="grane: PyPty has no such parameter"):
+        import_preset({"grane": 9})
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from strict_device import device
 
 from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
+from ptylive.engine.backend.multislice.data_terms import compared
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, PythonTerm
 from ptylive.engine.refine.data_terms import registry
@@ -57,6 +59,17 @@ def test_it_is_said_why_nothing_is_compiled(mine, simulated):
         backend = open_backend("cpu", prepare(simulated.dataset, preset, None).problem)
         assert backend.name.endswith("the data term my_amplitudes, a Python function)")
         backend.close()
+
+
+def test_on_a_device_it_is_the_same_loss():
+    """numpy's functions on a stand-in as strict as cupy, which they dispatch to."""
+    rng = np.random.default_rng(0)
+    intensity, counts = rng.uniform(0.1, 9, (2, 3, 4, 4))
+    weights, term = rng.uniform(0, 1, (4, 4)), DataTerm(TERM, 0.3)
+    expected = compared(np, term, intensity, counts, weights)
+    found = compared(device, term, *(device.asarray(part) for part in (intensity, counts, weights)))
+    assert float(found[0]) == pytest.approx(float(expected[0]), rel=1e-12)
+    np.testing.assert_allclose(found[1].get(), expected[1], rtol=1e-12)
 
 
 def test_compiled_code_computes_no_other_loss_instead(mine, simulated):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.regularisers import registry
 from ptylive.engine.refine.regularisers.penalty import Penalised, Penalties
@@ -12,6 +13,7 @@ from ptylive.engine.refine.regularisers.projections import due, projected
 from ptylive.engine.refine.regularisers.registration import MARK, Setting, regulariser
 from ptylive.engine.refine.regularisers.registry import add, registered, switched_on
 from ptylive.engine.refine.run.epoch_schedule import _active
+from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema import MetadataError, RefinementError
 from ptylive.schema.preset import Preset, added
 
@@ -124,3 +126,21 @@ def test_what_a_plug_in_raises_is_one_line(empty, simulated):
     add(empty, replace(declared("dark"), made_by=Failing))
     with pytest.raises(RefinementError, match=r"Failing of the plug-in somebody.else failed: AttributeError"):
         prepare(simulated.dataset, Preset.from_mapping({"dark_pull": 1}), None)
+
+
+def test_what_a_term_of_a_plug_in_raises_is_one_line(empty, simulated):
+    class Failing:
+        @classmethod
+        def of_preset(cls, asked):
+            return cls()
+
+        def add(self, layout, vector, gradient, xp):
+            gradient["no such block"] = 0
+
+    Failing.__module__ = "somebody.else"
+    add(empty, replace(declared("dark"), made_by=Failing, acts_on="parameters"))
+    setup = prepare(simulated.dataset, Preset.from_mapping({"dark_pull": 1, "probe_modes": 1}), None)
+    backend = ArrayMultislice(setup.problem, np, "complex64", "cpu")
+    objective = Objective(backend, setup.layout, setup.problem.count, terms=setup.terms)
+    with pytest.raises(RefinementError, match=r"Failing of the plug-in somebody.else failed: IndexError"):
+        objective.evaluate(setup.start, np.arange(2))
