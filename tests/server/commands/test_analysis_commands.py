@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -17,13 +18,26 @@ from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that has received one scan."""
-    with server(tmp_path_factory.mktemp("scans")) as one:
+@contextmanager
+def with_one_scan(folder: Path) -> Iterator[Server]:
+    with server(folder) as one:
         one.call("detectors", detectors=[{"name": "early", "center_px": [31.75, 31.75], "outer_px": 12}])
         replay(bundled("mos2_svac_80kV_focus"), ReplaySettings(to=one.data, rate="max"))
         one.wait_for_results()
+        yield one
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that has received one scan; every test leaves it as it was."""
+    with with_one_scan(tmp_path_factory.mktemp("scans")) as one:
+        yield one
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Server]:
+    """The same for one test, which may send further scans."""
+    with with_one_scan(tmp_path / "scans") as one:
         yield one
 
 
@@ -187,12 +201,12 @@ def test_a_map_leaves_as_picture_and_as_numbers(running: Server) -> None:
         running.call("export", map="../../x")
 
 
-def test_history_note_and_a_past_scan_opened_again(running: Server) -> None:
-    live = finished(running)
-    running.call("note", text="nice grain, tilt 0.3°")
-    replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=running.data, rate="max"))
-    running.wait_for(lambda s: s["state"] == "complete" and s["uid"] != live["uid"] and s["results"])
-    scans = running.call("history")["scans"]
+def test_history_note_and_a_past_scan_opened_again(alone: Server) -> None:
+    live = finished(alone)
+    alone.call("note", text="nice grain, tilt 0.3°")
+    replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=alone.data, rate="max"))
+    alone.wait_for(lambda s: s["state"] == "complete" and s["uid"] != live["uid"] and s["results"])
+    scans = alone.call("history")["scans"]
     assert len(scans) == 2
     old = next(s for s in scans if s["uid"] == live["uid"])
     assert old["note"] == "nice grain, tilt 0.3°"
@@ -200,19 +214,19 @@ def test_history_note_and_a_past_scan_opened_again(running: Server) -> None:
     assert old["thumbnail"]["map"] == "obf"
     assert old["lost"] == 0
 
-    running.call("open", recording=old["recording"])
-    opened = running.wait_for(lambda s: s["uid"] == live["uid"])
+    alone.call("open", recording=old["recording"])
+    opened = alone.wait_for(lambda s: s["uid"] == live["uid"])
     assert opened["state"] == "complete"
     assert opened["calibration"]["rotation_deg"]["value"] == live["calibration"]["rotation_deg"]["value"]
-    assert "obf" in maps(running)
-    running.call("configure", values={"rotation_deg": 10.0})
-    running.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["rotation_deg"]["value"] == 10.0)
-    running.call("undo")
-    refined(running, running.call("refine", preset={"epoch_max": 1, "sweeps": 1, "probe_modes": 1})["run"])
-    running.call("open")
-    assert running.status()["uid"] != live["uid"]
+    assert "obf" in maps(alone)
+    alone.call("configure", values={"rotation_deg": 10.0})
+    alone.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["rotation_deg"]["value"] == 10.0)
+    alone.call("undo")
+    refined(alone, alone.call("refine", preset={"epoch_max": 1, "sweeps": 1, "probe_modes": 1})["run"])
+    alone.call("open")
+    assert alone.status()["uid"] != live["uid"]
     with pytest.raises(CommandError, match="no recording"):
-        running.call("open", recording="../../etc/passwd")
+        alone.call("open", recording="../../etc/passwd")
 
 
 def test_refinements_wait_in_line(running: Server) -> None:
@@ -234,32 +248,32 @@ def test_refinements_wait_in_line(running: Server) -> None:
     assert done["refinement"]["waiting"] == []
 
 
-def test_looking_back_replaying_and_deleting(running: Server) -> None:
-    live = finished(running)
+def test_looking_back_replaying_and_deleting(alone: Server) -> None:
+    live = finished(alone)
     recording = Path(live["recording"]).name
-    assert running.call("record")["on"] is True
-    assert running.call("record", on=False)["on"] is False
-    running.call("replay", recording=recording, rate=1e5)
-    replayed = running.wait_for(lambda s: s["state"] == "complete" and s["uid"] != live["uid"])
+    assert alone.call("record")["on"] is True
+    assert alone.call("record", on=False)["on"] is False
+    alone.call("replay", recording=recording, rate=1e5)
+    replayed = alone.wait_for(lambda s: s["state"] == "complete" and s["uid"] != live["uid"])
     assert replayed["recording"] == "", "recording was switched off"
     assert replayed["frames"] == live["frames"]
-    assert running.call("record", on=True)["on"] is True
-    running.wait_for(lambda s: len(running.call("scans")["scans"]) >= 2)
-    before = next(s for s in running.call("scans")["scans"] if s["uid"] == live["uid"])
-    recent = running.call("snapshot", uid=live["uid"])
+    assert alone.call("record", on=True)["on"] is True
+    alone.wait_for(lambda s: len(alone.call("scans")["scans"]) >= 2)
+    before = next(s for s in alone.call("scans")["scans"] if s["uid"] == live["uid"])
+    recent = alone.call("snapshot", uid=live["uid"])
     assert recent["state"]["series"] == before["series"]
     assert {m["name"] for m in recent["maps"]} == set(before["maps"])
     with pytest.raises(CommandError, match="not in memory"):
-        running.call("snapshot", uid="nobody")
+        alone.call("snapshot", uid="nobody")
 
-    count = running.call("history")["count"]
+    count = alone.call("history")["count"]
     with pytest.raises(CommandError, match="sure=true"):
-        running.call("delete", recording=recording)
-    assert running.call("history")["count"] == count
-    trash = Path(running.call("delete", recording=recording, sure=True)["path"])
+        alone.call("delete", recording=recording)
+    assert alone.call("history")["count"] == count
+    trash = Path(alone.call("delete", recording=recording, sure=True)["path"])
     assert trash.is_file()
     assert trash.parent.parent.name == ".trash"
     assert [p.name for p in trash.parent.glob("*_results.h5")] == [recording.replace(".h5", "_results.h5")]
-    assert running.call("history")["count"] == count - 1
+    assert alone.call("history")["count"] == count - 1
     with pytest.raises(CommandError, match="no recording"):
-        running.call("delete", recording="../" + recording, sure=True)
+        alone.call("delete", recording="../" + recording, sure=True)
