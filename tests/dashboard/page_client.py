@@ -1,5 +1,6 @@
 """A client of the dashboard's websocket that can say anything."""
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -25,6 +26,9 @@ class PageClient:
         address = url.replace("http", "ws") + path.rstrip("/") + "/ws"
         request = HTTPRequest(address, headers={"Origin": url, **headers}, connect_timeout=PATIENCE_S)
         client = cls(await websocket_connect(request, subprotocols=["bokeh", token[1]]), page)
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _: client.socket.close())  # tornado minds one that is left open
         assert (await client.receive())[0]["msgtype"] == "ACK"
         return client
 

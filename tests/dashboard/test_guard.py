@@ -71,8 +71,10 @@ async def _talk(dashboard: RunningDashboard, size: int) -> int | None:
     await socket.protocol.stream.write(struct.pack(">BBQ4s", 0x81, 0x80 | 127, size, bytes(4)))  # RFC 6455, section 5.2
     for _ in range(20):
         if await socket.read_message() is None:
-            return socket.close_code
-    return None
+            break
+    code: int | None = socket.close_code
+    socket.close()
+    return code
 
 
 def test_an_oversized_message_ends_its_connection_only(dashboard: RunningDashboard) -> None:
