@@ -162,15 +162,23 @@ def test_a_pause_is_waited_for_and_an_abort_ends_the_scan(tmp_path: Path, protoc
         assert (end.reason, end.summary.placed) == ("aborted", 200)
 
 
+def wait_for_the_whole_scan(run: Running) -> None:
+    """Wait for a scan that at least one pause ended; on a machine that stalls there are more pauses than that one."""
+    run.wait(lambda: len(run.ends()) >= 2 and run.ends()[-1].reason == "complete")
+    run.wait(lambda: run.receiver.status().state == "complete")
+    resumed = [event.resumed for event in run.arms()]
+    assert resumed == [False] + [True] * (len(resumed) - 1)
+    assert len(resumed) >= 2
+
+
 @pytest.mark.parametrize("protocol", [pytest.param("dectris-v1", marks=pytest.mark.slow), "dectris-v2"])
 def test_a_pause_longer_than_the_time_out_costs_nothing_that_is_recorded(tmp_path: Path, protocol: str) -> None:
     path = native(tmp_path / "a.h5")
     with listening(protocol, tmp_path / "out", idle_timeout_s=1.0) as run:
         sent(run, path, protocol, batch=10, faults=Faults(stall_at=20, stall_s=4.0))
-        run.wait(lambda: len(run.ends()) == 2 and run.receiver.status().state == "complete")
+        wait_for_the_whole_scan(run)
         status = run.receiver.status()
         assert status.lost == 0
-        assert [event.resumed for event in run.arms()] == [False, True]
         assert digests_of_file(Path(status.recording)) == digests_of_file(path)
 
 
@@ -179,8 +187,7 @@ def test_images_that_come_while_the_recording_is_being_made_cost_only_themselves
     path = native(tmp_path / "a.h5")
     with listening("dectris-v2", tmp_path / "out", idle_timeout_s=0.3) as run:
         sent(run, path, "dectris-v2", batch=1, rate=80.0, faults=Faults(stall_at=20, stall_s=0.6))
-        run.wait(lambda: len(run.ends()) == 2 and run.receiver.status().state == "complete")
-        assert [event.resumed for event in run.arms()] == [False, True]
+        wait_for_the_whole_scan(run)
         got = digests_of_file(Path(run.receiver.status().recording))
         assert got.items() <= digests_of_file(path).items()
         assert max(got) == 399
