@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from ptylive.dashboard.map_kinds import MapKinds
 from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare, sources_of
 from ptylive.dashboard.state import FINAL_STATES, LogLine, RefinementState, ServerState
 from ptylive.schema import PtyliveError
@@ -62,6 +63,8 @@ class FeedView:
 
     slices: int = 0
     """Slices of the object that can be looked at one by one."""
+    kinds: MapKinds = field(default_factory=MapKinds)
+    """What the server says of its maps."""
 
     def is_coming(self, wanted: str) -> bool:
         """Whether the picture ``wanted`` exists or is about to."""
@@ -215,7 +218,7 @@ class Feed:
             self._snapshot_due = time.monotonic() + RETRY_S
             return
         self._snapshot_due = None
-        self._show(connected=True, last_contact=time.time())
+        self._show(connected=True, last_contact=time.time(), kinds=MapKinds.told(reply.get("map_kinds")))
         self._take_state(reply.get("state") or {})
         for payload in reply.get("maps") or []:
             self._take_map(payload)

@@ -88,7 +88,7 @@ class Session:
         self.orders = Orders(ShownScanSender(sender, lambda: feed.view().state.uid, self._looked_at))
         self.page, self.asked = Page(), Asked()
         style = InlineStyleSheet(css=read_template("widgets.css"))
-        self.mosaic = Mosaic(style)
+        self.mosaic = Mosaic(style, feed.view().kinds)
         for panel in self.mosaic.panels:
             panel.on_choice = self._watch
         self.profile = ProfilePanel(self.mosaic.panels, style)
@@ -193,7 +193,7 @@ class Session:
         seen = self.past.view(view, self._wanted())
         self.document.hold("combine")
         try:
-            self.mosaic.offer(seen.available)
+            self.mosaic.offer(seen.available, view.kinds)
             self._offer_pictures(view if self.view_name == "refine" else seen)
             self.profile.show(seen.pictures.get(self.profile.source))
             self.loss.show(view.refinement)

@@ -1,8 +1,9 @@
-"""Write the tables of the documents that come from the code: docs/settings.md and docs/pypty-parity.md."""
+"""Write the tables of the documents that come from the code: settings.md, pypty-parity.md and maps.md in docs."""
 
 from pathlib import Path
 
 import ptylive.application.extensions  # noqa: F401  (settings that stand with what they belong to)
+from ptylive.engine.imaging import registry
 from ptylive.schema.preset.describe import table
 from ptylive.schema.pypty import parity_table
 
@@ -19,3 +20,4 @@ def write(name: str, text: str) -> None:
 
 write("settings.md", table())
 write("pypty-parity.md", parity_table())
+write("maps.md", registry.table())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.dashboard.feed import FeedView
+from ptylive.dashboard.map_kinds import MapKinds
 from ptylive.dashboard.orders import Orders, Reply
 from ptylive.dashboard.readouts import quantity
 from ptylive.dashboard.requests import Request
@@ -24,7 +25,6 @@ from ptylive.server.wire.messages import array_from_plain
 ASK_EVERY_S = 5.0
 PAGE = 24
 CARD_VALUES = (("rotation_deg", "rotation", "°"), ("C10", "defocus", ""))
-PHASES = frozenset({"obf", "idpc", "ssb", "wdd_phase"})
 
 
 class LibraryPanel:
@@ -36,12 +36,14 @@ class LibraryPanel:
         self._text = ""
         self._asked_at = -ASK_EVERY_S
         self._note, self._note_of, self._note_asked_at = "", "", -ASK_EVERY_S
-        self._thumbnails: dict[tuple[str, float], str] = {}
+        self._thumbnails: dict[tuple[str, float, ColourMap], str] = {}
+        self._kinds = MapKinds()
 
     def follow(self, view: FeedView, *, on_show: bool) -> None:
         """Ask for the note of a scan that is new here, and every few seconds for the history while it is on show."""
         if not view.connected:
             return
+        self._kinds = view.kinds
         recording = view.state.recording or ""
         if recording != self._note_of:
             self._note_of, self._note, self._note_asked_at = recording, "", -ASK_EVERY_S
@@ -90,9 +92,9 @@ class LibraryPanel:
         plain = scan.get("thumbnail")
         if not plain:
             return ""
-        key = (str(scan.get("recording")), float(scan.get("time") or 0))
+        colours = self._kinds.called(str(plain.get("map"))).colour_map
+        key = (str(scan.get("recording")), float(scan.get("time") or 0), colours)
         if key not in self._thumbnails:
-            colours = ColourMap.MAGMA if plain.get("map") in PHASES else ColourMap.GRAY
             picture = draw(array_from_plain(plain).astype(np.float32), colours, limits=(0.0, 255.0), least_side=1)
             if len(self._thumbnails) > 4 * PAGE:
                 self._thumbnails.clear()

@@ -2,80 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span, Toggle
 
+from ptylive.dashboard.map_kinds import FIRST_CHOICE, MapKinds
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
 from ptylive.dashboard.words import UNKNOWN, limits
 from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
 
 
-@dataclass(frozen=True)
-class MapKind:
-    """A live map as the chooser offers it."""
-
-    name: str
-    label: str
-    colour_map: ColourMap = ColourMap.GRAY
-
-    @classmethod
-    def called(cls, name: str) -> MapKind:
-        """The kind of that name; a map nobody told us about is offered under its own name."""
-        if name in KINDS:
-            return KINDS[name]
-        if name.startswith(DETECTOR):
-            return cls(name, f"detector {name.removeprefix(DETECTOR)}")
-        return cls(name, name.replace("_", " "))
-
-
-MAP_KINDS: tuple[MapKind, ...] = (
-    MapKind("obf", "phase (OBF)", ColourMap.MAGMA),
-    MapKind("tcbf", "tilt-corrected BF"),
-    MapKind("idpc", "iDPC phase", ColourMap.MAGMA),
-    MapKind("adf", "annular DF"),
-    MapKind("bf", "bright field"),
-    MapKind("abf", "annular BF"),
-    MapKind("dpc", "DPC colour wheel"),
-    MapKind("wdd_phase", "WDD phase", ColourMap.MAGMA),
-    MapKind("wdd_amplitude", "WDD amplitude"),
-    MapKind("com_row", "centre of mass, rows"),
-    MapKind("com_col", "centre of mass, columns"),
-    MapKind("ssb", "SSB phase", ColourMap.MAGMA),
-    MapKind("dpc_iterative", "iterative DPC", ColourMap.MAGMA),
-)
-KINDS = {kind.name: kind for kind in MAP_KINDS}
-ONLY_WHEN_THERE = frozenset({"ssb", "dpc_iterative"})
-"""Maps that not every server makes: offered once they have come."""
-NOT_MAPS = frozenset({"coverage", "pattern", "pattern_mean", "object", "probe", "slices"})
-DETECTOR = "vd_"
-FIRST_CHOICE = ("obf", "tcbf", "idpc", "adf")
-"""Maps of the four panels when the page opens."""
-
-
-def offered(available: Iterable[str]) -> list[tuple[str, str]]:
-    """(name, label) of every map to choose from: those every scan has, then whatever else has come."""
-    names = {kind.name for kind in MAP_KINDS} - ONLY_WHEN_THERE | set(available) - NOT_MAPS
-    order = {kind.name: i for i, kind in enumerate(MAP_KINDS)}
-    kinds = (MapKind.called(name) for name in sorted(names, key=lambda n: (order.get(n, len(order)), n)))
-    return [(kind.name, kind.label) for kind in kinds]
-
-
 class MapPanel:
-    """One panel of the mosaic; ``index`` counts from 0 in reading order."""
+    """One panel of the mosaic; ``index`` counts from 0 in reading order; ``kinds``: what the server makes."""
 
-    def __init__(self, index: int, kind: MapKind, windows: tuple[Window, Window], style: InlineStyleSheet) -> None:
+    def __init__(self, index: int, kinds: MapKinds, windows: tuple[Window, Window], style: InlineStyleSheet) -> None:
         self.index = index
-        self.kind = kind
+        self._kinds = kinds
+        self.kind = kind = kinds.called(FIRST_CHOICE[index])
         self.on_choice: Callable[[], None] = lambda: None
         self.overwrites = False
         """Whether a new scan is drawn over the one before, or on a fresh ground."""
         self._colours: dict[str, ColourMap] = {}
         self.view = PictureFigure(f"map_{index}", windows[0], kind.colour_map, others=windows[1:])
         common = {"height": 24, "margin": 0, "stylesheets": [style]}
-        self.choice = Select(name=f"map_{index}_choice", value=kind.name, options=offered(()), width=165, **common)
+        self.choice = Select(
+            name=f"map_{index}_choice", value=kind.name, options=kinds.offered(()), width=165, **common
+        )
         self.colours = Select(
             name=f"map_{index}_colours",
             value=str(kind.colour_map),
@@ -105,12 +58,21 @@ class MapPanel:
         """The figure and the picture it shows."""
         return ((self.view, self.kind.name + (FFT if self.shows_fft else OVERWRITING if self.overwrites else "")),)
 
-    def offer(self, options: list[tuple[str, str]]) -> None:
+    def offer(self, options: list[tuple[str, str]], kinds: MapKinds) -> None:
         """Maps to choose from; the one that is shown stays among them."""
+        if kinds != self._kinds:
+            self._learn(kinds)
         if (self.kind.name, self.kind.label) not in options:
             options = [*options, (self.kind.name, self.kind.label)]
         if self.choice.options != options:
             self.choice.options = options
+
+    def _learn(self, kinds: MapKinds) -> None:
+        """Call and colour the map as the server wants it, unless the viewer has coloured it already."""
+        before, self._kinds = self.kind, kinds
+        self.kind = kinds.called(before.name)
+        if self.kind.colour_map is not before.colour_map and self.colours.value == str(before.colour_map):
+            self.colours.value = str(self.kind.colour_map)
 
     def choose(self, number: int) -> None:
         """Show the map that stands at ``number`` (from 1) in the chooser; nothing happens when there is none."""
@@ -123,7 +85,7 @@ class MapPanel:
         self.colours.value = str(every[(every.index(ColourMap(self.colours.value)) + 1) % len(every)])
 
     def _choose(self, _attr: str, _old: str, new: str) -> None:
-        self.kind = MapKind.called(new)
+        self.kind = self._kinds.called(new)
         self.colours.disabled = self.fft.disabled = new == "dpc"  # vectors have colours of their own, and no transform
         self.colours.value = str(self._colours.get(new, self.kind.colour_map))
         self._start_again()
@@ -157,6 +119,7 @@ class MapPanel:
             f"{key}_units": picture.units if picture else "",
             f"{key}_method": picture.method if picture else "",
             f"{key}_note": "" if picture else "no data yet",
+            f"{key}_about": self.kind.about,
         }
 
     def styles(self) -> dict[str, str]:
@@ -173,20 +136,20 @@ class MapPanel:
 class Mosaic:
     """Four panels over one window, and another one for their Fourier transforms."""
 
-    def __init__(self, style: InlineStyleSheet) -> None:
+    def __init__(self, style: InlineStyleSheet, kinds: MapKinds) -> None:
         self.window, self.frequencies = Window(), Window()
         windows = (self.window, self.frequencies)
-        self.panels = [MapPanel(index, KINDS[name], windows, style) for index, name in enumerate(FIRST_CHOICE)]
-        self._available: frozenset[str] | None = None
+        self.panels = [MapPanel(index, kinds, windows, style) for index in range(len(FIRST_CHOICE))]
+        self._offered: tuple[frozenset[str], MapKinds] | None = None
         self._share_cursor()
 
-    def offer(self, available: frozenset[str]) -> None:
-        """Let every panel choose from the maps that have come."""
-        if available != self._available:
-            self._available = available
-            options = offered(available)
+    def offer(self, available: frozenset[str], kinds: MapKinds) -> None:
+        """Let every panel choose from the maps that have come, or that the server makes."""
+        if (available, kinds) != self._offered:
+            self._offered = (available, kinds)
+            options = kinds.offered(available)
             for panel in self.panels:
-                panel.offer(options)
+                panel.offer(options, kinds)
 
     def _share_cursor(self) -> None:
         spans = [

@@ -16,7 +16,10 @@ window.ptylive = (() => {
   function render(content) {
     const {texts = {}, marks = {}, styles = {}, lists = {}, clips = {}} = JSON.parse(content);
     differing("texts", texts, (key, value) => {
-      for (const element of fields.get(key) ?? []) { element.textContent = value; element.title = value; }
+      for (const element of fields.get(key) ?? []) {
+        if (element.dataset.text === key) element.textContent = value;
+        element.title = value;
+      }
     });
     differing("marks", marks, (key, value) => { document.body.dataset[key] = value; });
     differing("styles", styles, (key, value) => { document.body.style.setProperty(key, value); });
@@ -98,8 +101,8 @@ window.ptylive = (() => {
 
   function ready(page, asked_model, pairs) {
     asked = asked_model;
-    for (const element of document.querySelectorAll("[data-text]")) {
-      const key = element.dataset.text;
+    for (const element of document.querySelectorAll("[data-text], [data-title]")) {
+      const key = element.dataset.text ?? element.dataset.title;
       fields.set(key, [...(fields.get(key) ?? []), element]);
     }
     render(page.content);

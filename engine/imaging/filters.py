@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging import registry
+from ptylive.engine.imaging.declaration import Build, LinearMap
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.maps.obf import OptimumBrightField
-from ptylive.engine.imaging.maps.ssb import SingleSideband
-from ptylive.engine.imaging.maps.tcbf import TiltCorrected
-from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
 from ptylive.schema.model import DoubleArray
 
-
-class LinearMap(Protocol):
-    """Filters of one method, ready to be applied."""
-
-    def pictures(self, spectra: Spectra) -> Iterator[Picture]:
-        """The maps of this method from the transformed coefficients."""
-        ...
-
-
-BUILDERS: dict[str, Callable[[ImagingConditions, DoubleArray], LinearMap]] = {
-    "obf": OptimumBrightField.build,
-    "tcbf": TiltCorrected.build,
-    "wdd": WignerDeconvolution.build,
-    "ssb": SingleSideband.build,
-}
-"""Method -> what makes its filters, quickest first. A new map is a new file in `maps` and a line here."""
+BUILDERS: dict[str, Build] = {name: one.build for name, one in registry.methods().items() if one.build is not None}
+"""Method -> what makes its filters, quickest first."""
 
 
 @dataclass(frozen=True, eq=False)

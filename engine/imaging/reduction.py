@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -172,17 +171,3 @@ class VectorReduction:
 def regions(grid_px: DetectorGrid, disc_radius_px: float) -> LabelArray:
     """Region (Qy, Qx) of each pixel, index into REGIONS."""
     return np.digitize(grid_px.radius / disc_radius_px, REGION_EDGES).astype(np.int32)
-
-
-def impossible_methods(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
-    """Which of the methods a scan's frames cannot give, with the reason: square roots feed no linear map."""
-    if arm.basis.of != "sqrt_intensity":
-        return {}
-    needs = {"bf": ("perp_bright",), "adf": ("perp_dark",), **dict.fromkeys(("com", "idpc", "dpc_iterative"), MOMENTS)}
-    out = {}
-    for name in methods:
-        if name not in needs:
-            out[name] = "needs intensities, not their square roots"
-        elif lacking := [extra for extra in needs[name] if extra not in arm.basis.extra]:
-            out[name] = f"needs the extra {lacking[0]}"
-    return out

@@ -10,9 +10,11 @@ import numpy as np
 from ptylive.engine.bases.stream import stream_basis
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.imaging import registry
+from ptylive.engine.imaging.declaration import PTYLIVE
 from ptylive.engine.imaging.filters import BUILDERS
 from ptylive.engine.imaging.imaging_conditions import UPSAMPLE_POINTS
-from ptylive.engine.imaging.reduction import PixelReduction, Reduction, VectorReduction, impossible_methods
+from ptylive.engine.imaging.reduction import PixelReduction, Reduction, VectorReduction
 from ptylive.schema import Arm, Calibration, MetadataError
 from ptylive.schema.model import Array, DoubleArray
 
@@ -29,10 +31,14 @@ def max_bins(arm: Arm) -> int:
 
 
 def filter_bytes(arm: Arm) -> float:
-    """Memory that the filters of all maps take for each coefficient."""
+    """Memory that the filters of all maps of ptylive take for each coefficient.
+
+    Those of other packages do not count: what is kept of a scan must not depend on what else is installed.
+    """
     rows, cols = arm.scan.require_shape()
-    finer = 4 if rows * cols <= UPSAMPLE_POINTS else 1  # two methods may be sampled twice finer
-    planes = 1 + 0.5 * (len(BUILDERS) - 3 + 2 * finer)  # one complex map, half planes for the real ones
+    finer = 4 if rows * cols <= UPSAMPLE_POINTS else 1  # twice along both axes
+    own = (registry.methods()[name] for name in BUILDERS if registry.methods()[name].source == PTYLIVE)
+    planes = sum(method.planes * (finer if method.finer else 1) for method in own)
     return 8 * 1.6 * rows * cols * planes  # complex64, padded
 
 
@@ -43,12 +49,24 @@ def left_out(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
     masks = arm.basis.n_bright + arm.basis.n_dark
     if masks > MOST_MASKS:
         raise MetadataError(f"no live maps from {masks} masks", f"at most {MOST_MASKS} masks make maps")
-    out = impossible_methods(arm, methods)
+    out = _not_from_roots(arm, methods) if arm.basis.of == "sqrt_intensity" else {}
     if masks * filter_bytes(arm) > MOST_FILTER_BYTES:
         gigabytes = masks * filter_bytes(arm) / 1e9
         out.update(
             {name: f"needs {gigabytes:.0f} GB for filters: send fewer masks" for name in BUILDERS if name in methods}
         )
+    return out
+
+
+def _not_from_roots(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
+    """Methods that a stream of square roots cannot give, with the reason: nothing is linear in them but extras."""
+    out = {}
+    for name in methods:
+        needed = registry.methods()[name].from_roots
+        if needed is None:
+            out[name] = "needs intensities, not their square roots"
+        elif lacking := [extra for extra in needed if extra not in arm.basis.extra]:
+            out[name] = f"needs the extra {lacking[0]}"
     return out
 
 

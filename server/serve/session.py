@@ -17,6 +17,7 @@ from typing import Any
 from ptylive.application.conversion import RecordingCompression
 from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
+from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.scratch import Scratch
 from ptylive.schema import Arm, CommandError, PtyliveError
 from ptylive.server.commands.analysis_commands import AnalysisCommands
@@ -317,10 +318,11 @@ class Session:
         failures = self._recording_status.failures
         if failures:
             return f"{len(failures)} recordings failed, the last one: {failures[-1]}"
-        return self.notice
+        return "; ".join(filter(None, (self.notice, *registry.found().problems)))
 
     def command_snapshot(self, uid: str = "") -> dict[str, Any]:
-        """State, all current maps and the refinement with its pictures: what a viewer that joins late needs.
+        """State, all current maps and the refinement with its pictures: what a viewer that joins late needs; and what
+        live maps there are.
 
         ``uid``: of one of the last scans, as it was shown last.
         """
@@ -332,6 +334,7 @@ class Session:
             "state": self.command_status(),
             "maps": [] if scan is None else list(scan.pictures.values()),
             "refinement": None if run.state == "none" else run.event(pictures=True),
+            "map_kinds": registry.describe(),
         }
 
     def command_watch(self, viewer: str, maps: Iterable[str] | None = None) -> dict[str, Any]:

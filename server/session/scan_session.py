@@ -143,8 +143,9 @@ class ScanSession:
         if missing:
             reasons: dict[str, list[str]] = {}
             for name, reason in missing.items():
-                reasons.setdefault(reason.split(" needs ")[-1].removeprefix("needs "), []).append(name)
-            lacking = [f"{', '.join(names)}: needs {what}" for what, names in reasons.items()]
+                _, needs, what = reason.rpartition("needs ")
+                reasons.setdefault(f"{needs}{what}", []).append(name)
+            lacking = [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
             return "; ".join([*lacking, *remarks(self.source, self.arm, self.calibration)])
         return "; ".join(remarks(self.source, self.arm, self.calibration))
 

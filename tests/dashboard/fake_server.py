@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import zmq
 
+from ptylive.engine.imaging import registry
 from ptylive.server.wire.messages import array_to_plain, events_address, pack, unpack
+
+MAP_KINDS = registry.describe(sorted(registry.own_methods(), key=lambda one: one.rank))
+"""What a real server says of its maps."""
 
 
 def map_payload(name: str, data: np.ndarray, **more: Any) -> dict[str, Any]:
@@ -136,6 +140,7 @@ class FakeServer:
         reply: dict[str, Any] = {"id": message["id"], "ok": True, **self.replies.get(message["command"], {})}
         if message["command"] == "snapshot":
             reply.update(state=self.state, maps=list(self.maps.values()), refinement=self.refinement)
+            reply.setdefault("map_kinds", MAP_KINDS)
         self._router.send_multipart([*envelope, pack(reply)])
 
     def close(self) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from bokeh.document import Document
-from fake_server import state_payload
+from fake_server import MAP_KINDS, state_payload
 
 from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.map_kinds import MapKinds
 from ptylive.dashboard.page_document import root_names
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import Session
@@ -48,7 +49,8 @@ class CommandSender:
 def feed() -> Feed:
     """A feed that does not listen."""
     silent = Feed("tcp://127.0.0.1:9")
-    silent._view = FeedView(state=ServerState.model_validate(state_payload()), connected=True, last_contact=1.0)
+    state, kinds = ServerState.model_validate(state_payload()), MapKinds.told(MAP_KINDS)
+    silent._view = FeedView(state=state, connected=True, last_contact=1.0, kinds=kinds)
     return silent
 
 

@@ -6,10 +6,62 @@ Waddell & Chapman 1979; Lazić, Bosch & Lazar 2016, eq. 11; docs/theory/live-map
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from ptylive.engine.geometry import turned_to_detector_axes
+from ptylive.engine.imaging.bank import Picture
+from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.instant import Instant
+from ptylive.engine.imaging.reduced_numbers import MOMENTS
 from ptylive.schema.model import BoolArray, DoubleArray
 from ptylive.schema.scan import rotation_matrix
+
+TRUST = "once rotation and handedness are right; out of focus it is blurred by the disc of the probe"
+
+
+@live_map(
+    Method(
+        "com",
+        title="the centre of mass in 1/Å",
+        needs=Needs.MOMENTS,
+        maps=(
+            MapWords(
+                "com_row",
+                label="centre of mass, rows",
+                units="1/Å",
+                shows="how far the beam is deflected along the rows: slope of the phase, projected field",
+                trust=TRUST,
+                place=100,
+            ),
+            MapWords(
+                "com_col",
+                label="centre of mass, columns",
+                units="1/Å",
+                shows="how far the beam is deflected along the columns",
+                trust=TRUST,
+                place=110,
+            ),
+        ),
+        order=40,
+        optics=("detector_pixel_invA",),
+        from_roots=MOMENTS,
+    )
+)
+def center_of_mass_maps(now: Instant) -> Iterator[Picture]:
+    """The maps ``com_row`` and ``com_col``, 1/Å, along the axes of the maps."""
+    row, col = now.once(com_invA)
+    settings = {"rotation_deg": now.rotation_deg}
+    yield Picture("com_row", row, "1/Å", "centre of mass along scan rows", settings)
+    yield Picture("com_col", col, "1/Å", "centre of mass along scan columns", settings)
+
+
+def com_invA(now: Instant) -> DoubleArray:
+    """CoM (2, rows, cols) in 1/Å along the axes of the maps, 0 where no frame is. Use it through ``now.once``."""
+    pixel = float(now.require("detector_pixel_invA", "the centre of mass in 1/Å"))
+    turned = turned_to_detector_axes(center_of_mass(now.moments, now.visited), now.calibration.transform)
+    return along_scan_axes(turned * pixel, now.rotation_deg)
 
 
 def center_of_mass(moments: DoubleArray, visited: BoolArray) -> DoubleArray:

@@ -7,11 +7,18 @@ points is left free: the least-squares problem that the alternating projection o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
 
+from ptylive.engine.imaging.bank import Picture
+from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.instant import Instant
+from ptylive.engine.imaging.maps.com import com_invA
+from ptylive.engine.imaging.reduced_numbers import MOMENTS
+from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray
 
 ITERATIONS = 40
@@ -19,6 +26,35 @@ MARGIN = 0.5
 """Free border on each side, as a share of the field."""
 CONVERGED = 1e-3
 """Gradient that is left, as a share of the first."""
+
+
+@live_map(
+    Method(
+        "dpc_iterative",
+        title="iterative DPC",
+        needs=Needs.MOMENTS,
+        maps=(
+            MapWords(
+                "dpc_iterative",
+                label="iterative DPC",
+                units="rad",
+                shows="the same phase as iDPC, with nothing assumed beyond the border",
+                trust="where the field is small or has holes; else as iDPC",
+                colours=ColourMap.MAGMA,
+                place=130,
+            ),
+        ),
+        order=60,
+        afterwards=True,
+        optics=("detector_pixel_invA", "scan_step_A"),
+        from_roots=MOMENTS,
+        settings={"iterations": ITERATIONS},
+    )
+)
+def iterative_dpc_map(now: Instant) -> Iterator[Picture]:
+    """The map ``dpc_iterative``: phase in rad."""
+    phase = iterative_dpc(now.once(com_invA), now.step_A, now.visited)
+    yield Picture("dpc_iterative", phase, "rad", "iterative DPC, free border")
 
 
 def iterative_dpc(com: DoubleArray, step_A: tuple[float, float], visited: BoolArray) -> DoubleArray:

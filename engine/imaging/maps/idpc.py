@@ -6,13 +6,48 @@ mirrored to 2Ry x 2Rx (g_row odd in y and even in x, g_col the other way round),
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import fft
 
+from ptylive.engine.imaging.bank import Picture
+from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.instant import Instant
+from ptylive.engine.imaging.maps.com import com_invA
+from ptylive.engine.imaging.reduced_numbers import MOMENTS
+from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, DoubleArray
 
 MIRROR_FROM = 0.5
 """Share of visited points above which the visited rows are mirrored; below it the unvisited stay zero gradient."""
+
+
+@live_map(
+    Method(
+        "idpc",
+        title="iDPC",
+        needs=Needs.MOMENTS,
+        maps=(
+            MapWords(
+                "idpc",
+                label="iDPC phase",
+                units="rad",
+                shows="the phase whose slope the centre of mass is",
+                trust="near focus; slow waves over the whole field are the first to be wrong",
+                colours=ColourMap.MAGMA,
+                place=30,
+            ),
+        ),
+        order=50,
+        optics=("detector_pixel_invA", "scan_step_A"),
+        from_roots=MOMENTS,
+    )
+)
+def integrated_dpc_map(now: Instant) -> Iterator[Picture]:
+    """The map ``idpc``: phase in rad."""
+    phase = integrated_dpc(now.once(com_invA), now.step_A, now.visited)
+    yield Picture("idpc", phase, "rad", "integrated DPC, Fourier, mirror-padded")
 
 
 def integrated_dpc(com: DoubleArray, step_A: tuple[float, float], visited: BoolArray) -> DoubleArray:

@@ -15,8 +15,10 @@ import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_floor, ring_mean, ring_quality, ring_sum, rings
+from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 WEAKEST = 1e-3
@@ -25,6 +27,26 @@ LEAST_SIGNAL = 0.02
 """Signal power is never taken below this share of the noise, so that empty rings fade instead of exploding."""
 
 
+@live_map(
+    Method(
+        "obf",
+        title="the optimum bright field",
+        needs=Needs.FILTERS,
+        maps=(
+            MapWords(
+                "obf",
+                label="phase (OBF)",
+                units="rad",
+                shows="the phase, every frequency weighted by what it tells and by the noise measured on it",
+                trust="on thin specimens, once the defocus is right; its resolution is what the noise allows",
+                colours=ColourMap.MAGMA,
+                place=10,
+            ),
+        ),
+        order=10,
+        finer=True,
+    )
+)
 @dataclass(frozen=True, eq=False)
 class OptimumBrightField:
     """Filters: weights (nb, N) = B^H C^-1, information E (nb,), ring (nb,) of each frequency."""

@@ -14,12 +14,35 @@ import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray
 
 EPSILON = 0.01
 
 
+@live_map(
+    Method(
+        "ssb",
+        title="single-sideband ptychography",
+        needs=Needs.FILTERS,
+        maps=(
+            MapWords(
+                "ssb",
+                label="SSB phase",
+                units="rad",
+                shows="the phase from those overlaps of the discs in which one sideband is alone",
+                trust="in focus, where it is what obf is: to compare with other programs",
+                colours=ColourMap.MAGMA,
+                place=120,
+            ),
+        ),
+        order=40,
+        afterwards=True,
+        settings={"epsilon": EPSILON},
+    )
+)
 @dataclass(frozen=True, eq=False)
 class SingleSideband:
     """Filters: weights (nb, N) in which the division is done already."""

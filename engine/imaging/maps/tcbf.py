@@ -15,6 +15,7 @@ import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_quality, rings
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
@@ -23,6 +24,25 @@ IN_FOCUS = 0.1
 """Largest |t| below which there is no phase contrast to flip: the plain bright field is shown."""
 
 
+@live_map(
+    Method(
+        "tcbf",
+        title="the tilt-corrected bright field",
+        needs=Needs.FILTERS,
+        maps=(
+            MapWords(
+                "tcbf",
+                label="tilt-corrected BF",
+                units="relative",
+                shows="the bright field, every pixel's image moved back into place; denser is brighter out of focus",
+                trust="on defocused scans, thick specimens too; sharp means that the defocus is right",
+                place=20,
+            ),
+        ),
+        order=20,
+        finer=True,
+    )
+)
 @dataclass(frozen=True, eq=False)
 class TiltCorrected:
     """Filters of the aligned bright field: weights (nb, N), flip (nb,) of -1, 1."""

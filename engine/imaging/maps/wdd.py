@@ -16,7 +16,9 @@ from scipy import fft
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 EPSILON = 0.01
@@ -27,6 +29,35 @@ MOST_RADIUS = 24
 CHUNK = 256
 
 
+@live_map(
+    Method(
+        "wdd",
+        title="the Wigner distribution deconvolution",
+        needs=Needs.FILTERS,
+        maps=(
+            MapWords(
+                "wdd_phase",
+                label="WDD phase",
+                units="rad",
+                shows="the phase of the specimen with the probe divided out; it need not be weak",
+                trust="with known aberrations and much overlap of neighbouring probes; noisier than obf",
+                colours=ColourMap.MAGMA,
+                place=80,
+            ),
+            MapWords(
+                "wdd_amplitude",
+                label="WDD amplitude",
+                units="relative",
+                shows="the modulus that goes with it, 1 the mean: what is scattered out of the disc",
+                trust="as its phase",
+                place=90,
+            ),
+        ),
+        order=30,
+        settings={"epsilon": EPSILON},
+        planes=1.0,
+    )
+)
 @dataclass(frozen=True, eq=False)
 class WignerDeconvolution:
     """Filters: weights (nb, N) on the whole plane, and those of Q = 0 (N,)."""

@@ -1,0 +1,98 @@
+"""What the server says of its live maps: how they are called, coloured and explained. Others go by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ptylive.pictures.colours import ColourMap
+
+FIRST_CHOICE = ("obf", "tcbf", "idpc", "adf")
+"""Maps of the four panels when the page opens."""
+NOT_MAPS = frozenset({"coverage", "pattern", "pattern_mean", "object", "probe", "slices"})
+DETECTOR = "vd_"
+LAST_PLACE = 1000
+MOST_KINDS = 256
+MOST_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class MapKind:
+    """A map as the chooser offers it; ``place``: the smaller, the earlier."""
+
+    name: str
+    label: str
+    colour_map: ColourMap = ColourMap.GRAY
+    place: int = LAST_PLACE
+    about: str = ""
+    """What it shows, and when to trust it."""
+    afterwards: bool = False
+    """Made when a scan has ended: offered once it has come."""
+
+    @classmethod
+    def told(cls, plain: Mapping[str, Any]) -> MapKind:
+        """A kind as the server tells it. Raises KeyError, TypeError, ValueError for what is none."""
+        name, colours = _text(plain["name"]), plain.get("colour_map")
+        shows, trust = _text(plain.get("shows")), _text(plain.get("trust"))
+        if not name:
+            raise ValueError("a map without a name")
+        return cls(
+            name,
+            _text(plain.get("label")) or by_its_name(name).label,
+            ColourMap(colours) if colours in tuple(ColourMap) else ColourMap.GRAY,
+            int(plain.get("place", LAST_PLACE)),
+            f"{shows}. Trust it: {trust}" if shows and trust else shows,
+            bool(plain.get("afterwards")),
+        )
+
+
+WHEEL = MapKind(
+    "dpc", "DPC colour wheel", place=70, about="the centre of mass: hue its direction, saturation its length"
+)
+"""Made here, of the two components of the centre of mass."""
+
+
+@dataclass(frozen=True)
+class MapKinds:
+    """All that are known, by name."""
+
+    known: Mapping[str, MapKind] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def told(cls, plain: object) -> MapKinds:
+        """Kinds from an answer of the server; what is no kind is left out, and an older server tells none."""
+        kinds = {}
+        for one in list(plain)[:MOST_KINDS] if isinstance(plain, list | tuple) else ():
+            try:
+                kind = MapKind.told(one)
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                continue
+            kinds[kind.name] = kind
+        return cls(MappingProxyType(kinds))
+
+    def called(self, name: str) -> MapKind:
+        """The kind of that name; a map nobody told us about goes by its own name."""
+        if name == WHEEL.name:
+            return WHEEL
+        return self.known.get(name) or by_its_name(name)
+
+    def offered(self, available: Iterable[str]) -> list[tuple[str, str]]:
+        """(name, label) of every map to choose from: those that every scan has, then whatever else has come."""
+        every = {kind.name for kind in self.known.values() if not kind.afterwards} or set(FIRST_CHOICE)
+        names = every | {WHEEL.name} | set(available) - NOT_MAPS
+        kinds = sorted((self.called(name) for name in names), key=lambda kind: (kind.place, kind.name))
+        return [(kind.name, kind.label) for kind in kinds]
+
+
+def by_its_name(name: str) -> MapKind:
+    """What can be said of a map that nobody told us about."""
+    if name.startswith(DETECTOR):
+        return MapKind(name, f"detector {name.removeprefix(DETECTOR)}")
+    place = 10 * (1 + FIRST_CHOICE.index(name)) if name in FIRST_CHOICE else LAST_PLACE
+    return MapKind(name, name.replace("_", " "), place=place)
+
+
+def _text(value: object) -> str:
+    return value[:MOST_CHARACTERS] if isinstance(value, str) else ""

@@ -1,0 +1,172 @@
+"""What a live map says of itself, in its own file; everything else asks (docs/maps.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
+
+from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.instant import Instant
+from ptylive.pictures.colours import ColourMap
+from ptylive.schema.model import DoubleArray
+
+PTYLIVE = "ptylive"
+"""Source of the maps that come with ptylive."""
+FILTER_OPTICS = ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA", "beam_center_px", "scan_step_A")
+"""What filters of any kind need to know (``ImagingConditions.of``)."""
+NO_MAPS = frozenset({"coverage", "pattern", "pattern_mean", "object", "probe", "slices", "dpc"})
+"""Names of other pictures that viewers know."""
+DETECTOR_PREFIX = "vd_"
+LAST_PLACE = 1000
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MARK = "__ptylive_live_map__"
+
+
+class Needs(StrEnum):
+    """What a method is made from."""
+
+    REGIONS = "sums over regions of the detector"
+    MOMENTS = "moments of the patterns"
+    FILTERS = "filters"
+
+
+class LinearMap(Protocol):
+    """Filters of one method, ready to be applied."""
+
+    def pictures(self, spectra: Spectra) -> Iterator[Picture]:
+        """The maps of this method from the transformed coefficients."""
+        ...
+
+
+class FilterMaker(Protocol):
+    """A class whose ``build`` makes filters: ``mean`` (bins,) mean coefficients of patterns of unit sum."""
+
+    def build(self, conditions: ImagingConditions, mean: DoubleArray, /) -> LinearMap:
+        """Filters for some imaging conditions."""
+        ...
+
+
+Make = Callable[[Instant], Iterable[Picture]]
+Build = Callable[[ImagingConditions, DoubleArray], LinearMap]
+Made = TypeVar("Made", bound=Make | FilterMaker)
+
+
+@dataclass(frozen=True)
+class MapWords:
+    """One map as people meet it; ``place``: where it stands in choosers, the smallest first."""
+
+    name: str
+    label: str
+    units: str
+    shows: str
+    """One line: what it shows."""
+    trust: str
+    """One line: when to trust it."""
+    colours: ColourMap = ColourMap.GRAY
+    place: int = LAST_PLACE
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no viewer could show."""
+        _check_name(self.name)
+        for text in (self.label, self.units, self.shows, self.trust):
+            if not isinstance(text, str) or not (text.isprintable() or not text):
+                raise ValueError(f"map {self.name}: label, units, shows and trust are texts of one line")
+        if not self.label or not self.shows:
+            raise ValueError(f"map {self.name} has no label, or does not say what it shows")
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """What makes one or several maps together.
+
+    title: as a sentence names it ("iDPC needs scan_step_A"); order: among those that need filters, and among those that
+    do not, quickest first; afterwards: made when the scan has ended, not while it runs.
+    """
+
+    name: str
+    title: str
+    needs: Needs
+    maps: tuple[MapWords, ...]
+    order: int = LAST_PLACE
+    afterwards: bool = False
+    optics: tuple[str, ...] = ()
+    """Names of calibrated values without which it is not made."""
+    from_roots: tuple[str, ...] | None = None
+    """Extras that make it possible of a stream of square roots; None: it never is."""
+    settings: Mapping[str, float | str] = field(default_factory=dict)
+    """Numbers chosen in its file, for people."""
+    planes: float = 0.5
+    """Memory of its filters: planes of the padded scan, half for a real map."""
+    finer: bool = False
+    """Whether its map may be sampled finer than the scan."""
+    make: Make | None = None
+    build: Build | None = None
+    source: str = PTYLIVE
+    """The package it comes from."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a declaration that cannot be meant."""
+        _check_name(self.name)
+        if not self.maps or len(set(self.outputs)) < len(self.maps):
+            raise ValueError(f"{self.name} makes no map, or two of one name")
+        if self.needs is Needs.FILTERS:
+            object.__setattr__(self, "optics", FILTER_OPTICS)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of its maps."""
+        return tuple(one.name for one in self.maps)
+
+    @property
+    def rank(self) -> tuple[bool, int, str]:
+        """What methods are sorted by: those without filters first, the quickest first."""
+        return self.needs is Needs.FILTERS, self.order, self.name
+
+
+def live_map(method: Method) -> Callable[[Made], Made]:
+    """Declare what makes a live map: a function from an :class:`Instant` to pictures, or a class that builds filters.
+
+    Raises ValueError where it is the wrong one of the two.
+    """
+
+    def declare(made: Made) -> Made:
+        setattr(made, _MARK, _made_by(method, made))
+        return made
+
+    return declare
+
+
+def _made_by(method: Method, made: Any) -> Method:
+    if method.needs is Needs.FILTERS:
+        build = getattr(made, "build", None)
+        if not isinstance(made, type) or not callable(build):
+            raise ValueError(f"{method.name} needs filters: declare a class with a class method `build`")
+        return replace(method, build=build)
+    if isinstance(made, type) or not callable(made):
+        raise ValueError(f"{method.name} needs no filters: declare a function")
+    return replace(method, make=made)
+
+
+def declared(found: object) -> list[Method]:
+    """Methods that a module, or a package with what it imports of its own modules, declares; or the one found."""
+    if not isinstance(found, ModuleType):
+        return [getattr(found, "__dict__", {})[_MARK]] if _MARK in getattr(found, "__dict__", {}) else []
+    methods: dict[int, Method] = {}
+    for value in vars(found).values():
+        home = str(getattr(value, "__module__", ""))
+        if home == found.__name__ or home.startswith(f"{found.__name__}."):
+            methods |= {id(one): one for one in declared(value)}
+    return list(methods.values())
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a map: small letters, digits and _, at most 40")
+    if name in NO_MAPS or name.startswith(DETECTOR_PREFIX):
+        raise ValueError(f"the name {name} means another picture")

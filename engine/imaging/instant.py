@@ -1,0 +1,100 @@
+"""One moment of a scan, as methods of live maps see it: what several maps share is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from ptylive.engine.backend.imaging.bank import Contraction
+from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.placement import Placement
+from ptylive.engine.imaging.rows import RowTransforms
+from ptylive.engine.imaging.store import Store
+from ptylive.schema import Calibration, LiveMap
+from ptylive.schema.model import Array, BoolArray, DoubleArray
+
+Shared = TypeVar("Shared")
+
+
+class Instant:
+    """What has arrived of a scan, on the grid (rows, cols) of the maps.
+
+    regions (points, 4), moments (points, 3): sums of every point (``reduced_numbers``), read-only; visited (rows,
+    cols): points that have a frame; sampling: step (row, col) in Å, None while unknown; rotation_deg: map axes to
+    detector axes; calibration: what is known by now.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        calibration: Calibration,
+        rows: RowTransforms,
+        placement: Placement | None = None,
+        contraction: Contraction | None = None,
+    ) -> None:
+        self.calibration, self.placement = calibration, placement
+        self._store, self._rows, self._contraction = store, rows, contraction
+        regions, moments = store.per_frame(store.regions), store.per_frame(store.moments)
+        self.visited: BoolArray = store.visited
+        self.sampling, self.rotation_deg = store.arm.scan.step_A, calibration.rotation_deg
+        self._where: dict[str, Any] = {}
+        if placement is not None:
+            values = np.concatenate([regions, moments], axis=1)
+            values, self.visited = placement.gridded(values, store.visited.ravel())
+            regions, moments = np.split(values, [regions.shape[1]], axis=1)
+            self.sampling, self.rotation_deg = placement.step_A, placement.rotation_deg
+            self._where = {"origin_A": list(placement.origin_A), "points": "placed"}
+        self.regions: DoubleArray = _read_only(regions)
+        self.moments: DoubleArray = _read_only(moments)
+        self._frames = store.total_frames
+        self._shared: dict[Callable[[Instant], Any], Any] = {}
+        self._transformed: dict[tuple[int, int], Spectra] = {}
+
+    def require(self, name: str, needed_for: str) -> Any:
+        """A calibrated value, or a MetadataError `<needed_for> needs <name>`; points that are placed bring the step."""
+        if name == "scan_step_A" and self.placement is not None:
+            return self.placement.step_A
+        return self.calibration.require(name, needed_for)
+
+    @cached_property
+    def step_A(self) -> tuple[float, float]:
+        """Step (row, col) of the maps. Raises MetadataError while it is unknown."""
+        step = self.require("scan_step_A", "this map")
+        return float(step[0]), float(step[1])
+
+    def once(self, compute: Callable[[Instant], Shared]) -> Shared:
+        """``compute`` of this instant, computed for whoever asks first; not to be changed."""
+        if compute not in self._shared:
+            self._shared[compute] = compute(self)
+        return cast(Shared, self._shared[compute])
+
+    def spectra(self, conditions: ImagingConditions) -> Spectra:
+        """Transformed coefficients, shared by all filters of one padded size."""
+        made = self._transformed.get(conditions.padded)
+        if made is None:
+            made = self._transformed[conditions.padded] = Spectra.of(
+                self._store, conditions, self._rows, self._contraction
+            )
+        return replace(made, conditions=conditions)
+
+    def as_map(self, picture: Picture, settings: Mapping[str, Any] | None = None) -> LiveMap:
+        """A picture with this instant's scale; ``settings``: beside the picture's own."""
+        upsample = picture.data.shape[0] / self.visited.shape[0]
+        step = self.sampling
+        sampling = None if step is None else (step[0] / upsample, step[1] / upsample)
+        plain = np.ascontiguousarray(picture.data, dtype=np.float32)
+        said = {**picture.settings, **(settings or {}), **self._where}
+        name, units, method, quality = picture.name, picture.units, picture.method, picture.quality
+        return LiveMap(name, plain, units, sampling, self._frames, method, said, quality)
+
+
+def _read_only(values: Array) -> Array:
+    """The same numbers, which are those of the store, kept from being overwritten by a map."""
+    view = values.view()
+    view.flags.writeable = False
+    return view

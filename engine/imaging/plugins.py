@@ -1,0 +1,166 @@
+"""Live maps of installed packages: found by their entry points, and kept from harming anybody else's maps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+
+import numpy as np
+
+from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.declaration import Build, LinearMap, Make, Method, declared
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.instant import Instant
+from ptylive.schema import MetadataError
+from ptylive.schema.errors import printable
+from ptylive.schema.model import DoubleArray
+
+GROUP = "ptylive.maps"
+FINEST = 8
+"""Times finer than the scan that a map may be."""
+MOST_CHARACTERS = 300
+"""Of what is told of an error in somebody else's code."""
+
+log = logging.getLogger(__name__)
+
+
+def from_packages(own: Iterable[Method], entries: Iterable[EntryPoint] | None = None) -> tuple[list[Method], list[str]]:
+    """Methods that packages declare under the entry-point group ``ptylive.maps``, and why others are left out.
+
+    ``own``: methods whose names are taken. What cannot be loaded costs itself only: a line that names the package and
+    the reason, which is logged too. ``entries``: in place of those of the installed packages.
+    """
+    owner = {name: method.source for method in own for name in (method.name, *method.outputs)}
+    accepted: list[Method] = []
+    problems: list[str] = []
+    for entry in sorted(entry_points(group=GROUP) if entries is None else entries, key=_by_package):
+        package = _package(entry)
+        try:
+            methods = _loaded(entry)
+        except (Exception, SystemExit) as error:
+            problems.append(f"the live maps of package {package} are left out: {entry.value}: {reason(error)}")
+            continue
+        for method in methods:
+            names = (method.name, *method.outputs)
+            clash = next((name for name in names if name in owner), None)
+            if clash is not None:
+                what = f"the live map {method.name} of package {package} is left out"
+                problems.append(f"{what}: the name {clash} is taken by {owner[clash]}")
+                continue
+            owner.update(dict.fromkeys(names, package))
+            accepted.append(guarded(replace(method, source=package)))
+    for line in problems:
+        log.warning("%s", line)
+    return accepted, problems
+
+
+def _loaded(entry: EntryPoint) -> list[Method]:
+    """What an entry point declares. Raises ValueError for nothing, and whatever its code raises."""
+    methods = declared(entry.load())
+    if not methods:
+        raise ValueError("nothing there is declared with @live_map")
+    return methods
+
+
+def _by_package(entry: EntryPoint) -> tuple[str, str, str]:
+    return _package(entry), entry.name, entry.value
+
+
+def _package(entry: EntryPoint) -> str:
+    """Name of the package that an entry point belongs to."""
+    name = getattr(getattr(entry, "dist", None), "name", None)
+    return printable(str(name or entry.value.partition(":")[0]))
+
+
+def reason(error: BaseException) -> str:
+    """An error of somebody else's code on one line."""
+    text = printable(" ".join(str(error).split()))[:MOST_CHARACTERS]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+# -- when maps are made -------------------------------------------------------------------------------------------
+
+
+def guarded(method: Method) -> Method:
+    """The same method, except that whatever goes wrong in it is a MetadataError that names its package."""
+    if method.build is not None:
+        return replace(method, build=_guarded_build(method, method.build))
+    return method if method.make is None else replace(method, make=_guarded_make(method, method.make))
+
+
+def _guarded_make(method: Method, make: Make) -> Make:
+    def made(now: Instant) -> list[Picture]:
+        with _at_its_own_cost(method):
+            return [_checked(method, picture, now.visited.shape) for picture in make(now)]
+
+    return made
+
+
+def _guarded_build(method: Method, build: Build) -> Build:
+    def built(conditions: ImagingConditions, mean: DoubleArray) -> LinearMap:
+        try:
+            with _at_its_own_cost(method):
+                return _GuardedFilters(method, build(conditions, mean))
+        except MetadataError as error:
+            return _NoFilters(error)
+
+    return built
+
+
+@dataclass(frozen=True, eq=False)
+class _NoFilters:
+    """Filters that could not be made: in the background nobody would hear it."""
+
+    error: MetadataError
+
+    def pictures(self, spectra: Spectra) -> Iterator[Picture]:
+        """Raise the MetadataError that says why."""
+        del spectra
+        raise MetadataError(str(self.error), self.error.hint)
+
+
+@dataclass(frozen=True, eq=False)
+class _GuardedFilters:
+    """Filters of a package."""
+
+    method: Method
+    inner: LinearMap
+
+    def pictures(self, spectra: Spectra) -> Iterator[Picture]:
+        """The maps. Raises MetadataError for whatever goes wrong."""
+        with _at_its_own_cost(self.method):
+            shape = spectra.visited.shape
+            made = [_checked(self.method, picture, shape) for picture in self.inner.pictures(spectra)]
+        yield from made
+
+
+@contextmanager
+def _at_its_own_cost(method: Method) -> Iterator[None]:
+    """Turn what somebody else's code raises into a MetadataError with the name of the package."""
+    try:
+        yield
+    except MetadataError:
+        raise
+    except Exception as error:
+        log.debug("the live map %s of package %s failed", method.name, method.source, exc_info=True)
+        raise MetadataError(f"{method.title} of package {method.source} failed: {reason(error)}") from error
+
+
+def _checked(method: Method, picture: Picture, shape: tuple[int, ...]) -> Picture:
+    """A picture that everything behind can work with. Raises ValueError saying why it is none."""
+    if not isinstance(picture, Picture) or picture.name not in method.outputs:
+        named = getattr(picture, "name", type(picture).__name__)
+        raise ValueError(f"it made {named!r}, and declares {', '.join(method.outputs)}")
+    data = np.asarray(picture.data)
+    finer = data.shape[0] // shape[0] if data.ndim == 2 else 0
+    if data.ndim != 2 or data.shape != (finer * shape[0], finer * shape[1]) or not 1 <= finer <= FINEST:
+        raise ValueError(f"{picture.name} has shape {data.shape}, the scan {tuple(shape)}")
+    if data.dtype.kind not in "fiub" or not np.isfinite(data).all():
+        raise ValueError(f"{picture.name} holds values that are no finite numbers")
+    words = [*picture.settings.values(), picture.units, picture.method]
+    if not all(isinstance(word, str | int | float) for word in words):
+        raise ValueError(f"{picture.name}: settings, units and method are texts and numbers")
+    return replace(picture, data=data, quality=None)  # rings are what results files and viewers rely on

@@ -1,0 +1,90 @@
+"""Which live maps there are: those of the files in `maps`, and those that installed packages bring along."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from ptylive.engine.imaging import maps
+from ptylive.engine.imaging.declaration import PTYLIVE, MapWords, Method, Needs, declared
+from ptylive.engine.imaging.plugins import from_packages
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Methods by name, in the order in which they are made; and what was left out of packages, a line each."""
+
+    methods: Mapping[str, Method]
+    problems: tuple[str, ...] = ()
+
+
+@cache
+def found() -> Found:
+    """What there is, looked for once in a process."""
+    own = list(own_methods())
+    others, problems = from_packages(own)
+    every = sorted((*own, *others), key=lambda method: method.rank)
+    return Found(MappingProxyType({method.name: method for method in every}), tuple(problems))
+
+
+def methods() -> Mapping[str, Method]:
+    """Every method by its name, in the order in which they are made."""
+    return found().methods
+
+
+def own_methods() -> Iterator[Method]:
+    """Those of the files in `maps`. Raises ValueError where two have one name."""
+    taken: set[str] = set()
+    for module in sorted(one.name for one in pkgutil.iter_modules(maps.__path__)):
+        for method in declared(import_module(f"{maps.__name__}.{module}")):
+            names = {method.name, *method.outputs}
+            if names & taken:
+                raise ValueError(f"{module}: the name {min(names & taken)} is taken by another map")
+            taken |= names
+            yield method
+
+
+def describe(chosen: Iterable[Method] | None = None) -> list[dict[str, Any]]:
+    """What viewers are told of every map, plain values, in the order of a chooser (docs/protocol.md)."""
+    pairs = [(method, one) for method in (methods().values() if chosen is None else chosen) for one in method.maps]
+    return [_described(method, one) for method, one in sorted(pairs, key=lambda pair: (pair[1].place, pair[1].name))]
+
+
+def _described(method: Method, one: MapWords) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "label": one.label,
+        "units": one.units,
+        "colour_map": str(one.colours),
+        "place": one.place,
+        "shows": one.shows,
+        "trust": one.trust,
+        "method": method.name,
+        "afterwards": method.afterwards,
+        "source": method.source,
+    }
+
+
+def table(chosen: Iterable[Method] | None = None) -> str:
+    """The maps as a table of Markdown; without names those that come with ptylive."""
+    rows = ["| map | unit | shows | trust it | made from |", "| --- | --- | --- | --- | --- |"]
+    for method in sorted(own_methods(), key=lambda one: one.rank) if chosen is None else chosen:
+        for one in method.maps:
+            cells = (f"`{one.name}`", one.units, one.shows, one.trust, _made_from(method))
+            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _made_from(method: Method) -> str:
+    words = [str(method.needs)]
+    if method.optics and method.needs is not Needs.FILTERS:
+        words.append("with " + ", ".join(method.optics))
+    words += [f"{name} = {value}" for name, value in method.settings.items()]
+    words += ["when the scan has ended"] if method.afterwards else []
+    words += [f"by {method.source}"] if method.source != PTYLIVE else []
+    return "; ".join(words)
