@@ -71,7 +71,9 @@ def test_maps_are_what_their_methods_say(made):
 
 
 @pytest.mark.parametrize(
-    ("method", "value"), [(one, value) for one in OWN if one.build is None for value in one.optics], ids=str
+    ("method", "value"),
+    [(one, value) for one in OWN if one.build is None for value in one.optics],
+    ids=lambda one: getattr(one, "name", one),
 )
 def test_what_a_map_needs_is_named_where_it_lacks(made, method, value):
     engine, _ = made
