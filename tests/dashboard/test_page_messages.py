@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from bokeh.document import Document
-from fake_server import state_payload
+from fake_server import MAP_KINDS, state_payload
 
 from ptylive.dashboard.access import ReadOnlySender
 from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.map_kinds import MapKinds
 from ptylive.dashboard.page_messages import PageMessages, Refused
 from ptylive.dashboard.panels.detectors import HANDLES
 from ptylive.dashboard.session import Session
@@ -36,7 +37,8 @@ class Opened:
     def __init__(self, *, read_only: bool) -> None:
         self.sender, self.document = CommandSender(), Document()
         feed = Feed("tcp://127.0.0.1:9")
-        feed._view = FeedView(state=ServerState.model_validate(state_payload()), connected=True, last_contact=1.0)
+        state, kinds = ServerState.model_validate(state_payload()), MapKinds.told(MAP_KINDS)
+        feed._view = FeedView(state=state, connected=True, last_contact=1.0, kinds=kinds)
         sender = ReadOnlySender(self.sender) if read_only else self.sender
         self.page = Session(self.document, feed, sender, read_only=read_only)
         self.messages = PageMessages(self.document, read_only=read_only)
