@@ -1,0 +1,127 @@
+"""The zoo: scans that nobody tuned on, refined and judged against the truth.
+
+    python -m benchmarks.zoo --list
+    python -m benchmarks.zoo --abtem-python ABTEM/bin/python --draws 0-7 --out table.md
+    python -m benchmarks.zoo --programs ours ours-untold ours-blind
+    python -m benchmarks.zoo --closed ...            # for the final report only
+
+From the root of the repository. Scans are simulated once, by abTEM, and kept under --cache with all results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.zoo import ours
+from benchmarks.zoo.draws import COUNT, SEED, Draw, draw
+from benchmarks.zoo.files import usable
+from benchmarks.zoo.tables import hardware, table
+
+PROGRAMS = tuple(ours.WAYS)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    given = arguments()
+    which = "closed" if given.closed else "development"
+    chosen = [draw(which, index, given.seed) for index in numbers(given.draws)]
+    print(f"seed {given.seed}, {which} draws {given.draws}")
+    if given.list:
+        for one in chosen:
+            print(f"{one.name}: {one.line()}")
+        return
+    rows: dict[str, dict[str, Any]] = {}
+    ours.warm(sorted({one.pixels for one in chosen}))
+    for one in chosen:
+        scan = simulated(one, given.cache, given.abtem_python)
+        rows[one.name] = {}
+        for program in given.programs:
+            rows[one.name][program] = found = result(program, one, scan, given)
+            print(
+                f"{one.name}, {program}: {found.get('corr', found.get('error'))}, {found.get('cpu_s')} CPU s",
+                flush=True,
+            )
+    text = f"{hardware()}; seed {given.seed}, {which} draws.\n\n{table(rows, given.programs)}\n"
+    print(text)
+    if given.out is not None:
+        given.out.write_text(text, encoding="utf-8")
+        record = {"hardware": hardware(), "seed": given.seed, "set": which, "settings": given.set, "rows": rows}
+        given.out.with_suffix(".json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.zoo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--list", action="store_true", help="say what is drawn, and end")
+    parser.add_argument("--closed", action="store_true", help="the draws that only a final report looks at")
+    parser.add_argument("--draws", default=f"0-{COUNT - 1}", help="numbers of draws, as 0-7,12 (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=["ours"])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of ours, to try it")
+    parser.add_argument("--halves", action="store_true", help="refine halves of the data too, and compare them")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="where scans and results are kept")
+    parser.add_argument("--abtem-python", type=Path, default=Path(sys.executable), help="an interpreter that has abTEM")
+    parser.add_argument("--out", type=Path, help="table as Markdown; beside it the same as JSON")
+    return parser.parse_args()
+
+
+def default_cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ptylive") / "zoo"
+
+
+def numbers(text: str) -> list[int]:
+    """Numbers and ranges, as 0-7,12."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        try:
+            found.extend(range(int(first), int(last or first) + 1))
+        except ValueError:
+            raise SystemExit(f"--draws {text!r}: give numbers and ranges, as 0-7,12") from None
+    return found
+
+
+def simulated(one: Draw, cache: Path, python: Path) -> Path:
+    """The file of a draw; simulated where it is not there yet."""
+    path = cache / "scans" / f"{one.name}_{one.seed}.h5"
+    if usable(path, one):
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = path.with_suffix(".json")
+    told.write_text(json.dumps(one.as_dict()), encoding="utf-8")
+    print(f"{one.name}: simulating {one.line()}", flush=True)
+    command = [str(python), "-m", "benchmarks.zoo.simulate", str(path), str(told)]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=ours.one_thread())
+    if done.returncode:
+        raise SystemExit(
+            f"{one.name}: the simulation failed; --abtem-python PATH names an interpreter that has abTEM and h5py"
+        )
+    told.unlink()
+    return path
+
+
+def result(program: str, one: Draw, scan: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Figures of a program on a draw: those kept from before, or new ones."""
+    words = [program, ours.code_key(), *given.set, *(["halves"] if given.halves else [])]
+    key = "_".join(words)
+    folder = given.cache / "results" / key.replace(os.sep, "-")
+    kept = folder / f"{scan.stem}.json"
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    found = ours.run(program, scan, folder, given.set, halves=given.halves)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
+if __name__ == "__main__":
+    main()
