@@ -26,7 +26,7 @@ import numpy as np
 
 from ptylive.engine.imaging.render import METHODS
 from ptylive.schema import Calibration, LiveMap, MetadataError
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ptylive.application.offline import Reconstruction
     from ptylive.engine.refine.results.refinement_result import RefineResult
     from ptylive.server.wire.client import ControlClient
-    from ptylive.streamer.storage.source import FileSource
+    from ptylive.streamer.source import FileSource
 
 SHOWN_PERCENTILES = (0.5, 99.5)
 START_MAP = "obf"
@@ -55,7 +55,7 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
     Scan('mos2_svac_80kV_focus.h5': 64 x 64 points of 64 x 64 pixels, uint16; energy_eV 80000, ...)
     """
     from ptylive.engine.backend.cache import use_persistent_cache
-    from ptylive.streamer.storage.source import open_array, open_source
+    from ptylive.streamer.source import open_array, open_source
     from ptylive.streamer.vetting.door import vet
 
     use_persistent_cache()

@@ -62,7 +62,7 @@ def measure(size: int, pool: int) -> dict[str, float]:
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
-    from ptylive.engine.imaging.thread_pool import ThreadPool
+    from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
     from ptylive.engine.live.engine import LiveEngine
     from ptylive.engine.live.warm_up import warm_up
     from ptylive.server.cli import live_benchmark

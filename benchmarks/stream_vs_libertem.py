@@ -36,7 +36,7 @@ from stream_rate import bslz4, patterns
 from threadpoolctl import threadpool_limits
 
 from ptylive.engine.backend.cache import use_persistent_cache
-from ptylive.engine.imaging.thread_pool import ThreadPool
+from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.warm_up import warm_up
 from ptylive.schema import Arm, FrameBatch, Optics, Scan

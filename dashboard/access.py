@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ptylive.dashboard.orders import CommandSender, Reply
+from ptylive.dashboard.client.orders import CommandSender, Reply
 from ptylive.schema import CommandError, PtyliveError
 
 ENVIRONMENT = "PTYLIVE_DASHBOARD_TOKENS"

@@ -20,14 +20,14 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from ptylive.dashboard.access import PATHS, Access, ReadOnlySender, Role
-from ptylive.dashboard.commands import CommandQueue
-from ptylive.dashboard.downloads import Downloads
-from ptylive.dashboard.feed import Feed
-from ptylive.dashboard.guard import GuardedApplication, require_loopback
-from ptylive.dashboard.hosts import Hosts
-from ptylive.dashboard.page_document import PageDocument
-from ptylive.dashboard.page_socket import RefusedMessages
+from ptylive.dashboard.client.commands import CommandQueue
+from ptylive.dashboard.client.feed import Feed
 from ptylive.dashboard.session import Session
+from ptylive.dashboard.web.downloads import Downloads
+from ptylive.dashboard.web.guard import GuardedApplication, require_loopback
+from ptylive.dashboard.web.hosts import Hosts
+from ptylive.dashboard.web.page_document import PageDocument
+from ptylive.dashboard.web.page_socket import RefusedMessages
 from ptylive.schema import PtyliveError
 
 MAX_UPLOAD_BYTES = 2**20

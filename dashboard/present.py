@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from ptylive.dashboard.orders import CommandSender, Reply
+from ptylive.dashboard.client.orders import CommandSender, Reply
 from ptylive.schema import CommandError
 
 OF_THE_SHOWN_SCAN = frozenset(

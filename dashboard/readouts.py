@@ -10,8 +10,8 @@ import math
 import re
 import time
 
-from ptylive.dashboard.feed import FeedView
-from ptylive.dashboard.state import CalibrationEntry, Dose, ServerState
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.state import CalibrationEntry, Dose, ServerState
 from ptylive.dashboard.words import (
     THIN_SPACE,
     UNKNOWN,

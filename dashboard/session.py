@@ -15,10 +15,10 @@ from bokeh.models import CustomJS, InlineStyleSheet, RadioButtonGroup, Toggle
 from ptylive.application.extensions import Preset
 from ptylive.dashboard import readouts, recipes
 from ptylive.dashboard.access import OWN_VIEW, READ_ONLY
-from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.client.feed import Feed, FeedView
+from ptylive.dashboard.client.orders import CommandSender, Orders
 from ptylive.dashboard.keys import MapKeys
 from ptylive.dashboard.models import Asked, Page
-from ptylive.dashboard.orders import CommandSender, Orders
 from ptylive.dashboard.panels.calibration import CalibrationPanel
 from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel

@@ -26,7 +26,7 @@ from ptylive.engine.results_file import (
     ResultsFileError,
 )
 from ptylive.schema import Calibration, LiveMap, PtyliveError
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import BoolArray
 from ptylive.schema.preset import Preset
 

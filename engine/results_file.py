@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from ptylive.engine import file_guard
 from ptylive.engine.appending import NotAppendableError, append
 from ptylive.schema import InputFileError, PtyliveError
-from ptylive.schema.atomic import replacing
-from ptylive.schema.filelock import locked
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.filelock import locked
 
 if TYPE_CHECKING:
     import h5py

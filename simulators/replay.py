@@ -26,7 +26,7 @@ from ptylive.simulators.packing import packed
 from ptylive.simulators.sender import SafeFrames, Sender
 from ptylive.streamer.protocols.inlet import ProtocolName
 from ptylive.streamer.security import client_keys
-from ptylive.streamer.storage.source import FileSource, open_source
+from ptylive.streamer.source import FileSource, open_source
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
 from ptylive.streamer.wire.limits import MAX_BATCH
 

@@ -17,16 +17,16 @@ import numpy as np
 from ptylive.schema import Arm, FrameBatch, WireError
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import Announcer, ArmEvent, EndEvent, EndReason, StreamStatus
-from ptylive.streamer.journal import SUFFIX
-from ptylive.streamer.known_scans import KnownScans
 from ptylive.streamer.marks import marks_of_frames
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.progress import ScanProgress
-from ptylive.streamer.recordings import Recordings
-from ptylive.streamer.repeats import Arrival, OtherDataError
+from ptylive.streamer.recording.journal_file import SUFFIX
+from ptylive.streamer.recording.recordings import Recordings
+from ptylive.streamer.recording.scan_record import ScanRecord
 from ptylive.streamer.ring import Ring
-from ptylive.streamer.scans import ScanRecord
-from ptylive.streamer.stream_status import status_of
+from ptylive.streamer.tracking.known_scans import KnownScans
+from ptylive.streamer.tracking.repeats import Arrival, OtherDataError
+from ptylive.streamer.tracking.stream_status import status_of
 from ptylive.streamer.wire import (
     ArmMessage,
     EndMessage,

@@ -17,8 +17,8 @@ import numpy as np
 
 from ptylive.schema import Arm, Basis, PtyliveError, WireError
 from ptylive.schema.model import Array, FloatArray, IndexArray
-from ptylive.streamer.names import same_header
 from ptylive.streamer.protocols import Inlet, Note
+from ptylive.streamer.tracking.names import same_header
 from ptylive.streamer.wire import (
     ArmMessage,
     EndMessage,

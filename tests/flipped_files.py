@@ -9,7 +9,7 @@ from stream_tools import make_arm, make_frames, messages_of, stored_recording
 from ptylive.engine.refine.run import checkpoint
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.streamer.journal import Journal
+from ptylive.streamer.recording.journal import Journal
 
 LOG = Log((3.0, 2.5), ("sweep", "lbfgs"), (0.1, 0.2), 2.25)
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft
 from shared_data import shared_data
 
-from ptylive.engine.imaging.store import Store
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.engine import recalibrated, reconstruct
 from ptylive.engine.probe import Probe
 from ptylive.schema import Arm, Calibration, FrameBatch

@@ -21,8 +21,8 @@ from ptylive.streamer.events import ArmEvent, EndEvent, RecordingEvent, StreamEv
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
-from ptylive.streamer.storage.recording import created_scan
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.recording.recording_writer import created_scan
+from ptylive.streamer.source import open_source
 from ptylive.streamer.wire import FramesMessage, Message, encode
 
 LOOPBACK = "tcp://127.0.0.1:0"
@@ -148,7 +148,7 @@ class Running:
 def running(
     folder: Path | None = None,
     *,
-    idle_timeout_s: float = 5.0,
+    idle_timeout_s: float = 60.0,
     recovery_grace_s: float = 10.0,
     data: str = LOOPBACK,
     protocol: ProtocolSettings | None = None,

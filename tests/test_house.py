@@ -4,11 +4,14 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_MODULES = 16
+"""In one folder; more are grouped."""
 ROOMS = ("schema", "pictures", "streamer", "engine", "api", "dashboard", "simulators", "server")
 
 
@@ -61,6 +64,11 @@ def test_nothing_unpickles_or_evaluates():
 def test_modules_fit_one_idea():
     for path in sources():
         assert path.read_text().count("\n") <= 400, path
+
+
+def test_folders_fit_on_a_screen():
+    folders = Counter(path.parent.as_posix() for path in modules())
+    assert {name: n for name, n in folders.items() if n > MOST_MODULES} == {}
 
 
 def modules():

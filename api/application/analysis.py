@@ -24,7 +24,7 @@ from ptylive.engine.analysis.probe_modes import ProbeModes
 from ptylive.engine.analysis.sections import Point, depth_section
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array, BoolArray, FloatArray
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from ptylive.engine.compression import (
 )
 from ptylive.engine.preparation import Preparation, PreparedSource
 from ptylive.schema import Arm, InputFileError
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import IndexArray
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def write_scan(
     ``leave_out``: frames that cannot be read count as not received, as long as others can be. Raises InputFileError
     and OSError, of the file that is read as well as of the one that is written.
     """
-    from ptylive.streamer.storage.recording import created_scan
+    from ptylive.streamer.recording.recording_writer import created_scan
 
     numbers = np.flatnonzero(source.received)
     unreadable: list[int] = []
@@ -193,7 +193,7 @@ def convert_file(
     Raises InputFileError, MetadataError; OSError for a full disk.
     """
     from ptylive.application.outputs import check_recording
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
     from ptylive.streamer.storage.vectors import stored_bytes
 
     with open_source(path, values) as source:
@@ -225,7 +225,7 @@ class RecordingCompression:
 
         Raises InputFileError, MetadataError; OSError for a full disk. The recording is then as it was before.
         """
-        from ptylive.streamer.storage.source import open_source
+        from ptylive.streamer.source import open_source
 
         if self.choice.is_raw or not self.keep_frames:
             return None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ptylive.engine.refine.data.start_guess import StartGuess
     from ptylive.engine.results import Stored
-    from ptylive.streamer.storage.source import FileSource
+    from ptylive.streamer.source import FileSource
 
 BATCH_FRAMES = 256
 AS_STORED = BasisChoice(PIXELS)
@@ -64,7 +64,7 @@ def reconstruct_file(
     ``basis``: make them from coefficients in this basis, as a compressed stream of the scan would. ``on_progress`` is
     called with frames read, frames to read, and what is being done.
     """
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     with open_source(path, values) as source:
         return reconstruct_source(source, values, methods, basis, on_progress)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptylive.schema import InputFileError, PtyliveError, RefinementError
-from ptylive.schema.filelock import locked
+from ptylive.schema.files.filelock import locked
 
 if TYPE_CHECKING:
-    from ptylive.streamer.storage.source import FileSource
+    from ptylive.streamer.source import FileSource
 
 OTHER_NAME = "choose another name"
 READ_PATIENCE_S = 3.0
@@ -81,7 +81,7 @@ def scan_settings(source: FileSource) -> dict[str, Any]:
 
 def check_recording(path: Path, source: FileSource) -> None:
     """Raise InputFileError where a scan cannot be written anew as ``path``: only over another form of itself."""
-    from ptylive.streamer.storage.source import open_recording
+    from ptylive.streamer.source import open_recording
 
     check_output_file(path, [source.path])
     if not path.exists():
@@ -113,8 +113,8 @@ def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: floa
     from ptylive.engine.file_guard import guarded
     from ptylive.engine.results_file import pending_files, take_in
     from ptylive.streamer.vetting.door import is_file, vet_results
+    from ptylive.streamer.vetting.vouched import Doorkeeper
     from ptylive.streamer.vetting.worker import FileWorker
-    from ptylive.streamer.vouched import Doorkeeper
 
     vet_results(results)
     if not is_file(results) or not pending_files(results.resolve()):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.application.extensions import Preset
-from ptylive.schema.atomic import replacing
 from ptylive.schema.errors import InputFileError, MetadataError
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.small_files import read_bytes
 from ptylive.schema.metadata import NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
@@ -19,7 +20,6 @@ from ptylive.schema.pypty import import_preset
 from ptylive.schema.pypty.convert import looks_like_pypty
 from ptylive.schema.pypty.text import LARGEST, parse_text
 from ptylive.schema.settings_text import as_table, read_toml
-from ptylive.schema.small_files import read_bytes
 
 if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset

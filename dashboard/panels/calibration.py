@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.readouts import CALIBRATION_ROWS, is_pinned
 from ptylive.dashboard.requests import Request, as_plain
-from ptylive.dashboard.state import ServerState
 from ptylive.dashboard.words import defocus_unit
 from ptylive.schema import MetadataError
 from ptylive.schema.plausible import PLAUSIBLE, understood

@@ -12,8 +12,8 @@ from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, InlineStyleSheet, LinearColorMapper, RadioButtonGroup, Range1d
 from bokeh.plotting import figure
 
-from ptylive.dashboard.feed import FeedView
-from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import BARE
 from ptylive.dashboard.panels.profile import Point, along_line, around
 from ptylive.dashboard.pictures import Picture

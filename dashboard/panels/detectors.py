@@ -11,9 +11,9 @@ from typing import Any
 from bokeh.models import ColumnDataSource, PointDrawTool
 from bokeh.plotting import figure
 
-from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.state import ServerState
 from ptylive.dashboard.theme import DETECTOR_COLOURS
 from ptylive.dashboard.words import number
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from bokeh.models import ColumnDataSource, InlineStyleSheet, RadioButtonGroup, Toggle
 
-from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.detectors import DetectorHandles
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.pictures import Picture
-from ptylive.dashboard.state import ServerState
 from ptylive.dashboard.theme import DISC_COLOUR
 from ptylive.dashboard.words import UNKNOWN, number
 from ptylive.pictures.colours import ColourMap

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.dashboard.feed import FeedView
-from ptylive.dashboard.map_kinds import MapKinds
-from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.map_kinds import MapKinds
+from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.client.state import CalibrationEntry
 from ptylive.dashboard.readouts import quantity
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.state import CalibrationEntry
 from ptylive.dashboard.words import count, file_name
 from ptylive.pictures.colours import ColourMap
 from ptylive.pictures.snapshot import draw, png

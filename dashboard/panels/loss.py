@@ -7,8 +7,8 @@ import math
 from bokeh.models import BasicTickFormatter, ColumnDataSource, FixedTicker, Range1d
 from bokeh.plotting import figure
 
+from ptylive.dashboard.client.state import RefinementState
 from ptylive.dashboard.panels.picture import BARE
-from ptylive.dashboard.state import RefinementState
 from ptylive.dashboard.theme import COMPARED_COLOUR, INK, PHASE_COLOURS, Theme
 
 MOST_POINTS = 2000

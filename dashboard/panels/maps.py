@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span, Toggle
 
-from ptylive.dashboard.map_kinds import FIRST_CHOICE, MapKinds
+from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, MapKinds
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
 from ptylive.dashboard.words import UNKNOWN, limits

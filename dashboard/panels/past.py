@@ -10,11 +10,11 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
-from ptylive.dashboard.feed import FeedView, raw_picture, surroundings_of
-from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.client.feed import FeedView, raw_picture, surroundings_of
+from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.pictures import Picture, RawPicture, prepare, sources_of
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.state import ServerState
 from ptylive.dashboard.words import clock
 
 MOST_BACK = 50

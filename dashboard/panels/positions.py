@@ -8,8 +8,8 @@ import numpy as np
 from bokeh.models import ColumnDataSource, InlineStyleSheet, Toggle
 from bokeh.plotting import figure
 
-from ptylive.dashboard.feed import FeedView
-from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.theme import DISC_COLOUR
 from ptylive.dashboard.words import number
 from ptylive.server.wire.messages import array_from_plain

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
 from ptylive.application.extensions import Preset
-from ptylive.dashboard.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
+from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
 from ptylive.schema import PtyliveError
 from ptylive.schema.settings_text import as_table, read_toml

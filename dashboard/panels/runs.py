@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from bokeh.models import ColumnDataSource
 
-from ptylive.dashboard.feed import FeedView, raw_picture
-from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.client.feed import FeedView, raw_picture
+from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
 from ptylive.dashboard.requests import Request

@@ -13,8 +13,8 @@ import numpy as np
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, InlineStyleSheet, Toggle
 
-from ptylive.dashboard.feed import FeedView
-from ptylive.dashboard.orders import Orders, Reply
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, Picture
 from ptylive.dashboard.theme import PROFILE_COLOUR

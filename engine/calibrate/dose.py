@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import mean_intensity
-from ptylive.engine.imaging.store import Store
 from ptylive.schema import Calibration, Origin, Quantity
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import mean_bins, mean_intensity
-from ptylive.engine.imaging.store import Store
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray
 
 FIT_FREQUENCIES = 180

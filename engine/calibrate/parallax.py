@@ -16,8 +16,8 @@ from scipy import fft
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.calibrate.modulation import edge_taper
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.store import Store
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 CELLS_ACROSS = (3, 3, 5, 5, 7, 7, 9, 9, 11)

@@ -27,10 +27,10 @@ from ptylive.engine.calibrate.parallax import align
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
 from ptylive.engine.calibrate.sign import phase_correlation, settles
 from ptylive.engine.geometry import turned_to_detector_axes
+from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.maps.com import center_of_mass
-from ptylive.engine.imaging.reduced_numbers import REGIONS
-from ptylive.engine.imaging.store import Store
 from ptylive.schema import Calibration, MetadataError, Origin, Quantity
 from ptylive.schema.model import BoolArray, DoubleArray
 

@@ -11,10 +11,10 @@ import math
 import numpy as np
 from scipy import fft, ndimage, stats
 
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Spectra, mean_bins
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.maps.obf import OptimumBrightField
-from ptylive.engine.imaging.store import Store
 from ptylive.schema.model import BoolArray, DoubleArray
 
 TRUSTED_SIGN = 0.1

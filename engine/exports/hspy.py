@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import LiveMap
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 
 FORMAT_VERSION = "3.3"
 UNSCALED = "px"

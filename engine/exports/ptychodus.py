@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ptylive.engine.stored_run import StoredRun
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 
 PLANCK_TIMES_LIGHT_EV_A = 12398.419843320026
 DETECTOR_DISTANCE_M = 1.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ptylive.engine.stored_run import StoredRun
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 
 
 def write_ptyrad(run: StoredRun, folder: Path) -> Iterator[Path]:

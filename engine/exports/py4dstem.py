@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptylive.engine.stored_run import StoredRun
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array
 
 ROOT = "ptylive"

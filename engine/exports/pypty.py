@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.stored_run import StoredRun
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array, ComplexArray
 
 PARAMETERS = "params.json"

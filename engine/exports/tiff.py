@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array
 
 _SHORT, _LONG, _RATIONAL, _ASCII = 3, 4, 5, 2

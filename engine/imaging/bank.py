@@ -15,12 +15,12 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ptylive.engine.backend.imaging.bank import CompiledContraction, Contraction
+from ptylive.engine.imaging.accumulation.rows import RowTransforms
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import quiet_shift
 from ptylive.engine.imaging.nufft import spread_planes
-from ptylive.engine.imaging.rows import RowTransforms
-from ptylive.engine.imaging.store import Store
 from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray
 

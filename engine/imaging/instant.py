@@ -10,11 +10,11 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ptylive.engine.backend.imaging.bank import Contraction
+from ptylive.engine.imaging.accumulation.rows import RowTransforms
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.placement import Placement
-from ptylive.engine.imaging.rows import RowTransforms
-from ptylive.engine.imaging.store import Store
 from ptylive.schema import Calibration, LiveMap
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from ptylive.engine.backend.imaging.bank import Contraction
 from ptylive.engine.imaging import registry
+from ptylive.engine.imaging.accumulation.rows import RowTransforms
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.declaration import Method
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.imaging.instant import Instant
 from ptylive.engine.imaging.placement import Placement
-from ptylive.engine.imaging.rows import RowTransforms
-from ptylive.engine.imaging.store import Store
 from ptylive.schema import Calibration, LiveMap, MetadataError
 
 METHODS = tuple(registry.methods())

@@ -15,16 +15,16 @@ import numpy as np
 from ptylive.engine.backend.imaging.bank import CompiledContraction, Contraction
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
+from ptylive.engine.imaging.accumulation.reduction import Reduction
+from ptylive.engine.imaging.accumulation.rows import RowTransforms
+from ptylive.engine.imaging.accumulation.scratch import Scratch
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.bank import mean_bins
 from ptylive.engine.imaging.filters import BUILDERS, FilterStock
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.placement import Placement
-from ptylive.engine.imaging.reduction import Reduction
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for, render
-from ptylive.engine.imaging.rows import RowTransforms
-from ptylive.engine.imaging.scratch import Scratch
-from ptylive.engine.imaging.store import Store
-from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.engine.live.plan import Plan, left_out
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError, Origin
 from ptylive.schema.detector import usable_counts

@@ -11,10 +11,10 @@ from ptylive.engine.bases.stream import stream_basis
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging import registry
+from ptylive.engine.imaging.accumulation.reduction import PixelReduction, Reduction, VectorReduction
 from ptylive.engine.imaging.declaration import PTYLIVE
 from ptylive.engine.imaging.filters import BUILDERS
 from ptylive.engine.imaging.imaging_conditions import UPSAMPLE_POINTS
-from ptylive.engine.imaging.reduction import PixelReduction, Reduction, VectorReduction
 from ptylive.schema import Arm, Calibration, MetadataError
 from ptylive.schema.model import Array, DoubleArray
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.imaging.accumulation.reduction import VectorReduction
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.reduction import VectorReduction
-from ptylive.engine.imaging.store import Store
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray, LabelArray

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ptylive.engine.imaging.accumulators import VectorAccumulator
-from ptylive.engine.imaging.reduced_numbers import MOMENTS, REGIONS, Numbers
-from ptylive.engine.imaging.store import Store
+from ptylive.engine.imaging.accumulation.accumulators import VectorAccumulator
+from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS, REGIONS, Numbers
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.plan import Plan
 from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan

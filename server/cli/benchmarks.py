@@ -78,7 +78,7 @@ def refine() -> dict[str, Any]:
     from ptylive.engine.refine import refine as run
     from ptylive.server.cli.commands.demo import DATA_SET
     from ptylive.simulators.data import bundled
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     path = bundled(DATA_SET)
     with threadpool_limits(limits=1):

@@ -25,8 +25,8 @@ from ptylive.server.refinement.scan_updates import ScanNews, check_followable, p
 from ptylive.server.session.finisher import results_path
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
-from ptylive.streamer.journal import SUFFIX
-from ptylive.streamer.vouched import known_as
+from ptylive.streamer.recording.journal_file import SUFFIX
+from ptylive.streamer.vetting.vouched import known_as
 
 MOST_WAITING = 20
 

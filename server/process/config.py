@@ -14,10 +14,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ptylive.application.extensions import Preset
 from ptylive.schema import Arm, InputFileError, MetadataError, Scan
+from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, overlay, typed
 from ptylive.schema.model import StrictModel
 from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
-from ptylive.schema.small_files import read_text
 from ptylive.streamer.protocols.inlet import ProtocolName
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ptylive.schema import PtyliveError
-from ptylive.streamer.in_time import in_time
+from ptylive.streamer.recording.in_time import in_time
 
 LEAST_FREE_BYTES = 100 * 10**6
 """Less is a full disk: it would not hold the smallest scan, its results and its conversion."""

@@ -13,7 +13,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.schema import Arm, Calibration, InputFileError
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, BoolArray
-from ptylive.streamer.journal_reader import JournalReader
+from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.wire import FrameLayout, decode_frames
 
 

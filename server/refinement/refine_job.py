@@ -42,7 +42,7 @@ class RefineJob:
     """Of a scan that still runs: begin with the rows that have arrived, and wait for the job of the whole scan."""
 
     known: tuple[int, ...] = ()
-    """The state of the recording that the server vouches for (:func:`ptylive.streamer.vouched.known_as`)."""
+    """The state of the recording that the server vouches for (:func:`ptylive.streamer.vetting.vouched.known_as`)."""
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values for the pipe."""

@@ -21,8 +21,8 @@ from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
 from ptylive.server.refinement.warm_refinement import COMPILING, is_compiled
 from ptylive.server.wire.messages import pack
 from ptylive.streamer.vetting.door import is_file
+from ptylive.streamer.vetting.vouched import Doorkeeper, trust
 from ptylive.streamer.vetting.worker import FileWorker
-from ptylive.streamer.vouched import Doorkeeper, trust
 
 if TYPE_CHECKING:
     from ptylive.engine.refine import RefineResult
@@ -70,7 +70,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
     use_persistent_cache()
     from ptylive.application.offline import refinable
     from ptylive.engine.refine import refine
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     with ExitStack() as stack:
         source = stack.enter_context(open_source(job.recording, job.values))

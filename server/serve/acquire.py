@@ -26,7 +26,7 @@ from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.parent_watch import exit_with_parent
 from ptylive.server.serve.control import ControlServer
 from ptylive.server.serve.session import Session
-from ptylive.streamer.vouched import Doorkeeper
+from ptylive.streamer.vetting.vouched import Doorkeeper
 
 
 def main(arguments: list[str]) -> int:

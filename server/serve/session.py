@@ -18,7 +18,7 @@ from ptylive.application.conversion import RecordingCompression
 from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.imaging import registry
-from ptylive.engine.imaging.scratch import Scratch
+from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.schema import Arm, CommandError, PtyliveError
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands

@@ -24,8 +24,8 @@ from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.messages import map_to_plain
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.vetting.frames import read_frames
+from ptylive.streamer.vetting.vouched import Doorkeeper, is_known
 from ptylive.streamer.vetting.worker import FileWorker, Limits
-from ptylive.streamer.vouched import Doorkeeper, is_known
 
 READ_FRAMES = 256
 RECORDING_TIMEOUT_S = 3600.0
@@ -222,7 +222,7 @@ def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
         return None
 
     def read() -> Iterable[FrameBatch]:
-        from ptylive.streamer.storage.source import open_source
+        from ptylive.streamer.source import open_source
 
         with open_source(path) as source:
             yield from source.batches(READ_FRAMES)

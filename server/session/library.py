@@ -14,9 +14,9 @@ from typing import Any
 
 from ptylive.engine.imaging.render import Rendering
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
-from ptylive.schema.atomic import replacing
 from ptylive.schema.errors import brief
-from ptylive.schema.small_files import read_text
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.small_files import read_text
 from ptylive.server.session.finisher import results_path
 from ptylive.server.session.recovered_maps import how_to_make
 from ptylive.server.session.scan_session import ScanSession

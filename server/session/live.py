@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from ptylive.engine.imaging.accumulation.scratch import Scratch
+from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.render import Rendering
-from ptylive.engine.imaging.scratch import Scratch
-from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.schema import Arm, FrameBatch, PtyliveError
 from ptylive.server.process.compilation import CompiledReader

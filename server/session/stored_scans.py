@@ -21,7 +21,7 @@ THUMBNAIL_MAPS = ("obf", "idpc", "tcbf", "bf", "adf")
 
 def describe_scan(path: Path) -> dict[str, Any]:
     """What the card of a scan shows of its recording."""
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     with open_source(path) as source:
         arm, received = source.arm, source.received
@@ -49,7 +49,7 @@ def describe_results(path: Path) -> dict[str, Any]:
 
 def scan_header(path: Path) -> dict[str, Any]:
     """Map and arrays of the arm message of a recorded scan, and how many of its frames arrived."""
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
     from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
 
     with open_source(path) as source:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ptylive.engine.results_file import PENDING, take_in
 from ptylive.schema import PtyliveError
-from ptylive.schema.filelock import FileBusyError
+from ptylive.schema.files.filelock import FileBusyError
 
 PATIENCE_S = 3.0
 

@@ -8,8 +8,8 @@ from tokenize import TokenError
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
-from ptylive.schema.small_files import check_is_file
 
 
 def mapped(path: Path) -> Array:

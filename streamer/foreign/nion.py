@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.schema import InputFileError
-from ptylive.schema.small_files import check_is_file
+from ptylive.schema.files.small_files import check_is_file
 from ptylive.streamer.foreign.arrays import mapped
 from ptylive.streamer.foreign.units import (
     angle_mrad,

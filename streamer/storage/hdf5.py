@@ -12,8 +12,8 @@ import hdf5plugin  # noqa: F401  (registers the compression filters)
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
-from ptylive.schema.small_files import check_is_file
 
 BITSHUFFLE_FILTER = 32008
 _BITSHUFFLE_LZ4 = 2

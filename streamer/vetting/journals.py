@@ -20,7 +20,7 @@ def read_journal(path: Path) -> dict[str, Any]:
     keep_bytes: where writing may go on; end: (frames, reason), None: cut off; damaged, torn: bytes of no whole record,
     and of a last one that was cut short.
     """
-    from ptylive.streamer.journal_reader import JournalReader
+    from ptylive.streamer.storage.journal_reader import JournalReader
     from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
 
     with JournalReader(path) as reader:
@@ -48,7 +48,7 @@ def journal_frames(path: Path, at: int, skip: int, most_bytes: int) -> dict[str,
     {batches, next}: [numbers, frames] each, a frame maybe more than once; next: (at, skip) to go on with, None at the
     end.
     """
-    from ptylive.streamer.journal_reader import JournalReader
+    from ptylive.streamer.storage.journal_reader import JournalReader
     from ptylive.streamer.wire import FrameLayout, check_size, decode_frames
 
     batches: list[list[Any]] = []

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit(memory_bytes)
-    for module in ("ptylive.streamer.storage.source", *arguments[1:]):  # here: no file's time is spent on imports
+    for module in ("ptylive.streamer.source", *arguments[1:]):  # here: no file's time is spent on imports
         importlib.import_module(module)
     _say(out, {"ready": True})
     while True:

@@ -18,7 +18,7 @@ MAX_OBJECTS = 100_000
 
 def describe_recording(path: Path) -> dict[str, Any]:
     """A native file as {arm, parts, received}: map and arrays of an arm message, packed bits (None: all frames)."""
-    from ptylive.streamer.storage.source import open_recording
+    from ptylive.streamer.source import open_recording
     from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
 
     with open_recording(path) as source:
@@ -28,7 +28,7 @@ def describe_recording(path: Path) -> dict[str, Any]:
 
 def marks(path: Path, exact: bool) -> Array:
     """The marks of a recording, uint32 (frames,); none (0,) where it has none. ``exact``: see `marks_of_frames`."""
-    from ptylive.streamer.storage.recorded_marks import read_marks, read_sums
+    from ptylive.streamer.recorded_marks import read_marks, read_sums
 
     return read_marks(path) if exact else read_sums(path)
 
@@ -38,7 +38,7 @@ def walk(path: Path, values: Mapping[str, Any] | None = None) -> None:
 
     What returns from this can be opened by any process: as a scan, or to be refused with a reason.
     """
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     walk_hdf5(path)
     with contextlib.suppress(PtyliveError), open_source(path, values or {}) as source:
@@ -79,7 +79,7 @@ def _look_at(found: Any) -> None:
 
 def frames(path: Path, first: int, most_bytes: int) -> dict[str, Any]:
     """Frames of a scan file from acquisition number ``first``: {index, frames, next}, next None at the end."""
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     with open_source(path) as source:
         shape = source.arm.detector_shape if source.arm.basis.is_raw else (source.frames(np.arange(1)).shape[-1],)

@@ -24,7 +24,7 @@ MARK = "PTYLIVE_CHAOS_RUN"
 MODULES = {
     "acquire": ("ptylive.server.serve.acquire",),
     "dashboard": ("ptylive.dashboard",),
-    "recorder": ("ptylive.streamer.storage.recorder",),
+    "recorder": ("ptylive.streamer.recording.recorder",),
     "refinement": ("ptylive.server.refinement.refine_process",),
     "warm-up": ("ptylive.server.refinement.warm_refinement",),
 }

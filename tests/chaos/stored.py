@@ -14,9 +14,9 @@ from typing import Any
 from chaos.history import read
 from chaos.patterns import FRAMES, digest, pattern
 from ptylive.schema import Arm, FrameBatch, PtyliveError
-from ptylive.streamer.journal_reader import JournalReader
-from ptylive.streamer.recovery import stored_batches
-from ptylive.streamer.storage.source import open_recording
+from ptylive.streamer.recording.recovery import stored_batches
+from ptylive.streamer.source import open_recording
+from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.vetting.worker import FileWorker
 
 WORKER = FileWorker()

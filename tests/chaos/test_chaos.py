@@ -35,8 +35,8 @@ from chaos.plan import DAMAGES, FACTS, FAULTS, RATE, draw
 from chaos.processes import free_port
 from chaos.run import Run
 from chaos.stored import files, known_patterns, look
-from ptylive.streamer.journal import Journal
-from ptylive.streamer.storage.recording import record
+from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.recording_writer import record
 
 
 def test_the_same_seed_is_the_same_plan() -> None:

@@ -22,7 +22,7 @@ from ptylive.schema import Arm
 from ptylive.simulators.data import bundled
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.sender import Sender
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.source import open_source
 from ptylive.streamer.wire import EndMessage, FramesMessage
 
 SIDE = 256

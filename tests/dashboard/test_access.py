@@ -11,9 +11,9 @@ from fake_server import FakeServer, state_payload
 from running_dashboard import RunningDashboard, start_dashboard
 
 from ptylive.dashboard.access import Access, ReadOnlySender, Role, may_visit
-from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.client.feed import Feed, FeedView
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.session import Session
-from ptylive.dashboard.state import ServerState
 from ptylive.schema import CommandError, PtyliveError
 
 OPERATOR, VIEWER = "operator-token-0123456789", "viewer-token-0123456789"

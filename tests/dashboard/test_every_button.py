@@ -9,10 +9,10 @@ import pytest
 from bokeh.document import Document
 from fake_server import state_payload
 
-from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.client.feed import Feed, FeedView
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.skeleton import read_template
-from ptylive.dashboard.state import ServerState
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.library_commands import LibraryCommands

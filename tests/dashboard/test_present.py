@@ -11,10 +11,10 @@ from bokeh.document import Document
 from fake_server import map_payload, state_payload
 
 from ptylive.dashboard.access import ReadOnlySender
-from ptylive.dashboard.feed import Feed, FeedView
+from ptylive.dashboard.client.feed import Feed, FeedView
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.present import OF_THE_SHOWN_SCAN, ShownScanSender
 from ptylive.dashboard.session import Session
-from ptylive.dashboard.state import ServerState
 from ptylive.schema import CommandError
 
 LISTED = [{"uid": uid, "series": uid, "time": 1.0} for uid in ("scan-1", "before")]

@@ -6,9 +6,9 @@ import pytest
 from fake_server import state_payload
 
 from ptylive.dashboard import readouts
-from ptylive.dashboard.feed import FeedView
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.state import LogLine, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.panels.refine import refinement_texts
-from ptylive.dashboard.state import LogLine, RefinementState, RefinementSummary, ServerState
 
 
 def state(**more: object) -> ServerState:

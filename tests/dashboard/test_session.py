@@ -11,12 +11,12 @@ import pytest
 from bokeh.document import Document
 from fake_server import MAP_KINDS, state_payload
 
-from ptylive.dashboard.feed import Feed, FeedView
-from ptylive.dashboard.map_kinds import MapKinds
-from ptylive.dashboard.page_document import root_names
+from ptylive.dashboard.client.feed import Feed, FeedView
+from ptylive.dashboard.client.map_kinds import MapKinds
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import Session
-from ptylive.dashboard.state import ServerState
+from ptylive.dashboard.web.page_document import root_names
 from ptylive.schema import CommandError
 
 QUIET = ("check", "runs", "note", "history", "scans", "snapshot", "trotter")

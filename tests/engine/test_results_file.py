@@ -21,7 +21,7 @@ from ptylive.engine.results import Run, add_refinement, read_runs, write_maps
 from ptylive.engine.results_file import pending_path, release_run, reserve_run
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import Calibration, InputFileError, PtyliveError
-from ptylive.schema.filelock import FileBusyError
+from ptylive.schema.files.filelock import FileBusyError
 from ptylive.schema.preset import Preset
 
 PROCESSES = multiprocessing.get_context("fork")  # what the writers import is here already

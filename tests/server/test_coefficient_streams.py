@@ -8,7 +8,7 @@ from running import frame_hashes, last_json, ptylive, server
 
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.source import open_source
 
 SCAN = "mos2_svac_80kV_focus"
 

@@ -11,7 +11,7 @@ from running import Server, frame_hashes, server
 
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.source import open_source
 
 SOURCE = bundled("mos2_svac_80kV_focus")
 

@@ -11,7 +11,7 @@ from running import server
 from ptylive.schema import Arm, Detector, Optics, Scan
 from ptylive.server.wire.client import ControlClient
 from ptylive.simulators.replay import ReplaySettings, replay
-from ptylive.streamer.storage.recording import created_scan
+from ptylive.streamer.recording.recording_writer import created_scan
 
 RUNS, SIDE, PIXELS = 10, 12, 24
 PRESET = {"window_px": 24, "probe_modes": 1, "sweeps": 1, "epoch_max": 1, "algorithm": "lsq_sqrt"}

@@ -19,7 +19,7 @@ from ptylive.engine.refine.tuning.held_out import swept
 from ptylive.engine.refine.validation.validation import ring_correlation
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.source import open_source
 
 pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.timeout(600)]
 PERIODS_A = (90, 63, 43, 33)

@@ -12,7 +12,7 @@ from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.schema import Calibration, FrameBatch, Origin, Quantity
 from ptylive.server.session.detectors import DetectorBank, VirtualDetector
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.source import open_source
 
 LIMIT = 40
 COUNTS = np.random.default_rng(8).integers(0, 60, (3, 4, 16, 16)).astype("<u2")

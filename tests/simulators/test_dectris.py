@@ -22,7 +22,7 @@ from ptylive.simulators.faults import Faults
 from ptylive.simulators.replay import ReplayReport, ReplaySettings, replay
 from ptylive.streamer.events import LogEvent
 from ptylive.streamer.protocols import ProtocolSettings
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.source import open_source
 
 PROTOCOLS = ["dectris-v1", "dectris-v2"]
 

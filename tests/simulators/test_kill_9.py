@@ -20,8 +20,8 @@ from stream_tools import digest, digests_of_file, running
 from ptylive.schema.model import Array
 from ptylive.server.cli.commands.demo import free_addresses
 from ptylive.simulators.replay import ReplaySettings, replay
-from ptylive.streamer.journal_reader import JournalReader
-from ptylive.streamer.recovery import journals
+from ptylive.streamer.recording.recovery import journals
+from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.wire import FrameLayout, decode_frames
 
 CHILD = Path(__file__).with_name("acknowledging_server.py")

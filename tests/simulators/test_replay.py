@@ -15,10 +15,10 @@ from ptylive.simulators.data import BUNDLED, bundled
 from ptylive.simulators.faults import Faults
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.simulators.sender import Sender, SendPatience
-from ptylive.streamer.journal import Journal
 from ptylive.streamer.receiver import Receiver
-from ptylive.streamer.storage.recording import record
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.recording_writer import record
+from ptylive.streamer.source import open_source
 
 
 @pytest.mark.data

@@ -21,7 +21,7 @@ from ptylive.streamer.events import LogEvent, StreamEvent
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import ProtocolName, ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.source import open_source
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
 MASKS = 3

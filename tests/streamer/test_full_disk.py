@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
 
-from ptylive.streamer.journal import Journal
-from ptylive.streamer.recovery import journals, stored_batches
-from ptylive.streamer.storage.recording import record
+from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.recording_writer import record
+from ptylive.streamer.recording.recovery import journals, stored_batches
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage
 
@@ -102,7 +102,7 @@ def test_a_recording_that_does_not_fit_leaves_the_journal(tmp_path: Path, limit:
     journal = journal_of(path)
     assert journal is not None
     done = subprocess.run(
-        [sys.executable, "-m", "ptylive.streamer.storage.recorder", path, target],
+        [sys.executable, "-m", "ptylive.streamer.recording.recorder", path, target],
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
@@ -164,7 +164,7 @@ def test_a_recording_cut_at_any_size_leaves_the_journal(tmp_path: Path) -> None:
     failed = 0
     for limit in range(0, 2**21, 2**15):
         done = subprocess.run(
-            [sys.executable, "-m", "ptylive.streamer.storage.recorder", path, target],
+            [sys.executable, "-m", "ptylive.streamer.recording.recorder", path, target],
             capture_output=True,
             text=True,
             preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),

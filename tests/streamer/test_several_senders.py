@@ -7,8 +7,8 @@ import pytest
 from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
 
 from ptylive.streamer.events import RecordingEvent
-from ptylive.streamer.journal import Journal
-from ptylive.streamer.storage.catalogue import Catalogue
+from ptylive.streamer.recording.catalogue import Catalogue
+from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
 

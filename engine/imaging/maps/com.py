@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from ptylive.engine.geometry import turned_to_detector_axes
+from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
 from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.instant import Instant
-from ptylive.engine.imaging.reduced_numbers import MOMENTS
 from ptylive.schema.model import BoolArray, DoubleArray
 from ptylive.schema.scan import rotation_matrix
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
 from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.instant import Instant
 from ptylive.engine.imaging.maps.com import com_invA
-from ptylive.engine.imaging.reduced_numbers import MOMENTS
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.bank import Picture
 from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.instant import Instant
-from ptylive.engine.imaging.reduced_numbers import REGIONS
 from ptylive.schema.model import BoolArray, DoubleArray
 
 DETECTORS: dict[str, tuple[str, ...]] = {"bf": ("inner", "outer"), "abf": ("outer",), "adf": ("dark",)}

@@ -21,8 +21,8 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import LbfgsState
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.schema.atomic import replacing
 from ptylive.schema.errors import RefinementError
+from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from ptylive.engine.refine.run.log import Log
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 
 COLUMNS = ("epoch", "phase", "loss", "seconds")
 

@@ -142,7 +142,7 @@ def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps
     from ptylive.application.offline import refinable
     from ptylive.engine.analysis.half_dose import compare_half_doses
     from ptylive.engine.backend.cache import use_persistent_cache
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     def tell(half: int, progress: Progress) -> None:
         epochs = max(progress.epochs, 1)

@@ -36,7 +36,7 @@ def inspect(
     from ptylive.application.offline import without
     from ptylive.application.remarks import remarks
     from ptylive.schema.metadata import to_attributes
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
     values = parse_assignments(settings or ())

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 from ptylive.server.cli.output import say
 
 EXAMPLES = """
@@ -58,7 +58,7 @@ def preset(
 
 
 def _pattern_shape(recording: Path) -> tuple[int, int]:
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
     vet(recording)

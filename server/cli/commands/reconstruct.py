@@ -37,7 +37,7 @@ def reconstruct(
     from ptylive.engine.bases.choice import parse_basis
     from ptylive.engine.imaging.render import METHODS, check_methods
     from ptylive.engine.results import describe_run, write_maps
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
     wanted = check_methods(methods.split(",")) if methods else METHODS

@@ -63,7 +63,7 @@ def refine(
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run
     from ptylive.server.refinement.warm_refinement import compiling
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
     chosen, values = split_settings(parse_assignments(settings or ()))
@@ -120,7 +120,7 @@ def refine(
 def _checked(file: Path, values: dict[str, Any], output: Path, *, resume: bool) -> tuple[dict[str, Any], Path]:
     """What is to be written can be: of which scan it is, and the checkpoint's name. Raises InputFileError."""
     from ptylive.application.outputs import check_results_file, check_resumable, scan_settings
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     checkpoint = output.with_suffix(".checkpoint")
     with open_source(file, values) as source:
@@ -168,7 +168,7 @@ def _judge(result: RefineResult, stored: Stored) -> None:
 def _pixels_to_compile(file: Path, values: dict[str, Any], wanted: Preset) -> int:
     """Pixels along a pattern's longer side; 0 for coefficients. Raises MetadataError where optics are missing."""
     from ptylive.engine.dataset import check_told
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     with open_source(file, values) as source:
         check_told(source.arm, far_field=wanted.recon_type == "far_field")
@@ -239,7 +239,7 @@ def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path) -> tuple[PresetFile, dict[str, Any]]:
     """The preset file, and the metadata given with what it adds to the recording's."""
     from ptylive.application.presets import PresetFile, load_preset
-    from ptylive.streamer.storage.source import open_source
+    from ptylive.streamer.source import open_source
 
     if path is None:
         return PresetFile(), values

@@ -17,7 +17,7 @@ from ptylive.streamer.protocols.inlet import ProtocolName
 
 if TYPE_CHECKING:
     from ptylive.engine.compression import CompressedSource
-    from ptylive.streamer.storage.source import FileSource
+    from ptylive.streamer.source import FileSource
 
 EXAMPLES = """
 ptylive replay scan.h5 --rate 1000

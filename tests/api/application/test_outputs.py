@@ -14,10 +14,10 @@ from ptylive.application import offline
 from ptylive.application.outputs import check_output_file, check_output_folder, check_results_file, reserved_run
 from ptylive.engine.results import describe_scan, write_maps
 from ptylive.schema import Arm, Calibration, Detector, InputFileError, PtyliveError, RefinementError, Scan
-from ptylive.schema.filelock import FileBusyError
+from ptylive.schema.files.filelock import FileBusyError
 from ptylive.server.cli.main import build
-from ptylive.streamer.storage.recording import created_scan
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.recording.recording_writer import created_scan
+from ptylive.streamer.source import open_source
 
 
 def scan_file(path: Path, uid: str) -> Path:

@@ -16,7 +16,7 @@ from ptylive.engine.bases.choice import BasisChoice, parse_basis
 from ptylive.engine.preparation import Preparation
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
-from ptylive.streamer.storage.source import FileSource, open_source
+from ptylive.streamer.source import FileSource, open_source
 from ptylive.streamer.storage.vectors import stored_bytes
 
 

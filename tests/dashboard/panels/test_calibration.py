@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptylive.dashboard import recipes
-from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.calibration import CalibrationPanel, UnclearValueError, parse_assignment, parse_defocus
 from ptylive.dashboard.readouts import calibration_texts
 from ptylive.dashboard.requests import parse_request
-from ptylive.dashboard.state import ServerState
 from ptylive.schema.metadata import typed
 
 

@@ -9,11 +9,11 @@ from bokeh.models import InlineStyleSheet
 from bokeh.plotting import figure
 from fake_server import state_payload
 
-from ptylive.dashboard.feed import FeedView
-from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.curves import CURVES, RunCurves
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
-from ptylive.dashboard.state import ServerState
 from ptylive.schema import CommandError
 from ptylive.server.wire.messages import array_to_plain
 

@@ -4,8 +4,8 @@ import math
 
 from bokeh.models import ColumnDataSource
 
+from ptylive.dashboard.client.state import RefinementState
 from ptylive.dashboard.panels.loss import MOST_POINTS, LossCurve, log_ticks, split_by_phase
-from ptylive.dashboard.state import RefinementState
 
 
 def test_phases_are_told_apart_and_joined() -> None:

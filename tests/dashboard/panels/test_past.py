@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from fake_server import map_payload, state_payload
 
-from ptylive.dashboard.feed import FeedView
-from ptylive.dashboard.orders import Orders
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.past import PastScans
 from ptylive.dashboard.pictures import OVERWRITING, RawPicture, Surroundings, prepare, sources_of
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.state import ServerState
 
 
 class CommandSender:

@@ -9,7 +9,7 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.calibrate.parallax import align
-from ptylive.engine.imaging.store import Store
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.engine import recalibrated, reconstruct
 from ptylive.schema import Arm, Calibration, FrameBatch, Origin
 from ptylive.schema.metadata import build, overlay, sections_from

@@ -8,14 +8,14 @@ from ptylive.engine.backend.imaging import bank as contraction
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging import band as band_module
-from ptylive.engine.imaging import scratch
+from ptylive.engine.imaging.accumulation import scratch
+from ptylive.engine.imaging.accumulation.rows import RowTransforms
+from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.bank import Spectra, mean_bins
 from ptylive.engine.imaging.filters import BUILDERS, Filter
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.maps import wdd
 from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
-from ptylive.engine.imaging.rows import RowTransforms
-from ptylive.engine.imaging.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 
 

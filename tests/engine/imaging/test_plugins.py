@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.dashboard.map_kinds import MapKinds
+from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.engine.imaging import filters as filters_module
 from ptylive.engine.imaging import registry, render
 from ptylive.engine.imaging.bank import Picture

@@ -10,8 +10,8 @@ from ptylive.engine.bases.choice import make_basis, parse_basis
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
+from ptylive.engine.imaging.accumulation.reduction import PixelReduction
 from ptylive.engine.imaging.filters import BUILDERS
-from ptylive.engine.imaging.reduction import PixelReduction
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import Basis, MetadataError
 

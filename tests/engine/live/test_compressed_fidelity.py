@@ -15,12 +15,12 @@ from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.imaging.accumulation.reduction import PixelReduction, VectorReduction
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Spectra, mean_bins
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.maps.obf import OptimumBrightField
 from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
-from ptylive.engine.imaging.reduction import PixelReduction, VectorReduction
-from ptylive.engine.imaging.store import Store
 from ptylive.schema import Arm, FrameBatch
 from ptylive.schema.metadata import build, sections_from
 

@@ -7,10 +7,10 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.calibrate.sign import phase_correlation
+from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.bank import Spectra, mean_bins
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.imaging.maps.tcbf import TiltCorrected
-from ptylive.engine.imaging.reduced_numbers import REGIONS
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import Arm, FrameBatch
 from ptylive.schema.metadata import build, sections_from

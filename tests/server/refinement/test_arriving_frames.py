@@ -15,7 +15,7 @@ from ptylive.server.refinement.arriving_frames import ArrivingFrames
 from ptylive.server.refinement.refine_inbox import Inbox
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.wire.messages import pack
-from ptylive.streamer.journal import Journal
+from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.wire import EndMessage
 
 

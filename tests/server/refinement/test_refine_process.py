@@ -19,9 +19,9 @@ from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import WAITS, RunState
 from ptylive.server.refinement.warm_refinement import COMPILING
 from ptylive.server.wire.messages import pack
-from ptylive.streamer import vouched
+from ptylive.streamer.vetting import vouched
+from ptylive.streamer.vetting.vouched import Doorkeeper, known_as
 from ptylive.streamer.vetting.worker import FileWorker
-from ptylive.streamer.vouched import Doorkeeper, known_as
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from ptylive.server.session.finisher import frames_of
 from ptylive.server.session.library import Library, read_note, write_note
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.client import ControlClient
+from ptylive.streamer.vetting.vouched import vouch
 from ptylive.streamer.vetting.worker import FileWorker
-from ptylive.streamer.vouched import vouch
 
 
 def recorded(folder, **maps):

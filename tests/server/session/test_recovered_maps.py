@@ -13,7 +13,7 @@ from ptylive.schema.metadata import overlay
 from ptylive.server.session.finisher import results_path
 from ptylive.server.session.library import Library
 from ptylive.server.session.recovered_maps import RecoveredMaps
-from ptylive.streamer.journal import Journal
+from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import EndMessage
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ptylive.engine.results import write_maps
 from ptylive.engine.results_file import GOES_ON, IDENTITY, pending_files, pending_path, release_run, reserve_run
 from ptylive.schema import Calibration, LiveMap, PtyliveError
-from ptylive.schema.filelock import locked
+from ptylive.schema.files.filelock import locked
 from ptylive.server.cli.main import build
 from ptylive.server.session.library import Library
 from ptylive.server.session.waiting_results import take_in_all, take_in_now

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from stream_tools import compressed
 
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.imaging.reduction import PixelReduction
-from ptylive.engine.imaging.store import Store
-from ptylive.engine.imaging.thread_pool import ThreadPool
+from ptylive.engine.imaging.accumulation.reduction import PixelReduction
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.schema import Arm, Detector, FrameBatch, Scan
 from ptylive.streamer.fast.bslz4 import (
     CORRUPT,

@@ -17,7 +17,7 @@ from shared_data import vendor_file
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign import rosetta, units
-from ptylive.streamer.storage.source import open_recording, open_source
+from ptylive.streamer.source import open_recording, open_source
 
 DATA = np.arange(4 * 5 * 6 * 6, dtype="<u2").reshape(4, 5, 6, 6)
 
@@ -256,7 +256,7 @@ def test_without_rosettasciio_the_remedy_is_said(tmp_path: Path) -> None:
         "import sys; sys.modules['rsciio'] = None\n"
         "from pathlib import Path\n"
         "from ptylive.schema import InputFileError\n"
-        "from ptylive.streamer.storage.source import open_source\n"
+        "from ptylive.streamer.source import open_source\n"
         "try:\n    open_source(Path(sys.argv[1])).__enter__()\n"
         "except InputFileError as error:\n    print(error.line())\n"
     )

@@ -10,9 +10,9 @@ from stream_tools import make_arm, messages_of
 
 from ptylive.schema import Arm, Basis, InputFileError, WireError
 from ptylive.schema.model import Array
-from ptylive.streamer.journal import Journal
-from ptylive.streamer.storage.recording import record
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.recording_writer import record
+from ptylive.streamer.source import open_source
 from ptylive.streamer.wire import ArmMessage, decode, encode
 
 EXTRA = ("sum", "k_row", "k_col")

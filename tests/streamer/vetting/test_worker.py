@@ -14,7 +14,7 @@ from odd_files import fill_with_odd_things, put_loop
 from stream_tools import make_arm, make_frames, stored_recording
 
 from ptylive.schema import InputFileError
-from ptylive.streamer.storage.source import open_recording
+from ptylive.streamer.source import open_recording
 from ptylive.streamer.vetting.tasks import describe_recording, frames, walk
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 from ptylive.streamer.wire.armmap import arm_from_map

@@ -8,7 +8,7 @@ import numpy as np
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run import loss_table, run
-from ptylive.schema.atomic import replacing
+from ptylive.schema.files.atomic import replacing
 from ptylive.schema.preset import Preset
 
 EPOCHS = 6

@@ -14,8 +14,8 @@ from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.preparation import Preparation
 from ptylive.schema import Arm, Detector, FrameBatch, InputFileError, MetadataError, Optics, Scan
 from ptylive.server.process.exit_codes import ExitCode
-from ptylive.streamer.storage.recording import ScanWriter, created_scan
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.recording.recording_writer import ScanWriter, created_scan
+from ptylive.streamer.source import open_source
 
 # Correlation of maps from few masks with those from all pixels
 FLOORS = {

@@ -1,0 +1,354 @@
+"""One thread per process listens to the server; every page reads the newest view of what it heard.
+
+Latest wins: of the events that arrived since the last turn only the newest of each kind is worked on, and pictures are
+prepared only while some page wants them. Nothing queues up here, so a slow page costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from ptylive.dashboard.client.map_kinds import MapKinds
+from ptylive.dashboard.client.state import FINAL_STATES, LogLine, RefinementState, ServerState
+from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare, sources_of
+from ptylive.schema import PtyliveError
+from ptylive.server.wire.client import ControlClient, EventStream
+from ptylive.server.wire.messages import array_from_plain
+
+GONE_AFTER_S = 4.0
+"""The server speaks about four times a second, less often on a busy machine; after this silence it is gone."""
+TURN_S = 0.1
+SNAPSHOT_TIMEOUT_S = 2.0
+RETRY_S = 1.0
+SETTLE_S = 0.5
+"""After a scan ended, so long until the snapshot that makes up for events lost on the way."""
+OPENED_S = 0.1
+"""After another scan has come on show, so long until the snapshot with what was told of it before."""
+RENEW_S = 1.5
+"""What is shown is told to the server that often; it forgets after five seconds."""
+EVENTS_PER_TURN = 500
+SCANS_LEFT = 64
+"""So many scans that are over are known by their identity: their results may come long after the next scan began."""
+
+logger = logging.getLogger(__name__)
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class FeedView:
+    """What the server last said; immutable, so a page may keep it as long as it likes."""
+
+    state: ServerState = field(default_factory=ServerState)
+    pictures: Mapping[str, Picture] = field(default_factory=lambda: MappingProxyType({}))
+    """Pictures that some page wants, by name."""
+    available: frozenset[str] = frozenset()
+    """Names of the arrays that have come; a picture made from one of these is at most a turn away."""
+    refinement: RefinementState | None = None
+    log: LogLine | None = None
+    connected: bool = False
+    last_contact: float | None = None
+    """Unix time of the last word from the server; None before the first."""
+
+    slices: int = 0
+    """Slices of the object that can be looked at one by one."""
+    kinds: MapKinds = field(default_factory=MapKinds)
+    """What the server says of its maps."""
+
+    def is_coming(self, wanted: str) -> bool:
+        """Whether the picture ``wanted`` exists or is about to."""
+        return self.available.issuperset(sources_of(wanted))
+
+
+class Feed:
+    """Listens to the server at ``control`` until :meth:`stop`; survives the server's absence and restarts."""
+
+    def __init__(self, control: str) -> None:
+        self.control = control
+        self._view = FeedView()
+        self._wanted: dict[str, frozenset[str]] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._versions = count(1)
+        self._raw: dict[str, RawPicture] = {}
+        self._stale: set[str] = set()
+        self._coverage: RawPicture | None = None
+        self._before: Mapping[str, RawPicture] = MappingProxyType({})
+        self._left: deque[str] = deque(maxlen=SCANS_LEFT)
+        self._snapshot_due: float | None = 0.0
+        self._listening = False
+        self._name = f"dashboard-{uuid.uuid4().hex}"
+        self._told: list[str] | None = None
+        self._tell_due = 0.0
+
+    def start(self) -> None:
+        """Begin listening."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and wait for the thread."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=SNAPSHOT_TIMEOUT_S + 2)
+
+    def view(self) -> FeedView:
+        """The newest view."""
+        return self._view
+
+    def watch(self, viewer: str, names: Collection[str]) -> None:
+        """Say which pictures ``viewer`` shows; others are not prepared. No names: the viewer has gone."""
+        with self._lock:
+            if names:
+                self._wanted[viewer] = frozenset(names)
+            else:
+                self._wanted.pop(viewer, None)
+
+    def _run(self) -> None:
+        with (
+            EventStream(self.control, topics=("maps", "state", "refinement", "log")) as events,
+            ControlClient(self.control, timeout_s=SNAPSHOT_TIMEOUT_S) as client,
+        ):
+            while not self._stopping.is_set():
+                try:
+                    self._take_all(_newest(events))
+                    self._keep_contact(client)
+                    self._tell_what_is_shown(client)
+                    self._prepare_wanted()
+                except Exception:  # whatever it was, it must not silence the page for ever
+                    logger.exception("the feed stumbled")
+                    self._stopping.wait(RETRY_S)
+
+    # -- what the server says -------------------------------------------------------------------------------------
+
+    def _take_all(self, newest: list[tuple[str, dict[str, Any]]]) -> None:
+        for topic, payload in newest:
+            taker = self._takers.get(topic)
+            if taker is None:
+                continue
+            self._heard()
+            try:
+                taker(self, payload)
+            except (KeyError, TypeError, ValueError) as error:
+                logger.warning("a %s event was not understood: %s", topic, error)
+
+    def _heard(self) -> None:
+        """An event came. The first one after a silence: others were lost before the events were connected again."""
+        if not self._listening:
+            self._listening = True
+            self._snapshot_due = 0.0
+        self._show(connected=True, last_contact=time.time())
+
+    def _take_state(self, payload: Mapping[str, Any]) -> None:
+        state = _parsed(ServerState, payload)
+        if state is None:
+            return
+        before = self._view.state
+        if state.uid is not None and state.uid != before.uid and before.uid is not None:
+            self._change_scan(before.uid, state.uid)
+        elif state.state in FINAL_STATES and before.state != state.state:
+            self._snapshot_due = time.monotonic() + SETTLE_S
+        if (state.scan, state.uid) != (before.scan, before.uid):
+            self._stale.update(self._raw)
+        self._show(state=state)
+
+    def _take_map(self, payload: Mapping[str, Any]) -> None:
+        uid = payload.get("uid")
+        known = self._view.state.uid
+        if uid is not None and known is not None and uid != known:
+            if uid in self._left:
+                return  # its results are ready; the next scan has begun meanwhile, and that is the one to be seen
+            self._change_scan(known, uid)
+            self._show(state=self._view.state.model_copy(update={"uid": uid}))
+        raw = raw_picture(str(payload["name"]), payload)
+        if raw.name == "coverage":
+            self._coverage = raw
+            self._stale.update(self._raw)
+        else:
+            self._keep(raw)
+
+    def _take_refinement(self, payload: Mapping[str, Any]) -> None:
+        refinement = _parsed(RefinementState, payload)
+        if refinement is None:
+            return
+        before = self._view.refinement
+        if before is not None and (before.uid, before.run) != (refinement.uid, refinement.run):
+            self._forget("object", "probe", "slices")
+        self._show(refinement=refinement)
+        for name, units in (("object", "rad"), ("probe", ""), ("slices", "rad")):
+            if payload.get(name):
+                self._keep(replace(raw_picture(name, payload[name]), units=units))
+        self._show(slices=len(self._raw["slices"].data) if "slices" in self._raw else 0)
+
+    def _take_log(self, payload: Mapping[str, Any]) -> None:
+        line = _parsed(LogLine, payload)
+        if line is not None and line.level.lower() in ("warning", "error", "critical"):
+            self._show(log=line)
+
+    _takers: Mapping[str, Callable[[Feed, Mapping[str, Any]], None]] = MappingProxyType(
+        {"state": _take_state, "maps": _take_map, "refinement": _take_refinement, "log": _take_log}
+    )
+
+    # -- keeping in touch -----------------------------------------------------------------------------------------
+
+    def _keep_contact(self, client: ControlClient) -> None:
+        """Notice that the server has gone; ask for everything at the start, after a silence and after a scan."""
+        silent_for = time.time() - (self._view.last_contact or 0.0)
+        if silent_for > GONE_AFTER_S:
+            self._listening = False
+            if self._view.connected:
+                self._show(connected=False)
+            self._snapshot_due = self._snapshot_due or 0.0
+        if self._snapshot_due is None or time.monotonic() < self._snapshot_due:
+            return
+        try:
+            reply = client.call("snapshot")
+        except PtyliveError:
+            self._snapshot_due = time.monotonic() + RETRY_S
+            return
+        self._snapshot_due = None
+        self._show(connected=True, last_contact=time.time(), kinds=MapKinds.told(reply.get("map_kinds")))
+        self._take_state(reply.get("state") or {})
+        for payload in reply.get("maps") or []:
+            self._take_map(payload)
+        if reply.get("refinement"):
+            self._take_refinement(reply["refinement"])
+
+    def _tell_what_is_shown(self, client: ControlClient) -> None:
+        """The server renews the maps that pages show; without a page it is told nothing, and renews all."""
+        with self._lock:
+            wanted = list(self._wanted.values())
+        shown = (
+            sorted({source for names in wanted for name in names for source in sources_of(name)}) if wanted else None
+        )
+        now = time.monotonic()
+        if not self._view.connected or (shown == self._told and (shown is None or now < self._tell_due)):
+            return
+        client.tell("watch", viewer=self._name, maps=shown)
+        self._told, self._tell_due = shown, now + RENEW_S
+
+    # -- pictures -------------------------------------------------------------------------------------------------
+
+    def _keep(self, raw: RawPicture) -> None:
+        self._raw[raw.name] = raw
+        self._stale.add(raw.name)
+        self._show(available=frozenset(self._raw))
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            self._raw.pop(name, None)
+            self._stale.discard(name)
+        kept = {k: v for k, v in self._view.pictures.items() if not set(names) & set(sources_of(k))}
+        self._show(pictures=MappingProxyType(kept), available=frozenset(self._raw))
+
+    def _change_scan(self, before: str, now: str) -> None:
+        """Another scan is shown from now on: a new one, or an old one that was opened."""
+        self._forget_scan()
+        self._left.append(before)
+        while now in self._left:
+            self._left.remove(now)
+        # the maps of a scan that is opened again are told once, perhaps before it was known that it is shown
+        self._snapshot_due = time.monotonic() + OPENED_S
+
+    def _forget_scan(self) -> None:
+        """A new scan: nothing of the old one may be taken for it; its maps stay for viewers who overwrite them."""
+        if self._raw:
+            self._before = MappingProxyType(dict(self._raw))
+        self._coverage = None
+        self._forget(*self._raw)
+        self._show(refinement=None)
+
+    def _prepare_wanted(self) -> None:
+        with self._lock:
+            wanted = frozenset().union(*self._wanted.values())
+        shown = dict(self._view.pictures)
+        changed = False
+        surroundings = replace(surroundings_of(self._view.state, self._coverage), before=self._before)
+        for name in sorted(wanted):
+            sources = sources_of(name)
+            if not all(source in self._raw for source in sources):
+                continue
+            if name in shown and self._stale.isdisjoint(sources):
+                continue
+            raw, *more = (self._raw[source] for source in sources)
+            shown[name] = prepare(raw, next(self._versions), surroundings, wanted=name, more=more)
+            changed = True
+        for name in [n for n in shown if n not in wanted and not self._stale.isdisjoint(sources_of(n))]:
+            del shown[name]
+            changed = True
+        self._stale.clear()
+        if changed:
+            self._show(pictures=MappingProxyType(shown))
+
+    def _show(self, **changes: Any) -> None:
+        self._view = replace(self._view, **changes)
+
+
+def surroundings_of(state: ServerState, covered: RawPicture | None) -> Surroundings:
+    """What pictures need to know of a scan, from its state and its coverage."""
+    coverage = None if covered is None else np.asarray(covered.data, dtype=bool)
+    shape = state.scan.shape or (None if coverage is None else (coverage.shape[0], coverage.shape[1]))
+    rotation = state.calibrated("rotation_deg")
+    turned = float(rotation) if isinstance(rotation, int | float) else 0.0
+    return Surroundings(coverage, shape, state.scan.step_A, turned, state.aperture_invA)
+
+
+def _newest(events: EventStream) -> list[tuple[str, dict[str, Any]]]:
+    """Events that have arrived, the newest of each kind only, in order of arrival; waits a turn for the first."""
+    newest: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
+    event = _next(events, TURN_S)
+    for _ in range(EVENTS_PER_TURN):
+        if event is None:
+            break
+        topic, payload = event
+        key = (topic, payload.get("uid"), payload.get("name") or ("object" in payload, "probe" in payload))
+        newest.pop(key, None)
+        newest[key] = event
+        event = _next(events, 0.0)
+    return list(newest.values())
+
+
+def _next(events: EventStream, timeout_s: float) -> tuple[str, dict[str, Any]] | None:
+    try:
+        return events.next(timeout_s=timeout_s)
+    except ValueError as error:
+        logger.warning("an event was not understood: %s", error)
+        return None
+
+
+def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
+    """An array of an event or a reply. Raises KeyError, TypeError, ValueError when it is none."""
+    sampling = plain.get("sampling_A")
+    return RawPicture(
+        name=name,
+        data=array_from_plain(plain),
+        units=str(plain.get("units") or ""),
+        sampling_A=None if sampling is None else _both(sampling),
+        frames=int(plain.get("frames") or 0),
+        method=str(plain.get("method") or ""),
+    )
+
+
+def _both(sampling: Any) -> tuple[float, float]:
+    """Sampling (row, col) from one number or two."""
+    values = np.broadcast_to(np.asarray(sampling, dtype=float), 2)
+    return float(values[0]), float(values[1])
+
+
+def _parsed(model: type[Parsed], payload: Mapping[str, Any]) -> Parsed | None:
+    try:
+        return model.model_validate(payload)
+    except ValidationError as error:
+        logger.warning("a %s message was not understood: %s", model.__name__, error.errors()[0]["msg"])
+        return None

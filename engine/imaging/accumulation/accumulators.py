@@ -1,0 +1,104 @@
+"""One thread's part in reducing frames: work space, compiled loops, and its share of the sum of all frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.imaging.reduction_plan import SUMMED, PixelPlan, accumulator_of
+from ptylive.engine.imaging.accumulation.reduced_numbers import Numbers
+from ptylive.schema import FrameBatch
+from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray
+
+GROUP_BYTES = 384 * 2**10
+"""Decoded frames that are worked on at a time: they stay in the second-level cache."""
+
+
+class PixelAccumulator:
+    """Raw frames of one type, as they lie in memory or coded."""
+
+    def __init__(self, plan: PixelPlan, dtype: np.dtype[Any], saturation_value: float | None = None) -> None:
+        """``dtype``: the type of a pixel, in this machine's byte order."""
+        from ptylive.engine.backend.imaging.reduction_numba import reduce_frames
+
+        self._reduce = reduce_frames
+        self._plan, self._dtype = plan, dtype
+        self._limit = float(saturation_value or 0)
+        self.saturated = 0
+        rows, cols = len(plan.row_at), len(plan.col_at)
+        kind = accumulator_of(dtype)
+        frame_bytes = rows * cols * dtype.itemsize
+        self._group: Array = np.empty((max(1, GROUP_BYTES // frame_bytes), rows * cols), dtype=dtype)
+        self._lines: tuple[Array, Array] = (np.empty(cols, dtype=kind), np.empty(cols, dtype=kind))
+        self._pattern: Array = np.zeros(rows * cols, dtype=kind)
+        self._total: DoubleArray = np.zeros(rows * cols)
+        self._summed = 0
+        self._work: ByteArray = np.empty(0, dtype=np.uint8)
+
+    def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
+        """Put some frames' numbers at their scan points. Raises ValueError where a coded frame does not decode."""
+        for start in range(span.start, span.stop, SUMMED):
+            stop = min(start + SUMMED, span.stop)
+            if self._summed + stop - start > SUMMED:
+                self._settle()
+            self._summed += stop - start
+            failed = self._reduced(batch, slice(start, stop), point, into, repeats)
+            if failed:
+                raise ValueError(f"{failed} frames of scan {batch.uid} do not decode")
+
+    def take_pattern(self) -> DoubleArray:
+        """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`."""
+        self._settle()
+        total, self._total = self._total, np.zeros_like(self._total)
+        return total
+
+    def _settle(self) -> None:
+        self._total += self._pattern
+        self._pattern[:] = 0
+        self._summed = 0
+
+    def _reduced(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, repeats: bool) -> int:
+        coded, size = batch.coded, self._dtype.itemsize
+        if coded is None:
+            frames = np.require(batch.frames, self._dtype, ["C", "A"])
+            source = (0, frames.ctypes.data, np.empty(0, dtype=np.int64), size)
+        else:
+            if len(self._work) < coded.work_bytes:
+                self._work = np.empty(coded.work_bytes, dtype=np.uint8)
+            source = (coded.decode, coded.data.ctypes.data, coded.ends, size)
+        one = Numbers.zeros(2, into.bins.shape[1] if repeats else 0)
+        space = (self._group, *self._lines, one.bins, one.regions, self._work)
+        sums = (into.bins, into.regions, into.moments, self._pattern)
+        failed, full = self._reduce(source, span.start, span.stop, point, self._plan, self._limit, sums, space, repeats)
+        self.saturated += int(full)
+        return int(failed)
+
+
+class VectorAccumulator:
+    """Vectors of coefficients and extras: regions and moments are linear in them, but for square roots."""
+
+    def __init__(self, weights: DoubleArray, squared_lengths: Callable[[DoubleArray], DoubleArray] | None) -> None:
+        """Weights (4 + 3, N + M) of regions and moments; squared_lengths: what regions (n, 4) get besides, or None."""
+        from ptylive.engine.backend.imaging.reduction_numba import reduce_vectors
+
+        self._reduce = reduce_vectors
+        self._weights, self._squared_lengths = weights, squared_lengths
+        self._total: DoubleArray = np.zeros(weights.shape[1])
+        self.saturated = 0  # whoever made the vectors knows
+
+    def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
+        """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`."""
+        vectors = np.require(batch.frames, np.float32, ["C", "A", "W"])
+        sums = (into.bins, into.regions, into.moments, self._total)
+        self._reduce(vectors, span.start, span.stop, point, self._weights, sums, repeats)
+        if self._squared_lengths is not None:
+            kept = np.flatnonzero(point[span] >= 0) + span.start
+            exact = np.nan_to_num(vectors[kept].astype(float), posinf=0.0, neginf=0.0)
+            np.add.at(into.regions, point[kept], self._squared_lengths(exact))
+
+    def take_pattern(self) -> DoubleArray:
+        """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`."""
+        total, self._total = self._total, np.zeros_like(self._total)
+        return total

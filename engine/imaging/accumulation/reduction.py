@@ -1,0 +1,173 @@
+"""How a frame becomes the numbers that are kept of it, whether it comes as pixels or as coefficients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from ptylive.engine.backend.imaging.reduction_plan import Axes, PixelPlan
+from ptylive.engine.bases import BinnedPixels, DetectorBasis, MaskBasis
+from ptylive.engine.bases.stream import stream_basis
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS, REGION_EDGES, REGIONS, Accumulator
+from ptylive.schema import Arm
+from ptylive.schema.model import Array, BoolArray, DoubleArray, LabelArray
+
+
+class Reduction(Protocol):
+    """What is kept of a frame."""
+
+    @property
+    def basis(self) -> DetectorBasis:
+        """The basis of the coefficients."""
+        ...
+
+    @property
+    def frame_size(self) -> int:
+        """Numbers in a frame."""
+        ...
+
+    def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
+        """An accumulator for frames of a type, in this machine's byte order."""
+        ...
+
+    def pattern(self, frame: Array) -> DoubleArray:
+        """The pattern (Qy, Qx) that a frame, or a mean of frames, shows."""
+        ...
+
+    def same_as(self, other: Any) -> bool:
+        """Whether numbers taken with one serve as numbers of the other (CoM maps don't depend on the origin)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PixelReduction:
+    """Raw frames: labels of the pixels (flat, recorded order)."""
+
+    basis: BinnedPixels
+    region_of: LabelArray
+    row_of: DoubleArray
+    col_of: DoubleArray
+    saturation_value: float | None = None
+
+    @classmethod
+    def of(cls, grid_px: DetectorGrid, disc_radius_px: float, bad: BoolArray, max_bins: int) -> PixelReduction:
+        """Reduction for a detector whose disc is known in pixels; ``grid_px`` has pixels as its unit."""
+        region = regions(grid_px, disc_radius_px)
+        region[bad] = -1
+        return cls(
+            basis=BinnedPixels.of(grid_px, disc_radius_px, bad, max_bins),
+            region_of=region.ravel(),
+            row_of=np.ascontiguousarray(grid_px.k_row.ravel()),
+            col_of=np.ascontiguousarray(grid_px.k_col.ravel()),
+        )
+
+    @property
+    def frame_size(self) -> int:
+        """Pixels."""
+        return self.region_of.size
+
+    def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
+        """See :class:`ptylive.engine.imaging.accumulation.accumulators.PixelAccumulator`."""
+        from ptylive.engine.imaging.accumulation.accumulators import PixelAccumulator
+
+        return PixelAccumulator(self.plan, dtype, self.saturation_value)
+
+    @cached_property
+    def plan(self) -> PixelPlan:
+        """What the compiled loops know of bins, regions and coordinates."""
+        shape = self.basis.bin_of.shape
+        axes = Axes(self.row_of.reshape(shape)[:, 0].copy(), self.col_of.reshape(shape)[0].copy())
+        return PixelPlan.of(self.basis.bin_of, self.region_of.reshape(shape), self.basis.width, len(REGIONS), axes)
+
+    def pattern(self, frame: Array) -> DoubleArray:
+        """The frame itself."""
+        return np.asarray(frame, dtype=float).reshape(self.basis.bin_of.shape)
+
+    def same_as(self, other: Any) -> bool:
+        """Whether bins and regions are the same."""
+        if not isinstance(other, PixelReduction) or other.saturation_value != self.saturation_value:
+            return False
+        return self.basis.same_as(other.basis) and np.array_equal(self.region_of, other.region_of)
+
+
+@dataclass(frozen=True, eq=False)
+class VectorReduction:
+    """Vectors of coefficients and extras: region sums and moments are linear in them, exact where an extra says so.
+
+    From square roots nothing is linear: the regions are squared lengths (basis paper, eq. 11), the moments the extras.
+    """
+
+    basis: MaskBasis
+    square_root: bool
+    extra: tuple[str, ...]
+    to_regions: DoubleArray
+    """(N + M, 4)"""
+    to_moments: DoubleArray
+    """(N + M, 3)"""
+
+    @classmethod
+    def of(cls, arm: Arm, grid_px: DetectorGrid, disc_radius_px: float) -> VectorReduction:
+        """Reduction of a compressed scan; ``grid_px`` has pixels as its unit."""
+        basis, extra = stream_basis(arm), arm.basis.extra
+        square_root = arm.basis.of == "sqrt_intensity"
+        size = basis.count + len(extra)
+        column = {name: basis.count + k for k, name in enumerate(extra)}
+        to_regions, to_moments = np.zeros((size, len(REGIONS))), np.zeros((size, len(MOMENTS)))
+        if not square_root:
+            region = regions(grid_px, disc_radius_px)
+            to_regions[: basis.count] = basis.weights_of(region == np.arange(len(REGIONS))[:, None, None])
+            planes = np.stack([np.ones_like(grid_px.k_row), grid_px.k_row, grid_px.k_col])
+            to_moments[: basis.count] = basis.weights_of(planes)
+        if "edge" in column:
+            to_regions[column["edge"], REGIONS.index("dark")] = 1.0
+        for k, name in enumerate(MOMENTS):
+            if name in column:
+                to_moments[:, k] = np.arange(size) == column[name]
+        return cls(basis, square_root, extra, to_regions, to_moments)
+
+    @property
+    def frame_size(self) -> int:
+        """Coefficients and extras."""
+        return len(self.to_regions)
+
+    def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
+        """See :class:`ptylive.engine.imaging.accumulation.accumulators.VectorAccumulator`."""
+        from ptylive.engine.imaging.accumulation.accumulators import VectorAccumulator
+
+        del dtype  # vectors are float32
+        weights = np.concatenate([self.to_regions, self.to_moments], axis=1).T.copy()
+        return VectorAccumulator(weights, self.squared_lengths if self.square_root else None)
+
+    def pattern(self, frame: Array) -> DoubleArray:
+        """The best estimate the coefficients allow; (Qy, Qx)."""
+        estimate = self.basis.pattern(np.asarray(frame)[: self.basis.count])
+        return estimate**2 if self.square_root else estimate
+
+    def same_as(self, other: Any) -> bool:
+        """Whether masks and regions are the same."""
+        if not isinstance(other, VectorReduction):
+            return False
+        return self.basis.same_as(other.basis) and np.array_equal(self.to_regions, other.to_regions)
+
+    def squared_lengths(self, vectors: DoubleArray) -> DoubleArray:
+        """Intensity of the bright field as ``inner``, of the dark field as ``dark``: squares and what they left out.
+
+        vectors (n, N + M); (n, 4).
+        """
+        sums = np.zeros((len(vectors), len(REGIONS)))
+        n, count = self.basis.n_bright, self.basis.count
+        for region, part, left_out in (("inner", slice(n), "perp_bright"), ("dark", slice(n, count), "perp_dark")):
+            length = (vectors[:, part] ** 2).sum(axis=1)
+            if left_out in self.extra:
+                length += vectors[:, count + self.extra.index(left_out)]
+            sums[:, REGIONS.index(region)] += length
+        return sums
+
+
+def regions(grid_px: DetectorGrid, disc_radius_px: float) -> LabelArray:
+    """Region (Qy, Qx) of each pixel, index into REGIONS."""
+    return np.digitize(grid_px.radius / disc_radius_px, REGION_EDGES).astype(np.int32)

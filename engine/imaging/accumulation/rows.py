@@ -1,0 +1,120 @@
+"""Transforms of the coefficients along the rows of the scan, kept from one refresh to the next.
+
+Only rows in which frames have arrived since are transformed again. What is transformed is the difference to a fixed
+reference, so that the running mean may move without touching a row: (mean - reference) is taken off at every refresh.
+A mean that has left the reference means starting over, or single precision would suffer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft
+
+from ptylive.engine.imaging.accumulation.scratch import Scratch, bytes_in_files
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
+
+ROWS_AT_A_TIME = 4
+COLUMNS_AT_A_TIME = 4
+"""As many as stay in the nearest caches."""
+REFERENCE_DRIFT = 0.02
+"""Change of the mean coefficients, as a share of them, that makes every row be transformed again."""
+
+
+class RowTransforms:
+    """Row transforms of one store for one padded size, made by the threads of ``pool``; for one caller at a time."""
+
+    def __init__(self, pool: ThreadPool | None = None, scratch: Scratch | None = None) -> None:
+        self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
+        self._store: Store | None = None
+        self._padded = (0, 0)
+        self._counts: IndexArray = np.zeros(0, dtype=np.int64)
+        self._reference: FloatArray = np.zeros(0, dtype=np.float32)
+        self._rows: ComplexArray = np.zeros((0, 0, 0), dtype=np.complex64)
+        self._planes: ComplexArray = np.zeros((0, 0, 0), dtype=np.complex64)
+
+    def update(self, store: Store, padded: tuple[int, int]) -> DoubleArray:
+        """Bring the transforms up to date; mean coefficients (N,) of the visited points, as stored."""
+        shape = (store.shape[0], padded[1] // 2 + 1, store.bins.shape[1])
+        if store is not self._store or padded != self._padded or shape != self._rows.shape:
+            self._store, self._padded = store, padded
+            self._rows = self._scratch.zeros(shape, np.complex64, "transforms")
+            self._counts = np.zeros(shape[0], dtype=np.int64)
+        frames = store.frames.reshape(store.shape)
+        counts = frames.sum(axis=1)
+        if counts.any() and not self._counts.any():
+            row = int(np.argmax(counts))
+            self._reference = _coefficients(store, row)[frames[row] > 0].mean(axis=0)
+        self._transform(store, np.flatnonzero(counts != self._counts))
+        self._counts = counts
+        mean = self._mean(frames)
+        if np.linalg.norm(mean - self._reference) > REFERENCE_DRIFT * np.linalg.norm(mean):
+            self._reference = mean.astype(np.float32)
+            self._transform(store, np.flatnonzero(counts))
+            mean = self._mean(frames)
+        return mean
+
+    def forget(self) -> None:
+        """Transform every row anew at the next update."""
+        self._counts[:] = 0
+
+    def _mean(self, frames: IndexArray) -> DoubleArray:
+        """Mean coefficients of the visited points: the zero frequencies of the rows are their sums."""
+        total = self._rows[:, 0].real.sum(axis=0, dtype=np.float64)
+        return np.asarray(self._reference + total / max(int((frames > 0).sum()), 1))
+
+    def _transform(self, store: Store, changed: IndexArray) -> None:
+        for first in range(0, len(changed), ROWS_AT_A_TIME):
+            rows = changed[first : first + ROWS_AT_A_TIME]
+            values = np.stack([_coefficients(store, row) for row in rows.tolist()])
+            values -= self._reference
+            values[store.frames.reshape(store.shape)[rows] == 0] = 0.0
+            self._rows[rows] = fft.rfft(values, n=self._padded[1], axis=1)
+
+    def planes(self, mean: DoubleArray, visited: FloatArray) -> ComplexArray:
+        """Transforms (padded rows, padded cols // 2 + 1, N) over the scan of coefficients, mean fill in ``visited``.
+
+        ``visited`` (rows, cols) 1 where there are frames. The next call writes into the same memory: fresh pages for
+        every refresh cost more than the transforms.
+        """
+        rows, kept, count = self._rows.shape
+        moved = mean.astype(np.float32) - self._reference
+        mask = fft.rfft(visited, n=self._padded[1], axis=1)
+        if self._planes.shape != (self._padded[0], kept, count):
+            self._planes = self._scratch.zeros((self._padded[0], kept, count), np.complex64, "transforms")
+        planes = self._planes
+
+        def transform(_lane: int, start: int, stop: int) -> None:
+            block = np.empty((self._padded[0], COLUMNS_AT_A_TIME, count), dtype=np.complex64)
+            shift = np.empty((rows, COLUMNS_AT_A_TIME, count), dtype=np.complex64)
+            for first in range(start, stop, COLUMNS_AT_A_TIME):
+                last = min(first + COLUMNS_AT_A_TIME, stop)
+                part, off = block[:, : last - first], shift[:, : last - first]
+                np.multiply(mask[:, first:last, None], moved, out=off)
+                np.subtract(self._rows[:, first:last], off, out=part[:rows])
+                part[rows:] = 0.0
+                planes[:, first:last] = fft.fft(part, axis=0, overwrite_x=True)
+
+        self._pool.split(kept, transform, least=COLUMNS_AT_A_TIME)
+        return planes
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return self._rows.nbytes + self._planes.nbytes
+
+    @property
+    def bytes_in_files(self) -> int:
+        """What of it lies in temporary files."""
+        return bytes_in_files(self._rows, self._planes)
+
+
+def _coefficients(store: Store, row: int) -> FloatArray:
+    """Coefficients (cols, N) of a row, per frame."""
+    cols = store.shape[1]
+    points = slice(row * cols, (row + 1) * cols)
+    sums: FloatArray = store.bins[points]
+    if store.arm.scan.repeats == 1:
+        return sums
+    return np.asarray(sums / np.maximum(store.frames[points], 1)[:, None].astype(np.float32))

@@ -1,0 +1,151 @@
+"""What is kept of every frame while a scan runs: coefficients, region sums, moments, and the sum of all frames."""
+
+from __future__ import annotations
+
+import threading
+from copy import copy
+
+import numpy as np
+
+from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Numbers
+from ptylive.engine.imaging.accumulation.reduction import Reduction
+from ptylive.engine.imaging.accumulation.scratch import Scratch, bytes_in_files
+from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
+from ptylive.schema import Arm, FrameBatch, MetadataError
+from ptylive.schema.detector import usable_counts
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
+
+LEAST_PIECE = 8
+"""Frames that are worth waking a helper."""
+
+
+class Store:
+    """Numbers of all scan points, filled in any order. One thread adds; the mean pattern may be asked for from any.
+
+    bins (points, N) float32 coefficients; regions (points, 4), moments (points, 3) float64: sum, sum of I k_row, sum of
+    I k_col in recorded pixels; frames (points,) how many frames each point got.
+    """
+
+    def __init__(
+        self, arm: Arm, reduction: Reduction, pool: ThreadPool | None = None, scratch: Scratch | None = None
+    ) -> None:
+        """The threads of ``pool`` share a batch's work; without it the caller's thread does it all.
+
+        ``scratch``: for coefficients that do not fit the memory.
+        """
+        rows, cols = arm.scan.require_shape()
+        points = rows * cols
+        self.arm = arm
+        self.reduction = reduction
+        self.shape = (rows, cols)
+        numbers = Numbers.zeros(points, 0)
+        self._scratch = scratch or Scratch()
+        self.bins: FloatArray = self._scratch.zeros((points, reduction.basis.count), np.float32, "coefficients")
+        self.regions: DoubleArray = numbers.regions
+        self.moments: DoubleArray = numbers.moments
+        self.frames: IndexArray = np.zeros(points, dtype=np.int64)
+        self.total_frames = 0
+        self.masked_counts = 0
+        """Values that were no finite numbers, and were taken as 0."""
+        self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
+        self._recent: tuple[DoubleArray, int] = self._frame_sum, 0
+        self._pool = pool or ThreadPool()
+        self._accumulators: list[Accumulator] = []
+        self._summing = threading.Lock()  # to read the sum empties what the accumulators hold: not while they add
+
+    def add(self, batch: FrameBatch) -> None:
+        """Reduce and place a batch of frames; flyback and surplus frames are ignored."""
+        point = self.arm.scan.point_of(batch.index)
+        if (self.arm.frame_dtype if batch.coded is not None else batch.frames.dtype).kind == "f":
+            frames, masked = usable_counts(batch.frames)
+            self.masked_counts += masked
+            batch = batch if not masked else FrameBatch(batch.uid, batch.index, frames)
+        with self._summing:
+            self._add(batch, point)
+
+    def _add(self, batch: FrameBatch, point: IndexArray) -> None:
+        repeats = self.arm.scan.repeats > 1
+        if not self._accumulators:
+            dtype = self.arm.frame_dtype if batch.coded is not None else batch.frames.dtype
+            self._accumulators = [self.reduction.accumulator(dtype.newbyteorder("=")) for _ in range(self._pool.count)]
+        into = Numbers(self.bins, self.regions, self.moments)
+
+        def add_piece(worker: int, start: int, stop: int) -> None:
+            self._accumulators[worker].add(batch, slice(start, stop), point, into, repeats=repeats)
+
+        if repeats:  # two threads must not meet at a point
+            add_piece(0, 0, len(point))
+        else:
+            self._pool.split(len(point), add_piece, least=LEAST_PIECE)
+        kept = point[point >= 0]
+        np.add.at(self.frames, kept, 1)
+        self.total_frames += len(kept)
+
+    @property
+    def saturated_frames(self) -> int:
+        """Frames in which a good pixel was full, where the detector says what it can count."""
+        return sum(accumulator.saturated for accumulator in self._accumulators)
+
+    @property
+    def frame_sum(self) -> DoubleArray:
+        """Sum of all frames, (frame_size,)."""
+        with self._summing:
+            return self._summed()
+
+    def _summed(self) -> DoubleArray:
+        for accumulator in self._accumulators:
+            self._frame_sum += accumulator.take_pattern()
+        return self._frame_sum.copy()
+
+    def snapshot(self) -> Store:
+        """A copy that no longer changes."""
+        other = copy(self)
+        copied = {name: getattr(self, name).copy() for name in ("regions", "moments", "frames")}
+        copied["bins"] = self._scratch.copy(self.bins, "coefficients")
+        vars(other).update(copied, _frame_sum=self.frame_sum, _accumulators=[], _summing=threading.Lock())
+        return other
+
+    @property
+    def visited(self) -> BoolArray:
+        """Scan points (rows, cols) that have at least one frame."""
+        return (self.frames > 0).reshape(self.shape)
+
+    @property
+    def mean_pattern(self) -> DoubleArray:
+        """Mean of all frames, (Qy, Qx), recorded orientation; of coefficients what they show of it."""
+        with self._summing:
+            mean = self._summed() / max(self.total_frames, 1)
+        return self.reduction.pattern(mean)
+
+    def recent_sum(self, patience_s: float) -> tuple[DoubleArray, int]:
+        """Sum of all frames (frame_size,) and their number, as they are, or were when it was last asked for.
+
+        Waits no longer than ``patience_s`` for a batch that is being reduced.
+        """
+        if self._summing.acquire(timeout=patience_s):
+            try:
+                self._recent = self._summed(), self.total_frames
+            finally:
+                self._summing.release()
+        return self._recent
+
+    def check_counts(self, needed_for: str) -> None:
+        """Raise MetadataError where the bright field holds no counts."""
+        if not float(self.regions[:, :2].sum()) > 0:
+            raise MetadataError(f"{needed_for} needs counts in the bright field", "check the detector")
+
+    def per_frame(self, sums: Array) -> Array:
+        """Sums over the frames of each point, divided by their number."""
+        if self.arm.scan.repeats == 1:
+            return sums
+        return np.asarray(sums / np.maximum(self.frames, 1)[:, None].astype(sums.dtype))
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return sum(a.nbytes for a in (self.bins, self.regions, self.moments, self.frames, self._frame_sum))
+
+    @property
+    def bytes_in_files(self) -> int:
+        """What of it lies in a temporary file."""
+        return bytes_in_files(self.bins)

@@ -1,0 +1,74 @@
+"""Files that exist whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ptylive.schema.files.processes import ProcessName, is_running
+
+FORGOTTEN_S = 7 * 86400.0
+"""A temporary file of another machine's process is given up after so long without a change."""
+_STEM_BYTES = 120
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; on success sync it and rename it over ``path``, else remove it.
+
+    The name is nobody else's: neither another thread's nor another process's, on this machine or another one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> list[Path]:
+    """Remove what processes that were killed have left of :func:`replacing` in a folder; what was removed."""
+    removed = []
+    for path in folder.glob(".*.tmp"):
+        if _is_abandoned(path):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _temporary(path: Path) -> Path:
+    """``.<name>.<process>.<random>.tmp``; of a long name only the beginning, since names are limited to 255 bytes."""
+    stem = os.fsencode(path.name)[:_STEM_BYTES].decode(errors="ignore")
+    return path.with_name(f".{stem}.{ProcessName.own()}.{secrets.token_hex(4)}.tmp")
+
+
+def _is_abandoned(path: Path) -> bool:
+    parts = path.name.removesuffix(".tmp").rsplit(".", 2)
+    if parts[-1].isdigit() and (len(parts) < 3 or ProcessName.parse(parts[1]) is None):
+        return not is_running(int(parts[-1]))  # as earlier versions named them
+    owner = ProcessName.parse(parts[1]) if len(parts) == 3 else None
+    if owner is None:
+        return False
+    if owner.is_here:
+        return not owner.is_running
+    try:
+        return time.time() - path.stat().st_mtime > FORGOTTEN_S
+    except FileNotFoundError:
+        return False
+
+
+def _sync(path: Path) -> None:
+    """Force a file, or the directory entry of one, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

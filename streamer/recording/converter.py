@@ -1,0 +1,260 @@
+"""Journals become recordings in one process that lives beside this one, one after the other, while scans arrive.
+
+What waits for it are paths: a journal is closed when its scan ends, and waits on the disk. What fails is tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ptylive.streamer.events import RecordingEvent
+from ptylive.streamer.recording.journal import Journal
+
+RETRY_S = 60.0
+_LONGEST_RETRY_S = 960.0
+_END_S = 2.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One journal to convert."""
+
+    uid: str
+    journal: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A journal to be closed, and what becomes of it: converted, kept until there is room for it, or removed."""
+
+    uid: str
+    journal: Journal
+    then: Literal["convert", "keep", "remove"]
+
+
+@dataclass
+class _Failed:
+    """A journal whose conversion failed, and when it is tried again."""
+
+    job: Job
+    wait_s: float
+    due: float
+
+
+class Converter:
+    """A queue of journals, the thread that closes them, and the one that has them converted."""
+
+    def __init__(self, on_event: Callable[[RecordingEvent], None]) -> None:
+        self._on_event = on_event
+        self._closing: queue.SimpleQueue[Job | Closing | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._failed: dict[Path, _Failed] = {}
+        self._give_up = threading.Event()
+        self._process = RecorderProcess()
+        self._threads: list[threading.Thread] = []
+
+    def add(self, item: Job | Closing) -> None:
+        """Queue a journal; one that is still being written is closed (synced) first. Starts the threads."""
+        if not self._threads:
+            for name, work in (("journal-close", self._close_all), ("converter", self._convert_all)):
+                thread = threading.Thread(target=work, name=name, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        self._closing.put(item)
+
+    def forget(self, journal: Path) -> None:
+        """A journal is written to again: its conversion is not tried meanwhile."""
+        self._failed.pop(journal, None)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Finish what is queued; what takes longer is given up (False), its journal stays for the next start."""
+        self._closing.put(None)
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        finished = not any(thread.is_alive() for thread in self._threads)
+        self._give_up.set()
+        self._process.end(kill=not finished)
+        for thread in self._threads:
+            thread.join(_END_S)
+        return finished
+
+    def _close_all(self) -> None:
+        while (item := self._closing.get()) is not None:
+            if isinstance(item, Job):
+                self._jobs.put(item)
+            else:
+                self._close(item)
+        self._jobs.put(None)
+
+    def _close(self, item: Closing) -> None:
+        """Close a journal, which may wait for its disk for ever: those behind it are on the same one."""
+        problem = ""
+        try:
+            item.journal.close(remove=item.then == "remove")
+        except OSError as error:
+            problem = error.strerror or str(error)
+        path = item.journal.path
+        if item.then == "keep" and path is not None:
+            self._note_failed(Job(item.uid, path, path.with_suffix(".h5")))  # what is whole of it, once there is room
+        if item.then != "convert":
+            return
+        if path is None:  # it could not even be made
+            self._say(RecordingEvent(item.uid, "failed", "", problem))
+        elif problem:
+            self._fail(Job(item.uid, path, path.with_suffix(".h5")), f"{path}: {problem}")
+        else:
+            self._jobs.put(Job(item.uid, path, path.with_suffix(".h5")))
+
+    def _convert_all(self) -> None:
+        while not self._give_up.is_set():
+            try:
+                job = self._jobs.get(timeout=self._next_try_s())
+            except queue.Empty:
+                self._try_again()
+                continue
+            if job is None:
+                return
+            self._say(self._converted(job))
+
+    def _say(self, event: RecordingEvent) -> None:
+        if not self._give_up.is_set():
+            self._on_event(event)
+
+    def _converted(self, job: Job) -> RecordingEvent:
+        """Convert one journal; where that fails it is noted."""
+        try:
+            result = self._process.record(job.journal, job.target)
+        except (OSError, RuntimeError) as error:
+            result = {"error": f"{job.journal}: {error}"}
+        if result.get("ok"):
+            self._failed.pop(job.journal, None)
+            told, damage = _told(result), str(result.get("damage", ""))
+            return RecordingEvent(job.uid, "complete", str(job.target), told, damage and f"{job.target}: {damage}")
+        problem = f"{result.get('error')}; the journal {job.journal} is kept and tried again"
+        self._note_failed(job)
+        return RecordingEvent(job.uid, "failed", str(job.target), problem)
+
+    def _fail(self, job: Job, problem: str) -> None:
+        self._note_failed(job)
+        self._say(RecordingEvent(job.uid, "failed", str(job.target), problem))
+
+    def _note_failed(self, job: Job) -> None:
+        before = self._failed.get(job.journal)
+        wait_s = RETRY_S if before is None else min(2 * before.wait_s, _LONGEST_RETRY_S)
+        self._failed[job.journal] = _Failed(job, wait_s, time.monotonic() + wait_s)
+
+    def _next_try_s(self) -> float:
+        """How long to wait for a new journal before one that failed is tried again; others may fail meanwhile."""
+        dues = [failed.due for failed in list(self._failed.values())]
+        return max(0.0, min(dues) - time.monotonic()) if dues else RETRY_S
+
+    def _try_again(self) -> None:
+        """Convert the journals that failed and are due, where there is room; only success is told."""
+        for failed in list(self._failed.values()):
+            if failed.due > time.monotonic() or self._give_up.is_set():
+                continue
+            job = failed.job
+            if not job.journal.exists():
+                self.forget(job.journal)
+            elif not _has_room(job):
+                self._note_failed(job)
+            elif (event := self._converted(job)).state == "complete":
+                self._say(event)
+
+
+class RecorderProcess:
+    """The process that makes recordings: started when it is first needed, and again when it has died.
+
+    It ends with this one, whose end of the pipe it reads from; what it is at it finishes.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def record(self, journal: Path, target: Path) -> dict[str, Any]:
+        """What the recorder answers: ``ok`` and a report, or ``error``. Raises OSError when it cannot be started."""
+        process = self._running()
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the recorder has no pipes")
+        last = "the recorder was killed"
+        with contextlib.suppress(OSError):
+            process.stdin.write(json.dumps({"journal": str(journal), "target": str(target)}) + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                if (answer := _answer(line)) is not None:
+                    return answer
+                last = line.strip() or last
+        return {"error": last}
+
+    def end(self, *, kill: bool) -> None:
+        """Let the process end, at once or when it is done."""
+        process = self._process
+        if process is None:
+            return
+        if kill:
+            process.kill()
+        with contextlib.suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+        try:
+            process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel holds it back: its disk hangs
+                process.wait(_END_S)
+        if process.stdout is not None and not kill:
+            process.stdout.close()
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is not None and self._process.poll() is not None:
+            self.end(kill=False)
+            self._process = None
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ptylive.streamer.recording.recorder", "--serve"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        return self._process
+
+
+def _answer(line: str) -> dict[str, Any] | None:
+    """The recorder's answer; None for any other line, as libraries print them."""
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) and "ok" in answer else None
+
+
+def _told(result: dict[str, Any]) -> str:
+    """A finished recording in one line."""
+    torn = (
+        f", without a last record that was cut short ({result['torn_bytes']} bytes)" if result.get("torn_bytes") else ""
+    )
+    return f"{result['placed']} of {result['frames']} frames in {result['seconds']:.1f} s{torn}"
+
+
+def _has_room(job: Job) -> bool:
+    """Whether the disk has room for a recording as large as its journal."""
+    try:
+        return shutil.disk_usage(job.target.parent).free > job.journal.stat().st_size
+    except OSError:
+        return False

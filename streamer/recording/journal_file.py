@@ -1,0 +1,80 @@
+"""The file of a journal: every call here may wait for its disk as long as that likes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+SUFFIX = ".journal"
+_MAX_IOV = 512
+_NAME_LENGTH = 60
+
+
+class JournalFile:
+    """A file that this process alone writes, at its end. Every method may raise OSError."""
+
+    def __init__(self, path: Path, keep_bytes: int) -> None:
+        """Open or make it, claim it, and cut it to what is kept of it."""
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._fd, keep_bytes)
+            self.end = os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def write(self, buffers: Sequence[memoryview]) -> None:
+        """Append buffers, whole; on failure the file is cut back to its last whole write."""
+        left, wanted = list(buffers), sum(map(len, buffers))
+        try:
+            while left:
+                left = _after(left, os.writev(self._fd, left[:_MAX_IOV]))
+        except OSError:
+            os.ftruncate(self._fd, self.end)
+            raise
+        self.end += wanted
+
+    def sync(self) -> None:
+        """Force everything to the disk."""
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Close the file, and let others claim it."""
+        os.close(self._fd)
+
+    def discard(self) -> None:
+        """Remove and close it."""
+        try:
+            self.path.unlink(missing_ok=True)
+        finally:
+            os.close(self._fd)
+
+
+def _after(buffers: list[memoryview], written: int) -> list[memoryview]:
+    """What is left of ``buffers`` once their first ``written`` bytes have gone."""
+    for k, buffer in enumerate(buffers):
+        if written < len(buffer):
+            return [buffer[written:], *buffers[k + 1 :]]
+        written -= len(buffer)
+    return []
+
+
+def new_journal(folder: Path, series: str) -> Path:
+    """An empty file ``<time>_<series>.journal`` in a folder, which is made if need be. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^0-9A-Za-z.-]+", "_", series).strip("_.-")[:_NAME_LENGTH] or "scan"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}_{name}"
+    for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
+        path = folder / f"{stem}{suffix}{SUFFIX}"
+        if not path.with_name(f"{stem}{suffix}.h5").exists():
+            with contextlib.suppress(FileExistsError):
+                path.touch(0o644, exist_ok=False)  # nobody else takes the name meanwhile
+                return path
+    raise FileExistsError(f"too many recordings called {stem}")

@@ -1,0 +1,258 @@
+"""From journal to HDF5: written under a temporary name, read back and compared, then renamed.
+
+Patterns that came as ``bslz4`` are stored as they came (`write_direct_chunk`); others are compressed with
+bitshuffle/LZ4; coefficients are stored as they are. A recording of the same uid that is already there (the scan was
+interrupted and resumed) is merged in: what the journal lacks is taken from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from ptylive.schema import Arm, InputFileError, WireError
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.metadata import to_attributes
+from ptylive.schema.model import Array, BoolArray, IndexArray
+from ptylive.streamer.marks import mark_of_part, marks_of_frames
+from ptylive.streamer.recorded_marks import MARKS
+from ptylive.streamer.source import open_recording
+from ptylive.streamer.storage.hdf5 import write_arrays
+from ptylive.streamer.storage.journal_reader import JournalReader
+from ptylive.streamer.storage.layout import StoredScan
+from ptylive.streamer.storage.vectors import VectorSets, write_basis
+from ptylive.streamer.vetting.vouched import is_vouched
+from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
+
+_READ_BACK_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class RecordingReport:
+    """What a recording holds. frames: announced; placed: stored; damage: of its journal, in words, empty for none;
+    torn_bytes: of a last record that was cut short.
+    """
+
+    path: str
+    uid: str
+    frames: int
+    placed: int
+    nbytes: int
+    seconds: float
+    damage: str = ""
+    torn_bytes: int = 0
+
+
+def record(journal: Path, target: Path) -> RecordingReport:
+    """Make ``target`` from ``journal``, compare it with what was meant to be written, then remove the journal; one
+    with damaged places is kept as ``….journal.damaged``.
+
+    Raises InputFileError when the journal is unreadable or busy, or when the file read back differs; OSError when the
+    disk is full. In both cases the journal stays and ``target`` is as it was before.
+    """
+    started = time.monotonic()
+    with JournalReader(journal) as reader:
+        if not reader.lock():
+            raise InputFileError(f"{journal} is in use by another process", "wait for it to finish")
+        arm = reader.arm
+        with replacing(target) as temporary:
+            with created_scan(temporary, arm) as writer:
+                for message in reader.messages():
+                    writer.add(message)
+                _merge_earlier(writer, target)
+                writer.finish()
+                placed = int(np.count_nonzero(writer.received))
+                torn = reader.torn_bytes
+                damage = _damage_of(reader, arm.frames - placed)
+                if damage:
+                    writer.note_damage(damage)
+            _compare(temporary, writer)
+        if damage:
+            kept = _set_aside(journal)
+            damage = f"{damage}; the journal is kept as {kept.name}"
+        else:
+            journal.unlink()
+    seconds = time.monotonic() - started
+    return RecordingReport(str(target), arm.uid, arm.frames, placed, target.stat().st_size, seconds, damage, torn)
+
+
+def _damage_of(reader: JournalReader, missing: int) -> str:
+    """The damaged places of a journal that has been read through, in words."""
+    if not reader.damage:
+        return ""
+    nbytes = sum(stop - start for start, stop in reader.damage)
+    places = ", ".join(str(start) for start, _ in reader.damage[:8])
+    return f"{nbytes} bytes of the journal are damaged (at {places}), {missing} frames are missing"
+
+
+def _set_aside(journal: Path) -> Path:
+    """Rename a journal whose bytes are not all accounted for, so that nothing takes it for one to be converted."""
+    kept = journal.with_name(f"{journal.name}.damaged")
+    number = 2
+    while kept.exists():
+        kept, number = journal.with_name(f"{journal.name}.damaged-{number}"), number + 1
+    return journal.rename(kept)
+
+
+class ScanWriter:
+    """An HDF5 file of one scan that grows pattern by pattern; the first copy of a pattern wins."""
+
+    def __init__(self, file: Any, arm: Arm) -> None:
+        self.arm = arm
+        self.stored = StoredScan.of(arm)
+        self.layout = FrameLayout.of(arm)
+        self.received: BoolArray = np.zeros(arm.frames, dtype=bool)
+        self.direct: BoolArray = np.zeros(arm.frames, dtype=bool)
+        self.checksums = np.zeros(arm.frames, dtype=np.uint32)
+        self.marks = np.zeros(arm.frames, dtype=np.uint32)
+        self._file = file
+        self._data = _data_sets(file, arm, self.stored, self.layout)
+        _describe(file, arm)
+
+    def add(self, message: FramesMessage) -> None:
+        """Store the patterns of a message that are not stored yet; one that does not decode is left out."""
+        stop = message.first + message.count
+        fresh = ~self.received[message.first : stop]
+        if len(fresh) < message.count or not fresh.any():
+            return
+        try:
+            check_size(message, self.layout)
+        except WireError:
+            return
+        if message.codec == "bslz4" and self.arm.basis.is_raw:
+            for k in np.flatnonzero(fresh).tolist():
+                self._add_chunk(message.first + k, bytes(message.parts[k]))
+            return
+        frames, good, _ = decode_frames(message, self.layout)
+        keep = np.flatnonzero(fresh & good)
+        self.add_frames(message.first + keep, frames[keep])
+
+    def add_frames(self, index: IndexArray, frames: Array) -> None:
+        """Store patterns (n, Qy, Qx), or vectors (n, coefficients + extras), under rising acquisition numbers."""
+        for start, stop in _consecutive(index):
+            for selection, first, last in self.stored.pieces(int(index[start]), int(index[stop - 1]) + 1):
+                offset = start + first - int(index[start])
+                self._data[selection] = frames[offset : offset + last - first]
+        for number, frame in zip(index.tolist(), frames, strict=True):
+            self.checksums[number] = _checksum(frame, self.layout)
+        self.marks[index] = marks_of_frames(frames, self.layout)
+        self.received[index] = True
+
+    def finish(self, *, marks: bool = True) -> None:
+        """Say which patterns are missing, if any, and what tells each from another of its number.
+
+        ``marks``: where a sender may come back with the same scan; a copy of a file needs none.
+        """
+        if marks:
+            self._file["metadata"].create_dataset(MARKS, data=self.marks)
+        if not self.received.all():
+            self._file["metadata"].create_dataset("received", data=self.received.reshape(self.stored.shape))
+
+    def note_damage(self, text: str) -> None:
+        """Say in the file that frames were lost on the disk."""
+        self._file.attrs["journal_damage"] = text
+
+    def _add_chunk(self, number: int, chunk: bytes) -> None:
+        self._data.id.write_direct_chunk((*self.stored.at(number), 0, 0), chunk)
+        self.checksums[number] = zlib.crc32(chunk)
+        self.marks[number] = mark_of_part(chunk, "bslz4")
+        self.direct[number] = self.received[number] = True
+
+
+@contextmanager
+def created_scan(path: Path, arm: Arm) -> Iterator[ScanWriter]:
+    """A new native file for a scan; call :meth:`ScanWriter.finish` when all is stored. Raises OSError: disk full."""
+    try:
+        with h5py.File(path, "w", libver="v110") as file:
+            yield ScanWriter(file, arm)
+    except RuntimeError as error:  # what h5py makes of a write that fails when the file is closed
+        found = re.search(r"errno = (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+
+
+def _data_sets(file: Any, arm: Arm, stored: StoredScan, layout: FrameLayout) -> Any:
+    """Where frames go: ``/data``, one pattern to a chunk, or ``/coefficients`` and ``/extra``."""
+    if not arm.basis.is_raw:
+        write_basis(file, arm.basis, arm.arrays["masks"])
+        return VectorSets.create(file, stored.shape, arm.basis)
+    return file.create_dataset(
+        "data",
+        (*stored.shape, *layout.shape),
+        layout.dtype,
+        chunks=(*(1 for _ in stored.shape), *layout.shape),
+        **hdf5plugin.Bitshuffle(cname="lz4"),
+    )
+
+
+def _describe(file: Any, arm: Arm) -> None:
+    """Metadata in the contract's names, and a NeXus plot group so that common viewers show something."""
+    metadata = file.create_group("metadata")
+    for name, value in {**to_attributes(arm), "uid": arm.uid, "series": arm.series}.items():
+        metadata.attrs[name] = value
+    names = ("bad_pixel_mask", "positions_A", "vacuum_pattern")
+    write_arrays(metadata, {name: arm.arrays[name] for name in names if name in arm.arrays})
+    file.attrs["default"] = "view"
+    view = file.create_group("view")
+    view.attrs.update({"NX_class": "NXentry", "default": "frames"})
+    frames = view.create_group("frames")
+    frames.attrs.update({"NX_class": "NXdata", "signal": "data"})
+    frames["data"] = h5py.SoftLink("/data" if arm.basis.is_raw else "/coefficients")
+
+
+def _consecutive(index: IndexArray) -> Iterator[tuple[int, int]]:
+    """Half-open ranges within ``index`` whose acquisition numbers follow each other."""
+    if len(index):
+        breaks = np.flatnonzero(np.diff(index) != 1) + 1
+        yield from zip([0, *breaks.tolist()], [*breaks.tolist(), len(index)], strict=True)
+
+
+def _merge_earlier(writer: ScanWriter, target: Path) -> None:
+    """Take over what an earlier recording of the same scan has and the journal lacks."""
+    if not target.exists():
+        return
+    if not is_vouched(target):
+        raise InputFileError(f"{target}, the earlier part of the scan, cannot be read", "move it away")
+    with open_recording(target) as earlier:
+        if earlier.arm.uid != writer.arm.uid or earlier.frame_count != writer.arm.frames:
+            raise InputFileError(f"{target} is the recording of another scan", "move it away")
+        if FrameLayout.of(earlier.arm).shape != writer.layout.shape:
+            raise InputFileError(f"{target} holds the same scan in another form", "move it away")
+        for first, last in runs_of(earlier.received & ~writer.received):
+            for start in range(first, last, _READ_BACK_FRAMES):
+                index = np.arange(start, min(last, start + _READ_BACK_FRAMES))
+                frames = earlier.frames(index)
+                writer.add_frames(index, frames.astype(writer.layout.dtype, copy=False))
+
+
+def _compare(path: Path, writer: ScanWriter) -> None:
+    """Read everything back. Raises InputFileError at the first pattern that is not what was written."""
+    with open_recording(path) as source:
+        if not np.array_equal(source.received, writer.received):
+            raise InputFileError(f"{path}: the list of received frames reads back differently", "check the disk")
+        for number in np.flatnonzero(writer.received & writer.direct).tolist():
+            if zlib.crc32(source.stored_pattern(number)) != writer.checksums[number]:
+                raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
+        compressed_here = np.flatnonzero(writer.received & ~writer.direct)
+        for start in range(0, len(compressed_here), _READ_BACK_FRAMES):
+            index = compressed_here[start : start + _READ_BACK_FRAMES]
+            for number, frame in zip(index.tolist(), source.frames(index), strict=True):
+                if _checksum(frame, writer.layout) != writer.checksums[number]:
+                    raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
+
+
+def _checksum(frame: Array, layout: FrameLayout) -> int:
+    """CRC-32 of a pattern's bytes in the type it is stored in."""
+    return zlib.crc32(np.ascontiguousarray(frame.astype(layout.dtype, copy=False)).data)

@@ -1,0 +1,388 @@
+"""The recording of every scan: journal while it arrives, HDF5 when it has ended; none of it can stop the stream.
+
+A disk that fails costs the recording, not the scan: the scan is marked, its journal is kept, frames go on to the
+live engine. That holds for whatever is wrong with the folder, from its first file on: no method called for a scan that
+arrives raises OSError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Literal
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from ptylive.schema import Arm, FrameBatch, PtyliveError
+from ptylive.schema.files.atomic import remove_abandoned
+from ptylive.schema.model import BoolArray
+from ptylive.streamer.blocks import FrameBlock
+from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
+from ptylive.streamer.recording.backlog import STALLED_S, Backlog
+from ptylive.streamer.recording.catalogue import Catalogue
+from ptylive.streamer.recording.converter import Closing, Converter, Job
+from ptylive.streamer.recording.in_time import in_time, items_in_time
+from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.journal_file import new_journal
+from ptylive.streamer.recording.recovery import (
+    HeldJournals,
+    Leftover,
+    age_and_size,
+    journals,
+    read_leftover,
+    stored_batches,
+)
+from ptylive.streamer.recording.scan_record import ScanRecord
+from ptylive.streamer.vetting.vouched import vouch
+from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
+
+CATALOGUE_S, START_S = 5.0, 8.0
+"""How long the start waits to know the recordings and journals of the folder; others are read while frames arrive."""
+RECENT_S, RESUME_S = 600.0, 60.0
+"""A journal that was written to so lately may be of a scan that goes on: it is waited for longer."""
+READ_PATIENCE_S = 15.0
+"""Of a scan that is taken up again: its file may be silent for so long."""
+LOOK_S = 0.3
+"""How often it is asked whether other processes still work on their journals."""
+OPEN_PATIENCE_S = STALLED_S
+"""How long the beginning of a scan waits for its journal; while a folder is known to hang, not at all."""
+MOST_JOURNALS = 16
+"""Journals that are open at the same time, most of them closed scans that wait for the disk."""
+_POLL_S = 0.01
+_FAULTS = (OSError, RuntimeError, PtyliveError)
+"""What a folder in a bad state makes of our calls; RuntimeError: no thread can be started."""
+
+
+class Recordings:
+    """Journals and recordings in one folder; with ``folder=None`` every method does nothing."""
+
+    def __init__(self, folder: Path | None, announcer: Announcer) -> None:
+        self.folder = folder
+        self.wanted = True
+        """Whether scans that begin from now on are recorded."""
+        self._announcer = announcer
+        self._catalogue = None if folder is None else Catalogue(folder, partial(announcer.log, "warning"))
+        self._converter = Converter(self._converted)
+        self._converting: set[str] = set()
+        self._scans: WeakValueDictionary[str, ScanRecord] = WeakValueDictionary()
+        self._held = HeldJournals()
+        self._found: queue.SimpleQueue[tuple[int, Leftover]] = queue.SimpleQueue()
+        self._recovery: threading.Thread | None = None
+        self._recovered, self._recent_read, self._stop = (threading.Event() for _ in range(3))
+        self._workers = FileWorker(), FileWorker()
+        """Of the recovery, and of what is taken up again before that has ended; each a process while it is used."""
+        self._backlog = Backlog()
+        self._journals: list[Journal] = []
+        """Those that are not closed yet."""
+
+    def begin(self, scan: ScanRecord) -> None:
+        """Start the journal of a new scan."""
+        if self.folder is None:
+            return
+        if not self.wanted:
+            self._announcer.emit(RecordingEvent(scan.uid, "off", "", "recording is switched off"))
+            return
+        folder, arm = self.folder, scan.progress.arm
+        self._go_on(scan, partial(self._new_journal, folder, arm), keep_bytes=0)
+
+    def take_up(self, scan: ScanRecord, path: Path, keep_bytes: int | None = None) -> None:
+        """Write on in the journal of a scan that is opened again, or in a new one beside its recording.
+
+        ``keep_bytes``: what of the journal is whole, where that is known.
+        """
+        self._converter.forget(path)
+        scan.target = path.with_suffix(".h5")
+        if keep_bytes is None:
+            try:
+                keep_bytes = in_time(partial(self._keep_bytes, path), READ_PATIENCE_S)
+            except _FAULTS as error:
+                self._fail(scan, f"{path}: {_line(error)}; the journal is kept")
+                return
+        self._go_on(scan, lambda: path, keep_bytes=keep_bytes)
+
+    def _keep_bytes(self, path: Path) -> int:
+        """What of a journal is whole; 0 where there is none. Raises PtyliveError, OSError."""
+        if not path.exists():
+            return 0
+        return self._told(read_leftover(self._reader, path)).keep_bytes
+
+    def stored(self, arm: Arm, journal: Path) -> Iterator[FrameBatch]:
+        """What is stored of a scan, as far as it can be read, and read without long pauses."""
+
+        def read() -> Iterator[FrameBatch]:
+            with self._reader as worker:
+                yield from stored_batches(worker, arm, journal, partial(self._announcer.log, "warning"))
+
+        try:
+            yield from items_in_time(read, READ_PATIENCE_S)
+        except _FAULTS as error:
+            text = f"what is recorded of scan {arm.series} cannot be read: {_line(error)}"
+            self._announcer.log("warning", text)
+
+    def _go_on(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
+        """Write the scan to a journal, which a thread of its own opens; frames wait for a folder that is slow."""
+        hangs = any(journal.stalled for journal in self._journals)
+        if not self._has_handle(0 if hangs else OPEN_PATIENCE_S):
+            self._fail(scan, f"{self.folder}: it does not answer, and {len(self._journals)} journals wait for it")
+            return
+        try:
+            journal = Journal(place, scan.progress.arm, keep_bytes=keep_bytes, backlog=self._backlog)
+        except (OSError, RuntimeError) as error:
+            self._fail(scan, f"{self.folder}: {_line(error)}")
+            return
+        self._journals.append(journal)
+        scan.journal, scan.safe, scan.recording_state = journal, journal.safe, "waiting"
+        journal.opened.wait(0 if hangs else OPEN_PATIENCE_S)
+        self.look(scan)
+
+    def _has_handle(self, patience_s: float) -> bool:
+        """Whether one more journal may be opened: at once, or once a slow disk has let another one be closed."""
+        give_up = time.monotonic() + patience_s
+        while True:
+            self._journals = [journal for journal in self._journals if not journal.closed]
+            if len(self._journals) < MOST_JOURNALS:
+                return True
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(_POLL_S)
+
+    def look(self, scan: ScanRecord) -> None:
+        """Say it when the folder has begun, ceased or refused to answer."""
+        journal = scan.journal
+        if journal is None or scan.recording_state not in ("waiting", "writing"):
+            return
+        if journal.error is not None:
+            self._fail(scan, f"{journal.path or self.folder}: {journal.error.strerror or journal.error}")
+        elif journal.stalled or not journal.opened.is_set():
+            if not scan.recording_error:
+                scan.recording_state, scan.recording_error = "waiting", f"{self.folder} does not answer"
+                self._announcer.emit(RecordingEvent(scan.uid, "waiting", "", scan.recording_error))
+        elif scan.recording_state == "waiting" and journal.path is not None:
+            scan.target = journal.path.with_suffix(".h5")
+            scan.recording_state, scan.recording_error = "writing", ""
+            self._announcer.emit(RecordingEvent(scan.uid, "writing", str(scan.target)))
+
+    def note_stored(self, scan: ScanRecord, received: BoolArray) -> None:
+        """Frames that earlier runs have put on the disk count as safe, whether or not the recording can go on."""
+        if scan.journal is None or scan.recording_state == "failed":
+            scan.safe = received.copy()
+        else:
+            scan.journal.mark_safe(received)
+
+    def write(self, scan: ScanRecord, message: FramesMessage, fresh: BoolArray) -> None:
+        """Append the new patterns of a message, as they came."""
+        if scan.journal is None or scan.recording_state == "failed":
+            return
+        try:
+            if fresh.all():
+                scan.journal.append(message)
+            else:
+                for start, stop in runs_of(fresh):
+                    scan.journal.append(message.run(start, stop))
+        except OSError as error:
+            self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
+
+    def write_block(self, scan: ScanRecord, block: FrameBlock) -> None:
+        """Append the patterns of a block, as they came: one record for each run of numbers."""
+        if scan.journal is None or scan.recording_state == "failed":
+            return
+        try:
+            for start, stop in block.runs():
+                scan.journal.append_packed(*block.message(start, stop))
+        except OSError as error:
+            self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
+
+    def finish(self, scan: ScanRecord, reason: EndReason) -> None:
+        """End the journal of a scan and have it converted; one without frames is removed, a failed one is kept.
+
+        The last event of a recording is always ``complete``, ``failed``, or ``off`` when no frame arrived.
+        """
+        journal = scan.journal
+        if journal is None:
+            return
+        scan.journal = None
+        if scan.recording_state != "failed" and scan.progress.placed:
+            said: Literal["complete", "aborted"] = "complete" if reason == "complete" else "aborted"
+            with contextlib.suppress(OSError):  # the same error meets the converter, which reports it
+                journal.append(EndMessage(scan.uid, scan.progress.highest + 1, said))
+            self._convert(scan, Closing(scan.uid, journal, "convert"))
+            return
+        with contextlib.suppress(RuntimeError):  # no thread to close it in: the end of this process does
+            self._converter.add(Closing(scan.uid, journal, "keep" if scan.progress.placed else "remove"))
+        if not scan.progress.placed:
+            scan.target, scan.recording_state, scan.recording_error = None, "off", ""
+            self._announcer.emit(RecordingEvent(scan.uid, "off", "", "no frame arrived"))
+
+    def convert(self, leftover: Leftover) -> ScanRecord:
+        """Convert what an earlier run left behind; the scan it holds, closed."""
+        scan = ScanRecord.stored(leftover.arm, leftover.received, leftover.target)
+        self._convert(scan, Job(scan.uid, leftover.path, leftover.target))
+        return scan
+
+    def leftovers(self) -> list[Leftover]:
+        """Readable journals of earlier runs, oldest first, as far as they are read soon; the others come later."""
+        if self.folder is None or self._recovery is not None:
+            return []
+        self._recovery = threading.Thread(target=self._recover, args=(self.folder,), name="recovery", daemon=True)
+        try:
+            self._recovery.start()
+        except RuntimeError as error:
+            self._announcer.log("warning", f"what earlier runs left in {self.folder} cannot be read: {error}")
+            return []
+        if not (self._recovered.wait(START_S) or (self._recent_read.wait(RESUME_S) and self._recovered.is_set())):
+            self._announcer.log("warning", f"{self.folder} is still being read: a scan sent again may count as new")
+        return self.late_leftovers()
+
+    def late_leftovers(self) -> list[Leftover]:
+        """Journals that have been read since, oldest first."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self._found.get_nowait())
+        return [leftover for _, leftover in sorted(found, key=lambda one: one[0])]
+
+    def _recover(self, folder: Path) -> None:
+        """Read what earlier runs left, and follow what other processes still work on; in a thread of its own."""
+        try:
+            if self._catalogue is not None:
+                self._catalogue.refresh(CATALOGUE_S)
+            remove_abandoned(folder)
+            self._read_journals(journals(folder))
+        except _FAULTS as error:
+            self._announcer.log("warning", f"what earlier runs left in {folder} cannot be read: {_line(error)}")
+        finally:
+            self._recovered.set()
+            self._recent_read.set()
+        while self._held.any and not self._stop.wait(LOOK_S):
+            self._held.look()
+
+    def _read_journals(self, paths: list[Path]) -> None:
+        """Read journals through, given oldest first. What a scan was just written to comes first, as it may go on;
+        then the small ones, so that none of them waits for a huge one.
+        """
+        ages = [(order, path, *age_and_size(path)) for order, path in enumerate(paths)]
+        cut_off = False
+        for order, path, age_s, _ in sorted(ages, key=lambda one: (one[2] > RECENT_S, one[3])):
+            if self._stop.is_set():
+                return
+            if age_s > RECENT_S:
+                self._recent_read.set()
+            try:
+                leftover = self._told(read_leftover(self._workers[0], path))
+                cut_off |= leftover.end is None
+                self._keep(order, leftover)
+            except (PtyliveError, OSError) as error:
+                self._announcer.log("warning", error.line() if isinstance(error, PtyliveError) else f"{path}: {error}")
+        if not cut_off:  # or it is wanted at once
+            self._workers[0].close()
+
+    def _keep(self, order: int, leftover: Leftover) -> None:
+        """A journal that has been read: of nothing, of a scan that ended or was cut off, or another process's."""
+        if not (leftover.received.any() or leftover.damaged_bytes or leftover.busy):
+            leftover.path.unlink(missing_ok=True)
+        elif not leftover.busy:
+            self._found.put((order, leftover))
+        elif all(journal.path != leftover.path for journal in self._journals):
+            self._held.add(leftover)
+
+    @property
+    def _reader(self) -> FileWorker:
+        """Who reads what is taken up again."""
+        return self._workers[0 if self._recovered.is_set() else 1]
+
+    def _told(self, leftover: Leftover) -> Leftover:
+        """A journal; damage in it is told of."""
+        if leftover.damaged_bytes:
+            text = f"{leftover.path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"
+            self._announcer.log("warning", text)
+        if leftover.torn_bytes and not leftover.busy:
+            text = f"{leftover.path}: its last record was cut short ({leftover.torn_bytes} bytes) and is left out"
+            self._announcer.log("info", text)
+        return leftover
+
+    def find(self, uid: str) -> ScanRecord | None:
+        """A scan that an earlier run recorded, or is still recording, closed; None when there is none."""
+        held = self._held.find(uid)
+        try:
+            stored = None if self._catalogue is None else self._catalogue.find(uid)
+        except _FAULTS as error:
+            self._announcer.log("warning", f"whether scan {uid} was recorded before is not known: {_line(error)}")
+            return None
+        if held is not None and (stored is None or self._held.is_held(uid)):
+            return ScanRecord.stored(held.arm, held.received, held.target)
+        return None if stored is None else ScanRecord.stored(stored.arm, stored.received, stored.path)
+
+    def is_converting(self, uid: str) -> bool:
+        """Whether the recording of a scan is being made."""
+        return uid in self._converting or self._held.is_held(uid)
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish the conversions under way; journals of those that take longer stay for the next start."""
+        self._stop.set()
+        for worker in self._workers:
+            worker.close()
+        if self._catalogue is not None:
+            self._catalogue.close()
+        if not self._converter.stop(timeout_s):
+            self._announcer.log("warning", "a recording was not finished in time; the next start finishes it")
+
+    def _convert(self, scan: ScanRecord, item: Job | Closing) -> None:
+        scan.recording_state, scan.recording_error = "converting", ""
+        self._converting.add(scan.uid)
+        self._scans[scan.uid] = scan
+        target = str(scan.target or "")
+        self._announcer.emit(RecordingEvent(scan.uid, "converting", target))
+        try:
+            self._converter.add(item)
+        except RuntimeError as error:  # no thread can be started
+            self._converted(RecordingEvent(scan.uid, "failed", target, f"{error}; the journal is kept"))
+
+    def _converted(self, event: RecordingEvent) -> None:
+        """The converter is done with a scan (called in its thread)."""
+        if event.state == "complete":
+            vouch(Path(event.path))
+        scan = self._scans.get(event.uid)
+        if scan is not None:
+            scan.recording_error = event.message if event.state == "failed" else ""
+            scan.recording_state = event.state
+            scan.target = Path(event.path) if event.path else scan.target
+            if event.state == "complete" and scan.target is not None and self._catalogue is not None:
+                self._catalogue.add(scan.target, scan.progress.arm, scan.progress.received)
+        self._converting.discard(event.uid)
+        self._announcer.emit(event)
+        if event.warning:
+            self._announcer.log("warning", event.warning)
+
+    def _fail(self, scan: ScanRecord, problem: str) -> None:
+        if scan.journal is None or scan.journal.path is None:
+            scan.safe = np.zeros(scan.progress.arm.frames, dtype=bool)
+        scan.recording_state, scan.recording_error = "failed", problem
+        self._announcer.emit(RecordingEvent(scan.uid, "failed", str(scan.target or ""), problem))
+
+    def _new_journal(self, folder: Path, arm: Arm) -> Path:
+        """A new journal in the recording folder, which is made if need be. Raises OSError."""
+        path = new_journal(folder, arm.series)
+        self._warn_of_space(folder, arm)
+        return path
+
+    def _warn_of_space(self, folder: Path, arm: Arm) -> None:
+        """Say beforehand when the disk cannot hold the scan, should every frame come uncompressed."""
+        needed, free = arm.frames * FrameLayout.of(arm).nbytes, shutil.disk_usage(folder).free
+        if needed > free:
+            text = f"{folder} has {free / 1e9:.1f} GB left, this scan may need {needed / 1e9:.1f} GB"
+            self._announcer.log("warning", text)
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, in a line."""
+    if isinstance(error, PtyliveError):
+        return error.line()
+    return str(getattr(error, "strerror", None) or error)

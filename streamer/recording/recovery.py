@@ -1,0 +1,184 @@
+"""What an earlier run left in the recording folder: journals to take up again, and the frames they hold.
+
+Nobody vouches for these files: a file worker reads them, so that one that is damaged, or huge, costs its scan and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.schema import Arm, FrameBatch, InputFileError
+from ptylive.schema.model import Array, BoolArray
+from ptylive.streamer.recording.journal_file import SUFFIX
+from ptylive.streamer.vetting.frames import LIMITS, PIECE_BYTES, read_frames
+from ptylive.streamer.vetting.journals import journal_frames, read_journal
+from ptylive.streamer.vetting.tasks import describe_recording
+from ptylive.streamer.vetting.worker import FileWorker, Limits
+from ptylive.streamer.wire import EndMessage
+from ptylive.streamer.wire.armmap import arm_from_map
+
+_BYTES_PER_CPU_S = 20e6
+"""Of a journal of the smallest records; it is read beside the stream, so that nobody waits for a large one."""
+_CPU_S, _WALL_S = 5.0, 3600.0
+REMEMBERED_S = 15.0
+"""How long a journal that its process has done with stands for its recording, which the catalogue finds in between."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A journal found on disk. ``received``: bool (frames,), of journal and earlier recording together.
+
+    ``keep_bytes``: length up to the last whole record; ``end``: how the scan ended, None if it was cut off;
+    ``damaged_bytes``: which no whole record holds; ``busy``: another process writes or converts it;
+    ``torn_bytes``: of a last record that was cut short.
+    """
+
+    path: Path
+    arm: Arm
+    received: BoolArray
+    keep_bytes: int
+    end: EndMessage | None
+    damaged_bytes: int = 0
+    busy: bool = False
+    torn_bytes: int = 0
+
+    @property
+    def target(self) -> Path:
+        """The recording that belongs to the journal."""
+        return self.path.with_suffix(".h5")
+
+
+def journals(folder: Path) -> list[Path]:
+    """Journals in a folder, oldest first; links that lead nowhere or in a circle, folders and the like are none."""
+    found = []
+    for path in folder.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            if stat.S_ISREG(about.st_mode):
+                found.append((about.st_mtime_ns, path))
+    return [path for _, path in sorted(found)]
+
+
+def age_and_size(path: Path) -> tuple[float, int]:
+    """Since when a file has not changed, s, and its bytes; of one that cannot be asked: for ever."""
+    try:
+        about = path.stat()
+    except OSError:
+        return float("inf"), 0
+    return time.time() - about.st_mtime, about.st_size
+
+
+def read_leftover(worker: FileWorker, path: Path) -> Leftover:
+    """Read a journal through. Raises InputFileError when it is none, or cannot be read; OSError when it is gone."""
+    limits = Limits(cpu_s=_CPU_S + path.stat().st_size / _BYTES_PER_CPU_S, wall_s=_WALL_S)
+    said = worker.read(read_journal, path, limits)
+    arm, _ = arm_from_map(said["arm"], said["parts"])
+    received = np.unpackbits(said["received"])[: arm.frames] > 0
+    received |= _earlier(worker, arm, path.with_suffix(".h5"))
+    end = None if said["end"] is None else EndMessage(arm.uid, *said["end"])
+    return Leftover(
+        path, arm, received, int(said["keep_bytes"]), end, int(said["damaged"]), bool(said["busy"]), int(said["torn"])
+    )
+
+
+def stored_batches(
+    worker: FileWorker, arm: Arm, journal: Path, say: Callable[[str], None] = lambda _text: None
+) -> Iterator[FrameBatch]:
+    """Everything stored of a scan: its recording, if there is one, then what its journal adds; each frame once.
+
+    ``say`` hears of a recording that cannot be read. Raises InputFileError, OSError when the journal cannot be.
+    """
+    seen = np.zeros(arm.frames, dtype=bool)
+    target = journal.with_suffix(".h5")
+    if _earlier(worker, arm, target).any():
+        try:
+            for batch in read_frames(worker, target):
+                yield from _unseen(arm, batch.index, batch.frames, seen)
+        except InputFileError as error:
+            say(error.line())
+    following: tuple[int, int] | None = (0, 0) if journal.exists() else None
+    while following is not None:
+        part = worker.read(journal_frames, journal, LIMITS, at=following[0], skip=following[1], most_bytes=PIECE_BYTES)
+        following = None if part["next"] is None else (int(part["next"][0]), int(part["next"][1]))
+        for index, frames in part["batches"]:
+            yield from _unseen(arm, index, frames, seen)
+
+
+def _unseen(arm: Arm, index: Array, frames: Array, seen: BoolArray) -> Iterator[FrameBatch]:
+    """The patterns that were not seen yet."""
+    keep = ~seen[index]
+    seen[index[keep]] = True
+    if keep.any():
+        yield FrameBatch(arm.uid, index[keep], frames[keep])
+
+
+def _earlier(worker: FileWorker, arm: Arm, target: Path) -> BoolArray:
+    """Frames that the recording beside a journal already holds; none where it is not readable or another scan's."""
+    nothing = np.zeros(arm.frames, dtype=bool)
+    if not target.exists():
+        return nothing
+    try:
+        said = worker.read(describe_recording, target)
+    except InputFileError:
+        return nothing
+    earlier, _ = arm_from_map(said["arm"], said["parts"])
+    if (earlier.uid, earlier.frames) != (arm.uid, arm.frames):
+        return nothing
+    return ~nothing if said["received"] is None else np.unpackbits(said["received"])[: arm.frames] > 0
+
+
+class HeldJournals:
+    """Journals of other processes: a recorder may outlive the server that was killed, and finish its work.
+
+    Their scans are known, so that a resend does not begin them anew. One thread looks at them; asking waits for
+    nothing.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, Leftover] = {}
+        self._released: dict[str, float] = {}
+
+    def add(self, leftover: Leftover) -> None:
+        """Note a journal that another process holds."""
+        self._held[leftover.arm.uid] = leftover
+
+    @property
+    def any(self) -> bool:
+        """Whether there are journals to look at."""
+        return len(self._released) < len(self._held)
+
+    def look(self) -> None:
+        """Find out which of them nobody works on any more; may wait for the disk."""
+        for uid, leftover in list(self._held.items()):
+            if uid not in self._released and not _is_locked(leftover.path):
+                self._released[uid] = time.monotonic()
+
+    def is_held(self, uid: str) -> bool:
+        """Whether another process still works on the journal of a scan."""
+        return uid in self._held and uid not in self._released
+
+    def find(self, uid: str) -> Leftover | None:
+        """What the journal of a scan held when it was found; None once the recording of it should be known itself."""
+        released = self._released.get(uid)
+        return None if released is not None and time.monotonic() - released > REMEMBERED_S else self._held.get(uid)
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another process has claimed a file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

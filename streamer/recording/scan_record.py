@@ -1,0 +1,75 @@
+"""A scan as the streamer keeps it: its progress, where it is recorded, and what of it is safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.schema import Arm
+from ptylive.schema.model import BoolArray
+from ptylive.streamer.events import EndReason, RecordingState, StreamState
+from ptylive.streamer.progress import ScanProgress
+from ptylive.streamer.recording.journal import Journal
+
+
+@dataclass(eq=False)
+class ScanRecord:
+    """One scan, open or closed. ``safe``: frames that survive a crash; without a recording, those that arrived.
+
+    armed_again: its uid was armed once more after frames had come, so that other data may be another scan;
+    from_file: what is known of it comes from its recording, whose marks have not been read.
+    """
+
+    progress: ScanProgress
+    safe: BoolArray
+    target: Path | None = None
+    journal: Journal | None = None
+    reason: EndReason | None = None
+    recording_state: RecordingState = "off"
+    recording_error: str = ""
+    armed_again: bool = False
+    from_file: bool = False
+
+    @classmethod
+    def new(cls, arm: Arm, *, resumed: bool = False, sent_as: str = "") -> ScanRecord:
+        """A scan of which nothing has arrived and nothing is recorded."""
+        progress = ScanProgress(arm, resumed=resumed, sent_as=sent_as)
+        return cls(progress, progress.received)
+
+    @classmethod
+    def stored(cls, arm: Arm, received: BoolArray, target: Path) -> ScanRecord:
+        """A closed scan of which ``received`` is on the disk."""
+        progress = ScanProgress(arm, resumed=True)
+        progress.restore(received)
+        reason: EndReason = "complete" if progress.complete else "aborted"
+        safe = np.array(received, dtype=bool)
+        return cls(progress, safe, target, reason=reason, recording_state="complete", from_file=True)
+
+    @property
+    def uid(self) -> str:
+        """The scan's identity."""
+        return self.progress.arm.uid
+
+    @property
+    def busy(self) -> bool:
+        """Whether its sender is in the midst of sending it."""
+        progress = self.progress
+        return self.reason is None and progress.placed > 0 and progress.end is None and progress.heard
+
+    @property
+    def closed(self) -> bool:
+        """Whether the scan has ended."""
+        return self.reason is not None
+
+    @property
+    def state(self) -> StreamState:
+        """State of the stream while this scan is the one shown."""
+        if self.reason is None:
+            if self.progress.end is not None:
+                return "finishing"
+            return "scanning" if self.progress.placed else "armed"
+        if self.recording_state == "failed":
+            return "failed"
+        return "finishing" if self.recording_state == "converting" else self.reason

@@ -1,0 +1,161 @@
+"""A journal read back: everything that is whole, and where the rest lies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Self
+
+from ptylive.schema import Arm, InputFileError, WireError
+from ptylive.streamer.storage.resync import FILE_HEADER, HEAD_BYTES, Head, Resync
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, decode
+from ptylive.streamer.wire.arrays import Buffer
+
+
+class JournalReader:
+    """A journal read back, whole record by whole record. A context manager; one pass through :meth:`messages`, more of
+    them after :meth:`look_again`.
+
+    Raises InputFileError when the file is no journal or holds no arm record. ``damage``, ``valid_bytes`` and ``end``
+    are final once :meth:`messages` is exhausted. damage: half-open ranges of bytes that are no whole records, without
+    the record that a killed writer has cut short at the end: ``torn_bytes`` are there of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.end: EndMessage | None = None
+        self.damage: list[tuple[int, int]] = []
+        self.torn_bytes = 0
+        self._file: BufferedReader = path.open("rb")
+        try:
+            self.size = os.fstat(self._file.fileno()).st_size
+            self._start = len(FILE_HEADER) if self._file.read(len(FILE_HEADER)) == FILE_HEADER else 0
+            if self._start == 0 and Resync(self._file, self.size).next_whole(-1) is None:
+                raise InputFileError(f"{path} is not a journal of this program", "move it out of the recording folder")
+            self.arm = self._found_arm()
+        except InputFileError:
+            self._file.close()
+            raise
+
+    def _found_arm(self) -> Arm:
+        """The scan, from the first arm record that is whole; what follows is read from there, or from the start."""
+        self._rewind()
+        others = 0
+        for message in self._records():
+            if isinstance(message, ArmMessage):
+                if others:
+                    self._rewind()
+                return message.arm
+            others += 1
+        if others:
+            problem = f"{self.path}: what it says of its scan is damaged; {others} records of frames are whole"
+            raise InputFileError(problem, "keep it: with the arm message of its sender the frames can be read")
+        raise InputFileError(f"{self.path} holds no whole arm record", "no frame of it can be read")
+
+    def _rewind(self) -> None:
+        self.damage, self.torn_bytes = [], 0
+        self.valid_bytes = self._start
+        self._file.seek(self._start)
+
+    @property
+    def keep_bytes(self) -> int:
+        """Where writing may go on: behind the last whole record, and behind what is damaged but not torn."""
+        return max(self.valid_bytes, self.damage[-1][1] if self.damage else 0)
+
+    def messages(self) -> Iterator[FramesMessage]:
+        """The frames messages in the order they were written; their buffers are writable and own their memory."""
+        for message in self._records():
+            if isinstance(message, EndMessage):
+                self.end = message
+            elif isinstance(message, FramesMessage):
+                self.end = None
+                yield message
+
+    @property
+    def position(self) -> int:
+        """Where the next record is looked for, in bytes."""
+        return self._file.tell()
+
+    def go_to(self, position: int) -> None:
+        """Read on from an earlier :attr:`position` of this journal."""
+        self._file.seek(position)
+
+    def look_again(self) -> None:
+        """Begin behind the last whole record, in a file that may have grown: :meth:`messages` gives what came since."""
+        self.size = os.fstat(self._file.fileno()).st_size
+        self.torn_bytes = 0
+        self._file.seek(self.valid_bytes)
+
+    def lock(self) -> bool:
+        """Claim the journal; False when another process writes or converts it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _records(self) -> Iterator[Message]:
+        resync = Resync(self._file, self.size)
+        while (start := self._file.tell()) < self.size:
+            message = self._record(start)
+            if message is None:
+                following = resync.next_whole(start)
+                if following is None:
+                    if resync.is_torn(start):
+                        self.torn_bytes = self.size - start
+                    else:
+                        self._note_damage(start, self.size)
+                    return
+                self._note_damage(start, following)
+                self._file.seek(following)
+                continue
+            self.valid_bytes = self._file.tell()
+            yield message
+
+    def _note_damage(self, start: int, stop: int) -> None:
+        """Bytes that are no whole record; those that follow each other are one place."""
+        if self.damage and self.damage[-1][1] >= start:
+            start = min(start, self.damage.pop()[0])
+        self.damage.append((start, stop))
+
+    def _record(self, start: int) -> Message | None:
+        """The record at a place, or None where it is torn or damaged."""
+        head = Head.read(self._file.read(HEAD_BYTES), start)
+        if head is None or head.end > self.size:
+            return None
+        payload = bytearray(head.length)
+        if self._file.readinto(payload) != head.length or zlib.crc32(payload) != head.crc:
+            return None
+        parts = _split(payload, head.parts)
+        try:
+            return None if parts is None else decode(parts)
+        except WireError:
+            return None
+
+
+def _split(payload: bytearray, count: int) -> list[Buffer] | None:
+    """The parts of a record's payload, or None when its table of lengths does not fit."""
+    lengths = struct.unpack_from(f"<{count}I", payload)
+    if sum(lengths) != len(payload) - 4 * count:
+        return None
+    view, start = memoryview(payload), 4 * count
+    parts: list[Buffer] = []
+    for length in lengths:
+        parts.append(view[start : start + length])
+        start += length
+    return parts

@@ -1,0 +1,1 @@
+"""Which scan a message belongs to: names, resends, repeats, and the status of the stream."""

@@ -1,0 +1,101 @@
+"""A frames message on its arrival: which of its frames are there already, and whether they are the same ones."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from ptylive.schema import WireError
+from ptylive.schema.model import Array, BoolArray
+from ptylive.streamer.marks import KIND, agree, marks_of, marks_of_frames
+from ptylive.streamer.recording.scan_record import ScanRecord
+from ptylive.streamer.wire import FramesMessage, check_size, decode_frames
+
+_KIND_BITS, _UNKNOWN = 3, 0
+
+
+class OtherDataError(WireError):
+    """Frames came whose numbers are taken by frames with other data."""
+
+
+class Arrival:
+    """A message for a scan, decoded and marked when that is first asked for."""
+
+    def __init__(self, message: FramesMessage, scan: ScanRecord, *, exact: bool) -> None:
+        self.message = message
+        self._scan = scan
+        self._exact = exact
+        self.unchecked = 0
+        """Of the repeated frames those that are coded otherwise, and may or may not be the same."""
+
+    def check(self) -> None:
+        """Refuse frames beyond the scan's last one, and parts of the wrong size. Raises WireError."""
+        message, progress = self.message, self._scan.progress
+        last = message.first + message.count
+        try:
+            if last > progress.arm.frames:
+                text = f"frames {message.first} to {last - 1} of a scan of {progress.arm.frames}"
+                raise WireError(text, "beyond_scan")
+            check_size(message, progress.layout)
+        except WireError:
+            progress.refused += 1
+            raise
+
+    @cached_property
+    def marks(self) -> Array:
+        """The frames' marks, uint32 (count,)."""
+        return marks_of(self.message, self._scan.progress.layout, exact=self._exact)
+
+    @property
+    def frames(self) -> Array:
+        """The frames (count, ...); those that are not good hold zeros."""
+        return self._decoded[0]
+
+    @property
+    def good(self) -> BoolArray:
+        """Which frames decode."""
+        return self._decoded[1]
+
+    @property
+    def problems(self) -> list[WireError]:
+        """What is wrong with the others, as far as they were looked at."""
+        return self._decoded[2] if "_decoded" in self.__dict__ else []
+
+    def repeated(self, there: BoolArray) -> BoolArray:
+        """Which of the frames that are there already have come again as they are. Raises OtherDataError."""
+        if not there.any():
+            return there
+        have = self._scan.progress.marks[self.message.first : self.message.first + self.message.count]
+        differ = there & ~agree(have, self.marks, exact=self._exact)
+        if not differ.any():
+            return there
+        if self._exact:
+            differ &= self.good & self._otherwise(have)
+        if differ.any():
+            number = self.message.first + int(np.flatnonzero(differ)[0])
+            text = f"frame {number} of scan {self._scan.uid} came again with other data"
+            raise OtherDataError(text, "other_data")
+        if not self._exact:
+            return there
+        repeated = there & self.good
+        known, came = have & _KIND_BITS, self.marks & _KIND_BITS
+        self.unchecked = int(np.count_nonzero(repeated & (known != came) & (known != KIND["none"])))
+        return repeated
+
+    def _otherwise(self, have: Array) -> BoolArray:
+        """Frames that differ though their coding is taken into account.
+
+        Frames that were sent coded and come again uncompressed, or coded otherwise, cannot be told apart: they count
+        as the same, and as ``unchecked``. Where nothing is known of those that are there, an arm message decides.
+        """
+        known, came = have & _KIND_BITS, self.marks & _KIND_BITS
+        differ = known == came
+        if (plain := (known == KIND["none"]) & (came != known)).any():
+            decoded = marks_of_frames(self.frames, self._scan.progress.layout)
+            differ |= plain & ~agree(have, decoded)
+        return np.asarray(differ | ((known == _UNKNOWN) & self._scan.armed_again))
+
+    @cached_property
+    def _decoded(self) -> tuple[Array, BoolArray, list[WireError]]:
+        return decode_frames(self.message, self._scan.progress.layout)

@@ -1,0 +1,75 @@
+"""The index of what a folder holds: asked in the receive thread, so that asking opens nothing and never fails."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from odd_files import fill_with_odd_things, put_loop
+from stream_tools import make_arm, make_frames, stored_recording
+
+from ptylive.streamer.recording.catalogue import Catalogue
+from ptylive.streamer.recording.recovery import journals
+
+PATIENCE_S = 120.0
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    said = []
+    made = Catalogue(tmp_path, said.append)
+    made.said = said
+    yield made
+    made.close()
+
+
+def test_a_damaged_file_costs_that_file(tmp_path, catalogue):
+    arm = make_arm()
+    frames = make_frames(arm)
+    path = stored_recording(tmp_path, arm, frames, missing=slice(2, 5))
+    fill_with_odd_things(tmp_path)
+    put_loop(tmp_path)
+    assert catalogue.refresh(PATIENCE_S)
+    found = catalogue.find(arm.uid)
+    assert found.path == path
+    assert found.arm == arm
+    assert np.flatnonzero(~found.received).tolist() == [2, 3, 4]
+    (said,) = catalogue.said
+    assert "not a recording that can be read" in said
+    assert "and 3 more" in said, "loop, empty, sparse and text; the others are no files"
+
+
+def test_asking_opens_nothing(tmp_path, catalogue):
+    arm = make_arm()
+    stored_recording(tmp_path, arm, make_frames(arm))
+    assert catalogue.find(arm.uid) is None, "nobody has read the folder yet"
+
+
+def test_what_the_program_records_is_known_without_being_opened(tmp_path, catalogue):
+    catalogue.refresh(PATIENCE_S)
+    arm = make_arm()
+    path = tmp_path / "own.h5"
+    path.write_text("not opened")
+    catalogue.add(path, arm, np.ones(arm.frames, bool))
+    assert catalogue.find(arm.uid).path == path
+
+
+def test_the_newest_recording_of_a_scan_wins(tmp_path, catalogue):
+    arm = make_arm()
+    paths = [tmp_path / name for name in ("b.h5", "a.h5")]
+    for path in paths:
+        path.touch()
+        catalogue.add(path, replace(arm, series=path.stem), np.ones(arm.frames, bool))
+    assert catalogue.find(arm.uid).path == paths[1]
+
+
+def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
+    catalogue = Catalogue(tmp_path / "none")
+    assert catalogue.refresh(PATIENCE_S)
+    assert catalogue.find("x") is None
+    catalogue.close()
+
+
+def test_odd_things_are_no_journals(tmp_path):
+    names = fill_with_odd_things(tmp_path, ".journal")
+    found = {path.name for path in journals(tmp_path)}
+    assert found == {name for name in names if name.startswith(("empty", "sparse", "text"))}

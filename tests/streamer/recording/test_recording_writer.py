@@ -1,0 +1,173 @@
+"""Journal to HDF5: exact, complete in its metadata, and never at the price of the journal."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from stream_tools import compressed, digest, digests_of_file, make_arm, make_frames, messages_of
+
+from ptylive.schema import Arm, Detector, InputFileError, Scan
+from ptylive.schema.model import Array
+from ptylive.streamer.recording import recording_writer as recording
+from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.recording_writer import record
+from ptylive.streamer.source import open_source
+from ptylive.streamer.wire import FramesMessage
+
+
+def journalled(path: Path, arm: Arm, messages: list[FramesMessage]) -> Path:
+    journal = Journal(path, arm)
+    for message in messages:
+        journal.append(message)
+    journal.close()
+    return path
+
+
+def made(tmp_path: Path, arm: Arm, frames: Array) -> Path:
+    target = tmp_path / "a.h5"
+    report = record(journalled(tmp_path / "a.journal", arm, messages_of(arm, frames)), target)
+    assert report.placed == report.frames == arm.frames
+    assert not (tmp_path / "a.journal").exists()
+    assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(target)
+    assert list(tmp_path.iterdir()) == [target]
+    return target
+
+
+def test_a_scan_is_stored_as_it_was_sent(tmp_path: Path) -> None:
+    arm = make_arm(flyback_frames=2, pattern="snake", dwell_time_us=20.0)
+    arrays = {"bad_pixel_mask": np.eye(8, dtype=bool), "vacuum_pattern": np.ones((8, 8), np.float32)}
+    arm = Arm(arm.uid, arm.series, arm.frames, arm.scan, arm.optics, arm.detector, arm.basis, arrays)
+    target = made(tmp_path, arm, make_frames(arm))
+    with h5py.File(target) as file:
+        assert file["data"].shape == (6, 9, 8, 8)
+        assert file["data"].chunks == (1, 1, 8, 8)
+        assert file["view/frames"].attrs["signal"] == "data"
+        assert "received" not in file["metadata"]
+    with open_source(target) as source:
+        got = source.arm
+        assert (got.uid, got.series, got.frames) == (arm.uid, arm.series, arm.frames)
+        assert (got.scan, got.optics, got.detector) == (arm.scan, arm.optics, arm.detector)
+        np.testing.assert_array_equal(got.arrays["bad_pixel_mask"], arrays["bad_pixel_mask"])
+
+
+@pytest.mark.parametrize(
+    "scan", [Scan(shape=(4, 4), skip_first=2), Scan(shape=(4, 4), repeats=2), Scan(), Scan(shape=(3, 3))]
+)
+def test_what_is_no_plain_raster_is_stored_flat(tmp_path: Path, scan: Scan) -> None:
+    frames = scan.frames if scan.shape in {(4, 4)} else 11
+    arm = Arm("u-1", "flat", frames, scan, detector=Detector(shape=(8, 8)))
+    target = made(tmp_path, arm, make_frames(arm))
+    with h5py.File(target) as file:
+        assert file["data"].shape == (frames, 8, 8)
+    with open_source(target) as source:
+        assert source.arm.scan == scan
+
+
+@pytest.mark.parametrize("dtype", ["u1", ">u2", "<u4", "<f4"])
+def test_every_pixel_type(tmp_path: Path, dtype: str) -> None:
+    arm = Arm("u-1", "t", 4, Scan(shape=(2, 2)), detector=Detector(shape=(8, 9), dtype=dtype))
+    frames = make_frames(arm)
+    target = tmp_path / "a.h5"
+    record(journalled(tmp_path / "a.journal", arm, messages_of(arm, frames)), target)
+    with open_source(target) as source:
+        assert source.arm.frame_dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(source.frames(np.arange(4)), frames)
+
+
+def test_compressed_patterns_are_stored_as_they_came(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    parts = tuple(compressed(frame) for frame in frames)
+    target = tmp_path / "a.h5"
+    record(journalled(tmp_path / "a.journal", arm, [FramesMessage(arm.uid, 0, 42, "bslz4", parts)]), target)
+    with open_source(target) as source:
+        assert source.stores_bslz4
+        assert [source.stored_pattern(k) for k in range(42)] == list(parts)
+    assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(target)
+
+
+def test_lz4_patterns_are_recompressed(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    parts = tuple(compressed(frame, "lz4") for frame in frames)
+    record(journalled(tmp_path / "a.journal", arm, [FramesMessage(arm.uid, 0, 42, "lz4", parts)]), tmp_path / "a.h5")
+    assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(tmp_path / "a.h5")
+
+
+def test_missing_frames_are_marked(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    messages = [message for message in messages_of(arm, frames) if message.seq not in {2, 5}]
+    report = record(journalled(tmp_path / "a.journal", arm, messages), tmp_path / "a.h5")
+    assert report.placed == 32
+    with open_source(tmp_path / "a.h5") as source:
+        assert np.flatnonzero(~source.received).tolist() == [10, 11, 12, 13, 14, 25, 26, 27, 28, 29]
+
+
+def test_an_earlier_recording_of_the_scan_is_merged_in(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    messages = messages_of(arm, frames)
+    record(journalled(tmp_path / "a.journal", arm, messages[:4]), tmp_path / "a.h5")
+    report = record(journalled(tmp_path / "a.journal", arm, messages[3:]), tmp_path / "a.h5")
+    assert report.placed == 42
+    assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(tmp_path / "a.h5")
+
+
+def test_the_recording_of_another_scan_is_not_touched(tmp_path: Path) -> None:
+    arm, other = make_arm(), make_arm()
+    record(journalled(tmp_path / "a.journal", other, messages_of(other, make_frames(other))), tmp_path / "a.h5")
+    before = (tmp_path / "a.h5").read_bytes()
+    journal = journalled(tmp_path / "a.journal", arm, messages_of(arm, make_frames(arm, 1)))
+    with pytest.raises(InputFileError, match="another scan"):
+        record(journal, tmp_path / "a.h5")
+    assert journal.exists()
+    assert (tmp_path / "a.h5").read_bytes() == before
+
+
+def test_a_file_that_reads_back_differently_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = make_arm()
+    journal = journalled(tmp_path / "a.journal", arm, messages_of(arm, make_frames(arm)))
+    real = recording.ScanWriter.finish
+
+    def damaged(self: Any) -> None:
+        self._data[2, 3, 0, 0] += 1
+        real(self)
+
+    monkeypatch.setattr(recording.ScanWriter, "finish", damaged)
+    with pytest.raises(InputFileError, match="frame 17 reads back differently"):
+        record(journal, tmp_path / "a.h5")
+    assert list(tmp_path.iterdir()) == [journal]
+
+
+def test_a_full_disk_keeps_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = make_arm()
+    journal = journalled(tmp_path / "a.journal", arm, messages_of(arm, make_frames(arm)))
+
+    def full(self: Any, index: Any, frames: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(recording.ScanWriter, "add_frames", full)
+    with pytest.raises(OSError, match="No space"):
+        record(journal, tmp_path / "a.h5")
+    assert list(tmp_path.iterdir()) == [journal]
+
+
+def test_the_recorder_process_says_how_it_went(tmp_path: Path) -> None:
+    arm = make_arm()
+    journal = journalled(tmp_path / "a.journal", arm, messages_of(arm, make_frames(arm)))
+    command = [sys.executable, "-m", "ptylive.streamer.recording.recorder", str(journal), str(tmp_path / "a.h5")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["placed"] == 42
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert not json.loads(done.stdout)["ok"]
+    assert done.stdout.count("\n") == 1

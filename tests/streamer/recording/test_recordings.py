@@ -1,0 +1,224 @@
+"""A recording folder that hangs, as a stale network mount does, costs recordings and nothing else."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stream_tools import Running, connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
+
+from ptylive.streamer.recording import in_time, journal, recordings, recovery
+from ptylive.streamer.recording.backlog import Backlog
+from ptylive.streamer.recording.recovery import Leftover, journals
+from ptylive.streamer.storage.journal_reader import JournalReader
+from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.wire import ArmMessage
+
+ARM = make_arm((8, 8), pixels=(128, 128))
+FRAMES = make_frames(ARM)
+MESSAGES = messages_of(ARM, FRAMES, batch=4)
+WANTED = {number: digest(frame) for number, frame in enumerate(FRAMES)}
+
+
+class Mount:
+    """Calls that wait from :meth:`hang` to :meth:`answer`."""
+
+    def __init__(self) -> None:
+        self._answers = threading.Event()
+        self._answers.set()
+
+    def hang(self) -> None:
+        self._answers.clear()
+
+    def answer(self) -> None:
+        self._answers.set()
+
+    def behind(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            assert self._answers.wait(120), "nobody let the folder answer"
+            return real(*arguments, **named)
+
+        return call
+
+
+@pytest.fixture
+def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
+    found = Mount()
+    monkeypatch.setattr(os, "writev", found.behind(os.writev))
+    monkeypatch.setattr(recordings, "new_journal", found.behind(recordings.new_journal))
+    monkeypatch.setattr(recordings, "OPEN_PATIENCE_S", 0.05)
+    monkeypatch.setattr(journal, "STALLED_S", 0.05)
+    yield found
+    found.answer()
+
+
+def states(run: Running) -> list[str]:
+    return [event.state for event in run.recordings()]
+
+
+def received_live(run: Running) -> None:
+    """The scan goes on: every frame is received, and has been handed to the maps."""
+    (end,) = run.wait_for_ends()
+    assert (end.reason, end.summary.placed) == ("complete", ARM.frames)
+    assert run.frames[ARM.uid] == WANTED
+
+
+def test_a_folder_that_answers_late_gets_the_whole_scan(tmp_path: Path, mount: Mount) -> None:
+    mount.hang()
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *MESSAGES)
+        received_live(run)
+        assert states(run) == ["waiting", "converting"]
+        assert "does not answer" in run.recordings()[0].message
+        assert run.receiver.safe_ranges(ARM.uid) == [], "nothing is called safe that is in memory only"
+        mount.answer()
+        run.wait_for_state("complete")
+        assert states(run) == ["waiting", "converting", "complete"]
+        assert digests_of_file(Path(run.receiver.status().recording)) == WANTED
+
+
+def test_one_that_hangs_during_a_scan_is_told_of_and_catches_up(tmp_path: Path, mount: Mount) -> None:
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *MESSAGES[:4])
+        run.wait(lambda: run.receiver.safe_ranges(ARM.uid) == [(0, 16)])
+        mount.hang()
+        send(socket, *MESSAGES[4:12])
+        run.wait(lambda: run.receiver.status().recording_state == "waiting")
+        assert run.receiver.status().recording_error == f"{tmp_path} does not answer"
+        mount.answer()
+        run.wait(lambda: states(run) == ["writing", "waiting", "writing"])
+        send(socket, *MESSAGES[12:])
+        received_live(run)
+        run.wait_for_state("complete")
+        assert digests_of_file(Path(run.receiver.status().recording)) == WANTED
+
+
+def test_what_waits_for_it_is_bounded(tmp_path: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recording fails when too much waits; what had been taken is written all the same."""
+    monkeypatch.setattr(recordings, "Backlog", partial(Backlog, 3 * FRAMES[:4].nbytes, 0.05))
+    monkeypatch.setattr(journal, "_BLOCK_BYTES", 2**16)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *MESSAGES[:4])
+        run.wait(lambda: run.receiver.safe_ranges(ARM.uid) == [(0, 16)])
+        mount.hang()
+        send(socket, *MESSAGES[4:])
+        received_live(run)
+        status = run.receiver.status()
+        assert (status.state, status.recording_state) == ("failed", "failed")
+        assert "does not answer, and" in status.recording_error
+        mount.answer()
+    (path,) = journals(tmp_path)
+    with JournalReader(path) as reader:
+        kept = sum(message.count for message in reader.messages())
+    assert 16 + 3 * 4 <= kept < ARM.frames
+
+
+def test_journals_that_wait_for_it_are_bounded(tmp_path: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "MOST_JOURNALS", 2)
+    arms = [ARM, *(make_arm() for _ in range(3))]
+    mount.hang()
+    with running(tmp_path) as run, connected(run.address) as socket:
+        for arm in arms:
+            send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm)))
+            run.wait_for_whole(arm.uid)
+        failed = [event for event in run.recordings() if event.state == "failed"]
+        assert [event.uid for event in failed] == [arm.uid for arm in arms[2:]]
+        assert all("2 journals wait" in event.message for event in failed)
+        mount.answer()
+        run.wait(lambda: states(run).count("complete") == 2)
+        again = make_arm()
+        send(socket, ArmMessage(again), *messages_of(again, make_frames(again)))
+        run.wait(lambda: states(run).count("complete") == 3)
+
+
+def left_behind(folder: Path, count: int = 4, name: str = "a") -> Path:
+    """The journal of a scan that was cut off."""
+    path = folder / f"{name}.journal"
+    written = journal.Journal(path, ARM)
+    for message in MESSAGES[:count]:
+        written.append(message)
+    written.close()
+    return path
+
+
+def test_a_journal_that_is_read_for_ever_is_left_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A huge or hanging journal in the folder: the server receives while it is read, and converts it afterwards."""
+    reading, read_on = threading.Event(), threading.Event()
+    real = recordings.read_leftover
+
+    def slowly(worker: FileWorker, path: Path) -> Leftover:
+        reading.set()
+        assert read_on.wait(120)
+        return real(worker, path)
+
+    monkeypatch.setattr(recordings, "read_leftover", slowly)
+    monkeypatch.setattr(recordings, "START_S", 0.05)
+    os.utime(left_behind(tmp_path), (0, 0))  # nobody goes on with it
+    other = make_arm()
+    with running(tmp_path) as run, connected(run.address) as socket:
+        assert reading.wait(60)
+        send(socket, ArmMessage(other), *messages_of(other, make_frames(other)))
+        run.wait_for_whole(other.uid)
+        assert not read_on.is_set()
+        read_on.set()
+        run.wait((tmp_path / "a.h5").exists)
+        run.wait(lambda: states(run).count("complete") == 2)
+        assert digests_of_file(tmp_path / "a.h5") == {k: WANTED[k] for k in range(16)}
+
+
+def test_what_was_written_lately_is_read_first_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scan that was cut off goes on, however large its journal; an old one is read beside."""
+    order: list[str] = []
+    old_one, real = threading.Event(), recordings.read_leftover
+
+    def slowly(worker: FileWorker, path: Path) -> Leftover:
+        order.append(path.stem)
+        assert path.stem == "b" or old_one.wait(120)
+        return real(worker, path)
+
+    monkeypatch.setattr(recordings, "read_leftover", slowly)
+    monkeypatch.setattr(recordings, "START_S", 0.0)
+    os.utime(left_behind(tmp_path, 1, "a"), (0, 0))
+    left_behind(tmp_path, 4, "b")
+    with running(tmp_path) as run:
+        run.wait(lambda: bool(run.arms()))
+        assert (run.arms()[0].resumed, order) == (True, ["b", "a"])
+        old_one.set()
+
+
+def test_a_recording_that_hangs_beside_a_journal_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of what is stored can be read: the scan goes on without it, in its journal."""
+    read_on = threading.Event()
+    monkeypatch.setattr(recovery, "read_frames", lambda *_: iter([read_on.wait(120)]))
+    monkeypatch.setattr(recovery, "journal_frames", lambda *_: None)  # no task: not answered
+    monkeypatch.setattr(recordings, "READ_PATIENCE_S", 0.05)
+    left_behind(tmp_path)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *MESSAGES)
+        run.wait_for_state("complete")
+        read_on.set()
+        assert any("cannot be read: no answer" in getattr(event, "text", "") for event in run.events)
+        assert digests_of_file(tmp_path / "a.h5") == WANTED
+
+
+def test_what_waits_too_long_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(in_time, "_hanging", threading.Semaphore(1))
+    with pytest.raises(TimeoutError):
+        in_time.in_time(lambda: answer.wait(120), 0.01)
+    with pytest.raises(TimeoutError, match="does not answer"):
+        in_time.in_time(lambda: 1, 60)
+    answer.set()
+    while True:  # the thread that waited ends, and another one may wait
+        try:
+            assert in_time.in_time(lambda: 2, 60) == 2
+        except TimeoutError:
+            continue
+        break
+    with pytest.raises(ValueError, match="as it is"):
+        in_time.in_time(lambda: int("as it is"), 60)

@@ -1,0 +1,166 @@
+"""Native files: what is read, and one clear line for each thing that can be wrong with them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from shared_data import shared_data
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.source import open_source
+
+DATA = np.arange(4 * 5 * 6 * 7, dtype="<u2").reshape(4, 5, 6, 7)
+
+
+def native(path: Path, data: Any = DATA, **attributes: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        file["data"] = data
+        file.create_group("metadata").attrs.update(attributes)
+    return path
+
+
+def test_a_file_with_nothing_but_data(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = DATA
+    with open_source(path) as source:
+        assert source.arm.scan.shape == (4, 5)
+        assert source.arm.detector_shape == (6, 7)
+        assert source.arm.series == "a"
+        assert source.frame_count == 20
+        assert source.received.all()
+        assert "scan_shape is not given" in source.notes[0]
+        np.testing.assert_array_equal(source.frames(np.array([19, 0, 1, 7])), DATA.reshape(20, 6, 7)[[19, 0, 1, 7]])
+        got = np.concatenate([batch.frames for batch in source.batches(3)])
+        np.testing.assert_array_equal(got, DATA.reshape(20, 6, 7))
+
+
+def test_flyback_columns_are_part_of_the_acquisition(tmp_path: Path) -> None:
+    for attributes in ({"flyback_frames": 1}, {"scan_shape": [4, 4], "flyback_frames": 1}, {"scan_shape": [4, 4]}):
+        with open_source(native(tmp_path / "a.h5", **attributes)) as source:
+            assert source.arm.scan.shape == (4, 4)
+            assert source.arm.scan.flyback_frames == 1
+            assert source.arm.frames == 20
+
+
+def test_flat_files_need_their_scan_shape(tmp_path: Path) -> None:
+    flat = DATA.reshape(20, 6, 7)
+    with open_source(native(tmp_path / "a.h5", flat, scan_shape=[3, 3], repeats=2, skip_first=2)) as source:
+        assert source.arm.scan.frames == 20
+        np.testing.assert_array_equal(source.frames(np.array([3, 4, 5])), flat[3:6])
+    with open_source(native(tmp_path / "a.h5", flat)) as source:
+        assert source.arm.scan.shape is None
+
+
+def test_frames_that_did_not_arrive_are_left_out(tmp_path: Path) -> None:
+    path = native(tmp_path / "a.h5")
+    received = np.ones((4, 5), dtype=bool)
+    received[1, 2:] = False
+    with h5py.File(path, "a") as file:
+        file["metadata/received"] = received
+    with open_source(path) as source:
+        assert np.concatenate([batch.index for batch in source.batches(4)]).tolist() == [*range(7), *range(10, 20)]
+
+
+def test_metadata_and_arrays(tmp_path: Path) -> None:
+    path = native(
+        tmp_path / "a.h5", energy_eV=80e3, defocus_A=50.0, scan_step_A=[0.4, 0.5], beam_center_px=[2.5, 3.5], uid="u-1"
+    )
+    with h5py.File(path, "a") as file:
+        file["metadata/bad_pixel_mask"] = np.eye(6, 7, dtype=np.uint8)
+    with open_source(path, {"energy_eV": 60e3, "scan.pattern": "snake"}) as source:
+        assert source.arm.uid == "u-1"
+        assert source.arm.optics.energy_eV == 60e3
+        assert source.arm.optics.aberrations == {"C10": -50.0}
+        assert source.arm.scan.pattern == "snake"
+        assert source.arm.detector.beam_center_px == (2.5, 3.5)
+        assert source.arm.arrays["bad_pixel_mask"].dtype == bool
+
+
+def external_link(path: Path) -> None:
+    native(path.with_name("other.h5"))
+    with h5py.File(path, "w") as file:
+        file["data"] = h5py.ExternalLink("other.h5", "/data")
+
+
+def soft_link_outside(path: Path) -> None:
+    native(path.with_name("other.h5"))
+    with h5py.File(path, "w") as file:
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/data")
+        file["data"] = h5py.SoftLink("/elsewhere")
+
+
+def external_storage(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", (2, 2, 4, 4), "u1", external=[("/etc/hostname", 0, 64)])
+
+
+def virtual(path: Path) -> None:
+    native(path.with_name("other.h5"))
+    layout = h5py.VirtualLayout((4, 5, 6, 7), "<u2")
+    layout[...] = h5py.VirtualSource(str(path.with_name("other.h5")), "data", (4, 5, 6, 7))
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("data", layout)
+
+
+def wrong_mask(path: Path) -> None:
+    native(path)
+    with h5py.File(path, "a") as file:
+        file["metadata/bad_pixel_mask"] = np.zeros((3, 3), dtype=bool)
+
+
+def wrong_received(path: Path) -> None:
+    native(path)
+    with h5py.File(path, "a") as file:
+        file["metadata/received"] = np.zeros(3, dtype=bool)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), "is not a file"),
+        (lambda path: path.write_bytes(b"hello, I am text"), "is not an HDF5 file"),
+        (lambda path: h5py.File(path, "w").close(), "no data set /data"),
+        (lambda path: native(path, np.zeros((5, 5), "u2")), "/data is 5 x 5"),
+        (lambda path: native(path, np.zeros((0, 5, 4, 4), "u2")), "/data is 0 x 5 x 4 x 4"),
+        (lambda path: native(path, np.zeros((2, 2, 4, 4), "c8")), "type complex64"),
+        (lambda path: native(path, np.zeros((2, 2, 4, 4), "S3")), "type |S3"),
+        (lambda path: native(path, scan_shape=[0, 5]), "impossible scan shape 0 x 5"),
+        (lambda path: native(path, scan_shape=[7, 9]), "impossible scan_shape 7 x 9"),
+        (lambda path: native(path, DATA.reshape(20, 6, 7), scan_shape=[5, 5]), "impossible scan_shape 5 x 5"),
+        (lambda path: native(path, scan_shape="wide"), "scan"),
+        (lambda path: native(path, energy_eV=-1.0), "energy_eV = -1 eV is impossible"),
+        (lambda path: native(path, detector_transform="twist"), "unknown detector transform"),
+        (external_link, "external link"),
+        (soft_link_outside, "link to another file"),
+        (external_storage, "external storage"),
+        (virtual, "virtual data set"),
+        (wrong_mask, "bad_pixel_mask has shape (3, 3)"),
+        (wrong_received, "received has shape (3,)"),
+    ],
+)
+def test_every_fault_is_one_line_with_file_and_remedy(tmp_path: Path, make: Callable[[Path], Any], says: str) -> None:
+    path = tmp_path / "faulty.h5"
+    make(path)
+    with pytest.raises(InputFileError) as caught, open_source(path):
+        pass
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert caught.value.hint
+    assert "\n" not in caught.value.line()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["tiny_mos2_80kV_focus", "ws2_messy_60kV_lowdose", "rotavirus_300kV_cryo_raw256"])
+def test_the_shared_data_sets_are_read_as_h5py_reads_them(name: str) -> None:
+    path = shared_data(name)
+    with h5py.File(path) as file:
+        wanted = file["data"][...]
+    with open_source(path) as source:
+        got = np.concatenate([batch.frames for batch in source.batches(100)])
+        assert source.arm.scan.shape == wanted.shape[:2]
+    np.testing.assert_array_equal(got, wanted.reshape(got.shape))

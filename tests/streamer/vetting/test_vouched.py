@@ -1,0 +1,125 @@
+"""Files that are opened in this process: its own, and those that another one has looked through."""
+
+import h5py
+import numpy as np
+import pytest
+from odd_files import put_loop
+
+from ptylive.engine import file_guard
+from ptylive.engine.file_guard import guarded
+from ptylive.engine.results import write_maps
+from ptylive.engine.results_file import Change, apply, pending_path, reserve_run
+from ptylive.schema import Calibration, InputFileError, LiveMap
+from ptylive.streamer.vetting import vouched
+from ptylive.streamer.vetting.vouched import Doorkeeper, is_known, known_as, trust
+from ptylive.streamer.vetting.worker import FileWorker
+
+
+class Counted(FileWorker):
+    """A file worker that notes what it is asked to look through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_files: list[str] = []
+
+    def read(self, task, path, limits=None, **arguments):
+        self.read_files.append(path.name)
+        return super().read(task, path, limits, **arguments)
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with Counted() as files:
+        yield files
+
+
+@pytest.fixture
+def files(worker, monkeypatch):
+    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # of a loop that never ends; the good files here take milliseconds
+    worker.read_files.clear()
+    return worker
+
+
+def write(path, name="bf"):
+    made = LiveMap(name, np.ones((6, 7), np.float32), "", (1.0, 1.0), 42, name)
+    write_maps(path, [made], np.ones((6, 7), bool), Calibration(), {})
+
+
+def test_a_file_is_looked_through_once_and_again_when_it_changes(tmp_path, files):
+    path = tmp_path / "results.h5"
+    write(path)
+    keeper = Doorkeeper(files)
+    keeper.admit(path)
+    keeper.admit(path)
+    assert files.read_files == ["results.h5"]
+    with h5py.File(path, "a") as file:
+        file["more"] = np.ones(1000)
+    assert not is_known(path)
+    keeper.admit(path)
+    assert len(files.read_files) == 2
+
+
+def test_what_this_process_wrote_needs_no_look(tmp_path, files):
+    path = tmp_path / "results.h5"
+    with guarded(Doorkeeper(files)):
+        write(path)
+        write(path, "adf")
+        assert reserve_run(path) == "run1"
+    assert files.read_files == []
+
+
+def test_what_another_process_knows_can_be_told(tmp_path, files):
+    path = tmp_path / "scan.h5"
+    path.write_bytes(b"frames")
+    assert known_as(path) == ()
+    vouched.vouch(path)
+    state = known_as(path)
+    vouched._stamps.clear()
+    trust(path, state)
+    assert is_known(path)
+    path.write_bytes(b"others")
+    path.touch()
+    trust(path, ())
+    assert not is_known(path)
+    assert known_as(tmp_path / "missing.h5") == ()
+
+
+@pytest.mark.parametrize("work", [apply, write], ids=["taken in", "written"])
+def test_a_results_file_that_is_read_for_ever_is_refused(tmp_path, files, work):
+    loop = put_loop(tmp_path, "results.h5")
+    with guarded(Doorkeeper(files)), pytest.raises(InputFileError, match=r"could not be read in 0\.3 s"):
+        work(loop)
+
+
+def test_beside_a_results_file_that_is_read_for_ever_names_are_still_given(tmp_path, files):
+    loop = put_loop(tmp_path, "results.h5")
+    with guarded(Doorkeeper(files)):
+        assert reserve_run(loop) == "run1"
+    assert files.read_files == ["results.h5"]
+
+
+def test_a_pending_refinement_that_is_read_for_ever_is_left_where_it_is(tmp_path, files):
+    path = tmp_path / "results.h5"
+    lies = put_loop(tmp_path, pending_path(path, "run4").name)
+    with guarded(Doorkeeper(files)):
+        write(path)
+    assert files.read_files == [lies.name]
+    assert lies.exists()
+    with h5py.File(path) as file:
+        assert list(file["maps"]) == ["bf"]
+
+
+def test_the_last_guard_decides_and_is_gone_after_its_block(tmp_path):
+    class Nobody:
+        def admit(self, path):
+            raise InputFileError(f"{path} is refused")
+
+        def wrote(self, path):
+            pass
+
+    path = tmp_path / "results.h5"
+    write(path)
+    with guarded(Nobody()), pytest.raises(InputFileError, match="refused"):
+        apply(path, Change(frozenset(), lambda root: None, {}))
+    apply(path)
+    assert len(file_guard._guards) == 1
