@@ -69,7 +69,7 @@ def running(
     folder: Path,
     compression: FirstPatterns,
     *,
-    idle_timeout_s: float = 5.0,
+    idle_timeout_s: float = 60.0,
     data: str = LOOPBACK,
     protocol: ProtocolSettings | None = None,
 ) -> Iterator[Running]:

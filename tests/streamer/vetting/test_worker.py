@@ -54,7 +54,7 @@ def test_a_file_that_is_read_for_ever_is_given_up_and_not_opened_again(tmp_path,
     loop = put_loop(tmp_path)
     arm = make_arm()
     good = stored_recording(tmp_path, arm, make_frames(arm))
-    with pytest.raises(InputFileError, match=r"loop\.h5 could not be read in 3 s of computing"):
+    with pytest.raises(InputFileError, match=r"loop\.h5 could not be read in (3 s of computing|30 s)"):
         worker.read(describe_recording, loop)
     assert worker.read(describe_recording, good)["arm"]["uid"] == arm.uid
     process = worker.process_id
