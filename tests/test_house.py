@@ -30,6 +30,7 @@ def test_layers_point_one_way():
         ("ptylive.engine.live.engine", ("numba", "cupy", "bokeh", "h5py", "zmq")),
         ("ptylive.engine.refine.regularisers.registry", ("numba", "cupy", "bokeh", "h5py", "zmq", "scipy")),
         ("ptylive.engine.refine.run.run", ("numba", "cupy", "bokeh", "h5py", "zmq")),
+        ("ptylive.server.serve.acquire", ("numba", "cupy", "bokeh", "scipy.stats", "scipy.optimize", "scipy.spatial")),
     ],
 )
 def test_imports_stay_light(module, forbidden):

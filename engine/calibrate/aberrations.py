@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy import optimize
 
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.schema.model import DoubleArray
@@ -205,6 +204,7 @@ def _climb(
     free = np.array([open_defocus, open_astigmatism, open_astigmatism, search.rotation_deg is None])
     if not free.any():
         return start
+    from scipy import optimize
 
     def cost(x: DoubleArray) -> float:
         parameters = start.copy()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import optimize
 
 from ptylive.engine.calibrate.aberrations import AberrationFit, least_gain
 from ptylive.engine.calibrate.criteria import Criteria
@@ -82,6 +81,8 @@ def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float
     before, least = problem.energy(start), least_gain(criteria)
     if sum(problem.parabola(start, name)[0] for name in names) < least * before:
         return fit
+    from scipy import optimize
+
     free = np.array([name not in given for name in LOW] + [fit.rotation_uncertainty_deg > 0] + [True] * len(names))
 
     def cost(x: DoubleArray) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import spatial
 
 from ptylive.engine.imaging.noise import HALVES, LEAK, quiet_shift
 from ptylive.schema import Scan
@@ -121,6 +120,8 @@ def _cells(at: DoubleArray) -> FloatArray:
     area = np.ones(len(at), dtype=np.float32)
     if not 4 <= len(at) <= MOST_CELLS or np.ptp(at, axis=0).min() == 0:
         return area
+    from scipy import spatial
+
     try:
         diagram = spatial.Voronoi(at)
     except spatial.QhullError:  # all on one line
