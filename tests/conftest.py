@@ -1,4 +1,4 @@
-"""Settings for every test: one thread per kernel, tests/ importable for its helpers, examples without a deadline."""
+"""Settings for every test: one thread per kernel, one store of compiled code, tests/ importable, no deadlines."""
 
 import os
 import sys
@@ -6,8 +6,12 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
+from ptylive.engine.backend.cache import use_persistent_cache
+
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+# before anything compiled is imported, which would keep its code beside its source: servers would compile it again
+use_persistent_cache()
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 # how long an example takes is the machine's affair

@@ -2,10 +2,8 @@
 
 import pytest
 
-from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.streamer.receiver import Receiver
 
-use_persistent_cache()
 BOTH_LOOPS = ("test_receiver", "test_known_scans", "test_hostile_stream", "test_recovery", "test_dectris_v1")
 
 

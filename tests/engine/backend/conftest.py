@@ -1,15 +1,12 @@
-"""Random multislice problems, and compiled code kept between runs under a key of the sources."""
+"""Random multislice problems."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.backend.multislice.problem import Corrections, DataTerm, DataTermKind, MultisliceProblem
 from ptylive.schema.model import DoubleArray
-
-use_persistent_cache()
 
 MakeProblem = Callable[..., MultisliceProblem]
 MakePlanes = Callable[..., tuple[DoubleArray, DoubleArray]]

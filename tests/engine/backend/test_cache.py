@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,14 @@ def test_versions_from_two_processes_do_not_mix(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     for arguments in (["0", "32"], ["1", "48"], ["2", "64"], ["3", "96"], ["0", "32", "48", "64", "96"]):
         subprocess.run([sys.executable, "-c", PROGRAM, *arguments], env=environment, check=True, timeout=250)
+
+
+def test_tests_and_servers_share_compiled_code():
+    """Compiled once for both: else every loop is compiled twice on a fresh machine."""
+    from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.engine.backend.imaging.reduction_numba import reduce_frames
+
+    assert Path(reduce_frames.stats.cache_path).is_relative_to(use_persistent_cache())
 
 
 def test_names_say_what_functions_depend_on():

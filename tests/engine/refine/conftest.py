@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.dataset import Dataset
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.scan import Scan
 from ptylive.schema.units import wavelength_A
-
-use_persistent_cache()
 
 ENERGY_EV, SEMIANGLE_MRAD, DEFOCUS_A = 80e3, 25.0, 60.0
 PIXELS, PIXEL_INVA, CENTRE = 24, 0.1, (12.25, 11.6)

@@ -1,5 +1,6 @@
 """Which backend is opened, and what is said where none can be."""
 
+import numba
 import numpy as np
 import pytest
 
@@ -42,6 +43,7 @@ def test_gpu_is_missing_or_not_but_never_an_exception():
 
 
 def test_cache_folder_is_keyed_on_the_sources(monkeypatch, tmp_path):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", numba.config.CACHE_DIR)  # what is compiled later goes where it went
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert use_persistent_cache().name == source_hash()
