@@ -41,6 +41,8 @@ types: $(STAMP)
 
 # Three tests at a time, also on two cores: many of them wait for a server, a browser or a clock.
 JOBS ?= 3
+# Compiled Python is kept whatever the environment says: else every worker and every server they start compiles it anew.
+unit check-all: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
