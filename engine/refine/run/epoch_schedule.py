@@ -96,8 +96,9 @@ class EpochSchedule:
         before = self.preset.at(epoch - 1) if epoch > 0 else now
         if isinstance(state, SweepState):
             # a sweep is judged by the one before: not where they lower different losses
-            losses = state.losses if before == now and not by_hand else ()
-            return EpochState(sweeps, lbfgs, replace(state, vector=vector, losses=losses))
+            if before != now or by_hand:
+                state = replace(state, vector=vector, losses=(), lowest=None)
+            return EpochState(sweeps, lbfgs, state)
         return EpochState(sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (before, now), by_hand=by_hand))
 
     def _objective(self, objective: Objective, now: Preset, vector: Any) -> Objective:

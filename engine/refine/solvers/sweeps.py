@@ -4,7 +4,9 @@
 
 Other quantities follow from the second sweep of the object on, each scaled by its own curvature.
 
-A sweep that ends worse than the one before, or meets a loss that is not finite, is undone and the steps are halved.
+Steps of several slices are shortened where they would overshoot (``steepness``). A sweep that ends above where the
+best began or ended, is worse on average than the one before, or meets a loss that is not finite, is undone, the first
+one too, and the steps are halved.
 The solver is a pure function from state to state, so stopping, saving and going back need nothing special.
 """
 
@@ -12,17 +14,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.steepness import steepness
 from ptylive.schema.model import IndexArray
 
-TOLERATED_RISE = 1e-3
-"""The loss of a sweep is taken while the parameters move; this much of a rise is no divergence."""
+MEAN_RISE, END_RISE = 1e-3, 5e-3
+"""The loss of a sweep is taken while the parameters move, and that of its end from some patterns only: rises of these
+shares are no divergence."""
 MOST_HALVINGS = 6
+STEEPEST = 2.0
+"""Largest eigenvalue of steps times second derivatives: errors grow above 2, and what is measured is a little low."""
+MEASURED_SWEEPS = 3
+"""Sweeps before which it is measured: later ones change the object little."""
+JUDGED_SHARE, LEAST_JUDGED, MOST_JUDGED = 1 / 32, 32, 256
+"""Patterns on which the end of a sweep is compared with its start."""
 FULL_SWEEPS, LATER_STEPS = 8, 0.6
 """After so many sweeps every further one has this share of the steps of the one before: what is left to find is small,
 and full steps would fit noise."""
@@ -58,6 +68,10 @@ class SweepState:
     """Loss per pattern of each finished sweep."""
     held_losses: tuple[float, ...] = ()
     """Loss per held-out pattern after each finished sweep, where some are held out."""
+    lowest: float | None = None
+    """Loss of the patterns judged by, at the best start or end of a sweep so far."""
+    steepness: float = 0.0
+    """Largest yet measured, of the steps asked for."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +126,11 @@ class Sweeps:
 
     def step(self, state: SweepState) -> SweepState:
         """One batch further."""
+        if state.batch == 0:
+            state = self._begun(state)
         start = state.vector if state.batch == 0 else state.start
         indices = self._batch(state)
-        objective = replace(
-            self.objective,
-            move_object=self.objective.move_object and state.sweep >= self.probe_sweeps,
-            move_others=state.sweep > self.probe_sweeps,  # not before there is an object to compare with
-        )
+        objective = self._moving(state.sweep)
         result = objective.evaluate(state.vector, indices)
         if isinstance(result.loss, float) and not math.isfinite(result.loss):
             return self._undone(state, start)  # on a device a batch would wait for the one before: seen to at the end
@@ -128,19 +140,50 @@ class Sweeps:
         )
         return state if state.batch < self.batches else self._ended(state)
 
+    def _moving(self, sweep: int) -> Objective:
+        """The objective with what is still in a sweep held."""
+        return replace(
+            self.objective,
+            move_object=self.objective.move_object and sweep >= self.probe_sweeps,
+            move_others=sweep > self.probe_sweeps,  # not before there is an object to compare with
+        )
+
+    def _begun(self, state: SweepState) -> SweepState:
+        """The state before a sweep's first batch, with what its steps and its end are judged by."""
+        if state.lowest is None:
+            state = replace(state, lowest=self._judged(state.vector))
+        several = self.objective.layout.object_shape[0] > 1
+        if several and state.halvings == 0 and state.sweep < self.probe_sweeps + MEASURED_SWEEPS:
+            indices, objective = self._batch(state), self._moving(state.sweep)
+            scaled = partial(self._scaled, objective, state.vector, indices, 1.0)
+            found = steepness(objective, state.vector, indices, scaled)
+            state = replace(state, steepness=max(state.steepness, found))
+        return state
+
+    def _judged(self, vector: Any) -> float:
+        """Loss of some patterns, the same in every sweep."""
+        few = max(LEAST_JUDGED, min(MOST_JUDGED, int(JUDGED_SHARE * self.count)))
+        order = np.random.default_rng(self.seed).permutation(self.count)[:few]
+        swept = self.swept
+        return float(self.objective.evaluate(vector, np.sort(order if swept is None else swept[order])).loss)
+
     def _batch(self, state: SweepState) -> IndexArray:
         """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
-        order = np.random.default_rng([self.seed, state.sweep, state.halvings]).permutation(self.count)
-        swept = self.swept
+        order, swept = _order(self.seed, state.sweep, state.halvings, self.count), self.swept
         if swept is not None:
             order = swept[order]
         return order[state.batch :: self.batches]
 
     def _moved(self, objective: Objective, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
         factor = 0.5**state.halvings * LATER_STEPS ** max(0, state.sweep + 1 - FULL_SWEEPS)
+        factor *= min(1.0, STEEPEST / max(state.steepness, STEEPEST))
+        return objective.project(state.vector - self._scaled(objective, state.vector, indices, factor, gradient))
+
+    def _scaled(self, objective: Objective, vector: Any, indices: IndexArray, factor: float, gradient: Any) -> Any:
+        """The step, times a factor, against a gradient of the patterns ``indices``, in the gradient's place."""
         layout = objective.layout
         if objective.move_object:
-            curvature = objective.peak_curvature(state.vector, indices)
+            curvature = objective.peak_curvature(vector, indices)
             layout.object_block(gradient)[...] *= (factor * self.object_step / curvature).astype(np.float32)
         if objective.move_probe:
             curvature = objective.probe_curvature(len(indices))
@@ -152,13 +195,15 @@ class Sweeps:
                 share = 1.0 if block.per_pattern else len(indices) / self.count
                 curvature = objective.xp.asarray(block.curvature) * np.float32(share)
                 slopes[block.name][...] *= np.float32(factor * self.object_step) / curvature
-        return objective.project(state.vector - gradient)
+        return gradient
 
     def _ended(self, state: SweepState) -> SweepState:
         loss = float(state.running_loss) / self.count
-        worse = bool(state.losses) and loss > state.losses[-1] + TOLERATED_RISE * abs(state.losses[-1])
         finite = math.isfinite(loss) and bool(self.objective.xp.isfinite(state.vector).all())
-        if worse or not finite:
+        if not finite or (state.losses and _risen(state.losses[-1], loss, MEAN_RISE)):
+            return self._undone(state, state.start)
+        judged = self._judged(state.vector)
+        if state.lowest is not None and _risen(state.lowest, judged, END_RISE):
             return self._undone(state, state.start)
         held = state.held_losses
         if self.held_out is not None:
@@ -171,7 +216,13 @@ class Sweeps:
             start=None,
             losses=(*state.losses, loss),
             held_losses=held,
+            lowest=judged if state.lowest is None else min(judged, state.lowest),
         )
 
     def _undone(self, state: SweepState, start: Any) -> SweepState:
         return replace(state, vector=start, start=None, batch=0, running_loss=0.0, halvings=state.halvings + 1)
+
+
+def _risen(before: float, after: float, tolerated: float) -> bool:
+    """Whether a loss has risen by more than a share, or is none."""
+    return not after <= before + tolerated * abs(before)

@@ -86,6 +86,24 @@ def test_a_diverging_sweep_is_undone_with_half_the_step(setup, objective):
     assert np.isfinite(state.vector).all()
 
 
+@pytest.mark.parametrize("object_step", [30.0, 60.0])
+def test_the_first_sweep_is_judged_too(setup, objective, object_step):
+    solver = sweeps_for(objective, sweeps=1, object_step=object_step, probe_step=object_step / 15)
+    state = run(solver, solver.init(setup.start))
+    assert state.halvings > 0
+    assert objective.evaluate(state.vector).loss < objective.evaluate(setup.start).loss
+
+
+def test_a_last_sweep_that_ends_above_its_start_is_undone(setup, objective):
+    """Its mean may still lie below that of the sweep before."""
+    calm = sweeps_for(objective, sweeps=1)
+    before = run(calm, calm.init(setup.start))
+    wild = sweeps_for(objective, sweeps=2, object_step=60.0, probe_step=3.9)
+    state = run(wild, replace(before, losses=(1e9,)))
+    assert state.halvings > 0
+    assert objective.evaluate(state.vector).loss < objective.evaluate(before.vector).loss
+
+
 def test_a_loss_that_is_not_finite_restores_the_start(setup, objective):
     @dataclass(frozen=True)
     class Broken(Objective):
