@@ -237,15 +237,15 @@ class Scan:
     def __repr__(self) -> str:
         return f"Scan({self._described})"
 
-    def reconstruct(self, methods: Iterable[str] = METHODS) -> Maps:
+    def reconstruct(self, methods: Iterable[str] = METHODS, *, backend: str = "auto") -> Maps:
         """All live maps, or some (``["obf", "com"]``); every value that is not given is estimated.
 
-        Raises MetadataError for an unknown method or a scan without a shape.
+        ``backend``: auto, cpu or gpu. Raises MetadataError for an unknown method or a scan without a shape.
         """
         from ptylive.application.offline import reconstruct_source
 
         with self._open() as source:
-            return Maps(reconstruct_source(source, self.values, methods))
+            return Maps(reconstruct_source(source, self.values, methods, backend=backend))
 
     @cached_property
     def _start(self) -> Maps:

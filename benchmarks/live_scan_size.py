@@ -98,7 +98,7 @@ def measure(size: int, pool: int) -> dict[str, float]:
         "all_cpu_s": everything[1],
         "shown_with_filters_s": with_filters[0],
         "store_MiB": engine.store.bytes / 2**20,
-        "transforms_MiB": engine.rows.bytes / 2**20,
+        "transforms_MiB": engine.evaluation.rows.bytes / 2**20,
         "filters_MiB": sum(f.linear_map.weights.nbytes for f in engine.filters.ready.values()) / 2**20,
         "peak_MiB": peak_MiB(),
     }

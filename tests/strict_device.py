@@ -361,7 +361,7 @@ SHARED = (
     "bool_ int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64 complex64 complex128 dtype pi e"
     " inf nan newaxis finfo iinfo result_type"
 )
-FFT = "fft ifft fft2 ifft2 fftn ifftn rfft2 irfft2 fftshift ifftshift"
+FFT = "fft ifft rfft irfft fft2 ifft2 fftn ifftn rfft2 irfft2 fftshift ifftshift"
 LINALG = "eigh norm inv solve qr svd"
 
 

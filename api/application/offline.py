@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.application.remarks import remarks
+from ptylive.engine.backend.device import NAMES
+from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
-from ptylive.schema import Arm, Calibration, FrameBatch, InputFileError, LiveMap, MetadataError
+from ptylive.schema import Arm, Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError
 from ptylive.schema.detector import undo_transform, usable_counts
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, IndexArray
@@ -58,16 +60,18 @@ def reconstruct_file(
     methods: Iterable[str] = METHODS,
     basis: BasisChoice = AS_STORED,
     on_progress: Callable[[int, int, str], None] | None = None,
+    backend: str = "auto",
 ) -> Reconstruction:
     """Maps of a scan file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError.
 
     ``basis``: make them from coefficients in this basis, as a compressed stream of the scan would. ``on_progress`` is
-    called with frames read, frames to read, and what is being done.
+    called with frames read, frames to read, and what is being done. ``backend``: auto, cpu, or gpu, which raises
+    PtyliveError where there is none.
     """
     from ptylive.streamer.source import open_source
 
     with open_source(path, values) as source:
-        return reconstruct_source(source, values, methods, basis, on_progress)
+        return reconstruct_source(source, values, methods, basis, on_progress, backend)
 
 
 def reconstruct_source(
@@ -76,11 +80,12 @@ def reconstruct_source(
     methods: Iterable[str] = METHODS,
     basis: BasisChoice = AS_STORED,
     on_progress: Callable[[int, int, str], None] | None = None,
+    backend: str = "auto",
 ) -> Reconstruction:
     """Maps of a scan that is open already, as :func:`reconstruct_file` makes them of a file."""
     from ptylive.application.conversion import compressed
 
-    path = source.path
+    path, device = source.path, map_device(backend)
     if not source.received.any():
         raise InputFileError(f"{path}: no frame of this scan arrived")
     if source.arm.scan.shape is None:
@@ -99,9 +104,19 @@ def reconstruct_source(
             if on_progress is not None:
                 on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
-    engine, rendering = reconstruct(seen.arm, frames, methods)
+    engine, rendering = reconstruct(seen.arm, frames, methods, device)
     said = remarks(without(source.arm, values), source.arm, engine.calibration or Calibration())
     return Reconstruction(engine, rendering, count, tuple(said))
+
+
+def map_device(backend: str) -> MapDevice:
+    """The device ``auto``, ``cpu`` or ``gpu`` for live maps; PtyliveError where it cannot be had."""
+    if backend not in NAMES:
+        raise MetadataError(f"unknown backend {backend!r}", f"use {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+    device = open_map_device(backend)
+    if backend == "gpu" and device.arrays is None:
+        raise PtyliveError(f"no GPU to make maps on: {device.why}", "use backend cpu")
+    return device
 
 
 def without(arm: Arm, values: Iterable[str]) -> Arm:

@@ -12,11 +12,10 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 
-from ptylive.engine.backend.imaging.bank import CompiledContraction, Contraction
+from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.imaging.accumulation.reduction import Reduction
-from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
@@ -24,7 +23,8 @@ from ptylive.engine.imaging.bank import mean_bins
 from ptylive.engine.imaging.filters import BUILDERS, FilterStock
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.placement import Placement
-from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for, render
+from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
+from ptylive.engine.live.evaluation import Evaluation
 from ptylive.engine.live.plan import Plan, left_out
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError, Origin
 from ptylive.schema.detector import usable_counts
@@ -49,7 +49,8 @@ class LiveEngine:
 
     ``background`` calibrates and builds filters without holding up frames; without one that is done on the spot.
     ``pool`` share the work of reducing frames and, while the scan runs, of making maps. ``scratch``: where
-    arrays go that do not fit the memory.
+    arrays go that do not fit the memory. ``device``: what reduces frames and makes maps
+    (:func:`ptylive.engine.backend.imaging.open.open_map_device`).
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class LiveEngine:
         background: Executor | None = None,
         pool: ThreadPool | None = None,
         scratch: Scratch | None = None,
+        device: MapDevice = PROCESSOR,
     ) -> None:
         self.arm = arm
         wanted = check_methods(methods)
@@ -73,8 +75,8 @@ class LiveEngine:
         self.filters = FilterStock(tuple(name for name in BUILDERS if name in self.live_methods), background)
         self._wanted = frozenset(self.live_methods)
         self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
-        self.rows = RowTransforms(self._pool, self._scratch)
-        self.contraction: Contraction = CompiledContraction(self._pool)  # of the filters
+        self.device = device
+        self.evaluation = Evaluation(device, self._pool, self._scratch)
         self._positions: DoubleArray | None = None
         self._placement: Placement | None = None
         self._waiting: list[FrameBatch] = []
@@ -111,7 +113,7 @@ class LiveEngine:
         frames = np.concatenate([b.frames for b in held])
         mean = np.mean(usable_counts(frames, self.arm.detector.saturation_value)[0], axis=0, dtype=float)
         plan = Plan.of(self.arm, mean)
-        self.store = Store(self.arm, plan.reduction, self._pool, self._scratch)
+        self.store = Store(self.arm, plan.reduction, self._pool, self._scratch, self.device)
         for batch in held:
             self.store.add(batch)
         self.calibration = plan.calibration
@@ -188,7 +190,14 @@ class LiveEngine:
         """Bytes of coefficients and their transforms, and how many of them lie in files."""
         if self.store is None:
             return 0, 0
-        return self.store.bytes + self.rows.bytes, self.store.bytes_in_files + self.rows.bytes_in_files
+        store, rows = self.store, self.evaluation.rows
+        return store.bytes + rows.bytes, store.bytes_in_files + rows.bytes_in_files
+
+    @property
+    def computed_on(self) -> dict[str, str]:
+        """Which device did what, in words: ``reduction``, ``transforms``, ``filters``."""
+        reduction = self.device.words if self.store is None else self.store.reduced_on
+        return {"reduction": reduction, **self.evaluation.words}
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -214,8 +223,8 @@ class LiveEngine:
         wanted = [name for name in methods or self._wanted if name not in self.impossible]
         self.filters.need(wanted)
         self.filters.collect()
-        kept = (self.rows, self._placement, self.contraction)
-        rendering = render(self.store, self.calibration, self.filters.ready, wanted, *kept)
+        made = (self.store, self.calibration, self.filters.ready, wanted, self._placement)
+        rendering = self.evaluation.render(*made)
         rendering.missing.update({**self.missing, **self.impossible})
         return rendering
 
@@ -232,12 +241,13 @@ class LiveEngine:
         soon as it is made, those that somebody looks at (``shown``) first; of a scan that is finished once more,
         because values were changed, first the maps with the given values and the earlier estimates.
         """
+        where = (self._scratch, self.device)
         if self.store is None:
             self._begin()
         if self.store is None and frames is not None:  # the values that were given then allowed no beginning
             mean = mean_frame(self.arm, frames)
             if mean is not None:
-                self.store = reduced(self.arm, Plan.of(self.arm, mean).reduction, frames, self._scratch)
+                self.store = reduced(self.arm, Plan.of(self.arm, mean).reduction, frames, *where)
         if self.store is None:
             return Rendering()
         if self._concluded and self.calibration is not None:
@@ -246,7 +256,7 @@ class LiveEngine:
         plan = Plan.of_pattern(self.arm, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
-                self.store = reduced(self.arm, plan.reduction, frames, self._scratch)
+                self.store = reduced(self.arm, plan.reduction, frames, *where)
             else:
                 log.warning("no recording to read again: the maps keep the disc found on the first frames")
         return self.conclude(plan.calibration, show, shown)
@@ -259,12 +269,10 @@ class LiveEngine:
         self._fits, self._refitting = [], None
         self.filters.forget()
         self.filters = FilterStock(tuple(name for name in BUILDERS if name in self.methods))
-        self.rows = RowTransforms(scratch=self._scratch)  # not a trace of how the frames came
-        if isinstance(self.contraction, CompiledContraction):
-            self.contraction = CompiledContraction()  # the pool belongs to the next scan's frames now
+        self.evaluation.start_afresh()
         self._adopt(calibrate_scan(calibration, self.store))
         whole = self._render_in_turn(self._in_turn(shown), show)
-        self.rows = RowTransforms(scratch=self._scratch)
+        self.evaluation.start_afresh()
         self.live_methods, self._wanted = self.methods, frozenset(self.methods)
         self._concluded = True
         return whole
@@ -352,9 +360,15 @@ def recalibrated(arm: Arm, store: Store) -> Calibration:
     return calibrate_scan(calibrate_detector(arm, store.mean_pattern), store)
 
 
-def reduced(arm: Arm, reduction: Reduction, frames: FrameSource, scratch: Scratch | None = None) -> Store:
+def reduced(
+    arm: Arm,
+    reduction: Reduction,
+    frames: FrameSource,
+    scratch: Scratch | None = None,
+    device: MapDevice = PROCESSOR,
+) -> Store:
     """A store filled from a source of frames."""
-    store = Store(arm, reduction, scratch=scratch)
+    store = Store(arm, reduction, scratch=scratch, device=device)
     for batch in frames():
         store.add(batch)
     return store
@@ -370,12 +384,14 @@ def mean_frame(arm: Arm, frames: FrameSource) -> DoubleArray | None:
     return np.asarray(frame_sum / count) if count else None
 
 
-def reconstruct(arm: Arm, frames: FrameSource, methods: Iterable[str] = METHODS) -> tuple[LiveEngine, Rendering]:
+def reconstruct(
+    arm: Arm, frames: FrameSource, methods: Iterable[str] = METHODS, device: MapDevice = PROCESSOR
+) -> tuple[LiveEngine, Rendering]:
     """The live engine fed from a file: mean pattern, calibration, coefficients, maps. Reads the frames twice."""
-    engine = LiveEngine(arm, methods=methods)
+    engine = LiveEngine(arm, methods=methods, device=device)
     mean = mean_frame(arm, frames)
     if mean is None:
         return engine, Rendering()
     plan = Plan.of(arm, mean)
-    engine.store = reduced(arm, plan.reduction, frames)
+    engine.store = reduced(arm, plan.reduction, frames, device=device)
     return engine, engine.conclude(plan.calibration)

@@ -24,11 +24,11 @@ def machine() -> dict[str, Any]:
     return {"cpu": name, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
 
 
-def live() -> dict[str, Any]:
+def live(backend: str = "auto") -> dict[str, Any]:
     """Cost per frame of the reduction, of a refresh of all maps and of new filters: 256 x 256 scan, one thread."""
     from ptylive.server.cli.live_benchmark import measure
 
-    return {"bench": "live", **measure(), **machine()}
+    return {"bench": "live", **measure(backend), **machine()}
 
 
 def stream() -> dict[str, Any]:
@@ -82,7 +82,7 @@ def refine() -> dict[str, Any]:
 
     path = bundled(DATA_SET)
     with threadpool_limits(limits=1):
-        made = reconstruct_file(path, {}, ("bf",))
+        made = reconstruct_file(path, {}, ("bf",), backend="cpu")
         with open_source(path) as source:
             dataset = read_dataset(source, made.calibration)
         run(dataset, Preset(epoch_max=2), threads=1)  # compiles

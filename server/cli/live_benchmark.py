@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
 from ptylive.schema.model import Array, FloatArray
 
@@ -20,21 +21,26 @@ COEFFICIENTS = "zernike:45+1"
 BASIS_PATTERNS = 64
 
 
-def measure() -> dict[str, Any]:
-    """Costs of a 256 x 256 scan of raw 64 x 64 frames, and of the same scan sent as 45 + 1 Zernike coefficients."""
+def measure(backend: str = "auto") -> dict[str, Any]:
+    """Costs of a 256 x 256 scan of raw 64 x 64 frames, and of the same scan sent as 45 + 1 Zernike coefficients.
+
+    Batches of frames here are smaller than a GPU takes by default; it is given them all the same.
+    """
     from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.engine.backend.imaging.open import open_map_device
 
     use_persistent_cache()
+    device = open_map_device(backend, least_batch_bytes=0)
     from ptylive.engine.live.warm_up import warm_up
 
     with threadpool_limits(limits=1):
         warm_up()
         frames = disc_frames(BATCH)
         arm = scan_arm(SCAN)
-        raw = _engine_costs(arm, frames)
+        raw = _engine_costs(arm, frames, device)
         coefficients_arm, vectors = compressed(arm, frames)
-        _engine_costs(scan_arm((32, 32), coefficients_arm), vectors)  # compiles what only coefficients use
-        coefficients = _engine_costs(coefficients_arm, vectors)
+        _engine_costs(scan_arm((32, 32), coefficients_arm), vectors, device)  # compiles what only coefficients use
+        coefficients = _engine_costs(coefficients_arm, vectors, device)
     return {**raw, **{f"coefficients_{name}": value for name, value in coefficients.items()}}
 
 
@@ -66,12 +72,12 @@ def compressed(arm: Arm, frames: Array) -> tuple[Arm, FloatArray]:
     return compressor.described(arm), compressor.vectors(frames)
 
 
-def _engine_costs(arm: Arm, frames: Array) -> dict[str, Any]:
+def _engine_costs(arm: Arm, frames: Array, device: MapDevice) -> dict[str, Any]:
     """Frames in, then refreshes of all maps with every row new and with a tenth of the rows new, then new filters."""
     from ptylive.engine.imaging.filters import BUILDERS, Filter
     from ptylive.engine.live.engine import LiveEngine
 
-    engine = LiveEngine(arm)
+    engine = LiveEngine(arm, device=device)
     rows, cols = arm.scan.require_shape()
     batch = len(frames)
 
@@ -83,7 +89,7 @@ def _engine_costs(arm: Arm, frames: Array) -> dict[str, Any]:
     add(0, batch)
     adding = _seconds(lambda: add(batch, rows * cols), 1)
     engine.refresh()  # filters of the last calibration are made here
-    spectra_rows = engine.rows
+    spectra_rows = engine.evaluation.rows
 
     def all_rows() -> None:
         spectra_rows.forget()
@@ -107,6 +113,7 @@ def _engine_costs(arm: Arm, frames: Array) -> dict[str, Any]:
         "frames_per_s": (rows * cols - batch) / adding,
         "us_per_frame": 1e6 * adding / (rows * cols - batch),
         "bins": store.reduction.basis.count,
+        **{f"{part}_on": words for part, words in engine.computed_on.items()},
         "refresh_s": refresh_all,
         "refresh_tenth_s": refresh_some,
         "filters_s": sum(building.values()),

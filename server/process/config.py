@@ -13,6 +13,7 @@ import platformdirs
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ptylive.application.extensions import Preset
+from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
 from ptylive.schema import Arm, InputFileError, MetadataError, Scan
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, overlay, typed
@@ -58,7 +59,14 @@ class ServerConfig(StrictModel):
     refine_during_scan: bool = Field(
         default=False, description="refine every scan, beginning with the rows that have arrived"
     )
-    backend: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where refinements run")
+    backend: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="where refinements run and live maps are made; auto: on a GPU if there is one"
+    )
+    gpu_batch_bytes: int = Field(
+        default=LEAST_BATCH_BYTES,
+        ge=0,
+        description="bytes of a batch of frames from which a GPU reduces it",
+    )
     refine: dict[str, Any] = Field(default_factory=dict, description="preset of refinements (docs/refinement.md)")
     defaults: dict[str, Any] = Field(default_factory=dict, description="metadata where the stream says nothing")
     overrides: dict[str, Any] = Field(default_factory=dict, description="metadata that wins over the stream")

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from ptylive.server.process.compilation import Compilation, CompiledReader
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve.metrics import FrameTotals, render, serve_metrics
 from ptylive.server.session.finisher import Finisher, save_results
-from ptylive.server.session.live import LiveThread
+from ptylive.server.session.live import LiveThread, Resources, find_device
 from ptylive.server.session.recent_scans import RecentScans
 from ptylive.server.session.recording_status import RecordingStatus
 from ptylive.server.session.recovered_maps import RecoveredMaps
@@ -83,8 +83,15 @@ class Session:
         compression = RecordingCompression(parse_basis(config.basis), config.keep_frames)
         self._subscriptions = Subscriptions(listeners=partial(self.publisher.listeners, "maps"))
         self.compilation = Compilation()
+        map_device = cache(partial(find_device, config.backend, config.gpu_batch_bytes))
         self._finisher = Finisher(
-            self.publisher, command_line, self._on_finished, compression, self._subscriptions, self.compilation
+            self.publisher,
+            command_line,
+            self._on_finished,
+            compression,
+            self._subscriptions,
+            self.compilation,
+            map_device,
         )
         self._running: dict[str, ScanSession] = {}
         """Scans whose frames may still come, by uid."""
@@ -105,7 +112,7 @@ class Session:
             self._on_scan,
             self._on_scan_ended,
             self._subscriptions,
-            Scratch(config.recording_folder),
+            Resources(Scratch(config.recording_folder), map_device),
         )
 
         try:
@@ -306,6 +313,7 @@ class Session:
             status["calibration"] = scan.calibration.to_plain()
             status["dose"] = scan.dose
             status["memory"] = scan.memory
+            status["computed_on"] = scan.computed_on
         return status
 
     @property

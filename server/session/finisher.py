@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ptylive.application.conversion import RecordingCompression
+from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import FrameSource, reconstruct
 from ptylive.engine.results import describe_run, describe_scan, write_maps
@@ -41,6 +42,7 @@ class Finisher:
     It is told as well when results are made while new ones have been asked for (``scan.finished`` is not set then).
 
     ``subscriptions``: whose maps are made first. ``compilation``: what is waited for on the first scan of a machine.
+    ``device``: finds what makes maps.
     """
 
     def __init__(
@@ -51,9 +53,11 @@ class Finisher:
         compression: RecordingCompression,
         subscriptions: Subscriptions,
         compilation: Compilation,
+        device: Callable[[], MapDevice],
     ) -> None:
         self._publisher, self._command_line, self._on_finished = publisher, command_line, on_finished
         self._compression, self._subscriptions, self._compilation = compression, subscriptions, compilation
+        self._device = device
         self.files = FileWorker(LIMITS, modules=("ptylive.server.session.stored_scans",))
         """Opens files of the library."""
         self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
@@ -90,7 +94,7 @@ class Finisher:
         frames = frames_of(scan, self.files)
         if frames is None:
             raise PtyliveError("its recording is gone")
-        scan.engine, rendering = reconstruct(scan.arm, frames)
+        scan.engine, rendering = reconstruct(scan.arm, frames, device=self._device())
         with scan.lock:
             scan.take(rendering)
         if save_results(scan, self._command_line) is None:
@@ -163,7 +167,8 @@ class Finisher:
                     frames, lambda part: self._show(scan, part), self._subscriptions.wanted()
                 )
             elif frames is not None and scan.stored is not None:
-                scan.engine, rendering = reconstruct(scan.arm, frames)  # opened from its files, and changed since
+                # opened from its files, and changed since
+                scan.engine, rendering = reconstruct(scan.arm, frames, device=self._device())
             else:
                 return
             self._fill_detectors(scan, frames)
@@ -247,7 +252,7 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
         if scan.recording is None or not maps:
             return None
         path = results_path(scan.recording)
-        settings = {**describe_run(command_line, "cpu"), **describe_scan(scan.uid, scan.recording)}
+        settings = {**describe_run(command_line, scan.backend), **describe_scan(scan.uid, scan.recording)}
         write_maps(path, maps, coverage, calibration, settings, patience_s)
         scan.results = path
         return path

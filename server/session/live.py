@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
+from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.render import Rendering
@@ -53,12 +55,27 @@ def step_back() -> None:
         os.setpriority(os.PRIO_PROCESS, thread, max(BACKGROUND_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
+class Resources(NamedTuple):
+    """Where arrays go that do not fit the memory, and what finds the device that makes maps: seconds, for a GPU."""
+
+    scratch: Scratch
+    device: Callable[[], MapDevice]
+
+
+def find_device(backend: str, least_batch_bytes: int) -> MapDevice:
+    """The device for the maps of a server: a missing GPU that was insisted on is a warning, and maps are made."""
+    device = open_map_device(backend, least_batch_bytes)
+    if backend == "gpu" and device.arrays is None:
+        log.warning("no GPU to make maps on: %s; they are made on the processor", device.why)
+    return device
+
+
 class LiveThread:
     """Feeds one engine after the other.
 
     ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every new scan, and whether it is received
     beside the one that is shown; ``on_end`` of every one that ended. ``subscriptions``: whose maps are renewed; without
-    viewers all are. ``scratch``: for what does not fit the memory.
+    viewers all are. ``resources``: what its engines use.
     """
 
     def __init__(
@@ -69,7 +86,7 @@ class LiveThread:
         on_scan: Callable[[ScanSession, bool], None],
         on_end: Callable[[ScanSession, str], None],
         subscriptions: Subscriptions,
-        scratch: Scratch,
+        resources: Resources,
     ) -> None:
         self._reader, self._publisher = reader, publisher
         self._prepare, self._on_scan, self._on_end = prepare, on_scan, on_end
@@ -81,7 +98,7 @@ class LiveThread:
         self._dirty = False
         self._builders = ThreadPoolExecutor(1, "filters", step_back)
         self._pool = ThreadPool(min(MOST_LANES, os.cpu_count() or 1))
-        self._scratch = scratch
+        self._resources = resources
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def start(self) -> None:
@@ -104,6 +121,7 @@ class LiveThread:
             self._dirty, self._next_refresh, self._next_look = True, 0.0, 0.0
 
     def _run(self) -> None:
+        self._resources.device()
         while not self._reader.finished:
             item = self._reader.take(TAKE_TIMEOUT_S)
             try:
@@ -125,7 +143,8 @@ class LiveThread:
         source, engine, problem = arm, None, ""
         try:
             arm = self._prepare(source)
-            engine = LiveEngine(arm, background=self._builders, pool=self._pool, scratch=self._scratch)
+            scratch, device = self._resources
+            engine = LiveEngine(arm, background=self._builders, pool=self._pool, scratch=scratch, device=device())
         except PtyliveError as error:
             problem = error.line()
         scan = self._open_scans[arm.uid] = ScanSession(arm, engine, source, problem=problem)

@@ -12,6 +12,7 @@ import numpy as np
 from ptylive.application.remarks import remarks
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
+from ptylive.engine.live.evaluation import backend_of
 from ptylive.schema import Arm, Calibration, LiveMap
 from ptylive.schema.model import BoolArray
 from ptylive.server.session.detectors import PREFIX as DETECTOR_PREFIX
@@ -110,6 +111,16 @@ class ScanSession:
         """Bytes of coefficients and their transforms, and how many of them did not fit and lie in files."""
         whole, in_files = (0, 0) if self.engine is None else self.engine.memory
         return {"bytes": whole, "in_files": in_files}
+
+    @property
+    def computed_on(self) -> dict[str, str]:
+        """Which device does what for the live maps, and why not the GPU; empty for results that were only read."""
+        return {} if self.engine is None else self.engine.computed_on
+
+    @property
+    def backend(self) -> str:
+        """What made the maps: ``gpu`` where one took any part."""
+        return backend_of(self.computed_on)
 
     def status(self) -> dict[str, Any]:
         """What `status` says of a past scan that was opened, instead of the stream."""

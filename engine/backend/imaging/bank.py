@@ -1,18 +1,16 @@
-"""How the filter bank is contracted: compiled loops on the CPU, whole arrays on a GPU, one interface."""
+"""How the filter bank is contracted: an interface, compiled loops here, whole arrays of a GPU in :mod:`bank_arrays`."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from ptylive.schema.model import Array, ComplexArray, FloatArray, IndexArray
+from ptylive.schema.model import ComplexArray, FloatArray, IndexArray
 
 Reads = tuple[IndexArray, FloatArray]
 """Which plane each frequency reads (nb,), and the sign (nb,) of the imaginary part."""
-FILTERS_ON_DEVICE = 8
 WORTH_SHARING = 4096
 """Frequencies that are worth waking another thread."""
 
@@ -79,40 +77,3 @@ class CompiledContraction:
             work(0, 0, frequencies)
         else:
             self._helpers.split(frequencies, work, least=WORTH_SHARING)
-
-
-class ArrayContraction:
-    """Whole arrays with numpy or cupy as ``xp``; filters stay on the device, planes go there once per refresh."""
-
-    def __init__(self, xp: Any) -> None:
-        self._xp = xp
-        self._filters: OrderedDict[tuple[int, int], tuple[ComplexArray, Any]] = OrderedDict()
-        self._planes: tuple[ComplexArray | None, Array | None] = (None, None)
-
-    def contract(self, weights: ComplexArray, planes: ComplexArray, reads: Reads, scale: float) -> ComplexArray:
-        """See :class:`Contraction`."""
-        from ptylive.engine.backend.imaging.bank_arrays import ArrayFilter
-
-        key = (id(weights), id(reads))
-        if key not in self._filters or self._filters[key][0] is not weights:
-            self._filters[key] = (weights, ArrayFilter.of(self._xp, weights, *reads))
-        self._filters.move_to_end(key)
-        while len(self._filters) > FILTERS_ON_DEVICE:
-            self._filters.popitem(last=False)
-        if self._planes[0] is not planes:
-            self._planes = (planes, self._xp.asarray(planes))
-        found: ComplexArray = self._filters[key][1].contract(self._planes[1], scale)
-        return found
-
-    def contract_pair(
-        self, weights: ComplexArray, planes: ComplexArray, reads: Reads, others: Reads, scale: float
-    ) -> tuple[ComplexArray, ComplexArray]:
-        """See :class:`Contraction`."""
-        return self.contract(weights, planes, reads, scale), self.contract(weights, planes, others, scale)
-
-
-def gpu_contraction() -> ArrayContraction:
-    """The contraction on the GPU. Raises ImportError where cupy is not installed."""
-    import cupy
-
-    return ArrayContraction(cupy)

@@ -1,51 +1,83 @@
-"""The filter bank's contraction on whole arrays, with numpy or cupy: the twin of :mod:`bank_numba` for a GPU.
+"""The filter bank's contraction on whole arrays of a device: the twin of :mod:`bank_numba` for a GPU, single precision.
 
-Filters are copied to the device once, planes once per refresh; what comes back is one number per frequency. Tested with
-numpy as ``xp`` against the compiled loops; with cupy only where there is a GPU.
+Filters stay on the device as long as they are in use and fit; planes that are there already stay there
+(:mod:`transform_arrays`). What comes back is one number per frequency.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import weakref
 from typing import Any
 
 import numpy as np
 
-from ptylive.schema.model import Array, ComplexArray, FloatArray, IndexArray
+from ptylive.engine.backend.device import ArrayDevice
+from ptylive.engine.backend.imaging.bank import Reads
+from ptylive.schema.model import Array, ComplexArray
 
-BLOCK_BYTES = 256 * 2**20
-"""Gathered planes are held in blocks of this size."""
+KEPT_SHARE = 0.5
+"""Of the free memory: filters that would take more of it are sent anew for every refresh, in portions."""
 
 
-@dataclass(frozen=True, eq=False)
-class ArrayFilter:
-    """Filters (nb, N) on the device, and which planes they read: index (nb,), sign (nb,) of the imaginary part."""
+class ArrayContraction:
+    """See :class:`ptylive.engine.backend.imaging.bank.Contraction`; planes on the device or on the host."""
 
-    xp: Any
-    weights: Array
-    index: Array
-    sign: Array
+    def __init__(self, device: ArrayDevice) -> None:
+        self._device = device
+        self._kept: dict[int, tuple[weakref.ref[Array], Any]] = {}
 
-    @classmethod
-    def of(cls, xp: Any, weights: ComplexArray, index: IndexArray, sign: FloatArray) -> ArrayFilter:
-        """Copy a filter to the device."""
-        return cls(xp, xp.asarray(weights), xp.asarray(index), xp.asarray(sign) < 0)
+    def contract(self, weights: ComplexArray, planes: ComplexArray, reads: Reads, scale: float) -> ComplexArray:
+        """See :class:`ptylive.engine.backend.imaging.bank.Contraction`."""
+        (found,) = self._contracted(weights, planes, (reads,), scale)
+        return found
 
-    def contract(self, planes: Array, scale: float) -> ComplexArray:
-        """Scale sum_n weights[q, n] planes[index[q], n], (nb,) complex64 on the host; planes: on the device."""
-        xp, count = self.xp, len(self.weights)
-        out = xp.empty(count, dtype=xp.complex64)
-        step = max(1, BLOCK_BYTES // (8 * max(1, self.weights.shape[1])))
+    def contract_pair(
+        self, weights: ComplexArray, planes: ComplexArray, reads: Reads, others: Reads, scale: float
+    ) -> tuple[ComplexArray, ComplexArray]:
+        """See :class:`ptylive.engine.backend.imaging.bank.Contraction`; every weight is read once."""
+        found, other = self._contracted(weights, planes, (reads, others), scale)
+        return found, other
+
+    def _contracted(
+        self, weights: ComplexArray, planes: Any, ways: tuple[Reads, ...], scale: float
+    ) -> list[ComplexArray]:
+        device, xp = self._device, self._device.xp
+        there = planes
+        if isinstance(planes, np.ndarray) and xp is not np:
+            there = self._copy(planes, "transforms")
+        count, row_bytes = len(weights), weights[:1].nbytes
+        step = device.portion(3 * row_bytes, "frequencies of a filter")  # weights, what they meet, room for a sum
+        outs = [xp.empty(count, np.complex64) for _ in ways]
+        kept = self._kept_weights(weights)
+        where = [(self._copy(index, "a filter's frequencies"), self._copy(sign, "their signs")) for index, sign in ways]
         for first in range(0, count, step):
             part = slice(first, first + step)
-            read = planes[self.index[part]]
-            read = xp.where(self.sign[part, None], xp.conj(read), read)
-            out[part] = (self.weights[part] * read).sum(axis=1) * xp.float32(scale)
-        return np.asarray(out.get() if hasattr(out, "get") else out)
+            w = xp.asarray(weights[part]) if kept is None else kept[part]
+            for out, (index, sign) in zip(outs, where, strict=True):
+                read = there[index[part]]
+                imaginary = read.imag
+                xp.multiply(imaginary, sign[part, None], out=imaginary)
+                xp.multiply(read, w, out=read)
+                out[part] = read.sum(axis=1) * np.float32(scale)
+        return [device.to_host(out) for out in outs]
 
+    def _kept_weights(self, weights: ComplexArray) -> Any:
+        """Weights on the device; None where they would take too much of it."""
+        known = self._known(weights)
+        if known is None and weights.nbytes > KEPT_SHARE * self._device.free_bytes():
+            return None
+        return self._copy(weights, "filters") if known is None else known
 
-def transformed_columns(xp: Any, rows: Array, padded_rows: int) -> Array:
-    """Planes (padded rows * kept columns, N) on the device from row transforms (rows, kept columns, N)."""
-    planes = xp.fft.fft(xp.asarray(rows), n=padded_rows, axis=0)
-    flat: Array = planes.astype(xp.complex64).reshape(-1, rows.shape[-1])
-    return flat
+    def _copy(self, array: Array, what: str) -> Any:
+        """On the device, for as long as the host's array lives."""
+        known = self._known(array)
+        if known is not None:
+            return known
+        self._device.check_room(array.nbytes, what)
+        made, key, kept = self._device.xp.asarray(array), id(array), self._kept
+        kept[key] = (weakref.ref(array, lambda _gone: kept.pop(key, None)), made)
+        return made
+
+    def _known(self, array: Array) -> Any:
+        found = self._kept.get(id(array))
+        return found[1] if found is not None and found[0]() is array else None

@@ -1,12 +1,12 @@
-"""Which GPU there is, whether a problem fits, and what is opened on it: the only place that decides about cupy."""
+"""Whether the GPUs can hold a problem, and what is opened on them; whether there is one says :mod:`backend.device`."""
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 
 import numpy as np
 
+from ptylive.engine.backend.device import SHARE, free_bytes
 from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem, PythonTerm
 
 log = logging.getLogger(__name__)
@@ -16,27 +16,11 @@ SPLIT_FROM = 1 << 28
 have the object (reckoned, not measured)."""
 VECTORS = 30
 """Vectors as large as the object that a refinement keeps: parameters, gradients, the history of L-BFGS."""
-SHARE = 0.8
-"""Of the free memory of a card: the rest is for work memory."""
-
-
-def missing() -> str:
-    """Why no GPU can be used, in words; the empty string where one can."""
-    if importlib.util.find_spec("cupy") is None:
-        return "cupy is not installed"
-    try:
-        import cupy
-
-        return "" if cupy.cuda.runtime.getDeviceCount() > 0 else "no CUDA device answers"
-    except Exception as error:  # any failure of the driver means the same here: no GPU
-        return f"CUDA does not start ({' '.join(str(error).split())[:100]})"
 
 
 def too_small(problem: MultisliceProblem) -> str:
     """Why the GPUs cannot hold a problem, in words, which are also logged; the empty string where they can."""
     import cupy
-
-    from ptylive.engine.backend.multislice.fused.cuda import free_bytes
 
     cards = cupy.cuda.runtime.getDeviceCount() if _is_shared(problem) else 1
     free = SHARE * free_bytes()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from ptylive.engine.backend import device
 from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem, PythonTerm
 from ptylive.schema.errors import RefinementError
 
 
 def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> MultisliceBackend:
     """The backend ``auto``, ``cpu`` or ``gpu`` for ``problem``; RefinementError where it cannot be had."""
-    if name not in ("auto", "cpu", "gpu"):
+    if name not in device.NAMES:
         raise RefinementError(f"unknown backend {name!r}", "use auto, cpu or gpu")
     if name != "cpu":
         from ptylive.engine.backend.multislice import gpu
 
-        reason = gpu.missing() or gpu.too_small(problem)
+        reason = device.missing() or gpu.too_small(problem)
         if not reason:
             return gpu.opened(problem)
         if name == "gpu":

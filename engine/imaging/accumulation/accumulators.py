@@ -1,4 +1,4 @@
-"""One thread's part in reducing frames: work space, compiled loops, and its share of the sum of all frames."""
+"""One thread's part in reducing frames, or a device's: work space, loops, and its share of the sum of all frames."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.backend.imaging.reduction_arrays import ArrayReduction
 from ptylive.engine.backend.imaging.reduction_plan import SUMMED, PixelPlan, accumulator_of
-from ptylive.engine.imaging.accumulation.reduced_numbers import Numbers
+from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS, Numbers
 from ptylive.schema import FrameBatch
 from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray
 
@@ -74,6 +75,36 @@ class PixelAccumulator:
         failed, full = self._reduce(source, span.start, span.stop, point, self._plan, self._limit, sums, space, repeats)
         self.saturated += int(full)
         return int(failed)
+
+
+class DeviceAccumulator:
+    """Raw frames as they lie in memory, reduced on a GPU. What fails there has changed nothing here."""
+
+    def __init__(self, reduction: ArrayReduction, frame_size: int, dtype: np.dtype[Any]) -> None:
+        self._reduction, self._dtype = reduction, dtype
+        self._total: DoubleArray = np.zeros(frame_size)
+        self.saturated = 0
+
+    def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
+        """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`; raises what the device does."""
+        kept = np.flatnonzero(point[span] >= 0) + span.start
+        if not len(kept):
+            return
+        frames = np.require(batch.frames, self._dtype, ["C", "A"]).reshape(len(batch.index), -1)
+        found, at = self._reduction.reduce(frames, kept), point[kept]
+        regions, moments = np.split(found.numbers, [len(REGIONS)], axis=1)
+        for target, values in ((into.bins, found.bins), (into.regions, regions), (into.moments, moments)):
+            if repeats:
+                np.add.at(target, at, values)
+            else:
+                target[at] = values
+        self._total += found.pattern
+        self.saturated += found.full
+
+    def take_pattern(self) -> DoubleArray:
+        """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`."""
+        total, self._total = self._total, np.zeros_like(self._total)
+        return total
 
 
 class VectorAccumulator:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ptylive.engine.backend.device import ArrayDevice
 from ptylive.engine.backend.imaging.reduction_plan import Axes, PixelPlan
 from ptylive.engine.bases import BinnedPixels, DetectorBasis, MaskBasis
 from ptylive.engine.bases.stream import stream_basis
@@ -32,6 +33,10 @@ class Reduction(Protocol):
 
     def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
         """An accumulator for frames of a type, in this machine's byte order."""
+        ...
+
+    def device_accumulator(self, device: ArrayDevice, dtype: np.dtype[Any]) -> Accumulator | None:
+        """The same on a GPU; None where it could only copy. Raises NoRoom where its tables do not fit."""
         ...
 
     def pattern(self, frame: Array) -> DoubleArray:
@@ -75,6 +80,15 @@ class PixelReduction:
         from ptylive.engine.imaging.accumulation.accumulators import PixelAccumulator
 
         return PixelAccumulator(self.plan, dtype, self.saturation_value)
+
+    def device_accumulator(self, device: ArrayDevice, dtype: np.dtype[Any]) -> Accumulator:
+        """See :class:`ptylive.engine.imaging.accumulation.accumulators.DeviceAccumulator`."""
+        from ptylive.engine.backend.imaging.reduction_arrays import ArrayReduction, PixelTables
+        from ptylive.engine.imaging.accumulation.accumulators import DeviceAccumulator
+
+        where = (self.basis.bin_of.ravel(), self.region_of, len(REGIONS), self.row_of, self.col_of)
+        reduction = ArrayReduction(device, PixelTables.of(*where), dtype, self.saturation_value)
+        return DeviceAccumulator(reduction, self.frame_size, dtype)
 
     @cached_property
     def plan(self) -> PixelPlan:
@@ -141,6 +155,10 @@ class VectorReduction:
         del dtype  # vectors are float32
         weights = np.concatenate([self.to_regions, self.to_moments], axis=1).T.copy()
         return VectorAccumulator(weights, self.squared_lengths if self.square_root else None)
+
+    def device_accumulator(self, device: ArrayDevice, dtype: np.dtype[Any]) -> None:
+        """None: coefficients are what they are, a GPU would only send them back."""
+        del device, dtype
 
     def pattern(self, frame: Array) -> DoubleArray:
         """The best estimate the coefficients allow; (Qy, Qx)."""

@@ -28,7 +28,7 @@ class RowTransforms:
     def __init__(self, pool: ThreadPool | None = None, scratch: Scratch | None = None) -> None:
         self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
         self._store: Store | None = None
-        self._padded = (0, 0)
+        self._padded, self._shape = (0, 0), (0, 0, 0)
         self._counts: IndexArray = np.zeros(0, dtype=np.int64)
         self._reference: FloatArray = np.zeros(0, dtype=np.float32)
         self._rows: ComplexArray = np.zeros((0, 0, 0), dtype=np.complex64)
@@ -37,9 +37,10 @@ class RowTransforms:
     def update(self, store: Store, padded: tuple[int, int]) -> DoubleArray:
         """Bring the transforms up to date; mean coefficients (N,) of the visited points, as stored."""
         shape = (store.shape[0], padded[1] // 2 + 1, store.bins.shape[1])
-        if store is not self._store or padded != self._padded or shape != self._rows.shape:
-            self._store, self._padded = store, padded
-            self._rows = self._scratch.zeros(shape, np.complex64, "transforms")
+        if store is not self._store or padded != self._padded or shape != self._shape:
+            self._store = None
+            self._make_room(shape, padded)
+            self._store, self._padded, self._shape = store, padded, shape
             self._counts = np.zeros(shape[0], dtype=np.int64)
         frames = store.frames.reshape(store.shape)
         counts = frames.sum(axis=1)
@@ -61,16 +62,36 @@ class RowTransforms:
 
     def _mean(self, frames: IndexArray) -> DoubleArray:
         """Mean coefficients of the visited points: the zero frequencies of the rows are their sums."""
-        total = self._rows[:, 0].real.sum(axis=0, dtype=np.float64)
-        return np.asarray(self._reference + total / max(int((frames > 0).sum()), 1))
+        return np.asarray(self._reference + self._total() / max(int((frames > 0).sum()), 1))
 
     def _transform(self, store: Store, changed: IndexArray) -> None:
-        for first in range(0, len(changed), ROWS_AT_A_TIME):
-            rows = changed[first : first + ROWS_AT_A_TIME]
+        at_a_time = self._rows_at_a_time(store.shape[1])
+        for first in range(0, len(changed), at_a_time):
+            rows = changed[first : first + at_a_time]
             values = np.stack([_coefficients(store, row) for row in rows.tolist()])
             values -= self._reference
             values[store.frames.reshape(store.shape)[rows] == 0] = 0.0
-            self._rows[rows] = fft.rfft(values, n=self._padded[1], axis=1)
+            self._put(rows, values)
+
+    # -- where the transforms lie, and who makes them ---------------------------------------------------------------
+
+    def _make_room(self, shape: tuple[int, int, int], padded: tuple[int, int]) -> None:
+        """Room for rows (rows, kept columns, N) of a padded size, 0."""
+        del padded
+        self._rows = self._scratch.zeros(shape, np.complex64, "transforms")
+
+    def _rows_at_a_time(self, columns: int) -> int:
+        """Rows of ``columns`` points that are transformed together."""
+        del columns
+        return ROWS_AT_A_TIME
+
+    def _put(self, rows: IndexArray, values: FloatArray) -> None:
+        """Transform some rows (n,) with the values (n, columns, N)."""
+        self._rows[rows] = fft.rfft(values, n=self._padded[1], axis=1)
+
+    def _total(self) -> DoubleArray:
+        """Sum of all values, (N,)."""
+        return np.asarray(self._rows[:, 0].real.sum(axis=0, dtype=np.float64))
 
     def planes(self, mean: DoubleArray, visited: FloatArray) -> ComplexArray:
         """Transforms (padded rows, padded cols // 2 + 1, N) over the scan of coefficients, mean fill in ``visited``.

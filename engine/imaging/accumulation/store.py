@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
+from ptylive.engine.backend.device import ArrayDevice
+from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Numbers
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.scratch import Scratch, bytes_in_files
@@ -14,6 +18,8 @@ from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.schema import Arm, FrameBatch, MetadataError
 from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
+
+log = logging.getLogger(__name__)
 
 LEAST_PIECE = 8
 """Frames that are worth waking a helper."""
@@ -27,11 +33,16 @@ class Store:
     """
 
     def __init__(
-        self, arm: Arm, reduction: Reduction, pool: ThreadPool | None = None, scratch: Scratch | None = None
+        self,
+        arm: Arm,
+        reduction: Reduction,
+        pool: ThreadPool | None = None,
+        scratch: Scratch | None = None,
+        device: MapDevice = PROCESSOR,
     ) -> None:
         """The threads of ``pool`` share a batch's work; without it the caller's thread does it all.
 
-        ``scratch``: for coefficients that do not fit the memory.
+        ``scratch``: for coefficients that do not fit the memory; ``device``: what reduces large batches.
         """
         rows, cols = arm.scan.require_shape()
         points = rows * cols
@@ -51,6 +62,10 @@ class Store:
         self._recent: tuple[DoubleArray, int] = self._frame_sum, 0
         self._pool = pool or ThreadPool()
         self._accumulators: list[Accumulator] = []
+        self._device = device
+        self._on_device: Accumulator | None = None
+        self._reduced = {"gpu": 0, "cpu": 0}
+        self._refused = ""
         self._summing = threading.Lock()  # to read the sum empties what the accumulators hold: not while they add
 
     def add(self, batch: FrameBatch) -> None:
@@ -65,10 +80,17 @@ class Store:
 
     def _add(self, batch: FrameBatch, point: IndexArray) -> None:
         repeats = self.arm.scan.repeats > 1
+        into = Numbers(self.bins, self.regions, self.moments)
+        if self._device.arrays is None or not self._add_on_device(self._device.arrays, batch, point, into):
+            self._add_here(batch, point, into, repeats=repeats)
+        kept = point[point >= 0]
+        np.add.at(self.frames, kept, 1)
+        self.total_frames += len(kept)
+
+    def _add_here(self, batch: FrameBatch, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
         if not self._accumulators:
             dtype = self.arm.frame_dtype if batch.coded is not None else batch.frames.dtype
             self._accumulators = [self.reduction.accumulator(dtype.newbyteorder("=")) for _ in range(self._pool.count)]
-        into = Numbers(self.bins, self.regions, self.moments)
 
         def add_piece(worker: int, start: int, stop: int) -> None:
             self._accumulators[worker].add(batch, slice(start, stop), point, into, repeats=repeats)
@@ -77,14 +99,40 @@ class Store:
             add_piece(0, 0, len(point))
         else:
             self._pool.split(len(point), add_piece, least=LEAST_PIECE)
-        kept = point[point >= 0]
-        np.add.at(self.frames, kept, 1)
-        self.total_frames += len(kept)
+        self._reduced["cpu"] += len(point)
+
+    def _add_on_device(self, arrays: ArrayDevice, batch: FrameBatch, point: IndexArray, into: Numbers) -> bool:
+        """Whether the GPU has taken a batch. After a failure it is not asked again: that costs time, never a frame."""
+        self._refused = self._device.refuses(batch) or self._refused
+        if self._device.refuses(batch):
+            return False
+        try:
+            if self._on_device is None:
+                self._on_device = self.reduction.device_accumulator(arrays, batch.frames.dtype.newbyteorder("="))
+            if self._on_device is None:
+                self._device = replace(self._device, arrays=None, why="coefficients are only copied")
+                return False
+            self._on_device.add(batch, slice(0, len(point)), point, into, repeats=self.arm.scan.repeats > 1)
+        except arrays.failures as error:
+            self._device = self._device.given_up(error)
+            log.warning("frames are reduced on the processor from here on: %s", self._device.why)
+            return False
+        self._reduced["gpu"] += len(point)
+        return True
+
+    @property
+    def reduced_on(self) -> str:
+        """Which device reduced the frames, in words, and why not the GPU where one was there."""
+        here, there = self._reduced["cpu"], self._reduced["gpu"]
+        if not there:
+            return self._device.words if self._device.arrays is None or not here else f"cpu ({self._refused})"
+        why = self._device.why or self._refused
+        return f"gpu, {here} of {here + there} frames on the cpu ({why})" if here else "gpu"
 
     @property
     def saturated_frames(self) -> int:
         """Frames in which a good pixel was full, where the detector says what it can count."""
-        return sum(accumulator.saturated for accumulator in self._accumulators)
+        return sum(accumulator.saturated for accumulator in self._all)
 
     @property
     def frame_sum(self) -> DoubleArray:
@@ -93,16 +141,22 @@ class Store:
             return self._summed()
 
     def _summed(self) -> DoubleArray:
-        for accumulator in self._accumulators:
+        for accumulator in self._all:
             self._frame_sum += accumulator.take_pattern()
         return self._frame_sum.copy()
+
+    @property
+    def _all(self) -> list[Accumulator]:
+        return self._accumulators if self._on_device is None else [*self._accumulators, self._on_device]
 
     def snapshot(self) -> Store:
         """A copy that no longer changes."""
         other = copy(self)
         copied = {name: getattr(self, name).copy() for name in ("regions", "moments", "frames")}
         copied["bins"] = self._scratch.copy(self.bins, "coefficients")
-        vars(other).update(copied, _frame_sum=self.frame_sum, _accumulators=[], _summing=threading.Lock())
+        vars(other).update(
+            copied, _frame_sum=self.frame_sum, _accumulators=[], _on_device=None, _summing=threading.Lock()
+        )
         return other
 
     @property

@@ -7,17 +7,19 @@ from typing import Annotated, Any
 import typer
 
 from ptylive.schema import MetadataError
-from ptylive.server.cli.commands.options import AsJson
+from ptylive.server.cli.commands.options import AsJson, Backend, checked_backend
 from ptylive.server.cli.output import answer
 
 EXAMPLES = """
 ptylive bench live
+ptylive bench live --backend cpu
 ptylive bench stream --json
 """
 
 
 def bench(
     what: Annotated[str, typer.Argument(help="live, stream or refine")],
+    backend: Backend = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine: live maps, the stream, or the refinement."""
@@ -25,7 +27,7 @@ def bench(
 
     measured: dict[str, Any]
     if what == "live":
-        measured = benchmarks.live()
+        measured = benchmarks.live(checked_backend(backend))
     elif what == "stream":
         measured = benchmarks.stream()
     elif what == "refine":

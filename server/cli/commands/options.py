@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ptylive.engine.backend.device import NAMES
+from ptylive.schema import MetadataError
 from ptylive.server.wire.client import DEFAULT_CONTROL
 from ptylive.streamer.security import KEYS_VARIABLE
 
@@ -19,4 +21,12 @@ Keys = Annotated[
     Path | None,
     typer.Option("--keys", metavar="DIR", envvar=KEYS_VARIABLE, help="key folder, for a server that asks for keys"),
 ]
+Backend = Annotated[str, typer.Option("--backend", help="auto, cpu or gpu")]
 CONTROL = DEFAULT_CONTROL
+
+
+def checked_backend(name: str) -> str:
+    """The name of a backend. Raises MetadataError for another word."""
+    if name not in NAMES:
+        raise MetadataError(f"--backend {name!r} is unknown", "use auto, cpu or gpu")
+    return name

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from ptylive.schema import PtyliveError
-from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.commands.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 
 EXAMPLES = """
 ptylive reconstruct scan.h5 -o maps.h5
 ptylive reconstruct scan.h5 -o maps.h5 --methods idpc,obf --set energy_eV=80e3
+ptylive reconstruct scan.h5 -o maps.h5 --backend cpu
 """
 
 
@@ -26,6 +27,7 @@ def reconstruct(
     methods: Annotated[str | None, typer.Option(help="comma-separated; all by default")] = None,
     basis: Annotated[str, typer.Option(help="make them from coefficients, for example zernike:45+1")] = "pixels",
     settings: Settings = None,
+    backend: Backend = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Make the maps of a recording: the live engine fed from a file."""
@@ -36,19 +38,21 @@ def reconstruct(
     from ptylive.application.outputs import check_results_file, scan_settings
     from ptylive.engine.bases.choice import parse_basis
     from ptylive.engine.imaging.render import METHODS, check_methods
+    from ptylive.engine.live.evaluation import backend_of
     from ptylive.engine.results import describe_run, write_maps
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
+    checked_backend(backend)
     wanted = check_methods(methods.split(",")) if methods else METHODS
     values, choice = parse_assignments(settings or ()), parse_basis(basis)
     vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
-        about = {**describe_run(" ".join(sys.argv), "cpu"), **scan_settings(source)}
+        scan = scan_settings(source)
     started = time.perf_counter()
     with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
-        made = reconstruct_file(file, values, wanted, choice, on_progress=shown.update)
+        made = reconstruct_file(file, values, wanted, choice, shown.update, backend)
     seconds = time.perf_counter() - started
     for name, reason in made.rendering.missing.items():
         say(f"{name} was not made: {reason}")
@@ -56,6 +60,7 @@ def reconstruct(
         say(remark)
     if not made.rendering.maps:
         raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
+    about = {**describe_run(" ".join(sys.argv), backend_of(made.engine.computed_on)), **scan}
     write_maps(output, made.rendering.maps, made.engine.coverage, made.calibration, about)
     answer(
         {
@@ -66,6 +71,7 @@ def reconstruct(
             "frames_per_s": made.frames / seconds,
             "maps": [live_map.name for live_map in made.rendering.maps],
             "missing": made.rendering.missing,
+            "computed_on": made.engine.computed_on,
         },
         as_json=as_json,
     )

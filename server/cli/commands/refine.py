@@ -16,7 +16,7 @@ import typer
 from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, locate, unsaid
-from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.commands.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.output import Interrupted, answer, bar, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
@@ -45,7 +45,7 @@ def refine(
     ] = None,
     settings: Settings = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
-    backend: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
+    backend: Backend = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads on the CPU")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint beside the output")] = False,
     checks: Annotated[
@@ -71,8 +71,7 @@ def refine(
     scan, checkpoint = _checked(file, values, output, resume=resume)
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(loaded, chosen, epochs)
-    if backend not in ("auto", "cpu", "gpu"):
-        raise MetadataError(f"--backend {backend!r} is unknown", "use auto, cpu or gpu")
+    checked_backend(backend)
     started = time.perf_counter()
     pixels = _pixels_to_compile(file, values, wanted)
     with reserved_run(output, checkpoint) as name, open_source(file, values) as source:
@@ -81,7 +80,13 @@ def refine(
             bar(f"making the start from {file.name}", quiet=as_json) as shown,
         ):
             with compiling(pixels, shown.update) if pixels and backend != "gpu" else nullcontext():
-                made = reconstruct_file(file, values, (method_of(wanted.start_map),), on_progress=shown.update)
+                made = reconstruct_file(
+                    file,
+                    values,
+                    (method_of(wanted.start_map),),
+                    on_progress=shown.update,
+                    backend="cpu" if backend == "cpu" else "auto",
+                )
         start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
         guess, context = _told_start(made, start_map), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, made.calibration))

@@ -22,6 +22,7 @@ SHOWN = (
     "ring_fill",
     "recording",
     "results",
+    "computed_on",
     "refinement",
     "dashboard",
     "control",

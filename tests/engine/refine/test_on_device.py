@@ -43,7 +43,7 @@ def both(monkeypatch):
     def call(function):
         found = []
         for xp in (np, device):
-            monkeypatch.setattr(gpu, "missing", lambda: "")
+            monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
             monkeypatch.setattr(gpu, "too_small", lambda problem: "")
             monkeypatch.setattr(gpu, "opened", partial(arrays, xp))
             device.traffic.reset()
@@ -179,7 +179,7 @@ def test_constraints_and_schedules(simulated, both, values):
 def test_the_fused_kernel(simulated, monkeypatch, values):
     """Its sums are in single precision: the course is that of the arrays to that accuracy."""
     preset = Preset.from_mapping({**PLAIN, "window_px": 32, "epoch_max": 3, "sweeps": 2, **values})
-    monkeypatch.setattr(gpu, "missing", lambda: "")
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
     monkeypatch.setattr(gpu, "too_small", lambda problem: "")
     results = []
     for opened in (partial(arrays, np), fused):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from running import last_json, ptylive
 
+from ptylive.engine.backend.device import missing
 from ptylive.schema import MetadataError
 from ptylive.server.cli.main import COMMANDS, named
 from ptylive.server.cli.values import parse_assignments, parse_value
@@ -140,8 +141,19 @@ def test_inspect_says_what_is_understood_and_missing(tmp_path):
 def test_reconstruct_chooses_methods_and_reports(tmp_path):
     out = tmp_path / "out.h5"
     said = last_json(
-        ptylive("reconstruct", bundled("mos2_svac_80kV_focus"), "-o", out, "--methods", "bf,com", "--json")
+        ptylive(
+            "reconstruct",
+            bundled("mos2_svac_80kV_focus"),
+            "-o",
+            out,
+            "--methods",
+            "bf,com",
+            "--backend",
+            "cpu",
+            "--json",
+        )
     )
+    assert said["computed_on"] == {"reduction": "cpu", "transforms": "cpu", "filters": "cpu"}
     assert said["frames"] == 4096
     assert {"seconds", "frames_per_s"} <= set(said)
     with h5py.File(out) as file:
@@ -188,3 +200,17 @@ def test_configuration_mistakes(tmp_path, text, words):
     with pytest.raises(MetadataError) as caught:
         load_config(path, {}, {})
     assert words in caught.value.line()
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "refine", "bench"])
+def test_an_unknown_backend_is_refused(tmp_path, command):
+    what = ["live"] if command == "bench" else [bundled("mos2_svac_80kV_focus"), "-o", tmp_path / "o.h5"]
+    one_line(ptylive(command, *what, "--backend", "tpu"), "--backend 'tpu' is unknown", "use auto, cpu or gpu")
+
+
+def test_maps_on_a_gpu_that_is_not_there_are_refused(tmp_path):
+    if not missing():
+        pytest.skip("there is a GPU")
+    source = bundled("mos2_svac_80kV_focus")
+    done = ptylive("reconstruct", source, "-o", tmp_path / "o.h5", "--methods", "bf", "--backend", "gpu")
+    one_line(done, f"no GPU to make maps on: {missing()}", "use backend cpu")

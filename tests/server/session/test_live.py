@@ -1,13 +1,23 @@
-"""Frames come before calibrations and filters: on the processor too."""
+"""Frames come before calibrations and filters: on the processor too. Engines use the device that was chosen."""
 
+import math
 import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from strict_device import device
+from synthetic import WeakPhaseScan, batches
 
-from ptylive.server.session.live import BACKGROUND_NICENESS, step_back
+from ptylive.engine.backend.device import ArrayDevice
+from ptylive.engine.backend.imaging.open import MapDevice
+from ptylive.engine.imaging.accumulation.scratch import Scratch
+from ptylive.server.session.live import BACKGROUND_NICENESS, LiveThread, Resources, find_device, step_back
+from ptylive.server.session.subscriptions import Subscriptions
+from ptylive.streamer.events import ArmEvent, EndEvent
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
@@ -19,3 +29,56 @@ def test_only_the_thread_that_builds_filters_steps_back() -> None:
     with ThreadPoolExecutor(1, initializer=step_back) as builders:
         assert builders.submit(niceness).result() == max(before, BACKGROUND_NICENESS)
     assert niceness() == before
+
+
+class Items:
+    """A ring that holds a scan."""
+
+    ring_fill = 0.0
+
+    def __init__(self, *items):
+        self.items = list(items)
+
+    @property
+    def finished(self):
+        return not self.items
+
+    def take(self, _timeout_s):
+        return self.items.pop(0)
+
+
+@pytest.mark.parametrize("least", [0, 10**9])
+def test_maps_are_made_on_the_device_that_was_chosen_and_it_is_said(least):
+    made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
+    arm = made.arm(dtype="<u2")
+    frames = np.random.default_rng(0).poisson(made.patterns * 20000).astype(np.uint16)
+    ended, published = [], []
+    publisher = SimpleNamespace(publish=lambda topic, payload: published.append(payload["name"]))
+    there = MapDevice(ArrayDevice(device, lambda: math.inf), "", least)
+    items = Items(ArmEvent(arm), *batches(frames), EndEvent("synthetic", "complete", None))
+    live = LiveThread(
+        items,
+        publisher,
+        lambda given: given,
+        lambda *_scan: None,
+        lambda scan, _reason: ended.append(scan),
+        Subscriptions(),
+        Resources(Scratch(), lambda: there),
+    )
+    live.start()
+    live.join(60)
+    (scan,) = ended
+    assert not scan.problem
+    assert "bf" in published
+    assert "obf" in {one.name for one in scan.engine.finish().maps}, "its filters were perhaps not ready before"
+    why = f"cpu (batches below {least / 2**20:g} MiB)"
+    assert scan.computed_on == {"reduction": why if least else "gpu", "transforms": "gpu", "filters": "gpu"}
+    assert scan.backend == "gpu"
+
+
+def test_a_gpu_that_was_insisted_on_is_missed_aloud(monkeypatch, caplog):
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device answers")
+    assert find_device("auto", 0).words == "cpu (no CUDA device answers)"
+    assert not caplog.text
+    assert find_device("gpu", 0).words == "cpu (no CUDA device answers)"
+    assert "no GPU to make maps on: no CUDA device answers; they are made on the processor" in caplog.text

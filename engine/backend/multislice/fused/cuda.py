@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from ptylive.engine.backend.device import free_bytes
 from ptylive.engine.backend.multislice.fused.plan import NVRTC_OPTIONS, Plan, source
 
 NAMES = ("loss_and_gradient", "add_windows")
@@ -44,13 +45,6 @@ class CudaKernels:
     def free_bytes(self) -> int:
         """Device memory that can be had."""
         return free_bytes()
-
-
-def free_bytes() -> int:
-    """Memory of the current device that can be had: nobody's, and what cupy keeps of arrays that are gone."""
-    import cupy
-
-    return int(cupy.cuda.Device().mem_info[0] + cupy.get_default_memory_pool().free_bytes())
 
 
 def fitting_plan(window: int) -> Plan | None:

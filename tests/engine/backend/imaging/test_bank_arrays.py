@@ -1,52 +1,115 @@
-"""The array form of the filter bank against the compiled one; on a GPU where there is one."""
+"""The filter bank on whole arrays against the compiled loops: on a stand-in as strict as cupy, and on a GPU if any."""
+
+import gc
+import math
 
 import numpy as np
 import pytest
+from strict_device import DeviceArray, device
 
-from ptylive.engine.backend.imaging import bank_arrays
-from ptylive.engine.backend.imaging.bank import ArrayContraction, CompiledContraction
-from ptylive.engine.backend.imaging.bank_arrays import ArrayFilter, transformed_columns
-from ptylive.engine.backend.imaging.bank_numba import contract
+from ptylive.engine.backend.device import ArrayDevice, current_gpu, missing
+from ptylive.engine.backend.imaging.bank import CompiledContraction
+from ptylive.engine.backend.imaging.bank_arrays import ArrayContraction
 
-
-def namespaces():
-    try:
-        import cupy
-    except ImportError:
-        skipped = pytest.mark.skip(reason="cupy is not installed: no GPU here")
-        return [np, pytest.param(None, marks=skipped, id="cupy")]
-    try:
-        cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return [np, pytest.param(cupy, marks=pytest.mark.skip(reason=f"no GPU: {error}"), id="cupy")]
-    return [np, cupy]
+STRICT = ArrayDevice(device, lambda: math.inf)
+DEVICES = [
+    pytest.param(lambda: STRICT, id="strict"),
+    pytest.param(current_gpu, id="gpu", marks=pytest.mark.skipif(bool(missing()), reason=missing())),
+]
+U = 2.0**-24
+"""Single precision rounds by at most this share."""
 
 
-@pytest.mark.parametrize("xp", namespaces())
-def test_both_forms_agree(xp, monkeypatch):
-    monkeypatch.setattr(bank_arrays, "BLOCK_BYTES", 8 * 46 * 100)
-    rng = np.random.default_rng(0)
-    rows = (rng.normal(size=(20, 13, 46)) + 1j * rng.normal(size=(20, 13, 46))).astype(np.complex64)
-    weights = (rng.normal(size=(431, 46)) + 1j * rng.normal(size=(431, 46))).astype(np.complex64)
-    index, sign = rng.integers(0, 24 * 13, 431), rng.choice([-1, 1], 431).astype(np.float32)
-    planes = transformed_columns(xp, rows, 24)
-    found = ArrayFilter.of(xp, weights, index, sign).contract(planes, 0.3)
-    expected = np.empty(431, dtype=np.complex64)
-    host = np.fft.fft(rows, n=24, axis=0).reshape(-1, 46).astype(np.complex64)
-    contract(weights, host, index, sign, np.float32(0.3), expected)
-    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+def complex_of(rng, *shape):
+    return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
 
 
-@pytest.mark.parametrize("xp", namespaces())
-def test_one_interface(xp):
+def reads_of(rng, planes, count):
+    return rng.integers(0, planes, count), rng.choice([-1, 1], count).astype(np.float32)
+
+
+def bound(weights, planes, reads, scale):
+    """Both parts are sums of 2 n products and a scale, in any order: (2 n + 2) u of the sum of magnitudes, twice for
+    two ways of adding up, sqrt(2) each for two parts and for |re| + |im| of a product over its magnitude.
+    """
+    n = weights.shape[1]
+    return 4 * (2 * n + 2) * U * scale * (np.abs(weights) * np.abs(planes[reads[0]])).sum(axis=1)
+
+
+@pytest.mark.parametrize("gpu", DEVICES)
+def test_both_forms_agree_within_rounding(gpu):
+    rng, scale = np.random.default_rng(0), 0.3
+    weights, planes = complex_of(rng, 431, 46), complex_of(rng, 312, 46)
+    reads, others = reads_of(rng, 312, 431), reads_of(rng, 312, 431)
+    expected = CompiledContraction().contract_pair(weights, planes, reads, others, scale)
+    arrays = ArrayContraction(gpu())
+    found = arrays.contract_pair(weights, planes, reads, others, scale)
+    for a, b, way in zip(found, expected, (reads, others), strict=True):
+        assert a.dtype == np.complex64
+        assert (np.abs(a - b) <= bound(weights, planes, way, scale)).all()
+    np.testing.assert_array_equal(arrays.contract(weights, planes, reads, scale), found[0])
+
+
+def test_planes_of_the_device_stay_there():
     rng = np.random.default_rng(1)
-    planes, other = ((rng.normal(size=(90, 7)) + 1j * rng.normal(size=(90, 7))).astype(np.complex64) for _ in range(2))
-    compiled, arrays = CompiledContraction(), ArrayContraction(xp)
-    for _ in range(12):  # more filters than are kept on the device
-        weights = (rng.normal(size=(50, 7)) + 1j).astype(np.complex64)
-        ways = [(rng.integers(0, 90, 50), rng.choice([-1, 1], 50).astype(np.float32)) for _ in range(2)]
-        for read in (planes, other):
-            expected = compiled.contract_pair(weights, read, *ways, 0.5)
-            for a, b in zip(arrays.contract_pair(weights, read, *ways, 0.5), expected, strict=True):
-                assert np.abs(a - b).max() < 1e-4 * np.abs(b).max()
-            np.testing.assert_allclose(compiled.contract(weights, read, ways[0], 0.5), expected[0], rtol=1e-5)
+    weights, planes, reads = complex_of(rng, 50, 7), complex_of(rng, 90, 7), reads_of(rng, 90, 50)
+    arrays, there = ArrayContraction(STRICT), device.asarray(planes)
+    arrays.contract(weights, there, reads, 1.0)
+    device.traffic.reset()
+    found = arrays.contract(weights, there, reads, 1.0)
+    assert (device.traffic.to_device, device.traffic.to_host) == (0, 1), (
+        "filter and planes are there; the sums come back"
+    )
+    assert np.array_equal(there.get(), planes), "what is read is not what is conjugated"
+    assert (
+        np.abs(found - CompiledContraction().contract(weights, planes, reads, 1.0))
+        <= bound(weights, planes, reads, 1.0)
+    ).all()
+
+
+def test_filters_leave_with_their_owner():
+    """Neither memory of the device nor the host's is held for filters that a new calibration has replaced."""
+    rng, arrays = np.random.default_rng(2), ArrayContraction(STRICT)
+    planes, reads = device.asarray(complex_of(rng, 90, 7)), reads_of(rng, 90, 50)
+    for _ in range(5):
+        weights = complex_of(rng, 50, 7)
+        found = arrays.contract(weights, planes, reads, 1.0)
+        expected = CompiledContraction().contract(weights, planes.get(), reads, 1.0)
+        assert (np.abs(found - expected) <= bound(weights, planes.get(), reads, 1.0)).all(), "never an older filter's"
+    assert len(arrays._kept) == 3  # these weights, index and sign
+    del weights, reads
+    gc.collect()
+    assert not arrays._kept
+
+
+class Watched:
+    """A device on which nothing larger than ``most`` bytes is made at a time."""
+
+    def __init__(self, most):
+        self.most = most
+
+    def __enter__(self):
+        made, most = DeviceArray.__init__, self.most
+
+        def watched(this, host):
+            assert host.base is not None or host.nbytes <= most, f"{host.nbytes} bytes at a time"
+            made(this, host)
+
+        self._made, DeviceArray.__init__ = made, watched
+
+    def __exit__(self, *_):
+        DeviceArray.__init__ = self._made
+
+
+def test_large_filters_come_in_portions():
+    rng = np.random.default_rng(3)
+    weights, planes, reads = complex_of(rng, 4000, 40), complex_of(rng, 20, 40), reads_of(rng, 20, 4000)
+    free = weights.nbytes  # more than half: not kept
+    there = device.asarray(planes)
+    arrays = ArrayContraction(ArrayDevice(device, lambda: free))
+    with Watched(free // 4):
+        found = arrays.contract(weights, there, reads, 1.0)
+    assert (
+        np.abs(found - CompiledContraction().contract(weights, planes, reads, 1.0))
+        <= bound(weights, planes, reads, 1.0)
+    ).all()

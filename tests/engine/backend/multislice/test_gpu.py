@@ -19,7 +19,7 @@ DESKTOP_BYTES = 101_376
 def cards(monkeypatch: pytest.MonkeyPatch) -> FakeCards:
     made = FakeCards()
     monkeypatch.setitem(sys.modules, "cupy", made.module())
-    monkeypatch.setattr(gpu, "missing", lambda: "")
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
     return made
 
 
@@ -83,13 +83,13 @@ def test_long_runs_are_shared_by_all_cards_and_short_ones_not(make_problem, make
 
 def test_memory_that_cupy_keeps_of_a_trial_is_there_for_the_run(make_problem, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", FakeCards(free_bytes=100_000, kept_bytes=1 << 30).module())
-    monkeypatch.setattr(gpu, "missing", lambda: "")
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
     assert open_backend("gpu", make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=50)).name == "gpu"
 
 
 def test_what_does_not_fit_stays_on_the_cpu_and_is_said(make_problem, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "cupy", FakeCards(free_bytes=100_000).module())
-    monkeypatch.setattr(gpu, "missing", lambda: "")
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=50)
     with pytest.raises(RefinementError, match="no GPU to refine on: patterns and object need"):
         open_backend("gpu", problem)

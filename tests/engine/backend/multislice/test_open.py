@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.cache import source_hash, use_persistent_cache
-from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.schema import RefinementError
 
 
 def test_gpu_without_a_gpu_is_one_clear_error(make_problem, monkeypatch):
-    monkeypatch.setattr(gpu, "missing", lambda: "cupy is not installed")
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "cupy is not installed")
     with pytest.raises(RefinementError) as error:
         open_backend("gpu", make_problem(32, 1, DataTermKind.AMPLITUDE, 0.0))
     assert error.value.line() == "no GPU to refine on: cupy is not installed: use --backend cpu"
@@ -24,7 +23,7 @@ def test_unknown_backend_is_refused(make_problem):
 
 
 def test_auto_without_a_gpu_is_the_cpu(make_problem, monkeypatch):
-    monkeypatch.setattr(gpu, "missing", lambda: "no CUDA device answers")
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device answers")
     assert open_backend("auto", make_problem(32, 1, DataTermKind.AMPLITUDE, 0.0)).name == "cpu"
 
 
@@ -36,10 +35,6 @@ def test_odd_windows_fall_back_to_whole_arrays(make_problem, make_planes):
     result = backend.loss_and_gradient(planes, probe)
     assert result.object.dtype == np.float32
     backend.close()
-
-
-def test_gpu_is_missing_or_not_but_never_an_exception():
-    assert isinstance(gpu.missing(), str)
 
 
 def test_cache_folder_is_keyed_on_the_sources(monkeypatch, tmp_path):

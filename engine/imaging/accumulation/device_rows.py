@@ -1,0 +1,44 @@
+"""Row transforms on a GPU: coefficients go there once, transforms stay there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.device import ArrayDevice
+from ptylive.engine.backend.imaging.transform_arrays import ArrayTransforms
+from ptylive.engine.imaging.accumulation.rows import RowTransforms
+from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
+
+
+class DeviceRows(RowTransforms):
+    """As :class:`RowTransforms`; ``planes`` are an array of the device."""
+
+    def __init__(self, device: ArrayDevice) -> None:
+        super().__init__()
+        self._device = device
+        self._there: ArrayTransforms | None = None
+
+    def _make_room(self, shape: tuple[int, int, int], padded: tuple[int, int]) -> None:
+        """Raises NoRoom where they do not fit the device."""
+        self._there = None  # given back before more is asked for
+        self._there = ArrayTransforms(self._device, shape, padded)
+
+    def _rows_at_a_time(self, columns: int) -> int:
+        return self._transforms.rows_at_a_time(columns)
+
+    def _put(self, rows: IndexArray, values: FloatArray) -> None:
+        self._transforms.transform(rows, values)
+
+    def _total(self) -> DoubleArray:
+        return self._transforms.total()
+
+    def planes(self, mean: DoubleArray, visited: FloatArray) -> Any:
+        """See :meth:`RowTransforms.planes`."""
+        return self._transforms.planes(mean.astype(np.float32) - self._reference, visited)
+
+    @property
+    def _transforms(self) -> ArrayTransforms:
+        assert self._there is not None  # noqa: S101  (update comes first)
+        return self._there

@@ -1,0 +1,62 @@
+"""Whether there is a GPU, and that nothing is allocated on one before there is room for it."""
+
+import sys
+
+import numpy as np
+import pytest
+from fake_card import FakeCards
+from strict_device import device as strict
+
+from ptylive.engine.backend import device
+from ptylive.engine.backend.device import ArrayDevice, NoRoom
+
+
+def test_a_gpu_is_missing_or_not_but_never_an_exception():
+    assert isinstance(device.missing(), str)
+
+
+@pytest.mark.parametrize(("cards", "words"), [(1, ""), (0, "no CUDA device answers")])
+def test_cards_are_counted(monkeypatch, cards, words):
+    monkeypatch.setitem(sys.modules, "cupy", FakeCards(count=cards).module())
+    assert device.missing() == words
+
+
+def test_a_driver_that_fails_is_no_gpu(monkeypatch):
+    module = FakeCards().module()
+
+    def broken():
+        raise RuntimeError("CUDA driver version\nis insufficient")
+
+    module.cuda.runtime.getDeviceCount = broken
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    assert device.missing() == "CUDA does not start (CUDA driver version is insufficient)"
+
+
+def test_memory_that_cupy_keeps_can_be_had(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", FakeCards(free_bytes=100, kept_bytes=23).module())
+    gpu = device.current_gpu()
+    assert gpu.free_bytes() == 123
+    assert sys.modules["cupy"].cuda.compiler.CompileException in gpu.failures
+
+
+def test_what_does_not_fit_is_said_in_words():
+    small = ArrayDevice(strict, lambda: 2e9)
+    small.check_room(1.5e9, "patterns")
+    with pytest.raises(NoRoom, match=r"patterns need 1.7 GB of its memory, 1.6 GB are to be had"):
+        small.check_room(1.7e9, "patterns")
+    assert issubclass(NoRoom, small.failures)
+
+
+def test_portions_keep_to_a_share_of_what_is_free():
+    assert ArrayDevice(strict, lambda: 4000).portion(100, "frames") == 10  # a quarter
+    assert ArrayDevice(strict, lambda: 1e15).portion(2**20, "frames") == device.WORK_BYTES // 2**20
+    assert ArrayDevice(strict, lambda: 1000).portion(700, "frames") == 1
+    with pytest.raises(NoRoom, match="frames need"):
+        ArrayDevice(strict, lambda: 1000).portion(900, "frames")
+
+
+def test_arrays_come_back_as_numpy_has_them():
+    there = strict.asarray(np.arange(3))
+    found = ArrayDevice(strict, lambda: 0).to_host(there)
+    assert isinstance(found, np.ndarray)
+    assert np.array_equal(found, [0, 1, 2])
