@@ -100,3 +100,13 @@ def test_tables_that_do_not_fit_are_not_sent():
     tables = PixelTables.of(np.zeros(6, np.int32), np.zeros(6, np.int32), 4, np.zeros(6), np.zeros(6))
     with pytest.raises(NoRoom, match="tables of the detector need"):
         ArrayReduction(ArrayDevice(device, lambda: 100), tables, np.dtype("u1"))
+
+
+def test_a_frame_is_full_where_a_good_pixel_reaches_the_limit():
+    region_of = np.array([0, 1, -1, 3])
+    tables = PixelTables.of(np.array([0, 0, -1, -1]), region_of, 4, np.zeros(4), np.zeros(4))
+    frames = np.array([[100, 3, 0, 0], [99, 3, 255, 99], [101, 200, 0, 100], [5, 5, 100, 5]], "u1")
+    found = ArrayReduction(STRICT, tables, frames.dtype, 100.0).reduce(frames, np.arange(4))
+    assert found.full == 2, "the first and the third; of the others only a bad pixel"
+    assert np.array_equal(found.bins[:, 0], [103, 102, 200, 10])
+    assert np.array_equal(found.pattern, np.minimum(frames, 100).sum(axis=0)), "as recorded, bad pixels too"
