@@ -7,9 +7,6 @@ import pytest
 from forward_problems import COUNT, coefficients, every_correction, groups, make_planes, make_problem, near_field, tilts
 from strict_device import DeviceArray, device
 
-from ptylive.engine.backend.imaging import bank_arrays
-from ptylive.engine.backend.imaging.bank import ArrayContraction
-from ptylive.engine.backend.imaging.bank_arrays import ArrayFilter, transformed_columns
 from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.description import SplitStep
 from ptylive.engine.backend.multislice.forward import general
@@ -118,19 +115,3 @@ def test_round_trips_of_an_evaluation(probes):
     device.traffic.reset()
     backend.loss_and_gradient(*planes, corrections=asked)
     assert device.traffic.to_host == (0 if probes == 1 else 4)
-
-
-def test_the_filter_bank(monkeypatch):
-    monkeypatch.setattr(bank_arrays, "BLOCK_BYTES", 8 * 46 * 100)
-    rng = np.random.default_rng(0)
-    rows = (rng.normal(size=(20, 13, 46)) + 1j * rng.normal(size=(20, 13, 46))).astype(np.complex64)
-    weights = (rng.normal(size=(431, 46)) + 1j * rng.normal(size=(431, 46))).astype(np.complex64)
-    reads = rng.integers(0, 24 * 13, 431), rng.choice([-1, 1], 431).astype(np.float32)
-    host, there = (
-        ArrayFilter.of(xp, weights, *reads).contract(transformed_columns(xp, rows, 24), 0.3) for xp in (np, device)
-    )
-    assert isinstance(there, np.ndarray)
-    np.testing.assert_allclose(there, host, rtol=1e-5, atol=1e-5)
-    planes = transformed_columns(np, rows, 24)
-    pair, expected = (ArrayContraction(xp).contract_pair(weights, planes, reads, reads, 0.3) for xp in (device, np))
-    np.testing.assert_allclose(pair, expected, rtol=1e-5, atol=1e-5)
