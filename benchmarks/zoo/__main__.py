@@ -1,8 +1,8 @@
-"""The zoo: scans that nobody tuned on, refined and judged against the truth.
+"""The zoo: scans that nobody tuned on, refined by ours and by other programs, judged against the truth.
 
     python -m benchmarks.zoo --list
     python -m benchmarks.zoo --abtem-python ABTEM/bin/python --draws 0-7 --out table.md
-    python -m benchmarks.zoo --programs ours ours-untold ours-blind
+    python -m benchmarks.zoo --programs ours ptyrad py4dstem --ptyrad-python ... --py4dstem-python ...
     python -m benchmarks.zoo --closed ...            # for the final report only
 
 From the root of the repository. Scans are simulated once, by abTEM, and kept under --cache with all results.
@@ -18,12 +18,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.zoo import ours
+from benchmarks.zoo import ours, peers
 from benchmarks.zoo.draws import COUNT, SEED, Draw, draw
 from benchmarks.zoo.files import usable
 from benchmarks.zoo.tables import hardware, table
 
-PROGRAMS = tuple(ours.WAYS)
+PROGRAMS = (*ours.WAYS, *peers.PEERS)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,7 +37,8 @@ def main() -> None:
             print(f"{one.name}: {one.line()}")
         return
     rows: dict[str, dict[str, Any]] = {}
-    ours.warm(sorted({one.pixels for one in chosen}))
+    windows = {one.pixels for one in chosen} if any(p in ours.WAYS for p in given.programs) else set()
+    ours.warm(sorted(windows))
     for one in chosen:
         scan = simulated(one, given.cache, given.abtem_python)
         rows[one.name] = {}
@@ -68,6 +69,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--halves", action="store_true", help="refine halves of the data too, and compare them")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where scans and results are kept")
     parser.add_argument("--abtem-python", type=Path, default=Path(sys.executable), help="an interpreter that has abTEM")
+    for peer in peers.PEERS:
+        parser.add_argument(f"--{peer}-python", type=Path, help=f"an interpreter that has {peer}")
+    parser.add_argument("--iterations", type=int, help="of other programs, instead of their own number")
     parser.add_argument("--out", type=Path, help="table as Markdown; beside it the same as JSON")
     return parser.parse_args()
 
@@ -111,13 +115,22 @@ def simulated(one: Draw, cache: Path, python: Path) -> Path:
 
 def result(program: str, one: Draw, scan: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Figures of a program on a draw: those kept from before, or new ones."""
-    words = [program, ours.code_key(), *given.set, *(["halves"] if given.halves else [])]
-    key = "_".join(words)
+    if program in ours.WAYS:
+        words = [ours.code_key(), *given.set, *(["halves"] if given.halves else [])]
+        key = f"{program}_{'_'.join(words)}"
+    else:
+        key = f"{program}_{peers.key(program, given.iterations)}"
     folder = given.cache / "results" / key.replace(os.sep, "-")
     kept = folder / f"{scan.stem}.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-    found = ours.run(program, scan, folder, given.set, halves=given.halves)
+    if program in ours.WAYS:
+        found = ours.run(program, scan, folder, given.set, halves=given.halves)
+    else:
+        python = getattr(given, f"{program}_python")
+        found = peers.run(program, scan, folder, python, given.iterations)
+        if found.get("skipped"):
+            return found
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found

@@ -90,7 +90,8 @@ def warm(windows: Sequence[int]) -> None:
     """Compile what windows of these sizes need, so that no run's CPU seconds hold it."""
     for window in windows:
         command = [sys.executable, "-m", "ptylive.server.refinement.warm_refinement", str(window)]
-        subprocess.run(command, check=True, env=one_thread())
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env=one_thread()) as process:
+            process.wait()  # it ends when its input does
 
 
 def code_key() -> str:

@@ -35,17 +35,21 @@ def table(rows: Rows, programs: Sequence[str]) -> str:
         cells = [_cells(row.get(program)) for program in programs]
         cells += [_half_cell(row)] if halves else []
         lines.append(f"| {draw} | {' | '.join(cells)} |")
-    reasons = [
-        f"- {draw}, {program}: {found['error']}"
-        for draw, row in rows.items()
-        for program, found in row.items()
-        if "error" in found and program in programs
-    ]
-    return "\n".join([*lines, "", *summary(rows, programs), *reasons])
+    return "\n".join([*lines, "", *summary(rows, programs), *reasons(rows, programs)])
+
+
+def reasons(rows: Rows, programs: Sequence[str]) -> list[str]:
+    """Why runs failed; of a program that is not installed once for all draws."""
+    lines = []
+    for program in programs:
+        found = {draw: row[program] for draw, row in rows.items() if "error" in row.get(program, {})}
+        lines += sorted({f"- {program}: {entry['error']}" for entry in found.values() if entry.get("skipped")})
+        lines += [f"- {draw}, {program}: {e['error']}" for draw, e in found.items() if not e.get("skipped")]
+    return lines
 
 
 def _cells(found: Mapping[str, Any] | None) -> str:
-    if found is None:
+    if found is None or found.get("skipped"):
         return "– | – | – | –"
     if "corr" not in found:
         return f"failed | – | – | {found.get('cpu_s', '–')}"

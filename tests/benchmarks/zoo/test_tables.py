@@ -24,6 +24,7 @@ def test_every_draw_has_its_line_and_every_failure_its_reason():
     assert "failed" in lines[3]
     assert "- dev01_b, ours: no memory" in lines
     assert any("ahead on 1 of 2" in line for line in lines)
+    assert lines[4].endswith("| – | – | – | – |") and "- peer: not installed" in lines
 
 
 def test_a_failed_run_counts_as_nothing():
