@@ -30,6 +30,10 @@ NOISE_SPREAD = 0.12
 """Neighbour correlation above which the detector, not the specimen, makes the dark field."""
 LBFGS_SHARE = 1 / 3
 SMALLEST_FLOOR = 1e-4
+BACKGROUND = 0.6
+"""Share of the mean dark-field counts taken for a flat background: thermal and inelastic scattering, detector noise."""
+COUNTING = 0.5
+"""Variance over mean of dark pixels below which patterns are free of noise, and all of the dark field is signal."""
 PEAK = 1.5
 """Largest counts of a bright-field pixel over their mean, about."""
 
@@ -46,7 +50,7 @@ class Strategy:
     reason: str
     """Why, in one sentence."""
     data_term: str
-    """What is said of the offset of lsq_sqrt."""
+    """What is said of the data term, where the preset leaves it open."""
     kind: DataTermKind | CoefficientTermKind | PythonTerm
     offset: float
     """Counts: c of lsq_sqrt, or the floor of ml."""
@@ -101,20 +105,20 @@ def choose(preset: Preset, statistics: PatternStatistics, *, has_start: bool) ->
     )
 
 
-def is_thin(preset: Preset, statistics: PatternStatistics, *, has_start: bool) -> bool:
-    """Whether a preset left to itself takes the specimen for one thin slice between vacuum."""
-    return _regime(preset, statistics, has_start).non_negative
-
-
 def _with_data_term(regime: Strategy, preset: Preset, statistics: PatternStatistics) -> Strategy:
     """The regime with the data term asked for, and the batches and steps that suit it."""
-    if preset.algorithm in ("auto", "lsq_sqrt"):
-        reason = f"{regime.reason}; lsq_sqrt with {regime.data_term}"
-        return replace(regime, reason=reason, offset=_given(preset.loss_offset, regime.offset))
-    if preset.algorithm not in list(DataTermKind):
+    asked = preset.algorithm
+    if asked == "auto":  # an offset is lsq_sqrt's
+        asked = str(regime.kind) if isinstance(preset.loss_offset, str) else "lsq_sqrt"
+        regime = replace(regime, reason=f"{regime.reason}; {asked} with {regime.data_term}")
+    else:
+        regime = replace(regime, reason=f"{regime.reason}; {asked}")
+    if asked == "lsq_sqrt":
+        return replace(regime, kind=DataTermKind.AMPLITUDE, offset=_given(preset.loss_offset, regime.offset))
+    if asked not in list(DataTermKind):
         return _with_python_term(regime, preset, statistics)
-    kind = DataTermKind(preset.algorithm)
-    regime = replace(regime, kind=kind, reason=f"{regime.reason}; {kind}", offset=0.0)
+    kind = DataTermKind(asked)
+    regime = replace(regime, kind=kind, offset=0.0)
     if kind is DataTermKind.INTENSITY:  # d2 (I - D)^2 / d|psi|^2 = 8 I
         return replace(regime, curvature_scale=4 * PEAK * statistics.bright_counts)
     slower = 0.5 if preset.num_slices > 1 else 1.0  # the curvature D / I has no bound
@@ -144,7 +148,6 @@ def _with_python_term(regime: Strategy, preset: Preset, statistics: PatternStati
     return replace(
         regime,
         kind=term,
-        reason=f"{regime.reason}; {term}",
         offset=offset,
         curvature_scale=scale,
         batch_size=128,
@@ -153,7 +156,7 @@ def _with_python_term(regime: Strategy, preset: Preset, statistics: PatternStati
 
 
 def _floor(statistics: PatternStatistics) -> float:
-    return max(0.1 * statistics.dark_counts, SMALLEST_FLOOR)
+    return max(BACKGROUND * statistics.dark_counts, SMALLEST_FLOOR)
 
 
 def _object_form(preset: Preset, regime: Strategy) -> ObjectForm:
@@ -185,16 +188,15 @@ def _regime(preset: Preset, statistics: PatternStatistics, has_start: bool) -> S
         )
     if statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and has_start:
         return replace(_weak(statistics, f"moderate dose ({dose}) and a live map", has_start), coherence=FOUR_MODES)
-    return _thin(
-        statistics, f"one slice at {dose}: phase object at or above vacuum", "a small offset against dark-field noise"
-    )
+    return _thin(statistics, f"one slice at {dose}: phase object at or above vacuum")
 
 
-def _thin(statistics: PatternStatistics, reason: str, data_term: str) -> Strategy:
+def _thin(statistics: PatternStatistics, reason: str) -> Strategy:
+    counted = statistics.counting_share > COUNTING
     return Strategy(
         reason=reason,
-        data_term=data_term,
-        kind=DataTermKind.AMPLITUDE,
+        data_term=f"a flat background of {BACKGROUND} of the dark field's counts" if counted else "a small offset",
+        kind=DataTermKind.POISSON if counted else DataTermKind.AMPLITUDE,
         offset=0.2 * statistics.dark_counts,
         curvature_scale=1.0,
         object_form=ObjectForm.PHASE,
@@ -214,7 +216,9 @@ def _thin(statistics: PatternStatistics, reason: str, data_term: str) -> Strateg
 
 def _thick(statistics: PatternStatistics, reason: str, data_term: str) -> Strategy:
     return replace(
-        _thin(statistics, reason, data_term),
+        _thin(statistics, reason),
+        data_term=data_term,
+        kind=DataTermKind.AMPLITUDE,
         offset=3.0 * statistics.dark_counts,
         object_form=ObjectForm.COMPLEX,
         non_negative=False,
@@ -227,7 +231,9 @@ def _thick(statistics: PatternStatistics, reason: str, data_term: str) -> Strate
 def _weak(statistics: PatternStatistics, why: str, has_start: bool) -> Strategy:
     start = "started from the live map" if has_start else "no live map to start from, so low frequencies come slowly"
     return replace(
-        _thin(statistics, f"{why}: weak phase object, bright field only, small steps, {start}", "a large offset"),
+        _thin(statistics, f"{why}: weak phase object, bright field only, small steps, {start}"),
+        data_term="a large offset",
+        kind=DataTermKind.AMPLITUDE,
         offset=1.4 * statistics.bright_counts,
         non_negative=False,
         bright_field_only=True,

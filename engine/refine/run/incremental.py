@@ -18,7 +18,6 @@ from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run.run import refine
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.term_choice import TermChoice, choose_term
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Calibration
 from ptylive.schema.preset import Preset
@@ -54,21 +53,19 @@ class IncrementalRefinement:
         self._rounds: list[RefineResult] = []
         self._calibration: Calibration | None = None
         self._next_share = FIRST_SHARE
-        self._choice: TermChoice | None = None
 
     def due(self, share: float) -> bool:
         """Whether a round should be made, now that this share of the scan has arrived."""
         return share >= self._next_share
 
     def round(self, dataset: Dataset, share: float) -> bool:
-        """One sweep over what has arrived; the data term is chosen once all is there. False where it was stopped.
+        """One sweep over what has arrived. False where it was stopped.
 
         Raises MetadataError for missing optics and RefinementError as a run does.
         """
         warm = self._warm(dataset.calibration)
         sweeps = FIRST_SWEEPS if warm is None else 1
-        term = "lsq_sqrt" if self.preset.algorithm == "auto" else self.preset.algorithm
-        settings = {**HELD, "algorithm": term, "sweeps": sweeps, "epoch_max": sweeps, "probe_sweeps": 0}
+        settings = {**HELD, "sweeps": sweeps, "epoch_max": sweeps, "probe_sweeps": 0}
         result = self._run(dataset, self.preset.model_copy(update=settings), warm)
         if result.state != "done":
             return False
@@ -78,8 +75,6 @@ class IncrementalRefinement:
         self._calibration = dataset.calibration
         while self._next_share <= share:
             self._next_share += STEP_SHARE
-        if share >= 1:
-            self._choice = choose_term(dataset, self.preset, self.context)
         return True
 
     def conclude(self, dataset: Dataset, start: StartGuess | None, checkpoint: Path | None) -> RefineResult:
@@ -98,7 +93,7 @@ class IncrementalRefinement:
         if not self._rounds or self._calibration is None or not _same_optics(self._calibration, calibration):
             self._rounds = []
             return None
-        return WarmStart.of(self._rounds[-1], len(self._rounds) + FIRST_SWEEPS - 1, self._choice)
+        return WarmStart.of(self._rounds[-1], len(self._rounds) + FIRST_SWEEPS - 1)
 
     def _run(
         self,

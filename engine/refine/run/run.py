@@ -35,7 +35,6 @@ from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.parameter_search import tune
 from ptylive.engine.refine.tuning.start_object import given_object
-from ptylive.engine.refine.tuning.term_choice import with_chosen_term
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.engine.refine.validation.position_bound import position_bound_A
@@ -77,15 +76,15 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     tuned = tune(dataset, preset, context)
     earlier = None if warm is None else len(warm.probe)
     decided, words = with_chosen_modes(tuned.dataset, tuned.preset, context, earlier)
-    tuned, choice = replace(tuned, preset=decided), None if warm is None else warm.choice
-    setup = with_chosen_term(tuned.dataset, tuned.preset, context, choice).after(tuned.curves).saying(words)
+    tuned = replace(tuned, preset=decided)
+    setup = prepare(tuned.dataset, tuned.preset, start).after(tuned.curves).saying(words)
     if saved is not None and saved.state.vector.shape != setup.start.shape:
         raise RefinementError("the checkpoint is of another number of probe modes", "start without --resume")
     if setup.forward.tilt_from_columns and preset.num_slices > 1 and warm is None:
         quiet = Observers(lambda progress: None, should_stop, None, identity)
         middle = central_part(tuned.dataset, SEARCH_PATTERNS)
         found = find_tilt(tuned.preset, partial(_once, middle, context, quiet))
-        setup = with_chosen_term(tuned.dataset, found, context).after(tuned.curves).with_tilt_found()
+        setup = prepare(tuned.dataset, found, start).after(tuned.curves).with_tilt_found()
     if warm is None and preset.start_object is not None:
         warm = given_object(preset.start_object, setup)
     if warm is not None:

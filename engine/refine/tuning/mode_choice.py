@@ -48,8 +48,7 @@ def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> Mod
     if not open_ or dataset.masks is not None or len(dataset.patterns) < LEAST_PATTERNS:
         return None
     part = central_part(dataset, TRIAL_PATTERNS)
-    term = "lsq_sqrt" if preset.algorithm == "auto" else preset.algorithm
-    quick = preset.model_copy(update={"refine_drift": False, "update_probe_pos": False, "algorithm": term})
+    quick = preset.model_copy(update={"refine_drift": False, "update_probe_pos": False})
     seen = Observation.of(part, quick)
     several = seen.strategy(seen.statistics(), has_start=context.start is not None).coherence.modes
     if several == 1:

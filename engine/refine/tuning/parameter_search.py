@@ -87,7 +87,8 @@ def scan(
     Raises RefinementError for a thickness where none is given.
     """
     where = context or TrialContext()
-    part, quick = central_part(dataset), _quick(preset, _modes(dataset, preset, quantity, where))
+    frames = dataset.masks is None
+    part, quick = central_part(dataset), _quick(preset, _modes(dataset, preset, quantity, where), frames=frames)
     losses: dict[float, HeldOutLoss] = {}
 
     def measure(value: float) -> None:
@@ -166,9 +167,10 @@ def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialCo
     return 1 if choice is None else choice.modes
 
 
-def _quick(preset: Preset, modes: int) -> Preset:
-    """The preset of a trial: nothing refined that could hide the error."""
-    held = {
+def _quick(preset: Preset, modes: int, *, frames: bool) -> Preset:
+    """The preset of a trial: nothing refined that could hide the error, and no background to take up what it leaves."""
+    held: dict[str, object] = {
+        "algorithm": "lsq_sqrt" if preset.algorithm == "auto" and frames else preset.algorithm,
         "update_probe_pos": False,
         "update_slice_distances": False,
         "update_aberrations": False,

@@ -14,7 +14,6 @@ from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm
 from ptylive.engine.refine.problem.setup import Setup
 from ptylive.engine.refine.results.refinement_result import RefineResult
-from ptylive.engine.refine.tuning.term_choice import TermChoice
 from ptylive.schema.model import Array, ComplexArray, FloatArray
 
 LEAST_SWEEPS = 3
@@ -36,13 +35,11 @@ class WarmStart:
     """(modes, P, P) real space, centred on pixel P // 2."""
     sweeps: int = 0
     """Sweeps that need not be made again."""
-    choice: TermChoice | None = None
-    """The data term, where it has been chosen already."""
 
     @classmethod
-    def of(cls, result: RefineResult, sweeps: int = 0, choice: TermChoice | None = None) -> WarmStart:
+    def of(cls, result: RefineResult, sweeps: int = 0) -> WarmStart:
         """What a refinement ended with."""
-        return cls(result.object, result.object_sampling_A[0], result.origin_A, result.probe[0], sweeps, choice)
+        return cls(result.object, result.object_sampling_A[0], result.origin_A, result.probe[0], sweeps)
 
     def applied(self, setup: Setup) -> Setup:
         """The set-up beginning here; an object or a probe of another form or size is left as the set-up has it.

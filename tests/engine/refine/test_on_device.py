@@ -22,7 +22,6 @@ from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.parameter_search import Scanned
-from ptylive.engine.refine.tuning.term_choice import choose_term
 from ptylive.schema.preset import Preset
 
 PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 6, "sweeps": 4}
@@ -220,7 +219,7 @@ def test_previews(simulated, both):
 
 
 def test_what_goes_before_and_after_a_run(simulated, both):
-    """Trials of modes and data term, scans of calibration values, checks and halves."""
+    """Trials of modes, scans of calibration values, checks and halves."""
     context, preset = TrialContext("gpu"), Preset.from_mapping({**PLAIN, "epoch_max": 2, "sweeps": 2})
     repeated = replace(
         simulated.dataset,
@@ -236,7 +235,6 @@ def test_what_goes_before_and_after_a_run(simulated, both):
     assert both(lambda: check(simulated.dataset, preset, context).reason)[1]
     modes = both(lambda: choose_modes(repeated, open_, context))
     assert modes[1].several_loss.mean == pytest.approx(modes[0].several_loss.mean, rel=1e-3)
-    assert both(lambda: choose_term(repeated, open_, context)) is not None
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ def test_one_slice_at_good_dose_is_thin():
     strategy = choose(Preset(), STRONG, has_start=True)
     assert strategy.object_form is ObjectForm.PHASE
     assert strategy.non_negative
-    assert strategy.offset == pytest.approx(0.2 * 0.05)
+    assert strategy.kind is DataTermKind.POISSON
+    assert strategy.offset == pytest.approx(0.6 * 0.05)
+    assert "flat background of 0.6" in strategy.reason
     assert strategy.coherence.modes == 4
     assert not strategy.start_from_map
     assert strategy.epochs - strategy.sweeps >= 5
@@ -70,8 +72,25 @@ def test_lbfgs_keeps_a_third_of_the_epochs(epochs, sweeps):
 def test_poisson_uses_its_floor():
     strategy = choose(Preset(algorithm="ml"), STRONG, has_start=False)
     assert strategy.kind is DataTermKind.POISSON
-    assert strategy.offset == pytest.approx(0.005)
+    assert strategy.offset == pytest.approx(0.03)
     assert strategy.algorithm.startswith("ml, loss_floor")
+
+
+def test_an_offset_asks_for_amplitudes():
+    strategy = choose(Preset(loss_offset=0.2), STRONG, has_start=False)
+    assert (strategy.kind, strategy.offset) == (DataTermKind.AMPLITUDE, 0.2)
+
+
+def test_patterns_without_noise_have_no_background():
+    strategy = choose(Preset(), replace(STRONG, counting_share=0.01), has_start=False)
+    assert strategy.kind is DataTermKind.AMPLITUDE
+    assert strategy.offset == pytest.approx(0.2 * 0.05)
+
+
+def test_patterns_without_dark_field_keep_a_floor():
+    strategy = choose(Preset(), replace(STRONG, dark_counts=0.0), has_start=False)
+    assert strategy.kind is DataTermKind.POISSON
+    assert 0 < strategy.offset < 1e-3
 
 
 def test_noise_spread_sees_a_detector_that_smears_electrons():
