@@ -107,7 +107,7 @@ def choose(preset: Preset, statistics: PatternStatistics, *, has_start: bool) ->
 
 def _with_data_term(regime: Strategy, preset: Preset, statistics: PatternStatistics) -> Strategy:
     """The regime with the data term asked for, and the batches and steps that suit it."""
-    asked = preset.algorithm
+    asked: str = preset.algorithm
     if asked == "auto":  # an offset is lsq_sqrt's
         asked = str(regime.kind) if isinstance(preset.loss_offset, str) else "lsq_sqrt"
         regime = replace(regime, reason=f"{regime.reason}; {asked} with {regime.data_term}")
