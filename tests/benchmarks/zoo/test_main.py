@@ -1,0 +1,69 @@
+"""The zoo's command: which draws, which results are kept, what is refused."""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import zoo_scans  # noqa: F401  (makes the benchmarks importable)
+
+from benchmarks.zoo import __main__ as zoo
+from benchmarks.zoo.draws import draw
+
+
+def given(cache, **changes):
+    values = {"set": [], "halves": False, "iterations": None, "cache": cache, "ptyrad_python": None, **changes}
+    return argparse.Namespace(**values)
+
+
+def test_numbers_and_ranges():
+    assert zoo.numbers("0-2,7") == [0, 1, 2, 7]
+
+
+def test_numbers_that_are_none():
+    with pytest.raises(SystemExit, match="--draws 'all': give numbers"):
+        zoo.numbers("all")
+
+
+def test_a_result_is_kept_while_code_and_settings_are_the_same(tmp_path, monkeypatch):
+    runs, code = [], ["one"]
+
+    def run(way, source, folder, settings, *, halves):
+        runs.append((way, tuple(settings), halves))
+        return {"corr": 0.9}
+
+    monkeypatch.setattr(zoo.ours, "run", run)
+    monkeypatch.setattr(zoo.ours, "code_key", lambda: code[0])
+    one, scan = draw("development", 0), Path("dev00.h5")
+    for changes in ({}, {}, {"set": ["probe_modes=4"]}, {"halves": True}):
+        zoo.result("ours", one, scan, given(tmp_path, **changes))
+    assert runs == [("ours", (), False), ("ours", ("probe_modes=4",), False), ("ours", (), True)]
+    code[0] = "two"
+    assert zoo.result("ours", one, scan, given(tmp_path)) == {"corr": 0.9}
+    assert len(runs) == 4
+
+
+def test_a_program_that_was_left_out_is_asked_for_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo.peers, "run", lambda *_: {"skipped": True, "error": "not run"})
+    assert zoo.result("ptyrad", draw("development", 0), Path("dev00.h5"), given(tmp_path))["skipped"]
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_the_closed_set_is_asked_for_by_name(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["zoo", "--list", "--draws", "0"])
+    zoo.main()
+    assert "development draws" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["zoo", "--list", "--closed", "--draws", "0", "--seed", "5"])
+    zoo.main()
+    said = capsys.readouterr().out
+    assert "seed 5, closed draws" in said and draw("closed", 0, 5).name in said
+
+
+def test_a_simulation_that_fails_says_what_it_needs(tmp_path):
+    failing = shutil.which("false")
+    assert failing is not None
+    with pytest.raises(SystemExit, match="--abtem-python PATH"):
+        zoo.simulated(draw("development", 0), tmp_path, Path(failing))
+    assert json.loads(next(tmp_path.rglob("*.json")).read_text())["index"] == 0
