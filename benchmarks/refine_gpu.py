@@ -93,7 +93,7 @@ def rate(backend: MultisliceBackend, slices: int, modes: int, window: int, count
 def measure() -> None:
     import cupy
 
-    from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+    from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
     from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
     from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 
@@ -105,7 +105,7 @@ def measure() -> None:
     print("window  slices  modes  fused/s  cuFFT/s  ratio  share of arithmetic, of shared memory")
     for window, slices, modes in CASES:
         problem = random_problem(window, slices, DataTermKind.AMPLITUDE, count=max(1024, 2**28 // (slices * window**2)))
-        arrays = rate(ArrayMultislice(problem, cupy, "complex64", "gpu"), slices, modes, window, problem.count)
+        arrays = rate(GeneralMultislice(problem, cupy, "complex64", "gpu"), slices, modes, window, problem.count)
         plan = fitting_plan(window)
         if plan is None:
             print(f"{window:6d}  {slices:6d}  {modes:5d}        -  {arrays:7.0f}")

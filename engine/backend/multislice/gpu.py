@@ -62,11 +62,11 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
     """Fused where the window fits on the chip, whole arrays and cuFFT (its plans are kept by cupy) elsewhere."""
     import cupy
 
+    from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+
     kind = problem.data_term.kind
     python = f", for {kind.why_not_compiled}" if isinstance(kind, PythonTerm) else ""
     if problem.model is not None:
-        from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-
         return GeneralMultislice(problem, cupy, "complex64", f"gpu (cuFFT{python})" if python else "gpu")
     from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
     from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
@@ -80,6 +80,4 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
             log.warning(
                 "whole arrays instead of the fused kernel, which this card's compiler does not take: %s", reason
             )
-    from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
-
-    return ArrayMultislice(problem, cupy, "complex64", name=f"gpu (cuFFT{python})")
+    return GeneralMultislice(problem, cupy, "complex64", f"gpu (cuFFT{python})")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ptylive.engine.backend import device
@@ -23,17 +25,16 @@ def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> Mul
             raise RefinementError(f"no GPU to refine on: {reason}", "use --backend cpu")
     kind = problem.data_term.kind
     python = kind.why_not_compiled if isinstance(kind, PythonTerm) else ""
-    if problem.model is not None and (beyond := problem.model.beyond_compiled()):
-        from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-
-        reasons = " and ".join(reason for reason in (beyond, python) if reason)
-        return GeneralMultislice(problem, np, "complex64", f"cpu (scipy, for {reasons})", threads)
+    beyond = "" if problem.model is None else problem.model.beyond_compiled()
+    reasons = " and ".join(reason for reason in (beyond, python) if reason)
     from ptylive.engine.backend.multislice.fast_sizes import is_fast
 
-    if is_fast(problem.window) and not python:
+    if is_fast(problem.window) and not reasons:
         from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 
         return CompiledMultislice(problem, threads)
-    from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+    from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 
-    return ArrayMultislice(problem, np, "complex64", name=f"cpu (scipy, for {python})" if python else "cpu (scipy)")
+    name = f"cpu (scipy, for {reasons})" if reasons else "cpu (scipy)"
+    plain = problem if beyond else replace(problem, model=None)  # what is compiled else is in its propagators
+    return GeneralMultislice(plain, np, "complex64", name, threads)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.problem.setup import Setup
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -56,7 +56,7 @@ def expected_patterns(setup: Setup, result: RefineResult) -> FloatArray | None:
         return None
     setup = WarmStart.of(result).applied(setup)
     physical = setup.layout.physical(setup.start, np)
-    arrays = ArrayMultislice(setup.problem, np, "complex64", "arrays")
+    arrays = GeneralMultislice(setup.problem, np, "complex64", "arrays")
     return np.asarray(arrays.expected_patterns(physical.object, physical.probe), dtype=np.float32)
 
 

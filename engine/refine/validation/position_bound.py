@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import MultisliceProblem
 from ptylive.schema.model import Array
 
@@ -25,7 +25,7 @@ def position_bound_A(problem: MultisliceProblem, object_planes: Array, probe_pla
     if problem.model is not None:
         return math.nan
     chosen = np.unique(np.linspace(0, problem.count - 1, min(SAMPLED_PATTERNS, problem.count)).astype(np.int64))
-    arrays = ArrayMultislice(problem, np, "complex64", "position bound")
+    arrays = GeneralMultislice(problem, np, "complex64", "position bound")
     information = np.asarray(arrays.position_information(object_planes, probe_planes, chosen), dtype=np.float64)
     determinant = np.linalg.det(information)
     told = determinant > 1e-12 * np.trace(information, axis1=1, axis2=2) ** 2

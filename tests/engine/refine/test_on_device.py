@@ -12,7 +12,6 @@ from device_kernels import fused
 from strict_device import device
 
 from ptylive.engine.backend.multislice import gpu
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
 from ptylive.engine.refine import TrialContext, check, refine, scan, validate
@@ -32,7 +31,7 @@ def arrays(xp: ModuleType, problem: MultisliceProblem) -> MultisliceBackend:
     """As ``gpu.opened`` does without kernels of its own."""
     if problem.model is not None:
         return GeneralMultislice(problem, xp, "complex64", "gpu")
-    return ArrayMultislice(problem, xp, "complex64", name="gpu")
+    return GeneralMultislice(problem, xp, "complex64", name="gpu")
 
 
 @pytest.fixture

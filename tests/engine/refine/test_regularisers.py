@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.regularisers.missing_wedge import MissingWedge, wedge_weights
 from ptylive.engine.refine.regularisers.object_states import MixedVariance
@@ -174,7 +174,7 @@ def test_the_objective_carries_them(simulated):
     heavy = prepare(dataset, Preset(window_px=24, atv_weight=1e3), None)
     losses = []
     for setup in (plain, heavy):
-        backend = ArrayMultislice(setup.problem, np, "complex64", "arrays")
+        backend = GeneralMultislice(setup.problem, np, "complex64", "arrays")
         objective = Objective(backend, setup.layout, setup.problem.count, terms=setup.terms)
         bumpy = setup.start.copy()
         bumpy[: setup.layout.object_size] += 0.1 * np.random.default_rng(5).random(setup.layout.object_size)

@@ -16,7 +16,6 @@ from ptylive.engine.backend.multislice.description import ForwardModel, NearFiel
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.engine.backend.multislice.forward.values import Values
 from ptylive.engine.backend.multislice.problem import Corrections
-from ptylive.schema.model import DoubleArray
 
 
 class Exposure(NamedTuple):
@@ -33,9 +32,10 @@ class Exposure(NamedTuple):
 class Detector:
     """The block behind the specimen."""
 
-    def __init__(self, kit: ArrayKit, model: ForwardModel, phase_per_A: DoubleArray) -> None:
+    def __init__(self, kit: ArrayKit, model: ForwardModel, size: int) -> None:
+        """``size``: pixels along a side of the window."""
         self._kit, self._model = kit, model
-        xp, size = kit.xp, phase_per_A.shape[0]
+        xp = kit.xp
         q = np.fft.fftfreq(size, model.pixel_A)
         q_squared = q[:, None] ** 2 + q[None, :] ** 2
         self._q = xp.asarray(q)
@@ -85,7 +85,8 @@ class Detector:
         """Counts (n, p, p) in the detector's pixels."""
         waves = [exposure.wave for exposure in exposures]
         total = sum((wave.real**2 + wave.imag**2).sum(axis=1) for wave in waves) / len(waves)
-        total = self._kit.xp.maximum(self._smeared(total, batch), 0)  # rounding may leave less than nothing
+        if self._model.near_field is not None:
+            total = self._kit.xp.maximum(self._smeared(total, batch), 0)  # rounding may leave less than nothing
         u = self._model.upsampling
         if u > 1:
             n, size = total.shape[0], total.shape[1] // u

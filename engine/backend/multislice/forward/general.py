@@ -1,7 +1,8 @@
-"""The general backend: illumination, specimen, detector and comparison as blocks, each with its adjoint.
+"""Multislice on whole arrays: illumination, specimen, detector and comparison as blocks, each with its adjoint.
 
-Everything of :class:`~ptylive.engine.backend.multislice.description.ForwardModel`, on whole arrays of numpy or cupy.
-In double precision it agrees with central differences and, where both can, with the reference of the plain model.
+Everything of :class:`~ptylive.engine.backend.multislice.description.ForwardModel`, and the plain far field without one,
+for numpy or cupy. In double precision its gradients agree with central differences: it is the reference that all others
+are checked against. In single precision it is what runs where nothing compiled or fused can.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.backend.multislice.data_terms import TINY_COUNTS
+from ptylive.engine.backend.multislice.description import ForwardModel
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.engine.backend.multislice.forward.comparison import comparison
-from ptylive.engine.backend.multislice.forward.detection import Detector
+from ptylive.engine.backend.multislice.forward.detection import Detector, Exposure
 from ptylive.engine.backend.multislice.forward.illumination import Illumination
-from ptylive.engine.backend.multislice.forward.specimen import Place, Prepared, Specimen
+from ptylive.engine.backend.multislice.forward.specimen import Kept, Place, Prepared, Specimen
 from ptylive.engine.backend.multislice.forward.values import Sums, Values
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.schema.model import Array, IndexArray
@@ -26,18 +29,22 @@ BATCH_BYTES = {"numpy": 4 << 20, "cupy": 1 << 30}
 
 
 class GeneralMultislice:
-    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` for every forward model."""
+    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` for every forward model.
+
+    Patterns are handled in batches, arrays are (pattern, mode, row, column). ``dtype``: complex64 or complex128.
+    """
 
     def __init__(self, problem: MultisliceProblem, xp: ModuleType, dtype: str, name: str, threads: int = 1) -> None:
-        if problem.model is None or problem.phase_per_A is None:
-            raise ValueError("the general backend needs problem.model and problem.phase_per_A")
+        if problem.model is not None and problem.phase_per_A is None:
+            raise ValueError("a forward model needs problem.phase_per_A")
         self.name, self.xp = name, xp
-        self._problem, self._model = problem, problem.model
+        model, window, slices = problem.model or _plain(problem), problem.window, problem.object_shape[0]
+        self._problem, self._model = problem, model
         self._kit = kit = ArrayKit(xp, np.dtype(dtype))
-        model, window = problem.model, problem.window
         self._illumination = Illumination(kit, model, window)
-        self._specimen = Specimen(kit, model, problem.phase_per_A, problem.object_shape[0])
-        self._detector = Detector(kit, model, problem.phase_per_A)
+        propagators = problem.propagators if problem.model is None else None
+        self._specimen = Specimen(kit, model, problem.phase_per_A, window, slices, propagators)
+        self._detector = Detector(kit, model, window)
         self._comparison = comparison(kit, problem, model.compressed)
         self._offsets = xp.asarray(np.arange(window)[:, None] * problem.object_shape[2] + np.arange(window))
         self._corners = xp.asarray(problem.corners @ np.array([problem.object_shape[2], 1]))
@@ -82,6 +89,41 @@ class GeneralMultislice:
             xp.add.at(total, where.ravel(), xp.broadcast_to(light, where.shape).astype(self._kit.real).ravel())
         return total.reshape(rows, columns)
 
+    def expected_patterns(self, object_planes: Any, probe_planes: Any) -> Any:
+        """Intensities (N, p, p) of the model at the problem's positions, frequency 0 at [0, 0]."""
+        values, found = self._values(object_planes, probe_planes, HELD), []
+        prepared = self._specimen.prepared(values, HELD)
+        for batch in self._batches(np.arange(self._problem.count), values.modes * len(values.objects)):
+            light = self._illumination.forward(values, batch)
+            _, exposures = self._exposures(values, prepared, light.wave, self._unasked(batch))
+            found.append(self._detector.intensity(exposures, values, batch))
+        return self.xp.concatenate(found)
+
+    def position_information(self, object_planes: Any, probe_planes: Any, indices: IndexArray) -> Any:
+        """Fisher information of the positions of the patterns ``indices`` for a known object, (n, 2, 2) per pixel^2.
+
+        sum_k w dI_k/dx_a dI_k/dx_b / (I_k + c): independent counting, I the model and c its offset. Far fields only.
+        """
+        if self._model.near_field is not None or self._model.upsampling > 1 or self._model.compressed is not None:
+            raise ValueError("what positions tell is worked out for patterns in the far field")
+        xp, values, found = self.xp, self._values(object_planes, probe_planes, HELD), []
+        prepared = self._specimen.prepared(values, HELD)
+        weights = xp.asarray(self._problem.weights, dtype=self._kit.real)
+        for batch in self._batches(indices, 3 * values.modes * len(values.objects)):
+            place = self._unasked(batch)
+            light = self._illumination.forward(values, batch)
+            _, waves = self._exposures(values, prepared, light.wave, place)
+            slopes = []
+            for moved in self._illumination.moved(light, values, batch):
+                _, turned = self._exposures(values, prepared, moved, place)
+                each = ((a.wave.conj() * b.wave).real.sum(axis=1) for a, b in zip(waves, turned, strict=True))
+                slopes.append(2 * sum(each) / len(waves))
+            intensity = self._detector.intensity(waves, values, batch)
+            weight = weights / (intensity + (self._problem.data_term.offset + TINY_COUNTS))
+            both = xp.stack(slopes, axis=1)
+            found.append(xp.einsum("naij,nbij,nij->nab", both, both, weight))
+        return xp.concatenate(found)
+
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         return np.asarray(array.get() if hasattr(array, "get") else array)
@@ -97,7 +139,7 @@ class GeneralMultislice:
         thickness = model.thickness_A
         if corrections.distances_A is not None:
             distances = xp.asarray(corrections.distances_A, dtype=np.float64)
-            thickness = (*distances, distances[-1])
+            thickness = (*distances, distances[-1] if len(distances) else thickness[-1])
         tilts = self._tilts if corrections.tilts is None else corrections.tilts
         added = self._aberrations_A if corrections.aberrations_A is None else corrections.aberrations_A
         objects = (object_planes[0] + 1j * object_planes[1]).astype(kit.complex)
@@ -127,8 +169,8 @@ class GeneralMultislice:
             xp.zeros_like(values.probe),
             Corrections(**double),
         )
-        prepared = self._specimen.prepared(values)
-        planes = values.modes * len(values.objects) * (self._specimen.waves + 4)
+        prepared = self._specimen.prepared(values, corrections)
+        planes = values.modes * len(values.objects) * (self._specimen.waves(corrections) + 3)
         loss = sum(
             self._add_batch(values, prepared, Place(batch, self._where(batch), total), probe_gradient=probe_gradient)
             for batch in self._batches(chosen, planes)
@@ -141,23 +183,39 @@ class GeneralMultislice:
         """Loss of a batch; its gradient is added to ``place.total``."""
         batch, total = place.batch, place.total
         light = self._illumination.forward(values, batch)
-        modes = range(len(values.objects))
-        passages = [self._specimen.forward(mode, values, prepared, light.wave, place) for mode in modes]
-        exposures = [self._detector.forward(passage.exit, values, batch) for passage in passages]
+        kept, exposures = self._exposures(values, prepared, light.wave, place)
         loss, slope = self._comparison.compare(self._detector.intensity(exposures, values, batch), batch)
         if total.corrections.background is not None:
             total.corrections.background[...] += slope.sum(axis=0)
-        pull = (2 / len(modes) * self._detector.slope_of_waves(slope, batch))[:, None]
-        behind: Any = 0.0
-        for mode in modes:
-            exposure = exposures[mode]
+        pull = (2 / len(exposures) * self._detector.slope_of_waves(slope, batch))[:, None]
+        behind: Any = None
+        for mode, exposure in enumerate(exposures):
             gradient = self._detector.adjoint(exposure, exposure.wave * pull, values, batch, total.corrections)
-            behind = behind + self._specimen.adjoint(mode, values, prepared, passages[mode], gradient, place)
+            gradient = self._specimen.adjoint(mode, values, prepared, kept[mode], gradient, place)
+            behind = gradient if behind is None else behind + gradient
         if probe_gradient or self._refines_light(total.corrections):
             of_probe = self._illumination.adjoint(light, behind, batch, values, total.corrections)
             if probe_gradient:
                 self._illumination.add_to_probe(of_probe, batch, values.modes, total.probe)
         return loss
+
+    def _unasked(self, batch: Any) -> Place:
+        """Where a batch looks when nothing is asked for but the waves."""
+        return Place(batch, self._where(batch), Sums(None, None, HELD))
+
+    def _exposures(
+        self, values: Values, prepared: Prepared, wave: Any, place: Place
+    ) -> tuple[list[Kept], list[Exposure]]:
+        """From the wave behind the probe: what was kept on the way, and the waves at the detector, of each object mode.
+
+        Nothing else of the way stays in memory: fresh pages cost as much as arithmetic does.
+        """
+        kept, exposures = [], []
+        for mode in range(len(values.objects)):
+            on_the_way, exit_wave = self._specimen.forward(mode, values, prepared, wave, place)
+            kept.append(on_the_way)
+            exposures.append(self._detector.forward(exit_wave, values, place.batch))
+        return kept, exposures
 
     def _refines_light(self, asked: Corrections) -> bool:
         before = self._model.tilts is not None and self._model.tilts.before and asked.tilts is not None
@@ -171,3 +229,8 @@ class GeneralMultislice:
         bytes_each = planes * self._problem.window**2 * self._kit.complex.itemsize
         size = max(1, BATCH_BYTES.get(self.xp.__name__, BATCH_BYTES["numpy"]) // bytes_each)
         return [self.xp.asarray(chosen[i : i + size]) for i in range(0, len(chosen), size)]
+
+
+def _plain(problem: MultisliceProblem) -> ForwardModel:
+    """The far field and nothing else. Lengths are in the propagators: neither pixel nor wavelength is asked for."""
+    return ForwardModel(pixel_A=1.0, wavelength_A=1.0, thickness_A=(0.0,) * problem.object_shape[0])

@@ -23,8 +23,6 @@ class Light(NamedTuple):
 
     wave: Any
     """(n, modes, P, P) real space."""
-    spectrum: Any
-    """(n, modes, P, P) in the aperture plane, every factor included."""
     factor: Any
     """(n, 1, P, P) by which the probe was multiplied."""
     tilt: Any
@@ -48,12 +46,20 @@ class Illumination:
         """The wave that enters the specimen."""
         kit = self._kit
         factor = self._factor(values, batch)
-        spectrum = self._probes(values, batch) * factor
-        wave, tilt = kit.inverse(spectrum), None
+        wave, tilt = kit.inverse(self._probes(values, batch) * factor), None
         if self._model.tilts is not None and self._model.tilts.before:
             tilt = kit.plane_ramp(values.tilts_of(batch)[:, 0:2], self._turn_per_px)
             wave = wave * tilt
-        return Light(wave, spectrum, factor, tilt)
+        return Light(wave, factor, tilt)
+
+    def moved(self, light: Light, values: Values, batch: Any) -> tuple[Any, Any]:
+        """Derivatives of the wave by the position along rows and columns, one for each pixel of the object."""
+        kit, slopes = self._kit, []
+        spectrum = self._probes(values, batch) * light.factor
+        for frequency in (self._frequencies[:, None], self._frequencies[None, :]):
+            wave = kit.inverse(spectrum * (-2j * np.pi * frequency).astype(kit.complex))
+            slopes.append(wave if light.tilt is None else wave * light.tilt)
+        return slopes[0], slopes[1]
 
     def power(self, values: Values, batch: Any) -> Any:
         """|psi|^2 summed over modes, (n or 1, P, P), not moved to the sub-pixel rests of the positions."""
@@ -71,7 +77,9 @@ class Illumination:
                 values.add_tilts(total.tilts, batch, slice(0, 2), -kit.moments(turning, self._turn_per_px))
             gradient = gradient * light.tilt.conj()
         spectrum = kit.fft(gradient)
-        self._add_per_pattern((spectrum.conj() * light.spectrum).sum(axis=1), batch, values, total)
+        if any(part is not None for part in (total.shifts_px, total.current, total.aberrations_A)):
+            entered = self._probes(values, batch) * light.factor
+            self._add_per_pattern((spectrum.conj() * entered).sum(axis=1), batch, values, total)
         return spectrum * light.factor.conj()
 
     def add_to_probe(self, gradient: Any, batch: Any, modes: int, total: Any) -> None:

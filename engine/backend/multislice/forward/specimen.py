@@ -17,16 +17,11 @@ from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.engine.backend.multislice.forward.split_step import Propagate, Transmit, program
 from ptylive.engine.backend.multislice.forward.values import Sums, Values
 from ptylive.engine.backend.multislice.problem import Corrections
-from ptylive.schema.model import DoubleArray
+from ptylive.schema.model import Array, DoubleArray
 
-
-class Passage(NamedTuple):
-    """The waves of a batch on their way through one object mode."""
-
-    kept: tuple[Any, ...]
-    """Of each step: the wave that entered it (transmission), or the spectrum behind it (free space)."""
-    exit: Any
-    """(n, modes, P, P)."""
+Kept = tuple[Any, ...]
+"""Of a batch on its way through one object mode, for each step: the wave that entered it (transmission), or the
+spectrum behind it (free space; None where its derivatives are not asked for)."""
 
 
 class Prepared(NamedTuple):
@@ -39,29 +34,41 @@ class Prepared(NamedTuple):
 
 
 class Specimen:
-    """The slices of every object mode."""
+    """The slices of every object mode; ``propagators`` (slices - 1, P, P) of a plain model as the problem has them."""
 
-    def __init__(self, kit: ArrayKit, model: ForwardModel, phase_per_A: DoubleArray, slices: int) -> None:
+    def __init__(
+        self,
+        kit: ArrayKit,
+        model: ForwardModel,
+        phase_per_A: DoubleArray | None,
+        window: int,
+        slices: int,
+        propagators: Array | None = None,
+    ) -> None:
         self._kit, self._model = kit, model
         xp = kit.xp
+        self._given: Any = None if propagators is None else xp.asarray(propagators, dtype=kit.complex)
         self._steps = program(model.split, slices, to_exit_face=model.near_field is not None)
         self.powers = tuple(sorted({step.power for step in self._steps if isinstance(step, Transmit)}))
-        self._phase_per_A = xp.asarray(phase_per_A, dtype=np.float64)
-        self._q = xp.asarray(np.fft.fftfreq(phase_per_A.shape[0], model.pixel_A))
+        self._phase_per_A: Any = None if phase_per_A is None else xp.asarray(phase_per_A, dtype=np.float64)
+        self._q = xp.asarray(np.fft.fftfreq(window, model.pixel_A))
         self._band = None if model.band is None else xp.asarray(model.band, dtype=kit.real)
         self._tilted = model.tilts is not None and model.tilts.inside
 
-    @property
-    def waves(self) -> int:
-        """Planes kept for each pattern and mode."""
-        return len(self._steps)
+    def waves(self, asked: Corrections) -> int:
+        """Planes kept for each pattern and mode; spectra in free space only where its derivatives are ``asked``."""
+        transmissions = sum(isinstance(step, Transmit) for step in self._steps)
+        return len(self._steps) if _asks_for_free_space(asked) else transmissions
 
-    def prepared(self, values: Values) -> Prepared:
+    def prepared(self, values: Values, asked: Corrections) -> Prepared:
         """Propagators and powers of the transmission, made once an evaluation."""
         made: list[Any] = []
         for step in self._steps:
             if isinstance(step, Transmit):
                 made.append(None)
+                continue
+            if self._given is not None and asked.distances_A is None:
+                made.append(self._given[step.shares[0][0]])
                 continue
             factor = self._kit.phase_factor(self._phase_per_A * _length(step, values))
             made.append(factor if self._band is None else factor * self._band)
@@ -82,33 +89,36 @@ class Specimen:
         """O^p on the principal branch: phases of a slice must stay within pi."""
         return objects if power == 1 else self._kit.xp.exp(power * self._kit.xp.log(objects))
 
-    def forward(self, mode: int, values: Values, prepared: Prepared, wave: Any, place: Place) -> Passage:
-        """Through one object mode."""
-        kit, kept = self._kit, []
+    def forward(self, mode: int, values: Values, prepared: Prepared, wave: Any, place: Place) -> tuple[Kept, Any]:
+        """Through one object mode: what the way back needs, and the exit wave (n, modes, P, P)."""
+        kit = self._kit
+        kept: list[Any] = []
         for step, propagator in zip(self._steps, prepared.propagators, strict=True):
             if isinstance(step, Transmit):
                 kept.append(wave)
                 wave = wave * self._window(mode, step, prepared, place)[:, None]
             else:
                 spectrum = kit.fft(wave) * self._tilt(step, values, place, propagator)
-                kept.append(spectrum)
+                kept.append(spectrum if _asks_for_free_space(place.total.corrections) else None)
                 wave = kit.inverse(spectrum)
-        return Passage(tuple(kept), wave)
+        return tuple(kept), wave
 
     def adjoint(
-        self, mode: int, values: Values, prepared: Prepared, passage: Passage, gradient: Any, place: Place
+        self, mode: int, values: Values, prepared: Prepared, on_the_way: Kept, gradient: Any, place: Place
     ) -> Any:
         """The gradient in front of the specimen; those of slices, tilts and distances are added to ``place.total``."""
         kit, total = self._kit, place.total
         for step, propagator, kept in zip(
-            reversed(self._steps), reversed(prepared.propagators), reversed(passage.kept), strict=True
+            reversed(self._steps), reversed(prepared.propagators), reversed(on_the_way), strict=True
         ):
             if isinstance(step, Transmit):
                 self._add_to_slice(mode, step, (kept.conj() * gradient).sum(axis=1), place)
                 gradient = gradient * self._window(mode, step, prepared, place).conj()[:, None]
             else:
                 spectrum = kit.fft(gradient)
-                self._add_free_space(step, (spectrum.conj() * kept).imag.sum(axis=1), values, place, total.corrections)
+                if kept is not None:
+                    turning = (spectrum.conj() * kept).imag.sum(axis=1)
+                    self._add_free_space(step, turning, values, place, total.corrections)
                 gradient = kit.inverse(spectrum * self._tilt(step, values, place, propagator).conj())
         return gradient
 
@@ -135,15 +145,12 @@ class Specimen:
 
     def _add_free_space(self, step: Propagate, turning: Any, values: Values, place: Place, total: Corrections) -> None:
         """D psi / d length = i (phase_per_A + 2 pi q . tan) psi and d psi / d tan = 2 pi i length q psi."""
-        kit = self._kit
-        if total.tilts is None and total.distances_A is None:
-            return
-        by_q = 2 * np.pi * kit.moments(turning, self._q)
-        if total.tilts is not None and self._tilted:
+        by_q = 2 * np.pi * self._kit.moments(turning, self._q) if self._tilted else None
+        if total.tilts is not None and by_q is not None:
             values.add_tilts(total.tilts, place.batch, slice(2, 4), -_length(step, values) * by_q)
         if total.distances_A is not None:
             slope = (turning * self._phase_per_A).sum(dtype=np.float64)
-            if self._tilted:
+            if by_q is not None:
                 slope = slope + (by_q * values.tilts_of(place.batch)[:, 2:4]).sum()
             for z, share in step.shares:
                 total.distances_A[min(z, len(total.distances_A) - 1)] -= share * slope
@@ -157,6 +164,10 @@ class Place(NamedTuple):
     where: Any
     """(n, P, P) flat object index of every pixel of the windows."""
     total: Sums
+
+
+def _asks_for_free_space(asked: Corrections) -> bool:
+    return asked.tilts is not None or asked.distances_A is not None
 
 
 def _length(step: Propagate, values: Values) -> Any:

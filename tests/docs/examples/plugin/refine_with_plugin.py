@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from ptylive.application.extensions import Preset
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.setup import prepare
@@ -41,7 +41,7 @@ def dataset() -> Dataset:
 def gradient_error(data: Dataset, preset: Preset) -> float:
     """Derivative along a random direction against central differences, in double precision, relative."""
     setup = prepare(data, preset, None)
-    backend = ArrayMultislice(setup.problem, np, "complex128", "reference")
+    backend = GeneralMultislice(setup.problem, np, "complex128", "reference")
     objective = Objective(backend, setup.layout, setup.problem.count, terms=setup.terms)
     rng = np.random.default_rng(1)
     at = setup.start.astype(float) + 0.01 * rng.normal(size=len(setup.start))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice, warm_up
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import DataTermKind
 
 TOLERANCE = 2e-5
@@ -20,13 +20,13 @@ def relative(a, b):
 def test_agrees_with_the_reference(make_problem, make_planes, kind, slices, modes, window):
     problem = make_problem(window, slices, kind, 0.05, count=40)
     planes, probe = make_planes(problem, modes)
-    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
     single = planes.astype(np.float32), probe.astype(np.float32)
     compiled = CompiledMultislice(problem).loss_and_gradient(*single)
     assert compiled.loss == pytest.approx(expected.loss, rel=TOLERANCE)
     assert relative(compiled.object, expected.object) < TOLERANCE
     assert relative(compiled.probe, expected.probe) < TOLERANCE
-    arrays = ArrayMultislice(problem, np, "complex64", "single").loss_and_gradient(*single)
+    arrays = GeneralMultislice(problem, np, "complex64", "single").loss_and_gradient(*single)
     assert relative(arrays.object, expected.object) < TOLERANCE
 
 
@@ -35,7 +35,7 @@ def test_agrees_with_the_reference(make_problem, make_planes, kind, slices, mode
 def test_every_window_size_agrees_with_the_reference(make_problem, make_planes, window):
     problem = make_problem(window, 2, DataTermKind.AMPLITUDE, 0.05, count=2)
     planes, probe = make_planes(problem, 1)
-    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
     compiled = CompiledMultislice(problem).loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))
     assert relative(compiled.object, expected.object) < TOLERANCE
     assert relative(compiled.probe, expected.probe) < TOLERANCE
@@ -45,7 +45,7 @@ def test_every_window_size_agrees_with_the_reference(make_problem, make_planes, 
 def test_recorded_types_give_the_same_loss(make_problem, make_planes, dtype):
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, dtype=dtype)
     planes, probe = make_planes(problem, 1)
-    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe).loss
+    expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe).loss
     assert CompiledMultislice(problem).loss_and_gradient(planes, probe).loss == pytest.approx(expected, rel=1e-5)
 
 
@@ -66,7 +66,7 @@ def test_illumination_agrees_with_the_reference(make_problem, make_planes):
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.0)
     _, probe = make_planes(problem, 3)
     chosen = np.array([0, 3, 4])
-    expected = ArrayMultislice(problem, np, "complex128", "reference").illumination(probe, chosen)
+    expected = GeneralMultislice(problem, np, "complex128", "reference").illumination(probe, chosen)
     assert relative(CompiledMultislice(problem).illumination(probe, chosen), expected) < 1e-6
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, DataTermKind
 
 NAMES = ("shifts_px", "current", "background", "distances_A")
@@ -25,7 +25,7 @@ def test_gradients_equal_central_differences(
     make_problem, make_planes, make_corrections, kind, slices, modes, object_modes
 ):
     problem = make_problem(12, slices, kind, 0.1, count=3)
-    backend = ArrayMultislice(problem, np, "complex128", "reference")
+    backend = GeneralMultislice(problem, np, "complex128", "reference")
     planes, probe = make_planes(problem, modes, object_modes)
     at = make_corrections(problem)
     result = backend.loss_and_gradient(planes, probe, corrections=at)
@@ -55,7 +55,7 @@ def test_compiled_agrees_with_the_reference(
     problem = make_problem(32, slices, kind, 0.05, count=40)
     planes, probe = make_planes(problem, modes, object_modes)
     at = make_corrections(problem)
-    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe, corrections=at)
+    expected = GeneralMultislice(problem, np, "complex128", "double").loss_and_gradient(planes, probe, corrections=at)
     compiled = CompiledMultislice(problem, 2)
     result = compiled.loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32), corrections=at)
     compiled.close()
@@ -95,7 +95,7 @@ def test_patterns_left_out_have_no_gradient(make_problem, make_planes, make_corr
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1)
     planes, probe = (a.astype(np.float32) for a in make_planes(problem, 1))
     at, chosen = make_corrections(problem), np.array([4, 1])
-    for backend in (CompiledMultislice(problem), ArrayMultislice(problem, np, "complex64", "arrays")):
+    for backend in (CompiledMultislice(problem), GeneralMultislice(problem, np, "complex64", "arrays")):
         result = backend.loss_and_gradient(planes, probe, chosen, probe_gradient=False, corrections=at)
         assert not result.probe.any()
         for gradient in (result.corrections.current, result.corrections.shifts_px[:, 0]):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from emulated_cuda import EmulatedKernels, compile_kernel
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.fused.plan import Plan, source
 from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
 from ptylive.engine.backend.multislice.problem import HELD, DataTermKind
@@ -24,7 +24,7 @@ def fused(problem, threads=8, resident=3):
 
 
 def reference(problem):
-    return ArrayMultislice(problem, np, "complex128", "reference")
+    return GeneralMultislice(problem, np, "complex128", "reference")
 
 
 def assert_close(ours, theirs):

@@ -7,7 +7,7 @@ import pytest
 from fake_card import HOPPER, FakeCards
 
 from ptylive.engine.backend.multislice import gpu
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.schema import RefinementError
@@ -25,7 +25,7 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> FakeCards:
 
 def agrees(problem, make_planes, backend) -> None:
     planes, probe = (a.astype(np.float32) for a in make_planes(problem, 1))
-    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
     found = backend.loss_and_gradient(backend.xp.asarray(planes), backend.xp.asarray(probe))
     assert float(found.loss) == pytest.approx(float(expected.loss), rel=2e-5)
     ours = backend.to_numpy(found.object)

@@ -7,7 +7,6 @@ import pytest
 from forward_problems import COUNT, coefficients, every_correction, groups, make_planes, make_problem, near_field, tilts
 from strict_device import DeviceArray, device
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.description import SplitStep
 from ptylive.engine.backend.multislice.forward import general
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
@@ -58,10 +57,10 @@ def test_the_plain_model(kind, slices):
     model = make_problem(kind, slices).model
 
     def backend(problem, *options):
-        return ArrayMultislice(replace(problem, model=None), *options)
+        return GeneralMultislice(replace(problem, model=None), *options)
 
     check(backend, replace(problem, model=model))
-    arrays = [ArrayMultislice(problem, xp, "complex128", "arrays") for xp in (np, device)]
+    arrays = [GeneralMultislice(problem, xp, "complex128", "arrays") for xp in (np, device)]
     planes = make_planes(problem, 2, 1)
     patterns = [each.expected_patterns(*(each.xp.asarray(plane) for plane in planes)) for each in arrays]
     np.testing.assert_allclose(patterns[1].get(), patterns[0], rtol=1e-10)

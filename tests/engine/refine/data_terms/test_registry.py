@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from strict_device import device
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 from ptylive.engine.backend.multislice.data_terms import compared
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, PythonTerm
 from ptylive.engine.refine.data_terms import registry
@@ -46,7 +46,7 @@ def test_a_run_is_that_of_the_same_formula_built_in(mine, simulated):
     assert setups[0].strategy.curvature_scale == pytest.approx(setups[1].strategy.curvature_scale)
     results = []
     for setup in setups:
-        backend = ArrayMultislice(setup.problem, np, "complex128", "reference")
+        backend = GeneralMultislice(setup.problem, np, "complex128", "reference")
         physical = setup.layout.physical(setup.start.astype(float), np)
         results.append(backend.loss_and_gradient(physical.object, physical.probe))
     assert results[0].loss == pytest.approx(results[1].loss, rel=1e-12)
@@ -91,7 +91,7 @@ def test_what_a_function_gets_wrong_is_one_line(simulated, function, line):
     function.__module__ = "somebody.else"
     problem = prepare(simulated.dataset, Preset(probe_modes=1), None).problem
     problem = replace(problem, data_term=DataTerm(replace(TERM, compare=function), 0.0))
-    backend = ArrayMultislice(problem, np, "complex64", "cpu")
+    backend = GeneralMultislice(problem, np, "complex64", "cpu")
     planes = np.zeros((2, *problem.object_shape), np.float32)
     with pytest.raises(RefinementError) as error:
         backend.loss_and_gradient(planes, np.zeros((2, 1, problem.window, problem.window), np.float32))

@@ -5,7 +5,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
 from ptylive.engine.refine.problem.setup import prepare
@@ -25,7 +25,7 @@ def bumpy(simulated):
     rng, layout = np.random.default_rng(5), setup.layout
     vector = layout.start(rng.uniform(0, 0.5, (layout.planes, *layout.object_shape[1:])))
     vector[: layout.object_size] += 0.1 * rng.normal(size=layout.object_size).astype("f4")
-    return setup, ArrayMultislice(setup.problem, np, "complex64", "arrays"), vector
+    return setup, GeneralMultislice(setup.problem, np, "complex64", "arrays"), vector
 
 
 def complexes(setup, vector):
@@ -108,7 +108,7 @@ def test_patterns_of_an_epoch(simulated):
     """A sequence by epoch asks for the patterns it names: sweeps and L-BFGS look at no others."""
     dataset, asked = simulated.dataset, []
 
-    class Watched(ArrayMultislice):
+    class Watched(GeneralMultislice):
         def loss_and_gradient(self, objects, probe, indices=None, **options):
             asked.append(np.arange(self.problem.count) if indices is None else np.asarray(indices))
             return super().loss_and_gradient(objects, probe, indices, **options)

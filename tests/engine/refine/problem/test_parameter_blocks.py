@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.setup import prepare
@@ -48,7 +48,7 @@ def test_gradient_of_the_objective(simulated, algorithm, objects, probe_part, sl
     )
     setup = prepare(few, Preset.from_mapping({"window_px": 24, **EVERYTHING, **thick, **values, **objects}), None)
     layout, rng = setup.layout, np.random.default_rng(0)
-    backend = ArrayMultislice(setup.problem, np, "complex128", "reference")
+    backend = GeneralMultislice(setup.problem, np, "complex128", "reference")
     objective = Objective(backend, layout, setup.problem.count, terms=setup.terms)
     vector = setup.start.astype(np.float64)
     scale = np.full(vector.size, 0.05)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.solvers.backtracking import backtracking_search, block_scaled
@@ -28,7 +28,7 @@ def setup(simulated):
 
 @pytest.fixture
 def objective(setup):
-    backend = ArrayMultislice(setup.problem, np, "complex64", "arrays")
+    backend = GeneralMultislice(setup.problem, np, "complex64", "arrays")
     return Objective(backend, setup.layout, setup.problem.count)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm, ProbeModel
 from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
@@ -24,7 +24,7 @@ def setup(simulated):
 
 @pytest.fixture
 def objective(setup):
-    backend = ArrayMultislice(setup.problem, np, "complex64", "arrays")
+    backend = GeneralMultislice(setup.problem, np, "complex64", "arrays")
     return Objective(backend, setup.layout, setup.problem.count)
 
 
@@ -42,7 +42,7 @@ def run(solver, state):
 def test_phase_only_gradient_equals_central_differences(setup):
     problem = setup.problem
     layout = setup.layout
-    backend = ArrayMultislice(problem, np, "complex128", "reference")
+    backend = GeneralMultislice(problem, np, "complex128", "reference")
     objective = Objective(backend, layout, problem.count)
     rng = np.random.default_rng(0)
     vector = setup.start.astype(np.float64)
@@ -123,7 +123,7 @@ def test_a_loss_that_is_not_finite_restores_the_start(setup, objective):
 def test_lbfgs_lowers_the_loss_at_every_epoch(simulated, anchor, history, phase_only):
     preset = Preset(window_px=24, probe_modes=1, phase_only_obj=phase_only)
     setup = prepare(simulated.dataset, preset, None)
-    objective = Objective(ArrayMultislice(setup.problem, np, "complex64", "arrays"), setup.layout, setup.problem.count)
+    objective = Objective(GeneralMultislice(setup.problem, np, "complex64", "cpu"), setup.layout, setup.problem.count)
     solver = Lbfgs(objective, 8, history, RULE, 0.2, anchor)
     state = run(solver, solver.init(setup.start))
     assert len(state.losses) == 8

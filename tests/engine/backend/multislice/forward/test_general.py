@@ -16,7 +16,6 @@ from forward_problems import (
     tilts,
 )
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.description import SplitStep
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.open import open_backend
@@ -107,7 +106,7 @@ def test_band_limit_markers_plates_and_upsampling():
 @pytest.mark.parametrize(("slices", "modes", "object_modes"), SHAPES)
 def test_nothing_asked_for_is_the_plain_model(slices, modes, object_modes):
     problem = make_problem(slices=slices)
-    plain = ArrayMultislice(replace(problem, model=None), np, "complex128", "reference")
+    plain = GeneralMultislice(replace(problem, model=None), np, "complex128", "reference")
     general = GeneralMultislice(problem, np, "complex128", "double", threads=2)
     planes, probe = make_planes(problem, modes, object_modes)
     corrections = every_correction(problem)
@@ -128,4 +127,4 @@ def test_what_the_compiled_kernel_cannot_do_opens_the_general_backend():
     backend = open_backend("cpu", problem)
     assert isinstance(backend, GeneralMultislice)
     assert backend.name == "cpu (scipy, for split step yoshida, tilts)"
-    assert not isinstance(open_backend("cpu", make_problem()), GeneralMultislice)
+    assert open_backend("cpu", make_problem()).name == "cpu (scipy)", "its window of 8 pixels is none that is compiled"

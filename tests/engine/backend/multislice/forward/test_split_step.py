@@ -47,13 +47,13 @@ def pattern(split, slices):
     thickness = (THICKNESS_A / slices,) * slices
     kit = ArrayKit(np, np.dtype("complex128"))
     model = ForwardModel(PIXEL_A, WAVELENGTH_A, thickness, split)
-    specimen = Specimen(kit, model, phase_per_A(), slices)
+    specimen = Specimen(kit, model, phase_per_A(), SIZE, slices)
     objects = np.exp(potential() * thickness[0]).reshape(1, 1, -1).repeat(slices, axis=1)
     wave = entrance_wave()[None, None]
     values = Values(objects, None, 1, thickness, None, None, None, None, None)
     place = Place(np.array([0]), np.arange(SIZE * SIZE).reshape(1, SIZE, SIZE), Sums(None, None, HELD))
-    passage = specimen.forward(0, values, specimen.prepared(values), wave, place)
-    return np.abs(np.fft.fft2(passage.exit[0, 0])) ** 2
+    _, exit_wave = specimen.forward(0, values, specimen.prepared(values, HELD), wave, place)
+    return np.abs(np.fft.fft2(exit_wave[0, 0])) ** 2
 
 
 @pytest.mark.parametrize("split", list(SplitStep))

@@ -1,16 +1,19 @@
 """The reference implementation: gradients against central differences, the model against its equations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
+from ptylive.engine.backend.multislice.description import ForwardModel
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
 
 WINDOW = 12
 
 
-def reference(problem: MultisliceProblem) -> ArrayMultislice:
-    return ArrayMultislice(problem, np, "complex128", "reference")
+def reference(problem: MultisliceProblem) -> GeneralMultislice:
+    return GeneralMultislice(problem, np, "complex128", "reference")
 
 
 def central_difference(loss, planes, direction):
@@ -115,3 +118,58 @@ def test_illumination_is_the_sum_of_shifted_probes(make_problem, make_planes):
     for row, col in problem.corners:
         expected[row : row + WINDOW, col : col + WINDOW] += intensity
     np.testing.assert_allclose(reference(problem).illumination(probe), expected, rtol=1e-12)
+
+
+def written_out(problem, planes, probe, shifts):
+    """Intensities (N, P, P) as the equations stand in ``problem.py``, one pattern, mode and slice after the other."""
+    q = np.fft.fftfreq(WINDOW)
+    objects = (planes[0] + 1j * planes[1]).reshape(-1, *problem.object_shape)
+    found = np.zeros((problem.count, WINDOW, WINDOW))
+    for n, (row, col) in enumerate(problem.corners):
+        ramp = np.exp(-2j * np.pi * (q[:, None] * shifts[n, 0] + q[None, :] * shifts[n, 1]))
+        for slices in objects:
+            for mode in probe[0] + 1j * probe[1]:
+                wave = np.fft.ifft2(mode * ramp, norm="ortho")
+                for z, transmission in enumerate(slices):
+                    wave = wave * transmission[row : row + WINDOW, col : col + WINDOW]
+                    if z < len(slices) - 1:
+                        wave = np.fft.ifft2(np.fft.fft2(wave) * problem.propagators[z])
+                found[n] += np.abs(np.fft.fft2(wave, norm="ortho")) ** 2 / len(objects)
+    return found
+
+
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), [(1, 2, 1), (3, 1, 2), (4, 2, 1)])
+def test_patterns_are_those_of_the_equations(make_problem, make_planes, slices, modes, object_modes):
+    problem = make_problem(WINDOW, slices, DataTermKind.AMPLITUDE, 0.1)
+    planes, probe = make_planes(problem, modes, object_modes)
+    expected = written_out(problem, planes, probe, problem.shifts_px)
+    np.testing.assert_allclose(reference(problem).expected_patterns(planes, probe), expected, rtol=1e-9, atol=1e-12)
+    amplitude = np.sqrt(expected + 0.1) - np.sqrt(problem.patterns + 0.1)
+    loss = (problem.weights * amplitude**2).sum()
+    assert reference(problem).loss_and_gradient(planes, probe).loss == pytest.approx(loss, rel=1e-10)
+
+
+def test_what_patterns_tell_of_their_positions(make_problem, make_planes):
+    """Fisher information, against central differences of the patterns."""
+    problem = make_problem(WINDOW, 2, DataTermKind.POISSON, 0.2)
+    planes, probe = make_planes(problem, 2, 2)
+    chosen, h = np.array([4, 1]), 1e-4
+    slopes = []
+    for axis in np.eye(2):
+        ahead, behind = (written_out(problem, planes, probe, problem.shifts_px + k * h * axis) for k in (1, -1))
+        slopes.append((ahead - behind)[chosen] / (2 * h))
+    intensity = written_out(problem, planes, probe, problem.shifts_px)[chosen]
+    expected = np.einsum("anij,bnij,nij->nab", slopes, slopes, problem.weights / (intensity + 0.2))
+    found = reference(problem).position_information(planes, probe, chosen)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_model_needs_what_its_lengths_are_measured_with(make_problem):
+    problem = make_problem(WINDOW, 2, DataTermKind.AMPLITUDE, 0.1)
+    model = ForwardModel(pixel_A=0.2, wavelength_A=0.04, thickness_A=(3.0, 3.0))
+    with pytest.raises(ValueError, match="phase_per_A"):
+        reference(replace(problem, model=model, phase_per_A=None))
+    assert reference(replace(problem, phase_per_A=None)).name == "reference", "the plain far field does not"
+    finer = replace(model, upsampling=2)
+    with pytest.raises(ValueError, match="far field"):
+        reference(replace(problem, model=finer)).position_information(*[np.zeros((2, 2, 17, 21))] * 2, np.arange(2))
