@@ -80,7 +80,7 @@ class Illumination:
         if any(part is not None for part in (total.shifts_px, total.current, total.aberrations_A)):
             entered = self._probes(values, batch) * light.factor
             self._add_per_pattern((spectrum.conj() * entered).sum(axis=1), batch, values, total)
-        return spectrum * light.factor.conj()
+        return light.factor.conj() * spectrum
 
     def add_to_probe(self, gradient: Any, batch: Any, modes: int, total: Any) -> None:
         """Add gradients (n, modes, P, P) to those of the probes they belong to, (probes * modes, P, P)."""
