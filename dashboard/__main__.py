@@ -9,11 +9,13 @@ import sys
 from collections.abc import Sequence
 
 from ptylive.schema import PtyliveError
+from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.wire.client import DEFAULT_CONTROL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the dashboard; 0 when it was asked to stop, 1 when it could not start."""
+    say_unraisable_in_a_line("ptylive dashboard")
     parent = os.getppid()  # asked first: it may be gone before the server listens
     parser = argparse.ArgumentParser(prog="ptylive.dashboard", description="Live maps and refinement in a browser.")
     parser.add_argument("--control", default=DEFAULT_CONTROL, help="control address of the server (%(default)s)")

@@ -120,6 +120,10 @@ def main() -> None:
     """Entry point; the exit codes are those of :class:`ExitCode`."""
     debug = "--debug" in sys.argv[1:]
     words = [*sys.argv[1:], *(word for name in _COMPLETED for word in os.environ.get(name, "").split())]
+    if named(words) and not debug:
+        from ptylive.schema.plain_errors import say_unraisable_in_a_line  # loads numpy: not for a look at the help
+
+        say_unraisable_in_a_line("ptylive")
     try:
         build(named(words))(args=[a for a in sys.argv[1:] if a != "--debug"] or ["--help"])
     except KeyboardInterrupt:

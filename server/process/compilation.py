@@ -21,6 +21,7 @@ import numpy as np
 
 from ptylive.engine.backend.cache import compiled_mark
 from ptylive.schema import Arm, FrameBatch
+from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.process.parent_watch import exit_with_parent
 from ptylive.streamer.events import ArmEvent, RingItem
 from ptylive.streamer.ring import RingReader
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 def main(pieces: Sequence[str]) -> int:
     """Compile the pieces that are missing; returns the exit status."""
+    say_unraisable_in_a_line("ptylive compilation")
     exit_with_parent()
     if RECEIVE in pieces:
         os.nice(LOW_PRIORITY)

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ptylive.schema import Arm, PtyliveError
+from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.refinement.refine_inbox import Inbox
 from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
 from ptylive.server.refinement.warm_refinement import COMPILING, is_compiled
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run one job; returns the exit status."""
+    say_unraisable_in_a_line("ptylive refinement")
     # whatever a library prints must not end up among the messages
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ptylive.engine.backend.cache import compiled_mark
 from ptylive.engine.backend.multislice.fast_sizes import padded_size
+from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.process.parent_watch import exit_with_parent
 
 LOWEST_PRIORITY = 19
@@ -25,6 +26,7 @@ COMPILING = "compiling the refinement (first run on this machine)"
 
 def main(arguments: list[str]) -> int:
     """Compile for a detector of so many pixels a side; returns the exit status."""
+    say_unraisable_in_a_line("ptylive warm-up")
     exit_with_parent()
     os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
     mark = _mark(int(arguments[0]))

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.file_guard import guarded
 from ptylive.schema import PtyliveError
+from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.process.compilation import EVERYTHING
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
@@ -31,6 +32,7 @@ from ptylive.streamer.vetting.vouched import Doorkeeper
 
 def main(arguments: list[str]) -> int:
     """Serve until told to stop; returns the exit status."""
+    say_unraisable_in_a_line("ptylive acquire")
     logging.basicConfig(level=logging.WARNING, format="ptylive acquire: %(levelname)s: %(message)s")
     config, command_line = ServerConfig.model_validate_json(arguments[0]), arguments[1]
     use_persistent_cache()

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.schema import PtyliveError
+from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.streamer.recording.recording_writer import record
 
 
 def main(arguments: list[str]) -> int:
     """Run the recorder; returns the exit status."""
+    say_unraisable_in_a_line("ptylive recorder")
     if arguments == ["--serve"]:
         return _serve()
     if len(arguments) != 2:
@@ -45,7 +47,7 @@ def _recorded(journal: Path, target: Path) -> bool:
     except OSError as error:
         needed = journal.stat().st_size if journal.exists() else 0
         problem = os.strerror(error.errno) if error.errno else str(error)  # HDF5's own text has many lines
-        _say({"ok": False, "error": f"{target}: {problem} (about {needed / 1e6:.0f} MB are needed)"})
+        _say({"ok": False, "error": f"{target}: {problem} (about {needed / 1e6:.0f} MB are needed)", "over": True})
         os._exit(1)  # HDF5 crashes when it frees a file that it could not write whole (seen: SIGSEGV)
     _say(result)
     return bool(result["ok"])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ptylive.schema import PtyliveError
+from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.streamer.vetting.pipe import pack, read_message
 
 OURS = "ptylive."
@@ -24,6 +25,7 @@ OURS = "ptylive."
 
 def main(arguments: list[str]) -> int:
     """Serve until stdin ends; returns the exit status."""
+    say_unraisable_in_a_line("ptylive file worker")
     memory_bytes = int(arguments[0])
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer

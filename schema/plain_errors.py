@@ -1,0 +1,77 @@
+"""Errors that nobody can take: one line on stderr instead of a traceback.
+
+Python calls ``sys.unraisablehook`` with what is raised where nothing can be: while an object is taken down. An HDF5
+file whose disk is full does that for each of its objects that are still open, long after the write itself has failed
+with its own line. Compiled (Cython) code hands such an error to ``sys.excepthook`` as well, just before.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+_COMPILED = (".pyx", ".pxi", ".pxd")
+_LONGEST = 300
+
+
+class _Said:
+    """How often each error was seen; any thread takes down objects."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def count(self, kind: str, where: str) -> int:
+        """One more of a kind at a place; how many there have been."""
+        with self._lock:
+            self._counts[kind, where] += 1
+            return self._counts[kind, where]
+
+
+def say_unraisable_in_a_line(program: str) -> None:
+    """From now on, in this process: the first error of a kind at a place, then every tenth, hundredth, …, in one line
+    that begins with ``program``.
+    """
+    said = _Said()
+
+    def unraisable(about: UnraisableHookArgs) -> None:
+        where = about.object if isinstance(about.object, str) else getattr(about.object, "__qualname__", "")
+        where = str(where or about.err_msg or _place(about.exc_traceback))
+        count = said.count(about.exc_type.__name__, where)
+        if count == 10 ** (len(str(count)) - 1):
+            text = " ".join(str(about.exc_value).split())[:_LONGEST]
+            problem = f"{where}: {about.exc_type.__name__}: {text}{_times(count)}"
+            _write(f"{program}: WARNING: nobody could take this error, {problem}")
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if trace is None or not trace.tb_frame.f_code.co_filename.endswith(_COMPILED):
+            sys.__excepthook__(kind, error, trace)  # else it comes to the other hook, too
+
+    sys.unraisablehook = unraisable
+    sys.excepthook = uncaught
+
+
+def _times(count: int) -> str:
+    return f" ({count} so far)" if count > 1 else ""
+
+
+def _place(trace: TracebackType | None) -> str:
+    """Where an error was raised."""
+    if trace is None:
+        return "somewhere"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+def _write(line: str) -> None:
+    """A line to stderr, if there is one: at the very end there may be none."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()

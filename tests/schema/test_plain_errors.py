@@ -1,0 +1,60 @@
+"""What nobody can take becomes a line; what ends a program keeps its traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+INSTALLED = (
+    "from ptylive.schema.plain_errors import say_unraisable_in_a_line\nsay_unraisable_in_a_line('ptylive test')\n"
+)
+FULL = """
+import gc, resource, signal, sys
+from pathlib import Path
+import numpy as np
+from ptylive.engine.results_file import created
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # to HDF5 the same as a disk that is full
+try:
+    with created(Path(sys.argv[1])) as file:
+        for k in range(12):
+            values = np.random.default_rng(k).random(3000)
+            made = file.create_group("a%d" % k).create_dataset("d", data=values, chunks=100)
+            made.attrs["x"] = k
+except OSError as error:
+    print("failed:", error.errno)
+gc.collect()
+"""
+CLUMSY = """
+class Clumsy:
+    def __del__(self):
+        raise ValueError("oh\\nno")
+for _ in range(25):
+    Clumsy()
+"""
+
+
+def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", INSTALLED + code, *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no limit there")
+def test_a_results_file_whose_disk_is_full(tmp_path):
+    done = run(FULL, str(tmp_path / "a.h5"))
+    assert done.stdout == "failed: 27\n"
+    lines = done.stderr.splitlines()
+    assert lines
+    assert all(line.startswith("ptylive test: WARNING: nobody could take this error, h5py.") for line in lines)
+    assert "errno = 27" in lines[0]
+
+
+def test_an_error_while_an_object_is_taken_down_is_said_once_and_counted():
+    done = run(CLUMSY)
+    first = "ptylive test: WARNING: nobody could take this error, Clumsy.__del__: ValueError: oh no"
+    assert done.stderr.splitlines() == [first, f"{first} (10 so far)"]
+
+
+def test_what_ends_a_program_keeps_its_traceback():
+    done = run("raise ValueError('oh')")
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("ValueError: oh\n")
