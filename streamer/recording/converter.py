@@ -196,9 +196,17 @@ class RecorderProcess:
             process.stdin.flush()
             for line in process.stdout:
                 if (answer := _answer(line)) is not None:
+                    if answer.get("over"):
+                        self._dismiss()  # it ends by itself, maybe later than it is asked for the next one
                     return answer
                 last = line.strip() or last
+        self._dismiss()
         return {"error": last}
+
+    def _dismiss(self) -> None:
+        """What comes next gets a process of its own."""
+        self.end(kill=False)
+        self._process = None
 
     def end(self, *, kill: bool) -> None:
         """Let the process end, at once or when it is done."""

@@ -82,6 +82,31 @@ def test_one_process_makes_all_recordings_and_is_started_again_when_it_dies(tmp_
     assert all(digests_of_file(tmp_path / f"{name}.h5") == digests for name, digests in wanted.items())
 
 
+@pytest.mark.parametrize("answer", ['{"ok": false, "error": "No space left on device", "over": true}', ""])
+def test_a_process_that_is_about_to_end_gets_no_further_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """A disk that is full ends the recorder: the journal behind it must not be taken for one that killed it."""
+    first = tmp_path / "first"
+    script = tmp_path / "python"
+    said = f"echo '{answer}'" if answer else "echo oh"
+    script.write_text(
+        f"""#!/bin/sh
+read -r line
+if mkdir {first} 2> /dev/null; then {said}; exec 1>&- 2>&-; while [ ! -e {first}/go ]; do sleep 0.01; done; exit 1; fi
+echo '{{"ok": true}}'
+"""
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(converter, "_END_S", 0.05)  # it takes longer than anybody waits
+    process = RecorderProcess()
+    assert process.record(tmp_path / "a.journal", tmp_path / "a.h5").get("ok", False) is False
+    assert process.record(tmp_path / "b.journal", tmp_path / "b.h5") == {"ok": True}
+    (first / "go").touch()
+    process.end(kill=True)
+
+
 def test_a_conversion_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(converter, "RETRY_S", 0.2)
     events: list[RecordingEvent] = []
