@@ -19,6 +19,9 @@ from ptylive.streamer.vetting.tasks import describe_recording, frames, walk
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 from ptylive.streamer.wire.armmap import arm_from_map
 
+GIVEN_UP = r"could not be read in (3 s of computing|30 s)"
+"""The second where other programs leave it less than a tenth of a processor."""
+
 
 @pytest.fixture(scope="module")
 def worker():
@@ -54,11 +57,11 @@ def test_a_file_that_is_read_for_ever_is_given_up_and_not_opened_again(tmp_path,
     loop = put_loop(tmp_path)
     arm = make_arm()
     good = stored_recording(tmp_path, arm, make_frames(arm))
-    with pytest.raises(InputFileError, match=r"loop\.h5 could not be read in (3 s of computing|30 s)"):
+    with pytest.raises(InputFileError, match=GIVEN_UP):
         worker.read(describe_recording, loop)
     assert worker.read(describe_recording, good)["arm"]["uid"] == arm.uid
     process = worker.process_id
-    with pytest.raises(InputFileError, match="computing"):
+    with pytest.raises(InputFileError, match=GIVEN_UP):
         worker.read(walk, loop)
     assert worker.process_id == process, "the file was opened again"
     loop.write_bytes(good.read_bytes())
