@@ -29,6 +29,7 @@ from ptylive.dashboard.words import (
     seconds,
     state_word,
 )
+from ptylive.schema.detector import Descan
 
 LOG_SHOWN_S = 120.0
 """A warning of the log is news for so long."""
@@ -39,6 +40,7 @@ CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
     ("convergence_semiangle_mrad", "semi-angle", " mrad"),
     ("beam_center_px", "beam centre", " px"),
     ("disc_radius_px", "disc radius", " px"),
+    ("descan_px", "descan", " px"),
     ("detector_pixel_invA", "detector pixel", " 1/Å"),
     ("scan_step_A", "scan step", " Å"),
     ("detector_transform", "orientation", ""),
@@ -144,6 +146,8 @@ def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:
             return defocus(float(value), doubt)
         if name == "energy_eV":
             return energy(float(value))
+        if name == "descan_px":
+            return f"{Descan.of(list(value)).extent_px:.1f}{unit} over the field"
         text = (
             f"{float(value):.1f}".replace("-", "−")
             if name == "rotation_deg"

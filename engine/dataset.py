@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.engine.descan import descan_of, lying_still, moved_back
+from ptylive.engine.memory import check_fits
 from ptylive.schema import Arm, Basis, Calibration, MetadataError
 from ptylive.schema.detector import undo_transform, undo_transform_of_center, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
@@ -68,6 +70,16 @@ class Dataset:
             if vacuum is None
             else np.ascontiguousarray(undo_transform(np.asarray(vacuum, float), transform)),
         )
+
+
+def dataset_of(arm: Arm, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
+    """Frames as :meth:`Dataset.of` arranges them, each moved back where the calibration knows of a descan."""
+    descan = descan_of(calibration)
+    if descan is None or not arm.basis.is_raw:
+        return Dataset.of(arm, calibration, index, frames)
+    check_fits(4.0 * frames.size, "patterns without descan", "crop or bin them first: ptylive convert --help")
+    still = moved_back(arm, descan, index, usable_counts(frames, arm.detector.saturation_value)[0], positive=True)
+    return Dataset.of(lying_still(arm, descan), calibration, index, still)
 
 
 def check_told(arm: Arm, *, far_field: bool = True) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ptylive.engine.compression import PatternSource, sample_of
 from ptylive.schema import Arm, MetadataError
-from ptylive.schema.detector import ALLOWED_DTYPES, parse_transform, undo_transform, undo_transform_of_center
+from ptylive.schema.detector import ALLOWED_DTYPES, Descan, parse_transform, undo_transform, undo_transform_of_center
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
 
@@ -217,6 +217,10 @@ def _prepared_arm(arm: Arm, preparation: Preparation) -> Arm:
         turned = undo_transform_of_center(detector.beam_center_px, arm.detector_shape, preparation.transform)
         center = _moved(turned, preparation)
         detector = detector.model_copy(update={"beam_center_px": (float(center[0]), float(center[1]))})
+    if detector.descan_px is not None:
+        seen = Descan.of(detector.descan_px).undone(preparation.transform).scaled(factor)
+        seen = seen.read_backwards(preparation.flip_scan)
+        detector = detector.model_copy(update={"descan_px": seen.numbers})
     arrays = dict(arm.arrays)
     if "bad_pixel_mask" in arrays:
         arrays["bad_pixel_mask"] = _reshaped(arrays["bad_pixel_mask"][None].astype(np.uint8), preparation)[0] > 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from ptylive.schema.model import Array, DoubleArray, Model
+from ptylive.schema.model import Array, DoubleArray, IndexArray, Model
 
 ALLOWED_DTYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<f4", ">u2", ">u4", "<f8")
 TRANSFORM_WORDS = ("none", "transpose", "flip_rows", "flip_cols")
@@ -21,6 +23,10 @@ class Detector(Model):
     pixel_mrad: float | None = Field(default=None, gt=0, description="angle covered by one pixel, mrad")
     pixel_invA: float | None = Field(default=None, gt=0, description="spatial frequency covered by one pixel, 1/Å")
     beam_center_px: tuple[float, float] | None = Field(default=None, description="beam centre (row, col), pixels")
+    descan_px: tuple[float, ...] | None = Field(
+        default=None,
+        description="wander of the pattern while the beam is scanned: 0, four numbers of a plane, or ten of a parabola",
+    )
     transform: str = Field(default="none", description="what was done to the pattern before recording")
     transform_given: bool = Field(default=False, description="whether the transform was stated, not assumed")
     counts_per_electron: float | None = Field(default=None, gt=0, description="counts one electron leaves")
@@ -36,6 +42,11 @@ class Detector(Model):
     def _plain_center(cls, value: Any) -> Any:
         return None if value is None else tuple(float(v) for v in np.asarray(value).ravel())
 
+    @field_validator("descan_px", mode="before")
+    @classmethod
+    def _plain_descan(cls, value: Any) -> Any:
+        return None if value is None else Descan.of(np.asarray(value, dtype=float).ravel().tolist()).numbers
+
     @field_validator("dtype")
     @classmethod
     def _known_dtype(cls, value: str) -> str:
@@ -49,6 +60,106 @@ class Detector(Model):
     def _known_words(cls, value: str) -> str:
         parse_transform(value)
         return value
+
+
+@dataclass(frozen=True)
+class Descan:
+    """Wander of the pattern over the detector while the beam is scanned, what is left of it by the descan coils.
+
+    A second-order polynomial of the scan position: coefficients (2, 5), detector rows and columns as recorded, pixels,
+    of u, v, u v, u^2 - 1/3, v^2 - 1/3; u, v run from -1 to 1 over the scan's rows and columns.
+    """
+
+    coefficients: tuple[tuple[float, ...], tuple[float, ...]]
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Descan:
+        """From ten coefficients, rows first; from the four changes of a plane across the field; or from 0: none.
+
+        The four: detector row over the scan's rows, over its columns, detector column over rows, over columns; pixels.
+        Raises ValueError for any other count, and for what is not finite.
+        """
+        if not np.isfinite(numbers).all():
+            raise ValueError("descan_px must be finite")
+        if len(numbers) == 1 and not numbers[0]:
+            return cls(((0.0,) * 5, (0.0,) * 5))
+        if len(numbers) == 4:
+            half = [float(number) / 2 for number in numbers]
+            return cls(((*half[:2], 0.0, 0.0, 0.0), (*half[2:], 0.0, 0.0, 0.0)))
+        if len(numbers) != 10:
+            raise ValueError(f"descan_px has {len(numbers)} numbers: give 0, the 4 of a plane, or 10")
+        plain = tuple(float(number) for number in numbers)
+        return cls((plain[:5], plain[5:]))
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """All ten coefficients, rows first."""
+        return (*self.coefficients[0], *self.coefficients[1])
+
+    def minus(self, other: Descan | None) -> Descan:
+        """What is left when another one has been taken out."""
+        if other is None:
+            return self
+        return Descan.of([a - b for a, b in zip(self.numbers, other.numbers, strict=True)])
+
+    def plus(self, other: Descan | None) -> Descan:
+        """Both, one after the other."""
+        if other is None:
+            return self
+        return Descan.of([a + b for a, b in zip(self.numbers, other.numbers, strict=True)])
+
+    def undone(self, words: str) -> Descan:
+        """The same of patterns whose transform has been undone."""
+        rows, cols = self.coefficients
+        for word in reversed(parse_transform(words)):
+            if word == "transpose":
+                rows, cols = cols, rows
+            elif word == "flip_rows":
+                rows = tuple(-number for number in rows)
+            else:
+                cols = tuple(-number for number in cols)
+        return Descan((rows, cols))
+
+    def scaled(self, factor: float) -> Descan:
+        """The same in pixels of which ``factor`` make one of the old."""
+        return Descan.of([factor * number for number in self.numbers])
+
+    def read_backwards(self, words: str) -> Descan:
+        """The same of a scan whose rows, cols or both (joined by +) come in reverse order."""
+        chosen = words.split("+")
+        u, v = (-1.0 if word in chosen else 1.0 for word in ("rows", "cols"))
+        signs = (u, v, u * v, 1.0, 1.0)
+        rows, cols = (
+            tuple(sign * number for sign, number in zip(signs, axis, strict=True)) for axis in self.coefficients
+        )
+        return Descan((rows, cols))
+
+    def at(self, u: DoubleArray, v: DoubleArray) -> DoubleArray:
+        """Displacement (n, 2) of the pattern, pixels, at places (n,) of the scan."""
+        return np.asarray(descan_terms(u, v) @ np.asarray(self.coefficients).T)
+
+    def at_points(self, point: IndexArray, scan_shape: tuple[int, int]) -> DoubleArray:
+        """Displacement (n, 2), pixels, at scan points (n,), flat."""
+        return self.at(*scan_places(point, scan_shape))
+
+    @property
+    def extent_px(self) -> float:
+        """Largest distance, pixels, between the places of two patterns of the scan."""
+        side = np.linspace(-1.0, 1.0, 5)
+        places = self.at(*(axis.ravel() for axis in np.meshgrid(side, side, indexing="ij")))
+        return float(np.linalg.norm(places[:, None] - places, axis=2).max())
+
+
+def descan_terms(u: DoubleArray, v: DoubleArray) -> DoubleArray:
+    """The terms (n, 5) of :class:`Descan` at places (n,) of the scan; their mean over the field is 0."""
+    return np.stack([u, v, u * v, u * u - 1 / 3, v * v - 1 / 3], axis=1)
+
+
+def scan_places(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[DoubleArray, DoubleArray]:
+    """Scan points (n,), flat, as u, v in [-1, 1]; 0 along an axis of one point."""
+    rows, cols = np.divmod(np.asarray(point), scan_shape[1])
+    half = [max(n - 1, 1) / 2 for n in scan_shape]
+    return rows / half[0] - min(scan_shape[0] - 1, 1), cols / half[1] - min(scan_shape[1] - 1, 1)
 
 
 def below_saturation(frames: Array, saturation_value: float | None) -> Array:

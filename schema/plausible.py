@@ -81,6 +81,7 @@ PLAUSIBLE: Mapping[str, Plausible] = {
     "detector_pixel_mrad": Plausible("angle", "mrad", (1e-4, 50.0), (1e-7, 1e3)),
     "detector_pixel_invA": Plausible("frequency", "1/Å", (1e-5, 2.0), (1e-9, 100.0)),
     "beam_center_px": Plausible("pixels", "px", (0.0, 1e5), (0.0, 1e6), signed=True),
+    "descan_px": Plausible("pixels", "px", (0.0, 200.0), (0.0, 1e5), signed=True),
     "dwell_time_us": Plausible("time", "µs", (1e-2, 1e8), (1e-6, 1e12)),
     "counts_per_electron": Plausible("number", "", (1e-4, 1e6), (1e-9, 1e12)),
     "saturation_value": Plausible("number", "", (1.0, 2.0**64), (1e-30, 1e38)),
@@ -187,17 +188,17 @@ def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) 
     written_out.append(False)
     if rule.kind == "number" and numbers.ndim == 0:
         return value if math.isfinite(numbers) else float(numbers)
-    return float(numbers.ravel()[0]) if numbers.size == 1 and name not in _PAIRS else numbers.tolist()
+    return float(numbers.ravel()[0]) if numbers.size == 1 and name not in _LISTS else numbers.tolist()
 
 
-_PAIRS = ("beam_center_px", "scan_matrix")
+_LISTS = ("beam_center_px", "descan_px", "scan_matrix")
 
 
 def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:
     """A list where one number belongs is mostly a decimal comma; so is `0,1 nm`. Raises MetadataError."""
     parts = [str(part).strip() for part in value]
-    comma = len(parts) == 2 and (name not in ("scan_step_A", *_PAIRS) or parts[0] == "0")
-    if comma or (len(parts) != 2 and name not in _PAIRS):
+    comma = len(parts) == 2 and (name not in ("scan_step_A", *_LISTS) or parts[0] == "0")
+    if comma or (len(parts) != 2 and name not in _LISTS):
         hint = f"write a decimal point: {parts[0]}.{parts[1]}" if comma else "give one number"
         raise MetadataError(f"{name} = {','.join(parts)[:60]} is no single number", hint)
 

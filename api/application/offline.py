@@ -13,7 +13,8 @@ from ptylive.application.remarks import remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
-from ptylive.engine.dataset import Dataset
+from ptylive.engine.dataset import Dataset, dataset_of
+from ptylive.engine.descan import descan_of, lying_still, moved_back
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
@@ -127,7 +128,7 @@ def without(arm: Arm, values: Iterable[str]) -> Arm:
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
     """All patterns of an open file that arrived, or their coefficients, arranged for the refinement."""
     index = np.flatnonzero(source.received)
-    return Dataset.of(source.arm, calibration, index, source.frames(index))
+    return dataset_of(source.arm, calibration, index, source.frames(index))
 
 
 def refinable(source: FileSource, calibration: Calibration) -> Dataset:
@@ -140,12 +141,18 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
     rows, columns = source.arm.detector_shape
     if not source.arm.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:
         return read_dataset(source, calibration)
-    first = source.frames(index[:1])
-    outline = Dataset.of(source.arm, calibration, index, np.broadcast_to(first, (len(index), rows, columns)))
+    descan, arm = descan_of(calibration), source.arm
+
+    def still(chosen: IndexArray) -> Array:
+        frames = usable_counts(source.frames(chosen), arm.detector.saturation_value)[0]
+        return frames if descan is None else moved_back(arm, descan, chosen, frames, positive=True)
+
+    first = still(index[:1])
+    every = np.broadcast_to(first, (len(index), rows, columns))
+    outline = Dataset.of(lying_still(arm, descan), calibration, index, every)
 
     def read(chosen: IndexArray) -> Array:
-        frames = usable_counts(source.frames(index[chosen]), source.arm.detector.saturation_value)[0]
-        return undo_transform(frames, calibration.transform)
+        return undo_transform(still(index[chosen]), calibration.transform)
 
     shape = (len(index), int(outline.patterns.shape[1]), int(outline.patterns.shape[2]))
     return replace(outline, patterns=PatternView(shape, first.dtype, read).as_array())

@@ -15,7 +15,7 @@ from ptylive.schema.plausible import PLAUSIBLE, understood
 from ptylive.schema.units import as_written, number_and_unit, unit_factor
 
 EDITABLE = tuple(name for name, _, _ in CALIBRATION_ROWS if name != "disc_radius_px")
-ESTIMABLE = ("rotation_deg", "C10", "C12", "beam_center_px", "detector_pixel_invA", "detector_transform")
+ESTIMABLE = ("rotation_deg", "C10", "C12", "beam_center_px", "descan_px", "detector_pixel_invA", "detector_transform")
 """Rows with a button that takes the given value back and estimates it from the data."""
 MOST_DEPTH_A = 2000.0
 _LABELS = {**{name: label for name, label, _ in CALIBRATION_ROWS}, "C12": "astigmatism"}

@@ -61,6 +61,7 @@ def _given(arm: Arm) -> dict[str, Quantity]:
         "scan_step_A": arm.scan.step_A,
         "rotation_deg": arm.scan.rotation_deg,
         "beam_center_px": arm.detector.beam_center_px,
+        "descan_px": arm.detector.descan_px,
         "detector_transform": arm.detector.transform if arm.detector.transform_given else None,
         "counts_per_electron": arm.detector.counts_per_electron,
         **arm.optics.aberrations,

@@ -20,12 +20,14 @@ from ptylive.engine.calibrate.aberrations import (
     fit_near,
 )
 from ptylive.engine.calibrate.criteria import Criteria
+from ptylive.engine.calibrate.descan import find_descan
 from ptylive.engine.calibrate.dose import with_dose
 from ptylive.engine.calibrate.higher import fit_higher
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse
 from ptylive.engine.calibrate.parallax import align
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
 from ptylive.engine.calibrate.sign import phase_correlation, settles
+from ptylive.engine.descan import descan_of
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
@@ -54,6 +56,7 @@ def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
     """Rotation, transposition, defocus and astigmatism where they were not given, with origin and uncertainty."""
     work = _Work(dict(calibration.entries), store)
     visited = store.visited
+    work.from_moments()
     if visited.sum() >= LEAST_POINTS and min(visited.shape) > 2 and store.arm.scan.step_A is not None:
         curl = work.from_centre_of_mass()
         work.from_bright_field(curl)
@@ -85,7 +88,7 @@ def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotatio
     if visited.sum() < LEAST_POINTS or min(visited.shape) <= 2 or store.arm.scan.step_A is None:
         return None
     work = _Work(dict(calibration.entries), store)
-    moments = center_of_mass(store.per_frame(store.moments), visited)
+    moments = center_of_mass(store.moments_without(descan_of(calibration)), visited)
     com = turned_to_detector_axes(moments, calibration.transform)
     fit = work.curl(com, visited, None)
     return MeasuredRotation(fit, work.spread(com, fit))
@@ -106,6 +109,11 @@ class _Work:
         """The value so far."""
         return self.entries[name].value if name in self.entries else default
 
+    def from_moments(self) -> None:
+        """The descan, where patterns wander more than the specimen can make them."""
+        if not self.given("descan_px") and (found := find_descan(self.store)) is not None:
+            self.entries["descan_px"] = found
+
     # -- centre of mass ---------------------------------------------------------------------------------------------
 
     def from_centre_of_mass(self) -> RotationFit | None:
@@ -114,7 +122,8 @@ class _Work:
             return None
         words = str(self.value("detector_transform", "none"))
         visited = self.store.visited
-        com = turned_to_detector_axes(center_of_mass(self.store.per_frame(self.store.moments), visited), words)
+        moments = self.store.moments_without(descan_of(Calibration(self.entries)))
+        com = turned_to_detector_axes(center_of_mass(moments, visited), words)
         handed = None if not self.given("detector_transform") else False
         whole = self.curl(com, visited, handed)
         if self.given("rotation_deg"):

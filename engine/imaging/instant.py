@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ptylive.engine.backend.imaging.bank import Contraction
+from ptylive.engine.descan import descan_of
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
@@ -39,7 +40,7 @@ class Instant:
     ) -> None:
         self.calibration, self.placement = calibration, placement
         self._store, self._rows, self._contraction = store, rows, contraction
-        regions, moments = store.per_frame(store.regions), store.per_frame(store.moments)
+        regions, moments = store.per_frame(store.regions), store.moments_without(descan_of(calibration))
         self.visited: BoolArray = store.visited
         self.sampling, self.rotation_deg = store.arm.scan.step_A, calibration.rotation_deg
         self._where: dict[str, Any] = {}

@@ -13,9 +13,10 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 import numpy as np
 
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
+from ptylive.engine.calibrate.descan import LEAST_EXTENT_PX
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
-from ptylive.engine.imaging.accumulation.reduction import Reduction
+from ptylive.engine.descan import descan_of, given_descan, lying_still, moved_back
 from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
@@ -26,8 +27,9 @@ from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
 from ptylive.engine.live.evaluation import Evaluation
 from ptylive.engine.live.plan import Plan, left_out
+from ptylive.engine.live.reading import FrameSource, Where, brought_to_rest, read, reduced
 from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError, Origin
-from ptylive.schema.detector import usable_counts
+from ptylive.schema.detector import Descan, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,6 @@ FIT_AT = (0.0, 0.15, 0.30, 0.60)
 AHEAD_POINTS = 512 * 512
 """Points of the largest scan of which the filters of two methods may lie in memory while results are made."""
 
-FrameSource = Callable[[], Iterable[FrameBatch]]
 Show = Callable[[Rendering], None]
 
 
@@ -82,7 +83,7 @@ class LiveEngine:
         self._waiting: list[FrameBatch] = []
         self._fits = list(FIT_AT)
         self._refitting: tuple[Arm, Future[Calibration]] | None = None
-        self._concluded = False
+        self._concluded = self._told_of_descan = False
         given = arm.arrays.get("positions_A")
         if given is None and arm.scan.step_A is None and arm.scan.matrix is not None:
             given = arm.scan.positions_A(arm.scan.rotation_deg or 0.0)
@@ -111,9 +112,12 @@ class LiveEngine:
         if not held:
             return
         frames = np.concatenate([b.frames for b in held])
-        mean = np.mean(usable_counts(frames, self.arm.detector.saturation_value)[0], axis=0, dtype=float)
-        plan = Plan.of(self.arm, mean)
-        self.store = Store(self.arm, plan.reduction, self._pool, self._scratch, self.device)
+        frames = usable_counts(frames, self.arm.detector.saturation_value)[0]
+        descan = given_descan(self.arm)
+        if descan is not None:
+            frames = moved_back(self.arm, descan, np.concatenate([b.index for b in held]), frames)
+        plan = Plan.of(lying_still(self.arm, descan), np.mean(frames, axis=0, dtype=float))
+        self.store = Store(self.arm, plan.reduction, self._pool, self._scratch, self.device, descan)
         for batch in held:
             self.store.add(batch)
         self.calibration = plan.calibration
@@ -162,7 +166,7 @@ class LiveEngine:
 
     def _with_given_values(self, before: Calibration, store: Store) -> Calibration:
         """What the scan's arm says now, beside what was estimated before."""
-        said = calibrate_detector(self.arm, store.mean_pattern).entries
+        said = calibrate_detector(lying_still(self.arm, store.descan), store.mean_pattern).entries
         known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
         return Calibration({**said, **before.entries, **known})
 
@@ -241,22 +245,23 @@ class LiveEngine:
         soon as it is made, those that somebody looks at (``shown``) first; of a scan that is finished once more,
         because values were changed, first the maps with the given values and the earlier estimates.
         """
-        where = (self._scratch, self.device)
+        where = Where(self._scratch, self.device)
         if self.store is None:
             self._begin()
         if self.store is None and frames is not None:  # the values that were given then allowed no beginning
-            mean = mean_frame(self.arm, frames)
-            if mean is not None:
-                self.store = reduced(self.arm, Plan.of(self.arm, mean).reduction, frames, *where)
+            self.store = read(self.arm, frames, given_descan(self.arm), where)
         if self.store is None:
             return Rendering()
         if self._concluded and self.calibration is not None:
             self._adopt(self._with_given_values(self.calibration, self.store))
             self._render_in_turn(self._in_turn(shown)[:-1], show)
-        plan = Plan.of_pattern(self.arm, self.store.mean_pattern)
+        if frames is not None:
+            self.store = brought_to_rest(self.store, frames, where)
+        arm = lying_still(self.arm, self.store.descan)
+        plan = Plan.of_pattern(arm, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
-                self.store = reduced(self.arm, plan.reduction, frames, *where)
+                self.store = reduced(self.arm, plan.reduction, frames, self.store.descan, where)
             else:
                 log.warning("no recording to read again: the maps keep the disc found on the first frames")
         return self.conclude(plan.calibration, show, shown)
@@ -328,6 +333,7 @@ class LiveEngine:
         While the scan runs, coefficients belong to the disc found at its start; the filters must describe that disc.
         """
         self.calibration = calibration
+        self._tell_of_descan(descan_of(calibration))
         if self._placement is not None and self._positions is not None:
             self._placement = self._placement.turned(self._positions, calibration.rotation_deg)
         self.missing = {}
@@ -340,6 +346,20 @@ class LiveEngine:
             self.missing = dict.fromkeys(self.filters.methods, reason)
             return
         self.filters.order(conditions, mean_bins(self.store))
+
+    def _tell_of_descan(self, descan: Descan | None) -> None:
+        """Say once that some maps wait for the end of the scan to be corrected."""
+        if self._told_of_descan or descan is None or self.store is None or not self.arm.basis.is_raw:
+            return
+        extent = descan.minus(self.store.descan).extent_px
+        if extent > LEAST_EXTENT_PX and not self._concluded:
+            self._told_of_descan = True
+            log.warning(
+                "scan %s: the pattern wanders over %.1f detector pixels (descan); centre of mass, DPC and iDPC are"
+                " corrected, the other maps will be when the scan has ended; a given descan_px corrects from the start",
+                self.arm.series,
+                extent,
+            )
 
     def _conditions(self) -> ImagingConditions:
         assert self.store is not None and self.calibration is not None  # noqa: S101
@@ -357,41 +377,19 @@ class LiveEngine:
 
 def recalibrated(arm: Arm, store: Store) -> Calibration:
     """Detector and scan calibrated on what a store holds."""
-    return calibrate_scan(calibrate_detector(arm, store.mean_pattern), store)
-
-
-def reduced(
-    arm: Arm,
-    reduction: Reduction,
-    frames: FrameSource,
-    scratch: Scratch | None = None,
-    device: MapDevice = PROCESSOR,
-) -> Store:
-    """A store filled from a source of frames."""
-    store = Store(arm, reduction, scratch=scratch, device=device)
-    for batch in frames():
-        store.add(batch)
-    return store
-
-
-def mean_frame(arm: Arm, frames: FrameSource) -> DoubleArray | None:
-    """Mean of the frames of scan points (pixels or coefficients); None where there are none."""
-    frame_sum, count = np.zeros(()), 0
-    for batch in frames():
-        keep = arm.scan.point_of(batch.index) >= 0
-        frame_sum = frame_sum + usable_counts(batch.frames[keep])[0].sum(axis=0, dtype=float)
-        count += int(keep.sum())
-    return np.asarray(frame_sum / count) if count else None
+    return calibrate_scan(calibrate_detector(lying_still(arm, store.descan), store.mean_pattern), store)
 
 
 def reconstruct(
     arm: Arm, frames: FrameSource, methods: Iterable[str] = METHODS, device: MapDevice = PROCESSOR
 ) -> tuple[LiveEngine, Rendering]:
-    """The live engine fed from a file: mean pattern, calibration, coefficients, maps. Reads the frames twice."""
-    engine = LiveEngine(arm, methods=methods, device=device)
-    mean = mean_frame(arm, frames)
-    if mean is None:
+    """The live engine fed from a file: mean pattern, calibration, coefficients, maps.
+
+    Reads the frames twice, and where they wander over the detector some times more.
+    """
+    engine, where = LiveEngine(arm, methods=methods, device=device), Where(device=device)
+    store = read(arm, frames, given_descan(arm), where)
+    if store is None:
         return engine, Rendering()
-    plan = Plan.of(arm, mean)
-    engine.store = reduced(arm, plan.reduction, frames, device=device)
-    return engine, engine.conclude(plan.calibration)
+    engine.store = store = brought_to_rest(store, frames, where)
+    return engine, engine.conclude(Plan.of_pattern(lying_still(arm, store.descan), store.mean_pattern).calibration)

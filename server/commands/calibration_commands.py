@@ -15,6 +15,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "rotation_deg": ("rotation_deg",),
     "detector_transform": ("detector_transform",),
     "beam_center_px": ("beam_center_px",),
+    "descan_px": ("descan_px",),
     "detector_pixel_invA": ("detector_pixel_invA", "detector_pixel_mrad"),
     "C10": ("defocus_A", "C10"),
     "C12": ("astigmatism_A", "astigmatism_deg", "C12a", "C12b"),

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ptylive.engine.dataset import Dataset
+from ptylive.engine.dataset import Dataset, dataset_of
 from ptylive.schema import Arm, Calibration, InputFileError
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, BoolArray
@@ -54,7 +54,7 @@ class ArrivingFrames:
         arm = overlay(self.arm, values) if values else self.arm
         index = np.flatnonzero(self.received)
         whole = len(index) == index[-1] + 1  # no copy where nothing is missing
-        return Dataset.of(arm, calibration, index, self._frames[: len(index)] if whole else self._frames[index])
+        return dataset_of(arm, calibration, index, self._frames[: len(index)] if whole else self._frames[index])
 
     def close(self) -> None:
         """Close the journal."""

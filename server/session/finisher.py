@@ -15,7 +15,8 @@ from pathlib import Path
 from ptylive.application.conversion import RecordingCompression
 from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.engine.imaging.render import Rendering
-from ptylive.engine.live.engine import FrameSource, reconstruct
+from ptylive.engine.live.engine import reconstruct
+from ptylive.engine.live.reading import FrameSource
 from ptylive.engine.results import describe_run, describe_scan, write_maps
 from ptylive.engine.results_file import PATIENCE_S
 from ptylive.schema import FrameBatch, PtyliveError

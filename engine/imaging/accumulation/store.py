@@ -11,12 +11,13 @@ import numpy as np
 
 from ptylive.engine.backend.device import ArrayDevice
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
+from ptylive.engine.descan import moved_back
 from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Numbers
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.scratch import Scratch, bytes_in_files
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.schema import Arm, FrameBatch, MetadataError
-from ptylive.schema.detector import usable_counts
+from ptylive.schema.detector import Descan, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 log = logging.getLogger(__name__)
@@ -39,15 +40,18 @@ class Store:
         pool: ThreadPool | None = None,
         scratch: Scratch | None = None,
         device: MapDevice = PROCESSOR,
+        descan: Descan | None = None,
     ) -> None:
         """The threads of ``pool`` share a batch's work; without it the caller's thread does it all.
 
-        ``scratch``: for coefficients that do not fit the memory; ``device``: what reduces large batches.
+        ``scratch``: for coefficients that do not fit the memory; ``device``: what reduces large batches. ``descan``:
+        patterns are moved back by it as they come; the reduction is one for patterns that lie still.
         """
         rows, cols = arm.scan.require_shape()
         points = rows * cols
         self.arm = arm
         self.reduction = reduction
+        self.descan = descan
         self.shape = (rows, cols)
         numbers = Numbers.zeros(points, 0)
         self._scratch = scratch or Scratch()
@@ -58,6 +62,7 @@ class Store:
         self.total_frames = 0
         self.masked_counts = 0
         """Values that were no finite numbers, and were taken as 0."""
+        self._full_frames = 0
         self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
         self._recent: tuple[DoubleArray, int] = self._frame_sum, 0
         self._pool = pool or ThreadPool()
@@ -75,8 +80,21 @@ class Store:
             frames, masked = usable_counts(batch.frames)
             self.masked_counts += masked
             batch = batch if not masked else FrameBatch(batch.uid, batch.index, frames)
+        if self.descan is not None:
+            batch = self._moved_back(batch, self.descan)
         with self._summing:
             self._add(batch, point)
+
+    def _moved_back(self, batch: FrameBatch, descan: Descan) -> FrameBatch:
+        """The batch without descan; where a pixel was full can only be seen before."""
+        frames, most = batch.frames, self.arm.detector.saturation_value
+        if most is not None:
+            good = ~np.asarray(
+                self.arm.arrays.get("bad_pixel_mask", np.zeros(frames.shape[1:], dtype=bool)), dtype=bool
+            )
+            self._full_frames += int((frames >= most).any(axis=(1, 2), where=good).sum())
+        frames = usable_counts(frames, most)[0]
+        return FrameBatch(batch.uid, batch.index, moved_back(self.arm, descan, batch.index, frames))
 
     def _add(self, batch: FrameBatch, point: IndexArray) -> None:
         repeats = self.arm.scan.repeats > 1
@@ -132,6 +150,8 @@ class Store:
     @property
     def saturated_frames(self) -> int:
         """Frames in which a good pixel was full, where the detector says what it can count."""
+        if self.descan is not None:
+            return self._full_frames
         return sum(accumulator.saturated for accumulator in self._all)
 
     @property
@@ -193,6 +213,14 @@ class Store:
         if self.arm.scan.repeats == 1:
             return sums
         return np.asarray(sums / np.maximum(self.frames, 1)[:, None].astype(sums.dtype))
+
+    def moments_without(self, descan: Descan | None) -> DoubleArray:
+        """Moments (points, 3) of a frame of each point, as they would be without a descan."""
+        moments = np.asarray(self.per_frame(self.moments))
+        if descan is None or descan == self.descan:
+            return moments
+        displacement = descan.minus(self.descan).at_points(np.arange(len(moments)), self.shape)
+        return np.concatenate([moments[:, :1], moments[:, 1:] - moments[:, :1] * displacement], axis=1)
 
     @property
     def bytes(self) -> int:

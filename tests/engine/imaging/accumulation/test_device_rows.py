@@ -11,8 +11,8 @@ from ptylive.engine.backend.device import ArrayDevice, NoRoom
 from ptylive.engine.imaging.accumulation.device_rows import DeviceRows
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
-from ptylive.engine.live.engine import reduced
 from ptylive.engine.live.plan import Plan
+from ptylive.engine.live.reading import reduced
 
 STRICT = ArrayDevice(device, lambda: math.inf)
 PADDED = (20, 24)

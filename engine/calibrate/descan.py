@@ -1,0 +1,181 @@
+"""The descan of a scan, measured on the centre of mass of its patterns.
+
+A specimen deflects the beam from one atom to the next, descan moves the pattern slowly over the whole field. The mean
+centre of mass of each block of the scan is fitted with a plane and with a parabola, robustly; which of them, if any,
+is taken is decided on parts of the field that the fit did not see (docs/theory/calibration.md, Descan).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.calibrate.disc import Disc
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.schema import Origin, Quantity
+from ptylive.schema.detector import Descan, descan_terms, scan_places
+from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
+
+BLOCKS_ALONG = 12
+"""Blocks of the scan along its longer side; each is at least LEAST_SIDE points wide."""
+LEAST_SIDE = 4
+LEAST_BLOCKS = 12
+LEAST_LEFT = 9
+"""Blocks beside those of a tile, to fit six numbers to along each axis of the detector."""
+TILES_ALONG = 4
+"""The field is left out in so many parts along each side, one after the other, to see what a fit is worth there."""
+MODELS: tuple[IndexArray, ...] = (np.array([0, 1]), np.arange(5))
+"""Terms of a plane, and of a parabola."""
+BELIEVED = 2.0
+"""Standard errors by which a fit must do better on the parts it did not see."""
+LEAST_EXTENT_PX = 0.25
+"""Less over the whole field disturbs no map, and slow fields of a specimen may look like it."""
+RING_PX = 2.5
+"""Half width of the ring around the disc's edge that is looked at."""
+HUBER = 1.5
+ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Mean centre of mass (n, 2), pixels, of blocks of the scan at places u, v (n,), in tiles (n,) of the field."""
+
+    com: DoubleArray
+    u: DoubleArray
+    v: DoubleArray
+    tile: IndexArray
+
+    def kept(self, chosen: BoolArray) -> _Blocks:
+        return _Blocks(self.com[chosen], self.u[chosen], self.v[chosen], self.tile[chosen])
+
+
+def find_descan(store: Store) -> Quantity | None:
+    """The descan of a scan as ``descan_px``; None where none is seen. What its patterns were moved back by stays.
+
+    Uncertainty in pixels: standard error of the fitted place of a pattern, root mean square over the field.
+    """
+    if store.descan is not None:  # measured on the edge of the disc, which the centre of mass cannot improve
+        return Quantity(store.descan.numbers, Origin.ESTIMATED)
+    blocks = _blocks(store)
+    found = None if blocks is None else _fitted(blocks)
+    return None if found is None else Quantity(found[0].numbers, Origin.ESTIMATED, found[1])
+
+
+def _blocks(store: Store) -> _Blocks | None:
+    """Blocks of which more than half was visited; None where they are too few."""
+    seen = np.flatnonzero((store.frames > 0) & (store.moments[:, 0] > 0))
+    block, count = blocks_of(seen, store.shape)
+    weight = np.bincount(block, store.moments[seen, 0], count)
+    sums = np.stack([np.bincount(block, store.moments[seen, k], count) for k in (1, 2)], axis=1)
+    return _placed(sums / np.maximum(weight, 1e-12)[:, None], seen, store.shape)
+
+
+def blocks_of(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[IndexArray, int]:
+    """Block (n,) of each scan point (n,), flat, and how many blocks there are."""
+    side = max(LEAST_SIDE, math.ceil(max(scan_shape) / BLOCKS_ALONG))
+    row, col = np.divmod(np.asarray(point), scan_shape[1])
+    down, across = (math.ceil(n / side) for n in scan_shape)
+    return (row // side) * across + col // side, down * across
+
+
+def _placed(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> _Blocks | None:
+    """Values (blocks, 2) of blocks of which the points ``seen`` are more than half; None where those are too few."""
+    block, count = blocks_of(seen, scan_shape)
+    every = np.bincount(blocks_of(np.arange(scan_shape[0] * scan_shape[1]), scan_shape)[0], minlength=count)
+    points = np.bincount(block, minlength=count)
+    full = points > every / 2
+    if full.sum() < LEAST_BLOCKS:
+        return None
+    u, v = (np.bincount(block, axis, count)[full] / points[full] for axis in scan_places(seen, scan_shape))
+    return _Blocks(value[full], u, v, TILES_ALONG * _quarter(u) + _quarter(v))
+
+
+def sharpened(
+    descan: Descan, patterns: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int], disc: Disc
+) -> Descan:
+    """A descan measured once more, on the edge of the disc: mean patterns (blocks, Qy, Qx) of blocks of the scan.
+
+    The patterns have been moved back by ``descan``; seen (n,): scan points in them. A specimen changes the brightness
+    inside the disc, and with it the centre of mass; its edge stays where the beam puts it.
+    """
+    blocks = _placed(disc_shifts(patterns, disc), seen, scan_shape)
+    if blocks is None:
+        return descan
+    terms = np.flatnonzero(np.any(np.asarray(descan.coefficients), axis=0)) if any(descan.numbers) else MODELS[0]
+    coefficients = np.zeros((2, 5))
+    coefficients[:, terms] = _fit(blocks, terms)[1:].T
+    return Descan.of(coefficients.ravel().tolist()).plus(descan)
+
+
+def disc_shifts(patterns: DoubleArray, disc: Disc) -> DoubleArray:
+    """Displacement (n, 2), pixels, of the disc's edge in each pattern (n, Qy, Qx) against their mean.
+
+    Least squares in a ring around the edge: a pattern is the mean one, times a brightness that may tilt across the
+    disc, minus the displacement times its gradient.
+    """
+    mean = patterns.mean(axis=0)
+    rows, cols = (axis - center for axis, center in zip(np.indices(mean.shape), disc.center_px, strict=True))
+    ring = np.abs(np.hypot(rows, cols) - disc.radius_px) < RING_PX
+    tilt = [mean * axis / disc.radius_px for axis in (rows, cols)]
+    design = np.stack([part[ring] for part in (*np.gradient(mean), mean, *tilt)], axis=1)
+    fit = np.linalg.lstsq(design, patterns[:, ring].T, rcond=None)[0]
+    return np.asarray(-(fit[:2] / np.where(np.abs(fit[2]) > 1e-12, fit[2], np.inf)).T)
+
+
+def _quarter(place: DoubleArray) -> IndexArray:
+    """Which of TILES_ALONG equal parts of what was visited a place (n,) lies in."""
+    share = (place - place.min()) / max(float(np.ptp(place)), 1e-9)
+    return np.asarray(np.minimum(share * TILES_ALONG, TILES_ALONG - 1), dtype=np.int64)
+
+
+def _fitted(blocks: _Blocks) -> tuple[Descan, float] | None:
+    """The simplest model that the unseen parts of the field ask for, and the standard error of its places."""
+    best: tuple[IndexArray, DoubleArray] = (np.zeros(0, dtype=np.int64), _unseen(blocks, np.zeros(0, dtype=np.int64)))
+    for terms in MODELS:
+        errors = _unseen(blocks, terms)
+        gain = best[1] - errors
+        if len(gain) > 2 and gain.mean() > BELIEVED * gain.std(ddof=1) / math.sqrt(len(gain)):
+            best = (terms, errors)
+    terms = best[0]
+    if not len(terms):
+        return None
+    fit, doubt = _fit(blocks, terms), math.sqrt(float(best[1].mean()) * (1 + len(terms)) / len(blocks.u))
+    coefficients = np.zeros((2, 5))
+    coefficients[:, terms] = fit[1:].T
+    found = Descan.of(coefficients.ravel().tolist())
+    seen = found.at(blocks.u, blocks.v)
+    return (found, doubt) if np.linalg.norm(np.ptp(seen, axis=0)) > LEAST_EXTENT_PX else None
+
+
+def _unseen(blocks: _Blocks, terms: IndexArray) -> DoubleArray:
+    """Median squared error (tiles,), px², in each tile of the field of a fit to all others."""
+    out = []
+    for tile in np.unique(blocks.tile):
+        here = blocks.tile == tile
+        rest = blocks.kept(~here)
+        if len(rest.u) < LEAST_LEFT:
+            continue
+        error = blocks.com[here] - _design(blocks.kept(here), terms) @ _fit(rest, terms)
+        out.append(float(np.median((error**2).sum(axis=1))))
+    return np.asarray(out)
+
+
+def _fit(blocks: _Blocks, terms: IndexArray) -> DoubleArray:
+    """Coefficients (1 + terms, 2) by least squares with Huber's weights."""
+    design = _design(blocks, terms)
+    weight = np.ones(len(design))
+    fit = np.zeros((design.shape[1], 2))
+    for _ in range(ROUNDS):
+        root = np.sqrt(weight)[:, None]
+        fit = np.linalg.lstsq(design * root, blocks.com * root, rcond=None)[0]
+        error = np.linalg.norm(blocks.com - design @ fit, axis=1)
+        scale = max(1.4826 * float(np.median(error)), 1e-9)
+        weight = np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-12))
+    return np.asarray(fit)
+
+
+def _design(blocks: _Blocks, terms: IndexArray) -> Array:
+    """(n, 1 + terms)"""
+    return np.concatenate([np.ones((len(blocks.u), 1)), descan_terms(blocks.u, blocks.v)[:, terms]], axis=1)

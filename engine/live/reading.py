@@ -1,0 +1,132 @@
+"""Recorded frames read again: into a store, and once more where the pattern wanders over the detector (descan)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
+from ptylive.engine.calibrate.descan import blocks_of, find_descan, sharpened
+from ptylive.engine.calibrate.disc import find_disc
+from ptylive.engine.descan import given_descan, lying_still, moved_back
+from ptylive.engine.imaging.accumulation.reduction import Reduction
+from ptylive.engine.imaging.accumulation.scratch import Scratch
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.live.plan import Plan
+from ptylive.engine.memory import check_fits
+from ptylive.schema import Arm, FrameBatch
+from ptylive.schema.detector import Descan, usable_counts
+from ptylive.schema.model import DoubleArray, IndexArray
+
+PASSES = 3
+LARGE_PX = 0.2
+"""A larger correction of what the centre of mass said is measured once more: the edge of the disc is a pixel wide."""
+SAME_PX = 0.1
+"""Differences below this are not worth reading all frames again."""
+
+FrameSource = Callable[[], Iterable[FrameBatch]]
+
+
+class Where(NamedTuple):
+    """Where frames are reduced, and where arrays go that do not fit the memory."""
+
+    scratch: Scratch | None = None
+    device: MapDevice = PROCESSOR
+
+
+HERE = Where()
+
+
+def read(arm: Arm, frames: FrameSource, descan: Descan | None = None, where: Where = HERE) -> Store | None:
+    """A store of all frames, moved back by a descan; None where there are none. Reads them twice."""
+    mean = mean_frame(arm, frames, descan)
+    if mean is None:
+        return None
+    return reduced(arm, Plan.of(lying_still(arm, descan), mean).reduction, frames, descan, where)
+
+
+def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> Store:
+    """The store of patterns that lie still: the same one, or one read again with the descan given or seen in it.
+
+    What was seen is measured once more on the way, on the edge of the disc.
+    """
+    arm = store.arm
+    if not arm.basis.is_raw:
+        return store
+    given, found = arm.detector.descan_px, find_descan(store)
+    if given is not None or found is None:
+        wanted = given_descan(arm)
+        if (wanted or Descan.of([0])).minus(store.descan).extent_px < SAME_PX:
+            return store
+        return read(arm, frames, wanted, where) or store
+    descan = Descan.of(found.value)
+    if descan == store.descan:
+        return store
+    for _ in range(PASSES):
+        blocks = BlockMeans.read(arm, frames, descan)
+        disc = find_disc(blocks.mean, np.zeros(blocks.mean.shape, dtype=bool))
+        if disc is None:
+            break
+        before, descan = descan, sharpened(descan, blocks.patterns, blocks.seen, store.shape, disc)
+        if descan.minus(before).extent_px < LARGE_PX:
+            break
+    return read(arm, frames, descan, where) or store
+
+
+@dataclass(frozen=True)
+class BlockMeans:
+    """Mean patterns (blocks, Qy, Qx) of blocks of the scan, their mean, and the scan points (n,) in them."""
+
+    patterns: DoubleArray
+    mean: DoubleArray
+    seen: IndexArray
+
+    @classmethod
+    def read(cls, arm: Arm, frames: FrameSource, descan: Descan) -> BlockMeans:
+        """From frames moved back by a descan."""
+        shape = arm.scan.require_shape()
+        count = blocks_of(np.arange(1), shape)[1]
+        check_fits(
+            8.0 * count * math.prod(arm.detector_shape), "mean patterns for the descan", "crop or bin the patterns"
+        )
+        sums, number = np.zeros((count, *arm.detector_shape)), np.zeros(count)
+        seen = np.zeros(shape[0] * shape[1], dtype=bool)
+        for batch in frames():
+            point = arm.scan.point_of(batch.index)
+            keep = point >= 0
+            still = moved_back(arm, descan, batch.index[keep], usable_counts(batch.frames[keep])[0])
+            block = blocks_of(point[keep], shape)[0]
+            np.add.at(sums, block, still)
+            number += np.bincount(block, minlength=count)
+            seen[point[keep]] = True
+        mean = sums.sum(axis=0) / max(number.sum(), 1)
+        return cls(sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen))
+
+
+def reduced(
+    arm: Arm, reduction: Reduction, frames: FrameSource, descan: Descan | None = None, where: Where = HERE
+) -> Store:
+    """A store filled from a source of frames."""
+    store = Store(arm, reduction, scratch=where.scratch, device=where.device, descan=descan)
+    for batch in frames():
+        store.add(batch)
+    return store
+
+
+def mean_frame(arm: Arm, frames: FrameSource, descan: Descan | None = None) -> DoubleArray | None:
+    """Mean of the frames of scan points (pixels or coefficients), moved back by a descan; None where there are none."""
+    frame_sum, count = np.zeros(()), 0
+    for batch in frames():
+        keep = arm.scan.point_of(batch.index) >= 0
+        if not keep.any():
+            continue
+        chosen = usable_counts(batch.frames[keep])[0]
+        if descan is not None:
+            chosen = moved_back(arm, descan, batch.index[keep], chosen)
+        frame_sum = frame_sum + chosen.sum(axis=0, dtype=float)
+        count += int(keep.sum())
+    return np.asarray(frame_sum / count) if count else None

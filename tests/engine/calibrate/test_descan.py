@@ -1,0 +1,112 @@
+"""Descan measured on the centre of mass, and on the edge of the disc."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan, batches
+
+from ptylive.engine.calibrate.descan import LEAST_EXTENT_PX, blocks_of, disc_shifts, find_descan, sharpened
+from ptylive.engine.calibrate.disc import Disc
+from ptylive.engine.descan import moved
+from ptylive.engine.live.plan import Plan
+from ptylive.engine.live.reading import reduced
+from ptylive.schema import Scan
+from ptylive.schema.detector import Descan
+
+BOW = Descan.of([1.5, 0.4, 0.3, 0.0, -0.4, 0.2, -1.2, 0.0, 0.5, 0.0])
+PLANE = Descan.of([2.0, -0.6, 0.3, 1.0])
+POINTS = np.arange(1024)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return WeakPhaseScan.make({"C10": -80.0}, strength=0.05)
+
+
+def store_of(scan, patterns, shape=(32, 32), frames=1024):
+    arm = replace(scan.arm(), frames=frames, scan=Scan(shape=shape, step_A=0.5))
+    plan = Plan.of(arm, patterns.mean(axis=0))
+    return reduced(arm, plan.reduction, lambda: batches(patterns))
+
+
+def error_px(found, wanted, shape=(32, 32)):
+    return np.abs(Descan.of(found.value).minus(wanted).at_points(np.arange(np.prod(shape)), shape)).max()
+
+
+@pytest.mark.parametrize("descan", [PLANE, BOW], ids=["plane", "bow"])
+def test_the_centre_of_mass_tells_it(scan, descan):
+    found = find_descan(store_of(scan, moved(scan.patterns, -descan.at_points(POINTS, (32, 32)))))
+    assert error_px(found, descan) < 0.1
+    assert 0 < found.uncertainty < 0.1
+    assert (np.asarray(Descan.of(found.value).coefficients)[:, 2:] != 0).any() == (descan is BOW)
+
+
+def test_a_plane_is_enough_where_a_bow_foretells_nothing(scan):
+    rng = np.random.default_rng(5)
+    counts = rng.poisson(200 * np.maximum(moved(scan.patterns, -PLANE.at_points(POINTS, (32, 32))), 0)).astype(float)
+    found = find_descan(store_of(scan, counts))
+    assert error_px(found, PLANE) < 0.15
+    assert not np.asarray(Descan.of(found.value).coefficients)[:, 2:].any()
+
+
+def test_none_is_invented():
+    """Specimens and noise of ten seeds, no descan: none, or less than what counts."""
+    for seed in range(10):
+        made = WeakPhaseScan.make({"C10": -30.0 * seed}, n=16, step_A=0.6, strength=0.2, seed=seed)
+        counts = np.random.default_rng(seed).poisson(300 * made.patterns).astype(float)
+        arm = made.arm()
+        store = reduced(arm, Plan.of(arm, counts.mean(axis=0)).reduction, lambda counts=counts: batches(counts))
+        assert find_descan(store) is None, seed
+
+
+def test_little_is_left_alone(scan):
+    slight = Descan.of([0.5 * LEAST_EXTENT_PX, 0.0, 0.0, 0.0])
+    assert find_descan(store_of(scan, moved(scan.patterns, -slight.at_points(POINTS, (32, 32))))) is None
+
+
+def test_a_scan_too_small_or_empty_tells_nothing(scan):
+    assert find_descan(store_of(scan, scan.patterns[:36], (6, 6), 36)) is None
+    store = store_of(scan, scan.patterns)
+    store.frames[:] = 0
+    assert find_descan(store) is None
+
+
+def test_half_a_scan_is_fitted_where_it_has_been(scan):
+    wandering = moved(scan.patterns, -PLANE.at_points(POINTS, (32, 32)))[:512]
+    found = find_descan(store_of(scan, wandering))
+    places = Descan.of(found.value).at_points(POINTS[:512], (32, 32)) - PLANE.at_points(POINTS[:512], (32, 32))
+    assert np.abs(places - places.mean(axis=0)).max() < 0.1
+
+
+def disc_pattern(row, col, tilt=(0.0, 0.0)):
+    rows, cols = np.indices((40, 44))
+    edge = 1 / (1 + np.exp((np.hypot(rows - row, cols - col) - 11.0) / 0.6))
+    return edge * (1 + tilt[0] * (rows - row) / 11 + tilt[1] * (cols - col) / 11)
+
+
+def test_the_edge_of_the_disc_does_not_mind_what_happens_inside():
+    rng = np.random.default_rng(3)
+    places = rng.uniform(-0.4, 0.4, (12, 2))
+    tilts = rng.uniform(-0.5, 0.5, (12, 2))
+    patterns = np.stack([disc_pattern(20 + r, 22 + c, tilt) for (r, c), tilt in zip(places, tilts, strict=True)])
+    rows, cols = np.indices((40, 44))
+    com = np.stack([(patterns * axis).sum((1, 2)) / patterns.sum((1, 2)) for axis in (rows - 20, cols - 22)], 1)
+    found = disc_shifts(patterns, Disc((20.0, 22.0), 11.0))
+    wrong = np.abs((com - com.mean(0)) - (places - places.mean(0))).max()
+    assert np.abs((found - found.mean(0)) - (places - places.mean(0))).max() < 0.08 < wrong
+
+
+def test_what_was_found_is_sharpened_on_the_edge():
+    side, shape = 4, (16, 20)
+    true, coarse = Descan.of([2.0, 1.0, -1.0, 0.5]), Descan.of([1.7, 1.0, -0.8, 0.4])
+    point = np.arange(shape[0] * shape[1])
+    block, count = blocks_of(point, shape)
+    assert count == (shape[0] // side) * (shape[1] // side)
+    left = true.minus(coarse).at_points(point, shape)
+    patterns = np.zeros((count, 40, 44))
+    for number in range(count):
+        row, col = left[block == number].mean(axis=0)
+        patterns[number] = disc_pattern(20 + row, 22 + col)
+    found = sharpened(coarse, patterns, point, shape, Disc((20.0, 22.0), 11.0))
+    assert np.abs(found.minus(true).at_points(point, shape)).max() < 0.03  # of 0.25 that were missing

@@ -1,0 +1,124 @@
+"""Scans whose pattern wanders over the detector: read again, moved back, live as offline."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan, batches, correlation
+
+from ptylive.engine.descan import moved
+from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.engine.live.reading import BlockMeans, brought_to_rest, mean_frame, read
+from ptylive.schema import MetadataError, Origin
+from ptylive.schema.detector import Descan
+
+METHODS = ("com", "idpc", "obf", "tcbf", "wdd")
+BOW = Descan.of([1.5, 0.4, 0.3, 0.0, -0.4, 0.2, -1.2, 0.0, 0.5, 0.0])
+POINTS = np.arange(1024)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+
+
+@pytest.fixture(scope="module")
+def wandering(scan):
+    return moved(scan.patterns, -BOW.at_points(POINTS, (32, 32)))
+
+
+def found_beam(arm):
+    """Nobody says where the beam is."""
+    return replace(arm, detector=arm.detector.model_copy(update={"beam_center_px": None}))
+
+
+def maps_of(rendering):
+    return {one.name: np.asarray(one.data) for one in rendering.maps}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scan):
+    return maps_of(reconstruct(found_beam(scan.arm()), lambda: batches(scan.patterns), METHODS)[1])
+
+
+def agreement(maps, wanted):
+    return {name: correlation(maps[name], wanted[name]) for name in wanted if maps[name].shape == wanted[name].shape}
+
+
+def test_maps_are_those_of_patterns_that_lie_still(scan, wandering, undisturbed):
+    engine, rendering = reconstruct(found_beam(scan.arm()), lambda: batches(wandering), METHODS)
+    entry = engine.calibration.entries["descan_px"]
+    assert entry.origin is Origin.ESTIMATED
+    assert np.abs(Descan.of(entry.value).minus(BOW).at_points(POINTS, (32, 32))).max() < 0.05
+    found = agreement(maps_of(rendering), undisturbed)
+    told = ("com_row", "com_col", "idpc", "obf", "tcbf", "wdd_phase")
+    assert min(found[name] for name in told) > 0.98, found
+    switched_off = found_beam(scan.arm())
+    switched_off = replace(switched_off, detector=switched_off.detector.model_copy(update={"descan_px": (0.0,) * 10}))
+    left = agreement(maps_of(reconstruct(switched_off, lambda: batches(wandering), METHODS)[1]), undisturbed)
+    assert min(left.values()) < 0.5
+
+
+def test_live_equals_offline(scan, wandering):
+    arm = found_beam(scan.arm())
+    live = LiveEngine(arm, methods=METHODS)
+    for batch in batches(wandering, np.random.default_rng(2).permutation(1024)):
+        live.add(batch)
+    live.refresh()
+    ended = maps_of(live.finish(lambda: batches(wandering)))
+    offline = maps_of(reconstruct(arm, lambda: batches(wandering), METHODS)[1])
+    for name, data in offline.items():
+        assert np.allclose(ended[name], data, rtol=1e-3, atol=2e-4 * np.abs(data).max()), name
+
+
+def test_while_the_scan_runs_the_centre_of_mass_is_corrected_and_it_is_said(scan, wandering, undisturbed, caplog):
+    live = LiveEngine(found_beam(scan.arm()), methods=METHODS)
+    for batch in batches(wandering):
+        live.add(batch)
+    maps = maps_of(live.refresh())
+    assert correlation(maps["com_row"], undisturbed["com_row"]) > 0.97
+    live.refresh()
+    said = [record.getMessage() for record in caplog.records if "descan" in record.getMessage()]
+    assert len(said) == 1
+    assert "wanders over 4." in said[0]
+
+
+def test_a_given_descan_is_taken_out_from_the_first_frame(scan, wandering, undisturbed):
+    arm = found_beam(scan.arm())
+    arm = replace(arm, detector=arm.detector.model_copy(update={"descan_px": BOW.numbers}))
+    live = LiveEngine(arm, methods=METHODS)
+    for batch in batches(wandering):
+        live.add(batch)
+    assert min(agreement(maps_of(live.refresh()), undisturbed).values()) > 0.95
+    assert live.calibration.entries["descan_px"].origin is Origin.GIVEN
+    kept = live.store
+    live.finish(lambda: batches(wandering))
+    assert live.store is kept  # nothing was read again
+
+
+def test_full_pixels_are_counted_where_they_were(scan):
+    frames = np.round(1000 * scan.patterns / scan.patterns.max())
+    most = float(np.sort(frames.max(axis=(1, 2)))[-50])
+    arm = scan.arm()
+    expected = int((frames >= most).any(axis=(1, 2)).sum())
+    for numbers in (None, BOW.numbers):
+        told = arm.detector.model_copy(update={"saturation_value": most, "descan_px": numbers})
+        store = read(replace(arm, detector=told), lambda: batches(frames), None if numbers is None else BOW)
+        assert store.saturated_frames == expected
+
+
+def test_what_lies_still_is_not_read_again(scan):
+    arm = scan.arm()
+    store = read(arm, lambda: batches(scan.patterns))
+    assert brought_to_rest(store, lambda: pytest.fail("read again")) is store
+
+
+def test_block_means_are_bounded(scan, monkeypatch):
+    monkeypatch.setattr("ptylive.engine.memory.available_bytes", lambda: 1e4)
+    with pytest.raises(MetadataError, match="mean patterns for the descan would take"):
+        BlockMeans.read(scan.arm(), lambda: batches(scan.patterns), BOW)
+
+
+def test_no_frames_have_no_mean(scan):
+    assert mean_frame(scan.arm(), lambda: []) is None
+    assert read(scan.arm(), lambda: [], BOW) is None

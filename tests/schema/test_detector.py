@@ -1,0 +1,70 @@
+"""The detector's values: descan in its three spellings, and what becomes of it when patterns or scans are turned."""
+
+import numpy as np
+import pytest
+
+from ptylive.schema import Arm, MetadataError
+from ptylive.schema.detector import Descan, undo_transform
+from ptylive.schema.metadata import build, overlay, to_attributes
+from ptylive.schema.scan import Scan
+
+NUMBERS = (2.0, 0.5, 0.25, -0.5, 0.125, -1.0, 3.0, 0.0, 0.75, 0.25)
+WORDS = ("none", "transpose", "flip_rows", "flip_cols", "transpose+flip_rows", "flip_cols+transpose")
+
+
+def test_a_plane_is_told_by_its_changes_across_the_field() -> None:
+    plane = Descan.of([4.0, 0.0, 0.0, -2.0])
+    places = plane.at_points(np.array([0, 4, 20, 24]), (5, 5))
+    assert np.allclose(places, [[-2, 1], [-2, -1], [2, 1], [2, -1]])
+    assert plane.extent_px == pytest.approx(np.hypot(4, 2))
+
+
+def test_the_mean_over_the_field_is_nothing() -> None:
+    places = Descan.of(NUMBERS).at_points(np.arange(200 * 300), (200, 300))
+    assert np.abs(places.mean(axis=0)).max() < 0.02  # sums of squares over points, not an integral: 1 / 200
+
+
+def test_a_scan_of_one_row_has_no_slope_along_it() -> None:
+    assert np.allclose(Descan.of([4.0, 2.0, 0.0, 0.0]).at_points(np.arange(3), (1, 3))[:, 0], [-1, 0, 1])
+
+
+def test_sums_and_differences() -> None:
+    one, other = Descan.of(NUMBERS), Descan.of([1.0, 2.0, 3.0, 4.0])
+    assert one.plus(other).minus(other).numbers == pytest.approx(NUMBERS)
+    assert one.minus(None) is one
+    assert one.plus(None) is one
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_undone_transforms_move_the_pattern_alike(words: str) -> None:
+    """A spot at the recorded place, and where it lies in the pattern turned back."""
+    descan, shape = Descan.of(NUMBERS), (11, 13)
+    row, col = (5 + 2, 6 - 1)
+    recorded, middle = np.zeros(shape), np.zeros(shape)
+    recorded[row, col], middle[5, 6] = 1, 1
+    found = [np.argwhere(undo_transform(pattern, words))[0] for pattern in (recorded, middle)]
+    two = Descan(((2.0, 0, 0, 0, 0), (-1.0, 0, 0, 0, 0))).undone(words)
+    assert np.allclose(two.at(np.ones(1), np.zeros(1))[0], found[0] - found[1])
+    assert descan.undone(words).extent_px == pytest.approx(descan.extent_px)
+
+
+@pytest.mark.parametrize(("words", "axes"), [("rows", (0,)), ("cols", (1,)), ("rows+cols", (0, 1)), ("", ())])
+def test_a_scan_read_backwards(words: str, axes: tuple[int, ...]) -> None:
+    field = Descan.of(NUMBERS).at_points(np.arange(20), (4, 5)).reshape(4, 5, 2)
+    backwards = Descan.of(NUMBERS).read_backwards(words).at_points(np.arange(20), (4, 5)).reshape(4, 5, 2)
+    assert np.allclose(backwards, np.flip(field, axes) if axes else field)
+
+
+def test_metadata_keep_it() -> None:
+    arm = overlay(Arm(uid="", series="", frames=0, scan=Scan()), {"descan_px": "4, 0, 0, -2"})
+    assert arm.detector.descan_px == Descan.of([4, 0, 0, -2]).numbers
+    again = build("detector", {"descan_px": to_attributes(arm)["descan_px"]}, "file")
+    assert again.descan_px == arm.detector.descan_px
+    assert overlay(arm, {"descan_px": 0}).detector.descan_px == (0.0,) * 10
+    assert overlay(arm, {"descan_px": None}).detector.descan_px is None
+
+
+@pytest.mark.parametrize("value", [1.0, [1, 2], [1, 2, 3], [0] * 9, "much", [1, 2, 3, float("nan")], [1e9, 0, 0, 0]])
+def test_what_is_no_descan_is_refused_by_name(value: object) -> None:
+    with pytest.raises(MetadataError, match="descan"):
+        overlay(Arm(uid="", series="", frames=0, scan=Scan()), {"descan_px": value})
