@@ -24,6 +24,8 @@ inline Coordinate blockIdx, gridDim;
 inline std::barrier<>* block_barrier = nullptr;
 extern float2 shared_memory[];
 
+[[noreturn]] inline void __trap() { std::abort(); }
+
 inline void __syncthreads() { block_barrier->arrive_and_wait(); }
 
 template <class T> void atomicAdd(T* at, T value) {

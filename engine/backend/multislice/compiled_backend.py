@@ -19,6 +19,7 @@ from ptylive.engine.backend.multislice.compiled_kernel import (
     add_loss_and_gradient,
     add_windows,
 )
+from ptylive.engine.backend.multislice.compiled_terms import OUTSIDE
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
 from ptylive.engine.backend.multislice.planes_fft import Window
 from ptylive.engine.backend.multislice.problem import (
@@ -28,6 +29,7 @@ from ptylive.engine.backend.multislice.problem import (
     DataTermKind,
     LossGradient,
     MultisliceProblem,
+    PythonTerm,
 )
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
@@ -46,7 +48,7 @@ class CompiledMultislice:
         self._problem = problem
         self._window = Window(problem.window)
         self._recorded, self._counts_type = _transposed_patterns(problem.patterns)
-        self._term = (PIXEL_TERMS[DataTermKind(str(problem.data_term.kind))].number, float(problem.data_term.offset))
+        self._term = _term_of(problem.data_term)
         self._weights = _flat(problem.weights.T)
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
         self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)
@@ -220,6 +222,16 @@ def warm_up(window: int) -> None:
     probe = np.zeros((2, 1, window, window), np.float32)
     backend.illumination(probe)
     backend.loss_and_gradient(np.ones((2, 1, window, window), np.float32), probe)
+
+
+def _term_of(term: DataTerm) -> tuple[int, float, int]:
+    """A data term as compiled code takes it. ValueError for one that it cannot compute."""
+    offset = float(term.offset)
+    if isinstance(term.kind, PythonTerm) and term.kind.pixel is not None:
+        from ptylive.engine.backend.multislice.outside_terms import address_of
+
+        return OUTSIDE, offset, address_of(term.kind, offset)
+    return PIXEL_TERMS[DataTermKind(str(term.kind))].number, offset, 0
 
 
 def _flat(planes: Any) -> FloatArray:

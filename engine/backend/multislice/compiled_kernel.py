@@ -282,11 +282,11 @@ def _add_pattern_slopes(window: Any, probe: Any, wave: Any, ramp: Any, amplitude
 
 @numba.jit(**CACHED)
 def add_loss_and_gradient(
-    window: Any, term: tuple[int, float], patterns: Patterns, model: Model, gradient: Gradient, work: Work
+    window: Any, term: tuple[int, float, int], patterns: Patterns, model: Model, gradient: Gradient, work: Work
 ) -> float:
     """Loss of ``patterns.indices``; their gradients are added to ``gradient``.
 
-    ``term`` is a data term of :mod:`compiled_terms` and an offset in counts.
+    ``term`` is a data term as :func:`compiled_terms.compare` takes it.
     """
     total = 0.0
     object_modes = model.slices.shape[1] // work.waves.shape[1]

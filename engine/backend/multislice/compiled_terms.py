@@ -9,6 +9,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from ptylive.engine.backend.multislice import data_terms
 from ptylive.engine.backend.multislice.planes_fft import FAST
@@ -16,11 +19,13 @@ from ptylive.engine.backend.multislice.problem import FEW_COUNTS
 
 AMPLITUDE, POISSON = data_terms.NUMBERS["AMPLITUDE"], data_terms.NUMBERS["POISSON"]
 INTENSITY, CHI_SQUARED = data_terms.NUMBERS["INTENSITY"], data_terms.NUMBERS["CHI_SQUARED"]
+OUTSIDE = -1
+"""Number of a data term that is a C function at an address; the others have theirs in the table."""
 TINY_COUNTS = np.float32(data_terms.TINY_COUNTS)
 
 
 @numba.jit(**FAST)
-def _compare_amplitudes(window: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any) -> Any:
+def compare_amplitudes(window: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any) -> Any:
     """Loss; ``intensity`` (counts are ``scale`` times it) becomes the factor of the far field in the gradient."""
     shift = offset + TINY_COUNTS
     one = np.float32(1)
@@ -58,8 +63,8 @@ def _log(value: Any) -> Any:
 
 
 @numba.jit(**FAST)
-def _compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, floor: Any, scale: Any) -> Any:
-    """As :func:`_compare_amplitudes`, for the Poisson term."""
+def compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, floor: Any, scale: Any) -> Any:
+    """As :func:`compare_amplitudes`, for the Poisson term."""
     shift = floor + TINY_COUNTS
     one = np.float32(1)
     loss = np.float32(0)
@@ -73,8 +78,8 @@ def _compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, flo
 
 
 @numba.jit(**FAST)
-def _compare_intensities(window: Any, intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
-    """As :func:`_compare_amplitudes`, for plain least squares."""
+def compare_intensities(window: Any, intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
+    """As :func:`compare_amplitudes`, for plain least squares."""
     loss = np.float32(0)
     for k in range(window.size * window.size):
         difference = intensity[k] * scale - counts[k]
@@ -84,8 +89,8 @@ def _compare_intensities(window: Any, intensity: Any, counts: Any, weights: Any,
 
 
 @numba.jit(**FAST)
-def _compare_chi_squared(window: Any, intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
-    """As :func:`_compare_amplitudes`, for least squares over the counting variance."""
+def compare_chi_squared(window: Any, intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
+    """As :func:`compare_amplitudes`, for least squares over the counting variance."""
     loss = np.float32(0)
     for k in range(window.size * window.size):
         model, measured = intensity[k] * scale, counts[k]
@@ -96,16 +101,37 @@ def _compare_chi_squared(window: Any, intensity: Any, counts: Any, weights: Any,
     return loss
 
 
+@intrinsic
+def _call(
+    _typing: Any, function: Any, size: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any
+) -> Any:
+    """Call the C function at an address (:mod:`outside_terms`): its signature is there."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        word, single = ir.IntType(64), ir.FloatType()
+        kind = ir.FunctionType(single, [word] * 4 + [single] * 2).as_pointer()
+        return builder.call(builder.inttoptr(arguments[0], kind), list(arguments[1:]))
+
+    single = types.float32
+    return single(types.uintp, types.int64, *[types.uintp] * 3, single, single), generate
+
+
 @numba.jit(**FAST)
-def compare(window: Any, term: tuple[int, float], intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
-    """Loss of a pattern under a data term (kind, offset in counts); ``intensity`` becomes its slope."""
+def compare(window: Any, term: tuple[int, float, int], intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
+    """Loss of a pattern under a data term; ``intensity`` becomes its slope.
+
+    term: number, offset in counts, and the address of the C function of an OUTSIDE one.
+    """
     offset = np.float32(term[1])
+    if term[0] == OUTSIDE:
+        planes = (np.uintp(intensity.ctypes.data), np.uintp(counts.ctypes.data), np.uintp(weights.ctypes.data))
+        return _call(np.uintp(term[2]), np.int64(window.size * window.size), *planes, offset, np.float32(scale))
     if term[0] == AMPLITUDE:
-        return _compare_amplitudes(window, intensity, counts, weights, offset, scale)
+        return compare_amplitudes(window, intensity, counts, weights, offset, scale)
     if term[0] == POISSON:
-        return _compare_poisson(window, intensity, counts, weights, offset, scale)
+        return compare_poisson(window, intensity, counts, weights, offset, scale)
     if term[0] == INTENSITY:
-        return _compare_intensities(window, intensity, counts, weights, scale)
+        return compare_intensities(window, intensity, counts, weights, scale)
     if term[0] == CHI_SQUARED:
-        return _compare_chi_squared(window, intensity, counts, weights, scale)
+        return compare_chi_squared(window, intensity, counts, weights, scale)
     return np.float32(np.nan)  # no other is known: a loss that is not finite ends the run

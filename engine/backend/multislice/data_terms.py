@@ -50,7 +50,9 @@ class PixelTerm:
     """What is known of a data term besides its formula, which :class:`DataTermKind` gives."""
 
     number: int
-    """By which compiled kernels know it."""
+    """By which compiled kernels know it: numba's and, under the kind's name, CUDA's."""
+    compiled: str
+    """Its function in ``compiled_terms``."""
     compare: Compare
     curvature: Callable[[Any], Any]
     """d2 loss / dI2 at a fit, from the counts of a pixel, offset included."""
@@ -62,10 +64,12 @@ class PixelTerm:
 
 PIXEL_TERMS = {
     # var(sqrt(D)) = 1/4, so twice this loss is the likelihood's
-    DataTermKind.AMPLITUDE: PixelTerm(0, _amplitude, lambda counts: 0.5 / counts, 0.5, "loss_offset"),
-    DataTermKind.POISSON: PixelTerm(1, _poisson, lambda counts: 1 / counts, 1.0, "loss_floor"),
-    DataTermKind.INTENSITY: PixelTerm(2, _intensity, lambda counts: 2 + 0 * counts, None),
-    DataTermKind.CHI_SQUARED: PixelTerm(3, _chi_squared, lambda counts: 1 / counts, 1.0),
+    DataTermKind.AMPLITUDE: PixelTerm(
+        0, "compare_amplitudes", _amplitude, lambda counts: 0.5 / counts, 0.5, "loss_offset"
+    ),
+    DataTermKind.POISSON: PixelTerm(1, "compare_poisson", _poisson, lambda counts: 1 / counts, 1.0, "loss_floor"),
+    DataTermKind.INTENSITY: PixelTerm(2, "compare_intensities", _intensity, lambda counts: 2 + 0 * counts, None),
+    DataTermKind.CHI_SQUARED: PixelTerm(3, "compare_chi_squared", _chi_squared, lambda counts: 1 / counts, 1.0),
 }
 NUMBERS = {kind.name: term.number for kind, term in PIXEL_TERMS.items()}
 """AMPLITUDE, POISSON, ...: the names and numbers of compiled kernels."""

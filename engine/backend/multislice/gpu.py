@@ -65,7 +65,7 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
     from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 
     kind = problem.data_term.kind
-    python = f", for {kind.why_not_compiled}" if isinstance(kind, PythonTerm) else ""
+    python = f", for {kind.why_not_fused}" if isinstance(kind, PythonTerm) else ""
     if problem.model is not None:
         return GeneralMultislice(problem, cupy, "complex64", f"gpu (cuFFT{python})" if python else "gpu")
     from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan

@@ -56,7 +56,7 @@ class CoefficientTermKind(StrEnum):
 
 @dataclass(frozen=True)
 class PythonTerm:
-    """A data term that is a Python function: evaluated on whole arrays, neither compiled nor fused."""
+    """A data term that is a Python function: evaluated on whole arrays, and compiled where it has a form for that."""
 
     name: str
     compare: Callable[[Any, Any, Any, float], tuple[Any, Any]]
@@ -66,6 +66,8 @@ class PythonTerm:
     constant: str = ""
     """Key of the preset that sets the offset."""
     help: str = ""
+    pixel: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None
+    """The same for one pixel, for numba to compile: (intensity, counts, offset) -> loss and derivative, no weights."""
     likelihood: None = None
     """The loss over the negative logarithm of the likelihood: found from the curvature."""
 
@@ -74,9 +76,14 @@ class PythonTerm:
         return self.name
 
     @property
-    def why_not_compiled(self) -> str:
-        """For the name of a backend."""
+    def why_not_fused(self) -> str:
+        """For the name of a GPU's backend."""
         return f"the data term {self.name}, a Python function"
+
+    @property
+    def why_not_compiled(self) -> str:
+        """For the name of the processor's backend; the empty string where it is compiled."""
+        return self.why_not_fused if self.pixel is None else ""
 
 
 FEW_COUNTS = 0.5

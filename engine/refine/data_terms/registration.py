@@ -27,15 +27,18 @@ def data_term(
     help: str,
     curvature: Callable[[Any], Any],
     constant: Literal["", "loss_offset", "loss_floor"] = "",
+    pixel: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None,
 ) -> Callable[[_Function], _Function]:
     """Declare a function a data term, chosen with ``algorithm = name``.
 
     curvature: d2 loss / dI2 of a pixel at a fit, from its counts (an array above 0, the offset included): it scales
-    the steps. constant: the setting the offset comes from; none: it is 0.
+    the steps. constant: the setting the offset comes from; none: it is 0. pixel: the same loss for one pixel, from
+    its intensity, counts and offset to loss and derivative without weight, plain arithmetic for numba to compile: with
+    it the term runs in the compiled kernel of the processor. Both forms are compared before it is used.
     """
 
     def declared(function: _Function) -> _Function:
-        setattr(function, MARK, PythonTerm(name, function, curvature, constant, help))
+        setattr(function, MARK, PythonTerm(name, function, curvature, constant, help, pixel))
         return function
 
     return declared

@@ -58,6 +58,8 @@ def add(into: dict[str, PythonTerm], found: PythonTerm) -> None:
         raise MetadataError(f"the name {found.name} is taken", "give it another")
     if not callable(found.compare) or not callable(found.curvature):
         raise MetadataError(f"{found.name} needs two functions: itself, and its curvature", "give both")
+    if found.pixel is not None and not callable(found.pixel):
+        raise MetadataError(f"{found.name}: pixel = {brief(found.pixel)}", "give a function of one pixel, or none")
     if found.constant not in ("", "loss_offset", "loss_floor"):
         raise MetadataError(f"{found.name}: constant = {brief(found.constant)}", "loss_offset, loss_floor or nothing")
     declare_choice(f"the data term {found.name}", "algorithm", found.name, found.help)

@@ -3,7 +3,7 @@
 // and sums by atomic addition. Equations and names: engine/backend/multislice/problem.py; orders of pixels: fused/plan.py.
 //
 // Given by the compiler's command line, beside what transform.cuh wants: COUNTS (type of the recorded patterns), TINY_COUNTS,
-// FEW_COUNTS, and the numbers of the data terms: AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED (data_terms.py, multislice.py).
+// FEW_COUNTS, and the numbers of the data terms: AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED (data_terms.py).
 #include "transform.cuh"
 
 constexpr int PIXELS = P * P;
@@ -26,7 +26,8 @@ __device__ inline float2 compared(int term, float offset, float intensity, float
         if (counts <= FEW_COUNTS) return {intensity, 1};
         return {0.5f * difference * difference / counts, difference / counts};
     }
-    return {nanf(""), nanf("")};  // no other is known: a loss that is not finite ends the run
+    __trap();  // no other is known, and none is computed in its place
+    return {};
 }
 
 /// Sum over the block's threads, known to thread 0.

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptylive.engine.backend.multislice import compiled_terms
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 from ptylive.engine.backend.multislice.compiled_terms import compare
 from ptylive.engine.backend.multislice.data_terms import NUMBERS, PIXEL_TERMS, pixel_terms
@@ -43,10 +44,25 @@ def test_a_loss_of_coefficients_is_no_loss_of_pixels(kind, make_problem):
         CompiledMultislice(problem)
 
 
+@pytest.mark.parametrize("kind", list(DataTermKind))
+def test_compiled_code_calls_what_the_table_names(kind):
+    rng, window, row = np.random.default_rng(0), Window(32), PIXEL_TERMS[kind]
+    intensity, counts, weights = rng.uniform(0.1, 9, (3, 32 * 32)).astype(np.float32)
+    offset, scale = np.float32(0.3), np.float32(0.5)
+    takes_offset = kind in (DataTermKind.AMPLITUDE, DataTermKind.POISSON)
+    found, expected = intensity.copy(), intensity.copy()
+    loss = compare(window, (row.number, 0.3, 0), found, counts, weights, scale)
+    function, numbers = getattr(compiled_terms, row.compiled), (offset, scale) if takes_offset else (scale,)
+    assert loss == pytest.approx(function(window, expected, counts, weights, *numbers), rel=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    slope = pixel_terms(np, DataTerm(kind, 0.3), 0.5 * intensity.astype(float), counts.astype(float))[1]
+    np.testing.assert_allclose(found, 2 * scale * weights * slope, rtol=1e-4, atol=1e-5)
+
+
 def test_a_number_that_no_data_term_has_gives_no_loss():
     """Compiled code cannot raise where it is fast: the loss is not a number, which ends a refinement at once."""
     window, pixels = Window(32), np.ones(32 * 32, np.float32)
-    assert np.isnan(compare(window, (max(NUMBERS.values()) + 1, 0.0), pixels.copy(), pixels, pixels, np.float32(1)))
+    assert np.isnan(compare(window, (max(NUMBERS.values()) + 1, 0.0, 0), pixels.copy(), pixels, pixels, np.float32(1)))
 
 
 def test_the_kernel_of_the_gpu_is_told_the_same_numbers():

@@ -1,6 +1,9 @@
 """The fused CUDA kernel, run on the CPU, against the reference in double precision."""
 
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,3 +187,37 @@ def test_several_devices_share_the_patterns(make_problem, make_planes, make_corr
     split.close()
     assert set(entered) == {0, 1, 2}
     assert split.name == "gpu x 3"
+
+
+ANOTHER = """
+import sys
+sys.path.insert(0, {tests!r})
+from dataclasses import replace
+import numpy as np
+from emulated_cuda import EmulatedKernels
+from ptylive.engine.backend.multislice import fused_backend
+from ptylive.engine.backend.multislice.fused.plan import Plan
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
+kind = DataTermKind.AMPLITUDE
+fused_backend.PIXEL_TERMS = {{kind: replace(fused_backend.PIXEL_TERMS[kind], number={number})}}
+empty = np.zeros((0, 32, 32), complex)
+patterns, ones = np.ones((1, 32, 32), np.uint16), np.ones((32, 32), np.float32)
+where = np.zeros((1, 2), int), np.zeros((1, 2))
+problem = MultisliceProblem(patterns, ones, *where, (1, 32, 32), empty, DataTerm(kind, 0.1))
+plan = Plan.of(32, 8)
+backend = fused_backend.FusedMultislice(problem, plan, EmulatedKernels(plan, "uint16"))
+planes = np.ones((2, 1, 32, 32), np.float32)
+print(float(backend.loss_and_gradient(planes, planes).loss) > 0)
+"""
+
+
+@pytest.mark.parametrize(("number", "known"), [(0, True), (9, False)])
+def test_a_number_that_no_data_term_has_stops_the_kernel(make_problem, number, known):
+    """No other loss is computed in its place; a process of its own, for the trap ends it."""
+    fused(make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1))  # compiles, or skips
+    code = ANOTHER.format(tests=str(Path(__file__).parents[3]), number=number)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if known:
+        assert done.stdout == "True\n", done.stderr
+    else:
+        assert done.returncode == -signal.SIGABRT, done.stdout + done.stderr

@@ -61,6 +61,26 @@ def test_it_is_said_why_nothing_is_compiled(mine, simulated):
         backend.close()
 
 
+def of_pixel(intensity, counts, offset):
+    amplitude = np.sqrt(intensity + (offset + 1e-12))
+    difference = amplitude - np.sqrt(counts + offset)
+    return difference * difference, difference / amplitude
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"window_px": 32}, "cpu"), ({"upsample_pattern": 2}, "cpu (scipy, for upsampling)")],
+)
+def test_with_a_form_for_one_pixel_it_is_compiled_where_any_term_is(mine, simulated, settings, name):
+    told = {"help": "the same", "curvature": TERM.curvature, "constant": "loss_offset", "pixel": of_pixel}
+    registry.add(mine, getattr(data_term("of_a_pixel", **told)(amplitudes), MARK))
+    preset = Preset.from_mapping({"algorithm": "of_a_pixel", **settings})
+    backend = open_backend("cpu", prepare(simulated.dataset, preset, None).problem)
+    assert backend.name == name
+    assert isinstance(backend, CompiledMultislice) is (name == "cpu")
+    backend.close()
+
+
 def test_on_a_device_it_is_the_same_loss():
     """numpy's functions on a stand-in as strict as cupy, which they dispatch to."""
     rng = np.random.default_rng(0)
@@ -106,6 +126,7 @@ def test_what_a_function_gets_wrong_is_one_line(simulated, function, line):
         (replace(TERM, name="two words"), "'two words' is no name for a data term"),
         (replace(TERM, name="other", curvature=0.5), "other needs two functions"),
         (replace(TERM, name="other", constant="floor"), "other: constant = 'floor'"),
+        (replace(TERM, name="other", pixel="of_pixel"), "other: pixel = 'of_pixel'"),
     ],
 )
 def test_what_says_too_little_or_takes_a_name_is_refused(mine, term, line):
