@@ -18,8 +18,8 @@ from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.setup import Setup
 from ptylive.engine.refine.regularisers.projections import due, projected
 from ptylive.engine.refine.regularisers.registry import switched_on
+from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
-from ptylive.engine.refine.solvers.line_search import WolfeRule
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps, SweepState
 from ptylive.schema.model import IndexArray
@@ -83,7 +83,7 @@ class EpochSchedule:
             lbfgs,
             objective=objective,
             history=now.hist_length,
-            rule=WolfeRule.of(now),
+            descent=Descent.of(now),
         )
         if again or (isinstance(state, SweepState) and state.batch > 0):
             return EpochState(sweeps, lbfgs, state)

@@ -27,8 +27,8 @@ from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
+from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
-from ptylive.engine.refine.solvers.line_search import WolfeRule
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
@@ -173,7 +173,7 @@ class Refinement:
             objective,
             strategy.epochs - strategy.sweeps,
             preset.hist_length,
-            WolfeRule.of(preset),
+            Descent.of(preset),
             strategy.probe_step / strategy.sweep_step,
             strategy.anchor,
         )

@@ -12,15 +12,26 @@ so that runs are reproducible.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm
-from ptylive.engine.refine.solvers.line_search import Point, SearchResult, WolfeRule, tangent_of
+from ptylive.engine.refine.solvers.line_search import Point, SearchResult, tangent_of
 from ptylive.engine.refine.solvers.objective import Objective
 
 Pair = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class FactorOfEachQuantity:
+    """See :class:`ptylive.engine.refine.solvers.descent.Scaling`: nothing is known but the newest pair."""
+
+    def scaled(self, objective: Objective, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
+        """H0 times a gradient (a vector)."""
+        del known
+        return block_scaled(objective.layout, pairs, gradient, objective.xp)
 
 
 def block_scaled(layout: Layout, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
@@ -62,25 +73,37 @@ def _parts(layout: Layout) -> list[tuple[slice, bool]]:
     return parts
 
 
-def backtracking_search(objective: Objective, start: Point, direction: Any, rule: WolfeRule) -> SearchResult:
-    """Search along ``direction`` by PyPty's rule (conditions: :mod:`ptylive.engine.refine.solvers.line_search`)."""
-    xp = objective.xp
-    derivative = float(xp.dot(start.gradient, direction))
-    step, accepted, count = rule.first_step, None, 0
-    while count < rule.max_count and step >= rule.min_step:
-        count += 1
-        vector = objective.project(start.vector + np.float32(step) * direction)
-        result = objective.evaluate(vector)
-        loss = float(result.loss)
-        expected = float(xp.dot(start.gradient, vector - start.vector))
-        falls = math.isfinite(loss) and loss <= start.loss + rule.c1 * expected
-        if not falls or loss >= start.loss:
-            if accepted is not None:
-                break  # the step before it was extended is the answer
-            step *= rule.reduce_factor
-            continue
-        accepted = Point(vector, loss, result.gradient)
-        if float(xp.dot(result.gradient, tangent_of(objective, vector, direction))) >= rule.c2 * derivative:
-            break
-        step *= rule.optimism
-    return SearchResult(accepted, count)
+@dataclass(frozen=True)
+class BacktrackingSearch:
+    """PyPty's rule (conditions: :mod:`ptylive.engine.refine.solvers.line_search`), beginning with ``first_step``."""
+
+    c1: float
+    c2: float
+    max_count: int
+    first_step: float = 1.0
+    reduce_factor: float = 0.1
+    optimism: float = 3.0
+    min_step: float = 1e-20
+
+    def along(self, objective: Objective, start: Point, direction: Any) -> SearchResult:
+        """See :class:`ptylive.engine.refine.solvers.line_search.Search`."""
+        xp = objective.xp
+        derivative = float(xp.dot(start.gradient, direction))
+        step, accepted, count = self.first_step, None, 0
+        while count < self.max_count and step >= self.min_step:
+            count += 1
+            vector = objective.project(start.vector + np.float32(step) * direction)
+            result = objective.evaluate(vector)
+            loss = float(result.loss)
+            expected = float(xp.dot(start.gradient, vector - start.vector))
+            falls = math.isfinite(loss) and loss <= start.loss + self.c1 * expected
+            if not falls or loss >= start.loss:
+                if accepted is not None:
+                    break  # the step before it was extended is the answer
+                step *= self.reduce_factor
+                continue
+            accepted = Point(vector, loss, result.gradient)
+            if float(xp.dot(result.gradient, tangent_of(objective, vector, direction))) >= self.c2 * derivative:
+                break
+            step *= self.optimism
+        return SearchResult(accepted, count)

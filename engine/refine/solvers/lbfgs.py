@@ -1,9 +1,9 @@
 """Limited-memory BFGS on the whole data, one accepted step an epoch, the loss falling at every one.
 
-H0 = gamma * (inverse of the known curvature), gamma = s.y / y.H0 y from the newest pair (Barzilai-Borwein); two-loop
-recursion over the kept pairs (Nocedal and Wright, Numerical Optimization, algorithm 7.4). Under the bound phase >= 0
-the step is two-metric projected (Bertsekas 1982): parameters held by the bound are left out of the direction, and the
-line search follows the projected path, so that the direction remains one of descent.
+Two-loop recursion over the kept pairs (Nocedal and Wright, Numerical Optimization, algorithm 7.4). The H0 it begins
+with and the search along its direction are two classes that :mod:`ptylive.engine.refine.solvers.descent` chooses; by
+default H0 = gamma * (inverse of the known curvature), gamma = s.y / y.H0 y from the newest pair. Under the bound phase >= 0 the step is two-metric projected (Bertsekas 1982): parameters held by the bound are left out of the
+direction, and the line search follows the projected path, so that the direction remains one of descent.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.parameters.terms import Anchor
-from ptylive.engine.refine.solvers.backtracking import backtracking_search, block_scaled
-from ptylive.engine.refine.solvers.line_search import Point, WolfeRule, search
+from ptylive.engine.refine.solvers.descent import Descent, Pair
+from ptylive.engine.refine.solvers.line_search import Point
 from ptylive.engine.refine.solvers.objective import Objective
 
 SMALLEST_CURVATURE = 1e-10
 """Pairs with s.y below this share of |s| |y| carry no curvature and are not stored."""
-
-Pair = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Lbfgs:
     objective: Objective
     epochs: int
     history: int
-    rule: WolfeRule
+    descent: Descent
     probe_step: float
     """Scaling of the probe relative to the object."""
     anchor: float
@@ -79,8 +77,7 @@ class Lbfgs:
     def step(self, state: LbfgsState) -> LbfgsState:
         """One accepted step, or the state marked as converged where none can be found."""
         start = Point(state.vector, state.loss, state.gradient)
-        look = backtracking_search if self.rule.like_pypty else search
-        found = look(self._anchored(state), start, self._direction(state), self.rule)
+        found = self.descent.search.along(self._anchored(state), start, self._direction(state))
         evaluations = state.evaluations + found.evaluations
         if found.point is None:
             if not state.pairs:
@@ -125,15 +122,8 @@ class Lbfgs:
         return -self._scaled(replace(state, pairs=()), free_gradient)
 
     def _scaled(self, state: LbfgsState, gradient: Any) -> Any:
-        """H0 g, its size from the newest pair."""
-        xp = self.objective.xp
-        if self.rule.like_pypty:
-            return block_scaled(self.objective.layout, state.pairs, gradient, xp)
-        result = state.scaling * gradient
-        if state.pairs:
-            s, y = state.pairs[-1]
-            result *= xp.dot(s, y) / xp.dot(y, state.scaling * y)
-        return result
+        """H0 g."""
+        return self.descent.scaling.scaled(self.objective, state.scaling, state.pairs, gradient)
 
     def _remember(self, state: LbfgsState, point: Point) -> tuple[Pair, ...]:
         xp = self.objective.xp

@@ -10,45 +10,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.schema.preset import Preset
 
 EDGE = 0.1
 """Interpolated steps keep this share of the bracket away from its ends."""
 GROWTH = (1.5, 10.0)
-
-
-@dataclass(frozen=True)
-class WolfeRule:
-    """Constants of the conditions and the number of evaluations allowed."""
-
-    c1: float
-    c2: float
-    max_count: int
-    like_pypty: bool = False
-    """Steps are grown and cut by fixed factors; what follows is used then only."""
-    first_step: float = 1.0
-    reduce_factor: float = 0.1
-    optimism: float = 3.0
-    min_step: float = 1e-20
-
-    @classmethod
-    def of(cls, preset: Preset) -> WolfeRule:
-        """As a preset says."""
-        return cls(
-            preset.wolfe_c1_constant,
-            preset.wolfe_c2_constant,
-            preset.max_count,
-            preset.optimizer == "pypty",
-            preset.update_step_bfgs,
-            preset.reduce_factor,
-            preset.optimism,
-            preset.min_step,
-        )
 
 
 @dataclass(frozen=True)
@@ -68,30 +38,46 @@ class SearchResult:
     evaluations: int
 
 
-def search(objective: Objective, start: Point, direction: Any, rule: WolfeRule) -> SearchResult:
-    """Look along ``direction`` (a descent direction: gradient . direction < 0) beginning with step 1."""
-    xp = objective.xp
-    slope = float(xp.dot(start.gradient, direction))
-    step, low, high = 1.0, 0.0, math.inf
-    low_loss, low_slope = start.loss, slope
-    accepted: Point | None = None
-    for count in range(1, rule.max_count + 1):
-        vector = objective.project(start.vector + np.float32(step) * direction)
-        result = objective.evaluate(vector)
-        loss = float(result.loss)
-        expected = float(xp.dot(start.gradient, vector - start.vector))
-        if not math.isfinite(loss) or loss > start.loss + rule.c1 * expected or loss >= start.loss:
-            high = step
-            step = low + _parabola(loss - low_loss, low_slope, high - low)
-            continue
-        accepted = Point(vector, loss, result.gradient)
-        tangent = float(xp.dot(result.gradient, tangent_of(objective, vector, direction)))
-        if tangent >= rule.c2 * slope:
-            return SearchResult(accepted, count)
-        grown = _secant(low_slope, tangent, step - low)
-        low, low_loss, low_slope = step, loss, tangent
-        step = (low + high) / 2 if math.isfinite(high) else low + grown
-    return SearchResult(accepted, rule.max_count)
+class Search(Protocol):
+    """How a step length is found."""
+
+    def along(self, objective: Objective, start: Point, direction: Any) -> SearchResult:
+        """Look along ``direction``, one of descent: gradient . direction < 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class WolfeSearch:
+    """The conditions above, beginning with step 1; at most ``max_count`` evaluations."""
+
+    c1: float
+    c2: float
+    max_count: int
+
+    def along(self, objective: Objective, start: Point, direction: Any) -> SearchResult:
+        """See :class:`Search`."""
+        xp = objective.xp
+        slope = float(xp.dot(start.gradient, direction))
+        step, low, high = 1.0, 0.0, math.inf
+        low_loss, low_slope = start.loss, slope
+        accepted: Point | None = None
+        for count in range(1, self.max_count + 1):
+            vector = objective.project(start.vector + np.float32(step) * direction)
+            result = objective.evaluate(vector)
+            loss = float(result.loss)
+            expected = float(xp.dot(start.gradient, vector - start.vector))
+            if not math.isfinite(loss) or loss > start.loss + self.c1 * expected or loss >= start.loss:
+                high = step
+                step = low + _parabola(loss - low_loss, low_slope, high - low)
+                continue
+            accepted = Point(vector, loss, result.gradient)
+            tangent = float(xp.dot(result.gradient, tangent_of(objective, vector, direction)))
+            if tangent >= self.c2 * slope:
+                return SearchResult(accepted, count)
+            grown = _secant(low_slope, tangent, step - low)
+            low, low_loss, low_slope = step, loss, tangent
+            step = (low + high) / 2 if math.isfinite(high) else low + grown
+        return SearchResult(accepted, self.max_count)
 
 
 def tangent_of(objective: Objective, vector: Any, direction: Any) -> Any:

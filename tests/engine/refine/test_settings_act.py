@@ -10,7 +10,8 @@ from ptylive.engine.refine.problem.setup import prepare
 from ptylive.engine.refine.regularisers.deconvolution import richardson_lucy
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
 from ptylive.engine.refine.regularisers.projections import potentials, projected
-from ptylive.engine.refine.solvers.line_search import WolfeRule
+from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch
+from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.tuning.parameter_search import Scanned, wanted_scans
 from ptylive.schema.preset import Preset
 
@@ -134,9 +135,10 @@ def test_steps_of_the_solvers(simulated):
     values = {"sweep_step": 0.3, "probe_step": 0.07, "wolfe_c2_constant": 0.8, "max_count": 5}
     values |= {"optimizer": "pypty", "optimism": 2.5, "reduce_factor": 0.2, "min_step": 1e-9, "update_step_bfgs": 0.5}
     preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, **values})
-    strategy, rule = prepare(simulated.dataset, preset, None).strategy, WolfeRule.of(preset)
+    strategy, rule = prepare(simulated.dataset, preset, None).strategy, Descent.of(preset).search
     assert (strategy.sweep_step, strategy.probe_step) == (0.3, 0.07)
-    assert (rule.c2, rule.max_count, rule.like_pypty, rule.first_step) == (0.8, 5, True, 0.5)
+    assert isinstance(rule, BacktrackingSearch)
+    assert (rule.c2, rule.max_count, rule.first_step) == (0.8, 5, 0.5)
     assert (rule.optimism, rule.reduce_factor, rule.min_step) == (2.5, 0.2, 1e-9)
 
 

@@ -9,14 +9,16 @@ import pytest
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.setup import prepare
-from ptylive.engine.refine.solvers.backtracking import backtracking_search, block_scaled
+from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, FactorOfEachQuantity, block_scaled
+from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
-from ptylive.engine.refine.solvers.line_search import Point, WolfeRule
+from ptylive.engine.refine.solvers.line_search import Point, WolfeSearch
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
-PYPTY = WolfeRule(0.1, 0.9, 20, like_pypty=True)
+SEARCH = BacktrackingSearch(0.1, 0.9, 20)
+PYPTY = Descent(SEARCH, FactorOfEachQuantity())
 EVERYTHING = 100_000
 
 
@@ -42,7 +44,7 @@ def losses(objective, start, history, rule):
 
 
 @pytest.mark.parametrize("history", [0, 1, 5, EVERYTHING])
-@pytest.mark.parametrize("rule", [PYPTY, WolfeRule(1e-4, 0.9, 8)])
+@pytest.mark.parametrize("rule", [PYPTY, Descent(WolfeSearch(1e-4, 0.9, 8))])
 def test_every_history_lowers_the_loss_at_every_epoch(setup, objective, history, rule):
     found, state = losses(objective, setup.start, history, rule)
     assert len(found) == 9
@@ -84,16 +86,16 @@ def test_accepted_steps_fulfil_the_first_condition(setup, objective):
     start = Point(setup.start, result.loss, result.gradient)
     direction = -block_scaled(setup.layout, (), result.gradient, np)
     for first in (1e-6, 1.0, 1e4):
-        found = backtracking_search(objective, start, direction, replace(PYPTY, first_step=first, max_count=40))
+        found = replace(SEARCH, first_step=first, max_count=40).along(objective, start, direction)
         assert found.point is not None
         expected = float(result.gradient @ (found.point.vector - start.vector))
-        assert found.point.loss <= start.loss + PYPTY.c1 * expected
+        assert found.point.loss <= start.loss + SEARCH.c1 * expected
 
 
 def test_no_step_is_found_uphill_or_below_the_shortest(setup, objective):
     result = objective.evaluate(setup.start)
     start = Point(setup.start, result.loss, result.gradient)
-    short = backtracking_search(objective, start, result.gradient, replace(PYPTY, min_step=0.5))
+    short = replace(SEARCH, min_step=0.5).along(objective, start, result.gradient)
     assert short.point is None
     assert short.evaluations == 1
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import scipy.optimize
 
+from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
-from ptylive.engine.refine.solvers.line_search import Point, WolfeRule, search
+from ptylive.engine.refine.solvers.line_search import Point, WolfeSearch
 from ptylive.engine.refine.solvers.objective import Evaluation
 
-EXACT = WolfeRule(0.5 - 1e-9, 1e-6, 60)
+EXACT = WolfeSearch(0.5 - 1e-9, 1e-6, 60)
 """On a parabola c1 = 1/2 allows no step beyond the minimum, and a small c2 none short of it."""
-ORDINARY = WolfeRule(1e-4, 0.9, 40)
+ORDINARY = WolfeSearch(1e-4, 0.9, 40)
 
 
 class AllObject:
@@ -54,7 +55,7 @@ class Landscape:
 
 
 def solver(landscape, epochs, history, rule):
-    return Lbfgs(landscape, epochs, history, rule, probe_step=1.0, anchor=0.0)
+    return Lbfgs(landscape, epochs, history, Descent(rule), probe_step=1.0, anchor=0.0)
 
 
 def quadratic(hessian, minimum):
@@ -177,7 +178,7 @@ def test_accepted_steps_descend_enough_and_far_enough(seed, rule):
         function, here = bumpy(rng), rng.normal(size=2) * 2
         loss, gradient = function(here)
         direction = -gradient * rng.uniform(0.02, 5.0)
-        found = search(Landscape(function), Point(here, loss, gradient), direction, rule)
+        found = rule.along(Landscape(function), Point(here, loss, gradient), direction)
         assert found.point is not None
         there, slope_there = function(found.point.vector)
         assert there == found.point.loss

@@ -8,13 +8,15 @@ import pytest
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm, ProbeModel
 from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
-from ptylive.engine.refine.solvers.line_search import Point, WolfeRule, search
+from ptylive.engine.refine.solvers.line_search import Point, WolfeSearch
 from ptylive.engine.refine.solvers.objective import Evaluation, Objective
 from ptylive.engine.refine.solvers.sweeps import MOST_HALVINGS, Sweeps
 from ptylive.schema.preset import Preset
 
-RULE = WolfeRule(1e-4, 0.9, 8)
+SEARCH = WolfeSearch(1e-4, 0.9, 8)
+RULE = Descent(SEARCH)
 
 
 @pytest.fixture
@@ -170,8 +172,8 @@ def test_line_search_meets_both_wolfe_conditions(start, length):
     here = np.array(start)
     at = Valley.evaluate(here)
     direction = -length * at.gradient / np.linalg.norm(at.gradient)
-    rule = WolfeRule(1e-4, 0.9, 40)
-    found = search(Valley(), Point(here, at.loss, at.gradient), direction, rule)
+    rule = WolfeSearch(1e-4, 0.9, 40)
+    found = rule.along(Valley(), Point(here, at.loss, at.gradient), direction)
     assert found.point is not None
     slope = at.gradient @ direction
     step = (found.point.vector - here) @ direction / (direction @ direction)
@@ -183,6 +185,6 @@ def test_line_search_meets_both_wolfe_conditions(start, length):
 def test_line_search_gives_up_uphill():
     here = np.array([1.0, 1.0])
     at = Valley.evaluate(np.array([1.0, 1.1]))
-    found = search(Valley(), Point(here, Valley.evaluate(here).loss, at.gradient), -at.gradient, RULE)
+    found = SEARCH.along(Valley(), Point(here, Valley.evaluate(here).loss, at.gradient), -at.gradient)
     assert found.point is None
-    assert found.evaluations == RULE.max_count
+    assert found.evaluations == SEARCH.max_count
