@@ -2,7 +2,8 @@
 
 Two-loop recursion over the kept pairs (Nocedal and Wright, Numerical Optimization, algorithm 7.4). The H0 it begins
 with and the search along its direction are two classes that :mod:`ptylive.engine.refine.solvers.descent` chooses; by
-default H0 = gamma * (inverse of the known curvature), gamma = s.y / y.H0 y from the newest pair. Under the bound phase >= 0 the step is two-metric projected (Bertsekas 1982): parameters held by the bound are left out of the
+default H0 = gamma * (inverse of the known curvature), gamma = s.y / y.H0 y from the newest pair. Under the bound
+phase >= 0 the step is two-metric projected (Bertsekas 1982): parameters held by the bound are left out of the
 direction, and the line search follows the projected path, so that the direction remains one of descent.
 """
 
