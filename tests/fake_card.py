@@ -39,6 +39,9 @@ class FakeCards:
     launches: list[tuple[str, int, int]] = field(default_factory=list)
     """Name, blocks, threads."""
 
+    def _free_all_blocks(self) -> None:
+        self.free_bytes, self.kept_bytes = self.free_bytes + self.kept_bytes, 0
+
     def module(self) -> ModuleType:
         made = ModuleType("cupy")
         vars(made).update({name: value for name, value in vars(device).items() if not name.startswith("__")})
@@ -57,7 +60,7 @@ class FakeCards:
             def __exit__(self, *_: object) -> None:
                 pass
 
-        pool = SimpleNamespace(free_bytes=lambda: self.kept_bytes)
+        pool = SimpleNamespace(free_bytes=lambda: self.kept_bytes, free_all_blocks=self._free_all_blocks)
         made.get_default_memory_pool = lambda: pool  # type: ignore[attr-defined]
         made.RawModule = lambda **given: RawModule(self, **given)  # type: ignore[attr-defined]
         made.cuda = SimpleNamespace(  # type: ignore[attr-defined]

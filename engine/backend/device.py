@@ -38,6 +38,8 @@ class ArrayDevice:
     free_bytes: Callable[[], float]
     failures: tuple[type[Exception], ...] = (MemoryError, RuntimeError)
     """What its functions raise where the device, and not the program, is at fault."""
+    release: Callable[[], None] = lambda: None
+    """Gives memory of arrays that are gone back to others, other processes among them."""
 
     def check_room(self, needed_bytes: float, what: str) -> None:
         """Raise NoRoom where ``what`` would take more memory than there is."""
@@ -80,4 +82,5 @@ def current_gpu() -> ArrayDevice:
     """The current CUDA device; :func:`missing` has said that there is one."""
     import cupy
 
-    return ArrayDevice(cupy, free_bytes, (MemoryError, RuntimeError, cupy.cuda.compiler.CompileException))
+    failures = (MemoryError, RuntimeError, cupy.cuda.compiler.CompileException)
+    return ArrayDevice(cupy, free_bytes, failures, cupy.get_default_memory_pool().free_all_blocks)

@@ -277,7 +277,7 @@ class LiveEngine:
         self.evaluation.start_afresh()
         self._adopt(calibrate_scan(calibration, self.store))
         whole = self._render_in_turn(self._in_turn(shown), show)
-        self.evaluation.start_afresh()
+        self.evaluation.leave(self.store)
         self.live_methods, self._wanted = self.methods, frozenset(self.methods)
         self._concluded = True
         return whole

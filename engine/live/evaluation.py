@@ -48,6 +48,13 @@ class Evaluation:
         self._pool = None
         self._begin()
 
+    def leave(self, store: Store) -> None:
+        """Keep nothing on a GPU: the scan is done, and others want its memory."""
+        self.start_afresh()
+        store.leave_device()
+        if self.device.arrays is not None:
+            self.device.arrays.release()
+
     def render(
         self,
         store: Store,

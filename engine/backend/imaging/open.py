@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEAST_BATCH_BYTES = 4 * 2**20
+LEAST_BATCH_BYTES = 2 * 2**20
 """Frames of a batch from which a GPU reduces it: below, copies and launches cost more than the processor's loops
-(reckoned from half a millisecond of launches, not measured)."""
+(reckoned from half a millisecond of launches, not measured). A full block of the receiver is about twice as large."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,6 +69,8 @@ class Store:
         self._accumulators: list[Accumulator] = []
         self._device = device
         self._on_device: Accumulator | None = None
+        self._full_on_device = 0
+        """Of accumulators that have left the device."""
         self._reduced = {"gpu": 0, "cpu": 0}
         self._refused = ""
         self._summing = threading.Lock()  # to read the sum empties what the accumulators hold: not while they add
@@ -138,6 +140,14 @@ class Store:
         self._reduced["gpu"] += len(point)
         return True
 
+    def leave_device(self) -> None:
+        """Keep nothing on the GPU; frames that come all the same begin there anew."""
+        with self._summing:
+            if self._on_device is not None:
+                self._frame_sum += self._on_device.take_pattern()
+                self._full_on_device += self._on_device.saturated
+                self._on_device = None
+
     @property
     def reduced_on(self) -> str:
         """Which device reduced the frames, in words, and why not the GPU where one was there."""
@@ -152,7 +162,7 @@ class Store:
         """Frames in which a good pixel was full, where the detector says what it can count."""
         if self.descan is not None:
             return self._full_frames
-        return sum(accumulator.saturated for accumulator in self._all)
+        return self._full_on_device + sum(accumulator.saturated for accumulator in self._all)
 
     @property
     def frame_sum(self) -> DoubleArray:

@@ -36,6 +36,9 @@ def test_memory_that_cupy_keeps_can_be_had(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", FakeCards(free_bytes=100, kept_bytes=23).module())
     gpu = device.current_gpu()
     assert gpu.free_bytes() == 123
+    assert sys.modules["cupy"].get_default_memory_pool().free_bytes() == 23
+    gpu.release()
+    assert sys.modules["cupy"].get_default_memory_pool().free_bytes() == 0
     assert sys.modules["cupy"].cuda.compiler.CompileException in gpu.failures
 
 

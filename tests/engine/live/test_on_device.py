@@ -1,11 +1,13 @@
 """The live engine on a device as strict as cupy: the maps of the processor, live as offline, and a way back from it."""
 
+import gc
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
-from strict_device import device
+from strict_device import DeviceArray, device
 from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.backend.device import ArrayDevice
@@ -162,3 +164,32 @@ def test_coefficients_are_not_sent_to_and_fro():
     said = {"reduction": "cpu (coefficients are only copied)", "transforms": "gpu", "filters": "gpu"}
     assert engine.computed_on == said
     assert_same(maps(found), maps(reconstruct(described, lambda: batches(vectors), ["obf"])[1]))
+
+
+def on_the_device():
+    gc.collect()
+    return sum(isinstance(each, DeviceArray) for each in gc.get_objects())
+
+
+def test_a_scan_that_is_done_leaves_nothing_on_the_device():
+    """Engines of past scans are kept, and a refinement wants the memory."""
+    released, before = [], on_the_device()
+    peak = int(np.median(scan().patterns.max(axis=(1, 2))))
+    full = replace(arm(), detector=arm().detector.model_copy(update={"saturation_value": float(peak)}))
+    there = ArrayDevice(device, lambda: math.inf, release=lambda: released.append(on_the_device()))
+    live = LiveEngine(full, methods=["bf", "obf"], device=MapDevice(there, "", 0))
+    for batch in batches(scan().patterns):
+        live.add(batch)
+    live.refresh()
+    sums, frames = live.store.frame_sum, live.store.saturated_frames
+    assert 100 < frames < 400
+    assert on_the_device() > before
+    live.finish()
+    assert released == [before], "given back when nothing is there any more"
+    assert np.array_equal(live.store.frame_sum, sums)
+    assert live.store.saturated_frames == frames
+    assert live.computed_on == EVERYWHERE
+    live.store.add(next(batches(scan().patterns)))
+    assert np.array_equal(
+        live.store.frame_sum, sums + np.minimum(scan().patterns[:50], peak).reshape(50, -1).sum(axis=0)
+    )

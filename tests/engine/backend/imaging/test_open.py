@@ -70,4 +70,4 @@ def test_which_batches_are_worth_sending():
     assert large.refuses(FrameBatch("u", np.arange(9), frames[:9])) == "batches below 0.00762939 MiB"
     coded = CodedFrames(0, np.zeros(1, np.uint8), np.zeros(1, np.int64), 0)
     assert large.refuses(FrameBatch("u", np.arange(10), frames, coded)) == "coded frames are decoded there"
-    assert PROCESSOR.least_batch_bytes == 4 * 2**20
+    assert PROCESSOR.least_batch_bytes == 2 * 2**20
