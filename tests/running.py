@@ -1,15 +1,18 @@
 """A real server in real processes, for tests: started on free ports, ended whatever happens."""
 
 import hashlib
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 from ptylive.schema import ServerGoneError
+from ptylive.server.cli import main as cli
 from ptylive.server.cli.commands.demo import free_addresses
 from ptylive.server.wire.client import ControlClient
 
@@ -94,6 +97,18 @@ def ptylive(*arguments: object, timeout_s: float = 250.0) -> subprocess.Complete
     """Run the program to its end."""
     command = [PTYLIVE, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+
+
+def ptylive_here(*arguments: object) -> subprocess.CompletedProcess:
+    """The same within this process, for commands that neither stay nor set up signals: no second for its start."""
+    command, out, err = ["ptylive", *map(str, arguments)], io.StringIO(), io.StringIO()
+    status = 0
+    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", command):
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = ended.code or 0
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
 
 
 def last_json(done: subprocess.CompletedProcess) -> dict:

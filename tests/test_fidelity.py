@@ -4,7 +4,7 @@ import importlib.util
 import json
 
 import pytest
-from running import last_json, ptylive
+from running import last_json, ptylive_here
 from shared_data import ROOTS, shared_data
 
 
@@ -44,7 +44,7 @@ def reconstructed(tmp_path_factory):
     def make(name, source=None):
         if name not in made:
             made[name] = folder / f"{name}.h5"
-            last_json(ptylive("reconstruct", source or shared_data(name), "-o", made[name], "--json"))
+            last_json(ptylive_here("reconstruct", source or shared_data(name), "-o", made[name], "--json"))
         return made[name]
 
     return make
@@ -83,6 +83,6 @@ def test_messy_scan_with_rotation_centre_and_transform_unknown(score, reconstruc
 @pytest.mark.parametrize(("name", "least"), [("mos2_svac_80kV_focus", 0.96), ("mos2_edge_80kV_defocus", 0.92)])
 def test_refined_object(score, tmp_path, name, least):
     out = tmp_path / "refined.h5"
-    said = last_json(ptylive("refine", shared_data(name), "-o", out, "--json", timeout_s=250))
+    said = last_json(ptylive_here("refine", shared_data(name), "-o", out, "--json"))
     assert json.dumps(said)
     assert score.score_object(str(shared_data(name)), str(out))["corr"] >= least

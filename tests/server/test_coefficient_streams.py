@@ -4,7 +4,7 @@ import h5py
 import hdf5plugin  # noqa: F401
 import numpy as np
 import pytest
-from running import frame_hashes, last_json, ptylive, server
+from running import frame_hashes, last_json, ptylive_here, server
 
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
@@ -21,12 +21,12 @@ def maps_of(path) -> dict:
 @pytest.mark.parametrize("basis", ["zernike:45+1", pytest.param("data:15+1:sqrt", marks=pytest.mark.slow)])
 def test_a_stream_of_coefficients(tmp_path, basis):
     with server(tmp_path / "recordings") as running:
-        sent = last_json(ptylive("replay", bundled(SCAN), "--to", running.data, "--basis", basis, "--json"))
+        sent = last_json(ptylive_here("replay", bundled(SCAN), "--to", running.data, "--basis", basis, "--json"))
         status = running.wait_for_results()
     assert (status["state"], status["frames"], status["rejected"]) == ("complete", sent["frames"], {})
     assert sent["compression"] > 50
     offline = tmp_path / "offline.h5"
-    last_json(ptylive("reconstruct", status["recording"], "-o", offline, "--json"))
+    last_json(ptylive_here("reconstruct", status["recording"], "-o", offline, "--json"))
     live, again = maps_of(status["results"]), maps_of(offline)
     wanted = {"bf", "adf", "com_row", "com_col", "idpc"}
     if not basis.endswith("sqrt"):
@@ -50,7 +50,7 @@ def test_frames_are_compressed_beside_their_recording(tmp_path):
     with open_source(coefficients) as source:
         assert (source.arm.uid, source.arm.basis.kind) == (status["uid"], "zernike")
     offline = tmp_path / "offline.h5"
-    last_json(ptylive("reconstruct", coefficients, "-o", offline, "--json"))
+    last_json(ptylive_here("reconstruct", coefficients, "-o", offline, "--json"))
     live, again = maps_of(status["results"]), maps_of(offline)
     np.testing.assert_allclose(again["idpc"], live["idpc"], atol=1e-4 * np.abs(live["idpc"]).max())
 
@@ -64,13 +64,13 @@ def test_frames_become_coefficients_before_they_are_recorded(tmp_path, basis):
             assert source.arm.basis.kind == basis.partition(":")[0]
             assert source.received.all()
         offline = tmp_path / "offline.h5"
-        last_json(ptylive("reconstruct", status["recording"], "-o", offline, "--json"))
+        last_json(ptylive_here("reconstruct", status["recording"], "-o", offline, "--json"))
         live, again = maps_of(status["results"]), maps_of(offline)
         for name, data in again.items():
             assert np.abs(live[name] - data).max() <= 1e-5 * np.abs(data).max(), name
         assert len(list((tmp_path / "recordings").glob("*.h5"))) == 2
         few = ("--set", "sweeps=1", "--set", "epoch_max=1", "--set", "probe_modes=1")
-        assert ptylive("refine-now", "--wait", *few, "--control", running.control).returncode == 0
+        assert ptylive_here("refine-now", "--wait", *few, "--control", running.control).returncode == 0
         with h5py.File(status["results"]) as file:
             assert f"{basis.partition(':')[0]} coefficients" in file["refinement"].attrs["reason"]
             assert file["refinement"].attrs["algorithm"] == "lsq_compressed"
@@ -80,6 +80,6 @@ def test_frames_become_coefficients_before_they_are_recorded(tmp_path, basis):
 
 
 def test_an_impossible_basis_is_refused_at_once(tmp_path):
-    done = ptylive("serve", "--headless", "--record", tmp_path, "--basis", "zernik:45+1")
+    done = ptylive_here("serve", "--headless", "--record", tmp_path, "--basis", "zernik:45+1")
     assert done.returncode == 1
     assert "unknown basis 'zernik:45+1'" in done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import frame_hashes, last_json, ptylive, server
+from running import frame_hashes, last_json, ptylive_here, server
 
 from ptylive.schema import MetadataError
 from ptylive.server.process.config import load_config
@@ -121,7 +121,7 @@ def test_a_detector_is_served(tmp_path: Path, protocol: str) -> None:
                 reply = running.call("arm", frames=64)
                 assert (reply["detector_series"], reply["trigger_mode"]) == (7, "ints")
                 assert ("detector/api/1.8.0/config/ntrigger", "64", 64) in asked
-            report = last_json(ptylive("replay", file, "--to", running.data, "--protocol", protocol, "--json"))
+            report = last_json(ptylive_here("replay", file, "--to", running.data, "--protocol", protocol, "--json"))
             status = running.wait_for_results()
             assert (status["state"], status["lost"], status["rejected"]) == ("complete", 0, {})
             assert report["frames"] == status["frames"]
@@ -130,6 +130,6 @@ def test_a_detector_is_served(tmp_path: Path, protocol: str) -> None:
 
 
 def test_impossible_protocols_are_refused_with_one_line() -> None:
-    done = ptylive("replay", bundled("mos2_svac_80kV_focus"), "--protocol", "dectris-v3")
+    done = ptylive_here("replay", bundled("mos2_svac_80kV_focus"), "--protocol", "dectris-v3")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].endswith("give native, dectris-v1, dectris-v2")

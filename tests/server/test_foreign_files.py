@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from running import last_json, ptylive
+from running import last_json, ptylive_here
 from shared_data import shared_data
 
 from ptylive.application.offline import reconstruct_file
@@ -59,9 +59,9 @@ def test_what_is_missing_is_asked_for_by_name(files: dict[str, Path], tmp_path: 
     with pytest.raises(MetadataError, match="scan_shape") as caught:
         reconstruct_file(files["pypty"], {})
     assert "--set scan_shape=ROWS,COLUMNS" in caught.value.line()
-    told = last_json(ptylive("inspect", files["pypty"], "--json"))
+    told = last_json(ptylive_here("inspect", files["pypty"], "--json"))
     assert {line.split()[0] for line in told["missing"]} == {"scan_shape", *KNOWN}
-    done = ptylive("refine", files["pypty"], "-o", tmp_path / "out.h5")
+    done = ptylive_here("refine", files["pypty"], "-o", tmp_path / "out.h5")
     assert done.returncode == 1
     assert "scan_shape" in done.stderr
 
@@ -69,7 +69,7 @@ def test_what_is_missing_is_asked_for_by_name(files: dict[str, Path], tmp_path: 
 @pytest.mark.data
 def test_convert_makes_a_native_file(files: dict[str, Path], tmp_path: Path) -> None:
     target = tmp_path / "out.h5"
-    last_json(ptylive("convert", files["pypty"], target, "--set", "scan_shape=24,24", "--json"))
+    last_json(ptylive_here("convert", files["pypty"], target, "--set", "scan_shape=24,24", "--json"))
     with h5py.File(target) as made, h5py.File(files["native"]) as native:
         np.testing.assert_array_equal(made["data"][()], native["data"][()])
         assert made["metadata"].attrs["scan_shape"].tolist() == [24, 24]
@@ -92,5 +92,7 @@ def test_replay_sends_it_with_what_is_set(files: dict[str, Path], tmp_path: Path
 def test_refine_takes_them(files: dict[str, Path], tmp_path: Path, name: str) -> None:
     values = ("energy_eV=80e3", "convergence_semiangle_mrad=25", "scan_step_A=0.45", "scan_shape=24,24")
     settings = [word for value in values for word in ("--set", value)]
-    told = last_json(ptylive("refine", files[name], "-o", tmp_path / "out.h5", "--epochs", "1", *settings, "--json"))
+    told = last_json(
+        ptylive_here("refine", files[name], "-o", tmp_path / "out.h5", "--epochs", "1", *settings, "--json")
+    )
     assert (told["state"], told["frames"]) == ("done", 576)

@@ -4,7 +4,7 @@ import h5py
 import hdf5plugin  # noqa: F401
 import numpy as np
 import pytest
-from running import frame_hashes, last_json, ptylive, server
+from running import frame_hashes, last_json, ptylive_here, server
 from shared_data import shared_data
 
 from ptylive.schema import CommandError
@@ -21,7 +21,10 @@ def maps_of(path) -> dict:
 
 def assert_live_equals_offline(status, tmp_path):
     offline = tmp_path / "offline.h5"
-    assert last_json(ptylive("reconstruct", status["recording"], "-o", offline, "--json"))["frames"] == status["frames"]
+    assert (
+        last_json(ptylive_here("reconstruct", status["recording"], "-o", offline, "--json"))["frames"]
+        == status["frames"]
+    )
     live, again = maps_of(status["results"]), maps_of(offline)
     assert set(live) == set(again)
     for name, data in again.items():
@@ -39,7 +42,7 @@ def test_a_scan_becomes_maps_and_a_refined_object(tmp_path):
         assert_live_equals_offline(status, tmp_path)
         assert frame_hashes(status["recording"]) == frame_hashes(bundled("mos2_svac_80kV_focus"))
 
-        done = ptylive(
+        done = ptylive_here(
             "refine-now", "--wait", "--set", "sweeps=2", "--set", "epoch_max=4", "--control", running.control
         )
         assert done.returncode == 0, done.stderr
@@ -48,7 +51,7 @@ def test_a_scan_becomes_maps_and_a_refined_object(tmp_path):
             assert list(file["refinement/loss"].attrs["phase"]) == ["sweep"] * 2 + ["lbfgs"] * 2
             assert file["maps/idpc"].shape == (64, 64)
         assert list(running.call("runs")["runs"]) == ["run1"]
-        assert last_json(ptylive("stop", "--control", running.control, "--json"))["stopped"]
+        assert last_json(ptylive_here("stop", "--control", running.control, "--json"))["stopped"]
         assert running.process.wait(60) == 0
 
 
@@ -79,7 +82,7 @@ def test_rotavirus_from_stream_to_object(tmp_path):
         maps = maps_of(status["results"])
         for name in ("idpc", "tcbf", "obf"):
             assert particles_above_ice(maps[name]) > 0.5, name
-        run = last_json(ptylive("refine-now", "--wait", "--control", running.control, "--json", timeout_s=280))
+        run = last_json(ptylive_here("refine-now", "--wait", "--control", running.control, "--json"))
         assert run["state"] == "done"
         with h5py.File(status["results"]) as file:
             loss, phase = file["refinement/loss"][()], list(file["refinement/loss"].attrs["phase"])
@@ -160,7 +163,7 @@ def test_values_set_from_outside_change_the_maps(tmp_path):
 
 def assert_live_equals_offline_with(running, status, tmp_path):
     offline = tmp_path / "offline.h5"
-    last_json(ptylive("reconstruct", status["recording"], "-o", offline, "--set", "defocus_A=400", "--json"))
+    last_json(ptylive_here("reconstruct", status["recording"], "-o", offline, "--set", "defocus_A=400", "--json"))
     live, again = maps_of(running.status()["results"]), maps_of(offline)
     for name, data in again.items():
         assert np.abs(live[name] - data).max() <= 1e-5 * np.abs(data).max(), name

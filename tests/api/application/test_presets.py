@@ -6,7 +6,7 @@ import pickle
 import h5py
 import numpy as np
 import pytest
-from running import last_json, ptylive
+from running import last_json, ptylive_here
 
 from ptylive.application.offline import method_of, start_guess
 from ptylive.application.presets import load_preset
@@ -58,7 +58,7 @@ def test_a_pypty_preset_runs_from_end_to_end(bare, tmp_path):
     preset = tmp_path / "preset.py"
     preset.write_text(pypty_text(values))
     output = tmp_path / "refined.h5"
-    done = ptylive("refine", file, "-o", output, "--preset", preset, "--json")
+    done = ptylive_here("refine", file, "-o", output, "--preset", preset, "--json")
     assert done.returncode == 0, done.stderr
     outcome = last_json(done)
     assert (outcome["state"], outcome["epochs"]) == ("done", 6)
@@ -77,7 +77,7 @@ def test_a_pypty_preset_becomes_toml(bare, tmp_path):
     _, values = bare
     preset, toml = tmp_path / "preset.py", tmp_path / "preset.toml"
     preset.write_text(pypty_text(values))
-    done = ptylive("preset", preset, "-o", toml)
+    done = ptylive_here("preset", preset, "-o", toml)
     assert done.returncode == 0, done.stderr
     first, second = load_preset(preset), load_preset(toml)
     assert Preset.from_mapping(first.settings) == Preset.from_mapping(second.settings)
@@ -121,15 +121,15 @@ def test_what_cannot_be_read_is_said(tmp_path):
 
 
 def test_the_command_line(tmp_path):
-    done = ptylive("preset", "--schema")
+    done = ptylive_here("preset", "--schema")
     assert json.loads(done.stdout)["properties"]["window_px"]["unit"] == "pixels"
-    assert "# slices of the object along the beam" in ptylive("preset").stdout
+    assert "# slices of the object along the beam" in ptylive_here("preset").stdout
     preset = tmp_path / "preset.json"
     preset.write_text(json.dumps({"acc_voltage": 60, "data_bin": 2}))
-    done = ptylive("preset", preset)
+    done = ptylive_here("preset", preset)
     assert done.returncode == 1
     assert "data_bin" in done.stderr
-    assert ptylive("preset", preset, "--lenient").stdout.endswith("[optics]\nenergy_eV = 60000.0\n")
+    assert ptylive_here("preset", preset, "--lenient").stdout.endswith("[optics]\nenergy_eV = 60000.0\n")
 
 
 def test_other_live_maps_to_start_from():
@@ -154,7 +154,7 @@ def test_a_refinement_starts_from_the_map_it_is_told(bare, tmp_path):
         for word in ("--set", item)
     ]
     output = tmp_path / "out.h5"
-    done = last_json(ptylive("refine", file, "-o", output, "--epochs", "1", *settings, "--json"))
+    done = last_json(ptylive_here("refine", file, "-o", output, "--epochs", "1", *settings, "--json"))
     assert done["state"] == "done"
     with h5py.File(output) as results:
         assert np.angle(results["refinement/object"][()]).std() > 1e-3

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from running import last_json, ptylive
+from running import last_json, ptylive_here
 from shared_data import shared_data
 from stream_tools import LOOPBACK
 
@@ -90,4 +90,6 @@ def test_the_compression_said_is_the_ratio_of_the_files(tmp_path: Path) -> None:
         marks = file["metadata/frame_marks"].nbytes  # tell a resend from another scan; no part of the data
     assert ratio == pytest.approx(source.stat().st_size / (path.stat().st_size - marks), rel=0.05)
     assert stored_bytes(path) <= path.stat().st_size
-    assert last_json(ptylive("inspect", path, "--json"))["compression"] == pytest.approx(32 * 32 / (46 + 6), rel=0.03)
+    assert last_json(ptylive_here("inspect", path, "--json"))["compression"] == pytest.approx(
+        32 * 32 / (46 + 6), rel=0.03
+    )

@@ -9,7 +9,7 @@ from inspect import getdoc
 import h5py
 import numpy as np
 import pytest
-from running import last_json, ptylive
+from running import last_json, ptylive_here
 
 from ptylive.engine.backend.device import missing
 from ptylive.schema import MetadataError
@@ -53,33 +53,33 @@ def broken(tmp_path_factory):
 )
 def test_bad_files(broken, tmp_path, command, name, words):
     options = ["-o", tmp_path / "out.h5"] if command in ("reconstruct", "refine") else []
-    one_line(ptylive(command, broken / name, *options), *words)
+    one_line(ptylive_here(command, broken / name, *options), *words)
     assert not list(tmp_path.iterdir())
 
 
 def test_no_server(tmp_path):
     for command in (["status"], ["stop"], ["refine-now"], ["call", "runs"]):
-        one_line(ptylive(*command, "--control", NOBODY), NOBODY, "ptylive serve")
+        one_line(ptylive_here(*command, "--control", NOBODY), NOBODY, "ptylive serve")
 
 
 def test_misspelt_settings_name_the_nearest(tmp_path):
     source = bundled("mos2_svac_80kV_focus")
-    one_line(ptylive("inspect", source, "--set", "energy_ev=80e3"), "energy_eV")
-    one_line(ptylive("refine", source, "-o", tmp_path / "o.h5", "--set", "num_slice=2"), "num_slices")
-    one_line(ptylive("serve", "--headless", "--set", "idle_timout_s=3"), "idle_timout_s")
-    one_line(ptylive("serve", "--headless", "--data", "tcp://0.0.0.0:9999"), "loopback")
-    one_line(ptylive("reconstruct", source, "-o", tmp_path / "o.h5", "--methods", "idpc,wwd"), "'wwd'")
+    one_line(ptylive_here("inspect", source, "--set", "energy_ev=80e3"), "energy_eV")
+    one_line(ptylive_here("refine", source, "-o", tmp_path / "o.h5", "--set", "num_slice=2"), "num_slices")
+    one_line(ptylive_here("serve", "--headless", "--set", "idle_timout_s=3"), "idle_timout_s")
+    one_line(ptylive_here("serve", "--headless", "--data", "tcp://0.0.0.0:9999"), "loopback")
+    one_line(ptylive_here("reconstruct", source, "-o", tmp_path / "o.h5", "--methods", "idpc,wwd"), "'wwd'")
 
 
 def test_usage_errors_are_2():
-    assert ptylive("replay").returncode == 2
-    assert ptylive("dance").returncode == 2
-    assert ptylive("replay", "x.h5", "--batch", "many").returncode == 2
+    assert ptylive_here("replay").returncode == 2
+    assert ptylive_here("dance").returncode == 2
+    assert ptylive_here("replay", "x.h5", "--batch", "many").returncode == 2
 
 
 def test_help_everywhere():
     for command in ([], ["serve"], ["replay"], ["refine"], ["refine-now"], ["demo"], ["bench"]):
-        done = ptylive(*command, "--help")
+        done = ptylive_here(*command, "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout
 
@@ -127,13 +127,13 @@ def test_commands_are_found_in_command_lines():
 
 
 def test_inspect_says_what_is_understood_and_missing(tmp_path):
-    said = last_json(ptylive("inspect", bundled("au_ac_300kV_parallax"), "--json"))
+    said = last_json(ptylive_here("inspect", bundled("au_ac_300kV_parallax"), "--json"))
     assert said["scan_shape"] == [48, 48]
     assert said["C10"] == -400.0
     assert said["missing"] == []
     with h5py.File(tmp_path / "bare.h5", "w") as file:
         file["data"] = np.zeros((4, 5, 8, 8), np.uint16)
-    said = last_json(ptylive("inspect", tmp_path / "bare.h5", "--json"))
+    said = last_json(ptylive_here("inspect", tmp_path / "bare.h5", "--json"))
     assert [m.split()[0] for m in said["missing"]] == ["energy_eV", "convergence_semiangle_mrad", "scan_step_A"]
     assert any(line.startswith("rotation_deg") for line in said["estimated"])
 
@@ -141,7 +141,7 @@ def test_inspect_says_what_is_understood_and_missing(tmp_path):
 def test_reconstruct_chooses_methods_and_reports(tmp_path):
     out = tmp_path / "out.h5"
     said = last_json(
-        ptylive(
+        ptylive_here(
             "reconstruct",
             bundled("mos2_svac_80kV_focus"),
             "-o",
@@ -205,12 +205,12 @@ def test_configuration_mistakes(tmp_path, text, words):
 @pytest.mark.parametrize("command", ["reconstruct", "refine", "bench"])
 def test_an_unknown_backend_is_refused(tmp_path, command):
     what = ["live"] if command == "bench" else [bundled("mos2_svac_80kV_focus"), "-o", tmp_path / "o.h5"]
-    one_line(ptylive(command, *what, "--backend", "tpu"), "--backend 'tpu' is unknown", "use auto, cpu or gpu")
+    one_line(ptylive_here(command, *what, "--backend", "tpu"), "--backend 'tpu' is unknown", "use auto, cpu or gpu")
 
 
 def test_maps_on_a_gpu_that_is_not_there_are_refused(tmp_path):
     if not missing():
         pytest.skip("there is a GPU")
     source = bundled("mos2_svac_80kV_focus")
-    done = ptylive("reconstruct", source, "-o", tmp_path / "o.h5", "--methods", "bf", "--backend", "gpu")
+    done = ptylive_here("reconstruct", source, "-o", tmp_path / "o.h5", "--methods", "bf", "--backend", "gpu")
     one_line(done, f"no GPU to make maps on: {missing()}", "use backend cpu")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import stored_runs
 from odd_files import fill_with_odd_things, put_loop
-from running import last_json, ptylive, server
+from running import last_json, ptylive_here, server
 from stream_tools import make_arm, make_frames, stored_recording
 
 from ptylive.engine.results import read_runs, write_maps
@@ -176,7 +176,7 @@ def test_a_server_on_a_folder_of_damaged_files_answers_receives_and_ends(tmp_pat
     with server(folder) as running:
         arm = make_arm()
         scan = stored_recording(tmp_path, arm, make_frames(arm))
-        last_json(ptylive("replay", scan, "--to", running.data, "--rate", "max", "--json"))
+        last_json(ptylive_here("replay", scan, "--to", running.data, "--rate", "max", "--json"))
         status = running.wait_for(lambda s: s["state"] == "complete")
         assert status["frames"] == arm.frames
         with ControlClient(running.control, timeout_s=60.0) as client:

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from running import last_json, ptylive
+from running import last_json, ptylive_here
 from stored_runs import write_results
 
 from ptylive.application.analysis import STEPS, analyse, compare
@@ -23,17 +23,17 @@ def results(tmp_path):
 
 
 def test_export(results, tmp_path):
-    done = last_json(ptylive("export", results, tmp_path / "out", "--to", "pypty", "--json"))
+    done = last_json(ptylive_here("export", results, tmp_path / "out", "--to", "pypty", "--json"))
     assert done["run"] == "run1"
     assert np.load(tmp_path / "out" / "co.npy").shape == (20, 24, 3, 2)
-    refused = ptylive("export", results, tmp_path / "out", "--to", "mrc")
+    refused = ptylive_here("export", results, tmp_path / "out", "--to", "mrc")
     assert refused.returncode == 1
     assert "no export to 'mrc'" in refused.stderr
 
 
 def test_analyse(results, tmp_path):
     out = tmp_path / "analysis"
-    done = last_json(ptylive("analyse", results, out, "--with", results, "--line", "0,0,2,2", "--json"))
+    done = last_json(ptylive_here("analyse", results, out, "--with", results, "--line", "0,0,2,2", "--json"))
     assert done["ring_correlation_A"]["half"] is None  # a reconstruction agrees with itself
     assert sum(done["probe_powers"]) == pytest.approx(1)
     figures = json.loads((out / "analysis.json").read_text())
@@ -73,14 +73,14 @@ def test_an_analysis_without_the_comparison_is_partial(results, tmp_path):
     write_results(other)
     with h5py.File(other, "a") as file:
         file["refinements/run1/object"].attrs["sampling_A"] = [0.3, 0.3]
-    done = ptylive("analyse", results, tmp_path / "out", "--with", other, "--json")
+    done = ptylive_here("analyse", results, tmp_path / "out", "--with", other, "--json")
     assert done.returncode == ExitCode.PARTIAL, done.stderr
     assert "no correlation with run1: pixels of 0.25 and 0.3" in done.stderr
     assert "ring_correlation" not in json.loads((tmp_path / "out" / "analysis.json").read_text())
 
 
 def test_what_cannot_be_analysed_at_all_is_refused_before_anything_is_written(results, tmp_path):
-    done = ptylive("analyse", results, tmp_path / "out", "--with", tmp_path / "none.h5")
+    done = ptylive_here("analyse", results, tmp_path / "out", "--with", tmp_path / "none.h5")
     assert done.returncode == ExitCode.FAILED
     assert not (tmp_path / "out").exists()
 

@@ -5,7 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from running import last_json, ptylive
+from running import last_json, ptylive_here
 from shared_data import shared_data
 
 from ptylive.application.conversion import convert_file, write_scan
@@ -95,24 +95,24 @@ def test_the_ratio_said_is_the_ratio_of_the_files(tmp_path):
 
 
 def test_the_command(scan_file, tmp_path):
-    said = last_json(ptylive("convert", scan_file, tmp_path / "z.h5", "--basis", "zernike:21+1", "--json"))
+    said = last_json(ptylive_here("convert", scan_file, tmp_path / "z.h5", "--basis", "zernike:21+1", "--json"))
     assert said["frames"] == 107
     assert said["output_bytes"] == (tmp_path / "z.h5").stat().st_size
     assert 0 < said["angle_bright_deg"] < said["angle_dark_deg"] < 90
-    assert last_json(ptylive("inspect", tmp_path / "z.h5", "--json"))["basis"] == "zernike:21+1"
+    assert last_json(ptylive_here("inspect", tmp_path / "z.h5", "--json"))["basis"] == "zernike:21+1"
     one, other = tmp_path / "one.h5", tmp_path / "other.h5"
-    last_json(ptylive("reconstruct", tmp_path / "z.h5", "-o", one, "--json"))
-    last_json(ptylive("reconstruct", scan_file, "-o", other, "--basis", "zernike:21+1", "--json"))
+    last_json(ptylive_here("reconstruct", tmp_path / "z.h5", "-o", one, "--json"))
+    last_json(ptylive_here("reconstruct", scan_file, "-o", other, "--basis", "zernike:21+1", "--json"))
     with h5py.File(one) as stored, h5py.File(other) as made:
         np.testing.assert_array_equal(stored["maps/obf"][()], made["maps/obf"][()])
-    refused = ptylive("convert", scan_file, tmp_path / "z.h5", "--basis", "zernik")
+    refused = ptylive_here("convert", scan_file, tmp_path / "z.h5", "--basis", "zernik")
     assert refused.returncode == 1
     assert "unknown basis 'zernik'" in refused.stderr
 
 
 def test_patterns_are_prepared(scan_file, tmp_path):
     out = tmp_path / "prepared.h5"
-    done = ptylive("convert", scan_file, out, "--transform", "transpose", "--crop", "2,4,3,3", "--bin", "2",
+    done = ptylive_here("convert", scan_file, out, "--transform", "transpose", "--crop", "2,4,3,3", "--bin", "2",
                    "--pad", "1", "--set", "beam_center_px=14.6,12.6", "--json")  # fmt: skip
     assert last_json(done)["frames"] == 107
     with open_source(scan_file) as raw, open_source(out) as source:
@@ -202,7 +202,7 @@ def damaged_scan(scan_file, tmp_path):
 
 def test_frames_that_cannot_be_read_are_left_out_and_named(damaged_scan, scan_file, tmp_path):
     path, number = damaged_scan
-    done = ptylive("convert", path, tmp_path / "out.h5", "--json")
+    done = ptylive_here("convert", path, tmp_path / "out.h5", "--json")
     assert done.returncode == ExitCode.PARTIAL, done.stderr
     assert f"1 of 107 frames cannot be read and are left out: {number} (" in done.stderr
     assert json.loads(done.stdout)["frames"] == 106
