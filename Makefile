@@ -1,10 +1,10 @@
-# make demo | make test | make check-all | make check-machines | make bench | make chaos
+# make demo | make test | make check-all | make check-machines | make mutants | make bench | make chaos
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint types unit check-all check-machines bench chaos clean
+.PHONY: demo test lint types unit check-all check-machines mutants bench chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -48,6 +48,12 @@ unit: $(STAMP)
 
 check-all: $(STAMP) browser compiler lint types
 	$(BIN)/python -m pytest -q -m ''
+	$(BIN)/python tools/mutants.py
+
+# Whether the tests notice bugs planted on purpose (docs/testing.md); some of them: make mutants ONLY=lbfgs,journal
+comma := ,
+mutants: $(STAMP)
+	$(BIN)/python tools/mutants.py $(foreach name,$(subst $(comma), ,$(ONLY)),--only $(name))
 
 # The suite as other machines would run it (docs/testing.md); one setting: make check-machines ONLY=busy
 check-machines: $(STAMP) browser compiler

@@ -39,6 +39,12 @@ def test_imports_stay_light(module, forbidden):
     assert done.stdout.strip() == "[]"
 
 
+def test_planted_bugs_fit_the_sources():
+    script = ROOT / "tools" / "mutants.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"give the lines that changed as they are now:\n{done.stdout}{done.stderr}"
+
+
 def test_every_package_is_listed():
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     folders = {path.parent.relative_to(ROOT).parts for room in ROOMS for path in (ROOT / room).rglob("__init__.py")}

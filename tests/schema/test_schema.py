@@ -5,7 +5,7 @@ import pytest
 
 from ptylive.schema import Arm, Calibration, Detector, MetadataError, Optics, Origin, Quantity, Scan
 from ptylive.schema.metadata import build, fill_in, locate, overlay, to_attributes
-from ptylive.schema.units import wavelength_A
+from ptylive.schema.units import invA_to_mrad, mrad_to_invA, wavelength_A
 
 
 def arm(**sections) -> Arm:
@@ -16,6 +16,11 @@ def arm(**sections) -> Arm:
 def test_wavelength():
     assert wavelength_A(80e3) == pytest.approx(0.0417572, rel=1e-5)
     assert wavelength_A(300e3) == pytest.approx(0.0196875, rel=1e-5)
+
+
+def test_an_angle_is_the_wavelength_times_its_frequency():
+    assert invA_to_mrad(0.5, 0.04) == pytest.approx(20.0)
+    assert mrad_to_invA(20.0, 0.04) == pytest.approx(0.5)
 
 
 def test_aberration_aliases():

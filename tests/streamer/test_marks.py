@@ -30,3 +30,8 @@ def test_coefficients_are_compared_with_a_tolerance() -> None:
     marks = marks_of_frames(vectors, layout, exact=False)
     assert agree(marks, marks_of_frames(rounded, layout, exact=False), exact=False).all()
     assert not agree(marks, marks_of_frames(other, layout, exact=False), exact=False).any()
+
+
+def test_marks_agree_where_they_are_equal() -> None:
+    one, other = np.array([1, 2, 3], np.uint32), np.array([1, 3, 3], np.uint32)
+    assert agree(one, other).tolist() == [True, False, True]

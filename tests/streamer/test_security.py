@@ -158,3 +158,18 @@ def test_without_an_authenticator_nobody_is_let_in(tmp_path: Path) -> None:
     with pytest.raises(ServerGoneError):
         deliver(f"tcp://127.0.0.1:{port}", ClientKeys.open(keys.folder), seconds=0.7)
     context.destroy(linger=0)
+
+
+def test_while_the_list_of_clients_cannot_be_read_nobody_is_let_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = ServerKeys.open(tmp_path)
+    client = ClientKeys.open(tmp_path)
+    assert keys.callback("ptylive", client.public)
+
+    def fail(_self: ServerKeys, _key: bytes) -> bool:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "clients"))
+
+    monkeypatch.setattr(ServerKeys, "allows", fail)
+    assert not keys.callback("ptylive", client.public)
+    assert "no client is let in" in caplog.text

@@ -36,6 +36,17 @@ def test_bad_pixels_and_hot_spots_do_not_move_the_disc():
     assert found.radius_px == pytest.approx(12.0, abs=0.2)
 
 
+def test_bad_pixels_beside_the_rim_do_not_bulge_the_disc():
+    pattern = 100 * disc((64, 64), (30.0, 34.0), 12.0)
+    y, x = np.indices(pattern.shape)
+    bad = (abs(np.hypot(y - 30, x - 34) - 13.5) < 0.5) & (x > 40) & (y % 2 == 0)
+    assert bad.sum() > 3
+    pattern[bad] = 400
+    found = find_disc(pattern, bad)
+    assert np.hypot(found.center_px[0] - 30, found.center_px[1] - 34) < 0.2
+    assert found.radius_px == pytest.approx(12.0, abs=0.2)
+
+
 def test_no_disc_in_an_empty_or_flat_pattern():
     assert find_disc(np.zeros((32, 32)), np.zeros((32, 32), bool)) is None
     assert find_disc(np.ones((32, 32)), np.zeros((32, 32), bool)) is None

@@ -8,7 +8,8 @@ from synthetic import WeakPhaseScan
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, ImagingConditions
+from ptylive.schema import Calibration, Origin, Quantity
 
 CASES = [{}, {"C10": -100.0}, {"C10": 80.0, "C12a": 21.0, "C12b": 21.0}]
 
@@ -77,3 +78,25 @@ def test_probe_disc_and_padding():
     expected = 100.0 * conditions.probe.semiangle_invA * conditions.probe.wavelength_A
     assert conditions.disc_shift_A == pytest.approx(expected, rel=1e-6)
     assert all(n % 2 == 0 and n >= 40 for n in conditions.padded)
+
+
+def of_calibration(**more):
+    """Conditions from calibrated values; lengths in Å."""
+    values = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "detector_pixel_invA": 0.05, **more}
+    values["beam_center_px"] = (15.5, 15.5)
+    calibration = Calibration().having(**{name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
+    scan = WeakPhaseScan.make({}, n=8)
+    return ImagingConditions.of(calibration, setting_of(scan).basis, (32, 32), (8, 8), (0.5, 0.5))
+
+
+def test_the_depth_of_the_plane_adds_to_the_defocus():
+    at_entrance, inside = of_calibration(C10=-30.0), of_calibration(C10=-70.0, depth_A=40.0)
+    np.testing.assert_allclose(inside.probe.chi_polynomial, at_entrance.probe.chi_polynomial)
+
+
+def test_a_measured_disc_is_believed_where_it_is_near_the_semi_angle_given():
+    given = of_calibration().probe.semiangle_invA
+    for share in (1 - 0.9 * DISC_TOLERANCE, 1 + 0.9 * DISC_TOLERANCE):
+        assert of_calibration(disc_radius_px=share * given / 0.05).probe.semiangle_invA == pytest.approx(share * given)
+    for share in (1 - 1.1 * DISC_TOLERANCE, 1 + 1.1 * DISC_TOLERANCE):
+        assert of_calibration(disc_radius_px=share * given / 0.05).probe.semiangle_invA == pytest.approx(given)

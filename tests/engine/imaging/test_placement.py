@@ -132,3 +132,12 @@ def test_impossible_positions_leave_the_regular_grid(scan, caplog):
 def test_positions_must_be_as_many_as_points(scan):
     with pytest.raises(ValueError, match="24 x 24 scan points"):
         filled(scan).place(np.zeros((10, 2)))
+
+
+def test_a_pixel_is_the_mean_of_its_points_by_the_areas_they_stand_for():
+    at = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.25]])
+    weight = np.array([3.0, 1.0, 1.0], np.float32)
+    placement = Placement(at, weight, (2, 2), (1.0, 1.0), 0.0, (0.0, 0.0))
+    values, visited = placement.gridded(np.array([[1.0], [5.0], [7.0]]), np.ones(3, bool))
+    np.testing.assert_allclose(values.ravel(), [(3 * 1 + 5) / 4, 0, 7, 0])
+    np.testing.assert_array_equal(visited, [[True, False], [True, False]])  # a quarter of a point is none

@@ -34,6 +34,30 @@ def test_two_threads_write_the_same_file_at_once(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_disk_has_the_file_before_it_has_its_name_and_then_the_name(tmp_path, monkeypatch):
+    happened, sync = [], os.fsync
+
+    def note(handle: int) -> None:
+        happened.append((os.fstat(handle).st_ino, path.exists()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    path = tmp_path / "a.json"
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert happened == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+def test_what_was_not_finished_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("before")
+    with pytest.raises(ValueError, match="half way"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("half way")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("name", ["a.h5", "ä" * 120, "a" * 250, "with spaces and.dots..h5"])
 def test_any_name_can_be_written(tmp_path, name):
     with replacing(tmp_path / name) as temporary:

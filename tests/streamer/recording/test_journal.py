@@ -107,6 +107,25 @@ def test_writing_goes_on_after_a_torn_tail(tmp_path: Path) -> None:
     journal.close()
     with JournalReader(path) as reader:
         assert len(list(reader.messages())) == len(messages)
+        assert reader.damage == []  # nothing is left of the record that was cut short
+
+
+def test_damaged_records_at_the_end_are_kept_when_writing_goes_on(tmp_path: Path) -> None:
+    """They may be all there is of their frames: only what a killed writer has cut short is written over."""
+    path = tmp_path / "a.journal"
+    arm, messages = written(path, end=False)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with JournalReader(path) as reader:
+        kept = list(reader.messages())
+        assert (reader.torn_bytes, reader.keep_bytes) == (0, len(content))
+    journal = Journal(path, arm, keep_bytes=reader.keep_bytes)
+    journal.append(messages[-1])
+    journal.close()
+    assert path.read_bytes()[: len(content)] == content
+    with JournalReader(path) as reader:
+        assert len(list(reader.messages())) == len(kept) + 1 == len(messages)
 
 
 def test_only_what_was_synced_is_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +136,20 @@ def test_only_what_was_synced_is_safe(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not journal.safe.any()
     journal.close()
     assert np.flatnonzero(journal.safe).tolist() == [5, 6, 7, 8, 9]
+
+
+def test_what_the_disk_does_not_take_is_not_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_handle: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    arm = make_arm()
+    journal = Journal(tmp_path / "a.journal", arm)
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with contextlib.suppress(OSError):  # the thread that writes may meet it first
+        journal.append(messages_of(arm, make_frames(arm))[1])
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        journal.close()
+    assert not journal.safe.any()
 
 
 def test_a_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

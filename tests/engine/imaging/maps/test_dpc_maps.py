@@ -1,10 +1,12 @@
 """Centre of mass and iDPC on fields with known answers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from synthetic import correlation
 
-from ptylive.engine.imaging.maps.com import along_scan_axes, center_of_mass
+from ptylive.engine.imaging.maps.com import along_scan_axes, center_of_mass, com_invA
 from ptylive.engine.imaging.maps.dpc_iterative import iterative_dpc
 from ptylive.engine.imaging.maps.idpc import integrated_dpc
 from ptylive.engine.imaging.maps.virtual import virtual_image
@@ -45,6 +47,19 @@ def test_centre_of_mass_is_turned_to_the_scan():
     turned = along_scan_axes(com, 90.0)
     np.testing.assert_allclose(turned[0], 0, atol=1e-12)
     np.testing.assert_allclose(turned[1], [[-1.0, 1.0]], atol=1e-12)
+
+
+def test_the_map_is_in_units_of_the_detector_along_the_axes_of_the_scan():
+    """The recorded columns are the detector's rows, and these are the scan's columns: two turns, one pixel size."""
+    now = SimpleNamespace(
+        moments=np.array([[10.0, 10.0, 0.0], [10.0, -10.0, 0.0]]),
+        visited=np.ones((1, 2), bool),
+        calibration=SimpleNamespace(transform="transpose"),
+        rotation_deg=90.0,
+        require=lambda name, needed_for: {"detector_pixel_invA": 0.05}[name],
+    )
+    # recorded rows -> detector columns (transpose); R(-90°) turns the column axis onto the row axis
+    np.testing.assert_allclose(com_invA(now), [[[0.05, -0.05]], [[0.0, 0.0]]], atol=1e-12)
 
 
 def test_virtual_detector_fills_what_was_not_visited():

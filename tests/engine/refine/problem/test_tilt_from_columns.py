@@ -59,6 +59,24 @@ def test_two_crystals_do_not_lean_where_they_meet():
     np.testing.assert_allclose(found, shear, atol=0.5)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_slices_that_are_alike_say_more_than_slices_that_are_not(seed):
+    """One pair of slices agrees and leans; the other agrees by a fifth, is upright, and weighs a fortieth."""
+    rng = np.random.default_rng(seed)
+    smooth = np.fft.ifft2(np.fft.fft2(rng.normal(size=(2, SIZE, SIZE))) * np.exp(-50 * _q2()))
+    clear, other = smooth.real / smooth.real.std(axis=(1, 2), keepdims=True)
+    lean = np.array([3.0, -2.0])  # 0.03 Å in 9 Å: less than what counts as disorder
+    leaning = shift_slices(np.stack([clear, clear])[None].astype(complex), -lean, (9.0,), PIXEL_A)[0, 1].real
+    phases = np.stack([clear, leaning, 0.2 * leaning + other])
+    found = shear_mrad(phases, np.ones((SIZE, SIZE)), (9.0, 9.0), PIXEL_A)
+    np.testing.assert_allclose(found, lean, atol=0.2 * np.linalg.norm(lean))
+
+
+def _q2():
+    q = np.fft.fftfreq(SIZE)
+    return q[:, None] ** 2 + q[None, :] ** 2
+
+
 def test_the_surroundings_fade_and_end_with_the_object():
     area = Area.around((3, 9), (20, 40), (64, 64), 6)
     assert (area.rows, area.columns) == (slice(0, 16), slice(14, 47))

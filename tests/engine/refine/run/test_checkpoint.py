@@ -91,3 +91,16 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_that_is_there(tmp_path, monke
         save(path, SweepState(vector(0), 2), LOG, "id")
     loaded = load(path, "id")
     assert loaded is not None and loaded.state.sweep == 1 and loaded.note == ""
+
+
+def test_whole_files_that_hold_something_else_are_refused(tmp_path):
+    """The checksums of the archive are those of its parts: which parts belong together, only the digest tells."""
+    path = tmp_path / "run.npz"
+    save(path, SweepState(vector(0)), LOG, "id")
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "vector": vector(1)})
+    with pytest.raises(RefinementError, match="is damaged"):
+        load(path, "id")
+    np.savez(path, **arrays)
+    assert load(path, "id") is not None

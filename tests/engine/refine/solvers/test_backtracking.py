@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, Facto
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.line_search import Point, WolfeSearch
-from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.objective import Evaluation, Objective
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
@@ -110,3 +111,37 @@ def test_a_run_as_pypty_makes_it(simulated):
     assert all(np.diff(result.loss) < 0)
     with pytest.raises(MetadataError, match="reduce_factor"):
         Preset.from_mapping({"reduce_factor": 2})
+
+
+BOWL = SimpleNamespace(
+    xp=np,
+    layout=SimpleNamespace(lower_bounds=tuple),
+    project=lambda vector: vector,
+    evaluate=lambda vector: Evaluation(float(vector @ vector), 2 * vector),
+)
+"""x^2 in double precision."""
+
+
+@pytest.mark.parametrize(
+    ("search", "first_step", "expected"),
+    [
+        # from 1 along -1: (1 - t)^2 <= 1 - 1.8 t up to t = 0.2, so a step of 1, to the minimum, is cut to a tenth
+        (replace(SEARCH, c1=0.9), 1.0, 0.1),
+        # 2 (1 - t) <= 0.2 from t = 0.9 on: 0.01 is trebled up to 0.81; 2.43 lies uphill
+        (replace(SEARCH, c1=1e-4, c2=0.1), 0.01, 0.81),
+    ],
+)
+def test_steps_are_cut_and_extended_as_the_conditions_say(search, first_step, expected):
+    start = Point(np.ones(1), 1.0, 2 * np.ones(1))
+    found = replace(search, first_step=first_step).along(BOWL, start, -np.ones(1))
+    assert found.point is not None
+    # a step is rounded to single precision
+    np.testing.assert_allclose(start.vector - found.point.vector, expected, rtol=1e-6)
+
+
+def test_the_factors_are_those_of_the_newest_pair(setup):
+    rng = np.random.default_rng(1)
+    older, newer = ((rng.normal(size=setup.layout.size),) * 2, (rng.normal(size=setup.layout.size),) * 2)
+    newer = (0.4 * newer[0], newer[1])
+    gradient = rng.normal(size=setup.layout.size)
+    assert block_scaled(setup.layout, (older, newer), gradient, np)[-1] == pytest.approx(0.4 * gradient[-1])

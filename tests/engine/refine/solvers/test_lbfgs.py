@@ -1,6 +1,7 @@
 """L-BFGS as an optimiser: against the dense BFGS matrix, on quadratics, and beside scipy's on textbook functions."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import scipy.optimize
 
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
-from ptylive.engine.refine.solvers.line_search import Point, WolfeSearch
+from ptylive.engine.refine.solvers.line_search import EDGE, GROWTH, Point, WolfeSearch, _parabola, _secant, tangent_of
 from ptylive.engine.refine.solvers.objective import Evaluation
 
 EXACT = WolfeSearch(0.5 - 1e-9, 1e-6, 60)
@@ -187,3 +188,35 @@ def test_accepted_steps_descend_enough_and_far_enough(seed, rule):
             assert slope_there @ direction >= rule.c2 * (gradient @ direction)
             judged += 1
     assert judged >= 15
+
+
+def test_only_pairs_that_tell_a_curvature_are_kept():
+    lbfgs = solver(Landscape(rosenbrock), 1, 2, ORDINARY)
+    state = LbfgsState(np.zeros(2), 1.0, np.zeros(2), np.ones(2), np.zeros(2))
+
+    def kept(y, pairs=()):
+        return lbfgs._remember(replace(state, pairs=pairs), Point(np.array([1.0, 0.0]), 0.5, np.array(y)))
+
+    assert kept([-1.0, 0.0]) == kept([0.0, 1.0]) == ()
+    (once,) = kept([0.5, 1.0])
+    np.testing.assert_array_equal(once, [[1.0, 0.0], [0.5, 1.0]])
+    assert len(kept([0.5, 1.0], (once, once))) == 2
+
+
+def test_interpolation_finds_the_minimum_of_a_parabola_and_keeps_off_the_ends():
+    # 3 t^2 - 2 t: slope -2 at 0, 4 at 1, minimum at 1/3
+    assert _parabola(1.0, -2.0, 1.0) == pytest.approx(1 / 3)
+    assert _parabola(8.0, -2.0, 2.0) == pytest.approx(1 / 3)
+    assert _parabola(-1.9, -2.0, 1.0) == pytest.approx(1 - EDGE)
+    assert _parabola(np.inf, -2.0, 1.0) == pytest.approx(EDGE)
+    assert _secant(-2.0, -1.0, 1.0) == pytest.approx(1.0)
+    assert _secant(-2.0, -1e-9, 1.0) == pytest.approx(GROWTH[0] - 1)
+    assert _secant(-2.0, -3.0, 1.0) == pytest.approx(GROWTH[1] - 1)
+
+
+def test_what_rests_on_its_bound_no_longer_moves():
+    bounded = SimpleNamespace(layout=SimpleNamespace(lower_bounds=lambda: [(slice(0, 3), 0.0)]))
+    direction = np.array([-1.0, 1.0, -1.0, -1.0])
+    tangent = tangent_of(bounded, np.array([0.0, 0.0, 1.0, 0.0]), direction)
+    np.testing.assert_array_equal(tangent, [0.0, 1.0, -1.0, -1.0])
+    np.testing.assert_array_equal(direction, [-1.0, 1.0, -1.0, -1.0])

@@ -1,13 +1,14 @@
 """The demo, from its first line to its results file."""
 
 import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
 import h5py
 import psutil
 import pytest
-from running import PTYLIVE, ptylive
+from running import PTYLIVE
 
 from ptylive.schema import PtyliveError
 from ptylive.server.cli.commands.demo import Watchman
@@ -15,8 +16,24 @@ from ptylive.server.cli.commands.demo import Watchman
 MAPS = {"bf", "adf", "com_row", "com_col", "idpc", "tcbf", "wdd_phase"}
 
 
-def test_demo_runs_to_its_end(tmp_path):
-    done = ptylive("demo", "--no-browser", "--exit-when-done", "--port", "0", "--output", tmp_path, timeout_s=300)
+QUICK = """
+from functools import partial
+from ptylive.server.cli.commands import demo
+from ptylive.server.cli.main import main
+
+demo.FRAMES_PER_S = 4096.0
+demo.ServerConfig = partial(demo.ServerConfig, refine={"sweeps": 2, "epoch_max": 2})
+main()
+"""
+"""The demo with a faster scan and a shorter refinement: a third of the computing."""
+
+
+@pytest.mark.parametrize(
+    "program", [(sys.executable, "-c", QUICK), pytest.param((PTYLIVE,), marks=pytest.mark.slow)], ids=["quick", "whole"]
+)
+def test_demo_runs_to_its_end(tmp_path, program):
+    command = [*program, "demo", "--no-browser", "--exit-when-done", "--port", "0", "--output", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("http://127.0.0.1:")
     (results,) = tmp_path.glob("*_results.h5")

@@ -1,0 +1,117 @@
+"""What the objective adds to a backend's loss, and what it holds. No optics: a pattern has loss 1 and gradient 1."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.engine.refine.solvers import objective as objective_module
+from ptylive.engine.refine.solvers.objective import Objective
+
+PATTERNS = 6
+
+
+@dataclass
+class Part:
+    """Loss and gradient of some patterns."""
+
+    loss: float
+    gradient: np.ndarray
+
+    def __add__(self, other):
+        return Part(self.loss + other.loss, self.gradient + other.gradient)
+
+
+class Backend:
+    xp = np
+
+    def __init__(self):
+        self.asked = []
+
+    def loss_and_gradient(self, _object, _probe, indices, *, probe_gradient, corrections):
+        self.asked.append((indices.tolist(), probe_gradient))
+        return Part(float(len(indices)), np.full(5, float(len(indices))))
+
+
+class Layout:
+    """Two parameters of the object, one of the probe, two others."""
+
+    object_size, probe_size = 2, 1
+    planes = modes = window = 1
+    probe = SimpleNamespace(phase_per_A=None)
+
+    def physical(self, vector, xp):
+        return SimpleNamespace(object=None, probe=None, corrections=None)
+
+    def chain(self, vector, physical, result, xp):
+        return result.gradient.copy()
+
+    def object_block(self, vector):
+        return vector[:2]
+
+    def probe_block(self, vector):
+        return vector[2:3]
+
+    def other_blocks(self, vector):
+        return {BlockName.CURRENT: vector[3:4], BlockName.TILTS: vector[4:5]}
+
+
+class Pull:
+    """A term of value 10 with a slope of its own."""
+
+    def add(self, layout, vector, gradient, xp):
+        gradient += np.arange(5.0)
+        return 10.0
+
+
+@pytest.fixture
+def objective():
+    def make(**changes):
+        return Objective(Backend(), Layout(), PATTERNS, **changes)
+
+    return make
+
+
+def test_terms_count_once_over_a_sweep_whatever_its_batches(objective):
+    asked = objective(terms=(Pull(), Pull()))
+    whole = asked.evaluate(np.zeros(5))
+    assert whole.loss == PATTERNS + 20
+    np.testing.assert_allclose(whole.gradient, PATTERNS + 2 * np.arange(5.0))
+    batches = [asked.evaluate(np.zeros(5), part) for part in np.split(np.arange(PATTERNS), 3)]
+    assert sum(batch.loss for batch in batches) == pytest.approx(whole.loss)
+    np.testing.assert_allclose(sum(batch.gradient for batch in batches), whole.gradient)
+
+
+@pytest.mark.parametrize(
+    ("changes", "moving"),
+    [
+        ({}, [True] * 5),
+        ({"move_object": False}, [False, False, True, True, True]),
+        ({"move_probe": False}, [True, True, False, True, True]),
+        ({"move_others": False}, [True, True, True, False, False]),
+        ({"still": frozenset({BlockName.TILTS})}, [True, True, True, True, False]),
+    ],
+)
+def test_what_is_held_has_no_slope_whatever_terms_say(objective, changes, moving):
+    gradient = objective(terms=(Pull(),), **changes).evaluate(np.zeros(5)).gradient
+    np.testing.assert_array_equal(gradient != 0, moving)
+
+
+def test_patterns_that_do_not_count_are_not_asked_for(objective):
+    some = objective(chosen=np.array([1, 4]))
+    assert (some.evaluate(np.zeros(5)).loss, some.count) == (2.0, 2)
+    assert some.evaluate(np.zeros(5), np.array([0, 1, 2])).loss == 3.0
+    assert [indices for indices, _ in some.backend.asked] == [[1, 4], [0, 1, 2]]
+
+
+def test_long_evaluations_pause_between_portions_and_sum_them(objective, monkeypatch):
+    monkeypatch.setattr(objective_module, "PORTION", 4)
+    pauses = []
+    long = objective(pause=lambda: pauses.append(None), move_probe=False)
+    found = long.evaluate(np.zeros(5))
+    assert found.loss == PATTERNS
+    np.testing.assert_allclose(found.gradient, [PATTERNS, PATTERNS, 0, PATTERNS, PATTERNS])
+    assert long.backend.asked == [([0, 1, 2, 3], False), ([4, 5], False)]
+    assert len(pauses) == 1

@@ -1,0 +1,140 @@
+"""How sweeps judge themselves: which are undone, how long the steps are, when they end. No optics: losses as told."""
+
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.solvers.objective import Evaluation
+from ptylive.engine.refine.solvers.sweeps import FLAT, LEAST_SWEEPS, MOST_HALVINGS, Sweeps, SweepState
+
+PATTERNS = 6
+
+
+class Layout:
+    """Two parameters of the object, two of the probe, one for each of two other quantities."""
+
+    blocks = (
+        SimpleNamespace(name="each", per_pattern=True, curvature=np.ones(1)),
+        SimpleNamespace(name="shared", per_pattern=False, curvature=np.ones(1)),
+    )
+
+    @staticmethod
+    def object_block(vector):
+        return vector[:2]
+
+    @staticmethod
+    def probe_block(vector):
+        return vector[2:4]
+
+    @staticmethod
+    def other_blocks(vector):
+        return {"each": vector[4:5], "shared": vector[5:6]}
+
+
+@dataclass(frozen=True)
+class Told:
+    """An objective whose losses per pattern are told beforehand, one for each evaluation; gradient and curvature 1."""
+
+    losses: list = field(default_factory=list)
+    held_losses: list = field(default_factory=list)
+    patterns: int = PATTERNS
+    chosen: object = None
+    move_object: bool = True
+    move_probe: bool = True
+    move_others: bool = True
+    asked: list = field(default_factory=list)
+    xp = np
+    layout = Layout()
+
+    def evaluate(self, vector, indices):
+        losses = self.held_losses if len(indices) == 1 else self.losses
+        if len(indices) > 1:
+            self.asked.append(sorted(indices.tolist()))
+        return Evaluation(len(indices) * losses.pop(0), np.ones_like(vector))
+
+    def peak_curvature(self, vector, indices):
+        return np.float64(1)
+
+    def probe_curvature(self, patterns):
+        return np.float32(1)
+
+    def project(self, vector):
+        return vector
+
+
+def sweeps(told, **changes):
+    return replace(Sweeps(told, 20, 0, PATTERNS, 1.0, 1.0, seed=0), **changes)
+
+
+START = np.zeros(6, np.float32)
+
+
+def test_a_sweep_that_ends_worse_is_undone_with_half_the_steps():
+    solver = sweeps(Told([4.0, 3.0, 3.5, 2.0]))
+    first = solver.step(solver.init(START))
+    second = solver.step(first)
+    undone = solver.step(second)
+    assert (undone.losses, undone.halvings, undone.batch) == ((4.0, 3.0), 1, 0)
+    np.testing.assert_array_equal(undone.vector, second.vector)
+    again = solver.step(undone)
+    assert again.losses == (4.0, 3.0, 2.0)
+    np.testing.assert_allclose(again.vector - second.vector, 0.5 * (second.vector - first.vector), rtol=1e-6)
+
+
+def test_a_rise_no_larger_than_the_moving_of_the_parameters_is_kept():
+    solver = sweeps(Told([4.0, 4.001]))
+    assert solver.step(solver.step(solver.init(START))).losses == (4.0, 4.001)
+
+
+@pytest.mark.parametrize("loss", [np.float32("nan"), np.float32("inf")])
+def test_a_sweep_without_a_finite_loss_is_undone_also_where_its_batches_were_not_waited_for(loss):
+    solver = sweeps(Told([loss] * 99))  # no floats: as a device gives them
+    state = solver.step(solver.init(START))
+    assert (state.losses, state.halvings) == ((), 1)
+    np.testing.assert_array_equal(state.vector, START)
+    for _ in range(MOST_HALVINGS):
+        assert not solver.finished(state)
+        state = solver.step(state)
+    assert solver.finished(state)
+
+
+def held(*losses, sweep=LEAST_SWEEPS, batch=0):
+    return SweepState(START, sweep=sweep, batch=batch, held_losses=losses)
+
+
+def test_sweeps_end_when_what_is_held_out_has_stopped_falling():
+    solver = sweeps(Told(), held_out=np.array([0]))
+    falls, flat = (1.0, 1.0 - 2 * FLAT), (1.0, 1.0 - 0.5 * FLAT)
+    assert solver.finished(held(*flat))
+    assert not solver.finished(held(*falls))
+    assert not solver.finished(held(*flat, sweep=LEAST_SWEEPS - 1))
+    assert not solver.finished(held(*flat, batch=1))
+    assert not sweeps(Told()).finished(held(*flat))
+
+
+def test_the_held_out_loss_is_that_after_each_sweep():
+    solver = sweeps(Told([4.0, 3.0], [5.0, 4.5]), patterns=np.arange(1, PATTERNS), held_out=np.array([0]))
+    state = solver.step(solver.step(solver.init(START)))
+    assert state.held_losses == (5.0, 4.5)
+
+
+def test_patterns_left_out_for_judging_are_never_swept_over():
+    kept, chosen = np.array([0, 1, 2, 3]), np.array([2, 3, 4])
+    told = Told([1.0, 1.0, 1.0], chosen=chosen)
+    solver = sweeps(told, patterns=kept)
+    solver.step(solver.init(START))
+    assert told.asked == [[2, 3]]
+    assert sweeps(told).swept is chosen
+    assert sweeps(replace(told, chosen=None), patterns=kept).swept is kept
+    nothing_in_common = sweeps(replace(told, chosen=np.array([5])), patterns=kept)
+    assert nothing_in_common.swept.tolist() == [5]
+
+
+def test_a_batch_moves_what_is_common_to_all_patterns_by_its_share():
+    """Each batch brings a third of the gradient and a third of the curvature: a step as long as that of all at once."""
+    solver = sweeps(Told([1.0]), batch_size=2)
+    assert solver.batches == 3
+    moved = START - solver.step(replace(solver.init(START), sweep=1)).vector
+    np.testing.assert_allclose(moved, [1, 1, 1, 1, 1, 3], rtol=1e-6)
