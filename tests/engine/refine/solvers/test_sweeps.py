@@ -13,7 +13,9 @@ PATTERNS = 6
 
 
 class Layout:
-    """Two parameters of the object, two of the probe, one for each of two other quantities."""
+    """One slice of two parameters, two of the probe, one for each of two other quantities."""
+
+    object_shape = (1, 1, 2)
 
     blocks = (
         SimpleNamespace(name="each", per_pattern=True, curvature=np.ones(1)),
@@ -39,6 +41,8 @@ class Told:
 
     losses: list = field(default_factory=list)
     held_losses: list = field(default_factory=list)
+    ends: list = field(default_factory=list)
+    """What ends of sweeps are judged by, that of the start first; 1 where none is told."""
     patterns: int = PATTERNS
     chosen: object = None
     move_object: bool = True
@@ -64,8 +68,15 @@ class Told:
         return vector
 
 
+class ToldSweeps(Sweeps):
+    """Sweeps whose ends are judged by what is told."""
+
+    def _judged(self, vector):
+        return self.objective.ends.pop(0) if self.objective.ends else 1.0
+
+
 def sweeps(told, **changes):
-    return replace(Sweeps(told, 20, 0, PATTERNS, 1.0, 1.0, seed=0), **changes)
+    return replace(ToldSweeps(told, 20, 0, PATTERNS, 1.0, 1.0, seed=0), **changes)
 
 
 START = np.zeros(6, np.float32)
@@ -86,6 +97,29 @@ def test_a_sweep_that_ends_worse_is_undone_with_half_the_steps():
 def test_a_rise_no_larger_than_the_moving_of_the_parameters_is_kept():
     solver = sweeps(Told([4.0, 4.001]))
     assert solver.step(solver.step(solver.init(START))).losses == (4.0, 4.001)
+
+
+@pytest.mark.parametrize(("end", "kept"), [(0.9, 1), (1.004, 1), (1.006, 0), (float("nan"), 0)])
+def test_the_first_sweep_is_judged_by_its_end(end, kept):
+    """The mean over a sweep that began high says nothing of where it ended."""
+    solver = sweeps(Told([4.0], ends=[1.0, end]))
+    state = solver.step(solver.init(START))
+    assert (state.sweep, state.halvings) == (kept, 1 - kept)
+
+
+def test_later_ends_are_compared_with_the_lowest():
+    solver = sweeps(Told([4.0, 3.0, 2.0], ends=[1.0, 0.5, 0.502, 0.504]))
+    state = solver.init(START)
+    for _ in range(3):
+        state = solver.step(state)
+    assert (state.sweep, state.lowest, state.halvings) == (2, 0.5, 1)
+
+
+def test_ends_are_judged_by_the_same_patterns():
+    told = Told([1.0] * 4)
+    solver = Sweeps(told, 20, 0, PATTERNS, 1.0, 1.0, seed=0, patterns=np.array([1, 2, 4]))
+    assert solver._judged(START) == solver._judged(START) == 3.0
+    assert told.asked == [[1, 2, 4]] * 2
 
 
 @pytest.mark.parametrize("loss", [np.float32("nan"), np.float32("inf")])
