@@ -75,9 +75,9 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
     tuned = tune(dataset, preset, context)
     earlier = None if warm is None else len(warm.probe)
-    decided, words = with_chosen_modes(tuned.dataset, tuned.preset, context, earlier)
+    decided, modes = with_chosen_modes(tuned.dataset, tuned.preset, context, earlier)
     tuned = replace(tuned, preset=decided)
-    setup = prepare(tuned.dataset, tuned.preset, start).after(tuned.curves).saying(words)
+    setup = prepare(tuned.dataset, decided, start).after(tuned.curves).saying("" if modes is None else modes.reason)
     if saved is not None and saved.state.vector.shape != setup.start.shape:
         raise RefinementError("the checkpoint is of another number of probe modes", "start without --resume")
     if setup.forward.tilt_from_columns and preset.num_slices > 1 and warm is None:

@@ -18,8 +18,8 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.measurement import Observation
 from ptylive.engine.refine.problem.setup import Setup, prepare
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.solvers.sweeps import Sweeps, SweepState
-from ptylive.schema.model import Array, IndexArray
+from ptylive.engine.refine.solvers.sweeps import Sweeps
+from ptylive.schema.model import Array, DoubleArray, IndexArray
 from ptylive.schema.preset import Preset
 
 HELD_OUT = 8
@@ -28,6 +28,10 @@ BATCHES, SMALLEST_BATCH = 16, 8
 """Batches in a sweep at least, where there are patterns enough."""
 LEAST_BATCHES = 96
 """Batches in a trial at least: an object that has hardly moved yet biases the minimum."""
+GROUPS = 16
+"""Groups of held-out patterns, between which differences scatter."""
+CERTAIN = 2.0
+"""Standard deviations by which something must predict better before it is taken."""
 MOST_PATTERNS = 4096
 """Trials look at so many patterns in the middle of the scan at most."""
 
@@ -49,52 +53,154 @@ class TrialContext:
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """Loss per pattern on two disjoint halves of the patterns that were held out."""
+    """Loss per pattern on disjoint groups of the patterns that were held out, each from all over the scan."""
 
-    halves: tuple[float, float]
+    groups: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """Over both halves."""
-        return (self.halves[0] + self.halves[1]) / 2
+        """Over all groups."""
+        return float(np.mean(self.groups))
+
+    @property
+    def halves(self) -> tuple[float, float]:
+        """Of every other group, and of the others."""
+        return float(np.mean(self.groups[::2])), float(np.mean(self.groups[1::2]))
+
+
+@dataclass(frozen=True)
+class Course:
+    """The loss of held-out patterns after some sweeps, and after twice as many."""
+
+    early: HeldOutLoss
+    late: HeldOutLoss
+
+    def lasting_gain(self, over: Course) -> Gain:
+        """By how much this predicts better in the end: of a difference that falls as 1 / sweeps, what remains.
+
+        What is extrapolated counts as two standard deviations: it may as well fall twice as far.
+        """
+        early, late = (
+            np.subtract(others.groups, own.groups) for own, others in ((self.early, over.early), (self.late, over.late))
+        )
+        gain = Gain.of(2 * late - early, over.late.mean)
+        beyond = abs(float(np.mean(late - early)) / over.late.mean)
+        return Gain(gain.share, math.hypot(gain.deviation, beyond / CERTAIN))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A fall of the held-out loss, as a share, and its standard deviation, from its scatter over groups."""
+
+    share: float
+    deviation: float
+
+    @classmethod
+    def of(cls, falls: DoubleArray, loss: float) -> Gain:
+        """From the fall in each group and the loss that falls."""
+        scatter = float(np.std(falls, ddof=1)) / math.sqrt(len(falls)) if len(falls) > 1 else math.inf
+        scale = max(abs(loss), 1e-30)
+        return cls(float(np.mean(falls)) / scale, scatter / scale)
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is there beyond doubt."""
+        return self.share > CERTAIN * self.deviation
+
+    def __str__(self) -> str:
+        """In per cent."""
+        return f"{100 * self.share:.2g} ± {100 * self.deviation:.1g} %"
 
 
 def held_out_loss(
     dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, seen: Observation | None = None
 ) -> HeldOutLoss:
-    """Sweep over most of the patterns, compare with the others. Same data and preset give the same numbers.
+    """Sweep over most of the patterns, more often where these are few, and compare with the others.
 
-    ``seen``: as of ``prepare``.
+    Same data and preset give the same numbers. ``seen``: as of ``prepare``.
     """
-    setup = prepare(dataset, preset.model_copy(update={"refine_drift": False}), context.start, seen)
-    order = np.random.default_rng(0).permutation(setup.problem.count)
-    held = order[: max(2, setup.problem.count // HELD_OUT)]
-    with closing(open_backend(context.backend, setup.problem, context.threads)) as backend:
-        vector = swept(setup, backend, preset, np.sort(order[len(held) :]), sweeps)
-        objective = _objective(setup, backend, preset)
-        losses = [float(objective.evaluate(vector, np.sort(half)).loss) / len(half) for half in np.array_split(held, 2)]
-    return HeldOutLoss((losses[0], losses[1]))
+    trial = _Trial.of(dataset, preset, context, seen)
+    return trial.losses((trial.enough(sweeps),), context)[0]
+
+
+def held_out_course(
+    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, seen: Observation | None = None
+) -> Course:
+    """The same after so many sweeps, and after twice as many."""
+    early, late = _Trial.of(dataset, preset, context, seen).losses((sweeps, 2 * sweeps), context)
+    return Course(early, late)
 
 
 def swept(setup: Setup, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
     """Parameters after so many sweeps over ``patterns`` (more where these are few) from the start of ``setup``."""
-    strategy = setup.strategy
-    batch = min(strategy.batch_size, max(SMALLEST_BATCH, len(patterns) // BATCHES))
-    sweeps = max(sweeps, math.ceil(LEAST_BATCHES * batch / len(patterns)))
-    solver = Sweeps(
-        _objective(setup, backend, preset),
-        sweeps,
-        min(strategy.probe_sweeps, sweeps - 1),
-        batch,
-        strategy.sweep_step,
-        strategy.probe_step,
-        preset.seed,
-        patterns,
-    )
-    state: SweepState = solver.init(backend.xp.asarray(setup.start))
+    trial = _Trial(setup, preset, patterns, patterns[:0])
+    solver = trial.solver(backend, trial.enough(sweeps))
+    state = solver.init(backend.xp.asarray(setup.start))
     while not solver.finished(state):
         state = solver.step(state)
     return state.vector
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A set-up, and which of its patterns are swept over and which are held out."""
+
+    setup: Setup
+    preset: Preset
+    swept: IndexArray
+    held: IndexArray
+
+    @classmethod
+    def of(cls, dataset: Dataset, preset: Preset, context: TrialContext, seen: Observation | None) -> _Trial:
+        setup = prepare(dataset, preset.model_copy(update={"refine_drift": False}), context.start, seen)
+        order = np.random.default_rng(0).permutation(setup.problem.count)
+        few = max(2, setup.problem.count // HELD_OUT)
+        return cls(setup, preset, np.sort(order[few:]), order[:few])
+
+    @property
+    def batch(self) -> int:
+        """Patterns in a batch."""
+        return min(self.setup.strategy.batch_size, max(SMALLEST_BATCH, len(self.swept) // BATCHES))
+
+    def enough(self, sweeps: int) -> int:
+        """So many sweeps, or more where they would be of too few batches."""
+        return max(sweeps, math.ceil(LEAST_BATCHES * self.batch / len(self.swept)))
+
+    def losses(self, after: tuple[int, ...], context: TrialContext) -> tuple[HeldOutLoss, ...]:
+        """Loss of the patterns held out after so many sweeps, in growing order."""
+        with closing(open_backend(context.backend, self.setup.problem, context.threads)) as backend:
+            solver, found = self.solver(backend, after[-1]), []
+            state = solver.init(backend.xp.asarray(self.setup.start))
+            for sweeps in after:
+                while state.sweep < sweeps and not solver.finished(state):
+                    state = solver.step(state)
+                groups = [np.sort(group) for group in np.array_split(self.held, min(GROUPS, len(self.held)))]
+                each = [float(solver.objective.evaluate(state.vector, group).loss) / len(group) for group in groups]
+                found.append(HeldOutLoss(tuple(each)))
+        return tuple(found)
+
+    def solver(self, backend: MultisliceBackend, sweeps: int) -> Sweeps:
+        """Sweeps over the patterns that are not held out."""
+        strategy = self.setup.strategy
+        objective = Objective(
+            backend,
+            on_device(self.setup.layout, backend.xp),
+            self.setup.problem.count,
+            move_object=self.preset.update_obj,
+            move_probe=self.preset.update_probe,
+            curvature_scale=strategy.curvature_scale,
+            terms=on_device(self.setup.terms, backend.xp),
+        )
+        return Sweeps(
+            objective,
+            sweeps,
+            min(strategy.probe_sweeps, sweeps - 1),
+            self.batch,
+            strategy.sweep_step,
+            strategy.probe_step,
+            self.preset.seed,
+            self.swept,
+        )
 
 
 def central_part(dataset: Dataset, most: int = MOST_PATTERNS) -> Dataset:
@@ -112,16 +218,4 @@ def part_of(dataset: Dataset, chosen: Array) -> Dataset:
         patterns=dataset.patterns[chosen],
         point=dataset.point[chosen],
         positions_A=dataset.positions_A[chosen],
-    )
-
-
-def _objective(setup: Setup, backend: MultisliceBackend, preset: Preset) -> Objective:
-    return Objective(
-        backend,
-        on_device(setup.layout, backend.xp),
-        setup.problem.count,
-        move_object=preset.update_obj,
-        move_probe=preset.update_probe,
-        curvature_scale=setup.strategy.curvature_scale,
-        terms=on_device(setup.terms, backend.xp),
     )

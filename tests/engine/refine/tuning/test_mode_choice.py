@@ -6,19 +6,43 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
+from ptylive.engine.refine.tuning.held_out import Course, Gain, HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes
 from ptylive.schema.preset import Preset
 
+ONE = Course(HeldOutLoss((104, 106, 105, 107)), HeldOutLoss((100, 102, 101, 103)))
+
+
+def excess(early, late, scatter=0.0):
+    """The course of several modes, whose loss lies so far above that of one mode."""
+    uneven = np.array([1, -1, 1, -1]) * scatter
+    return Course(
+        HeldOutLoss(tuple(np.add(ONE.early.groups, early + uneven))),
+        HeldOutLoss(tuple(np.add(ONE.late.groups, late - uneven))),
+    )
+
 
 @pytest.mark.parametrize(
-    ("one", "several", "modes"),
-    [((100, 102), (103, 104), 1), ((100, 102), (100.2, 104), 4), ((100, 102), (99, 100), 4)],
+    ("several", "modes"),
+    [
+        (excess(3.0, 2.8), 1),  # 2.6 would remain
+        (excess(3.0, 1.4), 4),  # falls as 1 / sweeps or faster: nothing would
+        (excess(-1.0, -2.0), 4),
+        (excess(3.0, 2.8, scatter=5.0), 4),  # the groups disagree
+    ],
 )
-def test_one_mode_where_several_predict_clearly_worse(one, several, modes):
-    choice = ModeChoice(4, HeldOutLoss(one), HeldOutLoss(several))
+def test_one_mode_where_it_keeps_predicting_better_beyond_doubt(several, modes):
+    choice = ModeChoice(4, ONE, several)
     assert choice.modes == modes
-    assert choice.reason.startswith(f"{modes} probe modes")
+    assert choice.reason.startswith(f"{modes} probe mode")
+
+
+def test_a_gain_says_how_sure_it_is():
+    gain = Gain.of(np.array([1.0, 3.0, 1.0, 3.0]), 100.0)
+    assert (gain.share, gain.deviation) == pytest.approx((0.02, np.sqrt(4 / 3) / 2 / 100))
+    assert gain.certain
+    assert str(gain) == "2 ± 0.6 %"
+    assert not Gain.of(np.array([1.0, 7.0]), 100.0).certain
 
 
 def repeated(dataset):
@@ -39,10 +63,17 @@ def test_a_coherent_scan_gets_one_mode(simulated):
     preset = Preset(algorithm="lsq_sqrt", source_size_A=0.8, sweeps=1, epoch_max=1)
     result = refine(dataset, preset, backend="cpu")
     assert result.probe.shape[1] == 1
-    assert "1 probe modes" in result.reason
+    assert "1 probe mode:" in result.reason
     assert refine(dataset, preset.model_copy(update={"probe_modes": 3}), backend="cpu").probe.shape[1] == 3
 
 
 def test_nothing_is_tried_where_modes_are_given_or_patterns_few(simulated):
     assert choose_modes(simulated.dataset, Preset(), TrialContext("cpu")) is None
     assert choose_modes(repeated(simulated.dataset), Preset(probe_modes=2), TrialContext("cpu")) is None
+
+
+def test_the_choice_does_not_depend_on_the_steps_asked_for(simulated):
+    dataset = repeated(simulated.dataset)
+    presets = [Preset(window_px=24, sweep_step=step, probe_step=probe) for step, probe in ((0.5, 0.1), (1.0, 0.2))]
+    first, second = (choose_modes(dataset, preset, TrialContext("cpu")) for preset in presets)
+    assert first == second
