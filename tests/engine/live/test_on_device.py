@@ -189,7 +189,7 @@ def test_a_scan_that_is_done_leaves_nothing_on_the_device():
     assert np.array_equal(live.store.frame_sum, sums)
     assert live.store.saturated_frames == frames
     assert live.computed_on == EVERYWHERE
-    live.store.add(next(batches(scan().patterns)))
-    assert np.array_equal(
-        live.store.frame_sum, sums + np.minimum(scan().patterns[:50], peak).reshape(50, -1).sum(axis=0)
-    )
+    late = scan().patterns[:50]
+    live.store.add(next(batches(late)))
+    live.store.leave_device()
+    assert np.array_equal(live.store.frame_sum, sums + np.minimum(late, peak).reshape(50, -1).sum(axis=0))
