@@ -115,24 +115,25 @@ def simulated(one: Draw, cache: Path, python: Path) -> Path:
 
 def result(program: str, one: Draw, scan: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Figures of a program on a draw: those kept from before, or new ones."""
-    if program in ours.WAYS:
-        words = [ours.code_key(), *given.set, *(["halves"] if given.halves else [])]
-        key = f"{program}_{'_'.join(words)}"
+    is_ours = program in ours.WAYS
+    if is_ours:
+        code = ours.code_key()
+        key = "_".join([program, code, *given.set, *(["halves"] if given.halves else [])])
     else:
         key = f"{program}_{peers.key(program, given.iterations)}"
     folder = given.cache / "results" / key.replace(os.sep, "-")
     kept = folder / f"{scan.stem}.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-    if program in ours.WAYS:
+    if is_ours:
         found = ours.run(program, scan, folder, given.set, halves=given.halves)
+        if ours.code_key() != code:
+            raise SystemExit(f"{one.name}: the code changed while it ran, so the result is nobody's; run it again")
     else:
-        python = getattr(given, f"{program}_python")
-        found = peers.run(program, scan, folder, python, given.iterations)
-        if found.get("skipped"):
-            return found
-    folder.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        found = peers.run(program, scan, folder, getattr(given, f"{program}_python"), given.iterations)
+    if not found.get("skipped"):
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
 

@@ -10,6 +10,7 @@ as its users would (transform undone, bad pixels filled in, beam in the middle) 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import subprocess
@@ -43,8 +44,10 @@ PEERS = {
 
 
 def key(program: str, iterations: int | None) -> str:
-    """What a result of a peer depends on, besides its version."""
-    return f"{iterations or PEERS[program].iterations}it"
+    """What a result of a peer depends on, besides its version: its settings and what it is handed."""
+    here = Path(__file__)
+    code = b"".join(path.read_bytes() for path in (here, here.with_name(PEERS[program].runner)))
+    return f"{iterations or PEERS[program].iterations}it_{hashlib.sha256(code).hexdigest()[:10]}"
 
 
 def run(program: str, source: Path, folder: Path, python: Path | None, iterations: int | None) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def _patterns(
 
     count = drawn.configurations
     spread = norm.ppf((np.arange(count) + 0.5) / count)
-    spread = rng.permutation(spread / spread.std()) * drawn.focal_spread_A
+    spread = rng.permutation(spread / (spread.std() or 1)) * drawn.focal_spread_A
     start = rng.random(len(where)) * 2 * np.pi
     vibration = np.array([VIBRATION_A.get(symbol, 0.08) for symbol in atoms.get_chemical_symbols()])[:, None]
     height = float(atoms.cell.lengths()[2])

@@ -6,7 +6,7 @@ import pytest
 from zoo_scans import small_draw, written_scan
 
 from benchmarks.zoo.files import blind_copy, half_copy, usable
-from ptylive.streamer.storage.source import open_source
+from ptylive.streamer.source import open_source
 
 
 def test_the_product_understands_them(tmp_path):

@@ -45,6 +45,15 @@ def test_a_result_is_kept_while_code_and_settings_are_the_same(tmp_path, monkeyp
     assert len(runs) == 4
 
 
+def test_a_result_of_code_that_changed_meanwhile_is_not_kept(tmp_path, monkeypatch):
+    codes = iter(("one", "two"))
+    monkeypatch.setattr(zoo.ours, "run", lambda *_, **__: {"corr": 0.9})
+    monkeypatch.setattr(zoo.ours, "code_key", lambda: next(codes))
+    with pytest.raises(SystemExit, match="run it again"):
+        zoo.result("ours", draw("development", 0), Path("dev00.h5"), given(tmp_path))
+    assert not list(tmp_path.rglob("*.json"))
+
+
 def test_a_program_that_was_left_out_is_asked_for_again(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo.peers, "run", lambda *_: {"skipped": True, "error": "not run"})
     assert zoo.result("ptyrad", draw("development", 0), Path("dev00.h5"), given(tmp_path))["skipped"]
