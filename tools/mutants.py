@@ -14,11 +14,13 @@ are red without any mutant.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -144,7 +146,7 @@ class Copy:
     def run(self, tests: tuple[str, ...], compiled_anew: bool = False) -> tuple[int, str]:
         """Exit status and output of pytest on some tests, up to the first failure."""
         command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", *tests]
-        with tempfile.TemporaryDirectory(prefix="ptylive-mutant-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="ptylive-mutant-", ignore_cleanup_errors=True) as scratch:
             environment = {
                 **os.environ,
                 "PYTHONPATH": str(self.folder / "build" / "ns"),
@@ -155,12 +157,24 @@ class Copy:
             }
             if SHARED_DATA.is_dir():
                 environment.setdefault("PTYLIVE_SHARED_DATA", str(SHARED_DATA))
-            try:
-                where = {"cwd": self.folder, "env": environment, "timeout": PATIENCE_S}
-                done = subprocess.run(command, **where, capture_output=True, text=True, check=False)
-            except subprocess.TimeoutExpired:
-                return -1, f"no end after {PATIENCE_S:g} s"
-        return done.returncode, done.stdout + done.stderr
+            return _ended(command, self.folder, environment, Path(scratch) / "said")
+
+
+def _ended(command: list[str], folder: Path, environment: dict[str, str], said: Path) -> tuple[int, str]:
+    """Exit status and output of a command; processes that it leaves behind are ended with it, and wait for nothing."""
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            status = process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            return -1, f"no end after {PATIENCE_S:g} s"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return status, said.read_text(errors="replace")
 
 
 def _first_failure(said: str) -> str:

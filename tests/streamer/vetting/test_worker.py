@@ -84,10 +84,17 @@ def test_a_name_that_is_no_unicode_is_a_name(tmp_path, worker):
         worker.read(describe_recording, odd)
 
 
+def test_functions_of_others_are_no_tasks(tmp_path, worker):
+    path = tmp_path / "there"
+    path.touch()
+    with pytest.raises(InputFileError, match="is no task"):
+        worker.read(os.path.exists, path)
+
+
 def test_memory_is_bounded(tmp_path):
     path = tmp_path / "large.h5"
     with h5py.File(path, "w") as file:
-        side = 2**16
+        side = 2**14  # 2 GiB: four times what is allowed, and no more than a machine has
         file.create_dataset("data", (1, 1, side, side), np.uint8, chunks=(1, 1, 64, 64))
         file.create_dataset("metadata/vacuum_pattern", (side, side), np.float64, chunks=(64, 64))
     with FileWorker(Limits(memory_bytes=2**29)) as worker, pytest.raises(InputFileError, match=r"large\.h5 could not"):
