@@ -155,9 +155,11 @@ def test_without_an_authenticator_nobody_is_let_in(tmp_path: Path) -> None:
     gate.protect(socket)
     port = socket.bind_to_random_port("tcp://127.0.0.1")
     gate.close()
-    with pytest.raises(ServerGoneError):
-        deliver(f"tcp://127.0.0.1:{port}", ClientKeys.open(keys.folder), seconds=0.7)
-    context.destroy(linger=0)
+    try:
+        with pytest.raises(ServerGoneError):
+            deliver(f"tcp://127.0.0.1:{port}", ClientKeys.open(keys.folder), seconds=0.7)
+    finally:
+        context.destroy(linger=0)  # a context that is left to itself waits for ever
 
 
 def test_while_the_list_of_clients_cannot_be_read_nobody_is_let_in(

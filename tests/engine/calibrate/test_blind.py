@@ -78,7 +78,8 @@ def test_thin_sets(name):
         assert abs(found.get("C10") + defocus) <= part * abs(defocus) + offset
         assert angle_apart(found.rotation_deg, scan.truth["rotation_deg"]) < 2.0
         assert found.transform == "none"
-    assert scan.calibrate(1.0).origin("C10") is Origin.ESTIMATED
+        if share == 1.0:
+            assert found.origin("C10") is Origin.ESTIMATED
 
 
 @pytest.mark.data

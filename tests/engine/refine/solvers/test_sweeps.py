@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine.solvers.objective import Evaluation
-from ptylive.engine.refine.solvers.sweeps import FLAT, LEAST_SWEEPS, MOST_HALVINGS, Sweeps, SweepState
+from ptylive.engine.refine.solvers.sweeps import FLAT, LEAST_SWEEPS, MOST_HALVINGS, STEEPEST, Sweeps, SweepState
 
 PATTERNS = 6
 
@@ -172,3 +172,10 @@ def test_a_batch_moves_what_is_common_to_all_patterns_by_its_share():
     assert solver.batches == 3
     moved = START - solver.step(replace(solver.init(START), sweep=1)).vector
     np.testing.assert_allclose(moved, [1, 1, 1, 1, 1, 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("steep", "share"), [(0.0, 1.0), (STEEPEST, 1.0), (4 * STEEPEST, 0.25)])
+def test_steps_that_would_overshoot_are_shortened_by_as_much(steep, share):
+    solver = sweeps(Told([1.0]))
+    moved = START - solver.step(replace(solver.init(START), steepness=steep)).vector
+    np.testing.assert_allclose(moved[:4], share, rtol=1e-6)
