@@ -99,11 +99,13 @@ def _tried(gpu: ArrayDevice) -> dict[str, float]:
     from ptylive.engine.backend.imaging.transform_arrays import ArrayTransforms
 
     rng = np.random.default_rng(0)
-    bin_of, region_of = np.array([0, 0, 1, -1, 2, 2, 1, -1]), np.array([0, 0, 1, 2, -1, 1, 1, 3])
+    bin_of, region_of = np.array([0, 0, 1, -1, -1, 2, 0, 1]), np.array([0, 0, 1, 2, -1, 1, 1, 3])
     tables = PixelTables.of(bin_of, region_of, 4, np.arange(8.0), np.ones(8))
     off = {}
     for dtype in (np.uint16, np.float32):
         frames: Array = rng.integers(0, 100, (12, 8)).astype(dtype)
+        frames[:2] = 0
+        frames[0, 0], frames[1, 4] = 90, 99  # a pixel that is just full, and a bad one
         reduced = ArrayReduction(gpu, tables, frames.dtype, 90).reduce(frames, np.arange(12))
         cut = np.minimum(frames, 90).astype(float)
         bins = np.stack([cut[:, bin_of == b].sum(axis=1) for b in range(3)], axis=1)
