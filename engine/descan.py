@@ -26,7 +26,7 @@ def descan_of(calibration: Calibration) -> Descan | None:
     """The descan of a calibration; None where there is none to take out."""
     numbers = calibration.get("descan_px")
     found = None if numbers is None else Descan.of(numbers)
-    return found if found is not None and any(found.numbers) else None
+    return found if found is not None and found.moves else None
 
 
 def given_descan(arm: Arm) -> Descan | None:
@@ -37,7 +37,7 @@ def given_descan(arm: Arm) -> Descan | None:
 
 def lying_still(arm: Arm, descan: Descan | None) -> Arm:
     """The scan of patterns that were moved back: their bad pixels have been filled, and would lie elsewhere in each."""
-    if descan is None:
+    if descan is None or not descan.moves:
         return arm
     return replace(arm, arrays={name: array for name, array in arm.arrays.items() if name != "bad_pixel_mask"})
 

@@ -96,6 +96,11 @@ class Descan:
         """All ten coefficients, rows first."""
         return (*self.coefficients[0], *self.coefficients[1])
 
+    @property
+    def moves(self) -> bool:
+        """Whether patterns lie elsewhere than without it."""
+        return any(self.numbers)
+
     def minus(self, other: Descan | None) -> Descan:
         """What is left when another one has been taken out."""
         if other is None:

@@ -8,7 +8,7 @@ is taken is decided on parts of the field that the fit did not see (docs/theory/
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,8 +30,9 @@ MODELS: tuple[IndexArray, ...] = (np.array([0, 1]), np.arange(5))
 """Terms of a plane, and of a parabola."""
 BELIEVED = 2.0
 """Standard errors by which a fit must do better on the parts it did not see."""
-LEAST_EXTENT_PX = 0.25
-"""Less over the whole field disturbs no map, and slow fields of a specimen may look like it."""
+LEAST_EXTENT_PX, LEAST_SHARE = 0.25, 0.02
+"""Less over the whole field, or less than this share of the disc's radius, disturbs no map, and slow fields of a
+specimen may look like it."""
 RING_PX = 2.5
 """Half width of the ring around the disc's edge that is looked at."""
 HUBER = 1.5
@@ -51,15 +52,15 @@ class _Blocks:
         return _Blocks(self.com[chosen], self.u[chosen], self.v[chosen], self.tile[chosen])
 
 
-def find_descan(store: Store) -> Quantity | None:
+def find_descan(store: Store, disc_radius_px: float) -> Quantity | None:
     """The descan of a scan as ``descan_px``; None where none is seen. What its patterns were moved back by stays.
 
     Uncertainty in pixels: standard error of the fitted place of a pattern, root mean square over the field.
     """
-    if store.descan is not None:  # measured on the edge of the disc, which the centre of mass cannot improve
+    if store.descan is not None:  # given, or measured on the edge of the disc: the centre of mass knows it less well
         return Quantity(store.descan.numbers, Origin.ESTIMATED)
     blocks = _blocks(store)
-    found = None if blocks is None else _fitted(blocks)
+    found = None if blocks is None else _fitted(blocks, disc_radius_px)
     return None if found is None else Quantity(found[0].numbers, Origin.ESTIMATED, found[1])
 
 
@@ -98,15 +99,14 @@ def sharpened(
     """A descan measured once more, on the edge of the disc: mean patterns (blocks, Qy, Qx) of blocks of the scan.
 
     The patterns have been moved back by ``descan``; seen (n,): scan points in them. A specimen changes the brightness
-    inside the disc, and with it the centre of mass; its edge stays where the beam puts it.
+    inside the disc, and with it the centre of mass; its edge stays where the beam puts it. A descan of nothing where
+    the edge shows none.
     """
-    blocks = _placed(disc_shifts(patterns, disc), seen, scan_shape)
-    if blocks is None:
+    left = _placed(disc_shifts(patterns, disc), seen, scan_shape)
+    if left is None:
         return descan
-    terms = np.flatnonzero(np.any(np.asarray(descan.coefficients), axis=0)) if any(descan.numbers) else MODELS[0]
-    coefficients = np.zeros((2, 5))
-    coefficients[:, terms] = _fit(blocks, terms)[1:].T
-    return Descan.of(coefficients.ravel().tolist()).plus(descan)
+    found = _fitted(replace(left, com=left.com + descan.at(left.u, left.v)), disc.radius_px)
+    return Descan.of([0]) if found is None else found[0]
 
 
 def disc_shifts(patterns: DoubleArray, disc: Disc) -> DoubleArray:
@@ -130,7 +130,7 @@ def _quarter(place: DoubleArray) -> IndexArray:
     return np.asarray(np.minimum(share * TILES_ALONG, TILES_ALONG - 1), dtype=np.int64)
 
 
-def _fitted(blocks: _Blocks) -> tuple[Descan, float] | None:
+def _fitted(blocks: _Blocks, disc_radius_px: float) -> tuple[Descan, float] | None:
     """The simplest model that the unseen parts of the field ask for, and the standard error of its places."""
     best: tuple[IndexArray, DoubleArray] = (np.zeros(0, dtype=np.int64), _unseen(blocks, np.zeros(0, dtype=np.int64)))
     for terms in MODELS:
@@ -146,7 +146,8 @@ def _fitted(blocks: _Blocks) -> tuple[Descan, float] | None:
     coefficients[:, terms] = fit[1:].T
     found = Descan.of(coefficients.ravel().tolist())
     seen = found.at(blocks.u, blocks.v)
-    return (found, doubt) if np.linalg.norm(np.ptp(seen, axis=0)) > LEAST_EXTENT_PX else None
+    least = max(LEAST_EXTENT_PX, LEAST_SHARE * disc_radius_px)
+    return (found, doubt) if np.linalg.norm(np.ptp(seen, axis=0)) > least else None
 
 
 def _unseen(blocks: _Blocks, terms: IndexArray) -> DoubleArray:

@@ -111,7 +111,8 @@ class _Work:
 
     def from_moments(self) -> None:
         """The descan, where patterns wander more than the specimen can make them."""
-        if not self.given("descan_px") and (found := find_descan(self.store)) is not None:
+        radius = float(self.value("disc_radius_px", 0.0))
+        if not self.given("descan_px") and (found := find_descan(self.store, radius)) is not None:
             self.entries["descan_px"] = found
 
     # -- centre of mass ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.calibrate.descan import blocks_of, find_descan, sharpened
+from ptylive.engine.calibrate.detector import bad_pixels
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.descan import given_descan, lying_still, moved_back
 from ptylive.engine.imaging.accumulation.reduction import Reduction
@@ -25,9 +26,6 @@ from ptylive.schema.model import DoubleArray, IndexArray
 PASSES = 3
 LARGE_PX = 0.2
 """A larger correction of what the centre of mass said is measured once more: the edge of the disc is a pixel wide."""
-SAME_PX = 0.1
-"""Differences below this are not worth reading all frames again."""
-
 FrameSource = Callable[[], Iterable[FrameBatch]]
 
 
@@ -57,15 +55,15 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
     arm = store.arm
     if not arm.basis.is_raw:
         return store
-    given, found = arm.detector.descan_px, find_descan(store)
-    if given is not None or found is None:
-        wanted = given_descan(arm)
-        if (wanted or Descan.of([0])).minus(store.descan).extent_px < SAME_PX:
-            return store
-        return read(arm, frames, wanted, where) or store
-    descan = Descan.of(found.value)
-    if descan == store.descan:
+    if arm.detector.descan_px is not None:
+        wanted = Descan.of(arm.detector.descan_px)
+        same = wanted == store.descan or not (wanted.moves or store.descan is not None)
+        return store if same else read(arm, frames, given_descan(arm), where) or store
+    disc = find_disc(store.mean_pattern, bad_pixels(arm))
+    found = None if disc is None or store.descan is not None else find_descan(store, disc.radius_px)
+    if found is None:
         return store
+    descan = Descan.of(found.value)
     for _ in range(PASSES):
         blocks = BlockMeans.read(arm, frames, descan)
         disc = find_disc(blocks.mean, np.zeros(blocks.mean.shape, dtype=bool))
@@ -74,7 +72,10 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
         before, descan = descan, sharpened(descan, blocks.patterns, blocks.seen, store.shape, disc)
         if descan.minus(before).extent_px < LARGE_PX:
             break
-    return read(arm, frames, descan, where) or store
+    if descan.moves:
+        return read(arm, frames, descan, where) or store
+    store.descan = descan  # what moved the centre of mass is the specimen
+    return store
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class Store:
             frames, masked = usable_counts(batch.frames)
             self.masked_counts += masked
             batch = batch if not masked else FrameBatch(batch.uid, batch.index, frames)
-        if self.descan is not None:
+        if self.descan is not None and self.descan.moves:
             batch = self._moved_back(batch, self.descan)
         with self._summing:
             self._add(batch, point)
@@ -160,7 +160,7 @@ class Store:
     @property
     def saturated_frames(self) -> int:
         """Frames in which a good pixel was full, where the detector says what it can count."""
-        if self.descan is not None:
+        if self.descan is not None and self.descan.moves:
             return self._full_frames
         return self._full_on_device + sum(accumulator.saturated for accumulator in self._all)
 

@@ -17,6 +17,8 @@ from ptylive.schema.detector import Descan
 BOW = Descan.of([1.5, 0.4, 0.3, 0.0, -0.4, 0.2, -1.2, 0.0, 0.5, 0.0])
 PLANE = Descan.of([2.0, -0.6, 0.3, 1.0])
 POINTS = np.arange(1024)
+RADIUS = 7.2
+"""Of the disc: 0.45 / Å of 1 / (16 Å)."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def error_px(found, wanted, shape=(32, 32)):
 
 @pytest.mark.parametrize("descan", [PLANE, BOW], ids=["plane", "bow"])
 def test_the_centre_of_mass_tells_it(scan, descan):
-    found = find_descan(store_of(scan, moved(scan.patterns, -descan.at_points(POINTS, (32, 32)))))
+    found = find_descan(store_of(scan, moved(scan.patterns, -descan.at_points(POINTS, (32, 32)))), RADIUS)
     assert error_px(found, descan) < 0.1
     assert 0 < found.uncertainty < 0.1
     assert (np.asarray(Descan.of(found.value).coefficients)[:, 2:] != 0).any() == (descan is BOW)
@@ -45,7 +47,7 @@ def test_the_centre_of_mass_tells_it(scan, descan):
 def test_a_plane_is_enough_where_a_bow_foretells_nothing(scan):
     rng = np.random.default_rng(5)
     counts = rng.poisson(200 * np.maximum(moved(scan.patterns, -PLANE.at_points(POINTS, (32, 32))), 0)).astype(float)
-    found = find_descan(store_of(scan, counts))
+    found = find_descan(store_of(scan, counts), RADIUS)
     assert error_px(found, PLANE) < 0.15
     assert not np.asarray(Descan.of(found.value).coefficients)[:, 2:].any()
 
@@ -57,24 +59,24 @@ def test_none_is_invented():
         counts = np.random.default_rng(seed).poisson(300 * made.patterns).astype(float)
         arm = made.arm()
         store = reduced(arm, Plan.of(arm, counts.mean(axis=0)).reduction, lambda counts=counts: batches(counts))
-        assert find_descan(store) is None, seed
+        assert find_descan(store, RADIUS) is None, seed
 
 
 def test_little_is_left_alone(scan):
     slight = Descan.of([0.5 * LEAST_EXTENT_PX, 0.0, 0.0, 0.0])
-    assert find_descan(store_of(scan, moved(scan.patterns, -slight.at_points(POINTS, (32, 32))))) is None
+    assert find_descan(store_of(scan, moved(scan.patterns, -slight.at_points(POINTS, (32, 32)))), RADIUS) is None
 
 
 def test_a_scan_too_small_or_empty_tells_nothing(scan):
-    assert find_descan(store_of(scan, scan.patterns[:36], (6, 6), 36)) is None
+    assert find_descan(store_of(scan, scan.patterns[:36], (6, 6), 36), RADIUS) is None
     store = store_of(scan, scan.patterns)
     store.frames[:] = 0
-    assert find_descan(store) is None
+    assert find_descan(store, RADIUS) is None
 
 
 def test_half_a_scan_is_fitted_where_it_has_been(scan):
     wandering = moved(scan.patterns, -PLANE.at_points(POINTS, (32, 32)))[:512]
-    found = find_descan(store_of(scan, wandering))
+    found = find_descan(store_of(scan, wandering), RADIUS)
     places = Descan.of(found.value).at_points(POINTS[:512], (32, 32)) - PLANE.at_points(POINTS[:512], (32, 32))
     assert np.abs(places - places.mean(axis=0)).max() < 0.1
 
@@ -110,3 +112,19 @@ def test_what_was_found_is_sharpened_on_the_edge():
         patterns[number] = disc_pattern(20 + row, 22 + col)
     found = sharpened(coarse, patterns, point, shape, Disc((20.0, 22.0), 11.0))
     assert np.abs(found.minus(true).at_points(point, shape)).max() < 0.03  # of 0.25 that were missing
+
+
+def test_a_specimen_that_moves_the_centre_of_mass_alone_is_no_descan():
+    shape = (16, 20)
+    point = np.arange(shape[0] * shape[1])
+    block, count = blocks_of(point, shape)
+    slope = np.linspace(-0.3, 0.3, count)
+    seen = Descan.of([0.6, 0.0, 0.0, 0.0])
+    back = [seen.at_points(point[block == number], shape).mean(axis=0) for number in range(count)]
+    patterns = np.stack([disc_pattern(20 - r, 22 - c, (t, 0.0)) for (r, c), t in zip(back, slope, strict=True)])
+    assert not sharpened(seen, patterns, point, shape, Disc((20.0, 22.0), 11.0)).moves
+
+
+def test_a_large_disc_minds_less(scan):
+    store = store_of(scan, moved(scan.patterns, -PLANE.at_points(POINTS, (32, 32))))
+    assert find_descan(store, 2 * PLANE.extent_px / 0.02) is None

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
-from ptylive.engine.descan import moved
+from ptylive.engine.calibrate.descan import find_descan
+from ptylive.engine.descan import lying_still, moved
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reading import BlockMeans, brought_to_rest, mean_frame, read
 from ptylive.schema import MetadataError, Origin
@@ -122,3 +123,25 @@ def test_block_means_are_bounded(scan, monkeypatch):
 def test_no_frames_have_no_mean(scan):
     assert mean_frame(scan.arm(), lambda: []) is None
     assert read(scan.arm(), lambda: [], BOW) is None
+
+
+def test_a_value_given_later_wins_over_the_one_taken_out(scan, wandering):
+    arm = scan.arm()
+    told = replace(arm, detector=arm.detector.model_copy(update={"descan_px": BOW.numbers}))
+    store = read(told, lambda: batches(wandering), BOW)
+    assert brought_to_rest(store, lambda: pytest.fail("read again")) is store
+    store.arm = replace(arm, detector=arm.detector.model_copy(update={"descan_px": (0.0,) * 10}))
+    again = brought_to_rest(store, lambda: batches(wandering))
+    assert again is not store
+    assert again.descan is None
+
+
+def test_what_only_the_centre_of_mass_shows_is_left_to_the_specimen(scan, wandering, monkeypatch):
+    monkeypatch.setattr("ptylive.engine.live.reading.sharpened", lambda *_: Descan.of([0]))
+    arm = replace(scan.arm(), arrays={"bad_pixel_mask": np.eye(32) > 0})
+    store = read(arm, lambda: batches(wandering))
+    assert brought_to_rest(store, lambda: batches(wandering)) is store
+    assert not store.descan.moves
+    assert find_descan(store, 7.2).value == (0.0,) * 10
+    assert "bad_pixel_mask" in lying_still(arm, store.descan).arrays
+    assert np.array_equal(store.moments_without(store.descan), store.moments)
