@@ -238,6 +238,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("preset {bytes}", "is no text", 1),
     ("preset {broken}", "broken.toml", 1),
     ("bench nonsense", "choose live, stream or refine", 1),
+    ("bench refine --backend cpu", "bench refine takes no --backend: it is for bench live", 1),
     ("demo nonsense", "unexpected extra argument", 2),
     ("call nothing --control tcp://127.0.0.1:1", "no server", 1),
 )

@@ -26,8 +26,11 @@ def bench(
     from ptylive.server.cli import benchmarks
 
     measured: dict[str, Any]
+    checked_backend(backend)
+    if what in ("stream", "refine") and backend != "auto":
+        raise MetadataError(f"bench {what} takes no --backend", "it is for bench live")
     if what == "live":
-        measured = benchmarks.live(checked_backend(backend))
+        measured = benchmarks.live(backend)
     elif what == "stream":
         measured = benchmarks.stream()
     elif what == "refine":
