@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from scipy import stats
 
 from ptylive.engine.calibrate.sign import LEAST_POINTS, TRUSTED_SIGN, _ranks, detail_correlation, settles
 
 
 def test_equal_values_share_the_mean_of_their_ranks():
+    from scipy import stats  # half a second, here and not in every process that collects tests
+
     np.testing.assert_array_equal(_ranks(np.array([3.0, 1.0, 3.0, 7.0])), [2.5, 1.0, 2.5, 4.0])
     values = np.random.default_rng(0).integers(0, 40, 300).astype(float)
     np.testing.assert_array_equal(_ranks(values), stats.rankdata(values))
@@ -17,6 +18,8 @@ def atoms():
 
 
 def test_the_sign_is_that_of_the_detail(atoms):
+    from scipy import stats
+
     everywhere = np.ones(atoms.shape, dtype=bool)
     assert detail_correlation(atoms, np.exp(20 * atoms), everywhere) > 0.9  # ranks: any rising function will do
     assert detail_correlation(-atoms, np.exp(20 * atoms), everywhere) < -0.9
