@@ -33,7 +33,6 @@ from ptylive.streamer.wire import (
     FramesMessage,
     Message,
     PingMessage,
-    runs_of,
 )
 
 MOST_OPEN = 4
@@ -64,6 +63,7 @@ class Acquisition:
         self._one_sender, self._exact = one_sender, exact
         self._recordings = Recordings(folder, announcer)
         self._known = KnownScans(self._recordings, announcer, exact=exact)
+        self.senders = self._known.senders
         self._open: OrderedDict[str, ScanRecord] = OrderedDict()
         self._current: ScanRecord | None = None
         self._shown: ScanRecord | None = None
@@ -82,9 +82,7 @@ class Acquisition:
 
     def safe_ranges(self, uid: str) -> list[tuple[int, int]]:
         """Half-open ranges of the frames of a scan that would survive a crash; callable from any thread."""
-        name = self._known.names.of(uid)
-        scan = self._open.get(name) or self._known.look_up(name)
-        return [] if scan is None else list(runs_of(scan.safe[: scan.progress.highest + 1]))
+        return self._known.safe_ranges(uid, list(self._open.values()))
 
     def arm_of(self, arm: Arm) -> Arm | None:
         """The scan that an arm message means, as it is stored by this run or an earlier one; None for a new one.
@@ -105,19 +103,27 @@ class Acquisition:
         current = self._current
         return current is not None and (current.progress.heard or not current.progress.resumed)
 
-    def handle(self, message: Message) -> None:
-        """Take in one message. Raises WireError when it does not fit the scan it names."""
+    def handle(self, message: Message, source: int | None = None) -> None:
+        """Take in one message; ``source``: its connection. Raises WireError when it does not fit the scan it names."""
         if isinstance(message, ArmMessage):
-            self._on_arm(message.arm, message.problems, by_ping=False)
+            self._on_arm(message.arm, message.problems, source, by_ping=False)
         elif isinstance(message, PingMessage):
-            self._on_ping(message)
+            self._on_ping(message, source)
+        elif isinstance(message, EndMessage):
+            self._on_end(replace(message, uid=self._known.meant(message.uid, source)))
         else:
-            name = self._known.names.of(message.uid)
-            named = message if name == message.uid else replace(message, uid=name)
-            if isinstance(named, FramesMessage):
-                self._on_frames(named)
-            else:
-                self._on_end(named)
+            self._on_named(message if source is None else replace(message, source=source), message.uid)
+
+    def _on_named(self, message: FramesMessage, uid: str) -> None:
+        """Frames under their sender's ``uid``, or under the name that their scan had when they came."""
+        name = self._known.meant(uid, message.source)
+        if name != message.uid:
+            message = replace(message, uid=name)
+        if (arm := self._known.shown_by(message, uid, self._open.values())) is not None:
+            if arm.uid not in self._open and self._known.find(arm.uid) is None:
+                self._start(arm, uid)
+            message = replace(message, uid=arm.uid)
+        self._on_frames(message)
 
     @property
     def open_scan(self) -> ScanProgress | None:
@@ -156,7 +162,7 @@ class Acquisition:
             if progress.highest < 0 and progress.end is None:
                 continue
             if self._is_silent(scan):
-                self._close(scan, _reason(progress))
+                self._close(scan, progress.outcome)
         for leftover in self._recordings.late_leftovers():
             self._known.take_in(leftover, {*self._open, *self._waiting})
         for uid in self._known.released():
@@ -193,7 +199,7 @@ class Acquisition:
         try:
             self._place(scan, Arrival(message, scan, exact=self._exact))
         except OtherDataError as error:
-            if not scan.armed_again:
+            if not (scan.armed_again or self.senders.share(message.source, scan.progress.sent_as)):
                 raise
             self._place_anew(scan, message, error)
 
@@ -232,14 +238,15 @@ class Acquisition:
         self._ring.put(batch)
         scan.progress.active_at = time.monotonic()  # waiting for room in the ring is not the sender's silence
         if scan.progress.complete:
-            self._close(scan, _reason(scan.progress))
+            self._close(scan, scan.progress.outcome)
 
     def _place_anew(self, scan: ScanRecord, message: FramesMessage, error: OtherDataError) -> None:
         """Frames of another scan under the uid of one that has them already: they begin a scan of their own."""
-        if not scan.closed:
-            self._close(scan, _reason(scan.progress))
-        arm = self._known.renamed(scan.progress.arm, scan.progress.sent_as, str(error))
-        self._start(arm, scan.progress.sent_as)
+        uid = scan.progress.sent_as
+        if not (scan.closed or self.senders.share(message.source, uid)):
+            self._close(scan, scan.progress.outcome)
+        arm = self._known.renamed(scan.progress.arm, uid, str(error), message.source)
+        self._start(arm, uid)
         self._on_frames(replace(message, uid=arm.uid))
 
     def _opened_for(self, message: FramesMessage) -> ScanRecord | None:
@@ -265,12 +272,12 @@ class Acquisition:
         scan.progress.end = message
         scan.progress.heard, scan.progress.active_at = True, time.monotonic()
         if scan.progress.complete:
-            self._close(scan, _reason(scan.progress))
+            self._close(scan, scan.progress.outcome)
 
-    def _on_ping(self, message: PingMessage) -> None:
+    def _on_ping(self, message: PingMessage, source: int | None) -> None:
         if message.arm is not None:
-            self._on_arm(message.arm, message.problems, by_ping=True)
-        elif (scan := self._open.get(self._known.names.of(message.uid))) is not None:
+            self._on_arm(message.arm, message.problems, source, by_ping=True)
+        elif (scan := self._open.get(self._known.meant(message.uid, source))) is not None:
             self._heard(scan, by_ping=True)
 
     def _heard(self, scan: ScanRecord, *, by_ping: bool) -> None:
@@ -278,12 +285,14 @@ class Acquisition:
         if scan.progress.end is None or not by_ping:
             scan.progress.active_at = time.monotonic()
 
-    def _on_arm(self, arm: Arm, problems: tuple[WireError, ...], *, by_ping: bool) -> None:
+    def _on_arm(self, arm: Arm, problems: tuple[WireError, ...], source: int | None, *, by_ping: bool) -> None:
         """Open, resume or recognise a scan. While another one is being sent it begins with its first frame."""
         sent_as = arm.uid
-        arm = self._known.identified(arm, self._open.values(), self._waiting)
+        arm = self._known.identified(arm, self._open.values(), self._waiting, source)
         if (scan := self._open.get(arm.uid)) is not None:
             scan.armed_again |= not by_ping and scan.progress.placed > 0
+            if self._known.several_senders(scan):
+                self._recordings.note_senders(scan)
             self._heard(scan, by_ping=by_ping)
             return
         current, known = self._current, self._known.find(arm.uid)
@@ -384,17 +393,7 @@ class Acquisition:
     def _take_held(self, message: FramesMessage) -> None:
         """Frames that waited: of their scan, or of the one that its uid has come to mean since."""
         scan = self._known.closed.get(message.uid)
-        name = message.uid if scan is None else self._known.names.of(scan.progress.sent_as)
         try:
-            self._on_frames(message if name == message.uid else replace(message, uid=name))
+            self._on_named(message, message.uid if scan is None else scan.progress.sent_as)
         except WireError as error:
             self.reject(error)
-
-
-def _reason(progress: ScanProgress) -> EndReason:
-    """How a scan that closes by itself has ended: as its sender said and what came of it."""
-    if progress.end is not None and progress.end.reason == "aborted":
-        return "aborted"
-    if progress.complete:
-        return "complete"
-    return "aborted" if progress.end is None else "incomplete"

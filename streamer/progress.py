@@ -8,7 +8,7 @@ import numpy as np
 
 from ptylive.schema import Arm
 from ptylive.schema.model import BoolArray, IndexArray
-from ptylive.streamer.events import ScanSummary
+from ptylive.streamer.events import EndReason, ScanSummary
 from ptylive.streamer.shared_stream import SharedStreamWatch
 from ptylive.streamer.wire import EndMessage, FrameLayout
 
@@ -35,6 +35,8 @@ class ScanProgress:
         """Of the duplicates those that came in another coding, so that nobody knows whether they are the same."""
         self.end: EndMessage | None = None
         self.active_at = time.monotonic()
+        self.senders = 1
+        """Connections that announced the scan at the same time, at most."""
         self.shared_stream = SharedStreamWatch()
         self.heard = False  # whether the sender has been heard since the scan was (re)opened
         self._first_at: float | None = None
@@ -98,6 +100,15 @@ class ScanProgress:
         """Frames below the highest number seen, or announced by the end message, that are not there."""
         reached = self.highest + 1 if self.end is None else max(self.highest + 1, min(self.end.frames, self.arm.frames))
         return reached - self.placed
+
+    @property
+    def outcome(self) -> EndReason:
+        """How the scan ends if it closes now by itself: as its sender said and what came of it."""
+        if self.end is not None and self.end.reason == "aborted":
+            return "aborted"
+        if self.complete:
+            return "complete"
+        return "aborted" if self.end is None else "incomplete"
 
     def frames_per_s(self, now: float, *, closed: bool) -> float:
         """Rate of the last second or so; over the whole scan once it is closed."""

@@ -35,7 +35,7 @@ from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_inlet
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
 from ptylive.streamer.security import Gate, ServerKeys
 from ptylive.streamer.socket_queue import MOST_QUEUED, SocketQueue
-from ptylive.streamer.wire import FramesMessage
+from ptylive.streamer.wire import ArmMessage, FramesMessage, Message, PingMessage
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
 
@@ -88,6 +88,7 @@ class Receiver:
             one_sender=connects,
             exact=settings.compression is None,
         )
+        self._queue.accepted, self._queue.lost = self._acquisition.senders.accepted, self._acquisition.senders.lost
         self._inlet = self._made_inlet(settings)
         self._native = settings.protocol.name == "native" and settings.compression is None
         self._loop: CompiledLoop | None = None
@@ -213,12 +214,13 @@ class Receiver:
     def _receive(self) -> None:
         """Wait for what comes next, at most a tick, and take it in. Raises WireError when it is refused."""
         loop, scan = self._loop, self._acquisition.open_scan
-        if loop is not None and loop.pending and (scan is None or not loop.follows(scan)):
+        mixed = scan is not None and self._acquisition.senders.is_disputed(scan.sent_as)
+        if loop is not None and loop.pending and (scan is None or mixed or not loop.follows(scan)):
             self._take_rest(loop)
             return
         images = None if loop is None or self._native else self._inlet.template()
         fits = self._native or (images is not None and scan is not None and images.uid == scan.arm.uid)
-        if loop is None or scan is None or not fits or not loop.suits(scan):
+        if loop is None or scan is None or not fits or mixed or not loop.suits(scan):
             self._receive_message()
             return
         for message in self._inlet.flush():
@@ -249,26 +251,38 @@ class Receiver:
         """A message whose first part the compiled loop has read. Raises WireError when it is refused."""
         read, more = loop.left_over()
         parts: list[Buffer] = [*read]
+        source = loop.source
         if more:
-            parts += self._next_message(wait=True, before=len(parts))
+            rest, source = self._next_message(wait=True, before=len(parts))
+            parts += rest
         for message in self._inlet.take(parts):
             if isinstance(message, FramesMessage):
                 loop.expect(message.codec)
+            self._hand_on(message, source)
+
+    def _hand_on(self, message: Message, source: int) -> None:
+        """A message that has been read; ``source``: its connection, where the one that was read is the one meant."""
+        if not self._native:
             self._guarded(partial(self._acquisition.handle, message))
+            return
+        if isinstance(message, ArmMessage | PingMessage) or self._acquisition.senders.is_disputed(message.uid):
+            self._queue.look()  # of the connections that mean this scan some may be gone
+        self._guarded(partial(self._acquisition.handle, message, source if source >= 0 else None))
 
     def _receive_message(self) -> None:
         """One message through pyzmq."""
+        source = -1
         try:
-            parts = self._next_message(wait=not self._inlet.holding)
+            parts, source = self._next_message(wait=not self._inlet.holding)
         except zmq.Again:
             messages = self._inlet.flush()
         else:
             messages = self._inlet.take(parts)
         for message in messages:
-            self._guarded(partial(self._acquisition.handle, message))
+            self._hand_on(message, source)
 
-    def _next_message(self, *, wait: bool, before: int = 0) -> list[Buffer]:
-        """All parts of one message, or those after the first ``before``.
+    def _next_message(self, *, wait: bool, before: int = 0) -> tuple[list[Buffer], int]:
+        """All parts of one message, or those after the first ``before``; and its connection (`_connection_of`).
 
         Of a message with too many parts every part is read, then it is refused.
         """
@@ -286,9 +300,17 @@ class Receiver:
         self._queue.bound(self._usual_bytes)
         if count > MAX_PARTS or nbytes > MAX_MESSAGE_BYTES:
             raise WireError(f"message of {count} parts and {nbytes} bytes", "oversized")
-        return parts
+        return parts, _connection_of(part)
 
     def _close_socket(self) -> None:
         self._gate.close()
         self._queue.close()
         self._context.destroy(linger=0)
+
+
+def _connection_of(part: zmq.Frame) -> int:
+    """The connection a message came by, as libzmq numbers it (its file descriptor); -1 where there is none."""
+    try:
+        return int(part.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1

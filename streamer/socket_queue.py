@@ -11,6 +11,7 @@ loss that the monitor knows of.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
 
@@ -22,6 +23,8 @@ SETTLED_S = 1.0
 """How long libzmq's I/O thread is given to answer; it needs microseconds."""
 _PROCESSED = 2
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+_EVENT = struct.Struct("=Hi")
+"""What the monitor tells: the event, and the connection's file descriptor."""
 
 
 class SocketQueue:
@@ -35,7 +38,10 @@ class SocketQueue:
         self._clock = clock
         self.longest = longest
         socket.setsockopt(zmq.RCVHWM, longest)
-        self._monitor = socket.get_monitor_socket(_LOST)
+        self._monitor = socket.get_monitor_socket(_LOST | zmq.EVENT_ACCEPTED)
+        self.accepted: Callable[[int], None] = _nothing
+        self.lost: Callable[[int], None] = _nothing
+        """Told of connections made and lost, by their file descriptors, when :meth:`look` or :meth:`tick` is called."""
         self._looked_at = self._step_at = clock()
         self._steps = _PROCESSED
 
@@ -59,6 +65,10 @@ class SocketQueue:
         if self._clock() - self._looked_at >= SETTLED_S:
             self._take_losses()
 
+    def look(self) -> None:
+        """Take note of connections made and lost until now."""
+        self._take_losses()
+
     def close(self) -> None:
         """Stop listening for lost connections."""
         self._socket.disable_monitor()
@@ -75,8 +85,13 @@ class SocketQueue:
         """What the monitor has to say; whether a connection was lost."""
         self._looked_at, lost = self._clock(), False
         while self._monitor.poll(0):
-            self._monitor.recv_multipart()
-            lost = True
+            event, handle = _EVENT.unpack(self._monitor.recv_multipart()[0][: _EVENT.size])
+            (self.lost if event & _LOST else self.accepted)(handle)
+            lost |= bool(event & _LOST)
         if lost:
             self._steps, self._step_at = 0, self._looked_at
         return lost
+
+
+def _nothing(_handle: int) -> None:
+    """Nobody wants to know."""

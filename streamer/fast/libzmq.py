@@ -1,4 +1,4 @@
-"""The libzmq that pyzmq itself uses, for compiled code: found, loaded, and seven functions of its public interface.
+"""The libzmq that pyzmq itself uses, for compiled code: found, loaded, and eight functions of its public interface.
 
 Sockets are made, configured and closed by pyzmq; compiled code only takes messages from them. Symbols are bound by
 name when compiled code is loaded, so numba's cache stays valid.
@@ -18,12 +18,16 @@ MESSAGE_WORDS = 8
 """A zmq_msg_t has 64 bytes (libzmq 4)."""
 AGAIN, INTERRUPTED, NO_WAIT = int(zmq.EAGAIN), 4, int(zmq.NOBLOCK)
 
+CONNECTION = int(zmq.SRCFD)
+"""The property of a message that says which connection it came by: its file descriptor; -1 where there is none."""
+
 _INT, _ADDRESS = types.int32, types.uintp
 msg_init = types.ExternalFunction("zmq_msg_init", _INT(_ADDRESS))
 msg_recv = types.ExternalFunction("zmq_msg_recv", _INT(_ADDRESS, _ADDRESS, _INT))
 msg_data = types.ExternalFunction("zmq_msg_data", _ADDRESS(_ADDRESS))
 msg_size = types.ExternalFunction("zmq_msg_size", _ADDRESS(_ADDRESS))
 msg_more = types.ExternalFunction("zmq_msg_more", _INT(_ADDRESS))
+msg_get = types.ExternalFunction("zmq_msg_get", _INT(_ADDRESS, _INT))
 msg_close = types.ExternalFunction("zmq_msg_close", _INT(_ADDRESS))
 last_error = types.ExternalFunction("zmq_errno", _INT())
 copy_bytes = types.ExternalFunction("memcpy", _ADDRESS(_ADDRESS, _ADDRESS, _ADDRESS))

@@ -16,6 +16,7 @@ from ptylive.streamer.fast.header import CODEC, CODEC_BSLZ4, COUNT, FIRST, read_
 from ptylive.streamer.fast.image_header import NUMBER, SERIES, announced_size, read_image_header
 from ptylive.streamer.fast.libzmq import (
     AGAIN,
+    CONNECTION,
     INTERRUPTED,
     MESSAGE_WORDS,
     NO_WAIT,
@@ -23,6 +24,7 @@ from ptylive.streamer.fast.libzmq import (
     last_error,
     msg_close,
     msg_data,
+    msg_get,
     msg_init,
     msg_more,
     msg_recv,
@@ -42,12 +44,13 @@ Python, its first part is in ``header``; the socket is gone."""
 FRAMES, BLOCK_BYTES, PENDING, HEADER_BYTES, MORE = 0, 1, 2, 3, 4
 TRUNCATED_PATTERNS, WRONG_SIZE_PATTERNS, CORRUPT_PATTERNS = 5, 6, 7
 TRUNCATED_MESSAGES, OVERSIZED_MESSAGES, WRONG_PARTS_MESSAGES = 8, 9, 10
-MESSAGES, BYTES, SECOND_BYTES = 11, 12, 13
+MESSAGES, BYTES, SECOND_BYTES, SOURCE = 11, 12, 13, 14
 _MESSAGE = 16
 STATE_WORDS = _MESSAGE + MESSAGE_WORDS
 """Places in ``state``: frames and bytes in the block, whether a header waits for room, length of a header left
 to Python and whether parts follow it, counts of what was refused, messages taken with their bytes,
-the length of a second part that was read before a message was left to Python, and libzmq's message.
+the length of a second part that was read before a message was left to Python, the connection by which a native
+message came that is left to Python, and libzmq's message.
 
 The message lies there because the caller keeps ``state``: an array made in compiled code is freed after its last use
 by name, while libzmq still writes to its address."""
@@ -215,6 +218,7 @@ def receive_block(
                 )
             if not plain:
                 _leave(data, header, state)
+                state[SOURCE] = msg_get(message, np.int32(CONNECTION))
                 outcome = HEADER
                 break
         if state[FRAMES] + values[COUNT] > room:

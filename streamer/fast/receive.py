@@ -219,6 +219,11 @@ class CompiledLoop:
         state[loop.MESSAGES] = state[loop.BYTES] = 0
         return nbytes / messages if messages else None
 
+    @property
+    def source(self) -> int:
+        """The connection by which the native message came that is left to Python; not of a pending one."""
+        return int(self._state[self._loop.SOURCE])
+
     def left_over(self) -> tuple[list[bytes], bool]:
         """The parts read of the message that is left to Python, and whether more of its parts are in the socket."""
         loop = self._loop

@@ -36,6 +36,8 @@ from ptylive.streamer.vetting.vouched import is_vouched
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
 
 _READ_BACK_FRAMES = 64
+SENDERS = "senders"
+"""Attribute of a recording: how many senders announced the scan at the same time, where there were several."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def record(journal: Path, target: Path) -> RecordingReport:
                 damage = _damage_of(reader, arm.frames - placed)
                 if damage:
                     writer.note_damage(damage)
+                writer.note_senders(reader.senders)
             _compare(temporary, writer)
         if damage:
             kept = _set_aside(journal)
@@ -163,6 +166,12 @@ class ScanWriter:
         """Say in the file that frames were lost on the disk."""
         self._file.attrs["journal_damage"] = text
 
+    def note_senders(self, count: int) -> None:
+        """Say in the file that several senders announced this scan at the same time: it may hold frames of two."""
+        count = max(count, int(self._file.attrs.get(SENDERS, 1)))
+        if count > 1:
+            self._file.attrs[SENDERS] = count
+
     def _add_chunk(self, number: int, chunk: bytes) -> None:
         self._data.id.write_direct_chunk((*self.stored.at(number), 0, 0), chunk)
         self.checksums[number] = zlib.crc32(chunk)
@@ -225,6 +234,8 @@ def _merge_earlier(writer: ScanWriter, target: Path) -> None:
         return
     if not is_vouched(target):
         raise InputFileError(f"{target}, the earlier part of the scan, cannot be read", "move it away")
+    with h5py.File(target, "r") as file:
+        writer.note_senders(_count(file.attrs.get(SENDERS, 1)))
     with open_recording(target) as earlier:
         if earlier.arm.uid != writer.arm.uid or earlier.frame_count != writer.arm.frames:
             raise InputFileError(f"{target} is the recording of another scan", "move it away")
@@ -235,6 +246,11 @@ def _merge_earlier(writer: ScanWriter, target: Path) -> None:
                 index = np.arange(start, min(last, start + _READ_BACK_FRAMES))
                 frames = earlier.frames(index)
                 writer.add_frames(index, frames.astype(writer.layout.dtype, copy=False))
+
+
+def _count(value: Any) -> int:
+    """A number of senders as a file tells it; 1 where that is none."""
+    return int(value) if isinstance(value, int | np.integer) and value > 0 else 1
 
 
 def _compare(path: Path, writer: ScanWriter) -> None:

@@ -200,6 +200,13 @@ class Recordings:
         except OSError as error:
             self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
 
+    def note_senders(self, scan: ScanRecord) -> None:
+        """Write into the journal how many senders have announced the scan at the same time; frames may follow."""
+        if scan.journal is not None and scan.recording_state != "failed":
+            reached, senders = scan.progress.highest + 1, scan.progress.senders
+            with contextlib.suppress(OSError):  # meets the next frames
+                scan.journal.append(EndMessage(scan.uid, reached, "aborted", senders))
+
     def finish(self, scan: ScanRecord, reason: EndReason) -> None:
         """End the journal of a scan and have it converted; one without frames is removed, a failed one is kept.
 
@@ -212,7 +219,7 @@ class Recordings:
         if scan.recording_state != "failed" and scan.progress.placed:
             said: Literal["complete", "aborted"] = "complete" if reason == "complete" else "aborted"
             with contextlib.suppress(OSError):  # the same error meets the converter, which reports it
-                journal.append(EndMessage(scan.uid, scan.progress.highest + 1, said))
+                journal.append(EndMessage(scan.uid, scan.progress.highest + 1, said, scan.progress.senders))
             self._convert(scan, Closing(scan.uid, journal, "convert"))
             return
         with contextlib.suppress(RuntimeError):  # no thread to close it in: the end of this process does

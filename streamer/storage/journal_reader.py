@@ -21,14 +21,16 @@ class JournalReader:
     """A journal read back, whole record by whole record. A context manager; one pass through :meth:`messages`, more of
     them after :meth:`look_again`.
 
-    Raises InputFileError when the file is no journal or holds no arm record. ``damage``, ``valid_bytes`` and ``end``
-    are final once :meth:`messages` is exhausted. damage: half-open ranges of bytes that are no whole records, without
-    the record that a killed writer has cut short at the end: ``torn_bytes`` are there of it.
+    Raises InputFileError when the file is no journal or holds no arm record. ``damage``, ``valid_bytes``, ``end``
+    and ``senders`` are final once :meth:`messages` is exhausted. damage: half-open ranges of bytes that are no whole
+    records, without the record that a killed writer has cut short at the end: ``torn_bytes`` are there of it. senders:
+    that announced the scan at the same time.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.end: EndMessage | None = None
+        self.senders = 1
         self.damage: list[tuple[int, int]] = []
         self.torn_bytes = 0
         self._file: BufferedReader = path.open("rb")
@@ -72,6 +74,7 @@ class JournalReader:
         for message in self._records():
             if isinstance(message, EndMessage):
                 self.end = message
+                self.senders = max(self.senders, message.senders)
             elif isinstance(message, FramesMessage):
                 self.end = None
                 yield message

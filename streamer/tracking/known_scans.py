@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from ptylive.schema import Arm, WireError
 from ptylive.streamer.events import Announcer
 from ptylive.streamer.recording.recordings import Recordings
@@ -13,10 +15,13 @@ from ptylive.streamer.recording.recovery import Leftover
 from ptylive.streamer.recording.scan_record import ScanRecord
 from ptylive.streamer.tracking.held import HeldMessages
 from ptylive.streamer.tracking.names import ScanNames, compatible_headers, same_header
+from ptylive.streamer.tracking.repeats import Arrival, OtherDataError
+from ptylive.streamer.tracking.senders import Senders
 from ptylive.streamer.tracking.stored_marks import StoredMarks
-from ptylive.streamer.wire import FramesMessage
+from ptylive.streamer.wire import FramesMessage, runs_of
 
 _REMEMBERED_SCANS = 16
+_LOOKED_UP = 4096
 Waiting = Mapping[str, tuple[Arm, str]]
 """Scans that were announced and have not begun: name -> (as it is to be stored, the uid its sender says)."""
 
@@ -25,9 +30,11 @@ class KnownScans:
     """The last closed scans; older ones are looked up among the recordings. For one thread, but for :meth:`look_up`."""
 
     def __init__(self, recordings: Recordings, announcer: Announcer, *, exact: bool = True) -> None:
-        self.names = ScanNames()
+        self.names, self.senders = ScanNames(), Senders()
         self.closed: OrderedDict[str, ScanRecord] = OrderedDict()
         self.held = HeldMessages()
+        self._exact = exact
+        self._looked_up: OrderedDict[str, None] = OrderedDict()
         self._marks = StoredMarks(exact=exact)
         self._recordings, self._announcer = recordings, announcer
 
@@ -45,8 +52,9 @@ class KnownScans:
             text = f"{leftover.path.name} is of a scan that came again: the next start converts it"
             self._announcer.log("warning", text)
             return
-        self.names.learn(uid)
-        self.remember(self._recordings.convert(leftover))
+        scan = self._recordings.convert(leftover)
+        scan.progress.sent_as = self.names.learn(uid)
+        self.remember(scan)
 
     def look_up(self, name: str) -> ScanRecord | None:
         """A closed scan by its name; callable from any thread."""
@@ -58,6 +66,21 @@ class KnownScans:
             self.remember(stored)
         return self.closed.get(name)
 
+    def safe_ranges(self, uid: str, opened: list[ScanRecord]) -> list[tuple[int, int]]:
+        """Half-open ranges of the frames of a scan that would survive a crash; callable from any thread.
+
+        While two scans of a uid are sent at the same time nobody knows which of them is asked for: what both have.
+        """
+        sent = [scan for scan in opened if scan.progress.sent_as == uid and scan.progress.placed]
+        if len(sent) < 2 or not self.senders.is_disputed(uid):
+            name = self.names.of(uid)
+            scan = next((scan for scan in opened if scan.uid == name), None) or self.look_up(name)
+            return [] if scan is None else list(runs_of(scan.safe[: scan.progress.highest + 1]))
+        safe = np.ones(max(scan.progress.arm.frames for scan in sent), dtype=bool)
+        for scan in sent:
+            safe[: scan.progress.arm.frames] &= scan.safe
+        return list(runs_of(safe))
+
     def meant_by(self, arm: Arm, opened: Iterable[ScanRecord], *, raw: bool = False) -> ScanRecord | None:
         """The scan that an arm message announces again, newest first; ``raw``: whatever basis it is stored in."""
         for scan in self._of_uid(arm.uid, opened):
@@ -65,27 +88,95 @@ class KnownScans:
                 return scan
         return None
 
-    def identified(self, arm: Arm, opened: Iterable[ScanRecord], waiting: Waiting) -> Arm:
-        """An arm message under the name of its scan: a known one with the same header, or a new one."""
+    def meant(self, uid: str, source: int | None) -> str:
+        """The scan that a sender means by a uid. Raises WireError: unannounced, where that cannot be told."""
+        name = self.senders.of(source, uid)
+        if name is None and source is not None and self.senders.is_disputed(uid):
+            text = f"uid {uid} means two scans, and a connection that has announced neither says it"
+            raise WireError(text, "unannounced")
+        return name or self.names.of(uid)
+
+    def identified(self, arm: Arm, opened: Iterable[ScanRecord], waiting: Waiting, source: int | None = None) -> Arm:
+        """An arm message under the name of its scan: a known one with the same header, or a new one.
+
+        Of several with the same header the one that its connection has meant before, or the newest.
+        """
         uid = arm.uid
         candidates = self._of_uid(uid, opened)
-        names = [(scan.uid, _agrees(scan, arm)) for scan in candidates]
-        names += [(name, same_header(there, arm)) for name, (there, sent_as) in waiting.items() if sent_as == uid]
-        for name, agrees in names:
-            if agrees:
-                if name != self.names.of(uid):
-                    self.names.note(uid, name)
-                return arm.renamed(name, arm.series)
-        if not names:
+        agreeing = [scan for scan in candidates if _agrees(scan, arm)]
+        there = [(name, one) for name, (one, sent_as) in waiting.items() if sent_as == uid]
+        names = [*(scan.uid for scan in agreeing), *(name for name, one in there if same_header(one, arm))]
+        own = self.senders.of(source, uid)
+        if names:
+            name = own if own in names else names[0]
+            if name != self.names.of(uid):
+                self.names.note(uid, name)
+            doubtful = self._is_doubtful(uid, agreeing) if name != own else self.senders.is_doubtful(source, uid)
+            self.senders.says(source, uid, name, doubtful=doubtful)
+            return arm.renamed(name, arm.series)
+        if not (candidates or there):
             self.names.note(uid, uid)
+            self.senders.says(source, uid, uid)
             return arm
-        return self.renamed(arm, uid, f"uid {uid} was armed with another header")
+        return self.renamed(arm, uid, f"uid {uid} was armed with another header", source)
 
-    def renamed(self, arm: Arm, uid: str, why: str) -> Arm:
+    def _is_doubtful(self, uid: str, agreeing: list[ScanRecord]) -> bool:
+        """Whether a sender that has just come may mean one or another scan, each of which wants frames."""
+        unfinished = [scan for scan in agreeing if not scan.progress.complete]
+        unheard = not any(scan.progress.heard for scan in unfinished)
+        return len(unfinished) > 1 and (unheard or self.senders.is_disputed(uid))
+
+    def shown_by(self, message: FramesMessage, uid: str, opened: Iterable[ScanRecord]) -> Arm | None:
+        """The scan of a sender that may mean one or another (:class:`Senders`): one that has the same frames, or a new
+        one. None where there is no such doubt.
+
+        ``message``: frames under the name of a scan that its header fits. Raises WireError.
+        """
+        if not self.senders.is_doubtful(message.source, uid):
+            return None
+        of_uid = self._of_uid(uid, opened)
+        arms = [scan.progress.arm for scan in of_uid if scan.uid == message.uid]
+        if not arms:
+            self.senders.says(message.source, uid, message.uid)
+            return None
+        like = [scan for scan in of_uid if _agrees(scan, arms[0])]
+        for scan in like:
+            if not scan.from_file and self._repeats(message, scan):
+                self.senders.says(message.source, uid, scan.uid)
+                return scan.progress.arm
+        last = message.first + message.count - 1
+        why = f"frames {message.first} to {last} of uid {uid} may belong to any of {len(like)} scans, or to other data"
+        return self.renamed(arms[0], uid, why, message.source)
+
+    def _repeats(self, message: FramesMessage, scan: ScanRecord) -> bool:
+        """Whether a scan has some of these frames, and none of their numbers with other data. Raises WireError."""
+        arrival = Arrival(message, scan, exact=self._exact)
+        arrival.check()
+        there = ~scan.progress.fresh(message.first, message.count)
+        try:
+            return bool(arrival.repeated(there).any())
+        except OtherDataError:
+            return False
+
+    def renamed(self, arm: Arm, uid: str, why: str, source: int | None = None) -> Arm:
         """A scan whose uid is taken, under a new name; that is said."""
         name = self.names.again(uid, lambda name: self.look_up(name) is not None)
+        self.senders.says(source, uid, name)
         self._announcer.log("warning", f"{why}: it is another scan, kept as {name}; give every scan a uid of its own")
         return arm.renamed(name, arm.series)
+
+    def several_senders(self, scan: ScanRecord) -> bool:
+        """Count the senders that announce an open scan at the same time; whether there are more of them than ever."""
+        progress = scan.progress
+        count = self.senders.count(progress.sent_as, scan.uid)
+        if count <= progress.senders:
+            return False
+        if progress.senders == 1:
+            text = f"scan {progress.arm.series} is sent by two senders at the same time, both as uid {progress.sent_as}"
+            hint = "if these are two scans, frames that only one of them brings cannot be told apart"
+            self._announcer.log("warning", f"{text}: {hint}; give every scan a uid of its own")
+        progress.senders = count
+        return True
 
     def armed_again(self, scan: ScanRecord, *, by_ping: bool) -> None:
         """A closed scan was announced again: what comes is the same, or another scan under its uid."""
@@ -141,21 +232,23 @@ class KnownScans:
 
     def _of_uid(self, uid: str, opened: Iterable[ScanRecord]) -> list[ScanRecord]:
         """Every known scan that a sender may mean by a uid, newest first."""
-        found = [scan for scan in (*self.closed.values(), *opened) if scan.progress.sent_as == uid]
-        if not found:
-            found = self._earlier(uid)
-        return found[::-1]
+        opened = list(opened)
+        if uid not in self._looked_up:
+            self._take_in_earlier(uid, {scan.uid for scan in opened})
+        return [scan for scan in (*self.closed.values(), *opened) if scan.progress.sent_as == uid][::-1]
 
-    def _earlier(self, uid: str) -> list[ScanRecord]:
-        """The scans of a uid that earlier runs recorded, oldest first."""
-        found: list[ScanRecord] = []
-        name = uid
-        while (scan := self.find(name)) is not None and scan not in found:
-            scan.progress.sent_as = uid
-            found.append(scan)
-            self.names.learn(name)
-            name = self.names.following(uid)
-        return found
+    def _take_in_earlier(self, uid: str, opened: Collection[str]) -> None:
+        """Remember what earlier runs have recorded of a uid, once."""
+        self._looked_up[uid] = None
+        while len(self._looked_up) > _LOOKED_UP:
+            self._looked_up.popitem(last=False)
+        for name in self.names.used(uid):
+            scan = None if name in opened else self.find(name)
+            if scan is not None:
+                scan.progress.sent_as = uid
+                self.names.learn(name)
+            elif name not in opened and self.names.is_new(uid, name):
+                return
 
 
 def _agrees(scan: ScanRecord, arm: Arm, *, raw: bool = False) -> bool:

@@ -7,7 +7,8 @@ the files made of it carry that name, while its sender goes on saying ``test``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,15 @@ class ScanNames:
         while len(self._names) > _REMEMBERED:
             self._names.popitem(last=False)
 
-    def following(self, uid: str) -> str:
-        """The name that one more scan of a uid would have."""
-        return _again(uid, _number(self.of(uid)) + 1)
+    def used(self, uid: str) -> Iterator[str]:
+        """The names that scans of a uid have, oldest first; without end."""
+        yield uid
+        for number in count(2):
+            yield _again(uid, number)
+
+    def is_new(self, uid: str, name: str) -> bool:
+        """Whether no scan of a uid is known to have come under this name, or one behind it."""
+        return _number(name) > _number(self.of(uid)) or name == uid == self.of(uid)
 
     def learn(self, name: str) -> str:
         """A scan of an earlier run: one more of the uid that its name was made of, which is returned."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,8 @@ class FrameLayout:
 class FramesMessage:
     """``count`` patterns of one scan, numbered from ``first`` in acquisition order (flyback and repeats included).
 
-    codec ``none``: one part with all patterns back to back; otherwise one part for each pattern.
+    codec ``none``: one part with all patterns back to back; otherwise one part for each pattern. source: the
+    connection by which it came, where that is known.
     """
 
     uid: str
@@ -55,6 +56,7 @@ class FramesMessage:
     codec: Codec
     parts: tuple[Buffer, ...]
     seq: int = 0
+    source: int | None = field(default=None, compare=False)
 
     def run(self, start: int, stop: int) -> FramesMessage:
         """Patterns ``start`` to ``stop`` (exclusive, counted within this message) as a message; nothing is copied."""

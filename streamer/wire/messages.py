@@ -48,11 +48,15 @@ class PingMessage:
 
 @dataclass(frozen=True)
 class EndMessage:
-    """The sender has sent ``frames`` frames and will send no more."""
+    """The sender has sent ``frames`` frames and will send no more.
+
+    ``senders``: in journals, how many announced the scan at the same time.
+    """
 
     uid: str
     frames: int
     reason: Literal["complete", "aborted"]
+    senders: int = 1
 
 
 Message = ArmMessage | FramesMessage | EndMessage | PingMessage
@@ -72,6 +76,7 @@ class _EndHeader(Model):
     uid: str = Field(max_length=MAX_UID_LENGTH, pattern=UID_PATTERN)
     frames: int = Field(ge=0, le=MAX_FRAMES)
     reason: Literal["complete", "aborted"] = "complete"
+    senders: int = Field(default=1, ge=1)
 
 
 class _PingHeader(Model):
@@ -94,7 +99,7 @@ def decode(parts: Sequence[Buffer]) -> Message:
         return ArmMessage(*arm_from_map(fields, parts[1:]))
     if kind == "end":
         end = _validated(_EndHeader, fields, "end")
-        return EndMessage(end.uid, end.frames, end.reason)
+        return EndMessage(end.uid, end.frames, end.reason, end.senders)
     if kind == "ping":
         return _ping(fields, parts[1:])
     raise WireError(f"message of unknown type {str(kind)[:40]!r}", "unknown_type")
@@ -115,7 +120,8 @@ def encode(message: Message) -> list[Buffer]:
     if isinstance(message, ArmMessage):
         return [_pack(arm_to_map(message.arm)), *arm_parts(message.arm)]
     if isinstance(message, EndMessage):
-        return [_pack({"type": "end", "uid": message.uid, "frames": message.frames, "reason": message.reason})]
+        end = {"type": "end", "uid": message.uid, "frames": message.frames, "reason": message.reason}
+        return [_pack(end if message.senders == 1 else {**end, "senders": message.senders})]
     if message.arm is None:
         return [_pack({"type": "ping", "uid": message.uid})]
     return [_pack({"type": "ping", "uid": message.uid, "arm": arm_to_map(message.arm)}), *arm_parts(message.arm)]

@@ -24,7 +24,7 @@ arenas of threads. Threads and handles: what happens to be at work at that time 
 a thread each; viewers and senders: a socket each)."""
 LOUD = re.compile(r"Traceback|internal error|Segmentation|core dumped|Fatal Python", re.IGNORECASE)
 
-SAME_UID = re.compile(r"other data|another header")
+SAME_UID = re.compile(r"other data|another header|two senders at the same time")
 AGAIN = re.compile(r"-again-\d+$")
 """What a further scan of a uid has behind it."""
 PENDING = re.compile(r"\.run\d+\.pending$")
@@ -75,15 +75,19 @@ def unmixed_recordings(evidence: Evidence) -> list[str]:
 
     Frames carry nothing but uid and number: two scans that are sent under one uid *at the same time* can be told apart
     where both bring the same number only. So a file may hold frames of both where all of this is true: it bears their
-    uid, their senders were at work at the same time, it was said of this uid that it is used twice, and no frame of a
-    later scan stands where one of an earlier scan was safe before the later one began.
+    uid, their senders were at work at the same time, it was said of this uid that it is used twice, the recording says
+    so itself, and no frame of a later scan stands where one of an earlier scan was safe before the later one began. A
+    recording that was replayed is one more with the same frames: what is wrong with them is said of the first.
     """
     problems = []
+    replayed = _replayed(evidence)
     for file in evidence.stored:
         if file["what"] == "unreadable":
             problems.append(f"{file['file']} cannot be read: {file['error']}")
         if file.get("strange"):
             problems.append(f"{file['file']}: frames {file['strange'][:5]} are none that were sent")
+        if any(_is_copy(file, one) for one in replayed):
+            continue
         if len(file.get("frames", {})) > 1 and (why := _wrongly_mixed(evidence, file)):
             shares = ", ".join(f"{len(numbers)} of {token}" for token, numbers in file["frames"].items())
             problems.append(f"{file['file']} ({file['uid']}) mixes scans: {shares}; {why}")
@@ -104,6 +108,8 @@ def _wrongly_mixed(evidence: Evidence, file: Entry) -> str:
     said = [*(entry["message"] for entry in evidence.of("said")), *evidence.log.splitlines()]
     if not any(SAME_UID.search(words) and about.search(words) for words in said):
         return "nobody was told"
+    if file.get("senders", 2) < 2:
+        return "the recording does not say that it had two senders"
     if file["uid"] == uid:
         first = min(began, key=lambda token: began[token]["t"])
         later = min(entry["t"] for token, entry in began.items() if token != first)
@@ -112,6 +118,21 @@ def _wrongly_mixed(evidence: Evidence, file: Entry) -> str:
         if taken:
             return f"{len(taken)} frames of {first} that were safe before have been replaced: {sorted(taken)[:5]}"
     return ""
+
+
+def _replayed(evidence: Evidence) -> list[Entry]:
+    """Recordings that clients had sent to the server again, as new scans."""
+    requests = (entry for entry in evidence.of("request") if entry["command"] == "replay")
+    names = {entry.get("arguments", {}).get("recording") for entry in requests}
+    return [file for file in evidence.stored if Path(file["file"]).name in names and "frames" in file]
+
+
+def _is_copy(file: Entry, of: Entry) -> bool:
+    """Whether a file holds nothing but frames of another one, under another uid."""
+    there = of["frames"]
+    return bool(file.get("uid") != of["uid"] and file.get("frames")) and all(
+        set(numbers) <= set(there.get(token, ())) for token, numbers in file["frames"].items()
+    )
 
 
 def _safe_before(evidence: Evidence, token: int, when: float) -> set[int]:

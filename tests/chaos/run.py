@@ -68,7 +68,7 @@ class Run:
         temporary.mkdir()
         environment = {"TMPDIR": str(temporary), **({} if self.libc is None else self.libc.environment)}
         self.server = ServerUnderTest(self.folder, work / "server.log", self.history, environment)
-        self._over = threading.Event()
+        self._over, self._unheard = threading.Event(), threading.Event()
         self._pending: list[threading.Thread] = []
         self._senders: list[subprocess.Popen[bytes]] = []
         self._chance = random.Random(f"{seed}-run")
@@ -82,7 +82,7 @@ class Run:
                 self._proxies[way] = stack.enter_context(FaultyProxy(target, ProxyFaults(seed=self.seed)))
             self.server.begin()
             self._wait_for_server()
-            listener = Listener(self.server, self._over)
+            listener = Listener(self.server, self._unheard)
             names = [f"client{number}" for number in range(CLIENTS)]
             clients = [Client(self.server, f"{self.seed}-{name}", name, self._over) for name in names]
             for thread in (listener, *clients):
@@ -93,6 +93,7 @@ class Run:
                 thread.join(PATIENCE_S + 10)
             self._heal()
             self._settle()
+            self._unheard.set()  # not before: senders are at work until the server is at rest
             listener.join(5.0)
             self._finish()
 

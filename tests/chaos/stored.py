@@ -55,7 +55,8 @@ def look(path: Path, known: Known) -> dict[str, Any] | None:
             return {"what": "results", "runs": runs(path)}
         if path.suffix == ".h5" and not path.name.startswith("."):
             with open_recording(path) as source:
-                return {"what": "recording", **frames(source.arm, source.batches(64), known)}
+                found = frames(source.arm, source.batches(64), known)
+            return {"what": "recording", "senders": senders(path), **found}
     except (PtyliveError, OSError) as error:
         return {"what": "unreadable", "error": str(error)}
     return None
@@ -73,6 +74,14 @@ def frames(arm: Arm, batches: Iterable[FrameBatch], known: Known) -> dict[str, A
             else:
                 strange.append(int(number))
     return {"uid": arm.uid, "series": arm.series, "frames": found, "strange": strange}
+
+
+def senders(path: Path) -> int:
+    """How many senders a recording says to have announced it at the same time."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return int(file.attrs.get("senders", 1))
 
 
 def runs(path: Path) -> dict[str, dict[str, Any]]:

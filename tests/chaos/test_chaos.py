@@ -272,6 +272,18 @@ def mixed(*further: Entry, leave_out: str = "", uid: str = "a") -> Evidence:
     return Evidence([*found.history, *kept, *further], found.stored)
 
 
+def with_senders(found: Evidence, count: int) -> Evidence:
+    """What the mixed recording says of its senders."""
+    return Evidence(found.history, [{**found.stored[0], "senders": count}, *found.stored[1:]], found.log)
+
+
+def of_replay(frames: list[int]) -> Evidence:
+    """The mixed recording was sent again, as the scan of nobody."""
+    found = mixed(request(command="replay", arguments={"recording": Path(mixed().stored[0]["file"]).name}))
+    copy = {**found.stored[0], "file": "z.h5", "uid": "0c", "frames": {"1": [0], "2": frames}}
+    return Evidence(found.history, [*found.stored, copy])
+
+
 ENDED = {"kind": "sender_ended", "uid": "a", "token": 1, "safe": True, "t": 7.2}
 OF_ANOTHER = {"kind": "said", "message": "uid a1 was armed with another header: it is another scan", "t": 7.6}
 
@@ -281,6 +293,8 @@ OF_ANOTHER = {"kind": "said", "message": "uid a1 was armed with another header: 
     [
         (mixed(leave_out="said"), "nobody was told"),
         (mixed(OF_ANOTHER, leave_out="said"), "nobody was told"),
+        (with_senders(mixed(), 1), "does not say"),
+        (of_replay([6]), "sent under a"),
         (mixed(ENDED), "not at work at the same time"),
         (mixed({**ENDED, "kind": "sender_killed"}), "not at work at the same time"),
         (mixed(leave_out="second"), "not at work"),
@@ -300,6 +314,8 @@ def test_scans_under_one_uid_may_not_be_mixed_otherwise(evidence: Evidence, said
 def test_scans_sent_together_under_one_uid_may_be_mixed_where_that_is_said() -> None:
     assert unmixed_recordings(mixed()) == []
     assert unmixed_recordings(mixed(uid="a-again-2")) == []
+    assert unmixed_recordings(with_senders(mixed(), 2)) == []
+    assert unmixed_recordings(of_replay([5])) == []
     found = mixed(leave_out="said")
     assert unmixed_recordings(Evidence(found.history, found.stored, "uid a was armed with another header")) == []
 

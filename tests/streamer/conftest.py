@@ -4,7 +4,14 @@ import pytest
 
 from ptylive.streamer.receiver import Receiver
 
-BOTH_LOOPS = ("test_receiver", "test_known_scans", "test_hostile_stream", "test_recovery", "test_dectris_v1")
+BOTH_LOOPS = (
+    "test_receiver",
+    "test_known_scans",
+    "test_hostile_stream",
+    "test_recovery",
+    "test_dectris_v1",
+    "test_senders",
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

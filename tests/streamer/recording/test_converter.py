@@ -99,7 +99,7 @@ echo '{{"ok": true}}'
     )
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    monkeypatch.setattr(converter, "_END_S", 0.05)  # it takes longer than anybody waits
+    monkeypatch.setattr(converter, "_END_S", 0.3)  # it takes longer than anybody waits
     process = RecorderProcess()
     assert process.record(tmp_path / "a.journal", tmp_path / "a.h5").get("ok", False) is False
     assert process.record(tmp_path / "b.journal", tmp_path / "b.h5") == {"ok": True}

@@ -1,0 +1,81 @@
+"""Which scan each connection means by a uid: two senders may say the same uid at the same time.
+
+libzmq tells of every message which connection it came by, as its file descriptor. An arm message, or a ping with one,
+says what the frames behind it on that connection belong to. Numbers of connections are used again: the socket's monitor
+tells of connections made and lost.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+_REMEMBERED = 4096
+
+
+class Senders:
+    """What connections have announced. For one thread."""
+
+    def __init__(self) -> None:
+        self._meant: OrderedDict[tuple[int, str], str] = OrderedDict()
+        self._lost: set[int] = set()
+        self._doubtful: set[tuple[int, str]] = set()
+        self._disputed: OrderedDict[str, None] = OrderedDict()
+
+    def accepted(self, source: int) -> None:
+        """A new connection, maybe under the number of one that was lost: it has announced nothing."""
+        self._lost.discard(source)
+        for key in [key for key in self._meant if key[0] == source]:
+            del self._meant[key]
+        self._doubtful &= self._meant.keys()
+
+    def lost(self, source: int) -> None:
+        """A connection is gone; messages of it may still lie in the socket."""
+        self._lost.add(source)
+
+    def says(self, source: int | None, uid: str, name: str, *, doubtful: bool = False) -> None:
+        """A connection means the scan ``name`` by a uid; ``doubtful``: its frames have to show whether that is so.
+
+        A uid by which two connections mean different scans is disputed from then on.
+        """
+        if source is None:
+            return
+        self._meant[source, uid] = name
+        self._meant.move_to_end((source, uid))
+        (self._doubtful.add if doubtful else self._doubtful.discard)((source, uid))
+        while len(self._meant) > _REMEMBERED:
+            self._doubtful.discard(self._meant.popitem(last=False)[0])
+        if doubtful or any(other != name for other in self._others(source, uid)):
+            self._disputed[uid] = None
+            self._disputed.move_to_end(uid)
+            while len(self._disputed) > _REMEMBERED:
+                self._disputed.popitem(last=False)
+
+    def of(self, source: int | None, uid: str) -> str | None:
+        """The scan a connection means by a uid; None where it has announced none."""
+        return None if source is None else self._meant.get((source, uid))
+
+    def share(self, source: int | None, uid: str) -> bool:
+        """Whether another connection that is still there means the same scan."""
+        own = self.of(source, uid)
+        return source is not None and own is not None and own in self._others(source, uid)
+
+    def count(self, uid: str, name: str) -> int:
+        """Connections that are there and mean a scan."""
+        meant = self._meant.items()
+        return sum(said == uid and one == name and source not in self._lost for (source, said), one in meant)
+
+    def is_doubtful(self, source: int | None, uid: str) -> bool:
+        """Whether the frames of a connection have to show which scan of a uid they belong to."""
+        return source is not None and (source, uid) in self._doubtful
+
+    def is_disputed(self, uid: str) -> bool:
+        """Whether a uid was ever used for two scans at the same time."""
+        return uid in self._disputed
+
+    def _others(self, source: int, uid: str) -> list[str]:
+        """What the other connections that are there mean by a uid."""
+        return [
+            name
+            for (other, said), name in self._meant.items()
+            if said == uid and other != source and other not in self._lost
+        ]

@@ -1,0 +1,226 @@
+"""Two senders that say the same uid at the same time: their connections tell their frames apart."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+from stream_tools import (
+    Running,
+    connected,
+    digest,
+    digests_of_file,
+    make_arm,
+    make_frames,
+    messages_of,
+    running,
+    send,
+)
+
+from ptylive.streamer.events import LogEvent
+from ptylive.streamer.tracking.senders import Senders
+from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
+
+ARM = replace(make_arm(), uid="test")
+FIRST, SECOND = make_frames(ARM, seed=1), make_frames(ARM, seed=2)
+ONE, TWO = messages_of(ARM, FIRST, 7), messages_of(ARM, SECOND, 7)
+AGAIN = "test-again-2"
+
+
+def digests(frames: Any, first: int = 0) -> dict[int, bytes]:
+    return {first + number: digest(frame) for number, frame in enumerate(frames)}
+
+
+def recorded(folder: Path) -> dict[str, dict[int, bytes]]:
+    """Frames of every recording in a folder, by the name of its scan."""
+    return {_uid(path): digests_of_file(path) for path in folder.glob("*.h5")}
+
+
+def _uid(path: Path) -> str:
+    with h5py.File(path) as file:
+        return str(file["metadata"].attrs["uid"])
+
+
+def said_senders(folder: Path) -> dict[str, int]:
+    """How many senders each recording tells of, by the name of its scan."""
+    found = {}
+    for path in folder.glob("*.h5"):
+        with h5py.File(path) as file:
+            found[_uid(path)] = int(file.attrs.get("senders", 1))
+    return found
+
+
+def warned(run: Running) -> list[str]:
+    return [event.text for event in run.events if isinstance(event, LogEvent) and event.level == "warning"]
+
+
+class Sending:
+    """Two connections whose messages are taken in one after the other."""
+
+    def __init__(self, run: Running, sockets: tuple[Any, Any]) -> None:
+        self.run, self.sockets, self.placed = run, sockets, 0
+
+    def frames(self, who: int, message: Any, new: int | None = None) -> None:
+        send(self.sockets[who], message)
+        self.placed += message.count if new is None else new
+        self.run.wait(lambda: sum(map(len, self.run.frames.values())) == self.placed)
+
+    def other(self, who: int, *messages: Message) -> None:
+        """Messages that leave no trace of their own; the refused one behind them does."""
+        before = self.run.receiver.status().rejected.get("unknown_scan", 0)
+        send(self.sockets[who], *messages, replace(ONE[0], uid="nobody"))
+        self.run.wait(lambda: self.run.receiver.status().rejected.get("unknown_scan", 0) == before + 1)
+
+
+@contextmanager
+def two_senders(folder: Path) -> Iterator[Sending]:
+    with running(folder) as run, connected(run.address) as one, connected(run.address) as two:
+        yield Sending(run, (one, two))
+
+
+def test_both_announced_the_same_scan_before_its_first_frame(tmp_path: Path) -> None:
+    with two_senders(tmp_path) as sending:
+        sending.other(0, ArmMessage(ARM))
+        sending.other(1, ArmMessage(ARM))
+        for mine, theirs in zip(ONE, TWO, strict=True):
+            sending.frames(0, mine)
+            sending.frames(1, theirs)
+        sending.run.wait_for_ends(2)
+        said = warned(sending.run)
+        assert sum("two senders at the same time" in text and "uid test" in text for text in said) == 1
+        assert sum("other data" in text and AGAIN in text for text in said) == 1
+        assert set(sending.run.receiver.status().rejected) == {"unknown_scan"}
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
+    assert said_senders(tmp_path) == {"test": 2, AGAIN: 1}
+
+
+def test_their_headers_differ_and_both_go_on_pinging(tmp_path: Path) -> None:
+    other = replace(make_arm((6, 8)), uid="test")
+    frames = make_frames(other, seed=3)
+    with two_senders(tmp_path) as sending:
+        sending.other(0, ArmMessage(ARM))
+        sending.frames(0, ONE[0])
+        sending.other(1, ArmMessage(other))
+        for mine, theirs in zip(ONE[1:], messages_of(other, frames, 7), strict=False):
+            sending.other(1, PingMessage("test", other))
+            sending.frames(0, mine)
+            sending.other(0, PingMessage("test", ARM))
+            sending.frames(1, theirs)
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames[:35])}
+
+
+def test_the_end_of_one_does_not_end_the_other(tmp_path: Path) -> None:
+    with two_senders(tmp_path) as sending:
+        sending.other(0, ArmMessage(ARM))
+        sending.other(1, ArmMessage(ARM))
+        for k in range(3):
+            sending.frames(0, ONE[k])
+            sending.frames(1, TWO[k])
+        sending.other(1, EndMessage("test", 42, "aborted"))
+        for message in ONE[3:]:
+            sending.frames(0, message)
+        sending.run.wait_for_whole("test")
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND[:21])}
+
+
+def test_a_connection_that_has_announced_nothing_is_asked_to(tmp_path: Path) -> None:
+    """After a reconnect frames come before the first ping: nothing tells whose they are."""
+    with two_senders(tmp_path) as sending, connected(sending.run.address) as new:
+        for who, messages in enumerate((ONE, TWO)):
+            sending.other(who, ArmMessage(ARM))
+            sending.frames(who, messages[0])
+        send(new, TWO[1])
+        sending.run.wait(lambda: sending.run.receiver.status().rejected.get("unannounced") == 1)
+        sending.frames(1, TWO[1])
+        sending.frames(0, ONE[1])
+    assert recorded(tmp_path) == {"test": digests(FIRST[:14]), AGAIN: digests(SECOND[:14])}
+
+
+def test_only_what_both_have_is_safe_while_both_are_sent(tmp_path: Path) -> None:
+    with two_senders(tmp_path) as sending:
+        for who, messages in enumerate((ONE, TWO)):
+            sending.other(who, ArmMessage(ARM))
+            sending.frames(who, messages[0])
+        sending.frames(1, TWO[1])
+        sending.run.wait(lambda: sending.run.receiver.safe_ranges("test") == [(0, 7)])
+        sending.frames(0, ONE[1])
+        sending.run.wait(lambda: sending.run.receiver.safe_ranges("test") == [(0, 14)])
+
+
+def test_after_a_restart_their_frames_are_kept_apart(tmp_path: Path) -> None:
+    """Both scans want the frames that come, and nothing tells which of them they belong to."""
+    with two_senders(tmp_path) as sending:
+        for who, messages in enumerate((ONE, TWO)):
+            sending.other(who, ArmMessage(ARM))
+            sending.frames(who, messages[0])
+            sending.frames(who, messages[1])
+    with two_senders(tmp_path) as sending:
+        sending.placed = 14  # the newest scan is opened again: what is stored of it comes first
+        for who, messages in enumerate((ONE, TWO)):
+            sending.other(who, ArmMessage(ARM))
+            sending.frames(who, messages[2])
+        for who, messages in enumerate((ONE, TWO)):
+            sending.frames(who, messages[3])
+        assert sum("may belong to any of" in text and "uid test" in text for text in warned(sending.run)) == 2
+    assert recorded(tmp_path) == {
+        "test": digests(FIRST[:14]),
+        AGAIN: digests(SECOND[:14]),
+        "test-again-3": digests(FIRST[14:28], 14),
+        "test-again-4": digests(SECOND[14:28], 14),
+    }
+
+
+def test_after_a_reconnect_frames_that_are_repeated_tell_the_scan(tmp_path: Path) -> None:
+    with two_senders(tmp_path) as sending:
+        for who, messages in enumerate((ONE, TWO)):
+            sending.other(who, ArmMessage(ARM))
+            sending.frames(who, messages[0])
+        with connected(sending.run.address) as back:
+            sending.sockets = (back, sending.sockets[1])
+            sending.other(0, ArmMessage(ARM))
+            sending.frames(0, ONE[0], new=0)
+            sending.frames(0, ONE[1])
+            sending.frames(1, TWO[1])
+    assert recorded(tmp_path) == {"test": digests(FIRST[:14]), AGAIN: digests(SECOND[:14])}
+
+
+def test_a_sender_that_comes_back_is_the_same_one(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        for messages in (ONE[:2], ONE[2:]):
+            with connected(run.address) as socket:
+                send(socket, ArmMessage(ARM), *messages)
+        run.wait_for_whole("test")
+        assert warned(run) == []
+    assert recorded(tmp_path) == {"test": digests(FIRST)}
+    assert said_senders(tmp_path) == {"test": 1}
+
+
+def test_two_senders_of_one_scan_are_one_scan(tmp_path: Path) -> None:
+    with two_senders(tmp_path) as sending:
+        sending.other(0, ArmMessage(ARM))
+        sending.other(1, ArmMessage(ARM))
+        for k in range(3):
+            sending.frames(0, ONE[k])
+            sending.frames(1, ONE[3 + k])
+        sending.run.wait_for_whole("test")
+    assert recorded(tmp_path) == {"test": digests(FIRST)}
+    assert said_senders(tmp_path) == {"test": 2}
+
+
+def test_numbers_of_connections_are_used_again() -> None:
+    senders = Senders()
+    senders.says(7, "test", "test")
+    senders.lost(7)
+    assert senders.of(7, "test") == "test"  # some of its messages are still in the socket
+    senders.says(8, "test", "test")
+    assert not senders.share(8, "test")
+    senders.accepted(7)
+    assert senders.of(7, "test") is None
+    senders.says(7, "test", "test")
+    assert senders.share(8, "test")
+    assert not senders.is_disputed("test")
+    senders.says(7, "test", AGAIN)
+    assert senders.is_disputed("test")
+    assert senders.count("test", AGAIN) == 1
