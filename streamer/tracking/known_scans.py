@@ -22,6 +22,8 @@ from ptylive.streamer.wire import FramesMessage, runs_of
 
 _REMEMBERED_SCANS = 16
 _LOOKED_UP = 4096
+_SCANS_OF_A_UID = 8
+"""The newest ones: a sender that comes back does not mean older ones."""
 Waiting = Mapping[str, tuple[Arm, str]]
 """Scans that were announced and have not begun: name -> (as it is to be stored, the uid its sender says)."""
 
@@ -231,23 +233,27 @@ class KnownScans:
             self._marks.ask(scan.uid, scan.target, scan.progress.arm.frames)
 
     def _of_uid(self, uid: str, opened: Iterable[ScanRecord]) -> list[ScanRecord]:
-        """Every known scan that a sender may mean by a uid, newest first."""
-        opened = list(opened)
+        """Every known scan that a sender may mean by a uid, newest first, open ones before closed ones."""
+        there = list(opened)
+        names = {scan.uid for scan in there}
         if uid not in self._looked_up:
-            self._take_in_earlier(uid, {scan.uid for scan in opened})
-        return [scan for scan in (*self.closed.values(), *opened) if scan.progress.sent_as == uid][::-1]
+            self._learn_earlier(uid, names)
+        closed = []
+        for name in self.names.newest(uid, _SCANS_OF_A_UID):
+            if name not in names and (scan := self.find(name)) is not None:
+                scan.progress.sent_as = uid
+                closed.append(scan)
+        return [scan for scan in there if scan.progress.sent_as == uid][::-1] + closed
 
-    def _take_in_earlier(self, uid: str, opened: Collection[str]) -> None:
-        """Remember what earlier runs have recorded of a uid, once."""
+    def _learn_earlier(self, uid: str, opened: Collection[str]) -> None:
+        """Find out, once, how many scans of a uid earlier runs have recorded."""
         self._looked_up[uid] = None
         while len(self._looked_up) > _LOOKED_UP:
             self._looked_up.popitem(last=False)
         for name in self.names.used(uid):
-            scan = None if name in opened else self.find(name)
-            if scan is not None:
-                scan.progress.sent_as = uid
-                self.names.learn(name)
-            elif name not in opened and self.names.is_new(uid, name):
+            if name in opened or self.look_up(name) is not None:
+                self.names.reach(uid, name)
+            elif self.names.is_new(uid, name):
                 return
 
 

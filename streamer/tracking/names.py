@@ -52,9 +52,19 @@ class ScanNames:
         for number in count(2):
             yield _again(uid, number)
 
+    def newest(self, uid: str, most: int) -> list[str]:
+        """The names of the newest scans of a uid, newest first."""
+        number = _position(uid, self.of(uid))
+        return [_again(uid, k) if k > 1 else uid for k in range(number, max(0, number - most), -1)]
+
+    def reach(self, uid: str, name: str) -> None:
+        """There is a scan of a uid under this name: later ones get later names."""
+        if self.is_new(uid, name) and name != uid:
+            self.note(uid, name)
+
     def is_new(self, uid: str, name: str) -> bool:
         """Whether no scan of a uid is known to have come under this name, or one behind it."""
-        return _number(name) > _number(self.of(uid)) or name == uid == self.of(uid)
+        return _position(uid, name) > _position(uid, self.of(uid)) or name == uid == self.of(uid)
 
     def learn(self, name: str) -> str:
         """A scan of an earlier run: one more of the uid that its name was made of, which is returned."""
@@ -69,6 +79,11 @@ class ScanNames:
 def _again(uid: str, number: int) -> str:
     ending = f"{_AGAIN}{number}"
     return uid[: MAX_UID_LENGTH - len(ending)] + ending
+
+
+def _position(uid: str, name: str) -> int:
+    """Likewise, where the uid itself may end like a further name."""
+    return 1 if name == uid else _number(name)
 
 
 def _number(name: str) -> int:

@@ -121,6 +121,20 @@ def test_across_a_restart(tmp_path: Path) -> None:
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
 
 
+def test_across_a_restart_the_second_scan_goes_on(tmp_path: Path) -> None:
+    """Of two recorded scans with its header the newest is meant, though the other is complete."""
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST))
+        run.wait_for_ends()
+        send(socket, ArmMessage(ARM), *messages_of(ARM, SECOND)[:4])
+        run.wait(lambda: len(run.frames.get(AGAIN, {})) == 20)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), *messages_of(ARM, SECOND)[3:])
+        run.wait_for_whole(AGAIN)
+        assert run.receiver.status().duplicates == 5
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
+
+
 def test_another_scan_right_after_a_restart(tmp_path: Path) -> None:
     """All its frames come before it is known what the recording holds."""
     with running(tmp_path) as run, connected(run.address) as socket:
