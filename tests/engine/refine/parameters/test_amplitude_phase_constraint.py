@@ -122,7 +122,9 @@ def test_patterns_of_an_epoch(simulated):
     while not sweeps.finished(state):
         state = sweeps.step(state)
     np.testing.assert_array_equal(asked[0], np.arange(5, 50, 3))
-    np.testing.assert_array_equal(np.sort(np.concatenate(asked[1:])), [5, 8, 11, 14, 17])
+    in_batches = [indices for indices in asked[1:] if len(indices) < 5]  # start and end are judged on all of them
+    np.testing.assert_array_equal(np.sort(np.concatenate(in_batches)), [5, 8, 11, 14, 17])
+    np.testing.assert_array_equal(np.unique(np.concatenate(asked[1:])), [5, 8, 11, 14, 17])
 
 
 def test_a_sequence_may_follow_the_epoch(simulated):
