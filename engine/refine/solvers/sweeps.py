@@ -27,8 +27,9 @@ MEAN_RISE, END_RISE = 1e-3, 5e-3
 """The loss of a sweep is taken while the parameters move, and that of its end from some patterns only: rises of these
 shares are no divergence."""
 MOST_HALVINGS = 6
-STEEPEST = 2.0
-"""Largest eigenvalue of steps times second derivatives: errors grow above 2, and what is measured is a little low."""
+STEEPEST = 2.5
+"""Largest eigenvalue of steps times second derivatives of one batch: errors along it grow above 2, but the next batches
+see other patterns and take them back."""
 MEASURED_SWEEPS = 3
 """Sweeps before which it is measured: later ones change the object little."""
 JUDGED_SHARE, LEAST_JUDGED, MOST_JUDGED = 1 / 32, 32, 256
