@@ -39,6 +39,9 @@ class Reconstruction:
     phase: Floats
     sampling_A: tuple[float, float]
     origin_A: tuple[float, float]
+    rotation_deg: float | None = None
+    """Turn of the scan in the picture's axes; None: the true one. Another turn with another flip of the detector is as
+    right: pictures are compared along the axes of the scan."""
 
     @classmethod
     def read(cls, path: Path) -> Reconstruction:
@@ -50,10 +53,17 @@ class Reconstruction:
             rows, columns = np.broadcast_to(np.asarray(found.attrs["sampling_A"], float), 2)
             origin = np.asarray(found.attrs["origin_A"], float)
             phase = np.angle(found[0]).astype(float)
-        return cls(phase, (float(rows), float(columns)), (float(origin[0]), float(origin[1])))
+            turn = float(file["calibration"].attrs["rotation_deg"])
+        return cls(phase, (float(rows), float(columns)), (float(origin[0]), float(origin[1])), turn)
+
+    def turned(self, places: Floats, true_rotation_deg: float) -> Floats:
+        """Places (2, ...) in the truth's axes, relative to the first scan point, in the picture's axes."""
+        turn = np.deg2rad(0.0 if self.rotation_deg is None else self.rotation_deg - true_rotation_deg)
+        c, s = np.cos(turn), np.sin(turn)
+        return np.stack([c * places[0] - s * places[1], s * places[0] + c * places[1]])
 
     def at(self, places: Floats, order: int = 3) -> Floats:
-        """Projected phase at places (2, ...) in Å relative to the first scan point."""
+        """Projected phase at places (2, ...) in Å relative to the first scan point, in the picture's axes."""
         index = [(places[k] - self.origin_A[k]) / self.sampling_A[k] for k in (0, 1)]
         return ndimage.map_coordinates(self.phase.sum(0), index, order=order, mode="nearest")
 
@@ -70,6 +80,7 @@ class Truth:
     """Nominal positions (N, 2), relative to the first."""
     blur_A: float
     search_A: float
+    rotation_deg: float
 
     @classmethod
     def read(cls, path: Path) -> Truth:
@@ -86,7 +97,8 @@ class Truth:
             wavelength = 1e-3 * pixel * drawn["pixels"]
         resolution = wavelength / (2e-3 * drawn["semiangle_mrad"])
         first = nominal[0] + (true - nominal).mean(0)
-        return cls(phase, sampling, first, nominal - nominal[0], BLUR * resolution, max(1.2, resolution / 2))
+        blur, search = BLUR * resolution, max(1.2, resolution / 2)
+        return cls(phase, sampling, first, nominal - nominal[0], blur, search, float(drawn["rotation_deg"]))
 
     def field(self) -> tuple[Floats, NDArray[np.bool_]]:
         """Places (2, y, x) relative to the first scan point, on the truth's grid, and which of them count."""
@@ -112,8 +124,9 @@ def score(truth: Truth, found: Reconstruction) -> dict[str, Any]:
     """Figures of a reconstruction as this module's docstring says."""
     places, inside = truth.field()
     target = truth.blurred(truth.blur_A, places)
-    shift = best_shift(truth, found, places, inside, target)
-    seen = found.at(places + np.reshape(shift, (2, 1, 1)))
+    turned = found.turned(places, truth.rotation_deg)
+    shift = best_shift(truth, found, turned, inside, target)
+    seen = found.at(turned + np.reshape(shift, (2, 1, 1)))
     corr = correlation(level(seen, inside), level(target, inside))
     blurs = {b * truth.blur_A: level(truth.blurred(b * truth.blur_A, places), inside) for b in BLURS}
     suits = max(blurs, key=lambda b: abs(correlation(level(seen, inside), blurs[b])))
@@ -131,7 +144,7 @@ def score(truth: Truth, found: Reconstruction) -> dict[str, Any]:
 def half_data_score(truth: Truth, halves: tuple[Reconstruction, Reconstruction]) -> dict[str, Any]:
     """Correlation of reconstructions of half the data each; the period at which their rings fall below 0.143."""
     places, inside = truth.field()
-    seen = [half.at(places) for half in halves]
+    seen = [half.at(half.turned(places, truth.rotation_deg)) for half in halves]
     frequency, rings = ring_correlation(seen[0], seen[1], inside, truth.sampling_A)
     corr = correlation(level(seen[0], inside), level(seen[1], inside))
     return {"halves_corr": round(corr, 4), "halves_frc_A": period_below(frequency, rings, 0.143)}

@@ -75,6 +75,20 @@ def test_noise_and_blur_cost(scene):
     assert soft["corr_best_blur"] > 0.97
 
 
+def test_another_frame_of_the_detector_is_as_right(scene):
+    """A flip of the detector found as a transposition comes with a quarter turn: the same picture, turned."""
+    truth, found = scene
+    rows = found.phase.shape[1]
+    quarter = np.rot90(found.phase, axes=(1, 2))
+    columns = found.phase.shape[2]
+    origin = (-(columns - 1) * SAMPLING_A - found.origin_A[1], found.origin_A[0])
+    turned = Reconstruction(quarter, found.sampling_A, origin, 20.0 + 90.0)
+    assert quarter.shape[1:] == (columns, rows)
+    assert score(truth, turned)["corr"] == pytest.approx(score(truth, found)["corr"], abs=2e-3)
+    untold = Reconstruction(quarter, found.sampling_A, origin)
+    assert score(truth, untold)["corr"] < 0.5
+
+
 def test_positions_that_are_known_to_be_off_do_not_count(tmp_path):
     """A drift moves the middle of the scan by nothing: a picture at the nominal places is found without a shift."""
     path, scan = written_scan(tmp_path, small_draw(drift_A=(1.0, 0.0)))
