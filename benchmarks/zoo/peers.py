@@ -44,9 +44,11 @@ PEERS = {
 
 
 def key(program: str, iterations: int | None) -> str:
-    """What a result of a peer depends on, besides its version: its settings and what it is handed."""
+    """What a result of a peer depends on, besides its version: settings, what it is handed, the judge."""
     here = Path(__file__)
-    code = b"".join(path.read_bytes() for path in (here, here.with_name(PEERS[program].runner)))
+    code = b"".join(
+        path.read_bytes() for path in (here, here.with_name("score.py"), here.with_name(PEERS[program].runner))
+    )
     return f"{iterations or PEERS[program].iterations}it_{hashlib.sha256(code).hexdigest()[:10]}"
 
 
