@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import zmq
 from stream_tools import connected, make_arm, make_frames, messages_of, send
+from zmq.utils.monitor import recv_monitor_message
 
 from ptylive.schema import PtyliveError, ServerGoneError
 from ptylive.simulators.sender import Sender, SendPatience
@@ -147,17 +148,27 @@ def test_plain_sockets_get_nothing_through(receiver) -> None:
         assert running.status().state == "waiting"
 
 
+HANDSHAKES = (
+    zmq.Event.HANDSHAKE_SUCCEEDED
+    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+    | zmq.Event.HANDSHAKE_FAILED_AUTH
+)
+
+
 def test_without_an_authenticator_nobody_is_let_in(tmp_path: Path) -> None:
     keys = ServerKeys.open(tmp_path)
     context = zmq.Context()
     gate = Gate(context, keys)
-    socket = context.socket(zmq.PULL)
-    gate.protect(socket)
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
-    gate.close()
+    socket, client = context.socket(zmq.PULL), context.socket(zmq.PUSH)
     try:
-        with pytest.raises(ServerGoneError):
-            deliver(f"tcp://127.0.0.1:{port}", ClientKeys.open(keys.folder), seconds=0.7)
+        gate.protect(socket)
+        ends = socket.get_monitor_socket(HANDSHAKES)
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        gate.close()
+        ClientKeys.open(keys.folder).apply(client)
+        client.connect(f"tcp://127.0.0.1:{port}")
+        assert recv_monitor_message(ends)["event"] != zmq.Event.HANDSHAKE_SUCCEEDED
     finally:
         context.destroy(linger=0)  # a context that is left to itself waits for ever
 
