@@ -158,19 +158,20 @@ HANDSHAKES = (
 
 def test_without_an_authenticator_nobody_is_let_in(tmp_path: Path) -> None:
     keys = ServerKeys.open(tmp_path)
-    context = zmq.Context()
-    gate = Gate(context, keys)
+    elsewhere, context = zmq.Context(), zmq.Context()  # one that has just ended might still seem to be there
+    gate = Gate(elsewhere, keys)
     socket, client = context.socket(zmq.PULL), context.socket(zmq.PUSH)
     try:
         gate.protect(socket)
         ends = socket.get_monitor_socket(HANDSHAKES)
         port = socket.bind_to_random_port("tcp://127.0.0.1")
-        gate.close()
         ClientKeys.open(keys.folder).apply(client)
         client.connect(f"tcp://127.0.0.1:{port}")
         assert recv_monitor_message(ends)["event"] != zmq.Event.HANDSHAKE_SUCCEEDED
     finally:
-        context.destroy(linger=0)  # a context that is left to itself waits for ever
+        gate.close()
+        for each in (elsewhere, context):
+            each.destroy(linger=0)  # a context that is left to itself waits for ever
 
 
 def test_while_the_list_of_clients_cannot_be_read_nobody_is_let_in(
