@@ -214,7 +214,7 @@ class Receiver:
     def _receive(self) -> None:
         """Wait for what comes next, at most a tick, and take it in. Raises WireError when it is refused."""
         loop, scan = self._loop, self._acquisition.open_scan
-        mixed = scan is not None and self._acquisition.senders.is_disputed(scan.sent_as)
+        mixed = scan is not None and self._native and self._acquisition.senders.are_in_question(scan)
         if loop is not None and loop.pending and (scan is None or mixed or not loop.follows(scan)):
             self._take_rest(loop)
             return
@@ -265,8 +265,9 @@ class Receiver:
         if not self._native:
             self._guarded(partial(self._acquisition.handle, message))
             return
-        if isinstance(message, ArmMessage | PingMessage) or self._acquisition.senders.is_disputed(message.uid):
-            self._queue.look()  # of the connections that mean this scan some may be gone
+        senders = self._acquisition.senders
+        if isinstance(message, ArmMessage | PingMessage) or senders.is_news(source, message.uid):
+            self._queue.look()  # of the connections that mean this scan some may be gone, and this one may be new
         self._guarded(partial(self._acquisition.handle, message, source if source >= 0 else None))
 
     def _receive_message(self) -> None:

@@ -92,17 +92,35 @@ class KnownScans:
 
     def meant(self, uid: str, source: int | None) -> str:
         """The scan that a sender means by a uid. Raises WireError: unannounced, where that cannot be told."""
-        name = self.senders.of(source, uid)
-        if name is None and source is not None and self.senders.is_disputed(uid):
-            text = f"uid {uid} means two scans, and a connection that has announced neither says it"
-            raise WireError(text, "unannounced")
-        return name or self.names.of(uid)
+        if (name := self.senders.of(source, uid)) is not None:
+            return name
+        if source is not None:
+            if self.senders.is_disputed(uid):
+                text = f"uid {uid} means two scans, and a connection that has announced neither says it"
+                raise WireError(text, "unannounced")
+            self.senders.took(source, uid, self.names.of(uid))
+        return self.names.of(uid)
 
     def identified(self, arm: Arm, opened: Iterable[ScanRecord], waiting: Waiting, source: int | None = None) -> Arm:
         """An arm message under the name of its scan: a known one with the same header, or a new one.
 
         Of several with the same header the one that its connection has meant before, or the newest.
         """
+        opened, early = list(opened), self.senders.took_early(source, arm.uid)
+        found = self._identified(arm, opened, waiting, source)
+        if early not in (None, found.uid):
+            self._note_strangers([scan for scan in (*opened, *self.closed.values()) if scan.uid == early])
+        return found
+
+    def _note_strangers(self, scans: Iterable[ScanRecord]) -> None:
+        """Frames came before their sender could say that they belong to another scan, after a restart: that is said."""
+        for scan in scans:
+            scan.progress.senders = max(2, scan.progress.senders)
+            self._recordings.note_senders(scan)
+            text = f"scan {scan.uid} holds frames of two senders that both say uid {scan.progress.sent_as}"
+            self._announcer.log("warning", f"{text}: those of the other scan came before it was announced")
+
+    def _identified(self, arm: Arm, opened: list[ScanRecord], waiting: Waiting, source: int | None) -> Arm:
         uid = arm.uid
         candidates = self._of_uid(uid, opened)
         agreeing = [scan for scan in candidates if _agrees(scan, arm)]

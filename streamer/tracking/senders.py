@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from ptylive.streamer.progress import ScanProgress
+
 _REMEMBERED = 4096
 
 
@@ -17,6 +19,7 @@ class Senders:
 
     def __init__(self) -> None:
         self._meant: OrderedDict[tuple[int, str], str] = OrderedDict()
+        self._early: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._lost: set[int] = set()
         self._doubtful: set[tuple[int, str]] = set()
         self._disputed: OrderedDict[str, None] = OrderedDict()
@@ -24,8 +27,9 @@ class Senders:
     def accepted(self, source: int) -> None:
         """A new connection, maybe under the number of one that was lost: it has announced nothing."""
         self._lost.discard(source)
-        for key in [key for key in self._meant if key[0] == source]:
-            del self._meant[key]
+        for kept in (self._meant, self._early):
+            for key in [key for key in kept if key[0] == source]:
+                del kept[key]
         self._doubtful &= self._meant.keys()
 
     def lost(self, source: int) -> None:
@@ -50,6 +54,16 @@ class Senders:
             while len(self._disputed) > _REMEMBERED:
                 self._disputed.popitem(last=False)
 
+    def took(self, source: int, uid: str, name: str) -> None:
+        """Frames of a connection that has announced nothing, as after a reconnect, went to a scan."""
+        self._early[source, uid] = name
+        while len(self._early) > _REMEMBERED:
+            self._early.popitem(last=False)
+
+    def took_early(self, source: int | None, uid: str) -> str | None:
+        """The scan that frames of a connection went to before it announced one; asked once."""
+        return None if source is None else self._early.pop((source, uid), None)
+
     def of(self, source: int | None, uid: str) -> str | None:
         """The scan a connection means by a uid; None where it has announced none."""
         return None if source is None else self._meant.get((source, uid))
@@ -68,9 +82,20 @@ class Senders:
         """Whether the frames of a connection have to show which scan of a uid they belong to."""
         return source is not None and (source, uid) in self._doubtful
 
+    def is_news(self, source: int, uid: str) -> bool:
+        """Whether it matters for frames which connections are there."""
+        return uid in self._disputed or (source, uid) not in self._meant
+
     def is_disputed(self, uid: str) -> bool:
         """Whether a uid was ever used for two scans at the same time."""
         return uid in self._disputed
+
+    def are_in_question(self, scan: ScanProgress) -> bool:
+        """Whether each message has to be looked at for its connection: also until a scan that was taken up from the
+        disk is announced, since two senders may come back to it.
+        """
+        uid = scan.sent_as
+        return uid in self._disputed or (scan.resumed and not self.count(uid, scan.arm.uid))
 
     def _others(self, source: int, uid: str) -> list[str]:
         """What the other connections that are there mean by a uid."""

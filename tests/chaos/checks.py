@@ -24,7 +24,7 @@ arenas of threads. Threads and handles: what happens to be at work at that time 
 a thread each; viewers and senders: a socket each)."""
 LOUD = re.compile(r"Traceback|internal error|Segmentation|core dumped|Fatal Python", re.IGNORECASE)
 
-SAME_UID = re.compile(r"other data|another header|two senders at the same time")
+SAME_UID = re.compile(r"other data|another header|two senders")
 AGAIN = re.compile(r"-again-\d+$")
 """What a further scan of a uid has behind it."""
 PENDING = re.compile(r"\.run\d+\.pending$")

@@ -172,6 +172,22 @@ def test_after_a_restart_their_frames_are_kept_apart(tmp_path: Path) -> None:
     }
 
 
+def test_after_a_restart_frames_that_come_before_their_sender_is_known(tmp_path: Path) -> None:
+    """What was under way goes into the only scan that is known; that it belongs to another one turns out later."""
+    other = replace(make_arm((6, 8)), uid="test")
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(ARM), ONE[0])
+        run.wait_for_state("scanning")
+    with two_senders(tmp_path) as sending:
+        sending.placed = 7
+        sending.frames(1, TWO[1])
+        sending.other(1, PingMessage("test", other))
+        sending.other(0, PingMessage("test", ARM))
+        sending.frames(0, ONE[2])
+        assert sum("holds frames of two senders" in text for text in warned(sending.run)) == 1
+    assert said_senders(tmp_path) == {"test": 2}
+
+
 def test_after_a_reconnect_frames_that_are_repeated_tell_the_scan(tmp_path: Path) -> None:
     with two_senders(tmp_path) as sending:
         for who, messages in enumerate((ONE, TWO)):
