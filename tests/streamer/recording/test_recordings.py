@@ -196,13 +196,13 @@ def test_a_recording_that_hangs_beside_a_journal_is_not_waited_for(
     read_on = threading.Event()
     monkeypatch.setattr(recovery, "read_frames", lambda *_: iter([read_on.wait(120)]))
     monkeypatch.setattr(recovery, "journal_frames", lambda *_: None)  # no task: not answered
-    monkeypatch.setattr(recordings, "READ_PATIENCE_S", 0.05)
+    monkeypatch.setattr(recordings, "items_in_time", lambda read, _patience: in_time.items_in_time(read, 0.05))
     left_behind(tmp_path)
     with running(tmp_path) as run, connected(run.address) as socket:
         send(socket, ArmMessage(ARM), *MESSAGES)
         run.wait_for_state("complete")
         read_on.set()
-        assert any("cannot be read: no answer" in getattr(event, "text", "") for event in run.events)
+        run.wait(lambda: any("cannot be read: no answer" in getattr(event, "text", "") for event in run.events))
         assert digests_of_file(tmp_path / "a.h5") == WANTED
 
 
