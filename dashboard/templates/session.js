@@ -127,6 +127,13 @@ window.ptylive = (() => {
     }, 1000);
   }
 
-  document.addEventListener("DOMContentLoaded", () => { view("session"); light(false); });
+  // A page whose first connection fails, on a machine that is busy or just starting, would stay empty for ever.
+  function come_up() {
+    view("session");
+    light(false);
+    setTimeout(() => { if (document.body.dataset.ready !== "yes") window.location.reload(); }, 30_000);
+  }
+
+  document.addEventListener("DOMContentLoaded", come_up);
   return {render, cards, acknowledge, fit, cursor, view, light, ready, disconnected, ask, painters, clips: last.clips};
 })();

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from browser_tools import SIDE, Watched, eventually, pixels, quadrant_colours, quadrants, rgb, rows_covered, share_of
 from fake_server import FakeServer, map_payload, state_payload
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, WebSocketRoute, expect
 from running_dashboard import RunningDashboard, start_dashboard
 
 from ptylive.pictures.colours import UNVISITED
@@ -162,6 +162,26 @@ def test_the_dashboard_goes_and_the_page_comes_back(server: FakeServer, watched:
     finally:
         second.process.terminate()
         second.process.communicate()
+
+
+def test_a_page_whose_first_connection_fails_is_loaded_again(dashboard: RunningDashboard, watched: Watched) -> None:
+    page, tried = watched.page, []
+
+    def first_in_vain(socket: WebSocketRoute) -> None:
+        tried.append(socket.url)
+        if len(tried) == 1:
+            socket.close()
+        else:
+            socket.connect_to_server()
+
+    page.route_web_socket("**/ws**", first_in_vain)
+    page.clock.install()
+    page.goto(dashboard.url)
+    while not tried:
+        page.wait_for_timeout(50)
+    page.clock.fast_forward(31_000)
+    expect(page.locator(".series")).to_have_text("0142")
+    assert len(tried) == 2
 
 
 def test_a_viewer_who_paints_nothing_is_sent_one_picture(
