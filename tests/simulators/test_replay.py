@@ -130,6 +130,8 @@ def test_a_server_restarted_during_the_scan_gets_all_of_it(tmp_path: Path) -> No
             sending = threading.Thread(target=lambda: reports.append(replay(path, settings)))
             sending.start()
             first.wait(lambda: first.receiver.status().frames > 100)
+            uid = first.arms()[0].arm.uid
+            first.wait(lambda: bool(first.receiver.safe_ranges(uid)))  # a thread of its own writes the journal
             (journal,) = (tmp_path / "one").glob("*.journal")
             crashed = journal.read_bytes()  # what kill -9 would leave: the running server still holds the original
         folder = tmp_path / "two"
