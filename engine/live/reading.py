@@ -59,6 +59,8 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
         wanted = Descan.of(arm.detector.descan_px)
         same = wanted == store.descan or not (wanted.moves or store.descan is not None)
         return store if same else read(arm, frames, given_descan(arm), where) or store
+    if store.descan_given:  # and taken back since: to be measured on patterns as they were recorded
+        store = read(arm, frames, None, where) or store
     disc = find_disc(store.mean_pattern, bad_pixels(arm))
     found = None if disc is None or store.descan is not None else find_descan(store, disc.radius_px)
     if found is None:

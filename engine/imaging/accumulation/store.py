@@ -52,6 +52,7 @@ class Store:
         self.arm = arm
         self.reduction = reduction
         self.descan = descan
+        self.descan_given = descan is not None and arm.detector.descan_px is not None
         self.shape = (rows, cols)
         numbers = Numbers.zeros(points, 0)
         self._scratch = scratch or Scratch()

@@ -145,3 +145,16 @@ def test_what_only_the_centre_of_mass_shows_is_left_to_the_specimen(scan, wander
     assert find_descan(store, 7.2).value == (0.0,) * 10
     assert "bad_pixel_mask" in lying_still(arm, store.descan).arrays
     assert np.array_equal(store.moments_without(store.descan), store.moments)
+
+
+def test_a_value_taken_back_is_measured_anew(scan, wandering):
+    arm = scan.arm()
+    wrong = Descan.of([1.0, 0.0, 0.0, 0.0])
+    store = read(
+        replace(arm, detector=arm.detector.model_copy(update={"descan_px": wrong.numbers})),
+        lambda: batches(wandering),
+        wrong,
+    )
+    store.arm = arm
+    measured = brought_to_rest(store, lambda: batches(wandering)).descan
+    assert np.abs(measured.minus(BOW).at_points(POINTS, (32, 32))).max() < 0.05
