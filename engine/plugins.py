@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -49,6 +49,20 @@ def of_entry_points(group: str, mark: str) -> Iterator[Found]:
         if not found:
             left_out(source, f"{point.value} brings nothing for {group}")
         yield from found
+
+
+def register_all(folder: str, group: str, mark: str, add: Callable[[Any], None]) -> None:
+    """Hand what is marked to ``add``: all of a folder of this package, then what other packages bring.
+
+    A module of this package that ``add`` refuses is a mistake of ours and raises; one of another package is left out.
+    """
+    for found in in_folder(folder, mark):
+        add(getattr(found.value, mark))
+    for found in of_entry_points(group, mark):
+        try:
+            add(getattr(found.value, mark))
+        except Exception as error:  # of somebody else's code nothing is certain
+            left_out(found.source, error.line() if isinstance(error, PtyliveError) else repr(error))
 
 
 def name_of(point: EntryPoint) -> str:

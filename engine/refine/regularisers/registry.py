@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 
 from ptylive.engine import plugins
 from ptylive.engine.refine.regularisers.registration import MARK, Registration
@@ -60,13 +61,7 @@ def add(into: dict[str, Registration], found: Registration) -> None:
 
 
 def _load(into: dict[str, Registration]) -> None:
-    for found in plugins.in_folder(FOLDER, MARK):
-        add(into, getattr(found.value, MARK))
-    for found in plugins.of_entry_points(GROUP, MARK):
-        try:
-            add(into, getattr(found.value, MARK))
-        except Exception as error:  # of somebody else's code nothing is certain
-            plugins.left_out(found.source, error.line() if isinstance(error, MetadataError) else repr(error))
+    plugins.register_all(FOLDER, GROUP, MARK, partial(add, into))
 
 
 def _provide() -> None:
