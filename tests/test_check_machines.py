@@ -74,3 +74,20 @@ def test_what_is_asked_for(tool):
     }
     found = tool.parse(["--only", "busy", "--seed", "5", "--tests", "tests/schema", "--", "-m", ""])
     assert (found.only, found.seed, found.tests, found.more) == (["busy"], 5, ["tests/schema"], ["-m", ""])
+
+
+def test_joined_settings_share_one_run(tool, run, monkeypatch):
+    parts = (
+        tool.Setting("green", "", tool.in_environment({"COLOUR": "green"})),
+        tool.Setting("few", "", tool.narrow),
+    )
+    monkeypatch.setattr(tool, "SETTINGS", parts)
+    found = tool.check(tool.joined(("green", "few")), run)
+    assert (found.name, found.word, found.passed) == ("green+few", "green", 2)
+    with tool.joined(("green", "few")).prepare(run) as place:
+        assert place.limit is not None
+        assert place.environment == {"COLOUR": "green"}
+
+
+def test_every_setting_but_the_plain_one_is_in_one_of_the_joined_runs(tool):
+    assert sorted(sum(tool.TOGETHER, ())) == sorted(s.name for s in tool.SETTINGS if s.name != "as-it-is")

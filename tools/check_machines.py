@@ -3,10 +3,13 @@
     make check-machines
     python tools/check_machines.py --only openblas-nehalem --only random --tests tests/engine
     python tools/check_machines.py --seed 7 --only random      # the same order again
+    python tools/check_machines.py --only openblas-zen+spaces  # both in one run
+    python tools/check_machines.py --together                  # all settings in five runs
 
-Each setting is one run of pytest; logs stay in build/machines. The last lines are a table of all settings and the
-tests that failed. Exit status: 0 when every setting that this machine has was green, 1 when a test failed, 2 when no
-setting could be tried. A setting that cannot be had here is listed with the reason (docs/testing.md).
+Each setting is one run of pytest; settings joined by ``+`` share one, which is red where any of them is. Logs stay in
+build/machines. The last lines are a table of all settings and the tests that failed. Exit status: 0 when every setting
+that this machine has was green, 1 when a test failed, 2 when no setting could be tried. A setting that cannot be had
+here is listed with the reason (docs/testing.md).
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -74,7 +77,7 @@ class Setting:
 
     name: str
     about: str
-    prepare: Callable[[Run], object]
+    prepare: Callable[[Run], AbstractContextManager[Place]]
     arguments: tuple[str, ...] = ()
 
 
@@ -98,7 +101,7 @@ class Outcome:
         return "red" if self.failed else "green"
 
 
-def in_environment(environment: Mapping[str, str]) -> Callable[[Run], object]:
+def in_environment(environment: Mapping[str, str]) -> Callable[[Run], AbstractContextManager[Place]]:
     """A place that differs by environment variables alone."""
 
     @contextmanager
@@ -251,13 +254,57 @@ SETTINGS = (
     Setting("ordinary-user", "a clean clone, as an ordinary user (needs root)", ordinary_user),
 )
 
+TOGETHER = (
+    ("openblas-haswell", "random"),
+    ("openblas-zen", "numba-generic", "spaces"),
+    ("openblas-skylakex", "narrow", "ordinary-user"),
+    ("openblas-nehalem", "numpy-baseline", "elsewhere"),
+    ("busy",),
+)
+"""Settings that do not touch each other, in as few runs as that takes."""
+
+
+def joined(names: Iterable[str]) -> Setting:
+    """One setting that is all of those named; at most one of them has a clone of its own."""
+    parts = [next(setting for setting in SETTINGS if setting.name == name) for name in names]
+    if len(parts) == 1:
+        return parts[0]
+
+    @contextmanager
+    def prepare(run: Run) -> Iterator[Place]:
+        with ExitStack() as stack:
+            places = [stack.enter_context(part.prepare(run)) for part in parts]
+            own = next((place for place in places if place.root != ROOT), Place())
+            limits = [place.limit for place in places if place.limit]
+            environment = {name: value for place in places for name, value in place.environment.items()}
+            limit = (lambda: [one() for one in limits] and None) if limits else None
+            yield Place(own.python, own.root, environment, own.user, limit)
+
+    arguments = tuple(argument for part in parts for argument in part.arguments)
+    return Setting("+".join(part.name for part in parts), "; ".join(part.about for part in parts), prepare, arguments)
+
+
+def chosen(only: Iterable[str] | None, together: bool) -> list[Setting]:
+    """The settings to run, in the order of SETTINGS or as they were asked for."""
+    if together:
+        return [joined(names) for names in TOGETHER]
+    return list(SETTINGS) if only is None else [joined(one.split("+")) for one in only]
+
+
+def known(text: str) -> str:
+    """Names of settings joined by ``+``, as argparse wants them checked."""
+    names = [setting.name for setting in SETTINGS]
+    if unknown := [name for name in text.split("+") if name not in names]:
+        raise argparse.ArgumentTypeError(f"no such setting: {', '.join(unknown)}; there are {', '.join(names)}")
+    return text
+
 
 def check(setting: Setting, run: Run) -> Outcome:
     """Run the tests under one setting."""
     started = time.monotonic()
     took = functools.partial(lambda: time.monotonic() - started)
     try:
-        with setting.prepare(run) as place:  # type: ignore[attr-defined]
+        with setting.prepare(run) as place:
             status, report = _pytest(setting, run, place)
     except NotHereError as error:
         return Outcome(setting.name, missing=str(error))
@@ -311,10 +358,11 @@ def _read(name: str, status: int, report: Path, seconds: float) -> Outcome:
 
 def table(outcomes: list[Outcome]) -> str:
     """All settings, and below them the tests that failed in each."""
-    lines = [f"{'setting':<18} {'':<9} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>7}"]
+    wide = max((len(one.name) for one in outcomes), default=18)
+    lines = [f"{'setting':<{wide}} {'':<9} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>7}"]
     for one in outcomes:
         numbers = f"{one.passed:>6} {len(one.failed):>6} {one.skipped:>7} {one.seconds:>7.0f}"
-        lines.append(f"{one.name:<18} {one.word:<9} {one.missing or numbers}")
+        lines.append(f"{one.name:<{wide}} {one.word:<9} {one.missing or numbers}")
     for one in outcomes:
         lines += [f"{one.name}: {test}" for test in one.failed]
     return "\n".join(lines)
@@ -322,9 +370,10 @@ def table(outcomes: list[Outcome]) -> str:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """What the command line says; anything behind ``--`` is pytest's."""
-    names = [setting.name for setting in SETTINGS]
+    names = ", ".join(setting.name for setting in SETTINGS)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--only", action="append", type=known, metavar="NAME[+NAME]", help=names)
+    parser.add_argument("--together", action="store_true", help="all settings, in as few runs as possible")
     parser.add_argument("--tests", action="append", default=[], metavar="PATH", help="default: the whole suite")
     parser.add_argument("--seed", type=int, default=None, help="of the random order; drawn and printed by default")
     parser.add_argument("--list", action="store_true", help="say what each setting is, and run nothing")
@@ -351,11 +400,10 @@ def main(arguments: list[str]) -> int:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptylive-machines-")))
         scratch.chmod(0o755)
         run = Run(scratch, seed, tuple(options.tests), tuple(options.more))
-        for setting in SETTINGS:
-            if options.only is None or setting.name in options.only:
-                print(f"{setting.name}: {setting.about} (seed {seed})", flush=True)
-                outcomes.append(check(setting, run))
-                print(f"  {outcomes[-1].word}: {len(outcomes[-1].failed)} failed", flush=True)
+        for setting in chosen(options.only, options.together):
+            print(f"{setting.name}: {setting.about} (seed {seed})", flush=True)
+            outcomes.append(check(setting, run))
+            print(f"  {outcomes[-1].word}: {len(outcomes[-1].failed)} failed", flush=True)
     print(table(outcomes))
     if all(outcome.missing for outcome in outcomes):
         return 2
