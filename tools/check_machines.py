@@ -277,7 +277,11 @@ def joined(names: Iterable[str]) -> Setting:
             own = next((place for place in places if place.root != ROOT), Place())
             limits = [place.limit for place in places if place.limit]
             environment = {name: value for place in places for name, value in place.environment.items()}
-            limit = (lambda: [one() for one in limits] and None) if limits else None
+
+            def limit() -> None:
+                for one in limits:
+                    one()
+
             yield Place(own.python, own.root, environment, own.user, limit)
 
     arguments = tuple(argument for part in parts for argument in part.arguments)
