@@ -86,10 +86,10 @@ def test_one_that_hangs_during_a_scan_is_told_of_and_catches_up(tmp_path: Path, 
         run.wait(lambda: run.receiver.safe_ranges(ARM.uid) == [(0, 16)])
         mount.hang()
         send(socket, *MESSAGES[4:12])
-        run.wait(lambda: run.receiver.status().recording_state == "waiting")
-        assert run.receiver.status().recording_error == f"{tmp_path} does not answer"
+        told = ("waiting", f"{tmp_path} does not answer")
+        run.wait(lambda: (run.receiver.status().recording_state, run.receiver.status().recording_error) == told)
         mount.answer()
-        run.wait(lambda: states(run) == ["writing", "waiting", "writing"])
+        run.wait(lambda: states(run)[-1] == "writing")  # on a busy machine it may have waited more than once
         send(socket, *MESSAGES[12:])
         received_live(run)
         run.wait_for_state("complete")
