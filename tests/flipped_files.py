@@ -56,5 +56,5 @@ def preset(folder):
 
 def saved_checkpoint(folder):
     path = folder / "run.checkpoint"
-    checkpoint.save(path, SweepState(np.linspace(0, 1, 50, dtype=np.float32), 1), LOG, "id")
+    checkpoint.save(path, SweepState(np.linspace(0, 1, 50, dtype=np.float32), 1), LOG, checkpoint.Identity("id"))
     return path

@@ -162,7 +162,8 @@ class Library:
         if results.exists():
             stored = self._files.read(read_results, results, LARGE)
             scan.results, scan.stored = results, Calibration.from_attributes(stored["calibration"])
-            scan.take_stored(stored["coverage"], Rendering([LiveMap(**found) for found in stored["maps"]]))
+            if stored["coverage"] is not None:
+                scan.take_stored(stored["coverage"], Rendering([LiveMap(**found) for found in stored["maps"]]))
         scan.recorded.set()
         scan.finished.set()
         return scan

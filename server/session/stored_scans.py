@@ -61,7 +61,10 @@ def scan_header(path: Path) -> dict[str, Any]:
 
 
 def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Maps (all, or those of ``names``) as dictionaries, coverage, and attributes of the calibration."""
+    """Maps (all, or those of ``names``) as dictionaries, coverage, and attributes of the calibration.
+
+    There are neither maps nor coverage (None) where ``ptylive refine`` wrote the file.
+    """
     import h5py
 
     wanted = None if names is None else set(names)
@@ -70,7 +73,7 @@ def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, An
             group = file.get("maps", {})
             return {
                 "maps": [_stored_map(name, group[name]) for name in group if wanted is None or name in wanted],
-                "coverage": np.asarray(file["coverage"][()], dtype=bool),
+                "coverage": np.asarray(file["coverage"][()], dtype=bool) if "coverage" in file else None,
                 "calibration": {k: _text(v) for k, v in file["calibration"].attrs.items()},
             }
     except (OSError, KeyError) as error:

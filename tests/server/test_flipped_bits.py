@@ -69,7 +69,7 @@ READERS = {
         worker, path, (read_journal, {}), (journal_frames, {"at": 0, "skip": 0, "most_bytes": 2**20})
     ),
     preset: lambda _worker, path: in_this_process(lambda: Preset.from_mapping(load_preset(path).settings).at(4)),
-    saved_checkpoint: lambda _worker, path: in_this_process(lambda: checkpoint.load(path, "id")),
+    saved_checkpoint: lambda _worker, path: in_this_process(lambda: checkpoint.load(path, checkpoint.Identity("id"))),
 }
 EVERY_KIND = pytest.mark.parametrize("kind", READERS, ids=lambda kind: kind.__name__)
 

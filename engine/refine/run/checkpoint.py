@@ -1,7 +1,9 @@
 """A refinement's state on disk: whole or not at all, checked when read, the last two kept.
 
-A checkpoint is an npz file (no pickle) of the solver's state, the log, a fingerprint of what is being refined, and a
-SHA-256 over all of it. Going on from one repeats the trajectory exactly, since a solver's state is all there is.
+A checkpoint is an npz file (no pickle) of the solver's state, the log, what is being refined (a fingerprint of the
+data, and the settings by name), and a SHA-256 over all of it. Going on from one repeats the trajectory exactly, since a
+solver's state is all there is. A setting that a checkpoint does not know, having been written before there was such a
+setting, is taken to be as it is by default.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, FORMAT)
+"""1 kept one hash of data and settings, all that there were when it was written: a new one made it a stranger's."""
 _UNREADABLE = (
     OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, MemoryError, OverflowError, SyntaxError,
     struct.error, zipfile.BadZipFile, zlib.error,
@@ -36,9 +40,50 @@ SAMPLED_PATTERNS = 64
 SolverState = SweepState | LbfgsState
 
 
-def fingerprint(dataset: Dataset, preset: Preset) -> str:
-    """What a checkpoint belongs to: preset (but for the number of epochs), positions and a sample of the patterns."""
-    digest = hashlib.sha256(preset.model_dump_json(exclude={"epoch_max"}).encode())
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What a checkpoint belongs to. data: fingerprint of positions, calibration and a sample of the patterns; settings:
+    by name, without the number of epochs; format_1: data and settings as the first format had them.
+    """
+
+    data: str
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    format_1: str = ""
+
+    @classmethod
+    def of(cls, dataset: Dataset, preset: Preset) -> Identity:
+        """Of a refinement of these data with these settings."""
+        text = preset.model_dump_json(exclude={"epoch_max"})
+        return cls(_fingerprint(dataset, b""), json.loads(text), _fingerprint(dataset, text.encode()))
+
+    def apart(self, header: dict[str, Any]) -> str:
+        """What a checkpoint is of, in words, where it is not of this; empty where it is."""
+        if header["format"] == 1:
+            return "" if header["identity"] == self.format_1 else "data or settings, or to another version of ptylive"
+        if header["data"] != self.data:
+            return "data"
+        earlier = header["settings"]
+        different = [name for name in sorted({*earlier, *self.settings}) if self._differs(name, earlier)]
+        said = ", ".join(
+            f"{name} was {_short(earlier, name)}, is {_short(self.settings, name)}" for name in different[:3]
+        )
+        return f"settings ({said}{', …' if len(different) > 3 else ''})" if different else ""
+
+    def _differs(self, name: str, earlier: dict[str, Any]) -> bool:
+        if name in earlier and name in self.settings:
+            return bool(earlier[name] != self.settings[name])
+        if name in earlier:  # a setting that is gone, or of a plug-in that is: what is off acts no more than it did
+            return bool(earlier[name])
+        return bool(self.settings[name] != json.loads(Preset.full()().model_dump_json()).get(name))
+
+
+def _short(settings: dict[str, Any], name: str) -> str:
+    text = json.dumps(settings[name]) if name in settings else "unknown"
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def _fingerprint(dataset: Dataset, settings: bytes) -> str:
+    digest = hashlib.sha256(settings)
     digest.update(str((dataset.patterns.shape, dataset.patterns.dtype.str)).encode())
     digest.update(np.ascontiguousarray(dataset.positions_A).tobytes())
     every = max(1, len(dataset.patterns) // SAMPLED_PATTERNS)
@@ -47,10 +92,11 @@ def fingerprint(dataset: Dataset, preset: Preset) -> str:
     return digest.hexdigest()
 
 
-def save(path: Path, state: SolverState, log: Log, identity: str) -> None:
+def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
     """Write ``path``; what was there becomes ``<name>.previous``."""
     arrays, plain = _encode(state)
-    header = {"format": FORMAT, "identity": identity, "log": dataclasses.asdict(log), "state": plain}
+    belongs = {"data": identity.data, "settings": identity.settings}
+    header = {"format": FORMAT, **belongs, "log": dataclasses.asdict(log), "state": plain}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     arrays["sha256"] = np.frombuffer(_digest(arrays), np.uint8)
     with replacing(path) as temporary:
@@ -75,7 +121,7 @@ class Saved:
     """What was wrong with the newest checkpoint; empty where nothing was."""
 
 
-def load(path: Path, identity: str) -> Saved | None:
+def load(path: Path, identity: Identity) -> Saved | None:
     """The newest intact checkpoint at ``path``; None where there is none.
 
     Raises RefinementError where one is there but none is intact, or where it belongs to another refinement.
@@ -86,9 +132,10 @@ def load(path: Path, identity: str) -> Saved | None:
         if arrays is None:
             continue
         header = json.loads(bytes(arrays.pop("header")))
-        if header["identity"] != identity:
+        other = identity.apart(header)
+        if other:
             raise RefinementError(
-                f"checkpoint {candidate} belongs to other data or settings", "remove it, or start without --resume"
+                f"checkpoint {candidate} belongs to other {other}", "remove it, or start without --resume"
             )
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["log"].items()}
         log = Log(**values)
@@ -114,7 +161,7 @@ def _read(path: Path) -> dict[str, Array] | None:
             arrays = dict(file)
         if arrays.pop("sha256").tobytes() != _digest(arrays):
             return None
-        return arrays if json.loads(bytes(arrays["header"]))["format"] == FORMAT else None
+        return arrays if json.loads(bytes(arrays["header"]))["format"] in _READ else None
     except _UNREADABLE:
         return None
 

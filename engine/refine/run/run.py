@@ -69,7 +69,7 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     Raises MetadataError for missing optics and RefinementError where the
     refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
-    identity = checkpoints.fingerprint(dataset, preset)
+    identity = checkpoints.Identity.of(dataset, preset)
     dataset, preset = selected(dataset, preset)
     saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
     context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
@@ -139,7 +139,7 @@ class Observers:
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
     checkpoint: Path | None
-    identity: str
+    identity: checkpoints.Identity
     loss_table: Path | None = None
 
 

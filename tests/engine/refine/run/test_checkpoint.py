@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.run.checkpoint import fingerprint, load, save
+from ptylive.engine.refine.run.checkpoint import Identity, load, save
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import LbfgsState
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.schema import RefinementError
 from ptylive.schema.preset import Preset
 
+ID = Identity("id")
 LOG = Log((3.0, 2.5), ("sweep", "lbfgs"), (0.1, 0.2), 2.25)
 
 
@@ -36,8 +37,8 @@ def same(a, b):
 )
 def test_states_come_back_exactly(tmp_path, state):
     path = tmp_path / "run.npz"
-    save(path, state, LOG, "id")
-    loaded = load(path, "id")
+    save(path, state, LOG, ID)
+    loaded = load(path, ID)
     assert loaded is not None
     same(state, loaded.state)
     assert loaded.log == LOG
@@ -46,61 +47,77 @@ def test_states_come_back_exactly(tmp_path, state):
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     path = tmp_path / "run.npz"
-    save(path, SweepState(vector(0), 1), LOG, "id")
-    save(path, SweepState(vector(1), 2), LOG, "id")
+    save(path, SweepState(vector(0), 1), LOG, ID)
+    save(path, SweepState(vector(1), 2), LOG, ID)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    loaded = load(path, "id")
+    loaded = load(path, ID)
     assert loaded is not None
     assert loaded.state.sweep == 1
     assert "went on from the one before" in loaded.note
     path.with_name("run.npz.previous").write_bytes(b"nothing")
     with pytest.raises(RefinementError, match="is damaged"):
-        load(path, "id")
+        load(path, ID)
 
 
 def test_nothing_there_is_nothing(tmp_path):
-    assert load(tmp_path / "none.npz", "id") is None
+    assert load(tmp_path / "none.npz", ID) is None
 
 
-def test_another_refinements_checkpoint_is_refused(tmp_path):
-    save(tmp_path / "run.npz", SweepState(vector(0)), LOG, "id")
-    with pytest.raises(RefinementError, match="belongs to other data or settings"):
-        load(tmp_path / "run.npz", "other")
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (Identity("other"), "belongs to other data"),
+        (Identity("id", {"seed": 1, "num_slices": 4}), r"other settings \(num_slices was 2, is 4, seed was 0, is 1\)"),
+        (Identity("id", {"seed": 0}), r"other settings \(num_slices was 2, is unknown\)"),
+        (Identity("id", {"seed": 0, "num_slices": 2, "atv_weight": 0.1}), r"\(atv_weight was unknown, is 0.1\)"),
+        (Identity("id", {"seed": 0, "num_slices": 2, "loss_of_mine": 0.1}), r"\(loss_of_mine was unknown, is 0.1\)"),
+    ],
+)
+def test_another_refinements_checkpoint_is_refused(tmp_path, now, words):
+    save(tmp_path / "run.npz", SweepState(vector(0)), LOG, Identity("id", {"seed": 0, "num_slices": 2}))
+    with pytest.raises(RefinementError, match=words):
+        load(tmp_path / "run.npz", now)
 
 
-def test_the_fingerprint_knows_data_and_settings_but_not_the_number_of_epochs(simulated):
+def test_a_setting_that_came_later_or_is_gone_and_is_off_is_no_difference(tmp_path):
+    save(tmp_path / "run.npz", SweepState(vector(0)), LOG, Identity("id", {"seed": 0, "of_a_plug_in": 0.0}))
+    now = Identity("id", {"seed": 0, "atv_weight": 0.0, "data_shift_vector_px": [0.0, 0.0]})
+    assert load(tmp_path / "run.npz", now) is not None
+
+
+def test_it_belongs_to_data_and_settings_but_not_to_the_number_of_epochs(simulated):
     dataset = simulated.dataset
-    one = fingerprint(dataset, Preset())
-    assert fingerprint(dataset, Preset(epoch_max=99)) == one
-    assert fingerprint(dataset, Preset(seed=1)) != one
-    assert fingerprint(replace(dataset, positions_A=dataset.positions_A + 1), Preset()) != one
-    assert fingerprint(replace(dataset, patterns=dataset.patterns + 1), Preset()) != one
+    one = Identity.of(dataset, Preset())
+    assert Identity.of(dataset, Preset(epoch_max=99)) == one
+    assert Identity.of(dataset, Preset(seed=1)) != one
+    assert Identity.of(replace(dataset, positions_A=dataset.positions_A + 1), Preset()).data != one.data
+    assert Identity.of(replace(dataset, patterns=dataset.patterns + 1), Preset()).data != one.data
 
 
 def test_a_disk_that_is_full_leaves_the_checkpoint_that_is_there(tmp_path, monkeypatch):
     path = tmp_path / "run.npz"
-    save(path, SweepState(vector(0), 1), LOG, "id")
+    save(path, SweepState(vector(0), 1), LOG, ID)
 
     def full(*_arguments, **_options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space"):
-        save(path, SweepState(vector(0), 2), LOG, "id")
-    loaded = load(path, "id")
+        save(path, SweepState(vector(0), 2), LOG, ID)
+    loaded = load(path, ID)
     assert loaded is not None and loaded.state.sweep == 1 and loaded.note == ""
 
 
 def test_whole_files_that_hold_something_else_are_refused(tmp_path):
     """The checksums of the archive are those of its parts: which parts belong together, only the digest tells."""
     path = tmp_path / "run.npz"
-    save(path, SweepState(vector(0)), LOG, "id")
+    save(path, SweepState(vector(0)), LOG, ID)
     with np.load(path) as file:
         arrays = dict(file)
     np.savez(path, **{**arrays, "vector": vector(1)})
     with pytest.raises(RefinementError, match="is damaged"):
-        load(path, "id")
+        load(path, ID)
     np.savez(path, **arrays)
-    assert load(path, "id") is not None
+    assert load(path, ID) is not None
