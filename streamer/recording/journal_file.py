@@ -38,6 +38,7 @@ class JournalFile:
                 left = _after(left, os.writev(self._fd, left[:_MAX_IOV]))
         except OSError:
             os.ftruncate(self._fd, self.end)
+            os.lseek(self._fd, self.end, os.SEEK_SET)  # cutting does not move the place where the next write begins
             raise
         self.end += wanted
 

@@ -51,3 +51,18 @@ def test_names_say_what_functions_depend_on():
     assert len(set(names)) == len(names)
     assert all(name.startswith("radix_") for name in names)
     assert _transform(96, -1).__qualname__ == "transform_96_minus_1"
+
+
+def test_the_mark_of_compiled_code_tells_processors_and_names_apart(monkeypatch, tmp_path):
+    """A folder shared by machines: what one has compiled, another has not."""
+    import numba
+
+    from ptylive.engine.backend.cache import compiled_mark
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    here = compiled_mark("maps")
+    assert here == compiled_mark("maps") != compiled_mark("refinement-64")
+    assert here.parent == tmp_path
+    monkeypatch.setattr(numba.config, "CPU_NAME", "some-other-processor")
+    assert compiled_mark("maps") != here

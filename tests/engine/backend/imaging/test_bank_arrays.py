@@ -113,3 +113,23 @@ def test_large_filters_come_in_portions():
         np.abs(found - CompiledContraction().contract(weights, planes, reads, 1.0))
         <= bound(weights, planes, reads, 1.0)
     ).all()
+
+
+class InTurn:
+    """Shares a range as threads would, one piece after the other."""
+
+    def split(self, items, work, *, least=1):
+        for start in range(0, items, 100):
+            work(0, start, min(start + 100, items))
+
+
+def test_frequencies_shared_among_helpers_give_the_same():
+    rng = np.random.default_rng(3)
+    weights, planes = complex_of(rng, 431, 7), complex_of(rng, 312, 7)
+    reads, others = reads_of(rng, 312, 431), reads_of(rng, 312, 431)
+    alone, shared = CompiledContraction(), CompiledContraction(InTurn())
+    np.testing.assert_array_equal(
+        shared.contract(weights, planes, reads, 0.3), alone.contract(weights, planes, reads, 0.3)
+    )
+    for a, b in zip(*(c.contract_pair(weights, planes, reads, others, 0.3) for c in (shared, alone)), strict=True):
+        np.testing.assert_array_equal(a, b)

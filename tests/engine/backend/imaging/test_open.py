@@ -71,3 +71,10 @@ def test_which_batches_are_worth_sending():
     coded = CodedFrames(0, np.zeros(1, np.uint8), np.zeros(1, np.int64), 0)
     assert large.refuses(FrameBatch("u", np.arange(10), frames, coded)) == "coded frames are decoded there"
     assert PROCESSOR.least_batch_bytes == 2 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(RuntimeError("out of\n memory"), "out of memory"), (OSError(), "OSError")]
+)
+def test_a_device_given_up_is_the_processor_with_the_reason_in_one_line(error, said):
+    assert PROCESSOR.given_up(error).words == f"cpu ({said})"

@@ -1,12 +1,14 @@
 """What `--backend gpu` opens on which card, to the launch: cupy and its card are stood in for (``fake_card.py``)."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fake_card import HOPPER, FakeCards
 
 from ptylive.engine.backend.multislice import gpu
+from ptylive.engine.backend.multislice.description import ForwardModel, Tilts
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTermKind
@@ -95,3 +97,12 @@ def test_what_does_not_fit_stays_on_the_cpu_and_is_said(make_problem, monkeypatc
         open_backend("gpu", problem)
     assert open_backend("auto", problem).name == "cpu"
     assert "no refinement on the GPU" in caplog.text
+
+
+def test_a_model_beyond_the_fused_kernel_is_whole_arrays_on_the_card(make_problem, make_planes, cards):
+    problem = replace(
+        make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=3),
+        model=ForwardModel(pixel_A=0.2, wavelength_A=0.04, tilts=Tilts(np.full((1, 6), 1e-3), 4), thickness_A=(3.0,)),
+    )
+    backend = open_backend("gpu", problem)
+    assert (type(backend), backend.name) == (GeneralMultislice, "gpu")

@@ -102,3 +102,14 @@ def test_what_does_not_compile_is_one_line(monkeypatch):
         address_of(replace(TERM, pixel=cannot), OFFSET)
     assert error.value.line().startswith("cannot of the plug-in somebody.else failed: TypingError:")
     assert "mend the plug-in" in error.value.line()
+
+
+def test_a_derivative_of_another_shape_is_refused_by_name(make_problem, make_planes):
+    def of_one_pattern(intensity, counts, weights, offset):
+        loss, slope = on_arrays(intensity, counts, weights, offset)
+        return loss, slope[0]
+
+    term = replace(TERM, pixel=None, compare=of_one_pattern)
+    problem = replace(make_problem(32, 1, DataTermKind.AMPLITUDE, OFFSET, count=3), data_term=DataTerm(term, OFFSET))
+    with pytest.raises(RefinementError, match=r"data term mine gives a derivative of shape \(32, 32\) for"):
+        GeneralMultislice(problem, np, "complex64", "whole arrays").loss_and_gradient(*make_planes(problem, 1))

@@ -220,3 +220,13 @@ def test_what_rests_on_its_bound_no_longer_moves():
     tangent = tangent_of(bounded, np.array([0.0, 0.0, 1.0, 0.0]), direction)
     np.testing.assert_array_equal(tangent, [0.0, 1.0, -1.0, -1.0])
     np.testing.assert_array_equal(direction, [-1.0, 1.0, -1.0, -1.0])
+
+
+def test_where_the_objective_has_become_another_its_loss_and_slope_are_taken_anew():
+    """A weight that changes with the epoch: the history stays."""
+    first, second = (Landscape(quadratic(np.eye(3), np.full(3, float(at)))) for at in (1, 2))
+    state = solver(first, 5, 3, ORDINARY).step(solver(first, 5, 3, ORDINARY).init(np.zeros(3)))
+    anew = solver(second, 5, 3, ORDINARY).reevaluated(state)
+    loss, slope = second.function(state.vector)
+    assert (anew.loss, anew.evaluations, anew.pairs) == (loss, state.evaluations + 1, state.pairs)
+    np.testing.assert_array_equal(anew.gradient, slope)

@@ -42,6 +42,9 @@ class Layout:
     planes = modes = window = 1
     probe = SimpleNamespace(phase_per_A=None)
 
+    def lower_bounds(self):
+        return [(slice(0, 2), 0.0)]
+
     def physical(self, vector, xp):
         return SimpleNamespace(object=None, probe=None, corrections=None)
 
@@ -115,3 +118,19 @@ def test_long_evaluations_pause_between_portions_and_sum_them(objective, monkeyp
     np.testing.assert_allclose(found.gradient, [PATTERNS, PATTERNS, 0, PATTERNS, PATTERNS])
     assert long.backend.asked == [([0, 1, 2, 3], False), ([4, 5], False)]
     assert len(pauses) == 1
+
+
+class SecondHeld:
+    """Of the five, the second keeps what it had."""
+
+    def project_gradient(self, layout, vector, gradient, xp):
+        gradient[1] = 0
+
+    def restore_held(self, layout, vector, xp):
+        vector[1] = 7
+
+
+def test_parts_that_a_preset_holds_neither_slope_nor_move(objective):
+    held = objective(held_parts=SecondHeld())
+    np.testing.assert_array_equal(held.evaluate(np.ones(5)).gradient != 0, [True, False, True, True, True])
+    np.testing.assert_array_equal(held.project(np.array([-1.0, 2, 3, 4, 5])), [0, 7, 3, 4, 5])

@@ -179,3 +179,9 @@ def test_steps_that_would_overshoot_are_shortened_by_as_much(steep, share):
     solver = sweeps(Told([1.0]))
     moved = START - solver.step(replace(solver.init(START), steepness=steep)).vector
     np.testing.assert_allclose(moved[:4], share, rtol=1e-6)
+
+
+def test_where_the_probe_is_held_the_rest_moves():
+    solver = sweeps(Told([4.0], move_probe=False))
+    moved = solver.step(solver.init(START)).vector
+    assert (moved[:2] != 0).all() and (moved[4:] != 0).all()

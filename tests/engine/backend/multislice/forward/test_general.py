@@ -29,11 +29,11 @@ STEPS = {"tilts": 1e-3, "aberrations_A": 5.0, "distances_A": 2.0}
 """Size of a random change along which a derivative is taken; 0.3 for all others."""
 
 
-def check_gradients(problem, modes, object_modes, probes=1):
+def check_gradients(problem, modes, object_modes, probes=1, without=()):
     """Object, probe and every correction, each along a random direction."""
     backend = GeneralMultislice(problem, np, "complex128", "double")
     planes, probe = make_planes(problem, modes, object_modes, probes)
-    corrections = every_correction(problem)
+    corrections = replace(every_correction(problem), **dict.fromkeys(without))
 
     def loss(planes=planes, probe=probe, **changes):
         return backend.loss_and_gradient(planes, probe, corrections=replace(corrections, **changes)).loss
@@ -128,3 +128,20 @@ def test_what_the_compiled_kernel_cannot_do_opens_the_general_backend():
     assert isinstance(backend, GeneralMultislice)
     assert backend.name == "cpu (scipy, for split step yoshida, tilts)"
     assert open_backend("cpu", make_problem()).name == "cpu (scipy)", "its window of 8 pixels is none that is compiled"
+
+
+def test_what_is_not_refined_stays_as_the_model_has_it():
+    """Given tilts, and aberrations refined without the beam current."""
+    problem = make_problem(slices=2, tilts=tilts(4), aberrations=groups())
+    check_gradients(problem, 1, 1, without=("tilts", "current"))
+
+
+def test_coefficients_without_anything_beside_them():
+    compressed = replace(coefficients(CoefficientTermKind.LEAST_SQUARES, extra_terms=False), whitening=None)
+    check_gradients(make_problem(CoefficientTermKind.LEAST_SQUARES, compressed=compressed), 1, 1)
+
+
+def test_a_loss_of_pixels_is_no_loss_of_coefficients():
+    problem = make_problem(DataTermKind.AMPLITUDE, compressed=coefficients(CoefficientTermKind.GAUSS))
+    with pytest.raises(KeyError):
+        GeneralMultislice(problem, np, "complex128", "double").loss_and_gradient(*make_planes(problem, 1, 1))

@@ -1,0 +1,72 @@
+"""Small files: what is none is said in one line, without waiting for it and without reading all of it."""
+
+import os
+
+import pytest
+
+from ptylive.schema import InputFileError
+from ptylive.schema.files.small_files import check_is_file, read_bytes, read_text
+
+KIB = 1024
+
+
+def odd(folder, kind):
+    """Something in the place of a file."""
+    path = folder / "it"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "circle":
+        path.symlink_to(path)
+    elif kind == "in a file":
+        path.write_text("x")
+        return path / "it"
+    elif kind == "zero byte":
+        return folder / "a\0b"
+    elif kind == "long":
+        return folder / ("x" * 5000)
+    return path
+
+
+ODD = {
+    "nothing": "no such file",
+    "folder": "is not a file",
+    "pipe": "is not a file",
+    "circle": "symbolic links",
+    "in a file": "o",  # "no such file" of one function, "Not a directory" of the other
+    "zero byte": "null",
+    "long": "too long",
+}
+
+
+@pytest.mark.parametrize(("kind", "words"), ODD.items(), ids=ODD)
+@pytest.mark.parametrize("read", [check_is_file, lambda path: read_bytes(path, KIB), lambda path: read_text(path, KIB)])
+def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path, kind, words, read):
+    with pytest.raises(InputFileError, match=words) as caught:
+        read(odd(tmp_path, kind))
+    assert "\n" not in caught.value.line()
+
+
+def test_the_largest_that_is_allowed_is_read_and_one_byte_more_is_not(tmp_path):
+    path = tmp_path / "notes"
+    path.write_bytes(b"x" * KIB)
+    check_is_file(path)
+    assert read_bytes(path, KIB) == b"x" * KIB
+    assert read_text(path, KIB) == "x" * KIB
+    path.write_bytes(b"x" * (KIB + 1))
+    with pytest.raises(InputFileError, match=r"larger than 0\.000977 MiB"):
+        read_bytes(path, KIB)
+
+
+def test_a_file_without_end_is_not_read_to_it():
+    with pytest.raises(InputFileError, match="is not a file"):
+        read_bytes(os.devnull, KIB)
+
+
+def test_bytes_that_are_no_text_are_said_to_be_none(tmp_path):
+    path = tmp_path / "preset.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputFileError, match="is no text") as caught:
+        read_text(path, KIB)
+    assert "save it as UTF-8" in caught.value.line()
