@@ -18,11 +18,11 @@ from pydantic import (
 
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.added import added_words, declared
-from ptylive.schema.preset.constraints import Constraints
-from ptylive.schema.preset.forward import ForwardModel
-from ptylive.schema.preset.illumination import Illumination
+from ptylive.schema.preset.probe import Illumination
 from ptylive.schema.preset.projections import Projections
-from ptylive.schema.preset.refinables import Refinables
+from ptylive.schema.preset.propagation import ForwardModel
+from ptylive.schema.preset.refined import Refinables
+from ptylive.schema.preset.regularisers import Constraints
 from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart
 from ptylive.schema.preset.solver import Solver
 from ptylive.schema.preset.start import Start

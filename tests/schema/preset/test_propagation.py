@@ -4,8 +4,8 @@ import pytest
 
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.forward import ForwardModel
-from ptylive.schema.preset.refinables import Refinables
+from ptylive.schema.preset.propagation import ForwardModel
+from ptylive.schema.preset.refined import Refinables
 
 TAKEN = {
     "propmethod": "yoshida",
