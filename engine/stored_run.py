@@ -124,7 +124,7 @@ def _preset(text: str) -> Preset:
     if not isinstance(values, dict):
         raise ValueError("its preset is no table")
     kind = Preset.kind_for(values)
-    known = {name: value for name, value in values.items() if name in kind.model_fields}
-    if known.get("algorithm", "auto") not in get_args(kind.model_fields["algorithm"].annotation):
+    known = {name: value for name, value in values.items() if name in kind.settings()}
+    if known.get("algorithm", "auto") not in get_args(kind.settings()["algorithm"].annotation):
         del known["algorithm"]
     return kind.model_validate_json(json.dumps(known))

@@ -30,18 +30,18 @@ class Setting:
     @property
     def help(self) -> str:
         """What it means."""
-        return Preset.model_fields[self.key].description or ""
+        return Preset.settings()[self.key].description or ""
 
     @property
     def default(self) -> str:
         """Its default as typed; empty when there is none."""
-        value = Preset.model_fields[self.key].default
+        value = Preset.settings()[self.key].default
         return "" if value is None else self.word(value)
 
     @property
     def is_switch(self) -> bool:
         """Whether it is on or off."""
-        return Preset.model_fields[self.key].annotation is bool
+        return Preset.settings()[self.key].annotation is bool
 
     def word(self, value: Any) -> str:
         """A value as the field shows it."""
@@ -56,7 +56,7 @@ class Setting:
         """The words to choose from; empty for numbers."""
         if self.is_switch:
             return SWITCH
-        return tuple(str(a) for a in get_args(Preset.full().model_fields[self.key].annotation) if isinstance(a, str))
+        return tuple(str(a) for a in get_args(Preset.full().settings()[self.key].annotation) if isinstance(a, str))
 
 
 SETTINGS: tuple[Setting, ...] = (

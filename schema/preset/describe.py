@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import create_model
 from pydantic_core import PydanticUndefined
 
+from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import declared
 from ptylive.schema.preset.model import Preset
 from ptylive.schema.preset.schedules import WORDS, schedulable
@@ -52,7 +55,7 @@ def range_of(name: str) -> str:
 
 def json_schema() -> dict[str, Any]:
     """JSON schema of a preset, with a unit for each setting; schedules are texts."""
-    schema = Preset.full().model_json_schema()
+    schema = _side_by_side(Preset.full()).model_json_schema()
     for name, described in schema["properties"].items():
         described["unit"] = unit_of(name)
         if name in schedulable() | WORDS:
@@ -63,10 +66,17 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
+@lru_cache(maxsize=8)
+def _side_by_side(kind: type[Preset]) -> type[StrictModel]:
+    """A preset without groups: what it is read from and written to."""
+    settings: dict[str, Any] = {name: (field.annotation, field) for name, field in kind.settings().items()}
+    return create_model("Preset", __base__=StrictModel, __doc__=kind.__doc__, **settings)
+
+
 def table() -> str:
     """All settings as a Markdown table."""
     lines = ["| key | default | unit | values | meaning |", "| --- | --- | --- | --- | --- |"]
-    for name, field in Preset.full().model_fields.items():
+    for name, field in Preset.full().settings().items():
         default = "—" if field.default is None else "{}" if name == "schedules" else field.default
         values = range_of(name).replace("|", "\\|")
         lines.append(f"| `{name}` | {default} | {unit_of(name)} | {values} | {field.description} |")
@@ -76,7 +86,7 @@ def table() -> str:
 def to_toml(preset: Preset, *, explained: bool = False) -> str:
     """A preset as TOML, section [refine]: what differs from the default, or everything with an explanation."""
     lines = ["[refine]"]
-    for name, field in Preset.full().model_fields.items():
+    for name, field in Preset.full().settings().items():
         if name == "schedules":
             continue
         value = preset.schedules.get(name, preset.value(name))
@@ -155,5 +165,5 @@ def _several(described: Mapping[str, Any]) -> str:
 
 def default_of(name: str) -> Any:
     """The default of a setting; None where there is none."""
-    default = Preset.full().model_fields[name].get_default()
+    default = Preset.full().settings()[name].get_default()
     return None if default is PydanticUndefined else default

@@ -1,91 +1,125 @@
-"""What a refinement is asked to do: PyPty's names with the unit appended, every value and its range (settings.md)."""
+"""What a refinement is asked to do: PyPty's names with the unit appended, every value and its range (settings.md).
+
+Inside the program settings stand in groups, and whoever needs some takes their group. Outside (keywords, files, the
+wire, results) they stand side by side under their own names: :class:`Preset` reads and writes them so. Which group a
+setting belongs to is said once, by the class that declares it.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal, Self, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
+    ModelWrapValidatorHandler,
+    SerializationInfo,
     ValidationError,
     create_model,
     model_serializer,
     model_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails
 
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
-from ptylive.schema.preset.probe import Illumination
-from ptylive.schema.preset.projections import Projections
-from ptylive.schema.preset.propagation import ForwardModel
-from ptylive.schema.preset.refined import Refinables
-from ptylive.schema.preset.regularisers import Constraints
+from ptylive.schema.preset.loss import LossSettings
+from ptylive.schema.preset.object import ObjectSettings
+from ptylive.schema.preset.patterns import PatternSettings
+from ptylive.schema.preset.probe import ProbeSettings
+from ptylive.schema.preset.propagation import PropagationSettings
+from ptylive.schema.preset.refined import RefinedSettings
+from ptylive.schema.preset.regularisers import RegulariserSettings
 from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart
-from ptylive.schema.preset.solver import Solver
-from ptylive.schema.preset.start import Start
+from ptylive.schema.preset.solver import SolverSettings
+from ptylive.schema.preset.start import StartSettings
 from ptylive.schema.schedule import Schedule
 from ptylive.schema.units import in_unit_of
 from ptylive.schema.word_schedule import WordSchedule
 
 
-class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, ForwardModel):
+class Preset(StrictModel):
     """Settings of one refinement. ``auto`` is chosen from the data, and the choice is stated with its reason.
 
     A setting that follows a schedule has, as its own value, that of epoch 0; switches are on where the schedule may
     ever switch them on, and what only holds something back is off. :meth:`at` gives the settings of one epoch.
-    Settings of regularisers that bring their own (:mod:`ptylive.schema.preset.added`) are fields of :meth:`full`.
+    Settings of regularisers that bring their own (:mod:`ptylive.schema.preset.added`) are settings of :meth:`full`.
     """
 
+    object: ObjectSettings = ObjectSettings()
+    probe: ProbeSettings = ProbeSettings()
+    patterns: PatternSettings = PatternSettings()
+    propagation: PropagationSettings = PropagationSettings()
+    refined: RefinedSettings = RefinedSettings()
+    loss: LossSettings = LossSettings()
+    solver: SolverSettings = SolverSettings()
+    regularisers: RegulariserSettings = RegulariserSettings()
+    start: StartSettings = StartSettings()
     schedules: dict[str, str] = Field(
         default={}, description="settings that follow the epoch, each as an expression in epoch"
     )
 
-    @model_validator(mode="before")
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None:
+            """Settings by their own names; whole groups are taken too."""
+
     @classmethod
-    def _schedules_apart(cls, values: Any) -> Any:
+    def settings(cls) -> Mapping[str, FieldInfo]:
+        """Every setting by its own name, group after group."""
+        return _settings(cls)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _into_groups(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Texts such as ``epoch > 5`` are schedules; their value in epoch 0 stands in for them."""
         if not isinstance(values, Mapping):
-            return values
+            return handler(values)
         try:
             plain, schedules = taken_apart(values)
             starts = {name: cls._standing_in(name, schedule) for name, schedule in schedules.items()}
         except MetadataError as error:
             raise ValueError(error.line()) from None
-        return {**plain, **starts, "schedules": {name: schedule.text for name, schedule in schedules.items()}}
+        texts = {name: schedule.text for name, schedule in schedules.items()}
+        try:
+            return handler({**_in_groups(cls, {**plain, **starts}), "schedules": texts})
+        except ValidationError as error:
+            raise _by_setting(error, cls) from None
 
-    @model_serializer(mode="wrap")
-    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    @model_serializer(mode="plain")
+    def _as_written(self, info: SerializationInfo) -> dict[str, Any]:
         """Expressions in the place of the values they give, so that a setting written anew replaces its schedule."""
-        values = handler(self)
-        return {name: self.schedules.get(name, value) for name, value in values.items() if name != "schedules"}
-
-    @model_validator(mode="after")
-    def _something_moves(self) -> Self:
-        moving = [name for name in type(self).model_fields if name.startswith("update_")]
-        if not any(getattr(self, name) is True for name in moving):
-            raise ValueError("update_obj, update_probe and every other update_… are off: nothing would be refined")
-        return self
-
-    @model_validator(mode="after")
-    def _one_kind_of_object(self) -> Self:
-        if self.weakly_damped_obj and self.phase_only_obj is True:
-            raise ValueError("weakly_damped_obj and phase_only_obj exclude each other")
-        if (self.update_slice_distances or self.scan_thickness) and self.num_slices == 1:
-            raise ValueError("update_slice_distances and scan_thickness need num_slices of at least 2")
-        return self
-
-    @model_validator(mode="after")
-    def _thickness_known(self) -> Self:
-        if self.slice_distances_A is not None and len(self.slice_distances_A) not in (1, self.num_slices - 1):
-            raise ValueError(
-                f"slice_distances_A has {len(self.slice_distances_A)} values: give one, or num_slices - 1"
-                f" = {self.num_slices - 1}"
+        values: dict[str, Any] = {}
+        for group in _groups(type(self)):
+            values |= getattr(self, group).model_dump(
+                mode=info.mode,
+                exclude_unset=info.exclude_unset,
+                exclude_defaults=info.exclude_defaults,
+                exclude_none=info.exclude_none,
             )
-        if self.num_slices > 1 and self.total_thickness_A is None and self.slice_distances_A is None:
-            raise ValueError(f"num_slices = {self.num_slices} needs total_thickness_A or slice_distances_A")
+        wanted = set(values) if info.include is None else set(values) & set(info.include)
+        wanted -= set(info.exclude or ())
+        return {name: self.schedules.get(name, value) for name, value in values.items() if name in wanted}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, given by their own names. They are not checked. Raises KeyError for no setting."""
+        changed: dict[str, Any] = {}
+        for name, value in _in_groups(type(self), update or {}).items():
+            if name not in type(self).model_fields:
+                raise KeyError(name)
+            in_group = name in _groups(type(self)) and isinstance(value, dict)
+            changed[name] = getattr(self, name).model_copy(update=value) if in_group else value
+        return super().model_copy(update=changed, deep=deep)
+
+    @model_validator(mode="after")
+    def _slices_there(self) -> Self:
+        if (self.refined.update_slice_distances or self.start.scan_thickness) and self.object.num_slices == 1:
+            raise ValueError("update_slice_distances and scan_thickness need num_slices of at least 2")
         return self
 
     def at(self, epoch: int) -> Preset:
@@ -105,7 +139,13 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
             return NARROWING[name]
         if name not in schedulable() | WORDS:
             raise MetadataError(f"{name} cannot follow a schedule", "docs/settings.md lists what can")
-        return True if cls.model_fields[name].annotation is bool else _cast(cls, name, schedule.at(0))
+        return True if cls.settings()[name].annotation is bool else _cast(cls, name, schedule.at(0))
+
+    def __getattr__(self, name: str) -> Any:
+        group = "object" if name in ("spacings_A", "slice_thickness_A") else _homes(type(self)).get(name)
+        if group is None:
+            raise AttributeError(name)
+        return getattr(getattr(self, group), name)
 
     @classmethod
     def full(cls) -> type[Preset]:
@@ -115,37 +155,23 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
     @classmethod
     def kind_for(cls, values: Mapping[str, Any]) -> type[Preset]:
         """The preset that has the names of ``values``, as far as any has: nobody is asked for what it has itself."""
-        own = set(values) <= Preset.model_fields.keys() and values.get("algorithm", "auto") in _OWN_ALGORITHMS
+        own = set(values) <= Preset.settings().keys() and values.get("algorithm", "auto") in _OWN_ALGORITHMS
         return cls if own else cls.full()
 
     def value(self, name: str) -> Any:
         """A setting by its name; the default of an added one that nobody spoke of. Raises KeyError for none."""
-        if name in type(self).model_fields:
-            return getattr(self, name)
-        return declared()[name].default
-
-    @property
-    def spacings_A(self) -> tuple[float, ...]:
-        """Free space behind each slice but the last, Å: num_slices - 1 values."""
-        gaps = self.num_slices - 1
-        if self.slice_distances_A is not None:
-            return self.slice_distances_A if len(self.slice_distances_A) == gaps else self.slice_distances_A * gaps
-        return ((self.total_thickness_A or 0.0) / self.num_slices,) * gaps
-
-    @property
-    def slice_thickness_A(self) -> tuple[float, ...]:
-        """Thickness of each slice, Å; 0 for a single slice of unknown thickness."""
-        if self.num_slices == 1:
-            return (self.total_thickness_A or sum(self.slice_distances_A or ()),)
-        return (*self.spacings_A, self.spacings_A[-1])
+        group = _homes(type(self)).get(name)
+        if group is not None:
+            return getattr(getattr(self, group), name)
+        return self.schedules if name == "schedules" else declared()[name].default
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
         """A preset from names and values as people write them; MetadataError names the field and the remedy."""
         kind = cls.kind_for(values)
         for name in values:
-            if name not in kind.model_fields:
-                near = difflib.get_close_matches(name, kind.model_fields, n=1)
+            if name not in kind.settings():
+                near = difflib.get_close_matches(name, kind.settings(), n=1)
                 raise MetadataError(
                     f"unknown refinement setting {name!r}",
                     f"did you mean {near[0]!r}?" if near else "docs/settings.md lists the settings",
@@ -162,26 +188,83 @@ class Preset(Illumination, Start, Solver, Projections, Constraints, Refinables, 
             ) from None
 
 
-_OWN_ALGORITHMS: tuple[str, ...] = get_args(Preset.model_fields["algorithm"].annotation)
+_OWN_ALGORITHMS: tuple[str, ...] = get_args(LossSettings.model_fields["algorithm"].annotation)
+
+
+@lru_cache(maxsize=16)
+def _groups(kind: type[Preset]) -> Mapping[str, type[StrictModel]]:
+    """The groups of a preset by name."""
+    kinds = {name: field.annotation for name, field in kind.model_fields.items()}
+    return {name: each for name, each in kinds.items() if isinstance(each, type) and issubclass(each, StrictModel)}
+
+
+@lru_cache(maxsize=16)
+def _homes(kind: type[Preset]) -> Mapping[str, str]:
+    """The group of every setting."""
+    return {name: group for group, settings in _groups(kind).items() for name in settings.model_fields}
+
+
+@lru_cache(maxsize=16)
+def _settings(kind: type[Preset]) -> Mapping[str, FieldInfo]:
+    """Every setting, and the schedules."""
+    found = {name: field for settings in _groups(kind).values() for name, field in settings.model_fields.items()}
+    return MappingProxyType({**found, "schedules": kind.model_fields["schedules"]})
+
+
+def _in_groups(kind: type[Preset], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings put into their groups; of a group given whole, what was said in it. What is no setting stays."""
+    homes, groups = _homes(kind), _groups(kind)
+    found: dict[str, dict[str, Any]] = {}
+    others: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in homes:
+            found.setdefault(homes[name], {})[name] = value
+        elif name in groups and isinstance(value, StrictModel):
+            found.setdefault(name, {}).update({each: getattr(value, each) for each in value.model_fields_set})
+        else:
+            others[name] = value
+    return {**others, **found}
+
+
+def _by_setting(error: ValidationError, kind: type[Preset]) -> ValidationError:
+    """The same mistakes at the settings' own names, no group before them."""
+    groups = _groups(kind)
+    return ValidationError.from_exception_data(
+        error.title,
+        [
+            InitErrorDetails(
+                type=each["type"],
+                loc=each["loc"][1:] if each["loc"] and each["loc"][0] in groups else each["loc"],
+                input=each["input"],
+                ctx=each.get("ctx", {}),
+            )
+            for each in error.errors(include_url=False)
+        ],
+    )
 
 
 @lru_cache(maxsize=8)
 def _extended(names: tuple[str, ...], algorithms: tuple[tuple[str, str], ...]) -> type[Preset]:
     """The preset with the added settings ``names`` and data terms ``algorithms``, each with its meaning."""
-    settings = declared()
-    fields: dict[str, Any] = {name: settings[name].field() for name in names}
+    settings, changed = declared(), {}
+    if names:
+        added: dict[str, Any] = {name: settings[name].field() for name in names}
+        regularisers = create_model("RegulariserSettings", __base__=RegulariserSettings, **added)
+        changed["regularisers"] = (regularisers, regularisers())
     if algorithms:
-        own = Preset.model_fields["algorithm"]
+        own = LossSettings.model_fields["algorithm"]
         words = (*get_args(own.annotation), *(name for name, _ in algorithms))
         described = "; ".join([own.description or "", *(f"{name}: {meaning}" for name, meaning in algorithms)])
-        fields["algorithm"] = (Literal[words], Field(default=own.default, description=described))
-    return create_model("Preset", __base__=Preset, **fields) if fields else Preset
+        algorithm: Any = (Literal[words], Field(default=own.default, description=described))
+        loss = create_model("LossSettings", __base__=LossSettings, algorithm=algorithm)
+        changed["loss"] = (loss, loss())
+    return create_model("Preset", __base__=Preset, **changed) if changed else Preset
 
 
 def _cast(kind: type[Preset], name: str, value: float | str) -> Any:
     """The value of a schedule as a setting takes it: truth values for switches, whole numbers and words as such."""
     if isinstance(value, str):
         return value
-    if kind.model_fields[name].annotation is bool or name == "phase_only_obj":
+    if kind.settings()[name].annotation is bool or name == "phase_only_obj":
         return bool(value)
     return int(value) if value.is_integer() else value

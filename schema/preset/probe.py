@@ -1,28 +1,52 @@
-"""The probe a refinement starts from, and the patterns it looks at."""
+"""The illumination: its coherence, its parts over the scan, and the probe a refinement starts from."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ptylive.schema.model import StrictModel
-from ptylive.schema.preset.sequence import check_sequence
+from ptylive.schema.optics import ABERRATION_NAMES
+from ptylive.schema.preset.kinds import Auto
 
 Order = Annotated[int, Field(ge=1, le=8)]
+PartNumber = Annotated[int, Field(ge=0, le=4095)]
+Marker = (
+    Annotated[tuple[PartNumber, ...], Field(min_length=1)]
+    | Annotated[str, Field(pattern=r"^(rows|columns):[1-9]\d{0,2}$")]
+)
+"""Part of the scan each scan point belongs to: a number each, or so many bands of rows or columns (``rows:4``)."""
+Coefficients = Annotated[tuple[float, ...], Field(max_length=len(ABERRATION_NAMES))]
 
 
-class Illumination(StrictModel):
-    """Settings of a refinement: the start of the probe, and the patterns used."""
+class ProbeSettings(StrictModel):
+    """The probe: modes, aberrations, parts of the scan with a probe of their own, and its start."""
 
-    start_map: Literal["obf", "wdd_phase", "tcbf", "idpc"] = Field(
-        default="obf", description="the live map that start_from_map means; of tcbf half the relative contrast is taken"
+    probe_modes: Annotated[int, Field(ge=1, le=16)] | Auto = Field(
+        default="auto", description="coherent modes of the probe, from source size and focal spread"
+    )
+    source_size_A: float = Field(default=0.3, ge=0, description="Gaussian source, standard deviation, Å")
+    focal_spread_A: float = Field(default=20.0, ge=0, description="Gaussian focal spread, standard deviation, Å")
+    probe_part: Literal["both", "phase", "amplitude"] = Field(
+        default="both", description="what of the probe is refined, in the aperture plane"
+    )
+    probe_marker: Marker | None = Field(
+        default=None, description="probe each scan point was taken with, from 0, or rows:4, columns:4; one probe each"
+    )
+    aberrations_array_A: Annotated[tuple[Coefficients, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="aberrations added to the probe, Å, a list for each part of the scan: C10, C12a, C12b, C21a, …",
+    )
+    aberration_marker: Marker | None = Field(
+        default=None, description="part of the scan for aberrations_array_A of each scan point, or rows:4, columns:4"
+    )
+    phase_plate_in_h5: str | None = Field(
+        default=None,
+        description="HDF5 file whose data set configs (scan points, P, P) multiplies the probe in the aperture plane",
     )
     probe_amplitude: Literal["aperture", "mean_pattern", "vacuum_pattern"] = Field(
         default="aperture", description="amplitude of the start probe: a soft disc, or the root of a measured pattern"
-    )
-    start_object: str | None = Field(
-        default=None, description="object to start from: a results file, or PyPty's npy (Y, X, slices, modes)"
     )
     start_probe: str | None = Field(
         default=None,
@@ -53,18 +77,3 @@ class Illumination(StrictModel):
     defocus_spread_modes_A: Annotated[tuple[float, ...], Field(min_length=1, max_length=16)] | None = Field(
         default=None, description="probe modes by defoci added to the start probe, Å, underfocus positive"
     )
-    sequence: str | None = Field(
-        default=None, description="patterns used, in acquisition order: ranges such as 0:1000:2, 1500; or an npy file"
-    )
-    use_full_FOV: bool = Field(
-        default=True, description="the object holds all patterns, also those that sequence leaves out"
-    )
-
-    extra_space_on_side_px: int = Field(
-        default=0, ge=0, le=10_000, description="object pixels around those that the patterns see"
-    )
-
-    @field_validator("sequence", mode="before")
-    @classmethod
-    def _readable_sequence(cls, value: object) -> object:
-        return check_sequence(value)

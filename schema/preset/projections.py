@@ -15,8 +15,8 @@ from ptylive.schema.model import StrictModel
 Sigma = Annotated[float, Field(gt=0, le=1000)]
 
 
-class Projections(StrictModel):
-    """Settings of a refinement: hard constraints."""
+class HardConstraints(StrictModel):
+    """Changes by hand; part of :class:`ptylive.schema.preset.regularisers.RegulariserSettings`."""
 
     apply_gaussian_filter_px: float = Field(
         default=0.0, ge=0, le=1000, description="blur the object's phase, standard deviation in pixels; 0: never"

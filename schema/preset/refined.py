@@ -1,14 +1,13 @@
-"""What is refined, and in which form."""
+"""What is refined."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES
-from ptylive.schema.preset.kinds import Auto
 
 
 def _known_aberration(name: str) -> str:
@@ -20,18 +19,11 @@ def _known_aberration(name: str) -> str:
 AberrationName = Annotated[str, AfterValidator(_known_aberration)]
 
 
-class Refinables(StrictModel):
-    """Settings of a refinement: what is refined, and in which form."""
+class RefinedSettings(StrictModel):
+    """Which quantities move."""
 
     update_obj: bool = Field(default=True, description="refine the object")
     update_probe: bool = Field(default=True, description="refine the probe")
-    phase_only_obj: bool | Auto = Field(default="auto", description="object of modulus 1: only its phase is refined")
-    weakly_damped_obj: bool = Field(
-        default=False, description="object exp(i phi - a) with a small absorption a at or above 0"
-    )
-    probe_part: Literal["both", "phase", "amplitude"] = Field(
-        default="both", description="what of the probe is refined, in the aperture plane"
-    )
     update_probe_pos: bool = Field(
         default=False, description="refine every position; position_bound_A in the result says whether the data can"
     )
@@ -45,3 +37,14 @@ class Refinables(StrictModel):
         default=("C10", "C12a", "C12b"), description="which aberrations update_aberrations refines (Krivanek's names)"
     )
     update_tilts: bool = Field(default=False, description="refine the tilts that tilt_mode uses")
+
+    @property
+    def moving(self) -> frozenset[str]:
+        """The switches that are on."""
+        return frozenset(name for name in type(self).model_fields if getattr(self, name) is True)
+
+    @model_validator(mode="after")
+    def _something_moves(self) -> Self:
+        if not self.moving:
+            raise ValueError("update_obj, update_probe and every other update_… are off: nothing would be refined")
+        return self

@@ -1,4 +1,4 @@
-"""Regularisers: terms of the loss that say what is known of the answer beforehand.
+"""Regularisers: what is known of the answer beforehand, as terms of the loss and as hard constraints.
 
 The formulas stand with the classes of ``engine/refine/regularisers``. A weight is in units of the loss over all
 patterns; 0 switches a term off, and it costs nothing then. Weights may follow a schedule.
@@ -6,22 +6,21 @@ patterns; 0 switches a term off, and it costs nothing then. Weights may follow a
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from ptylive.schema.model import StrictModel
-from ptylive.schema.preset.kinds import Auto, Weight
+from ptylive.schema.preset.added import declared
+from ptylive.schema.preset.kinds import Weight
+from ptylive.schema.preset.projections import HardConstraints
 
 
-class Constraints(StrictModel):
-    """Settings of a refinement: regularisers."""
+class Penalties(StrictModel):
+    """Weights of what is unwanted, and what the weighed terms need to know."""
 
     loss_weight: float = Field(
         default=1.0, gt=0, description="weight of the patterns beside the regularisers, whose weights are divided by it"
-    )
-    non_negative_phase: bool | Auto = Field(
-        default="auto", description="hold the phase at or above 0, the vacuum (phase_only_obj only)"
     )
     phase_norm_weight: Weight = Field(
         default=0.0, description="weight of the sum of the absolute phases of the object, 1/rad"
@@ -82,3 +81,11 @@ class Constraints(StrictModel):
         default=0.0,
         description="weight of squared deviations of the tilts from an affine function of the grid, 1/mrad²",
     )
+
+
+class RegulariserSettings(HardConstraints, Penalties):
+    """Penalties and hard constraints, and the settings of regularisers that bring their own."""
+
+    def value(self, name: str) -> Any:
+        """A setting by its name; the default of an added one that nobody spoke of. Raises KeyError for none."""
+        return getattr(self, name) if name in type(self).model_fields else declared()[name].default

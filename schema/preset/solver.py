@@ -1,4 +1,4 @@
-"""How the loss is made and lowered."""
+"""How the loss is lowered: mini-batch sweeps, then L-BFGS."""
 
 from __future__ import annotations
 
@@ -7,36 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ptylive.schema.model import StrictModel
-from ptylive.schema.preset.kinds import Auto, Counts, Repeats, StepFactor
+from ptylive.schema.preset.kinds import Auto, Repeats, StepFactor
 
 
-class Solver(StrictModel):
-    """Settings of a refinement: how the loss is made and lowered."""
+class SolverSettings(StrictModel):
+    """Epochs, steps, and the constants of the line search."""
 
-    algorithm: Literal[
-        "auto",
-        "lsq_sqrt",
-        "ml",
-        "lsq",
-        "lsq_sqrt_2",
-        "lsq_compressed",
-        "gauss_compressed",
-        "poisson_compressed",
-        "sqrt_compressed",
-    ] = Field(
-        default="auto",
-        description="data term: least squares of amplitudes, Poisson likelihood, least squares of counts, chi squared;"
-        " of coefficients: least squares, of their roots, Poisson likelihood, least squares of projected amplitudes",
-    )
-    loss_offset: Counts | Auto = Field(
-        default="auto", description="counts added to data and model under the square root of lsq_sqrt"
-    )
-    loss_floor: Annotated[float, Field(gt=0)] | Auto = Field(
-        default="auto", description="counts added to the model inside the logarithm of ml"
-    )
-    bright_field_only: bool | Auto = Field(
-        default="auto", description="compare inside the bright-field disc only (up to 1.05 semi-angles)"
-    )
     epoch_max: Annotated[int, Field(ge=1, le=100_000)] | Auto = Field(
         default="auto", description="epochs in all: mini-batch sweeps first, L-BFGS steps after them"
     )

@@ -1,6 +1,8 @@
-"""Where a refinement begins: the start, and what short trials settle before it."""
+"""Where a refinement begins: the start of the object, and what short trials settle before it."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,10 +10,16 @@ from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto
 
 
-class Start(StrictModel):
-    """Settings of a refinement: where a refinement begins: the start, and what short trials settle before it."""
+class StartSettings(StrictModel):
+    """The start of the object, and what is found before the first epoch."""
 
     start_from_map: bool | Auto = Field(default="auto", description="start from the live phase map, where one is given")
+    start_map: Literal["obf", "wdd_phase", "tcbf", "idpc"] = Field(
+        default="obf", description="the live map that start_from_map means; of tcbf half the relative contrast is taken"
+    )
+    start_object: str | None = Field(
+        default=None, description="object to start from: a results file, or PyPty's npy (Y, X, slices, modes)"
+    )
     scan_defocus: bool | Auto = Field(
         default="auto", description="find the defocus by short trials first; auto: where it was only estimated"
     )

@@ -71,7 +71,7 @@ def import_preset(
 
 def looks_like_pypty(values: Mapping[str, Any]) -> bool:
     """Whether names are PyPty's rather than ours: some occur in its table only."""
-    ours = set(Preset.model_fields)
+    ours = set(Preset.settings())
     return any(row_of(name) is not None and name not in ours for name in values)
 
 

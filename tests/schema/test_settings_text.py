@@ -79,7 +79,7 @@ def test_long_lines_without_dots_are_read():
     assert len(read_toml(text, "text")["numbers"]) == 20_000
 
 
-WORDS = st.sampled_from([*Preset.model_fields, "refine", "scan", "optics", "detector", "schedules", "x"])
+WORDS = st.sampled_from([*Preset.settings(), "refine", "scan", "optics", "detector", "schedules", "x"])
 EXPRESSIONS = st.lists(
     st.sampled_from("epoch 0 1 1e9 -8 0.5 inf ( ) ** + - * / // % < == if else and not min( max( exp( sqrt( ,".split()),
     max_size=9,

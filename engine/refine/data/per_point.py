@@ -9,7 +9,7 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
-from ptylive.schema.preset.propagation import Marker
+from ptylive.schema.preset.probe import Marker
 
 PLATES = "configs"
 """PyPty's name of the data set with the phase plates."""

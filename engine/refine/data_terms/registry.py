@@ -52,7 +52,7 @@ def python_term(name: str) -> PythonTerm:
 
 def add(into: dict[str, PythonTerm], found: PythonTerm) -> None:
     """Register one. Raises MetadataError for a name that is taken, and for what says too little."""
-    own = get_args(Preset.model_fields["algorithm"].annotation)
+    own = get_args(Preset.settings()["algorithm"].annotation)
     if not isinstance(found.name, str) or not _NAME.fullmatch(found.name):
         raise MetadataError(f"{brief(found.name)} is no name for a data term", "letters, digits and _ only")
     if found.name in own or found.name in into:

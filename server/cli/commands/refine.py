@@ -227,7 +227,7 @@ def describe_checks(checks: Checks) -> list[str]:
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the preset, and metadata of the recording, told apart by their names."""
     plain = {name.removeprefix("refine."): value for name, value in values.items()}
-    known = Preset.kind_for(plain).model_fields
+    known = Preset.kind_for(plain).settings()
     preset = {name: value for name, value in plain.items() if name in known}
     metadata = {name: value for name, value in plain.items() if name not in known}
     for name, value in metadata.items():

@@ -26,7 +26,7 @@ def grain(monkeypatch):
     def source():
         calls.append(None)
         if len(calls) == 1:
-            declare("grain", SETTINGS, taken=Preset.model_fields)
+            declare("grain", SETTINGS, taken=Preset.settings())
             declare_choice("grain", "algorithm", "grain_loss", "a loss of grain")
 
     monkeypatch.setattr(added, "_declared", added._Declared({}, {}, {}, []))
@@ -80,7 +80,7 @@ def test_they_stand_in_every_document(grain):
     assert range_of("grain_weight") == "number ≥ 0, ≤ 1e+30 or expression in epoch"
     assert range_of("grain_kind") == "round, square"
     assert json_schema()["properties"]["grain_everywhere"]["unit"] == "grains"
-    assert "grain_loss: a loss of grain" in Preset.full().model_fields["algorithm"].description
+    assert "grain_loss: a loss of grain" in Preset.full().settings()["algorithm"].description
 
 
 def test_a_pypty_preset_reaches_them_by_pyptys_name(grain):
@@ -103,7 +103,7 @@ def test_a_pypty_preset_reaches_them_by_pyptys_name(grain):
 def test_a_name_has_one_owner(grain, settings, line):
     before = declared()
     with pytest.raises(MetadataError) as error:
-        declare("other", (Setting("fine_px", 1, "fine by itself"), *settings), taken=Preset.model_fields)
+        declare("other", (Setting("fine_px", 1, "fine by itself"), *settings), taken=Preset.settings())
     assert line in error.value.line()
     assert declared() == before
     with pytest.raises(MetadataError, match="algorithm = grain_loss is taken"):

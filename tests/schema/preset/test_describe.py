@@ -14,9 +14,9 @@ from ptylive.schema.preset.schedules import SCHEDULABLE
 PROPERTIES = json_schema()["properties"]
 
 
-@pytest.mark.parametrize("name", Preset.model_fields)
+@pytest.mark.parametrize("name", Preset.settings())
 def test_every_setting_has_help_unit_and_range(name):
-    assert len(Preset.model_fields[name].description) > 10
+    assert len(Preset.settings()[name].description) > 10
     assert unit_of(name)
     assert range_of(name)
     assert PROPERTIES[name]["unit"] == unit_of(name)
@@ -40,7 +40,7 @@ def beyond(option):
     return None
 
 
-@pytest.mark.parametrize("name", Preset.model_fields)
+@pytest.mark.parametrize("name", Preset.settings())
 def test_every_setting_refuses_what_is_out_of_its_range(name):
     """Numbers below their bounds, words that are no choice, text where truth is asked for."""
     kinds = options(PROPERTIES[name])
@@ -52,9 +52,9 @@ def test_every_setting_refuses_what_is_out_of_its_range(name):
         Preset.from_mapping({name: wrong})
 
 
-@pytest.mark.parametrize("name", Preset.model_fields)
+@pytest.mark.parametrize("name", Preset.settings())
 def test_every_setting_takes_its_default(name):
-    default = Preset.model_fields[name].get_default()
+    default = Preset.settings()[name].get_default()
     assert getattr(Preset.from_mapping({name: default}), name) == default
 
 
@@ -91,5 +91,5 @@ def test_toml_values():
 
 def test_the_table_has_a_row_for_every_setting():
     lines = table().splitlines()
-    assert len(lines) == len(Preset.model_fields) + 2
+    assert len(lines) == len(Preset.settings()) + 2
     assert all(line.count(" | ") == 4 for line in lines[2:])

@@ -1,12 +1,15 @@
 """Presets as people write them."""
 
+import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError
 from ptylive.schema.preset.describe import table
+from ptylive.schema.preset.object import ObjectSettings
 
 
 def test_text_values_become_numbers():
@@ -46,3 +49,43 @@ def test_every_setting_is_explained_in_the_document():
     document = (Path(__file__).resolve().parents[3] / "docs" / "settings.md").read_text(encoding="utf-8")
     for row in table().splitlines():
         assert row in document, "run tools/write_tables.py"
+
+
+def test_settings_stand_in_groups_inside_and_side_by_side_outside():
+    preset = Preset.from_mapping({"num_slices": 2, "total_thickness_A": 4, "sweeps": 3, "update_tilts": "epoch > 2"})
+    assert (preset.object.num_slices, preset.solver.sweeps, preset.refined.update_tilts) == (2, 3, True)
+    assert preset.object == ObjectSettings(num_slices=2, total_thickness_A=4)
+    assert preset.model_dump(exclude_unset=True) == {
+        "num_slices": 2, "total_thickness_A": 4.0, "sweeps": 3, "update_tilts": "epoch > 2",
+    }  # fmt: skip
+    assert Preset(object=preset.object, sweeps=3).solver == preset.solver
+    written = json.loads(preset.model_dump_json(exclude={"seed"}))
+    assert written.keys() == Preset.settings().keys() - {"seed", "schedules"}
+    assert Preset.model_validate(written) == preset
+
+
+def test_a_copy_takes_settings_by_their_own_names():
+    preset = Preset(sweeps=3)
+    copied = preset.model_copy(update={"sweeps": 4, "seed": 2, "algorithm": "ml", "schedules": {"seed": "epoch"}})
+    assert (copied.solver.sweeps, copied.solver.seed, copied.loss.algorithm) == (4, 2, "ml")
+    assert (copied.schedules, preset.solver.sweeps, preset.schedules) == ({"seed": "epoch"}, 3, {})
+    assert copied.solver.model_fields_set == {"sweeps", "seed"}
+    with pytest.raises(KeyError, match="sweep_steps"):
+        preset.model_copy(update={"sweep_steps": 1})
+
+
+def test_validation_errors_name_the_setting_not_its_group():
+    with pytest.raises(ValidationError) as error:
+        Preset(seed=-1, window=(3, 1), update_obj=False, update_probe=False, xx=1)
+    places = {each["loc"][0] if each["loc"] else "": each["msg"] for each in error.value.errors()}
+    assert places.keys() == {"seed", "window", "", "xx"}
+    assert places["seed"] == "Input should be greater than or equal to 0"
+    assert places[""].endswith("nothing would be refined")
+
+
+def test_every_setting_has_one_group():
+    groups = [each.annotation for name, each in Preset.model_fields.items() if name != "schedules"]
+    names = [name for group in groups for name in group.model_fields]
+    assert len(names) == len(set(names))
+    assert not set(names) & (set(Preset.model_fields) | set(dir(Preset)))
+    assert [*names, "schedules"] == list(Preset.settings())

@@ -4,8 +4,8 @@ import pytest
 
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.propagation import ForwardModel
-from ptylive.schema.preset.refined import Refinables
+from ptylive.schema.preset.probe import ProbeSettings
+from ptylive.schema.preset.propagation import PropagationSettings
 
 TAKEN = {
     "propmethod": "yoshida",
@@ -71,7 +71,7 @@ def test_presets_travel_as_json():
 
 
 def test_every_setting_has_its_words_and_lengths_their_unit():
-    fields = {**ForwardModel.model_fields, **Refinables.model_fields}
+    fields = {**PropagationSettings.model_fields, **ProbeSettings.model_fields}
     for name, field in fields.items():
         assert field.description, name
     for name in ("tilts_mrad", "aberrations_array_A", "defocus_array_A", "image_pixel_A", "alpha_near_field_mrad"):

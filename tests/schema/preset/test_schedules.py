@@ -64,4 +64,4 @@ def test_values_out_of_range_name_their_epoch():
 
 
 def test_every_schedulable_setting_is_one():
-    assert set(Preset.model_fields) >= SCHEDULABLE
+    assert set(Preset.settings()) >= SCHEDULABLE

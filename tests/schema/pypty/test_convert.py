@@ -29,7 +29,7 @@ def test_no_row_is_empty(row):
     assert (row.fate is Fate.MAPPED) == (row.convert is not None)
     assert (row.fate is Fate.MAPPED) == bool(row.keys)
     for key in row.keys:
-        assert key in Preset.model_fields or key in NAMES or key in ARRAY_NAMES
+        assert key in Preset.settings() or key in NAMES or key in ARRAY_NAMES
     if row.fate is Fate.ELSEWHERE:
         assert "ptylive" in row.remark or "--set" in row.remark
 

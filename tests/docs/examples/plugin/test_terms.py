@@ -85,7 +85,7 @@ def test_a_broken_plug_in_costs_itself_only(tmp_path):
     done = run(
         "import logging, sys; logging.basicConfig(format='%(message)s', stream=sys.stdout)\n"
         "from ptylive.application.extensions import Preset\n"
-        "print(*(name for name in Preset.full().model_fields if 'atv' in name))\n",
+        "print(*(name for name in Preset.full().settings() if 'atv' in name))\n",
         tmp_path,
     )
     assert done.returncode == 0, done.stderr
