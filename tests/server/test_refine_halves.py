@@ -13,7 +13,7 @@ from ptylive.application.offline import reconstruct_file, refinable, start_guess
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.held_out import swept
 from ptylive.engine.refine.validation.validation import ring_correlation
@@ -101,9 +101,9 @@ def held_out_loss(dataset, start, parity: int, sweeps: int) -> float:
     setup = prepare(dataset, GIVEN, start)
     row, column = np.divmod(dataset.point, dataset.scan_shape[1])
     mine, others = (np.flatnonzero(((row + column) % 2 == parity) == chosen) for chosen in (True, False))
-    with closing(open_backend("cpu", setup.problem)) as backend:
+    with closing(open_backend("cpu", setup.multislice)) as backend:
         vector = swept(setup, backend, GIVEN, mine, sweeps)
-        return Objective(backend, setup.layout, setup.problem.count).evaluate(vector, others).loss / len(others)
+        return Objective(backend, setup.layout, setup.multislice.count).evaluate(vector, others).loss / len(others)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from ptylive.schema.preset import Preset
 
 
 @dataclass(frozen=True)
-class Observation:
+class Measurement:
     """A data set under a preset's idea of how it was recorded."""
 
     preset: Preset
@@ -35,7 +35,7 @@ class Observation:
     coefficients: Coefficients | None
 
     @classmethod
-    def of(cls, dataset: Dataset, preset: Preset) -> Observation:
+    def of(cls, dataset: Dataset, preset: Preset) -> Measurement:
         """Look at a data set. Raises MetadataError and RefinementError where preset and data do not fit together."""
         dataset = as_seen(dataset, preset)
         near, coefficients = preset.recon_type == "near_field", None

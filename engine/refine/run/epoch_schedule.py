@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
-from ptylive.engine.refine.problem.setup import Setup
+from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.regularisers.projections import due, projected
 from ptylive.engine.refine.regularisers.registry import switched_on
 from ptylive.engine.refine.solvers.descent import Descent
@@ -57,7 +57,7 @@ class EpochSchedule:
     """The settings of every epoch of one run."""
 
     preset: Preset
-    setup: Setup
+    problem: Problem
 
     @property
     def empty(self) -> bool:
@@ -67,7 +67,7 @@ class EpochSchedule:
     def check(self, epochs: int) -> None:
         """Raise MetadataError where a schedule has no value, or an impossible one, in an epoch to come."""
         for epoch in range(min(epochs, CHECKED_EPOCHS) if self.preset.schedules else 0):
-            self._chosen(self.preset.at(epoch), self.setup.problem.count)
+            self._chosen(self.preset.at(epoch), self.problem.multislice.count)
 
     def begin(
         self, epoch: int, solvers: tuple[Sweeps, Lbfgs], state: SolverState, *, again: bool = False
@@ -90,7 +90,7 @@ class EpochSchedule:
         by_hand = due(now)
         vector = state.vector
         if by_hand:
-            vector = projected(vector, now, self.setup.layout, self.setup.regularisation, objective.xp)
+            vector = projected(vector, now, self.problem.layout, self.problem.regularisation, objective.xp)
             objective = self._objective(objective, now, vector)
             sweeps, lbfgs = replace(sweeps, objective=objective), replace(lbfgs, objective=objective)
         before = self.preset.at(epoch - 1) if epoch > 0 else now
@@ -102,13 +102,13 @@ class EpochSchedule:
         return EpochState(sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (before, now), by_hand=by_hand))
 
     def _objective(self, objective: Objective, now: Preset, vector: Any) -> Objective:
-        layout, scheduled = self.setup.layout, self.preset.schedules
-        kept = tuple(term for term in objective.terms if not self.setup.regularisation.owns(term))
+        layout, scheduled = self.problem.layout, self.preset.schedules
+        kept = tuple(term for term in objective.terms if not self.problem.regularisation.owns(term))
         present = {block.name for block in layout.blocks}
         still = {block for name, block in SWITCHES.items() if block in present and not getattr(now, name)}
         return replace(
             objective,
-            terms=(*kept, *on_device(self.setup.regularisation.terms(now, layout), objective.xp)),
+            terms=(*kept, *on_device(self.problem.regularisation.terms(now, layout), objective.xp)),
             move_object=now.update_obj,
             move_probe=now.update_probe,
             still=frozenset(still),

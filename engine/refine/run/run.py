@@ -21,7 +21,7 @@ from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm
 from ptylive.engine.refine.parameters.refined import Refined
-from ptylive.engine.refine.problem.setup import Setup, prepare
+from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.results.refinement_result import Phase, Preview, Progress, RefineResult, State, wrapped_phase
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
@@ -77,36 +77,36 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     earlier = None if warm is None else len(warm.probe)
     decided, modes = with_chosen_modes(tuned.dataset, tuned.preset, context, earlier)
     tuned = replace(tuned, preset=decided)
-    setup = prepare(tuned.dataset, decided, start).after(tuned.curves).saying("" if modes is None else modes.reason)
-    if saved is not None and saved.state.vector.shape != setup.start.shape:
+    problem = prepare(tuned.dataset, decided, start).after(tuned.curves).saying("" if modes is None else modes.reason)
+    if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of another number of probe modes", "start without --resume")
-    if setup.forward.tilt_from_columns and preset.num_slices > 1 and warm is None:
+    if problem.forward.tilt_from_columns and preset.num_slices > 1 and warm is None:
         quiet = Observers(lambda progress: None, should_stop, None, identity)
         middle = central_part(tuned.dataset, SEARCH_PATTERNS)
         found = find_tilt(tuned.preset, partial(_once, middle, context, quiet))
-        setup = prepare(tuned.dataset, found, start).after(tuned.curves).with_tilt_found()
+        problem = prepare(tuned.dataset, found, start).after(tuned.curves).with_tilt_found()
     if warm is None and preset.start_object is not None:
-        warm = given_object(preset.start_object, setup)
+        warm = given_object(preset.start_object, problem)
     if warm is not None:
-        setup = warm.applied(setup)
-    with closing(open_backend(backend, setup.problem, threads)) as engine:
+        problem = warm.applied(problem)
+    with closing(open_backend(backend, problem.multislice, threads)) as engine:
         observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table)
-        return Refinement(setup, preset, engine, observers).run(saved)
+        return Refinement(problem, preset, engine, observers).run(saved)
 
 
 def _once(
     dataset: Dataset, context: TrialContext, observers: Observers, preset: Preset, like: RefineResult | None
 ) -> RefineResult | None:
     """A refinement on the way to another: of the patterns, or of those a result would give (None: it cannot say)."""
-    setup = prepare(dataset, preset, context.start)
+    problem = prepare(dataset, preset, context.start)
     if like is not None:
         expected = expected_patterns(prepare(dataset, tilted(preset, like), context.start), like)
         if expected is None:
             return None
         counted = np.random.default_rng(preset.seed).poisson(expected).astype(np.float32)
-        setup = replace(setup, problem=replace(setup.problem, patterns=counted))
-    with closing(open_backend(context.backend, setup.problem, context.threads)) as engine:
-        return Refinement(setup, preset, engine, observers).run(None)
+        problem = replace(problem, multislice=replace(problem.multislice, patterns=counted))
+    with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
+        return Refinement(problem, preset, engine, observers).run(None)
 
 
 def _held_out(count: int, preset: Preset) -> tuple[IndexArray | None, IndexArray | None]:
@@ -146,17 +146,17 @@ class Observers:
 class Refinement:
     """One run: the solvers in turn, and the clock."""
 
-    def __init__(self, setup: Setup, preset: Preset, backend: MultisliceBackend, observers: Observers) -> None:
-        self._setup, self._backend, self._observers = setup, backend, observers
-        strategy = setup.strategy
+    def __init__(self, problem: Problem, preset: Preset, backend: MultisliceBackend, observers: Observers) -> None:
+        self._problem, self._backend, self._observers = problem, backend, observers
+        strategy = problem.strategy
         objective = Objective(
             backend,
-            on_device(setup.layout, backend.xp),
-            setup.problem.count,
+            on_device(problem.layout, backend.xp),
+            problem.multislice.count,
             move_object=preset.update_obj,
             move_probe=preset.update_probe,
             curvature_scale=strategy.curvature_scale,
-            terms=on_device(setup.terms, backend.xp),
+            terms=on_device(problem.terms, backend.xp),
             pause=self._pause,
         )
         self._sweeps = Sweeps(
@@ -167,7 +167,7 @@ class Refinement:
             strategy.sweep_step,
             strategy.probe_step,
             preset.seed,
-            *_held_out(setup.problem.count, preset),
+            *_held_out(problem.multislice.count, preset),
         )
         self._lbfgs = Lbfgs(
             objective,
@@ -177,7 +177,7 @@ class Refinement:
             strategy.probe_step / strategy.sweep_step,
             strategy.anchor,
         )
-        self._schedule, self._begun = EpochSchedule(preset, setup), -1
+        self._schedule, self._begun = EpochSchedule(preset, problem), -1
         self._schedule.check(strategy.epochs)
         self._log = Log()
         now = time.monotonic()
@@ -189,7 +189,7 @@ class Refinement:
     def run(self, saved: checkpoints.Saved | None) -> RefineResult:
         """Everything, from a saved state where there is one."""
         xp = self._backend.xp
-        state: checkpoints.SolverState = self._sweeps.init(xp.asarray(self._setup.start))
+        state: checkpoints.SolverState = self._sweeps.init(xp.asarray(self._problem.start))
         if saved is not None:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
         ended: State = "done"
@@ -279,8 +279,8 @@ class Refinement:
         preview = None
         if now - self._last_preview >= PREVIEW_SECONDS or name != "running":
             self._last_preview = now
-            pixel = self._setup.grid.pixel_A
-            preview = partial(build_preview, self._setup.layout, self._backend, state.vector, pixel)
+            pixel = self._problem.grid.pixel_A
+            preview = partial(build_preview, self._problem.layout, self._backend, state.vector, pixel)
         done, planned = self._units(state)
         seconds = self._log.total_seconds + now - self._epoch_start
         self._observers.on_progress(
@@ -288,12 +288,12 @@ class Refinement:
                 state=name,
                 phase="lbfgs" if isinstance(state, LbfgsState) else "sweep",
                 epoch=len(self._log.losses),
-                epochs=self._setup.strategy.epochs,
+                epochs=self._problem.strategy.epochs,
                 loss=self._log.losses[-1] if self._log.losses else math.nan,
                 seconds=seconds,
                 seconds_left=seconds / done * (planned - done) if done > 0 and name == "running" else 0.0,
                 evaluations=self._log.evaluations,
-                message=self._message or self._setup.strategy.reason,
+                message=self._message or self._problem.strategy.reason,
                 warning=self._warning,
                 preview=preview,
             )
@@ -304,7 +304,7 @@ class Refinement:
         done = float(len(self._log.losses))
         if isinstance(state, SweepState):
             done += state.batch / self._sweeps.batches
-        return done, max(float(self._setup.strategy.epochs), done)
+        return done, max(float(self._problem.strategy.epochs), done)
 
     def _save_sometimes(self, state: checkpoints.SolverState) -> None:
         if time.monotonic() - self._last_checkpoint >= CHECKPOINT_SECONDS:
@@ -332,25 +332,25 @@ class Refinement:
         return "; ".join(f"{path} could not be written: {reason}" for path, reason in self._unwritten.items())
 
     def _result(self, state: checkpoints.SolverState, ended: State) -> RefineResult:
-        setup = self._setup
+        problem = self._problem
         vector = self._backend.to_numpy(state.vector)
-        transmission, modes = setup.layout.to_complex(vector)
-        probes = setup.layout.probe.probes
-        scale = math.sqrt(probes * setup.statistics.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
-        if setup.layout.object_form is ObjectForm.COMPLEX:
+        transmission, modes = problem.layout.to_complex(vector)
+        probes = problem.layout.probe.probes
+        scale = math.sqrt(probes * problem.statistics.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
+        if problem.layout.object_form is ObjectForm.COMPLEX:
             # |probe|^2 and |object|^2 trade one factor: fix it by the counts
-            transmission = transmission * np.float32(scale ** (-1 / setup.layout.object_shape[0]))
+            transmission = transmission * np.float32(scale ** (-1 / problem.layout.object_shape[0]))
         refined = Refined.of(
-            setup.layout.other_blocks(vector), setup.positions_A, setup.grid.shifts_px, setup.grid.pixel_A
+            problem.layout.other_blocks(vector), problem.positions_A, problem.grid.shifts_px, problem.grid.pixel_A
         )
-        transmission, refined = setup.forward.to_results(transmission, refined, setup.grid)
-        origin = setup.grid.origin_A - refined.common_shift_A
-        thickness = setup.slice_thickness_A
+        transmission, refined = problem.forward.to_results(transmission, refined, problem.grid)
+        origin = problem.grid.origin_A - refined.common_shift_A
+        thickness = problem.slice_thickness_A
         if refined.slice_distances_A is not None:
             thickness = (*refined.slice_distances_A, refined.slice_distances_A[-1])
         return RefineResult(
             object=transmission,
-            object_sampling_A=(setup.grid.pixel_A, setup.grid.pixel_A),
+            object_sampling_A=(problem.grid.pixel_A, problem.grid.pixel_A),
             slice_thickness_A=tuple(float(d) for d in thickness),
             origin_A=(float(origin[0]), float(origin[1])),
             probe=_real_space(modes * np.float32(scale)).reshape(probes, -1, *modes.shape[1:]),
@@ -360,19 +360,19 @@ class Refinement:
             seconds=np.asarray(self._log.seconds, dtype=np.float64),
             evaluations=self._log.evaluations,
             state=ended,
-            algorithm=setup.strategy.algorithm,
-            reason=setup.strategy.reason,
+            algorithm=problem.strategy.algorithm,
+            reason=problem.strategy.reason,
             message=self._message,
             backend=self._backend.name,
             refined=refined,
-            drift=setup.drift,
-            curves=setup.curves,
+            drift=problem.drift,
+            curves=problem.curves,
             position_bound_A=self._position_bound(vector) if refined.moved else None,
         )
 
     def _position_bound(self, vector: Array) -> float:
-        physical = self._setup.layout.physical(vector, np)
-        return position_bound_A(self._setup.problem, physical.object, physical.probe, self._setup.grid.pixel_A)
+        physical = self._problem.layout.physical(vector, np)
+        return position_bound_A(self._problem.multislice, physical.object, physical.probe, self._problem.grid.pixel_A)
 
 
 def build_preview(layout: Layout, backend: MultisliceBackend, vector: Any, pixel_A: float) -> Preview:

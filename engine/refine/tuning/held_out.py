@@ -15,8 +15,8 @@ from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.device import on_device
-from ptylive.engine.refine.problem.measurement import Observation
-from ptylive.engine.refine.problem.setup import Setup, prepare
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
 from ptylive.schema.model import Array, DoubleArray, IndexArray
@@ -113,7 +113,7 @@ class Gain:
 
 
 def held_out_loss(
-    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, seen: Observation | None = None
+    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, seen: Measurement | None = None
 ) -> HeldOutLoss:
     """Sweep over most of the patterns, more often where these are few, and compare with the others.
 
@@ -124,18 +124,18 @@ def held_out_loss(
 
 
 def held_out_course(
-    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, seen: Observation | None = None
+    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, seen: Measurement | None = None
 ) -> Course:
     """The same after so many sweeps, and after twice as many."""
     early, late = _Trial.of(dataset, preset, context, seen).losses((sweeps, 2 * sweeps), context)
     return Course(early, late)
 
 
-def swept(setup: Setup, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
-    """Parameters after so many sweeps over ``patterns`` (more where these are few) from the start of ``setup``."""
-    trial = _Trial(setup, preset, patterns, patterns[:0])
+def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
+    """Parameters after so many sweeps over ``patterns`` (more where these are few) from the start of ``problem``."""
+    trial = _Trial(problem, preset, patterns, patterns[:0])
     solver = trial.solver(backend, trial.enough(sweeps))
-    state = solver.init(backend.xp.asarray(setup.start))
+    state = solver.init(backend.xp.asarray(problem.start))
     while not solver.finished(state):
         state = solver.step(state)
     return state.vector
@@ -145,22 +145,22 @@ def swept(setup: Setup, backend: MultisliceBackend, preset: Preset, patterns: In
 class _Trial:
     """A set-up, and which of its patterns are swept over and which are held out."""
 
-    setup: Setup
+    problem: Problem
     preset: Preset
     swept: IndexArray
     held: IndexArray
 
     @classmethod
-    def of(cls, dataset: Dataset, preset: Preset, context: TrialContext, seen: Observation | None) -> _Trial:
-        setup = prepare(dataset, preset.model_copy(update={"refine_drift": False}), context.start, seen)
-        order = np.random.default_rng(0).permutation(setup.problem.count)
-        few = max(2, setup.problem.count // HELD_OUT)
-        return cls(setup, preset, np.sort(order[few:]), order[:few])
+    def of(cls, dataset: Dataset, preset: Preset, context: TrialContext, seen: Measurement | None) -> _Trial:
+        problem = prepare(dataset, preset.model_copy(update={"refine_drift": False}), context.start, seen)
+        order = np.random.default_rng(0).permutation(problem.multislice.count)
+        few = max(2, problem.multislice.count // HELD_OUT)
+        return cls(problem, preset, np.sort(order[few:]), order[:few])
 
     @property
     def batch(self) -> int:
         """Patterns in a batch."""
-        return min(self.setup.strategy.batch_size, max(SMALLEST_BATCH, len(self.swept) // BATCHES))
+        return min(self.problem.strategy.batch_size, max(SMALLEST_BATCH, len(self.swept) // BATCHES))
 
     def enough(self, sweeps: int) -> int:
         """So many sweeps, or more where they would be of too few batches."""
@@ -168,9 +168,9 @@ class _Trial:
 
     def losses(self, after: tuple[int, ...], context: TrialContext) -> tuple[HeldOutLoss, ...]:
         """Loss of the patterns held out after so many sweeps, in growing order."""
-        with closing(open_backend(context.backend, self.setup.problem, context.threads)) as backend:
+        with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             solver, found = self.solver(backend, after[-1]), []
-            state = solver.init(backend.xp.asarray(self.setup.start))
+            state = solver.init(backend.xp.asarray(self.problem.start))
             for sweeps in after:
                 while state.sweep < sweeps and not solver.finished(state):
                     state = solver.step(state)
@@ -181,15 +181,15 @@ class _Trial:
 
     def solver(self, backend: MultisliceBackend, sweeps: int) -> Sweeps:
         """Sweeps over the patterns that are not held out."""
-        strategy = self.setup.strategy
+        strategy = self.problem.strategy
         objective = Objective(
             backend,
-            on_device(self.setup.layout, backend.xp),
-            self.setup.problem.count,
+            on_device(self.problem.layout, backend.xp),
+            self.problem.multislice.count,
             move_object=self.preset.update_obj,
             move_probe=self.preset.update_probe,
             curvature_scale=strategy.curvature_scale,
-            terms=on_device(self.setup.terms, backend.xp),
+            terms=on_device(self.problem.terms, backend.xp),
         )
         return Sweeps(
             objective,

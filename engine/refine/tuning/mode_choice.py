@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.problem.measurement import Observation
+from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.tuning.held_out import Course, Gain, TrialContext, central_part, held_out_course
 from ptylive.schema.preset import Preset
 
@@ -53,7 +53,7 @@ def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> Mod
         return None
     part = central_part(dataset, TRIAL_PATTERNS)
     quick = preset.model_copy(update=TRIAL_SETTINGS)
-    seen = Observation.of(part, quick)
+    seen = Measurement.of(part, quick)
     several = seen.strategy(seen.statistics(), has_start=context.start is not None).coherence.modes
     if several == 1:
         return None

@@ -6,29 +6,29 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.engine.refine.problem.setup import Setup
+from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray
 
 
-def given_object(path: str, setup: Setup) -> WarmStart:
+def given_object(path: str, problem: Problem) -> WarmStart:
     """The object of a file, with the probe the set-up begins with.
 
     A results file: its chosen run, where it lies among the positions. npy: PyPty's (Y, X, slices, modes), laid with its
     middle on that of this object. Raises MetadataError for another number of slices or modes, InputFileError.
     """
-    pixel, probe = setup.grid.pixel_A, np.fft.ifft2(setup.layout.to_complex(setup.start)[1], norm="ortho")
+    pixel, probe = problem.grid.pixel_A, np.fft.ifft2(problem.layout.to_complex(problem.start)[1], norm="ortho")
     if path.endswith(".npy"):
         transmission = _from_npy(path)
-        spare = (np.asarray(setup.grid.shape) - transmission.shape[2:]) // 2
-        origin = setup.grid.origin_A + spare * pixel
+        spare = (np.asarray(problem.grid.shape) - transmission.shape[2:]) // 2
+        origin = problem.grid.origin_A + spare * pixel
         start = WarmStart(transmission, pixel, (float(origin[0]), float(origin[1])), probe.astype(np.complex64))
     else:
         run = StoredRun.read(Path(path))
         start = WarmStart(run.object, run.pixel_A, run.origin_A, probe.astype(np.complex64))
-    wanted = (setup.layout.object_modes, setup.layout.object_shape[0])
+    wanted = (problem.layout.object_modes, problem.layout.object_shape[0])
     if start.object.shape[:2] != wanted:
         modes, slices = start.object.shape[:2]
         raise MetadataError(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.refine.problem.setup import Setup
+from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.model import DoubleArray, FloatArray
@@ -47,16 +47,16 @@ def tilted(preset: Preset, result: RefineResult, again: RefineResult | None = No
     return preset.model_copy(update={"tilts_mrad": rows})
 
 
-def expected_patterns(setup: Setup, result: RefineResult) -> FloatArray | None:
+def expected_patterns(problem: Problem, result: RefineResult) -> FloatArray | None:
     """Patterns (N, P, P) without noise that a result would give in a set-up; None where its model is not the plain one.
 
     In the order of the set-up's own: frequency 0 at [0, 0].
     """
-    if setup.problem.model is not None:
+    if problem.multislice.model is not None:
         return None
-    setup = WarmStart.of(result).applied(setup)
-    physical = setup.layout.physical(setup.start, np)
-    arrays = GeneralMultislice(setup.problem, np, "complex64", "arrays")
+    problem = WarmStart.of(result).applied(problem)
+    physical = problem.layout.physical(problem.start, np)
+    arrays = GeneralMultislice(problem.multislice, np, "complex64", "arrays")
     return np.asarray(arrays.expected_patterns(physical.object, physical.probe), dtype=np.float32)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm
-from ptylive.engine.refine.problem.setup import Setup
+from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.schema.model import Array, ComplexArray, FloatArray
 
@@ -41,25 +41,25 @@ class WarmStart:
         """What a refinement ended with."""
         return cls(result.object, result.object_sampling_A[0], result.origin_A, result.probe[0], sweeps)
 
-    def applied(self, setup: Setup) -> Setup:
+    def applied(self, problem: Problem) -> Problem:
         """The set-up beginning here; an object or a probe of another form or size is left as the set-up has it.
 
         A refinement that starts from the live map takes the probe only: the map knows the low frequencies, which come
         slowly by refining.
         """
-        vector, layout, strategy = setup.start.copy(), setup.layout, setup.strategy
+        vector, layout, strategy = problem.start.copy(), problem.layout, problem.strategy
         if self._probe_fits(layout):
             modes = np.fft.fft2(self.probe, norm="ortho")
-            modes *= np.sqrt(setup.statistics.counts_per_pattern / (np.abs(modes) ** 2).sum())
+            modes *= np.sqrt(problem.statistics.counts_per_pattern / (np.abs(modes) ** 2).sum())
             layout.probe_block(vector)[...] = [modes.real, modes.imag]
             strategy = replace(strategy, probe_sweeps=0)
         if self._object_fits(layout) and not strategy.start_from_map:
-            planes = _parameters(self._resampled(setup.grid), layout)
+            planes = _parameters(self._resampled(problem.grid), layout)
             layout.object_block(vector)[...] = planes.ravel()
             spared = min(self.sweeps, max(0, strategy.sweeps - LEAST_SWEEPS))
             words = f"{strategy.reason}; begun from an earlier refinement"
             strategy = replace(strategy, sweeps=strategy.sweeps - spared, epochs=strategy.epochs - spared, reason=words)
-        return replace(setup, start=vector, strategy=strategy)
+        return replace(problem, start=vector, strategy=strategy)
 
     def _object_fits(self, layout: Layout) -> bool:
         return self.object.shape[:2] == (layout.object_modes, layout.object_shape[0])

@@ -13,7 +13,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.parameters.device import on_device
-from ptylive.engine.refine.problem.setup import Setup, prepare
+from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part, part_of
 from ptylive.engine.refine.validation.position_bound import position_bound_A
@@ -62,12 +62,12 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
     dataset, preset = selected(dataset, preset)
     where = context or TrialContext()
     part = central_part(dataset)
-    setup = prepare(part, preset.model_copy(update={"refine_drift": False}), where.start)
-    _, modes = setup.layout.to_complex(setup.start)
+    problem = prepare(part, preset.model_copy(update={"refine_drift": False}), where.start)
+    _, modes = problem.layout.to_complex(problem.start)
     intensity = (np.abs(np.fft.ifft2(modes)) ** 2).sum(axis=0)
-    pixel, size = setup.grid.pixel_A, setup.layout.window
+    pixel, size = problem.grid.pixel_A, problem.layout.window
     diameter = _diameter(intensity) * pixel
-    shape = _object_shape(dataset, setup)
+    shape = _object_shape(dataset, problem)
     border = max(1, round(size * BORDER))
     inner = intensity[border:-border, border:-border].sum()
     step = _nearest_step(part.positions_A)
@@ -79,25 +79,25 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
         probe_diameter_A=diameter,
         overlap=1 - step / diameter,
         spill=float(1 - inner / intensity.sum()),
-        counts_per_pattern=setup.statistics.counts_per_pattern,
-        dose_e_per_A2=setup.statistics.dose_e_per_A2,
-        position_bound_A=_bound(setup),
-        memory_bytes=memory_bytes(dataset, setup, preset, shape, where.threads),
+        counts_per_pattern=problem.statistics.counts_per_pattern,
+        dose_e_per_A2=problem.statistics.dose_e_per_A2,
+        position_bound_A=_bound(problem),
+        memory_bytes=memory_bytes(dataset, problem, preset, shape, where.threads),
         seconds=_expected_seconds(len(dataset.patterns), part, preset, where),
-        reason=setup.strategy.reason,
+        reason=problem.strategy.reason,
         warnings=(),
     )
     return _warned(checks, preset)
 
 
 def memory_bytes(
-    dataset: Dataset, setup: Setup, preset: Preset, object_shape: tuple[int, int, int], threads: int
+    dataset: Dataset, problem: Problem, preset: Preset, object_shape: tuple[int, int, int], threads: int
 ) -> int:
     """Bytes at the peak of a run on the CPU: data as read and as the window sees them, object, gradients, history."""
-    layout = setup.layout
+    layout = problem.layout
     recorded = dataset.patterns.size * dataset.patterns.dtype.itemsize
     shown = len(dataset.patterns) if dataset.masks is None else 1  # coefficients share one mean pattern
-    window = shown * layout.window**2 * setup.problem.patterns.dtype.itemsize
+    window = shown * layout.window**2 * problem.multislice.patterns.dtype.itemsize
     pixels = int(np.prod(object_shape)) * layout.object_modes
     vector = 4 * (layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes) * pixels)
     vector += 4 * layout.probe_size
@@ -162,29 +162,29 @@ def _nearest_step(positions_A: DoubleArray) -> float:
     return float(np.median(distance))
 
 
-def _object_shape(dataset: Dataset, setup: Setup) -> tuple[int, int, int]:
+def _object_shape(dataset: Dataset, problem: Problem) -> tuple[int, int, int]:
     """Shape of the object of the whole scan, of which the set-up may hold a part."""
-    extent = np.ptp(dataset.positions_A, axis=0) - np.ptp(setup.positions_A, axis=0)
-    rows, columns = (np.asarray(setup.grid.shape) + np.round(extent / setup.grid.pixel_A)).astype(int)
-    return setup.layout.object_shape[0], int(rows), int(columns)
+    extent = np.ptp(dataset.positions_A, axis=0) - np.ptp(problem.positions_A, axis=0)
+    rows, columns = (np.asarray(problem.grid.shape) + np.round(extent / problem.grid.pixel_A)).astype(int)
+    return problem.layout.object_shape[0], int(rows), int(columns)
 
 
-def _bound(setup: Setup) -> float:
-    physical = setup.layout.physical(setup.start, np)
-    return position_bound_A(setup.problem, physical.object, physical.probe, setup.grid.pixel_A)
+def _bound(problem: Problem) -> float:
+    physical = problem.layout.physical(problem.start, np)
+    return position_bound_A(problem.multislice, physical.object, physical.probe, problem.grid.pixel_A)
 
 
 def _expected_seconds(patterns: int, part: Dataset, preset: Preset, context: TrialContext) -> float:
     """Seconds of all epochs, from the time of one evaluation of some patterns in the middle."""
     few = part_of(part, np.arange(min(TIMED_PATTERNS, len(part.patterns))))
-    setup = prepare(few, preset.model_copy(update={"refine_drift": False}), context.start)
-    with closing(open_backend(context.backend, setup.problem, context.threads)) as backend:
-        objective = Objective(backend, on_device(setup.layout, backend.xp), setup.problem.count)
-        vector = backend.xp.asarray(setup.start)
+    problem = prepare(few, preset.model_copy(update={"refine_drift": False}), context.start)
+    with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
+        objective = Objective(backend, on_device(problem.layout, backend.xp), problem.multislice.count)
+        vector = backend.xp.asarray(problem.start)
         float(objective.evaluate(vector).loss)  # compiles, or loads what was compiled; a device is waited for
         began = time.perf_counter()
         float(objective.evaluate(vector).loss)
-        each = (time.perf_counter() - began) / setup.problem.count
-    strategy = setup.strategy
+        each = (time.perf_counter() - began) / problem.multislice.count
+    strategy = problem.strategy
     passes = strategy.sweeps + (1 + LINE_SEARCH_SHARE) * (strategy.epochs - strategy.sweeps)
     return each * patterns * passes

@@ -17,7 +17,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import Lattice
 from ptylive.engine.refine.data.pattern_view import shuffled
 from ptylive.engine.refine.data.selection import selected
-from ptylive.engine.refine.problem.setup import Setup, prepare
+from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.results.ring_correlation import LEVELS, Validation, faded
 from ptylive.engine.refine.tuning.held_out import TrialContext, swept
 from ptylive.schema.errors import RefinementError
@@ -50,17 +50,17 @@ def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = No
 
 def half_data_rings(dataset: Dataset, preset: Preset, context: TrialContext) -> tuple[DoubleArray, DoubleArray, float]:
     """Ring frequencies (1/Å), ring correlation of the two halves of the chessboard, and their plain correlation."""
-    setup = prepare(dataset, preset, context.start)
+    problem = prepare(dataset, preset, context.start)
     rows, columns = np.divmod(dataset.point, dataset.scan_shape[1])
-    sweeps = max(1, setup.strategy.sweeps)
+    sweeps = max(1, problem.strategy.sweeps)
     pictures = []
-    with closing(open_backend(context.backend, setup.problem, context.threads)) as backend:
+    with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
         for parity in (0, 1):
             context.pause()
             half = np.flatnonzero((rows + columns) % 2 == parity)
-            vector = backend.to_numpy(swept(setup, backend, preset, half, sweeps))
-            pictures.append(_scanned_phase(setup, dataset, vector))
-    return ring_correlation(pictures[0], pictures[1], setup.grid.pixel_A)
+            vector = backend.to_numpy(swept(problem, backend, preset, half, sweeps))
+            pictures.append(_scanned_phase(problem, dataset, vector))
+    return ring_correlation(pictures[0], pictures[1], problem.grid.pixel_A)
 
 
 def ring_correlation(first: Array, second: Array, pixel_A: float) -> tuple[DoubleArray, DoubleArray, float]:
@@ -81,16 +81,16 @@ def ring_correlation(first: Array, second: Array, pixel_A: float) -> tuple[Doubl
     return (np.arange(1, rings) + 0.5) * width, correlation[1:], plain
 
 
-def _scanned_phase(setup: Setup, dataset: Dataset, vector: Array) -> DoubleArray:
+def _scanned_phase(problem: Problem, dataset: Dataset, vector: Array) -> DoubleArray:
     """Sum of the slices' phases over the scanned area, resampled onto the axes of the scan."""
     from scipy.ndimage import map_coordinates
 
-    transmission, _ = setup.layout.to_complex(vector)
+    transmission, _ = problem.layout.to_complex(vector)
     phase = np.angle(transmission.mean(axis=0)).sum(axis=0).astype(float)
     lattice = Lattice.of(dataset)
-    pixel = setup.grid.pixel_A
+    pixel = problem.grid.pixel_A
     if lattice is None:
-        low, high = setup.positions_A.min(axis=0), setup.positions_A.max(axis=0)
+        low, high = problem.positions_A.min(axis=0), problem.positions_A.max(axis=0)
         first, axes, lengths = low, np.eye(2), high - low
     else:
         row, column = divmod(int(dataset.point[0]), dataset.scan_shape[1])
@@ -98,7 +98,7 @@ def _scanned_phase(setup: Setup, dataset: Dataset, vector: Array) -> DoubleArray
         axes, lengths = lattice.axes, np.asarray(lattice.lengths_A)
     counts = np.maximum((lengths / pixel).astype(int), 8)
     y, x = np.meshgrid(np.arange(counts[0]) * pixel, np.arange(counts[1]) * pixel, indexing="ij")
-    where = (np.stack([y, x], -1) @ axes.T + first - setup.grid.origin_A) / pixel
+    where = (np.stack([y, x], -1) @ axes.T + first - problem.grid.origin_A) / pixel
     return np.asarray(map_coordinates(phase, np.moveaxis(where, -1, 0), order=3, mode="nearest"))
 
 

@@ -16,7 +16,7 @@ from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
 from ptylive.engine.refine import TrialContext, check, refine, scan, validate
 from ptylive.engine.refine.parameters.device import on_device
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
@@ -250,7 +250,7 @@ def test_what_goes_before_and_after_a_run(simulated, both):
 def test_batches_of_a_sweep_do_not_wait_for_each_other(simulated, values):
     setup = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, **values}), None)
     layout, terms = on_device((setup.layout, setup.terms), device)
-    objective = Objective(arrays(device, setup.problem), layout, setup.problem.count, terms=terms)
+    objective = Objective(arrays(device, setup.multislice), layout, setup.multislice.count, terms=terms)
     solver = Sweeps(objective, 3, 0, 16, 0.3, 0.1, seed=0)
     state = solver.init(device.asarray(setup.start))
     while (state.sweep, state.batch) < (2, 1):  # what steps of several slices are shortened by is measured before
@@ -264,7 +264,7 @@ def test_batches_of_a_sweep_do_not_wait_for_each_other(simulated, values):
 
 def test_a_sweep_without_a_finite_loss_is_undone_at_its_end(simulated):
     setup = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, "phase_only_obj": False}), None)
-    objective = Objective(arrays(device, setup.problem), on_device(setup.layout, device), setup.problem.count)
+    objective = Objective(arrays(device, setup.multislice), on_device(setup.layout, device), setup.multislice.count)
     solver = Sweeps(objective, 3, 0, 50, 1e30, 1e30, seed=0)
     state = solver.init(device.asarray(setup.start))
     with np.errstate(all="ignore"):

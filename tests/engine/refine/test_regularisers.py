@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.regularisers.missing_wedge import MissingWedge, wedge_weights
 from ptylive.engine.refine.regularisers.object_states import MixedVariance
 from ptylive.engine.refine.regularisers.probe_support import (
@@ -174,8 +174,8 @@ def test_the_objective_carries_them(simulated):
     heavy = prepare(dataset, Preset(window_px=24, atv_weight=1e3), None)
     losses = []
     for setup in (plain, heavy):
-        backend = GeneralMultislice(setup.problem, np, "complex64", "arrays")
-        objective = Objective(backend, setup.layout, setup.problem.count, terms=setup.terms)
+        backend = GeneralMultislice(setup.multislice, np, "complex64", "arrays")
+        objective = Objective(backend, setup.layout, setup.multislice.count, terms=setup.terms)
         bumpy = setup.start.copy()
         bumpy[: setup.layout.object_size] += 0.1 * np.random.default_rng(5).random(setup.layout.object_size)
         losses.append(objective.evaluate(bumpy).loss)

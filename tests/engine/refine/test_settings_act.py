@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.regularisers.deconvolution import richardson_lucy
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
 from ptylive.engine.refine.regularisers.projections import potentials, projected

@@ -9,7 +9,7 @@ from ptylive.application.extensions import Preset
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema import Calibration, MetadataError, Origin, Quantity
 from ptylive.schema.preset.describe import json_schema, table, to_toml
@@ -41,8 +41,8 @@ def dataset() -> Dataset:
 def gradient_error(data: Dataset, preset: Preset) -> float:
     """Derivative along a random direction against central differences, in double precision, relative."""
     setup = prepare(data, preset, None)
-    backend = GeneralMultislice(setup.problem, np, "complex128", "reference")
-    objective = Objective(backend, setup.layout, setup.problem.count, terms=setup.terms)
+    backend = GeneralMultislice(setup.multislice, np, "complex128", "reference")
+    objective = Objective(backend, setup.layout, setup.multislice.count, terms=setup.terms)
     rng = np.random.default_rng(1)
     at = setup.start.astype(float) + 0.01 * rng.normal(size=len(setup.start))
     along = rng.normal(size=len(at))

@@ -8,7 +8,7 @@ from stored_runs import write_results
 
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.selection import selected
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 

@@ -13,7 +13,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, PythonTerm
 from ptylive.engine.refine.data_terms import registry
 from ptylive.engine.refine.data_terms.registration import MARK, data_term
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.schema import MetadataError, RefinementError
 from ptylive.schema.preset import Preset, added
 
@@ -46,7 +46,7 @@ def test_a_run_is_that_of_the_same_formula_built_in(mine, simulated):
     assert setups[0].strategy.curvature_scale == pytest.approx(setups[1].strategy.curvature_scale)
     results = []
     for setup in setups:
-        backend = GeneralMultislice(setup.problem, np, "complex128", "reference")
+        backend = GeneralMultislice(setup.multislice, np, "complex128", "reference")
         physical = setup.layout.physical(setup.start.astype(float), np)
         results.append(backend.loss_and_gradient(physical.object, physical.probe))
     assert results[0].loss == pytest.approx(results[1].loss, rel=1e-12)
@@ -56,7 +56,7 @@ def test_a_run_is_that_of_the_same_formula_built_in(mine, simulated):
 def test_it_is_said_why_nothing_is_compiled(mine, simulated):
     for settings in ({}, {"upsample_pattern": 2}):
         preset = Preset.from_mapping({"algorithm": "my_amplitudes", "probe_modes": 1, **settings})
-        backend = open_backend("cpu", prepare(simulated.dataset, preset, None).problem)
+        backend = open_backend("cpu", prepare(simulated.dataset, preset, None).multislice)
         assert backend.name.endswith("the data term my_amplitudes, a Python function)")
         backend.close()
 
@@ -75,7 +75,7 @@ def test_with_a_form_for_one_pixel_it_is_compiled_where_any_term_is(mine, simula
     told = {"help": "the same", "curvature": TERM.curvature, "constant": "loss_offset", "pixel": of_pixel}
     registry.add(mine, getattr(data_term("of_a_pixel", **told)(amplitudes), MARK))
     preset = Preset.from_mapping({"algorithm": "of_a_pixel", **settings})
-    backend = open_backend("cpu", prepare(simulated.dataset, preset, None).problem)
+    backend = open_backend("cpu", prepare(simulated.dataset, preset, None).multislice)
     assert backend.name == name
     assert isinstance(backend, CompiledMultislice) is (name == "cpu")
     backend.close()
@@ -94,7 +94,7 @@ def test_on_a_device_it_is_the_same_loss():
 
 def test_compiled_code_computes_no_other_loss_instead(mine, simulated):
     preset = Preset.from_mapping({"algorithm": "my_amplitudes", "window_px": 32})
-    problem = prepare(simulated.dataset, preset, None).problem
+    problem = prepare(simulated.dataset, preset, None).multislice
     with pytest.raises(ValueError, match="my_amplitudes"):
         CompiledMultislice(problem, 1)
 
@@ -109,7 +109,7 @@ def test_compiled_code_computes_no_other_loss_instead(mine, simulated):
 )
 def test_what_a_function_gets_wrong_is_one_line(simulated, function, line):
     function.__module__ = "somebody.else"
-    problem = prepare(simulated.dataset, Preset(probe_modes=1), None).problem
+    problem = prepare(simulated.dataset, Preset(probe_modes=1), None).multislice
     problem = replace(problem, data_term=DataTerm(replace(TERM, compare=function), 0.0))
     backend = GeneralMultislice(problem, np, "complex64", "cpu")
     planes = np.zeros((2, *problem.object_shape), np.float32)

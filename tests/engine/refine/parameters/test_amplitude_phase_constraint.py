@@ -8,7 +8,7 @@ import pytest
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
 from ptylive.schema import MetadataError
@@ -25,7 +25,7 @@ def bumpy(simulated):
     rng, layout = np.random.default_rng(5), setup.layout
     vector = layout.start(rng.uniform(0, 0.5, (layout.planes, *layout.object_shape[1:])))
     vector[: layout.object_size] += 0.1 * rng.normal(size=layout.object_size).astype("f4")
-    return setup, GeneralMultislice(setup.problem, np, "complex64", "arrays"), vector
+    return setup, GeneralMultislice(setup.multislice, np, "complex64", "arrays"), vector
 
 
 def complexes(setup, vector):
@@ -37,7 +37,7 @@ def complexes(setup, vector):
 def test_a_step_leaves_alone_what_is_held(bumpy, held):
     setup, backend, vector = bumpy
     parts = HeldParts.of(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
-    objective = Objective(backend, setup.layout, setup.problem.count, held_parts=parts)
+    objective = Objective(backend, setup.layout, setup.multislice.count, held_parts=parts)
     slope = objective.evaluate(vector, np.arange(20)).gradient
     inverse = objective.inverse_curvature(vector, 1.0)
     moved = objective.project(vector - 5 * inverse * slope)
@@ -59,10 +59,10 @@ def test_the_gradient_is_the_slope_of_the_path(bumpy, held):
     """Along x(t) = P(x + t d) the loss changes by what the gradient says, whatever d."""
     setup, backend, vector = bumpy
     parts = HeldParts.of(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
-    objective = Objective(backend, setup.layout, setup.problem.count, held_parts=parts)
+    objective = Objective(backend, setup.layout, setup.multislice.count, held_parts=parts)
     few = np.arange(20)
     at = objective.evaluate(vector, few)
-    free = Objective(backend, setup.layout, setup.problem.count).evaluate(vector, few).gradient
+    free = Objective(backend, setup.layout, setup.multislice.count).evaluate(vector, few).gradient
     direction = free * objective.inverse_curvature(vector, 1.0)
     step = 2e-2
     ahead, behind = (
@@ -114,8 +114,8 @@ def test_patterns_of_an_epoch(simulated):
             return super().loss_and_gradient(objects, probe, indices, **options)
 
     setup = prepare(dataset, Preset.from_mapping({"window_px": 24, "probe_modes": 1}), None)
-    backend = Watched(setup.problem, np, "complex64", "arrays")
-    objective = Objective(backend, setup.layout, setup.problem.count, chosen=np.arange(5, 50, 3))
+    backend = Watched(setup.multislice, np, "complex64", "arrays")
+    objective = Objective(backend, setup.layout, setup.multislice.count, chosen=np.arange(5, 50, 3))
     objective.evaluate(setup.start)
     sweeps = Sweeps(objective, 1, 0, 4, 0.5, 0.1, 0, patterns=np.arange(20))
     state = sweeps.init(setup.start)

@@ -10,7 +10,7 @@ from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.engine.backend.multislice.forward.comparison import Coefficients as Compared
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm
 from ptylive.engine.refine import refine, validate
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.schema import MetadataError, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -70,8 +70,8 @@ def test_the_mean_pattern_is_that_of_the_coefficients(simulated):
     setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
     frames = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns)
     assert setup.statistics.counts_per_pattern == pytest.approx(frames.sum((1, 2)).mean(), rel=0.02)
-    assert setup.problem.count == len(frames)
-    assert setup.problem.patterns.strides[0] == 0  # one mean pattern, not a copy for each
+    assert setup.multislice.count == len(frames)
+    assert setup.multislice.patterns.strides[0] == 0  # one mean pattern, not a copy for each
 
 
 def test_a_perfect_model_has_no_loss(simulated):
@@ -79,9 +79,9 @@ def test_a_perfect_model_has_no_loss(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     setup = prepare(dataset, Preset.from_mapping({**PLAIN, "edge_weight": 0.0}), None)
     plain = prepare(simulated.dataset, Preset.from_mapping(PLAIN), None)
-    compared = comparison(setup.problem.model.compressed)
+    compared = comparison(setup.multislice.model.compressed)
     batch = np.arange(5)
-    loss, slope = compared.compare(np.asarray(plain.problem.patterns[batch], dtype=float), batch)
+    loss, slope = compared.compare(np.asarray(plain.multislice.patterns[batch], dtype=float), batch)
     assert loss < 1e-5
     assert np.abs(slope).max() < 1e-3
 
@@ -90,8 +90,8 @@ def test_weighting_makes_a_misfit_of_noise_cost_as_much_as_in_the_amplitude_loss
     """Fresh counts around the mean: a quarter for each coefficient."""
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
-    parts = setup.problem.model.compressed
-    mean = np.maximum(np.asarray(setup.problem.patterns[:144], dtype=float), 0)
+    parts = setup.multislice.model.compressed
+    mean = np.maximum(np.asarray(setup.multislice.patterns[:144], dtype=float), 0)
     exact = replace(parts, values=(mean.reshape(144, -1) @ parts.masks.T).astype(np.float32))
     scattered = np.random.default_rng(1).poisson(mean).astype(float)
     loss, _ = comparison(exact).compare(scattered, np.arange(144))
@@ -117,7 +117,7 @@ def test_losses_that_do_not_fit_are_refused(simulated, basis, algorithm, line):
 def test_where_only_the_bright_field_is_looked_at_dark_masks_are_left_out(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+3")
     setup = prepare(dataset, Preset.from_mapping({**PLAIN, "bright_field_only": True}), None)
-    assert setup.problem.model.compressed.masks.shape == (45, 24 * 24)
+    assert setup.multislice.model.compressed.masks.shape == (45, 24 * 24)
     assert correlation(run(dataset, bright_field_only=True), simulated.specimen) > 0.8
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema.preset import Preset
 
@@ -48,10 +48,10 @@ def fitted(dataset, algorithm, slices):
     vector = setup.start.astype(np.float64)
     vector[: layout.object_size] += 0.3 / slices * rng.random(layout.object_size)
     known = layout.physical(vector, np)
-    expected = GeneralMultislice(setup.problem, np, "complex128", "reference").expected_patterns(
+    expected = GeneralMultislice(setup.multislice, np, "complex128", "reference").expected_patterns(
         known.object, known.probe
     )
-    problem = replace(setup.problem, patterns=expected)
+    problem = replace(setup.multislice, patterns=expected)
     backend = GeneralMultislice(problem, np, "complex128", "reference")
     objective = Objective(backend, layout, problem.count, curvature_scale=setup.strategy.curvature_scale)
     return objective, vector, 1 / objective.inverse_curvature(vector, probe_step=1.0).astype(np.float64)

@@ -11,7 +11,7 @@ from ptylive.engine.probe import Probe
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.band_limit import band_limit
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema import MetadataError, PtyliveError
 from ptylive.schema.optics import ABERRATION_NAMES
@@ -65,7 +65,9 @@ def test_gradient_of_the_objective(simulated, values):
     )
     setup = prepare(part, Preset.from_mapping(preset), None)
     layout, rng = setup.layout, np.random.default_rng(0)
-    objective = Objective(GeneralMultislice(setup.problem, np, "complex128", "double"), layout, setup.problem.count)
+    objective = Objective(
+        GeneralMultislice(setup.multislice, np, "complex128", "double"), layout, setup.multislice.count
+    )
     vector, scale = setup.start.astype(np.float64), np.full(layout.size, 0.05)
     scale[layout.object_size : layout.object_size + layout.probe_size] *= np.abs(layout.probe_block(vector)).max()
     for block in layout.blocks:
@@ -95,7 +97,9 @@ def test_a_tilted_beam_is_found(simulated):
 def test_a_fixed_tilt_of_the_specimen_stays_with_the_compiled_kernel(simulated):
     thick = {**PLAIN, "num_slices": 2, "total_thickness_A": 20.0}
     straight, tilted = (
-        prepare(simulated.dataset, Preset.from_mapping({**thick, "tilts_mrad": [[0, 0, mrad, 0, 0, 0]]}), None).problem
+        prepare(
+            simulated.dataset, Preset.from_mapping({**thick, "tilts_mrad": [[0, 0, mrad, 0, 0, 0]]}), None
+        ).multislice
         for mrad in (0.0, 5.0)
     )
     assert tilted.model is None

@@ -8,7 +8,7 @@ import pytest
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.regularisers.scan_neighbours import rows_of_three
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema import MetadataError
@@ -48,8 +48,8 @@ def test_gradient_of_the_objective(simulated, algorithm, objects, probe_part, sl
     )
     setup = prepare(few, Preset.from_mapping({"window_px": 24, **EVERYTHING, **thick, **values, **objects}), None)
     layout, rng = setup.layout, np.random.default_rng(0)
-    backend = GeneralMultislice(setup.problem, np, "complex128", "reference")
-    objective = Objective(backend, layout, setup.problem.count, terms=setup.terms)
+    backend = GeneralMultislice(setup.multislice, np, "complex128", "reference")
+    objective = Objective(backend, layout, setup.multislice.count, terms=setup.terms)
     vector = setup.start.astype(np.float64)
     scale = np.full(vector.size, 0.05)
     scale[layout.object_size : layout.object_size + layout.probe_size] *= max(

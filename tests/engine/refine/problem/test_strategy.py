@@ -9,7 +9,7 @@ from shared_data import shared_data
 from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics, _noise_spread
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.problem.strategy import choose
 from ptylive.schema.preset import Preset
 

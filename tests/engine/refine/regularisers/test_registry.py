@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.regularisers import registry
 from ptylive.engine.refine.regularisers.penalty import Penalised, Penalties
 from ptylive.engine.refine.regularisers.projections import due, projected
@@ -140,7 +140,7 @@ def test_what_a_term_of_a_plug_in_raises_is_one_line(empty, simulated):
     Failing.__module__ = "somebody.else"
     add(empty, replace(declared("dark"), made_by=Failing, acts_on="parameters"))
     setup = prepare(simulated.dataset, Preset.from_mapping({"dark_pull": 1, "probe_modes": 1}), None)
-    backend = GeneralMultislice(setup.problem, np, "complex64", "cpu")
-    objective = Objective(backend, setup.layout, setup.problem.count, terms=setup.terms)
+    backend = GeneralMultislice(setup.multislice, np, "complex64", "cpu")
+    objective = Objective(backend, setup.layout, setup.multislice.count, terms=setup.terms)
     with pytest.raises(RefinementError, match=r"Failing of the plug-in somebody.else failed: IndexError"):
         objective.evaluate(setup.start, np.arange(2))

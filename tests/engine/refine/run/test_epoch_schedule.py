@@ -9,7 +9,7 @@ import pytest
 from ptylive.engine.analysis.half_dose import compare_half_doses
 from ptylive.engine.refine import TrialContext, refine
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.regularisers.deconvolution import richardson_lucy
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
 from ptylive.engine.refine.regularisers.projections import (

@@ -9,7 +9,7 @@ import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, FactorOfEachQuantity, block_scaled
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
@@ -31,8 +31,8 @@ def setup(simulated):
 
 @pytest.fixture
 def objective(setup):
-    backend = GeneralMultislice(setup.problem, np, "complex64", "arrays")
-    return Objective(backend, setup.layout, setup.problem.count)
+    backend = GeneralMultislice(setup.multislice, np, "complex64", "arrays")
+    return Objective(backend, setup.layout, setup.multislice.count)
 
 
 def losses(objective, start, history, rule):

@@ -7,7 +7,7 @@ import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm, ProbeModel
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.line_search import Point, WolfeSearch
@@ -26,8 +26,8 @@ def setup(simulated):
 
 @pytest.fixture
 def objective(setup):
-    backend = GeneralMultislice(setup.problem, np, "complex64", "arrays")
-    return Objective(backend, setup.layout, setup.problem.count)
+    backend = GeneralMultislice(setup.multislice, np, "complex64", "arrays")
+    return Objective(backend, setup.layout, setup.multislice.count)
 
 
 def sweeps_for(objective, **changes):
@@ -42,7 +42,7 @@ def run(solver, state):
 
 
 def test_phase_only_gradient_equals_central_differences(setup):
-    problem = setup.problem
+    problem = setup.multislice
     layout = setup.layout
     backend = GeneralMultislice(problem, np, "complex128", "reference")
     objective = Objective(backend, layout, problem.count)
@@ -125,12 +125,14 @@ def test_a_loss_that_is_not_finite_restores_the_start(setup, objective):
 def test_lbfgs_lowers_the_loss_at_every_epoch(simulated, anchor, history, phase_only):
     preset = Preset(window_px=24, probe_modes=1, phase_only_obj=phase_only)
     setup = prepare(simulated.dataset, preset, None)
-    objective = Objective(GeneralMultislice(setup.problem, np, "complex64", "cpu"), setup.layout, setup.problem.count)
+    objective = Objective(
+        GeneralMultislice(setup.multislice, np, "complex64", "cpu"), setup.layout, setup.multislice.count
+    )
     solver = Lbfgs(objective, 8, history, RULE, 0.2, anchor)
     state = run(solver, solver.init(setup.start))
     assert len(state.losses) == 8
     assert (np.diff(state.losses) < 0).all()
-    assert state.losses[-1] < 0.9 * objective.evaluate(setup.start).loss / setup.problem.count
+    assert state.losses[-1] < 0.9 * objective.evaluate(setup.start).loss / setup.multislice.count
     assert len(state.pairs) <= max(history, 1)  # one tells the size of a step, also where no history is kept
     if setup.layout.non_negative:
         assert (setup.layout.object_block(state.vector) >= 0).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Evaluation, Objective
 from ptylive.engine.refine.solvers.steepness import steepness
 from ptylive.engine.refine.solvers.sweeps import STEEPEST, Sweeps
@@ -44,7 +44,9 @@ def thick(simulated, **changes):
     """A set-up of more slices than the patterns know of: together they overshoot at the step that suits one."""
     preset = Preset(window_px=24, probe_modes=1, num_slices=12, total_thickness_A=12.0)
     setup = prepare(simulated.dataset, preset, None)
-    objective = Objective(GeneralMultislice(setup.problem, np, "complex64", "cpu"), setup.layout, setup.problem.count)
+    objective = Objective(
+        GeneralMultislice(setup.multislice, np, "complex64", "cpu"), setup.layout, setup.multislice.count
+    )
     return setup, replace(Sweeps(objective, 2, 0, 24, 0.5, 0.1, seed=0), **changes)
 
 
@@ -65,5 +67,7 @@ def test_steps_of_many_slices_are_shortened_before_the_first(simulated):
 
 def test_one_slice_is_not_measured(simulated):
     setup = prepare(simulated.dataset, Preset(window_px=24, probe_modes=1), None)
-    objective = Objective(GeneralMultislice(setup.problem, np, "complex64", "cpu"), setup.layout, setup.problem.count)
+    objective = Objective(
+        GeneralMultislice(setup.multislice, np, "complex64", "cpu"), setup.layout, setup.multislice.count
+    )
     assert ended(Sweeps(objective, 1, 0, 48, 0.5, 0.1, seed=0), setup.start)[-1].steepness == 0.0

@@ -7,7 +7,7 @@ import pytest
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.problem.setup import prepare
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.tuning.tilt_search import expected_patterns, find_tilt
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -117,7 +117,7 @@ def test_a_result_gives_the_patterns_it_was_fitted_to():
     dataset = tilted((0.0, 0.0))
     result = refine(dataset, PRESET.model_copy(update={"update_tilts": False}), backend="cpu")
     setup = prepare(dataset, PRESET, None)
-    counts, expected = setup.problem.patterns.astype(float), expected_patterns(setup, result)
+    counts, expected = setup.multislice.patterns.astype(float), expected_patterns(setup, result)
     assert expected.shape == counts.shape
     assert expected.sum() == pytest.approx(counts.sum(), rel=0.01)
     assert np.corrcoef(expected.ravel(), counts.ravel())[0, 1] > 0.99

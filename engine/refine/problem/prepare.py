@@ -18,7 +18,7 @@ from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import Layout
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.forward_options import ForwardOptions
-from ptylive.engine.refine.problem.measurement import Observation
+from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.parameter_blocks import Quantities
 from ptylive.engine.refine.problem.strategy import Strategy
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
@@ -40,7 +40,7 @@ MODE_SPREAD_RAD = 0.02
 
 
 @dataclass(frozen=True)
-class Setup:
+class Problem:
     """A refinement ready to run."""
 
     positions_A: DoubleArray
@@ -51,7 +51,7 @@ class Setup:
     statistics: PatternStatistics
     layout: Layout
     terms: tuple[Term, ...]
-    problem: MultisliceProblem
+    multislice: MultisliceProblem
     start: Array
     """Parameter vector, float32."""
     slice_thickness_A: tuple[float, ...]
@@ -59,29 +59,29 @@ class Setup:
     forward: ForwardOptions
     curves: tuple[Curve, ...] = ()
 
-    def with_tilt_found(self) -> Setup:
+    def with_tilt_found(self) -> Problem:
         """A copy whose tilt inside the specimen was found before the run and is not measured on the result again."""
         return replace(self, forward=replace(self.forward, tilt_found=True))
 
-    def saying(self, words: str) -> Setup:
+    def saying(self, words: str) -> Problem:
         """A copy with something more in its reason."""
         reason = f"{self.strategy.reason}; {words}" if words else self.strategy.reason
         return replace(self, strategy=replace(self.strategy, reason=reason))
 
-    def after(self, curves: tuple[Curve, ...]) -> Setup:
+    def after(self, curves: tuple[Curve, ...]) -> Problem:
         """A copy with the scans that led to it, told in its reason."""
         words = "; ".join([self.strategy.reason, *(curve.reason for curve in curves)])
         return replace(self, curves=curves, strategy=replace(self.strategy, reason=words))
 
 
-def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Observation | None = None) -> Setup:
+def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Measurement | None = None) -> Problem:
     """Measure, decide and lay out. Raises MetadataError for missing optics, RefinementError for impossible data.
 
     ``seen``: of the same data under a preset that differs in the data term or the probe modes only; it saves a look at
     all patterns and a copy of them.
     """
     _check(dataset)
-    seen = Observation.of(dataset, preset) if seen is None else replace(seen, preset=preset)
+    seen = Measurement.of(dataset, preset) if seen is None else replace(seen, preset=preset)
     drift = None
     if preset.refine_drift and preset.num_slices == 1 and seen.plain:
         drift = find_drift(seen.dataset, seen.window, seen.probe)
@@ -113,7 +113,7 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Ob
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
     regularisation = Regularisation(grid, scan, model.k_radius, seen.probe.semiangle_invA, preset.spacings_A)
-    return Setup(
+    return Problem(
         positions_A=np.asarray(dataset.positions_A, dtype=np.float64),
         drift=drift,
         grid=grid,
@@ -121,7 +121,7 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Ob
         statistics=statistics,
         layout=layout,
         terms=(*quantities.terms(layout), *regularisation.terms(preset.at(0), layout)),
-        problem=_problem(seen, forward, strategy, grid),
+        multislice=_problem(seen, forward, strategy, grid),
         start=layout.start(_start_planes(grid, start, strategy, layout)),
         slice_thickness_A=preset.slice_thickness_A,
         regularisation=regularisation,
@@ -129,7 +129,7 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Ob
     )
 
 
-def _problem(seen: Observation, forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid) -> MultisliceProblem:
+def _problem(seen: Measurement, forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid) -> MultisliceProblem:
     """What stays fixed while parameters move."""
     propagation, preset = forward.propagation(), seen.preset
     distances = np.asarray(preset.spacings_A, dtype=float).reshape(-1, 1, 1)
