@@ -1,5 +1,13 @@
 """Multislice ptychography: object and probe refined on recorded patterns (docs/refinement.md).
 
+From a data set to the first gradient there are five stages, the lines of :func:`refine`:
+
+    settle    short trials decide calibration values, probe modes and the tilt of several slices
+    measure   the patterns in the coordinates of the model, with probe and statistics    -> Measurement
+    decide    every ``auto`` gets its value from the statistics                          -> Strategy
+    lay out   grid, forward model, parameter vector and its start, terms of the loss     -> Problem
+    run       sweeps, then L-BFGS, on a backend                                          -> Refinement
+
 What is here loads when it is first used: who only wants to know which regularisers there are needs none of it.
 """
 

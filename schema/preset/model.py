@@ -141,12 +141,6 @@ class Preset(StrictModel):
             raise MetadataError(f"{name} cannot follow a schedule", "docs/settings.md lists what can")
         return True if cls.settings()[name].annotation is bool else _cast(cls, name, schedule.at(0))
 
-    def __getattr__(self, name: str) -> Any:
-        group = "object" if name in ("spacings_A", "slice_thickness_A") else _homes(type(self)).get(name)
-        if group is None:
-            raise AttributeError(name)
-        return getattr(getattr(self, group), name)
-
     @classmethod
     def full(cls) -> type[Preset]:
         """The preset with every setting and word that regularisers and data terms add."""
@@ -246,7 +240,7 @@ def _by_setting(error: ValidationError, kind: type[Preset]) -> ValidationError:
 @lru_cache(maxsize=8)
 def _extended(names: tuple[str, ...], algorithms: tuple[tuple[str, str], ...]) -> type[Preset]:
     """The preset with the added settings ``names`` and data terms ``algorithms``, each with its meaning."""
-    settings, changed = declared(), {}
+    settings, changed = declared(), dict[str, Any]()
     if names:
         added: dict[str, Any] = {name: settings[name].field() for name in names}
         regularisers = create_model("RegulariserSettings", __base__=RegulariserSettings, **added)

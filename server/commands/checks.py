@@ -127,8 +127,8 @@ class Checked:
 
     @property
     def _pattern_pixels(self) -> int:
-        if isinstance(self.preset.window_px, int):
-            return self.preset.window_px**2
+        if isinstance(self.preset.patterns.window_px, int):
+            return self.preset.patterns.window_px**2
         return math.prod(self.arm.detector.shape or (0, 0))
 
     def memory(self) -> Check:
@@ -140,9 +140,9 @@ class Checked:
 
     def time(self) -> Check:
         """Expected time on one core of the processor; a graphics card is far quicker."""
-        epochs = self.preset.epoch_max if isinstance(self.preset.epoch_max, int) else USUAL_EPOCHS
-        modes = self.preset.probe_modes if isinstance(self.preset.probe_modes, int) else USUAL_MODES
-        work = self.frames * self._pattern_pixels * modes * self.preset.num_slices * 2 * epochs
+        epochs = self.preset.solver.epoch_max if isinstance(self.preset.solver.epoch_max, int) else USUAL_EPOCHS
+        modes = self.preset.probe.probe_modes if isinstance(self.preset.probe.probe_modes, int) else USUAL_MODES
+        work = self.frames * self._pattern_pixels * modes * self.preset.object.num_slices * 2 * epochs
         minutes = work * SECONDS_PER_PIXEL / 60
         spoken = f"{max(minutes, 1):.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
         return Check("time", "ok" if minutes < 60 else "warn", f"about {spoken} on the processor")

@@ -93,7 +93,7 @@ class RefineCommands:
             raise CommandError("there is no scan to refine")
         if values:
             self._configure(values)
-        check_told(scan.arm, far_field=checked.recon_type == "far_field")
+        check_told(scan.arm, far_field=not checked.propagation.near_field)
         with _reserved(scan) as run:
             return self._begin(scan, checked, run, queue, during_scan)
 
@@ -303,7 +303,7 @@ class RefineCommands:
             run=run,
             preset=preset,
             calibration=scan.calibration,
-            start=start_guess(scan.map(preset.start_map), scan.calibration),
+            start=start_guess(scan.map(preset.start.start_map), scan.calibration),
             values=plain_values(scan.arm),
             backend=self._config.backend,
             threads=self._config.refine_threads,

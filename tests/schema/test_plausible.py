@@ -145,6 +145,6 @@ def test_capitals_matter_where_they_tell_units_apart() -> None:
 
 def test_settings_of_a_refinement_take_units_too() -> None:
     preset = Preset.from_mapping({"num_slices": 2, "total_thickness_A": "10 nm", "source_size_A": "30 pm"})
-    assert (preset.total_thickness_A, preset.source_size_A) == (100.0, pytest.approx(0.3))
+    assert (preset.object.total_thickness_A, preset.probe.source_size_A) == (100.0, pytest.approx(0.3))
     with pytest.raises(MetadataError, match="source_size_A"):
         Preset.from_mapping({"source_size_A": "30 eV"})

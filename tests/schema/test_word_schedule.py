@@ -41,19 +41,19 @@ def test_settings_that_hold_something_back_are_off_by_themselves():
         "phase_only_obj": "epoch < 4",
     }
     preset = Preset.from_mapping(values)
-    assert (preset.sequence, preset.probe_part, preset.phase_only_obj) == (None, "both", False)
+    assert (*map(preset.value, ("sequence", "probe_part", "phase_only_obj")),) == (None, "both", False)
     second = preset.at(1)
-    assert (second.sequence, second.probe_part, second.phase_only_obj) == ("1:100:4", "phase", True)
-    assert preset.at(9).sequence == ":"
-    assert preset.at(9).phase_only_obj is False
+    assert (*map(second.value, ("sequence", "probe_part", "phase_only_obj")),) == ("1:100:4", "phase", True)
+    assert preset.at(9).patterns.sequence == ":"
+    assert preset.at(9).object.phase_only_obj is False
     assert Preset.from_mapping(preset.model_dump()) == preset
 
 
 def test_plain_words_stay_plain():
     preset = Preset.from_mapping({"sequence": "0:10,20", "probe_part": "phase", "phase_only_obj": "auto"})
     assert preset.schedules == {}
-    assert Preset.from_mapping({"sequence": "list(range(5))"}).sequence == "0:5:1"
-    assert Preset.from_mapping({"sequence": "what if.npy"}).sequence == "what if.npy"
+    assert Preset.from_mapping({"sequence": "list(range(5))"}).patterns.sequence == "0:5:1"
+    assert Preset.from_mapping({"sequence": "what if.npy"}).patterns.sequence == "what if.npy"
 
 
 def test_a_word_that_no_setting_knows_names_its_epoch():

@@ -11,7 +11,8 @@ from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.data.scan_window import KEPT_DTYPES, ScanWindow
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array, DoubleArray, IndexArray
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.kinds import Auto
+from ptylive.schema.preset.patterns import PatternSettings
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class ModelWindow:
         return cls(size, pixel, k_row, k_col)
 
 
-def as_seen(dataset: Dataset, preset: Preset) -> Dataset:
-    """The data set with its patterns mirrored and shifted as the preset asks."""
-    shift = np.asarray(preset.data_shift_vector_px)
-    if preset.flip_ky:
+def as_seen(dataset: Dataset, settings: PatternSettings) -> Dataset:
+    """The data set with its patterns mirrored and shifted as asked for."""
+    shift = np.asarray(settings.data_shift_vector_px)
+    if settings.flip_ky:
         rows = dataset.bad_pixels.shape[0]
         centre = np.array([rows - 1 - dataset.beam_center_px[0], dataset.beam_center_px[1]])
         flipped = (
@@ -75,12 +76,12 @@ def _flipped(patterns: Array) -> Array:
     return PatternView(shape, patterns.dtype, read).as_array()
 
 
-def image_window(dataset: Dataset, preset: Preset) -> ScanWindow:
+def image_window(dataset: Dataset, pixel_A: float | None, window_px: int | Auto) -> ScanWindow:
     """Images as they are, (0, 0) first, in a window of at least their size. Raises MetadataError without a pixel."""
-    if preset.image_pixel_A is None:
+    if pixel_A is None:
         raise MetadataError("the near field needs image_pixel_A", "give the pixel of the images, Å")
     rows, columns = dataset.bad_pixels.shape
-    size = max(rows, columns) if isinstance(preset.window_px, str) else preset.window_px
+    size = max(rows, columns) if isinstance(window_px, str) else window_px
     if size < max(rows, columns):
         raise MetadataError(f"window_px = {size} is smaller than the images", f"use at least {max(rows, columns)}")
     dtype = dataset.patterns.dtype if dataset.patterns.dtype.name in KEPT_DTYPES else np.dtype(np.float32)
@@ -88,6 +89,6 @@ def image_window(dataset: Dataset, preset: Preset) -> ScanWindow:
     measured = np.zeros((size, size), dtype=bool)
     images[:, :rows, :columns] = np.where(dataset.bad_pixels, 0, np.maximum(dataset.patterns[:], 0))
     measured[:rows, :columns] = ~dataset.bad_pixels
-    q = np.fft.fftfreq(size, preset.image_pixel_A)
+    q = np.fft.fftfreq(size, pixel_A)
     k_row, k_col = (np.ascontiguousarray(k) for k in np.meshgrid(q, q, indexing="ij"))
-    return ScanWindow(images, measured, k_row, k_col, 1 / (size * preset.image_pixel_A))
+    return ScanWindow(images, measured, k_row, k_col, 1 / (size * pixel_A))

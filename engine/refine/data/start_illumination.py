@@ -1,6 +1,6 @@
 """A start probe as PyPty builds one: amplitude from a measured pattern, aperture by threshold, modes by hand.
 
-What a preset does not ask for stays as it is in ``start_probe``: soft disc, aberrations, modes of source size and
+What is not asked for stays as it is in ``start_probe``: soft disc, aberrations, modes of source size and
 focal spread.
 """
 
@@ -22,7 +22,7 @@ from ptylive.engine.refine.data.start_probe import Coherence, centring, coherent
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.probe import ProbeSettings
 
 MODE_FALLOFF = 0.25
 """Power of Hermite modes of an order over that of the order before."""
@@ -30,15 +30,17 @@ MODE_FALLOFF = 0.25
 
 @dataclass(frozen=True)
 class StartIllumination:
-    """What a preset says of the start probe."""
+    """What settings say of the start probe."""
 
-    preset: Preset
+    settings: ProbeSettings
     pattern: DoubleArray
     """(P, P) mean or vacuum pattern on the model's pixels, zero frequency at [0, 0]."""
 
     @classmethod
-    def of(cls, preset: Preset, dataset: Dataset, window: ScanWindow, model: ModelWindow) -> StartIllumination | None:
-        """None where the preset asks for nothing. Raises MetadataError for a vacuum pattern that is not there."""
+    def of(
+        cls, settings: ProbeSettings, dataset: Dataset, window: ScanWindow, model: ModelWindow
+    ) -> StartIllumination | None:
+        """None where they ask for nothing. Raises MetadataError for a vacuum pattern that is not there."""
         names = (
             "start_probe",
             "aperture_mask",
@@ -47,35 +49,35 @@ class StartIllumination:
             "beam_ctf",
             "n_hermite_probe_modes",
         )
-        unasked = preset.probe_amplitude == "aperture" and preset.defocus_spread_modes_A is None
-        if unasked and preset.extra_probe_defocus_A == 0 and all(getattr(preset, name) is None for name in names):
+        unasked = settings.probe_amplitude == "aperture" and settings.defocus_spread_modes_A is None
+        if unasked and settings.extra_probe_defocus_A == 0 and all(getattr(settings, name) is None for name in names):
             return None
-        if preset.probe_amplitude == "vacuum_pattern":
+        if settings.probe_amplitude == "vacuum_pattern":
             pattern = _vacuum(dataset, window.size)
         else:
             pattern = mean_pattern(window)
         repeat = model.size // window.size
-        return cls(preset, np.asarray(np.kron(pattern, np.ones((repeat, repeat))), dtype=np.float64))
+        return cls(settings, np.asarray(np.kron(pattern, np.ones((repeat, repeat))), dtype=np.float64))
 
     def modes(self, probe: Probe, model: ModelWindow, coherence: Coherence, counts: float) -> ComplexPlane:
         """Start modes (modes, P, P) in Fourier space, ``counts`` in all. Raises MetadataError for unusable files."""
         k_squared = model.k_row**2 + model.k_col**2
-        if self.preset.start_probe is not None:
-            modes = given_modes(self.preset.start_probe, model.size)
+        if self.settings.start_probe is not None:
+            modes = given_modes(self.settings.start_probe, model.size)
             return with_counts(modes * self._turn(probe, model), counts)
         wave = self._wave(probe, model)
-        if self.preset.n_hermite_probe_modes is not None:
-            return with_counts(hermite_modes(wave, self.preset.n_hermite_probe_modes), counts)
-        if self.preset.defocus_spread_modes_A is not None:
-            added = np.asarray(self.preset.defocus_spread_modes_A)[:, None, None]
+        if self.settings.n_hermite_probe_modes is not None:
+            return with_counts(hermite_modes(wave, self.settings.n_hermite_probe_modes), counts)
+        if self.settings.defocus_spread_modes_A is not None:
+            added = np.asarray(self.settings.defocus_spread_modes_A)[:, None, None]
             return with_counts(wave * np.exp(1j * np.pi * probe.wavelength_A * added * k_squared), counts)
         return coherent_modes(wave, model, probe.wavelength_A, coherence, counts)
 
     def _wave(self, probe: Probe, model: ModelWindow) -> ComplexPlane:
         """Amplitude and phase of the start probe (P, P)."""
-        preset = self.preset
+        settings = self.settings
         aperture = self._aperture()
-        if preset.probe_amplitude != "aperture":
+        if settings.probe_amplitude != "aperture":
             amplitude = np.sqrt(np.maximum(self.pattern, 0)) * (1 if aperture is None else aperture)
         elif aperture is not None:
             amplitude = aperture
@@ -91,21 +93,21 @@ class StartIllumination:
     def _turn(self, probe: Probe, model: ModelWindow) -> ComplexPlane:
         """Extra defocus and given phase (P, P); underfocus turns frequency k by +pi lam df k^2."""
         k_squared = model.k_row**2 + model.k_col**2
-        turn = np.pi * probe.wavelength_A * self.preset.extra_probe_defocus_A * k_squared
-        if self.preset.beam_ctf is not None:
-            turn = turn - _from_file("beam_ctf", self.preset.beam_ctf, model.size)
+        turn = np.pi * probe.wavelength_A * self.settings.extra_probe_defocus_A * k_squared
+        if self.settings.beam_ctf is not None:
+            turn = turn - _from_file("beam_ctf", self.settings.beam_ctf, model.size)
         return np.asarray(np.exp(1j * turn))
 
     def _aperture(self) -> DoubleArray | None:
         """A given mask, or 1 where the pattern is bright and 0 elsewhere; None where neither is given."""
-        preset = self.preset
-        if preset.aperture_mask is not None:
-            return _from_file("aperture_mask", preset.aperture_mask, len(self.pattern))
+        settings = self.settings
+        if settings.aperture_mask is not None:
+            return _from_file("aperture_mask", settings.aperture_mask, len(self.pattern))
         level = 0.0
-        if preset.bright_threshold is not None:
-            level = preset.bright_threshold * float(self.pattern.max())
-        elif preset.estimate_aperture_based_on_binary is not None:
-            level = preset.estimate_aperture_based_on_binary * float(self.pattern.mean())
+        if settings.bright_threshold is not None:
+            level = settings.bright_threshold * float(self.pattern.max())
+        elif settings.estimate_aperture_based_on_binary is not None:
+            level = settings.estimate_aperture_based_on_binary * float(self.pattern.mean())
         if level == 0:
             return None
         lit = self.pattern > level

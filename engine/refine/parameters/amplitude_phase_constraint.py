@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.object import ObjectSettings
+from ptylive.schema.preset.probe import ProbeSettings
 
 SMALLEST = 1e-30
 
@@ -33,7 +34,7 @@ class HeldParts:
     """P / |P| (2, probes * modes, P, P)."""
 
     @classmethod
-    def of(cls, now: Preset, layout: Layout, vector: Any, xp: Any) -> HeldParts | None:
+    def of(cls, form: ObjectSettings, probe: ProbeSettings, layout: Layout, vector: Any, xp: Any) -> HeldParts | None:
         """What the settings of an epoch hold of the parameters it begins with; None where that is nothing.
 
         Objects and probes that are refined as phases or amplitudes from the start hold the rest by themselves.
@@ -41,9 +42,9 @@ class HeldParts:
         objects = layout.object_block(vector).reshape(2, -1) if layout.object_form is ObjectForm.COMPLEX else None
         probes = layout.probe_block(vector) if layout.probe.form is ProbeForm.COMPLEX else None
         held = cls(
-            _modulus(objects, xp) if objects is not None and now.phase_only_obj is True else None,
-            _modulus(probes, xp) if probes is not None and now.probe_part == "phase" else None,
-            _direction(probes, xp) if probes is not None and now.probe_part == "amplitude" else None,
+            _modulus(objects, xp) if objects is not None and form.phase_only_obj is True else None,
+            _modulus(probes, xp) if probes is not None and probe.probe_part == "phase" else None,
+            _direction(probes, xp) if probes is not None and probe.probe_part == "amplitude" else None,
         )
         nothing = held.object_modulus is None and held.probe_modulus is None and held.probe_direction is None
         return None if nothing else held

@@ -19,7 +19,7 @@ from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.problem.strategy import PEAK, Strategy
 from ptylive.schema.errors import MetadataError, RefinementError
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.loss import LossSettings
 
 LEAST_MEAN = 1e-3
 """Mean counts below this share of the largest are taken as so large: their estimate is no better."""
@@ -65,25 +65,25 @@ class Coefficients:
             return None
         return np.asarray(self.dataset.patterns[:, len(self.masks) + names.index(name)], dtype=np.float32)
 
-    def strategy(self, strategy: Strategy, preset: Preset) -> Strategy:
+    def strategy(self, strategy: Strategy, settings: LossSettings) -> Strategy:
         """The strategy with the loss of these coefficients. Raises RefinementError where they do not fit together."""
-        kind = self._kind(preset)
+        kind = self._kind(settings)
         curvature_scale = {
             CoefficientTermKind.ROOT: 1.0,
-            CoefficientTermKind.LEAST_SQUARES: PEAK if preset.noise_weighting else 4 * PEAK * float(self.mean.max()),
+            CoefficientTermKind.LEAST_SQUARES: PEAK if settings.noise_weighting else 4 * PEAK * float(self.mean.max()),
         }.get(kind, max(1.0, float(self.masks.sum(axis=0).max())))
         reason = f"{strategy.reason.split(';')[0]}; {kind} of {len(self.masks)} {self.dataset.basis.kind} coefficients"
         offset = 0.0
         if kind is CoefficientTermKind.POISSON:  # a model of the start is dark where the first electrons scatter to
             smallest = FLOOR_SHARE * max(float(self.values.mean(axis=0).min()), LEAST_MEAN)
-            offset = smallest if isinstance(preset.loss_floor, str) else preset.loss_floor
+            offset = smallest if isinstance(settings.loss_floor, str) else settings.loss_floor
         return replace(strategy, kind=kind, curvature_scale=curvature_scale, reason=reason, offset=offset)
 
-    def compressed(self, preset: Preset, strategy: Strategy) -> CompressedPatterns:
+    def compressed(self, settings: LossSettings, strategy: Strategy) -> CompressedPatterns:
         """What the backend compares; of the bright field only where the strategy looks no further."""
         kind, n_bright = CoefficientTermKind(str(strategy.kind)), self.dataset.basis.n_bright
         if strategy.bright_field_only and 0 < n_bright < len(self.masks):
-            whiten = kind is CoefficientTermKind.LEAST_SQUARES and preset.noise_weighting
+            whiten = kind is CoefficientTermKind.LEAST_SQUARES and settings.noise_weighting
             bright = self.masks[:n_bright]
             return CompressedPatterns(self.values[:, :n_bright], bright, self._whitening(bright) if whiten else None)
         masks, values = self.masks, self.values
@@ -93,25 +93,25 @@ class Coefficients:
             norm = np.sqrt(np.float32(measured.sum()))
             masks = np.concatenate([masks, (measured / norm)[None].astype(np.float32)])
             values = np.concatenate([values, (edge / norm)[:, None]], axis=1)
-        whiten = kind is CoefficientTermKind.LEAST_SQUARES and preset.noise_weighting
+        whiten = kind is CoefficientTermKind.LEAST_SQUARES and settings.noise_weighting
         return CompressedPatterns(
             values=values,
             masks=masks,
             whitening=self._whitening(masks) if whiten else None,
-            perpendicular=self._perpendicular(preset.perpendicular_weight),
-            edge=preset.edge_weight * unseen.astype(np.float32) if preset.edge_weight > 0 else None,
+            perpendicular=self._perpendicular(settings.perpendicular_weight),
+            edge=settings.edge_weight * unseen.astype(np.float32) if settings.edge_weight > 0 else None,
         )
 
-    def _kind(self, preset: Preset) -> CoefficientTermKind:
+    def _kind(self, settings: LossSettings) -> CoefficientTermKind:
         rooted = self.dataset.basis.of == "sqrt_intensity"
-        if preset.algorithm == "auto":
+        if settings.algorithm == "auto":
             return CoefficientTermKind.ROOT if rooted else CoefficientTermKind.LEAST_SQUARES
-        if preset.algorithm not in list(CoefficientTermKind):
+        if settings.algorithm not in list(CoefficientTermKind):
             raise RefinementError(
-                f"algorithm = {preset.algorithm} compares patterns, and the recording holds coefficients",
+                f"algorithm = {settings.algorithm} compares patterns, and the recording holds coefficients",
                 "use algorithm=auto or one of " + ", ".join(CoefficientTermKind),
             )
-        kind = CoefficientTermKind(preset.algorithm)
+        kind = CoefficientTermKind(settings.algorithm)
         if rooted is not (kind is CoefficientTermKind.ROOT):
             projected = "square roots" if rooted else "intensities"
             raise RefinementError(f"{kind} does not suit coefficients of {projected}", "use algorithm=auto")

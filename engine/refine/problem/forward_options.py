@@ -1,4 +1,4 @@
-"""The forward model that a preset selects for one data set: its description for the backend, and what is refined.
+"""The forward model that settings select for one data set: its description for the backend, and what is refined.
 
 A feature that is off adds no work and no parameters. A tilt of the specimen that all patterns share and that is not
 refined is folded into the propagators, so that the compiled backend can be used.
@@ -20,7 +20,6 @@ from ptylive.engine.backend.multislice.description import (
     SplitStep,
     Tilts,
 )
-from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane, chi_polynomial
 from ptylive.engine.refine.data.model_window import ModelWindow
 from ptylive.engine.refine.data.per_point import PhasePlates, number_of_parts, parts_of_scan, per_pattern
@@ -28,20 +27,24 @@ from ptylive.engine.refine.parameters.band_limit import Cleaning, band_limit
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import RAD_PER_MRAD
 from ptylive.engine.refine.parameters.refined import Refined
+from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.tilt_from_columns import Area, remove_shear
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.optics import ABERRATION_NAMES
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.object import ObjectSettings
+from ptylive.schema.preset.probe import ProbeSettings
+from ptylive.schema.preset.propagation import PropagationSettings
+from ptylive.schema.preset.refined import RefinedSettings
 
 FADE_SHARE = 8
 """Slices are compared up to this share of a window beyond the scan."""
 
 
-def aberration_columns(preset: Preset) -> tuple[str, ...]:
+def aberration_columns(probe: ProbeSettings, moving: RefinedSettings) -> tuple[str, ...]:
     """Names of the aberrations that are refined or given for parts of the scan, in the order of every array of them."""
-    given = 0 if preset.aberrations_array_A is None else max(len(row) for row in preset.aberrations_array_A)
-    refined = preset.refined_aberrations if preset.update_aberrations else ()
+    given = 0 if probe.aberrations_array_A is None else max(len(row) for row in probe.aberrations_array_A)
+    refined = moving.refined_aberrations if moving.update_aberrations else ()
     return tuple(name for i, name in enumerate(ABERRATION_NAMES) if i < given or name in refined)
 
 
@@ -51,8 +54,14 @@ def chi_per_A(names: tuple[str, ...], window: ModelWindow, wavelength_A: float) 
     return np.stack([np.polynomial.polynomial.polyval2d(window.k_row, window.k_col, each) for each in polynomials])
 
 
+def tilt_from_columns(propagation: PropagationSettings, refined: RefinedSettings) -> bool:
+    """Whether the only tilt refined is inside the specimen, to which the loss is blind."""
+    shared = propagation.tilts_mrad is None or len(propagation.tilts_mrad) == 1
+    return refined.update_tilts and propagation.tilt_mode == 0 and shared and not propagation.near_field
+
+
 @dataclass(frozen=True)
-class Propagation:
+class FreeSpace:
     """Phase of an Å of free space, and the tilts that are not part of it."""
 
     phase_per_A: DoubleArray
@@ -62,43 +71,52 @@ class Propagation:
 
 @dataclass(frozen=True)
 class ForwardOptions:
-    """The forward model of a preset on one data set."""
+    """The forward model of one measurement."""
 
-    preset: Preset
-    dataset: Dataset
-    window: ModelWindow
-    wavelength_A: float
+    measured: Measurement
+    object: ObjectSettings
+    probe: ProbeSettings
+    propagation: PropagationSettings
+    refined: RefinedSettings
     tilt_found: bool = False
     """The tilt inside the specimen was searched for before the run (``tilt_search``) and is kept."""
 
-    def propagation(self) -> Propagation:
+    @property
+    def window(self) -> ModelWindow:
+        """The pixels of the model."""
+        return self.measured.model
+
+    @property
+    def wavelength_A(self) -> float:
+        """Of the electrons."""
+        return self.measured.wavelength_A
+
+    def free_space(self) -> FreeSpace:
         """Free space and tilts. Raises MetadataError for tilts of another number than scan points."""
         q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
         phase = -np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
-        if self.preset.tilts_mrad is None and not self.preset.update_tilts:
-            return Propagation(phase, None)
-        tilts = Tilts(RAD_PER_MRAD * self.start_tilts_mrad().astype(float), self.preset.tilt_mode)
-        folded = tilts.mode == 0 and len(tilts.tangents) == 1 and self.preset.recon_type == "far_field"
-        if not folded or (self.preset.update_tilts and not self.tilt_from_columns):
-            return Propagation(phase, tilts)
+        if self.propagation.tilts_mrad is None and not self.refined.update_tilts:
+            return FreeSpace(phase, None)
+        tilts = Tilts(RAD_PER_MRAD * self.start_tilts_mrad().astype(float), self.propagation.tilt_mode)
+        folded = tilts.mode == 0 and len(tilts.tangents) == 1 and not self.propagation.near_field
+        if not folded or (self.refined.update_tilts and not self.tilt_from_columns):
+            return FreeSpace(phase, tilts)
         row, column = tilts.tangents[0, 2:4]
-        return Propagation(phase + 2 * np.pi * (q[:, None] * row + q[None, :] * column), None)
+        return FreeSpace(phase + 2 * np.pi * (q[:, None] * row + q[None, :] * column), None)
 
     def start_tilts_mrad(self) -> FloatArray:
         """(1 or N, 6) tilts to start from; rows for each pattern only where they were given for each scan point."""
-        given = self.preset.tilts_mrad
+        given = self.propagation.tilts_mrad
         if given is None:
             return np.zeros((1, 6), np.float32)
         if len(given) == 1:
             return np.asarray(given, dtype=np.float32)
-        return np.asarray(per_pattern(np.asarray(given), self.dataset, "tilts_mrad"), dtype=np.float32)
+        return np.asarray(per_pattern(np.asarray(given), self.measured.dataset, "tilts_mrad"), dtype=np.float32)
 
     @property
     def tilt_from_columns(self) -> bool:
         """Whether the only tilt refined is inside the specimen, to which the loss is blind."""
-        preset = self.preset
-        shared = preset.tilts_mrad is None or len(preset.tilts_mrad) == 1
-        return preset.update_tilts and preset.tilt_mode == 0 and shared and preset.recon_type == "far_field"
+        return tilt_from_columns(self.propagation, self.refined)
 
     def to_results(
         self, transmission: ComplexArray, refined: Refined, grid: ObjectGrid
@@ -110,13 +128,13 @@ class ForwardOptions:
         """
         if refined.aberrations_A is not None:
             shared = refined.aberrations_A.ndim == 1
-            names = self.preset.refined_aberrations if shared else aberration_columns(self.preset)
+            names = self.refined.refined_aberrations if shared else aberration_columns(self.probe, self.refined)
             refined = replace(refined, aberration_names=names)
-        if not self.preset.update_tilts or self.preset.tilt_mode not in INSIDE_MODES:
+        if not self.refined.update_tilts or self.propagation.tilt_mode not in INSIDE_MODES:
             return transmission, refined
         tilts = self.start_tilts_mrad().astype(float) if refined.tilts_mrad is None else refined.tilts_mrad
-        if self.preset.num_slices > 1 and not self.tilt_found:
-            distances = refined.slice_distances_A or self.preset.spacings_A
+        if self.object.num_slices > 1 and not self.tilt_found:
+            distances = refined.slice_distances_A or self.object.spacings_A
             positions_px = (refined.positions_A + refined.common_shift_A - grid.origin_A) / grid.pixel_A
             area = _scanned(positions_px, grid.shape, self.window.size // FADE_SHARE)
             transmission, shear = remove_shear(transmission, area, distances, grid.pixel_A)
@@ -125,12 +143,12 @@ class ForwardOptions:
 
     def aberration_groups(self) -> AberrationGroups | None:
         """Aberrations of the parts of the scan; None where it has no parts."""
-        marker, given = self.preset.aberration_marker, self.preset.aberrations_array_A
+        marker, given = self.probe.aberration_marker, self.probe.aberrations_array_A
         if marker is None:
             if given is not None and len(given) > 1:
                 raise MetadataError("aberrations_array_A has several lists", "give aberration_marker too")
             return None
-        names = aberration_columns(self.preset)
+        names = aberration_columns(self.probe, self.refined)
         groups = number_of_parts(marker)
         if not names:
             raise MetadataError(
@@ -143,12 +161,12 @@ class ForwardOptions:
             for row, coefficients in zip(values, given if len(given) == groups else given * groups, strict=True):
                 row[: len(coefficients)] = coefficients
         rates = chi_per_A(names, self.window, self.wavelength_A).astype(np.float32)
-        return AberrationGroups(rates, values, parts_of_scan(marker, self.dataset, "aberration_marker"))
+        return AberrationGroups(rates, values, parts_of_scan(marker, self.measured.dataset, "aberration_marker"))
 
     def with_given_aberrations(self, modes: ComplexPlane) -> ComplexPlane:
         """Start modes (modes, P, P) with the given aberrations that all patterns share."""
-        given = self.preset.aberrations_array_A
-        if given is None or self.preset.aberration_marker is not None:
+        given = self.probe.aberrations_array_A
+        if given is None or self.probe.aberration_marker is not None:
             return modes
         coefficients = given[0]
         rates = chi_per_A(ABERRATION_NAMES[: len(coefficients)], self.window, self.wavelength_A)
@@ -156,12 +174,12 @@ class ForwardOptions:
 
     def probe_marker(self) -> IndexArray | None:
         """(N,) which probe each pattern was taken with; None where there is one."""
-        marker = self.preset.probe_marker
-        return None if marker is None else parts_of_scan(marker, self.dataset, "probe_marker")
+        marker = self.probe.probe_marker
+        return None if marker is None else parts_of_scan(marker, self.measured.dataset, "probe_marker")
 
     def probe_shares(self) -> FloatArray | None:
         """(probes,) share of the patterns taken with each; none is 0, so that steps stay bounded."""
-        marker, chosen = self.preset.probe_marker, self.probe_marker()
+        marker, chosen = self.probe.probe_marker, self.probe_marker()
         if marker is None or chosen is None:
             return None
         counts = np.bincount(chosen, minlength=number_of_parts(marker))
@@ -169,45 +187,44 @@ class ForwardOptions:
 
     def cleaning(self, object_shape: tuple[int, int]) -> Cleaning | None:
         """Filters of the whole object (rows, columns) and probe, where there is a band limit and it is not lazy."""
-        cutoff = self.preset.damping_cutoff_multislice
-        if cutoff is None or self.preset.lazy_clean:
+        cutoff = self.propagation.damping_cutoff_multislice
+        if cutoff is None or self.propagation.lazy_clean:
             return None
-        closer = max(cutoff - self.preset.update_extra_cut, 0.0)
-        size, rolloff = self.window.size, self.preset.smooth_rolloff
+        closer = max(cutoff - self.propagation.update_extra_cut, 0.0)
+        size, rolloff = self.window.size, self.propagation.smooth_rolloff
         return Cleaning(band_limit(object_shape, closer, rolloff), band_limit((size, size), closer, rolloff))
 
     def description(self, tilts: Tilts | None, compressed: CompressedPatterns | None) -> ForwardModel | None:
         """Everything beyond the plain far field; None where nothing is."""
-        preset, size = self.preset, self.window.size
-        cutoff = preset.damping_cutoff_multislice
-        plates = preset.phase_plate_in_h5
+        propagation, probe, size = self.propagation, self.probe, self.window.size
+        cutoff, plates = propagation.damping_cutoff_multislice, probe.phase_plate_in_h5
         model = ForwardModel(
             pixel_A=self.window.object_pixel_A,
             wavelength_A=self.wavelength_A,
-            thickness_A=preset.slice_thickness_A,
-            split=SplitStep(preset.propmethod),
-            band=None if cutoff is None else band_limit((size, size), cutoff, preset.smooth_rolloff),
+            thickness_A=self.object.slice_thickness_A,
+            split=SplitStep(propagation.propmethod),
+            band=None if cutoff is None else band_limit((size, size), cutoff, propagation.smooth_rolloff),
             tilts=tilts,
             aberrations=self.aberration_groups(),
             probe_marker=self.probe_marker(),
-            probes=1 if preset.probe_marker is None else number_of_parts(preset.probe_marker),
-            phase_plates=None if plates is None else PhasePlates(Path(plates), self.dataset, size),
+            probes=1 if probe.probe_marker is None else number_of_parts(probe.probe_marker),
+            phase_plates=None if plates is None else PhasePlates(Path(plates), self.measured.dataset, size),
             near_field=self._near_field(),
-            upsampling=preset.upsample_pattern,
+            upsampling=size // self.measured.window.size,
             compressed=compressed,
         )
         return model if model.beyond_compiled() else None
 
     def _near_field(self) -> NearField | None:
-        preset = self.preset
-        if preset.recon_type != "near_field":
+        propagation, dataset = self.propagation, self.measured.dataset
+        if not propagation.near_field:
             return None
-        if preset.defocus_array_A is None:
+        if propagation.defocus_array_A is None:
             raise MetadataError("the near field needs defocus_array_A", "give one defocus, or one for each image, Å")
         return NearField(
-            per_pattern(np.asarray(preset.defocus_array_A), self.dataset, "defocus_array_A"),
-            float(self.dataset.calibration.aberrations.get("C30", 0.0)),
-            RAD_PER_MRAD * preset.alpha_near_field_mrad,
+            per_pattern(np.asarray(propagation.defocus_array_A), dataset, "defocus_array_A"),
+            float(dataset.calibration.aberrations.get("C30", 0.0)),
+            RAD_PER_MRAD * propagation.alpha_near_field_mrad,
         )
 
 

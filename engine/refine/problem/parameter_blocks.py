@@ -30,7 +30,7 @@ from ptylive.engine.refine.problem.forward_options import ForwardOptions, aberra
 from ptylive.engine.refine.problem.strategy import Strategy
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.schema.model import Array, DoubleArray, FloatArray
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.regularisers import RegulariserSettings
 
 LOWEST_CURRENT, LOWEST_DISTANCE_A = 0.05, 0.1
 LEFT_TO_ABERRATIONS = 1 / 16
@@ -47,20 +47,30 @@ SAME_AS = {
 
 @dataclass(frozen=True)
 class Quantities:
-    """The quantities a preset asks for, on one data set."""
+    """The quantities asked for, on one measurement."""
 
-    preset: Preset
+    forward: ForwardOptions
     strategy: Strategy
-    dataset: Dataset
-    window: ScanWindow
     grid: ObjectGrid
     modes: ComplexPlane
     """(modes, P, P) start probe in Fourier space."""
-    forward: ForwardOptions
+    regularisers: RegulariserSettings
+    noise_weighting: bool
+    """Of least squares of coefficients."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """What was recorded."""
+        return self.forward.measured.dataset
+
+    @property
+    def window(self) -> ScanWindow:
+        """Of the detector."""
+        return self.forward.measured.window
 
     @property
     def wavelength_A(self) -> float:
-        """Electron wavelength."""
+        """Of the electrons."""
         return self.forward.wavelength_A
 
     def probe_model(self) -> ProbeModel:
@@ -68,20 +78,20 @@ class Quantities:
         form = {"both": ProbeForm.COMPLEX, "phase": ProbeForm.PHASE, "amplitude": ProbeForm.AMPLITUDE}
         shares = self.forward.probe_shares()
         start = np.tile(self.modes, (1 if shares is None else len(shares), 1, 1)).astype(np.complex64)
-        shared = self.preset.update_aberrations and self.preset.aberration_marker is None
+        shared = self.forward.refined.update_aberrations and self.forward.probe.aberration_marker is None
         rates = self._shared_chi().astype(np.float32) if shared else None
-        return ProbeModel(form[self.preset.probe_part], start, rates, shares)
+        return ProbeModel(form[self.forward.probe.probe_part], start, rates, shares)
 
     def blocks(self) -> tuple[Block, ...]:
-        """Every other quantity the preset refines."""
-        preset = self.preset
+        """Every other quantity that is refined."""
+        refined = self.forward.refined
         wanted = [
-            (preset.update_probe_pos, self._shifts),
-            (preset.update_beam_current, self._current),
-            (preset.update_static_background, self._background),
-            (preset.update_slice_distances, self._distances),
-            (preset.update_aberrations, self._aberrations),
-            (preset.update_tilts and not self.forward.tilt_from_columns, self._tilts),
+            (refined.update_probe_pos, self._shifts),
+            (refined.update_beam_current, self._current),
+            (refined.update_static_background, self._background),
+            (refined.update_slice_distances, self._distances),
+            (refined.update_aberrations, self._aberrations),
+            (refined.update_tilts and not self.forward.tilt_from_columns, self._tilts),
         ]
         return tuple(make() for asked, make in wanted if asked)
 
@@ -93,7 +103,7 @@ class Quantities:
             light = self._counts * len(self.dataset.patterns) / np.prod(layout.object_shape[1:])
             curvature = DAMPING * 2 * self.strategy.curvature_scale * light / layout.object_modes
             terms.append(Damping(np.full(size, curvature, np.float32)))
-        if self.preset.update_probe_pos and self.preset.position_prior_A is not None:
+        if self.forward.refined.update_probe_pos and self.regularisers.position_prior_A is not None:
             terms.append(PositionPrior(self.grid.shifts_px.astype(np.float32), self._prior_curvature()))
         return tuple(terms)
 
@@ -116,7 +126,7 @@ class Quantities:
         if isinstance(kind, PythonTerm):
             return kind
         if kind is CoefficientTermKind.LEAST_SQUARES:  # weighted by noise it is made as large as lsq_sqrt
-            kind = DataTermKind.AMPLITUDE if self.preset.noise_weighting else DataTermKind.INTENSITY
+            kind = DataTermKind.AMPLITUDE if self.noise_weighting else DataTermKind.INTENSITY
         return PIXEL_TERMS[SAME_AS[kind] if isinstance(kind, CoefficientTermKind) else kind]
 
     def _shifts(self) -> Block:
@@ -125,7 +135,9 @@ class Quantities:
         f = np.fft.fftfreq(self.forward.window.size)
         spread = np.array([_variance(f[:, None] + 0 * f, power), _variance(f[None, :] + 0 * f[:, None], power)])
         curvature = 2 * self.strategy.curvature_scale * self._counts * (2 * np.pi) ** 2 * spread
-        curvature = curvature + self._prior_curvature() + Regularisation.curvature_of_positions(self.preset, self.grid)
+        curvature = (
+            curvature + self._prior_curvature() + Regularisation.curvature_of_positions(self.regularisers, self.grid)
+        )
         start = self.grid.shifts_px.astype(np.float32)
         return Block(BlockName.SHIFTS, start, np.broadcast_to(curvature, start.shape).astype(np.float32))
 
@@ -148,7 +160,7 @@ class Quantities:
         q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
         rate = np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
         each = 2 * self.strategy.curvature_scale * _variance(rate, self._spectrum()) * self._counts
-        start = np.asarray(self.preset.spacings_A, dtype=np.float32)
+        start = np.asarray(self.forward.object.spacings_A, dtype=np.float32)
         curvature = np.full_like(start, each * len(self.dataset.patterns))
         return Block(BlockName.DISTANCES, start, curvature, lowest=LOWEST_DISTANCE_A)
 
@@ -158,11 +170,11 @@ class Quantities:
         The object follows the probe and takes most of the curvature. Aberrations that were given for parts of the scan
         but are not refined get an infinite curvature, so that they stay.
         """
-        groups, preset = self.forward.aberration_groups(), self.preset
-        names = preset.refined_aberrations if groups is None else aberration_columns(preset)
+        groups, refined = self.forward.aberration_groups(), self.forward.refined
+        names = refined.refined_aberrations if groups is None else aberration_columns(self.forward.probe, refined)
         rates = self._shared_chi() if groups is None else self._chi_per_A(names)
         spread = np.array([_variance(chi, self._aperture_power) for chi in rates])
-        spread[[name not in preset.refined_aberrations for name in names]] = np.inf
+        spread[[name not in refined.refined_aberrations for name in names]] = np.inf
         each = LEFT_TO_ABERRATIONS * 2 * self.strategy.curvature_scale * self._counts * spread
         if groups is None:
             curvature = len(self.dataset.patterns) * each
@@ -178,8 +190,8 @@ class Quantities:
         x = (np.arange(model.size, dtype=np.float64) - model.size // 2) * model.object_pixel_A
         q = np.fft.fftfreq(self.window.size, model.object_pixel_A)
         spreads = _variances(x, light), _variances(np.asarray(q), self._spectrum())
-        depth = float(sum(self.preset.slice_thickness_A))
-        each = tilt_curvature(self.preset.tilt_mode, spreads, self.wavelength_A, depth)
+        depth = float(sum(self.forward.object.slice_thickness_A))
+        each = tilt_curvature(self.forward.propagation.tilt_mode, spreads, self.wavelength_A, depth)
         patterns = len(self.dataset.patterns) / len(start)
         curvature = np.float32(2 * self.strategy.curvature_scale * self._counts * patterns) * each
         return Block(BlockName.TILTS, start, np.broadcast_to(curvature, start.shape).copy())
@@ -187,7 +199,7 @@ class Quantities:
     def _spectrum(self) -> DoubleArray:
         """Weights of the frequencies of the exit wave: the mean pattern; all alike where images are recorded."""
         mean = mean_pattern(self.window)
-        return np.ones_like(mean) if self.preset.recon_type == "near_field" else mean
+        return np.ones_like(mean) if self.forward.propagation.near_field else mean
 
     @property
     def _aperture_power(self) -> DoubleArray:
@@ -200,7 +212,7 @@ class Quantities:
         A shift of the probe in all patterns moves the object and nothing else; left in, it would have to be undone by
         the whole object for every change of a coma.
         """
-        rates = self._chi_per_A(self.preset.refined_aberrations)
+        rates = self._chi_per_A(self.forward.refined.refined_aberrations)
         window, root = self.forward.window, np.sqrt(self._aperture_power).ravel()
         plane = np.stack([np.ones(root.size), window.k_row.ravel(), window.k_col.ravel()], axis=1)
         flat = rates.reshape(len(rates), -1)
@@ -213,7 +225,7 @@ class Quantities:
 
     def _prior_curvature(self) -> float:
         """Curvature of the prior of the positions, loss over object pixels squared; 0 without one."""
-        expected_A = self.preset.position_prior_A
+        expected_A = self.regularisers.position_prior_A
         return 0.0 if expected_A is None else self._likelihood * self.grid.pixel_A**2 / expected_A**2
 
 

@@ -1,4 +1,7 @@
-"""From data set and preset to a problem a backend can evaluate, and to the parameters to start from."""
+"""From data set and preset to a problem a backend can evaluate, and to the parameters to start from.
+
+Three steps: measure, decide, lay out. This is where the preset is taken apart: what they call takes groups of settings.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.problem import DataTerm, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, MultisliceProblem
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import Probe
-from ptylive.engine.refine.data.drift import Drift, find_drift, without_drift
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_guess import StartGuess
@@ -18,15 +20,16 @@ from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import Layout
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.forward_options import ForwardOptions
-from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.measurement import Measurement, check_near_field
 from ptylive.engine.refine.problem.parameter_blocks import Quantities
-from ptylive.engine.refine.problem.strategy import Strategy
+from ptylive.engine.refine.problem.strategy import Strategy, choose
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.loss import LossSettings
 
 BRIGHT_FIELD_EDGE = 1.05
 """The loss of weak phase objects looks at |k| below this many semi-angles."""
@@ -43,126 +46,151 @@ MODE_SPREAD_RAD = 0.02
 class Problem:
     """A refinement ready to run."""
 
-    positions_A: DoubleArray
-    """(N, 2) start positions: nominal, or with the drift that was found."""
-    drift: Drift | None
-    grid: ObjectGrid
+    forward: ForwardOptions
+    """With the measurement it is for."""
     strategy: Strategy
-    statistics: PatternStatistics
+    grid: ObjectGrid
     layout: Layout
+    regularisation: Regularisation
     terms: tuple[Term, ...]
     multislice: MultisliceProblem
     start: Array
     """Parameter vector, float32."""
-    slice_thickness_A: tuple[float, ...]
-    regularisation: Regularisation
-    forward: ForwardOptions
     curves: tuple[Curve, ...] = ()
 
-    def with_tilt_found(self) -> Problem:
-        """A copy whose tilt inside the specimen was found before the run and is not measured on the result again."""
-        return replace(self, forward=replace(self.forward, tilt_found=True))
+    @property
+    def measured(self) -> Measurement:
+        """What it is to explain."""
+        return self.forward.measured
 
-    def saying(self, words: str) -> Problem:
-        """A copy with something more in its reason."""
-        reason = f"{self.strategy.reason}; {words}" if words else self.strategy.reason
-        return replace(self, strategy=replace(self.strategy, reason=reason))
+    @property
+    def positions_A(self) -> DoubleArray:
+        """(N, 2) start positions: nominal, or with the drift that was found."""
+        return np.asarray(self.measured.dataset.positions_A, dtype=np.float64)
 
-    def after(self, curves: tuple[Curve, ...]) -> Problem:
-        """A copy with the scans that led to it, told in its reason."""
-        words = "; ".join([self.strategy.reason, *(curve.reason for curve in curves)])
-        return replace(self, curves=curves, strategy=replace(self.strategy, reason=words))
+    @property
+    def statistics(self) -> PatternStatistics:
+        """Of the patterns."""
+        return self.measured.statistics
+
+    def after(self, curves: tuple[Curve, ...], words: tuple[str, ...] = (), *, tilt_found: bool = False) -> Problem:
+        """A copy with the scans that led to it, told in its reason with what else there is to say.
+
+        tilt_found: the tilt inside the specimen was found before the run and is not measured on the result again.
+        """
+        reason = "; ".join([self.strategy.reason, *(curve.reason for curve in curves), *words])
+        forward, strategy = replace(self.forward, tilt_found=tilt_found), replace(self.strategy, reason=reason)
+        return replace(self, curves=curves, forward=forward, strategy=strategy)
 
 
-def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, seen: Measurement | None = None) -> Problem:
+def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, measured: Measurement | None = None) -> Problem:
     """Measure, decide and lay out. Raises MetadataError for missing optics, RefinementError for impossible data.
 
-    ``seen``: of the same data under a preset that differs in the data term or the probe modes only; it saves a look at
-    all patterns and a copy of them.
+    ``measured``: the same data under a preset that differs in the data term or the probe modes only; it saves a look
+    at all patterns and a copy of them.
     """
-    _check(dataset)
-    seen = Measurement.of(dataset, preset) if seen is None else replace(seen, preset=preset)
-    drift = None
-    if preset.refine_drift and preset.num_slices == 1 and seen.plain:
-        drift = find_drift(seen.dataset, seen.window, seen.probe)
-        if drift is not None and drift.applied:
-            seen = replace(seen, dataset=without_drift(seen.dataset, drift))
-    dataset, model, statistics = seen.dataset, seen.model, seen.statistics()
-    strategy = seen.strategy(statistics, has_start=start is not None)
-    extra_px = preset.extra_space_on_side_px
-    grid = ObjectGrid.of(dataset.positions_A, model.object_pixel_A, model.size, dataset.reach_A, extra_px)
-    shape = (preset.num_slices, *grid.shape)
-    if np.prod(shape, dtype=float) * preset.obj_modes > LARGEST_OBJECT_PIXELS:
-        raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")
-    check_fits(
-        OBJECT_BYTES * np.prod(shape, dtype=float) * preset.obj_modes,
-        f"the object of {' x '.join(map(str, shape))} pixels of {grid.pixel_A:.3g} Å",
-        "check scan_step_A, detector_pixel_mrad and energy_eV, or take fewer slices",
+    measured = measure(dataset, preset) if measured is None else measured
+    strategy = decide(measured, preset, has_start=start is not None)
+    return lay_out(measured, strategy, preset, start)
+
+
+def measure(dataset: Dataset, preset: Preset) -> Measurement:
+    """The data set in the coordinates of the model, its statistics, and its drift where that is asked for."""
+    single_slice = preset.object.num_slices == 1
+    if preset.propagation.near_field:
+        check_near_field(dataset, preset.patterns, preset.probe, preset.refined)
+    measured = Measurement.of(dataset, preset.patterns, preset.propagation, single_slice=single_slice)
+    return measured.without_drift() if preset.start.refine_drift and single_slice and measured.plain else measured
+
+
+def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strategy:
+    """Everything that the preset leaves open: loss, object, probe and steps for what was recorded."""
+    loss, coefficients = preset.loss, measured.coefficients
+    if coefficients is None and loss.algorithm in list(CoefficientTermKind):
+        raise RefinementError(
+            f"algorithm = {loss.algorithm} compares coefficients, and the recording holds frames",
+            "use algorithm=auto, or compress the recording (ptylive convert --basis)",
+        )
+    of_pixels = loss if coefficients is None else loss.model_copy(update={"algorithm": "auto"})
+    chosen = choose(
+        preset.object, preset.probe, of_pixels, preset.solver, preset.start, measured.statistics, has_start=has_start
     )
-    forward = ForwardOptions(preset, dataset, model, seen.probe.wavelength_A)
-    modes = forward.with_given_aberrations(seen.start_modes(strategy, statistics.counts_per_pattern))
-    quantities = Quantities(preset, strategy, dataset, seen.window, grid, modes, forward)
+    if coefficients is not None:
+        chosen = coefficients.strategy(chosen, loss)
+    elif measured.near_field:
+        one = replace(chosen.coherence, modes=1)
+        chosen = replace(chosen, coherence=one, start_from_map=False, probe_sweeps=0)
+    elif preset.refined.update_tilts and isinstance(preset.solver.anchor, str):
+        chosen = replace(chosen, anchor=0.0)  # slices must come free of each other
+    if not preset.start.refine_drift:
+        return chosen
+    fitted = "drift is not fitted: it needs one slice and a regular scan"
+    found = fitted if measured.drift is None else measured.drift.reason
+    return replace(chosen, reason=f"{chosen.reason}; {found}")
+
+
+def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: StartGuess | None) -> Problem:
+    """Grid, forward model, parameters with their start, and the terms of the loss."""
+    dataset, model, slices = measured.dataset, measured.model, preset.object
+    grid = ObjectGrid.of(
+        dataset.positions_A, model.object_pixel_A, model.size, dataset.reach_A, slices.extra_space_on_side_px
+    )
+    shape = (slices.num_slices, *grid.shape)
+    _check_size(shape, slices.obj_modes, grid.pixel_A)
+    forward = ForwardOptions(measured, slices, preset.probe, preset.propagation, preset.refined)
+    modes = forward.with_given_aberrations(measured.start_modes(preset.probe, strategy.coherence))
+    quantities = Quantities(forward, strategy, grid, modes, preset.regularisers, preset.loss.noise_weighting)
     layout = Layout(
         strategy.object_form,
         strategy.non_negative,
         shape,
-        preset.obj_modes,
+        slices.obj_modes,
         quantities.probe_model(),
         quantities.blocks(),
         forward.cleaning(grid.shape),
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
-    regularisation = Regularisation(grid, scan, model.k_radius, seen.probe.semiangle_invA, preset.spacings_A)
+    regularisation = Regularisation(grid, scan, model.k_radius, measured.probe.semiangle_invA, slices.spacings_A)
     return Problem(
-        positions_A=np.asarray(dataset.positions_A, dtype=np.float64),
-        drift=drift,
-        grid=grid,
-        strategy=_with_drift(strategy, preset, drift),
-        statistics=statistics,
-        layout=layout,
-        terms=(*quantities.terms(layout), *regularisation.terms(preset.at(0), layout)),
-        multislice=_problem(seen, forward, strategy, grid),
-        start=layout.start(_start_planes(grid, start, strategy, layout)),
-        slice_thickness_A=preset.slice_thickness_A,
-        regularisation=regularisation,
         forward=forward,
+        strategy=strategy,
+        grid=grid,
+        layout=layout,
+        regularisation=regularisation,
+        terms=(*quantities.terms(layout), *regularisation.terms(preset.at(0).regularisers, layout)),
+        multislice=_multislice(forward, strategy, grid, preset.loss),
+        start=layout.start(_start_planes(grid, start, strategy, layout)),
     )
 
 
-def _problem(seen: Measurement, forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid) -> MultisliceProblem:
+def _multislice(forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid, loss: LossSettings) -> MultisliceProblem:
     """What stays fixed while parameters move."""
-    propagation, preset = forward.propagation(), seen.preset
-    distances = np.asarray(preset.spacings_A, dtype=float).reshape(-1, 1, 1)
+    measured, space = forward.measured, forward.free_space()
+    distances = np.asarray(forward.object.spacings_A, dtype=float).reshape(-1, 1, 1)
+    compressed = None if measured.coefficients is None else measured.coefficients.compressed(loss, strategy)
     return MultisliceProblem(
-        patterns=seen.window.patterns,
-        weights=_weights(seen.window, seen.probe, strategy),
+        patterns=measured.window.patterns,
+        weights=_weights(measured.window, measured.probe, strategy),
         corners=grid.corners,
         shifts_px=grid.shifts_px,
-        object_shape=(preset.num_slices, *grid.shape),
-        propagators=np.exp(1j * propagation.phase_per_A * distances),
+        object_shape=(forward.object.num_slices, *grid.shape),
+        propagators=np.exp(1j * space.phase_per_A * distances),
         data_term=DataTerm(strategy.kind, strategy.offset),
-        phase_per_A=propagation.phase_per_A,
-        model=forward.description(
-            propagation.tilts, None if seen.coefficients is None else seen.coefficients.compressed(preset, strategy)
-        ),
+        phase_per_A=space.phase_per_A,
+        model=forward.description(space.tilts, compressed),
     )
 
 
-def _with_drift(strategy: Strategy, preset: Preset, drift: Drift | None) -> Strategy:
-    """The strategy with what was found about drift added to its reason."""
-    if not preset.refine_drift:
-        return strategy
-    found = "drift is not fitted: it needs one slice and a regular scan" if drift is None else drift.reason
-    return replace(strategy, reason=f"{strategy.reason}; {found}")
-
-
-def _check(dataset: Dataset) -> None:
-    if len(dataset.patterns) == 0:
-        raise RefinementError("no pattern to refine", "record a scan first")
-    if dataset.positions_A.shape != (len(dataset.patterns), 2):
-        raise RefinementError(f"{len(dataset.patterns)} patterns but positions of shape {dataset.positions_A.shape}")
-    if not np.isfinite(dataset.positions_A).all():
-        raise RefinementError("some positions are not finite", "give scan.step_A and rotation_deg")
+def _check_size(shape: tuple[int, int, int], modes: int, pixel_A: float) -> None:
+    """Raise RefinementError for an object that is too large."""
+    pixels = np.prod(shape, dtype=float) * modes
+    if pixels > LARGEST_OBJECT_PIXELS:
+        raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")
+    check_fits(
+        OBJECT_BYTES * pixels,
+        f"the object of {' x '.join(map(str, shape))} pixels of {pixel_A:.3g} Å",
+        "check scan_step_A, detector_pixel_mrad and energy_eV, or take fewer slices",
+    )
 
 
 def _weights(window: ScanWindow, probe: Probe, strategy: Strategy) -> FloatArray:

@@ -20,7 +20,11 @@ from ptylive.engine.refine.data_terms.registry import python_term
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.solvers.sweeps import MOST_SWEEPS
 from ptylive.schema.errors import RefinementError
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.loss import LossSettings
+from ptylive.schema.preset.object import ObjectSettings
+from ptylive.schema.preset.probe import ProbeSettings
+from ptylive.schema.preset.solver import SolverSettings
+from ptylive.schema.preset.start import StartSettings
 
 LOW_DOSE_E_PER_A2 = 200.0
 """Below this a specimen is taken for a beam-sensitive weak phase object."""
@@ -38,7 +42,7 @@ PEAK = 1.5
 """Largest counts of a bright-field pixel over their mean, about."""
 
 FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
-"""Source size and focal spread are filled in from the preset."""
+"""Source size and focal spread are filled in from the settings."""
 
 _T = TypeVar("_T")
 
@@ -78,64 +82,81 @@ class Strategy:
         return f"{self.kind}, {constant} {self.offset:.3g} counts" if constant else str(self.kind)
 
 
-def choose(preset: Preset, statistics: PatternStatistics, *, has_start: bool) -> Strategy:
-    """The strategy for a preset and measured statistics; values given in the preset always win."""
-    regime = _with_data_term(_regime(preset, statistics, has_start), preset, statistics)
-    if preset.early_stop:  # the sweeps end by themselves
+def choose(
+    form: ObjectSettings,
+    probe: ProbeSettings,
+    loss: LossSettings,
+    solver: SolverSettings,
+    start: StartSettings,
+    statistics: PatternStatistics,
+    *,
+    has_start: bool,
+) -> Strategy:
+    """The strategy for settings and measured statistics; values given always win."""
+    thick = form.num_slices > 1
+    regime = _regime(form.num_slices, statistics, has_start)
+    regime = _with_data_term(regime, loss, statistics, slower=0.5 if thick else 1.0)
+    if solver.early_stop:  # the sweeps end by themselves
         regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
-    epochs = _given(preset.epoch_max, regime.epochs)
-    most = epochs if isinstance(preset.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
-    sweeps = min(_given(preset.sweeps, min(regime.sweeps, most)), epochs)
-    form = _object_form(preset, regime)
-    modes = _given(preset.probe_modes, regime.coherence.modes)
+    epochs = _given(solver.epoch_max, regime.epochs)
+    most = epochs if isinstance(solver.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
+    sweeps = min(_given(solver.sweeps, min(regime.sweeps, most)), epochs)
+    object_form = _object_form(form, regime)
+    modes = _given(probe.probe_modes, regime.coherence.modes)
     return replace(
         regime,
-        object_form=form,
-        non_negative=form is not ObjectForm.COMPLEX and _given(preset.non_negative_phase, regime.non_negative),
-        bright_field_only=_given(preset.bright_field_only, regime.bright_field_only),
-        coherence=Coherence(modes, preset.source_size_A, preset.focal_spread_A),
-        start_from_map=has_start and _given(preset.start_from_map, regime.start_from_map),
+        object_form=object_form,
+        non_negative=object_form is not ObjectForm.COMPLEX and _given(form.non_negative_phase, regime.non_negative),
+        bright_field_only=_given(loss.bright_field_only, regime.bright_field_only),
+        coherence=Coherence(modes, probe.source_size_A, probe.focal_spread_A),
+        start_from_map=has_start and _given(start.start_from_map, regime.start_from_map),
         sweeps=sweeps,
-        probe_sweeps=min(_given(preset.probe_sweeps, regime.probe_sweeps), sweeps),
+        probe_sweeps=min(_given(solver.probe_sweeps, regime.probe_sweeps), sweeps),
         epochs=epochs,
-        batch_size=_given(preset.batch_size, regime.batch_size),
-        sweep_step=_given(preset.sweep_step, regime.sweep_step),
-        probe_step=_given(preset.probe_step, regime.probe_step),
-        anchor=_given(preset.anchor, regime.anchor if sweeps else 0.0),
+        batch_size=_given(solver.batch_size, regime.batch_size),
+        sweep_step=_given(solver.sweep_step, regime.sweep_step),
+        probe_step=_given(solver.probe_step, regime.probe_step),
+        anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),
     )
 
 
-def _with_data_term(regime: Strategy, preset: Preset, statistics: PatternStatistics) -> Strategy:
-    """The regime with the data term asked for, and the batches and steps that suit it."""
-    asked: str = preset.algorithm
+def _with_data_term(
+    regime: Strategy, settings: LossSettings, statistics: PatternStatistics, *, slower: float
+) -> Strategy:
+    """The regime with the data term asked for, and the batches and steps that suit it.
+
+    slower: factor of steps where the curvature has no bound.
+    """
+    asked: str = settings.algorithm
     if asked == "auto":  # an offset is lsq_sqrt's
-        asked = str(regime.kind) if isinstance(preset.loss_offset, str) else "lsq_sqrt"
+        asked = str(regime.kind) if isinstance(settings.loss_offset, str) else "lsq_sqrt"
         regime = replace(regime, reason=f"{regime.reason}; {asked} with {regime.data_term}")
     else:
         regime = replace(regime, reason=f"{regime.reason}; {asked}")
     if asked == "lsq_sqrt":
-        return replace(regime, kind=DataTermKind.AMPLITUDE, offset=_given(preset.loss_offset, regime.offset))
+        return replace(regime, kind=DataTermKind.AMPLITUDE, offset=_given(settings.loss_offset, regime.offset))
     if asked not in list(DataTermKind):
-        return _with_python_term(regime, preset, statistics)
+        return _with_python_term(regime, settings, statistics, slower=slower)
     kind = DataTermKind(asked)
     regime = replace(regime, kind=kind, offset=0.0)
     if kind is DataTermKind.INTENSITY:  # d2 (I - D)^2 / d|psi|^2 = 8 I
         return replace(regime, curvature_scale=4 * PEAK * statistics.bright_counts)
-    slower = 0.5 if preset.num_slices > 1 else 1.0  # the curvature D / I has no bound
-    regime = replace(regime, batch_size=128, sweep_step=regime.sweep_step * slower)
+    regime = replace(regime, batch_size=128, sweep_step=regime.sweep_step * slower)  # the curvature D / I has no bound
     if kind is DataTermKind.CHI_SQUARED:
         return replace(regime, curvature_scale=2.0)
     if kind is not DataTermKind.POISSON:
         raise KeyError(kind)
-    return replace(regime, offset=_given(preset.loss_floor, _floor(statistics)))
+    return replace(regime, offset=_given(settings.loss_floor, _floor(statistics)))
 
 
-def _with_python_term(regime: Strategy, preset: Preset, statistics: PatternStatistics) -> Strategy:
+def _with_python_term(
+    regime: Strategy, settings: LossSettings, statistics: PatternStatistics, *, slower: float
+) -> Strategy:
     """The same for a data term of which no more is known than its curvature; RefinementError for none."""
-    term = python_term(preset.algorithm)
+    term = python_term(settings.algorithm)
     constants = {
-        "loss_offset": _given(preset.loss_offset, regime.offset),
-        "loss_floor": _given(preset.loss_floor, _floor(statistics)),
+        "loss_offset": _given(settings.loss_offset, regime.offset),
+        "loss_floor": _given(settings.loss_floor, _floor(statistics)),
     }
     offset = constants.get(term.constant, 0.0)
     # d2 L / d|psi|^2 = 4 I d2 L / dI^2 at a fit, and 2 for lsq_sqrt
@@ -144,7 +165,6 @@ def _with_python_term(regime: Strategy, preset: Preset, statistics: PatternStati
         scale = float((2 * counts * term.curvature(counts)).max())
     if not 0 < scale < math.inf:
         raise RefinementError(f"the data term {term} has a curvature of {scale:g}", "it must be above 0 and finite")
-    slower = 0.5 if preset.num_slices > 1 else 1.0
     return replace(
         regime,
         kind=term,
@@ -159,12 +179,12 @@ def _floor(statistics: PatternStatistics) -> float:
     return max(BACKGROUND * statistics.dark_counts, SMALLEST_FLOOR)
 
 
-def _object_form(preset: Preset, regime: Strategy) -> ObjectForm:
-    if preset.weakly_damped_obj:
+def _object_form(settings: ObjectSettings, regime: Strategy) -> ObjectForm:
+    if settings.weakly_damped_obj:
         return ObjectForm.DAMPED
-    if isinstance(preset.phase_only_obj, str):
+    if isinstance(settings.phase_only_obj, str):
         return regime.object_form
-    return ObjectForm.PHASE if preset.phase_only_obj else ObjectForm.COMPLEX
+    return ObjectForm.PHASE if settings.phase_only_obj else ObjectForm.COMPLEX
 
 
 def _given(value: _T | str, otherwise: _T) -> _T:
@@ -172,12 +192,12 @@ def _given(value: _T | str, otherwise: _T) -> _T:
     return otherwise if isinstance(value, str) else value
 
 
-def _regime(preset: Preset, statistics: PatternStatistics, has_start: bool) -> Strategy:
+def _regime(slices: int, statistics: PatternStatistics, has_start: bool) -> Strategy:
     dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
-    if preset.num_slices > 1:
+    if slices > 1:
         return _thick(
             statistics,
-            f"{preset.num_slices} slices: complex object",
+            f"{slices} slices: complex object",
             "an offset of three times the dark field's counts",
         )
     if statistics.dose_e_per_A2 < LOW_DOSE_E_PER_A2:

@@ -48,7 +48,7 @@ class MissingWedge:
         weight = asked.weight("missing_wedge_weight")
         if weight <= 0:
             return None
-        shape, beta = asked.layout.object_shape, asked.preset.missing_wedge_beta
+        shape, beta = asked.layout.object_shape, asked.settings.missing_wedge_beta
         return cls(weight, wedge_between(asked.spacings_A, shape, asked.grid.pixel_A, beta))
 
     def of(self, wave: Any, xp: Any) -> Penalised:

@@ -24,7 +24,9 @@ class MixedVariance:
     def of_preset(cls, asked: Asked) -> MixedVariance | None:
         """Of one epoch; None where its weight is 0, or there is one state."""
         weight = asked.weight("mixed_variance_weight")
-        return cls(weight, asked.preset.mixed_variance_sigma) if weight > 0 and asked.layout.object_modes > 1 else None
+        return (
+            cls(weight, asked.settings.mixed_variance_sigma) if weight > 0 and asked.layout.object_modes > 1 else None
+        )
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

@@ -1,4 +1,4 @@
-"""The regularisers a preset asks for. What is off is not there, and costs nothing."""
+"""The regularisers that settings ask for. What is off is not there, and costs nothing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ptylive.engine.refine.regularisers.registry import registered
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import DoubleArray, FloatArray
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.regularisers import RegulariserSettings
 
 
 @dataclass(frozen=True)
 class Regularisation:
-    """What regularisers need to know besides the preset."""
+    """What regularisers need to know besides their settings."""
 
     grid: ObjectGrid
     scan: ScanGrid
@@ -30,21 +30,21 @@ class Regularisation:
     spacings_A: tuple[float, ...]
     """Free space behind each slice but the last, Å."""
 
-    def terms(self, preset: Preset, layout: Layout) -> tuple[Term, ...]:
-        """Terms of the loss for the weights of one epoch (``Preset.at``). Raises MetadataError for unusable masks."""
-        made = self.made(preset, layout, "penalty")
+    def terms(self, settings: RegulariserSettings, layout: Layout) -> tuple[Term, ...]:
+        """Terms of the loss for the settings of one epoch. Raises MetadataError for unusable masks."""
+        made = self.made(settings, layout, "penalty")
         of_object = tuple(each for said, each in made if said.acts_on == "object")
         of_probe = tuple(each for said, each in made if said.acts_on == "probe")
         terms: list[Term] = [Penalties(of_object, of_probe)] if of_object or of_probe else []
         terms += [each for said, each in made if said.acts_on == "parameters"]
         return tuple(terms)
 
-    def made(self, preset: Preset, layout: Layout, kind: Kind) -> list[tuple[Registration, Any]]:
+    def made(self, settings: RegulariserSettings, layout: Layout, kind: Kind) -> list[tuple[Registration, Any]]:
         """What the settings of one epoch ask for, in order."""
-        asked = Asked(preset, layout, self.grid, self.scan, self.k_radius, self.semiangle_invA, self.spacings_A)
+        asked = Asked(settings, layout, self.grid, self.scan, self.k_radius, self.semiangle_invA, self.spacings_A)
         found: list[tuple[Registration, Any]] = []
         for said in registered():
-            if said.kind == kind and said.on(preset):
+            if said.kind == kind and said.on(settings):
                 found += [(said, each) for each in _of_preset(said, asked)]
         return found
 
@@ -54,10 +54,10 @@ class Regularisation:
         return isinstance(term, (Penalties, *(each.made_by for each in registered() if each.acts_on == "parameters")))
 
     @staticmethod
-    def curvature_of_positions(preset: Preset, grid: ObjectGrid) -> float:
+    def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:
         """How much the regularisers of the positions bend the loss along one displacement, at most."""
         tells = [each.made_by for each in registered() if hasattr(each.made_by, "curvature_of_positions")]
-        return sum(float(each.curvature_of_positions(preset, grid)) for each in tells)
+        return sum(float(each.curvature_of_positions(settings, grid)) for each in tells)
 
     def wedge(self, shape: tuple[int, int, int], beta: float) -> FloatArray:
         """Weights of the missing wedge (slices, Y, X). Raises MetadataError where slices are unevenly apart."""

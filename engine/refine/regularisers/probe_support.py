@@ -26,12 +26,12 @@ class OutsideAperture:
     @classmethod
     def of_preset(cls, asked: Asked) -> OutsideAperture | None:
         """Of one epoch; None where its weight is 0. Raises MetadataError for an unusable mask."""
-        weight, preset = asked.weight("probe_reg_constraint_weight"), asked.preset
+        weight, settings = asked.weight("probe_reg_constraint_weight"), asked.settings
         if weight <= 0:
             return None
-        if preset.probe_constraint_mask is not None:
-            return cls(weight, outside_mask(preset.probe_constraint_mask, asked.layout.window))
-        return cls(weight, outside_circle(asked.k_radius, preset.probe_constraint_radius * asked.semiangle_invA))
+        if settings.probe_constraint_mask is not None:
+            return cls(weight, outside_mask(settings.probe_constraint_mask, asked.layout.window))
+        return cls(weight, outside_circle(asked.k_radius, settings.probe_constraint_radius * asked.semiangle_invA))
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
@@ -51,7 +51,7 @@ class OutsideWindow:
     @classmethod
     def of_preset(cls, asked: Asked) -> OutsideWindow | None:
         """Of one epoch; None where its weight is 0. Raises MetadataError for an unusable file."""
-        weight, window, size = asked.weight("window_weight"), asked.preset.window, asked.layout.window
+        weight, window, size = asked.weight("window_weight"), asked.settings.window, asked.layout.window
         if weight <= 0:
             return None
         return cls(weight, window_weights(window, size) if isinstance(window, str) else outside_radii(size, *window))

@@ -15,7 +15,7 @@ from ptylive.engine.refine.regularisers.deconvolution import filtered, gaussian,
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.registry import registered
 from ptylive.schema.errors import MetadataError
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.regularisers import RegulariserSettings
 
 FAINTEST = 1e-6
 """|O| below which the absorption is no longer told apart."""
@@ -23,42 +23,44 @@ SPREAD_RAD = 0.02
 """Random phases by which the states of an empty object differ: equal ones would stay equal."""
 
 
-def due(preset: Preset) -> bool:
-    """Whether the settings of an epoch (``Preset.at``) change anything by hand; a forgotten history is no change."""
+def due(settings: RegulariserSettings) -> bool:
+    """Whether the settings of an epoch change anything by hand; a forgotten history is no change."""
     return bool(
-        preset.apply_gaussian_filter_px
-        or preset.apply_gaussian_filter_amplitude_px
-        or preset.beta_wedge
-        or preset.keep_probe_states_orthogonal
-        or preset.do_charge_flip
-        or preset.restart_from_vacuum
-        or preset.reset_positions
-        or any(each.kind == "projection" and each.on(preset) for each in registered())
+        settings.apply_gaussian_filter_px
+        or settings.apply_gaussian_filter_amplitude_px
+        or settings.beta_wedge
+        or settings.keep_probe_states_orthogonal
+        or settings.do_charge_flip
+        or settings.restart_from_vacuum
+        or settings.reset_positions
+        or any(each.kind == "projection" and each.on(settings) for each in registered())
     )
 
 
-def projected(vector: Any, preset: Preset, layout: Layout, regularisation: Regularisation, xp: Any) -> Any:
+def projected(
+    vector: Any, settings: RegulariserSettings, layout: Layout, regularisation: Regularisation, xp: Any
+) -> Any:
     """A copy of a parameter vector after everything that is due in an epoch, in the order of this function."""
     vector = vector.copy()
-    if preset.restart_from_vacuum:
+    if settings.restart_from_vacuum:
         layout.object_block(vector)[...] = xp.asarray(_vacuum(layout), dtype=vector.dtype)
-    if preset.reset_positions:
+    if settings.reset_positions:
         _reset(layout, vector, BlockName.SHIFTS, xp)
-    if preset.beta_wedge:
-        seen = 1 - xp.asarray(regularisation.wedge(layout.object_shape, preset.beta_wedge))
+    if settings.beta_wedge:
+        seen = 1 - xp.asarray(regularisation.wedge(layout.object_shape, settings.beta_wedge))
         _change_object(layout, vector, lambda part: filtered(part, seen, xp), xp)
-    if preset.do_charge_flip or preset.apply_gaussian_filter_px or preset.apply_gaussian_filter_amplitude_px:
+    if settings.do_charge_flip or settings.apply_gaussian_filter_px or settings.apply_gaussian_filter_amplitude_px:
         phase, absorption = potentials(layout, vector, xp)
-        if preset.do_charge_flip:
-            atoms, others = Atomicity.of(preset)
-            phase = flipped(phase, preset.cf_delta_phase, preset.cf_beta_phase, atoms, xp)
-            absorption = flipped(absorption, preset.cf_delta_abs, preset.cf_beta_abs, others, xp)
-        phase = blurred(phase, preset.apply_gaussian_filter_px, xp)
-        absorption = blurred(absorption, preset.apply_gaussian_filter_amplitude_px, xp)
+        if settings.do_charge_flip:
+            atoms, others = Atomicity.of(settings)
+            phase = flipped(phase, settings.cf_delta_phase, settings.cf_beta_phase, atoms, xp)
+            absorption = flipped(absorption, settings.cf_delta_abs, settings.cf_beta_abs, others, xp)
+        phase = blurred(phase, settings.apply_gaussian_filter_px, xp)
+        absorption = blurred(absorption, settings.apply_gaussian_filter_amplitude_px, xp)
         _set_potentials(layout, vector, phase, absorption, xp)
-    if preset.keep_probe_states_orthogonal:
+    if settings.keep_probe_states_orthogonal:
         _make_orthogonal(layout, vector, xp)
-    for said, change in regularisation.made(preset, layout, "projection"):
+    for said, change in regularisation.made(settings, layout, "projection"):
         with said.at_work():
             (_project_object if said.acts_on == "object" else _project_probe)(layout, vector, change, xp)
     for part, lowest in layout.lower_bounds():
@@ -94,10 +96,10 @@ class Atomicity:
     """Richardson and Lucy's way, not Wiener's."""
 
     @classmethod
-    def of(cls, preset: Preset) -> tuple[Atomicity | None, Atomicity | None]:
+    def of(cls, settings: RegulariserSettings) -> tuple[Atomicity | None, Atomicity | None]:
         """Of phase and absorption; None where they are flipped as they are."""
-        iterative = preset.fancy_deconvolution == "richardson_lucy"
-        pairs = (preset.fancy_sigma_phase_px, preset.fancy_sigma_abs_px)
+        iterative = settings.fancy_deconvolution == "richardson_lucy"
+        pairs = (settings.fancy_sigma_phase_px, settings.fancy_sigma_abs_px)
         phase, absorption = (None if pair is None else cls(*pair, iterative) for pair in pairs)
         return phase, absorption
 

@@ -13,14 +13,14 @@
         def of(self, wave, xp):
             ...                                          # Penalised(value, slope)
 
-``of_preset`` gives None where the preset of the epoch does not ask for it. What it makes has, by ``acts_on``,
+``of_preset`` gives None where the settings of the epoch do not ask for it. What it makes has, by ``acts_on``,
 
     object, probe   ``of(wave, xp)`` of a penalty (:class:`~ptylive.engine.refine.regularisers.penalty.Penalty`), or
                     ``changed(wave, xp)`` of a projection: the complex array as it shall be, of the same shape
     parameters      ``add`` of a term of the loss (:class:`~ptylive.engine.refine.parameters.terms.Term`), which sees
                     the whole vector; several of them as a tuple
 
-A class may also tell ``curvature_of_positions(preset, grid)``: how much it bends the loss along one displacement.
+A class may also tell ``curvature_of_positions(settings, grid)``: how much it bends the loss along one displacement.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import Layout
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.schema.model import DoubleArray
-from ptylive.schema.preset import Preset
 from ptylive.schema.preset.added import Setting
+from ptylive.schema.preset.regularisers import RegulariserSettings
 
 ActsOn = Literal["object", "probe", "parameters"]
 Kind = Literal["penalty", "projection"]
@@ -48,9 +48,10 @@ _Class = TypeVar("_Class", bound=type[Any])
 
 @dataclass(frozen=True)
 class Asked:
-    """The preset of an epoch, and what regularisers need to know besides it."""
+    """The settings of an epoch, and what regularisers need to know besides them."""
 
-    preset: Preset
+    settings: RegulariserSettings
+    """Those of all regularisers, added ones included."""
     layout: Layout
     grid: ObjectGrid
     scan: ScanGrid
@@ -62,7 +63,12 @@ class Asked:
 
     def weight(self, name: str) -> float:
         """A weight over that of the patterns (``loss_weight``)."""
-        return 1 / self.preset.loss_weight * float(self.preset.value(name))
+        return 1 / self.settings.loss_weight * float(self.settings.value(name))
+
+    @property
+    def preset(self) -> RegulariserSettings:
+        """The settings, under the name that plug-ins have known them by."""
+        return self.settings
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,9 @@ class Registration:
         """While code of the class runs: what plug-ins raise becomes one line."""
         return at_work(self.made_by)
 
-    def on(self, preset: Preset) -> bool:
+    def on(self, settings: RegulariserSettings) -> bool:
         """Whether an epoch's settings ask for it."""
-        return any(preset.value(name) for name in self.switches)
+        return any(settings.value(name) for name in self.switches)
 
 
 def regulariser(
@@ -98,7 +104,7 @@ def regulariser(
     kind: Kind = "penalty",
     order: int = LAST,
 ) -> Callable[[_Class], _Class]:
-    """Declare a class a regulariser; ``switches`` are its first setting unless given, which may be the preset's own."""
+    """Declare a class a regulariser; ``switches``: its first setting, unless given; they may be other regularisers'."""
 
     def declared(made_by: _Class) -> _Class:
         on = switches or tuple(setting.name for setting in settings[:1])

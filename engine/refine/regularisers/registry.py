@@ -39,9 +39,9 @@ def registered() -> tuple[Registration, ...]:
         return tuple(sorted(_known.by_name.values(), key=lambda each: (each.order, each.name)))
 
 
-def switched_on(preset: Preset) -> frozenset[str]:
-    """Settings that turn a regulariser on, and do in an epoch (``Preset.at``)."""
-    return frozenset(name for each in registered() for name in each.switches if preset.value(name))
+def switched_on(settings: RegulariserSettings) -> frozenset[str]:
+    """Settings that turn a regulariser on, and do in an epoch."""
+    return frozenset(name for each in registered() for name in each.switches if settings.value(name))
 
 
 def add(into: dict[str, Registration], found: Registration) -> None:

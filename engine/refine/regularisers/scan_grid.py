@@ -12,7 +12,7 @@ from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout
 from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.schema.model import FloatArray
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.regularisers import RegulariserSettings
 
 OF_POSITIONS = (
     "fast_axis_reg_weight_positions",
@@ -43,10 +43,10 @@ class SmoothGrid:
     @classmethod
     def of_preset(cls, asked: Asked) -> tuple[SmoothGrid, ...]:
         """Of positions (given per Å^2, refined in pixels) and of tilts (refined in mrad), where they are refined."""
-        preset, share = asked.preset, 1 / asked.preset.loss_weight
+        settings, share = asked.settings, 1 / asked.settings.loss_weight
         weights = {
-            "shifts_px": np.array([getattr(preset, name) for name in OF_POSITIONS]) * asked.grid.pixel_A**2,
-            "tilts_mrad": np.array([getattr(preset, name) for name in OF_TILTS]),
+            "shifts_px": np.array([getattr(settings, name) for name in OF_POSITIONS]) * asked.grid.pixel_A**2,
+            "tilts_mrad": np.array([getattr(settings, name) for name in OF_TILTS]),
         }
         found: list[SmoothGrid] = []
         for block in asked.layout.blocks:
@@ -56,10 +56,10 @@ class SmoothGrid:
         return tuple(found)
 
     @staticmethod
-    def curvature_of_positions(preset: Preset, grid: ObjectGrid) -> float:
+    def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:
         """How much it bends the loss along one displacement, at most."""
-        weights = preset.fast_axis_reg_weight_positions + preset.slow_axis_reg_weight_positions
-        return 2 * grid.pixel_A**2 * (16 * weights + preset.deformation_reg_weight_positions)
+        weights = settings.fast_axis_reg_weight_positions + settings.slow_axis_reg_weight_positions
+        return 2 * grid.pixel_A**2 * (16 * weights + settings.deformation_reg_weight_positions)
 
     def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`ptylive.engine.refine.parameters.terms.Term`."""

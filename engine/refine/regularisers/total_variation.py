@@ -28,7 +28,7 @@ class TotalVariation:
     def of_preset(cls, asked: Asked) -> TotalVariation | None:
         """Of one epoch; None where its weight is 0."""
         weight = asked.weight("atv_weight")
-        return cls(weight, asked.preset.atv_p, asked.preset.atv_q) if weight > 0 else None
+        return cls(weight, asked.settings.atv_p, asked.settings.atv_q) if weight > 0 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

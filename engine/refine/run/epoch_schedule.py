@@ -62,7 +62,11 @@ class EpochSchedule:
     @property
     def empty(self) -> bool:
         """Whether all epochs have the same settings and there are no hard constraints."""
-        return not self.preset.schedules and not due(self.preset) and not self.preset.reset_history_flag
+        return (
+            not self.preset.schedules
+            and not due(self.preset.regularisers)
+            and not self.preset.regularisers.reset_history_flag
+        )
 
     def check(self, epochs: int) -> None:
         """Raise MetadataError where a schedule has no value, or an impossible one, in an epoch to come."""
@@ -82,15 +86,15 @@ class EpochSchedule:
         lbfgs = replace(
             lbfgs,
             objective=objective,
-            history=now.hist_length,
-            descent=Descent.of(now),
+            history=now.solver.hist_length,
+            descent=Descent.of(now.solver),
         )
         if again or (isinstance(state, SweepState) and state.batch > 0):
             return EpochState(sweeps, lbfgs, state)
-        by_hand = due(now)
+        by_hand = due(now.regularisers)
         vector = state.vector
         if by_hand:
-            vector = projected(vector, now, self.problem.layout, self.problem.regularisation, objective.xp)
+            vector = projected(vector, now.regularisers, self.problem.layout, self.problem.regularisation, objective.xp)
             objective = self._objective(objective, now, vector)
             sweeps, lbfgs = replace(sweeps, objective=objective), replace(lbfgs, objective=objective)
         before = self.preset.at(epoch - 1) if epoch > 0 else now
@@ -105,21 +109,23 @@ class EpochSchedule:
         layout, scheduled = self.problem.layout, self.preset.schedules
         kept = tuple(term for term in objective.terms if not self.problem.regularisation.owns(term))
         present = {block.name for block in layout.blocks}
-        still = {block for name, block in SWITCHES.items() if block in present and not getattr(now, name)}
+        still = {block for name, block in SWITCHES.items() if block in present and not getattr(now.refined, name)}
         return replace(
             objective,
-            terms=(*kept, *on_device(self.problem.regularisation.terms(now, layout), objective.xp)),
-            move_object=now.update_obj,
-            move_probe=now.update_probe,
+            terms=(*kept, *on_device(self.problem.regularisation.terms(now.regularisers, layout), objective.xp)),
+            move_object=now.refined.update_obj,
+            move_probe=now.refined.update_probe,
             still=frozenset(still),
-            held_parts=HeldParts.of(now, layout, vector, objective.xp) if scheduled.keys() & HOLDING else None,
+            held_parts=HeldParts.of(now.object, now.probe, layout, vector, objective.xp)
+            if scheduled.keys() & HOLDING
+            else None,
             chosen=self._chosen(now, objective.patterns),
         )
 
     def _chosen(self, now: Preset, count: int) -> IndexArray | None:
         """The patterns that count in an epoch; None where all do in every one. Raises MetadataError for none."""
         scheduled = "sequence" in self.preset.schedules
-        return chosen_patterns(now.sequence or EVERYTHING, count) if scheduled else None
+        return chosen_patterns(now.patterns.sequence or EVERYTHING, count) if scheduled else None
 
 
 def _lbfgs_state(
@@ -130,13 +136,12 @@ def _lbfgs_state(
     if by_hand:
         return replace(lbfgs.init(vector), losses=state.losses, evaluations=state.evaluations + 1)
     changed = before != now and bool(state.losses)  # a state that has made no step was evaluated in this epoch
-    if now.reset_history_flag or (changed and _active(before) != _active(now)):
+    if now.regularisers.reset_history_flag or (changed and _active(before) != _active(now)):
         state = replace(state, pairs=())
     return lbfgs.reevaluated(state) if changed else state
 
 
 def _active(preset: Preset) -> frozenset[str]:
     """What is refined, from which patterns, and which regularisers are on."""
-    moving = {name for name in type(preset).model_fields if name.startswith("update_") and getattr(preset, name)}
-    words = {str(preset.phase_only_obj), preset.probe_part, preset.sequence or EVERYTHING}
-    return switched_on(preset) | moving | words
+    words = {str(preset.object.phase_only_obj), preset.probe.probe_part, preset.patterns.sequence or EVERYTHING}
+    return switched_on(preset.regularisers) | preset.refined.moving | words

@@ -21,7 +21,8 @@ from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm
 from ptylive.engine.refine.parameters.refined import Refined
-from ptylive.engine.refine.problem.prepare import Problem, prepare
+from ptylive.engine.refine.problem.forward_options import tilt_from_columns
+from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, measure, prepare
 from ptylive.engine.refine.results.refinement_result import Phase, Preview, Progress, RefineResult, State, wrapped_phase
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
@@ -33,8 +34,8 @@ from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
-from ptylive.engine.refine.tuning.parameter_search import tune
-from ptylive.engine.refine.tuning.start_object import given_object
+from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
+from ptylive.engine.refine.tuning.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.engine.refine.validation.position_bound import position_bound_A
@@ -70,28 +71,36 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
     identity = checkpoints.Identity.of(dataset, preset)
-    dataset, preset = selected(dataset, preset)
+    observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table)
+    dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
     context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
-    tuned = tune(dataset, preset, context)
-    earlier = None if warm is None else len(warm.probe)
-    decided, modes = with_chosen_modes(tuned.dataset, tuned.preset, context, earlier)
-    tuned = replace(tuned, preset=decided)
-    problem = prepare(tuned.dataset, decided, start).after(tuned.curves).saying("" if modes is None else modes.reason)
+
+    tuned = _settled(dataset, preset, context, warm, observers)
+    measured = measure(tuned.dataset, tuned.preset)
+    strategy = decide(measured, tuned.preset, has_start=start is not None)
+    problem = lay_out(measured, strategy, tuned.preset, start)
+    problem = begun(problem.after(tuned.curves, tuned.words, tilt_found=tuned.tilt_found), preset.start, warm)
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of another number of probe modes", "start without --resume")
-    if problem.forward.tilt_from_columns and preset.num_slices > 1 and warm is None:
-        quiet = Observers(lambda progress: None, should_stop, None, identity)
-        middle = central_part(tuned.dataset, SEARCH_PATTERNS)
-        found = find_tilt(tuned.preset, partial(_once, middle, context, quiet))
-        problem = prepare(tuned.dataset, found, start).after(tuned.curves).with_tilt_found()
-    if warm is None and preset.start_object is not None:
-        warm = given_object(preset.start_object, problem)
-    if warm is not None:
-        problem = warm.applied(problem)
     with closing(open_backend(backend, problem.multislice, threads)) as engine:
-        observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table)
         return Refinement(problem, preset, engine, observers).run(saved)
+
+
+def _settled(
+    dataset: Dataset, preset: Preset, context: TrialContext, earlier: WarmStart | None, observers: Observers
+) -> Tuned:
+    """Data set and preset with what short trials decide: calibration values, probe modes, a tilt of several slices."""
+    tuned = tune(dataset, preset, context)
+    modes = None if earlier is None else len(earlier.probe)
+    preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
+    tuned = replace(tuned, preset=preset, words=() if choice is None else (choice.reason,))
+    thick = preset.object.num_slices > 1
+    if not thick or earlier is not None or not tilt_from_columns(preset.propagation, preset.refined):
+        return tuned
+    middle = central_part(tuned.dataset, SEARCH_PATTERNS)
+    quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None)
+    return replace(tuned, preset=find_tilt(preset, partial(_once, middle, context, quiet)), tilt_found=True)
 
 
 def _once(
@@ -103,7 +112,7 @@ def _once(
         expected = expected_patterns(prepare(dataset, tilted(preset, like), context.start), like)
         if expected is None:
             return None
-        counted = np.random.default_rng(preset.seed).poisson(expected).astype(np.float32)
+        counted = np.random.default_rng(preset.solver.seed).poisson(expected).astype(np.float32)
         problem = replace(problem, multislice=replace(problem.multislice, patterns=counted))
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
         return Refinement(problem, preset, engine, observers).run(None)
@@ -111,9 +120,9 @@ def _once(
 
 def _held_out(count: int, preset: Preset) -> tuple[IndexArray | None, IndexArray | None]:
     """Patterns to sweep over, and patterns to hold out; all and none where the sweeps do not end by themselves."""
-    if not preset.early_stop:
+    if not preset.solver.early_stop:
         return None, None
-    order = np.random.default_rng(preset.seed).permutation(count)
+    order = np.random.default_rng(preset.solver.seed).permutation(count)
     held = max(1, int(HELD_OUT_SHARE * count))
     return np.sort(order[held:]), np.sort(order[:held])
 
@@ -153,8 +162,8 @@ class Refinement:
             backend,
             on_device(problem.layout, backend.xp),
             problem.multislice.count,
-            move_object=preset.update_obj,
-            move_probe=preset.update_probe,
+            move_object=preset.refined.update_obj,
+            move_probe=preset.refined.update_probe,
             curvature_scale=strategy.curvature_scale,
             terms=on_device(problem.terms, backend.xp),
             pause=self._pause,
@@ -166,14 +175,14 @@ class Refinement:
             strategy.batch_size,
             strategy.sweep_step,
             strategy.probe_step,
-            preset.seed,
+            preset.solver.seed,
             *_held_out(problem.multislice.count, preset),
         )
         self._lbfgs = Lbfgs(
             objective,
             strategy.epochs - strategy.sweeps,
-            preset.hist_length,
-            Descent.of(preset),
+            preset.solver.hist_length,
+            Descent.of(preset.solver),
             strategy.probe_step / strategy.sweep_step,
             strategy.anchor,
         )
@@ -345,7 +354,7 @@ class Refinement:
         )
         transmission, refined = problem.forward.to_results(transmission, refined, problem.grid)
         origin = problem.grid.origin_A - refined.common_shift_A
-        thickness = problem.slice_thickness_A
+        thickness = problem.forward.object.slice_thickness_A
         if refined.slice_distances_A is not None:
             thickness = (*refined.slice_distances_A, refined.slice_distances_A[-1])
         return RefineResult(
@@ -365,7 +374,7 @@ class Refinement:
             message=self._message,
             backend=self._backend.name,
             refined=refined,
-            drift=problem.drift,
+            drift=problem.measured.drift,
             curves=problem.curves,
             position_bound_A=self._position_bound(vector) if refined.moved else None,
         )

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, FactorOfEachQuantity
 from ptylive.engine.refine.solvers.line_search import Search, WolfeSearch
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import SolverSettings
 
 Pair = tuple[Any, Any]
 
@@ -49,12 +49,12 @@ class Descent:
     scaling: Scaling = KnownCurvature()
 
     @classmethod
-    def of(cls, preset: Preset) -> Descent:
-        """As a preset says. KeyError for an optimiser that is none."""
-        conditions = (preset.wolfe_c1_constant, preset.wolfe_c2_constant, preset.max_count)
-        if preset.optimizer == "scaled":
+    def of(cls, settings: SolverSettings) -> Descent:
+        """As the settings say. KeyError for an optimiser that is none."""
+        conditions = (settings.wolfe_c1_constant, settings.wolfe_c2_constant, settings.max_count)
+        if settings.optimizer == "scaled":
             return cls(WolfeSearch(*conditions))
-        if preset.optimizer != "pypty":
-            raise KeyError(preset.optimizer)
-        steps = (preset.update_step_bfgs, preset.reduce_factor, preset.optimism, preset.min_step)
+        if settings.optimizer != "pypty":
+            raise KeyError(settings.optimizer)
+        steps = (settings.update_step_bfgs, settings.reduce_factor, settings.optimism, settings.min_step)
         return cls(BacktrackingSearch(*conditions, *steps), FactorOfEachQuantity())

@@ -113,21 +113,21 @@ class Gain:
 
 
 def held_out_loss(
-    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, seen: Measurement | None = None
+    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, measured: Measurement | None = None
 ) -> HeldOutLoss:
     """Sweep over most of the patterns, more often where these are few, and compare with the others.
 
-    Same data and preset give the same numbers. ``seen``: as of ``prepare``.
+    Same data and preset give the same numbers. ``measured``: as of ``prepare``.
     """
-    trial = _Trial.of(dataset, preset, context, seen)
+    trial = _Trial.of(dataset, preset, context, measured)
     return trial.losses((trial.enough(sweeps),), context)[0]
 
 
 def held_out_course(
-    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, seen: Measurement | None = None
+    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, measured: Measurement | None = None
 ) -> Course:
     """The same after so many sweeps, and after twice as many."""
-    early, late = _Trial.of(dataset, preset, context, seen).losses((sweeps, 2 * sweeps), context)
+    early, late = _Trial.of(dataset, preset, context, measured).losses((sweeps, 2 * sweeps), context)
     return Course(early, late)
 
 
@@ -143,7 +143,7 @@ def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns
 
 @dataclass(frozen=True)
 class _Trial:
-    """A set-up, and which of its patterns are swept over and which are held out."""
+    """A problem, and which of its patterns are swept over and which are held out."""
 
     problem: Problem
     preset: Preset
@@ -151,8 +151,8 @@ class _Trial:
     held: IndexArray
 
     @classmethod
-    def of(cls, dataset: Dataset, preset: Preset, context: TrialContext, seen: Measurement | None) -> _Trial:
-        problem = prepare(dataset, preset.model_copy(update={"refine_drift": False}), context.start, seen)
+    def of(cls, dataset: Dataset, preset: Preset, context: TrialContext, measured: Measurement | None) -> _Trial:
+        problem = prepare(dataset, preset.model_copy(update={"refine_drift": False}), context.start, measured)
         order = np.random.default_rng(0).permutation(problem.multislice.count)
         few = max(2, problem.multislice.count // HELD_OUT)
         return cls(problem, preset, np.sort(order[few:]), order[:few])
@@ -186,8 +186,8 @@ class _Trial:
             backend,
             on_device(self.problem.layout, backend.xp),
             self.problem.multislice.count,
-            move_object=self.preset.update_obj,
-            move_probe=self.preset.update_probe,
+            move_object=self.preset.refined.update_obj,
+            move_probe=self.preset.refined.update_probe,
             curvature_scale=strategy.curvature_scale,
             terms=on_device(self.problem.terms, backend.xp),
         )
@@ -198,7 +198,7 @@ class _Trial:
             self.batch,
             strategy.sweep_step,
             strategy.probe_step,
-            self.preset.seed,
+            self.preset.solver.seed,
             self.swept,
         )
 

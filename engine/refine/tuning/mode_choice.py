@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import decide, measure
 from ptylive.engine.refine.tuning.held_out import Course, Gain, TrialContext, central_part, held_out_course
 from ptylive.schema.preset import Preset
 
@@ -48,20 +48,20 @@ class ModeChoice:
 
 def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> ModeChoice | None:
     """The modes of a preset that leaves them open, by short trials on the middle of the scan; None: as it is."""
-    open_ = isinstance(preset.probe_modes, str) and preset.update_obj and preset.recon_type == "far_field"
+    open_ = preset.probe.probe_modes == "auto" and preset.refined.update_obj and not preset.propagation.near_field
     if not open_ or dataset.masks is not None or len(dataset.patterns) < LEAST_PATTERNS:
         return None
     part = central_part(dataset, TRIAL_PATTERNS)
     quick = preset.model_copy(update=TRIAL_SETTINGS)
-    seen = Measurement.of(part, quick)
-    several = seen.strategy(seen.statistics(), has_start=context.start is not None).coherence.modes
+    measured = measure(part, quick)
+    several = decide(measured, quick, has_start=context.start is not None).coherence.modes
     if several == 1:
         return None
     courses = []
     for modes in (1, several):
         context.pause()
         settings = quick.model_copy(update={"probe_modes": modes})
-        courses.append(held_out_course(part, settings, TRIAL_SWEEPS, context, seen))
+        courses.append(held_out_course(part, settings, TRIAL_SWEEPS, context, measured))
     return ModeChoice(several, courses[0], courses[1])
 
 
@@ -70,6 +70,6 @@ def with_chosen_modes(
 ) -> tuple[Preset, ModeChoice | None]:
     """The preset with its probe modes decided, and how; ``given``: those of an earlier run that is gone on from."""
     if given is not None:
-        return preset.model_copy(update={"probe_modes": given} if isinstance(preset.probe_modes, str) else {}), None
+        return preset.model_copy(update={"probe_modes": given} if preset.probe.probe_modes == "auto" else {}), None
     choice = choose_modes(dataset, preset, context)
     return preset if choice is None else preset.model_copy(update={"probe_modes": choice.modes}), choice

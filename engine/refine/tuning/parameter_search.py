@@ -37,11 +37,15 @@ SWEEPS = {Scanned.THICKNESS: 3, Scanned.SLICES: 3}
 
 @dataclass(frozen=True)
 class Tuned:
-    """Data set and preset with the values that were found, and the curves they were read from."""
+    """Data set and preset with what short trials found, and how it was found."""
 
     dataset: Dataset
     preset: Preset
-    curves: tuple[Curve, ...]
+    curves: tuple[Curve, ...] = ()
+    words: tuple[str, ...] = ()
+    """What else there is to say of it."""
+    tilt_found: bool = False
+    """The tilt inside a specimen of several slices is among it."""
 
 
 def tune(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
@@ -62,13 +66,13 @@ def tune(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
 def wanted_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
     """What the preset asks for. ``auto`` scans a defocus that was only estimated, of one thin slice or several."""
     estimated = dataset.calibration.origin("C10") is Origin.ESTIMATED
-    defocus = estimated if isinstance(preset.scan_defocus, str) else preset.scan_defocus
-    if preset.recon_type == "near_field":  # images have a defocus of their own each, and no scan
+    defocus = estimated if isinstance(preset.start.scan_defocus, str) else preset.start.scan_defocus
+    if preset.propagation.near_field:  # images have a defocus of their own each, and no scan
         return []
     choices = [
         (defocus, Scanned.DEFOCUS),
-        (preset.scan_thickness, Scanned.THICKNESS),
-        (preset.scan_rotation, Scanned.ROTATION),
+        (preset.start.scan_thickness, Scanned.THICKNESS),
+        (preset.start.scan_rotation, Scanned.ROTATION),
     ]
     return [quantity for asked, quantity in choices if asked]
 
@@ -119,10 +123,10 @@ def present_value(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
     if quantity is Scanned.DEFOCUS:
         return -float(dataset.calibration.aberrations.get("C10", 0.0))
     if quantity is Scanned.THICKNESS:
-        if preset.num_slices == 1:
+        if preset.object.num_slices == 1:
             raise RefinementError("the thickness of one slice cannot be scanned", "set num_slices")
-        return float(sum(preset.slice_thickness_A))
-    return {Scanned.SLICES: float(preset.num_slices), Scanned.ROTATION: 0.0, Scanned.SCALE: 1.0}[quantity]
+        return float(sum(preset.object.slice_thickness_A))
+    return {Scanned.SLICES: float(preset.object.num_slices), Scanned.ROTATION: 0.0, Scanned.SCALE: 1.0}[quantity]
 
 
 def first_step(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
@@ -142,11 +146,11 @@ def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) ->
         return replace(dataset, calibration=calibration), preset
     if quantity is Scanned.THICKNESS:
         factor = value / present_value(dataset, preset, quantity)
-        distances = tuple(factor * distance for distance in preset.spacings_A)
+        distances = tuple(factor * distance for distance in preset.object.spacings_A)
         changes = {"total_thickness_A": None, "slice_distances_A": distances}
         return dataset, preset.model_copy(update=changes)
     if quantity is Scanned.SLICES:
-        thickness = float(sum(preset.slice_thickness_A))
+        thickness = float(sum(preset.object.slice_thickness_A))
         number = {"num_slices": round(value), "total_thickness_A": thickness, "slice_distances_A": None}
         return dataset, preset.model_copy(update=number)
     middle = dataset.positions_A.mean(axis=0)
@@ -161,8 +165,8 @@ def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialCo
     One mode takes the blur of a source for depth: sto (100 Å, source and focal spread) seems 136 Å thick with one mode
     and 102 Å with four. The defocus is found with one.
     """
-    if not isinstance(preset.probe_modes, str):
-        return preset.probe_modes
+    if not isinstance(preset.probe.probe_modes, str):
+        return preset.probe.probe_modes
     choice = choose_modes(dataset, preset, context) if quantity in (Scanned.THICKNESS, Scanned.SLICES) else None
     return 1 if choice is None else choice.modes
 
@@ -170,7 +174,7 @@ def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialCo
 def _quick(preset: Preset, modes: int, *, frames: bool) -> Preset:
     """The preset of a trial: nothing refined that could hide the error, and no background to take up what it leaves."""
     held: dict[str, object] = {
-        "algorithm": "lsq_sqrt" if preset.algorithm == "auto" and frames else preset.algorithm,
+        "algorithm": "lsq_sqrt" if preset.loss.algorithm == "auto" and frames else preset.loss.algorithm,
         "update_probe_pos": False,
         "update_slice_distances": False,
         "update_aberrations": False,

@@ -11,10 +11,18 @@ from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray
+from ptylive.schema.preset.start import StartSettings
+
+
+def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) -> Problem:
+    """The problem beginning where an earlier refinement ended, or with the object of a file; else as it is."""
+    if earlier is None and settings.start_object is not None:
+        earlier = given_object(settings.start_object, problem)
+    return problem if earlier is None else earlier.applied(problem)
 
 
 def given_object(path: str, problem: Problem) -> WarmStart:
-    """The object of a file, with the probe the set-up begins with.
+    """The object of a file, with the probe the problem begins with.
 
     A results file: its chosen run, where it lies among the positions. npy: PyPty's (Y, X, slices, modes), laid with its
     middle on that of this object. Raises MetadataError for another number of slices or modes, InputFileError.

@@ -48,9 +48,9 @@ def tilted(preset: Preset, result: RefineResult, again: RefineResult | None = No
 
 
 def expected_patterns(problem: Problem, result: RefineResult) -> FloatArray | None:
-    """Patterns (N, P, P) without noise that a result would give in a set-up; None where its model is not the plain one.
+    """Patterns (N, P, P) without noise that a result would give; None where the model is not the plain one.
 
-    In the order of the set-up's own: frequency 0 at [0, 0].
+    In the order of the problem's own: frequency 0 at [0, 0].
     """
     if problem.multislice.model is not None:
         return None

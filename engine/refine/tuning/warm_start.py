@@ -42,7 +42,7 @@ class WarmStart:
         return cls(result.object, result.object_sampling_A[0], result.origin_A, result.probe[0], sweeps)
 
     def applied(self, problem: Problem) -> Problem:
-        """The set-up beginning here; an object or a probe of another form or size is left as the set-up has it.
+        """The problem beginning here; an object or a probe of another form or size is left as the problem has it.
 
         A refinement that starts from the live map takes the probe only: the map knows the low frequencies, which come
         slowly by refining.

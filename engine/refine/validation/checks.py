@@ -19,6 +19,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext, central_part, pa
 from ptylive.engine.refine.validation.position_bound import position_bound_A
 from ptylive.schema.model import Array, DoubleArray
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.refined import RefinedSettings
 
 LEAST_OVERLAP = 0.5
 MOST_SPILL = 0.02
@@ -59,7 +60,7 @@ class Checks:
 
 def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None) -> Checks:
     """Look before a long run: a second of work. Raises MetadataError and RefinementError as the run itself would."""
-    dataset, preset = selected(dataset, preset)
+    dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     where = context or TrialContext()
     part = central_part(dataset)
     problem = prepare(part, preset.model_copy(update={"refine_drift": False}), where.start)
@@ -82,16 +83,16 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
         counts_per_pattern=problem.statistics.counts_per_pattern,
         dose_e_per_A2=problem.statistics.dose_e_per_A2,
         position_bound_A=_bound(problem),
-        memory_bytes=memory_bytes(dataset, problem, preset, shape, where.threads),
+        memory_bytes=memory_bytes(dataset, problem, preset.solver.hist_length, shape, where.threads),
         seconds=_expected_seconds(len(dataset.patterns), part, preset, where),
         reason=problem.strategy.reason,
         warnings=(),
     )
-    return _warned(checks, preset)
+    return _warned(checks, preset.refined)
 
 
 def memory_bytes(
-    dataset: Dataset, problem: Problem, preset: Preset, object_shape: tuple[int, int, int], threads: int
+    dataset: Dataset, problem: Problem, history: int, object_shape: tuple[int, int, int], threads: int
 ) -> int:
     """Bytes at the peak of a run on the CPU: data as read and as the window sees them, object, gradients, history."""
     layout = problem.layout
@@ -101,13 +102,13 @@ def memory_bytes(
     pixels = int(np.prod(object_shape)) * layout.object_modes
     vector = 4 * (layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes) * pixels)
     vector += 4 * layout.probe_size
-    vectors = 2 * preset.hist_length + 9  # parameters, gradients, scaling, reference, direction and trial steps
+    vectors = 2 * history + 9  # parameters, gradients, scaling, reference, direction and trial steps
     planes = 8 * pixels * (2 + threads)
     ramps = len(dataset.patterns) * 4 * layout.window * 4
     return int(recorded + window + vectors * vector + planes + ramps)
 
 
-def _warned(checks: Checks, preset: Preset) -> Checks:
+def _warned(checks: Checks, refined: RefinedSettings) -> Checks:
     """The checks with what is wrong said in words."""
     from dataclasses import replace
 
@@ -122,7 +123,7 @@ def _warned(checks: Checks, preset: Preset) -> Checks:
             f"{100 * checks.spill:.0f} % of the probe lies at the border of the window: "
             "detector pixels are too coarse for this defocus"
         )
-    if preset.update_probe_pos and checks.position_bound_A > 0.1 * checks.probe_diameter_A:
+    if refined.update_probe_pos and checks.position_bound_A > 0.1 * checks.probe_diameter_A:
         warnings.append(
             f"one pattern tells its position to {checks.position_bound_A:.2g} Å at best: "
             "give position_prior_A, or refine drift only"
@@ -163,7 +164,7 @@ def _nearest_step(positions_A: DoubleArray) -> float:
 
 
 def _object_shape(dataset: Dataset, problem: Problem) -> tuple[int, int, int]:
-    """Shape of the object of the whole scan, of which the set-up may hold a part."""
+    """Shape of the object of the whole scan, of which the problem may hold a part."""
     extent = np.ptp(dataset.positions_A, axis=0) - np.ptp(problem.positions_A, axis=0)
     rows, columns = (np.asarray(problem.grid.shape) + np.round(extent / problem.grid.pixel_A)).astype(int)
     return problem.layout.object_shape[0], int(rows), int(columns)

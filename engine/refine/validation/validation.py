@@ -34,7 +34,7 @@ def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = No
 
     Both start from an empty object, whatever map the run itself starts from: a common start would agree with itself.
     """
-    dataset, preset = selected(dataset, preset)
+    dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     if len(dataset.patterns) < LEAST_PATTERNS:
         raise RefinementError(f"{len(dataset.patterns)} patterns are too few to compare halves")
     where = replace(context or TrialContext(), start=None)

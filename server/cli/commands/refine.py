@@ -83,11 +83,11 @@ def refine(
                 made = reconstruct_file(
                     file,
                     values,
-                    (method_of(wanted.start_map),),
+                    (method_of(wanted.start.start_map),),
                     on_progress=shown.update,
                     backend="cpu" if backend == "cpu" else "auto",
                 )
-        start_map = next((m for m in made.rendering.maps if m.name == wanted.start_map), None)
+        start_map = next((m for m in made.rendering.maps if m.name == wanted.start.start_map), None)
         guess, context = _told_start(made, start_map), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, made.calibration))
         frames = len(dataset.patterns)
@@ -176,7 +176,7 @@ def _pixels_to_compile(file: Path, values: dict[str, Any], wanted: Preset) -> in
     from ptylive.streamer.source import open_source
 
     with open_source(file, values) as source:
-        check_told(source.arm, far_field=wanted.recon_type == "far_field")
+        check_told(source.arm, far_field=not wanted.propagation.near_field)
         return max(source.arm.detector_shape) if source.arm.basis.is_raw else 0
 
 

@@ -166,4 +166,4 @@ def test_expressions_and_ranges_on_the_command_line():
     )
     preset = Preset.from_mapping(values)
     assert preset.schedules == {"atv_weight": "max(0, 1 - epoch)", "update_probe": "epoch > 3"}
-    assert (preset.sequence, preset.window) == ("0:10, 20", (0.2, 0.5))
+    assert (preset.patterns.sequence, preset.regularisers.window) == ("0:10, 20", (0.2, 0.5))

@@ -42,7 +42,7 @@ def bumpy(simulated):
 def terms_value(bumpy, **settings):
     """Sum of the terms that settings add to the loss."""
     setup, vector = bumpy
-    terms = setup.regularisation.terms(Preset.from_mapping({**THICK, **settings}), setup.layout)
+    terms = setup.regularisation.terms(Preset.from_mapping({**THICK, **settings}).regularisers, setup.layout)
     return sum(term.add(setup.layout, vector, np.zeros_like(vector), np) for term in terms)
 
 
@@ -97,7 +97,7 @@ def by_hand(bumpy, **settings):
     """Phase and absorption after a charge flip."""
     setup, vector = bumpy
     preset = Preset.from_mapping({**THICK, "do_charge_flip": True, **settings})
-    return potentials(setup.layout, projected(vector, preset, setup.layout, setup.regularisation, np), np)
+    return potentials(setup.layout, projected(vector, preset.regularisers, setup.layout, setup.regularisation, np), np)
 
 
 def test_cf_delta_and_beta_of_phase_and_absorption(bumpy):
@@ -135,7 +135,7 @@ def test_steps_of_the_solvers(simulated):
     values = {"sweep_step": 0.3, "probe_step": 0.07, "wolfe_c2_constant": 0.8, "max_count": 5}
     values |= {"optimizer": "pypty", "optimism": 2.5, "reduce_factor": 0.2, "min_step": 1e-9, "update_step_bfgs": 0.5}
     preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, **values})
-    strategy, rule = prepare(simulated.dataset, preset, None).strategy, Descent.of(preset).search
+    strategy, rule = prepare(simulated.dataset, preset, None).strategy, Descent.of(preset.solver).search
     assert (strategy.sweep_step, strategy.probe_step) == (0.3, 0.07)
     assert isinstance(rule, BacktrackingSearch)
     assert (rule.c2, rule.max_count, rule.first_step) == (0.8, 5, 0.5)

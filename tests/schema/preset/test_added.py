@@ -47,7 +47,7 @@ def test_added_settings_are_settings_like_others(grain):
     )
     assert isinstance(preset, Preset)
     assert [preset.at(epoch).value("grain_weight") for epoch in (1, 2)] == [0.5, 0.0]
-    assert (preset.value("grain_px"), preset.value("grain_kind"), preset.algorithm) == (4, "round", "grain_loss")
+    assert (preset.value("grain_px"), preset.value("grain_kind"), preset.loss.algorithm) == (4, "round", "grain_loss")
     assert Preset.from_mapping(json.loads(preset.model_dump_json())) == preset
     assert preset.model_copy(update={"algorithm": "ml"}).value("grain_px") == 4
     assert Preset().value("grain_weight") == 0.0

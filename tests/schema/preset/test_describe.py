@@ -55,7 +55,7 @@ def test_every_setting_refuses_what_is_out_of_its_range(name):
 @pytest.mark.parametrize("name", Preset.settings())
 def test_every_setting_takes_its_default(name):
     default = Preset.settings()[name].get_default()
-    assert getattr(Preset.from_mapping({name: default}), name) == default
+    assert Preset.from_mapping({name: default}).value(name) == default
 
 
 def test_the_schema_is_json():

@@ -16,17 +16,17 @@ def test_text_values_become_numbers():
     preset = Preset.from_mapping(
         {"num_slices": "4", "total_thickness_A": "100", "sweeps": "3", "update_probe": "false"}
     )
-    assert (preset.num_slices, preset.sweeps, preset.update_probe) == (4, 3, False)
-    assert preset.spacings_A == (25.0, 25.0, 25.0)
-    assert preset.slice_thickness_A == (25.0, 25.0, 25.0, 25.0)
+    assert (preset.object.num_slices, preset.solver.sweeps, preset.refined.update_probe) == (4, 3, False)
+    assert preset.object.spacings_A == (25.0, 25.0, 25.0)
+    assert preset.object.slice_thickness_A == (25.0, 25.0, 25.0, 25.0)
 
 
 def test_single_distances_and_lists():
-    assert Preset(num_slices=3, slice_distances_A=(5.0,)).spacings_A == (5.0, 5.0)
+    assert Preset(num_slices=3, slice_distances_A=(5.0,)).object.spacings_A == (5.0, 5.0)
     preset = Preset(num_slices=3, slice_distances_A=(5.0, 7.0))
-    assert preset.spacings_A == (5.0, 7.0)
-    assert preset.slice_thickness_A == (5.0, 7.0, 7.0)
-    assert Preset().slice_thickness_A == (0.0,)
+    assert preset.object.spacings_A == (5.0, 7.0)
+    assert preset.object.slice_thickness_A == (5.0, 7.0, 7.0)
+    assert Preset().object.slice_thickness_A == (0.0,)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_values_are_kept(name):
-    assert getattr(Preset.from_mapping({name: TAKEN[name]}), name) == TAKEN[name]
+    assert Preset.from_mapping({name: TAKEN[name]}).value(name) == TAKEN[name]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -18,11 +18,11 @@ def test_a_setting_may_be_an_expression():
     assert preset.schedules == {
         "update_probe_pos": "epoch > 5", "atv_weight": "0.001 * 0.5 ** epoch", "hist_length": "10 if epoch else 0",
     }  # fmt: skip
-    assert (preset.update_probe_pos, preset.atv_weight, preset.hist_length) == (True, 1e-3, 0)
-    assert not preset.at(5).update_probe_pos
+    assert (*map(preset.value, ("update_probe_pos", "atv_weight", "hist_length")),) == (True, 1e-3, 0)
+    assert not preset.at(5).refined.update_probe_pos
     sixth = preset.at(6)
-    assert (sixth.update_probe_pos, sixth.hist_length, sixth.schedules) == (True, 10, {})
-    assert sixth.atv_weight == pytest.approx(1e-3 / 64)
+    assert (sixth.refined.update_probe_pos, sixth.solver.hist_length, sixth.schedules) == (True, 10, {})
+    assert sixth.regularisers.atv_weight == pytest.approx(1e-3 / 64)
 
 
 def test_it_survives_being_written_and_read():
@@ -36,7 +36,7 @@ def test_it_survives_being_written_and_read():
 def test_constants_and_words_are_no_schedules():
     preset = Preset.from_mapping({"atv_weight": "2 * 3", "update_probe": "false", "do_charge_flip": "True"})
     assert preset.schedules == {}
-    assert (preset.atv_weight, preset.update_probe, preset.do_charge_flip) == (6.0, False, True)
+    assert (*map(preset.value, ("atv_weight", "update_probe", "do_charge_flip")),) == (6.0, False, True)
     assert preset.at(7) is preset
 
 

@@ -171,7 +171,7 @@ def test_what_is_not_done_is_said():
         import_preset({"acc_volt": 60})
     lenient = import_preset({"data_bin": 2, "beam_current": [1, 2], "num_slices": 1}, lenient=True)
     assert len(lenient.left_behind) == 2
-    assert lenient.preset.num_slices == 1
+    assert lenient.preset.object.num_slices == 1
     assert import_preset({"data_bin": 1, "data_path": "x.h5", "print_flag": 4, "smart_memory": False}).settings == {}
     with pytest.raises(MetadataError, match="cannot follow the epoch"):
         import_preset({"propmethod": "lambda x: x > 3"})

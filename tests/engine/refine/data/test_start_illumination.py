@@ -11,6 +11,7 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.patterns import PatternSettings
 
 
 def start_probe(dataset, **values):
@@ -126,12 +127,11 @@ def test_a_sequence_chooses_patterns(simulated):
         ("-2:", [142, 143]),
         ([3, 1], [1, 3]),
     ):
-        chosen, preset = selected(dataset, Preset.from_mapping({"sequence": sequence}))
-        assert preset.sequence is None
+        chosen = selected(dataset, Preset.from_mapping({"sequence": sequence}).patterns)
         np.testing.assert_array_equal(chosen.patterns, dataset.patterns[numbers])
         np.testing.assert_array_equal(chosen.positions_A, dataset.positions_A[numbers])
     with pytest.raises(MetadataError, match="chooses none"):
-        selected(dataset, Preset.from_mapping({"sequence": "200:300"}))
+        selected(dataset, Preset.from_mapping({"sequence": "200:300"}).patterns)
     for wrong in ("a", "1:2:0", "1,,2", "0:5;"):
         with pytest.raises(MetadataError, match="is no range"):
             Preset.from_mapping({"sequence": wrong})
@@ -141,12 +141,12 @@ def test_sequences_from_files(simulated, tmp_path):
     np.save(tmp_path / "mask.npy", np.arange(144) % 72 == 0)
     np.save(tmp_path / "numbers.npy", np.array([72, 0]))
     for name in ("mask", "numbers"):
-        chosen, _ = selected(simulated.dataset, Preset.from_mapping({"sequence": str(tmp_path / f"{name}.npy")}))
+        chosen = selected(simulated.dataset, PatternSettings(sequence=str(tmp_path / f"{name}.npy")))
         np.testing.assert_array_equal(chosen.point, simulated.dataset.point[[0, 72]])
     np.save(tmp_path / "floats.npy", np.zeros(3))
     for name in ("floats", "none"):
         with pytest.raises(MetadataError, match="sequence"):
-            selected(simulated.dataset, Preset.from_mapping({"sequence": str(tmp_path / f"{name}.npy")}))
+            selected(simulated.dataset, PatternSettings(sequence=str(tmp_path / f"{name}.npy")))
 
 
 def test_the_object_holds_all_patterns_or_the_chosen_ones(simulated):

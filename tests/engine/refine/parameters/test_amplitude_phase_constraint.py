@@ -18,6 +18,10 @@ PLAIN = {"window_px": 24, "probe_modes": 1, "phase_only_obj": False, "num_slices
 HELD = [{"phase_only_obj": True}, {"probe_part": "phase"}, {"probe_part": "amplitude"}]
 
 
+def held_parts(preset, *rest):
+    return HeldParts.of(preset.object, preset.probe, *rest)
+
+
 @pytest.fixture(scope="module")
 def bumpy(simulated):
     """A setup, its backend in single precision, and a vector away from its start."""
@@ -36,7 +40,7 @@ def complexes(setup, vector):
 @pytest.mark.parametrize("held", HELD, ids=str)
 def test_a_step_leaves_alone_what_is_held(bumpy, held):
     setup, backend, vector = bumpy
-    parts = HeldParts.of(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
+    parts = held_parts(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
     objective = Objective(backend, setup.layout, setup.multislice.count, held_parts=parts)
     slope = objective.evaluate(vector, np.arange(20)).gradient
     inverse = objective.inverse_curvature(vector, 1.0)
@@ -58,7 +62,7 @@ def test_a_step_leaves_alone_what_is_held(bumpy, held):
 def test_the_gradient_is_the_slope_of_the_path(bumpy, held):
     """Along x(t) = P(x + t d) the loss changes by what the gradient says, whatever d."""
     setup, backend, vector = bumpy
-    parts = HeldParts.of(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
+    parts = held_parts(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
     objective = Objective(backend, setup.layout, setup.multislice.count, held_parts=parts)
     few = np.arange(20)
     at = objective.evaluate(vector, few)
@@ -75,8 +79,8 @@ def test_what_is_refined_as_a_phase_anyway_needs_nothing(bumpy, simulated):
     _, _, vector = bumpy
     preset = Preset.from_mapping({**PLAIN, "phase_only_obj": True, "probe_part": "phase"})
     setup = prepare(simulated.dataset, preset, None)
-    assert HeldParts.of(preset, setup.layout, setup.start, np) is None
-    assert HeldParts.of(Preset.from_mapping(PLAIN), bumpy[0].layout, vector, np) is None
+    assert held_parts(preset, setup.layout, setup.start, np) is None
+    assert held_parts(Preset.from_mapping(PLAIN), bumpy[0].layout, vector, np) is None
 
 
 def run(dataset, **values):

@@ -18,8 +18,13 @@ STRONG = PatternStatistics(
 )
 
 
+def chosen(preset, statistics, *, has_start):
+    groups = preset.object, preset.probe, preset.loss, preset.solver, preset.start
+    return choose(*groups, statistics, has_start=has_start)
+
+
 def test_one_slice_at_good_dose_is_thin():
-    strategy = choose(Preset(), STRONG, has_start=True)
+    strategy = chosen(Preset(), STRONG, has_start=True)
     assert strategy.object_form is ObjectForm.PHASE
     assert strategy.non_negative
     assert strategy.kind is DataTermKind.POISSON
@@ -32,7 +37,7 @@ def test_one_slice_at_good_dose_is_thin():
 
 
 def test_several_slices_are_thick():
-    strategy = choose(Preset(num_slices=4, total_thickness_A=100), STRONG, has_start=False)
+    strategy = chosen(Preset(num_slices=4, total_thickness_A=100), STRONG, has_start=False)
     assert strategy.object_form is ObjectForm.COMPLEX
     assert not strategy.non_negative
     assert strategy.offset == pytest.approx(0.15)
@@ -41,7 +46,7 @@ def test_several_slices_are_thick():
 
 @pytest.mark.parametrize("change", [{"dose_e_per_A2": 50.0}, {"dose_e_per_A2": 900.0, "noise_spread": 0.3}])
 def test_low_dose_or_correlated_noise_is_weak(change):
-    strategy = choose(Preset(), replace(STRONG, **change), has_start=True)
+    strategy = chosen(Preset(), replace(STRONG, **change), has_start=True)
     assert strategy.bright_field_only
     assert strategy.start_from_map
     assert strategy.offset > STRONG.bright_counts
@@ -51,44 +56,44 @@ def test_low_dose_or_correlated_noise_is_weak(change):
 
 def test_moderate_dose_starts_from_the_map_only_where_there_is_one():
     statistics = replace(STRONG, dose_e_per_A2=1500.0)
-    assert choose(Preset(), statistics, has_start=True).start_from_map
-    assert not choose(Preset(), statistics, has_start=False).bright_field_only
+    assert chosen(Preset(), statistics, has_start=True).start_from_map
+    assert not chosen(Preset(), statistics, has_start=False).bright_field_only
 
 
 def test_given_values_win():
     preset = Preset.from_mapping(
         {"phase_only_obj": False, "loss_offset": 2.5, "probe_modes": 2, "sweeps": 3, "epoch_max": 4, "batch_size": 7}
     )
-    strategy = choose(preset, STRONG, has_start=False)
+    strategy = chosen(preset, STRONG, has_start=False)
     assert (strategy.object_form, strategy.non_negative, strategy.offset) == (ObjectForm.COMPLEX, False, 2.5)
     assert (strategy.coherence.modes, strategy.sweeps, strategy.epochs, strategy.batch_size) == (2, 3, 4, 7)
 
 
 @pytest.mark.parametrize(("epochs", "sweeps"), [(1, 0), (3, 2), (6, 4), (100, 8)])
 def test_lbfgs_keeps_a_third_of_the_epochs(epochs, sweeps):
-    assert choose(Preset(epoch_max=epochs), STRONG, has_start=False).sweeps == sweeps
+    assert chosen(Preset(epoch_max=epochs), STRONG, has_start=False).sweeps == sweeps
 
 
 def test_poisson_uses_its_floor():
-    strategy = choose(Preset(algorithm="ml"), STRONG, has_start=False)
+    strategy = chosen(Preset(algorithm="ml"), STRONG, has_start=False)
     assert strategy.kind is DataTermKind.POISSON
     assert strategy.offset == pytest.approx(0.03)
     assert strategy.algorithm.startswith("ml, loss_floor")
 
 
 def test_an_offset_asks_for_amplitudes():
-    strategy = choose(Preset(loss_offset=0.2), STRONG, has_start=False)
+    strategy = chosen(Preset(loss_offset=0.2), STRONG, has_start=False)
     assert (strategy.kind, strategy.offset) == (DataTermKind.AMPLITUDE, 0.2)
 
 
 def test_patterns_without_noise_have_no_background():
-    strategy = choose(Preset(), replace(STRONG, counting_share=0.01), has_start=False)
+    strategy = chosen(Preset(), replace(STRONG, counting_share=0.01), has_start=False)
     assert strategy.kind is DataTermKind.AMPLITUDE
     assert strategy.offset == pytest.approx(0.2 * 0.05)
 
 
 def test_patterns_without_dark_field_keep_a_floor():
-    strategy = choose(Preset(), replace(STRONG, dark_counts=0.0), has_start=False)
+    strategy = chosen(Preset(), replace(STRONG, dark_counts=0.0), has_start=False)
     assert strategy.kind is DataTermKind.POISSON
     assert 0 < strategy.offset < 1e-3
 

@@ -38,7 +38,7 @@ def test_what_makes_a_history_old_is_told_by_the_registry():
     by_name = {name for name in Preset.settings() if "weight" in name}
     not_of_regularisers = {"loss_weight", "perpendicular_weight", "edge_weight", "noise_weighting"}
     assert {name for each in registered() for name in each.switches} >= by_name - not_of_regularisers
-    assert switched_on(Preset()) == frozenset()
+    assert switched_on(Preset().regularisers) == frozenset()
     assert _active(Preset(atv_weight=1)) - _active(Preset()) == {"atv_weight"}
 
 
@@ -53,6 +53,7 @@ def declared(name, settings=(WEIGHT,), **said):
 
         @classmethod
         def of_preset(cls, asked):
+            assert asked.preset.value("dark_pull") == asked.settings.value("dark_pull")  # plug-ins say either
             return cls(asked.weight("dark_pull"))
 
         def of(self, wave, xp):
@@ -93,7 +94,7 @@ def test_a_penalty_is_asked_for_by_its_own_setting(empty, simulated):
     assert isinstance(penalties, Penalties)
     assert penalties.of_object[0].weight == 0.25
     assert setup.regularisation.owns(penalties)
-    assert setup.regularisation.terms(preset.at(3), setup.layout) == ()
+    assert setup.regularisation.terms(preset.at(3).regularisers, setup.layout) == ()
     assert _active(preset.at(0)) - _active(preset.at(3)) == {"dark_pull"}
     assert Preset().value("dark_pull") == 0.0
 
@@ -103,13 +104,15 @@ def test_a_projection_changes_object_and_probe(empty, simulated, phase_only):
     add(empty, replace(declared("dark"), kind="projection"))
     preset = Preset.from_mapping({"dark_pull": 0.25, "epoch_max": 4, "phase_only_obj": phase_only})
     setup = prepare(simulated.dataset, preset, None)
-    assert due(preset)
-    assert not due(Preset())
-    vector = projected(setup.start, preset, setup.layout, setup.regularisation, np)
+    assert due(preset.regularisers)
+    assert not due(Preset().regularisers)
+    vector = projected(setup.start, preset.regularisers, setup.layout, setup.regularisation, np)
     transmission, probe = setup.layout.to_complex(vector)
     np.testing.assert_allclose(transmission, 1.0 if phase_only else 0.75, rtol=1e-6)
     empty["dark"] = replace(empty["dark"], acts_on="probe")
-    dimmer = setup.layout.to_complex(projected(setup.start, preset, setup.layout, setup.regularisation, np))[1]
+    dimmer = setup.layout.to_complex(
+        projected(setup.start, preset.regularisers, setup.layout, setup.regularisation, np)
+    )[1]
     np.testing.assert_allclose(dimmer, 0.75 * probe, rtol=1e-6)
 
 

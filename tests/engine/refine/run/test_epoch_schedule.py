@@ -52,7 +52,9 @@ def bumpy(request, simulated):
 
 def after(bumpy, **settings):
     setup, vector, _ = bumpy
-    return projected(vector, Preset.from_mapping({**THICK, **settings}), setup.layout, setup.regularisation, np)
+    return projected(
+        vector, Preset.from_mapping({**THICK, **settings}).regularisers, setup.layout, setup.regularisation, np
+    )
 
 
 def test_a_gaussian_filter_blurs_the_phase(bumpy):

@@ -10,7 +10,7 @@ from ptylive.engine.refine.solvers.descent import Descent, KnownCurvature
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.line_search import WolfeSearch
 from ptylive.engine.refine.solvers.objective import Evaluation
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import SolverSettings
 
 CURVATURE = np.array([1.0, 4.0, 25.0, 100.0])
 
@@ -48,7 +48,7 @@ class Quadratic:
     [("scaled", WolfeSearch, KnownCurvature), ("pypty", BacktrackingSearch, FactorOfEachQuantity)],
 )
 def test_a_preset_chooses_both(optimizer, search, scaling):
-    chosen = Descent.of(Preset(optimizer=optimizer, wolfe_c1_constant=0.3, max_count=7))
+    chosen = Descent.of(SolverSettings(optimizer=optimizer, wolfe_c1_constant=0.3, max_count=7))
     assert type(chosen.search) is search
     assert type(chosen.scaling) is scaling
     assert (chosen.search.c1, chosen.search.max_count) == (0.3, 7)
@@ -56,7 +56,7 @@ def test_a_preset_chooses_both(optimizer, search, scaling):
 
 def test_another_optimiser_is_none_of_these():
     with pytest.raises(KeyError, match="adam"):
-        Descent.of(Preset.model_construct(**{**Preset().model_dump(), "optimizer": "adam"}))
+        Descent.of(SolverSettings().model_copy(update={"optimizer": "adam"}))
 
 
 @pytest.mark.parametrize("search", [WolfeSearch(1e-4, 0.9, 30), BacktrackingSearch(1e-4, 0.9, 30)])

@@ -74,10 +74,10 @@ def test_a_run_settles_the_defocus_first_and_says_so(simulated):
 def test_thickness_and_slices_change_what_they_should(simulated):
     dataset = simulated.dataset
     assert present_value(dataset, THICK, Scanned.THICKNESS) == pytest.approx(30.0)
-    assert varied(dataset, THICK, Scanned.THICKNESS, 45.0)[1].spacings_A == pytest.approx((15.0, 15.0))
+    assert varied(dataset, THICK, Scanned.THICKNESS, 45.0)[1].object.spacings_A == pytest.approx((15.0, 15.0))
     six = varied(dataset, THICK, Scanned.SLICES, 6)[1]
-    assert six.num_slices == 6
-    assert sum(six.slice_thickness_A) == pytest.approx(30.0)
+    assert six.object.num_slices == 6
+    assert sum(six.object.slice_thickness_A) == pytest.approx(30.0)
     with pytest.raises(RefinementError, match="thickness of one slice"):
         scan(dataset, PRESET, Scanned.THICKNESS, CPU)
 

@@ -108,9 +108,9 @@ def test_what_the_method_finds_too_little_is_added():
 
     found = find_tilt(PRESET, once)
     assert [like is None for like in asked] == [True, False]
-    np.testing.assert_allclose(found.tilts_mrad[0], [0, 0, 4.95, -2.97, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(found.propagation.tilts_mrad[0], [0, 0, 4.95, -2.97, 0, 0], rtol=1e-6)
     first = find_tilt(PRESET, lambda preset, like: told(4.5, -2.7) if like is None else None)
-    np.testing.assert_allclose(first.tilts_mrad[0][2:4], [4.5, -2.7], rtol=1e-6)
+    np.testing.assert_allclose(first.propagation.tilts_mrad[0][2:4], [4.5, -2.7], rtol=1e-6)
 
 
 def test_a_result_gives_the_patterns_it_was_fitted_to():
