@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.run.log import Log
@@ -31,6 +32,30 @@ from ptylive.schema.preset import Preset
 FORMAT = 2
 _READ = (1, FORMAT)
 """1 kept one hash of data and settings, all that there were when it was written: a new one made it a stranger's."""
+FORMAT_1_ORDER = tuple(
+    """
+    num_slices total_thickness_A slice_distances_A propmethod obj_modes probe_modes source_size_A focal_spread_A
+    window_px upsample_pattern data_shift_vector_px flip_ky tilts_mrad tilt_mode aberrations_array_A
+    aberration_marker probe_marker phase_plate_in_h5 damping_cutoff_multislice smooth_rolloff update_extra_cut
+    lazy_clean recon_type image_pixel_A defocus_array_A alpha_near_field_mrad noise_weighting perpendicular_weight
+    edge_weight update_obj update_probe phase_only_obj weakly_damped_obj probe_part update_probe_pos
+    update_beam_current update_static_background update_slice_distances update_aberrations refined_aberrations
+    update_tilts loss_weight non_negative_phase phase_norm_weight abs_norm_weight atv_weight atv_p atv_q
+    missing_wedge_weight missing_wedge_beta mixed_variance_weight mixed_variance_sigma probe_reg_constraint_weight
+    probe_constraint_radius probe_constraint_mask window_weight window position_prior_A
+    fast_axis_reg_weight_positions slow_axis_reg_weight_positions deformation_reg_weight_positions
+    fast_axis_reg_weight_tilts slow_axis_reg_weight_tilts deformation_reg_weight_tilts apply_gaussian_filter_px
+    apply_gaussian_filter_amplitude_px beta_wedge keep_probe_states_orthogonal do_charge_flip cf_delta_phase
+    cf_delta_abs cf_beta_phase cf_beta_abs fancy_sigma_phase_px fancy_sigma_abs_px fancy_deconvolution
+    restart_from_vacuum reset_positions reset_history_flag algorithm loss_offset loss_floor bright_field_only sweeps
+    early_stop probe_sweeps batch_size sweep_step probe_step anchor hist_length optimizer update_step_bfgs
+    reduce_factor optimism min_step wolfe_c1_constant wolfe_c2_constant max_count seed start_from_map scan_defocus
+    scan_thickness scan_rotation refine_drift start_map probe_amplitude start_object start_probe aperture_mask
+    bright_threshold estimate_aperture_based_on_binary extra_probe_defocus_A beam_ctf n_hermite_probe_modes
+    defocus_spread_modes_A sequence use_full_FOV extra_space_on_side_px
+    """.split()
+)
+"""Settings in the order in which the first format hashed them; those of plug-ins came behind."""
 _UNREADABLE = (
     OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, MemoryError, OverflowError, SyntaxError,
     struct.error, zipfile.BadZipFile, zlib.error,
@@ -53,8 +78,10 @@ class Identity:
     @classmethod
     def of(cls, dataset: Dataset, preset: Preset) -> Identity:
         """Of a refinement of these data with these settings."""
-        text = preset.model_dump_json(exclude={"epoch_max"})
-        return cls(_fingerprint(dataset, b""), json.loads(text), _fingerprint(dataset, text.encode()))
+        settings = preset.model_dump(mode="json", exclude={"epoch_max"})
+        added = [name for name in settings if name not in FORMAT_1_ORDER]
+        first = {name: settings[name] for name in (*FORMAT_1_ORDER, *added)}
+        return cls(_fingerprint(dataset, b""), settings, _fingerprint(dataset, to_json(first)))
 
     def apart(self, header: dict[str, Any]) -> str:
         """What a checkpoint is of, in words, where it is not of this; empty where it is."""
