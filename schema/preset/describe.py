@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -9,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pydantic import create_model
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ptylive.schema.model import StrictModel
@@ -74,9 +76,16 @@ def _side_by_side(kind: type[Preset]) -> type[StrictModel]:
 
 
 def table() -> str:
-    """All settings as a Markdown table."""
-    lines = ["| key | default | unit | values | meaning |", "| --- | --- | --- | --- | --- |"]
-    for name, field in Preset.full().settings().items():
+    """All settings as Markdown tables, one for each group."""
+    kind = Preset.full()
+    parts = [_table(name, inspect.getdoc(group) or "", group.model_fields) for name, group in kind.groups().items()]
+    return "\n".join([*parts, _table("schedules", "", {"schedules": kind.settings()["schedules"]})])
+
+
+def _table(title: str, words: str, fields: Mapping[str, FieldInfo]) -> str:
+    lines = [f"### {title}", "", *([words, ""] if words else [])]
+    lines += ["| key | default | unit | values | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, field in fields.items():
         default = "—" if field.default is None else "{}" if name == "schedules" else field.default
         values = range_of(name).replace("|", "\\|")
         lines.append(f"| `{name}` | {default} | {unit_of(name)} | {values} | {field.description} |")

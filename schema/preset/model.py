@@ -74,6 +74,11 @@ class Preset(StrictModel):
         """Every setting by its own name, group after group."""
         return _settings(cls)
 
+    @classmethod
+    def groups(cls) -> Mapping[str, type[StrictModel]]:
+        """The groups by name."""
+        return _groups(cls)
+
     @model_validator(mode="wrap")
     @classmethod
     def _into_groups(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
