@@ -3,10 +3,10 @@
     @data_term("lsq_cube_root", help="least squares of cube roots", curvature=lambda counts: 2 / 9 * counts ** (-4 / 3))
     def lsq_cube_root(intensity, counts, weights, offset):
         ...
-        return loss, slope
+        return loss, derivative
 
 ``intensity`` and ``counts`` are arrays (n, p, p) in counts, of numpy or cupy (numpy's functions take either), weights
-(p, p), 0 where nothing is to be compared. ``loss`` is summed, whatever its shape, and ``slope`` is its derivative by
+(p, p), 0 where nothing is to be compared. ``loss`` is summed, whatever its shape, and ``derivative`` that by
 the intensity, (n, p, p); both with the weights. The function is called in single precision.
 """
 

@@ -14,7 +14,7 @@ from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 class MixedVariance:
     """weight / M * sum_m |L O_m - mean_m L O|^2, L the low pass exp(-f^2 / sigma^2), M states (PyPty: mixed_variance).
 
-    f in cycles per pixel, each slice by itself. Slope 2 weight / M * L (L O_m - mean_m L O).
+    f in cycles per pixel, each slice by itself. Gradient 2 weight / M * L (L O_m - mean_m L O).
     """
 
     weight: float

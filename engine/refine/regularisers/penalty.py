@@ -1,8 +1,8 @@
 """Penalties on object and probe as one term of the loss.
 
-A penalty looks at complex arrays and returns its value R and its slope dR/dRe + i dR/dIm (twice the Wirtinger
+A penalty looks at complex arrays and returns its value R and its gradient dR/dRe + i dR/dIm (twice the Wirtinger
 derivative dR/dx*). What the parameters are (phase only, damped, complex; probe phase or amplitude) is the layout's
-business: its chain rule brings the slopes to the vector.
+business: its chain rule brings the gradients to the vector.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from ptylive.engine.refine.parameters.parameter_vector import Layout
 
 
 class Penalised(NamedTuple):
-    """Value of a penalty and its slope, in the shape of what it looks at."""
+    """Value of a penalty and its gradient, in the shape of what it looks at."""
 
     value: Any
     """A scalar in double precision."""
-    slope: Any
+    gradient: Any
 
 
 class Penalty(Protocol):
     """Something unwanted in an object (modes, slices, Y, X) or in a probe (modes, P, P), complex."""
 
     def of(self, wave: Any, xp: Any) -> Penalised:
-        """Value and slope at ``wave``; the value is summed over all of it."""
+        """Value and gradient at ``wave``; the value is summed over all of it."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +43,26 @@ class Penalties:
         """See :class:`ptylive.engine.refine.parameters.terms.Term`."""
         physical = layout.physical(vector, xp)
         shape = (layout.object_modes, *layout.object_shape)
-        object_value, object_slope = _sum(self.of_object, physical.object, shape, xp)
-        probe_value, probe_slope = _sum(self.of_probe, physical.probe, physical.probe.shape[1:], xp)
+        object_value, of_object = _sum(self.of_object, physical.object, shape, xp)
+        probe_value, of_probe = _sum(self.of_probe, physical.probe, physical.probe.shape[1:], xp)
         nothing = Corrections(
             **{name: None if at is None else xp.zeros_like(at) for name, at in vars(physical.corrections).items()}
         )
-        slope = LossGradient(object_value + probe_value, object_slope, probe_slope, nothing)
-        gradient += layout.chain(vector, physical, slope, xp)
-        return slope.loss
+        found = LossGradient(object_value + probe_value, of_object, of_probe, nothing)
+        gradient += layout.chain(vector, physical, found, xp)
+        return found.loss
 
 
 def _sum(penalties: tuple[Penalty, ...], planes: Any, shape: tuple[int, ...], xp: Any) -> tuple[Any, Any]:
-    """Value and slope planes (2, …) of all penalties of one array given as planes (2, …)."""
-    total, slopes = 0.0, xp.zeros_like(planes)
+    """Value and gradient planes (2, …) of all penalties of one array given as planes (2, …)."""
+    total, gradients = 0.0, xp.zeros_like(planes)
     if not penalties:
-        return total, slopes
+        return total, gradients
     wave = (planes[0] + 1j * planes[1]).reshape(shape)
     for penalty in penalties:
         with at_work(penalty):
-            value, slope = penalty.of(wave, xp)
+            value, gradient = penalty.of(wave, xp)
             total = total + value
-            slopes[0] += slope.real.reshape(planes.shape[1:])
-            slopes[1] += slope.imag.reshape(planes.shape[1:])
-    return total, slopes
+            gradients[0] += gradient.real.reshape(planes.shape[1:])
+            gradients[1] += gradient.imag.reshape(planes.shape[1:])
+    return total, gradients

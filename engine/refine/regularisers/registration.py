@@ -11,7 +11,7 @@
             return cls(weight) if weight > 0 else None
 
         def of(self, wave, xp):
-            ...                                          # Penalised(value, slope)
+            ...                                          # Penalised(value, gradient)
 
 ``of_preset`` gives None where the settings of the epoch do not ask for it. What it makes has, by ``acts_on``,
 

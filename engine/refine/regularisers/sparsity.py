@@ -15,7 +15,7 @@ FAINTEST = 1e-12
 @regulariser("phase_norm", acts_on="object", switches=("phase_norm_weight",), order=10)
 @dataclass(frozen=True)
 class PhaseNorm:
-    """weight * sum |arg O|, slope weight * i sgn(arg O) O / |O|^2 (PyPty: phase_norm)."""
+    """weight * sum |arg O|, gradient weight * i sgn(arg O) O / |O|^2 (PyPty: phase_norm)."""
 
     weight: float
 
@@ -35,7 +35,7 @@ class PhaseNorm:
 @regulariser("abs_norm", acts_on="object", switches=("abs_norm_weight",), order=20)
 @dataclass(frozen=True)
 class AbsorptionNorm:
-    """weight * sum |ln |O||, slope weight * sgn(ln |O|) O / |O|^2 (PyPty: abs_norm)."""
+    """weight * sum |ln |O||, gradient weight * sgn(ln |O|) O / |O|^2 (PyPty: abs_norm)."""
 
     weight: float
 

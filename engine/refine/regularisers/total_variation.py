@@ -9,7 +9,7 @@ from ptylive.engine.refine.regularisers.penalty import Penalised
 from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 
 SMALLEST = 1e-20
-"""Added to the length of a difference, so that a flat object has a slope."""
+"""Added to the length of a difference, so that a flat object has a gradient."""
 
 
 @regulariser("atv", acts_on="object", switches=("atv_weight",), order=30)
@@ -37,9 +37,9 @@ class TotalVariation:
         inner = sum(length**self.p for length in lengths) + SMALLEST
         value = self.weight * (inner ** (self.q / self.p)).sum(dtype="float64")
         outer = self.weight * self.q * inner ** (self.q / self.p - 1)
-        slope = xp.zeros_like(wave)
+        gradient = xp.zeros_like(wave)
         for axis, difference, length in zip((-2, -1), differences, lengths, strict=True):
             # |d|^(p-2) d is 0 where d is 0: p is at least 1
             pull = outer * xp.where(length > 0, length, 1) ** (self.p - 2) * difference
-            slope += pull - xp.roll(pull, -1, axis)
-        return Penalised(value, slope)
+            gradient += pull - xp.roll(pull, -1, axis)
+        return Penalised(value, gradient)

@@ -190,12 +190,12 @@ class Sweeps:
             curvature = objective.probe_curvature(len(indices))
             layout.probe_block(gradient)[...] *= np.float32(factor * self.probe_step) / curvature
         if objective.move_others:
-            slopes = layout.other_blocks(gradient)
+            others = layout.other_blocks(gradient)
             for block in layout.blocks:
                 # a batch knows all there is about its own patterns, and its share of what all patterns have in common
                 share = 1.0 if block.per_pattern else len(indices) / self.count
                 curvature = objective.xp.asarray(block.curvature) * np.float32(share)
-                slopes[block.name][...] *= np.float32(factor * self.object_step) / curvature
+                others[block.name][...] *= np.float32(factor * self.object_step) / curvature
         return gradient
 
     def _ended(self, state: SweepState) -> SweepState:

@@ -50,11 +50,11 @@ def test_slopes(penalty):
     """Against central differences of fourth order along random complex directions."""
     shape = (2, 3, 10, 12) if penalty in OF_OBJECT else (2, 12, 12)
     wave, direction = complex_noise(shape, 0), complex_noise(shape, 1)
-    slope = penalty.of(wave, np).slope
+    gradient = penalty.of(wave, np).gradient
     at = [penalty.of(wave + k * 1e-4 * direction, np).value for k in (-2, -1, 1, 2)]
     expected = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / 12e-4
     kinks = isinstance(penalty, PhaseNorm | AbsorptionNorm)
-    assert (slope.conj() * direction).real.sum() == pytest.approx(expected, rel=1e-4 if kinks else 1e-6)
+    assert (gradient.conj() * direction).real.sum() == pytest.approx(expected, rel=1e-4 if kinks else 1e-6)
 
 
 def test_slopes_of_norms_away_from_their_kinks():
@@ -64,7 +64,7 @@ def test_slopes_of_norms_away_from_their_kinks():
     for penalty in OF_OBJECT[:2]:
         at = [penalty.of(wave + k * 1e-3 * direction, np).value for k in (-2, -1, 1, 2)]
         expected = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / 12e-3
-        assert (penalty.of(wave, np).slope.conj() * direction).real.sum() == pytest.approx(expected, rel=1e-6)
+        assert (penalty.of(wave, np).gradient.conj() * direction).real.sum() == pytest.approx(expected, rel=1e-6)
 
 
 def test_values():

@@ -38,10 +38,10 @@ class Smoothness:
         return cls(weight) if weight > 0 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
-        """Value and slope dR/dRe + i dR/dIm of an object (modes, slices, Y, X)."""
-        value, slope = 0.0, xp.zeros_like(wave)
+        """Value and gradient dR/dRe + i dR/dIm of an object (modes, slices, Y, X)."""
+        value, gradient = 0.0, xp.zeros_like(wave)
         for axis in (-2, -1):
             step = wave - xp.roll(wave, 1, axis)
             value = value + self.weight * (abs(step) ** 2).sum(dtype="float64")
-            slope += 2 * self.weight * (step - xp.roll(step, -1, axis))
-        return Penalised(value, slope)
+            gradient += 2 * self.weight * (step - xp.roll(step, -1, axis))
+        return Penalised(value, gradient)
