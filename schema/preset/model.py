@@ -190,6 +190,11 @@ class Preset(StrictModel):
 _OWN_ALGORITHMS: tuple[str, ...] = get_args(LossSettings.model_fields["algorithm"].annotation)
 
 
+def reserved_names() -> frozenset[str]:
+    """Names that nobody may give a setting: those of settings, and what presets and regularisers are asked."""
+    return frozenset({*Preset.settings(), *Preset.model_fields, *dir(Preset), *dir(RegulariserSettings)})
+
+
 @lru_cache(maxsize=16)
 def _groups(kind: type[Preset]) -> Mapping[str, type[StrictModel]]:
     """The groups of a preset by name."""

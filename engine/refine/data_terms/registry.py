@@ -16,8 +16,8 @@ from ptylive.engine import plugins
 from ptylive.engine.backend.multislice.problem import PythonTerm
 from ptylive.engine.refine.data_terms.registration import MARK
 from ptylive.schema.errors import MetadataError, RefinementError, brief
-from ptylive.schema.preset import Preset
 from ptylive.schema.preset.added import declare_choice, provided_by
+from ptylive.schema.preset.loss import LossSettings
 
 GROUP = "ptylive.data_terms"
 FOLDER = "ptylive.engine.refine.data_terms"
@@ -52,7 +52,7 @@ def python_term(name: str) -> PythonTerm:
 
 def add(into: dict[str, PythonTerm], found: PythonTerm) -> None:
     """Register one. Raises MetadataError for a name that is taken, and for what says too little."""
-    own = get_args(Preset.settings()["algorithm"].annotation)
+    own = get_args(LossSettings.model_fields["algorithm"].annotation)
     if not isinstance(found.name, str) or not _NAME.fullmatch(found.name):
         raise MetadataError(f"{brief(found.name)} is no name for a data term", "letters, digits and _ only")
     if found.name in own or found.name in into:

@@ -13,8 +13,8 @@ from functools import partial
 from ptylive.engine import plugins
 from ptylive.engine.refine.regularisers.registration import MARK, Registration
 from ptylive.schema.errors import MetadataError
-from ptylive.schema.preset import Preset
 from ptylive.schema.preset.added import declare, provided_by
+from ptylive.schema.preset.model import reserved_names
 from ptylive.schema.preset.regularisers import RegulariserSettings
 
 GROUP = "ptylive.regularisers"
@@ -57,17 +57,12 @@ def add(into: dict[str, Registration], found: Registration) -> None:
     own = {setting.name for setting in found.settings}
     if not found.switches or not set(found.switches) <= own | RegulariserSettings.model_fields.keys():
         raise MetadataError(f"{found.name} has no setting that turns it on", "declare its weight")
-    declare(f"the regulariser {found.name}", found.settings, taken=_taken())
+    declare(f"the regulariser {found.name}", found.settings, taken=reserved_names())
     into[found.name] = found
 
 
 def _load(into: dict[str, Registration]) -> None:
     plugins.register_all(FOLDER, GROUP, MARK, partial(add, into))
-
-
-def _taken() -> set[str]:
-    """Names that no setting may have: those of the preset and its groups."""
-    return {*dir(Preset), *Preset.model_fields, *Preset.settings(), *dir(RegulariserSettings)}
 
 
 def _provide() -> None:

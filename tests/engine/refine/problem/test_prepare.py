@@ -1,0 +1,90 @@
+"""From data set and preset to a problem: the steps, and who is handed what."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.problem import measurement
+from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prepare
+from ptylive.schema import MetadataError, RefinementError
+from ptylive.schema.preset import Preset
+
+WING = Path(__file__).resolve().parents[4] / "engine" / "refine"
+PLAIN = {"window_px": 24, "probe_modes": 1}
+
+
+def test_stages_take_groups_of_settings_not_the_preset():
+    """Who runs, validates and tunes has it, and the one module that takes it apart."""
+    seers = [path for path in WING.rglob("*.py") if "import Preset" in path.read_text(encoding="utf-8")]
+    rooms = {
+        path.relative_to(WING).as_posix() for path in seers if path.parent.name not in ("run", "tuning", "validation")
+    }
+    assert rooms == {"problem/prepare.py"}
+
+
+def test_a_problem_is_measured_decided_and_laid_out(simulated):
+    preset = Preset.from_mapping({**PLAIN, "update_probe_pos": True, "atv_weight": 0.1})
+    measured = measure(simulated.dataset, preset)
+    strategy = decide(measured, preset, has_start=False)
+    steps, whole = lay_out(measured, strategy, preset, None), prepare(simulated.dataset, preset, None)
+    np.testing.assert_array_equal(steps.start, whole.start)
+    assert (steps.strategy, steps.statistics, len(steps.terms)) == (whole.strategy, whole.statistics, len(whole.terms))
+    again = prepare(simulated.dataset, preset.model_copy(update={"algorithm": "ml"}), None, measured)
+    assert again.measured is measured
+    assert again.multislice.patterns is steps.multislice.patterns
+    assert again.strategy.algorithm.startswith("ml")
+
+
+def test_what_led_to_a_problem_is_told_in_its_reason(simulated):
+    problem = prepare(simulated.dataset, Preset.from_mapping(PLAIN), None)
+    after = problem.after((), ("one thing", "another"), tilt_found=True)
+    assert after.strategy.reason == f"{problem.strategy.reason}; one thing; another"
+    assert (problem.forward.tilt_found, after.forward.tilt_found) == (False, True)
+
+
+def test_drift_is_taken_out_where_it_is_asked_for_and_certain(simulated, monkeypatch):
+    found = SimpleNamespace(applied=True, reason="drift, quite certainly")
+    wider = replace(simulated.dataset, positions_A=2 * simulated.dataset.positions_A)
+    monkeypatch.setattr(measurement, "find_drift", lambda *_: found)
+    monkeypatch.setattr(measurement, "without_drift", lambda *_: wider)
+    plain, preset = Preset.from_mapping(PLAIN), Preset.from_mapping({**PLAIN, "refine_drift": True})
+    before, measured = measure(simulated.dataset, plain), measure(simulated.dataset, preset)
+    assert (before.drift, measured.drift, measured.dataset) == (None, found, wider)
+    assert measured.statistics.dose_e_per_A2 == pytest.approx(before.statistics.dose_e_per_A2 / 4)
+    assert decide(measured, preset, has_start=False).reason.endswith("; drift, quite certainly")
+    assert "drift" not in decide(before, plain, has_start=False).reason
+    found.applied = False
+    assert measure(simulated.dataset, preset).dataset.positions_A is not wider.positions_A
+
+
+def test_drift_is_not_looked_for_in_several_slices(simulated):
+    thick = Preset.from_mapping({**PLAIN, "refine_drift": True, "num_slices": 2, "total_thickness_A": 4})
+    untouched = measure(simulated.dataset, thick)
+    assert untouched.drift is None
+    assert "drift is not fitted" in decide(untouched, thick, has_start=False).reason
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"algorithm": "lsq_compressed"}, "compares coefficients, and the recording holds frames"),
+        ({"extra_space_on_side_px": 10_000, "num_slices": 50, "total_thickness_A": 5}, "the object would have"),
+    ],
+)
+def test_what_cannot_be_is_one_line(simulated, values, line):
+    with pytest.raises(RefinementError, match=line):
+        prepare(simulated.dataset, Preset.from_mapping({**PLAIN, **values}), None)
+
+
+def test_data_without_counts_or_places_are_refused(simulated):
+    dark = replace(simulated.dataset, patterns=np.zeros_like(simulated.dataset.patterns))
+    with pytest.raises(RefinementError, match="the patterns hold no counts"):
+        measure(dark, Preset.from_mapping(PLAIN))
+    nowhere = replace(simulated.dataset, positions_A=np.full_like(simulated.dataset.positions_A, np.nan))
+    with pytest.raises(RefinementError, match="not finite"):
+        measure(nowhere, Preset.from_mapping(PLAIN))
+    with pytest.raises(MetadataError, match="update_probe_pos has no meaning in the near field"):
+        measure(simulated.dataset, Preset(recon_type="near_field", update_probe_pos=True))
