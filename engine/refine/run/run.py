@@ -1,51 +1,32 @@
-"""A refinement from start to end: sweeps, then L-BFGS, with progress, stopping and checkpoints on the way."""
+"""A refinement from a data set to its result, stage by stage; what :func:`refine` calls has a room of its own."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
-from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
-from ptylive.engine.refine.parameters.device import on_device
-from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm
-from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
-from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, measure, prepare
-from ptylive.engine.refine.results.refinement_result import Phase, Preview, Progress, RefineResult, State, wrapped_phase
+from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prepare
+from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
-from ptylive.engine.refine.run.log import Log
-from ptylive.engine.refine.run.loss_table import write_loss_table
-from ptylive.engine.refine.solvers.descent import Descent
-from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
-from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.solvers.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
+from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.warm_start import WarmStart
-from ptylive.engine.refine.validation.position_bound import position_bound_A
 from ptylive.schema.errors import RefinementError
-from ptylive.schema.model import Array, ComplexArray, IndexArray
 from ptylive.schema.preset import Preset
-
-PREVIEW_SECONDS = 0.5
-REPORT_SECONDS = 0.25
-CHECKPOINT_SECONDS = 10.0
 
 
 def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
@@ -118,19 +99,6 @@ def _once(
         return Refinement(problem, preset, engine, observers).run(None)
 
 
-def _held_out(count: int, preset: Preset) -> tuple[IndexArray | None, IndexArray | None]:
-    """Patterns to sweep over, and patterns to hold out; all and none where the sweeps do not end by themselves."""
-    if not preset.solver.early_stop:
-        return None, None
-    order = np.random.default_rng(preset.solver.seed).permutation(count)
-    held = max(1, int(HELD_OUT_SHARE * count))
-    return np.sort(order[held:]), np.sort(order[:held])
-
-
-class StopRequested(Exception):
-    """Somebody asked the refinement to stop."""
-
-
 def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
     """A pause for the trials before the run: there is no result yet, so to stop is to fail with a clear word."""
 
@@ -139,258 +107,3 @@ def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
             raise RefinementError("stopped on request before the refinement began")
 
     return pause
-
-
-@dataclass(frozen=True)
-class Observers:
-    """Callbacks for progress and for a request to stop, and the files that are written during a run."""
-
-    on_progress: Callable[[Progress], None]
-    should_stop: Callable[[], bool]
-    checkpoint: Path | None
-    identity: checkpoints.Identity
-    loss_table: Path | None = None
-
-
-class Refinement:
-    """One run: the solvers in turn, and the clock."""
-
-    def __init__(self, problem: Problem, preset: Preset, backend: MultisliceBackend, observers: Observers) -> None:
-        self._problem, self._backend, self._observers = problem, backend, observers
-        strategy = problem.strategy
-        objective = Objective(
-            backend,
-            on_device(problem.layout, backend.xp),
-            problem.multislice.count,
-            move_object=preset.refined.update_obj,
-            move_probe=preset.refined.update_probe,
-            curvature_scale=strategy.curvature_scale,
-            terms=on_device(problem.terms, backend.xp),
-            pause=self._pause,
-        )
-        self._sweeps = Sweeps(
-            objective,
-            strategy.sweeps,
-            strategy.probe_sweeps,
-            strategy.batch_size,
-            strategy.sweep_step,
-            strategy.probe_step,
-            preset.solver.seed,
-            *_held_out(problem.multislice.count, preset),
-        )
-        self._lbfgs = Lbfgs(
-            objective,
-            strategy.epochs - strategy.sweeps,
-            preset.solver.hist_length,
-            Descent.of(preset.solver),
-            strategy.probe_step / strategy.sweep_step,
-            strategy.anchor,
-        )
-        self._schedule, self._begun = EpochSchedule(preset, problem), -1
-        self._schedule.check(strategy.epochs)
-        self._log = Log()
-        now = time.monotonic()
-        self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
-        self._message = ""
-        self._unwritten: dict[Path, str] = {}
-        """What could not be written the last time it was tried, and why."""
-
-    def run(self, saved: checkpoints.Saved | None) -> RefineResult:
-        """Everything, from a saved state where there is one."""
-        xp = self._backend.xp
-        state: checkpoints.SolverState = self._sweeps.init(xp.asarray(self._problem.start))
-        if saved is not None:
-            state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
-        ended: State = "done"
-        self._report(state, "running", force=True)
-        try:
-            while not self._finished(state):
-                self._pause()
-                state = self._advance(state)
-        except StopRequested:
-            ended = "stopped"
-            self._say("stopped on request")
-        except MemoryError:
-            raise RefinementError("not enough memory for this refinement", "use fewer slices or modes") from None
-        if isinstance(state, LbfgsState) and not math.isfinite(state.loss):
-            ended = "failed"
-            self._say("the loss is not finite")
-        elif isinstance(state, SweepState) and ended == "done" and not state.losses and self._sweeps.sweeps:
-            ended = "failed"  # every sweep was undone
-            self._say("diverged: no step lowers the loss")
-        elif isinstance(state, LbfgsState) and state.converged:
-            self._say("converged: no step lowers the loss any more")
-        self._save(state)
-        if self._unwritten:
-            self._say(self._warning)
-        self._report(state, ended, force=True)
-        return self._result(state, ended)
-
-    def _say(self, words: str) -> None:
-        self._message = f"{self._message}; {words}" if self._message else words
-
-    def _pause(self) -> None:
-        """Asked between batches and inside long evaluations; states never change, so nothing is lost by leaving."""
-        if self._observers.should_stop():
-            raise StopRequested
-
-    def _finished(self, state: checkpoints.SolverState) -> bool:
-        if isinstance(state, LbfgsState):
-            return self._lbfgs.finished(state)
-        return self._sweeps.finished(state) and self._lbfgs.epochs == 0
-
-    def _advance(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
-        """One batch, or one L-BFGS epoch, or the change from the one to the other."""
-        state = self._as_the_epoch_wants(state)
-        if isinstance(state, LbfgsState):
-            return self._advance_lbfgs(state)
-        if self._sweeps.finished(state):
-            self._log = self._log.with_evaluations(1)
-            return self._lbfgs.init(state.vector)
-        after = self._sweeps.step(state)
-        self._log = self._log.with_evaluations(1 / self._sweeps.batches)
-        if len(after.losses) > len(state.losses):
-            self._epoch_ended(after, after.losses[-1], "sweep")
-        else:
-            self._report(after, "running")
-            self._save_sometimes(after)
-        return after
-
-    def _as_the_epoch_wants(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
-        """Solvers and state with what the preset asks of this epoch."""
-        epoch = len(self._log.losses)
-        wanted = self._schedule.begin(epoch, (self._sweeps, self._lbfgs), state, again=epoch == self._begun)
-        self._begun, self._sweeps, self._lbfgs = epoch, wanted.sweeps, wanted.lbfgs
-        return wanted.state
-
-    def _advance_lbfgs(self, state: LbfgsState) -> LbfgsState:
-        after = self._lbfgs.step(state)
-        self._log = self._log.with_evaluations(after.evaluations - state.evaluations)
-        if len(after.losses) > len(state.losses):
-            self._epoch_ended(after, after.losses[-1], "lbfgs")
-        return after
-
-    def _epoch_ended(self, state: checkpoints.SolverState, loss: float, phase: Phase) -> None:
-        now = time.monotonic()
-        self._log = self._log.with_epoch(loss, phase, now - self._epoch_start)
-        self._epoch_start = now
-        if self._observers.loss_table is not None:
-            self._write(self._observers.loss_table, partial(write_loss_table, log=self._log))
-        self._report(state, "running", force=True)
-        self._save_sometimes(state)
-
-    def _report(self, state: checkpoints.SolverState, name: State, *, force: bool = False) -> None:
-        """Tell the observer, at most every quarter of a second but for finished epochs."""
-        now = time.monotonic()
-        if not force and now - self._last_report < REPORT_SECONDS:
-            return
-        self._last_report = now
-        preview = None
-        if now - self._last_preview >= PREVIEW_SECONDS or name != "running":
-            self._last_preview = now
-            pixel = self._problem.grid.pixel_A
-            preview = partial(build_preview, self._problem.layout, self._backend, state.vector, pixel)
-        done, planned = self._units(state)
-        seconds = self._log.total_seconds + now - self._epoch_start
-        self._observers.on_progress(
-            Progress(
-                state=name,
-                phase="lbfgs" if isinstance(state, LbfgsState) else "sweep",
-                epoch=len(self._log.losses),
-                epochs=self._problem.strategy.epochs,
-                loss=self._log.losses[-1] if self._log.losses else math.nan,
-                seconds=seconds,
-                seconds_left=seconds / done * (planned - done) if done > 0 and name == "running" else 0.0,
-                evaluations=self._log.evaluations,
-                message=self._message or self._problem.strategy.reason,
-                warning=self._warning,
-                preview=preview,
-            )
-        )
-
-    def _units(self, state: checkpoints.SolverState) -> tuple[float, float]:
-        """Epochs done, fractions included, and planned: a sweep and an L-BFGS epoch cost about the same."""
-        done = float(len(self._log.losses))
-        if isinstance(state, SweepState):
-            done += state.batch / self._sweeps.batches
-        return done, max(float(self._problem.strategy.epochs), done)
-
-    def _save_sometimes(self, state: checkpoints.SolverState) -> None:
-        if time.monotonic() - self._last_checkpoint >= CHECKPOINT_SECONDS:
-            self._save(state)
-
-    def _save(self, state: checkpoints.SolverState) -> None:
-        if self._observers.checkpoint is not None:
-            self._write(
-                self._observers.checkpoint,
-                partial(checkpoints.save, state=state, log=self._log, identity=self._observers.identity),
-            )
-            self._last_checkpoint = time.monotonic()
-
-    def _write(self, path: Path, write: Callable[[Path], None]) -> None:
-        """Write a file that the refinement can do without: a full disk is told of, and tried again the next time."""
-        try:
-            write(path)
-        except OSError as error:
-            self._unwritten[path] = error.strerror or str(error)
-        else:
-            self._unwritten.pop(path, None)
-
-    @property
-    def _warning(self) -> str:
-        return "; ".join(f"{path} could not be written: {reason}" for path, reason in self._unwritten.items())
-
-    def _result(self, state: checkpoints.SolverState, ended: State) -> RefineResult:
-        problem = self._problem
-        vector = self._backend.to_numpy(state.vector)
-        transmission, modes = problem.layout.to_complex(vector)
-        probes = problem.layout.probe.probes
-        scale = math.sqrt(probes * problem.statistics.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
-        if problem.layout.object_form is ObjectForm.COMPLEX:
-            # |probe|^2 and |object|^2 trade one factor: fix it by the counts
-            transmission = transmission * np.float32(scale ** (-1 / problem.layout.object_shape[0]))
-        refined = Refined.of(
-            problem.layout.other_blocks(vector), problem.positions_A, problem.grid.shifts_px, problem.grid.pixel_A
-        )
-        transmission, refined = problem.forward.to_results(transmission, refined, problem.grid)
-        origin = problem.grid.origin_A - refined.common_shift_A
-        thickness = problem.forward.object.slice_thickness_A
-        if refined.slice_distances_A is not None:
-            thickness = (*refined.slice_distances_A, refined.slice_distances_A[-1])
-        return RefineResult(
-            object=transmission,
-            object_sampling_A=(problem.grid.pixel_A, problem.grid.pixel_A),
-            slice_thickness_A=tuple(float(d) for d in thickness),
-            origin_A=(float(origin[0]), float(origin[1])),
-            probe=_real_space(modes * np.float32(scale)).reshape(probes, -1, *modes.shape[1:]),
-            positions_A=refined.positions_A,
-            loss=np.asarray(self._log.losses, dtype=np.float64),
-            phases=self._log.phases,
-            seconds=np.asarray(self._log.seconds, dtype=np.float64),
-            evaluations=self._log.evaluations,
-            state=ended,
-            algorithm=problem.strategy.algorithm,
-            reason=problem.strategy.reason,
-            message=self._message,
-            backend=self._backend.name,
-            refined=refined,
-            drift=problem.measured.drift,
-            curves=problem.curves,
-            position_bound_A=self._position_bound(vector) if refined.moved else None,
-        )
-
-    def _position_bound(self, vector: Array) -> float:
-        physical = self._problem.layout.physical(vector, np)
-        return position_bound_A(self._problem.multislice, physical.object, physical.probe, self._problem.grid.pixel_A)
-
-
-def build_preview(layout: Layout, backend: MultisliceBackend, vector: Any, pixel_A: float) -> Preview:
-    """Pictures of a parameter vector; vectors never change once made, so this may be done at any time."""
-    transmission, modes = layout.to_complex(backend.to_numpy(vector))
-    slices = np.stack([wrapped_phase(one) for one in transmission.mean(axis=0)])
-    return Preview(slices.sum(axis=0), slices, _real_space(modes), pixel_A)
-
-
-def _real_space(modes: Array) -> ComplexArray:
-    """Fourier-space modes to real space, centred on pixel P // 2."""
-    return np.asarray(np.fft.ifft2(modes, norm="ortho"), dtype=np.complex64)

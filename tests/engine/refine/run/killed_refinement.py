@@ -7,7 +7,7 @@ import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.run import run
+from ptylive.engine.refine.run import refinement
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -29,7 +29,7 @@ def dataset() -> Dataset:
 
 
 def main(checkpoint: Path, result: Path, epochs: int = 60) -> None:
-    run.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every batch: most kills come while one is written
+    refinement.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every batch: most kills come while one is written
     preset = Preset(window_px=24, probe_modes=1, batch_size=24, sweeps=epochs // 2, epoch_max=epochs, anchor=0.1)
     refined = refine(dataset(), preset, backend="cpu", checkpoint=checkpoint, resume=True)
     with result.with_suffix(".part").open("wb") as file:

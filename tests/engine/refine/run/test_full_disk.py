@@ -7,7 +7,7 @@ import numpy as np
 
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run import loss_table, run
+from ptylive.engine.refine.run import loss_table, refinement
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.preset import Preset
 
@@ -31,7 +31,7 @@ class Disk:
 
 
 def refined(dataset, tmp_path, disk, monkeypatch, **options):
-    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(refinement, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(checkpoints, "replacing", disk.replacing)
     said = []
     path = tmp_path / "run.checkpoint"
