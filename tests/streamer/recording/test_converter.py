@@ -93,7 +93,8 @@ def test_a_process_that_is_about_to_end_gets_no_further_journal(
     script.write_text(
         f"""#!/bin/sh
 read -r line
-if mkdir "{first}" 2> /dev/null; then {said}; exec 1>&- 2>&-; while [ ! -e "{first}/go" ]; do sleep 0.01; done; exit 1; fi
+if mkdir "{first}" 2> /dev/null; then {said}; exec 1>&- 2>&-
+while [ ! -e "{first}/go" ]; do sleep 0.01; done; exit 1; fi
 echo '{{"ok": true}}'
 """
     )
