@@ -1,4 +1,4 @@
-"""Quantities refined besides object and probe: start values, and the curvature of the loss along each.
+"""ParameterBlocks refined besides object and probe: start values, and the curvature of the loss along each.
 
 The curvatures are estimates from counts and optics that only scale the steps: of the right size, and rather too large,
 so that a first step is too short rather than too long.
@@ -46,7 +46,7 @@ SAME_AS = {
 
 
 @dataclass(frozen=True)
-class Quantities:
+class ParameterBlocks:
     """The quantities asked for, on one measurement."""
 
     forward: ForwardOptions
@@ -82,7 +82,7 @@ class Quantities:
         rates = self._shared_chi().astype(np.float32) if shared else None
         return ProbeModel(form[self.forward.probe.probe_part], start, rates, shares)
 
-    def blocks(self) -> tuple[Block, ...]:
+    def others(self) -> tuple[Block, ...]:
         """Every other quantity that is refined."""
         refined = self.forward.refined
         wanted = [

@@ -21,7 +21,7 @@ from ptylive.engine.refine.parameters.parameter_vector import Layout
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.forward_options import ForwardOptions
 from ptylive.engine.refine.problem.measurement import Measurement, check_near_field
-from ptylive.engine.refine.problem.parameter_blocks import Quantities
+from ptylive.engine.refine.problem.parameter_blocks import ParameterBlocks
 from ptylive.engine.refine.problem.strategy import Strategy, choose
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
@@ -139,14 +139,14 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
     _check_size(shape, slices.obj_modes, grid.pixel_A)
     forward = ForwardOptions(measured, slices, preset.probe, preset.propagation, preset.refined)
     modes = forward.with_given_aberrations(measured.start_modes(preset.probe, strategy.coherence))
-    quantities = Quantities(forward, strategy, grid, modes, preset.regularisers, preset.loss.noise_weighting)
+    blocks = ParameterBlocks(forward, strategy, grid, modes, preset.regularisers, preset.loss.noise_weighting)
     layout = Layout(
         strategy.object_form,
         strategy.non_negative,
         shape,
         slices.obj_modes,
-        quantities.probe_model(),
-        quantities.blocks(),
+        blocks.probe_model(),
+        blocks.others(),
         forward.cleaning(grid.shape),
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
@@ -157,7 +157,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         grid=grid,
         layout=layout,
         regularisation=regularisation,
-        terms=(*quantities.terms(layout), *regularisation.terms(preset.at(0).regularisers, layout)),
+        terms=(*blocks.terms(layout), *regularisation.terms(preset.at(0).regularisers, layout)),
         multislice=_multislice(forward, strategy, grid, preset.loss),
         start=layout.start(_start_planes(grid, start, strategy, layout)),
     )
