@@ -95,17 +95,17 @@ def _table(title: str, words: str, fields: Mapping[str, FieldInfo]) -> str:
 def to_toml(preset: Preset, *, explained: bool = False) -> str:
     """A preset as TOML, section [refine]: what differs from the default, or everything with an explanation."""
     lines = ["[refine]"]
-    for name, field in Preset.full().settings().items():
-        if name == "schedules":
-            continue
-        value = preset.schedules.get(name, preset.value(name))
-        changed = name in preset.schedules or value != field.get_default()
-        if explained:
-            lines.append(f"# {field.description} [{unit_of(name)}]")
-        if changed or (explained and value is not None):
-            lines.append(f"{name} = {toml_value(value)}")
-        elif explained:
-            lines.append(f"# {name} = …")
+    for title, group in Preset.full().groups().items():
+        lines += ["", f"# {title}: {inspect.getdoc(group)}", ""] if explained else []
+        for name, field in group.model_fields.items():
+            value = preset.schedules.get(name, preset.value(name))
+            changed = name in preset.schedules or value != field.get_default()
+            if explained:
+                lines.append(f"# {field.description} [{unit_of(name)}]")
+            if changed or (explained and value is not None):
+                lines.append(f"{name} = {toml_value(value)}")
+            elif explained:
+                lines.append(f"# {name} = …")
     return "\n".join(lines) + "\n"
 
 

@@ -77,6 +77,9 @@ def test_toml_out_and_in():
     for explained in (False, True):
         assert Preset.from_mapping(tomllib.loads(to_toml(preset, explained=explained))["refine"]) == preset
     assert to_toml(Preset()) == "[refine]\n"
+    assert "\n\n# refined: Which quantities move.\n\n# refine the object [1]\nupdate_obj = true\n" in to_toml(
+        Preset(), explained=True
+    )
     assert Preset.from_mapping(tomllib.loads(to_toml(Preset(), explained=True))["refine"]) == Preset()
 
 
