@@ -9,6 +9,7 @@ import pytest
 from running import last_json, ptylive, server
 from shared_data import shared_data
 
+from ptylive.engine.refine.run.incremental import FIRST_SWEEPS
 from ptylive.schema import CommandError
 from ptylive.simulators.replay import ReplaySettings, replay
 
@@ -26,9 +27,13 @@ def refined(status) -> bool:
 @pytest.mark.timeout(300)
 def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
     source = shared_data("tiny_mos2_80kV_focus")
-    with server(tmp_path, *QUICK, "--set", "refine_during_scan=true") as running:
-        # a process has to start and load compiled code before rows can be refined: 19 s of scan leave room for that
-        replay(source, ReplaySettings(to=running.data, rate=30))
+    with server(tmp_path, *QUICK, "--set", "refine_during_scan=true", "--set", "idle_timeout_s=250") as running:
+
+        def first_round_before_the_last_rows(sent: int, frames: int) -> None:
+            if sent > 0.7 * frames:
+                running.wait_for(lambda status: status["refinement"]["epoch"] >= FIRST_SWEEPS, timeout_s=PATIENCE_S)
+
+        replay(source, ReplaySettings(to=running.data, rate=60), first_round_before_the_last_rows)
         status = running.wait_for(refined, timeout_s=PATIENCE_S)
         assert status["refinement"]["state"] == "done", status["refinement"]
         with h5py.File(status["results"]) as file:

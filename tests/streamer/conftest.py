@@ -3,6 +3,7 @@
 import pytest
 
 from ptylive.streamer.receiver import Receiver
+from ptylive.streamer.recording import recordings
 
 BOTH_LOOPS = (
     "test_receiver",
@@ -32,3 +33,10 @@ def receive_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
         monkeypatch.setattr(Receiver, "start", accelerated)
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def a_start_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier run left is read before frames are, however busy the machine; tests of the bound set their own."""
+    monkeypatch.setattr(recordings, "START_S", 60.0)
+    monkeypatch.setattr(recordings, "CATALOGUE_S", 60.0)

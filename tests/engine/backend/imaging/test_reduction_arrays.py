@@ -84,8 +84,10 @@ def test_chosen_frames_in_portions(monkeypatch):
     device.traffic.reset()
     parts = ArrayReduction(STRICT, tables_of(reduction), frames.dtype).reduce(frames, chosen)
     assert device.traffic.to_host == 12
-    for ours, theirs in zip(parts[:3], whole[:3], strict=True):
-        assert np.array_equal(ours, theirs)
+    assert np.array_equal(parts.bins, whole.bins)
+    assert np.array_equal(parts.pattern, whole.pattern)
+    # products of another shape are summed in another order: rounding of 440 terms, all of one sign
+    assert np.allclose(parts.numbers, whole.numbers, rtol=440 * np.finfo(float).eps, atol=0)
 
 
 def test_a_limit_that_no_pixel_can_reach_cuts_nothing():
