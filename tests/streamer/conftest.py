@@ -37,6 +37,6 @@ def receive_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture(autouse=True)
 def a_start_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an earlier run left is read before frames are, however busy the machine; tests of the bound set their own."""
+    """What an earlier run left is read before frames, however busy the machine; tests of the bound set their own."""
     monkeypatch.setattr(recordings, "START_S", 60.0)
     monkeypatch.setattr(recordings, "CATALOGUE_S", 60.0)
