@@ -102,7 +102,10 @@ def _part(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
     """A data set of frames, in this file or in the one beside it that a link names."""
     link = file[_FRAMES].get(name, getlink=True)
     if not isinstance(link, h5py.ExternalLink):
-        return dataset(file, f"{_FRAMES}/{name}")
+        found = dataset(file, f"{_FRAMES}/{name}")
+        if found is None:  # a group, or a link that leads nowhere
+            raise InputFileError(f"{path}: {name} holds no frames", "copy the file again")
+        return found
     if PurePosixPath(link.filename).name != link.filename:
         raise InputFileError(f"{path}: {name} lies in {link.filename}", "put the data files beside their master")
     beside = path.with_name(link.filename)

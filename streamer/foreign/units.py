@@ -65,6 +65,6 @@ def _positive(value: Any, factor: float) -> float | None:
     """Value × factor where that is a positive number."""
     try:
         number = float(value) * factor
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) and number > 0 else None

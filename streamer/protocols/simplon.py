@@ -31,11 +31,15 @@ class Simplon:
 
     def __init__(self, address: str) -> None:
         """``address``: http://HOST or http://HOST:PORT."""
-        parts = urlsplit(address)
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port or 80
+        except ValueError:  # a port that is no number, half a pair of brackets
+            host = None
+        if host is None or parts.scheme != "http":
             raise DetectorError(f"{address!r} is no address of a detector", "give http://HOST[:PORT]")
         self.address = address
-        self._host, self._port = parts.hostname, parts.port or 80
+        self._host, self._port = host, port
         self._version = ""
 
     @property
@@ -114,13 +118,14 @@ class Simplon:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             reply = connection.getresponse()
             status, text = reply.status, reply.read(_MAX_ANSWER_BYTES)
-            answer = json.loads(text) if text.strip() else None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # a host that no name can be is the last
             raise DetectorError(f"{what}: {error or type(error).__name__}", "is the detector there?") from None
-        except (ValueError, RecursionError):
-            answer = None
         finally:
             connection.close()
+        try:
+            answer = json.loads(text) if text.strip() else None
+        except (ValueError, RecursionError):
+            answer = None
         if status >= 300:
             detail = " ".join(text[:200].decode("utf-8", "replace").split())
             raise DetectorError(f"{what}: refused with status {status} {detail}".rstrip(), "see its documentation")

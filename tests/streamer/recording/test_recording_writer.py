@@ -171,3 +171,68 @@ def test_the_recorder_process_says_how_it_went(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert not json.loads(done.stdout)["ok"]
     assert done.stdout.count("\n") == 1
+
+
+def test_a_journal_that_is_being_written_is_not_converted(tmp_path: Path) -> None:
+    arm = make_arm()
+    journal = Journal(tmp_path / "a.journal", arm)
+    assert journal.opened.wait(60)
+    with pytest.raises(InputFileError, match="in use by another process"):
+        record(tmp_path / "a.journal", tmp_path / "a.h5")
+    journal.close()
+    assert not (tmp_path / "a.h5").exists()
+
+
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("what", ["frames", "received"])
+def test_what_reads_back_differently_leaves_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, coded: bool
+) -> None:
+    """A disk that stores something else: of patterns compressed here, and of those stored as they came."""
+    arm = make_arm()
+    frames = make_frames(arm)
+    message = FramesMessage(arm.uid, 0, 3, "bslz4", tuple(compressed(frame) for frame in frames[:3]))
+    journal = journalled(tmp_path / "a.journal", arm, [message] if coded else messages_of(arm, frames)[:1])
+    whole = recording.ScanWriter.finish
+
+    def spoilt(writer: Any, **given: Any) -> None:
+        whole(writer, **given)
+        if what == "frames":
+            writer.checksums[1] ^= 1
+        else:
+            writer.received[-1] = True
+
+    monkeypatch.setattr(recording.ScanWriter, "finish", spoilt)
+    says = "frame 1 reads back differently" if what == "frames" else "list of received frames reads back differently"
+    with pytest.raises(InputFileError, match=says):
+        record(journal, tmp_path / "a.h5")
+    assert journal.exists()
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_an_earlier_part_of_another_form_is_not_merged(tmp_path: Path) -> None:
+    arm = make_arm()
+    frames = make_frames(arm)
+    target = made(tmp_path, arm, frames)
+    other = Arm(arm.uid, arm.series, arm.frames, arm.scan, arm.optics, Detector(shape=(4, 4)))
+    journal = journalled(tmp_path / "a.journal", other, messages_of(other, make_frames(other)))
+    with pytest.raises(InputFileError, match="in another form"):
+        record(journal, target)
+    assert journal.exists()
+    assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(target)
+
+
+def test_damaged_journals_are_set_aside_beside_each_other(tmp_path: Path) -> None:
+    names = []
+    for n in range(3):
+        (tmp_path / "a.journal").write_bytes(bytes([n]))
+        names.append(recording._set_aside(tmp_path / "a.journal").name)
+    assert names == ["a.journal.damaged", "a.journal.damaged-2", "a.journal.damaged-3"]
+    assert [(tmp_path / name).read_bytes() for name in names] == [b"\0", b"\1", b"\2"]
+
+
+@pytest.mark.parametrize(("said", "error"), [("… errno = 28, error message = …", OSError), ("why", RuntimeError)])
+def test_a_disk_that_is_full_when_the_file_is_closed_is_said_to_be(tmp_path: Path, said: str, error: type) -> None:
+    with pytest.raises(error) as caught, recording.created_scan(tmp_path / "a.h5", make_arm()):
+        raise RuntimeError(said)
+    assert error is RuntimeError or caught.value.errno == errno.ENOSPC

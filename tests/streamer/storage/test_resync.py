@@ -16,8 +16,9 @@ from ptylive.streamer.events import LogEvent
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.recording.recording_writer import record
 from ptylive.streamer.storage.journal_reader import JournalReader
-from ptylive.streamer.storage.resync import FILE_HEADER, HEAD_BYTES, Head, RecordKind
+from ptylive.streamer.storage.resync import FILE_HEADER, HEAD, HEAD_BYTES, HEAD_CHECK, MAGIC, Head, RecordKind
 from ptylive.streamer.wire import EndMessage, FramesMessage, PingMessage
+from ptylive.streamer.wire.limits import MAX_PARTS
 
 ARM = make_arm((8, 8))
 FRAMES = make_frames(ARM)
@@ -210,3 +211,10 @@ def test_a_recording_that_cannot_be_read_beside_a_journal_costs_only_itself(tmp_
         run.wait_for_state("failed")
         assert "cannot be read" in run.receiver.status().recording_error
         assert (tmp_path / "a.journal").exists()
+
+
+def test_heads_that_whole_checksums_make_and_nothing_else_are_none() -> None:
+    """A head whose own checksum is right, and which says what no writer writes."""
+    for magic, parts, length in ((b"PJR2", 1, 8), (MAGIC, MAX_PARTS + 1, 8), (MAGIC, 3, 8)):
+        head = HEAD.pack(magic, 2, parts, length, 0)
+        assert Head.read(head + HEAD_CHECK.pack(zlib.crc32(head)), 0) is None

@@ -89,3 +89,24 @@ def decode_bslz4_of_two(part: bytes, nbytes: int, block: int) -> bytes:
 def test_items_of_eight_bytes() -> None:
     pattern = np.random.default_rng(5).poisson(2, (16, 17)).astype("<u8")
     assert decode_pattern("bslz4", compressed(pattern), pattern.nbytes, 8) == pattern.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("decode", "arguments"),
+    [
+        (decode_lz4, (b"\0" * 12, 8, 0)),
+        (decode_bslz4, (b"\0" * 12, 512, 2, 0)),
+        (decode_bslz4, (b"\0" * 12, 512, 2, 24)),
+        (decode_bslz4, (b"\0" * 12, 6, 2, 16)),
+        (decode_lz4, (b"\0" * 12 + struct.pack(">I", 3) + b"\xf0\xff\xff", 600, 600)),
+    ],
+    ids=["blocks of no bytes", "no blocks", "odd blocks", "no rest", "a length without end"],
+)
+def test_framing_that_cannot_be_is_refused(decode: Any, arguments: Any) -> None:
+    with pytest.raises(ValueError):
+        decode(*arguments)
+
+
+def test_patterns_that_are_not_coded_are_not_decoded() -> None:
+    with pytest.raises((ValueError, WireError)):
+        decode_pattern("none", b"\0" * 32, 8, 2)

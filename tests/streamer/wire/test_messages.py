@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -26,7 +27,8 @@ from ptylive.streamer.wire import (
     encode,
     runs_of,
 )
-from ptylive.streamer.wire.limits import MAX_HEADER_BYTES, MAX_PARTS
+from ptylive.streamer.wire.arrays import decode_array
+from ptylive.streamer.wire.limits import MAX_FRAMES, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS
 
 
 def changed(arm: Arm, **fields: Any) -> list[Any]:
@@ -263,3 +265,49 @@ def test_the_wire_is_light() -> None:
     code = f"import sys, ptylive.streamer.wire; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_more_frames_than_can_be_counted_are_refused() -> None:
+    """As a scan's shape, where no single value of it is impossible."""
+    arm = make_arm()
+    fields = {"scan": {"shape": [MAX_FRAMES // 10, 11]}}
+    assert refusal(changed(arm, **fields)) == "impossible_value"
+
+
+def test_parts_that_are_announced_and_missing_are_reported() -> None:
+    arm = replace(make_arm(), arrays={"bad_pixel_mask": np.zeros((8, 8), bool)})
+    header, part = encode(ArmMessage(arm))
+    message = decode([header])
+    assert isinstance(message, ArmMessage)
+    assert (message.arm.arrays, [problem.reason for problem in message.problems]) == ({}, ["wrong_parts"])
+    named = {**msgpack.unpackb(header), "parts": ["of_tomorrow"]}
+    message = decode([msgpack.packb(named), part])
+    assert isinstance(message, ArmMessage)
+    assert (message.arm.arrays, message.problems) == ({}, ())
+
+
+def test_arrays_larger_than_any_are_not_unpacked() -> None:
+    with pytest.raises(WireError) as caught:
+        decode_array(_Huge(), "masks")
+    assert caught.value.reason == "oversized"
+
+
+class _Huge(bytes):
+    """Says to be larger than a part may be."""
+
+    def __len__(self) -> int:
+        return MAX_PART_BYTES + 1
+
+
+def test_a_ping_with_the_header_of_another_scan_is_refused() -> None:
+    arm = make_arm()
+    header, *parts = encode(PingMessage(arm.uid, arm))
+    assert refusal([msgpack.packb({**msgpack.unpackb(header), "uid": "another"}), *parts]) == "bad_ping"
+
+
+def test_a_bare_ping_of_a_compressed_stream_is_a_ping() -> None:
+    """It lacks the masks: nobody can join by it, and the scan is alive all the same."""
+    basis = Basis(kind="zernike", n_bright=2, n_dark=0)
+    arm = replace(make_arm(), basis=basis, arrays={"masks": np.ones((2, 8, 8), np.float32)})
+    header, *_ = encode(PingMessage(arm.uid, arm))
+    assert decode([header]) == PingMessage(arm.uid)
