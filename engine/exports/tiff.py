@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array
 
 _SHORT, _LONG, _RATIONAL, _ASCII = 3, 4, 5, 2
+_MOST = 2**32 - 1
 
 
 def write_tiff(path: Path, data: Array, sampling_A: tuple[float, float] | None) -> None:
@@ -34,7 +36,7 @@ def write_tiff(path: Path, data: Array, sampling_A: tuple[float, float] | None) 
     if sampling_A is not None:
         for tag, step_A in ((282, sampling_A[1]), (283, sampling_A[0])):  # pixels per nm along columns, rows
             entries.append((tag, _RATIONAL, 1, offset + len(extra)))
-            extra += struct.pack("<II", round(10.0 / step_A * 1_000_000), 1_000_000)
+            extra += struct.pack("<II", *_rational(10.0 / step_A))
         entries.append((296, _SHORT, 1, 1))  # ImageJ reads the unit from the description
     entries.append((339, _SHORT, 1, 3))  # IEEE floating point
     table = struct.pack("<H", len(entries)) + b"".join(_entry(*entry) for entry in entries) + struct.pack("<I", 0)
@@ -42,6 +44,12 @@ def write_tiff(path: Path, data: Array, sampling_A: tuple[float, float] | None) 
         temporary.write_bytes(
             struct.pack("<2sHI", b"II", 42, offset + len(extra)) + pixels.tobytes() + bytes(extra) + table
         )
+
+
+def _rational(value: float) -> tuple[int, int]:
+    """A positive number below 2^32 as the quotient of two whole numbers of 32 bits, the second a power of ten."""
+    denominator = 10 ** min(9, max(0, math.floor(math.log10(_MOST / value))))
+    return min(_MOST, max(1, round(value * denominator))), denominator
 
 
 def _entry(tag: int, kind: int, count: int, value: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,12 @@ def mapped(path: Path) -> Array:
     """Frames (…, Qy, Qx) of a ``.npy`` file. Raises InputFileError."""
     check_is_file(path)
     try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError, TokenError) as error:
         raise InputFileError(f"{path} is not an array file of numpy: {error}", "save it with numpy.save") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise InputFileError(f"{path} is an archive of arrays", "save the one with the frames by numpy.save")
     check_frames(path, array.shape)
     return array
 

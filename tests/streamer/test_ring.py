@@ -104,3 +104,11 @@ def test_lag_and_timeout() -> None:
     ring.put(batch(0))
     time.sleep(0.02)
     assert ring.lag_s >= 0.02
+
+
+def test_a_reader_that_has_left_gets_nothing_more() -> None:
+    ring = Ring(100)
+    reader = ring.reader()
+    ring._forget(reader._number)
+    assert reader.take(0.0) is None
+    assert reader.ring_fill == 0.0

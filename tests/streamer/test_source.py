@@ -8,9 +8,10 @@ import h5py
 import numpy as np
 import pytest
 from shared_data import shared_data
+from stream_tools import make_arm, make_frames, stored_recording
 
 from ptylive.schema import InputFileError
-from ptylive.streamer.source import open_source
+from ptylive.streamer.source import open_array, open_source
 
 DATA = np.arange(4 * 5 * 6 * 7, dtype="<u2").reshape(4, 5, 6, 7)
 
@@ -164,3 +165,34 @@ def test_the_shared_data_sets_are_read_as_h5py_reads_them(name: str) -> None:
         got = np.concatenate([batch.frames for batch in source.batches(100)])
         assert source.arm.scan.shape == wanted.shape[:2]
     np.testing.assert_array_equal(got, wanted.reshape(got.shape))
+
+
+def test_an_array_is_a_scan_as_a_file_is() -> None:
+    frames = np.arange(6 * 4 * 4, dtype=np.uint16).reshape(2, 3, 4, 4)
+    with open_array(frames, {"energy_eV": 80e3}) as source:
+        assert (source.arm.scan.shape, source.arm.optics.energy_eV, source.stored_uid) == ((2, 3), 80e3, "")
+        np.testing.assert_array_equal(source.frames(np.array([5, 0])), frames.reshape(6, 4, 4)[[5, 0]])
+        assert source.frames(np.array([], int)).shape == (0, 4, 4)
+        assert not source.stores_bslz4
+        with pytest.raises(InputFileError, match="holds no bslz4 patterns"):
+            source.stored_pattern(0)
+    with pytest.raises(InputFileError), open_array(frames[0, 0]):
+        pass
+
+
+@pytest.mark.parametrize("values", [{"flyback_frames": 3}, {"skip_first": 1}, {"repeats": 2}])
+def test_a_grid_of_patterns_leaves_no_room_for_others(values: dict[str, int]) -> None:
+    frames = np.zeros((2, 3, 4, 4), np.uint16)
+    with pytest.raises(InputFileError, match="impossible for 2 x 3 patterns"), open_array(frames, values):
+        pass
+
+
+def test_batches_pass_over_what_did_not_arrive(tmp_path: Path) -> None:
+    arm = make_arm()
+    path = stored_recording(tmp_path, arm, make_frames(arm), slice(5, 30))
+    with open_source(path) as source:
+        assert [batch.index.tolist() for batch in source.batches(10)] == [
+            list(range(5)),
+            list(range(30, 40)),
+            [40, 41],
+        ]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from stream_tools import make_arm
 
+from ptylive.streamer.tracking import names as module
 from ptylive.streamer.tracking.names import ScanNames, compatible_headers, same_header
 from ptylive.streamer.wire.limits import MAX_UID_LENGTH
 
@@ -72,3 +73,11 @@ def test_a_recording_may_know_more_than_its_sender_says_and_never_another_thing(
     assert not compatible_headers(stored, with_optics(stored, energy_eV=80.1e3))
     assert not compatible_headers(stored, replace(stored, frames=stored.frames + 1))
     assert not compatible_headers(stored, replace(stored, series="another"))
+
+
+def test_uids_of_long_ago_are_forgotten(monkeypatch):
+    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    names = ScanNames()
+    for uid in "abcd":
+        names.again(uid, NOBODY)
+    assert [names.of(uid) for uid in "abcd"] == ["a", "b-again-2", "c-again-2", "d-again-2"]

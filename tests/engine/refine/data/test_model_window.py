@@ -1,0 +1,86 @@
+"""The pixels of the model: finer ones stand where those of the detector stand, mirrored patterns where they belong."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.model_window import ModelWindow, as_seen, image_window
+from ptylive.schema import Calibration, MetadataError
+from ptylive.schema.preset import Preset
+
+SIZE, PIXEL = 8, 0.05
+
+
+def window(offset=0.0):
+    """A detector's window with its beam ``offset`` pixels beside a pixel."""
+    k = (np.fft.fftfreq(SIZE) * SIZE + offset) * PIXEL
+    k_row, k_col = np.meshgrid(k, k, indexing="ij")
+    return SimpleNamespace(size=SIZE, pixel_invA=PIXEL, k_row=k_row, k_col=k_col)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3])
+@pytest.mark.parametrize("upsampling", [1, 2, 3, 4])
+def test_the_middle_of_the_fine_pixels_is_the_coarse_one(upsampling, offset):
+    fine, coarse = ModelWindow.of(window(offset), upsampling), window(offset)
+    assert (fine.size, fine.pixel_invA) == (SIZE * upsampling, pytest.approx(PIXEL / upsampling))
+    assert fine.object_pixel_A == pytest.approx(1 / (SIZE * PIXEL))
+    for found, wanted in ((fine.k_row, coarse.k_row), (fine.k_col.T, coarse.k_col.T)):
+        line = np.fft.fftshift(found[:, 0]).reshape(SIZE, upsampling)
+        # rounding of numbers up to 0.3 in double precision
+        np.testing.assert_allclose(np.sort(line.mean(axis=1)), np.sort(wanted[:, 0]), atol=1e-15)
+        np.testing.assert_allclose(np.diff(np.sort(found[:, 0])), PIXEL / upsampling, atol=1e-15)
+    np.testing.assert_allclose(fine.k_radius, np.hypot(fine.k_row, fine.k_col))
+
+
+def dataset(shape=(6, 8), count=5, dtype=np.uint16):
+    rng = np.random.default_rng(0)
+    patterns = rng.poisson(9, (count, *shape)).astype(dtype)
+    bad = np.zeros(shape, bool)
+    bad[1, 2] = True
+    points = np.arange(count)
+    return Dataset(patterns, points, np.zeros((count, 2)), bad, np.array([2.0, 3.5]), (1, count), Calibration())
+
+
+def test_mirrored_patterns_take_their_mask_and_centre_along():
+    plain = dataset()
+    seen = as_seen(plain, Preset(flip_ky=True))
+    np.testing.assert_array_equal(seen.patterns[np.array([4, 1])], plain.patterns[[4, 1], ::-1])
+    assert np.argwhere(seen.bad_pixels).tolist() == [[4, 2]]
+    np.testing.assert_array_equal(seen.beam_center_px, [3.0, 3.5])
+
+
+def test_patterns_that_were_shifted_hold_the_beam_elsewhere():
+    seen = as_seen(dataset(), Preset(data_shift_vector_px=(1.0, -0.5)))
+    np.testing.assert_array_equal(seen.beam_center_px, [1.0, 4.0])
+    unmoved = dataset()
+    assert as_seen(unmoved, Preset()) is unmoved
+
+
+def near(**settings):
+    return Preset(recon_type="near_field", image_pixel_A=2.0, **settings)
+
+
+def test_images_lie_in_a_square_of_their_longer_side():
+    images = dataset(dtype=np.float32)
+    images.patterns[0, 0, 0] = -3
+    found = image_window(images, near())
+    assert found.size == 8
+    assert found.measured.sum() == 6 * 8 - 1
+    np.testing.assert_array_equal(found.patterns[2, :6], np.where(images.bad_pixels, 0, images.patterns[2]))
+    assert found.patterns[0, 0, 0] == 0, "no counts below none"
+    assert found.pixel_invA == pytest.approx(1 / 16)
+    np.testing.assert_allclose(found.k_row[:, 0], np.fft.fftfreq(8, 2.0))
+
+
+def test_a_window_smaller_than_the_images_is_refused():
+    for size in (8, 10):
+        assert image_window(dataset(), near(window_px=size)).size == size
+    with pytest.raises(MetadataError, match="window_px = 8 is smaller than the images"):
+        image_window(dataset((6, 9)), near(window_px=8))
+
+
+def test_without_a_pixel_there_is_no_near_field():
+    with pytest.raises(MetadataError, match="the near field needs image_pixel_A"):
+        image_window(dataset(), Preset.model_construct(image_pixel_A=None, window_px="auto"))

@@ -1,0 +1,106 @@
+"""What a DECTRIS series says of itself becomes a scan: user data and configuration only as far as they are possible."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.schema import MetadataError, WireError
+from ptylive.streamer.protocols.dead_pixels import dead_pixels
+from ptylive.streamer.protocols.header import Header, arm_message, positive, whole
+from ptylive.streamer.protocols.image import Image, check_image
+from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE
+
+HEADER = Header("7", frames=42, shape=(8, 8), dtype="<u2")
+
+
+def armed(header=HEADER, prepare=lambda arm: arm):
+    notes = []
+    return arm_message(header, prepare, notes.append), notes
+
+
+def test_a_scan_shape_that_nobody_gives_is_guessed_and_said():
+    message, notes = armed()
+    rows, columns = message.arm.scan.shape
+    assert rows * columns >= 42
+    assert "does not say its scan shape" in notes[0]
+
+
+def test_user_data_give_the_scan():
+    message, notes = armed(replace(HEADER, user={"scan": {"shape": [6, 7], "step_A": 0.5}}, frame_time_s=1e-4))
+    assert (message.arm.scan.shape, message.arm.frames, notes) == ((6, 7), 42, [])
+    assert message.arm.scan.dwell_time_us == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize("user", [{"optics": {"energy_eV": -1}}, {"scan": {"shape": [0, 7]}}])
+def test_impossible_user_data_are_left_out_and_reported(user):
+    message, _ = armed(replace(HEADER, user=user))
+    assert message.arm.detector_shape == (8, 8)
+    assert message.problems
+
+
+def test_an_impossible_configuration_is_left_out_and_reported():
+    def prepare(_arm):
+        raise MetadataError("scan_shape is impossible", "correct it")
+
+    message, _ = armed(prepare=prepare)
+    (problem,) = message.problems
+    assert problem.reason == "bad_configuration"
+    assert "configuration not used for series 7" in str(problem)
+
+
+def test_a_mask_of_another_detector_is_not_taken():
+    mask = np.eye(8, dtype=bool)
+    message, _ = armed(replace(HEADER, bad_pixels=mask))
+    np.testing.assert_array_equal(message.arm.arrays["bad_pixel_mask"], mask)
+    assert armed(replace(HEADER, bad_pixels=mask[:4]))[0].arm.arrays == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(2, 2.0), (0.5, 0.5), (0, None), (-1, None), (True, None), ("1", None), (math.nan, None), (10**400, None)],
+    ids=str,
+)
+def test_positive_numbers(value, number):
+    assert positive(value) == number
+
+
+@pytest.mark.parametrize(("value", "number"), [(2, 2), (0, 0), (-1, None), (True, None), (1.0, None), ("1", None)])
+def test_whole_numbers(value, number):
+    assert whole(value) == number
+
+
+def image(pattern, dtype, codec="none"):
+    return Image("7", 3, (4, 4), dtype, codec, np.asarray(pattern, dtype).tobytes())
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (8, MAX_DETECTOR_SIDE + 1), (-1, 8)])
+def test_images_no_detector_has_are_refused(shape):
+    with pytest.raises(WireError) as caught:
+        check_image(replace(image(np.zeros((4, 4)), "<u2"), shape=shape))
+    assert caught.value.reason == "impossible_value"
+
+
+def test_dead_pixels_are_those_that_have_the_largest_number():
+    pattern = np.ones((4, 4))
+    pattern[1, 2] = 65535
+    pattern[3, 3] = 65534  # overflowed, not dead
+    marked = dead_pixels(image(pattern, "<u2"))
+    assert np.argwhere(marked).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        image(np.ones((4, 4)), "<u2"),
+        image(np.full((4, 4), 65535), "<u2"),
+        image(np.full((4, 4), -1), "<i2"),
+        image(np.full((4, 4), np.inf), "<f4"),
+        replace(image(np.ones((4, 4)), "<u2"), data=b"short"),
+        replace(image(np.ones((4, 4)), "<u2"), codec="bslz4"),
+    ],
+    ids=["none", "overexposed", "signed", "real", "cut", "not coded"],
+)
+def test_other_images_tell_of_no_dead_pixels(given):
+    assert dead_pixels(given) is None

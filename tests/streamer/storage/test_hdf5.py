@@ -1,0 +1,116 @@
+"""What HDF5 files may hold in place of frames: each is said in a line, and nothing outside the file is followed."""
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.storage import hdf5
+from ptylive.streamer.storage.hdf5 import attributes, dataset, opened, stores_bslz4_patterns
+
+
+@pytest.fixture
+def path(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.ones(3)
+    return tmp_path / "a.h5"
+
+
+def external_link(file):
+    file["x"] = h5py.ExternalLink("other.h5", "/x")
+
+
+def through_a_group(file):
+    file["group"] = h5py.ExternalLink("other.h5", "/")
+    file["x"] = h5py.SoftLink("/group/x")
+
+
+def nothing_in_it(file):
+    file.create_dataset("x", data=h5py.Empty("f4"))
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout(shape=(3,), dtype="f8")
+    layout[:] = h5py.VirtualSource("other.h5", "x", shape=(3,))
+    file.create_virtual_dataset("x", layout)
+
+
+def external_storage(file):
+    file.create_dataset("x", (3,), "f8", external=[("raw.bin", 0, 24)])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (external_link, "x is an external link"),
+        (through_a_group, "x is a link to another file"),
+        (nothing_in_it, "/x holds nothing"),
+        (virtual, "x is a virtual data set"),
+        (external_storage, "x is external storage"),
+    ],
+)
+def test_data_that_lie_elsewhere_or_nowhere_are_refused_by_name(path, make, words):
+    with h5py.File(path, "w") as file:
+        make(file)
+    with pytest.raises(InputFileError, match=words) as caught, opened(path) as file:
+        dataset(file, "x")
+    assert str(path) in str(caught.value)
+
+
+def test_compression_that_nothing_here_undoes_is_named(path, monkeypatch):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.zeros((4, 4)), chunks=(2, 2), **hdf5plugin.Zstd())
+    monkeypatch.setattr(hdf5.h5py.h5z, "filter_avail", lambda code: False)
+    with pytest.raises(InputFileError, match="x is compressed with filter 32015, unknown here"), opened(path) as file:
+        dataset(file, "x")
+
+
+def test_groups_and_names_that_are_not_there_are_none(path):
+    with h5py.File(path, "w") as file:
+        file.create_group("group")
+        file["gone"] = h5py.SoftLink("/nowhere")
+    with opened(path) as file:
+        assert [dataset(file, name) for name in ("group", "gone", "never", "group/x")] == [None] * 4
+
+
+def test_attributes_are_plain(path):
+    given = {
+        "text": "Å",
+        "bytes": np.bytes_(b"\xffab"),
+        "number": np.float32(0.5),
+        "flag": np.bool_(True),
+        "one": np.array([7]),
+        "two": np.array([1, 2]),
+    }
+    with h5py.File(path, "w") as file:
+        file.attrs.update(given)
+    with opened(path) as file:
+        found = attributes(file)
+    assert found == {"text": "Å", "bytes": "\ufffdab", "number": 0.5, "flag": True, "one": 7, "two": [1, 2]}
+    assert {name: type(value) for name, value in found.items()}["number"] is float
+
+
+def test_patterns_as_the_stream_codes_them_are_known(path):
+    frames = np.zeros((2, 3, 8, 8), "<u2")
+    coded = {"chunks": (1, 1, 8, 8), **hdf5plugin.Bitshuffle(cname="lz4")}
+    with h5py.File(path, "w") as file:
+        kinds = {
+            "coded": coded,
+            "two patterns": {**coded, "chunks": (1, 2, 8, 8)},
+            "half": {**coded, "chunks": (1, 1, 4, 8)},
+            "shuffled only": {**coded, **hdf5plugin.Bitshuffle(cname="none")},
+            "zstd": {**coded, **hdf5plugin.Zstd()},
+            "and checked": {**coded, "fletcher32": True},
+            "plain": {},
+        }
+        for name, options in kinds.items():
+            file.create_dataset(name, data=frames, **options)
+        assert [name for name in kinds if stores_bslz4_patterns(file[name])] == ["coded"]
+
+
+def test_what_cannot_be_opened_says_why(tmp_path):
+    (tmp_path / "a.h5").write_text("text")
+    for name, words in (("a.h5", "is not an HDF5 file"), ("none.h5", "no such file"), (".", "is not a file")):
+        with pytest.raises(InputFileError, match=words), opened(tmp_path / name):
+            pass

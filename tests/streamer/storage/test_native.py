@@ -1,0 +1,77 @@
+"""Native files: where patterns lie, coded ones handed out as they are, and lists that do not fit refused."""
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+from stream_tools import compressed
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.storage.native import open_native
+from ptylive.streamer.storage.vectors import load_basis, stored_bytes
+
+FRAMES = np.random.default_rng(0).poisson(3, (2, 3, 8, 8)).astype("<u2")
+CODED = {"chunks": (1, 1, 8, 8), **hdf5plugin.Bitshuffle(cname="lz4")}
+
+
+def native(path, received=None, **options):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=FRAMES, **options)
+        if received is not None:
+            file["metadata/received"] = received
+    return path
+
+
+def test_coded_patterns_are_handed_out_as_they_lie(tmp_path):
+    with open_native(native(tmp_path / "a.h5", **CODED)) as file:
+        assert [file.chunk(n) for n in range(6)] == [compressed(f) for f in FRAMES.reshape(6, 8, 8)]
+    with open_native(native(tmp_path / "b.h5")) as file:
+        assert file.chunk is None
+
+
+def test_a_pattern_that_was_stored_uncompressed_is_not_taken_for_a_coded_one(tmp_path):
+    """HDF5 skips a filter that fails, chunk by chunk."""
+    with h5py.File(native(tmp_path / "a.h5", **CODED), "a") as file:
+        file["data"].id.write_direct_chunk((1, 2, 0, 0), FRAMES[1, 2].tobytes(), filter_mask=1)
+    with open_native(tmp_path / "a.h5") as file:
+        file.chunk(4)
+        with pytest.raises(InputFileError, match=r"frame \(1, 2\) was stored uncompressed"):
+            file.chunk(5)
+        np.testing.assert_array_equal(file.frames[1, 2], FRAMES[1, 2])
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (6,)])
+def test_what_arrived_has_a_place_for_every_frame(tmp_path, shape):
+    received = np.arange(6).reshape(shape) % 2 == 0
+    with open_native(native(tmp_path / "a.h5", received)) as file:
+        assert file.received.tolist() == [True, False] * 3
+
+
+def test_a_list_for_another_scan_is_refused(tmp_path):
+    path = native(tmp_path / "a.h5", np.ones((2, 2), bool))
+    with pytest.raises(InputFileError, match=r"/metadata/received has shape \(2, 2\) for 6 frames"), open_native(path):
+        pass
+
+
+@pytest.mark.parametrize(("data", "words"), [(np.zeros((4, 4)), "/data is 4 x 4"), (np.float32(1), "a single number")])
+def test_other_dimensions_are_refused(tmp_path, data, words):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = data
+    with pytest.raises(InputFileError, match=words), open_native(tmp_path / "a.h5"):
+        pass
+
+
+def test_a_basis_without_a_scan_is_a_basis(tmp_path):
+    masks = np.random.default_rng(1).random((3, 8, 8)).astype("<f4")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["basis/masks"] = masks
+        file["basis"].attrs.update(kind="zernike", n_bright=2, n_dark=1)
+    basis, found = load_basis(tmp_path / "a.h5")
+    assert (basis.kind, basis.n_bright, basis.n_dark) == ("zernike", 2, 1)
+    np.testing.assert_array_equal(found, masks)
+    assert stored_bytes(tmp_path / "a.h5") == masks.nbytes
+
+
+def test_what_frames_take_on_the_disk(tmp_path):
+    assert stored_bytes(native(tmp_path / "a.h5")) == FRAMES.nbytes
+    assert 0 < stored_bytes(native(tmp_path / "b.h5", **CODED)) < FRAMES.nbytes
