@@ -6,6 +6,7 @@ opened. It reads lazily (dask); a read of ours computes the pieces it needs in t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import warnings
@@ -157,8 +158,9 @@ def _frames(path: Path, found: Mapping[str, Any]) -> LazyFrames:
 def _empad_header(path: Path) -> Path:
     """The ``.xml`` in the folder of a ``.raw`` that names it. Raises InputFileError."""
     for header in sorted(path.parent.glob("*.xml")):
-        if f'filename="{path.name}"' in header.read_text(encoding="utf-8", errors="replace"):
-            return header
+        with contextlib.suppress(OSError):  # a folder of that name, somebody else's file
+            if f'filename="{path.name}"' in header.read_text(encoding="utf-8", errors="replace"):
+                return header
     raise InputFileError(f"{path}: no .xml beside it names it", "put the header of the acquisition into its folder")
 
 

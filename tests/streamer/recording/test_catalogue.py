@@ -1,5 +1,6 @@
 """The index of what a folder holds: asked in the receive thread, so that asking opens nothing and never fails."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from odd_files import fill_with_odd_things, put_loop
 from stream_tools import make_arm, make_frames, stored_recording
 
+from ptylive.schema import InputFileError
+from ptylive.streamer.recording import catalogue as module
 from ptylive.streamer.recording.catalogue import Catalogue
 from ptylive.streamer.recording.recovery import journals
 
@@ -73,3 +76,42 @@ def test_odd_things_are_no_journals(tmp_path):
     names = fill_with_odd_things(tmp_path, ".journal")
     found = {path.name for path in journals(tmp_path)}
     assert found == {name for name in names if name.startswith(("empty", "sparse", "text"))}
+
+
+def test_only_the_newest_are_kept(tmp_path, catalogue, monkeypatch):
+    monkeypatch.setattr(module, "NEWEST", 2)
+    arms = [make_arm() for _ in range(3)]
+    for n, arm in enumerate(arms):
+        path = tmp_path / f"{n}.h5"
+        path.touch()
+        os.utime(path, ns=(n * 10**9, n * 10**9))
+        catalogue.add(path, arm, np.ones(arm.frames, bool))
+    assert [catalogue.find(arm.uid) is not None for arm in arms] == [False, True, True]
+
+
+def test_what_has_gone_is_forgotten(tmp_path, catalogue):
+    arm = make_arm()
+    (tmp_path / "a.h5").touch()
+    catalogue.add(tmp_path / "a.h5", arm, np.ones(arm.frames, bool))
+    (tmp_path / "a.h5").unlink()
+    catalogue._read_folder()
+    assert catalogue.find(arm.uid) is None
+    catalogue.add(tmp_path / "a.h5", arm, np.ones(arm.frames, bool))
+    assert catalogue.find(arm.uid) is None, "it was gone before it was told of"
+
+
+def test_arrays_of_all_scans_are_kept_once_and_have_a_bound(catalogue, monkeypatch):
+    monkeypatch.setattr(module, "MOST_ARRAY_BYTES", 100)
+    mask = {"bad_pixel_mask": np.eye(8, dtype=bool)}
+    one, other = (
+        catalogue._shared("a.h5", replace(make_arm(), arrays={k: v.copy() for k, v in mask.items()})) for _ in "ab"
+    )
+    assert one["bad_pixel_mask"] is other["bad_pixel_mask"]
+    with pytest.raises(InputFileError, match=r"b\.h5 has too large arrays"):
+        catalogue._shared("b.h5", replace(make_arm(), arrays={"bad_pixel_mask": ~np.eye(8, dtype=bool)}))
+
+
+def test_once_closed_nothing_is_read(tmp_path):
+    closed = Catalogue(tmp_path, lambda _text: None)
+    closed.close()
+    assert not closed.refresh(0.0)

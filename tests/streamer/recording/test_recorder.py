@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ptylive.streamer.events import RecordingEvent
-from ptylive.streamer.recording import converter
+from ptylive.streamer.recording import converter, recorder
 from ptylive.streamer.recording.converter import Converter, Job
 
 
@@ -25,3 +25,8 @@ def test_the_recorder_gets_one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert one.stop(5)
     assert [env["OMP_NUM_THREADS"] for env in environments] == ["1"]
     assert [event.state for event in events] == ["failed"]
+
+
+def test_it_says_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    assert recorder.main(["a.journal"]) == 2
+    assert "usage:" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import pytest
 from stream_tools import (
     Running,
     connected,
@@ -20,6 +21,7 @@ from stream_tools import (
 )
 
 from ptylive.streamer.events import LogEvent
+from ptylive.streamer.tracking import senders as senders_module
 from ptylive.streamer.tracking.senders import Senders
 from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
 
@@ -240,3 +242,16 @@ def test_numbers_of_connections_are_used_again() -> None:
     senders.says(7, "test", AGAIN)
     assert senders.is_disputed("test")
     assert senders.count("test", AGAIN) == 1
+
+
+def test_connections_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(senders_module, "_REMEMBERED", 2)
+    senders = Senders()
+    for source in range(4):
+        senders.says(source, "test", f"test-{source}", doubtful=True)
+        senders.took(source, "test", f"early-{source}")
+        senders.says(source, f"uid-{source}", "a")
+        senders.says(source + 100, f"uid-{source}", "b")
+    assert [senders.took_early(source, "test") for source in range(4)] == [None, None, "early-2", "early-3"]
+    assert len(senders._meant) == len(senders._disputed) == 2
+    assert senders._doubtful <= senders._meant.keys()

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from odd_files import put_loop
+from stream_tools import make_arm, make_frames, stored_recording
 
 from ptylive.engine import file_guard
 from ptylive.engine.file_guard import guarded
@@ -11,8 +12,8 @@ from ptylive.engine.results import write_maps
 from ptylive.engine.results_file import Change, apply, pending_path, reserve_run
 from ptylive.schema import Calibration, InputFileError, LiveMap
 from ptylive.streamer.vetting import vouched
-from ptylive.streamer.vetting.vouched import Doorkeeper, is_known, known_as, trust
-from ptylive.streamer.vetting.worker import FileWorker
+from ptylive.streamer.vetting.vouched import Doorkeeper, is_known, is_vouched, known_as, trust
+from ptylive.streamer.vetting.worker import FileWorker, stamp_of
 
 
 class Counted(FileWorker):
@@ -123,3 +124,24 @@ def test_the_last_guard_decides_and_is_gone_after_its_block(tmp_path):
         apply(path, Change(frozenset(), lambda root: None, {}))
     apply(path)
     assert len(file_guard._guards) == 1
+
+
+def test_files_of_long_ago_are_looked_through_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(vouched, "_REMEMBERED", 1)
+    monkeypatch.setattr(vouched, "_stamps", type(vouched._stamps)())
+    for name in "ab":
+        (tmp_path / name).touch()
+        trust(tmp_path / name, stamp_of(tmp_path / name))
+    assert [is_known(tmp_path / name) for name in "ab"] == [False, True]
+
+
+def test_a_recording_is_looked_through_once_for_each_of_its_states(tmp_path):
+    arm = make_arm()
+    path = stored_recording(tmp_path, arm, make_frames(arm))
+    assert is_vouched(path)
+    assert is_vouched(path)
+    (tmp_path / "none.h5").write_bytes(b"nothing")
+    assert not is_vouched(tmp_path / "none.h5")
+    with Counted() as files:
+        Doorkeeper(files).admit_scan(path)
+        assert files.read_files == []

@@ -1,10 +1,12 @@
 """The process that opens files nobody vouches for: one bad file costs that file, whatever it does to its reader."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,6 +17,7 @@ from stream_tools import make_arm, make_frames, stored_recording
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.source import open_recording
+from ptylive.streamer.vetting import worker as worker_module
 from ptylive.streamer.vetting.tasks import describe_recording, frames, walk
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 from ptylive.streamer.wire.armmap import arm_from_map
@@ -127,3 +130,64 @@ def test_it_does_not_outlive_its_parent(tmp_path):
         while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < give_up, "the worker lives on"
             time.sleep(0.05)
+
+
+class Deaf:
+    """A process that takes what it is sent and never answers."""
+
+    returncode, pid = 0, 1
+
+    def __init__(self):
+        self.stdin, self.killed = io.BytesIO(), False
+
+    def poll(self):
+        return None
+
+    def kill(self):
+        self.killed = True
+
+
+@pytest.fixture
+def deaf(monkeypatch):
+    """A worker with such a process, whose silence is not waited for."""
+    made = FileWorker()
+    made._process = Deaf()
+
+    def silent(_process, _patience_s):
+        raise EOFError
+
+    monkeypatch.setattr(made, "_next", silent)
+    monkeypatch.setattr(made, "_end", lambda: None)
+    monkeypatch.setattr(worker_module, "_GRACE_S", 0.0)
+    return made
+
+
+def test_closed_while_it_reads_it_kills_and_starts_no_other(tmp_path, deaf):
+    (tmp_path / "a.h5").touch()
+    with deaf._lock:
+        deaf.close()
+    assert deaf._process.killed
+    with pytest.raises(InputFileError, match="the process that reads it was killed"):
+        deaf.read(describe_recording, tmp_path / "a.h5")
+
+
+def test_closed_before_it_has_a_process_nothing_is_killed(deaf):
+    deaf._process = None
+    with deaf._lock:
+        deaf.close()
+    assert not deaf._closed
+
+
+def test_a_disk_that_is_waited_for_too_long_condemns_no_file(tmp_path, deaf):
+    (tmp_path / "a.h5").touch()
+    with pytest.raises(InputFileError, match=r"could not be read in 0 s") as caught:
+        deaf.read(describe_recording, tmp_path / "a.h5", Limits(wall_s=0.0))
+    assert "is its disk there?" in caught.value.line()
+    assert not deaf._condemned
+
+
+def test_condemned_files_of_long_ago_are_tried_again(tmp_path, deaf, monkeypatch):
+    monkeypatch.setattr(worker_module, "_MOST_REMEMBERED", 2)
+    for name in "abc":
+        deaf._condemn(tmp_path / name, (0, 0, 0), Limits(), -signal.SIGSEGV)
+    assert [Path(name).name for name in deaf._condemned] == ["b", "c"]

@@ -1,0 +1,122 @@
+"""What RosettaSciIO's readers tell of a scan: units, guesses that are said, headers beside files."""
+
+import numpy as np
+import pytest
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.foreign import rosetta
+
+dask_array = pytest.importorskip("dask.array", reason="the extra `import` is not installed")
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """A reader that tells so many signals of a shape, with metadata."""
+
+    def says(shape=(4, 5, 6, 6), axes=(), signals=1, **found):
+        given = {"data": dask_array.zeros(shape, dtype="u2"), "axes": list(axes), **found}
+        monkeypatch.setattr(rosetta, "import_module", lambda _name: Reader(given, signals))
+
+    return says
+
+
+class Reader:
+    def __init__(self, given, signals):
+        self._given, self._signals = given, signals
+
+    def file_reader(self, _name, *, lazy):
+        assert lazy
+        return [self._given] * self._signals
+
+
+def opened(function, path):
+    path.touch()
+    path.with_suffix(".mib").touch()
+    with function(path) as file:
+        return file
+
+
+def axis(scale, units):
+    return {"scale": scale, "units": units}
+
+
+HSPY = {"Acquisition_instrument": {"TEM": {"beam_energy": 200.0, "convergence_angle": 21.0}}}
+
+
+def test_hyperspy_says_step_pixel_energy_and_angle(told, tmp_path):
+    axes = [axis(0.5, "Å")] * 2 + [axis(2.0, "mrad")] * 2
+    told(axes=axes, metadata=HSPY)
+    found = opened(rosetta.open_hspy, tmp_path / "a.hspy")
+    wanted = {"scan_step_A": [0.5, 0.5], "detector_pixel_mrad": 2.0, "energy_eV": 200e3}
+    assert found.metadata == {**wanted, "convergence_semiangle_mrad": 21.0}
+    told((20, 6, 6), axes=axes[1:])
+    assert opened(rosetta.open_hspy, tmp_path / "a.hspy").metadata == {"detector_pixel_mrad": 2.0}
+
+
+@pytest.mark.parametrize("metadata", [{}, {"Acquisition_instrument": 7}, {"Acquisition_instrument": {"TEM": {}}}])
+def test_what_is_not_there_is_not_told(told, tmp_path, metadata):
+    told(axes=[axis(None, None)] * 4, metadata=metadata)
+    assert opened(rosetta.open_hspy, tmp_path / "a.hspy").metadata == {}
+
+
+def test_names_with_dots_are_found(told, tmp_path):
+    told(metadata={"Acquisition_instrument.TEM": {"beam_energy": 80.0}, "Acquisition_instrument": {"TEM": {}}})
+    assert opened(rosetta.open_hspy, tmp_path / "a.hspy").metadata == {"energy_eV": 80e3}
+
+
+@pytest.mark.parametrize(
+    ("shape", "scan_shape"), [((4, 5, 6, 6), [4, 5]), ((1, 20, 6, 6), None), ((20, 6, 6), None)], ids=str
+)
+def test_a_merlin_files_shape_is_a_guess_that_is_said(told, tmp_path, shape, scan_shape):
+    told(shape, metadata={"Acquisition_instrument": {"dwell_time": 1e-3}})
+    found = opened(rosetta.open_mib, tmp_path / "a.hdr")
+    assert found.frames.shape == (20, 6, 6)
+    assert found.metadata.get("scan_shape") == scan_shape
+    assert found.metadata["dwell_time_us"] == pytest.approx(1000.0)
+    assert any("is guessed" in note for note in found.notes) is (scan_shape is not None)
+    told(shape)
+    assert "dwell_time_us" not in opened(rosetta.open_mib, tmp_path / "a.mib").metadata
+
+
+@pytest.mark.parametrize(("volts", "metadata"), [(2e5, {"energy_eV": 2e5}), (0, {}), (None, {})])
+def test_a_blockfile_says_its_energy_where_it_knows_it(told, tmp_path, volts, metadata):
+    header = {} if volts is None else {"Beam_energy": volts}
+    told(axes=[axis(1.0, "pixels")] * 4, original_metadata={"blockfile_header": header})
+    assert opened(rosetta.open_blo, tmp_path / "a.blo").metadata == metadata
+
+
+@pytest.mark.parametrize("signals", [0, 2])
+def test_one_signal_is_asked_for(told, tmp_path, signals):
+    told(signals=signals)
+    with pytest.raises(InputFileError, match=f"holds {signals} signals"):
+        opened(rosetta.open_blo, tmp_path / "a.blo")
+
+
+def test_the_header_of_an_empad_file_is_the_one_that_names_it(told, tmp_path):
+    told(original_metadata={"root": {"iom_measurements": {"source.get_voltage": 3e5}}})
+    (tmp_path / "a.xml").mkdir()
+    with pytest.raises(InputFileError, match=r"no \.xml beside it names it"):
+        opened(rosetta.open_empad, tmp_path / "scan.raw")
+    (tmp_path / "b.xml").write_text('<raw_file filename="other.raw"/>')
+    (tmp_path / "c.xml").write_text('<raw_file filename="scan.raw"/>')
+    assert rosetta._empad_header(tmp_path / "scan.raw") == tmp_path / "c.xml"
+    assert opened(rosetta.open_empad, tmp_path / "scan.raw").metadata == {"energy_eV": 3e5}
+
+
+def test_a_reader_that_lacks_something_when_it_is_called(monkeypatch, tmp_path):
+    class Lacking:
+        def file_reader(self, *_args, **_given):
+            raise ImportError("No module named 'sparse'")
+
+    monkeypatch.setattr(rosetta, "import_module", lambda _name: Lacking())
+    with pytest.raises(InputFileError, match="needs RosettaSciIO"):
+        opened(rosetta.open_blo, tmp_path / "a.blo")
+
+
+def test_dead_pixels_of_an_empad_are_no_counts(told, tmp_path, monkeypatch):
+    told()
+    data = np.ones((2, 3, 4, 4), np.float32)
+    data[0, 0, 1, 1] = np.nan
+    monkeypatch.setattr(rosetta, "_read", lambda *_: {"data": dask_array.from_array(data), "axes": []})
+    found = opened(rosetta.open_empad, tmp_path / "a.xml")
+    assert np.asarray(found.frames[0, 0:1])[0, 1, 1] == 0

@@ -1,0 +1,45 @@
+"""Image messages that differ from each other in number and pattern only: what is around the pattern, or nothing."""
+
+import cbor2
+import pytest
+
+from ptylive.streamer.protocols.image_template import around_size, before_pattern
+
+
+@pytest.mark.parametrize("length", [20, 200, 1000, 70_000])
+def test_what_lies_before_the_pattern(length):
+    coded = bytes(range(1, 20)) + bytes(length)
+    message = cbor2.dumps({"type": "image", "data": {"threshold_1": coded}, "stop": 1})
+    assert before_pattern(message, coded) == b"\xa1" + cbor2.dumps("threshold_1")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [lambda coded: {"a": coded, "b": coded}, lambda coded: {"a": b"x" + coded}, lambda coded: [coded]],
+    ids=["two channels", "in a longer one", "no map"],
+)
+def test_other_messages_are_left_to_python(data):
+    coded = bytes(range(100, 160))
+    assert before_pattern(cbor2.dumps({"type": "image", "data": data(coded)}), coded) is None
+
+
+def test_a_pattern_too_short_to_be_found_or_not_there_is_left_to_python():
+    message = cbor2.dumps({"type": "image", "data": {"a": b"xy"}})
+    assert before_pattern(message, b"xy") is None
+    assert before_pattern(message, bytes(50)) is None
+    assert before_pattern(cbor2.dumps({"type": "image", "image": {"a": bytes(50)}}), bytes(50)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "around"),
+    [
+        (b'{"shape":[1,2],"size":123,"type":"x"}', (b'{"shape":[1,2],"size":', b',"type":"x"}')),
+        (b'{"size": 7}', (b'{"size": ', b"}")),
+        (b'{"shape":[1,2]}', None),
+        (b'{"size":"7"}', None),
+        (b'{"size":1,"size":2}', None),
+    ],
+)
+def test_what_lies_around_the_size(text, around):
+    found = around_size(text)
+    assert found == around

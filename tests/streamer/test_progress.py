@@ -1,0 +1,73 @@
+"""Bookkeeping of one scan: what is there, what is late, and how it ends."""
+
+import numpy as np
+import pytest
+from stream_tools import make_arm
+
+from ptylive.streamer.progress import ScanProgress
+from ptylive.streamer.wire import EndMessage
+
+
+@pytest.fixture
+def scan():
+    return ScanProgress(make_arm())
+
+
+def placed(scan, first, count, now=1.0):
+    fresh = scan.fresh(first, count)
+    scan.place(first, fresh, now=now)
+    return int(np.count_nonzero(fresh))
+
+
+def test_frames_count_once_and_those_behind_the_front_are_late(scan):
+    assert [placed(scan, *run) for run in ((0, 5), (10, 5), (3, 9), (3, 9))] == [5, 5, 5, 0]
+    assert (scan.placed, scan.late, scan.highest, scan.lost) == (15, 5, 14, 0)
+
+
+def test_both_ways_of_counting_agree():
+    """Messages one by one, and blocks of many."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        one, other = ScanProgress(make_arm()), ScanProgress(make_arm())
+        order = rng.permutation(42)
+        for block in np.split(order, 6):
+            for number in block:
+                placed(one, int(number), 1)
+            other.place_block(block, now=1.0)
+        assert (one.placed, one.late, one.highest) == (other.placed, other.late, other.highest)
+
+
+@pytest.mark.parametrize(
+    ("arrived", "end", "outcome", "lost"),
+    [
+        (42, None, "complete", 0),
+        (10, None, "aborted", 0),
+        (42, ("complete", 42), "complete", 0),
+        (10, ("complete", 42), "incomplete", 32),
+        (10, ("complete", 10), "complete", 0),
+        (10, ("aborted", 10), "aborted", 0),
+        (10, ("aborted", 20), "aborted", 10),
+        (10, ("complete", 10**9), "incomplete", 32),
+    ],
+)
+def test_how_a_scan_ends(scan, arrived, end, outcome, lost):
+    placed(scan, 0, arrived)
+    if end is not None:
+        scan.end = EndMessage(scan.arm.uid, end[1], end[0])
+    assert (scan.outcome, scan.lost) == (outcome, lost)
+
+
+def test_what_an_earlier_run_stored_counts_as_placed_and_not_as_received(scan):
+    scan.restore(np.arange(42) < 20)
+    assert (scan.placed, scan.highest, scan.late) == (20, 19, 0)
+    assert placed(scan, 15, 10) == 5
+    empty = ScanProgress(make_arm())
+    empty.restore(np.zeros(42, bool))
+    assert (empty.placed, empty.highest) == (0, -1)
+
+
+def test_what_cannot_be_compared_is_said_once(scan):
+    assert scan.note_unchecked(0) == ""
+    assert "cannot be told" in scan.note_unchecked(3)
+    assert scan.note_unchecked(2) == ""
+    assert scan.unchecked == 5
