@@ -1,5 +1,6 @@
 """DECTRIS stream v1: every spelling detectors and simulators have, and what happens when parts go missing."""
 
+import contextlib
 import hashlib
 import json
 
@@ -8,6 +9,7 @@ import pytest
 from dectris_tools import as_scan, inlet, patterns, scans_of, taken, text, v1_config, v1_end, v1_header, v1_image
 
 from ptylive.schema import WireError
+from ptylive.streamer.protocols import dectris_v1
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
 FRAMES = patterns()
@@ -358,3 +360,48 @@ def test_an_overexposed_image_shows_no_dead_pixels() -> None:
     bright = np.full((1, *SHAPE), 65535, "<u2")
     out = taken(inlet("dectris-v1"), [v1_header(34, 24, SHAPE), v1_image(34, 0, bright[0])])
     assert len(scans_of(out)) == 1
+
+
+def test_images_like_the_last_one_have_a_template() -> None:
+    """What the compiled loop takes by itself, between two messages of the open scan."""
+    reader = inlet("dectris-v1")
+    assert reader.template() is None
+    messages = series()
+    (arm,) = [message for parts in messages[:3] for message in reader.take(parts)]
+    assert isinstance(arm, ArmMessage)
+    template = reader.template()
+    assert template is not None
+    assert (template.uid, template.series, template.offset) == (arm.arm.uid, 34, 0)
+    reader.advance(10)
+    list(reader.take(messages[12][:2]))
+    assert reader.template() is None, "an image has been announced, and its pattern has not come"
+
+
+@pytest.mark.parametrize("encoding", ["lz4<", "<", "bs32-lz4<"])
+def test_other_codings_are_left_to_python(encoding: str) -> None:
+    reader = inlet("dectris-v1")
+    taken_in = [v1_header(34, 24, SHAPE), v1_image(34, 0, FRAMES[0], encoding)]
+    for parts in taken_in:
+        with contextlib.suppress(WireError):
+            list(reader.take(parts))
+    assert reader.template() is None
+
+
+def test_hashes_that_are_to_be_verified_are_left_to_python() -> None:
+    reader = inlet("dectris-v1", verify_hashes=True)
+    for parts in series()[:3]:
+        list(reader.take(parts))
+    assert reader.template() is None
+
+
+def test_spellings_of_an_image_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dectris_v1, "_MOST_LAYOUTS", 3)
+    images = [v1_image(34, k, frame, extra=k) for k, frame in enumerate(FRAMES)]
+    images[5] = v1_image(34, 5, FRAMES[5], extra="x" * 10_000)
+    (scan,) = scans_of(taken(inlet("dectris-v1"), [v1_header(34, 24, SHAPE), *images, v1_end(34)])).values()
+    assert scan == as_scan(FRAMES)
+
+
+@pytest.mark.parametrize("mask", [{"shape": [12, 16], "type": "uint32"}, {"shape": [12], "type": "uint32"}, {}])
+def test_a_mask_that_is_not_what_it_says_is_none(mask: dict[str, object]) -> None:
+    assert dectris_v1._bad_pixels({"htype": "dpixelmask-1.0", **mask}, bytes(7)) is None

@@ -1,9 +1,11 @@
 """Conversions wait on the disk, not in threads and file handles; what fails is tried again."""
 
+import errno
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stream_tools import (
@@ -151,3 +153,77 @@ def test_a_journal_whose_disk_was_full_is_converted_once_there_is_room(
     assert [event.state for event in events] == ["complete"]
     assert digests_of_file(tmp_path / "a.h5") == {number: digest(frame) for number, frame in enumerate(frames[:20])}
     assert not (tmp_path / "a.journal").exists()
+
+
+class Handed:
+    """A journal that is handed over to be closed: its path, and what closing it comes to."""
+
+    def __init__(self, path: Path | None, problem: OSError | None = None) -> None:
+        self.path, self.problem, self.removed = path, problem, False
+
+    def close(self, *, remove: bool = False) -> None:
+        self.removed = remove
+        if self.problem is not None:
+            raise self.problem
+
+
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("then", "path", "problem", "said", "failed"),
+    [
+        ("convert", None, NO_SPACE, [("failed", "No space left on device")], 0),
+        ("convert", "a.journal", NO_SPACE, [("failed", "a.journal: No space left on device")], 1),
+        ("keep", "a.journal", NO_SPACE, [], 1),
+        ("keep", None, NO_SPACE, [], 0),
+        ("remove", "a.journal", None, [], 0),
+    ],
+)
+def test_what_becomes_of_a_journal_that_does_not_close(
+    then: Any, path: str | None, problem: OSError | None, said: list[tuple[str, str]], failed: int
+) -> None:
+    events: list[RecordingEvent] = []
+    one = Converter(events.append)
+    journal = Handed(None if path is None else Path(path), problem)
+    one._close(Closing("uid", journal, then))  # type: ignore[arg-type]
+    assert [(event.state, event.message) for event in events] == said
+    assert (len(one._failed), journal.removed, one._jobs.empty()) == (failed, then == "remove", True)
+
+
+def test_journals_that_failed_are_tried_again_while_they_are_there_and_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(converter, "RETRY_S", 0.0)
+    events: list[RecordingEvent] = []
+    one = Converter(events.append)
+    for name in ("gone", "no room", "again", "made"):
+        job = Job(name, tmp_path / f"{name}.journal", tmp_path / f"{name}.h5")
+        job.journal.touch()
+        one._note_failed(job)
+    (tmp_path / "gone.journal").unlink()
+    monkeypatch.setattr(converter, "_has_room", lambda job: job.uid != "no room")
+    answers = {"again": {"error": "still damaged"}, "made": {"ok": True, "placed": 1, "frames": 1, "seconds": 0.1}}
+    monkeypatch.setattr(one._process, "record", lambda journal, _target: answers[journal.stem])
+    one._try_again()
+    assert sorted(path.stem for path in one._failed) == ["again", "no room"]
+    assert [(event.uid, event.state) for event in events] == [("made", "complete")], "only success is told"
+
+
+def test_once_given_up_nothing_is_tried_or_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converter, "RETRY_S", 0.0)
+    events: list[RecordingEvent] = []
+    one = Converter(events.append)
+    one._note_failed(Job("a", tmp_path / "a.journal", tmp_path / "a.h5"))
+    assert one.stop(0)
+    one._try_again()
+    one._fail(Job("b", tmp_path / "b.journal", tmp_path / "b.h5"), "why")
+    one._convert_all()
+    assert events == []
+
+
+def test_a_disk_that_cannot_be_asked_has_no_room(tmp_path: Path) -> None:
+    (tmp_path / "a.journal").touch()
+    assert converter._has_room(Job("a", tmp_path / "a.journal", tmp_path / "a.h5"))
+    assert not converter._has_room(Job("a", tmp_path / "none.journal", tmp_path / "a.h5"))
+    assert not converter._has_room(Job("a", tmp_path / "a.journal", tmp_path / "none" / "a.h5"))

@@ -5,14 +5,19 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from stream_tools import Running, connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
 
+from ptylive.streamer.events import Announcer, LogEvent, RecordingEvent
 from ptylive.streamer.recording import in_time, journal, recordings, recovery
 from ptylive.streamer.recording.backlog import Backlog
+from ptylive.streamer.recording.converter import Job
+from ptylive.streamer.recording.recordings import Recordings
 from ptylive.streamer.recording.recovery import Leftover, journals
+from ptylive.streamer.recording.scan_record import ScanRecord
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage
@@ -222,3 +227,86 @@ def test_what_waits_too_long_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         break
     with pytest.raises(ValueError, match="as it is"):
         in_time.in_time(lambda: int("as it is"), 60)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[tuple[Recordings, list[Any]]]:
+    """Recordings of a folder, and what is said of them."""
+    said: list[Any] = []
+    made = Recordings(tmp_path, Announcer(said.append))
+    yield made, said
+    made.stop(60)
+
+
+def texts(said: list[Any]) -> list[str]:
+    return [event.text for event in said if isinstance(event, LogEvent)]
+
+
+def test_recording_that_is_switched_off_is_said_and_costs_nothing(
+    folder: tuple[Recordings, list[Any]], tmp_path: Path
+) -> None:
+    made, said = folder
+    made.wanted = False
+    scan = ScanRecord.new(ARM)
+    made.begin(scan)
+    assert [(event.state, event.message) for event in said] == [("off", "recording is switched off")]
+    assert (scan.journal, list(tmp_path.iterdir())) == (None, [])
+    made.note_stored(scan, scan.progress.received)
+    assert scan.safe is not scan.progress.received, "what is safe does not change with what arrives"
+
+
+def test_a_scan_larger_than_the_disk_is_warned_of(
+    folder: tuple[Recordings, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, said = folder
+    monkeypatch.setattr(recordings.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=1000))
+    scan = ScanRecord.new(ARM)
+    made.begin(scan)
+    assert scan.journal is not None
+    assert scan.journal.opened.wait(60)
+    scan.journal.close(remove=True)
+    assert [text for text in texts(said) if "this scan may need" in text]
+
+
+def test_a_scan_is_taken_up_in_a_new_journal_where_there_is_none(
+    folder: tuple[Recordings, list[Any]], tmp_path: Path
+) -> None:
+    made, _ = folder
+    scan = ScanRecord.new(ARM)
+    made.take_up(scan, tmp_path / "a.journal")
+    assert scan.journal is not None
+    assert scan.journal.opened.wait(60)
+    made.look(scan)
+    assert (scan.recording_state, scan.target) == ("writing", tmp_path / "a.h5")
+    scan.journal.close(remove=True)
+
+
+def test_a_journal_that_cannot_be_read_is_not_written_on(folder: tuple[Recordings, list[Any]], tmp_path: Path) -> None:
+    made, _ = folder
+    (tmp_path / "a.journal").write_bytes(b"something else")
+    scan = ScanRecord.new(ARM)
+    made.take_up(scan, tmp_path / "a.journal")
+    assert scan.recording_state == "failed"
+    assert scan.recording_error.endswith("the journal is kept")
+    assert "is not a journal of this program" in scan.recording_error
+    assert (tmp_path / "a.journal").read_bytes() == b"something else"
+
+
+def test_threads_that_cannot_be_started_cost_recordings(
+    folder: tuple[Recordings, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, said = folder
+
+    def refuses(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    scan = ScanRecord.new(ARM)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        assert made.leftovers() == []
+        made.begin(scan)
+        made._convert(scan, Job(scan.uid, Path("a.journal"), Path("a.h5")))
+    assert any("cannot be read: can't start new thread" in text for text in texts(said))
+    states = [event.state for event in said if isinstance(event, RecordingEvent)]
+    assert states == ["failed", "converting", "failed"]
+    assert not made.is_converting(scan.uid)
