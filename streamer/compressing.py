@@ -131,7 +131,7 @@ class CompressingInlet:
 
     @property
     def _scan(self) -> _Scan | None:
-        """The scan that began last."""
+        """The scan that began or sent frames last."""
         return next(reversed(self._scans.values()), None)
 
     @property
@@ -202,7 +202,7 @@ class CompressingInlet:
             yield from self._learnt(scan)
 
     def _kept(self, scan: _Scan) -> _Scan:
-        """A scan that begins: those before it are kept for a while, their senders may go on."""
+        """A scan that begins: those heard lately are kept, their senders may go on."""
         self._scans[scan.arm.uid] = scan
         self._scans.move_to_end(scan.arm.uid)
         while len(self._scans) > _MOST_SCANS:
@@ -222,6 +222,8 @@ class CompressingInlet:
 
     def _on_frames(self, message: FramesMessage) -> Iterator[Message]:
         scan = self._scans.get(message.uid) or self._resumed(message)
+        if scan is not None:
+            self._scans.move_to_end(message.uid)
         if scan is None or scan.plain:
             yield message
         elif scan.maker is not None:

@@ -168,7 +168,8 @@ def test_pings_let_a_late_server_join_and_open_nothing_twice(tmp_path: Path) -> 
 def test_a_new_scan_ends_the_one_that_was_still_learning(tmp_path: Path) -> None:
     first, second = make_arm(), make_arm()
     frames, others = make_frames(first), make_frames(second, seed=1)
-    with running(tmp_path, FirstPatterns(needed=1000)) as run, connected(run.address) as socket:
+    many = FirstPatterns(needed=1000)  # the first ends by its sender's silence
+    with running(tmp_path, many, idle_timeout_s=3.0) as run, connected(run.address) as socket:
         send(socket, ArmMessage(first), *messages_of(first, frames)[:3])
         send(socket, ArmMessage(second), *messages_of(second, others))
         ends = run.wait_for_ends(2)
@@ -296,3 +297,34 @@ def test_a_resend_of_a_complete_scan_changes_nothing(tmp_path: Path) -> None:
     assert len(compression.shown) == 1
     (recording,) = tmp_path.iterdir()
     check(recording, frames)
+
+
+def test_a_long_scan_goes_on_beside_many_short_ones(tmp_path: Path) -> None:
+    """Two senders: the one that takes its time is not forgotten for the many that come and go."""
+    long = make_arm()
+    frames = make_frames(long)
+    messages = messages_of(long, frames, batch=7)
+    with (
+        running(tmp_path, FirstPatterns(needed=5)) as run,
+        connected(run.address) as slow,
+        connected(run.address) as quick,
+    ):
+        send(slow, ArmMessage(long), messages[0])
+        for message in messages[1:]:
+            short = make_arm((3, 4))
+            first, *others = messages_of(short, make_frames(short))
+            send(quick, ArmMessage(short), first)
+            run.wait(lambda uid=short.uid: bool(run.frames.get(uid)))  # type: ignore[misc]
+            send(slow, message)
+            run.wait(lambda last=message.first: last in run.frames.get(long.uid, {}))  # type: ignore[misc]
+            send(quick, *others)
+            run.wait_for_whole(short.uid)
+        run.wait_for_whole(long.uid)
+        assert run.receiver.status().rejected == {}
+    (recording,) = [path for path in tmp_path.glob("*.h5") if uid_of(path) == long.uid]
+    check(recording, frames)
+
+
+def uid_of(path: Path) -> str:
+    with open_source(path) as source:
+        return source.arm.uid
