@@ -185,6 +185,8 @@ def test_a_series_goes_past_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert run.receiver.accelerate()
         for message in (v2_start(7, count, SHAPE, "A"), *images, *images[:50], v2_end(7, "A")):
             push.send_multipart(message)
+        run.wait(lambda: run.receiver.status().duplicates == 50)
+        run.receiver.stop()  # the damaged frame would be waited for until its sender counts as silent
         (end,) = run.wait_for_ends()
         run.wait(lambda: run.recordings()[-1].state in ("complete", "failed"))
     expected = {k: digest(FRAMES[k % len(FRAMES)] + k) for k in range(count) if k != damaged}
