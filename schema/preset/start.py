@@ -26,6 +26,6 @@ class StartSettings(StrictModel):
     scan_thickness: bool = Field(default=False, description="find the thickness by short trials first")
     scan_rotation: bool = Field(default=False, description="find a rotation of the scan by short trials first")
     refine_drift: bool = Field(
-        default=False,
-        description="fit drift before the reconstruction, and apply it where it is certain (one slice, regular scans)",
+        default=True,
+        description="look for a drift before the reconstruction, and take it out where it is certain (regular scans)",
     )

@@ -1,48 +1,32 @@
-"""Drift of a scan from the double-overlap geometry of its strongest frequencies, before anything is reconstructed.
+"""Drift of a scan, found before anything is reconstructed: no object is iterated, so none can absorb it.
 
-The pattern at scan frequency q holds two overlaps of the aperture A with itself, and they lie where the *true* q puts
-them, whatever the object is. So the lattice of the scan (4 numbers: how far its slow and fast axis went astray),
-defocus and focal spread are fitted by making the weak-phase model explain as much as it can:
-
-    maximise  sum_q |<W(q), G(q)>|^2 / (<W, W> + floor),    G: transform of the patterns over the scan
-    W(K, q) = A*(K) A(K - q) e(K, K - q) - A(K) A*(K + q) e(K, K + q)
-    e(K, L) = exp(-(pi lam sigma_f)^2 (K^2 - L^2)^2 / 2)
-
-No object is iterated, so none can absorb the drift. A beam cannot drift much within one line, so stretch and rotation
-found along the fast axis are errors of the method and are taken from the slow axis too. Two fits, with and without a
-Hann window over the scan, err independently: their mean is the drift, half their difference its uncertainty.
+The lattice that the patterns show (:mod:`overlap_fit`) differs from the nominal one along both axes. A beam cannot
+drift much within one line, so stretch and rotation found along the fast axis are errors of the method, of multiple
+scattering for the most part, and are taken from the slow axis too; what is left is drift. A share of what was taken
+away counts as uncertain besides what the fit says of itself.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
+from ptylive.engine.refine.data.overlap_fit import OverlapFit
 from ptylive.engine.refine.data.scan_window import ScanWindow
-from ptylive.schema.model import Array, DoubleArray, FloatArray
+from ptylive.schema.model import DoubleArray
 
-FREQUENCIES = 400
-FURTHEST, NEAREST = 1.9, 2.5
-"""Frequencies used: below 1.9 semi-angles, above 2.5 periods in the scan."""
-ENERGY_FLOOR = 0.02
-"""Share of the aperture's energy added to <W, W>: frequencies without overlap cannot win."""
-FIRST_STEP = 0.024
-"""First trial of a displacement, as a share of the scan's length."""
-FIRST_FOCUS_A, FIRST_SPREAD_A = 20.0, 20.0
-EVALUATIONS = 300
-GATE = 1.5
-"""Drift is applied where it exceeds so many times its uncertainty."""
+SIGNIFICANCE = math.sqrt(-2 * math.log(0.05))
+"""Drift is applied where it exceeds so many standard deviations: of scans without drift one in twenty does."""
+UNSURE = 0.1
+"""Share of the method's own error, as the fast axis shows it, that may be left on the slow axis."""
 HARMLESS = 0.1
 """Drift below this share of the resolution (wavelength over semi-angle) is left alone, however certain."""
 REGULAR = 0.02
 """Largest deviation of nominal positions from a lattice, in steps."""
-LARGEST_BYTES = 1 << 29
-"""Bright-field pixels are thinned out until their transform fits."""
 SMALLEST_SCAN = 16
 
 
@@ -101,24 +85,29 @@ class Lattice:
 
 
 def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe) -> Drift | None:
-    """The drift of a scan of a thin specimen; None where the positions are no lattice."""
+    """The drift of a scan; None where the positions are no lattice, or too few frequencies show anything."""
     lattice = Lattice.of(dataset)
-    if lattice is None:
+    strain = None if lattice is None else OverlapFit(dataset, window, probe, lattice).fit()
+    if lattice is None or strain is None:
         return None
-    fits = [OverlapFit(dataset, window, probe, lattice, hann=hann).fit() for hann in (True, False)]
-    drifts = np.array([fit[:2] for fit in fits])
-    mean, uncertainty = drifts.mean(axis=0), np.abs(drifts[0] - drifts[1]) / 2
-    ratio = float(np.hypot(*mean) / max(np.hypot(*uncertainty), 1e-9))
-    words = f"drift ({mean[0]:.2f}, {mean[1]:.2f}) Å along slow and fast axis, {ratio:.1f} times its uncertainty"
-    focus = np.mean([fit[2:] for fit in fits], axis=0)
-    applied = ratio > GATE and np.hypot(*mean) > HARMLESS / probe.semiangle_invA
+    # (slow, fast) of the drift: the slow axis' end, less what turning and stretching the fast axis' end on it gives
+    ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
+    taken = np.array([[1, 0, 0, -ratio], [0, 1, ratio, 0]])
+    drift = taken @ strain.ends_A
+    unsure_A = UNSURE * ratio * float(np.hypot(*strain.ends_A[2:]))
+    covariance = taken @ strain.covariance_A2 @ taken.T + unsure_A**2 * np.eye(2)
+    deviations = math.sqrt(max(float(drift @ np.linalg.pinv(covariance) @ drift), 0.0))
+    large = float(np.hypot(*drift)) > HARMLESS / probe.semiangle_invA
+    applied = strain.is_maximum and large and deviations > SIGNIFICANCE
+    uncertainty = np.sqrt(np.diag(covariance))
+    found = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
     return Drift(
-        drift_A=(float(mean[0]), float(mean[1])),
+        drift_A=(float(drift[0]), float(drift[1])),
         uncertainty_A=(float(uncertainty[0]), float(uncertainty[1])),
-        defocus_A=float(focus[0]),
-        focal_spread_A=float(focus[1]),
+        defocus_A=strain.defocus_A,
+        focal_spread_A=strain.focal_spread_A,
         applied=bool(applied),
-        reason=f"{words}: {'applied' if applied else 'left alone'}",
+        reason=f"drift ({found}) Å along slow and fast axis: {'applied' if applied else 'left alone'}",
     )
 
 
@@ -141,130 +130,3 @@ def acquisition_time(dataset: Dataset) -> DoubleArray:
     backwards[rows[:-1][np.diff(rows) == 0][along < 0]] = True
     within = np.where(backwards[rows], width - 1 - columns, columns)
     return np.asarray((rows * width + within + 0.5) / (dataset.scan_shape[0] * width))
-
-
-class OverlapFit:
-    """Explained energy of the strongest scan frequencies as a function of lattice, defocus and focal spread."""
-
-    def __init__(self, dataset: Dataset, window: ScanWindow, probe: Probe, lattice: Lattice, *, hann: bool) -> None:
-        self._probe, self._lattice = probe, lattice
-        lit = window.measured & (window.k_radius < probe.semiangle_invA + window.pixel_invA)
-        pixels = np.argwhere(lit)
-        thinned = math.ceil(len(pixels) * np.prod(lattice.shape) * 8 / LARGEST_BYTES)
-        pixels = pixels[::thinned]
-        self._k = np.stack([window.k_row[tuple(pixels.T)], window.k_col[tuple(pixels.T)]]).astype(np.float32)
-        self._aperture = probe.aperture(*self._k.astype(float)).astype(np.float32)
-        self._defocus_A, self._rest = _split_defocus(probe)
-        spectrum = _scan_spectrum(dataset, window, pixels, hann=hann)
-        self._choose(spectrum)
-
-    def _choose(self, spectrum: Array) -> None:
-        """Keep the frequencies that the nominal geometry explains best, each as the alias that does."""
-        rows, columns = self._lattice.shape
-        folded = np.meshgrid(np.fft.fftfreq(rows) * rows, np.fft.fftfreq(columns) * columns, indexing="ij")
-        orders = np.stack(folded, -1).reshape(-1, 2)
-        best = np.full(len(orders), -1.0)
-        chosen = orders.copy()
-        for alias in np.ndindex(3, 3):
-            trial = orders + (np.asarray(alias) - 1) * np.asarray(self._lattice.shape)
-            q = np.hypot(*self._lattice.frequencies(trial).T)
-            allowed = (q < FURTHEST * self._probe.semiangle_invA) & (q > NEAREST / min(self._lattice.lengths_A))
-            energy = np.full(len(trial), -1.0)
-            picked = np.flatnonzero(allowed)
-            energy[picked] = self._energy(self._lattice, trial[picked], spectrum[picked], self._defocus_A, 0.0)
-            better = energy > best
-            best[better], chosen[better] = energy[better], trial[better]
-        strongest = np.argsort(-best)[: min(FREQUENCIES, int((best > 0).sum()))]
-        self._orders, self._spectrum = chosen[strongest], spectrum[strongest]
-        self._scale = max(float(best[strongest].sum()), 1e-30)
-
-    def fit(self) -> tuple[float, float, float, float]:
-        """Drift along slow and fast axis (Å), defocus (Å), focal spread (Å)."""
-        from scipy.optimize import minimize
-
-        slow_length, fast_length = self._lattice.lengths_A
-        steps = np.array([FIRST_STEP * slow_length] * 4 + [FIRST_FOCUS_A, FIRST_SPREAD_A])
-        start = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A])
-        simplex = np.vstack([start, start + np.diag(steps)])
-        options: dict[str, Any] = {"initial_simplex": simplex, "xatol": 0.01, "fatol": 1e-6, "maxfev": EVALUATIONS}
-        search: Any = minimize  # its stubs know no initial_simplex
-        found = search(lambda v: -self.explained(v), start, method="Nelder-Mead", options=options).x
-        slow, fast = complex(found[1], found[0]), complex(found[3], found[2])  # fast + i slow
-        drift = slow - fast * 1j * (slow_length / fast_length)
-        return drift.imag, drift.real, float(found[4]), abs(float(found[5]))
-
-    def explained(self, values: DoubleArray) -> float:
-        """Share of the energy explained by (slow end (2), fast end (2), defocus, focal spread), over the start's."""
-        lattice = self._lattice.strained(values[:2], values[2:4])
-        energy = self._energy(lattice, self._orders, self._spectrum, float(values[4]), float(values[5]))
-        return float(energy.sum()) / self._scale
-
-    def _energy(
-        self, lattice: Lattice, orders: DoubleArray, spectrum: Array, defocus_A: float, spread_A: float
-    ) -> DoubleArray:
-        """|<W, G>|^2 / (<W, W> + floor) of every order (n,)."""
-        q = lattice.frequencies(orders).astype(np.float32)
-        floor = ENERGY_FLOOR * float((self._aperture**2).sum())
-        out = np.empty(len(q))
-        for first in range(0, len(q), 64):  # a chunk stays in the cache
-            part = slice(first, first + 64)
-            overlap = self._overlap(q[part], defocus_A, spread_A)
-            product = np.abs(np.einsum("nk,nk->n", overlap.conj(), spectrum[part])) ** 2
-            out[part] = product / ((overlap.real**2 + overlap.imag**2).sum(axis=1) + floor)
-        return out
-
-    def _overlap(self, q: FloatArray, defocus_A: float, spread_A: float) -> Array:
-        """W (n, pixels).
-
-        Defocus enters as exp(-2 i f K.q) (A(K-q) exp(i f q^2) - A(K+q) exp(-i f q^2)), f = pi lam df.
-        """
-        focus = np.float32(math.pi * self._probe.wavelength_A * defocus_A)
-        damping = np.float32(-0.5 * (math.pi * self._probe.wavelength_A * spread_A) ** 2)
-        along = q @ self._k
-        q_squared = (q**2).sum(axis=1, keepdims=True)
-        sides = []
-        for sign in (-1, 1):
-            moved = [self._k[axis] + sign * q[:, axis : axis + 1] for axis in (0, 1)]
-            away = q_squared + sign * 2 * along  # (K +- q)^2 - K^2
-            side = self._aperture_at(moved) * np.exp(damping * away**2)
-            turn = -sign * focus * q_squared
-            if self._rest is not None:
-                turn = turn + sign * (self._rest.chi(*moved) - self._rest.chi(*self._k)).astype(np.float32)
-            sides.append(side * np.exp(1j * turn))
-        return np.asarray(self._aperture * np.exp(-2j * focus * along) * (sides[0] - sides[1]))
-
-    def _aperture_at(self, k: list[Array]) -> Array:
-        distance = np.float32(self._probe.semiangle_invA) - np.sqrt(k[0] ** 2 + k[1] ** 2)
-        return np.asarray(np.clip(distance / np.float32(self._probe.edge_invA) + np.float32(0.5), 0, 1))
-
-
-def _split_defocus(probe: Probe) -> tuple[float, Probe | None]:
-    """Defocus (Å, underfocus positive) and a probe with all other aberrations, None where there are none.
-
-    chi of defocus is -pi lam df (k_row^2 + k_col^2): the mean of the two quadratic coefficients.
-    """
-    quadratic = (probe.chi_polynomial[2, 0] + probe.chi_polynomial[0, 2]) / 2
-    rest = probe.chi_polynomial.copy()
-    rest[2, 0] -= quadratic
-    rest[0, 2] -= quadratic
-    defocus = -quadratic / (math.pi * probe.wavelength_A)
-    return float(defocus), replace(probe, chi_polynomial=rest) if np.abs(rest).max() > 0 else None
-
-
-def _scan_spectrum(dataset: Dataset, window: ScanWindow, pixels: Array, *, hann: bool) -> Array:
-    """Transform over the scan of the chosen detector pixels, (scan frequencies, pixels) complex64."""
-    import scipy.fft
-
-    rows, columns = dataset.scan_shape
-    signal = np.zeros((rows * columns, len(pixels)), np.float32)
-    for first in range(0, len(dataset.point), 256):
-        part = slice(first, first + 256)
-        signal[dataset.point[part]] = window.patterns[part][:, pixels[:, 0], pixels[:, 1]]
-    arrived = np.zeros(rows * columns, dtype=bool)
-    arrived[dataset.point] = True
-    signal[arrived] -= signal[arrived].mean(axis=0)  # points that never arrived stay at the mean
-    cube = signal.reshape(rows, columns, -1)
-    if hann:
-        taper = np.outer(np.hanning(rows + 2)[1:-1], np.hanning(columns + 2)[1:-1])
-        cube *= taper[..., None].astype(np.float32)
-    return np.asarray(scipy.fft.fft2(cube, axes=(0, 1), overwrite_x=True)).reshape(rows * columns, -1)

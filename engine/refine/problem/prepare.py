@@ -96,11 +96,10 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, measured
 
 def measure(dataset: Dataset, preset: Preset) -> Measurement:
     """The data set in the coordinates of the model, its statistics, and its drift where that is asked for."""
-    single_slice = preset.object.num_slices == 1
     if preset.propagation.near_field:
         check_near_field(dataset, preset.patterns, preset.probe, preset.refined)
-    measured = Measurement.of(dataset, preset.patterns, preset.propagation, single_slice=single_slice)
-    return measured.without_drift() if preset.start.refine_drift and single_slice and measured.plain else measured
+    measured = Measurement.of(dataset, preset.patterns, preset.propagation, single_slice=preset.object.num_slices == 1)
+    return measured.without_drift() if preset.start.refine_drift and measured.plain else measured
 
 
 def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strategy:
@@ -122,10 +121,10 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
         chosen = replace(chosen, coherence=one, start_from_map=False, probe_sweeps=0)
     elif preset.refined.update_tilts and isinstance(preset.solver.anchor, str):
         chosen = replace(chosen, anchor=0.0)  # slices must come free of each other
-    if not preset.start.refine_drift:
+    if not (preset.start.refine_drift and measured.plain):
         return chosen
-    fitted = "drift is not fitted: it needs one slice and a regular scan"
-    found = fitted if measured.drift is None else measured.drift.reason
+    nothing = "drift cannot be looked for: it takes a regular scan of 16 x 16 points and bright-field overlaps"
+    found = nothing if measured.drift is None else measured.drift.reason
     return replace(chosen, reason=f"{chosen.reason}; {found}")
 
 

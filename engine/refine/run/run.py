@@ -88,6 +88,7 @@ def _once(
     dataset: Dataset, context: TrialContext, observers: Observers, preset: Preset, like: RefineResult | None
 ) -> RefineResult | None:
     """A refinement on the way to another: of the patterns, or of those a result would give (None: it cannot say)."""
+    preset = preset.model_copy(update={"refine_drift": False})  # of the middle alone nothing is certain
     problem = prepare(dataset, preset, context.start)
     if like is not None:
         expected = expected_patterns(prepare(dataset, tilted(preset, like), context.start), like)

@@ -10,7 +10,7 @@ import pytest
 from ptylive.engine.dataset import Dataset
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.model import DoubleArray
-from ptylive.schema.scan import Scan
+from ptylive.schema.scan import Scan, rotation_matrix
 from ptylive.schema.units import wavelength_A
 
 ENERGY_EV, SEMIANGLE_MRAD, DEFOCUS_A = 80e3, 25.0, 60.0
@@ -43,12 +43,23 @@ def given(**values: object) -> Calibration:
 
 @pytest.fixture(scope="session")
 def simulated() -> Simulated:
-    """One thin slice, coherent probe, 4000 counts a pattern; every wave summed directly, without an FFT."""
-    rng = np.random.default_rng(3)
-    scan = Scan(shape=(POINTS, POINTS), step_A=STEP_A, rotation_deg=ROTATION_DEG)
+    """One thin slice, coherent probe, 4000 counts a pattern."""
+    return simulated_scan(POINTS, seed=3)
+
+
+@pytest.fixture(scope="session")
+def drifted() -> Callable[..., Dataset]:
+    """A larger scan that has drifted by so many Å (slow, fast), under nominal positions."""
+    return lambda drift_A, seed: simulated_scan(20, seed=seed, drift_A=drift_A).dataset
+
+
+def simulated_scan(points: int, *, seed: int, drift_A: tuple[float, float] = (0.0, 0.0)) -> Simulated:
+    """Every wave summed directly, without an FFT; five atoms a line, noise of ``seed``."""
+    rng = np.random.default_rng(seed)
+    scan = Scan(shape=(points, points), step_A=STEP_A, rotation_deg=ROTATION_DEG)
     positions = scan.positions_A(ROTATION_DEG)
     low, high = positions.min(0) - 3, positions.max(0) + 3
-    specimen = Specimen(rng.uniform(low, high, (60, 2)))
+    specimen = Specimen(rng.uniform(low, high, (5 * points, 2)))
     k_row = (np.arange(PIXELS) - CENTRE[0])[:, None] * PIXEL_INVA
     k_col = (np.arange(PIXELS) - CENTRE[1])[None, :] * PIXEL_INVA
     wavelength = wavelength_A(ENERGY_EV)
@@ -59,7 +70,8 @@ def simulated() -> Simulated:
     to_row, to_col = np.exp(2j * np.pi * k_row.ravel()[:, None] * x), np.exp(2j * np.pi * k_col.ravel()[:, None] * x)
     probe = to_row.T @ wave_k @ to_col
     patterns = np.empty((len(positions), PIXELS, PIXELS))
-    for n, (row, col) in enumerate(positions):
+    time = (np.arange(len(positions)) + 0.5) / len(positions) - 0.5
+    for n, (row, col) in enumerate(positions + np.outer(time, rotation_matrix(ROTATION_DEG) @ drift_A)):
         transmission = np.exp(1j * specimen.phase(row + x[:, None], col + x[None, :]))
         patterns[n] = np.abs(to_row.conj() @ (probe * transmission) @ to_col.conj().T) ** 2
     patterns *= 4000 / patterns.sum((1, 2)).mean()
@@ -78,7 +90,7 @@ def simulated() -> Simulated:
     point = np.arange(len(positions))
     centre = np.asarray(CENTRE)
     return Simulated(
-        Dataset(counts, point, positions, bad, centre, (POINTS, POINTS), calibration),
+        Dataset(counts, point, positions, bad, centre, (points, points), calibration),
         specimen,
     )
 

@@ -45,12 +45,12 @@ def test_what_led_to_a_problem_is_told_in_its_reason(simulated):
     assert (problem.forward.tilt_found, after.forward.tilt_found) == (False, True)
 
 
-def test_drift_is_taken_out_where_it_is_asked_for_and_certain(simulated, monkeypatch):
+def test_drift_is_taken_out_where_it_is_certain_unless_forbidden(simulated, monkeypatch):
     found = SimpleNamespace(applied=True, reason="drift, quite certainly")
     wider = replace(simulated.dataset, positions_A=2 * simulated.dataset.positions_A)
     monkeypatch.setattr(measurement, "find_drift", lambda *_: found)
     monkeypatch.setattr(measurement, "without_drift", lambda *_: wider)
-    plain, preset = Preset.from_mapping(PLAIN), Preset.from_mapping({**PLAIN, "refine_drift": True})
+    plain, preset = Preset.from_mapping({**PLAIN, "refine_drift": False}), Preset.from_mapping(PLAIN)
     before, measured = measure(simulated.dataset, plain), measure(simulated.dataset, preset)
     assert (before.drift, measured.drift, measured.dataset) == (None, found, wider)
     assert measured.statistics.dose_e_per_A2 == pytest.approx(before.statistics.dose_e_per_A2 / 4)
@@ -60,11 +60,12 @@ def test_drift_is_taken_out_where_it_is_asked_for_and_certain(simulated, monkeyp
     assert measure(simulated.dataset, preset).dataset.positions_A is not wider.positions_A
 
 
-def test_drift_is_not_looked_for_in_several_slices(simulated):
-    thick = Preset.from_mapping({**PLAIN, "refine_drift": True, "num_slices": 2, "total_thickness_A": 4})
-    untouched = measure(simulated.dataset, thick)
-    assert untouched.drift is None
-    assert "drift is not fitted" in decide(untouched, thick, has_start=False).reason
+def test_where_drift_cannot_be_looked_for_the_reason_says_so(simulated):
+    """12 x 12 points are too few."""
+    preset = Preset.from_mapping(PLAIN)
+    measured = measure(simulated.dataset, preset)
+    assert measured.drift is None
+    assert "drift cannot be looked for" in decide(measured, preset, has_start=False).reason
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,295 @@
+"""How a scan's lattice is strained, by the double overlaps of its strongest frequencies.
+
+The pattern at scan frequency q holds two overlaps of the aperture A with itself, and they lie where the *true* q puts
+them, whatever the object is. With G(q), the transform of the patterns over the scan, and the weak-phase model
+
+    W(K, q) = A*(K) A(K - q) e(K, K - q) - A(K) A*(K + q) e(K, K + q)
+    e(K, L) = exp(-(pi lam)^2 tau (K^2 - L^2)^2 / 2),    tau: variance of the focus
+
+the share of its energy that W explains is x(q) = |<W, G>|^2 / (<W, W> + floor) / <G, G>, and
+
+    -sum_q ln(1 - x(q))
+
+is its likelihood with an object and a noise level of its own for each frequency: a strong frequency that multiple
+scattering takes from the model counts no more than one that is lost in noise. The lattice (4 numbers), defocus and tau
+make it largest: Newton's method, damped as Levenberg and Marquardt do, its derivatives by differences of the four
+numbers that W depends on. The covariance is H^-1 (sum_q g g^T) H^-1 (White's, 1982): it takes the scatter of the
+frequencies as it is, so it holds for a model that is not quite right. G(-q) = G(q)*: half of the frequencies tell all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from ptylive.engine.probe import Probe
+from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.schema.model import Array, DoubleArray, FloatArray
+
+FREQUENCIES, CANDIDATES = 200, 4000
+"""Frequencies fitted, and the most energetic ones among which they are chosen."""
+FURTHEST, NEAREST = 1.9, 2.5
+"""Frequencies used: below 1.9 semi-angles, above 2.5 periods in the scan."""
+ENERGY_FLOOR = 0.02
+"""Share of the aperture's energy added to <W, W>: frequencies without overlap cannot win."""
+FIRST_SPREAD_A = 20.0
+LARGEST_BYTES = 1 << 29
+"""Bright-field pixels are thinned out until their transform fits."""
+MOST_EXPLAINED = 1 - 1e-6
+FREQUENCY_STEP, PHASE_STEP = 0.01, 0.1
+"""Differences: of a frequency, in semi-angles; of the focus and its spread, in radians at the rim of the aperture."""
+ITERATIONS, ENOUGH = 15, 1e-5
+"""Newton steps at most; the last one gained less than this share."""
+DAMPING, MOST_DAMPING = 1e-3, 1e4
+
+
+class ScanLattice(Protocol):
+    """The lattice of a scan."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        ...
+
+    @property
+    def lengths_A(self) -> tuple[float, float]:
+        """Extent along the slow and the fast axis."""
+        ...
+
+    def frequencies(self, orders: DoubleArray) -> DoubleArray:
+        """Scan frequencies (n, 2), 1/Å, of orders (n, 2) in cycles per scan."""
+        ...
+
+    def strained(self, slow_A: DoubleArray, fast_A: DoubleArray) -> ScanLattice:
+        """With its ends displaced by vectors along its own axes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Strain:
+    """What was found; the ends of a scan's axes are displaced by these, each along (slow, fast) axis."""
+
+    ends_A: DoubleArray
+    """(4,): of the slow axis, then of the fast one."""
+    covariance_A2: DoubleArray
+    """(4, 4)."""
+    defocus_A: float
+    focal_spread_A: float
+    is_maximum: bool
+    """Whether the likelihood has its maximum there; otherwise the covariance says nothing."""
+
+
+class OverlapFit:
+    """Likelihood of the strongest scan frequencies as a function of lattice, defocus and variance of the focus.
+
+    ``spectra`` (n, s, pixels): of each frequency, under s windows over the scan; tapered and not, they err
+    independently.
+    """
+
+    def __init__(self, dataset: SignalOfScan, window: ScanWindow, probe: Probe, lattice: ScanLattice) -> None:
+        self._probe, self._lattice = probe, lattice
+        lit = window.measured & (window.k_radius < probe.semiangle_invA + window.pixel_invA)
+        pixels = np.argwhere(lit)
+        pixels = pixels[:: math.ceil(2 * len(pixels) * np.prod(lattice.shape) * 8 / LARGEST_BYTES)]
+        self._k = np.stack([window.k_row[tuple(pixels.T)], window.k_col[tuple(pixels.T)]]).astype(np.float32)
+        self._aperture = probe.aperture(*self._k.astype(float)).astype(np.float32)
+        self._floor = ENERGY_FLOOR * float((self._aperture**2).sum())
+        self._defocus_A, self._rest = _split_defocus(probe)
+        self._choose(_half_spectra(dataset, window, pixels))
+
+    def _choose(self, half: tuple[DoubleArray, Array]) -> None:
+        """Keep the frequencies that the nominal geometry explains best, each as the alias that does."""
+        orders, spectra = half
+        energetic = np.argsort(-(np.abs(spectra) ** 2).sum(axis=(1, 2)), kind="stable")[:CANDIDATES]
+        orders, spectra = orders[energetic], spectra[energetic]
+        best, chosen = np.full(len(orders), -1.0), orders.copy()
+        for alias in np.ndindex(3, 3):
+            trial = orders + (np.asarray(alias) - 1) * np.asarray(self._lattice.shape)
+            q = self._lattice.frequencies(trial)
+            radius = np.hypot(*q.T)
+            allowed = radius < FURTHEST * self._probe.semiangle_invA
+            allowed &= radius > NEAREST / min(self._lattice.lengths_A)
+            energy = np.full(len(trial), -1.0)
+            picked = np.flatnonzero(allowed)
+            energy[picked] = self._energies(q[picked], spectra[picked], self._defocus_A, 0.0).sum(axis=1)
+            better = energy > best
+            best[better], chosen[better] = energy[better], trial[better]
+        strongest = np.argsort(-best, kind="stable")[: min(FREQUENCIES, int((best > 0).sum()))]
+        self._orders, self._spectra = chosen[strongest], spectra[strongest]
+        self._totals = np.maximum((np.abs(self._spectra) ** 2).sum(axis=2), 1e-30)
+
+    def fit(self) -> Strain | None:
+        """The strain that explains most; None where there are fewer frequencies than numbers to find."""
+        if len(self._orders) < 12:
+            return None
+        values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2])
+        likelihood, damping = self._likelihood(values), DAMPING
+        for _ in range(ITERATIONS):
+            gradients, hessian, free = self._derivatives(values)
+            while damping < MOST_DAMPING:
+                trial = values.copy()
+                trial[free] += _damped_step(gradients.sum(axis=0), hessian, damping)
+                trial[5] = max(trial[5], 0.0)
+                gained = self._likelihood(trial) - likelihood
+                if gained >= 0:
+                    break
+                damping *= 10
+            else:
+                break
+            values, likelihood, damping = trial, likelihood + gained, max(damping / 10, DAMPING / 10)
+            if gained < ENOUGH * likelihood:
+                break
+        return self._found(values)
+
+    def _found(self, values: DoubleArray) -> Strain:
+        gradients, hessian, _ = self._derivatives(values)
+        scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-30))
+        is_maximum = bool(np.linalg.eigvalsh(hessian * np.outer(scale, scale)).max() < 0)
+        inverse = np.linalg.pinv(hessian)
+        covariance = inverse @ (gradients.T @ gradients) @ inverse
+        spread = math.sqrt(values[5])
+        return Strain(values[:4], covariance[:4, :4], float(values[4]), spread, is_maximum)
+
+    def _likelihood(self, values: DoubleArray) -> float:
+        q = self._frequencies(values)
+        return float(self._likelihoods(q, float(values[4]), float(values[5])).sum())
+
+    def _frequencies(self, values: DoubleArray) -> DoubleArray:
+        return self._lattice.strained(values[:2], values[2:4]).frequencies(self._orders)
+
+    def _derivatives(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray, slice]:
+        """Gradients (n, m) and the Hessian of the sum (m, m) by the m values that are free: no spread below 0."""
+        first, second = self._local_derivatives(values)
+        inner = np.zeros((len(self._orders), 4, 6))
+        inner[:, 2, 4] = inner[:, 3, 5] = 1
+        step = 1e-3 * min(self._lattice.lengths_A)
+        for number, ahead in enumerate(step * np.eye(6)[:4]):
+            difference = self._frequencies(values + ahead) - self._frequencies(values - ahead)
+            inner[:, :2, number] = difference / (2 * step)
+        gradients = np.einsum("na,nai->ni", first, inner)
+        hessian = np.einsum("nai,nab,nbj->ij", inner, second, inner)
+        free = slice(0, 6 if values[5] > 0 or gradients[:, 5].sum() > 0 else 5)
+        return gradients[:, free], hessian[free, free], free
+
+    def _local_derivatives(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+        """First (n, 4) and second (n, 4, 4) derivatives by the row and column of q, defocus and tau."""
+        rim = self._probe.semiangle_invA
+        radian_A = 1 / (math.pi * self._probe.wavelength_A * rim**2)
+        steps = np.array([FREQUENCY_STEP * rim] * 2 + [PHASE_STEP * radian_A, (PHASE_STEP * radian_A) ** 2])
+        q, defocus_A, tau = self._frequencies(values), float(values[4]), max(float(values[5]), steps[3])
+
+        def at(away: DoubleArray) -> DoubleArray:
+            return self._likelihoods(q + away[:2], defocus_A + away[2], tau + away[3])
+
+        ahead = np.diag(steps)
+        here, up, down = at(np.zeros(4)), [at(one) for one in ahead], [at(-one) for one in ahead]
+        first = np.stack([(up[i] - down[i]) / (2 * steps[i]) for i in range(4)], axis=1)
+        second = np.empty((len(q), 4, 4))
+        for i in range(4):
+            second[:, i, i] = (up[i] + down[i] - 2 * here) / steps[i] ** 2
+            for j in range(i):
+                both = at(ahead[i] + ahead[j]) + at(-ahead[i] - ahead[j]) + 2 * here
+                mixed = (both - up[i] - down[i] - up[j] - down[j]) / (2 * steps[i] * steps[j])
+                second[:, i, j] = second[:, j, i] = mixed
+        return first, second
+
+    def _likelihoods(self, q: DoubleArray, defocus_A: float, tau: float) -> DoubleArray:
+        """-ln(1 - x) of every frequency (n,), summed over the windows."""
+        explained = self._energies(q, self._spectra, defocus_A, tau) / self._totals
+        return np.asarray(-np.log1p(-np.minimum(explained, MOST_EXPLAINED)).sum(axis=1))
+
+    def _energies(self, q: DoubleArray, spectra: Array, defocus_A: float, tau: float) -> DoubleArray:
+        """|<W, G>|^2 / (<W, W> + floor) of every frequency and window (n, s)."""
+        out = np.empty(spectra.shape[:2])
+        for first in range(0, len(q), 64):  # a chunk stays in the cache
+            part = slice(first, first + 64)
+            overlap = self._overlap(q[part].astype(np.float32), defocus_A, tau)
+            product = np.abs(np.einsum("nk,nsk->ns", overlap.conj(), spectra[part])) ** 2
+            out[part] = product / ((overlap.real**2 + overlap.imag**2).sum(axis=1) + self._floor)[:, None]
+        return out
+
+    def _overlap(self, q: FloatArray, defocus_A: float, tau: float) -> Array:
+        """W (n, pixels).
+
+        Defocus enters as exp(-2 i f K.q) (A(K-q) exp(i f q^2) - A(K+q) exp(-i f q^2)), f = pi lam df.
+        """
+        focus = np.float32(math.pi * self._probe.wavelength_A * defocus_A)
+        damping = np.float32(-0.5 * (math.pi * self._probe.wavelength_A) ** 2 * tau)
+        along = q @ self._k
+        q_squared = (q**2).sum(axis=1, keepdims=True)
+        sides = []
+        for sign in (-1, 1):
+            moved = [self._k[axis] + sign * q[:, axis : axis + 1] for axis in (0, 1)]
+            away = q_squared + sign * 2 * along  # (K +- q)^2 - K^2
+            side = self._aperture_at(moved) * np.exp(damping * away**2)
+            turn = -sign * focus * q_squared
+            if self._rest is not None:
+                turn = turn + sign * (self._rest.chi(*moved) - self._rest.chi(*self._k)).astype(np.float32)
+            sides.append(side * np.exp(1j * turn))
+        return np.asarray(self._aperture * np.exp(-2j * focus * along) * (sides[0] - sides[1]))
+
+    def _aperture_at(self, k: list[Array]) -> Array:
+        distance = np.float32(self._probe.semiangle_invA) - np.sqrt(k[0] ** 2 + k[1] ** 2)
+        return np.asarray(np.clip(distance / np.float32(self._probe.edge_invA) + np.float32(0.5), 0, 1))
+
+
+class SignalOfScan(Protocol):
+    """Where the patterns of a scan belong."""
+
+    @property
+    def point(self) -> Array:
+        """(N,) scan point of each pattern."""
+        ...
+
+    @property
+    def scan_shape(self) -> tuple[int, int]:
+        """Rows and columns of the scan."""
+        ...
+
+
+def _damped_step(gradient: DoubleArray, hessian: DoubleArray, damping: float) -> DoubleArray:
+    """Uphill, whatever the signs of the Hessian's eigenvalues; each value in units of its own curvature."""
+    scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-30))
+    values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))
+    along = vectors.T @ (scale * gradient)
+    return np.asarray(scale * (vectors @ (along / (np.maximum(np.abs(values), 1e-3) + damping))))
+
+
+def _split_defocus(probe: Probe) -> tuple[float, Probe | None]:
+    """Defocus (Å, underfocus positive) and a probe with all other aberrations, None where there are none.
+
+    chi of defocus is -pi lam df (k_row^2 + k_col^2): the mean of the two quadratic coefficients.
+    """
+    quadratic = (probe.chi_polynomial[2, 0] + probe.chi_polynomial[0, 2]) / 2
+    rest = probe.chi_polynomial.copy()
+    rest[2, 0] -= quadratic
+    rest[0, 2] -= quadratic
+    defocus = -quadratic / (math.pi * probe.wavelength_A)
+    return float(defocus), replace(probe, chi_polynomial=rest) if np.abs(rest).max() > 0 else None
+
+
+def _half_spectra(dataset: SignalOfScan, window: ScanWindow, pixels: Array) -> tuple[DoubleArray, Array]:
+    """Orders (n, 2) of half of the scan's frequencies, and the chosen pixels there (n, 2 windows, pixels) complex64."""
+    import scipy.fft
+
+    rows, columns = dataset.scan_shape
+    signal = np.zeros((rows * columns, len(pixels)), np.float32)
+    for first in range(0, len(dataset.point), 256):
+        part = slice(first, first + 256)
+        signal[dataset.point[part]] = window.patterns[part][:, pixels[:, 0], pixels[:, 1]]
+    arrived = np.zeros(rows * columns, dtype=bool)
+    arrived[dataset.point] = True
+    signal[arrived] -= signal[arrived].mean(axis=0)  # points that never arrived stay at the mean
+    cube = signal.reshape(rows, columns, -1)
+    hann = np.outer(np.hanning(rows + 2)[1:-1], np.hanning(columns + 2)[1:-1]).astype(np.float32)
+    orders = np.stack(np.meshgrid(np.fft.fftfreq(rows, 1 / rows), np.fft.fftfreq(columns, 1 / columns), indexing="ij"))
+    flat = orders.reshape(2, -1).T
+    half = (flat[:, 0] > 0) | ((flat[:, 0] == 0) & (flat[:, 1] > 0)) | (2 * flat[:, 0] == -rows)
+    spectra = []
+    for taper in (np.ones_like(hann), hann / np.sqrt((hann**2).mean())):
+        whole = scipy.fft.fft2(cube * taper[..., None], axes=(0, 1), overwrite_x=True)
+        spectra.append(whole.reshape(rows * columns, -1)[half].astype(np.complex64))
+    return flat[half], np.stack(spectra, axis=1)

@@ -1,0 +1,80 @@
+"""Strain of a scan's lattice from double overlaps: against simulated thin specimens under Poisson noise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.data import drift
+from ptylive.engine.refine.data.drift import Lattice, find_drift
+from ptylive.engine.refine.data.overlap_fit import OverlapFit
+from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.engine.refine.data.start_probe import nominal_probe
+
+DRIFT_A = (1.5, -1.0)
+
+
+def parts(dataset):
+    window = ScanWindow.of(dataset, 24)
+    return dataset, window, nominal_probe(dataset.calibration, window, single_slice=True)
+
+
+def deviations(found, truth_A):
+    return float(np.hypot(*((np.array(found.drift_A) - truth_A) / found.uncertainty_A)))
+
+
+def test_drift_is_found_within_its_uncertainty(drifted):
+    found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
+    assert found.applied
+    assert deviations(found, DRIFT_A) < 3
+    assert max(found.uncertainty_A) < 0.5
+    assert found.defocus_A == pytest.approx(60.0, abs=10.0)
+
+
+@pytest.mark.slow
+def test_uncertainty_is_that_of_other_specimens_and_noise(drifted):
+    """Twelve specimens: squared deviations of two numbers each have the mean 2 and a standard error of 2 / sqrt(12)."""
+    still = [find_drift(*parts(drifted((0.0, 0.0), seed=seed))) for seed in range(12)]
+    squares = [deviations(one, (0.0, 0.0)) ** 2 for one in still]
+    assert 0.5 < np.mean(squares) < 2 + 3 * 2 / np.sqrt(12)
+    assert sum(one.applied for one in still) <= 2  # 5 % each: three or more in one of 50 draws
+
+
+def test_derivatives_are_those_of_the_likelihood(drifted):
+    """The chain from lattice to frequencies, against differences of the whole; the Newton step rests on it."""
+    dataset, window, probe = parts(drifted(DRIFT_A, seed=1))
+    fit = OverlapFit(dataset, window, probe, Lattice.of(dataset))
+    values = np.array([0.5, -0.2, 0.1, 0.3, 70.0, 900.0])
+    gradients, hessian, _ = fit._derivatives(values)
+    steps = np.array([0.05] * 4 + [2.0, 60.0])
+    for number, ahead in enumerate(np.diag(steps)):
+        up, here, down = (fit._likelihood(values + sign * ahead) for sign in (1, 0, -1))
+        expected = (up - down) / (2 * steps[number])
+        # differences over edges of the aperture one or two pixels wide: another step tells another slope
+        assert gradients.sum(axis=0)[number] == pytest.approx(expected, rel=0.15, abs=0.02 * here / 10 / steps[number])
+        assert hessian[number, number] < 0 or number == 5
+
+
+def test_the_fit_climbs(drifted):
+    dataset, window, probe = parts(drifted(DRIFT_A, seed=1))
+    fit = OverlapFit(dataset, window, probe, Lattice.of(dataset))
+    found = fit.fit()
+    assert found.is_maximum
+    here = fit._likelihood(np.array([*found.ends_A, found.defocus_A, found.focal_spread_A**2]))
+    for number, away in enumerate((0.3, 0.3, 0.3, 0.3)):
+        for sign in (1, -1):
+            ends = found.ends_A.copy()
+            ends[number] += sign * away
+            assert fit._likelihood(np.array([*ends, found.defocus_A, found.focal_spread_A**2])) < here
+
+
+def test_a_drift_that_does_no_harm_is_left_alone(drifted, monkeypatch):
+    monkeypatch.setattr(drift, "HARMLESS", 2.0)  # resolutions: 1.7 Å each
+    found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
+    assert not found.applied
+    assert deviations(found, (0.0, 0.0)) > drift.SIGNIFICANCE
+
+
+def test_patterns_that_show_nothing_have_no_drift(drifted):
+    dataset = drifted(DRIFT_A, seed=1)
+    assert find_drift(*parts(replace(dataset, patterns=np.zeros_like(dataset.patterns)))) is None
