@@ -8,7 +8,7 @@ import pytest
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.model_window import ModelWindow, as_seen, image_window
 from ptylive.schema import Calibration, MetadataError
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.patterns import PatternSettings
 
 SIZE, PIXEL = 8, 0.05
 
@@ -45,27 +45,23 @@ def dataset(shape=(6, 8), count=5, dtype=np.uint16):
 
 def test_mirrored_patterns_take_their_mask_and_centre_along():
     plain = dataset()
-    seen = as_seen(plain, Preset(flip_ky=True))
+    seen = as_seen(plain, PatternSettings(flip_ky=True))
     np.testing.assert_array_equal(seen.patterns[np.array([4, 1])], plain.patterns[[4, 1], ::-1])
     assert np.argwhere(seen.bad_pixels).tolist() == [[4, 2]]
     np.testing.assert_array_equal(seen.beam_center_px, [3.0, 3.5])
 
 
 def test_patterns_that_were_shifted_hold_the_beam_elsewhere():
-    seen = as_seen(dataset(), Preset(data_shift_vector_px=(1.0, -0.5)))
+    seen = as_seen(dataset(), PatternSettings(data_shift_vector_px=(1.0, -0.5)))
     np.testing.assert_array_equal(seen.beam_center_px, [1.0, 4.0])
     unmoved = dataset()
-    assert as_seen(unmoved, Preset()) is unmoved
-
-
-def near(**settings):
-    return Preset(recon_type="near_field", image_pixel_A=2.0, **settings)
+    assert as_seen(unmoved, PatternSettings()) is unmoved
 
 
 def test_images_lie_in_a_square_of_their_longer_side():
     images = dataset(dtype=np.float32)
     images.patterns[0, 0, 0] = -3
-    found = image_window(images, near())
+    found = image_window(images, 2.0, "auto")
     assert found.size == 8
     assert found.measured.sum() == 6 * 8 - 1
     np.testing.assert_array_equal(found.patterns[2, :6], np.where(images.bad_pixels, 0, images.patterns[2]))
@@ -76,11 +72,11 @@ def test_images_lie_in_a_square_of_their_longer_side():
 
 def test_a_window_smaller_than_the_images_is_refused():
     for size in (8, 10):
-        assert image_window(dataset(), near(window_px=size)).size == size
+        assert image_window(dataset(), 2.0, size).size == size
     with pytest.raises(MetadataError, match="window_px = 8 is smaller than the images"):
-        image_window(dataset((6, 9)), near(window_px=8))
+        image_window(dataset((6, 9)), 2.0, 8)
 
 
 def test_without_a_pixel_there_is_no_near_field():
     with pytest.raises(MetadataError, match="the near field needs image_pixel_A"):
-        image_window(dataset(), Preset.model_construct(image_pixel_A=None, window_px="auto"))
+        image_window(dataset(), None, "auto")
