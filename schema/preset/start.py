@@ -25,7 +25,7 @@ class StartSettings(StrictModel):
     )
     scan_thickness: bool = Field(default=False, description="find the thickness by short trials first")
     scan_rotation: bool = Field(default=False, description="find a rotation of the scan by short trials first")
-    refine_drift: bool = Field(
-        default=True,
-        description="look for a drift before the reconstruction, and take it out where it is certain (regular scans)",
+    refine_drift: bool | Auto = Field(
+        default="auto",
+        description="look for a drift of regular scans, and take it out; auto: where it is certain",
     )

@@ -84,8 +84,11 @@ class Lattice:
         return np.asarray(cycles @ np.linalg.inv(np.column_stack([self.slow, self.fast])))
 
 
-def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe) -> Drift | None:
-    """The drift of a scan; None where the positions are no lattice, or too few frequencies show anything."""
+def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: bool = True) -> Drift | None:
+    """The drift of a scan; None where the positions are no lattice, or too few frequencies show anything.
+
+    ``certain``: to be applied where chance alone would hardly show as much; otherwise where it exceeds its uncertainty.
+    """
     lattice = Lattice.of(dataset)
     strain = None if lattice is None else OverlapFit(dataset, window, probe, lattice).fit()
     if lattice is None or strain is None:
@@ -98,7 +101,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe) -> Drift | No
     covariance = taken @ strain.covariance_A2 @ taken.T + unsure_A**2 * np.eye(2)
     deviations = math.sqrt(max(float(drift @ np.linalg.pinv(covariance) @ drift), 0.0))
     large = float(np.hypot(*drift)) > HARMLESS / probe.semiangle_invA
-    applied = strain.is_maximum and large and deviations > SIGNIFICANCE
+    applied = strain.is_maximum and large and deviations > (SIGNIFICANCE if certain else 1.0)
     uncertainty = np.sqrt(np.diag(covariance))
     found = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
     return Drift(

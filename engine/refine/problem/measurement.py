@@ -72,9 +72,9 @@ class Measurement:
         """Of the electrons."""
         return self.probe.wavelength_A
 
-    def without_drift(self) -> Measurement:
-        """A copy whose drift was looked for, and taken out where it is certain; frames of the far field only."""
-        drift = find_drift(self.dataset, self.window, self.probe)
+    def without_drift(self, *, certain: bool) -> Measurement:
+        """A copy whose drift was looked for, and taken out, ``certain``: where it is; frames of the far field only."""
+        drift = find_drift(self.dataset, self.window, self.probe, certain=certain)
         if drift is None or not drift.applied:
             return replace(self, drift=drift)
         dataset = without_drift(self.dataset, drift)

@@ -99,7 +99,8 @@ def measure(dataset: Dataset, preset: Preset) -> Measurement:
     if preset.propagation.near_field:
         check_near_field(dataset, preset.patterns, preset.probe, preset.refined)
     measured = Measurement.of(dataset, preset.patterns, preset.propagation, single_slice=preset.object.num_slices == 1)
-    return measured.without_drift() if preset.start.refine_drift and measured.plain else measured
+    asked = preset.start.refine_drift
+    return measured.without_drift(certain=asked == "auto") if asked and measured.plain else measured
 
 
 def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strategy:

@@ -23,9 +23,9 @@ def scanned(pattern="raster", rotation=30.0, shape=(20, 24)):
     return Dataset(patterns, point, positions, np.zeros((2, 2), bool), np.ones(2), shape, Calibration())
 
 
-def fitted(dataset):
+def fitted(dataset, **asked):
     window = ScanWindow.of(dataset, padded_size(max(dataset.patterns.shape[1:])))
-    return find_drift(dataset, window, nominal_probe(dataset.calibration, window, single_slice=True))
+    return find_drift(dataset, window, nominal_probe(dataset.calibration, window, single_slice=True), **asked)
 
 
 def test_lattice_knows_steps_and_directions():
@@ -68,9 +68,11 @@ def test_drift_is_applied_along_the_axes_of_the_scan():
 def test_drift_of_a_noisy_scan_is_found_within_its_uncertainty(read_dataset):
     """ws2_messy: (0.8, -0.5) Å in the file, at so low a dose that it is not certain."""
     drift = fitted(read_dataset(shared_data("ws2_messy_60kV_lowdose")))
+    assert not drift.applied
     away = (np.array(drift.drift_A) - (0.8, -0.5)) / drift.uncertainty_A
     assert np.abs(away).max() < 3
     assert max(drift.uncertainty_A) < 0.7
+    assert fitted(read_dataset(shared_data("ws2_messy_60kV_lowdose")), certain=False).applied
 
 
 @pytest.mark.data

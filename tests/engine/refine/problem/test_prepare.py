@@ -48,7 +48,7 @@ def test_what_led_to_a_problem_is_told_in_its_reason(simulated):
 def test_drift_is_taken_out_where_it_is_certain_unless_forbidden(simulated, monkeypatch):
     found = SimpleNamespace(applied=True, reason="drift, quite certainly")
     wider = replace(simulated.dataset, positions_A=2 * simulated.dataset.positions_A)
-    monkeypatch.setattr(measurement, "find_drift", lambda *_: found)
+    monkeypatch.setattr(measurement, "find_drift", lambda *_, certain: found)
     monkeypatch.setattr(measurement, "without_drift", lambda *_: wider)
     plain, preset = Preset.from_mapping({**PLAIN, "refine_drift": False}), Preset.from_mapping(PLAIN)
     before, measured = measure(simulated.dataset, plain), measure(simulated.dataset, preset)
