@@ -1,6 +1,6 @@
 """The words everybody shares, typed and validated. Depends on nothing but pydantic and numpy."""
 
-from ptylive.schema.arm import Arm, CodedFrames, FrameBatch
+from ptylive.schema.scan_header import Arm, CodedFrames, FrameBatch
 from ptylive.schema.basis import Basis
 from ptylive.schema.calibration import Calibration, Origin, Quantity
 from ptylive.schema.detector import Detector

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from ptylive.schema.arm import Arm
+from ptylive.schema.scan_header import Arm
 from ptylive.schema.detector import Detector
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.engine.backend import device
-from ptylive.schema.arm import FrameBatch
+from ptylive.schema.scan_header import FrameBatch
 from ptylive.schema.model import Array
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ptylive.engine.backend.device import ArrayDevice
 from ptylive.engine.backend.imaging import open as opening
 from ptylive.engine.backend.imaging.open import PROCESSOR, failing, open_map_device
 from ptylive.schema import FrameBatch
-from ptylive.schema.arm import CodedFrames
+from ptylive.schema.scan_header import CodedFrames
 
 
 @pytest.mark.parametrize("name", ["auto", "gpu"])
