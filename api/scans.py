@@ -225,13 +225,13 @@ class Scan:
         from ptylive.schema.metadata import to_attributes
 
         with self._open() as source:
-            shape = source.arm.scan.shape
+            shape = source.header.scan.shape
             points = f"{shape[0]} x {shape[1]} points" if shape else f"{source.frame_count} frames"
-            known = to_attributes(source.arm)
+            known = to_attributes(source.header)
             said = ", ".join(f"{name} {known[name]:g}" for name in DESCRIBED if known.get(name))
-            raw = source.arm.basis.is_raw
-            kind = np.dtype(source.arm.detector.dtype).name if raw else f"coefficients ({source.arm.basis.kind})"
-            rows, cols = source.arm.detector_shape
+            raw = source.header.basis.is_raw
+            kind = np.dtype(source.header.detector.dtype).name if raw else f"coefficients ({source.header.basis.kind})"
+            rows, cols = source.header.detector_shape
             return f"{source.path.name!r}: {points} of {rows} x {cols} pixels, {kind}" + (f"; {said}" if said else "")
 
     def __repr__(self) -> str:

@@ -32,7 +32,7 @@ from ptylive.engine.bases.choice import make_basis, parse_basis
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.live.engine import LiveEngine
-from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.streamer.events import ArmEvent
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.wire import ArmMessage, EndMessage, encode
@@ -40,19 +40,19 @@ from ptylive.streamer.wire import ArmMessage, EndMessage, encode
 PIXELS, RADIUS = 64, 13.0
 
 
-def announced(side: int) -> Arm:
+def announced(side: int) -> ScanHeader:
     """A new square scan compressed to 45 + 1 Zernike masks."""
     field = DetectorField((31.5, 31.5), RADIUS, np.ones((PIXELS, PIXELS), bool))
     compressor = replace(Compressor(make_basis(parse_basis("zernike:45+1"), field), field), extras=())
     optics = Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": 20.0})
     detector = Detector(shape=(PIXELS, PIXELS), pixel_mrad=25.0 / RADIUS, transform_given=True)
     scan = Scan(shape=(side, side), step_A=(0.5, 0.5), rotation_deg=0.0)
-    return compressor.described(Arm(str(uuid.uuid4()), "rate", side * side, scan, optics, detector))
+    return compressor.described(ScanHeader(str(uuid.uuid4()), "rate", side * side, scan, optics, detector))
 
 
 def send(address: str, side: int, batch: int, scans: int) -> None:
     """The sending process: waits for a line on stdin, then sends scans as fast as they are taken."""
-    arms = [announced(side) for _ in range(scans)]
+    headers = [announced(side) for _ in range(scans)]
     field = np.abs(np.random.default_rng(0).normal(30, 3, (batch, 46))).astype("<f4").tobytes()
     starts = range(0, side * side, batch)
     sizes = [min(batch, side * side - first) for first in starts]
@@ -61,13 +61,13 @@ def send(address: str, side: int, batch: int, scans: int) -> None:
         push.connect(address)
         print("ready", flush=True)
         sys.stdin.readline()
-        for arm in arms:
-            header = {"type": "frames", "uid": arm.uid, "codec": "none"}
-            push.send_multipart(encode(ArmMessage(arm)))
+        for scan_header in headers:
+            header = {"type": "frames", "uid": scan_header.uid, "codec": "none"}
+            push.send_multipart(encode(ArmMessage(scan_header)))
             for seq, (first, count) in enumerate(zip(starts, sizes, strict=True)):
                 push.send(msgpack.packb({**header, "seq": seq, "first": first, "count": count}), zmq.SNDMORE)
                 push.send(field[: 184 * count])
-            push.send_multipart(encode(EndMessage(arm.uid, arm.frames, "complete")))
+            push.send_multipart(encode(EndMessage(scan_header.uid, scan_header.frames, "complete")))
 
 
 class Maps(threading.Thread):
@@ -85,7 +85,7 @@ class Maps(threading.Thread):
         engine, due, taken = None, time.perf_counter() + self.interval, 0
         for item in self.reader:
             if isinstance(item, ArmEvent):
-                engine = LiveEngine(item.arm, methods=self.methods, background=self.background)
+                engine = LiveEngine(item.header, methods=self.methods, background=self.background)
             if not isinstance(item, FrameBatch) or engine is None:
                 continue
             engine.add(item)

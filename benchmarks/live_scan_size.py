@@ -68,8 +68,10 @@ def measure(size: int, pool: int) -> dict[str, float]:
     from ptylive.server.cli import live_benchmark
 
     warm_up()
-    arm, vectors = live_benchmark.compressed(live_benchmark.scan_arm((size, size)), live_benchmark.disc_frames(BATCH))
-    engine = LiveEngine(arm, pool=ThreadPool(pool))
+    header, vectors = live_benchmark.compressed(
+        live_benchmark.scan_header((size, size)), live_benchmark.disc_frames(BATCH)
+    )
+    engine = LiveEngine(header, pool=ThreadPool(pool))
     engine.want(SHOWN)
     count = size * size
     add(engine, vectors, 0, BATCH)

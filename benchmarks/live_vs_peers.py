@@ -96,7 +96,7 @@ def ptylive(patterns: np.ndarray, known: dict[str, np.ndarray], method: str) -> 
 
     use_persistent_cache()
     from ptylive.engine.live.engine import reconstruct
-    from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+    from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
 
     frames = patterns.reshape(-1, *patterns.shape[2:])
     optics = {name: float(known[name]) for name in ("energy_eV", "convergence_semiangle_mrad")}
@@ -108,14 +108,14 @@ def ptylive(patterns: np.ndarray, known: dict[str, np.ndarray], method: str) -> 
         transform_given=True,
     )
     scan = Scan(shape=patterns.shape[:2], step_A=float(known["scan_step_A"]), rotation_deg=0.0)
-    arm = Arm("bench", "bench", len(frames), scan, Optics.model_validate({**optics, "C10": 0.0}), detector)
+    header = ScanHeader("bench", "bench", len(frames), scan, Optics.model_validate({**optics, "C10": 0.0}), detector)
 
     def batches():
         for first in range(0, len(frames), 256):
             index = np.arange(first, min(first + 256, len(frames)))
             yield FrameBatch("bench", index, frames[index[0] : index[-1] + 1])
 
-    return reconstruct(arm, batches, [method])[1].maps[0].data
+    return reconstruct(header, batches, [method])[1].maps[0].data
 
 
 def py4dstem(patterns: np.ndarray, known: dict[str, np.ndarray], method: str) -> np.ndarray:

@@ -30,7 +30,7 @@ import zmq
 from stream_rate import bslz4, patterns
 
 from ptylive.engine.backend.cache import use_persistent_cache
-from ptylive.schema import Arm, Basis, Detector, Scan
+from ptylive.schema import Basis, Detector, Scan, ScanHeader
 from ptylive.schema.model import Array, IndexArray
 from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.memory import COMPILED
@@ -94,7 +94,7 @@ def payload_of(kind: str) -> tuple[Array, IndexArray]:
     return np.frombuffer(b"".join(records), np.uint8), ends
 
 
-def arm_of(kind: str, frames: int) -> Arm:
+def header_of(kind: str, frames: int) -> ScanHeader:
     if kind == "coefficients":
         masks = np.zeros((COEFFICIENTS, 4, 4), np.float32)
         basis = Basis(kind="binning", n_bright=COEFFICIENTS - 1, n_dark=1)
@@ -103,7 +103,7 @@ def arm_of(kind: str, frames: int) -> Arm:
     else:
         basis, detector, arrays = Basis(), Detector(shape=(int(kind.partition("-")[0]),) * 2), {}
     scan = Scan(shape=(1, frames))
-    return Arm(str(uuid.uuid4()), kind, frames, scan, detector=detector, basis=basis, arrays=arrays)
+    return ScanHeader(str(uuid.uuid4()), kind, frames, scan, detector=detector, basis=basis, arrays=arrays)
 
 
 def high_water(kind: str, batch: int) -> int:
@@ -113,22 +113,22 @@ def high_water(kind: str, batch: int) -> int:
 
 
 def send(pipe: Any) -> None:
-    """The sending process: (address, kind, batch, arm, keys) -> ready; go; next."""
+    """The sending process: (address, kind, batch, header, keys) -> ready; go; next."""
     use_persistent_cache()
     libzmq.load()
     while (job := pipe.recv()) is not None:
-        address, kind, batch, arm, keys = job
+        address, kind, batch, header, keys = job
         payload, record_at = payload_of(kind)
         codec = "bslz4" if kind.endswith("bslz4") else "none"
-        fields = {"type": "frames", "uid": arm.uid, "count": batch, "codec": codec}
-        headers = [msgpack.packb({**fields, "seq": m, "first": m * batch}) for m in range(arm.frames // batch)]
+        fields = {"type": "frames", "uid": header.uid, "count": batch, "codec": codec}
+        headers = [msgpack.packb({**fields, "seq": m, "first": m * batch}) for m in range(header.frames // batch)]
         context = zmq.Context()
         socket = context.socket(zmq.PUSH)
         socket.sndhwm = high_water(kind, batch)
         if keys is not None:
             ClientKeys.open(Path(keys)).apply(socket)
         socket.connect(address)
-        socket.send_multipart(encode(ArmMessage(arm)))
+        socket.send_multipart(encode(ArmMessage(header)))
         header_at = np.cumsum([0, *map(len, headers)])
         data = np.frombuffer(b"".join(headers), np.uint8)
         pipe.send("ready")
@@ -141,7 +141,7 @@ def send(pipe: Any) -> None:
 
 def measure(pipe: Any, kind: str, batch: int, *, compiled: bool, keys: Path | None, frames: int) -> tuple[float, float]:
     """frames/s, and us of processor time per frame of the receiving process."""
-    arm = arm_of(kind, frames // batch * batch)
+    header = header_of(kind, frames // batch * batch)
     settings = ReceiverSettings("tcp://127.0.0.1:0", keys=None if keys is None else ServerKeys.open(keys))
     receiver = Receiver(settings, on_event=lambda event: None)
     reader = receiver.ring.reader()
@@ -150,7 +150,7 @@ def measure(pipe: Any, kind: str, batch: int, *, compiled: bool, keys: Path | No
     if compiled:
         assert receiver.accelerate()
     receiver.start()
-    pipe.send((receiver.address, kind, batch, arm, None if keys is None else str(keys)))
+    pipe.send((receiver.address, kind, batch, header, None if keys is None else str(keys)))
     pipe.recv()
     while receiver.status().state != "armed":
         time.sleep(0.001)
@@ -162,8 +162,8 @@ def measure(pipe: Any, kind: str, batch: int, *, compiled: bool, keys: Path | No
     status = receiver.status()
     receiver.stop()
     reading.join()
-    assert (status.frames, status.rejected) == (arm.frames, {}), status
-    return arm.frames / seconds, 1e6 * cpu / arm.frames
+    assert (status.frames, status.rejected) == (header.frames, {}), status
+    return header.frames / seconds, 1e6 * cpu / header.frames
 
 
 SHIM = """

@@ -26,7 +26,7 @@ import numpy as np
 
 from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
-from ptylive.schema import Arm, Detector, Scan
+from ptylive.schema import Detector, Scan, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.simulators.sender import Sender, SendPatience
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
@@ -56,26 +56,28 @@ def send(address: str, pixels: int, frames: int, codec: str) -> None:
     batch = 32 if codec == "bslz4" else max(1, min(64, 2**20 // scan[0].nbytes))
     parts = [bslz4(pattern) for pattern in scan] if codec == "bslz4" else []
     raw = np.concatenate([scan, scan])
-    arm = Arm(str(uuid.uuid4()), "rate", frames, Scan(shape=(1, frames)), detector=Detector(shape=(pixels, pixels)))
+    header = ScanHeader(
+        str(uuid.uuid4()), "rate", frames, Scan(shape=(1, frames)), detector=Detector(shape=(pixels, pixels))
+    )
     print("ready", flush=True)
     sys.stdin.readline()
     with Sender(address, SendPatience()) as sender:
-        sender.arm(arm)
+        sender.arm(header)
         for first in range(0, frames, batch):
             count, k = min(batch, frames - first), first % DIFFERENT_PATTERNS
             if codec == "bslz4":
                 payload = tuple(parts[(k + n) % DIFFERENT_PATTERNS] for n in range(count))
-                sender.frames(FramesMessage(arm.uid, first, count, "bslz4", payload))
+                sender.frames(FramesMessage(header.uid, first, count, "bslz4", payload))
             else:
                 payload = (raw[k : k + count].data.cast("B"),)
-                sender.frames(FramesMessage(arm.uid, first, count, "none", payload))
-        sender.end(EndMessage(arm.uid, frames, "complete"))
+                sender.frames(FramesMessage(header.uid, first, count, "none", payload))
+        sender.end(EndMessage(header.uid, frames, "complete"))
 
 
 def compression_to(basis: str) -> StreamCompression | None:
     """What a server started with this basis does to frames."""
     choice = parse_basis(basis)
-    return None if choice.is_raw else StreamCompression(choice, lambda arm: arm, lambda level, text: None)
+    return None if choice.is_raw else StreamCompression(choice, lambda header: header, lambda level, text: None)
 
 
 def measure(pixels: int, frames: int, codec: str, folder: Path | None, basis: str = "pixels") -> dict[str, float]:

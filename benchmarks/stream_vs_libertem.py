@@ -39,7 +39,7 @@ from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.warm_up import warm_up
-from ptylive.schema import Arm, FrameBatch, Optics, Scan
+from ptylive.schema import FrameBatch, Optics, Scan, ScanHeader
 from ptylive.server.session.live import TURN_S, step_back
 from ptylive.streamer.events import ArmEvent, EndEvent
 from ptylive.streamer.protocols import ProtocolSettings
@@ -160,11 +160,11 @@ class Ours:
     """Receiver, journal and live engine of this program, fed by a simulator."""
 
     def __init__(self, ports: tuple[int, int], scan: int, size: int, folder: Path) -> None:
-        def prepare(arm: Arm) -> Arm:
+        def prepare(header: ScanHeader) -> ScanHeader:
             optics = Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": 50.0})
-            detector = arm.detector.model_copy(update={"pixel_mrad": 100.0 / size, "transform_given": True})
+            detector = header.detector.model_copy(update={"pixel_mrad": 100.0 / size, "transform_given": True})
             geometry = Scan(shape=(scan, scan), step_A=(0.5, 0.5), rotation_deg=0.0)
-            return replace(arm, frames=scan * scan, scan=geometry, optics=optics, detector=detector)
+            return replace(header, frames=scan * scan, scan=geometry, optics=optics, detector=detector)
 
         settings = ReceiverSettings(
             f"tcp://127.0.0.1:{ports[1]}", folder, protocol=ProtocolSettings("dectris-v1", prepare=prepare)
@@ -187,7 +187,7 @@ class Ours:
         with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=step_back) as builders:
             for item in self._reader:
                 if isinstance(item, ArmEvent):
-                    engine = LiveEngine(item.arm, methods=self.methods, background=builders, pool=pool)
+                    engine = LiveEngine(item.header, methods=self.methods, background=builders, pool=pool)
                     due = time.perf_counter() + REFRESH_S
                 elif isinstance(item, FrameBatch) and engine is not None:
                     engine.add(item)

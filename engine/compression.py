@@ -20,7 +20,7 @@ from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
 from ptylive.engine.probe import Probe
-from ptylive.schema import Arm, Basis, FrameBatch, MetadataError
+from ptylive.schema import Basis, FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, FloatArray, IndexArray
 
@@ -40,7 +40,7 @@ class PatternSource(Protocol):
         ...
 
     @property
-    def arm(self) -> Arm:
+    def header(self) -> ScanHeader:
         """What is known of it."""
         ...
 
@@ -75,53 +75,55 @@ def sample_of(source: PatternSource) -> Array:
     Raises MetadataError when there are none.
     """
     numbers = np.flatnonzero(source.received)
-    if source.arm.scan.shape is not None:
-        numbers = numbers[source.arm.scan.point_of(numbers) >= 0]
+    if source.header.scan.shape is not None:
+        numbers = numbers[source.header.scan.point_of(numbers) >= 0]
     if not len(numbers):
         raise MetadataError("the scan has no frames to choose a basis from", "give one that has")
     drawn = np.random.default_rng(SAMPLE_SEED).choice(numbers, min(SAMPLE_FRAMES, len(numbers)), replace=False)
     return source.frames(np.sort(drawn))
 
 
-def compressor_for(arm: Arm, choice: BasisChoice, sample: Array, saved: SavedBasis | None = None) -> Compressor:
+def compressor_for(
+    header: ScanHeader, choice: BasisChoice, sample: Array, saved: SavedBasis | None = None
+) -> Compressor:
     """What turns the frames of a scan into vectors. ``saved``: the basis where ``choice`` names a file.
 
     Raises MetadataError when the scan is compressed already, or the basis does not fit the detector.
     """
-    if not arm.basis.is_raw:
-        raise MetadataError(f"the scan is compressed already ({arm.basis.kind})", "compress its frames instead")
-    limit = arm.detector.saturation_value
+    if not header.basis.is_raw:
+        raise MetadataError(f"the scan is compressed already ({header.basis.kind})", "compress its frames instead")
+    limit = header.detector.saturation_value
     sample = usable_counts(sample, limit)[0]
     if saved is None:
-        field = _measured_field(arm, sample)
+        field = _measured_field(header, sample)
         basis = make_basis(choice, field, sample if choice.is_learnt else None)
         return Compressor(basis, field, choice.square_root, saturation_value=limit)
-    if saved.masks.shape[1:] != arm.detector_shape:
+    if saved.masks.shape[1:] != header.detector_shape:
         raise MetadataError(
-            f"the saved basis is for {saved.masks.shape[1:]} pixels, not {arm.detector_shape}", "make one"
+            f"the saved basis is for {saved.masks.shape[1:]} pixels, not {header.detector_shape}", "make one"
         )
-    field = _measured_field(arm, sample) if saved.disc is None else DetectorField(*saved.disc, ~bad_pixels(arm))
+    field = _measured_field(header, sample) if saved.disc is None else DetectorField(*saved.disc, ~bad_pixels(header))
     masks = MaskBasis(saved.words.kind, saved.masks * field.good, saved.words.n_bright)
     return Compressor(masks, field, saved.words.of == "sqrt_intensity", saturation_value=limit)
 
 
-def _measured_field(arm: Arm, sample: Array) -> DetectorField:
+def _measured_field(header: ScanHeader, sample: Array) -> DetectorField:
     """Bright and dark field as a sample (n, Qy, Qx) of the scan shows them. Raises MetadataError."""
     if not len(sample):
         raise MetadataError("no frames to find the disc on", "give beam_center_px and the disc with the basis")
-    calibration = calibrate_detector(arm, np.mean(sample, axis=0, dtype=float))
+    calibration = calibrate_detector(header, np.mean(sample, axis=0, dtype=float))
     center = calibration.require("beam_center_px", "a detector basis")
     radius = float(calibration.require("disc_radius_px", "a detector basis"))
-    return DetectorField((float(center[0]), float(center[1])), radius, ~bad_pixels(arm))
+    return DetectorField((float(center[0]), float(center[1])), radius, ~bad_pixels(header))
 
 
-def resolution(compressor: Compressor, arm: Arm) -> tuple[float | None, int | None]:
+def resolution(compressor: Compressor, header: ScanHeader) -> tuple[float | None, int | None]:
     """Finest period (Å) that the bright-field masks resolve, and how many the whole scan would need.
 
     Zernike polynomials of order n carry a tilt ramp 2 pi Q s_r <= n, s_r the shift of the disc's rim
     (docs/compression.md). None for other masks, and where optics or scan step are unknown.
     """
-    optics, step = arm.optics, arm.scan.step_A
+    optics, step = header.optics, header.scan.step_A
     known = optics.wavelength_A is not None and optics.convergence_semiangle_mrad is not None and optics.aberrations
     if compressor.basis.kind != "zernike" or step is None or not known:
         return None, None
@@ -138,12 +140,12 @@ class CompressedSource:
 
     source: PatternSource
     compressor: Compressor
-    arm: Arm
+    header: ScanHeader
 
     @classmethod
     def of(cls, source: PatternSource, compressor: Compressor) -> CompressedSource:
         """A scan seen through a compressor."""
-        return cls(source, compressor, compressor.described(source.arm))
+        return cls(source, compressor, compressor.described(source.header))
 
     @property
     def path(self) -> Path:
@@ -164,4 +166,4 @@ class CompressedSource:
         for start in range(0, len(self.received), n):
             index = start + np.flatnonzero(self.received[start : start + n])
             if len(index):
-                yield FrameBatch(self.arm.uid, index, self.frames(index))
+                yield FrameBatch(self.header.uid, index, self.frames(index))

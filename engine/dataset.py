@@ -8,7 +8,7 @@ import numpy as np
 
 from ptylive.engine.descan import descan_of, lying_still, moved_back
 from ptylive.engine.memory import check_fits
-from ptylive.schema import Arm, Basis, Calibration, MetadataError
+from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
 from ptylive.schema.detector import undo_transform, undo_transform_of_center, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
@@ -40,56 +40,60 @@ class Dataset:
     """(n, 2) positions the object must hold besides those of the patterns."""
 
     @classmethod
-    def of(cls, arm: Arm, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
+    def of(cls, header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
         """Arrange frames (N, Qy, Qx), as recorded and numbered by ``index`` (acquisition order with flyback).
 
         Compressed scans bring vectors (N, K + extras) instead.
         """
-        point = arm.scan.point_of(index)
+        point = header.scan.point_of(index)
         keep = point >= 0
         frames, point = (frames, point) if keep.all() else (frames[keep], point[keep])
         transform = calibration.transform
-        shape = arm.detector_shape
+        shape = header.detector_shape
         center = calibration.require("beam_center_px", "the reconstruction")
-        bad = np.asarray(arm.arrays.get("bad_pixel_mask", np.zeros(shape, dtype=bool)), dtype=bool)
-        given, vacuum = arm.arrays.get("positions_A"), arm.arrays.get("vacuum_pattern")
-        positions = arm.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
+        bad = np.asarray(header.arrays.get("bad_pixel_mask", np.zeros(shape, dtype=bool)), dtype=bool)
+        given, vacuum = header.arrays.get("positions_A"), header.arrays.get("vacuum_pattern")
+        positions = (
+            header.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
+        )
         return cls(
-            patterns=undo_transform(usable_counts(frames, arm.detector.saturation_value)[0], transform)
-            if arm.basis.is_raw
+            patterns=undo_transform(usable_counts(frames, header.detector.saturation_value)[0], transform)
+            if header.basis.is_raw
             else frames,
             point=point,
             positions_A=positions[point],
             bad_pixels=np.ascontiguousarray(undo_transform(bad, transform)),
             beam_center_px=undo_transform_of_center(center, shape, transform),
-            scan_shape=arm.scan.require_shape(),
+            scan_shape=header.scan.require_shape(),
             calibration=calibration,
-            masks=None if arm.basis.is_raw else undo_transform(np.asarray(arm.arrays["masks"], np.float32), transform),
-            basis=arm.basis,
+            masks=None
+            if header.basis.is_raw
+            else undo_transform(np.asarray(header.arrays["masks"], np.float32), transform),
+            basis=header.basis,
             vacuum=None
             if vacuum is None
             else np.ascontiguousarray(undo_transform(np.asarray(vacuum, float), transform)),
         )
 
 
-def dataset_of(arm: Arm, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
+def dataset_of(header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
     """Frames as :meth:`Dataset.of` arranges them, each moved back where the calibration knows of a descan."""
     descan = descan_of(calibration)
-    if descan is None or not arm.basis.is_raw:
-        return Dataset.of(arm, calibration, index, frames)
+    if descan is None or not header.basis.is_raw:
+        return Dataset.of(header, calibration, index, frames)
     check_fits(4.0 * frames.size, "patterns without descan", "crop or bin them first: ptylive convert --help")
-    still = moved_back(arm, descan, index, usable_counts(frames, arm.detector.saturation_value)[0], positive=True)
-    return Dataset.of(lying_still(arm, descan), calibration, index, still)
+    still = moved_back(header, descan, index, usable_counts(frames, header.detector.saturation_value)[0], positive=True)
+    return Dataset.of(lying_still(header, descan), calibration, index, still)
 
 
-def check_told(arm: Arm, *, far_field: bool = True) -> None:
+def check_told(header: ScanHeader, *, far_field: bool = True) -> None:
     """Raise MetadataError naming all that a refinement needs, that nothing says and that cannot be estimated."""
-    placed = arm.scan.step_A is not None or arm.scan.matrix is not None or "positions_A" in arm.arrays
+    placed = header.scan.step_A is not None or header.scan.matrix is not None or "positions_A" in header.arrays
     optics = {
-        "energy_eV": arm.optics.energy_eV,
-        "convergence_semiangle_mrad": arm.optics.convergence_semiangle_mrad if far_field else 0.0,
+        "energy_eV": header.optics.energy_eV,
+        "convergence_semiangle_mrad": header.optics.convergence_semiangle_mrad if far_field else 0.0,
     }
-    missing = [] if arm.scan.shape is not None else ["scan_shape"]
+    missing = [] if header.scan.shape is not None else ["scan_shape"]
     missing += ([] if placed else ["scan_step_A"]) + [name for name, value in optics.items() if value is None]
     if missing:
         values = " ".join(f"--set {name}={'ROWS,COLUMNS' if name == 'scan_shape' else '…'}" for name in missing)

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import fft, ndimage
 
-from ptylive.schema import Arm, Calibration
+from ptylive.schema import Calibration, ScanHeader
 from ptylive.schema.detector import Descan
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
@@ -29,28 +29,30 @@ def descan_of(calibration: Calibration) -> Descan | None:
     return found if found is not None and found.moves else None
 
 
-def given_descan(arm: Arm) -> Descan | None:
+def given_descan(header: ScanHeader) -> Descan | None:
     """The descan somebody gave for frames of pixels; None where there is none to take out."""
-    numbers = arm.detector.descan_px
-    return None if numbers is None or not any(numbers) or not arm.basis.is_raw else Descan.of(numbers)
+    numbers = header.detector.descan_px
+    return None if numbers is None or not any(numbers) or not header.basis.is_raw else Descan.of(numbers)
 
 
-def lying_still(arm: Arm, descan: Descan | None) -> Arm:
+def lying_still(header: ScanHeader, descan: Descan | None) -> ScanHeader:
     """The scan of patterns that were moved back: their bad pixels have been filled, and would lie elsewhere in each."""
     if descan is None or not descan.moves:
-        return arm
-    return replace(arm, arrays={name: array for name, array in arm.arrays.items() if name != "bad_pixel_mask"})
+        return header
+    return replace(header, arrays={name: array for name, array in header.arrays.items() if name != "bad_pixel_mask"})
 
 
-def moved_back(arm: Arm, descan: Descan, index: IndexArray, frames: Array, *, positive: bool = False) -> FloatArray:
+def moved_back(
+    header: ScanHeader, descan: Descan, index: IndexArray, frames: Array, *, positive: bool = False
+) -> FloatArray:
     """Frames (n, Qy, Qx) by acquisition number (n,), single precision, each where it would lie without descan.
 
     What was outside the detector is 0; frames of no scan point stay where they are. ``positive``: interpolated, so
     that counts do not become negative.
     """
-    point = arm.scan.point_of(index)
-    displacement = descan.at_points(point.clip(min=0), arm.scan.require_shape()) * (point >= 0)[:, None]
-    bad = arm.arrays.get("bad_pixel_mask")
+    point = header.scan.point_of(index)
+    displacement = descan.at_points(point.clip(min=0), header.scan.require_shape()) * (point >= 0)[:, None]
+    bad = header.arrays.get("bad_pixel_mask")
     if bad is not None and np.any(bad):
         frames = np.stack([_filled(frame, np.asarray(bad, dtype=bool)) for frame in frames]) if len(frames) else frames
     return interpolated(frames, displacement) if positive else moved(frames, displacement)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ptylive.engine.compression import PatternSource, sample_of
-from ptylive.schema import Arm, MetadataError
+from ptylive.schema import MetadataError, ScanHeader
 from ptylive.schema.detector import ALLOWED_DTYPES, Descan, parse_transform, undo_transform, undo_transform_of_center
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
@@ -84,16 +84,16 @@ class PreparedSource:
 
     source: PatternSource
     preparation: Preparation
-    arm: Arm
+    header: ScanHeader
 
     @classmethod
     def of(cls, source: PatternSource, preparation: Preparation) -> PreparedSource:
         """A scan of frames, prepared. Raises MetadataError when nothing would be left of a pattern."""
-        if not source.arm.basis.is_raw:
+        if not source.header.basis.is_raw:
             raise MetadataError("the scan holds coefficients, not patterns", "prepare the frames they were made from")
         if preparation.flip_scan:
-            _check_plain(source.arm)
-        return cls(source, preparation, _prepared_arm(source.arm, preparation))
+            _check_plain(source.header)
+        return cls(source, preparation, _prepared_header(source.header, preparation))
 
     @property
     def path(self) -> Path:
@@ -107,7 +107,7 @@ class PreparedSource:
         return received[self._recorded(np.arange(len(received)))] if self.preparation.flip_scan else received
 
     def frames(self, index: IndexArray) -> Array:
-        """Prepared patterns (n, Qy, Qx) by acquisition number, in the type the arm says."""
+        """Prepared patterns (n, Qy, Qx) by acquisition number, in the type the header says."""
         out = self._reordered(self._recorded(index)) if self.preparation.flip_scan else self._reshaped(index)
         if self.preparation.cutoff:
             floor = self.preparation.cutoff * out.max(axis=(1, 2), keepdims=True)
@@ -119,7 +119,7 @@ class PreparedSource:
         if self.preparation.normalize:
             sums = out.sum(axis=(1, 2), keepdims=True, dtype=float)
             out = out * (self._mean_sum / np.where(sums > 0, sums, 1.0))
-        return _cast(out, self.arm.frame_dtype)
+        return _cast(out, self.header.frame_dtype)
 
     def _reshaped(self, index: IndexArray) -> Array:
         return _reshaped(self.source.frames(index), self.preparation)
@@ -131,7 +131,7 @@ class PreparedSource:
 
     def _recorded(self, index: IndexArray) -> IndexArray:
         """Numbers under which frames of the flipped scan were recorded."""
-        rows, cols = self.arm.scan.require_shape()
+        rows, cols = self.header.scan.require_shape()
         row, col = np.divmod(index, cols)
         words = self.preparation.flip_scan.split("+")
         row = rows - 1 - row if "rows" in words else row
@@ -140,8 +140,8 @@ class PreparedSource:
     @cached_property
     def _near(self) -> BoolArray:
         """Pixels (Qy, Qx) within the cut-off radius."""
-        shape = self.arm.detector_shape
-        center = self.arm.detector.beam_center_px or ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
+        shape = self.header.detector_shape
+        center = self.header.detector.beam_center_px or ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
         rows, cols = np.indices(shape)
         away = np.hypot(rows - center[0], cols - center[1])
         return np.asarray(away <= (self.preparation.cutoff_radius or 0.0) * max(shape) / 2)
@@ -152,11 +152,11 @@ class PreparedSource:
         return float(_reshaped(sample_of(self.source), self.preparation).sum(axis=(1, 2), dtype=float).mean())
 
 
-def _check_plain(arm: Arm) -> None:
+def _check_plain(header: ScanHeader) -> None:
     """A scan is flipped by the numbers of its frames: rows of points only, one frame each."""
-    scan = arm.scan
+    scan = header.scan
     surplus = scan.flyback_frames or scan.skip_first or scan.repeats > 1
-    if scan.pattern != "raster" or surplus or "positions_A" in arm.arrays:
+    if scan.pattern != "raster" or surplus or "positions_A" in header.arrays:
         raise MetadataError(
             "--flip-scan takes raster scans of one frame a point", "turn the scan with --set rotation_deg"
         )
@@ -203,31 +203,33 @@ def _cast(patterns: Array, dtype: np.dtype[Any]) -> Array:
     return np.asarray(patterns.astype(dtype, copy=False))
 
 
-def _prepared_arm(arm: Arm, preparation: Preparation) -> Arm:
+def _prepared_header(header: ScanHeader, preparation: Preparation) -> ScanHeader:
     """The scan as its prepared frames tell it."""
-    shape = _reshaped(np.zeros((1, *arm.detector_shape), np.uint8), preparation).shape[1:]
+    shape = _reshaped(np.zeros((1, *header.detector_shape), np.uint8), preparation).shape[1:]
     if min(shape) < 2:
-        raise MetadataError(f"nothing is left of patterns of {arm.detector_shape}", "crop or bin less")
+        raise MetadataError(f"nothing is left of patterns of {header.detector_shape}", "crop or bin less")
     factor = preparation.rescale / preparation.bin
-    detector = arm.detector.model_copy(update={"shape": shape, "dtype": _dtype_after(arm.frame_dtype.str, preparation)})
+    detector = header.detector.model_copy(
+        update={"shape": shape, "dtype": _dtype_after(header.frame_dtype.str, preparation)}
+    )
     for name in ("pixel_mrad", "pixel_invA"):
         if getattr(detector, name) is not None:
             detector = detector.model_copy(update={name: getattr(detector, name) / factor})
     if detector.beam_center_px is not None:
-        turned = undo_transform_of_center(detector.beam_center_px, arm.detector_shape, preparation.transform)
+        turned = undo_transform_of_center(detector.beam_center_px, header.detector_shape, preparation.transform)
         center = _moved(turned, preparation)
         detector = detector.model_copy(update={"beam_center_px": (float(center[0]), float(center[1]))})
     if detector.descan_px is not None:
         seen = Descan.of(detector.descan_px).undone(preparation.transform).scaled(factor)
         seen = seen.read_backwards(preparation.flip_scan)
         detector = detector.model_copy(update={"descan_px": seen.numbers})
-    arrays = dict(arm.arrays)
+    arrays = dict(header.arrays)
     if "bad_pixel_mask" in arrays:
         arrays["bad_pixel_mask"] = _reshaped(arrays["bad_pixel_mask"][None].astype(np.uint8), preparation)[0] > 0
     if "vacuum_pattern" in arrays:
         arrays["vacuum_pattern"] = _reshaped(arrays["vacuum_pattern"][None].astype(float), preparation)[0]
-    arm = replace(arm, detector=detector, arrays=arrays)
-    return arm if preparation.transform == "none" else overlay(arm, {"detector_transform": "none"})
+    header = replace(header, detector=detector, arrays=arrays)
+    return header if preparation.transform == "none" else overlay(header, {"detector_transform": "none"})
 
 
 def _moved(center_px: DoubleArray, preparation: Preparation) -> DoubleArray:

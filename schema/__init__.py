@@ -1,6 +1,5 @@
 """The words everybody shares, typed and validated. Depends on nothing but pydantic and numpy."""
 
-from ptylive.schema.scan_header import Arm, CodedFrames, FrameBatch
 from ptylive.schema.basis import Basis
 from ptylive.schema.calibration import Calibration, Origin, Quantity
 from ptylive.schema.detector import Detector
@@ -16,9 +15,9 @@ from ptylive.schema.errors import (
 from ptylive.schema.maps import LiveMap
 from ptylive.schema.optics import Optics
 from ptylive.schema.scan import Scan
+from ptylive.schema.scan_header import CodedFrames, FrameBatch, ScanHeader
 
 __all__ = [
-    "Arm",
     "Basis",
     "Calibration",
     "CodedFrames",
@@ -34,6 +33,7 @@ __all__ = [
     "Quantity",
     "RefinementError",
     "Scan",
+    "ScanHeader",
     "ServerGoneError",
     "WireError",
 ]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from ptylive.schema.scan_header import Arm
 from ptylive.schema.detector import Detector
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from
 from ptylive.schema.plausible import PLAUSIBLE, question, understood
 from ptylive.schema.scan import Scan
+from ptylive.schema.scan_header import ScanHeader
 
 SECTIONS: dict[str, type[Scan] | type[Optics] | type[Detector]] = {"scan": Scan, "optics": Optics, "detector": Detector}
 
@@ -130,15 +130,15 @@ def _first_problem(section: str, error: ValidationError) -> str:
     return f"{field}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def overlay(arm: Arm, values: Mapping[str, Any], source: str = "settings") -> Arm:
-    """``arm`` with flat or dotted metadata laid over it; None takes back what was said, so that it is estimated again.
+def overlay(header: ScanHeader, values: Mapping[str, Any], source: str = "settings") -> ScanHeader:
+    """``header`` with flat or dotted metadata laid over it; None takes a value back, so that it is estimated again.
 
     Raises MetadataError for unknown names, impossible values.
     """
     sections = sections_from(typed(values, ask=False), strict=True)
 
     def laid_over(section: str) -> Any:
-        current, new = getattr(arm, section), sections[section]
+        current, new = getattr(header, section), sections[section]
         if "field_of_view_A" in new:
             new = {"step_A": None, **new}  # it takes the place of the step that was known
         if "transform" in new:
@@ -146,45 +146,45 @@ def overlay(arm: Arm, values: Mapping[str, Any], source: str = "settings") -> Ar
         if section == "optics":
             # an alias (defocus_A) must replace the coefficient it stands for, not be outvoted by it
             taken_back = aberrations_from({name: 1.0 for name, value in new.items() if value is None})
-            kept = {name: value for name, value in arm.optics.aberrations.items() if name not in taken_back}
+            kept = {name: value for name, value in header.optics.aberrations.items() if name not in taken_back}
             new = {**new, "aberrations": {**kept, **aberrations_from(new)}}
         return build(section, {**current.model_dump(), **new}, source) if new else current
 
-    return replace(arm, scan=laid_over("scan"), optics=laid_over("optics"), detector=laid_over("detector"))
+    return replace(header, scan=laid_over("scan"), optics=laid_over("optics"), detector=laid_over("detector"))
 
 
-def to_attributes(arm: Arm) -> dict[str, Any]:
+def to_attributes(header: ScanHeader) -> dict[str, Any]:
     """Flat metadata attributes of a native file: what is known, nothing else."""
-    dumped = {name: getattr(arm, name).model_dump() for name in SECTIONS}
+    dumped = {name: getattr(header, name).model_dump() for name in SECTIONS}
     dumped["optics"].update(dumped["optics"].pop("aberrations"))
     attributes: dict[str, Any] = {}
     for name, (section, key) in NAMES.items():
         value = dumped[section].get(key)
-        if value is None or (key == "transform" and not arm.detector.transform_given):
+        if value is None or (key == "transform" and not header.detector.transform_given):
             continue
         attributes[name] = np.asarray(value) if isinstance(value, tuple) else value
     return attributes
 
 
-def fill_in(arm: Arm, values: Mapping[str, Any], source: str = "configuration") -> Arm:
-    """``arm`` with metadata that it does not say itself; what stream or file gave wins (docs/conventions.md)."""
-    return overlay(arm, unsaid(arm, values), source)
+def fill_in(header: ScanHeader, values: Mapping[str, Any], source: str = "configuration") -> ScanHeader:
+    """``header`` with metadata that it does not say itself; what stream or file gave wins (docs/conventions.md)."""
+    return overlay(header, unsaid(header, values), source)
 
 
-def unsaid(arm: Arm, values: Mapping[str, Any]) -> dict[str, Any]:
+def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the metadata that a scan does not say itself. Raises MetadataError for unknown names."""
 
     def missing(name: str) -> bool:
         section, key = locate(name)
-        part = getattr(arm, section)
+        part = getattr(header, section)
         if section == "optics" and aberrations_from({key: 1.0}):
-            return not set(aberrations_from({key: 1.0})) & set(arm.optics.aberrations)
+            return not set(aberrations_from({key: 1.0})) & set(header.optics.aberrations)
         return key not in part.model_fields_set or getattr(part, key) is None
 
     return {name: value for name, value in values.items() if missing(name)}
 
 
-def questions(arm: Arm) -> tuple[str, ...]:
+def questions(header: ScanHeader) -> tuple[str, ...]:
     """What to ask about the values of a scan."""
-    asked = (question(name, value) for name, value in to_attributes(arm).items() if name in PLAUSIBLE)
+    asked = (question(name, value) for name, value in to_attributes(header).items() if name in PLAUSIBLE)
     return tuple(text for text in asked if text)

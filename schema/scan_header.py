@@ -16,7 +16,7 @@ from ptylive.schema.scan import Scan
 
 
 @dataclass(frozen=True)
-class Arm:
+class ScanHeader:
     """A scan about to be acquired: everything the sender (or the file) knows, typed.
 
     ``arrays`` holds what does not fit a number: ``bad_pixel_mask`` bool (Qy, Qx), ``vacuum_pattern`` (Qy, Qx),
@@ -44,7 +44,7 @@ class Arm:
         """Type of a recorded pixel."""
         return np.dtype(self.detector.dtype)
 
-    def renamed(self, uid: str, series: str) -> Arm:
+    def renamed(self, uid: str, series: str) -> ScanHeader:
         """The same scan under another identity."""
         return replace(self, uid=uid, series=series)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from ptylive.schema import Arm, InputFileError
+from ptylive.schema import InputFileError, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.schema.units import wavelength_A
 from ptylive.simulators.outlet import Outlet, SendPatience
@@ -40,13 +40,13 @@ class DectrisDetector:
         self._spell: _Spelling = StreamV1() if protocol == "dectris-v1" else Stream2()
         self._series = 0
 
-    def arm(self, arm: Arm) -> None:
+    def arm(self, scan_header: ScanHeader) -> None:
         """Announce a series. Raises InputFileError for patterns no such detector makes."""
-        if not arm.basis.is_raw or arm.detector.dtype not in _TAGS:
-            text = f"a DECTRIS detector cannot send {arm.detector.dtype if arm.basis.is_raw else 'coefficients'}"
-            raise InputFileError(text, "replay it with the native protocol")
+        if not scan_header.basis.is_raw or scan_header.detector.dtype not in _TAGS:
+            data = scan_header.detector.dtype if scan_header.basis.is_raw else "coefficients"
+            raise InputFileError(f"a DECTRIS detector cannot send {data}", "replay it with the native protocol")
         self._series += 1
-        self._outlet.send(self._spell.header(self._series, arm))
+        self._outlet.send(self._spell.header(self._series, scan_header))
 
     def frames(self, message: FramesMessage) -> None:
         """Send images coded ``bslz4``, one message each."""
@@ -80,7 +80,7 @@ class _Spelling:
 
     layout: FrameLayout
 
-    def header(self, series: int, arm: Arm) -> list[Buffer]:
+    def header(self, series: int, scan_header: ScanHeader) -> list[Buffer]:
         """The header of a series."""
         raise NotImplementedError
 
@@ -96,27 +96,27 @@ class _Spelling:
 class StreamV1(_Spelling):
     """Stream v1: parts of JSON and blobs; header, image and end are one multipart message each."""
 
-    def header(self, series: int, arm: Arm) -> list[Buffer]:
+    def header(self, series: int, scan_header: ScanHeader) -> list[Buffer]:
         """dheader, configuration, tables where there is a pixel mask, appendix."""
-        self._series, self.layout = series, FrameLayout.of(arm)
-        tables = list(_tables(arm))
-        rows, columns = arm.detector_shape
+        self._series, self.layout = series, FrameLayout.of(scan_header)
+        tables = list(_tables(scan_header))
+        rows, columns = scan_header.detector_shape
         config = {
             "nimages": 1,
-            "ntrigger": arm.frames,
+            "ntrigger": scan_header.frames,
             "trigger_mode": "exte",
             "x_pixels_in_detector": columns,
             "y_pixels_in_detector": rows,
             "bit_depth_image": 8 * self.layout.dtype.itemsize,
             "compression": "bslz4",
-            "frame_time": _frame_time_s(arm),
-            "count_time": _frame_time_s(arm),
+            "frame_time": _frame_time_s(scan_header),
+            "count_time": _frame_time_s(scan_header),
         }
-        if arm.optics.energy_eV is not None:
-            config |= {"incident_energy": arm.optics.energy_eV, "wavelength": arm.optics.wavelength_A}
+        if scan_header.optics.energy_eV is not None:
+            config |= {"incident_energy": scan_header.optics.energy_eV, "wavelength": scan_header.optics.wavelength_A}
         detail = "all" if tables else "basic"
         head = _json(htype="dheader-1.0", series=series, header_detail=detail)
-        return [head, _json(**config), *tables, _json(**_user(arm))]
+        return [head, _json(**config), *tables, _json(**_user(scan_header))]
 
     def image(self, number: int, blob: Buffer) -> list[Buffer]:
         """dimage, dimage_d, blob, dconfig."""
@@ -138,30 +138,30 @@ class StreamV1(_Spelling):
 class Stream2(_Spelling):
     """Stream2: one CBOR map for each message."""
 
-    def header(self, series: int, arm: Arm) -> list[Buffer]:
+    def header(self, series: int, scan_header: ScanHeader) -> list[Buffer]:
         """The start message."""
         import cbor2
 
-        self.layout = FrameLayout.of(arm)
-        self._identity = {"series_id": series, "series_unique_id": arm.uid}
-        rows, columns = arm.detector_shape
+        self.layout = FrameLayout.of(scan_header)
+        self._identity = {"series_id": series, "series_unique_id": scan_header.uid}
+        rows, columns = scan_header.detector_shape
         fields: dict[str, Any] = {
             "type": "start",
             **self._identity,
             "arm_date": datetime.now(UTC),
             "channels": [_CHANNEL],
-            "count_time": _frame_time_s(arm),
-            "frame_time": _frame_time_s(arm),
+            "count_time": _frame_time_s(scan_header),
+            "frame_time": _frame_time_s(scan_header),
             "image_dtype": self.layout.dtype.name,
             "image_size_x": columns,
             "image_size_y": rows,
-            "number_of_images": arm.frames,
-            "user_data": _user(arm),
+            "number_of_images": scan_header.frames,
+            "user_data": _user(scan_header),
         }
-        if arm.optics.energy_eV is not None:
-            wavelength = wavelength_A(arm.optics.energy_eV)
-            fields |= {"incident_energy": arm.optics.energy_eV, "incident_wavelength": wavelength}
-        mask = _pixel_mask(arm)
+        if scan_header.optics.energy_eV is not None:
+            wavelength = wavelength_A(scan_header.optics.energy_eV)
+            fields |= {"incident_energy": scan_header.optics.energy_eV, "incident_wavelength": wavelength}
+        mask = _pixel_mask(scan_header)
         if mask is not None:
             content = cbor2.CBORTag(_TAGS[mask.dtype.str], mask.tobytes())
             fields["pixel_mask"] = {_CHANNEL: cbor2.CBORTag(40, [list(mask.shape), content])}
@@ -188,25 +188,25 @@ def _json(**fields: Any) -> bytes:
     return json.dumps(fields).encode()
 
 
-def _user(arm: Arm) -> dict[str, Any]:
+def _user(scan_header: ScanHeader) -> dict[str, Any]:
     """What the detector does not know of the scan."""
-    described = arm_to_map(arm)
+    described = arm_to_map(scan_header)
     return {name: described[name] for name in ("scan", "optics", "detector")}
 
 
-def _frame_time_s(arm: Arm) -> float:
-    dwell_us = arm.scan.dwell_time_us
+def _frame_time_s(scan_header: ScanHeader) -> float:
+    dwell_us = scan_header.scan.dwell_time_us
     return _DEFAULT_FRAME_TIME_S if dwell_us is None else 1e-6 * dwell_us
 
 
-def _pixel_mask(arm: Arm) -> Array | None:
-    bad = arm.arrays.get("bad_pixel_mask")
+def _pixel_mask(scan_header: ScanHeader) -> Array | None:
+    bad = scan_header.arrays.get("bad_pixel_mask")
     return None if bad is None else np.asarray(bad).astype("<u4")
 
 
-def _tables(arm: Arm) -> Iterator[bytes]:
+def _tables(scan_header: ScanHeader) -> Iterator[bytes]:
     """Flat field, pixel mask and count-rate table, each announced; nothing without a pixel mask."""
-    mask = _pixel_mask(arm)
+    mask = _pixel_mask(scan_header)
     if mask is None:
         return
     curve = np.array([[0.0, 1.0]], "<f4")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ptylive.engine.compression import CompressedSource
-from ptylive.schema import Arm, MetadataError, ServerGoneError
+from ptylive.schema import MetadataError, ScanHeader, ServerGoneError
 from ptylive.schema.model import BoolArray
 from ptylive.simulators.dectris import DectrisDetector
 from ptylive.simulators.faults import Faults
@@ -108,7 +108,7 @@ def replay(
                         on_progress(sent, total)
                 resent += scan.resent
         seconds = time.monotonic() - started
-        return ReplayReport(total, seconds, total / seconds, resent, tuple(scan.arm.uid for scan in scans))
+        return ReplayReport(total, seconds, total / seconds, resent, tuple(scan.header.uid for scan in scans))
 
 
 def _sender(settings: ReplaySettings) -> AnySender:
@@ -127,19 +127,19 @@ class _Replay:
 
     def __init__(self, file: Scan, settings: ReplaySettings, loop: int) -> None:
         uid = settings.uid if settings.uid is not None and loop == 0 else str(uuid.uuid4())
-        self.arm = file.arm.renamed(uid, settings.series or file.arm.series)
+        self.header = file.header.renamed(uid, settings.series or file.header.series)
         self.total = int(np.count_nonzero(file.received))
         self.resent = 0
         self._file = file
         self._settings = settings
         self._codec = settings.codec if settings.protocol == "native" else "bslz4"
-        self._fps = _frames_per_s(self.arm, settings, file.path)
-        self._batch = _batch_size(self.arm, settings, self._fps)
+        self._fps = _frames_per_s(self.header, settings, file.path)
+        self._batch = _batch_size(self.header, settings, self._fps)
 
     def run(self, sender: AnySender) -> Iterator[int]:
         """Send the scan; yields how many frames of it have just been sent."""
         settings, faults = self._settings, self._settings.faults
-        sender.arm(self.arm)
+        sender.arm(self.header)
         messages: Iterable[FramesMessage] = self._messages(self._file.received)
         if faults is not None:
             messages = faults.apply(messages, sender.pause)
@@ -147,7 +147,7 @@ class _Replay:
         if settings.control is not None:
             self._make_safe(sender, settings.control)
         if faults is None or not faults.aborts:
-            sender.end(EndMessage(self.arm.uid, self.arm.frames, "complete"))
+            sender.end(EndMessage(self.header.uid, self.header.frames, "complete"))
 
     def _paced(self, sender: AnySender, messages: Iterable[FramesMessage]) -> Iterator[int]:
         """Send messages no faster than the rate."""
@@ -165,7 +165,7 @@ class _Replay:
         missing, moved_at, resent_at = self.total, time.monotonic(), time.monotonic()
         with SafeFrames(control, client_keys(self._settings.keys)) as server:
             while True:
-                safe = server.ask(self.arm)
+                safe = server.ask(self.header)
                 left = wanted if safe is None else wanted & ~safe
                 now, count = time.monotonic(), int(np.count_nonzero(left))
                 if count == 0:
@@ -199,26 +199,26 @@ class _Replay:
     def _message(self, start: int, stop: int, seq: int) -> FramesMessage:
         if self._codec == "bslz4" and isinstance(self._file, FileSource) and self._file.stores_bslz4:
             stored = tuple(self._file.stored_pattern(number) for number in range(start, stop))
-            return FramesMessage(self.arm.uid, start, stop - start, "bslz4", stored, seq)
-        frames = self._file.frames(np.arange(start, stop)).astype(FrameLayout.of(self.arm).dtype, copy=False)
+            return FramesMessage(self.header.uid, start, stop - start, "bslz4", stored, seq)
+        frames = self._file.frames(np.arange(start, stop)).astype(FrameLayout.of(self.header).dtype, copy=False)
         parts = packed(frames) if self._codec == "bslz4" else (frames.data.cast("B"),)
-        return FramesMessage(self.arm.uid, start, stop - start, self._codec, parts, seq)
+        return FramesMessage(self.header.uid, start, stop - start, self._codec, parts, seq)
 
 
-def _frames_per_s(arm: Arm, settings: ReplaySettings, path: Path) -> float | None:
+def _frames_per_s(header: ScanHeader, settings: ReplaySettings, path: Path) -> float | None:
     """Frames per second to keep to; None for as fast as possible."""
     if settings.rate == "max":
         return None
     if settings.rate == "recorded":
-        if arm.scan.dwell_time_us is None:
+        if header.scan.dwell_time_us is None:
             raise MetadataError(f"{path} does not say dwell_time_us", "give the rate in frames per second")
-        return 1e6 / arm.scan.dwell_time_us
+        return 1e6 / header.scan.dwell_time_us
     if not (math.isfinite(settings.rate) and settings.rate > 0):
         raise MetadataError(f"rate {settings.rate} is impossible", "give max, recorded, or frames per second")
     return settings.rate
 
 
-def _batch_size(arm: Arm, settings: ReplaySettings, fps: float | None) -> int:
+def _batch_size(header: ScanHeader, settings: ReplaySettings, fps: float | None) -> int:
     """Frames in a message: about 1 MB, and several messages a second when the rate is low."""
     if settings.batch is not None:
         if not 1 <= settings.batch <= MAX_BATCH:
@@ -227,5 +227,5 @@ def _batch_size(arm: Arm, settings: ReplaySettings, fps: float | None) -> int:
     if settings.codec == "bslz4" or settings.protocol != "native":
         batch = _COMPRESSED_BATCH
     else:
-        batch = max(1, min(_RAW_BATCH, _MAX_BATCH_BYTES // FrameLayout.of(arm).nbytes))
+        batch = max(1, min(_RAW_BATCH, _MAX_BATCH_BYTES // FrameLayout.of(header).nbytes))
     return batch if fps is None else max(1, min(batch, int(fps / _MESSAGES_PER_S)))

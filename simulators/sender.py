@@ -11,7 +11,7 @@ import msgpack
 import numpy as np
 import zmq
 
-from ptylive.schema import Arm, ServerGoneError
+from ptylive.schema import ScanHeader, ServerGoneError
 from ptylive.schema.model import BoolArray
 from ptylive.simulators.outlet import Outlet, SendPatience
 from ptylive.streamer.security import ClientKeys
@@ -30,14 +30,14 @@ class Sender:
 
     def __init__(self, to: str, patience: SendPatience, keys: ClientKeys | None = None) -> None:
         self._outlet = Outlet(to, patience, keys=keys)
-        self._arm: Arm | None = None
+        self._header: ScanHeader | None = None
         self._pinged_at = 0.0
 
-    def arm(self, arm: Arm) -> None:
+    def arm(self, header: ScanHeader) -> None:
         """Announce a scan."""
-        self._arm = arm
+        self._header = header
         self._pinged_at = time.monotonic()
-        self._send(ArmMessage(arm))
+        self._send(ArmMessage(header))
 
     def frames(self, message: FramesMessage) -> None:
         """Send frames, and a ping when one is due."""
@@ -46,9 +46,9 @@ class Sender:
 
     def ping_if_due(self) -> None:
         """A ping with the arm map, at most one a second."""
-        if self._arm is not None and time.monotonic() - self._pinged_at >= PING_INTERVAL_S:
+        if self._header is not None and time.monotonic() - self._pinged_at >= PING_INTERVAL_S:
             self._pinged_at = time.monotonic()
-            self._send(PingMessage(self._arm.uid, self._arm))
+            self._send(PingMessage(self._header.uid, self._header))
 
     def pause(self, seconds: float) -> None:
         """Wait, pinging."""
@@ -60,7 +60,7 @@ class Sender:
     def end(self, message: EndMessage) -> None:
         """Say that the scan is over."""
         self._send(message)
-        self._arm = None
+        self._header = None
 
     def close(self, *, flush: bool = True) -> None:
         """Close the connection; with ``flush`` wait until everything has left, as long as a server is there."""
@@ -87,16 +87,16 @@ class SafeFrames:
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
 
-    def ask(self, arm: Arm) -> BoolArray | None:
+    def ask(self, header: ScanHeader) -> BoolArray | None:
         """Which frames are safe, bool (frames,); None when the server does not answer within a second."""
         socket = self._connected()
         wanted = uuid.uuid4().hex
-        socket.send(msgpack.packb({"id": wanted, "command": "received", "uid": arm.uid}))
+        socket.send(msgpack.packb({"id": wanted, "command": "received", "uid": header.uid}))
         deadline = time.monotonic() + _QUESTION_TIMEOUT_S
         while socket.poll(max(0, int(1000 * (deadline - time.monotonic())))):
             reply = _reply(socket.recv())
             if reply.get("id") == wanted:
-                return _mask(arm, reply.get("ranges", [])) if reply.get("ok") else None
+                return _mask(header, reply.get("ranges", [])) if reply.get("ok") else None
         self._drop()
         return None
 
@@ -140,8 +140,8 @@ def _reply(data: bytes) -> dict[str, Any]:
     return reply if isinstance(reply, dict) else {}
 
 
-def _mask(arm: Arm, ranges: Any) -> BoolArray:
-    safe = np.zeros(arm.frames, dtype=bool)
+def _mask(header: ScanHeader, ranges: Any) -> BoolArray:
+    safe = np.zeros(header.frames, dtype=bool)
     for first, last in ranges:
         safe[int(first) : int(last)] = True
     return safe

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ptylive.schema import Arm, FrameBatch, WireError
+from ptylive.schema import FrameBatch, ScanHeader, WireError
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import Announcer, ArmEvent, EndEvent, EndReason, StreamStatus
 from ptylive.streamer.marks import marks_of_frames
@@ -67,7 +68,7 @@ class Acquisition:
         self._open: OrderedDict[str, ScanRecord] = OrderedDict()
         self._current: ScanRecord | None = None
         self._shown: ScanRecord | None = None
-        self._waiting: OrderedDict[str, tuple[Arm, str]] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[ScanHeader, str]] = OrderedDict()
         self._only_pinged: set[str] = set()
         """Of the waiting scans those that no arm message announced: they begin with their frames or not at all."""
         self._rejected: Counter[str] = Counter()
@@ -84,18 +85,18 @@ class Acquisition:
         """Half-open ranges of the frames of a scan that would survive a crash; callable from any thread."""
         return self._known.safe_ranges(uid, list(self._open.values()))
 
-    def arm_of(self, arm: Arm) -> Arm | None:
+    def header_of(self, header: ScanHeader) -> ScanHeader | None:
         """The scan that an arm message means, as it is stored by this run or an earlier one; None for a new one.
 
         Its basis and masks are those that are stored; its uid is the sender's.
         """
-        found = self._known.meant_by(arm, self._open.values(), raw=True)
-        return None if found is None else replace(found.progress.arm, uid=arm.uid)
+        found = self._known.meant_by(header, self._open.values(), raw=True)
+        return None if found is None else replace(found.progress.header, uid=header.uid)
 
-    def open_arm(self) -> Arm | None:
+    def open_header(self) -> ScanHeader | None:
         """The scan that is open, as it is stored, under its sender's uid."""
         scan = self._current
-        return None if scan is None else replace(scan.progress.arm, uid=scan.progress.sent_as)
+        return None if scan is None else replace(scan.progress.header, uid=scan.progress.sent_as)
 
     @property
     def hears_a_sender(self) -> bool:
@@ -106,7 +107,7 @@ class Acquisition:
     def handle(self, message: Message, source: int | None = None) -> None:
         """Take in one message; ``source``: its connection. Raises WireError when it does not fit the scan it names."""
         if isinstance(message, ArmMessage):
-            self._on_arm(message.arm, message.problems, source, by_ping=False)
+            self._on_arm(message.header, message.problems, source, by_ping=False)
         elif isinstance(message, PingMessage):
             self._on_ping(message, source)
         elif isinstance(message, EndMessage):
@@ -119,10 +120,10 @@ class Acquisition:
         name = self._known.meant(uid, message.source)
         if name != message.uid:
             message = replace(message, uid=name)
-        if (arm := self._known.shown_by(message, uid, self._open.values())) is not None:
-            if arm.uid not in self._open and self._known.find(arm.uid) is None:
-                self._start(arm, uid)
-            message = replace(message, uid=arm.uid)
+        if (header := self._known.shown_by(message, uid, self._open.values())) is not None:
+            if header.uid not in self._open and self._known.find(header.uid) is None:
+                self._start(header, uid)
+            message = replace(message, uid=header.uid)
         self._on_frames(message)
 
     @property
@@ -177,10 +178,10 @@ class Acquisition:
         found = self._recordings.leftovers()
         cut_off = [leftover for leftover in found if leftover.end is None and leftover.received.any()]
         for leftover in found:
-            sent_as = self._known.names.learn(leftover.arm.uid)
+            sent_as = self._known.names.learn(leftover.header.uid)
             if cut_off and leftover is cut_off[-1]:
                 self._announcer.log("info", f"resuming the scan of {leftover.path.name}")
-                scan = ScanRecord.new(leftover.arm, resumed=True, sent_as=sent_as)
+                scan = ScanRecord.new(leftover.header, resumed=True, sent_as=sent_as)
                 self._resume(scan, leftover.path, leftover.keep_bytes)
             else:
                 self._known.take_in(leftover, {*self._open})
@@ -245,9 +246,9 @@ class Acquisition:
         uid = scan.progress.sent_as
         if not (scan.closed or self.senders.share(message.source, uid)):
             self._close(scan, scan.progress.outcome)
-        arm = self._known.renamed(scan.progress.arm, uid, str(error), message.source)
-        self._start(arm, uid)
-        self._on_frames(replace(message, uid=arm.uid))
+        header = self._known.renamed(scan.progress.header, uid, str(error), message.source)
+        self._start(header, uid)
+        self._on_frames(replace(message, uid=header.uid))
 
     def _opened_for(self, message: FramesMessage) -> ScanRecord | None:
         """The scan of frames that come while it is not open; None when they are held. Raises WireError: unknown."""
@@ -261,7 +262,7 @@ class Acquisition:
         if scan.progress.complete:
             return scan  # duplicates, or another scan under the same uid
         self._announcer.log("info", f"frames of the closed scan {scan.uid} came: it is opened again")
-        return self._start(scan.progress.arm, scan.progress.sent_as, by_frames=True)
+        return self._start(scan.progress.header, scan.progress.sent_as, by_frames=True)
 
     def _on_end(self, message: EndMessage) -> None:
         scan = self._open.get(message.uid)
@@ -275,8 +276,8 @@ class Acquisition:
             self._close(scan, scan.progress.outcome)
 
     def _on_ping(self, message: PingMessage, source: int | None) -> None:
-        if message.arm is not None:
-            self._on_arm(message.arm, message.problems, source, by_ping=True)
+        if message.header is not None:
+            self._on_arm(message.header, message.problems, source, by_ping=True)
         elif (scan := self._open.get(self._known.meant(message.uid, source))) is not None:
             self._heard(scan, by_ping=True)
 
@@ -285,57 +286,57 @@ class Acquisition:
         if scan.progress.end is None or not by_ping:
             scan.progress.active_at = time.monotonic()
 
-    def _on_arm(self, arm: Arm, problems: tuple[WireError, ...], source: int | None, *, by_ping: bool) -> None:
+    def _on_arm(self, header: ScanHeader, problems: Iterable[WireError], source: int | None, *, by_ping: bool) -> None:
         """Open, resume or recognise a scan. While another one is being sent it begins with its first frame."""
-        sent_as = arm.uid
-        arm = self._known.identified(arm, self._open.values(), self._waiting, source)
-        if (scan := self._open.get(arm.uid)) is not None:
+        sent_as = header.uid
+        header = self._known.identified(header, self._open.values(), self._waiting, source)
+        if (scan := self._open.get(header.uid)) is not None:
             scan.armed_again |= not by_ping and scan.progress.placed > 0
             if self._known.several_senders(scan):
                 self._recordings.note_senders(scan)
             self._heard(scan, by_ping=by_ping)
             return
-        current, known = self._current, self._known.find(arm.uid)
-        if known is not None and (known.progress.complete or self._recordings.is_converting(arm.uid)):
+        current, known = self._current, self._known.find(header.uid)
+        if known is not None and (known.progress.complete or self._recordings.is_converting(header.uid)):
             self._known.armed_again(known, by_ping=by_ping)
             self._shown = known if current is None else self._shown
             return
         for problem in problems:
             self.reject(problem)
         if self.hears_a_sender if by_ping else (not self._one_sender and current is not None and current.busy):
-            self._wait(arm, sent_as, by_ping=by_ping)
+            self._wait(header, sent_as, by_ping=by_ping)
         else:
-            self._start(arm, sent_as)
+            self._start(header, sent_as)
 
-    def _wait(self, arm: Arm, sent_as: str, *, by_ping: bool) -> None:
+    def _wait(self, header: ScanHeader, sent_as: str, *, by_ping: bool) -> None:
         """A scan that has been announced while another one is being sent: an arm message alone ends nothing."""
-        if not by_ping and arm.uid not in self._waiting and self._current is not None:
-            text = f"scan {arm.series} was armed while {self._current.progress.arm.series} is being received"
+        if not by_ping and header.uid not in self._waiting and self._current is not None:
+            text = f"scan {header.series} was armed while {self._current.progress.header.series} is being received"
             self._announcer.log("info", f"{text}: it begins with its first frame")
-        if by_ping and arm.uid not in self._waiting:
-            self._only_pinged.add(arm.uid)
+        if by_ping and header.uid not in self._waiting:
+            self._only_pinged.add(header.uid)
         elif not by_ping:
-            self._only_pinged.discard(arm.uid)
-        self._waiting[arm.uid] = (arm, sent_as)
+            self._only_pinged.discard(header.uid)
+        self._waiting[header.uid] = (header, sent_as)
         while len(self._waiting) > _MOST_WAITING:
             self._waiting.popitem(last=False)
         self._only_pinged &= self._waiting.keys()
 
-    def _start(self, arm: Arm, sent_as: str, *, by_frames: bool = False) -> ScanRecord:
+    def _start(self, header: ScanHeader, sent_as: str, *, by_frames: bool = False) -> ScanRecord:
         """Open a scan, or open it again: beside those that are being sent; one without frames gives way to it."""
-        self._waiting.pop(arm.uid, None)
+        self._waiting.pop(header.uid, None)
         current = self._current
         if by_frames and current is not None and current.progress.placed == 0 and self._is_silent(current):
-            self._waiting[current.uid] = (current.progress.arm, current.progress.sent_as)
+            self._waiting[current.uid] = (current.progress.header, current.progress.sent_as)
             by_frames = False
         for other in [] if by_frames else list(self._open.values()):
             if self._one_sender or other.progress.placed == 0:
                 self._close(other, "aborted")
         while len(self._open) >= MOST_OPEN:
             self._close(min(self._open.values(), key=lambda one: one.progress.active_at), "aborted")
-        known = self._known.find(arm.uid)
+        known = self._known.find(header.uid)
         stored = known is not None and known.target is not None
-        scan = ScanRecord.new(known.progress.arm if known and stored else arm, resumed=stored, sent_as=sent_as)
+        scan = ScanRecord.new(known.progress.header if known and stored else header, resumed=stored, sent_as=sent_as)
         beside = by_frames and self._current is not None
         if known is not None and known.target is not None:
             self._resume(scan, known.target.with_suffix(SUFFIX), beside=beside)
@@ -346,11 +347,11 @@ class Acquisition:
 
     def _resume(self, scan: ScanRecord, journal: Path, keep_bytes: int | None = None, *, beside: bool = False) -> None:
         """Open a scan that was interrupted: what is stored of it goes into the ring first."""
-        progress, arm = scan.progress, scan.progress.arm
+        progress, header = scan.progress, scan.progress.header
         self._recordings.take_up(scan, journal, keep_bytes)
         self._announce(scan, beside=beside)
-        received = np.zeros(arm.frames, dtype=bool)
-        for batch in self._recordings.stored(arm, journal):
+        received = np.zeros(header.frames, dtype=bool)
+        for batch in self._recordings.stored(header, journal):
             received[batch.index] = True
             progress.marks[batch.index] = marks_of_frames(batch.frames, progress.layout, exact=self._exact)
             self._ring.put(batch)
@@ -366,7 +367,7 @@ class Acquisition:
         self._open[scan.uid] = scan
         if not beside:
             self._current = self._shown = scan
-        event = ArmEvent(scan.progress.arm, scan.progress.resumed, beside)
+        event = ArmEvent(scan.progress.header, scan.progress.resumed, beside)
         self._announcer.emit(event)
         self._ring.put(event)
 

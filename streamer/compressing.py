@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ptylive.schema import Arm, Basis, PtyliveError, WireError
+from ptylive.schema import Basis, PtyliveError, ScanHeader, WireError
 from ptylive.schema.model import Array, FloatArray, IndexArray
 from ptylive.streamer.protocols import Inlet, Note
 from ptylive.streamer.tracking.names import same_header
@@ -43,7 +43,7 @@ class FrameCompressor(Protocol):
     """Turns the frames of one scan into vectors."""
 
     @property
-    def arm(self) -> Arm:
+    def header(self) -> ScanHeader:
         """The scan as its vectors tell it: basis, masks."""
         ...
 
@@ -55,16 +55,16 @@ class FrameCompressor(Protocol):
 class Compression(Protocol):
     """Makes the compressor of every scan; knows what the streamer does not: detectors and masks."""
 
-    def sample_frames(self, arm: Arm) -> int:
+    def sample_frames(self, header: ScanHeader) -> int:
         """How many frames must be seen before the masks can be made; 0: none."""
         ...
 
-    def learn(self, arm: Arm, index: IndexArray, frames: Array) -> FrameCompressor:
+    def learn(self, header: ScanHeader, index: IndexArray, frames: Array) -> FrameCompressor:
         """The compressor of a new scan from its first frames (n, Qy, Qx). Raises PtyliveError where there is none."""
         ...
 
-    def resume(self, arm: Arm) -> FrameCompressor:
-        """The compressor of a scan of which vectors are stored: ``arm`` holds their masks. Raises PtyliveError."""
+    def resume(self, header: ScanHeader) -> FrameCompressor:
+        """The compressor of a scan of which vectors are stored: ``header`` holds their masks. Raises PtyliveError."""
         ...
 
 
@@ -72,8 +72,8 @@ class Compression(Protocol):
 class Stored:
     """What the acquisition knows: of a scan that has been received before, and of the one that is open."""
 
-    arm_of: Callable[[Arm], Arm | None]
-    open_arm: Callable[[], Arm | None]
+    header_of: Callable[[ScanHeader], ScanHeader | None]
+    open_header: Callable[[], ScanHeader | None]
     busy: Callable[[], bool]
     """Whether a sender is heard, so that a ping of another one must not open a scan."""
 
@@ -82,7 +82,7 @@ class Stored:
 class _Scan:
     """The scan whose frames arrive. maker: None while frames are held; plain: they are handed on as they come."""
 
-    arm: Arm
+    header: ScanHeader
     needed: int
     problems: tuple[WireError, ...] = ()
     maker: FrameCompressor | None = None
@@ -94,8 +94,8 @@ class _Scan:
     layout: FrameLayout = field(init=False)
 
     def __post_init__(self) -> None:
-        self.layout = FrameLayout.of(self.arm)
-        self.needed = min(self.needed, self.arm.frames, max(1, MOST_HELD_BYTES // self.layout.nbytes))
+        self.layout = FrameLayout.of(self.header)
+        self.needed = min(self.needed, self.header.frames, max(1, MOST_HELD_BYTES // self.layout.nbytes))
 
     @property
     def learning(self) -> bool:
@@ -111,8 +111,8 @@ class _Scan:
         """Keep a message for the masks. Raises WireError for one that is none of this scan."""
         check_size(message, self.layout)
         last = message.first + message.count
-        if last > self.arm.frames:
-            raise WireError(f"frames {message.first} to {last - 1} of a scan of {self.arm.frames}", "beyond_scan")
+        if last > self.header.frames:
+            raise WireError(f"frames {message.first} to {last - 1} of a scan of {self.header.frames}", "beyond_scan")
         self.since = self.since or time.monotonic()
         self.held.append(message)
         self.count += message.count
@@ -177,24 +177,24 @@ class CompressingInlet:
                 yield from self._on_end(message)
 
     def _on_arm(self, message: ArmMessage) -> Iterator[Message]:
-        scan = self._scans.get(message.arm.uid)
-        if scan is not None and same_header(scan.arm, message.arm):
-            self._scans.move_to_end(message.arm.uid)
+        scan = self._scans.get(message.header.uid)
+        if scan is not None and same_header(scan.header, message.header):
+            self._scans.move_to_end(message.header.uid)
             if not scan.learning:
                 yield self._armed(scan)
             return
         for other in list(self._scans.values()):
             if other.held:
                 yield from self._learnt(other)
-        if message.arm.basis.is_raw:
-            yield from self._begin(message.arm, message.problems)
+        if message.header.basis.is_raw:
+            yield from self._begin(message.header, message.problems)
         else:
             yield message
 
-    def _begin(self, arm: Arm, problems: tuple[WireError, ...] = ()) -> Iterator[Message]:
+    def _begin(self, header: ScanHeader, problems: tuple[WireError, ...] = ()) -> Iterator[Message]:
         """A scan of frames: one that was stored before goes on in the form it has."""
-        scan = self._kept(_Scan(arm, self._compression.sample_frames(arm), problems))
-        earlier = self._stored.arm_of(arm)
+        scan = self._kept(_Scan(header, self._compression.sample_frames(header), problems))
+        earlier = self._stored.header_of(header)
         if earlier is not None:
             self._take_up(scan, earlier)
             yield self._armed(scan)
@@ -203,13 +203,13 @@ class CompressingInlet:
 
     def _kept(self, scan: _Scan) -> _Scan:
         """A scan that begins: those heard lately are kept, their senders may go on."""
-        self._scans[scan.arm.uid] = scan
-        self._scans.move_to_end(scan.arm.uid)
+        self._scans[scan.header.uid] = scan
+        self._scans.move_to_end(scan.header.uid)
         while len(self._scans) > _MOST_SCANS:
             self._scans.popitem(last=False)
         return scan
 
-    def _take_up(self, scan: _Scan, earlier: Arm) -> None:
+    def _take_up(self, scan: _Scan, earlier: ScanHeader) -> None:
         """Go on as before: plain frames, or vectors with the masks that are stored."""
         if earlier.basis.is_raw:
             scan.plain = True
@@ -218,7 +218,7 @@ class CompressingInlet:
             scan.maker = self._compression.resume(earlier)
         except PtyliveError as error:
             scan.plain = True
-            self._note(f"scan {scan.arm.series} cannot be compressed as before: {error.line()}")
+            self._note(f"scan {scan.header.series} cannot be compressed as before: {error.line()}")
 
     def _on_frames(self, message: FramesMessage) -> Iterator[Message]:
         scan = self._scans.get(message.uid) or self._resumed(message)
@@ -235,7 +235,7 @@ class CompressingInlet:
 
     def _resumed(self, message: FramesMessage) -> _Scan | None:
         """After a restart: frames of the scan that was taken up from its journal, before its sender's first ping."""
-        earlier = self._stored.open_arm()
+        earlier = self._stored.open_header()
         if earlier is None or earlier.uid != message.uid or earlier.basis.is_raw:
             return None
         scan = _Scan(_without_basis(earlier), 0)
@@ -255,11 +255,11 @@ class CompressingInlet:
         scan = self._scans.get(message.uid)
         if scan is not None:
             if not scan.learning:
-                yield PingMessage(message.uid, self._armed(scan).arm)
-        elif message.arm is None or not message.arm.basis.is_raw:
+                yield PingMessage(message.uid, self._armed(scan).header)
+        elif message.header is None or not message.header.basis.is_raw:
             yield message
         elif not self._stored.busy() and (self._scan is None or not self._scan.learning):
-            yield from self._begin(message.arm, message.problems)
+            yield from self._begin(message.header, message.problems)
 
     def _settled(self, scan: _Scan) -> Iterator[Message]:
         """Make the masks of what is there, when no more will come; without any frame the scan stays as it is."""
@@ -275,10 +275,10 @@ class CompressingInlet:
         """Make the masks; the scan is armed, and what was held is handed on."""
         index, frames = _decoded(scan)
         try:
-            scan.maker = self._compression.learn(scan.arm, index, frames)
+            scan.maker = self._compression.learn(scan.header, index, frames)
         except PtyliveError as error:
             scan.plain = True
-            self._note(f"scan {scan.arm.series} is recorded as frames: {error.line()}")
+            self._note(f"scan {scan.header.series} is recorded as frames: {error.line()}")
         held, scan.held = scan.held, []
         yield self._armed(scan)
         for message in held:
@@ -288,8 +288,8 @@ class CompressingInlet:
                 yield from self._vectors(scan, scan.maker, message)
 
     def _armed(self, scan: _Scan) -> ArmMessage:
-        arm = scan.arm if scan.maker is None else scan.maker.arm
-        return ArmMessage(arm, scan.problems)
+        header = scan.header if scan.maker is None else scan.maker.header
+        return ArmMessage(header, scan.problems)
 
     def _vectors(self, scan: _Scan, maker: FrameCompressor, message: FramesMessage) -> Iterator[Message]:
         check_size(message, scan.layout)
@@ -315,7 +315,7 @@ def _decoded(scan: _Scan) -> tuple[IndexArray, Array]:
     return np.concatenate(numbers), np.concatenate(patterns)
 
 
-def _without_basis(arm: Arm) -> Arm:
+def _without_basis(header: ScanHeader) -> ScanHeader:
     """A compressed scan as it was before: frames of its detector."""
-    arrays = {name: array for name, array in arm.arrays.items() if name != "masks"}
-    return replace(arm, basis=Basis(), arrays=arrays)
+    arrays = {name: array for name, array in header.arrays.items() if name != "masks"}
+    return replace(header, basis=Basis(), arrays=arrays)

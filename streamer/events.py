@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ptylive.schema import Arm, FrameBatch
+from ptylive.schema import FrameBatch, ScanHeader
 
 EndReason = Literal["complete", "incomplete", "aborted"]
 """incomplete: its sender says that it has sent everything, yet frames are missing, lost on the way or refused."""
@@ -37,7 +37,7 @@ class ArmEvent:
     one is being received and goes on being shown.
     """
 
-    arm: Arm
+    header: ScanHeader
     resumed: bool = False
     beside: bool = False
 

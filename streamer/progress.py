@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.schema.model import BoolArray, IndexArray
 from ptylive.streamer.events import EndReason, ScanSummary
 from ptylive.streamer.shared_stream import SharedStreamWatch
@@ -18,13 +18,13 @@ _RATE_WINDOW_S = 1.0
 class ScanProgress:
     """Bookkeeping of one scan, for one writing thread; others may read the counts at any time. Monotonic clock."""
 
-    def __init__(self, arm: Arm, *, resumed: bool = False, sent_as: str = "") -> None:
-        self.arm = arm
-        self.sent_as = sent_as or arm.uid  # the uid its sender says
-        self.layout = FrameLayout.of(arm)
+    def __init__(self, header: ScanHeader, *, resumed: bool = False, sent_as: str = "") -> None:
+        self.header = header
+        self.sent_as = sent_as or header.uid  # the uid its sender says
+        self.layout = FrameLayout.of(header)
         self.resumed = resumed
-        self.received: BoolArray = np.zeros(arm.frames, dtype=bool)
-        self.marks = np.zeros(arm.frames, dtype=np.uint32)
+        self.received: BoolArray = np.zeros(header.frames, dtype=bool)
+        self.marks = np.zeros(header.frames, dtype=np.uint32)
         """What tells a frame that comes again from another one of its number (:mod:`ptylive.streamer.marks`)."""
         self.placed = 0
         self.refused = 0
@@ -80,7 +80,7 @@ class ScanProgress:
         """Count duplicates that could not be compared; what is to be said of the first of them."""
         first = count > 0 and not self.unchecked
         self.unchecked += count
-        text = f"frames of scan {self.arm.series} came again in another coding and count as duplicates"
+        text = f"frames of scan {self.header.series} came again in another coding and count as duplicates"
         return f"{text}: whether they are the same cannot be told" if first else ""
 
     def restore(self, received: BoolArray) -> None:
@@ -92,13 +92,15 @@ class ScanProgress:
     @property
     def complete(self) -> bool:
         """Whether every frame that will ever come has come."""
-        wanted = self.arm.frames if self.end is None else min(self.end.frames, self.arm.frames)
+        wanted = self.header.frames if self.end is None else min(self.end.frames, self.header.frames)
         return self.placed >= wanted
 
     @property
     def lost(self) -> int:
         """Frames below the highest number seen, or announced by the end message, that are not there."""
-        reached = self.highest + 1 if self.end is None else max(self.highest + 1, min(self.end.frames, self.arm.frames))
+        reached = (
+            self.highest + 1 if self.end is None else max(self.highest + 1, min(self.end.frames, self.header.frames))
+        )
         return reached - self.placed
 
     @property
@@ -120,8 +122,8 @@ class ScanProgress:
     def summary(self) -> ScanSummary:
         """The counts at the end."""
         seconds = self._last_at - (self._first_at or self._last_at)
-        lost = self.arm.frames - self.placed if self.end is None else self.lost
-        return ScanSummary(self.arm.frames, self.placed, lost, self.late, self.duplicates, seconds, self.refused)
+        lost = self.header.frames - self.placed if self.end is None else self.lost
+        return ScanSummary(self.header.frames, self.placed, lost, self.late, self.duplicates, seconds, self.refused)
 
     def _update_rate(self, now: float) -> None:
         since, frames = self._window

@@ -154,7 +154,7 @@ class Receiver:
         if settings.compression is None:
             return inlet
         acquisition = self._acquisition
-        stored = Stored(acquisition.arm_of, acquisition.open_arm, lambda: acquisition.hears_a_sender)
+        stored = Stored(acquisition.header_of, acquisition.open_header, lambda: acquisition.hears_a_sender)
         return CompressingInlet(inlet, settings.compression, stored, acquisition.reject, self._warn)
 
     def _warn(self, text: str) -> None:
@@ -219,7 +219,7 @@ class Receiver:
             self._take_rest(loop)
             return
         images = None if loop is None or self._native else self._inlet.template()
-        fits = self._native or (images is not None and scan is not None and images.uid == scan.arm.uid)
+        fits = self._native or (images is not None and scan is not None and images.uid == scan.header.uid)
         if loop is None or scan is None or not fits or mixed or not loop.suits(scan):
             self._receive_message()
             return

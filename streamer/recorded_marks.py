@@ -28,7 +28,7 @@ def read_sums(path: Path) -> Array:
     """The marks of a recording of coefficients, uint32 (frames,), to be compared with a tolerance: InputFileError."""
     with open_recording(path) as source:
         marks = np.zeros(source.frame_count, dtype=np.uint32)
-        layout = FrameLayout.of(source.arm)
+        layout = FrameLayout.of(source.header)
         for batch in source.batches(_BATCH_VECTORS):
             marks[batch.index] = marks_of_frames(batch.frames, layout, exact=False)
         return marks

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema import Arm, Detector, FrameBatch, InputFileError, PtyliveError, Scan
+from ptylive.schema import Detector, FrameBatch, InputFileError, PtyliveError, Scan, ScanHeader
 from ptylive.schema.detector import ALLOWED_DTYPES
 from ptylive.schema.metadata import NAMES, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
@@ -30,7 +30,7 @@ class FileSource:
     """
 
     path: Path
-    arm: Arm
+    header: ScanHeader
     received: BoolArray
     notes: tuple[str, ...]
     _stored: StoredScan
@@ -71,7 +71,7 @@ class FileSource:
         for start in range(0, self.frame_count, n):
             index = start + np.flatnonzero(self.received[start : start + n])
             if len(index):
-                yield FrameBatch(self.arm.uid, index, self.frames(index))
+                yield FrameBatch(self.header.uid, index, self.frames(index))
 
     def stored_pattern(self, number: int) -> bytes:
         """One pattern as it lies in the file: a ``bslz4`` part of the stream. Needs :attr:`stores_bslz4`."""
@@ -118,17 +118,17 @@ def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> Abstra
 def _opened(path: Path, opening: AbstractContextManager[ScanFile], values: Mapping[str, Any]) -> Iterator[FileSource]:
     with opening as file:
         stored = StoredScan(file.leading)
-        arm = replace(_arm(path, file, stored, values), basis=file.basis)
+        header = replace(_header(path, file, stored, values), basis=file.basis)
         if values:
-            arm = overlay(arm, values)
+            header = overlay(header, values)
         notes = list(file.notes)
-        arm = replace(arm, scan=_fitted_scan(path, stored, arm.scan, notes))
-        arm = replace(arm, arrays=_arrays(path, file, arm))
+        header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes))
+        header = replace(header, arrays=_arrays(path, file, header))
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
-        yield FileSource(path, arm, received, tuple(notes), stored, file)
+        yield FileSource(path, header, received, tuple(notes), stored, file)
 
 
-def _arm(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str, Any]) -> Arm:
+def _header(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str, Any]) -> ScanHeader:
     """What the file says of its scan, before the scan shape is compared with the data; not what ``values`` replace."""
     replaced = {locate(name) for name in values}
     given = {name: value for name, value in file.metadata.items() if NAMES.get(name) not in replaced}
@@ -139,7 +139,7 @@ def _arm(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str, An
     except (PtyliveError, TypeError, ValueError, OverflowError) as error:
         text = str(error) if str(error).startswith(source) else f"{source}: {error}"
         raise InputFileError(text, "correct the attribute or override it with --set") from None
-    return Arm(
+    return ScanHeader(
         uid=str(given.get("uid") or uuid.uuid4()),
         series=str(given.get("series") or path.stem),
         frames=stored.frames,
@@ -199,10 +199,10 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str]) -
     return scan
 
 
-def _arrays(path: Path, file: ScanFile, arm: Arm) -> dict[str, Array]:
+def _arrays(path: Path, file: ScanFile, header: ScanHeader) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     for name, found in file.arrays.items():
-        wanted = array_shape(arm, name)
+        wanted = array_shape(header, name)
         if wanted is not None and found.shape != wanted:
             raise InputFileError(f"{path}: /metadata/{name} has shape {found.shape}, expected {wanted}", "correct it")
         array = np.asarray(found[()])

@@ -13,7 +13,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array
 from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_inlet
@@ -133,8 +133,8 @@ def inlet(
 ) -> Inlet:
     """An inlet whose configuration is a few metadata values."""
 
-    def prepare(arm: Arm) -> Arm:
-        return overlay(arm, values or {})
+    def prepare(header: ScanHeader) -> ScanHeader:
+        return overlay(header, values or {})
 
     said = [] if notes is None else notes
     return make_inlet(ProtocolSettings(protocol, prepare, **settings), said.append)  # type: ignore[arg-type]
@@ -152,8 +152,8 @@ def scans_of(messages: Iterable[Message]) -> dict[str, dict[int, bytes]]:
     scans: dict[str, dict[int, bytes]] = {}
     for message in messages:
         if isinstance(message, ArmMessage):
-            layouts[message.arm.uid] = FrameLayout.of(message.arm)
-            scans.setdefault(message.arm.uid, {})
+            layouts[message.header.uid] = FrameLayout.of(message.header)
+            scans.setdefault(message.header.uid, {})
         elif isinstance(message, FramesMessage):
             frames, good, problems = decode_frames(message, layouts[message.uid])
             assert good.all(), problems

@@ -39,20 +39,20 @@ def values_of(seed: int) -> dict[str, float]:
 
 def one(scan: WeakPhaseScan, seed: int, *, refined: bool) -> str:
     frames = (1e4 * scan.patterns).astype(np.float32)
-    arm = scan.arm()
+    header = scan.header()
     for name, value in values_of(seed).items():
         try:
-            arm = overlay(arm, {name: value})
+            header = overlay(header, {name: value})
         except PtyliveError:
             continue
-    live = LiveEngine(arm)
+    live = LiveEngine(header)
     for batch in batches(frames, size=64):
         live.add(batch)
     live.refresh()
-    engine, rendering = reconstruct(arm, lambda: batches(frames))
+    engine, rendering = reconstruct(header, lambda: batches(frames))
     if refined:
         index = np.arange(len(frames))
-        dataset = Dataset.of(arm, engine.calibration, index, frames)
+        dataset = Dataset.of(header, engine.calibration, index, frames)
         return refine(dataset, Preset.from_mapping({"epoch_max": 1})).state
     return f"{len(rendering.maps)} maps"
 

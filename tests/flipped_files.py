@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import stored_runs
-from stream_tools import make_arm, make_frames, messages_of, stored_recording
+from stream_tools import make_frames, make_header, messages_of, stored_recording
 
 from ptylive.engine.refine.run import checkpoint
 from ptylive.engine.refine.run.log import Log
@@ -28,8 +28,8 @@ def flipped(content, rng):
 
 
 def recording(folder):
-    arm = make_arm((4, 4), (4, 4))
-    return stored_recording(folder, arm, make_frames(arm), missing=slice(3, 5))
+    header = make_header((4, 4), (4, 4))
+    return stored_recording(folder, header, make_frames(header), missing=slice(3, 5))
 
 
 def results(folder):
@@ -39,10 +39,10 @@ def results(folder):
 
 
 def journal(folder):
-    arm = make_arm((4, 4), (4, 4))
+    header = make_header((4, 4), (4, 4))
     path = folder / "scan.journal"
-    written = Journal(path, arm)
-    for message in messages_of(arm, make_frames(arm)):
+    written = Journal(path, header)
+    for message in messages_of(header, make_frames(header)):
         written.append(message)
     written.close()
     return path

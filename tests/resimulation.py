@@ -14,7 +14,7 @@ from shared_data import shared_data
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.engine import recalibrated, reconstruct
 from ptylive.engine.probe import Probe
-from ptylive.schema import Arm, Calibration, FrameBatch
+from ptylive.schema import Calibration, FrameBatch, ScanHeader
 from ptylive.schema.metadata import build, overlay, sections_from
 from ptylive.schema.scan import rotation_matrix
 from ptylive.schema.units import invA_to_mrad, wavelength_A
@@ -49,7 +49,7 @@ class Resimulation:
     """Frames (N, n, n) uint16 of which only energy, semi-angle, step and detector pixel are told."""
 
     microscope: Microscope
-    arm: Arm
+    header: ScanHeader
     frames: np.ndarray
     _store: Store | None = field(default=None, repr=False)
 
@@ -79,7 +79,7 @@ class Resimulation:
         )
         sections["detector"].update(shape=frames.shape[1:], dtype=frames.dtype.str)
         parts = {name: build(name, sections[name], name) for name in sections}
-        return cls(microscope, Arm("resimulated", specimen, len(frames), **parts), frames)
+        return cls(microscope, ScanHeader("resimulated", specimen, len(frames), **parts), frames)
 
     def batches(self, count: int | None = None):
         for start in range(0, count or len(self.frames), 512):
@@ -88,17 +88,17 @@ class Resimulation:
 
     def knowing(self, **values) -> "Resimulation":
         """The same scan with some values told."""
-        return replace(self, arm=overlay(self.arm, values), _store=None)
+        return replace(self, header=overlay(self.header, values), _store=None)
 
     def calibrate(self, share: float = 1.0) -> Calibration:
         """Calibration when that share of the rows has arrived."""
         if self._store is None:
-            self._store = reconstruct(self.arm, self.batches, methods=["bf"])[0].store
+            self._store = reconstruct(self.header, self.batches, methods=["bf"])[0].store
         rows = round(share * self.microscope.shape[0])
-        store = Store(self.arm, self._store.reduction)
+        store = Store(self.header, self._store.reduction)
         for batch in self.batches(rows * self.microscope.shape[1]):
             store.add(batch)
-        return recalibrated(self.arm, store)
+        return recalibrated(self.header, store)
 
 
 def _patterns(transmission: np.ndarray, sampling: float, m: Microscope) -> np.ndarray:

@@ -15,7 +15,7 @@ import hdf5plugin
 import numpy as np
 import zmq
 
-from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.streamer.events import ArmEvent, EndEvent, RecordingEvent, StreamEvent
 from ptylive.streamer.patience import Patience
@@ -30,24 +30,24 @@ PATIENCE_S = 90.0
 """A machine that does ten other things; nothing is decided by it."""
 
 
-def make_arm(scan: tuple[int, int] = (6, 7), pixels: tuple[int, int] = (8, 8), **scan_keys: Any) -> Arm:
+def make_header(scan: tuple[int, int] = (6, 7), pixels: tuple[int, int] = (8, 8), **scan_keys: Any) -> ScanHeader:
     """A small scan with everything a sender may know."""
     geometry = Scan(shape=scan, step_A=0.5, rotation_deg=10.0, **scan_keys)
     optics = Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0, defocus_A=100.0)
-    return Arm(str(uuid.uuid4()), "test", geometry.frames, geometry, optics, Detector(shape=pixels))
+    return ScanHeader(str(uuid.uuid4()), "test", geometry.frames, geometry, optics, Detector(shape=pixels))
 
 
-def make_frames(arm: Arm, seed: int = 0) -> Array:
+def make_frames(header: ScanHeader, seed: int = 0) -> Array:
     """Poisson patterns (frames, Qy, Qx) for a scan."""
-    counts = np.random.default_rng(seed).poisson(3, (arm.frames, *arm.detector_shape))
-    return counts.astype(arm.frame_dtype)
+    counts = np.random.default_rng(seed).poisson(3, (header.frames, *header.detector_shape))
+    return counts.astype(header.frame_dtype)
 
 
-def messages_of(arm: Arm, frames: Array, batch: int = 5) -> list[FramesMessage]:
+def messages_of(header: ScanHeader, frames: Array, batch: int = 5) -> list[FramesMessage]:
     """Uncompressed frames messages of a whole scan."""
     starts = range(0, len(frames), batch)
     return [
-        FramesMessage(arm.uid, k, len(part), "none", (part.tobytes(),), seq)
+        FramesMessage(header.uid, k, len(part), "none", (part.tobytes(),), seq)
         for seq, k in enumerate(starts)
         if len(part := frames[k : k + batch])
     ]
@@ -114,7 +114,7 @@ class Running:
         A scan known from its recording only was never in the ring.
         """
         status = self.receiver.status()
-        was_announced = any(event.arm.uid == status.uid for event in self.announced())
+        was_announced = any(event.header.uid == status.uid for event in self.announced())
         over = status.state in ("complete", "incomplete", "aborted")
         return not (over and was_announced) or any(end.uid == status.uid for end in self.ends())
 
@@ -140,7 +140,7 @@ class Running:
                     seen[int(number)] = digest(frame)
             else:
                 if isinstance(item, ArmEvent):
-                    self.frames[item.arm.uid] = {}
+                    self.frames[item.header.uid] = {}
                 self.items.append(item)
 
 
@@ -192,12 +192,12 @@ def send(socket: "zmq.Socket[bytes]", *messages: Message) -> None:
         socket.send_multipart(encode(message))
 
 
-def stored_recording(folder: Path, arm: Arm, frames: Array, missing: slice = slice(0)) -> Path:
+def stored_recording(folder: Path, header: ScanHeader, frames: Array, missing: slice = slice(0)) -> Path:
     """A recording made as the server makes it; ``missing``: frames that never arrived."""
-    keep = np.ones(arm.frames, dtype=bool)
+    keep = np.ones(header.frames, dtype=bool)
     keep[missing] = False
-    path = folder / f"{arm.uid}.h5"
-    with created_scan(path, arm) as writer:
+    path = folder / f"{header.uid}.h5"
+    with created_scan(path, header) as writer:
         writer.add_frames(np.flatnonzero(keep), frames[keep])
         writer.finish()
     return path

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.probe import Probe
-from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.schema.units import invA_to_mrad, wavelength_A
 
 ENERGY_EV = 80e3
@@ -46,9 +46,9 @@ class WeakPhaseScan:
                 patterns[i * n + j] = np.fft.fftshift(np.abs(exit_wave) ** 2)
         return cls(n, step_A, phase, probe, k_alpha * wavelength * 1e3, aberrations, patterns)
 
-    def arm(self, *, frames: int | None = None, dtype: str = "<f4", **scan) -> Arm:
+    def header(self, *, frames: int | None = None, dtype: str = "<f4", **scan) -> ScanHeader:
         wavelength = wavelength_A(ENERGY_EV)
-        return Arm(
+        return ScanHeader(
             uid="synthetic",
             series="synthetic",
             frames=frames or self.n**2,

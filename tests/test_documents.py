@@ -9,7 +9,7 @@ import pytest
 import typer
 import zmq
 
-from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.server.cli.main import build
 from ptylive.server.process.config import load_config
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, decode
@@ -57,7 +57,7 @@ def test_links_lead_somewhere():
 
 def test_frames_from_elsewhere_as_the_notebook_document_feeds_them():
     text = snippets(ROOT / "docs" / "notebook.md", "python")[1]
-    arm = Arm(
+    header = ScanHeader(
         "doc", "doc", 64, Scan(shape=(8, 8), step_A=(0.5, 0.5), rotation_deg=0.0),
         Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0),
         Detector(shape=(24, 24), pixel_mrad=4.0, transform_given=True),
@@ -65,7 +65,7 @@ def test_frames_from_elsewhere_as_the_notebook_document_feeds_them():
     rows, cols = np.indices((24, 24)) - 11.5
     frames = np.random.default_rng(1).poisson(50.0 * (np.hypot(rows, cols) < 6), (64, 24, 24)).astype(np.uint16)
     positions_A = 0.5 * np.stack(np.mgrid[:8, :8], axis=-1).reshape(-1, 2).astype(float)
-    names = {"arm": arm, "batches": [FrameBatch("doc", np.arange(64), frames)], "positions_A": positions_A}
+    names = {"header": header, "batches": [FrameBatch("doc", np.arange(64), frames)], "positions_A": positions_A}
     exec(compile(text, "notebook.md", "exec"), names)
     assert {"bf", "idpc"} <= {live_map.name for live_map in names["maps"]}
 

@@ -82,8 +82,8 @@ def test_recordings_of_coefficients(path):
     was, vectors = expected(path), frames_of(path)
     assert (list(vectors.shape), vectors.dtype.str, digest(vectors)) == (was["shape"], was["dtype"], was["sha256"])
     with open_source(path) as source:
-        assert source.arm.uid == was["uid"]
-        assert source.arm.basis.kind == "zernike"
+        assert source.header.uid == was["uid"]
+        assert source.header.basis.kind == "zernike"
     maps = ptylive.open_scan(path).reconstruct(["bf", "obf"])
     assert {name: made.data.shape for name, made in maps.items()} == {"bf": (8, 8), "obf": (8, 8)}
 

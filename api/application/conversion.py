@@ -20,7 +20,7 @@ from ptylive.engine.compression import (
     sample_of,
 )
 from ptylive.engine.preparation import Preparation, PreparedSource
-from ptylive.schema import Arm, InputFileError
+from ptylive.schema import InputFileError, ScanHeader
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import IndexArray
 
@@ -68,10 +68,10 @@ class CompressionReport:
         return f"{what}, intact-information angles {angles}"
 
     @classmethod
-    def of(cls, compressor: Compressor, arm: Arm, sample: Any) -> CompressionReport:
+    def of(cls, compressor: Compressor, header: ScanHeader, sample: Any) -> CompressionReport:
         """Judge a compressor on a sample (n, Qy, Qx) of the scan it was made for."""
         bright, dark = compressor.intact_angles_deg(sample)
-        finest_period_A, masks_advised = resolution(compressor, arm)
+        finest_period_A, masks_advised = resolution(compressor, header)
         return cls(
             basis=compressor.basis.kind,
             n_bright=compressor.basis.n_bright,
@@ -87,9 +87,9 @@ class CompressionReport:
 
 def compressed(source: PatternSource, choice: BasisChoice) -> tuple[CompressedSource, CompressionReport]:
     """An open scan seen through the basis a user chose. Raises InputFileError, MetadataError."""
-    sample = sample_of(source) if source.arm.basis.is_raw else np.zeros((0, *source.arm.detector_shape))
-    compressor = compressor_for(source.arm, choice, sample, saved_basis(choice))
-    return CompressedSource.of(source, compressor), CompressionReport.of(compressor, source.arm, sample)
+    sample = sample_of(source) if source.header.basis.is_raw else np.zeros((0, *source.header.detector_shape))
+    compressor = compressor_for(source.header, choice, sample, saved_basis(choice))
+    return CompressedSource.of(source, compressor), CompressionReport.of(compressor, source.header, sample)
 
 
 def saved_basis(choice: BasisChoice) -> SavedBasis | None:
@@ -126,7 +126,7 @@ def write_scan(
     numbers = np.flatnonzero(source.received)
     unreadable: list[int] = []
     problem: Exception | None = None
-    with replacing(target) as temporary, created_scan(temporary, source.arm) as writer:
+    with replacing(target) as temporary, created_scan(temporary, source.header) as writer:
         for start in range(0, len(numbers), BATCH_FRAMES):
             index = numbers[start : start + BATCH_FRAMES]
             try:
@@ -201,8 +201,8 @@ def convert_file(
         seen: PatternSource = source
         if not preparation.changes_nothing:
             seen = PreparedSource.of(source, preparation)
-        arm, report = source.arm, None
-        raw = arm.frames * arm.detector_shape[0] * arm.detector_shape[1] * arm.frame_dtype.itemsize
+        header, report = source.header, None
+        raw = header.frames * header.detector_shape[0] * header.detector_shape[1] * header.frame_dtype.itemsize
         if not choice.is_raw:
             seen, report = compressed(seen, choice)
         written = write_scan(target, seen, on_progress, leave_out=True)
@@ -230,7 +230,7 @@ class RecordingCompression:
         if self.choice.is_raw or not self.keep_frames:
             return None
         with open_source(recording) as source:
-            if not source.arm.basis.is_raw or not source.received.any():
+            if not source.header.basis.is_raw or not source.received.any():
                 return None
             seen, report = compressed(source, self.choice)
             target = recording.with_name(f"{recording.stem}{COEFFICIENTS_SUFFIX}.h5")

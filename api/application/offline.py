@@ -18,7 +18,7 @@ from ptylive.engine.descan import descan_of, lying_still, moved_back
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
-from ptylive.schema import Arm, Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError
+from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
 from ptylive.schema.detector import undo_transform, usable_counts
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, IndexArray
@@ -89,7 +89,7 @@ def reconstruct_source(
     path, device = source.path, map_device(backend)
     if not source.received.any():
         raise InputFileError(f"{path}: no frame of this scan arrived")
-    if source.arm.scan.shape is None:
+    if source.header.scan.shape is None:
         raise MetadataError(
             f"{path} does not say scan_shape ({source.frame_count} frames)", "give --set scan_shape=ROWS,COLUMNS"
         )
@@ -105,8 +105,8 @@ def reconstruct_source(
             if on_progress is not None:
                 on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
-    engine, rendering = reconstruct(seen.arm, frames, methods, device)
-    said = remarks(without(source.arm, values), source.arm, engine.calibration or Calibration())
+    engine, rendering = reconstruct(seen.header, frames, methods, device)
+    said = remarks(without(source.header, values), source.header, engine.calibration or Calibration())
     return Reconstruction(engine, rendering, count, tuple(said))
 
 
@@ -120,15 +120,15 @@ def map_device(backend: str) -> MapDevice:
     return device
 
 
-def without(arm: Arm, values: Iterable[str]) -> Arm:
+def without(header: ScanHeader, values: Iterable[str]) -> ScanHeader:
     """A scan as its file tells it, but for the metadata that somebody replaced."""
-    return overlay(arm, dict.fromkeys(values))
+    return overlay(header, dict.fromkeys(values))
 
 
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
     """All patterns of an open file that arrived, or their coefficients, arranged for the refinement."""
     index = np.flatnonzero(source.received)
-    return dataset_of(source.arm, calibration, index, source.frames(index))
+    return dataset_of(source.header, calibration, index, source.frames(index))
 
 
 def refinable(source: FileSource, calibration: Calibration) -> Dataset:
@@ -137,19 +137,19 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
     The file must stay open as long as the data set is used.
     """
     index = np.flatnonzero(source.received)
-    index = index[source.arm.scan.point_of(index) >= 0]
-    rows, columns = source.arm.detector_shape
-    if not source.arm.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:
+    index = index[source.header.scan.point_of(index) >= 0]
+    rows, columns = source.header.detector_shape
+    if not source.header.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:
         return read_dataset(source, calibration)
-    descan, arm = descan_of(calibration), source.arm
+    descan, header = descan_of(calibration), source.header
 
     def still(chosen: IndexArray) -> Array:
-        frames = usable_counts(source.frames(chosen), arm.detector.saturation_value)[0]
-        return frames if descan is None else moved_back(arm, descan, chosen, frames, positive=True)
+        frames = usable_counts(source.frames(chosen), header.detector.saturation_value)[0]
+        return frames if descan is None else moved_back(header, descan, chosen, frames, positive=True)
 
     first = still(index[:1])
     every = np.broadcast_to(first, (len(index), rows, columns))
-    outline = Dataset.of(lying_still(arm, descan), calibration, index, every)
+    outline = Dataset.of(lying_still(header, descan), calibration, index, every)
 
     def read(chosen: IndexArray) -> Array:
         return undo_transform(still(index[chosen]), calibration.transform)

@@ -89,7 +89,7 @@ def check_recording(path: Path, source: FileSource) -> None:
     with open_recording(path) as there:
         same = there.stored_uid == source.stored_uid
         if not source.stored_uid:  # files of other programs get another one whenever they are opened
-            same = (there.arm.series, there.frame_count) == (source.arm.series, source.frame_count)
+            same = (there.header.series, there.frame_count) == (source.header.series, source.frame_count)
         if not same:
             raise InputFileError(f"{path} holds another scan", f"{OTHER_NAME}, or remove it first")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ptylive.schema import Arm, Calibration
+from ptylive.schema import Calibration, ScanHeader
 from ptylive.schema.metadata import questions
 
 
-def remarks(told: Arm, arm: Arm, calibration: Calibration) -> list[str]:
-    """A sentence each. ``told``: the scan as sender or file told it; ``arm``: with a user's values, which are meant."""
-    asked = set(questions(arm))
+def remarks(told: ScanHeader, header: ScanHeader, calibration: Calibration) -> list[str]:
+    """A sentence each. ``told``: as sender or file told it; ``header``: with a user's values, which are meant."""
+    asked = set(questions(header))
     out = [f"is this right? {text}" for text in questions(told) if text in asked]
     masked = calibration.get("masked_counts")
     if masked:

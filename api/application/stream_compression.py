@@ -12,7 +12,7 @@ from ptylive.application.conversion import CompressionReport, saved_basis
 from ptylive.engine.bases.choice import BasisChoice
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.compression import SAMPLE_FRAMES, SAMPLE_SEED, SavedBasis, compressor_for
-from ptylive.schema import Arm, Basis
+from ptylive.schema import Basis, ScanHeader
 from ptylive.schema.model import Array, FloatArray, IndexArray
 
 JUDGED_FRAMES = 64
@@ -25,7 +25,7 @@ Say = Callable[[Literal["info", "warning"], str], None]
 class ScanCompressor:
     """The compressor of one scan, and the scan as its vectors tell it."""
 
-    arm: Arm
+    header: ScanHeader
     compressor: Compressor
 
     def vectors(self, frames: Array) -> FloatArray:
@@ -39,41 +39,41 @@ class StreamCompression:
     The disc, and masks that are learnt, come from the first patterns; a saved basis that says its disc needs none.
     """
 
-    def __init__(self, choice: BasisChoice, prepare: Callable[[Arm], Arm], say: Say) -> None:
+    def __init__(self, choice: BasisChoice, prepare: Callable[[ScanHeader], ScanHeader], say: Say) -> None:
         """Raises InputFileError when ``choice`` names a file without a basis."""
         self._choice, self._prepare, self._say = choice, prepare, say
         self._saved = saved_basis(choice)
 
-    def sample_frames(self, arm: Arm) -> int:
+    def sample_frames(self, header: ScanHeader) -> int:
         """See :class:`~ptylive.streamer.compressing.Compression`."""
         known = self._saved is not None and self._saved.disc is not None
-        return 0 if known else min(SAMPLE_FRAMES, arm.frames)
+        return 0 if known else min(SAMPLE_FRAMES, header.frames)
 
-    def learn(self, arm: Arm, index: IndexArray, frames: Array) -> ScanCompressor:
+    def learn(self, header: ScanHeader, index: IndexArray, frames: Array) -> ScanCompressor:
         """Masks for a scan from its first frames (n, Qy, Qx), and a word on what they keep. Raises MetadataError."""
-        prepared, sample = self._prepare(arm), _sample(arm, index, frames)
+        prepared, sample = self._prepare(header), _sample(header, index, frames)
         compressor = compressor_for(prepared, self._choice, sample, self._saved)
         self._report(prepared, compressor, sample[:: max(1, len(sample) // JUDGED_FRAMES)])
-        return ScanCompressor(compressor.described(arm), compressor)
+        return ScanCompressor(compressor.described(header), compressor)
 
-    def resume(self, arm: Arm) -> ScanCompressor:
+    def resume(self, header: ScanHeader) -> ScanCompressor:
         """The compressor that made the vectors of a stored scan. Raises MetadataError."""
-        words = arm.basis
-        saved = SavedBasis(words, np.asarray(arm.arrays["masks"], dtype=np.float32))
-        none = np.zeros((0, *arm.detector_shape), dtype=np.float32)
-        made = compressor_for(replace(arm, basis=Basis()), self._choice, none, saved)
-        return ScanCompressor(arm, replace(made, extras=words.extra))
+        words = header.basis
+        saved = SavedBasis(words, np.asarray(header.arrays["masks"], dtype=np.float32))
+        none = np.zeros((0, *header.detector_shape), dtype=np.float32)
+        made = compressor_for(replace(header, basis=Basis()), self._choice, none, saved)
+        return ScanCompressor(header, replace(made, extras=words.extra))
 
-    def _report(self, arm: Arm, compressor: Compressor, sample: Array) -> None:
-        report = CompressionReport.of(compressor, arm, sample)
-        self._say("info", f"{arm.series}: {report.line}")
+    def _report(self, header: ScanHeader, compressor: Compressor, sample: Array) -> None:
+        report = CompressionReport.of(compressor, header, sample)
+        self._say("info", f"{header.series}: {report.line}")
         if report.warning:
             self._say("warning", report.warning)
 
 
-def _sample(arm: Arm, index: IndexArray, frames: Array) -> Array:
+def _sample(header: ScanHeader, index: IndexArray, frames: Array) -> Array:
     """At most SAMPLE_FRAMES of the frames, flyback left out where there are others, always the same ones."""
-    if arm.scan.shape is not None and (seen := arm.scan.point_of(index) >= 0).any():
+    if header.scan.shape is not None and (seen := header.scan.point_of(index) >= 0).any():
         frames = frames[seen]
     drawn = np.random.default_rng(SAMPLE_SEED).choice(len(frames), min(SAMPLE_FRAMES, len(frames)), replace=False)
     return frames[np.sort(drawn)] if len(frames) else frames

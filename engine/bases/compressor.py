@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
-from ptylive.schema import Arm, Basis
+from ptylive.schema import Basis, ScanHeader
 from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, FloatArray, IndexArray
 
@@ -47,9 +47,9 @@ class Compressor:
             radius_px=self.field.radius_px,
         )
 
-    def described(self, arm: Arm) -> Arm:
+    def described(self, header: ScanHeader) -> ScanHeader:
         """The scan as its compressed frames tell it."""
-        return replace(arm, basis=self.words, arrays={**arm.arrays, "masks": self.basis.masks})
+        return replace(header, basis=self.words, arrays={**header.arrays, "masks": self.basis.masks})
 
     def vectors(self, frames: Array) -> FloatArray:
         """Coefficients and extras (n, N + M) of frames (n, Qy, Qx).

@@ -7,25 +7,25 @@ import math
 import numpy as np
 
 from ptylive.engine.bases.masks import MaskBasis
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 
 
-def stream_basis(arm: Arm) -> MaskBasis:
+def stream_basis(header: ScanHeader) -> MaskBasis:
     """The masks that a scan's coefficients were taken with."""
-    return MaskBasis(arm.basis.kind, np.asarray(arm.arrays["masks"], dtype=np.float32), arm.basis.n_bright)
+    return MaskBasis(header.basis.kind, np.asarray(header.arrays["masks"], dtype=np.float32), header.basis.n_bright)
 
 
-def stream_disc(arm: Arm) -> tuple[tuple[float, float], float] | None:
+def stream_disc(header: ScanHeader) -> tuple[tuple[float, float], float] | None:
     """Centre (row, col) and radius of the bright field, recorded pixels, as the masks of a scan show it.
 
     Said by the sender, or else where its bright-field masks reach; a mean pattern put together from coefficients ends
     where the masks do and cannot be measured. None for raw frames.
     """
-    if arm.basis.is_raw:
+    if header.basis.is_raw:
         return None
-    if arm.basis.center_px is not None and arm.basis.radius_px is not None:
-        return arm.basis.center_px, arm.basis.radius_px
-    seen = stream_basis(arm).bright_pixels.reshape(arm.detector_shape)
+    if header.basis.center_px is not None and header.basis.radius_px is not None:
+        return header.basis.center_px, header.basis.radius_px
+    seen = stream_basis(header).bright_pixels.reshape(header.detector_shape)
     if not seen.any():
         return ((seen.shape[0] - 1) / 2, (seen.shape[1] - 1) / 2), min(seen.shape) / 4
     row, col = (float(np.mean(axis)) for axis in np.nonzero(seen))

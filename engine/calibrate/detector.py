@@ -8,7 +8,7 @@ import numpy as np
 
 from ptylive.engine.bases.stream import stream_disc
 from ptylive.engine.calibrate.disc import Disc, find_disc
-from ptylive.schema import Arm, Calibration, Origin, Quantity
+from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 
@@ -16,18 +16,18 @@ MOVED_BEAM_PX = 1.0
 """A disc this far from where the vacuum pattern has it is no dent by the specimen: the beam has moved."""
 
 
-def bad_pixels(arm: Arm) -> BoolArray:
+def bad_pixels(header: ScanHeader) -> BoolArray:
     """The bad-pixel mask (Qy, Qx), recorded coordinates; all good where none was sent."""
-    return np.asarray(arm.arrays.get("bad_pixel_mask", np.zeros(arm.detector_shape, dtype=bool)), dtype=bool)
+    return np.asarray(header.arrays.get("bad_pixel_mask", np.zeros(header.detector_shape, dtype=bool)), dtype=bool)
 
 
-def calibrate_detector(arm: Arm, mean_pattern: DoubleArray) -> Calibration:
+def calibrate_detector(header: ScanHeader, mean_pattern: DoubleArray) -> Calibration:
     """Given values, and centre, disc radius and pixel size measured on the mean pattern (Qy, Qx) where not given."""
-    entries = _given(arm)
-    known = stream_disc(arm)
-    disc = _measured_disc(arm, mean_pattern) if known is None else Disc(*known)
-    _place_disc(entries, disc, arm)
-    _size_pixels(entries, arm)
+    entries = _given(header)
+    known = stream_disc(header)
+    disc = _measured_disc(header, mean_pattern) if known is None else Disc(*known)
+    _place_disc(entries, disc, header)
+    _size_pixels(entries, header)
     if "C10" not in entries:
         entries["C10"] = Quantity(0.0, Origin.DEFAULT)
     if "depth_A" not in entries:
@@ -35,61 +35,61 @@ def calibrate_detector(arm: Arm, mean_pattern: DoubleArray) -> Calibration:
     return Calibration(entries)
 
 
-def _measured_disc(arm: Arm, mean_pattern: DoubleArray) -> Disc | None:
+def _measured_disc(header: ScanHeader, mean_pattern: DoubleArray) -> Disc | None:
     """The disc on a vacuum pattern where one was sent, else on the mean pattern.
 
     A specimen blurs and dents the disc, vacuum does not; but the beam may have moved since, and then only the radius
     is taken from there.
     """
-    found = find_disc(mean_pattern, bad_pixels(arm))
-    vacuum = arm.arrays.get("vacuum_pattern")
+    found = find_disc(mean_pattern, bad_pixels(header))
+    vacuum = header.arrays.get("vacuum_pattern")
     if vacuum is None:
         return found
-    aperture = find_disc(np.asarray(vacuum, dtype=float), bad_pixels(arm))
+    aperture = find_disc(np.asarray(vacuum, dtype=float), bad_pixels(header))
     if aperture is None or found is None:
         return aperture or found
     moved = math.dist(aperture.center_px, found.center_px)
     return Disc(found.center_px, aperture.radius_px) if moved > MOVED_BEAM_PX else aperture
 
 
-def _given(arm: Arm) -> dict[str, Quantity]:
+def _given(header: ScanHeader) -> dict[str, Quantity]:
     """Everything the sender, the file or the user said."""
     values = {
-        "energy_eV": arm.optics.energy_eV,
-        "convergence_semiangle_mrad": arm.optics.convergence_semiangle_mrad,
-        "depth_A": arm.optics.depth_A,
-        "scan_step_A": arm.scan.step_A,
-        "rotation_deg": arm.scan.rotation_deg,
-        "beam_center_px": arm.detector.beam_center_px,
-        "descan_px": arm.detector.descan_px,
-        "detector_transform": arm.detector.transform if arm.detector.transform_given else None,
-        "counts_per_electron": arm.detector.counts_per_electron,
-        **arm.optics.aberrations,
+        "energy_eV": header.optics.energy_eV,
+        "convergence_semiangle_mrad": header.optics.convergence_semiangle_mrad,
+        "depth_A": header.optics.depth_A,
+        "scan_step_A": header.scan.step_A,
+        "rotation_deg": header.scan.rotation_deg,
+        "beam_center_px": header.detector.beam_center_px,
+        "descan_px": header.detector.descan_px,
+        "detector_transform": header.detector.transform if header.detector.transform_given else None,
+        "counts_per_electron": header.detector.counts_per_electron,
+        **header.optics.aberrations,
     }
     return {name: Quantity(value, Origin.GIVEN) for name, value in values.items() if value is not None}
 
 
-def _place_disc(entries: dict[str, Quantity], disc: Disc | None, arm: Arm) -> None:
+def _place_disc(entries: dict[str, Quantity], disc: Disc | None, header: ScanHeader) -> None:
     """Beam centre and disc radius: measured; a given centre wins; the middle of the detector when nothing is seen."""
     if disc is None:
-        middle = tuple((n - 1) / 2 for n in arm.detector_shape)
+        middle = tuple((n - 1) / 2 for n in header.detector_shape)
         entries.setdefault("beam_center_px", Quantity(middle, Origin.DEFAULT))
-        entries["disc_radius_px"] = Quantity(min(arm.detector_shape) / 4, Origin.DEFAULT)
+        entries["disc_radius_px"] = Quantity(min(header.detector_shape) / 4, Origin.DEFAULT)
         return
     entries.setdefault("beam_center_px", Quantity(disc.center_px, Origin.ESTIMATED, uncertainty=0.1))
     entries["disc_radius_px"] = Quantity(disc.radius_px, Origin.ESTIMATED, uncertainty=0.1)
 
 
-def _size_pixels(entries: dict[str, Quantity], arm: Arm) -> None:
+def _size_pixels(entries: dict[str, Quantity], header: ScanHeader) -> None:
     """Pixel size in 1/Å: given as such, as an angle, or from the disc and the semi-angle."""
-    energy = arm.optics.energy_eV
-    if arm.detector.pixel_invA is not None:
-        entries["detector_pixel_invA"] = Quantity(arm.detector.pixel_invA, Origin.GIVEN)
-    elif arm.detector.pixel_mrad is not None and energy is not None:
-        size = mrad_to_invA(arm.detector.pixel_mrad, wavelength_A(energy))
+    energy = header.optics.energy_eV
+    if header.detector.pixel_invA is not None:
+        entries["detector_pixel_invA"] = Quantity(header.detector.pixel_invA, Origin.GIVEN)
+    elif header.detector.pixel_mrad is not None and energy is not None:
+        size = mrad_to_invA(header.detector.pixel_mrad, wavelength_A(energy))
         entries["detector_pixel_invA"] = Quantity(size, Origin.GIVEN)
-    elif arm.optics.convergence_semiangle_mrad is not None and energy is not None:
+    elif header.optics.convergence_semiangle_mrad is not None and energy is not None:
         radius = entries["disc_radius_px"]
         if radius.origin is not Origin.DEFAULT:
-            size = mrad_to_invA(arm.optics.convergence_semiangle_mrad, wavelength_A(energy)) / float(radius.value)
+            size = mrad_to_invA(header.optics.convergence_semiangle_mrad, wavelength_A(energy)) / float(radius.value)
             entries["detector_pixel_invA"] = Quantity(size, Origin.ESTIMATED, uncertainty=0.01 * size)

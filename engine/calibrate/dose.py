@@ -16,13 +16,13 @@ def with_dose(calibration: Calibration, store: Store) -> Calibration:
     """
     if store.masked_counts:
         calibration = calibration.having(masked_counts=Quantity(store.masked_counts, Origin.ESTIMATED))
-    if not store.visited.any() or store.arm.basis.of == "sqrt_intensity":
+    if not store.visited.any() or store.header.basis.of == "sqrt_intensity":
         return calibration
     gain = calibration.get("counts_per_electron")
     origin = Origin.DEFAULT if gain is None else Origin.ESTIMATED
     electrons = mean_intensity(store) / float(gain or 1.0)
     found = {"electrons_per_pattern": Quantity(electrons, origin)}
-    if store.arm.scan.step_A is not None:
-        row, col = store.arm.scan.step_A
-        found["dose_e_per_A2"] = Quantity(electrons * store.arm.scan.repeats / (row * col), origin)
+    if store.header.scan.step_A is not None:
+        row, col = store.header.scan.step_A
+        found["dose_e_per_A2"] = Quantity(electrons * store.header.scan.repeats / (row * col), origin)
     return calibration.having(**found)

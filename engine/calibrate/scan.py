@@ -57,7 +57,7 @@ def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
     work = _Work(dict(calibration.entries), store)
     visited = store.visited
     work.from_moments()
-    if visited.sum() >= LEAST_POINTS and min(visited.shape) > 2 and store.arm.scan.step_A is not None:
+    if visited.sum() >= LEAST_POINTS and min(visited.shape) > 2 and store.header.scan.step_A is not None:
         curl = work.from_centre_of_mass()
         work.from_bright_field(curl)
     work.entries.setdefault("rotation_deg", Quantity(0.0, Origin.DEFAULT))
@@ -85,7 +85,7 @@ class MeasuredRotation:
 def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotation | None:
     """The rotation as the scan shows it, whatever was given; None where the scan is too small, or has no step."""
     visited = store.visited
-    if visited.sum() < LEAST_POINTS or min(visited.shape) <= 2 or store.arm.scan.step_A is None:
+    if visited.sum() < LEAST_POINTS or min(visited.shape) <= 2 or store.header.scan.step_A is None:
         return None
     work = _Work(dict(calibration.entries), store)
     moments = center_of_mass(store.moments_without(descan_of(calibration)), visited)
@@ -143,7 +143,7 @@ class _Work:
 
     def curl(self, com: DoubleArray, visited: BoolArray, transposed: bool | None) -> RotationFit:
         """Rotation with the least curl; ``transposed`` given: the angle only."""
-        step = self.store.arm.scan.step_A or (1.0, 1.0)
+        step = self.store.header.scan.step_A or (1.0, 1.0)
         field = np.where(visited, com, 0.0)
         highest = _highest_frequency(Calibration(self.entries))
         return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)
@@ -260,8 +260,8 @@ class _Work:
         self.store.check_counts("phase imaging")
         calibration = Calibration(self.entries)
         step = calibration.require("scan_step_A", "phase imaging")
-        arm = self.store.arm
-        shapes = (arm.detector_shape, arm.scan.require_shape())
+        header = self.store.header
+        shapes = (header.detector_shape, header.scan.require_shape())
         return ImagingConditions.of(calibration, self.store.reduction.basis, *shapes, (float(step[0]), float(step[1])))
 
     def _handed(self, criteria: Criteria, grid: Grid, search: Search) -> tuple[Criteria, Grid]:

@@ -42,7 +42,7 @@ class Instant:
         self._store, self._rows, self._contraction = store, rows, contraction
         regions, moments = store.per_frame(store.regions), store.moments_without(descan_of(calibration))
         self.visited: BoolArray = store.visited
-        self.sampling, self.rotation_deg = store.arm.scan.step_A, calibration.rotation_deg
+        self.sampling, self.rotation_deg = store.header.scan.step_A, calibration.rotation_deg
         self._where: dict[str, Any] = {}
         if placement is not None:
             values = np.concatenate([regions, moments], axis=1)

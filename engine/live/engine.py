@@ -28,7 +28,7 @@ from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_
 from ptylive.engine.live.evaluation import Evaluation
 from ptylive.engine.live.plan import Plan, left_out
 from ptylive.engine.live.reading import FrameSource, Where, brought_to_rest, read, reduced
-from ptylive.schema import Arm, Calibration, FrameBatch, MetadataError, Origin
+from ptylive.schema import Calibration, FrameBatch, MetadataError, Origin, ScanHeader
 from ptylive.schema.detector import Descan, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
@@ -56,7 +56,7 @@ class LiveEngine:
 
     def __init__(
         self,
-        arm: Arm,
+        header: ScanHeader,
         *,
         methods: Iterable[str] = METHODS,
         background: Executor | None = None,
@@ -64,9 +64,9 @@ class LiveEngine:
         scratch: Scratch | None = None,
         device: MapDevice = PROCESSOR,
     ) -> None:
-        self.arm = arm
+        self.header = header
         wanted = check_methods(methods)
-        self.impossible = left_out(arm, wanted)
+        self.impossible = left_out(header, wanted)
         self.methods = tuple(name for name in wanted if name not in self.impossible)
         self.calibration: Calibration | None = None
         self.missing: dict[str, str] = {}
@@ -82,16 +82,16 @@ class LiveEngine:
         self._placement: Placement | None = None
         self._waiting: list[FrameBatch] = []
         self._fits = list(FIT_AT)
-        self._refitting: tuple[Arm, Future[Calibration]] | None = None
+        self._refitting: tuple[ScanHeader, Future[Calibration]] | None = None
         self._concluded = self._told_of_descan = False
-        given = arm.arrays.get("positions_A")
-        if given is None and arm.scan.step_A is None and arm.scan.matrix is not None:
-            given = arm.scan.positions_A(arm.scan.rotation_deg or 0.0)
+        given = header.arrays.get("positions_A")
+        if given is None and header.scan.step_A is None and header.scan.matrix is not None:
+            given = header.scan.positions_A(header.scan.rotation_deg or 0.0)
         if given is not None:
             try:
                 self.place(given)
             except ValueError as error:
-                log.warning("the positions of scan %s are not used: %s", arm.series, error)
+                log.warning("the positions of scan %s are not used: %s", header.series, error)
 
     def add(self, batch: FrameBatch) -> None:
         """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
@@ -102,7 +102,7 @@ class LiveEngine:
             self.store.add(batch)
             return
         self._waiting.append(FrameBatch(batch.uid, np.array(batch.index), np.array(batch.frames)))
-        enough = min(START_FRAMES, self.arm.frames) if self.arm.basis.is_raw else 1
+        enough = min(START_FRAMES, self.header.frames) if self.header.basis.is_raw else 1
         if sum(len(b.index) for b in self._waiting) >= enough:
             self._begin()
 
@@ -112,12 +112,12 @@ class LiveEngine:
         if not held:
             return
         frames = np.concatenate([b.frames for b in held])
-        frames = usable_counts(frames, self.arm.detector.saturation_value)[0]
-        descan = given_descan(self.arm)
+        frames = usable_counts(frames, self.header.detector.saturation_value)[0]
+        descan = given_descan(self.header)
         if descan is not None:
-            frames = moved_back(self.arm, descan, np.concatenate([b.index for b in held]), frames)
-        plan = Plan.of(lying_still(self.arm, descan), np.mean(frames, axis=0, dtype=float))
-        self.store = Store(self.arm, plan.reduction, self._pool, self._scratch, self.device, descan)
+            frames = moved_back(self.header, descan, np.concatenate([b.index for b in held]), frames)
+        plan = Plan.of(lying_still(self.header, descan), np.mean(frames, axis=0, dtype=float))
+        self.store = Store(self.header, plan.reduction, self._pool, self._scratch, self.device, descan)
         for batch in held:
             self.store.add(batch)
         self.calibration = plan.calibration
@@ -126,7 +126,7 @@ class LiveEngine:
     def coverage(self) -> BoolArray:
         """Visited scan points (rows, cols)."""
         if self.store is None:
-            return np.zeros(self.arm.scan.require_shape(), dtype=bool)
+            return np.zeros(self.header.scan.require_shape(), dtype=bool)
         return self.store.visited
 
     @property
@@ -149,24 +149,24 @@ class LiveEngine:
         total, frames = store.recent_sum(patience_s)
         return store.reduction.pattern(total / frames) if frames else None
 
-    def configure(self, arm: Arm) -> None:
+    def configure(self, header: ScanHeader) -> None:
         """Take over values a user set: the scan stays, calibration and filters are made again.
 
         With a background the given values are used at once, beside what was estimated before; what depends on them is
         estimated again afterwards.
         """
-        self.arm = arm
+        self.header = header
         if self.store is None or self.calibration is None:
             return
-        self.store.arm = arm
+        self.store.header = header
         if self.filters.background is not None:
             self._adopt(self._with_given_values(self.calibration, self.store))
             self.filters.need(self._wanted)
         self._refit()
 
     def _with_given_values(self, before: Calibration, store: Store) -> Calibration:
-        """What the scan's arm says now, beside what was estimated before."""
-        said = calibrate_detector(lying_still(self.arm, store.descan), store.mean_pattern).entries
+        """What the scan's header says now, beside what was estimated before."""
+        said = calibrate_detector(lying_still(self.header, store.descan), store.mean_pattern).entries
         known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
         return Calibration({**said, **before.entries, **known})
 
@@ -185,7 +185,7 @@ class LiveEngine:
         self._placement = None
         if self._positions is not None:
             rotation = 0.0 if self.calibration is None else self.calibration.rotation_deg
-            self._placement = Placement.of(self._positions, self.arm.scan, rotation)
+            self._placement = Placement.of(self._positions, self.header.scan, rotation)
         if self.calibration is not None:
             self._adopt(self.calibration)
 
@@ -249,7 +249,7 @@ class LiveEngine:
         if self.store is None:
             self._begin()
         if self.store is None and frames is not None:  # the values that were given then allowed no beginning
-            self.store = read(self.arm, frames, given_descan(self.arm), where)
+            self.store = read(self.header, frames, given_descan(self.header), where)
         if self.store is None:
             return Rendering()
         if self._concluded and self.calibration is not None:
@@ -257,11 +257,11 @@ class LiveEngine:
             self._render_in_turn(self._in_turn(shown)[:-1], show)
         if frames is not None:
             self.store = brought_to_rest(self.store, frames, where)
-        arm = lying_still(self.arm, self.store.descan)
-        plan = Plan.of_pattern(arm, self.store.mean_pattern)
+        header = lying_still(self.header, self.store.descan)
+        plan = Plan.of_pattern(header, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
-                self.store = reduced(self.arm, plan.reduction, frames, self.store.descan, where)
+                self.store = reduced(self.header, plan.reduction, frames, self.store.descan, where)
             else:
                 log.warning("no recording to read again: the maps keep the disc found on the first frames")
         return self.conclude(plan.calibration, show, shown)
@@ -308,8 +308,8 @@ class LiveEngine:
     def _refit_when_due(self) -> None:
         """Adopt a calibration that has become ready; calibrate again when enough rows have come."""
         if self._refitting is not None and self._refitting[1].done():
-            (arm, fit), self._refitting = self._refitting, None
-            if arm is self.arm:
+            (header, fit), self._refitting = self._refitting, None
+            if header is self.header:
                 self._adopt(fit.result())
         share = float(self.coverage.mean())
         if self._refitting is not None or not self._fits or share < self._fits[0]:
@@ -322,10 +322,10 @@ class LiveEngine:
         if self.store is None:
             return
         if self.filters.background is None:
-            self._adopt(recalibrated(self.arm, self.store))
+            self._adopt(recalibrated(self.header, self.store))
         else:
-            fit = self.filters.background.submit(recalibrated, self.arm, self.store.snapshot())
-            self._refitting = (self.arm, fit)
+            fit = self.filters.background.submit(recalibrated, self.header, self.store.snapshot())
+            self._refitting = (self.header, fit)
 
     def _adopt(self, calibration: Calibration) -> None:
         """Make a calibration the current one and ask for its filters.
@@ -349,7 +349,7 @@ class LiveEngine:
 
     def _tell_of_descan(self, descan: Descan | None) -> None:
         """Say once that some maps wait for the end of the scan to be corrected."""
-        if self._told_of_descan or descan is None or self.store is None or not self.arm.basis.is_raw:
+        if self._told_of_descan or descan is None or self.store is None or not self.header.basis.is_raw:
             return
         extent = descan.minus(self.store.descan).extent_px
         if extent > LEAST_EXTENT_PX and not self._concluded:
@@ -357,39 +357,39 @@ class LiveEngine:
             log.warning(
                 "scan %s: the pattern wanders over %.1f detector pixels (descan); centre of mass, DPC and iDPC are"
                 " corrected, the other maps will be when the scan has ended; a given descan_px corrects from the start",
-                self.arm.series,
+                self.header.series,
                 extent,
             )
 
     def _conditions(self) -> ImagingConditions:
         assert self.store is not None and self.calibration is not None  # noqa: S101
         self.store.check_counts("phase imaging")
-        placement, shape = self._placement, self.arm.scan.require_shape()
+        placement, shape = self._placement, self.header.scan.require_shape()
         if placement is None:
             step = self.calibration.require("scan_step_A", "phase imaging")
             step_A = (float(step[0]), float(step[1]))
         else:
             step_A = placement.step_A
-        basis, detector = self.store.reduction.basis, self.arm.detector_shape
+        basis, detector = self.store.reduction.basis, self.header.detector_shape
         conditions = ImagingConditions.of(self.calibration, basis, detector, shape, step_A)
         return conditions if placement is None else conditions.placed(placement)
 
 
-def recalibrated(arm: Arm, store: Store) -> Calibration:
+def recalibrated(header: ScanHeader, store: Store) -> Calibration:
     """Detector and scan calibrated on what a store holds."""
-    return calibrate_scan(calibrate_detector(lying_still(arm, store.descan), store.mean_pattern), store)
+    return calibrate_scan(calibrate_detector(lying_still(header, store.descan), store.mean_pattern), store)
 
 
 def reconstruct(
-    arm: Arm, frames: FrameSource, methods: Iterable[str] = METHODS, device: MapDevice = PROCESSOR
+    header: ScanHeader, frames: FrameSource, methods: Iterable[str] = METHODS, device: MapDevice = PROCESSOR
 ) -> tuple[LiveEngine, Rendering]:
     """The live engine fed from a file: mean pattern, calibration, coefficients, maps.
 
     Reads the frames twice, and where they wander over the detector some times more.
     """
-    engine, where = LiveEngine(arm, methods=methods, device=device), Where(device=device)
-    store = read(arm, frames, given_descan(arm), where)
+    engine, where = LiveEngine(header, methods=methods, device=device), Where(device=device)
+    store = read(header, frames, given_descan(header), where)
     if store is None:
         return engine, Rendering()
     engine.store = store = brought_to_rest(store, frames, where)
-    return engine, engine.conclude(Plan.of_pattern(lying_still(arm, store.descan), store.mean_pattern).calibration)
+    return engine, engine.conclude(Plan.of_pattern(lying_still(header, store.descan), store.mean_pattern).calibration)

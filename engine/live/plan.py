@@ -15,7 +15,7 @@ from ptylive.engine.imaging.accumulation.reduction import PixelReduction, Reduct
 from ptylive.engine.imaging.declaration import PTYLIVE
 from ptylive.engine.imaging.filters import BUILDERS
 from ptylive.engine.imaging.imaging_conditions import UPSAMPLE_POINTS
-from ptylive.schema import Arm, Calibration, MetadataError
+from ptylive.schema import Calibration, MetadataError, ScanHeader
 from ptylive.schema.model import Array, DoubleArray
 
 FILTER_MEMORY_BYTES = 2**30
@@ -25,47 +25,47 @@ MOST_MASKS = 1024
 LEAST_BINS, MOST_BINS = 64, 1024
 
 
-def max_bins(arm: Arm) -> int:
+def max_bins(header: ScanHeader) -> int:
     """Bright-field bins that filters of this scan may have: bounded by memory, the same live and offline."""
-    return int(np.clip(FILTER_MEMORY_BYTES / filter_bytes(arm), LEAST_BINS, MOST_BINS))
+    return int(np.clip(FILTER_MEMORY_BYTES / filter_bytes(header), LEAST_BINS, MOST_BINS))
 
 
-def filter_bytes(arm: Arm) -> float:
+def filter_bytes(header: ScanHeader) -> float:
     """Memory that the filters of all maps of ptylive take for each coefficient.
 
     Those of other packages do not count: what is kept of a scan must not depend on what else is installed.
     """
-    rows, cols = arm.scan.require_shape()
+    rows, cols = header.scan.require_shape()
     finer = 4 if rows * cols <= UPSAMPLE_POINTS else 1  # twice along both axes
     own = (registry.methods()[name] for name in BUILDERS if registry.methods()[name].source == PTYLIVE)
     planes = sum(method.planes * (finer if method.finer else 1) for method in own)
     return 8 * 1.6 * rows * cols * planes  # complex64, padded
 
 
-def left_out(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
+def left_out(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:
     """Methods that a scan's frames cannot give, with the reason. Raises MetadataError where they can give none."""
-    if arm.basis.is_raw:
+    if header.basis.is_raw:
         return {}
-    masks = arm.basis.n_bright + arm.basis.n_dark
+    masks = header.basis.n_bright + header.basis.n_dark
     if masks > MOST_MASKS:
         raise MetadataError(f"no live maps from {masks} masks", f"at most {MOST_MASKS} masks make maps")
-    out = _not_from_roots(arm, methods) if arm.basis.of == "sqrt_intensity" else {}
-    if masks * filter_bytes(arm) > MOST_FILTER_BYTES:
-        gigabytes = masks * filter_bytes(arm) / 1e9
+    out = _not_from_roots(header, methods) if header.basis.of == "sqrt_intensity" else {}
+    if masks * filter_bytes(header) > MOST_FILTER_BYTES:
+        gigabytes = masks * filter_bytes(header) / 1e9
         out.update(
             {name: f"needs {gigabytes:.0f} GB for filters: send fewer masks" for name in BUILDERS if name in methods}
         )
     return out
 
 
-def _not_from_roots(arm: Arm, methods: Iterable[str]) -> dict[str, str]:
+def _not_from_roots(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:
     """Methods that a stream of square roots cannot give, with the reason: nothing is linear in them but extras."""
     out = {}
     for name in methods:
         needed = registry.methods()[name].from_roots
         if needed is None:
             out[name] = "needs intensities, not their square roots"
-        elif lacking := [extra for extra in needed if extra not in arm.basis.extra]:
+        elif lacking := [extra for extra in needed if extra not in header.basis.extra]:
             out[name] = f"needs the extra {lacking[0]}"
     return out
 
@@ -78,28 +78,28 @@ class Plan:
     reduction: Reduction
 
     @classmethod
-    def of(cls, arm: Arm, mean_frame: Array) -> Plan:
+    def of(cls, header: ScanHeader, mean_frame: Array) -> Plan:
         """Plan for a scan, from the mean of its frames (pixels or coefficients)."""
-        if arm.basis.is_raw:
-            return cls.of_pattern(arm, mean_frame)
-        basis = stream_basis(arm)
-        return cls.of_pattern(arm, basis.pattern(mean_frame[: basis.count]))
+        if header.basis.is_raw:
+            return cls.of_pattern(header, mean_frame)
+        basis = stream_basis(header)
+        return cls.of_pattern(header, basis.pattern(mean_frame[: basis.count]))
 
     @classmethod
-    def of_pattern(cls, arm: Arm, mean_pattern: DoubleArray) -> Plan:
+    def of_pattern(cls, header: ScanHeader, mean_pattern: DoubleArray) -> Plan:
         """Plan for a scan, from its mean pattern (Qy, Qx)."""
-        calibration = calibrate_detector(arm, mean_pattern)
+        calibration = calibrate_detector(header, mean_pattern)
         center = calibration.require("beam_center_px", "the live maps")
-        grid = DetectorGrid.of(arm.detector_shape, center, "none", 1.0)
+        grid = DetectorGrid.of(header.detector_shape, center, "none", 1.0)
         radius = float(calibration.require("disc_radius_px", "the live maps"))
-        if not arm.basis.is_raw:
-            return cls(calibration, VectorReduction.of(arm, grid, radius))
-        reduction = PixelReduction.of(grid, radius, bad_pixels(arm), max_bins(arm))
+        if not header.basis.is_raw:
+            return cls(calibration, VectorReduction.of(header, grid, radius))
+        reduction = PixelReduction.of(grid, radius, bad_pixels(header), max_bins(header))
         if not reduction.basis.count:
             row, col = center
             raise MetadataError(
                 f"no good pixel of the bright field lies on the detector: beam_center_px = {row:g}, {col:g},"
-                f" {arm.detector_shape[0]} x {arm.detector_shape[1]} pixels",
+                f" {header.detector_shape[0]} x {header.detector_shape[1]} pixels",
                 "correct beam_center_px or the bad-pixel mask, or leave the centre out: it is found from the data",
             )
-        return cls(calibration, replace(reduction, saturation_value=arm.detector.saturation_value))
+        return cls(calibration, replace(reduction, saturation_value=header.detector.saturation_value))

@@ -19,7 +19,7 @@ from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
 from ptylive.engine.memory import check_fits
-from ptylive.schema import Arm, FrameBatch
+from ptylive.schema import FrameBatch, ScanHeader
 from ptylive.schema.detector import Descan, usable_counts
 from ptylive.schema.model import DoubleArray, IndexArray
 
@@ -39,12 +39,12 @@ class Where(NamedTuple):
 HERE = Where()
 
 
-def read(arm: Arm, frames: FrameSource, descan: Descan | None = None, where: Where = HERE) -> Store | None:
+def read(header: ScanHeader, frames: FrameSource, descan: Descan | None = None, where: Where = HERE) -> Store | None:
     """A store of all frames, moved back by a descan; None where there are none. Reads them twice."""
-    mean = mean_frame(arm, frames, descan)
+    mean = mean_frame(header, frames, descan)
     if mean is None:
         return None
-    return reduced(arm, Plan.of(lying_still(arm, descan), mean).reduction, frames, descan, where)
+    return reduced(header, Plan.of(lying_still(header, descan), mean).reduction, frames, descan, where)
 
 
 def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> Store:
@@ -52,22 +52,22 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
 
     What was seen is measured once more on the way, on the edge of the disc.
     """
-    arm = store.arm
-    if not arm.basis.is_raw:
+    header = store.header
+    if not header.basis.is_raw:
         return store
-    if arm.detector.descan_px is not None:
-        wanted = Descan.of(arm.detector.descan_px)
+    if header.detector.descan_px is not None:
+        wanted = Descan.of(header.detector.descan_px)
         same = wanted == store.descan or not (wanted.moves or store.descan is not None)
-        return store if same else read(arm, frames, given_descan(arm), where) or store
+        return store if same else read(header, frames, given_descan(header), where) or store
     if store.descan_given:  # and taken back since: to be measured on patterns as they were recorded
-        store = read(arm, frames, None, where) or store
-    disc = find_disc(store.mean_pattern, bad_pixels(arm))
+        store = read(header, frames, None, where) or store
+    disc = find_disc(store.mean_pattern, bad_pixels(header))
     found = None if disc is None or store.descan is not None else find_descan(store, disc.radius_px)
     if found is None:
         return store
     descan = Descan.of(found.value)
     for _ in range(PASSES):
-        blocks = BlockMeans.read(arm, frames, descan)
+        blocks = BlockMeans.read(header, frames, descan)
         disc = find_disc(blocks.mean, np.zeros(blocks.mean.shape, dtype=bool))
         if disc is None:
             break
@@ -75,7 +75,7 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
         if descan.minus(before).extent_px < LARGE_PX:
             break
     if descan.moves:
-        return read(arm, frames, descan, where) or store
+        return read(header, frames, descan, where) or store
     store.descan = descan  # what moved the centre of mass is the specimen
     return store
 
@@ -89,19 +89,19 @@ class BlockMeans:
     seen: IndexArray
 
     @classmethod
-    def read(cls, arm: Arm, frames: FrameSource, descan: Descan) -> BlockMeans:
+    def read(cls, header: ScanHeader, frames: FrameSource, descan: Descan) -> BlockMeans:
         """From frames moved back by a descan."""
-        shape = arm.scan.require_shape()
+        shape = header.scan.require_shape()
         count = blocks_of(np.arange(1), shape)[1]
         check_fits(
-            8.0 * count * math.prod(arm.detector_shape), "mean patterns for the descan", "crop or bin the patterns"
+            8.0 * count * math.prod(header.detector_shape), "mean patterns for the descan", "crop or bin the patterns"
         )
-        sums, number = np.zeros((count, *arm.detector_shape)), np.zeros(count)
+        sums, number = np.zeros((count, *header.detector_shape)), np.zeros(count)
         seen = np.zeros(shape[0] * shape[1], dtype=bool)
         for batch in frames():
-            point = arm.scan.point_of(batch.index)
+            point = header.scan.point_of(batch.index)
             keep = point >= 0
-            still = moved_back(arm, descan, batch.index[keep], usable_counts(batch.frames[keep])[0])
+            still = moved_back(header, descan, batch.index[keep], usable_counts(batch.frames[keep])[0])
             block = blocks_of(point[keep], shape)[0]
             np.add.at(sums, block, still)
             number += np.bincount(block, minlength=count)
@@ -111,25 +111,25 @@ class BlockMeans:
 
 
 def reduced(
-    arm: Arm, reduction: Reduction, frames: FrameSource, descan: Descan | None = None, where: Where = HERE
+    header: ScanHeader, reduction: Reduction, frames: FrameSource, descan: Descan | None = None, where: Where = HERE
 ) -> Store:
     """A store filled from a source of frames."""
-    store = Store(arm, reduction, scratch=where.scratch, device=where.device, descan=descan)
+    store = Store(header, reduction, scratch=where.scratch, device=where.device, descan=descan)
     for batch in frames():
         store.add(batch)
     return store
 
 
-def mean_frame(arm: Arm, frames: FrameSource, descan: Descan | None = None) -> DoubleArray | None:
+def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = None) -> DoubleArray | None:
     """Mean of the frames of scan points (pixels or coefficients), moved back by a descan; None where there are none."""
     frame_sum, count = np.zeros(()), 0
     for batch in frames():
-        keep = arm.scan.point_of(batch.index) >= 0
+        keep = header.scan.point_of(batch.index) >= 0
         if not keep.any():
             continue
         chosen = usable_counts(batch.frames[keep])[0]
         if descan is not None:
-            chosen = moved_back(arm, descan, batch.index[keep], chosen)
+            chosen = moved_back(header, descan, batch.index[keep], chosen)
         frame_sum = frame_sum + chosen.sum(axis=0, dtype=float)
         count += int(keep.sum())
     return np.asarray(frame_sum / count) if count else None

@@ -9,7 +9,7 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS, REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.plan import Plan
-from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.schema.model import DoubleArray
 
 COMMON_TYPES = ("<u2", "|u1", "<u4", "<f4")
@@ -26,10 +26,10 @@ def warm_up() -> None:
 
 def warm_up_reduction(dtype: str) -> None:
     """What reduces frames whose pixels are of this type (numpy's spelling): a few frames through a store."""
-    arm = _arm(dtype)
-    store = Store(arm, Plan.of(arm, _pattern()).reduction)
-    frames = np.broadcast_to(_pattern(), (arm.frames, *arm.detector_shape)).astype(dtype)
-    store.add(FrameBatch(arm.uid, np.arange(arm.frames), frames))
+    header = _header(dtype)
+    store = Store(header, Plan.of(header, _pattern()).reduction)
+    frames = np.broadcast_to(_pattern(), (header.frames, *header.detector_shape)).astype(dtype)
+    store.add(FrameBatch(header.uid, np.arange(header.frames), frames))
 
 
 def warm_up_vectors() -> None:
@@ -41,12 +41,12 @@ def warm_up_vectors() -> None:
 
 def warm_up_maps() -> None:
     """What makes maps of coefficients, whatever they were made from: a store that is filled by hand."""
-    arm = _arm(COMMON_TYPES[0])
-    engine, plan = LiveEngine(arm), Plan.of(arm, _pattern())
-    store = Store(arm, plan.reduction)
+    header = _header(COMMON_TYPES[0])
+    engine, plan = LiveEngine(header), Plan.of(header, _pattern())
+    store = Store(header, plan.reduction)
     store.bins[:] = store.regions[:, :1] = 1.0
     store.frames[:] = 1
-    store.total_frames = arm.frames
+    store.total_frames = header.frames
     engine.store, engine.calibration = store, plan.calibration
     engine.conclude(plan.calibration)
 
@@ -56,8 +56,8 @@ def _pattern() -> DoubleArray:
     return np.asarray(100.0 * (np.hypot(rows, cols) < 6), dtype=float)
 
 
-def _arm(dtype: str) -> Arm:
-    return Arm(
+def _header(dtype: str) -> ScanHeader:
+    return ScanHeader(
         uid="warm-up",
         series="warm-up",
         frames=64,

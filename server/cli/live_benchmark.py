@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ptylive.engine.backend.imaging.open import MapDevice
-from ptylive.schema import Arm, Detector, FrameBatch, Optics, Scan
+from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.schema.model import Array, FloatArray
 
 SCAN, FRAME, RADIUS_PX = (256, 256), 64, 12.5
@@ -36,20 +36,22 @@ def measure(backend: str = "auto") -> dict[str, Any]:
     with threadpool_limits(limits=1):
         warm_up()
         frames = disc_frames(BATCH)
-        arm = scan_arm(SCAN)
-        raw = _engine_costs(arm, frames, device)
-        coefficients_arm, vectors = compressed(arm, frames)
-        _engine_costs(scan_arm((32, 32), coefficients_arm), vectors, device)  # compiles what only coefficients use
-        coefficients = _engine_costs(coefficients_arm, vectors, device)
+        header = scan_header(SCAN)
+        raw = _engine_costs(header, frames, device)
+        coefficients_header, vectors = compressed(header, frames)
+        _engine_costs(
+            scan_header((32, 32), coefficients_header), vectors, device
+        )  # compiles what only coefficients use
+        coefficients = _engine_costs(coefficients_header, vectors, device)
     return {**raw, **{f"coefficients_{name}": value for name, value in coefficients.items()}}
 
 
-def scan_arm(shape: tuple[int, int], like: Arm | None = None) -> Arm:
-    """A scan of discs, 50 Å underfocus; with the basis of another arm where one is given."""
+def scan_header(shape: tuple[int, int], like: ScanHeader | None = None) -> ScanHeader:
+    """A scan of discs, 50 Å underfocus; with the basis of another header where one is given."""
     scan = Scan(shape=shape, step_A=(0.5, 0.5), rotation_deg=0.0)
     if like is not None:
-        return Arm("bench", "bench", scan.frames, scan, like.optics, like.detector, like.basis, like.arrays)
-    return Arm(
+        return ScanHeader("bench", "bench", scan.frames, scan, like.optics, like.detector, like.basis, like.arrays)
+    return ScanHeader(
         uid="bench",
         series="bench",
         frames=scan.frames,
@@ -59,7 +61,7 @@ def scan_arm(shape: tuple[int, int], like: Arm | None = None) -> Arm:
     )
 
 
-def compressed(arm: Arm, frames: Array) -> tuple[Arm, FloatArray]:
+def compressed(header: ScanHeader, frames: Array) -> tuple[ScanHeader, FloatArray]:
     """The same scan, and its frames, as coefficients with extras."""
     from ptylive.engine.bases.choice import make_basis, parse_basis
     from ptylive.engine.bases.compressor import Compressor
@@ -69,16 +71,16 @@ def compressed(arm: Arm, frames: Array) -> tuple[Arm, FloatArray]:
     field = DetectorField(middle, RADIUS_PX, np.ones((FRAME, FRAME), dtype=bool))
     choice = parse_basis(COEFFICIENTS)
     compressor = Compressor(make_basis(choice, field, frames[:BASIS_PATTERNS]), field, choice.square_root)
-    return compressor.described(arm), compressor.vectors(frames)
+    return compressor.described(header), compressor.vectors(frames)
 
 
-def _engine_costs(arm: Arm, frames: Array, device: MapDevice) -> dict[str, Any]:
+def _engine_costs(header: ScanHeader, frames: Array, device: MapDevice) -> dict[str, Any]:
     """Frames in, then refreshes of all maps with every row new and with a tenth of the rows new, then new filters."""
     from ptylive.engine.imaging.filters import BUILDERS, Filter
     from ptylive.engine.live.engine import LiveEngine
 
-    engine = LiveEngine(arm, device=device)
-    rows, cols = arm.scan.require_shape()
+    engine = LiveEngine(header, device=device)
+    rows, cols = header.scan.require_shape()
     batch = len(frames)
 
     def add(first: int, last: int) -> None:

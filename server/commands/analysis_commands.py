@@ -16,7 +16,7 @@ from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import measured_rotation
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.results import read_runs
-from ptylive.schema import Arm, CommandError, LiveMap
+from ptylive.schema import CommandError, LiveMap, ScanHeader
 from ptylive.server.commands.checks import Checked
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.commands.run_curves import run_curves
@@ -49,11 +49,11 @@ class AnalysisCommands:
 
     # -- detectors ------------------------------------------------------------------------------------------------
 
-    def bank(self, arm: Arm) -> DetectorBank | None:
+    def bank(self, header: ScanHeader) -> DetectorBank | None:
         """The detectors of a new scan; None where no raw frames come."""
-        if arm.scan.shape is None or arm.detector.shape is None or not arm.basis.is_raw:
+        if header.scan.shape is None or header.detector.shape is None or not header.basis.is_raw:
             return None
-        bank = DetectorBank(arm)
+        bank = DetectorBank(header)
         bank.use(self._detectors)
         return bank
 
@@ -70,7 +70,7 @@ class AnalysisCommands:
     def _equip(self, scan: ScanSession, detectors: tuple[VirtualDetector, ...]) -> None:
         with scan.lock:
             if scan.detectors is None:
-                scan.detectors = self.bank(scan.arm)
+                scan.detectors = self.bank(scan.header)
             if scan.detectors is None:
                 raise CommandError("virtual detectors need raw frames, and this scan has none")
             scan.detectors.use(detectors)
@@ -103,7 +103,7 @@ class AnalysisCommands:
             store = None if scan.engine is None else scan.engine.store
             measured = None if store is None else measured_rotation(scan.calibration, store)
         free = int(psutil.virtual_memory().available)
-        checked = Checked(scan.arm, scan.calibration, chosen, frames, free, scan.saturated_frames, measured)
+        checked = Checked(scan.header, scan.calibration, chosen, frames, free, scan.saturated_frames, measured)
         return {"checks": [check.to_plain() for check in checked.all()]}
 
     def command_runs(self, pictures: Iterable[str] = ()) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class AnalysisCommands:
         if folder is None:
             raise CommandError("this server has no folder to export to", "start it without --no-record")
         name = f"{self._refinements.current.run}_{map}" if refined(map) else map
-        written = picture.write(export_stem(scan.recording, folder, scan.arm.series, name), formats)
+        written = picture.write(export_stem(scan.recording, folder, scan.header.series, name), formats)
         return {"files": [str(path) for path in written], "path": str(written[0]) if written else ""}
 
 

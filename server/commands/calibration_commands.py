@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ptylive.schema import Arm, CommandError, MetadataError, Scan
+from ptylive.schema import CommandError, MetadataError, Scan, ScanHeader
 from ptylive.schema.metadata import fill_in, flat_name, overlay, typed
 from ptylive.server.session.scan_session import ScanSession
 
@@ -63,9 +63,9 @@ class CalibrationCommands:
         """Values of this and all later scans."""
         return dict(self._pinned)
 
-    def prepare(self, arm: Arm) -> Arm:
+    def prepare(self, header: ScanHeader) -> ScanHeader:
         """Lay the configuration under and the pinned values over what a sender said of its scan."""
-        return overlay(fill_in(arm, self._defaults), self._pinned)
+        return overlay(fill_in(header, self._defaults), self._pinned)
 
     def command_configure(self, values: Mapping[str, Any], pin: bool = False) -> dict[str, Any]:
         """Set metadata of this scan; calibration, filters and maps follow. ``pin``: of the following ones too.
@@ -132,7 +132,7 @@ class CalibrationCommands:
 
     def _use(self, own: dict[str, Any], pinned: dict[str, Any]) -> None:
         """Make the values those of the scan, and of later ones. Raises MetadataError before anything has changed."""
-        nothing = Arm(uid="", series="", frames=0, scan=Scan())
+        nothing = ScanHeader(uid="", series="", frames=0, scan=Scan())
         overlay(nothing, pinned)
         overlay(nothing, own)
         scan, before = self._current(), self._pinned
@@ -140,26 +140,27 @@ class CalibrationCommands:
         if scan is None:
             return
         try:
-            arm = overlay(fill_in(scan.source, self._defaults), self._of(scan, own))
+            header = overlay(fill_in(scan.source, self._defaults), self._of(scan, own))
             if not _PLACES.isdisjoint(own):
-                _check_places(arm)
+                _check_places(header)
         except MetadataError:
             self._pinned = before
             raise
         scan.values = own
         if scan.ended is not None:
-            scan.remake(arm)
+            scan.remake(header)
             self._again(scan)
         else:
-            scan.configure(arm)
+            scan.configure(header)
 
 
-def _check_places(arm: Arm) -> None:
+def _check_places(header: ScanHeader) -> None:
     """Raise MetadataError for a scan that has fewer frames than its points and flybacks need."""
-    if arm.scan.shape is not None and arm.scan.frames > arm.frames:
-        rows, columns = arm.scan.shape
+    if header.scan.shape is not None and header.scan.frames > header.frames:
+        rows, columns = header.scan.shape
         raise MetadataError(
-            f"impossible scan_shape {rows} x {columns}: it needs {arm.scan.frames} frames, the scan has {arm.frames}",
+            f"impossible scan_shape {rows} x {columns}: it needs {header.scan.frames} frames,"
+            f" the scan has {header.frames}",
             "correct scan_shape, flyback_frames, skip_first or repeats",
         )
 

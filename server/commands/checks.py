@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import MeasuredRotation
-from ptylive.schema import Arm, Calibration, Origin
+from ptylive.schema import Calibration, Origin, ScanHeader
 
 GOOD_ANGLE_DEG, BAD_ANGLE_DEG = 5.0, 20.0
 """Distance of the rotation in use from the measured one. Measured on the shared scans: below 3 where it is right."""
@@ -46,7 +46,7 @@ class Check:
 class Checked:
     """What the checks look at; ``available_bytes`` memory that is free now, ``saturated`` frames with full pixels."""
 
-    arm: Arm
+    header: ScanHeader
     calibration: Calibration
     preset: Preset
     frames: int
@@ -71,7 +71,7 @@ class Checked:
 
     def overlap(self) -> Check:
         """Linear overlap of neighbouring probes: 1 - step / diameter."""
-        step, diameter = self.arm.scan.step_A, self.probe_diameter_A
+        step, diameter = self.header.scan.step_A, self.probe_diameter_A
         if step is None or diameter is None:
             return Check("overlap", "unknown", "needs scan step, energy and semi-angle")
         share = 1 - max(step) / diameter
@@ -118,7 +118,7 @@ class Checked:
 
     def saturation(self) -> Check:
         """Full pixels tell less than they got, and every map is off there."""
-        most = self.arm.detector.saturation_value
+        most = self.header.detector.saturation_value
         if most is None:
             return Check("saturation", "unknown", "no saturation_value given")
         if not self.saturated:
@@ -129,7 +129,7 @@ class Checked:
     def _pattern_pixels(self) -> int:
         if isinstance(self.preset.patterns.window_px, int):
             return self.preset.patterns.window_px**2
-        return math.prod(self.arm.detector.shape or (0, 0))
+        return math.prod(self.header.detector.shape or (0, 0))
 
     def memory(self) -> Check:
         """Patterns and working arrays against what is free."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from ptylive.schema import Arm, CommandError
+from ptylive.schema import CommandError, ScanHeader
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.session.detectors import DetectorBank
 from ptylive.server.session.finisher import Finisher
@@ -52,7 +52,7 @@ class LibraryCommands:
         publisher: Publisher,
         stage: Stage,
         finisher: Finisher,
-        bank: Callable[[Arm], DetectorBank | None],
+        bank: Callable[[ScanHeader], DetectorBank | None],
         data: str,
     ) -> None:
         self._config, self._publisher, self._stage = config, publisher, stage
@@ -84,7 +84,7 @@ class LibraryCommands:
             self._stage.show(None)
             return {}
         scan = self._library.open(recording)
-        scan.detectors = self._bank(scan.arm)
+        scan.detectors = self._bank(scan.header)
         self._stage.show(scan)
         for payload in scan.pictures.values():
             self._publisher.publish("maps", payload)

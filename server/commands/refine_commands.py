@@ -93,7 +93,7 @@ class RefineCommands:
             raise CommandError("there is no scan to refine")
         if values:
             self._configure(values)
-        check_told(scan.arm, far_field=not checked.propagation.near_field)
+        check_told(scan.header, far_field=not checked.propagation.near_field)
         with _reserved(scan) as run:
             return self._begin(scan, checked, run, queue, during_scan)
 
@@ -162,7 +162,7 @@ class RefineCommands:
                     self._begin_early(scan, preset, run)
             except PtyliveError as error:
                 self._late[scan.uid] = preset
-                self._publisher.log("info", f"scan {scan.arm.series} is refined after its end: {error.line()}")
+                self._publisher.log("info", f"scan {scan.header.series} is refined after its end: {error.line()}")
 
     def needs(self, recording: Path) -> bool:
         """Whether a refinement under way or in line reads a recording."""
@@ -244,7 +244,7 @@ class RefineCommands:
             with self._lock, _reserved(scan) as run:
                 self._put_in_line(scan, preset, run)
         except PtyliveError as error:
-            self._publisher.log("error", f"scan {scan.arm.series} is not refined: {error.line()}")
+            self._publisher.log("error", f"scan {scan.header.series} is not refined: {error.line()}")
         self._start_next()
 
     # -- the line -------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class RefineCommands:
             raise CommandError("this scan has not ended yet", "wait for its end")
         if len(self._line) >= MOST_WAITING:
             raise CommandError(f"{MOST_WAITING} refinements wait already", "withdraw one of them")
-        self._line.append(Waiting(self._job(scan, preset, run), scan.uid, scan.arm.series))
+        self._line.append(Waiting(self._job(scan, preset, run), scan.uid, scan.header.series))
         return {"run": run, "state": "waiting"}
 
     def _on_ended(self, run: RunState) -> None:
@@ -304,7 +304,7 @@ class RefineCommands:
             preset=preset,
             calibration=scan.calibration,
             start=start_guess(scan.map(preset.start.start_map), scan.calibration),
-            values=plain_values(scan.arm),
+            values=plain_values(scan.header),
             backend=self._config.backend,
             threads=self._config.refine_threads,
             checkpoint=folder / f"{scan.recording.stem}_{run}.checkpoint",

@@ -50,13 +50,13 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
 
 def nominal_positions(scan: ScanSession) -> DoubleArray | None:
     """Positions (N, 2) in Å of the points that arrived, in acquisition order; None where no step is known."""
-    arm = scan.arm
+    header = scan.header
     rotation = scan.calibration.get("rotation_deg") or 0.0
-    given = arm.arrays.get("positions_A")
-    if given is None and (arm.scan.shape is None or (arm.scan.step_A is None and arm.scan.matrix is None)):
+    given = header.arrays.get("positions_A")
+    if given is None and (header.scan.shape is None or (header.scan.step_A is None and header.scan.matrix is None)):
         return None
-    every = arm.scan.positions_A(float(rotation)) if given is None else np.asarray(given, dtype=float)
-    point = arm.scan.point_of(np.arange(arm.frames))
+    every = header.scan.positions_A(float(rotation)) if given is None else np.asarray(given, dtype=float)
+    point = header.scan.point_of(np.arange(header.frames))
     point = point[point >= 0]
     if scan.coverage.size == len(every):
         point = point[scan.coverage.ravel()[point]]

@@ -20,7 +20,7 @@ from contextlib import suppress
 import numpy as np
 
 from ptylive.engine.backend.cache import compiled_mark
-from ptylive.schema import Arm, FrameBatch
+from ptylive.schema import FrameBatch, ScanHeader
 from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.process.parent_watch import exit_with_parent
 from ptylive.streamer.events import ArmEvent, RingItem
@@ -69,10 +69,10 @@ def _compile(piece: str) -> None:
         warm_up.warm_up_reduction(np.dtype(piece.removeprefix("frames_")).str)
 
 
-def pieces_for(arm: Arm) -> frozenset[str]:
+def pieces_for(header: ScanHeader) -> frozenset[str]:
     """What live maps of a scan need."""
-    dtype = arm.frame_dtype
-    return frozenset((MAPS, f"frames_{dtype.kind}{dtype.itemsize}" if arm.basis.is_raw else VECTORS))
+    dtype = header.frame_dtype
+    return frozenset((MAPS, f"frames_{dtype.kind}{dtype.itemsize}" if header.basis.is_raw else VECTORS))
 
 
 class Compilation:
@@ -239,7 +239,7 @@ class CompiledReader:
         item, self._held = self._held, None
         item = self._reader.take(timeout_s) if item is None else item
         if isinstance(item, ArmEvent):
-            self._needed = pieces_for(item.arm)
+            self._needed = pieces_for(item.header)
         elif item is not None and self._needed and not self._may_pass(item, timeout_s):
             return None
         return item

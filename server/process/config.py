@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ptylive.application.extensions import Preset
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
-from ptylive.schema import Arm, InputFileError, MetadataError, Scan
+from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, overlay, typed
 from ptylive.schema.model import StrictModel
@@ -192,7 +192,7 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
         raise MetadataError(f"{source}: {what}", "correct the value or leave it out") from None
     Preset.from_mapping(config.refine)
     for given in (config.defaults, config.overrides):
-        overlay(Arm(uid="", series="", frames=0, scan=Scan()), given, source)
+        overlay(ScanHeader(uid="", series="", frames=0, scan=Scan()), given, source)
     _check_basis(config.basis)
     return config
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from ptylive.engine.dataset import Dataset, dataset_of
-from ptylive.schema import Arm, Calibration, InputFileError
+from ptylive.schema import Calibration, InputFileError, ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, BoolArray
 from ptylive.streamer.storage.journal_reader import JournalReader
@@ -26,13 +26,13 @@ class ArrivingFrames:
 
     def __init__(self, journal: Path) -> None:
         self._reader = JournalReader(journal)
-        self.arm: Arm = self._reader.arm
-        if not self.arm.basis.is_raw:
+        self.header: ScanHeader = self._reader.header
+        if not self.header.basis.is_raw:
             self._reader.close()
             raise InputFileError(f"{journal} holds coefficients", "refine when the scan has ended")
-        self.received: BoolArray = np.zeros(self.arm.frames, dtype=bool)
+        self.received: BoolArray = np.zeros(self.header.frames, dtype=bool)
         # zeros are mapped when they are first written: memory grows with the scan
-        self._frames: Array = np.zeros((self.arm.frames, *self.arm.detector_shape), self.arm.frame_dtype)
+        self._frames: Array = np.zeros((self.header.frames, *self.header.detector_shape), self.header.frame_dtype)
 
     @property
     def share(self) -> float:
@@ -41,7 +41,7 @@ class ArrivingFrames:
 
     def read(self) -> None:
         """Take in what was written since."""
-        layout = FrameLayout.of(self.arm)
+        layout = FrameLayout.of(self.header)
         self._reader.look_again()
         for message in self._reader.messages():
             frames, good, _ = decode_frames(message, layout)
@@ -51,10 +51,10 @@ class ArrivingFrames:
 
     def dataset(self, calibration: Calibration, values: Mapping[str, Any]) -> Dataset:
         """What has arrived, for the refinement; ``values`` are metadata that win over the sender's."""
-        arm = overlay(self.arm, values) if values else self.arm
+        header = overlay(self.header, values) if values else self.header
         index = np.flatnonzero(self.received)
         whole = len(index) == index[-1] + 1  # no copy where nothing is missing
-        return dataset_of(arm, calibration, index, self._frames[: len(index)] if whole else self._frames[index])
+        return dataset_of(header, calibration, index, self._frames[: len(index)] if whole else self._frames[index])
 
     def close(self) -> None:
         """Close the journal."""

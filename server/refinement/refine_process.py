@@ -15,7 +15,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ptylive.schema import Arm, PtyliveError
+from ptylive.schema import PtyliveError, ScanHeader
 from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.refinement.refine_inbox import Inbox
 from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
@@ -76,7 +76,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
 
     with ExitStack() as stack:
         source = stack.enter_context(open_source(job.recording, job.values))
-        _tell_of_compiling(source.arm, job, out)
+        _tell_of_compiling(source.header, job, out)
         result = refine(
             refinable(source, job.calibration),
             job.preset,
@@ -154,9 +154,9 @@ def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) 
     }
 
 
-def _tell_of_compiling(arm: Arm, job: RefineJob, out: BinaryIO) -> None:
+def _tell_of_compiling(header: ScanHeader, job: RefineJob, out: BinaryIO) -> None:
     """Say what the first refinement on a machine spends its first minute on."""
-    if arm.basis.is_raw and job.backend != "gpu" and not is_compiled(max(arm.detector_shape)):
+    if header.basis.is_raw and job.backend != "gpu" and not is_compiled(max(header.detector_shape)):
         _send(out, {"kind": "note", "message": COMPILING})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.application.offline import STREAMED_PIXELS
-from ptylive.schema import Arm, CommandError
+from ptylive.schema import CommandError, ScanHeader
 from ptylive.schema.metadata import to_attributes
 from ptylive.server.refinement.refinements import Refinements
 from ptylive.server.session.scan_session import ScanSession
@@ -16,9 +16,9 @@ from ptylive.server.session.scan_session import ScanSession
 INTERVAL_S = 0.5
 
 
-def plain_values(arm: Arm) -> dict[str, Any]:
+def plain_values(header: ScanHeader) -> dict[str, Any]:
     """Metadata of a scan as plain values: they win over what its file says."""
-    return {name: np.asarray(value).tolist() for name, value in to_attributes(arm).items()}
+    return {name: np.asarray(value).tolist() for name, value in to_attributes(header).items()}
 
 
 def check_followable(scan: ScanSession) -> None:
@@ -28,11 +28,11 @@ def check_followable(scan: ScanSession) -> None:
         raise CommandError(f"rows are read from the recording, which failed: {scan.recording_error}", hint)
     if scan.recording is None:
         raise CommandError("rows are read from the recording, and this scan has none", "start without --no-record")
-    if not scan.arm.basis.is_raw:
+    if not scan.header.basis.is_raw:
         raise CommandError("only frames can be refined while they arrive", "refine when the scan has ended")
-    if scan.arm.scan.shape is None or scan.arm.detector.shape is None:
+    if scan.header.scan.shape is None or scan.header.detector.shape is None:
         raise CommandError("the shape of the scan is not known yet", "give scan.shape")
-    if scan.arm.frames * int(np.prod(scan.arm.detector.shape)) >= STREAMED_PIXELS:
+    if scan.header.frames * int(np.prod(scan.header.detector.shape)) >= STREAMED_PIXELS:
         raise CommandError("the scan is too large to be held in memory", "refine when the scan has ended")
 
 
@@ -61,4 +61,4 @@ class ScanNews:
         return self._refinements.busy and self._refinements.current.uid == self._scan.uid
 
     def _news(self) -> dict[str, Any]:
-        return {"calibration": self._scan.calibration.to_plain(), "values": plain_values(self._scan.arm)}
+        return {"calibration": self._scan.calibration.to_plain(), "values": plain_values(self._scan.header)}

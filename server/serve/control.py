@@ -172,7 +172,7 @@ class ControlServer:
         """Raise CommandError where another scan than that of ``uid`` is shown: the command meant that one."""
         shown = self._session.shown
         if shown is None or shown.uid != uid:
-            now = "no scan" if shown is None else f"scan {shown.arm.series}"
+            now = "no scan" if shown is None else f"scan {shown.header.series}"
             raise CommandError(f"{now} is shown now, and the command was for another", "look again and repeat it")
 
     def _tell_state(self, acknowledged: tuple[str, list[Any]] | None) -> tuple[str, list[Any]] | None:

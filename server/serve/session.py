@@ -19,7 +19,7 @@ from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.accumulation.scratch import Scratch
-from ptylive.schema import Arm, CommandError, PtyliveError
+from ptylive.schema import CommandError, PtyliveError, ScanHeader
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.detector_commands import DetectorCommands
@@ -153,9 +153,9 @@ class Session:
 
     # -- what the streamer and the scans tell us ------------------------------------------------------------------
 
-    def _prepare(self, arm: Arm) -> Arm:
+    def _prepare(self, header: ScanHeader) -> ScanHeader:
         """A scan with the configuration: what DECTRIS streams do not carry."""
-        return self.calibration.prepare(arm)
+        return self.calibration.prepare(header)
 
     def _receiver_settings(self, config: ServerConfig) -> ReceiverSettings:
         """What the receiver is told. Raises InputFileError where the basis is a file without one."""
@@ -193,7 +193,7 @@ class Session:
     def _opened(self, recording: Path) -> ScanSession:
         """A recording as a scan that has ended, with the configuration."""
         scan = self.library.open_quietly(recording.name)
-        scan.arm = self.calibration.prepare(scan.arm)
+        scan.header = self.calibration.prepare(scan.header)
         return scan
 
     def _is_idle(self) -> bool:
@@ -206,22 +206,22 @@ class Session:
         if self.config.recording_folder is None:
             scan.recorded.set()
         self._recording_status.follow(scan)
-        if scan.arm.basis.is_raw:
-            self.refine.refinements.prepare(scan.arm.detector_shape)
-        scan.detectors = self.analysis.bank(scan.arm)
+        if scan.header.basis.is_raw:
+            self.refine.refinements.prepare(scan.header.detector_shape)
+        scan.detectors = self.analysis.bank(scan.header)
         if beside:
-            self.publisher.log("info", f"scan {scan.arm.series} goes on beside the one that is shown")
+            self.publisher.log("info", f"scan {scan.header.series} goes on beside the one that is shown")
             return
         with self._lock:
             before, self._scan, self._newest = self._newest, scan, scan
         if before is not None and before.pictures:
             self._recent_scans.put(before)
-        self.publisher.log("info", f"scan {scan.arm.series} armed: {scan.arm.frames} frames")
+        self.publisher.log("info", f"scan {scan.header.series} armed: {scan.header.frames} frames")
         self.refine.refinements.give_way()
         self.refine.scan_begun(scan)
 
     def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
-        self.publisher.log("info", f"scan {scan.arm.series} {reason}")
+        self.publisher.log("info", f"scan {scan.header.series} {reason}")
         self._running.pop(scan.uid, None)
         other = self._running.get(self.receiver.status().uid)
         if other is not None and scan is self._newest:
@@ -239,7 +239,7 @@ class Session:
         if ended is not None and ended.pictures:
             self._recent_scans.put(ended)
         self._live.turn_to(scan)
-        self.publisher.log("info", f"scan {scan.arm.series}, which went on beside it, is shown")
+        self.publisher.log("info", f"scan {scan.header.series}, which went on beside it, is shown")
 
     def _on_finished(self, scan: ScanSession) -> None:
         self._recording_status.leave(scan)
@@ -308,8 +308,8 @@ class Session:
             recordings_failed=len(self._recording_status.failures),
         )
         if scan is not None:
-            status["scan"] = scan.arm.scan.model_dump(mode="json")
-            status["optics"] = scan.arm.optics.model_dump(mode="json")
+            status["scan"] = scan.header.scan.model_dump(mode="json")
+            status["optics"] = scan.header.optics.model_dump(mode="json")
             status["calibration"] = scan.calibration.to_plain()
             status["dose"] = scan.dose
             status["memory"] = scan.memory

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from ptylive.schema import Arm, CommandError, FrameBatch, LiveMap
+from ptylive.schema import CommandError, FrameBatch, LiveMap, ScanHeader
 from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
@@ -71,19 +71,19 @@ class _Sums:
 class DetectorBank:
     """The detectors of one scan. Not locked: its scan's lock guards it."""
 
-    arm: Arm
+    header: ScanHeader
     _sums: dict[str, _Sums] = field(default_factory=dict)
 
     def use(self, detectors: Iterable[VirtualDetector]) -> None:
         """Have exactly these; sums of the ones that have not moved are kept."""
-        points = math.prod(self.arm.scan.require_shape())
+        points = math.prod(self.header.scan.require_shape())
         before, self._sums = self._sums, {}
         for one in detectors:
             known = before.get(one.name)
             if known is not None and known.detector == one:
                 self._sums[one.name] = known
                 continue
-            pixels = one.pixels(self.arm.detector_shape, self.arm.arrays.get("bad_pixel_mask"))
+            pixels = one.pixels(self.header.detector_shape, self.header.arrays.get("bad_pixel_mask"))
             self._sums[one.name] = _Sums(one, pixels, np.zeros(points), np.zeros(points, dtype=np.int64))
 
     def add(self, batch: FrameBatch) -> None:
@@ -92,9 +92,9 @@ class DetectorBank:
             self._add(batch, self._sums.values())
 
     def _add(self, batch: FrameBatch, to: Iterable[_Sums]) -> None:
-        point = self.arm.scan.point_of(batch.index)
+        point = self.header.scan.point_of(batch.index)
         keep = np.flatnonzero(point >= 0)
-        frames = usable_counts(batch.frames, self.arm.detector.saturation_value)[0]
+        frames = usable_counts(batch.frames, self.header.detector.saturation_value)[0]
         flat = frames.reshape(len(frames), -1)
         for sums in to:
             np.add.at(sums.counts, point[keep], flat[keep][:, sums.pixels].sum(axis=1, dtype=float))
@@ -120,10 +120,10 @@ class DetectorBank:
             if not seen.any():
                 continue
             values = sums.counts / np.maximum(sums.frames, 1)
-            image = np.where(seen, values, values[seen].mean()).reshape(self.arm.scan.require_shape())
+            image = np.where(seen, values, values[seen].mean()).reshape(self.header.scan.require_shape())
             one = sums.detector
             shape = f"disc of {one.outer_px:g} px" if not one.inner_px else f"ring {one.inner_px:g}–{one.outer_px:g} px"
             settings = one.model_dump(mode="json")
-            step = self.arm.scan.step_A
+            step = self.header.scan.step_A
             out.append(LiveMap(PREFIX + name, image.astype(np.float32), "counts", step, frames, shape, settings))
         return out

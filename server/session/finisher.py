@@ -90,12 +90,12 @@ class Finisher:
 
     def make_maps(self, scan: ScanSession) -> None:
         """Maps of a scan that was opened from its files, written beside it; shown to nobody. Raises PtyliveError."""
-        if not self._compilation.wait_quietly(pieces_for(scan.arm), self._stopping.is_set):
+        if not self._compilation.wait_quietly(pieces_for(scan.header), self._stopping.is_set):
             raise PtyliveError("the server stopped before")
         frames = frames_of(scan, self.files)
         if frames is None:
             raise PtyliveError("its recording is gone")
-        scan.engine, rendering = reconstruct(scan.arm, frames, device=self._device())
+        scan.engine, rendering = reconstruct(scan.header, frames, device=self._device())
         with scan.lock:
             scan.take(rendering)
         if save_results(scan, self._command_line) is None:
@@ -159,7 +159,7 @@ class Finisher:
 
     def _finish(self, scan: ScanSession) -> None:
         self._wait_for_recording(scan)
-        if not self._compilation.wait(pieces_for(scan.arm), self._stopping.is_set):
+        if not self._compilation.wait(pieces_for(scan.header), self._stopping.is_set):
             raise PtyliveError("the server stopped before its maps were made", "ptylive reconstruct makes them")
         frames = frames_of(scan, self.files)
         with scan.lock:
@@ -169,7 +169,7 @@ class Finisher:
                 )
             elif frames is not None and scan.stored is not None:
                 # opened from its files, and changed since
-                scan.engine, rendering = reconstruct(scan.arm, frames, device=self._device())
+                scan.engine, rendering = reconstruct(scan.header, frames, device=self._device())
             else:
                 return
             self._fill_detectors(scan, frames)

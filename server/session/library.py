@@ -153,10 +153,10 @@ class Library:
     def open(self, recording: str) -> ScanSession:
         """A past scan with its maps, as if it had just finished; its engine is made when something is changed."""
         path = self.find(recording)
-        header = self._files.read(scan_header, path)
-        arm, _ = arm_from_map(header["arm"], header["parts"])
-        ended = "complete" if header["received"] == arm.frames else "aborted"
-        scan = ScanSession(arm, None, arm, recording=path, ended=ended, stored=Calibration())
+        said = self._files.read(scan_header, path)
+        header, _ = arm_from_map(said["arm"], said["parts"])
+        ended = "complete" if said["received"] == header.frames else "aborted"
+        scan = ScanSession(header, None, header, recording=path, ended=ended, stored=Calibration())
         results = results_path(path)
         take_in_now(results, self._tell)
         if results.exists():

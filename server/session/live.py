@@ -20,7 +20,7 @@ from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
-from ptylive.schema import Arm, FrameBatch, PtyliveError
+from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
 from ptylive.server.process.compilation import CompiledReader
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.subscriptions import Subscriptions
@@ -73,16 +73,16 @@ def find_device(backend: str, least_batch_bytes: int) -> MapDevice:
 class LiveThread:
     """Feeds one engine after the other.
 
-    ``prepare`` lays the user's settings over an arm; ``on_scan`` is told of every new scan, and whether it is received
-    beside the one that is shown; ``on_end`` of every one that ended. ``subscriptions``: whose maps are renewed; without
-    viewers all are. ``resources``: what its engines use.
+    ``prepare`` lays the user's settings over a header; ``on_scan`` is called for every new scan, with whether it is
+    received beside the one that is shown; ``on_end`` for every one that ended. ``subscriptions``: whose maps are
+    renewed; without viewers all are. ``resources``: what its engines use.
     """
 
     def __init__(
         self,
         reader: CompiledReader,
         publisher: Publisher,
-        prepare: Callable[[Arm], Arm],
+        prepare: Callable[[ScanHeader], ScanHeader],
         on_scan: Callable[[ScanSession, bool], None],
         on_end: Callable[[ScanSession, str], None],
         subscriptions: Subscriptions,
@@ -126,7 +126,7 @@ class LiveThread:
             item = self._reader.take(TAKE_TIMEOUT_S)
             try:
                 if isinstance(item, ArmEvent):
-                    self._open(item.arm, beside=item.beside)
+                    self._open(item.header, beside=item.beside)
                 elif isinstance(item, FrameBatch):
                     self._feed(item)
                 elif isinstance(item, EndEvent):
@@ -138,16 +138,16 @@ class LiveThread:
                     self._scan.problem = f"live maps stopped: {error}"
                     self._dirty = False
 
-    def _open(self, arm: Arm, *, beside: bool) -> None:
+    def _open(self, header: ScanHeader, *, beside: bool) -> None:
         """Begin a scan, and show it unless it goes on ``beside`` another one that is being received."""
-        source, engine, problem = arm, None, ""
+        source, engine, problem = header, None, ""
         try:
-            arm = self._prepare(source)
+            header = self._prepare(source)
             scratch, device = self._resources
-            engine = LiveEngine(arm, background=self._builders, pool=self._pool, scratch=scratch, device=device())
+            engine = LiveEngine(header, background=self._builders, pool=self._pool, scratch=scratch, device=device())
         except PtyliveError as error:
             problem = error.line()
-        scan = self._open_scans[arm.uid] = ScanSession(arm, engine, source, problem=problem)
+        scan = self._open_scans[header.uid] = ScanSession(header, engine, source, problem=problem)
         self._on_scan(scan, beside)
         if beside:
             return
@@ -219,7 +219,7 @@ class LiveThread:
         spent = time.thread_time() - processor
         if self._reader.ring_fill > FRAMES_WAIT:
             spent = time.monotonic() - now
-        rows, cols = scan.arm.scan.require_shape()
+        rows, cols = scan.header.scan.require_shape()
         duty = DUTY_LARGE if rows * cols > LARGE_SCAN else DUTY
         late = min(now - self._next_refresh, LEAST_INTERVAL_S / 2)  # or five a second would be four
         self._next_refresh = now - late + max(LEAST_INTERVAL_S, spent / duty)

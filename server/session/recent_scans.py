@@ -30,8 +30,8 @@ class RecentScan:
         state = {
             **scan.status(),
             "state": scan.ended or "scanning",
-            "scan": scan.arm.scan.model_dump(mode="json"),
-            "optics": scan.arm.optics.model_dump(mode="json"),
+            "scan": scan.header.scan.model_dump(mode="json"),
+            "optics": scan.header.optics.model_dump(mode="json"),
             "calibration": scan.calibration.to_plain(),
         }
         return cls(state, dict(scan.pictures), time.time())

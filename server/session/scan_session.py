@@ -13,7 +13,7 @@ from ptylive.application.remarks import remarks
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.evaluation import backend_of
-from ptylive.schema import Arm, Calibration, LiveMap
+from ptylive.schema import Calibration, LiveMap, ScanHeader
 from ptylive.schema.model import BoolArray
 from ptylive.server.session.detectors import PREFIX as DETECTOR_PREFIX
 from ptylive.server.session.detectors import DetectorBank
@@ -27,14 +27,14 @@ DOSE_PATIENCE_S = 0.05
 class ScanSession:
     """A scan from its arm event to its results.
 
-    ``source`` is the arm as its sender gave it, ``arm`` the same with the user's settings. ``recorded`` is set once
-    the recording exists or is known to have failed. ``engine`` belongs to the live thread while frames arrive and to
-    the finisher afterwards; ``lock`` guards the hand-over.
+    ``source`` is the header as its sender gave it, ``header`` the same with the user's settings. ``recorded`` is set
+    once the recording exists or is known to have failed. ``engine`` belongs to the live thread while frames arrive and
+    to the finisher afterwards; ``lock`` guards the hand-over.
     """
 
-    arm: Arm
+    header: ScanHeader
     engine: LiveEngine | None
-    source: Arm
+    source: ScanHeader
     lock: threading.Lock = field(default_factory=threading.Lock)
     saving: threading.Lock = field(default_factory=threading.Lock)
     """Held while the results are written; taken before ``lock``, never after it."""
@@ -66,7 +66,7 @@ class ScanSession:
     @property
     def uid(self) -> str:
         """Identity of the scan."""
-        return self.arm.uid
+        return self.header.uid
 
     @property
     def calibration(self) -> Calibration:
@@ -74,27 +74,27 @@ class ScanSession:
         calibration = self.stored if self.engine is None else self.engine.calibration
         return calibration if calibration is not None else Calibration()
 
-    def configure(self, arm: Arm) -> None:
+    def configure(self, header: ScanHeader) -> None:
         """Other values while frames arrive: calibration and filters follow."""
         with self.lock:
-            self.arm = arm
+            self.header = header
             if self.engine is not None:
-                self.engine.configure(arm)
+                self.engine.configure(header)
 
-    def remake(self, arm: Arm) -> None:
+    def remake(self, header: ScanHeader) -> None:
         """Other values for a scan that has finished: whoever finishes it again works with them."""
         with self.lock:
-            self.arm = arm
+            self.header = header
             if self.engine is not None:
-                self.engine.arm = arm
+                self.engine.header = header
                 if self.engine.store is not None:
-                    self.engine.store.arm = arm
+                    self.engine.store.header = header
 
     @property
     def dose(self) -> dict[str, Any]:
         """Mean dose of the scan per Å²: in electrons where counts per electron are given, else in counts."""
         mean = None if self.engine is None else self.engine.recent_mean(DOSE_PATIENCE_S)
-        step, gain = self.arm.scan.step_A, self.arm.detector.counts_per_electron
+        step, gain = self.header.scan.step_A, self.header.detector.counts_per_electron
         if mean is None or step is None:
             return {}
         per_A2 = float(mean.sum()) / (gain or 1.0) / (step[0] * step[1])
@@ -125,10 +125,10 @@ class ScanSession:
     def status(self) -> dict[str, Any]:
         """What `status` says of a past scan that was opened, instead of the stream."""
         frames = int(np.count_nonzero(self.coverage))
-        expected = int(np.prod(self.arm.scan.require_shape())) if self.arm.scan.shape else self.arm.frames
+        expected = int(np.prod(self.header.scan.require_shape())) if self.header.scan.shape else self.header.frames
         return {
             "state": self.ended if self.finished.is_set() else "finishing",
-            "series": self.arm.series,
+            "series": self.header.series,
             "uid": self.uid,
             "expected": expected,
             "received": frames,
@@ -157,8 +157,8 @@ class ScanSession:
                 _, needs, what = reason.rpartition("needs ")
                 reasons.setdefault(f"{needs}{what}", []).append(name)
             lacking = [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
-            return "; ".join([*lacking, *remarks(self.source, self.arm, self.calibration)])
-        return "; ".join(remarks(self.source, self.arm, self.calibration))
+            return "; ".join([*lacking, *remarks(self.source, self.header, self.calibration)])
+        return "; ".join(remarks(self.source, self.header, self.calibration))
 
     def take(self, rendering: Rendering, *, others_stay: bool = False) -> list[dict[str, Any]]:
         """Keep a rendering and return it as payloads of `maps` events, patterns and coverage included.

@@ -24,11 +24,11 @@ def describe_scan(path: Path) -> dict[str, Any]:
     from ptylive.streamer.source import open_source
 
     with open_source(path) as source:
-        arm, received = source.arm, source.received
+        header, received = source.header, source.received
     return {
-        "uid": arm.uid,
-        "series": arm.series,
-        "shape": None if arm.scan.shape is None else list(arm.scan.shape),
+        "uid": header.uid,
+        "series": header.series,
+        "shape": None if header.scan.shape is None else list(header.scan.shape),
         "frames": int(received.sum()),
         "lost": int(received.size - received.sum()),
         "bytes": path.stat().st_size,
@@ -54,8 +54,8 @@ def scan_header(path: Path) -> dict[str, Any]:
 
     with open_source(path) as source:
         return {
-            "arm": arm_to_map(source.arm),
-            "parts": arm_parts(source.arm),
+            "arm": arm_to_map(source.header),
+            "parts": arm_parts(source.header),
             "received": int(source.received.sum()),
         }
 

@@ -125,7 +125,7 @@ class CompiledLoop:
 
     def _wanted(self, progress: ScanProgress) -> int:
         """Patterns to wait for: a block, or the rest of the scan, whose last one must not wait for more."""
-        return max(1, min(self._room, progress.arm.frames - progress.placed))
+        return max(1, min(self._room, progress.header.frames - progress.placed))
 
     def receive(self, socket: zmq.Socket[bytes]) -> int:
         """Receive until there is something to do: TAKE, IDLE, HEADER or BROKEN of :mod:`ptylive.streamer.fast.loop`."""
@@ -154,7 +154,7 @@ class CompiledLoop:
 
     def receive_images(self, socket: zmq.Socket[bytes], images: ImageTemplate) -> int:
         """The same for images of a DECTRIS series."""
-        if self._progress is None or images.uid != self._progress.arm.uid:
+        if self._progress is None or images.uid != self._progress.header.uid:
             raise RuntimeError("follow the scan of these images first")
         self.expect("bslz4")
         layout, loop = self._progress.layout, self._loop
@@ -185,7 +185,7 @@ class CompiledLoop:
         count, nbytes = int(self._state[self._loop.FRAMES]), int(self._state[self._loop.BLOCK_BYTES])
         if self._progress is None or count == 0:
             return None
-        layout, uid = self._progress.layout, self._progress.arm.uid
+        layout, uid = self._progress.layout, self._progress.header.uid
         index, ends, used = self._index[:count].copy(), self._ends[:count].copy(), self._block[:nbytes]
         if 2 * count < self._room:
             used = used.copy()  # a reader that lags would otherwise hold a whole block for a few frames

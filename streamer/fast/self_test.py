@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zmq
 
-from ptylive.schema import Arm, Detector, PtyliveError, Scan
+from ptylive.schema import Detector, PtyliveError, Scan, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.streamer.progress import ScanProgress
 from ptylive.streamer.protocols.image_template import CborImageTemplate, JsonImageTemplate
@@ -26,8 +26,8 @@ def self_test(loop: CompiledLoop) -> None:
 
     Raises PtyliveError when they differ.
     """
-    arm = Arm("probe", "probe", 4, Scan(shape=(1, 4)), detector=Detector(shape=(4, 4)))
-    loop.follow(ScanProgress(arm))
+    header = ScanHeader("probe", "probe", 4, Scan(shape=(1, 4)), detector=Detector(shape=(4, 4)))
+    loop.follow(ScanProgress(header))
     messages = (
         FramesMessage("probe", 2, 2, "none", (np.stack([_PATTERN + 2, _PATTERN + 3]).tobytes(),)),
         FramesMessage("probe", 0, 2, "bslz4", (_coded(_PATTERN), _coded(_PATTERN + 1))),
@@ -55,7 +55,7 @@ def self_test(loop: CompiledLoop) -> None:
         maps = loop.receive_images(receiver, CborImageTemplate("probe", b"\x01", b"", 0, b"\xa1"))
     finally:
         context.destroy(linger=0)
-    expected = {n: (_PATTERN + n).tobytes() for n in range(arm.frames)}
+    expected = {n: (_PATTERN + n).tobytes() for n in range(header.frames)}
     if (got, outcome, maps, rest) != (expected, HEADER, HEADER, ([b"{}"], False)):
         raise PtyliveError("the compiled receive loop does not work here", "the plain one is used")
 

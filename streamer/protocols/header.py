@@ -1,4 +1,4 @@
-"""What a DECTRIS detector says of a series, and the :class:`Arm` it becomes."""
+"""What a DECTRIS detector says of a series, and the :class:`ScanHeader` it becomes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ptylive.schema import Arm, PtyliveError, WireError
+from ptylive.schema import PtyliveError, ScanHeader, WireError
 from ptylive.schema.metadata import SECTIONS, sections_from
 from ptylive.schema.model import BoolArray
 from ptylive.schema.units import wavelength_A
@@ -52,32 +52,32 @@ def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
     """
     uid, problems = str(uuid.uuid4()), list[WireError]()
     try:
-        arm, left_out = arm_from_map(_arm_map(header, uid, header.user), ())
+        scan_header, left_out = arm_from_map(_arm_map(header, uid, header.user), ())
         problems += left_out
     except WireError as error:
-        arm, _ = arm_from_map(_arm_map(header, uid, {}), ())
+        scan_header, _ = arm_from_map(_arm_map(header, uid, {}), ())
         problems.append(WireError(f"user data of series {header.series}: {error}", "bad_user_data"))
     try:
-        arm = prepare(arm)
+        scan_header = prepare(scan_header)
     except PtyliveError as error:
         problems.append(WireError(f"configuration not used for series {header.series}: {error}", "bad_configuration"))
-    if header.bad_pixels is not None and header.bad_pixels.shape == arm.detector_shape:
-        arm = replace(arm, arrays={"bad_pixel_mask": header.bad_pixels})
-    frames = _frames(header, arm, note)
-    if arm.scan.shape is None:
-        arm = replace(arm, scan=arm.scan.with_frames(frames))
-        rows, columns = arm.scan.require_shape()
+    if header.bad_pixels is not None and header.bad_pixels.shape == scan_header.detector_shape:
+        scan_header = replace(scan_header, arrays={"bad_pixel_mask": header.bad_pixels})
+    frames = _frames(header, scan_header, note)
+    if scan_header.scan.shape is None:
+        scan_header = replace(scan_header, scan=scan_header.scan.with_frames(frames))
+        rows, columns = scan_header.scan.require_shape()
         text = f"series {header.series} does not say its scan shape: {rows} x {columns} is assumed"
         note(f"{text}; give it with --set scan.shape=ROWS,COLUMNS")
-    return ArmMessage(replace(arm, frames=frames), tuple(problems))
+    return ArmMessage(replace(scan_header, frames=frames), tuple(problems))
 
 
-def _frames(header: Header, arm: Arm, note: Note) -> int:
+def _frames(header: Header, scan_header: ScanHeader, note: Note) -> int:
     """Images of one scan: a series that holds several scans of the configured shape is taken apart, and one too short
     for it leaves points unmeasured.
     """
     announced = header.frames if header.frames is not None and header.frames > 0 else None
-    wanted = arm.scan.frames if arm.scan.shape is not None else None
+    wanted = scan_header.scan.frames if scan_header.scan.shape is not None else None
     if wanted is not None and wanted <= MAX_FRAMES:
         if announced is not None and announced < wanted:
             note(f"series {header.series} announces {announced} images, its scan has {wanted}: some will be missing")

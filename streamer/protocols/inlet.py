@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.streamer.protocols.image_template import ImageTemplate
 from ptylive.streamer.wire import Message, decode
 from ptylive.streamer.wire.arrays import Buffer
 
 ProtocolName = Literal["native", "dectris-v1", "dectris-v2"]
-Prepare = Callable[[Arm], Arm]
+Prepare = Callable[[ScanHeader], ScanHeader]
 """Lays the server's configuration under and over what a sender said of its scan; may raise PtyliveError."""
 Note = Callable[[str], None]
 """Takes one line that a person should read."""
 
 
-def _as_sent(arm: Arm) -> Arm:
-    return arm
+def _as_sent(header: ScanHeader) -> ScanHeader:
+    return header
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ptylive.schema import Arm, WireError
+from ptylive.schema import ScanHeader, WireError
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.protocols.batch import Batch
 from ptylive.streamer.protocols.dead_pixels import dead_pixels
@@ -40,7 +40,7 @@ class Series:
         self._key = ""
         self._announced: Header | None = None  # as it came
         self._header: Header | None = None  # with what images have added
-        self._arm: Arm | None = None
+        self._scan_header: ScanHeader | None = None
         self._pass = 0
         self._highest = -1
         self._ended = False
@@ -61,7 +61,13 @@ class Series:
     def header(self, key: str, header: Header, *, unique: bool = False) -> Iterator[Message]:
         """The detector was armed. ``unique``: the key is of this arm event only, so the same header is a resend."""
         announced = replace(header, bad_pixels=None)
-        if unique and key == self._key and self._arm is not None and not self._ended and announced == self._announced:
+        if (
+            unique
+            and key == self._key
+            and self._scan_header is not None
+            and not self._ended
+            and announced == self._announced
+        ):
             return
         yield from self.flush()
         self._begin(key, header)
@@ -78,7 +84,7 @@ class Series:
                 return
             yield from self.flush()
             yield self._adopted(image)
-        if self._arm is None:
+        if self._scan_header is None:
             header = self._with_mask(_completed(self._header, image))
             yield self._armed(header if header.bad_pixels is not None else self._looked_at(header, image))
         yield from self._fitting(image)
@@ -89,15 +95,20 @@ class Series:
         if key != self._key:
             raise WireError(f"end of series {key}, which is not the current one", "unknown_scan")
         self._ended = True
-        if self._arm is not None:
-            yield self._end_of(self._arm)
+        if self._scan_header is not None:
+            yield self._end_of(self._scan_header)
 
     def place(self, key: str, shape: tuple[int, int], dtype: str) -> tuple[str, int] | None:
         """Where images like this one go: uid of the open scan and the number of the image that is its frame 0."""
-        arm = self._arm
-        if arm is None or key != self._key or self._ended or (shape, dtype) != (arm.detector_shape, arm.detector.dtype):
+        scan_header = self._scan_header
+        if (
+            scan_header is None
+            or key != self._key
+            or self._ended
+            or (shape, dtype) != (scan_header.detector_shape, scan_header.detector.dtype)
+        ):
             return None
-        return arm.uid, self._pass * arm.frames if self._in_turns(arm) else 0
+        return scan_header.uid, self._pass * scan_header.frames if self._in_turns(scan_header) else 0
 
     def advance(self, number: int) -> None:
         """Images up to frame ``number`` of the open scan have been placed."""
@@ -105,7 +116,7 @@ class Series:
         self._active_at = time.monotonic()
 
     def _begin(self, key: str, header: Header) -> None:
-        self._key, self._announced, self._header, self._arm = key, None, header, None
+        self._key, self._announced, self._header, self._scan_header = key, None, header, None
         self._past.pop(key, None)
         self._pass, self._highest, self._ended, self._contrary = 0, -1, False, None
 
@@ -113,14 +124,14 @@ class Series:
         """Start a scan of the current series."""
         suffix = f"_{self._pass + 1}" if self._pass else ""
         message = arm_message(replace(header, series=header.series + suffix), self._prepare, self._note)
-        self._open(header, message.arm)
+        self._open(header, message.header)
         return message
 
-    def _open(self, header: Header, arm: Arm) -> None:
-        self._header, self._arm, self._highest = header, arm, -1
+    def _open(self, header: Header, scan_header: ScanHeader) -> None:
+        self._header, self._scan_header, self._highest = header, scan_header, -1
         self._active_at = self._named_at = time.monotonic()
         self._past.pop(self._key, None)
-        self._past[self._key] = arm.uid
+        self._past[self._key] = scan_header.uid
         while len(self._past) > _REMEMBERED_SERIES:
             self._past.popitem(last=False)
 
@@ -137,8 +148,8 @@ class Series:
                 f"{text}: it is used if the scan shape is set, scan.shape=ROWS,COLUMNS", "no_header"
             ) from None
         self._begin(image.series, header)
-        self._open(header, message.arm)
-        self._pass = image.number // message.arm.frames
+        self._open(header, message.header)
+        self._pass = image.number // message.header.frames
         self._note(f"series {image.series} is taken from image {image.number} on: its header did not come")
         return message
 
@@ -151,19 +162,19 @@ class Series:
 
     def _fitting(self, image: Image) -> Iterator[Message]:
         """Place an image in the current series, or settle what its patterns really look like."""
-        arm = self._arm
-        if arm is None or self._header is None:
+        scan_header = self._scan_header
+        if scan_header is None or self._header is None:
             return
-        if (image.shape, image.dtype) == (arm.detector_shape, arm.detector.dtype):
-            if self._highest < 0 and "bad_pixel_mask" not in arm.arrays:
+        if (image.shape, image.dtype) == (scan_header.detector_shape, scan_header.detector.dtype):
+            if self._highest < 0 and "bad_pixel_mask" not in scan_header.arrays:
                 header = self._looked_at(self._header, image)
                 if header.bad_pixels is not None:
                     yield self._armed(header)
-            yield from self._placed(self._arm or arm, image)
+            yield from self._placed(self._scan_header or scan_header, image)
             return
         held, self._contrary = self._contrary, image
         text = f"image {image.number}: {layout_text(image.shape, image.dtype)}, the series has "
-        text += layout_text(arm.detector_shape, arm.detector.dtype)
+        text += layout_text(scan_header.detector_shape, scan_header.detector.dtype)
         if self._highest >= 0 or held is None or (held.shape, held.dtype) != (image.shape, image.dtype):
             raise WireError(text, "wrong_shape")
         self._note(f"series {self._key}: {text}: two images agree, so the header is wrong")
@@ -187,25 +198,25 @@ class Series:
         self._note(f"series {self._key}: {int(self._dead.sum())} dead pixels found; the header brought no mask")
         return replace(header, bad_pixels=self._dead)
 
-    def _placed(self, arm: Arm, image: Image) -> Iterator[Message]:
+    def _placed(self, scan_header: ScanHeader, image: Image) -> Iterator[Message]:
         """Hand an image on under its number within its scan."""
         pause_s = time.monotonic() - self._active_at
-        turn, number = divmod(image.number, arm.frames) if self._in_turns(arm) else (0, image.number)
+        turn, number = divmod(image.number, scan_header.frames) if self._in_turns(scan_header) else (0, image.number)
         if turn != self._pass:
             self._check_turn(image, turn, pause_s)
             yield from self.flush()
-            yield EndMessage(arm.uid, arm.frames, "complete")
+            yield EndMessage(scan_header.uid, scan_header.frames, "complete")
             self._pass = turn
             message = self._armed(self._header or Header(self._key))
             yield message
-            arm = message.arm
+            scan_header = message.header
         elif time.monotonic() - self._named_at > _NAMED_EVERY_S and self._highest >= 0:
             yield from self.flush()
-            yield PingMessage(arm.uid, arm)
+            yield PingMessage(scan_header.uid, scan_header)
             self._named_at = time.monotonic()
         self._active_at += pause_s
         self._highest = max(self._highest, number)
-        yield from self._batch.add(arm.uid, number, image.codec, image.data)
+        yield from self._batch.add(scan_header.uid, number, image.codec, image.data)
 
     def _check_turn(self, image: Image, turn: int, pause_s: float) -> None:
         """Refuse an image of another scan of this series, unless it is the next one. Raises WireError."""
@@ -216,14 +227,16 @@ class Series:
         if beyond or (turn > self._pass + 1 and pause_s < _PAUSE_S):
             raise WireError(f"image {image.number} is far beyond the ones before it", "beyond_scan")
 
-    def _in_turns(self, arm: Arm) -> bool:
+    def _in_turns(self, scan_header: ScanHeader) -> bool:
         """Whether the series holds several scans, or may."""
         announced = self._header.frames if self._header is not None else None
-        return announced is None or announced >= 2 * arm.frames
+        return announced is None or announced >= 2 * scan_header.frames
 
-    def _end_of(self, arm: Arm) -> EndMessage:
-        missing = arm.frames - 1 - self._highest
-        return EndMessage(arm.uid, arm.frames, "aborted" if missing > _LOST_TAIL * arm.frames else "complete")
+    def _end_of(self, scan_header: ScanHeader) -> EndMessage:
+        missing = scan_header.frames - 1 - self._highest
+        return EndMessage(
+            scan_header.uid, scan_header.frames, "aborted" if missing > _LOST_TAIL * scan_header.frames else "complete"
+        )
 
 
 def _completed(header: Header | None, image: Image) -> Header:

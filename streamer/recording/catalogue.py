@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.schema import Arm, InputFileError, PtyliveError
+from ptylive.schema import InputFileError, PtyliveError, ScanHeader
 from ptylive.schema.model import Array, BoolArray
 from ptylive.streamer.vetting.tasks import describe_recording
 from ptylive.streamer.vetting.worker import FileWorker
@@ -40,16 +40,16 @@ class StoredRecording:
     """A recording on disk; ``received``: bool (frames,)."""
 
     path: Path
-    arm: Arm
+    header: ScanHeader
     received: BoolArray
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is known of a file. arm: None where it holds no scan; received: packed bits of what arrived, None: all."""
+    """A file as it is known. header: None where it holds no scan; received: packed bits of what arrived, None: all."""
 
     stamp: _Stamp
-    arm: Arm | None = None
+    header: ScanHeader | None = None
     received: Array | None = None
 
 
@@ -80,17 +80,17 @@ class Catalogue:
         with self._lock:
             name = self._uids.get(uid)
             entry = None if name is None else self._entries.get(name)
-        if name is None or entry is None or entry.arm is None:
+        if name is None or entry is None or entry.header is None:
             return None
-        frames = entry.arm.frames
+        frames = entry.header.frames
         received = np.ones(frames, bool) if entry.received is None else np.unpackbits(entry.received)[:frames] > 0
-        return StoredRecording(self.folder / name, entry.arm, received)
+        return StoredRecording(self.folder / name, entry.header, received)
 
-    def add(self, path: Path, arm: Arm, received: BoolArray) -> None:
+    def add(self, path: Path, header: ScanHeader, received: BoolArray) -> None:
         """Take in a recording that this program has written."""
         with contextlib.suppress(OSError):
             found = path.stat()
-            self._keep(path.name, _Entry((found.st_size, found.st_mtime_ns), arm, _packed(received)))
+            self._keep(path.name, _Entry((found.st_size, found.st_mtime_ns), header, _packed(received)))
 
     def close(self) -> None:
         """End the reading, soon: a file that is being read is waited for in another thread."""
@@ -138,13 +138,13 @@ class Catalogue:
     def _read(self, name: str, stamp: _Stamp) -> _Entry:
         """A file as an entry. Raises PtyliveError."""
         said = self._worker.read(describe_recording, self.folder / name)
-        arm, _ = arm_from_map(said["arm"], said["parts"])
-        return _Entry(stamp, replace(arm, arrays=self._shared(name, arm)), said["received"])
+        header, _ = arm_from_map(said["arm"], said["parts"])
+        return _Entry(stamp, replace(header, arrays=self._shared(name, header)), said["received"])
 
-    def _shared(self, name: str, arm: Arm) -> dict[str, Array]:
+    def _shared(self, name: str, header: ScanHeader) -> dict[str, Array]:
         """The arrays of a scan, equal ones of all scans in one place. Raises InputFileError when they are too many."""
         arrays = {}
-        for kind, array in arm.arrays.items():
+        for kind, array in header.arrays.items():
             key = hashlib.sha256(
                 np.ascontiguousarray(array).tobytes() + str((array.dtype, array.shape)).encode()
             ).digest()
@@ -172,8 +172,8 @@ class Catalogue:
         newest_last = sorted(self._entries, key=lambda name: self._entries[name].stamp[1])
         for name in newest_last[:-NEWEST]:
             del self._entries[name]
-        kept = ((name, self._entries[name].arm) for name in newest_last[-NEWEST:])
-        self._uids = {arm.uid: name for name, arm in kept if arm is not None}
+        kept = ((name, self._entries[name].header) for name in newest_last[-NEWEST:])
+        self._uids = {header.uid: name for name, header in kept if header is not None}
 
 
 def _recordings(folder: Path) -> dict[str, _Stamp]:

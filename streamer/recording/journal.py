@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.recording.backlog import STALLED_S, Backlog
 from ptylive.streamer.recording.journal_file import JournalFile
@@ -63,7 +63,12 @@ class Journal:
     """
 
     def __init__(
-        self, place: Path | Callable[[], Path], arm: Arm, *, keep_bytes: int = 0, backlog: Backlog | None = None
+        self,
+        place: Path | Callable[[], Path],
+        scan_header: ScanHeader,
+        *,
+        keep_bytes: int = 0,
+        backlog: Backlog | None = None,
     ) -> None:
         """Start a journal, or go on after the first ``keep_bytes`` bytes of one that was read before.
 
@@ -74,12 +79,12 @@ class Journal:
         self.error: OSError | None = None
         self.opened = threading.Event()
         self.closed = False
-        self._arm = arm
+        self._header = scan_header
         self._arm_repeated = False
         self._keep_bytes = self._size = keep_bytes
         self._backlog = backlog or Backlog()
         self._file: JournalFile | None = None
-        self._safe: BoolArray = np.zeros(arm.frames, dtype=bool)
+        self._safe: BoolArray = np.zeros(scan_header.frames, dtype=bool)
         self._buffered: list[tuple[int, int]] = []  # runs of frames in the block, not yet in the queue
         self._written: list[tuple[int, int]] = []  # runs in the file, not yet synced
         self._block = bytearray()
@@ -184,7 +189,7 @@ class Journal:
         """The arm record once more: without it nobody knows what the frames are."""
         if not self._arm_repeated:
             self._arm_repeated = True
-            self._append(ArmMessage(self._arm))
+            self._append(ArmMessage(self._header))
 
     def _append(self, message: Message) -> None:
         payload = _payload(message)
@@ -215,7 +220,7 @@ class Journal:
         file = JournalFile(path, self._keep_bytes)
         try:
             if self._keep_bytes == 0:
-                payload = _payload(ArmMessage(self._arm))
+                payload = _payload(ArmMessage(self._header))
                 first = FILE_HEADER + _head(RecordKind.ARM, len(payload) - 1, payload)
                 file.write([memoryview(first), *payload])
             file.sync()

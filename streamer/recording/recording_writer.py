@@ -21,7 +21,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from ptylive.schema import Arm, InputFileError, WireError
+from ptylive.schema import InputFileError, ScanHeader, WireError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.metadata import to_attributes
 from ptylive.schema.model import Array, BoolArray, IndexArray
@@ -67,16 +67,16 @@ def record(journal: Path, target: Path) -> RecordingReport:
     with JournalReader(journal) as reader:
         if not reader.lock():
             raise InputFileError(f"{journal} is in use by another process", "wait for it to finish")
-        arm = reader.arm
+        header = reader.header
         with replacing(target) as temporary:
-            with created_scan(temporary, arm) as writer:
+            with created_scan(temporary, header) as writer:
                 for message in reader.messages():
                     writer.add(message)
                 _merge_earlier(writer, target)
                 writer.finish()
                 placed = int(np.count_nonzero(writer.received))
                 torn = reader.torn_bytes
-                damage = _damage_of(reader, arm.frames - placed)
+                damage = _damage_of(reader, header.frames - placed)
                 if damage:
                     writer.note_damage(damage)
                 writer.note_senders(reader.senders)
@@ -87,7 +87,7 @@ def record(journal: Path, target: Path) -> RecordingReport:
         else:
             journal.unlink()
     seconds = time.monotonic() - started
-    return RecordingReport(str(target), arm.uid, arm.frames, placed, target.stat().st_size, seconds, damage, torn)
+    return RecordingReport(str(target), header.uid, header.frames, placed, target.stat().st_size, seconds, damage, torn)
 
 
 def _damage_of(reader: JournalReader, missing: int) -> str:
@@ -111,17 +111,17 @@ def _set_aside(journal: Path) -> Path:
 class ScanWriter:
     """An HDF5 file of one scan that grows pattern by pattern; the first copy of a pattern wins."""
 
-    def __init__(self, file: Any, arm: Arm) -> None:
-        self.arm = arm
-        self.stored = StoredScan.of(arm)
-        self.layout = FrameLayout.of(arm)
-        self.received: BoolArray = np.zeros(arm.frames, dtype=bool)
-        self.direct: BoolArray = np.zeros(arm.frames, dtype=bool)
-        self.checksums = np.zeros(arm.frames, dtype=np.uint32)
-        self.marks = np.zeros(arm.frames, dtype=np.uint32)
+    def __init__(self, file: Any, header: ScanHeader) -> None:
+        self.header = header
+        self.stored = StoredScan.of(header)
+        self.layout = FrameLayout.of(header)
+        self.received: BoolArray = np.zeros(header.frames, dtype=bool)
+        self.direct: BoolArray = np.zeros(header.frames, dtype=bool)
+        self.checksums = np.zeros(header.frames, dtype=np.uint32)
+        self.marks = np.zeros(header.frames, dtype=np.uint32)
         self._file = file
-        self._data = _data_sets(file, arm, self.stored, self.layout)
-        _describe(file, arm)
+        self._data = _data_sets(file, header, self.stored, self.layout)
+        _describe(file, header)
 
     def add(self, message: FramesMessage) -> None:
         """Store the patterns of a message that are not stored yet; one that does not decode is left out."""
@@ -133,7 +133,7 @@ class ScanWriter:
             check_size(message, self.layout)
         except WireError:
             return
-        if message.codec == "bslz4" and self.arm.basis.is_raw:
+        if message.codec == "bslz4" and self.header.basis.is_raw:
             for k in np.flatnonzero(fresh).tolist():
                 self._add_chunk(message.first + k, bytes(message.parts[k]))
             return
@@ -180,11 +180,11 @@ class ScanWriter:
 
 
 @contextmanager
-def created_scan(path: Path, arm: Arm) -> Iterator[ScanWriter]:
+def created_scan(path: Path, header: ScanHeader) -> Iterator[ScanWriter]:
     """A new native file for a scan; call :meth:`ScanWriter.finish` when all is stored. Raises OSError: disk full."""
     try:
         with h5py.File(path, "w", libver="v110") as file:
-            yield ScanWriter(file, arm)
+            yield ScanWriter(file, header)
     except RuntimeError as error:  # what h5py makes of a write that fails when the file is closed
         found = re.search(r"errno = (\d+)", str(error))
         if found is None:
@@ -192,11 +192,11 @@ def created_scan(path: Path, arm: Arm) -> Iterator[ScanWriter]:
         raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
-def _data_sets(file: Any, arm: Arm, stored: StoredScan, layout: FrameLayout) -> Any:
+def _data_sets(file: Any, header: ScanHeader, stored: StoredScan, layout: FrameLayout) -> Any:
     """Where frames go: ``/data``, one pattern to a chunk, or ``/coefficients`` and ``/extra``."""
-    if not arm.basis.is_raw:
-        write_basis(file, arm.basis, arm.arrays["masks"])
-        return VectorSets.create(file, stored.shape, arm.basis)
+    if not header.basis.is_raw:
+        write_basis(file, header.basis, header.arrays["masks"])
+        return VectorSets.create(file, stored.shape, header.basis)
     return file.create_dataset(
         "data",
         (*stored.shape, *layout.shape),
@@ -206,19 +206,19 @@ def _data_sets(file: Any, arm: Arm, stored: StoredScan, layout: FrameLayout) -> 
     )
 
 
-def _describe(file: Any, arm: Arm) -> None:
+def _describe(file: Any, header: ScanHeader) -> None:
     """Metadata in the contract's names, and a NeXus plot group so that common viewers show something."""
     metadata = file.create_group("metadata")
-    for name, value in {**to_attributes(arm), "uid": arm.uid, "series": arm.series}.items():
+    for name, value in {**to_attributes(header), "uid": header.uid, "series": header.series}.items():
         metadata.attrs[name] = value
     names = ("bad_pixel_mask", "positions_A", "vacuum_pattern")
-    write_arrays(metadata, {name: arm.arrays[name] for name in names if name in arm.arrays})
+    write_arrays(metadata, {name: header.arrays[name] for name in names if name in header.arrays})
     file.attrs["default"] = "view"
     view = file.create_group("view")
     view.attrs.update({"NX_class": "NXentry", "default": "frames"})
     frames = view.create_group("frames")
     frames.attrs.update({"NX_class": "NXdata", "signal": "data"})
-    frames["data"] = h5py.SoftLink("/data" if arm.basis.is_raw else "/coefficients")
+    frames["data"] = h5py.SoftLink("/data" if header.basis.is_raw else "/coefficients")
 
 
 def _consecutive(index: IndexArray) -> Iterator[tuple[int, int]]:
@@ -237,9 +237,9 @@ def _merge_earlier(writer: ScanWriter, target: Path) -> None:
     with h5py.File(target, "r") as file:
         writer.note_senders(_count(file.attrs.get(SENDERS, 1)))
     with open_recording(target) as earlier:
-        if earlier.arm.uid != writer.arm.uid or earlier.frame_count != writer.arm.frames:
+        if earlier.header.uid != writer.header.uid or earlier.frame_count != writer.header.frames:
             raise InputFileError(f"{target} is the recording of another scan", "move it away")
-        if FrameLayout.of(earlier.arm).shape != writer.layout.shape:
+        if FrameLayout.of(earlier.header).shape != writer.layout.shape:
             raise InputFileError(f"{target} holds the same scan in another form", "move it away")
         for first, last in runs_of(earlier.received & ~writer.received):
             for start in range(first, last, _READ_BACK_FRAMES):

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from ptylive.schema import Arm, FrameBatch, PtyliveError
+from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
 from ptylive.schema.files.atomic import remove_abandoned
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.blocks import FrameBlock
@@ -90,8 +90,8 @@ class Recordings:
         if not self.wanted:
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "recording is switched off"))
             return
-        folder, arm = self.folder, scan.progress.arm
-        self._go_on(scan, partial(self._new_journal, folder, arm), keep_bytes=0)
+        folder, header = self.folder, scan.progress.header
+        self._go_on(scan, partial(self._new_journal, folder, header), keep_bytes=0)
 
     def take_up(self, scan: ScanRecord, path: Path, keep_bytes: int | None = None) -> None:
         """Write on in the journal of a scan that is opened again, or in a new one beside its recording.
@@ -114,17 +114,17 @@ class Recordings:
             return 0
         return self._told(read_leftover(self._reader, path)).keep_bytes
 
-    def stored(self, arm: Arm, journal: Path) -> Iterator[FrameBatch]:
+    def stored(self, header: ScanHeader, journal: Path) -> Iterator[FrameBatch]:
         """What is stored of a scan, as far as it can be read, and read without long pauses."""
 
         def read() -> Iterator[FrameBatch]:
             with self._reader as worker:
-                yield from stored_batches(worker, arm, journal, partial(self._announcer.log, "warning"))
+                yield from stored_batches(worker, header, journal, partial(self._announcer.log, "warning"))
 
         try:
             yield from items_in_time(read, READ_PATIENCE_S)
         except _FAULTS as error:
-            text = f"what is recorded of scan {arm.series} cannot be read: {_line(error)}"
+            text = f"what is recorded of scan {header.series} cannot be read: {_line(error)}"
             self._announcer.log("warning", text)
 
     def _go_on(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
@@ -134,7 +134,7 @@ class Recordings:
             self._fail(scan, f"{self.folder}: it does not answer, and {len(self._journals)} journals wait for it")
             return
         try:
-            journal = Journal(place, scan.progress.arm, keep_bytes=keep_bytes, backlog=self._backlog)
+            journal = Journal(place, scan.progress.header, keep_bytes=keep_bytes, backlog=self._backlog)
         except (OSError, RuntimeError) as error:
             self._fail(scan, f"{self.folder}: {_line(error)}")
             return
@@ -230,7 +230,7 @@ class Recordings:
 
     def convert(self, leftover: Leftover) -> ScanRecord:
         """Convert what an earlier run left behind; the scan it holds, closed."""
-        scan = ScanRecord.stored(leftover.arm, leftover.received, leftover.target)
+        scan = ScanRecord.stored(leftover.header, leftover.received, leftover.target)
         self._convert(scan, Job(scan.uid, leftover.path, leftover.target))
         return scan
 
@@ -324,8 +324,8 @@ class Recordings:
             self._announcer.log("warning", f"whether scan {uid} was recorded before is not known: {_line(error)}")
             return None
         if held is not None and (stored is None or self._held.is_held(uid)):
-            return ScanRecord.stored(held.arm, held.received, held.target)
-        return None if stored is None else ScanRecord.stored(stored.arm, stored.received, stored.path)
+            return ScanRecord.stored(held.header, held.received, held.target)
+        return None if stored is None else ScanRecord.stored(stored.header, stored.received, stored.path)
 
     def is_converting(self, uid: str) -> bool:
         """Whether the recording of a scan is being made."""
@@ -362,7 +362,7 @@ class Recordings:
             scan.recording_state = event.state
             scan.target = Path(event.path) if event.path else scan.target
             if event.state == "complete" and scan.target is not None and self._catalogue is not None:
-                self._catalogue.add(scan.target, scan.progress.arm, scan.progress.received)
+                self._catalogue.add(scan.target, scan.progress.header, scan.progress.received)
         self._converting.discard(event.uid)
         self._announcer.emit(event)
         if event.warning:
@@ -370,19 +370,19 @@ class Recordings:
 
     def _fail(self, scan: ScanRecord, problem: str) -> None:
         if scan.journal is None or scan.journal.path is None:
-            scan.safe = np.zeros(scan.progress.arm.frames, dtype=bool)
+            scan.safe = np.zeros(scan.progress.header.frames, dtype=bool)
         scan.recording_state, scan.recording_error = "failed", problem
         self._announcer.emit(RecordingEvent(scan.uid, "failed", str(scan.target or ""), problem))
 
-    def _new_journal(self, folder: Path, arm: Arm) -> Path:
+    def _new_journal(self, folder: Path, header: ScanHeader) -> Path:
         """A new journal in the recording folder, which is made if need be. Raises OSError."""
-        path = new_journal(folder, arm.series)
-        self._warn_of_space(folder, arm)
+        path = new_journal(folder, header.series)
+        self._warn_of_space(folder, header)
         return path
 
-    def _warn_of_space(self, folder: Path, arm: Arm) -> None:
+    def _warn_of_space(self, folder: Path, header: ScanHeader) -> None:
         """Say beforehand when the disk cannot hold the scan, should every frame come uncompressed."""
-        needed, free = arm.frames * FrameLayout.of(arm).nbytes, shutil.disk_usage(folder).free
+        needed, free = header.frames * FrameLayout.of(header).nbytes, shutil.disk_usage(folder).free
         if needed > free:
             text = f"{folder} has {free / 1e9:.1f} GB left, this scan may need {needed / 1e9:.1f} GB"
             self._announcer.log("warning", text)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.schema import Arm, FrameBatch, InputFileError
+from ptylive.schema import FrameBatch, InputFileError, ScanHeader
 from ptylive.schema.model import Array, BoolArray
 from ptylive.streamer.recording.journal_file import SUFFIX
 from ptylive.streamer.vetting.frames import LIMITS, PIECE_BYTES, read_frames
@@ -43,7 +43,7 @@ class Leftover:
     """
 
     path: Path
-    arm: Arm
+    header: ScanHeader
     received: BoolArray
     keep_bytes: int
     end: EndMessage | None
@@ -81,28 +81,35 @@ def read_leftover(worker: FileWorker, path: Path) -> Leftover:
     """Read a journal through. Raises InputFileError when it is none, or cannot be read; OSError when it is gone."""
     limits = Limits(cpu_s=_CPU_S + path.stat().st_size / _BYTES_PER_CPU_S, wall_s=_WALL_S)
     said = worker.read(read_journal, path, limits)
-    arm, _ = arm_from_map(said["arm"], said["parts"])
-    received = np.unpackbits(said["received"])[: arm.frames] > 0
-    received |= _earlier(worker, arm, path.with_suffix(".h5"))
-    end = None if said["end"] is None else EndMessage(arm.uid, *said["end"])
+    header, _ = arm_from_map(said["arm"], said["parts"])
+    received = np.unpackbits(said["received"])[: header.frames] > 0
+    received |= _earlier(worker, header, path.with_suffix(".h5"))
+    end = None if said["end"] is None else EndMessage(header.uid, *said["end"])
     return Leftover(
-        path, arm, received, int(said["keep_bytes"]), end, int(said["damaged"]), bool(said["busy"]), int(said["torn"])
+        path,
+        header,
+        received,
+        int(said["keep_bytes"]),
+        end,
+        int(said["damaged"]),
+        bool(said["busy"]),
+        int(said["torn"]),
     )
 
 
 def stored_batches(
-    worker: FileWorker, arm: Arm, journal: Path, say: Callable[[str], None] = lambda _text: None
+    worker: FileWorker, header: ScanHeader, journal: Path, say: Callable[[str], None] = lambda _text: None
 ) -> Iterator[FrameBatch]:
     """Everything stored of a scan: its recording, if there is one, then what its journal adds; each frame once.
 
     ``say`` hears of a recording that cannot be read. Raises InputFileError, OSError when the journal cannot be.
     """
-    seen = np.zeros(arm.frames, dtype=bool)
+    seen = np.zeros(header.frames, dtype=bool)
     target = journal.with_suffix(".h5")
-    if _earlier(worker, arm, target).any():
+    if _earlier(worker, header, target).any():
         try:
             for batch in read_frames(worker, target):
-                yield from _unseen(arm, batch.index, batch.frames, seen)
+                yield from _unseen(header, batch.index, batch.frames, seen)
         except InputFileError as error:
             say(error.line())
     following: tuple[int, int] | None = (0, 0) if journal.exists() else None
@@ -110,20 +117,20 @@ def stored_batches(
         part = worker.read(journal_frames, journal, LIMITS, at=following[0], skip=following[1], most_bytes=PIECE_BYTES)
         following = None if part["next"] is None else (int(part["next"][0]), int(part["next"][1]))
         for index, frames in part["batches"]:
-            yield from _unseen(arm, index, frames, seen)
+            yield from _unseen(header, index, frames, seen)
 
 
-def _unseen(arm: Arm, index: Array, frames: Array, seen: BoolArray) -> Iterator[FrameBatch]:
+def _unseen(header: ScanHeader, index: Array, frames: Array, seen: BoolArray) -> Iterator[FrameBatch]:
     """The patterns that were not seen yet."""
     keep = ~seen[index]
     seen[index[keep]] = True
     if keep.any():
-        yield FrameBatch(arm.uid, index[keep], frames[keep])
+        yield FrameBatch(header.uid, index[keep], frames[keep])
 
 
-def _earlier(worker: FileWorker, arm: Arm, target: Path) -> BoolArray:
+def _earlier(worker: FileWorker, header: ScanHeader, target: Path) -> BoolArray:
     """Frames that the recording beside a journal already holds; none where it is not readable or another scan's."""
-    nothing = np.zeros(arm.frames, dtype=bool)
+    nothing = np.zeros(header.frames, dtype=bool)
     if not target.exists():
         return nothing
     try:
@@ -131,9 +138,9 @@ def _earlier(worker: FileWorker, arm: Arm, target: Path) -> BoolArray:
     except InputFileError:
         return nothing
     earlier, _ = arm_from_map(said["arm"], said["parts"])
-    if (earlier.uid, earlier.frames) != (arm.uid, arm.frames):
+    if (earlier.uid, earlier.frames) != (header.uid, header.frames):
         return nothing
-    return ~nothing if said["received"] is None else np.unpackbits(said["received"])[: arm.frames] > 0
+    return ~nothing if said["received"] is None else np.unpackbits(said["received"])[: header.frames] > 0
 
 
 class HeldJournals:
@@ -149,7 +156,7 @@ class HeldJournals:
 
     def add(self, leftover: Leftover) -> None:
         """Note a journal that another process holds."""
-        self._held[leftover.arm.uid] = leftover
+        self._held[leftover.header.uid] = leftover
 
     @property
     def any(self) -> bool:

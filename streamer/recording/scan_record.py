@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.events import EndReason, RecordingState, StreamState
 from ptylive.streamer.progress import ScanProgress
@@ -33,15 +33,15 @@ class ScanRecord:
     from_file: bool = False
 
     @classmethod
-    def new(cls, arm: Arm, *, resumed: bool = False, sent_as: str = "") -> ScanRecord:
+    def new(cls, header: ScanHeader, *, resumed: bool = False, sent_as: str = "") -> ScanRecord:
         """A scan of which nothing has arrived and nothing is recorded."""
-        progress = ScanProgress(arm, resumed=resumed, sent_as=sent_as)
+        progress = ScanProgress(header, resumed=resumed, sent_as=sent_as)
         return cls(progress, progress.received)
 
     @classmethod
-    def stored(cls, arm: Arm, received: BoolArray, target: Path) -> ScanRecord:
+    def stored(cls, header: ScanHeader, received: BoolArray, target: Path) -> ScanRecord:
         """A closed scan of which ``received`` is on the disk."""
-        progress = ScanProgress(arm, resumed=True)
+        progress = ScanProgress(header, resumed=True)
         progress.restore(received)
         reason: EndReason = "complete" if progress.complete else "aborted"
         safe = np.array(received, dtype=bool)
@@ -50,7 +50,7 @@ class ScanRecord:
     @property
     def uid(self) -> str:
         """The scan's identity."""
-        return self.progress.arm.uid
+        return self.progress.header.uid
 
     @property
     def busy(self) -> bool:

@@ -11,7 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Self
 
-from ptylive.schema import Arm, InputFileError, WireError
+from ptylive.schema import InputFileError, ScanHeader, WireError
 from ptylive.streamer.storage.resync import FILE_HEADER, HEAD_BYTES, Head, Resync
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, decode
 from ptylive.streamer.wire.arrays import Buffer
@@ -39,12 +39,12 @@ class JournalReader:
             self._start = len(FILE_HEADER) if self._file.read(len(FILE_HEADER)) == FILE_HEADER else 0
             if self._start == 0 and Resync(self._file, self.size).next_whole(-1) is None:
                 raise InputFileError(f"{path} is not a journal of this program", "move it out of the recording folder")
-            self.arm = self._found_arm()
+            self.header = self._found_header()
         except InputFileError:
             self._file.close()
             raise
 
-    def _found_arm(self) -> Arm:
+    def _found_header(self) -> ScanHeader:
         """The scan, from the first arm record that is whole; what follows is read from there, or from the start."""
         self._rewind()
         others = 0
@@ -52,7 +52,7 @@ class JournalReader:
             if isinstance(message, ArmMessage):
                 if others:
                     self._rewind()
-                return message.arm
+                return message.header
             others += 1
         if others:
             problem = f"{self.path}: what it says of its scan is damaged; {others} records of frames are whole"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class StoredScan:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, arm: Arm) -> StoredScan:
+    def of(cls, header: ScanHeader) -> StoredScan:
         """How a scan is recorded: rows by columns where every point has exactly one frame, flat otherwise."""
-        scan = arm.scan
-        if scan.shape is not None and scan.skip_first == 0 and scan.repeats == 1 and scan.frames == arm.frames:
+        scan = header.scan
+        if scan.shape is not None and scan.skip_first == 0 and scan.repeats == 1 and scan.frames == header.frames:
             return cls((scan.shape[0], scan.frames_per_row))
-        return cls((arm.frames,))
+        return cls((header.frames,))
 
     @property
     def frames(self) -> int:

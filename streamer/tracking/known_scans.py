@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ptylive.schema import Arm, WireError
+from ptylive.schema import ScanHeader, WireError
 from ptylive.streamer.events import Announcer
 from ptylive.streamer.recording.recordings import Recordings
 from ptylive.streamer.recording.recovery import Leftover
@@ -24,7 +24,7 @@ _REMEMBERED_SCANS = 16
 _LOOKED_UP = 4096
 _SCANS_OF_A_UID = 8
 """The newest ones: a sender that comes back does not mean older ones."""
-Waiting = Mapping[str, tuple[Arm, str]]
+Waiting = Mapping[str, tuple[ScanHeader, str]]
 """Scans that were announced and have not begun: name -> (as it is to be stored, the uid its sender says)."""
 
 
@@ -49,7 +49,7 @@ class KnownScans:
 
     def take_in(self, leftover: Leftover, taken: Collection[str]) -> None:
         """Have a journal of an earlier run converted; not while its scan, one of ``taken``, is being sent again."""
-        uid = leftover.arm.uid
+        uid = leftover.header.uid
         if uid in taken or self._recordings.is_converting(uid):
             text = f"{leftover.path.name} is of a scan that came again: the next start converts it"
             self._announcer.log("warning", text)
@@ -78,15 +78,15 @@ class KnownScans:
             name = self.names.of(uid)
             scan = next((scan for scan in opened if scan.uid == name), None) or self.look_up(name)
             return [] if scan is None else list(runs_of(scan.safe[: scan.progress.highest + 1]))
-        safe = np.ones(max(scan.progress.arm.frames for scan in sent), dtype=bool)
+        safe = np.ones(max(scan.progress.header.frames for scan in sent), dtype=bool)
         for scan in sent:
-            safe[: scan.progress.arm.frames] &= scan.safe
+            safe[: scan.progress.header.frames] &= scan.safe
         return list(runs_of(safe))
 
-    def meant_by(self, arm: Arm, opened: Iterable[ScanRecord], *, raw: bool = False) -> ScanRecord | None:
+    def meant_by(self, header: ScanHeader, opened: Iterable[ScanRecord], *, raw: bool = False) -> ScanRecord | None:
         """The scan that an arm message announces again, newest first; ``raw``: whatever basis it is stored in."""
-        for scan in self._of_uid(arm.uid, opened):
-            if _agrees(scan, arm, raw=raw):
+        for scan in self._of_uid(header.uid, opened):
+            if _agrees(scan, header, raw=raw):
                 return scan
         return None
 
@@ -101,13 +101,15 @@ class KnownScans:
             self.senders.took(source, uid, self.names.of(uid))
         return self.names.of(uid)
 
-    def identified(self, arm: Arm, opened: Iterable[ScanRecord], waiting: Waiting, source: int | None = None) -> Arm:
+    def identified(
+        self, header: ScanHeader, opened: Iterable[ScanRecord], waiting: Waiting, source: int | None = None
+    ) -> ScanHeader:
         """An arm message under the name of its scan: a known one with the same header, or a new one.
 
         Of several with the same header the one that its connection has meant before, or the newest.
         """
-        opened, early = list(opened), self.senders.took_early(source, arm.uid)
-        found = self._identified(arm, opened, waiting, source)
+        opened, early = list(opened), self.senders.took_early(source, header.uid)
+        found = self._identified(header, opened, waiting, source)
         if early not in (None, found.uid):
             self._note_strangers([scan for scan in (*opened, *self.closed.values()) if scan.uid == early])
         return found
@@ -120,12 +122,14 @@ class KnownScans:
             text = f"scan {scan.uid} holds frames of two senders that both say uid {scan.progress.sent_as}"
             self._announcer.log("warning", f"{text}: those of the other scan came before it was announced")
 
-    def _identified(self, arm: Arm, opened: list[ScanRecord], waiting: Waiting, source: int | None) -> Arm:
-        uid = arm.uid
+    def _identified(
+        self, header: ScanHeader, opened: list[ScanRecord], waiting: Waiting, source: int | None
+    ) -> ScanHeader:
+        uid = header.uid
         candidates = self._of_uid(uid, opened)
-        agreeing = [scan for scan in candidates if _agrees(scan, arm)]
+        agreeing = [scan for scan in candidates if _agrees(scan, header)]
         there = [(name, one) for name, (one, sent_as) in waiting.items() if sent_as == uid]
-        names = [*(scan.uid for scan in agreeing), *(name for name, one in there if same_header(one, arm))]
+        names = [*(scan.uid for scan in agreeing), *(name for name, one in there if same_header(one, header))]
         own = self.senders.of(source, uid)
         if names:
             name = own if own in names else names[0]
@@ -133,12 +137,12 @@ class KnownScans:
                 self.names.note(uid, name)
             doubtful = self._is_doubtful(uid, agreeing) if name != own else self.senders.is_doubtful(source, uid)
             self.senders.says(source, uid, name, doubtful=doubtful)
-            return arm.renamed(name, arm.series)
+            return header.renamed(name, header.series)
         if not (candidates or there):
             self.names.note(uid, uid)
             self.senders.says(source, uid, uid)
-            return arm
-        return self.renamed(arm, uid, f"uid {uid} was armed with another header", source)
+            return header
+        return self.renamed(header, uid, f"uid {uid} was armed with another header", source)
 
     def _is_doubtful(self, uid: str, agreeing: list[ScanRecord]) -> bool:
         """Whether a sender that has just come may mean one or another scan, each of which wants frames."""
@@ -146,7 +150,7 @@ class KnownScans:
         unheard = not any(scan.progress.heard for scan in unfinished)
         return len(unfinished) > 1 and (unheard or self.senders.is_disputed(uid))
 
-    def shown_by(self, message: FramesMessage, uid: str, opened: Iterable[ScanRecord]) -> Arm | None:
+    def shown_by(self, message: FramesMessage, uid: str, opened: Iterable[ScanRecord]) -> ScanHeader | None:
         """The scan of a sender that may mean one or another (:class:`Senders`): one that has the same frames, or a new
         one. None where there is no such doubt.
 
@@ -155,18 +159,18 @@ class KnownScans:
         if not self.senders.is_doubtful(message.source, uid):
             return None
         of_uid = self._of_uid(uid, opened)
-        arms = [scan.progress.arm for scan in of_uid if scan.uid == message.uid]
-        if not arms:
+        headers = [scan.progress.header for scan in of_uid if scan.uid == message.uid]
+        if not headers:
             self.senders.says(message.source, uid, message.uid)
             return None
-        like = [scan for scan in of_uid if _agrees(scan, arms[0])]
+        like = [scan for scan in of_uid if _agrees(scan, headers[0])]
         for scan in like:
             if not scan.from_file and self._repeats(message, scan):
                 self.senders.says(message.source, uid, scan.uid)
-                return scan.progress.arm
+                return scan.progress.header
         last = message.first + message.count - 1
         why = f"frames {message.first} to {last} of uid {uid} may belong to any of {len(like)} scans, or to other data"
-        return self.renamed(arms[0], uid, why, message.source)
+        return self.renamed(headers[0], uid, why, message.source)
 
     def _repeats(self, message: FramesMessage, scan: ScanRecord) -> bool:
         """Whether a scan has some of these frames, and none of their numbers with other data. Raises WireError."""
@@ -178,12 +182,12 @@ class KnownScans:
         except OtherDataError:
             return False
 
-    def renamed(self, arm: Arm, uid: str, why: str, source: int | None = None) -> Arm:
+    def renamed(self, header: ScanHeader, uid: str, why: str, source: int | None = None) -> ScanHeader:
         """A scan whose uid is taken, under a new name; that is said."""
         name = self.names.again(uid, lambda name: self.look_up(name) is not None)
         self.senders.says(source, uid, name)
         self._announcer.log("warning", f"{why}: it is another scan, kept as {name}; give every scan a uid of its own")
-        return arm.renamed(name, arm.series)
+        return header.renamed(name, header.series)
 
     def several_senders(self, scan: ScanRecord) -> bool:
         """Count the senders that announce an open scan at the same time; whether there are more of them than ever."""
@@ -192,7 +196,9 @@ class KnownScans:
         if count <= progress.senders:
             return False
         if progress.senders == 1:
-            text = f"scan {progress.arm.series} is sent by two senders at the same time, both as uid {progress.sent_as}"
+            text = (
+                f"scan {progress.header.series} is sent by two senders at the same time, both as uid {progress.sent_as}"
+            )
             hint = "if these are two scans, frames that only one of them brings cannot be told apart"
             self._announcer.log("warning", f"{text}: {hint}; give every scan a uid of its own")
         progress.senders = count
@@ -248,7 +254,7 @@ class KnownScans:
 
     def _ask_marks(self, scan: ScanRecord) -> None:
         if scan.from_file and scan.target is not None and not self._recordings.is_converting(scan.uid):
-            self._marks.ask(scan.uid, scan.target, scan.progress.arm.frames)
+            self._marks.ask(scan.uid, scan.target, scan.progress.header.frames)
 
     def _of_uid(self, uid: str, opened: Iterable[ScanRecord]) -> list[ScanRecord]:
         """Every known scan that a sender may mean by a uid, newest first, open ones before closed ones."""
@@ -275,9 +281,9 @@ class KnownScans:
                 return
 
 
-def _agrees(scan: ScanRecord, arm: Arm, *, raw: bool = False) -> bool:
+def _agrees(scan: ScanRecord, header: ScanHeader, *, raw: bool = False) -> bool:
     """Whether an arm message may announce a known scan; ``raw``: before it is compressed as the known one was."""
-    known = scan.progress.arm
+    known = scan.progress.header
     if raw and not known.basis.is_raw and "masks" in known.arrays:
-        arm = replace(arm, basis=known.basis, arrays={**arm.arrays, "masks": known.arrays["masks"]})
-    return compatible_headers(known, arm) if scan.from_file else same_header(known, arm)
+        header = replace(header, basis=known.basis, arrays={**header.arrays, "masks": known.arrays["masks"]})
+    return compatible_headers(known, header) if scan.from_file else same_header(known, header)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.streamer.wire.limits import MAX_UID_LENGTH
 
 _REMEMBERED = 4096
@@ -92,12 +92,12 @@ def _number(name: str) -> int:
     return int(number) if again and number.isdecimal() else 1
 
 
-def same_header(one: Arm, other: Arm) -> bool:
+def same_header(one: ScanHeader, other: ScanHeader) -> bool:
     """Whether two arm messages announce the same scan, whatever its uid."""
     return _plain(one) == _plain(other) and _same_arrays(one, other)
 
 
-def compatible_headers(stored: Arm, sent: Arm) -> bool:
+def compatible_headers(stored: ScanHeader, sent: ScanHeader) -> bool:
     """Whether nothing in an arm message contradicts a recording, which may know more or less of its scan."""
     known, said = _plain(stored), _plain(sent)
     if not sent.series:
@@ -107,12 +107,12 @@ def compatible_headers(stored: Arm, sent: Arm) -> bool:
     return all(_compatible(known.get(name), value) for name, value in said.items())
 
 
-def _plain(arm: Arm) -> dict[str, Any]:
-    sections = {name: getattr(arm, name).model_dump() for name in ("scan", "optics", "detector", "basis")}
-    return {"series": arm.series, "frames": arm.frames, **sections}
+def _plain(header: ScanHeader) -> dict[str, Any]:
+    sections = {name: getattr(header, name).model_dump() for name in ("scan", "optics", "detector", "basis")}
+    return {"series": header.series, "frames": header.frames, **sections}
 
 
-def _same_arrays(one: Arm, other: Arm) -> bool:
+def _same_arrays(one: ScanHeader, other: ScanHeader) -> bool:
     if one.arrays.keys() != other.arrays.keys():
         return False
     return all(np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items())

@@ -34,8 +34,8 @@ class Arrival:
         message, progress = self.message, self._scan.progress
         last = message.first + message.count
         try:
-            if last > progress.arm.frames:
-                text = f"frames {message.first} to {last - 1} of a scan of {progress.arm.frames}"
+            if last > progress.header.frames:
+                text = f"frames {message.first} to {last - 1} of a scan of {progress.header.frames}"
                 raise WireError(text, "beyond_scan")
             check_size(message, progress.layout)
         except WireError:

@@ -95,7 +95,7 @@ class Senders:
         disk is announced, since two senders may come back to it.
         """
         uid = scan.sent_as
-        return uid in self._disputed or (scan.resumed and not self.count(uid, scan.arm.uid))
+        return uid in self._disputed or (scan.resumed and not self.count(uid, scan.header.uid))
 
     def _others(self, source: int, uid: str) -> list[str]:
         """What the other connections that are there mean by a uid."""

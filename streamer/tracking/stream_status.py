@@ -18,9 +18,9 @@ def status_of(scan: ScanRecord | None, rejected: Mapping[str, int], ring: Ring) 
     progress = scan.progress
     return StreamStatus(
         state=scan.state,
-        series=progress.arm.series,
+        series=progress.header.series,
         uid=scan.uid,
-        expected=progress.arm.frames,
+        expected=progress.header.frames,
         received=progress.placed + progress.duplicates,
         frames=progress.placed,
         lost=progress.summary().lost if scan.closed else progress.lost,

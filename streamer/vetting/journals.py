@@ -25,15 +25,15 @@ def read_journal(path: Path) -> dict[str, Any]:
 
     with JournalReader(path) as reader:
         busy = not reader.lock()
-        arm = reader.arm
-        received = np.zeros(arm.frames, dtype=bool)
+        header = reader.header
+        received = np.zeros(header.frames, dtype=bool)
         for message in reader.messages():
             received[message.first : message.first + message.count] = True  # beyond the last frame: nothing
         end = reader.end
         return {
             "busy": busy,
-            "arm": arm_to_map(arm),
-            "parts": arm_parts(arm),
+            "arm": arm_to_map(header),
+            "parts": arm_parts(header),
             "received": np.packbits(received),
             "keep_bytes": reader.keep_bytes,
             "end": None if end is None else [end.frames, end.reason],
@@ -54,7 +54,7 @@ def journal_frames(path: Path, at: int, skip: int, most_bytes: int) -> dict[str,
     batches: list[list[Any]] = []
     left = most_bytes
     with JournalReader(path) as reader:
-        layout = FrameLayout.of(reader.arm)
+        layout = FrameLayout.of(reader.header)
         step = max(1, min(PIECE_FRAMES, most_bytes // layout.nbytes))
         if at:
             reader.go_to(at)
@@ -65,7 +65,7 @@ def journal_frames(path: Path, at: int, skip: int, most_bytes: int) -> dict[str,
             except WireError:
                 start, skip = reader.position, 0
                 continue
-            count = message.count if message.first + message.count <= reader.arm.frames else 0
+            count = message.count if message.first + message.count <= reader.header.frames else 0
             for first in range(skip, count, step):
                 if left <= 0:
                     return {"batches": batches, "next": [start, first]}

@@ -23,7 +23,7 @@ def describe_recording(path: Path) -> dict[str, Any]:
 
     with open_recording(path) as source:
         received = None if source.received.all() else np.packbits(source.received)
-        return {"arm": arm_to_map(source.arm), "parts": arm_parts(source.arm), "received": received}
+        return {"arm": arm_to_map(source.header), "parts": arm_parts(source.header), "received": received}
 
 
 def marks(path: Path, exact: bool) -> Array:
@@ -82,9 +82,9 @@ def frames(path: Path, first: int, most_bytes: int) -> dict[str, Any]:
     from ptylive.streamer.source import open_source
 
     with open_source(path) as source:
-        shape = source.arm.detector_shape if source.arm.basis.is_raw else (source.frames(np.arange(1)).shape[-1],)
-        one = int(np.prod(shape)) * np.dtype(source.arm.detector.dtype).itemsize
+        shape = source.header.detector_shape if source.header.basis.is_raw else (source.frames(np.arange(1)).shape[-1],)
+        one = int(np.prod(shape)) * np.dtype(source.header.detector.dtype).itemsize
         stop = min(source.frame_count, first + max(1, most_bytes // max(one, 1)))
         index = first + np.flatnonzero(source.received[first:stop])
         later = stop if stop < source.frame_count else None
-        return {"uid": source.arm.uid, "index": index, "frames": source.frames(index), "next": later}
+        return {"uid": source.header.uid, "index": index, "frames": source.frames(index), "next": later}

@@ -1,4 +1,4 @@
-"""An :class:`Arm` as the map of an arm message, and back (docs/protocol.md)."""
+"""A :class:`ScanHeader` as the map of an arm message, and back (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 
-from ptylive.schema import Arm, Basis, PtyliveError, WireError
+from ptylive.schema import Basis, PtyliveError, ScanHeader, WireError
 from ptylive.schema.metadata import ARRAY_NAMES, build
 from ptylive.schema.model import Array, Model
 from ptylive.streamer.wire.arrays import Buffer, decode_array, encode_array
@@ -49,33 +49,33 @@ class ArmHeader(Model):
     parts: list[str] = Field(default_factory=list, max_length=16)
 
 
-def arm_to_map(arm: Arm) -> dict[str, Any]:
+def arm_to_map(scan_header: ScanHeader) -> dict[str, Any]:
     """The map of an arm message; its further parts are :func:`arm_parts`."""
-    optics = arm.optics.model_dump(exclude_none=True)
+    optics = scan_header.optics.model_dump(exclude_none=True)
     optics.update(optics.pop("aberrations"))
-    detector = arm.detector.model_dump(exclude_none=True)
+    detector = scan_header.detector.model_dump(exclude_none=True)
     if not detector.pop("transform_given"):
         detector.pop("transform")
     return {
         "type": "arm",
         "version": PROTOCOL_VERSION,
-        "uid": arm.uid,
-        "series": arm.series,
-        "frames": arm.frames,
-        "scan": arm.scan.model_dump(exclude_none=True),
+        "uid": scan_header.uid,
+        "series": scan_header.series,
+        "frames": scan_header.frames,
+        "scan": scan_header.scan.model_dump(exclude_none=True),
         "optics": optics,
         "detector": detector,
-        "basis": arm.basis.model_dump(exclude_none=True),
-        "parts": [name for name in ARRAY_NAMES if name in arm.arrays],
+        "basis": scan_header.basis.model_dump(exclude_none=True),
+        "parts": [name for name in ARRAY_NAMES if name in scan_header.arrays],
     }
 
 
-def arm_parts(arm: Arm) -> list[bytes]:
+def arm_parts(scan_header: ScanHeader) -> list[bytes]:
     """The arrays of a scan, in the order of the map's ``parts``."""
-    return [encode_array(arm.arrays[name]) for name in ARRAY_NAMES if name in arm.arrays]
+    return [encode_array(scan_header.arrays[name]) for name in ARRAY_NAMES if name in scan_header.arrays]
 
 
-def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[Arm, tuple[WireError, ...]]:
+def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[ScanHeader, tuple[WireError, ...]]:
     """The scan a map and its arrays describe, with what had to be left out of it.
 
     What decides how frames are stored (version, uid, frames, order of the scan, type of the pixels, basis) must be
@@ -85,7 +85,7 @@ def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[Ar
     header = _header(fields)
     problems: list[WireError] = []
     detector = _with_possible("detector", header.detector, problems)
-    arm = Arm(
+    scan_header = ScanHeader(
         uid=header.uid,
         series=header.series,
         frames=header.frames,
@@ -94,9 +94,9 @@ def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[Ar
         detector=detector,
         basis=_basis(header.basis),
     )
-    _check_layout(arm)
-    arrays = _arrays(arm, header.parts, parts, problems)
-    return replace(arm, arrays=arrays), tuple(problems)
+    _check_layout(scan_header)
+    arrays = _arrays(scan_header, header.parts, parts, problems)
+    return replace(scan_header, arrays=arrays), tuple(problems)
 
 
 def _header(fields: Mapping[str, Any]) -> ArmHeader:
@@ -154,16 +154,21 @@ def _basis(values: Mapping[str, Any]) -> Basis:
     return basis
 
 
-def _check_layout(arm: Arm) -> None:
+def _check_layout(scan_header: ScanHeader) -> None:
     """Refuse a detector that is missing or too large."""
-    shape = arm.detector.shape
+    shape = scan_header.detector.shape
     if shape is None:
         raise WireError("arm message: detector.shape is missing", "bad_arm")
-    if not all(1 <= side <= MAX_DETECTOR_SIDE for side in shape) or FrameLayout.of(arm).nbytes > MAX_FRAME_BYTES:
+    if (
+        not all(1 <= side <= MAX_DETECTOR_SIDE for side in shape)
+        or FrameLayout.of(scan_header).nbytes > MAX_FRAME_BYTES
+    ):
         raise WireError(f"arm message: detector.shape {shape[0]} x {shape[1]} is impossible", "impossible_value")
 
 
-def _arrays(arm: Arm, names: Sequence[str], parts: Sequence[Buffer], problems: list[WireError]) -> dict[str, Array]:
+def _arrays(
+    scan_header: ScanHeader, names: Sequence[str], parts: Sequence[Buffer], problems: list[WireError]
+) -> dict[str, Array]:
     """The arrays that are what they should be; masks are required where the basis is not pixels."""
     arrays: dict[str, Array] = {}
     if len(parts) < len(names):
@@ -172,27 +177,27 @@ def _arrays(arm: Arm, names: Sequence[str], parts: Sequence[Buffer], problems: l
         if name not in ARRAY_NAMES:
             continue
         try:
-            arrays[name] = _checked(arm, name, decode_array(part, name))
+            arrays[name] = _checked(scan_header, name, decode_array(part, name))
         except WireError as error:
             problems.append(error)
-    if not arm.basis.is_raw and "masks" not in arrays:
-        raise WireError(f"arm message: basis {arm.basis.kind!r} needs the part masks", "missing_part")
+    if not scan_header.basis.is_raw and "masks" not in arrays:
+        raise WireError(f"arm message: basis {scan_header.basis.kind!r} needs the part masks", "missing_part")
     return arrays
 
 
-def array_shape(arm: Arm, name: str) -> tuple[int, ...] | None:
+def array_shape(scan_header: ScanHeader, name: str) -> tuple[int, ...] | None:
     """The shape an array of the scan must have; None when nothing known of the scan fixes it."""
-    pixels = arm.detector_shape
+    pixels = scan_header.detector_shape
     if name in ("bad_pixel_mask", "vacuum_pattern"):
         return pixels
     if name == "masks":
-        return (arm.basis.n_bright + arm.basis.n_dark, *pixels)
-    return None if arm.scan.shape is None else (math.prod(arm.scan.shape), 2)
+        return (scan_header.basis.n_bright + scan_header.basis.n_dark, *pixels)
+    return None if scan_header.scan.shape is None else (math.prod(scan_header.scan.shape), 2)
 
 
-def _checked(arm: Arm, name: str, array: Array) -> Array:
+def _checked(scan_header: ScanHeader, name: str, array: Array) -> Array:
     """An array of the arm message in its proper type. Raises WireError ``wrong_shape``."""
-    wanted = array_shape(arm, name)
+    wanted = array_shape(scan_header, name)
     if wanted is not None and array.shape != wanted:
         raise WireError(f"arm message: {name} has shape {array.shape}, expected {wanted}", "wrong_shape")
     if name == "masks" and not np.isfinite(array).all():

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema import Arm, WireError
+from ptylive.schema import ScanHeader, WireError
 from ptylive.schema.model import Array, BoolArray
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec, decode_pattern
@@ -35,11 +35,11 @@ class FrameLayout:
         return math.prod(self.shape) * self.dtype.itemsize
 
     @classmethod
-    def of(cls, arm: Arm) -> FrameLayout:
+    def of(cls, header: ScanHeader) -> FrameLayout:
         """What the frames of a scan look like; ValueError when a raw scan does not say its detector shape."""
-        if arm.basis.is_raw:
-            return cls(arm.detector_shape, arm.frame_dtype)
-        return cls((arm.basis.n_bright + arm.basis.n_dark + len(arm.basis.extra),), COEFFICIENT_DTYPE)
+        if header.basis.is_raw:
+            return cls(header.detector_shape, header.frame_dtype)
+        return cls((header.basis.n_bright + header.basis.n_dark + len(header.basis.extra),), COEFFICIENT_DTYPE)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgpack
 from pydantic import ConfigDict, Field, ValidationError
 
-from ptylive.schema import Arm, WireError
+from ptylive.schema import ScanHeader, WireError
 from ptylive.schema.model import Model
 from ptylive.streamer.wire.armmap import UID_PATTERN, arm_from_map, arm_parts, arm_to_map
 from ptylive.streamer.wire.arrays import Buffer, unpack_map
@@ -33,16 +33,16 @@ from ptylive.streamer.wire.limits import (
 class ArmMessage:
     """A scan is about to start, or starts again (same uid). ``problems``: what had to be left out of it."""
 
-    arm: Arm
+    header: ScanHeader
     problems: tuple[WireError, ...] = ()
 
 
 @dataclass(frozen=True)
 class PingMessage:
-    """The sender of a scan is alive; ``arm`` lets a server that came late join."""
+    """The sender of a scan is alive; ``header`` lets a server that came late join."""
 
     uid: str
-    arm: Arm | None = None
+    header: ScanHeader | None = None
     problems: tuple[WireError, ...] = ()
 
 
@@ -118,13 +118,13 @@ def encode(message: Message) -> list[Buffer]:
         }
         return [_pack(header), *message.parts]
     if isinstance(message, ArmMessage):
-        return [_pack(arm_to_map(message.arm)), *arm_parts(message.arm)]
+        return [_pack(arm_to_map(message.header)), *arm_parts(message.header)]
     if isinstance(message, EndMessage):
         end = {"type": "end", "uid": message.uid, "frames": message.frames, "reason": message.reason}
         return [_pack(end if message.senders == 1 else {**end, "senders": message.senders})]
-    if message.arm is None:
+    if message.header is None:
         return [_pack({"type": "ping", "uid": message.uid})]
-    return [_pack({"type": "ping", "uid": message.uid, "arm": arm_to_map(message.arm)}), *arm_parts(message.arm)]
+    return [_pack({"type": "ping", "uid": message.uid, "arm": arm_to_map(message.header)}), *arm_parts(message.header)]
 
 
 def _pack(header: Mapping[str, Any]) -> bytes:
@@ -150,11 +150,11 @@ def _ping(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> PingMessage:
     if header.arm is None:
         return PingMessage(header.uid)
     try:
-        arm, problems = arm_from_map(header.arm, parts)
+        scan_header, problems = arm_from_map(header.arm, parts)
     except WireError as error:
         if error.reason == "missing_part":  # a bare ping of a compressed stream: alive, but nobody can join by it
             return PingMessage(header.uid)
         raise
-    if arm.uid != header.uid:
+    if scan_header.uid != header.uid:
         raise WireError("ping message: its arm map belongs to another scan", "bad_ping")
-    return PingMessage(header.uid, arm, problems if parts else ())
+    return PingMessage(header.uid, scan_header, problems if parts else ())

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ptylive.schema import Arm, Detector, Optics, Scan
+from ptylive.schema import Detector, Optics, Scan, ScanHeader
 from ptylive.schema.units import wavelength_A
 
 SCAN = (12, 12)
@@ -18,7 +18,7 @@ COUNTS = 3.0
 """In a pixel of the disc: noisy enough that two patterns differ in hundreds of pixels."""
 
 
-def arm(uid: str, series: str, *, rows: int = SCAN[0]) -> Arm:
+def header(uid: str, series: str, *, rows: int = SCAN[0]) -> ScanHeader:
     """The scan that all senders announce; ``rows``: another header under the same uid."""
     scan = Scan(shape=(rows, SCAN[1]), step_A=STEP_A, rotation_deg=0.0)
     optics = Optics(energy_eV=ENERGY_EV, convergence_semiangle_mrad=SEMIANGLE_MRAD, defocus_A=50.0)
@@ -29,7 +29,7 @@ def arm(uid: str, series: str, *, rows: int = SCAN[0]) -> Arm:
         beam_center_px=(PIXELS / 2, PIXELS / 2),
         transform_given=True,
     )
-    return Arm(uid, series, scan.frames, scan, optics, detector)
+    return ScanHeader(uid, series, scan.frames, scan, optics, detector)
 
 
 @lru_cache

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chaos.history import History
-from chaos.patterns import arm, pattern
+from chaos.patterns import header, pattern
 from ptylive.schema import ServerGoneError
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.sender import SafeFrames, Sender
@@ -29,10 +29,10 @@ class Scan:
 
     def __init__(self, spec: dict[str, Any], history: History) -> None:
         self.spec, self.history = spec, history
-        self.arm = arm(spec["uid"], spec["series"], rows=spec["rows"])
-        self.wanted = np.zeros(self.arm.frames, dtype=bool)
+        self.header = header(spec["uid"], spec["series"], rows=spec["rows"])
+        self.wanted = np.zeros(self.header.frames, dtype=bool)
         self.wanted[spec["first"] : spec["last"]] = True
-        self.safe = np.zeros(self.arm.frames, dtype=bool)
+        self.safe = np.zeros(self.header.frames, dtype=bool)
         self.give_up = time.monotonic() + spec["seconds"]
         self._asked = 0.0
 
@@ -51,24 +51,24 @@ class Scan:
     def _announce_only(self) -> None:
         """A scan that somebody announces and leaves alone."""
         with suppress(ServerGoneError), Sender(self.spec["data"], PATIENCE) as sender:
-            sender.arm(self.arm)
+            sender.arm(self.header)
 
     def _session(self, server: SafeFrames) -> None:
         """One connection: all that is missing, again and again. Raises ServerGoneError."""
         with Sender(self.spec["data"], PATIENCE) as sender:
             while not self._done() and time.monotonic() < self.give_up:
-                sender.arm(self.arm)
+                sender.arm(self.header)
                 self._send(sender, server)
                 self._wait(sender, server)
             if self._done():
-                sender.end(EndMessage(self.arm.uid, self.arm.frames, "complete"))
+                sender.end(EndMessage(self.header.uid, self.header.frames, "complete"))
 
     def _send(self, sender: Sender, server: SafeFrames) -> None:
         for first, last in runs_of(self.wanted & ~self.safe):
             for start in range(first, last, BATCH):
                 stop = min(start + BATCH, last)
                 frames = np.stack([pattern(self.spec["token"], number) for number in range(start, stop)])
-                sender.frames(FramesMessage(self.arm.uid, start, stop - start, "none", (frames.tobytes(),), start))
+                sender.frames(FramesMessage(self.header.uid, start, stop - start, "none", (frames.tobytes(),), start))
                 self._ask(server)
                 sender.pause((stop - start) / self.spec["frames_per_s"])
 
@@ -84,7 +84,7 @@ class Scan:
         if time.monotonic() - self._asked < ASK_S:
             return
         self._asked = time.monotonic()
-        safe = server.ask(self.arm)
+        safe = server.ask(self.header)
         if safe is not None and (safe & ~self.safe).any():
             self._note("acknowledged", ranges=list(runs_of(safe & ~self.safe)))
             self.safe |= safe
@@ -93,7 +93,7 @@ class Scan:
         return not (self.wanted & ~self.safe).any()
 
     def _note(self, kind: str, **facts: Any) -> None:
-        self.history.note(kind, uid=self.arm.uid, token=self.spec["token"], **facts)
+        self.history.note(kind, uid=self.header.uid, token=self.spec["token"], **facts)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 from chaos.history import read
 from chaos.patterns import FRAMES, digest, pattern
-from ptylive.schema import Arm, FrameBatch, PtyliveError
+from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
 from ptylive.streamer.recording.recovery import stored_batches
 from ptylive.streamer.source import open_recording
 from ptylive.streamer.storage.journal_reader import JournalReader
@@ -49,20 +49,20 @@ def look(path: Path, known: Known) -> dict[str, Any] | None:
     try:
         if path.suffix == ".journal":
             with JournalReader(path) as reader:
-                arm = reader.arm
-            return {"what": "journal", **frames(arm, stored_batches(WORKER, arm, path), known)}
+                header = reader.header
+            return {"what": "journal", **frames(header, stored_batches(WORKER, header, path), known)}
         if path.name.endswith(("_results.h5", ".pending")):
             return {"what": "results", "runs": runs(path)}
         if path.suffix == ".h5" and not path.name.startswith("."):
             with open_recording(path) as source:
-                found = frames(source.arm, source.batches(64), known)
+                found = frames(source.header, source.batches(64), known)
             return {"what": "recording", "senders": senders(path), **found}
     except (PtyliveError, OSError) as error:
         return {"what": "unreadable", "error": str(error)}
     return None
 
 
-def frames(arm: Arm, batches: Iterable[FrameBatch], known: Known) -> dict[str, Any]:
+def frames(header: ScanHeader, batches: Iterable[FrameBatch], known: Known) -> dict[str, Any]:
     """Numbers of the frames of each token, and how many frames are nobody's or out of their place."""
     found: dict[int, list[int]] = {}
     strange: list[int] = []
@@ -73,7 +73,7 @@ def frames(arm: Arm, batches: Iterable[FrameBatch], known: Known) -> dict[str, A
                 found.setdefault(token, []).append(own)
             else:
                 strange.append(int(number))
-    return {"uid": arm.uid, "series": arm.series, "frames": found, "strange": strange}
+    return {"uid": header.uid, "series": header.series, "frames": found, "strange": strange}
 
 
 def senders(path: Path) -> int:

@@ -30,7 +30,7 @@ from chaos.checks import (
 from chaos.damage import MAKERS, PREFIX, drop
 from chaos.history import History, read
 from chaos.libc_faults import FULL, LibcFaults
-from chaos.patterns import FRAMES, PIXELS, arm, digest, pattern
+from chaos.patterns import FRAMES, PIXELS, digest, pattern, scan_header
 from chaos.plan import DAMAGES, FACTS, FAULTS, RATE, draw
 from chaos.processes import free_port
 from chaos.run import Run
@@ -67,7 +67,7 @@ def test_patterns_tell_scan_and_point() -> None:
 
 
 def test_what_is_stored_is_known_by_its_content(tmp_path: Path) -> None:
-    header, known = arm("one", "s"), known_patterns([1, 2])
+    header, known = scan_header("one", "s"), known_patterns([1, 2])
     patterns = np.stack([pattern(2 if number == 3 else 1, number) for number in range(FRAMES)])
     patterns[5] = patterns[4]
     journal = Journal(tmp_path / "a.journal", header)
@@ -89,7 +89,7 @@ def test_what_is_stored_is_known_by_its_content(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", sorted(MAKERS))
 def test_damaged_files_are_dropped(tmp_path: Path, what: str) -> None:
-    header = arm("one", "s")
+    header = scan_header("one", "s")
     Journal(tmp_path / "a.journal", header).close()
     for name in ("a.h5", "a_results.h5"):
         (tmp_path / name).write_bytes(bytes(1000))

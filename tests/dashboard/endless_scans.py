@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.simulators.data import bundled
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.sender import Sender
@@ -28,12 +28,12 @@ from ptylive.streamer.wire import EndMessage, FramesMessage
 SIDE = 256
 
 
-def small_scan() -> tuple[Arm, np.ndarray]:
+def small_scan() -> tuple[ScanHeader, np.ndarray]:
     """A bundled scan and its frames, one array for each of its rows: (rows, cols, Qy, Qx)."""
     with open_source(bundled("mos2_svac_80kV_focus")) as file:
         frames = file.frames(np.arange(file.frame_count))
-        rows, cols = file.arm.scan.require_shape()
-        return file.arm, frames.reshape(rows, cols, *file.arm.detector_shape)
+        rows, cols = file.header.scan.require_shape()
+        return file.header, frames.reshape(rows, cols, *file.header.detector_shape)
 
 
 def main(address: str, frames_per_s: float) -> None:
@@ -45,17 +45,17 @@ def main(address: str, frames_per_s: float) -> None:
     sent, scans, behind, began = 0, 0, 0.0, time.monotonic()
     with Sender(address, SendPatience(30.0, 30.0, 120.0)) as sender:
         while not ending:
-            arm = replace(source, uid=str(uuid.uuid4()), series=f"soak {scans + 1}", frames=SIDE * SIDE, scan=scan)
-            sender.arm(arm)
-            for first in range(0, arm.frames, rows.shape[1]):
+            header = replace(source, uid=str(uuid.uuid4()), series=f"soak {scans + 1}", frames=SIDE * SIDE, scan=scan)
+            sender.arm(header)
+            for first in range(0, header.frames, rows.shape[1]):
                 late = time.monotonic() - began - sent / frames_per_s
                 behind = max(behind, late)
                 sender.pause(-late)
                 data = rows[first // SIDE % len(rows)]
                 part = data.data.cast("B")
-                sender.frames(FramesMessage(arm.uid, first, len(data), "none", (part,), first // len(data)))
+                sender.frames(FramesMessage(header.uid, first, len(data), "none", (part,), first // len(data)))
                 sent += len(data)
-            sender.end(EndMessage(arm.uid, arm.frames, "complete"))
+            sender.end(EndMessage(header.uid, header.frames, "complete"))
             scans += 1
     seconds = time.monotonic() - began
     print(json.dumps({"frames": sent, "scans": scans, "seconds": seconds, "behind_s": behind}))

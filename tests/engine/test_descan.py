@@ -14,8 +14,8 @@ from ptylive.schema.detector import Descan
 RNG = np.random.default_rng(11)
 
 
-def arm(**detector):
-    scan = WeakPhaseScan.make({}, n=8).arm()
+def header(**detector):
+    scan = WeakPhaseScan.make({}, n=8).header()
     return replace(scan, detector=scan.detector.model_copy(update=detector))
 
 
@@ -67,7 +67,7 @@ def test_bad_pixels_are_filled_before_they_are_moved():
     mask = np.zeros((8, 8), bool)
     mask[4, 4] = True
     frames[0, 4, 4] = 1e6
-    scan = arm()
+    scan = header()
     scan = replace(scan, arrays={"bad_pixel_mask": mask})
     still = moved_back(scan, Descan.of([2.0, 0.0, 0.0, 0.0]), np.array([60]), frames)
     assert np.abs(still[0, :6] - 3.0).max() < 1e-3
@@ -77,19 +77,19 @@ def test_bad_pixels_are_filled_before_they_are_moved():
 
 def test_what_counts_as_a_descan():
     nothing, some = (0.0,) * 10, Descan.of([1, 0, 0, 0]).numbers
-    assert given_descan(arm()) is None
-    assert given_descan(arm(descan_px=nothing)) is None
-    assert given_descan(arm(descan_px=some)) == Descan.of(some)
+    assert given_descan(header()) is None
+    assert given_descan(header(descan_px=nothing)) is None
+    assert given_descan(header(descan_px=some)) == Descan.of(some)
     assert descan_of(Calibration()) is None
     assert descan_of(Calibration({"descan_px": Quantity(nothing, Origin.GIVEN)})) is None
     assert descan_of(Calibration({"descan_px": Quantity(some, Origin.ESTIMATED)})) == Descan.of(some)
-    compressed = arm(descan_px=some)
+    compressed = header(descan_px=some)
     compressed = replace(compressed, basis=Basis(kind="zernike", n_bright=3, n_dark=0))
     assert given_descan(compressed) is None
 
 
 def test_a_refinement_gets_patterns_that_lie_still():
-    scan, index = arm(), np.arange(64)
+    scan, index = header(), np.arange(64)
     descan = Descan.of([3.0, 0.0, 1.0, 2.0])
     frames = RNG.poisson(3.0, (64, 8, 8)).astype(np.uint16)
     known = {"beam_center_px": Quantity((4.0, 4.0), Origin.GIVEN)}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.preparation import Preparation, PreparedSource
-from ptylive.schema import Arm, Detector, MetadataError, Optics, Scan
+from ptylive.schema import Detector, MetadataError, Optics, Scan, ScanHeader
 
 PATTERNS = np.random.default_rng(0).poisson(20, (12, 8, 8)).astype(np.uint16)
 
@@ -16,7 +16,7 @@ PATTERNS = np.random.default_rng(0).poisson(20, (12, 8, 8)).astype(np.uint16)
 class Frames:
     """Patterns in memory, in the place of a file."""
 
-    arm: Arm
+    header: ScanHeader
     received: np.ndarray
     path: Path = Path("memory")
 
@@ -27,10 +27,12 @@ class Frames:
 
 def source(**scan):
     detector = Detector(shape=(8, 8), dtype="<u2", beam_center_px=(3.0, 4.0))
-    arm = Arm(uid="u", series="s", frames=12, scan=Scan(shape=(3, 4), **scan), optics=Optics(), detector=detector)
+    header = ScanHeader(
+        uid="u", series="s", frames=12, scan=Scan(shape=(3, 4), **scan), optics=Optics(), detector=detector
+    )
     received = np.ones(12, bool)
     received[1] = False
-    return Frames(arm, received)
+    return Frames(header, received)
 
 
 def prepared(**options):
@@ -59,7 +61,7 @@ def test_pixels_far_from_the_centre_are_emptied():
 def test_counts_are_divided():
     np.testing.assert_allclose(prepared(divide=4.0).frames(np.array([2]))[0], PATTERNS[2] / 4)
     scaled = prepared(divide="mean")
-    assert scaled.arm.frame_dtype == np.dtype("<f4")
+    assert scaled.header.frame_dtype == np.dtype("<f4")
     sums = scaled.frames(np.arange(12)).sum((1, 2))
     assert sums.mean() == pytest.approx(1, rel=0.05)
     np.testing.assert_allclose(sums / sums[0], PATTERNS.sum((1, 2)) / PATTERNS[0].sum(), rtol=1e-5)

@@ -149,9 +149,9 @@ def test_captured_stream2_messages_decode_as_dectris_does(tmp_path: Path) -> Non
     out = taken(inlet("dectris-v2"), [[captured[name]] for name in ("start", "image", "end")])
     (scan,) = scans_of(out).values()
     assert scan == {0: wanted.tobytes()}
-    assert np.array_equal(out[0].arm.arrays["bad_pixel_mask"], wanted == 65535)  # type: ignore[union-attr]
-    assert out[0].arm.series == "15614"  # type: ignore[union-attr]
-    assert out[0].arm.optics.energy_eV is None  # type: ignore[union-attr]  (it was an X-ray experiment)
+    assert np.array_equal(out[0].header.arrays["bad_pixel_mask"], wanted == 65535)  # type: ignore[union-attr]
+    assert out[0].header.series == "15614"  # type: ignore[union-attr]
+    assert out[0].header.optics.energy_eV is None  # type: ignore[union-attr]  (it was an X-ray experiment)
 
 
 @pytest.mark.parametrize(

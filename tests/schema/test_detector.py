@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.schema import Arm, MetadataError
+from ptylive.schema import MetadataError, ScanHeader
 from ptylive.schema.detector import Descan, undo_transform
 from ptylive.schema.metadata import build, overlay, to_attributes
 from ptylive.schema.scan import Scan
@@ -56,15 +56,15 @@ def test_a_scan_read_backwards(words: str, axes: tuple[int, ...]) -> None:
 
 
 def test_metadata_keep_it() -> None:
-    arm = overlay(Arm(uid="", series="", frames=0, scan=Scan()), {"descan_px": "4, 0, 0, -2"})
-    assert arm.detector.descan_px == Descan.of([4, 0, 0, -2]).numbers
-    again = build("detector", {"descan_px": to_attributes(arm)["descan_px"]}, "file")
-    assert again.descan_px == arm.detector.descan_px
-    assert overlay(arm, {"descan_px": 0}).detector.descan_px == (0.0,) * 10
-    assert overlay(arm, {"descan_px": None}).detector.descan_px is None
+    header = overlay(ScanHeader(uid="", series="", frames=0, scan=Scan()), {"descan_px": "4, 0, 0, -2"})
+    assert header.detector.descan_px == Descan.of([4, 0, 0, -2]).numbers
+    again = build("detector", {"descan_px": to_attributes(header)["descan_px"]}, "file")
+    assert again.descan_px == header.detector.descan_px
+    assert overlay(header, {"descan_px": 0}).detector.descan_px == (0.0,) * 10
+    assert overlay(header, {"descan_px": None}).detector.descan_px is None
 
 
 @pytest.mark.parametrize("value", [1.0, [1, 2], [1, 2, 3], [0] * 9, "much", [1, 2, 3, float("nan")], [1e9, 0, 0, 0]])
 def test_what_is_no_descan_is_refused_by_name(value: object) -> None:
     with pytest.raises(MetadataError, match="descan"):
-        overlay(Arm(uid="", series="", frames=0, scan=Scan()), {"descan_px": value})
+        overlay(ScanHeader(uid="", series="", frames=0, scan=Scan()), {"descan_px": value})

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptylive.schema import Arm, MetadataError, Scan
+from ptylive.schema import MetadataError, Scan, ScanHeader
 from ptylive.schema.metadata import NAMES, build, overlay, questions, typed
 from ptylive.schema.plausible import PLAUSIBLE, understood
 from ptylive.schema.preset import Preset
@@ -107,7 +107,7 @@ def test_units(name, text, value) -> None:
 )
 def test_what_is_questioned_or_refused_says_how_to_go_on(name, value, says, remedy) -> None:
     with pytest.raises(MetadataError) as caught:
-        overlay(Arm("", "", 0, Scan()), typed({name: value}))
+        overlay(ScanHeader("", "", 0, Scan()), typed({name: value}))
     assert says in str(caught.value)
     assert remedy in caught.value.hint
     assert name in str(caught.value)
@@ -115,15 +115,15 @@ def test_what_is_questioned_or_refused_says_how_to_go_on(name, value, says, reme
 
 def test_the_unit_answers_the_question_and_lasts() -> None:
     values = {"energy_eV": "80 eV", "scan.step_A": "0.1 nm", "optics.defocus_A": "15 nm"}
-    arm = overlay(overlay(Arm("", "", 0, Scan()), values), values)
-    assert (arm.optics.energy_eV, arm.scan.step_A) == (80, (1.0, 1.0))
-    assert arm.optics.aberrations["C10"] == -150
-    assert questions(arm) == ("energy_eV = 80 eV? did you mean 80 keV?",)
+    header = overlay(overlay(ScanHeader("", "", 0, Scan()), values), values)
+    assert (header.optics.energy_eV, header.scan.step_A) == (80, (1.0, 1.0))
+    assert header.optics.aberrations["C10"] == -150
+    assert questions(header) == ("energy_eV = 80 eV? did you mean 80 keV?",)
 
 
 def test_none_takes_a_value_back() -> None:
-    arm = overlay(Arm("", "", 0, Scan()), {"energy_eV": 80e3})
-    assert overlay(arm, {"energy_eV": None}).optics.energy_eV is None
+    header = overlay(ScanHeader("", "", 0, Scan()), {"energy_eV": 80e3})
+    assert overlay(header, {"energy_eV": None}).optics.energy_eV is None
     assert typed({"rotation_deg": None}) == {"rotation_deg": None}
 
 

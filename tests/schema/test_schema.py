@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from ptylive.schema import Arm, Calibration, Detector, MetadataError, Optics, Origin, Quantity, Scan
+from ptylive.schema import Calibration, Detector, MetadataError, Optics, Origin, Quantity, Scan, ScanHeader
 from ptylive.schema.metadata import build, fill_in, locate, overlay, to_attributes
 from ptylive.schema.units import invA_to_mrad, mrad_to_invA, wavelength_A
 
 
-def arm(**sections) -> Arm:
+def header(**sections) -> ScanHeader:
     parts = {name: build(name, sections.get(name, {}), "test") for name in ("scan", "optics", "detector")}
-    return Arm("uid", "series", 20, **parts)
+    return ScanHeader("uid", "series", 20, **parts)
 
 
 def test_wavelength():
@@ -68,7 +68,7 @@ def test_unknown_setting_names_the_nearest():
 
 
 def test_overlay_wins_and_fill_in_yields():
-    given = arm(optics={"energy_eV": 80e3, "defocus_A": 10.0}, scan={"shape": (4, 5)})
+    given = header(optics={"energy_eV": 80e3, "defocus_A": 10.0}, scan={"shape": (4, 5)})
     assert overlay(given, {"optics.energy_eV": 60e3}).optics.energy_eV == 60e3
     assert overlay(given, {"defocus_A": 99.0}).optics.aberrations == {"C10": -99.0}
     filled = fill_in(given, {"energy_eV": 60e3, "scan_step_A": 0.4, "defocus_A": 99.0})
@@ -78,12 +78,12 @@ def test_overlay_wins_and_fill_in_yields():
 
 
 def test_attributes_round_trip():
-    given = arm(
+    given = header(
         scan={"shape": (4, 5), "step_A": (0.4, 0.5), "rotation_deg": -15.0, "pattern": "snake"},
         optics={"energy_eV": 80e3, "C10": -20.0, "C12b": 3.0},
         detector={"pixel_mrad": 2.0, "transform": "transpose+flip_rows", "beam_center_px": (3.5, 4.0)},
     )
-    again = overlay(arm(), to_attributes(given))
+    again = overlay(header(), to_attributes(given))
     assert again.scan == given.scan
     assert again.optics == given.optics
     assert again.detector.transform == given.detector.transform
@@ -92,7 +92,7 @@ def test_attributes_round_trip():
 
 
 def test_a_default_transform_is_not_called_given():
-    assert "detector_transform" not in to_attributes(arm())
+    assert "detector_transform" not in to_attributes(header())
 
 
 def test_unknown_transform_word():
@@ -124,7 +124,7 @@ def test_a_field_of_view_stands_for_the_step():
     unknown = Scan(field_of_view_A=20.0)
     assert unknown.step_A is None
     assert unknown.with_frames(100).step_A == (2.0, 2.0)
-    known = arm(scan={"shape": (5, 4), "step_A": 0.3})
+    known = header(scan={"shape": (5, 4), "step_A": 0.3})
     assert overlay(known, {"field_of_view_A": 8.0}).scan.step_A == (2.0, 2.0)
     with pytest.raises(MetadataError, match="field_of_view_A"):
         overlay(known, {"field_of_view_A": -1.0})

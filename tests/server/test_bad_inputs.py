@@ -19,7 +19,7 @@ import pytest
 import typer
 
 from ptylive.dashboard.panels.calibration import UnclearValueError, parse_assignment
-from ptylive.schema import Arm, InputFileError, MetadataError, PtyliveError, Scan
+from ptylive.schema import InputFileError, MetadataError, PtyliveError, Scan, ScanHeader
 from ptylive.schema.metadata import overlay, questions
 from ptylive.server.cli import main as cli
 from ptylive.server.cli.values import parse_value
@@ -340,14 +340,14 @@ def test_a_file_that_says_what_cannot_be_is_refused_with_its_name(metadata, word
     name = next(iter(metadata))
     good = {**OPTICS, "scan_shape": (4, 4), "detector_transform": "none"}.get(name)
     with open_source(path, {name: good}) as source:  # the remedy that is told works
-        assert source.arm.scan.shape == (4, 4)
+        assert source.header.scan.shape == (4, 4)
 
 
 @pytest.mark.parametrize(("name", "value"), [("energy_eV", 80.0), ("convergence_semiangle_mrad", 0.025), ("C10", 1e8)])
 def test_a_file_that_says_something_odd_is_taken_and_questioned(name, value, tmp_path, monkeypatch, capsys) -> None:
     path = scan_file(tmp_path / "odd.h5", **{**OPTICS, name: value})
     with open_source(path) as source:
-        assert len(questions(source.arm)) == 1
+        assert len(questions(source.header)) == 1
     monkeypatch.setattr(sys, "argv", ["ptylive", "inspect", str(path)])
     try:
         cli.main()
@@ -358,4 +358,4 @@ def test_a_file_that_says_something_odd_is_taken_and_questioned(name, value, tmp
 
 def test_every_refusal_is_one_of_the_program() -> None:
     with pytest.raises(PtyliveError):
-        overlay(Arm("", "", 0, Scan()), {"energy_eV": object()})
+        overlay(ScanHeader("", "", 0, Scan()), {"energy_eV": object()})

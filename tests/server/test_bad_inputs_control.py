@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
-from stream_tools import make_arm, make_frames, stored_recording
+from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.engine.results import write_maps
 from ptylive.schema import Calibration, LiveMap
@@ -219,8 +219,8 @@ MESSAGES: tuple[bytes, ...] = (
 @pytest.fixture(scope="module")
 def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlServer]:
     folder = tmp_path_factory.mktemp("control")
-    arm = make_arm()
-    recording = stored_recording(folder, arm, make_frames(arm))
+    header = make_header()
+    recording = stored_recording(folder, header, make_frames(header))
     obf = LiveMap("obf", np.arange(42, dtype=np.float32).reshape(6, 7), "rad", (1.0, 1.0), 42, "obf")
     write_maps(folder / f"{recording.stem}_results.h5", [obf], np.ones((6, 7), bool), Calibration(), {})
     (folder / "text.h5").write_text("no recording")

@@ -48,7 +48,7 @@ def test_frames_are_compressed_beside_their_recording(tmp_path):
     assert frame_hashes(status["recording"]) == frame_hashes(bundled(SCAN))
     coefficients = status["recording"].replace(".h5", "_coefficients.h5")
     with open_source(coefficients) as source:
-        assert (source.arm.uid, source.arm.basis.kind) == (status["uid"], "zernike")
+        assert (source.header.uid, source.header.basis.kind) == (status["uid"], "zernike")
     offline = tmp_path / "offline.h5"
     last_json(ptylive_here("reconstruct", coefficients, "-o", offline, "--json"))
     live, again = maps_of(status["results"]), maps_of(offline)
@@ -61,7 +61,7 @@ def test_frames_become_coefficients_before_they_are_recorded(tmp_path, basis):
         replay(bundled(SCAN), ReplaySettings(to=running.data, control=running.control))
         status = running.wait_for_results()
         with open_source(status["recording"]) as source:
-            assert source.arm.basis.kind == basis.partition(":")[0]
+            assert source.header.basis.kind == basis.partition(":")[0]
             assert source.received.all()
         offline = tmp_path / "offline.h5"
         last_json(ptylive_here("reconstruct", status["recording"], "-o", offline, "--json"))

@@ -82,7 +82,7 @@ def test_replay_sends_it_with_what_is_set(files: dict[str, Path], tmp_path: Path
     with running(tmp_path) as run:
         report = replay(files["pypty"], ReplaySettings(to=run.address, values={"scan_shape": (24, 24)}))
         run.wait_for_state("complete")
-        assert run.arms()[0].arm.scan.shape == (24, 24)
+        assert run.arms()[0].header.scan.shape == (24, 24)
     assert report.frames == 576
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from running import server
 
-from ptylive.schema import Arm, Detector, Optics, Scan
+from ptylive.schema import Detector, Optics, Scan, ScanHeader
 from ptylive.server.wire.client import ControlClient
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.recording.recording_writer import created_scan
@@ -22,12 +22,12 @@ def tiny_scan(path: Path) -> Path:
     scan = Scan(shape=(SIDE, SIDE), step_A=0.8, rotation_deg=0.0)
     optics = Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0, defocus_A=60.0)
     detector = Detector(shape=(PIXELS, PIXELS), pixel_mrad=4.0, beam_center_px=(12.0, 12.0), transform="none")
-    arm = Arm("tiny-1", "tiny", scan.frames, scan, optics, detector)
+    header = ScanHeader("tiny-1", "tiny", scan.frames, scan, optics, detector)
     rows, cols = np.indices((PIXELS, PIXELS)) - 12.0
     disc = np.where(np.hypot(rows, cols) < 6.2, 40.0, 0.3)
-    frames = np.random.default_rng(5).poisson(disc, (arm.frames, PIXELS, PIXELS)).astype(np.uint16)
-    with created_scan(path, arm) as writer:
-        writer.add_frames(np.arange(arm.frames), frames)
+    frames = np.random.default_rng(5).poisson(disc, (header.frames, PIXELS, PIXELS)).astype(np.uint16)
+    with created_scan(path, header) as writer:
+        writer.add_frames(np.arange(header.frames), frames)
         writer.finish()
     return path
 

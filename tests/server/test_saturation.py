@@ -41,7 +41,7 @@ def test_patterns_of_a_refinement(scan: Path, monkeypatch: pytest.MonkeyPatch, s
 
 def test_virtual_detectors(scan: Path) -> None:
     with open_source(scan, {}) as source:
-        bank = DetectorBank(source.arm)
+        bank = DetectorBank(source.header)
         bank.use([VirtualDetector(name="all", center_px=(8, 8), outer_px=30)])
         bank.add(FrameBatch("u", np.arange(12), source.frames(np.arange(12))))
     (shown,) = bank.maps(12)

@@ -2,7 +2,7 @@
 
 import pytest
 from running import server
-from stream_tools import connected, make_arm, make_frames, messages_of, send
+from stream_tools import connected, make_frames, make_header, messages_of, send
 
 from ptylive.schema.metadata import overlay
 from ptylive.streamer.wire import ArmMessage
@@ -11,7 +11,7 @@ from ptylive.streamer.wire import ArmMessage
 @pytest.mark.slow
 def test_the_display_returns_to_the_scan_that_goes_on(tmp_path):
     optics = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "scan_step_A": 0.4}
-    first, second = overlay(make_arm(), optics), overlay(make_arm(), optics)
+    first, second = overlay(make_header(), optics), overlay(make_header(), optics)
     frames = make_frames(first)
     with server(tmp_path) as running, connected(running.data) as socket:
         send(socket, ArmMessage(first), *messages_of(first, frames)[:4])

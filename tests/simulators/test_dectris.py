@@ -88,10 +88,10 @@ def test_a_file_arrives_frame_by_frame_and_is_recorded_identically(
         assert run.frames[status.uid] == wanted
         assert digests_of_file(Path(status.recording)) == wanted
         with open_source(path) as source, open_source(Path(status.recording)) as copy:
-            assert copy.arm.scan.step_A == source.arm.scan.step_A
-            assert copy.arm.scan.shape == (20, 20)
-            assert copy.arm.optics == source.arm.optics
-            assert np.array_equal(copy.arm.arrays["bad_pixel_mask"], source.arm.arrays["bad_pixel_mask"])
+            assert copy.header.scan.step_A == source.header.scan.step_A
+            assert copy.header.scan.shape == (20, 20)
+            assert copy.header.optics == source.header.optics
+            assert np.array_equal(copy.header.arrays["bad_pixel_mask"], source.header.arrays["bad_pixel_mask"])
 
 
 @pytest.mark.data
@@ -308,7 +308,7 @@ def test_a_detector_switched_off_and_on_during_a_scan(tmp_path: Path) -> None:
 
 def test_a_server_started_in_the_middle_of_a_series_records_the_rest(tmp_path: Path) -> None:
     frames = patterns(40)
-    settings = ProtocolSettings("dectris-v2", lambda arm: overlay(arm, {"scan.shape": (5, 8)}))
+    settings = ProtocolSettings("dectris-v2", lambda scan_header: overlay(scan_header, {"scan.shape": (5, 8)}))
     with bound() as (address, push):
         with running(tmp_path / "one", data=address, protocol=settings) as first:
             push.send_multipart(v2_start(1, 40, (16, 12), "A"))
@@ -334,7 +334,7 @@ def test_a_scan_shape_that_does_not_fit_is_recorded_as_well(
     tmp_path: Path, shape: tuple[int, int], stored: tuple[int, ...]
 ) -> None:
     frames = patterns(40)
-    settings = ProtocolSettings("dectris-v2", lambda arm: overlay(arm, {"scan.shape": shape}))
+    settings = ProtocolSettings("dectris-v2", lambda scan_header: overlay(scan_header, {"scan.shape": shape}))
     with bound() as (address, push), running(tmp_path, data=address, idle_timeout_s=1.0, protocol=settings) as run:
         for parts in (v2_start(1, 40, (16, 12)), *(v2_image(1, k, f) for k, f in enumerate(frames)), v2_end(1)):
             push.send_multipart(parts)

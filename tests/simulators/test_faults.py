@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from replay_tools import native
-from stream_tools import digests_of_file, make_arm, make_frames, messages_of, running
+from stream_tools import digests_of_file, make_frames, make_header, messages_of, running
 
 from ptylive.simulators.faults import Faults
 from ptylive.simulators.replay import ReplaySettings, replay
@@ -20,16 +20,16 @@ from ptylive.simulators.replay import ReplaySettings, replay
     ],
 )
 def test_the_same_seed_makes_the_same_faults(faults: Faults) -> None:
-    arm = make_arm()
-    messages = messages_of(arm, make_frames(arm), batch=1)
+    header = make_header()
+    messages = messages_of(header, make_frames(header), batch=1)
     once = list(faults.apply(messages))
     assert once == list(faults.apply(messages))
     assert once != messages
 
 
 def test_a_stall_comes_at_its_message_and_an_abort_ends_the_stream() -> None:
-    arm = make_arm()
-    messages = messages_of(arm, make_frames(arm), batch=1)
+    header = make_header()
+    messages = messages_of(header, make_frames(header), batch=1)
     said: list[object] = []
     for message in Faults(stall_at=5, stall_s=0.25, abort_at=9, shuffle=4).apply(messages, said.append):
         said.append(message.first)

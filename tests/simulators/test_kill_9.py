@@ -110,9 +110,9 @@ def recovered(folder: Path, uids: Iterable[str]) -> dict[str, dict[int, bytes]]:
     found: dict[str, dict[int, bytes]] = {uid: {} for uid in uids}
     for path in journals(folder):
         with suppress(FileNotFoundError), JournalReader(path) as reader:  # a killed server's recorder is done with it
-            seen = found.get(reader.arm.uid, {})
+            seen = found.get(reader.header.uid, {})
             for message in reader.messages():
-                frames, good, _ = decode_frames(message, FrameLayout.of(reader.arm))
+                frames, good, _ = decode_frames(message, FrameLayout.of(reader.header))
                 seen.update({message.first + int(n): digest(frames[n]) for n in np.flatnonzero(good)})
     for path in folder.glob("*.h5"):
         with h5py.File(path) as file:

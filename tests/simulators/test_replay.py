@@ -8,7 +8,7 @@ import pytest
 import zmq
 from replay_tools import control_of, native
 from shared_data import shared_data
-from stream_tools import digests_of_file, make_arm, make_frames, messages_of, running
+from stream_tools import digests_of_file, make_frames, make_header, messages_of, running
 
 from ptylive.schema import InputFileError, MetadataError, ServerGoneError
 from ptylive.simulators.data import BUNDLED, bundled
@@ -35,9 +35,9 @@ def test_a_file_arrives_frame_by_frame_and_is_recorded_identically(tmp_path: Pat
         assert run.frames[report.uids[0]] == wanted
         assert digests_of_file(Path(status.recording)) == wanted
         with open_source(path) as source, open_source(Path(status.recording)) as copy:
-            assert copy.arm.scan == source.arm.scan
-            assert copy.arm.optics == source.arm.optics
-            assert copy.arm.detector == source.arm.detector
+            assert copy.header.scan == source.header.scan
+            assert copy.header.optics == source.header.optics
+            assert copy.header.detector == source.header.detector
 
 
 def test_shuffled_repeated_and_lost_messages(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_the_rate_is_kept(tmp_path: Path) -> None:
 
 
 def test_stored_chunks_are_sent_as_they_are(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    journal = Journal(tmp_path / "a.journal", arm)
-    for message in messages_of(arm, frames):
+    header = make_header()
+    frames = make_frames(header)
+    journal = Journal(tmp_path / "a.journal", header)
+    for message in messages_of(header, frames):
         journal.append(message)
     journal.close()
     record(tmp_path / "a.journal", tmp_path / "a.h5")
@@ -130,7 +130,7 @@ def test_a_server_restarted_during_the_scan_gets_all_of_it(tmp_path: Path) -> No
             sending = threading.Thread(target=lambda: reports.append(replay(path, settings)))
             sending.start()
             first.wait(lambda: first.receiver.status().frames > 100)
-            uid = first.arms()[0].arm.uid
+            uid = first.arms()[0].header.uid
             first.wait(lambda: bool(first.receiver.safe_ranges(uid)))  # a thread of its own writes the journal
             (journal,) = (tmp_path / "one").glob("*.journal")
             crashed = journal.read_bytes()  # what kill -9 would leave: the running server still holds the original
@@ -173,11 +173,11 @@ def test_a_server_that_dies_while_the_last_messages_leave_does_not_hang_the_send
     deaf.rcvhwm = 1
     deaf.rcvbuf = 2**16
     port = deaf.bind_to_random_port("tcp://127.0.0.1")
-    arm = make_arm((10, 10), pixels=(512, 512))
-    (message,) = messages_of(arm, make_frames(arm)[:10], batch=10)
+    header = make_header((10, 10), pixels=(512, 512))
+    (message,) = messages_of(header, make_frames(header)[:10], batch=10)
     killer = threading.Timer(0.7, lambda: context.destroy(linger=0))
     sender = Sender(f"tcp://127.0.0.1:{port}", SendPatience(first_s=1.0, away_s=1.0, stalled_s=200.0))
-    sender.arm(arm)
+    sender.arm(header)
     for _ in range(6):
         sender.frames(message)
     started = time.monotonic()
@@ -197,14 +197,14 @@ def test_impossible_settings_are_refused(tmp_path: Path, settings: ReplaySetting
 def test_bundled_data_sets_are_there() -> None:
     for name in BUNDLED:
         with open_source(bundled(name)) as source:
-            assert source.arm.optics.energy_eV is not None
+            assert source.header.optics.energy_eV is not None
     with pytest.raises(InputFileError, match="no bundled data set"):
         bundled("something else")
 
 
 def test_faults_are_repeatable_and_lose_nothing_unless_told() -> None:
-    arm = make_arm()
-    messages = messages_of(arm, make_frames(arm), batch=1)
+    header = make_header()
+    messages = messages_of(header, make_frames(header), batch=1)
     shuffled = list(Faults(seed=1, shuffle=10).apply(messages))
     assert shuffled != messages
     assert sorted(message.first for message in shuffled) == list(range(42))

@@ -43,7 +43,7 @@ def test_a_copy_of_it_sends_a_scan(tmp_path: Path) -> None:
         subprocess.run([sys.executable, tmp_path / "script.py", run.address], check=True, cwd=tmp_path, timeout=60)
         (end,) = run.wait_for_ends(1)
         assert (end.reason, run.receiver.status().series) == ("complete", "mine")
-        assert run.arms()[0].arm.scan.step_A == (0.4, 0.4)
+        assert run.arms()[0].header.scan.step_A == (0.4, 0.4)
         assert run.frames[end.uid] == {k: digest(pattern) for k, pattern in enumerate(camera)}
 
 

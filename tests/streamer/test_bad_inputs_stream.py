@@ -13,15 +13,15 @@ import msgpack
 import pytest
 import zmq
 from dectris_tools import v1_header, v2_start
-from stream_tools import Running, connected, digest, make_arm, make_frames, messages_of, running, send
+from stream_tools import Running, connected, digest, make_frames, make_header, messages_of, running, send
 
 from ptylive.schema import WireError
 from ptylive.streamer.events import LogEvent
 from ptylive.streamer.protocols import ProtocolSettings, make_inlet
 from ptylive.streamer.wire import ArmMessage, encode
 
-ARM = replace(make_arm(), uid="the-scan")
-FRAMES = make_frames(ARM)
+HEADER = replace(make_header(), uid="the-scan")
+FRAMES = make_frames(HEADER)
 NAN, INF = float("nan"), float("inf")
 Parts = list[bytes]
 
@@ -32,13 +32,13 @@ def packed(**fields: Any) -> Parts:
 
 def armed(**changed: Any) -> Parts:
     """The arm message of another scan, with some of its fields replaced."""
-    header, *parts = encode(ArmMessage(replace(ARM, uid="another")))
+    header, *parts = encode(ArmMessage(replace(HEADER, uid="another")))
     fields = {**msgpack.unpackb(bytes(header)), **changed}
     return [msgpack.packb({k: v for k, v in fields.items() if v is not None}), *(bytes(part) for part in parts)]
 
 
 def frames(data: bytes = FRAMES[:2].tobytes(), **changed: Any) -> Parts:
-    fields = {"type": "frames", "uid": ARM.uid, "seq": 0, "first": 0, "count": 2, "codec": "none", **changed}
+    fields = {"type": "frames", "uid": HEADER.uid, "seq": 0, "first": 0, "count": 2, "codec": "none", **changed}
     return [msgpack.packb({k: v for k, v in fields.items() if v is not None}), data]
 
 
@@ -117,8 +117,8 @@ MESSAGES: tuple[tuple[Parts, str], ...] = (
     (frames(bytes(9), count=1, codec="bslz4"), "truncated"),
     (packed(type="end"), "bad_end"),
     (packed(type="end", uid="nobody", frames=3, reason="complete"), "unknown_scan"),
-    (packed(type="end", uid=ARM.uid, frames="all", reason="complete"), "bad_end"),
-    (packed(type="end", uid=ARM.uid, frames=3, reason=["x"]), "bad_end"),
+    (packed(type="end", uid=HEADER.uid, frames="all", reason="complete"), "bad_end"),
+    (packed(type="end", uid=HEADER.uid, frames=3, reason=["x"]), "bad_end"),
     (packed(type="ping"), "bad_ping"),
     (packed(type="ping", uid=3), "bad_ping"),
     (packed(type="ping", uid="nobody", arm=[1]), "bad_ping"),
@@ -135,7 +135,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def sender(run: Running) -> Iterator["zmq.Socket[bytes]"]:
     with connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), messages_of(ARM, FRAMES)[0])
+        send(socket, ArmMessage(HEADER), messages_of(HEADER, FRAMES)[0])
         run.wait(lambda: run.receiver.status().frames == 5)
         yield socket
 
@@ -150,9 +150,9 @@ def test_a_bad_message_is_refused(run: Running, sender: "zmq.Socket[bytes]", par
 
 
 def test_the_scan_between_them_is_whole(run: Running, sender: "zmq.Socket[bytes]") -> None:
-    send(sender, *messages_of(ARM, FRAMES)[1:])
-    run.wait_for_whole(ARM.uid)
-    assert run.frames[ARM.uid] == {number: digest(frame) for number, frame in enumerate(FRAMES)}
+    send(sender, *messages_of(HEADER, FRAMES)[1:])
+    run.wait_for_whole(HEADER.uid)
+    assert run.frames[HEADER.uid] == {number: digest(frame) for number, frame in enumerate(FRAMES)}
     said = [event.text for event in list(run.events) if isinstance(event, LogEvent)]
     assert all(text.isprintable() and len(text) < 1000 for text in said), said
     assert not any("internal" in text for text in said)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from dectris_tools import free_port
 from replay_tools import native
-from stream_tools import LOOPBACK, Running, compressed, connected, make_arm, make_frames, messages_of, send
+from stream_tools import LOOPBACK, Running, compressed, connected, make_frames, make_header, messages_of, send
 
-from ptylive.schema import Arm, Basis, MetadataError
+from ptylive.schema import Basis, MetadataError, ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, FloatArray, IndexArray
 from ptylive.simulators.replay import ReplaySettings, replay
@@ -29,13 +29,13 @@ MASKS = 3
 
 @dataclass(frozen=True)
 class Projection:
-    """Products with the masks of an arm."""
+    """Products with the masks of a header."""
 
-    arm: Arm
+    header: ScanHeader
 
     def vectors(self, frames: Array) -> FloatArray:
         flat = frames.reshape(len(frames), -1).astype(np.float32)
-        return flat @ self.arm.arrays["masks"].reshape(MASKS, -1).T
+        return flat @ self.header.arrays["masks"].reshape(MASKS, -1).T
 
 
 @dataclass
@@ -47,21 +47,21 @@ class FirstPatterns:
     shown: list[IndexArray] = field(default_factory=list)
     resumed: int = 0
 
-    def sample_frames(self, arm: Arm) -> int:
+    def sample_frames(self, header: ScanHeader) -> int:
         return self.needed
 
-    def learn(self, arm: Arm, index: IndexArray, frames: Array) -> Projection:
+    def learn(self, header: ScanHeader, index: IndexArray, frames: Array) -> Projection:
         self.shown.append(index)
         if self.refuses:
             raise MetadataError("no disc is seen", "give beam_center_px")
-        parts = np.array_split(frames, MASKS) if len(frames) else [np.ones((1, *arm.detector_shape))] * MASKS
+        parts = np.array_split(frames, MASKS) if len(frames) else [np.ones((1, *header.detector_shape))] * MASKS
         masks = np.stack([part.sum(axis=0) for part in parts]).astype(np.float32)
         basis = Basis(kind="data", n_bright=MASKS)
-        return Projection(replace(arm, basis=basis, arrays={**arm.arrays, "masks": masks}))
+        return Projection(replace(header, basis=basis, arrays={**header.arrays, "masks": masks}))
 
-    def resume(self, arm: Arm) -> Projection:
+    def resume(self, header: ScanHeader) -> Projection:
         self.resumed += 1
-        return Projection(arm)
+        return Projection(header)
 
 
 @contextmanager
@@ -91,8 +91,8 @@ def running(
 def check(path: str | Path, frames: Array, missing: tuple[int, ...] = ()) -> None:
     """The recording holds the products of every frame with its masks."""
     with open_source(Path(path)) as source:
-        assert not source.arm.basis.is_raw
-        wanted = Projection(source.arm).vectors(frames)
+        assert not source.header.basis.is_raw
+        wanted = Projection(source.header).vectors(frames)
         there = np.setdiff1d(np.arange(len(frames)), missing)
         assert np.flatnonzero(source.received).tolist() == there.tolist()
         np.testing.assert_allclose(source.frames(there), wanted[there], rtol=1e-5)
@@ -106,31 +106,31 @@ def coded(message: FramesMessage, frames: Array) -> FramesMessage:
 @pytest.mark.parametrize("codec", ["none", "bslz4"])
 @pytest.mark.parametrize("needed", [0, 1, 10, 1000])
 def test_a_scan_is_recorded_as_vectors(tmp_path: Path, codec: str, needed: int) -> None:
-    arm = make_arm()
-    frames, compression = make_frames(arm), FirstPatterns(needed)
-    messages = messages_of(arm, frames)
+    header = make_header()
+    frames, compression = make_frames(header), FirstPatterns(needed)
+    messages = messages_of(header, frames)
     if codec == "bslz4":
         messages = [coded(message, frames) for message in messages]
     with running(tmp_path, compression) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages, EndMessage(arm.uid, arm.frames, "complete"))
+        send(socket, ArmMessage(header), *messages, EndMessage(header.uid, header.frames, "complete"))
         run.wait_for_state("complete")
         status = run.receiver.status()
         assert (status.frames, status.lost, status.duplicates, status.rejected) == (42, 0, 0, {})
-        assert len(run.frames[arm.uid]) == 42
+        assert len(run.frames[header.uid]) == 42
     assert [len(index) for index in compression.shown] == [{0: 0, 1: 5, 10: 10, 1000: 42}[needed]]
     check(status.recording, frames)
 
 
 def test_order_duplicates_and_damage(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = [coded(message, frames) for message in messages_of(arm, frames)]
+    header = make_header()
+    frames = make_frames(header)
+    messages = [coded(message, frames) for message in messages_of(header, frames)]
     damaged = replace(messages[2], parts=(b"\x00" * 30, *messages[2].parts[1:]))
     short = replace(messages[3], codec="none", parts=(b"1234",))
     with running(tmp_path, FirstPatterns(), idle_timeout_s=0.5) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages[::-1][:5], short, damaged, messages[0], messages[0], *messages[1:2])
+        send(socket, ArmMessage(header), *messages[::-1][:5], short, damaged, messages[0], messages[0], *messages[1:2])
         run.wait_for_state("aborted")
-        send(socket, EndMessage(arm.uid, arm.frames, "complete"))
+        send(socket, EndMessage(header.uid, header.frames, "complete"))
         status = run.receiver.status()
         assert (status.frames, status.duplicates) == (36, 5)
         assert sum(status.rejected.values()) == 2
@@ -139,23 +139,23 @@ def test_order_duplicates_and_damage(tmp_path: Path) -> None:
 
 
 def test_what_is_not_of_the_scan_is_not_held(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames, compression = make_frames(arm), FirstPatterns()
-    beyond = FramesMessage(arm.uid, 40, 5, "none", (frames[:5].tobytes(),))
+    header = make_header()
+    frames, compression = make_frames(header), FirstPatterns()
+    beyond = FramesMessage(header.uid, 40, 5, "none", (frames[:5].tobytes(),))
     with running(tmp_path, compression) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *[beyond] * 20, *messages_of(arm, frames))
+        send(socket, ArmMessage(header), *[beyond] * 20, *messages_of(header, frames))
         run.wait_for_state("complete")
         assert run.receiver.status().rejected == {"beyond_scan": 20}
     assert compression.shown[0].tolist() == list(range(10))
 
 
 def test_pings_let_a_late_server_join_and_open_nothing_twice(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames, compression = make_frames(arm), FirstPatterns()
-    messages = messages_of(arm, frames)
+    header = make_header()
+    frames, compression = make_frames(header), FirstPatterns()
+    messages = messages_of(header, frames)
     with running(tmp_path, compression) as run, connected(run.address) as socket:
-        ping = PingMessage(arm.uid, arm)
-        send(socket, messages[0], ping, ping, *messages[1:5], ping, ArmMessage(arm), *messages[5:], messages[0])
+        ping = PingMessage(header.uid, header)
+        send(socket, messages[0], ping, ping, *messages[1:5], ping, ArmMessage(header), *messages[5:], messages[0])
         run.wait_for_state("complete")
         status = run.receiver.status()
         assert status.frames == 42
@@ -166,7 +166,7 @@ def test_pings_let_a_late_server_join_and_open_nothing_twice(tmp_path: Path) -> 
 
 
 def test_a_new_scan_ends_the_one_that_was_still_learning(tmp_path: Path) -> None:
-    first, second = make_arm(), make_arm()
+    first, second = make_header(), make_header()
     frames, others = make_frames(first), make_frames(second, seed=1)
     many = FirstPatterns(needed=1000)  # the first ends by its sender's silence
     with running(tmp_path, many, idle_timeout_s=3.0) as run, connected(run.address) as socket:
@@ -184,7 +184,7 @@ def test_a_new_scan_ends_the_one_that_was_still_learning(tmp_path: Path) -> None
 
 
 def test_two_senders_at_once_are_both_compressed(tmp_path: Path) -> None:
-    first, second = make_arm(), make_arm()
+    first, second = make_header(), make_header()
     frames, others = make_frames(first), make_frames(second, seed=1)
     with running(tmp_path, FirstPatterns(needed=10)) as run, connected(run.address) as socket:
         send(socket, ArmMessage(first), *messages_of(first, frames)[:4], ArmMessage(second))
@@ -199,18 +199,18 @@ def test_two_senders_at_once_are_both_compressed(tmp_path: Path) -> None:
 
 def test_a_slow_sender_is_not_waited_for_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compressing, "LEARNING_S", 0.1)
-    arm = make_arm()
+    header = make_header()
     with running(tmp_path, FirstPatterns(needed=1000)) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm))[:1])
+        send(socket, ArmMessage(header), *messages_of(header, make_frames(header))[:1])
         run.wait_for_state("scanning")
         assert run.receiver.status().frames == 5
 
 
 def test_stopping_keeps_what_was_held(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames, compression = make_frames(arm), FirstPatterns(needed=1000)
+    header = make_header()
+    frames, compression = make_frames(header), FirstPatterns(needed=1000)
     with running(tmp_path, compression) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages_of(arm, frames)[:3])
+        send(socket, ArmMessage(header), *messages_of(header, frames)[:3])
         inlet = run.receiver._inlet
         run.wait(lambda: inlet._scan is not None and inlet._scan.count == 15)  # type: ignore[attr-defined]
     (recording,) = tmp_path.glob("*.h5")
@@ -218,24 +218,24 @@ def test_stopping_keeps_what_was_held(tmp_path: Path) -> None:
 
 
 def test_without_a_basis_frames_are_recorded(tmp_path: Path) -> None:
-    arm = make_arm()
+    header = make_header()
     with running(tmp_path, FirstPatterns(refuses=True)) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm)))
+        send(socket, ArmMessage(header), *messages_of(header, make_frames(header)))
         run.wait_for_state("complete")
         said = [event.text for event in run.events if isinstance(event, LogEvent)]
         assert any("recorded as frames: no disc is seen: give beam_center_px" in text for text in said)
     with open_source(Path(run.receiver.status().recording)) as source:
-        assert source.arm.basis.is_raw
+        assert source.header.basis.is_raw
         assert source.received.all()
 
 
 def test_a_scan_of_vectors_passes(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames, compression = make_frames(arm), FirstPatterns()
-    maker = compression.learn(arm, np.arange(42), frames)
+    header = make_header()
+    frames, compression = make_frames(header), FirstPatterns()
+    maker = compression.learn(header, np.arange(42), frames)
     vectors = maker.vectors(frames)
     with running(tmp_path, compression) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(maker.arm), *messages_of(arm, vectors))
+        send(socket, ArmMessage(maker.header), *messages_of(header, vectors))
         run.wait_for_state("complete")
         assert run.receiver.status().rejected == {}
     check(run.receiver.status().recording, frames)
@@ -244,12 +244,12 @@ def test_a_scan_of_vectors_passes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first_word", ["ping", "arm", "frames"])
 def test_after_a_restart_the_masks_are_those_of_the_journal(tmp_path: Path, first_word: str) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames)
+    header = make_header()
+    frames = make_frames(header)
+    messages = messages_of(header, frames)
     with running(tmp_path, FirstPatterns()) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages[:4])
-        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 20)])
+        send(socket, ArmMessage(header), *messages[:4])
+        run.wait(lambda: run.receiver.safe_ranges(header.uid) == [(0, 20)])
         journal = next(tmp_path.glob("*.journal")).read_bytes()
     for path in tmp_path.iterdir():
         path.unlink()
@@ -257,7 +257,7 @@ def test_after_a_restart_the_masks_are_those_of_the_journal(tmp_path: Path, firs
     compression = FirstPatterns()
     with running(tmp_path, compression) as run, connected(run.address) as socket:
         run.wait(lambda: bool(run.arms()))
-        begin = {"ping": [PingMessage(arm.uid, arm)], "arm": [ArmMessage(arm)], "frames": []}[first_word]
+        begin = {"ping": [PingMessage(header.uid, header)], "arm": [ArmMessage(header)], "frames": []}[first_word]
         send(socket, *begin, *messages[2:])
         run.wait_for_state("complete")
         status = run.receiver.status()
@@ -273,7 +273,7 @@ def test_the_images_of_a_detector_become_vectors(tmp_path: Path, protocol: Proto
     with open_source(path) as source:
         frames = source.frames(np.arange(source.frame_count))
     address = f"tcp://127.0.0.1:{free_port()}"
-    speaking = ProtocolSettings(protocol, lambda arm: overlay(arm, {"scan_shape": (20, 20)}))
+    speaking = ProtocolSettings(protocol, lambda header: overlay(header, {"scan_shape": (20, 20)}))
     with running(tmp_path / "out", FirstPatterns(), data=address, protocol=speaking) as run:
         replay(path, ReplaySettings(to=address, protocol=protocol))
         run.wait_for_state("complete")
@@ -283,14 +283,14 @@ def test_the_images_of_a_detector_become_vectors(tmp_path: Path, protocol: Proto
 
 
 def test_a_resend_of_a_complete_scan_changes_nothing(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames, compression = make_frames(arm), FirstPatterns()
-    messages = messages_of(arm, frames)
+    header = make_header()
+    frames, compression = make_frames(header), FirstPatterns()
+    messages = messages_of(header, frames)
     with running(tmp_path, compression) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages)
+        send(socket, ArmMessage(header), *messages)
         run.wait_for_state("complete")
     with running(tmp_path, compression) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages)
+        send(socket, ArmMessage(header), *messages)
         run.wait(lambda: run.receiver.status().duplicates == 42)
         assert run.receiver.status().rejected == {}
         assert run.items == []
@@ -301,7 +301,7 @@ def test_a_resend_of_a_complete_scan_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_long_scan_goes_on_beside_many_short_ones(tmp_path: Path) -> None:
     """Two senders: the one that takes its time is not forgotten for the many that come and go."""
-    long = make_arm()
+    long = make_header()
     frames = make_frames(long)
     messages = messages_of(long, frames, batch=7)
     with (
@@ -311,7 +311,7 @@ def test_a_long_scan_goes_on_beside_many_short_ones(tmp_path: Path) -> None:
     ):
         send(slow, ArmMessage(long), messages[0])
         for message in messages[1:]:
-            short = make_arm((3, 4))
+            short = make_header((3, 4))
             first, *others = messages_of(short, make_frames(short))
             send(quick, ArmMessage(short), first)
             run.wait(lambda uid=short.uid: bool(run.frames.get(uid)))  # type: ignore[misc]
@@ -327,4 +327,4 @@ def test_a_long_scan_goes_on_beside_many_short_ones(tmp_path: Path) -> None:
 
 def uid_of(path: Path) -> str:
     with open_source(path) as source:
-        return source.arm.uid
+        return source.header.uid

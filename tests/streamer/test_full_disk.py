@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
+from stream_tools import connected, digest, digests_of_file, make_frames, make_header, messages_of, running, send
 
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.recording.recording_writer import record
@@ -20,9 +20,9 @@ from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage
 
 WORKER = FileWorker()
-ARM = make_arm((8, 8), pixels=(128, 128))
-FRAMES = make_frames(ARM)
-MESSAGES = messages_of(ARM, FRAMES, batch=4)
+HEADER = make_header((8, 8), pixels=(128, 128))
+FRAMES = make_frames(HEADER)
+MESSAGES = messages_of(HEADER, FRAMES, batch=4)
 
 
 def failing(real: Callable[..., Any], at: int, cut: Callable[..., Any] | None = None) -> Callable[..., Any]:
@@ -48,7 +48,7 @@ def torn(fd: int, buffers: Any) -> int:
 def journal_of(path: Path) -> Journal | None:
     """A journal with everything that could be written; None when not even the arm record could."""
     try:
-        journal = Journal(path, ARM)
+        journal = Journal(path, HEADER)
     except OSError:
         return None
     try:
@@ -75,12 +75,12 @@ def test_every_nth_write_of_the_journal(tmp_path: Path, monkeypatch: pytest.Monk
             continue
         found = {
             int(number): digest(frame)
-            for batch in stored_batches(WORKER, ARM, path)
+            for batch in stored_batches(WORKER, HEADER, path)
             for number, frame in zip(batch.index, batch.frames, strict=True)
         }
         assert {k for k, safe in enumerate(journal.safe) if safe} <= found.keys()
         assert all(found[k] == digest(FRAMES[k]) for k in found)
-        complete += len(found) == ARM.frames
+        complete += len(found) == HEADER.frames
     assert 0 < complete < 24
 
 
@@ -123,24 +123,24 @@ def scan_on_a_disk_that_fills(folder: Path, monkeypatch: pytest.MonkeyPatch, at:
     """A scan whose journal cannot be written from the ``at``-th write on; how its recording ended."""
     monkeypatch.setattr(os, "writev", failing(os.writev, at, torn if tear else None))
     with running(folder) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *MESSAGES)
+        send(socket, ArmMessage(HEADER), *MESSAGES)
         (end,) = run.wait_for_ends()
-        assert (end.reason, end.summary.placed) == ("complete", ARM.frames), "the scan goes on"
-        assert run.frames[ARM.uid] == WANTED, "the maps have seen every frame"
+        assert (end.reason, end.summary.placed) == ("complete", HEADER.frames), "the scan goes on"
+        assert run.frames[HEADER.uid] == WANTED, "the maps have seen every frame"
         run.wait_for_state("complete", "failed")
-        safe = {n for first, last in run.receiver.safe_ranges(ARM.uid) for n in range(first, last)}
+        safe = {n for first, last in run.receiver.safe_ranges(HEADER.uid) for n in range(first, last)}
         state = run.receiver.status().recording_state
     monkeypatch.undo()
     found = {
         int(number): digest(frame)
         for path in [*journals(folder), *(target.with_suffix(".journal") for target in folder.glob("*.h5"))]
-        for batch in stored_batches(WORKER, ARM, path)
+        for batch in stored_batches(WORKER, HEADER, path)
         for number, frame in zip(batch.index, batch.frames, strict=True)
     }
     assert safe <= found.keys()
     assert found.items() <= WANTED.items()
     with running(folder, recovery_grace_s=20.0) as run, connected(run.address) as socket:  # there is room again
-        send(socket, ArmMessage(ARM), *MESSAGES)
+        send(socket, ArmMessage(HEADER), *MESSAGES)
         run.wait_for_state("complete")
     (recording,) = folder.glob("*.h5")
     assert digests_of_file(recording) == WANTED

@@ -11,9 +11,9 @@ import msgpack
 import numpy as np
 import psutil
 import pytest
-from stream_tools import Running, compressed, connected, digest, make_arm, make_frames, messages_of, running, send
+from stream_tools import Running, compressed, connected, digest, make_frames, make_header, messages_of, running, send
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, encode
 
 MOST_GROWTH_MB = 40
@@ -25,11 +25,11 @@ def strangers() -> list[list[bytes]]:
     """Messages of unknown scans, of every kind that does not open one."""
     out: list[Message] = []
     for number in range(STRANGERS):
-        arm = make_arm()
-        frames = make_frames(arm, seed=number)
-        out += messages_of(arm, frames, batch=9)
-        out.append(FramesMessage(arm.uid, 3, 2, "bslz4", tuple(compressed(frame) for frame in frames[:2])))
-        out.append(EndMessage(arm.uid, arm.frames, "complete"))
+        header = make_header()
+        frames = make_frames(header, seed=number)
+        out += messages_of(header, frames, batch=9)
+        out.append(FramesMessage(header.uid, 3, 2, "bslz4", tuple(compressed(frame) for frame in frames[:2])))
+        out.append(EndMessage(header.uid, header.frames, "complete"))
     return [[bytes(part) for part in encode(message)] for message in out]
 
 
@@ -60,19 +60,19 @@ def mutated(parts: list[bytes], chance: random.Random) -> list[bytes]:
     return parts
 
 
-def hostile(arm: Arm, samples: list[list[bytes]], chance: random.Random) -> list[bytes]:
+def hostile(header: ScanHeader, samples: list[list[bytes]], chance: random.Random) -> list[bytes]:
     """One message nobody should send; some name the valid scan, but none is a message of it."""
     kind = chance.randrange(12)
     good = chance.choice(samples)
     if kind == 0:
-        huge = chance.choice([-1, arm.frames, 10**9, 2**63])
+        huge = chance.choice([-1, header.frames, 10**9, 2**63])
         return [
-            msgpack.packb({"type": "frames", "uid": arm.uid, "seq": 0, "first": huge, "count": 1, "codec": "none"}),
+            msgpack.packb({"type": "frames", "uid": header.uid, "seq": 0, "first": huge, "count": 1, "codec": "none"}),
             b"",
         ]
     if kind == 1:
         many = chance.choice([0, 4097, 2**40])
-        return [msgpack.packb({"type": "frames", "uid": arm.uid, "first": 0, "count": many, "codec": "none"}), b"x"]
+        return [msgpack.packb({"type": "frames", "uid": header.uid, "first": 0, "count": many, "codec": "none"}), b"x"]
     if kind == 2:
         return [msgpack.packb({"type": "arm", "version": chance.choice([0, 2, 99, "1"]), "uid": "v", "frames": 1})]
     if kind == 3:
@@ -84,23 +84,23 @@ def hostile(arm: Arm, samples: list[list[bytes]], chance: random.Random) -> list
 
 def scan_under_fire(run: Running, samples: list[list[bytes]], count: int, chance: random.Random) -> int:
     """A valid scan with hostile messages between its frames; how many there were."""
-    arm = make_arm()
-    frames = make_frames(arm, seed=chance.randrange(1000))
-    messages = messages_of(arm, frames, batch=1)
+    header = make_header()
+    frames = make_frames(header, seed=chance.randrange(1000))
+    messages = messages_of(header, frames, batch=1)
     chance.shuffle(messages)
     with connected(run.address) as socket:
-        send(socket, ArmMessage(arm))
+        send(socket, ArmMessage(header))
         for message in messages:
             for _ in range(count // len(messages)):
-                socket.send_multipart(hostile(arm, samples, chance))
+                socket.send_multipart(hostile(header, samples, chance))
             if chance.random() < 0.5:
                 parts = (compressed(frames[message.first]),)
-                message = FramesMessage(arm.uid, message.first, 1, "bslz4", parts)  # noqa: PLW2901
+                message = FramesMessage(header.uid, message.first, 1, "bslz4", parts)  # noqa: PLW2901
             send(socket, message)
-        run.wait(lambda: any(end.uid == arm.uid for end in run.ends()), 60)
+        run.wait(lambda: any(end.uid == header.uid for end in run.ends()), 60)
     end = run.ends()[-1]
-    assert (end.uid, end.reason, end.summary.placed) == (arm.uid, "complete", arm.frames)
-    assert run.frames[arm.uid] == {number: digest(frame) for number, frame in enumerate(frames)}
+    assert (end.uid, end.reason, end.summary.placed) == (header.uid, "complete", header.frames)
+    assert run.frames[header.uid] == {number: digest(frame) for number, frame in enumerate(frames)}
     run.frames.clear()
     return len(messages) * (count // len(messages))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from stream_tools import make_arm
+from stream_tools import make_header
 
 from ptylive.streamer.progress import ScanProgress
 from ptylive.streamer.wire import EndMessage
@@ -10,7 +10,7 @@ from ptylive.streamer.wire import EndMessage
 
 @pytest.fixture
 def scan():
-    return ScanProgress(make_arm())
+    return ScanProgress(make_header())
 
 
 def placed(scan, first, count, now=1.0):
@@ -28,7 +28,7 @@ def test_both_ways_of_counting_agree():
     """Messages one by one, and blocks of many."""
     rng = np.random.default_rng(0)
     for _ in range(20):
-        one, other = ScanProgress(make_arm()), ScanProgress(make_arm())
+        one, other = ScanProgress(make_header()), ScanProgress(make_header())
         order = rng.permutation(42)
         for block in np.split(order, 6):
             for number in block:
@@ -53,7 +53,7 @@ def test_both_ways_of_counting_agree():
 def test_how_a_scan_ends(scan, arrived, end, outcome, lost):
     placed(scan, 0, arrived)
     if end is not None:
-        scan.end = EndMessage(scan.arm.uid, end[1], end[0])
+        scan.end = EndMessage(scan.header.uid, end[1], end[0])
     assert (scan.outcome, scan.lost) == (outcome, lost)
 
 
@@ -61,7 +61,7 @@ def test_what_an_earlier_run_stored_counts_as_placed_and_not_as_received(scan):
     scan.restore(np.arange(42) < 20)
     assert (scan.placed, scan.highest, scan.late) == (20, 19, 0)
     assert placed(scan, 15, 10) == 5
-    empty = ScanProgress(make_arm())
+    empty = ScanProgress(make_header())
     empty.restore(np.zeros(42, bool))
     assert (empty.placed, empty.highest) == (0, -1)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stream_tools import running
 
-from ptylive.schema import Arm, Detector, Optics, Scan
+from ptylive.schema import Detector, Optics, Scan, ScanHeader
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, decode, encode
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -20,8 +20,8 @@ def example(name: str) -> bytes:
 def test_the_bytes_are_the_messages() -> None:
     uid = "8c0e8a1e-57b5-4a53-9d38-6f2b0c1f7f11"
     scan, detector = Scan(shape=(2, 2), step_A=0.5), Detector(shape=(2, 2), dtype="|u1")
-    arm = Arm(uid, "demo", 4, scan, Optics(energy_eV=80e3), detector)
-    assert [example("arm")] == encode(ArmMessage(arm))
+    header = ScanHeader(uid, "demo", 4, scan, Optics(energy_eV=80e3), detector)
+    assert [example("arm")] == encode(ArmMessage(header))
     frames = FramesMessage(uid, 0, 2, "none", (bytes(range(1, 9)),))
     assert [example("frames"), example("pixels")] == encode(frames)
     assert [example("end")] == encode(EndMessage(uid, 4, "complete"))

@@ -16,14 +16,14 @@ from stream_tools import (
     connected,
     digest,
     digests_of_file,
-    make_arm,
     make_frames,
+    make_header,
     messages_of,
     running,
     send,
 )
 
-from ptylive.schema import Arm, Detector, PtyliveError
+from ptylive.schema import Detector, PtyliveError, ScanHeader
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage, encode
 
@@ -32,41 +32,41 @@ def digests(frames: Any) -> dict[int, bytes]:
     return {number: digest(frame) for number, frame in enumerate(frames)}
 
 
-def send_scan(run: Running, arm: Arm, messages: list[FramesMessage], *, end: bool = True) -> None:
+def send_scan(run: Running, scan_header: ScanHeader, messages: list[FramesMessage], *, end: bool = True) -> None:
     with connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages)
+        send(socket, ArmMessage(scan_header), *messages)
         if end:
-            send(socket, EndMessage(arm.uid, arm.frames, "complete"))
+            send(socket, EndMessage(scan_header.uid, scan_header.frames, "complete"))
 
 
 def test_a_scan_arrives_whole_and_is_recorded(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
+    scan_header = make_header()
+    frames = make_frames(scan_header)
     with running(tmp_path) as run:
         assert run.receiver.status().state == "waiting"
-        send_scan(run, arm, messages_of(arm, frames))
+        send_scan(run, scan_header, messages_of(scan_header, frames))
         run.wait_for_state("complete")
         status = run.receiver.status()
         assert (status.expected, status.received, status.frames, status.lost) == (42, 42, 42, 0)
-        assert (status.series, status.uid, status.rejected) == ("test", arm.uid, {})
-        assert run.frames[arm.uid] == digests(frames)
+        assert (status.series, status.uid, status.rejected) == ("test", scan_header.uid, {})
+        assert run.frames[scan_header.uid] == digests(frames)
         assert [type(item).__name__ for item in run.items] == ["ArmEvent", "EndEvent"]
         assert run.ends()[0].reason == "complete"
-        assert run.receiver.safe_ranges(arm.uid) == [(0, 42)]
+        assert run.receiver.safe_ranges(scan_header.uid) == [(0, 42)]
         assert digests_of_file(Path(status.recording)) == digests(frames)
         assert [event.state for event in run.recordings()] == ["writing", "converting", "complete"]
     assert [path.suffix for path in tmp_path.iterdir()] == [".h5"]
 
 
 def test_shuffled_and_repeated_messages_from_three_senders(tmp_path: Path) -> None:
-    arm = make_arm((20, 20))
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames, batch=3) * 2
+    scan_header = make_header((20, 20))
+    frames = make_frames(scan_header)
+    messages = messages_of(scan_header, frames, batch=3) * 2
     random.Random(5).shuffle(messages)
     with running(tmp_path) as run:
         with connected(run.address) as one, connected(run.address) as two, connected(run.address) as three:
             for socket in (one, two, three):
-                send(socket, ArmMessage(arm))
+                send(socket, ArmMessage(scan_header))
             for k, message in enumerate(messages):
                 send((one, two, three)[k % 3], message)
             run.wait_for_state("complete")
@@ -74,50 +74,50 @@ def test_shuffled_and_repeated_messages_from_three_senders(tmp_path: Path) -> No
         status = run.receiver.status()
         assert (status.frames, status.lost, status.received) == (400, 0, 800)
         assert status.late > 0
-        assert run.frames[arm.uid] == digests(frames)
+        assert run.frames[scan_header.uid] == digests(frames)
         assert digests_of_file(Path(status.recording)) == digests(frames)
 
 
 def test_overlapping_messages_place_each_frame_once(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
+    scan_header = make_header()
+    frames = make_frames(scan_header)
     parts = tuple(compressed(frame) for frame in frames)
     messages = [
-        *messages_of(arm, frames, batch=7)[::2],
-        FramesMessage(arm.uid, 0, 30, "bslz4", parts[:30]),
-        FramesMessage(arm.uid, 20, 22, "none", (frames[20:].tobytes(),)),
+        *messages_of(scan_header, frames, batch=7)[::2],
+        FramesMessage(scan_header.uid, 0, 30, "bslz4", parts[:30]),
+        FramesMessage(scan_header.uid, 20, 22, "none", (frames[20:].tobytes(),)),
     ]
     with running(tmp_path) as run:
-        send_scan(run, arm, messages)
+        send_scan(run, scan_header, messages)
         run.wait_for_state("complete")
-        assert run.frames[arm.uid] == digests(frames)
+        assert run.frames[scan_header.uid] == digests(frames)
         assert digests_of_file(Path(run.receiver.status().recording)) == digests(frames)
 
 
 def test_lost_frames_are_counted_and_left_out(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = [message for message in messages_of(arm, frames) if message.seq != 3]
+    scan_header = make_header()
+    frames = make_frames(scan_header)
+    messages = [message for message in messages_of(scan_header, frames) if message.seq != 3]
     wanted = {n: d for n, d in digests(frames).items() if not 15 <= n < 20}
     with running(tmp_path, idle_timeout_s=1.0) as run:
-        send_scan(run, arm, messages)
+        send_scan(run, scan_header, messages)
         run.wait_for_state("incomplete")
         status = run.receiver.status()
         assert (status.frames, status.lost) == (37, 5)
-        assert run.frames[arm.uid] == wanted
-        assert run.receiver.safe_ranges(arm.uid) == [(0, 15), (20, 42)]
+        assert run.frames[scan_header.uid] == wanted
+        assert run.receiver.safe_ranges(scan_header.uid) == [(0, 15), (20, 42)]
         assert digests_of_file(Path(status.recording)) == wanted
         assert run.ends()[0].summary.lost == 5
 
 
 def test_silence_ends_a_scan_as_aborted_but_not_before_its_first_frame(tmp_path: Path) -> None:
-    arm = make_arm()
+    scan_header = make_header()
     with running(tmp_path, idle_timeout_s=0.2) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm))
+        send(socket, ArmMessage(scan_header))
         run.wait_for_state("armed")
         with pytest.raises(AssertionError):
             run.wait(lambda: bool(run.ends()), timeout_s=0.5)
-        send(socket, messages_of(arm, make_frames(arm))[0])
+        send(socket, messages_of(scan_header, make_frames(scan_header))[0])
         run.wait_for_state("aborted")
         assert run.ends()[0].reason == "aborted"
         assert run.ends()[0].summary.lost == 37
@@ -125,7 +125,7 @@ def test_silence_ends_a_scan_as_aborted_but_not_before_its_first_frame(tmp_path:
 
 
 def test_a_scan_without_frames_leaves_no_file_and_says_so(tmp_path: Path) -> None:
-    first, second = make_arm(), make_arm()
+    first, second = make_header(), make_header()
     with running(tmp_path) as run, connected(run.address) as socket:
         send(socket, ArmMessage(first), ArmMessage(second))
         run.wait_for_ends()
@@ -134,14 +134,14 @@ def test_a_scan_without_frames_leaves_no_file_and_says_so(tmp_path: Path) -> Non
 
 
 def test_pings_keep_a_paused_scan_open() -> None:
-    arm = make_arm()
-    messages = messages_of(arm, make_frames(arm))
+    scan_header = make_header()
+    messages = messages_of(scan_header, make_frames(scan_header))
     # eight silences of a quarter of a second: longer together than the server waits, each far from it
     with running(idle_timeout_s=1.6) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages[:4])
+        send(socket, ArmMessage(scan_header), *messages[:4])
         for _ in range(8):
             run.wait_for_state("scanning")
-            send(socket, PingMessage(arm.uid))
+            send(socket, PingMessage(scan_header.uid))
             with pytest.raises(AssertionError):
                 run.wait(lambda: bool(run.ends()), timeout_s=0.25)
         send(socket, *messages[4:])
@@ -149,7 +149,7 @@ def test_pings_keep_a_paused_scan_open() -> None:
 
 
 def test_a_new_scan_begins_beside_one_that_is_still_sent(tmp_path: Path) -> None:
-    first, second = make_arm(), make_arm()
+    first, second = make_header(), make_header()
     before, frames = make_frames(first, seed=1), make_frames(second)
     with running(tmp_path, idle_timeout_s=1.0) as run, connected(run.address) as socket:
         send(socket, ArmMessage(first), *messages_of(first, before)[:2])
@@ -165,28 +165,35 @@ def test_a_new_scan_begins_beside_one_that_is_still_sent(tmp_path: Path) -> None
 
 
 def test_a_ping_lets_a_late_server_join_and_does_not_disturb_another_scan() -> None:
-    arm, other = make_arm(), make_arm()
-    frames = make_frames(arm)
+    scan_header, other = make_header(), make_header()
+    frames = make_frames(scan_header)
     with running() as run, connected(run.address) as socket:
-        send(socket, messages_of(arm, frames)[0], PingMessage(arm.uid, arm), PingMessage(other.uid, other))
-        send(socket, *messages_of(arm, frames))
+        send(
+            socket,
+            messages_of(scan_header, frames)[0],
+            PingMessage(scan_header.uid, scan_header),
+            PingMessage(other.uid, other),
+        )
+        send(socket, *messages_of(scan_header, frames))
         run.wait_for_ends()
-        assert run.frames == {arm.uid: digests(frames)}
+        assert run.frames == {scan_header.uid: digests(frames)}
         assert run.receiver.status().rejected == {"unknown_scan": 1}
 
 
 def test_a_stream_without_optics_or_scan_shape_is_received(tmp_path: Path) -> None:
-    arm = Arm("u-1", "bare", 10, make_arm().scan.model_copy(update={"shape": None}), detector=Detector(shape=(8, 8)))
-    frames = make_frames(arm)
+    scan_header = ScanHeader(
+        "u-1", "bare", 10, make_header().scan.model_copy(update={"shape": None}), detector=Detector(shape=(8, 8))
+    )
+    frames = make_frames(scan_header)
     with running(tmp_path) as run:
-        send_scan(run, arm, messages_of(arm, frames))
+        send_scan(run, scan_header, messages_of(scan_header, frames))
         run.wait_for_state("complete")
         assert digests_of_file(Path(run.receiver.status().recording)) == digests(frames)
 
 
-def hostile(arm: Arm, frames: Any, chance: random.Random) -> list[bytes]:
+def hostile(scan_header: ScanHeader, frames: Any, chance: random.Random) -> list[bytes]:
     """One message nobody should send."""
-    good = [bytes(part) for part in encode(messages_of(arm, frames)[chance.randrange(8)])]
+    good = [bytes(part) for part in encode(messages_of(scan_header, frames)[chance.randrange(8)])]
     header = msgpack.unpackb(good[0])
     kind = chance.randrange(9)
     if kind == 0:
@@ -202,7 +209,11 @@ def hostile(arm: Arm, frames: Any, chance: random.Random) -> list[bytes]:
     if kind == 5:
         return [msgpack.packb({"type": "arm", "version": 99, "uid": "v"})]
     if kind == 6:
-        return [msgpack.packb({**msgpack.unpackb(encode(ArmMessage(arm))[0]), "uid": "w", "scan": {"shape": [0, 0]}})]
+        return [
+            msgpack.packb(
+                {**msgpack.unpackb(encode(ArmMessage(scan_header))[0]), "uid": "w", "scan": {"shape": [0, 0]}}
+            )
+        ]
     if kind == 7:
         return [b""] * chance.randrange(1, 5000)
     position = chance.randrange(len(good[0]))
@@ -216,17 +227,17 @@ def accounted(run: Running) -> int:
 
 
 def test_hostile_messages_change_nothing_for_a_valid_scan(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
+    scan_header = make_header()
+    frames = make_frames(scan_header)
     chance = random.Random(6)
     sent = 0
     with running(tmp_path) as run:
         with connected(run.address) as good, connected(run.address) as bad:
-            send(good, ArmMessage(arm))
+            send(good, ArmMessage(scan_header))
             run.wait_for_state("armed")
-            for message in messages_of(arm, frames, batch=1):
+            for message in messages_of(scan_header, frames, batch=1):
                 for _ in range(8):
-                    bad.send_multipart(hostile(arm, frames, chance))
+                    bad.send_multipart(hostile(scan_header, frames, chance))
                     sent += 1
                 run.wait(lambda: accounted(run) == sent)  # noqa: B023
                 send(good, message)
@@ -239,27 +250,27 @@ def test_hostile_messages_change_nothing_for_a_valid_scan(tmp_path: Path) -> Non
             status.rejected
         )
         assert "internal_error" not in status.rejected
-        assert run.frames == {arm.uid: digests(frames)}
+        assert run.frames == {scan_header.uid: digests(frames)}
         assert digests_of_file(Path(status.recording)) == digests(frames)
 
 
 def test_a_corrupt_pattern_is_counted_and_can_be_resent(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
+    scan_header = make_header()
+    frames = make_frames(scan_header)
     parts = [compressed(frame) for frame in frames]
     broken = [*parts[:17], parts[17][:-3], *parts[18:]]
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), FramesMessage(arm.uid, 0, 42, "bslz4", tuple(broken)))
+        send(socket, ArmMessage(scan_header), FramesMessage(scan_header.uid, 0, 42, "bslz4", tuple(broken)))
         run.wait(lambda: run.receiver.status().frames == 41)
         assert run.receiver.status().rejected == {"corrupt": 1}
-        send(socket, FramesMessage(arm.uid, 0, 42, "bslz4", tuple(parts)))
+        send(socket, FramesMessage(scan_header.uid, 0, 42, "bslz4", tuple(parts)))
         run.wait_for_state("complete")
         assert digests_of_file(Path(run.receiver.status().recording)) == digests(frames)
 
 
 def test_a_full_disk_costs_the_recording_not_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arm = make_arm(pixels=(256, 256))
-    frames = make_frames(arm)
+    scan_header = make_header(pixels=(256, 256))
+    frames = make_frames(scan_header)
     real, calls = os.writev, iter(range(1000))
 
     def full(fd: int, buffers: Any) -> int:
@@ -269,18 +280,18 @@ def test_a_full_disk_costs_the_recording_not_the_scan(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "writev", full)
     with running(tmp_path) as run:
-        send_scan(run, arm, messages_of(arm, frames))
+        send_scan(run, scan_header, messages_of(scan_header, frames))
         run.wait_for_ends()
         run.wait_for_state("failed")
         status = run.receiver.status()
-        assert run.frames[arm.uid] == digests(frames)
+        assert run.frames[scan_header.uid] == digests(frames)
         assert run.ends()[0].reason == "complete"
         assert (status.recording_state, status.frames) == ("failed", 42)
         assert "No space left" in status.recording_error
-        run.wait(lambda: bool(run.receiver.safe_ranges(arm.uid)))
-        assert sum(b - a for a, b in run.receiver.safe_ranges(arm.uid)) == 10
+        run.wait(lambda: bool(run.receiver.safe_ranges(scan_header.uid)))
+        assert sum(b - a for a, b in run.receiver.safe_ranges(scan_header.uid)) == 10
         monkeypatch.undo()
-        second = make_arm()
+        second = make_header()
         send_scan(run, second, messages_of(second, make_frames(second)))
         run.wait_for_state("complete")
     assert len(list(tmp_path.glob("*.journal"))) == 1
@@ -288,24 +299,24 @@ def test_a_full_disk_costs_the_recording_not_the_scan(tmp_path: Path, monkeypatc
 
 def test_an_unwritable_folder_costs_the_recording_not_the_scan(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    arm = make_arm()
+    scan_header = make_header()
     with running(tmp_path / "file") as run:
-        send_scan(run, arm, messages_of(arm, make_frames(arm)))
+        send_scan(run, scan_header, messages_of(scan_header, make_frames(scan_header)))
         run.wait_for_ends()
         run.wait_for_state("failed")
-        assert len(run.frames[arm.uid]) == 42
+        assert len(run.frames[scan_header.uid]) == 42
         assert run.receiver.status().recording_error
 
 
 def test_a_slow_reader_slows_the_sender_and_loses_nothing() -> None:
-    arm = make_arm((10, 10), pixels=(64, 64))
-    frames = make_frames(arm)
+    scan_header = make_header((10, 10), pixels=(64, 64))
+    frames = make_frames(scan_header)
     receiver = Receiver(ReceiverSettings("tcp://127.0.0.1:0", ring_bytes=3 * 8192), on_event=lambda event: None)
     reader = receiver.ring.reader()
     receiver.start()
     try:
         with connected(receiver.address) as socket:
-            send(socket, ArmMessage(arm), *messages_of(arm, frames, batch=1))
+            send(socket, ArmMessage(scan_header), *messages_of(scan_header, frames, batch=1))
             got = {}
             while len(got) < 100:
                 item = reader.take(timeout_s=60)
@@ -320,19 +331,19 @@ def test_a_slow_reader_slows_the_sender_and_loses_nothing() -> None:
 
 
 def test_stopping_is_prompt_though_a_reader_hangs() -> None:
-    arm = make_arm((10, 10), pixels=(64, 64))
+    scan_header = make_header((10, 10), pixels=(64, 64))
     receiver = Receiver(ReceiverSettings("tcp://127.0.0.1:0", ring_bytes=8192), on_event=lambda event: None)
     receiver.ring.reader()
     receiver.start()
     with connected(receiver.address) as socket:
-        send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm), batch=1)[:20])
+        send(socket, ArmMessage(scan_header), *messages_of(scan_header, make_frames(scan_header), batch=1)[:20])
         receiver.stop(timeout_s=1.0)
     receiver._thread.join(60)
     assert not receiver._thread.is_alive()
 
 
 def test_a_listener_that_fails_does_not_stop_the_stream(caplog: pytest.LogCaptureFixture) -> None:
-    arm = make_arm()
+    scan_header = make_header()
 
     def broken(event: Any) -> None:
         raise RuntimeError("not my day")
@@ -341,7 +352,7 @@ def test_a_listener_that_fails_does_not_stop_the_stream(caplog: pytest.LogCaptur
     reader = receiver.ring.reader()
     receiver.start()
     with connected(receiver.address) as socket:
-        send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm)))
+        send(socket, ArmMessage(scan_header), *messages_of(scan_header, make_frames(scan_header)))
         assert len([reader.take(timeout_s=60) for _ in range(11)]) == 11
     reader.close()
     receiver.stop()
@@ -356,10 +367,10 @@ def test_an_address_in_use_is_one_clear_line() -> None:
 
 
 def test_coefficients_are_received_though_not_yet_recorded() -> None:
-    basis = make_arm().basis.model_copy(update={"kind": "zernike", "n_bright": 3, "n_dark": 1, "extra": ("sum",)})
-    arm = replace(make_arm(), basis=basis, arrays={"masks": np.zeros((4, 8, 8), np.float32)})
+    basis = make_header().basis.model_copy(update={"kind": "zernike", "n_bright": 3, "n_dark": 1, "extra": ("sum",)})
+    scan_header = replace(make_header(), basis=basis, arrays={"masks": np.zeros((4, 8, 8), np.float32)})
     vectors = np.random.default_rng(7).random((42, 5), dtype=np.float32)
     with running() as run:
-        send_scan(run, arm, messages_of(arm, vectors))
+        send_scan(run, scan_header, messages_of(scan_header, vectors))
         run.wait_for_ends()
-        assert run.frames[arm.uid] == digests(vectors)
+        assert run.frames[scan_header.uid] == digests(vectors)

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import numpy as np
-from stream_tools import make_arm
+from stream_tools import make_header
 
 from ptylive.schema import FrameBatch
 from ptylive.streamer.events import ArmEvent
@@ -32,7 +32,7 @@ def test_every_reader_sees_everything_in_order() -> None:
     threads = [threading.Thread(target=read, args=(ring.reader(), out, k * 1e-3)) for k, out in enumerate(seen)]
     for thread in threads:
         thread.start()
-    ring.put(ArmEvent(make_arm()))
+    ring.put(ArmEvent(make_header()))
     for k in range(100):
         assert ring.put(batch(k))
     ring.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import zmq
-from stream_tools import connected, make_arm, make_frames, messages_of, send
+from stream_tools import connected, make_frames, make_header, messages_of, send
 from zmq.utils.monitor import recv_monitor_message
 
 from ptylive.schema import PtyliveError, ServerGoneError
@@ -96,10 +96,10 @@ def receiver(tmp_path: Path):
 
 def deliver(address: str, keys: ClientKeys | None, seconds: float = 1.0) -> None:
     """Send a whole scan, waiting for a connection at most ``seconds``. Raises ServerGoneError."""
-    arm = make_arm()
+    header = make_header()
     with Sender(address, SendPatience(first_s=seconds), keys) as sender:
-        sender.arm(arm)
-        for message in messages_of(arm, make_frames(arm)):
+        sender.arm(header)
+        for message in messages_of(header, make_frames(header)):
             sender.frames(message)
 
 
@@ -143,7 +143,7 @@ def test_plain_sockets_get_nothing_through(receiver) -> None:
     with connected(running.address) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDTIMEO, 300)
-        send(socket, ArmMessage(make_arm()))
+        send(socket, ArmMessage(make_header()))
         time.sleep(0.5)
         assert running.status().state == "waiting"
 

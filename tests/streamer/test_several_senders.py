@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
+from stream_tools import connected, digest, digests_of_file, make_frames, make_header, messages_of, running, send
 
 from ptylive.streamer.events import RecordingEvent
 from ptylive.streamer.recording.catalogue import Catalogue
@@ -17,21 +17,21 @@ def digests(frames: Any) -> dict[int, bytes]:
 
 
 def test_a_stray_arm_message_ends_nothing(tmp_path: Path) -> None:
-    arm, stray = make_arm(), make_arm()
-    frames = make_frames(arm)
+    header, stray = make_header(), make_header()
+    frames = make_frames(header)
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages_of(arm, frames)[:4], ArmMessage(stray))
-        send(socket, *messages_of(arm, frames)[4:], EndMessage(arm.uid, 42, "complete"))
-        run.wait_for_whole(arm.uid)
+        send(socket, ArmMessage(header), *messages_of(header, frames)[:4], ArmMessage(stray))
+        send(socket, *messages_of(header, frames)[4:], EndMessage(header.uid, 42, "complete"))
+        run.wait_for_whole(header.uid)
         run.wait(lambda: run.receiver.status().uid == stray.uid)  # now it is its turn
         assert run.receiver.status().rejected == {}
-        assert run.frames[arm.uid] == digests(frames)
+        assert run.frames[header.uid] == digests(frames)
     (recording,) = tmp_path.glob("*.h5")
     assert digests_of_file(recording) == digests(frames)
 
 
 def test_a_scan_that_is_sent_beside_another_is_shown_when_that_one_ends() -> None:
-    first, second = make_arm(), make_arm()
+    first, second = make_header(), make_header()
     frames = make_frames(first)
     with running(idle_timeout_s=20.0) as run, connected(run.address) as socket:
         send(socket, ArmMessage(first), *messages_of(first, frames)[:2])
@@ -46,13 +46,13 @@ def test_a_scan_that_is_sent_beside_another_is_shown_when_that_one_ends() -> Non
 
 
 def test_five_senders_at_once(tmp_path: Path) -> None:
-    arms = [make_arm() for _ in range(5)]
-    frames = {arm.uid: make_frames(arm, seed) for seed, arm in enumerate(arms)}
+    arms = [make_header() for _ in range(5)]
+    frames = {header.uid: make_frames(header, seed) for seed, header in enumerate(arms)}
     with running(tmp_path, idle_timeout_s=20.0) as run, connected(run.address) as socket:
-        send(socket, *(ArmMessage(arm) for arm in arms[:2]))
-        for messages in zip(*(messages_of(arm, frames[arm.uid]) for arm in arms), strict=True):
-            for message, arm in zip(messages, arms, strict=True):
-                send(socket, PingMessage(arm.uid, arm), message)
+        send(socket, *(ArmMessage(header) for header in arms[:2]))
+        for messages in zip(*(messages_of(header, frames[header.uid]) for header in arms), strict=True):
+            for message, header in zip(messages, arms, strict=True):
+                send(socket, PingMessage(header.uid, header), message)
         run.wait(lambda: sum(end.reason == "complete" for end in run.ends()) == 5)
         assert run.receiver.status().rejected == {}
     assert sorted(tuple(digests_of_file(path).items()) for path in tmp_path.glob("*.h5")) == sorted(
@@ -61,13 +61,13 @@ def test_five_senders_at_once(tmp_path: Path) -> None:
 
 
 def test_frames_open_a_scan_again_that_was_closed_in_a_pause(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
+    header = make_header()
+    frames = make_frames(header)
     with running(tmp_path, idle_timeout_s=0.3) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages_of(arm, frames)[:4])
+        send(socket, ArmMessage(header), *messages_of(header, frames)[:4])
         run.wait_for_ends()
-        send(socket, *messages_of(arm, frames)[4:])  # no ping, its recording is perhaps being made
-        run.wait_for_whole(arm.uid)
+        send(socket, *messages_of(header, frames)[4:])  # no ping, its recording is perhaps being made
+        run.wait_for_whole(header.uid)
         run.wait_for_state("complete")
         assert run.receiver.status().rejected == {}
     (recording,) = tmp_path.glob("*.h5")
@@ -75,11 +75,11 @@ def test_frames_open_a_scan_again_that_was_closed_in_a_pause(tmp_path: Path) -> 
 
 
 def test_a_scan_with_refused_frames_is_not_complete(tmp_path: Path) -> None:
-    arm = make_arm((4, 4))
-    messages = messages_of(arm, make_frames(arm), batch=8)
-    broken = FramesMessage(arm.uid, 8, 8, "bslz4", (b"not a pattern at all",) * 8)
+    header = make_header((4, 4))
+    messages = messages_of(header, make_frames(header), batch=8)
+    broken = FramesMessage(header.uid, 8, 8, "bslz4", (b"not a pattern at all",) * 8)
     with running(tmp_path, idle_timeout_s=0.3) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), messages[0], broken, EndMessage(arm.uid, 16, "complete"))
+        send(socket, ArmMessage(header), messages[0], broken, EndMessage(header.uid, 16, "complete"))
         (end,) = run.wait_for_ends()
         assert (end.reason, end.summary.placed, end.summary.lost, end.summary.refused) == ("incomplete", 8, 8, 8)
         run.wait_for_state("incomplete")
@@ -95,8 +95,8 @@ def test_a_folder_in_a_bad_state_costs_the_recording_only(
     def failing(*_: Any, **__: Any) -> Any:
         raise RuntimeError("can't start new thread") if fault == "thread" else OSError(24, "Too many open files")
 
-    arm = make_arm()
-    frames = make_frames(arm)
+    header = make_header()
+    frames = make_frames(header)
     with running(tmp_path) as run, connected(run.address) as socket:
         if fault == "find":
             monkeypatch.setattr(Catalogue, "find", failing)
@@ -104,10 +104,10 @@ def test_a_folder_in_a_bad_state_costs_the_recording_only(
             monkeypatch.setattr(Path, "mkdir", failing)
         else:
             monkeypatch.setattr(Journal, "__init__", failing)
-        send(socket, ArmMessage(arm), *messages_of(arm, frames))
-        run.wait_for_whole(arm.uid)
+        send(socket, ArmMessage(header), *messages_of(header, frames))
+        run.wait_for_whole(header.uid)
         monkeypatch.undo()
-        assert run.frames[arm.uid] == digests(frames)
+        assert run.frames[header.uid] == digests(frames)
         assert run.receiver.status().rejected == {}
         failed = [event for event in run.events if isinstance(event, RecordingEvent) and event.state == "failed"]
         assert bool(failed) == (fault != "find")

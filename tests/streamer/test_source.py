@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from shared_data import shared_data
-from stream_tools import make_arm, make_frames, stored_recording
+from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.source import open_array, open_source
@@ -28,9 +28,9 @@ def test_a_file_with_nothing_but_data(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["data"] = DATA
     with open_source(path) as source:
-        assert source.arm.scan.shape == (4, 5)
-        assert source.arm.detector_shape == (6, 7)
-        assert source.arm.series == "a"
+        assert source.header.scan.shape == (4, 5)
+        assert source.header.detector_shape == (6, 7)
+        assert source.header.series == "a"
         assert source.frame_count == 20
         assert source.received.all()
         assert "scan_shape is not given" in source.notes[0]
@@ -42,18 +42,18 @@ def test_a_file_with_nothing_but_data(tmp_path: Path) -> None:
 def test_flyback_columns_are_part_of_the_acquisition(tmp_path: Path) -> None:
     for attributes in ({"flyback_frames": 1}, {"scan_shape": [4, 4], "flyback_frames": 1}, {"scan_shape": [4, 4]}):
         with open_source(native(tmp_path / "a.h5", **attributes)) as source:
-            assert source.arm.scan.shape == (4, 4)
-            assert source.arm.scan.flyback_frames == 1
-            assert source.arm.frames == 20
+            assert source.header.scan.shape == (4, 4)
+            assert source.header.scan.flyback_frames == 1
+            assert source.header.frames == 20
 
 
 def test_flat_files_need_their_scan_shape(tmp_path: Path) -> None:
     flat = DATA.reshape(20, 6, 7)
     with open_source(native(tmp_path / "a.h5", flat, scan_shape=[3, 3], repeats=2, skip_first=2)) as source:
-        assert source.arm.scan.frames == 20
+        assert source.header.scan.frames == 20
         np.testing.assert_array_equal(source.frames(np.array([3, 4, 5])), flat[3:6])
     with open_source(native(tmp_path / "a.h5", flat)) as source:
-        assert source.arm.scan.shape is None
+        assert source.header.scan.shape is None
 
 
 def test_frames_that_did_not_arrive_are_left_out(tmp_path: Path) -> None:
@@ -73,12 +73,12 @@ def test_metadata_and_arrays(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["metadata/bad_pixel_mask"] = np.eye(6, 7, dtype=np.uint8)
     with open_source(path, {"energy_eV": 60e3, "scan.pattern": "snake"}) as source:
-        assert source.arm.uid == "u-1"
-        assert source.arm.optics.energy_eV == 60e3
-        assert source.arm.optics.aberrations == {"C10": -50.0}
-        assert source.arm.scan.pattern == "snake"
-        assert source.arm.detector.beam_center_px == (2.5, 3.5)
-        assert source.arm.arrays["bad_pixel_mask"].dtype == bool
+        assert source.header.uid == "u-1"
+        assert source.header.optics.energy_eV == 60e3
+        assert source.header.optics.aberrations == {"C10": -50.0}
+        assert source.header.scan.pattern == "snake"
+        assert source.header.detector.beam_center_px == (2.5, 3.5)
+        assert source.header.arrays["bad_pixel_mask"].dtype == bool
 
 
 def external_link(path: Path) -> None:
@@ -163,14 +163,14 @@ def test_the_shared_data_sets_are_read_as_h5py_reads_them(name: str) -> None:
         wanted = file["data"][...]
     with open_source(path) as source:
         got = np.concatenate([batch.frames for batch in source.batches(100)])
-        assert source.arm.scan.shape == wanted.shape[:2]
+        assert source.header.scan.shape == wanted.shape[:2]
     np.testing.assert_array_equal(got, wanted.reshape(got.shape))
 
 
 def test_an_array_is_a_scan_as_a_file_is() -> None:
     frames = np.arange(6 * 4 * 4, dtype=np.uint16).reshape(2, 3, 4, 4)
     with open_array(frames, {"energy_eV": 80e3}) as source:
-        assert (source.arm.scan.shape, source.arm.optics.energy_eV, source.stored_uid) == ((2, 3), 80e3, "")
+        assert (source.header.scan.shape, source.header.optics.energy_eV, source.stored_uid) == ((2, 3), 80e3, "")
         np.testing.assert_array_equal(source.frames(np.array([5, 0])), frames.reshape(6, 4, 4)[[5, 0]])
         assert source.frames(np.array([], int)).shape == (0, 4, 4)
         assert not source.stores_bslz4
@@ -188,8 +188,8 @@ def test_a_grid_of_patterns_leaves_no_room_for_others(values: dict[str, int]) ->
 
 
 def test_batches_pass_over_what_did_not_arrive(tmp_path: Path) -> None:
-    arm = make_arm()
-    path = stored_recording(tmp_path, arm, make_frames(arm), slice(5, 30))
+    header = make_header()
+    path = stored_recording(tmp_path, header, make_frames(header), slice(5, 30))
     with open_source(path) as source:
         assert [batch.index.tolist() for batch in source.batches(10)] == [
             list(range(5)),

@@ -1,7 +1,7 @@
 """The curl of the centre of mass: what no electrostatic phase can make.
 
-The centre of mass of a pattern follows the slope of the projected phase, and a slope has no curl. Where there is one,
-the scan rotation or the handedness of the detector is wrong, the scan drifts, or the specimen is magnetic.
+The centre of mass of a pattern follows the gradient of the projected phase, and a gradient has no curl. Where there is
+one, the scan rotation or the handedness of the detector is wrong, the scan drifts, or the specimen is magnetic.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.engine.backend import device
-from ptylive.schema.scan_header import FrameBatch
 from ptylive.schema.model import Array
+from ptylive.schema.scan_header import FrameBatch
 
 if TYPE_CHECKING:
     from ptylive.engine.backend.device import ArrayDevice

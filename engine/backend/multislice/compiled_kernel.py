@@ -241,13 +241,13 @@ def _backward_pair(
             if gradient.distances.shape[0] > 0:
                 # the far field is spent: its planes take the spectrum of the wave that enters slice z
                 forward(window, work.waves[pair, z, 0], work.waves[pair, z, 1], far_field[0], far_field[1])
-                gradient.distances[z - 1] += _distance_slope(window, b, far_field, model.phase_per_A)
+                gradient.distances[z - 1] += _distance_derivative(window, b, far_field, model.phase_per_A)
             _multiply(window, b, model.propagators[0, z - 1], model.propagators[1, z - 1], np.float32(-1), a)
             inverse(window, a[0], a[1], b[0], b[1])
 
 
 @numba.jit(**FAST)
-def _distance_slope(window: Any, gradient: Any, wave: Any, phase_per_A: Any) -> Any:
+def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any) -> Any:
     """-sum phase_per_A Im(conj(gradient) wave) / P^2, on spectra without normalisation."""
     total = np.float32(0)
     for k in range(window.size * window.size):
@@ -256,7 +256,9 @@ def _distance_slope(window: Any, gradient: Any, wave: Any, phase_per_A: Any) -> 
 
 
 @numba.jit(**FAST)
-def _add_pattern_slopes(window: Any, probe: Any, wave: Any, ramp: Any, amplitude: Any, model: Model, out: Any) -> None:
+def _add_pattern_derivatives(
+    window: Any, probe: Any, wave: Any, ramp: Any, amplitude: Any, model: Model, out: Any
+) -> None:
     """Derivatives by shift and beam current from conj(wave) * amplitude * probe * ramp / P (transposed planes)."""
     size = window.size
     rows = columns = straight = np.float32(0)
@@ -309,7 +311,9 @@ def add_loss_and_gradient(
             if gradient.probe.shape[1] > 0:
                 _add_unshifted(window, work.b, ramp, amplitude, gradient.probe[0, m], gradient.probe[1, m])
             if per_pattern:
-                _add_pattern_slopes(window, model.probe[:, m], work.b, ramp, amplitude, model, gradient.patterns[k])
+                _add_pattern_derivatives(
+                    window, model.probe[:, m], work.b, ramp, amplitude, model, gradient.patterns[k]
+                )
     return total
 
 

@@ -1,4 +1,4 @@
-"""Data terms of one pattern: what intensities and counts differ by, and its slope. Compiled into the kernel.
+"""Data terms of one pattern: what intensities and counts differ by, and its derivative. Compiled into the kernel.
 
 Names and formulas are those of :mod:`ptylive.engine.backend.multislice.problem`.
 """
@@ -118,7 +118,7 @@ def _call(
 
 @numba.jit(**FAST)
 def compare(window: Any, term: tuple[int, float, int], intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
-    """Loss of a pattern under a data term; ``intensity`` becomes its slope.
+    """Loss of a pattern under a data term; ``intensity`` becomes its derivative.
 
     term: number, offset in counts, and the address of the C function of an OUTSIDE one.
     """

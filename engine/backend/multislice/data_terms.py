@@ -90,19 +90,20 @@ def compared(xp: Any, term: DataTerm, intensity: Any, counts: Any, weights: Any)
     """
     if isinstance(term.kind, PythonTerm):
         return _by_function(xp, term.kind, term.offset, intensity, counts, weights)
-    loss, slope = pixel_terms(xp, term, intensity, counts)
-    return (loss * weights).sum(dtype=np.float64), slope * weights
+    loss, derivative = pixel_terms(xp, term, intensity, counts)
+    return (loss * weights).sum(dtype=np.float64), derivative * weights
 
 
 def _by_function(
     xp: Any, term: PythonTerm, offset: float, intensity: Any, counts: Any, weights: Any
 ) -> tuple[Any, Any]:
     with at_work(term.compare):
-        loss, slope = term.compare(intensity, counts, weights, offset)
-        loss, slope = xp.asarray(loss).sum(dtype=np.float64), xp.asarray(slope, dtype=intensity.dtype)
-    if slope.shape != intensity.shape:
+        loss, derivative = term.compare(intensity, counts, weights, offset)
+        loss, derivative = xp.asarray(loss).sum(dtype=np.float64), xp.asarray(derivative, dtype=intensity.dtype)
+    if derivative.shape != intensity.shape:
         raise RefinementError(
-            f"the data term {term} gives a derivative of shape {slope.shape} for an intensity of {intensity.shape}",
+            f"the data term {term} gives a derivative of shape {derivative.shape} for an intensity of"
+            f" {intensity.shape}",
             "mend the plug-in, or choose another algorithm",
         )
-    return loss, slope
+    return loss, derivative

@@ -58,9 +58,9 @@ def _whole_pattern(pixel: Callable[..., Any]) -> Any:
         )
         total = np.float32(0)
         for k in range(size):
-            loss, slope = compare(modelled[k] * scale, counted[k], offset)
+            loss, derivative = compare(modelled[k] * scale, counted[k], offset)
             total += weight[k] * np.float32(loss)
-            modelled[k] = np.float32(2) * scale * weight[k] * np.float32(slope)
+            modelled[k] = np.float32(2) * scale * weight[k] * np.float32(derivative)
         return total
 
     return whole
@@ -79,13 +79,13 @@ def _check(term: PythonTerm, made: Any, offset: float) -> None:
         pointers = [each.ctypes.data_as(made.ctypes.argtypes[1]) for each in (found, counts, weights)]
         loss = made.ctypes(len(found), *pointers, offset, 1.0)
         values = intensity.reshape(square), counts.reshape(square), ones * weights.reshape(square[1:])
-        expected, slopes = compared(np, kind, *values)
-        slope = float(slopes.ravel()[k])
-        size = max(abs(float(expected)), abs(slope), 1.0)
-        if not (abs(loss - float(expected)) < AGREEMENT * size and abs(found[k] / 2 - slope) < AGREEMENT * size):
+        expected, derivatives = compared(np, kind, *values)
+        derivative = float(derivatives.ravel()[k])
+        size = max(abs(float(expected)), abs(derivative), 1.0)
+        if not (abs(loss - float(expected)) < AGREEMENT * size and abs(found[k] / 2 - derivative) < AGREEMENT * size):
             at = f"I = {intensity[k]:g}, D = {counts[k]:g}"
             raise RefinementError(
-                f"the data term {term} says {loss:g} with slope {found[k] / 2:g} of a pixel where it says"
-                f" {float(expected):g} with slope {slope:g} on whole arrays ({at})",
+                f"the data term {term} says {loss:g} with derivative {found[k] / 2:g} of a pixel where it says"
+                f" {float(expected):g} with derivative {derivative:g} on whole arrays ({at})",
                 "mend the plug-in, or leave its form for one pixel out",
             )

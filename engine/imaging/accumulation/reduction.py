@@ -14,7 +14,7 @@ from ptylive.engine.bases import BinnedPixels, DetectorBasis, MaskBasis
 from ptylive.engine.bases.stream import stream_basis
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS, REGION_EDGES, REGIONS, Accumulator
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.schema.model import Array, BoolArray, DoubleArray, LabelArray
 
 
@@ -124,10 +124,10 @@ class VectorReduction:
     """(N + M, 3)"""
 
     @classmethod
-    def of(cls, arm: Arm, grid_px: DetectorGrid, disc_radius_px: float) -> VectorReduction:
+    def of(cls, header: ScanHeader, grid_px: DetectorGrid, disc_radius_px: float) -> VectorReduction:
         """Reduction of a compressed scan; ``grid_px`` has pixels as its unit."""
-        basis, extra = stream_basis(arm), arm.basis.extra
-        square_root = arm.basis.of == "sqrt_intensity"
+        basis, extra = stream_basis(header), header.basis.extra
+        square_root = header.basis.of == "sqrt_intensity"
         size = basis.count + len(extra)
         column = {name: basis.count + k for k, name in enumerate(extra)}
         to_regions, to_moments = np.zeros((size, len(REGIONS))), np.zeros((size, len(MOMENTS)))

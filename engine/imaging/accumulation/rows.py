@@ -136,6 +136,6 @@ def _coefficients(store: Store, row: int) -> FloatArray:
     cols = store.shape[1]
     points = slice(row * cols, (row + 1) * cols)
     sums: FloatArray = store.bins[points]
-    if store.arm.scan.repeats == 1:
+    if store.header.scan.repeats == 1:
         return sums
     return np.asarray(sums / np.maximum(store.frames[points], 1)[:, None].astype(np.float32))

@@ -16,7 +16,7 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Num
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.scratch import Scratch, bytes_in_files
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
-from ptylive.schema import Arm, FrameBatch, MetadataError
+from ptylive.schema import FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import Descan, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
@@ -35,7 +35,7 @@ class Store:
 
     def __init__(
         self,
-        arm: Arm,
+        header: ScanHeader,
         reduction: Reduction,
         pool: ThreadPool | None = None,
         scratch: Scratch | None = None,
@@ -47,12 +47,12 @@ class Store:
         ``scratch``: for coefficients that do not fit the memory; ``device``: what reduces large batches. ``descan``:
         patterns are moved back by it as they come; the reduction is one for patterns that lie still.
         """
-        rows, cols = arm.scan.require_shape()
+        rows, cols = header.scan.require_shape()
         points = rows * cols
-        self.arm = arm
+        self.header = header
         self.reduction = reduction
         self.descan = descan
-        self.descan_given = descan is not None and arm.detector.descan_px is not None
+        self.descan_given = descan is not None and header.detector.descan_px is not None
         self.shape = (rows, cols)
         numbers = Numbers.zeros(points, 0)
         self._scratch = scratch or Scratch()
@@ -78,8 +78,8 @@ class Store:
 
     def add(self, batch: FrameBatch) -> None:
         """Reduce and place a batch of frames; flyback and surplus frames are ignored."""
-        point = self.arm.scan.point_of(batch.index)
-        if (self.arm.frame_dtype if batch.coded is not None else batch.frames.dtype).kind == "f":
+        point = self.header.scan.point_of(batch.index)
+        if (self.header.frame_dtype if batch.coded is not None else batch.frames.dtype).kind == "f":
             frames, masked = usable_counts(batch.frames)
             self.masked_counts += masked
             batch = batch if not masked else FrameBatch(batch.uid, batch.index, frames)
@@ -90,17 +90,17 @@ class Store:
 
     def _moved_back(self, batch: FrameBatch, descan: Descan) -> FrameBatch:
         """The batch without descan; where a pixel was full can only be seen before."""
-        frames, most = batch.frames, self.arm.detector.saturation_value
+        frames, most = batch.frames, self.header.detector.saturation_value
         if most is not None:
             good = ~np.asarray(
-                self.arm.arrays.get("bad_pixel_mask", np.zeros(frames.shape[1:], dtype=bool)), dtype=bool
+                self.header.arrays.get("bad_pixel_mask", np.zeros(frames.shape[1:], dtype=bool)), dtype=bool
             )
             self._full_frames += int((frames >= most).any(axis=(1, 2), where=good).sum())
         frames = usable_counts(frames, most)[0]
-        return FrameBatch(batch.uid, batch.index, moved_back(self.arm, descan, batch.index, frames))
+        return FrameBatch(batch.uid, batch.index, moved_back(self.header, descan, batch.index, frames))
 
     def _add(self, batch: FrameBatch, point: IndexArray) -> None:
-        repeats = self.arm.scan.repeats > 1
+        repeats = self.header.scan.repeats > 1
         into = Numbers(self.bins, self.regions, self.moments)
         if self._device.arrays is None or not self._add_on_device(self._device.arrays, batch, point, into):
             self._add_here(batch, point, into, repeats=repeats)
@@ -110,7 +110,7 @@ class Store:
 
     def _add_here(self, batch: FrameBatch, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
         if not self._accumulators:
-            dtype = self.arm.frame_dtype if batch.coded is not None else batch.frames.dtype
+            dtype = self.header.frame_dtype if batch.coded is not None else batch.frames.dtype
             self._accumulators = [self.reduction.accumulator(dtype.newbyteorder("=")) for _ in range(self._pool.count)]
 
         def add_piece(worker: int, start: int, stop: int) -> None:
@@ -133,7 +133,7 @@ class Store:
             if self._on_device is None:
                 self._device = replace(self._device, arrays=None, why="coefficients are only copied")
                 return False
-            self._on_device.add(batch, slice(0, len(point)), point, into, repeats=self.arm.scan.repeats > 1)
+            self._on_device.add(batch, slice(0, len(point)), point, into, repeats=self.header.scan.repeats > 1)
         except arrays.failures as error:
             self._device = self._device.given_up(error)
             log.warning("frames are reduced on the processor from here on: %s", self._device.why)
@@ -221,7 +221,7 @@ class Store:
 
     def per_frame(self, sums: Array) -> Array:
         """Sums over the frames of each point, divided by their number."""
-        if self.arm.scan.repeats == 1:
+        if self.header.scan.repeats == 1:
             return sums
         return np.asarray(sums / np.maximum(self.frames, 1)[:, None].astype(sums.dtype))
 

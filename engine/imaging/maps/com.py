@@ -31,7 +31,7 @@ TRUST = "once rotation and handedness are right; out of focus it is blurred by t
                 "com_row",
                 label="centre of mass, rows",
                 units="1/Å",
-                shows="how far the beam is deflected along the rows: slope of the phase, projected field",
+                shows="how far the beam is deflected along the rows: gradient of the phase, projected field",
                 trust=TRUST,
                 place=100,
             ),

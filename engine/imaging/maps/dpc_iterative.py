@@ -67,28 +67,28 @@ def iterative_dpc(com: DoubleArray, step_A: tuple[float, float], visited: BoolAr
     shape = (_even_fast(rows * (1 + 2 * MARGIN)), _even_fast(cols * (1 + 2 * MARGIN)))
     top, left = (shape[0] - rows) // 2, (shape[1] - cols) // 2
     frame = (slice(top, top + rows), slice(left, left + cols))
-    slope = _Slope.of(shape, step_A, visited, frame)
+    operator = _Gradient.of(shape, step_A, visited, frame)
     residual = np.where(visited, com, 0.0).astype(np.float32)
-    gradient = slope.adjoint(residual)
+    gradient = operator.adjoint(residual)
     solution, direction = np.zeros_like(gradient), gradient
-    power = first = slope.power(gradient)
+    power = first = operator.power(gradient)
     for _ in range(ITERATIONS):
         if power <= CONVERGED**2 * first:
             break
-        moved = slope.forward(direction)
+        moved = operator.forward(direction)
         length = np.float32(power / max(float((moved.astype(float) ** 2).sum()), 1e-30))
         solution = solution + length * direction
         residual = residual - length * moved
-        gradient = slope.adjoint(residual)
-        power, before = slope.power(gradient), power
+        gradient = operator.adjoint(residual)
+        power, before = operator.power(gradient), power
         direction = gradient + np.float32(power / before) * direction
-    phase = slope.image(solution)[frame].astype(float)
+    phase = operator.image(solution)[frame].astype(float)
     return phase - phase[visited].mean() if visited.any() else phase
 
 
 @dataclass(frozen=True, eq=False)
-class _Slope:
-    """From x = |Q| phi_hat on a half plane to the slopes (2, rows, cols) on the visited points, and back."""
+class _Gradient:
+    """From x = |Q| phi_hat on a half plane to the gradients (2, rows, cols) on the visited points, and back."""
 
     shape: tuple[int, int]
     along: tuple[ComplexArray, ComplexArray]
@@ -101,7 +101,7 @@ class _Slope:
     @classmethod
     def of(
         cls, shape: tuple[int, int], step_A: tuple[float, float], visited: BoolArray, frame: tuple[slice, slice]
-    ) -> _Slope:
+    ) -> _Gradient:
         q_row, q_col = fft.fftfreq(shape[0], step_A[0])[:, None], fft.rfftfreq(shape[1], step_A[1])[None]
         length = np.hypot(q_row, q_col)
         inverse = np.where(length > 0, 1.0 / np.where(length > 0, length, 1.0), 0.0)
@@ -110,16 +110,16 @@ class _Slope:
         return cls(shape, along, inverse.astype(np.float32), visited, frame)
 
     def forward(self, x: ComplexArray) -> FloatArray:
-        """Slopes of x."""
+        """Gradients of x."""
         fields = [np.asarray(fft.irfft2(a * x, s=self.shape))[self.frame] for a in self.along]
         return np.where(self.visited, np.stack(fields), np.float32(0))
 
-    def adjoint(self, slopes: FloatArray) -> ComplexArray:
-        """What slopes say of x."""
+    def adjoint(self, gradients: FloatArray) -> ComplexArray:
+        """What gradients say of x."""
         out = np.zeros((self.shape[0], self.shape[1] // 2 + 1), dtype=np.complex64)
         whole = np.zeros(self.shape, dtype=np.float32)
-        for a, slope in zip(self.along, slopes, strict=True):
-            whole[self.frame] = slope
+        for a, gradient in zip(self.along, gradients, strict=True):
+            whole[self.frame] = gradient
             out += np.conj(a) * fft.rfft2(whole)
         return out
 

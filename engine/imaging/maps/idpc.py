@@ -33,7 +33,7 @@ MIRROR_FROM = 0.5
                 "idpc",
                 label="iDPC phase",
                 units="rad",
-                shows="the phase whose slope the centre of mass is",
+                shows="the phase whose gradient the centre of mass is",
                 trust="near focus; slow waves over the whole field are the first to be wrong",
                 colours=ColourMap.MAGMA,
                 place=30,

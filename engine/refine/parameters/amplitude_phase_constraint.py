@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.probe import ProbeSettings
 
@@ -23,7 +23,7 @@ SMALLEST = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
-class HeldParts:
+class AmplitudePhaseConstraint:
     """What is held in an epoch; None: nothing of it."""
 
     object_modulus: Any = None
@@ -34,7 +34,9 @@ class HeldParts:
     """P / |P| (2, probes * modes, P, P)."""
 
     @classmethod
-    def of(cls, form: ObjectSettings, probe: ProbeSettings, layout: Layout, vector: Any, xp: Any) -> HeldParts | None:
+    def of(
+        cls, form: ObjectSettings, probe: ProbeSettings, layout: ParameterLayout, vector: Any, xp: Any
+    ) -> AmplitudePhaseConstraint | None:
         """What the settings of an epoch hold of the parameters it begins with; None where that is nothing.
 
         Objects and probes that are refined as phases or amplitudes from the start hold the rest by themselves.
@@ -49,7 +51,7 @@ class HeldParts:
         nothing = held.object_modulus is None and held.probe_modulus is None and held.probe_direction is None
         return None if nothing else held
 
-    def project_gradient(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> None:
+    def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
         """Project a gradient on the directions that are free. Changes ``gradient``."""
         if self.object_modulus is not None:
             _keep_tangential(
@@ -61,7 +63,7 @@ class HeldParts:
             probe = layout.probe_block(gradient)
             probe[...] = self.probe_direction * (self.probe_direction * probe).sum(axis=0)
 
-    def restore_held(self, layout: Layout, vector: Any, xp: Any) -> None:
+    def restore_fixed(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
         """Restore what is held. Changes ``vector``."""
         if self.object_modulus is not None:
             planes = layout.object_block(vector).reshape(2, -1)

@@ -108,7 +108,7 @@ class Physical(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class ParameterLayout:
     """Where the blocks lie in the vector, and what they stand for."""
 
     object_form: ObjectForm

@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout
 from ptylive.schema.model import FloatArray
 
 
 class Term(Protocol):
     """A term of the loss."""
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
+    def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """Its value at ``vector``, a scalar in double precision; its gradient is added to ``gradient``."""
 
 
@@ -31,7 +31,7 @@ class Anchor:
     curvature: Any
     """(object_size,) in units of the loss's curvature."""
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
+    def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
         away = layout.object_block(vector) - self.reference
         force = self.curvature * away
@@ -46,7 +46,7 @@ class Damping:
     curvature: FloatArray
     """(object modes * slices * Y * X,)."""
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
+    def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
         absorption = layout.absorption_block(vector)
         force = xp.asarray(self.curvature) * absorption
@@ -62,7 +62,7 @@ class PositionPrior:
     """(N, 2) shifts before refinement."""
     curvature: float
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
+    def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
         away = layout.other_blocks(vector)[BlockName.SHIFTS] - xp.asarray(self.nominal)
         layout.other_blocks(gradient)[BlockName.SHIFTS][...] += self.curvature * away

@@ -20,8 +20,8 @@ from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import (
     Block,
     BlockName,
-    Layout,
     ObjectForm,
+    ParameterLayout,
     ProbeForm,
     ProbeModel,
 )
@@ -95,7 +95,7 @@ class ParameterBlocks:
         ]
         return tuple(make() for asked, make in wanted if asked)
 
-    def terms(self, layout: Layout) -> tuple[Term, ...]:
+    def terms(self, layout: ParameterLayout) -> tuple[Term, ...]:
         """Terms of the loss that go with what is refined."""
         terms: list[Term] = []
         if self.strategy.object_form is ObjectForm.DAMPED:
@@ -116,7 +116,7 @@ class ParameterBlocks:
     def _likelihood(self) -> float:
         """The loss over the negative logarithm of the likelihood."""
         term = self._pixel_term
-        bright = float(mean_pattern(self.window).max())  # counting bends the likelihood by 1 over the counts
+        bright = float(mean_pattern(self.window).max())  # counting: the likelihood has the curvature 1 over the counts
         return bright * float(term.curvature(np.float64(bright))) if term.likelihood is None else term.likelihood
 
     @property

@@ -17,7 +17,7 @@ from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.parameters.parameter_vector import Layout
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.forward_options import ForwardOptions
 from ptylive.engine.refine.problem.measurement import Measurement, check_near_field
@@ -50,7 +50,7 @@ class Problem:
     """With the measurement it is for."""
     strategy: Strategy
     grid: ObjectGrid
-    layout: Layout
+    layout: ParameterLayout
     regularisation: Regularisation
     terms: tuple[Term, ...]
     multislice: MultisliceProblem
@@ -140,7 +140,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
     forward = ForwardOptions(measured, slices, preset.probe, preset.propagation, preset.refined)
     modes = forward.with_given_aberrations(measured.start_modes(preset.probe, strategy.coherence))
     blocks = ParameterBlocks(forward, strategy, grid, modes, preset.regularisers, preset.loss.noise_weighting)
-    layout = Layout(
+    layout = ParameterLayout(
         strategy.object_form,
         strategy.non_negative,
         shape,
@@ -201,7 +201,9 @@ def _weights(window: ScanWindow, probe: Probe, strategy: Strategy) -> FloatArray
     return compared.astype(np.float32)
 
 
-def _start_planes(grid: ObjectGrid, start: StartGuess | None, strategy: Strategy, layout: Layout) -> FloatArray:
+def _start_planes(
+    grid: ObjectGrid, start: StartGuess | None, strategy: Strategy, layout: ParameterLayout
+) -> FloatArray:
     """Phases (object modes * slices, Y, X) to start from; several object modes must differ a little."""
     phase = np.zeros((layout.planes, *grid.shape), np.float32)
     if start is not None and strategy.start_from_map:

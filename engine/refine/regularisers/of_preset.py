@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.parameters.parameter_vector import Layout
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_between
 from ptylive.engine.refine.regularisers.penalty import Penalties
@@ -30,7 +30,7 @@ class Regularisation:
     spacings_A: tuple[float, ...]
     """Free space behind each slice but the last, Å."""
 
-    def terms(self, settings: RegulariserSettings, layout: Layout) -> tuple[Term, ...]:
+    def terms(self, settings: RegulariserSettings, layout: ParameterLayout) -> tuple[Term, ...]:
         """Terms of the loss for the settings of one epoch. Raises MetadataError for unusable masks."""
         made = self.made(settings, layout, "penalty")
         of_object = tuple(each for said, each in made if said.acts_on == "object")
@@ -39,7 +39,9 @@ class Regularisation:
         terms += [each for said, each in made if said.acts_on == "parameters"]
         return tuple(terms)
 
-    def made(self, settings: RegulariserSettings, layout: Layout, kind: Kind) -> list[tuple[Registration, Any]]:
+    def made(
+        self, settings: RegulariserSettings, layout: ParameterLayout, kind: Kind
+    ) -> list[tuple[Registration, Any]]:
         """What the settings of one epoch ask for, in order."""
         asked = Asked(settings, layout, self.grid, self.scan, self.k_radius, self.semiangle_invA, self.spacings_A)
         found: list[tuple[Registration, Any]] = []
@@ -55,7 +57,7 @@ class Regularisation:
 
     @staticmethod
     def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:
-        """How much the regularisers of the positions bend the loss along one displacement, at most."""
+        """Curvature that the regularisers of the positions add to the loss along one displacement, at most."""
         tells = [each.made_by for each in registered() if hasattr(each.made_by, "curvature_of_positions")]
         return sum(float(each.curvature_of_positions(settings, grid)) for each in tells)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ptylive.engine.backend.multislice.problem import Corrections, LossGradient
 from ptylive.engine.plugins import at_work
-from ptylive.engine.refine.parameters.parameter_vector import Layout
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 
 
 class Penalised(NamedTuple):
@@ -39,7 +39,7 @@ class Penalties:
     of_probe: tuple[Penalty, ...] = ()
     """On the probe in Fourier space (modes, P, P), zero frequency at [0, 0]."""
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
+    def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`ptylive.engine.refine.parameters.terms.Term`."""
         physical = layout.physical(vector, xp)
         shape = (layout.object_modes, *layout.object_shape)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout, ObjectForm, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout, ProbeForm
 from ptylive.engine.refine.regularisers.deconvolution import filtered, gaussian, richardson_lucy, wiener
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.registry import registered
@@ -38,7 +38,7 @@ def due(settings: RegulariserSettings) -> bool:
 
 
 def projected(
-    vector: Any, settings: RegulariserSettings, layout: Layout, regularisation: Regularisation, xp: Any
+    vector: Any, settings: RegulariserSettings, layout: ParameterLayout, regularisation: Regularisation, xp: Any
 ) -> Any:
     """A copy of a parameter vector after everything that is due in an epoch, in the order of this function."""
     vector = vector.copy()
@@ -68,7 +68,7 @@ def projected(
     return vector
 
 
-def potentials(layout: Layout, vector: Any, xp: Any) -> tuple[Any, Any]:
+def potentials(layout: ParameterLayout, vector: Any, xp: Any) -> tuple[Any, Any]:
     """Phase and absorption (object modes, slices, Y, X) of the object of a vector."""
     shape = (layout.object_modes, *layout.object_shape)
     block = layout.object_block(vector)
@@ -130,7 +130,7 @@ def orthogonal(modes: Any, xp: Any) -> Any:
     return turned[:, ::-1].conj().T @ modes
 
 
-def _change_object(layout: Layout, vector: Any, change: Any, xp: Any) -> None:
+def _change_object(layout: ParameterLayout, vector: Any, change: Any, xp: Any) -> None:
     """Apply a linear change to the complex transmission, or to the potentials where these are refined."""
     shape = (layout.object_modes, *layout.object_shape)
     if layout.object_form is ObjectForm.COMPLEX:
@@ -143,7 +143,7 @@ def _change_object(layout: Layout, vector: Any, change: Any, xp: Any) -> None:
     _set_potentials(layout, vector, change(phase), change(absorption) if damped else absorption, xp)
 
 
-def _set_potentials(layout: Layout, vector: Any, phase: Any, absorption: Any, xp: Any) -> None:
+def _set_potentials(layout: ParameterLayout, vector: Any, phase: Any, absorption: Any, xp: Any) -> None:
     if layout.object_form is ObjectForm.PHASE:
         parts = [phase]
     elif layout.object_form is ObjectForm.DAMPED:
@@ -154,7 +154,7 @@ def _set_potentials(layout: Layout, vector: Any, phase: Any, absorption: Any, xp
     layout.object_block(vector)[...] = xp.stack(parts).ravel()
 
 
-def _vacuum(layout: Layout) -> Any:
+def _vacuum(layout: ParameterLayout) -> Any:
     """The object's parameters at O = 1; several states differ a little."""
     phase = np.zeros((layout.planes, *layout.object_shape[1:]), np.float32)
     if layout.object_modes > 1:
@@ -162,13 +162,13 @@ def _vacuum(layout: Layout) -> Any:
     return layout.object_block(layout.start(phase))
 
 
-def _reset(layout: Layout, vector: Any, name: BlockName, xp: Any) -> None:
+def _reset(layout: ParameterLayout, vector: Any, name: BlockName, xp: Any) -> None:
     for block in layout.blocks:
         if block.name is name:
             layout.other_blocks(vector)[name][...] = xp.asarray(block.start)
 
 
-def _make_orthogonal(layout: Layout, vector: Any, xp: Any) -> None:
+def _make_orthogonal(layout: ParameterLayout, vector: Any, xp: Any) -> None:
     """The modes of each probe made orthogonal, where real and imaginary parts are refined."""
     if layout.probe.form is not ProbeForm.COMPLEX:
         raise MetadataError("keep_probe_states_orthogonal needs probe_part = both", "set one or the other")
@@ -178,7 +178,7 @@ def _make_orthogonal(layout: Layout, vector: Any, xp: Any) -> None:
     planes[0], planes[1] = turned.real, turned.imag
 
 
-def _project_object(layout: Layout, vector: Any, projection: Any, xp: Any) -> None:
+def _project_object(layout: ParameterLayout, vector: Any, projection: Any, xp: Any) -> None:
     """The transmission as a registered projection wants it; phases change by the least angle."""
     shape = (layout.object_modes, *layout.object_shape)
     if layout.object_form is ObjectForm.COMPLEX:
@@ -191,7 +191,7 @@ def _project_object(layout: Layout, vector: Any, projection: Any, xp: Any) -> No
     _set_potentials(layout, vector, phase + xp.angle(changed * wave.conj()), absorption, xp)
 
 
-def _project_probe(layout: Layout, vector: Any, projection: Any, xp: Any) -> None:
+def _project_probe(layout: ParameterLayout, vector: Any, projection: Any, xp: Any) -> None:
     """The probe in Fourier space (modes, P, P) as a registered projection wants it."""
     if layout.probe.form is not ProbeForm.COMPLEX:
         raise MetadataError("hard constraints of the probe need probe_part = both", "set one or the other")

@@ -20,7 +20,7 @@
     parameters      ``add`` of a term of the loss (:class:`~ptylive.engine.refine.parameters.terms.Term`), which sees
                     the whole vector; several of them as a tuple
 
-A class may also tell ``curvature_of_positions(settings, grid)``: how much it bends the loss along one displacement.
+A class may also have ``curvature_of_positions(settings, grid)``: what it adds to the curvature along one displacement.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any, Literal, TypeVar
 
 from ptylive.engine.plugins import at_work
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.parameters.parameter_vector import Layout
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.added import Setting
@@ -52,7 +52,7 @@ class Asked:
 
     settings: RegulariserSettings
     """Those of all regularisers, added ones included."""
-    layout: Layout
+    layout: ParameterLayout
     grid: ObjectGrid
     scan: ScanGrid
     k_radius: DoubleArray

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout
 from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.schema.model import FloatArray
@@ -57,31 +57,31 @@ class SmoothGrid:
 
     @staticmethod
     def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:
-        """How much it bends the loss along one displacement, at most."""
+        """Curvature of the loss along one displacement, at most."""
         weights = settings.fast_axis_reg_weight_positions + settings.slow_axis_reg_weight_positions
         return 2 * grid.pixel_A**2 * (16 * weights + settings.deformation_reg_weight_positions)
 
-    def add(self, layout: Layout, vector: Any, gradient: Any, xp: Any) -> Any:
+    def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`ptylive.engine.refine.parameters.terms.Term`."""
         away = layout.other_blocks(vector)[self.block] - xp.asarray(self.nominal)
         force = xp.zeros_like(away)
         if self.fast > 0:
-            force += self.fast * _bending(away, xp.asarray(self.grid.triples), xp)
+            force += self.fast * _of_triples(away, xp.asarray(self.grid.triples), xp)
         if self.slow > 0:
-            force += self.slow * self._row_bending(away, xp)
+            force += self.slow * self._row_force(away, xp)
         if self.deformation > 0:
             columns = xp.asarray(self.grid.affine, dtype=away.dtype)
             force += self.deformation * (away - columns @ (columns.T @ away))
         layout.other_blocks(gradient)[self.block][...] += 2 * force
         return (force * away).sum().astype(np.float64)  # every part is quadratic in d
 
-    def _row_bending(self, away: Any, xp: Any) -> Any:
+    def _row_force(self, away: Any, xp: Any) -> Any:
         row = xp.asarray(self.grid.row)
         counts = xp.asarray(self.grid.patterns_in_row, dtype=away.dtype)[:, None]
         means = xp.zeros((len(counts), away.shape[1]), away.dtype)
         xp.add.at(means, row, away)
-        bending = _bending(means / counts, xp.asarray(self.grid.row_triples), xp)
-        return (bending / counts)[row]
+        force = _of_triples(means / counts, xp.asarray(self.grid.row_triples), xp)
+        return (force / counts)[row]
 
     @property
     def curvature(self) -> float:
@@ -89,11 +89,11 @@ class SmoothGrid:
         return 2 * (16 * self.fast + 16 * self.slow + self.deformation)
 
 
-def _bending(values: Any, triples: Any, xp: Any) -> Any:
+def _of_triples(values: Any, triples: Any, xp: Any) -> Any:
     """Half the gradient of sum |v[i-1] - 2 v[i] + v[i+1]|^2 over triples (n, 3)."""
     force = xp.zeros_like(values)
     before, here, after = triples.T
-    bend = values[before] - 2 * values[here] + values[after]
+    curved = values[before] - 2 * values[here] + values[after]
     for index, weight in ((before, 1), (here, -2), (after, 1)):
-        xp.add.at(force, index, weight * bend)
+        xp.add.at(force, index, weight * curved)
     return force

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
+from ptylive.engine.refine.parameters.amplitude_phase_constraint import AmplitudePhaseConstraint
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.prepare import Problem
@@ -116,7 +116,7 @@ class EpochSchedule:
             move_object=now.refined.update_obj,
             move_probe=now.refined.update_probe,
             still=frozenset(still),
-            held_parts=HeldParts.of(now.object, now.probe, layout, vector, objective.xp)
+            constraint=AmplitudePhaseConstraint.of(now.object, now.probe, layout, vector, objective.xp)
             if scheduled.keys() & HOLDING
             else None,
             chosen=self._chosen(now, objective.patterns),

@@ -14,7 +14,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.refine.parameters.device import on_device
-from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
 from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import Phase, Preview, Progress, RefineResult, State, wrapped_phase
@@ -292,7 +292,7 @@ class Refinement:
         return position_bound_A(self._problem.multislice, physical.object, physical.probe, self._problem.grid.pixel_A)
 
 
-def build_preview(layout: Layout, backend: MultisliceBackend, vector: Any, pixel_A: float) -> Preview:
+def build_preview(layout: ParameterLayout, backend: MultisliceBackend, vector: Any, pixel_A: float) -> Preview:
     """Pictures of a parameter vector; vectors never change once made, so this may be done at any time."""
     transmission, modes = layout.to_complex(backend.to_numpy(vector))
     slices = np.stack([wrapped_phase(one) for one in transmission.mean(axis=0)])

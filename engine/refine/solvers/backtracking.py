@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm
 from ptylive.engine.refine.solvers.line_search import Point, SearchResult, tangent_of
 from ptylive.engine.refine.solvers.objective import Objective
 
@@ -34,7 +34,7 @@ class FactorOfEachQuantity:
         return block_scaled(objective.layout, pairs, gradient, objective.xp)
 
 
-def block_scaled(layout: Layout, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
+def block_scaled(layout: ParameterLayout, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
     """H0 times a gradient (a vector), with one factor for each quantity."""
     scaled = gradient.copy()
     parts = _parts(layout)
@@ -60,7 +60,7 @@ def _barzilai_borwein(pair: Pair, part: slice, xp: Any) -> float:
     return max(float(xp.dot(s, y)) / power, 0.0) if power > 0 else 0.0
 
 
-def _parts(layout: Layout) -> list[tuple[slice, bool]]:
+def _parts(layout: ParameterLayout) -> list[tuple[slice, bool]]:
     """Where every quantity lies in the vector, object first, and whether it is complex."""
     end = layout.object_size + layout.probe_size
     parts = [

@@ -3,7 +3,7 @@
     W1  L(x(t)) <= L(x) + c1 g . (x(t) - x)        W2  g(x(t)) . x'(t) >= c2 g . d
 
 W1 fails: the step is too long, the next one comes from a parabola inside the bracket. W2 fails: too short, the next one
-from the secant of the slopes, or, with an upper end known, from the middle. Every accepted step lowers the loss.
+from the secant of the derivatives, or, with an upper end known, from the middle. Every accepted step lowers the loss.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class WolfeSearch:
     def along(self, objective: Objective, start: Point, direction: Any) -> SearchResult:
         """See :class:`Search`."""
         xp = objective.xp
-        slope = float(xp.dot(start.gradient, direction))
+        derivative = float(xp.dot(start.gradient, direction))
         step, low, high = 1.0, 0.0, math.inf
-        low_loss, low_slope = start.loss, slope
+        low_loss, low_derivative = start.loss, derivative
         accepted: Point | None = None
         for count in range(1, self.max_count + 1):
             vector = objective.project(start.vector + np.float32(step) * direction)
@@ -68,14 +68,14 @@ class WolfeSearch:
             expected = float(xp.dot(start.gradient, vector - start.vector))
             if not math.isfinite(loss) or loss > start.loss + self.c1 * expected or loss >= start.loss:
                 high = step
-                step = low + _parabola(loss - low_loss, low_slope, high - low)
+                step = low + _parabola(loss - low_loss, low_derivative, high - low)
                 continue
             accepted = Point(vector, loss, result.gradient)
             tangent = float(xp.dot(result.gradient, tangent_of(objective, vector, direction)))
-            if tangent >= self.c2 * slope:
+            if tangent >= self.c2 * derivative:
                 return SearchResult(accepted, count)
-            grown = _secant(low_slope, tangent, step - low)
-            low, low_loss, low_slope = step, loss, tangent
+            grown = _secant(low_derivative, tangent, step - low)
+            low, low_loss, low_derivative = step, loss, tangent
             step = (low + high) / 2 if math.isfinite(high) else low + grown
         return SearchResult(accepted, self.max_count)
 
@@ -91,15 +91,15 @@ def tangent_of(objective: Objective, vector: Any, direction: Any) -> Any:
     return moving
 
 
-def _parabola(rise: float, slope: float, width: float) -> float:
-    """Minimum of the parabola with ``slope`` at 0 and ``rise`` at ``width``, kept off the ends."""
-    curvature = rise - slope * width
-    best = -slope * width * width / (2 * curvature) if math.isfinite(curvature) and curvature > 0 else 0.0
+def _parabola(rise: float, derivative: float, width: float) -> float:
+    """Minimum of the parabola with ``derivative`` at 0 and ``rise`` at ``width``, kept off the ends."""
+    curvature = rise - derivative * width
+    best = -derivative * width * width / (2 * curvature) if math.isfinite(curvature) and curvature > 0 else 0.0
     return min(max(best, EDGE * width), (1 - EDGE) * width)
 
 
-def _secant(slope: float, new_slope: float, width: float) -> float:
-    """How much further the slope should vanish, judged by its change over ``width``."""
-    change = new_slope - slope
-    guess = -new_slope * width / change if change > 0 else math.inf
+def _secant(derivative: float, new_derivative: float, width: float) -> float:
+    """How much further the derivative should vanish, judged by its change over ``width``."""
+    change = new_derivative - derivative
+    guess = -new_derivative * width / change if change > 0 else math.inf
     return min(max(guess, (GROWTH[0] - 1) * width), (GROWTH[1] - 1) * width)

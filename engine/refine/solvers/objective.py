@@ -10,8 +10,8 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.problem import LossGradient, MultisliceBackend
 from ptylive.engine.plugins import at_work
-from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
-from ptylive.engine.refine.parameters.parameter_vector import BlockName, Layout, Physical
+from ptylive.engine.refine.parameters.amplitude_phase_constraint import AmplitudePhaseConstraint
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout, Physical
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.schema.model import IndexArray
 
@@ -45,7 +45,7 @@ class Objective:
     """
 
     backend: MultisliceBackend
-    layout: Layout
+    layout: ParameterLayout
     """Its arrays best where the backend's are (``device.on_device``): else they go there at every evaluation."""
     patterns: int
     move_object: bool = True
@@ -53,7 +53,7 @@ class Objective:
     move_others: bool = True
     still: frozenset[BlockName] = frozenset()
     """Other quantities held for now."""
-    held_parts: HeldParts | None = None
+    constraint: AmplitudePhaseConstraint | None = None
     """Moduli and phases held for now."""
     chosen: IndexArray | None = None
     """The patterns that count for now (None: all)."""
@@ -88,8 +88,8 @@ class Objective:
             loss = loss + share * sum(self._added(term, vector, of_terms) for term in self.terms)
             gradient += of_terms.dtype.type(share) * of_terms
         gradient = self._of_what_moves(gradient)
-        if self.held_parts is not None:
-            self.held_parts.project_gradient(self.layout, vector, gradient, self.xp)
+        if self.constraint is not None:
+            self.constraint.project_gradient(self.layout, vector, gradient, self.xp)
         return Evaluation(loss, gradient)
 
     def _added(self, term: Term, vector: Any, gradient: Any) -> Any:
@@ -160,8 +160,8 @@ class Objective:
         """The nearest allowed vector: lower bounds applied, held parts restored. Changes ``vector``."""
         for part, lowest in self.layout.lower_bounds():
             self.xp.maximum(vector[part], lowest, out=vector[part])
-        if self.held_parts is not None:
-            self.held_parts.restore_held(self.layout, vector, self.xp)
+        if self.constraint is not None:
+            self.constraint.restore_fixed(self.layout, vector, self.xp)
         return vector
 
     def held(self, vector: Any, gradient: Any) -> Any:

@@ -30,9 +30,9 @@ def steepness(objective: Objective, vector: Any, indices: IndexArray, scaled: Ca
     ``scaled`` makes a step of a gradient, in its place.
     """
     gradient = objective.evaluate(vector, indices).gradient
-    slope = gradient.copy()
-    step = scaled(slope.copy())
-    length = float(objective.xp.dot(step, slope))
+    force = gradient.copy()
+    step = scaled(force.copy())
+    length = float(objective.xp.dot(step, force))
     unit, found = length, 0.0
     for _ in range(ITERATIONS):
         if not 0 < length < math.inf:
@@ -41,6 +41,6 @@ def steepness(objective: Objective, vector: Any, indices: IndexArray, scaled: Ca
         ahead = objective.evaluate(vector + distance * step, indices).gradient
         turned = (ahead - gradient) / distance
         found = max(found, abs(float(objective.xp.dot(step, turned))) / length)
-        slope, step = turned, scaled(turned.copy())
-        length = float(objective.xp.dot(step, slope))
+        force, step = turned, scaled(turned.copy())
+        length = float(objective.xp.dot(step, force))
     return found

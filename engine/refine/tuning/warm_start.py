@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.schema.model import Array, ComplexArray, FloatArray
@@ -61,10 +61,10 @@ class WarmStart:
             strategy = replace(strategy, sweeps=strategy.sweeps - spared, epochs=strategy.epochs - spared, reason=words)
         return replace(problem, start=vector, strategy=strategy)
 
-    def _object_fits(self, layout: Layout) -> bool:
+    def _object_fits(self, layout: ParameterLayout) -> bool:
         return self.object.shape[:2] == (layout.object_modes, layout.object_shape[0])
 
-    def _probe_fits(self, layout: Layout) -> bool:
+    def _probe_fits(self, layout: ParameterLayout) -> bool:
         return layout.probe.form is ProbeForm.COMPLEX and self.probe.shape == layout.probe.start.shape
 
     def _resampled(self, grid: ObjectGrid) -> ComplexArray:
@@ -80,8 +80,8 @@ class WarmStart:
         return made
 
 
-def _parameters(transmission: ComplexArray, layout: Layout) -> FloatArray:
-    """The object's parameters that stand for a transmission, as :class:`Layout` arranges them."""
+def _parameters(transmission: ComplexArray, layout: ParameterLayout) -> FloatArray:
+    """The object's parameters that stand for a transmission, as :class:`ParameterLayout` arranges them."""
     if layout.object_form is ObjectForm.COMPLEX:
         return np.stack([transmission.real, transmission.imag]).astype(np.float32)
     phase: Array = np.angle(transmission)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptylive.schema import Arm, Calibration
+from ptylive.schema import Calibration, ScanHeader
 from ptylive.server.cli.commands.options import AsJson, Settings
 from ptylive.server.cli.output import answer
 from ptylive.server.cli.values import parse_assignments
@@ -42,44 +42,44 @@ def inspect(
     values = parse_assignments(settings or ())
     vet(file, values)
     with open_source(file, values) as source:
-        arm = source.arm
-        given = {name: _plain(value) for name, value in to_attributes(arm).items()}
+        header = source.header
+        given = {name: _plain(value) for name, value in to_attributes(header).items()}
         outcome: dict[str, Any] = {
             "file": str(file),
-            "series": arm.series,
+            "series": header.series,
             "frames": source.frame_count,
             "received": int(source.received.sum()),
-            "scan_shape": list(arm.scan.shape or ()),
-            "detector_shape": list(arm.detector_shape),
-            "dtype": arm.detector.dtype,
-            **_compression(arm),
+            "scan_shape": list(header.scan.shape or ()),
+            "detector_shape": list(header.detector_shape),
+            "dtype": header.detector.dtype,
+            **_compression(header),
             **given,
-            "arrays": sorted(arm.arrays),
-            "notes": [*source.notes, *remarks(without(arm, values), arm, Calibration())],
+            "arrays": sorted(header.arrays),
+            "notes": [*source.notes, *remarks(without(header, values), header, Calibration())],
             "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
-            "estimated": _estimated(arm, given),
+            "estimated": _estimated(header, given),
         }
     answer(outcome, as_json=as_json)
 
 
-def _compression(arm: Arm) -> dict[str, Any]:
+def _compression(header: ScanHeader) -> dict[str, Any]:
     """What the numbers of a compressed scan are, and how many pixels stand behind each; nothing for frames."""
-    basis = arm.basis
+    basis = header.basis
     if basis.is_raw:
         return {}
     return {
         "basis": f"{basis.kind}:{basis.n_bright}+{basis.n_dark}",
         "of": basis.of,
         "extra": list(basis.extra),
-        "compression": math.prod(arm.detector_shape) / (basis.n_bright + basis.n_dark + len(basis.extra)),
+        "compression": math.prod(header.detector_shape) / (basis.n_bright + basis.n_dark + len(basis.extra)),
     }
 
 
-def _estimated(arm: Arm, given: dict[str, Any]) -> list[str]:
+def _estimated(header: ScanHeader, given: dict[str, Any]) -> list[str]:
     """What will be told from the data because it was not given, and what will be left at a default, and why."""
     from ptylive.engine.calibrate.scan import LEAST_POINTS
 
-    shape = arm.scan.shape or (0, 0)
+    shape = header.scan.shape or (0, 0)
     small = math.prod(shape) < LEAST_POINTS or min(shape) <= 2
     optics = [name for name in ("scan_step_A", "energy_eV", "convergence_semiangle_mrad") if name not in given]
     few = f"the scan has fewer than {LEAST_POINTS} points or two rows and columns"

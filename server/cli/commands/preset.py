@@ -63,4 +63,4 @@ def _pattern_shape(recording: Path) -> tuple[int, int]:
 
     vet(recording)
     with open_source(recording, {}) as source:
-        return source.arm.detector_shape
+        return source.header.detector_shape

@@ -176,8 +176,8 @@ def _pixels_to_compile(file: Path, values: dict[str, Any], wanted: Preset) -> in
     from ptylive.streamer.source import open_source
 
     with open_source(file, values) as source:
-        check_told(source.arm, far_field=not wanted.propagation.near_field)
-        return max(source.arm.detector_shape) if source.arm.basis.is_raw else 0
+        check_told(source.header, far_field=not wanted.propagation.near_field)
+        return max(source.header.detector_shape) if source.header.basis.is_raw else 0
 
 
 def _told_start(made: Reconstruction, start_map: LiveMap | None) -> StartGuess | None:
@@ -249,8 +249,8 @@ def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path)
     if path is None:
         return PresetFile(), values
     with open_source(file, values) as source:
-        loaded = load_preset(path, pattern_shape=source.arm.detector_shape, beside=output)
-        added = unsaid(source.arm, loaded.metadata)
+        loaded = load_preset(path, pattern_shape=source.header.detector_shape, beside=output)
+        added = unsaid(source.header, loaded.metadata)
     for note in loaded.notes:
         say(note)
     return loaded, {**added, **values}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ptylive.application import offline
 from ptylive.application.outputs import check_output_file, check_output_folder, check_results_file, reserved_run
 from ptylive.engine.results import describe_scan, write_maps
-from ptylive.schema import Arm, Calibration, Detector, InputFileError, PtyliveError, RefinementError, Scan
+from ptylive.schema import Calibration, Detector, InputFileError, PtyliveError, RefinementError, Scan, ScanHeader
 from ptylive.schema.files.filelock import FileBusyError
 from ptylive.server.cli.main import build
 from ptylive.streamer.recording.recording_writer import created_scan
@@ -22,8 +22,8 @@ from ptylive.streamer.vetting import door
 
 
 def scan_file(path: Path, uid: str) -> Path:
-    arm = Arm(uid, "small", 16, Scan(shape=(4, 4), step_A=0.5), detector=Detector(shape=(8, 8)))
-    with created_scan(path, arm) as writer:
+    header = ScanHeader(uid, "small", 16, Scan(shape=(4, 4), step_A=0.5), detector=Detector(shape=(8, 8)))
+    with created_scan(path, header) as writer:
         writer.add_frames(np.arange(16), np.ones((16, 8, 8), np.uint16))
         writer.finish()
     return path

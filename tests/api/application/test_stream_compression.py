@@ -23,7 +23,7 @@ from ptylive.streamer.storage.vectors import stored_bytes
 def recorded(folder: Path, source: Path, choice: BasisChoice) -> tuple[Path, list[str]]:
     """The recording of a replayed file by a receiver that compresses, and what it said."""
     said: list[str] = []
-    compression = StreamCompression(choice, lambda arm: arm, lambda level, text: said.append(text))
+    compression = StreamCompression(choice, lambda header: header, lambda level, text: said.append(text))
     receiver = Receiver(ReceiverSettings(LOOPBACK, folder, compression=compression), on_event=lambda event: None)
     reading = threading.Thread(target=lambda reader: [None for _ in reader], args=(receiver.ring.reader(),))
     reading.start()
@@ -49,7 +49,7 @@ def test_the_recording_is_what_convert_makes_with_its_masks(tmp_path: Path, basi
     path, said = recorded(tmp_path / "recordings", source, parse_basis(basis))
     with open_source(path) as made:
         kind, root = basis.partition(":")[0], basis.endswith("sqrt")
-        assert (made.arm.basis.kind, made.arm.basis.of == "sqrt_intensity") == (kind, root)
+        assert (made.header.basis.kind, made.header.basis.of == "sqrt_intensity") == (kind, root)
         vectors = exact(made)
     convert_file(source, tmp_path / "again.h5", BasisChoice("file", file=path), Preparation(), {})
     with open_source(tmp_path / "again.h5") as again:
@@ -61,12 +61,12 @@ def test_the_recording_is_what_convert_makes_with_its_masks(tmp_path: Path, basi
 def test_a_basis_of_an_earlier_scan_serves_the_next_from_its_first_frame(tmp_path: Path) -> None:
     source = shared_data("tiny_mos2_80kV_focus")
     first, _ = recorded(tmp_path / "one", source, parse_basis("data:9+1"))
-    saved = StreamCompression(parse_basis(str(first)), lambda arm: arm, lambda level, text: None)
+    saved = StreamCompression(parse_basis(str(first)), lambda header: header, lambda level, text: None)
     with open_source(source) as scan:
-        assert saved.sample_frames(scan.arm) == 0
+        assert saved.sample_frames(scan.header) == 0
     second, _ = recorded(tmp_path / "two", source, parse_basis(str(first)))
     with open_source(first) as one, open_source(second) as two:
-        np.testing.assert_array_equal(one.arm.arrays["masks"], two.arm.arrays["masks"])
+        np.testing.assert_array_equal(one.header.arrays["masks"], two.header.arrays["masks"])
         np.testing.assert_allclose(exact(one), exact(two), rtol=1e-4, atol=1e-2)
 
 

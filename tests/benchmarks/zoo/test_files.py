@@ -15,13 +15,13 @@ def test_the_product_understands_them(tmp_path):
     )
     path, scan = written_scan(tmp_path, drawn)
     with open_source(path) as source:
-        arm = source.arm
-        assert arm.scan.shape == (10, 12) and arm.scan.flyback_frames == 1
-        assert arm.scan.rotation_deg == -30
-        assert arm.detector.transform == "transpose"
-        assert arm.optics.aberrations["C10"] == -120  # underfocus
-        assert tuple(arm.detector.beam_center_px) == pytest.approx((6.0, 9.5))
-        assert arm.detector.pixel_mrad == pytest.approx(1e3 * drawn.wavelength_A / drawn.window_A)
+        header = source.header
+        assert header.scan.shape == (10, 12) and header.scan.flyback_frames == 1
+        assert header.scan.rotation_deg == -30
+        assert header.detector.transform == "transpose"
+        assert header.optics.aberrations["C10"] == -120  # underfocus
+        assert tuple(header.detector.beam_center_px) == pytest.approx((6.0, 9.5))
+        assert header.detector.pixel_mrad == pytest.approx(1e3 * drawn.wavelength_A / drawn.window_A)
         np.testing.assert_array_equal(source.frames(np.arange(3)), scan.counts.reshape(-1, 16, 16)[:3])
 
 

@@ -156,15 +156,15 @@ def test_what_is_no_basis_is_refused(text):
 def test_what_zernike_masks_resolve(field, defocus, bright, finest, advised):
     """Order n carries a ramp of n rad at the rim; mos2_edge, s_r = 4.5 steps, needs n > 14."""
     from ptylive.engine.compression import resolution
-    from ptylive.schema import Arm, Optics, Scan
+    from ptylive.schema import Optics, Scan, ScanHeader
 
     optics = Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": defocus})
-    arm = Arm("u", "s", 4, Scan(shape=(2, 2), step_A=3.75 / 4.5), optics)
+    header = ScanHeader("u", "s", 4, Scan(shape=(2, 2), step_A=3.75 / 4.5), optics)
     compressor = Compressor(make_basis(BasisChoice("zernike", bright, 1), field), field)
-    found = resolution(compressor, arm)
+    found = resolution(compressor, header)
     assert found[0] == pytest.approx(finest, rel=0.01)
     assert found[1] == advised
-    unknown = Arm("u", "s", 4, Scan(shape=(2, 2), step_A=0.5))
+    unknown = ScanHeader("u", "s", 4, Scan(shape=(2, 2), step_A=0.5))
     assert resolution(compressor, unknown) == (None, None)
 
 

@@ -11,7 +11,7 @@ from shared_data import shared_data
 from ptylive.engine.calibrate.parallax import align
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.engine import recalibrated, reconstruct
-from ptylive.schema import Arm, Calibration, FrameBatch, Origin
+from ptylive.schema import Calibration, FrameBatch, Origin, ScanHeader
 from ptylive.schema.metadata import build, overlay, sections_from
 
 KNOWN = ("energy_eV", "convergence_semiangle_mrad", "scan_step_A", "scan_shape", "scan_pattern", "detector_pixel_mrad")
@@ -31,15 +31,15 @@ class BlindScan:
         sections = sections_from({name: self.truth[name] for name in KNOWN})
         sections["detector"].update(shape=self.frames.shape[1:], dtype=self.frames.dtype.str)
         parts = {name: build(name, sections[name], name) for name in sections}
-        self.arm = Arm("blind", name, len(self.frames), **parts, arrays=arrays)
+        self.header = ScanHeader("blind", name, len(self.frames), **parts, arrays=arrays)
         self._store: Store | None = None
 
     def transposed(self) -> "BlindScan":
         other = object.__new__(BlindScan)
         other.truth, other._store = self.truth, None
         other.frames = np.ascontiguousarray(self.frames.swapaxes(1, 2))
-        detector = self.arm.detector.model_copy(update={"shape": self.arm.detector.shape[::-1]})
-        other.arm = replace(self.arm, detector=detector, arrays={k: v.T for k, v in self.arm.arrays.items()})
+        detector = self.header.detector.model_copy(update={"shape": self.header.detector.shape[::-1]})
+        other.header = replace(self.header, detector=detector, arrays={k: v.T for k, v in self.header.arrays.items()})
         return other
 
     def batches(self, count=None):
@@ -50,12 +50,12 @@ class BlindScan:
     def calibrate(self, share: float) -> Calibration:
         """Calibration when that share of the rows has arrived."""
         if self._store is None:
-            self._store = reconstruct(self.arm, self.batches, methods=["bf"])[0].store
-        rows = round(share * self.arm.scan.shape[0])
-        store = Store(self.arm, self._store.reduction)
-        for batch in self.batches(rows * self.arm.scan.frames_per_row):
+            self._store = reconstruct(self.header, self.batches, methods=["bf"])[0].store
+        rows = round(share * self.header.scan.shape[0])
+        store = Store(self.header, self._store.reduction)
+        for batch in self.batches(rows * self.header.scan.frames_per_row):
             store.add(batch)
-        return recalibrated(self.arm, store)
+        return recalibrated(self.header, store)
 
 
 def angle_apart(one: float, other: float) -> float:
@@ -133,7 +133,7 @@ def test_real_cryo_scan(share, part, turn):
 )
 def test_images_of_an_amorphous_specimen_align(name, c10_A, rotation_deg):
     """Alone, as a start: within 15 % and 2 degrees; the half turn is left open."""
-    engine = reconstruct((scan := BlindScan(name)).arm, scan.batches, methods=["bf"])[0]
+    engine = reconstruct((scan := BlindScan(name)).header, scan.batches, methods=["bf"])[0]
     found = align(engine.store, engine._conditions())
     c10, turn = found.start[0], np.degrees(found.start[3])
     if angle_apart(turn, rotation_deg) > 90:
@@ -145,7 +145,7 @@ def test_images_of_an_amorphous_specimen_align(name, c10_A, rotation_deg):
 @pytest.mark.data
 def test_given_values_are_never_touched():
     scan = BlindScan("au_ac_300kV_parallax")
-    scan.arm = overlay(scan.arm, {"defocus_A": 380.0, "rotation_deg": -10.0})
+    scan.header = overlay(scan.header, {"defocus_A": 380.0, "rotation_deg": -10.0})
     found = scan.calibrate(1.0)
     assert (found.get("C10"), found.get("rotation_deg")) == (-380.0, -10.0)
     assert found.origin("C10") is found.origin("rotation_deg") is Origin.GIVEN
@@ -154,7 +154,7 @@ def test_given_values_are_never_touched():
 @pytest.mark.data
 def test_rotation_out_of_focus_when_only_the_defocus_is_known():
     scan = BlindScan("mos2_edge_80kV_defocus")
-    scan.arm = overlay(scan.arm, {"defocus_A": 150.0})
+    scan.header = overlay(scan.header, {"defocus_A": 150.0})
     found = scan.calibrate(1.0)
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
     assert found.origin("rotation_deg") is Origin.ESTIMATED
@@ -164,7 +164,7 @@ def test_rotation_out_of_focus_when_only_the_defocus_is_known():
 def test_plane_in_focus_of_a_thick_crystal_whose_defocus_is_given():
     """Entrance 100 Å, mid-plane 150 Å: what was given stays, the maps are focused in between."""
     scan = BlindScan("sto_10nm_200kV_defocus")
-    scan.arm = overlay(scan.arm, {"defocus_A": -100.0})
+    scan.header = overlay(scan.header, {"defocus_A": -100.0})
     found = scan.calibrate(1.0)
     assert found.get("C10") == 100.0
     assert 10.0 < found.get("depth_A") < 50.0
@@ -175,7 +175,7 @@ def test_plane_in_focus_of_a_thick_crystal_whose_defocus_is_given():
 @pytest.mark.data
 def test_a_given_depth_is_not_counted_twice():
     scan = BlindScan("sto_10nm_200kV_defocus")
-    scan.arm = overlay(scan.arm, {"depth_A": 30.0})
+    scan.header = overlay(scan.header, {"depth_A": 30.0})
     found = scan.calibrate(1.0)
     assert 65.0 <= found.get("C10") <= 125.0
     assert found.get("depth_A") == 30.0

@@ -8,7 +8,7 @@ from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.rotation import fit_rotation
 from ptylive.engine.imaging.maps.com import along_scan_axes
-from ptylive.schema import Arm, Detector, Scan
+from ptylive.schema import Detector, Scan, ScanHeader
 
 
 def disc(shape, center, radius, edge=1.0):
@@ -90,9 +90,9 @@ def test_aperture_from_a_vacuum_pattern(beam, expected):
     vacuum = 500 * disc((64, 64), (30.6, 32.6), 12.0)
     pattern = 100 * disc((64, 64), beam, 12.0)
     pattern = ndimage.gaussian_filter(pattern, 2.0) * np.linspace(0.7, 1.3, 64)[:, None]
-    arm = Arm(
+    header = ScanHeader(
         "a", "a", 1, scan=Scan(shape=(1, 1)), detector=Detector(shape=(64, 64)), arrays={"vacuum_pattern": vacuum}
     )
-    found = calibrate_detector(arm, pattern)
+    found = calibrate_detector(header, pattern)
     assert found.get("disc_radius_px") == pytest.approx(12.0, abs=0.1)
     assert found.get("beam_center_px") == pytest.approx(expected, abs=0.5)

@@ -27,9 +27,9 @@ def scan():
 
 
 def store_of(scan, patterns, shape=(32, 32), frames=1024):
-    arm = replace(scan.arm(), frames=frames, scan=Scan(shape=shape, step_A=0.5))
-    plan = Plan.of(arm, patterns.mean(axis=0))
-    return reduced(arm, plan.reduction, lambda: batches(patterns))
+    header = replace(scan.header(), frames=frames, scan=Scan(shape=shape, step_A=0.5))
+    plan = Plan.of(header, patterns.mean(axis=0))
+    return reduced(header, plan.reduction, lambda: batches(patterns))
 
 
 def error_px(found, wanted, shape=(32, 32)):
@@ -57,8 +57,8 @@ def test_none_is_invented():
     for seed in range(10):
         made = WeakPhaseScan.make({"C10": -30.0 * seed}, n=16, step_A=0.6, strength=0.2, seed=seed)
         counts = np.random.default_rng(seed).poisson(300 * made.patterns).astype(float)
-        arm = made.arm()
-        store = reduced(arm, Plan.of(arm, counts.mean(axis=0)).reduction, lambda counts=counts: batches(counts))
+        header = made.header()
+        store = reduced(header, Plan.of(header, counts.mean(axis=0)).reduction, lambda counts=counts: batches(counts))
         assert find_descan(store, RADIUS) is None, seed
 
 

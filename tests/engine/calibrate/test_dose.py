@@ -15,7 +15,7 @@ def store(visited=(1, 1, 1, 0), masked=0, of="intensity", **scan):
     """Sums of four points, the last of which nobody visited."""
     given = {"step_A": (0.5, 0.2), "repeats": 1, **scan}
     return SimpleNamespace(
-        arm=SimpleNamespace(basis=SimpleNamespace(of=of), scan=SimpleNamespace(**given)),
+        header=SimpleNamespace(basis=SimpleNamespace(of=of), scan=SimpleNamespace(**given)),
         visited=np.array(visited, bool),
         masked_counts=masked,
         moments=np.stack([COUNTS, COUNTS, COUNTS], 1),

@@ -28,7 +28,7 @@ def scan():
 
 @pytest.fixture
 def engine(scan):
-    live = LiveEngine(scan.arm())
+    live = LiveEngine(scan.header())
     for batch in batches(scan.patterns[: 15 * scan.n]):
         live.add(batch)
     return live
@@ -58,7 +58,7 @@ def test_contraction_is_the_sum_it_says(engine):
 
 
 def test_rows_kept_give_what_a_fresh_transform_gives(scan):
-    live, kept = LiveEngine(scan.arm()), RowTransforms()
+    live, kept = LiveEngine(scan.header()), RowTransforms()
     for batch in batches(scan.patterns, np.random.default_rng(3).permutation(scan.n**2), 90):
         live.add(batch)
         found = Spectra.of(live.store, setting_of(live), kept).planes
@@ -70,7 +70,7 @@ def test_lanes_make_the_same_maps(scan, monkeypatch):
     """Columns and frequencies shared by threads; the buffer of the transforms is used again at every refresh."""
     monkeypatch.setattr(contraction, "WORTH_SHARING", 16)
     pool = ThreadPool(3)
-    shared, alone = LiveEngine(scan.arm(), pool=pool), LiveEngine(scan.arm())
+    shared, alone = LiveEngine(scan.header(), pool=pool), LiveEngine(scan.header())
     for batch in batches(scan.patterns, size=8 * scan.n):
         shared.add(batch)
         alone.add(batch)
@@ -82,7 +82,7 @@ def test_lanes_make_the_same_maps(scan, monkeypatch):
 
 
 def test_only_rows_that_changed_are_transformed_again(scan, monkeypatch):
-    live, kept, seen = LiveEngine(scan.arm()), RowTransforms(), []
+    live, kept, seen = LiveEngine(scan.header()), RowTransforms(), []
     transform = RowTransforms._transform
     monkeypatch.setattr(
         RowTransforms, "_transform", lambda self, store, rows: (seen.extend(rows), transform(self, store, rows))
@@ -111,10 +111,10 @@ def test_transforms_that_do_not_fit_go_to_a_file(engine, monkeypatch, caplog):
 
 
 def test_coefficients_that_do_not_fit_go_to_a_file(scan, monkeypatch, caplog, tmp_path):
-    expected = {m.name: m.data for m in reconstruct(scan.arm(), lambda: batches(scan.patterns))[1].maps}
+    expected = {m.name: m.data for m in reconstruct(scan.header(), lambda: batches(scan.patterns))[1].maps}
     monkeypatch.setattr(scratch, "ALWAYS_IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(scratch, "free_bytes", lambda: 1000)
-    live = LiveEngine(scan.arm(), scratch=scratch.Scratch(tmp_path))
+    live = LiveEngine(scan.header(), scratch=scratch.Scratch(tmp_path))
     for batch in batches(scan.patterns):
         live.add(batch)
     live.refresh()
@@ -138,9 +138,16 @@ def test_interpolated_filters_make_the_same_maps(monkeypatch, method, C10):
     frames = scan.patterns.reshape(24, 24, 24, 24)[np.arange(n)[:, None] % 24, np.arange(n)[None] % 24].reshape(
         -1, 24, 24
     )
-    arm = scan.arm(frames=n * n)
-    arm = type(arm)(arm.uid, arm.series, n * n, arm.scan.model_copy(update={"shape": (n, n)}), arm.optics, arm.detector)
-    live = LiveEngine(arm, methods=["bf"])
+    header = scan.header(frames=n * n)
+    header = type(header)(
+        header.uid,
+        header.series,
+        n * n,
+        header.scan.model_copy(update={"shape": (n, n)}),
+        header.optics,
+        header.detector,
+    )
+    live = LiveEngine(header, methods=["bf"])
     for batch in batches(frames.astype(np.float32)):
         live.add(batch)
     grid = DetectorGrid.of((24, 24), (12, 12), "none", scan.probe.edge_invA)

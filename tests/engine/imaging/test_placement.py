@@ -21,8 +21,8 @@ def scan():
     return WeakPhaseScan.make({"C10": -60.0}, n=SIZE, strength=0.05)
 
 
-def filled(scan, arm=None, frames=None):
-    live = LiveEngine(scan.arm() if arm is None else arm)
+def filled(scan, header=None, frames=None):
+    live = LiveEngine(scan.header() if header is None else header)
     for batch in batches((scan.patterns if frames is None else frames).astype(np.float32)):
         live.add(batch)
     return live
@@ -51,7 +51,7 @@ def displaced(scan, shift_A):
 def test_on_a_grid_the_splat_form_is_the_fft_form(scan, rows):
     live = filled(scan, frames=scan.patterns[: rows * SIZE])
     conditions = live._conditions()
-    placement = Placement.of(live.arm.scan.positions_A(0.0), live.arm.scan, 0.0)
+    placement = Placement.of(live.header.scan.positions_A(0.0), live.header.scan, 0.0)
     assert (placement.weight == 1).all()
     regular, placed = Spectra.of(live.store, conditions), Spectra.of(live.store, conditions.placed(placement))
     assert np.abs(placed.planes - regular.planes).max() < 2e-5 * np.abs(regular.planes).max()
@@ -65,9 +65,9 @@ def test_on_a_grid_the_splat_form_is_the_fft_form(scan, rows):
 
 def test_maps_on_a_grid_do_not_depend_on_how_it_is_said(scan):
     live = filled(scan)
-    live.configure(overlay(live.arm, {"C10": 0.0, "rotation_deg": 5.0}))  # in focus both are sampled like the scan
+    live.configure(overlay(live.header, {"C10": 0.0, "rotation_deg": 5.0}))  # in focus both are sampled like the scan
     regular = by_name(live.refresh())
-    live.place(live.arm.scan.positions_A(5.0))
+    live.place(live.header.scan.positions_A(5.0))
     placed = by_name(live.refresh())
     assert set(regular) == set(placed)
     for name, data in regular.items():
@@ -95,8 +95,8 @@ def test_a_list_of_positions_makes_every_map(scan):
     order = rng.permutation(SIZE**2)
     jitter = rng.normal(size=(SIZE**2, 2)) * 0.05
     positions, frames = displaced(scan, jitter)
-    arm = scan.arm()
-    listed = replace(arm, scan=Scan(shape=(1, SIZE**2), rotation_deg=0.0), arrays={"positions_A": positions[order]})
+    header = scan.header()
+    listed = replace(header, scan=Scan(shape=(1, SIZE**2), rotation_deg=0.0), arrays={"positions_A": positions[order]})
     engine, rendering = reconstruct(listed, lambda: batches(frames[order].astype(np.float32)))
     found = by_name(rendering)
     assert set(found) >= PLACED
@@ -112,17 +112,17 @@ def test_a_list_of_positions_makes_every_map(scan):
 
 
 def test_a_scan_matrix_stands_for_steps(scan):
-    arm = scan.arm()
+    header = scan.header()
     matrix = ((scan.step_A, 0.0), (0.0, scan.step_A))
-    by_matrix = replace(arm, scan=Scan(shape=(SIZE, SIZE), matrix=matrix, rotation_deg=0.0))
+    by_matrix = replace(header, scan=Scan(shape=(SIZE, SIZE), matrix=matrix, rotation_deg=0.0))
     maps = by_name(filled(scan, by_matrix).refresh())
     assert correlation(maps["obf"][2:22, 2:22], scan.phase[2:-2, 2:-2]) > 0.8
 
 
 def test_impossible_positions_leave_the_regular_grid(scan, caplog):
-    arm = scan.arm()
+    header = scan.header()
     for wrong in (np.zeros((10, 2)), np.full((SIZE**2, 2), np.nan)):
-        live = filled(scan, replace(arm, arrays={"positions_A": wrong}), scan.patterns[:200])
+        live = filled(scan, replace(header, arrays={"positions_A": wrong}), scan.patterns[:200])
         assert by_name(live.refresh())["obf"].any()
         assert "are not used" in caplog.text
     line = np.stack([np.arange(9.0), np.arange(9.0)], 1)

@@ -50,8 +50,8 @@ from ptylive.engine.imaging.render import METHODS, check_methods
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 
 scan = WeakPhaseScan.make({}, n=12, strength=0.05)
-_, offline = reconstruct(scan.arm(), lambda: batches(scan.patterns), ["bf", "com_curl"])
-live = LiveEngine(scan.arm(), methods=["bf", "com_curl"])
+_, offline = reconstruct(scan.header(), lambda: batches(scan.patterns), ["bf", "com_curl"])
+live = LiveEngine(scan.header(), methods=["bf", "com_curl"])
 for batch in batches(scan.patterns[:72]):
     live.add(batch)
 print(json.dumps({
@@ -111,9 +111,9 @@ def test_the_example_s_map_is_a_curl(example):
     visited = np.ones((6, 7), bool)
     turning = example.curl(np.stack([-3.0 * col * 0.5, 3.0 * row * 0.25]), (0.25, 0.5), visited)
     np.testing.assert_allclose(turning[1:-1, 1:-1], 6.0)
-    slope = np.stack(np.gradient(np.sin(row) * col**2))
+    gradient = np.stack(np.gradient(np.sin(row) * col**2))
     inner = (slice(2, -2), slice(2, -2))
-    np.testing.assert_allclose(example.curl(slope, (1.0, 1.0), visited)[inner], 0.0, atol=1e-12)
+    np.testing.assert_allclose(example.curl(gradient, (1.0, 1.0), visited)[inner], 0.0, atol=1e-12)
     visited[3, 3] = False
     assert np.argwhere(example.curl(np.stack([-col, row]), (1.0, 1.0), visited)[1:-1, 1:-1] == 0).tolist() == [
         [1, 2], [2, 1], [2, 3], [3, 2],
@@ -158,7 +158,7 @@ def test_a_name_that_is_taken_is_refused_by_name(example, tmp_path):
 @pytest.fixture(scope="module")
 def engine():
     scan = WeakPhaseScan.make({}, n=12, strength=0.05)
-    live = LiveEngine(scan.arm(), methods=["bf"])
+    live = LiveEngine(scan.header(), methods=["bf"])
     for batch in batches(scan.patterns):
         live.add(batch)
     return live

@@ -17,23 +17,23 @@ def scan() -> WeakPhaseScan:
     return WeakPhaseScan.make({"C10": -60.0}, n=16)
 
 
-def maps_of(arm, frames):
-    return reconstruct(arm, lambda: batches(frames))
+def maps_of(header, frames):
+    return reconstruct(header, lambda: batches(frames))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("live", [False, True])
 def test_one_count_that_is_no_number_costs_that_count(scan, value, live) -> None:
     frames = scan.patterns.astype(np.float32)
-    _, whole = maps_of(scan.arm(), frames)
+    _, whole = maps_of(scan.header(), frames)
     frames[37, 5, 5] = value
     if live:
-        engine = LiveEngine(scan.arm())
+        engine = LiveEngine(scan.header())
         for batch in batches(frames):
             engine.add(batch)
         rendering = engine.finish(lambda: batches(frames))
     else:
-        engine, rendering = maps_of(scan.arm(), frames)
+        engine, rendering = maps_of(scan.header(), frames)
     assert rendering.missing == {}
     assert {m.name for m in rendering.maps} == {m.name for m in whole.maps}
     assert engine.store.masked_counts == 1
@@ -44,46 +44,48 @@ def test_one_count_that_is_no_number_costs_that_count(scan, value, live) -> None
 
 def test_frames_of_no_numbers_at_all_are_counted(scan) -> None:
     frames = np.full((256, 16, 16), np.nan, np.float32)
-    engine, rendering = maps_of(scan.arm(), frames)
+    engine, rendering = maps_of(scan.header(), frames)
     assert engine.store.masked_counts == frames.size
     assert all(np.isfinite(m.data).all() for m in rendering.maps)
 
 
 @pytest.mark.parametrize("level", [0, 7])
 def test_a_detector_that_shows_nothing_is_said_to(scan, level) -> None:
-    arm = scan.arm(dtype="<u2")
-    arm = replace(arm, detector=arm.detector.model_copy(update={"pixel_mrad": None, "beam_center_px": None}))
-    _, rendering = maps_of(arm, np.full((256, 16, 16), level, np.uint16))
+    header = scan.header(dtype="<u2")
+    header = replace(header, detector=header.detector.model_copy(update={"pixel_mrad": None, "beam_center_px": None}))
+    _, rendering = maps_of(header, np.full((256, 16, 16), level, np.uint16))
     assert ("no bright disc stands out" if level else "counts in the bright field") in rendering.missing["obf"]
     assert "no bright disc stands out" in rendering.missing["com"]
     assert {m.name for m in rendering.maps} == {"bf", "abf", "adf"}
 
 
 def test_what_the_pixel_size_is_told_from_is_named(scan) -> None:
-    arm = scan.arm()
-    arm = overlay(replace(arm, detector=arm.detector.model_copy(update={"pixel_mrad": None})), {"energy_eV": None})
-    _, rendering = maps_of(arm, scan.patterns.astype(np.float32))
+    header = scan.header()
+    header = overlay(
+        replace(header, detector=header.detector.model_copy(update={"pixel_mrad": None})), {"energy_eV": None}
+    )
+    _, rendering = maps_of(header, scan.patterns.astype(np.float32))
     assert rendering.missing["com"].endswith("told from the disc once energy_eV is known")
 
 
 @pytest.mark.parametrize("center", [(500.0, 500.0), (-40.0, 8.0)])
 def test_a_centre_off_the_detector_is_refused_and_can_be_corrected(scan, center) -> None:
     frames = scan.patterns.astype(np.float32)
-    arm = overlay(scan.arm(), {"beam_center_px": center})
+    header = overlay(scan.header(), {"beam_center_px": center})
     with pytest.raises(MetadataError, match="no good pixel of the bright field lies on the detector"):
-        maps_of(arm, frames)
-    engine = LiveEngine(arm)
+        maps_of(header, frames)
+    engine = LiveEngine(header)
     with pytest.raises(MetadataError, match="beam_center_px"):
         for batch in batches(frames, size=64):
             engine.add(batch)
-    engine.configure(scan.arm())
+    engine.configure(scan.header())
     assert {m.name for m in engine.finish(lambda: batches(frames)).maps} >= {"obf", "idpc"}
 
 
 @pytest.mark.filterwarnings("error")
 def test_an_aperture_below_a_pixel_makes_no_phase_maps(scan) -> None:
-    arm = overlay(scan.arm(), {"convergence_semiangle_mrad": 0.1, "detector_pixel_mrad": 10.0})
-    _, rendering = maps_of(arm, scan.patterns.astype(np.float32))
+    header = overlay(scan.header(), {"convergence_semiangle_mrad": 0.1, "detector_pixel_mrad": 10.0})
+    _, rendering = maps_of(header, scan.patterns.astype(np.float32))
     assert "needs a disc of at least a pixel" in rendering.missing["obf"]
     assert {m.name for m in rendering.maps} >= {"bf", "com_row"}
 
@@ -92,8 +94,8 @@ def test_an_aperture_below_a_pixel_makes_no_phase_maps(scan) -> None:
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_small_scans_make_maps(scan, shape) -> None:
     points = shape[0] * shape[1]
-    arm = overlay(replace(scan.arm(), frames=points), {"scan_shape": shape})
-    _, rendering = maps_of(arm, scan.patterns[:points].astype(np.float32))
+    header = overlay(replace(scan.header(), frames=points), {"scan_shape": shape})
+    _, rendering = maps_of(header, scan.patterns[:points].astype(np.float32))
     assert "obf" in {m.name for m in rendering.maps}
     assert all(np.isfinite(m.data).all() for m in rendering.maps)
 

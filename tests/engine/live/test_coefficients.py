@@ -28,7 +28,7 @@ def scan():
 
 @pytest.fixture(scope="module")
 def raw(scan):
-    return reconstruct(scan.arm(), lambda: batches(scan.patterns))
+    return reconstruct(scan.header(), lambda: batches(scan.patterns))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def compressed(scan, field, text, extras=None):
     compressor = Compressor(make_basis(choice, field, scan.patterns), field, choice.square_root)
     if extras is not None:
         compressor = replace(compressor, extras=extras)
-    return compressor.described(scan.arm()), compressor.vectors(scan.patterns)
+    return compressor.described(scan.header()), compressor.vectors(scan.patterns)
 
 
 def by_name(rendering):
@@ -58,7 +58,7 @@ def test_as_many_masks_as_bins_give_the_raw_maps(scan, raw, field):
     masks = (bins.bin_of == np.arange(bins.count)[:, None, None]).astype(np.float32)
     rest = (bins.bin_of < 0).astype(np.float32)
     compressor = Compressor(MaskBasis("custom", np.concatenate([masks, rest[None]]), bins.count), field)
-    _, rendering = reconstruct(compressor.described(scan.arm()), lambda: batches(compressor.vectors(scan.patterns)))
+    _, rendering = reconstruct(compressor.described(scan.header()), lambda: batches(compressor.vectors(scan.patterns)))
     found, expected = by_name(rendering), by_name(raw[1])
     for name in ("com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase"):
         assert np.abs(found[name] - expected[name]).max() < 2e-3 * np.abs(expected[name]).max(), name
@@ -67,8 +67,8 @@ def test_as_many_masks_as_bins_give_the_raw_maps(scan, raw, field):
 
 @pytest.mark.parametrize(("text", "least"), [("zernike:45+1", 0.97), ("binning:45+1", 0.95), ("data:40+1", 0.85)])
 def test_maps_from_coefficients(scan, raw, field, text, least):
-    arm, vectors = compressed(scan, field, text)
-    _, rendering = reconstruct(arm, lambda: batches(vectors))
+    header, vectors = compressed(scan, field, text)
+    _, rendering = reconstruct(header, lambda: batches(vectors))
     found, expected = by_name(rendering), by_name(raw[1])
     assert LEAST <= set(found)
     assert not rendering.missing
@@ -79,28 +79,28 @@ def test_maps_from_coefficients(scan, raw, field, text, least):
 
 
 def test_live_equals_offline_in_any_order(scan, field):
-    arm, vectors = compressed(scan, field, "zernike:45+1")
-    live = LiveEngine(arm)
+    header, vectors = compressed(scan, field, "zernike:45+1")
+    live = LiveEngine(header)
     for batch in batches(vectors, np.random.default_rng(5).permutation(len(vectors))):
         live.add(batch)
         assert live.refresh().maps
     assert live.mean_pattern.shape == live.last_pattern.shape == (24, 24)
     found = by_name(live.finish(lambda: batches(vectors)))
-    for name, data in by_name(reconstruct(arm, lambda: batches(vectors))[1]).items():
+    for name, data in by_name(reconstruct(header, lambda: batches(vectors))[1]).items():
         assert np.abs(found[name] - data).max() <= 1e-5 * np.abs(data).max(), name
 
 
 def test_without_extras_the_moments_come_from_the_masks(scan, raw, field):
-    arm, vectors = compressed(scan, field, "zernike:45+1", extras=())
-    _, rendering = reconstruct(arm, lambda: batches(vectors))
+    header, vectors = compressed(scan, field, "zernike:45+1", extras=())
+    _, rendering = reconstruct(header, lambda: batches(vectors))
     found = by_name(rendering)
     assert correlation(found["com_row"], by_name(raw[1])["com_row"]) > 0.9
     assert LEAST <= set(found)
 
 
 def test_square_roots_feed_only_the_extras_maps(scan, raw, field):
-    arm, vectors = compressed(scan, field, "zernike:45+1:sqrt")
-    _, rendering = reconstruct(arm, lambda: batches(vectors))
+    header, vectors = compressed(scan, field, "zernike:45+1:sqrt")
+    _, rendering = reconstruct(header, lambda: batches(vectors))
     found, expected = by_name(rendering), by_name(raw[1])
     assert (
         {"bf", "adf", "com_row", "com_col", "idpc"} <= set(found) <= {*LEAST, "dpc_iterative"} - set(BUILDERS) - {"abf"}
@@ -115,29 +115,29 @@ def test_square_roots_feed_only_the_extras_maps(scan, raw, field):
 
 
 def test_a_sender_need_not_say_where_its_disc_is(scan, field):
-    arm, vectors = compressed(scan, field, "zernike:45+1")
-    words = arm.basis.model_dump()
+    header, vectors = compressed(scan, field, "zernike:45+1")
+    words = header.basis.model_dump()
     words.update(center_px=None, radius_px=None)
-    silent = replace(arm, basis=Basis.model_validate(words))
+    silent = replace(header, basis=Basis.model_validate(words))
     engine, rendering = reconstruct(silent, lambda: batches(vectors))
     assert engine.calibration.get("disc_radius_px") == pytest.approx(field.radius_px, abs=0.3)
-    told = by_name(reconstruct(arm, lambda: batches(vectors))[1])
+    told = by_name(reconstruct(header, lambda: batches(vectors))[1])
     assert correlation(by_name(rendering)["obf"], told["obf"]) > 0.99
 
 
 def test_a_position_that_is_no_number_spoils_nothing_else(scan, field):
-    arm, vectors = compressed(scan, field, "zernike:45+1")
+    header, vectors = compressed(scan, field, "zernike:45+1")
     broken = vectors.copy()
     broken[100] = np.nan
-    _, rendering = reconstruct(arm, lambda: batches(broken))
+    _, rendering = reconstruct(header, lambda: batches(broken))
     assert all(np.isfinite(m.data).all() for m in rendering.maps)
 
 
 def test_what_would_not_fit_is_left_out(scan, field):
-    arm, _ = compressed(scan, field, "zernike:45+1")
-    huge = replace(arm, scan=arm.scan.model_copy(update={"shape": (2048, 2048)}))
+    header, _ = compressed(scan, field, "zernike:45+1")
+    huge = replace(header, scan=header.scan.model_copy(update={"shape": (2048, 2048)}))
     assert set(LiveEngine(huge).impossible) == set(BUILDERS)
     assert "GB for filters" in LiveEngine(huge).impossible["obf"]
-    many = replace(arm, basis=arm.basis.model_copy(update={"n_bright": 2000}))
+    many = replace(header, basis=header.basis.model_copy(update={"n_bright": 2000}))
     with pytest.raises(MetadataError, match="2001 masks"):
         LiveEngine(many)

@@ -21,7 +21,7 @@ from ptylive.engine.imaging.bank import Spectra, mean_bins
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.maps.obf import OptimumBrightField
 from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
-from ptylive.schema import Arm, FrameBatch
+from ptylive.schema import FrameBatch, ScanHeader
 from ptylive.schema.metadata import build, sections_from
 
 TOLERANCE = 0.005
@@ -60,30 +60,30 @@ class SharedScan:
         sections = sections_from(metadata)
         sections["detector"].update(shape=self.frames.shape[1:], dtype=self.frames.dtype.str)
         parts = {name: build(name, sections[name], "file") for name in sections}
-        self.arm = Arm("shared", name, len(self.frames), **parts)
-        self.calibration = calibrate_detector(self.arm, self.frames.mean(axis=0, dtype=float))
+        self.header = ScanHeader("shared", name, len(self.frames), **parts)
+        self.calibration = calibrate_detector(self.header, self.frames.mean(axis=0, dtype=float))
         self.center = self.calibration.get("beam_center_px")
         angle = float(self.calibration.require("convergence_semiangle_mrad", "the disc"))
         pixel = float(self.calibration.require("detector_pixel_invA", "the disc"))
         self.radius = 1e-3 * angle / self.calibration.wavelength_A / pixel
-        self.grid_px = DetectorGrid.of(self.arm.detector_shape, self.center, "none", 1.0)
+        self.grid_px = DetectorGrid.of(self.header.detector_shape, self.center, "none", 1.0)
 
     def from_pixels(self) -> dict[str, np.ndarray]:
-        reduction = PixelReduction.of(self.grid_px, self.radius, bad_pixels(self.arm), 10000)
-        return self._maps(Store(self.arm, reduction), self.frames)
+        reduction = PixelReduction.of(self.grid_px, self.radius, bad_pixels(self.header), 10000)
+        return self._maps(Store(self.header, reduction), self.frames)
 
     def from_zernike(self, masks: int) -> dict[str, np.ndarray]:
-        field = DetectorField(self.center, self.radius, ~bad_pixels(self.arm))
+        field = DetectorField(self.center, self.radius, ~bad_pixels(self.header))
         compressor = Compressor(make_basis(parse_basis(f"zernike:{masks}+1"), field, self.frames[:10]), field)
-        arm = compressor.described(self.arm)
-        store = Store(arm, VectorReduction.of(arm, self.grid_px, self.radius))
+        header = compressor.described(self.header)
+        store = Store(header, VectorReduction.of(header, self.grid_px, self.radius))
         return self._maps(store, compressor.vectors(self.frames))
 
     def _maps(self, store: Store, frames: np.ndarray) -> dict[str, np.ndarray]:
         """Aligned bright field, OBF and WDD at the scan points, without any estimate from the data."""
         store.add(FrameBatch("shared", np.arange(len(frames)), frames))
-        shapes = (self.arm.detector_shape, self.arm.scan.require_shape())
-        conditions = ImagingConditions.of(self.calibration, store.reduction.basis, *shapes, self.arm.scan.step_A)
+        shapes = (self.header.detector_shape, self.header.scan.require_shape())
+        conditions = ImagingConditions.of(self.calibration, store.reduction.basis, *shapes, self.header.scan.step_A)
         spectra, mean, band = Spectra.of(store, conditions), mean_bins(store), conditions.band()
         obf = OptimumBrightField.build(conditions, mean, upsample=1)
         matched, e = spectra.contract(obf.band, obf.weights), obf.information

@@ -36,7 +36,7 @@ def assert_same(found, expected):
 
 
 def test_offline_makes_every_map(scan):
-    engine, rendering = reconstruct(scan.arm(), lambda: batches(scan.patterns))
+    engine, rendering = reconstruct(scan.header(), lambda: batches(scan.patterns))
     assert set(by_name(rendering)) == MAPS
     assert not rendering.missing
     assert engine.coverage.all()
@@ -50,12 +50,12 @@ def test_live_equals_offline_in_any_order(scan, seed, lost, size):
     rng = np.random.default_rng(seed)
     order = rng.permutation(scan.n**2)
     order = order[: int(len(order) * (1 - lost))]
-    live = LiveEngine(scan.arm())
+    live = LiveEngine(scan.header())
     for batch in batches(scan.patterns, order, size):
         live.add(batch)
     arrived = np.sort(order)
     found = by_name(live.finish(lambda: batches(scan.patterns, arrived)))
-    _, offline = reconstruct(scan.arm(), lambda: batches(scan.patterns, arrived))
+    _, offline = reconstruct(scan.header(), lambda: batches(scan.patterns, arrived))
     assert_same(found, by_name(offline))
 
 
@@ -64,14 +64,14 @@ def test_snake_and_flyback_land_where_raster_frames_do(scan):
     frames = scan.patterns.reshape(n, n, n, n).copy()
     frames[1::2] = frames[1::2, ::-1]
     padded = np.concatenate([frames, np.full((n, flyback, n, n), 7, np.float32)], axis=1).reshape(-1, n, n)
-    arm = scan.arm(frames=len(padded), pattern="snake", flyback_frames=flyback)
-    _, rendering = reconstruct(arm, lambda: batches(padded))
-    _, plain = reconstruct(scan.arm(), lambda: batches(scan.patterns))
+    header = scan.header(frames=len(padded), pattern="snake", flyback_frames=flyback)
+    _, rendering = reconstruct(header, lambda: batches(padded))
+    _, plain = reconstruct(scan.header(), lambda: batches(scan.patterns))
     assert_same(by_name(rendering), by_name(plain))
 
 
 def test_maps_grow_while_frames_arrive(scan):
-    live = LiveEngine(scan.arm())
+    live = LiveEngine(scan.header())
     shares = []
     for batch in batches(scan.patterns, size=96):
         live.add(batch)
@@ -84,8 +84,8 @@ def test_maps_grow_while_frames_arrive(scan):
 
 
 def test_without_energy_only_the_phase_maps_are_missing(scan):
-    arm = scan.arm()
-    bare = type(arm)(arm.uid, arm.series, arm.frames, arm.scan, detector=arm.detector)
+    header = scan.header()
+    bare = type(header)(header.uid, header.series, header.frames, header.scan, detector=header.detector)
     _, rendering = reconstruct(bare, lambda: batches(scan.patterns))
     assert set(by_name(rendering)) == {"bf", "abf", "adf"}
     assert rendering.missing["obf"] == "needs energy_eV"
@@ -93,8 +93,8 @@ def test_without_energy_only_the_phase_maps_are_missing(scan):
 
 
 def test_configuring_energy_later_brings_the_phase_maps(scan):
-    arm = scan.arm()
-    bare = type(arm)(arm.uid, arm.series, arm.frames, arm.scan, detector=arm.detector)
+    header = scan.header()
+    bare = type(header)(header.uid, header.series, header.frames, header.scan, detector=header.detector)
     live = LiveEngine(bare)
     for batch in batches(scan.patterns):
         live.add(batch)
@@ -105,15 +105,15 @@ def test_configuring_energy_later_brings_the_phase_maps(scan):
 
 def test_repeated_frames_are_averaged(scan):
     twice = np.repeat(scan.patterns, 2, axis=0)
-    arm = scan.arm(frames=len(twice), repeats=2)
-    _, rendering = reconstruct(arm, lambda: batches(twice))
-    _, once = reconstruct(scan.arm(), lambda: batches(scan.patterns))
+    header = scan.header(frames=len(twice), repeats=2)
+    _, rendering = reconstruct(header, lambda: batches(twice))
+    _, once = reconstruct(scan.header(), lambda: batches(scan.patterns))
     assert_same(by_name(rendering), by_name(once))
 
 
 def test_unknown_method_is_named(scan):
     with pytest.raises(MetadataError, match="unknown method 'ssbb'"):
-        LiveEngine(scan.arm(), methods=["ssbb"])
+        LiveEngine(scan.header(), methods=["ssbb"])
 
 
 class Later:
@@ -136,7 +136,7 @@ class Later:
 
 def test_frames_never_wait_for_a_calibration(scan):
     later = Later()
-    live = LiveEngine(scan.arm(), background=later)
+    live = LiveEngine(scan.header(), background=later)
     for batch in batches(scan.patterns[: 10 * scan.n]):
         live.add(batch)
     assert not later.jobs  # not even a copy is made while frames are added
@@ -153,13 +153,13 @@ def test_frames_never_wait_for_a_calibration(scan):
 
 def test_given_values_show_before_anything_is_estimated_again(scan):
     later = Later()
-    live = LiveEngine(scan.arm(), background=later)
+    live = LiveEngine(scan.header(), background=later)
     for batch in batches(scan.patterns):
         live.add(batch)
     for _ in range(3):
         later.work()
         live.refresh()
-    live.configure(overlay(live.arm, {"C10": -90.0}))
+    live.configure(overlay(live.header, {"C10": -90.0}))
     assert live.calibration.get("C10") == -90.0
     assert live.calibration.get("beam_center_px") is not None
     assert "build" in [job[1].__name__ for job in later.jobs]
@@ -176,7 +176,7 @@ def test_only_what_is_wanted_is_made(scan, monkeypatch):
         return build(cls, name, *rest)
 
     monkeypatch.setattr(Filter, "build", classmethod(noted))
-    live = LiveEngine(scan.arm())
+    live = LiveEngine(scan.header())
     live.want(["wdd_phase", "com_row", "coverage"])
     assert live.wanted == {"wdd", "com"}
     for batch in batches(scan.patterns):
@@ -191,7 +191,7 @@ def test_only_what_is_wanted_is_made(scan, monkeypatch):
 
 
 def test_results_that_somebody_looks_at_come_first(scan):
-    live = LiveEngine(scan.arm(), methods=["bf", "obf", "tcbf", "wdd"])
+    live = LiveEngine(scan.header(), methods=["bf", "obf", "tcbf", "wdd"])
     for batch in batches(scan.patterns):
         live.add(batch)
     shown = []
@@ -204,14 +204,14 @@ def test_results_that_somebody_looks_at_come_first(scan):
 
 
 def test_a_finished_scan_shows_given_values_before_it_is_fitted_again(scan):
-    live = LiveEngine(scan.arm(), methods=["bf", "com", "obf"])
+    live = LiveEngine(scan.header(), methods=["bf", "com", "obf"])
     for batch in batches(scan.patterns):
         live.add(batch)
     live.finish()
-    live.arm = live.store.arm = overlay(live.arm, {"C10": -90.0})
+    live.header = live.store.header = overlay(live.header, {"C10": -90.0})
     shown = []
     final = by_name(live.finish(show=lambda part: shown.extend((m.name, m.settings.get("C10")) for m in part.maps)))
     assert [name for name, _ in shown] == ["bf", "com_row", "com_col", "obf"] * 2
     assert [C10 for name, C10 in shown if name == "obf"] == [-90.0, -90.0]
-    _, offline = reconstruct(live.arm, lambda: batches(scan.patterns), methods=["bf", "com", "obf"])
+    _, offline = reconstruct(live.header, lambda: batches(scan.patterns), methods=["bf", "com", "obf"])
     assert_same(final, by_name(offline))

@@ -34,13 +34,13 @@ def scan():
     return made
 
 
-def arm(**words):
-    return scan().arm(dtype="<u2", **words)
+def header(**words):
+    return scan().header(dtype="<u2", **words)
 
 
 @cache
 def by_processor():
-    return maps(reconstruct(arm(), lambda: batches(scan().patterns), METHODS)[1])
+    return maps(reconstruct(header(), lambda: batches(scan().patterns), METHODS)[1])
 
 
 def maps(rendering):
@@ -58,7 +58,7 @@ EVERYWHERE = {"reduction": "gpu", "transforms": "gpu", "filters": "gpu"}
 
 
 def test_a_device_makes_the_maps_of_the_processor():
-    engine, rendering = reconstruct(arm(), lambda: batches(scan().patterns), METHODS, on_device())
+    engine, rendering = reconstruct(header(), lambda: batches(scan().patterns), METHODS, on_device())
     assert engine.computed_on == EVERYWHERE
     assert_same(maps(rendering), by_processor())
 
@@ -66,18 +66,18 @@ def test_a_device_makes_the_maps_of_the_processor():
 def test_live_equals_offline_on_a_device():
     """In any order, with refreshes between, and frames that are lost."""
     order = np.random.default_rng(1).permutation(scan().n ** 2)[:390]
-    live = LiveEngine(arm(), methods=METHODS, device=on_device())
+    live = LiveEngine(header(), methods=METHODS, device=on_device())
     for batch in batches(scan().patterns, order, 61):
         live.add(batch)
         live.refresh()
     found = live.finish(lambda: batches(scan().patterns, np.sort(order)))
     assert live.computed_on == EVERYWHERE
-    offline = reconstruct(arm(), lambda: batches(scan().patterns, np.sort(order)), METHODS, on_device())[1]
+    offline = reconstruct(header(), lambda: batches(scan().patterns, np.sort(order)), METHODS, on_device())[1]
     assert_same(maps(found), maps(offline))
 
 
 def test_a_refresh_sends_only_what_is_new(monkeypatch):
-    live = LiveEngine(arm(), methods=["obf"], device=on_device())
+    live = LiveEngine(header(), methods=["obf"], device=on_device())
     live.add(next(batches(scan().patterns, size=100)))
     live.refresh()
     rows = live.evaluation.rows
@@ -90,7 +90,7 @@ def test_a_refresh_sends_only_what_is_new(monkeypatch):
 
 def test_small_batches_stay_on_the_processor():
     frame = scan().patterns[0].nbytes
-    live = LiveEngine(arm(), methods=["bf", "obf"], device=on_device(least=50 * frame))
+    live = LiveEngine(header(), methods=["bf", "obf"], device=on_device(least=50 * frame))
     for size, first in ((300, 0), (20, 300), (80, 320)):
         live.add(next(batches(scan().patterns, np.arange(first, first + size), size)))
     found = maps(live.finish())
@@ -100,7 +100,7 @@ def test_small_batches_stay_on_the_processor():
 
 
 def test_what_does_not_fit_is_made_on_the_processor_and_said(caplog):
-    engine, rendering = reconstruct(arm(), lambda: batches(scan().patterns), METHODS, on_device(lambda: 2e5))
+    engine, rendering = reconstruct(header(), lambda: batches(scan().patterns), METHODS, on_device(lambda: 2e5))
     assert engine.computed_on["reduction"] == "gpu"
     assert engine.computed_on["filters"].startswith("cpu (transforms of the coefficients need 0.")
     assert "maps are made on the processor from here on: transforms of the coefficients need" in caplog.text
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_made_on_the_processor_and_said(caplog):
 
 @pytest.mark.parametrize("part", ["reduction", "filters"])
 def test_a_device_that_fails_in_the_middle_costs_nothing_else(monkeypatch, caplog, part):
-    live = LiveEngine(arm(), methods=METHODS, device=on_device())
+    live = LiveEngine(header(), methods=METHODS, device=on_device())
     whole = list(batches(scan().patterns, size=100))
     for batch in whole[:2]:
         live.add(batch)
@@ -135,7 +135,7 @@ def test_a_device_that_fails_in_the_middle_costs_nothing_else(monkeypatch, caplo
 
 def test_frames_of_one_point_are_added_up():
     twice = np.repeat(scan().patterns, 2, axis=0)
-    described = arm(frames=len(twice), repeats=2)
+    described = header(frames=len(twice), repeats=2)
     engine, found = reconstruct(described, lambda: batches(twice), METHODS, on_device())
     assert engine.computed_on == EVERYWHERE
     assert_same(maps(found), by_processor())
@@ -144,7 +144,7 @@ def test_frames_of_one_point_are_added_up():
 def test_points_off_the_grid_are_spread_on_the_processor():
     made = []
     for chosen in (on_device(), MapDevice()):
-        live = LiveEngine(arm(), methods=["obf"], device=chosen)
+        live = LiveEngine(header(), methods=["obf"], device=chosen)
         for batch in batches(scan().patterns):
             live.add(batch)
         nominal = np.stack(np.indices((20, 20)), -1).reshape(-1, 2) * scan().step_A
@@ -159,7 +159,7 @@ def test_coefficients_are_not_sent_to_and_fro():
     field = DetectorField((10, 10), 6.0, np.ones((20, 20), bool))
     choice = parse_basis("zernike:15+1")
     compressor = Compressor(make_basis(choice, field, scan().patterns), field, choice.square_root)
-    described, vectors = compressor.described(arm()), compressor.vectors(scan().patterns)
+    described, vectors = compressor.described(header()), compressor.vectors(scan().patterns)
     engine, found = reconstruct(described, lambda: batches(vectors), ["obf"], on_device())
     said = {"reduction": "cpu (coefficients are only copied)", "transforms": "gpu", "filters": "gpu"}
     assert engine.computed_on == said
@@ -175,7 +175,7 @@ def test_a_scan_that_is_done_leaves_nothing_on_the_device():
     """Engines of past scans are kept, and a refinement wants the memory."""
     released, before = [], on_the_device()
     peak = int(np.median(scan().patterns.max(axis=(1, 2))))
-    full = replace(arm(), detector=arm().detector.model_copy(update={"saturation_value": float(peak)}))
+    full = replace(header(), detector=header().detector.model_copy(update={"saturation_value": float(peak)}))
     there = ArrayDevice(device, lambda: math.inf, release=lambda: released.append(on_the_device()))
     live = LiveEngine(full, methods=["bf", "obf"], device=MapDevice(there, "", 0))
     for batch in batches(scan().patterns):

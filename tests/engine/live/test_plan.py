@@ -9,19 +9,19 @@ from ptylive.engine.imaging import registry
 from ptylive.engine.live import plan
 
 
-def arm_of(rows, cols):
+def header_of(rows, cols):
     return SimpleNamespace(scan=SimpleNamespace(require_shape=lambda: (rows, cols)))
 
 
 @pytest.mark.parametrize(("side", "planes"), [(64, 5.5), (1024, 2.5)])
 def test_filters_of_ptylive_take_that_many_planes(side, planes):
     """OBF and tcBF half a plane each, four times where they are sampled twice finer; WDD a whole one; SSB a half."""
-    assert plan.filter_bytes(arm_of(side, side)) == 8 * 1.6 * side * side * planes
+    assert plan.filter_bytes(header_of(side, side)) == 8 * 1.6 * side * side * planes
 
 
 def test_filters_of_other_packages_do_not_count(monkeypatch):
-    before = plan.filter_bytes(arm_of(64, 64))
+    before = plan.filter_bytes(header_of(64, 64))
     known = {**registry.methods(), "mine": replace(registry.methods()["obf"], name="mine", source="other")}
     monkeypatch.setattr(registry, "methods", lambda: known)
     monkeypatch.setattr(plan, "BUILDERS", {**plan.BUILDERS, "mine": known["mine"].build})
-    assert plan.filter_bytes(arm_of(64, 64)) == before
+    assert plan.filter_bytes(header_of(64, 64)) == before

@@ -19,7 +19,7 @@ ELECTRONS = 20000
 def made():
     scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
     frames = np.random.default_rng(0).poisson(scan.patterns * ELECTRONS).astype(np.float32)
-    return scan, frames, *reconstruct(scan.arm(), lambda: batches(frames), methods=["obf", "tcbf"])
+    return scan, frames, *reconstruct(scan.header(), lambda: batches(frames), methods=["obf", "tcbf"])
 
 
 def test_dose(made):
@@ -28,7 +28,7 @@ def test_dose(made):
     assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS, rel=0.01)
     assert found.get("dose_e_per_A2") == pytest.approx(ELECTRONS / scan.step_A**2, rel=0.01)
     assert found.origin("dose_e_per_A2") is Origin.DEFAULT
-    told = overlay(scan.arm(), {"counts_per_electron": 4.0})
+    told = overlay(scan.header(), {"counts_per_electron": 4.0})
     found = reconstruct(told, lambda: batches(frames), methods=["bf"])[0].calibration
     assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS / 4, rel=0.01)
     assert found.origin("electrons_per_pattern") is Origin.ESTIMATED

@@ -28,9 +28,9 @@ def wandering(scan):
     return moved(scan.patterns, -BOW.at_points(POINTS, (32, 32)))
 
 
-def found_beam(arm):
+def found_beam(header):
     """Nobody says where the beam is."""
-    return replace(arm, detector=arm.detector.model_copy(update={"beam_center_px": None}))
+    return replace(header, detector=header.detector.model_copy(update={"beam_center_px": None}))
 
 
 def maps_of(rendering):
@@ -39,7 +39,7 @@ def maps_of(rendering):
 
 @pytest.fixture(scope="module")
 def undisturbed(scan):
-    return maps_of(reconstruct(found_beam(scan.arm()), lambda: batches(scan.patterns), METHODS)[1])
+    return maps_of(reconstruct(found_beam(scan.header()), lambda: batches(scan.patterns), METHODS)[1])
 
 
 def agreement(maps, wanted):
@@ -47,33 +47,33 @@ def agreement(maps, wanted):
 
 
 def test_maps_are_those_of_patterns_that_lie_still(scan, wandering, undisturbed):
-    engine, rendering = reconstruct(found_beam(scan.arm()), lambda: batches(wandering), METHODS)
+    engine, rendering = reconstruct(found_beam(scan.header()), lambda: batches(wandering), METHODS)
     entry = engine.calibration.entries["descan_px"]
     assert entry.origin is Origin.ESTIMATED
     assert np.abs(Descan.of(entry.value).minus(BOW).at_points(POINTS, (32, 32))).max() < 0.05
     found = agreement(maps_of(rendering), undisturbed)
     told = ("com_row", "com_col", "idpc", "obf", "tcbf", "wdd_phase")
     assert min(found[name] for name in told) > 0.98, found
-    switched_off = found_beam(scan.arm())
+    switched_off = found_beam(scan.header())
     switched_off = replace(switched_off, detector=switched_off.detector.model_copy(update={"descan_px": (0.0,) * 10}))
     left = agreement(maps_of(reconstruct(switched_off, lambda: batches(wandering), METHODS)[1]), undisturbed)
     assert min(left.values()) < 0.5
 
 
 def test_live_equals_offline(scan, wandering):
-    arm = found_beam(scan.arm())
-    live = LiveEngine(arm, methods=METHODS)
+    header = found_beam(scan.header())
+    live = LiveEngine(header, methods=METHODS)
     for batch in batches(wandering, np.random.default_rng(2).permutation(1024)):
         live.add(batch)
     live.refresh()
     ended = maps_of(live.finish(lambda: batches(wandering)))
-    offline = maps_of(reconstruct(arm, lambda: batches(wandering), METHODS)[1])
+    offline = maps_of(reconstruct(header, lambda: batches(wandering), METHODS)[1])
     for name, data in offline.items():
         assert np.allclose(ended[name], data, rtol=1e-3, atol=2e-4 * np.abs(data).max()), name
 
 
 def test_while_the_scan_runs_the_centre_of_mass_is_corrected_and_it_is_said(scan, wandering, undisturbed, caplog):
-    live = LiveEngine(found_beam(scan.arm()), methods=METHODS)
+    live = LiveEngine(found_beam(scan.header()), methods=METHODS)
     for batch in batches(wandering):
         live.add(batch)
     maps = maps_of(live.refresh())
@@ -85,9 +85,9 @@ def test_while_the_scan_runs_the_centre_of_mass_is_corrected_and_it_is_said(scan
 
 
 def test_a_given_descan_is_taken_out_from_the_first_frame(scan, wandering, undisturbed):
-    arm = found_beam(scan.arm())
-    arm = replace(arm, detector=arm.detector.model_copy(update={"descan_px": BOW.numbers}))
-    live = LiveEngine(arm, methods=METHODS)
+    header = found_beam(scan.header())
+    header = replace(header, detector=header.detector.model_copy(update={"descan_px": BOW.numbers}))
+    live = LiveEngine(header, methods=METHODS)
     for batch in batches(wandering):
         live.add(batch)
     assert min(agreement(maps_of(live.refresh()), undisturbed).values()) > 0.95
@@ -100,37 +100,37 @@ def test_a_given_descan_is_taken_out_from_the_first_frame(scan, wandering, undis
 def test_full_pixels_are_counted_where_they_were(scan):
     frames = np.round(1000 * scan.patterns / scan.patterns.max())
     most = float(np.sort(frames.max(axis=(1, 2)))[-50])
-    arm = scan.arm()
+    header = scan.header()
     expected = int((frames >= most).any(axis=(1, 2)).sum())
     for numbers in (None, BOW.numbers):
-        told = arm.detector.model_copy(update={"saturation_value": most, "descan_px": numbers})
-        store = read(replace(arm, detector=told), lambda: batches(frames), None if numbers is None else BOW)
+        told = header.detector.model_copy(update={"saturation_value": most, "descan_px": numbers})
+        store = read(replace(header, detector=told), lambda: batches(frames), None if numbers is None else BOW)
         assert store.saturated_frames == expected
 
 
 def test_what_lies_still_is_not_read_again(scan):
-    arm = scan.arm()
-    store = read(arm, lambda: batches(scan.patterns))
+    header = scan.header()
+    store = read(header, lambda: batches(scan.patterns))
     assert brought_to_rest(store, lambda: pytest.fail("read again")) is store
 
 
 def test_block_means_are_bounded(scan, monkeypatch):
     monkeypatch.setattr("ptylive.engine.memory.available_bytes", lambda: 1e4)
     with pytest.raises(MetadataError, match="mean patterns for the descan would take"):
-        BlockMeans.read(scan.arm(), lambda: batches(scan.patterns), BOW)
+        BlockMeans.read(scan.header(), lambda: batches(scan.patterns), BOW)
 
 
 def test_no_frames_have_no_mean(scan):
-    assert mean_frame(scan.arm(), lambda: []) is None
-    assert read(scan.arm(), lambda: [], BOW) is None
+    assert mean_frame(scan.header(), lambda: []) is None
+    assert read(scan.header(), lambda: [], BOW) is None
 
 
 def test_a_value_given_later_wins_over_the_one_taken_out(scan, wandering):
-    arm = scan.arm()
-    told = replace(arm, detector=arm.detector.model_copy(update={"descan_px": BOW.numbers}))
+    header = scan.header()
+    told = replace(header, detector=header.detector.model_copy(update={"descan_px": BOW.numbers}))
     store = read(told, lambda: batches(wandering), BOW)
     assert brought_to_rest(store, lambda: pytest.fail("read again")) is store
-    store.arm = replace(arm, detector=arm.detector.model_copy(update={"descan_px": (0.0,) * 10}))
+    store.header = replace(header, detector=header.detector.model_copy(update={"descan_px": (0.0,) * 10}))
     again = brought_to_rest(store, lambda: batches(wandering))
     assert again is not store
     assert again.descan is None
@@ -138,23 +138,23 @@ def test_a_value_given_later_wins_over_the_one_taken_out(scan, wandering):
 
 def test_what_only_the_centre_of_mass_shows_is_left_to_the_specimen(scan, wandering, monkeypatch):
     monkeypatch.setattr("ptylive.engine.live.reading.sharpened", lambda *_: Descan.of([0]))
-    arm = replace(scan.arm(), arrays={"bad_pixel_mask": np.eye(32) > 0})
-    store = read(arm, lambda: batches(wandering))
+    header = replace(scan.header(), arrays={"bad_pixel_mask": np.eye(32) > 0})
+    store = read(header, lambda: batches(wandering))
     assert brought_to_rest(store, lambda: batches(wandering)) is store
     assert not store.descan.moves
     assert find_descan(store, 7.2).value == (0.0,) * 10
-    assert "bad_pixel_mask" in lying_still(arm, store.descan).arrays
+    assert "bad_pixel_mask" in lying_still(header, store.descan).arrays
     assert np.array_equal(store.moments_without(store.descan), store.moments)
 
 
 def test_a_value_taken_back_is_measured_anew(scan, wandering):
-    arm = scan.arm()
+    header = scan.header()
     wrong = Descan.of([1.0, 0.0, 0.0, 0.0])
     store = read(
-        replace(arm, detector=arm.detector.model_copy(update={"descan_px": wrong.numbers})),
+        replace(header, detector=header.detector.model_copy(update={"descan_px": wrong.numbers})),
         lambda: batches(wandering),
         wrong,
     )
-    store.arm = arm
+    store.header = header
     measured = brought_to_rest(store, lambda: batches(wandering)).descan
     assert np.abs(measured.minus(BOW).at_points(POINTS, (32, 32))).max() < 0.05

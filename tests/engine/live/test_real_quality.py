@@ -12,7 +12,7 @@ from ptylive.engine.imaging.bank import Spectra, mean_bins
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.imaging.maps.tcbf import TiltCorrected
 from ptylive.engine.live.engine import reconstruct
-from ptylive.schema import Arm, FrameBatch
+from ptylive.schema import FrameBatch, ScanHeader
 from ptylive.schema.metadata import build, sections_from
 
 PERIODS_A = (90, 63, 43, 33)
@@ -25,14 +25,16 @@ def engine():
     frames = frames.reshape(-1, *frames.shape[2:])
     sections = sections_from(metadata)
     sections["detector"].update(shape=frames.shape[1:], dtype=frames.dtype.str)
-    arm = Arm("real", "rotavirus", len(frames), **{name: build(name, sections[name], "file") for name in sections})
+    header = ScanHeader(
+        "real", "rotavirus", len(frames), **{name: build(name, sections[name], "file") for name in sections}
+    )
 
     def source():
         for first in range(0, len(frames), 512):
             index = np.arange(first, min(first + 512, len(frames)))
             yield FrameBatch("real", index, frames[index])
 
-    return reconstruct(arm, source, methods=["obf", "tcbf"])[0]
+    return reconstruct(header, source, methods=["obf", "tcbf"])[0]
 
 
 @pytest.fixture(scope="module")

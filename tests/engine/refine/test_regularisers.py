@@ -46,7 +46,7 @@ def complex_noise(shape, seed):
 
 
 @pytest.mark.parametrize("penalty", [*OF_OBJECT, *OF_PROBE], ids=lambda penalty: type(penalty).__name__)
-def test_slopes(penalty):
+def test_gradients(penalty):
     """Against central differences of fourth order along random complex directions."""
     shape = (2, 3, 10, 12) if penalty in OF_OBJECT else (2, 12, 12)
     wave, direction = complex_noise(shape, 0), complex_noise(shape, 1)
@@ -57,7 +57,7 @@ def test_slopes(penalty):
     assert (gradient.conj() * direction).real.sum() == pytest.approx(expected, rel=1e-4 if kinks else 1e-6)
 
 
-def test_slopes_of_norms_away_from_their_kinks():
+def test_gradients_of_norms_away_from_their_kinks():
     rng = np.random.default_rng(2)
     wave = rng.uniform(0.5, 0.8, (2, 3, 10, 12)) * np.exp(1j * rng.uniform(0.2, 2, (2, 3, 10, 12)))
     direction = complex_noise(wave.shape, 3)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ptylive.schema import Arm, CommandError, MetadataError, Scan
+from ptylive.schema import CommandError, MetadataError, Scan, ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.session.scan_session import ScanSession
@@ -19,22 +19,22 @@ class Stage:
         self.scan: ScanSession | None = None
         self.commands = CalibrationCommands({}, overrides or {}, lambda: self.scan, lambda _scan: None)
 
-    def arrives(self, uid: str, **said: Any) -> Arm:
-        source = overlay(Arm(uid, uid, 16, Scan(shape=(4, 4))), {**HEADER, **said})
+    def arrives(self, uid: str, **said: Any) -> ScanHeader:
+        source = overlay(ScanHeader(uid, uid, 16, Scan(shape=(4, 4))), {**HEADER, **said})
         self.scan = ScanSession(self.commands.prepare(source), None, source)
-        return self.scan.arm
+        return self.scan.header
 
     @property
-    def arm(self) -> Arm:
+    def header(self) -> ScanHeader:
         assert self.scan is not None
-        return self.scan.arm
+        return self.scan.header
 
 
 def test_a_value_belongs_to_the_scan_it_was_given_for() -> None:
     stage = Stage()
     stage.arrives("one")
     stage.commands.command_configure({"energy_eV": "80 keV", "scan.step_A": "0.1 nm", "C10": -30.0})
-    assert (stage.arm.optics.energy_eV, stage.arm.scan.step_A) == (80e3, (1.0, 1.0))
+    assert (stage.header.optics.energy_eV, stage.header.scan.step_A) == (80e3, (1.0, 1.0))
     later = stage.arrives("two", defocus_A=700.0)
     assert (later.optics.energy_eV, later.scan.step_A) == (300e3, None)
     assert later.optics.aberrations["C10"] == -700.0
@@ -44,8 +44,8 @@ def test_what_was_estimated_of_one_scan_is_what_the_header_says_of_the_next() ->
     stage = Stage()
     stage.arrives("one")
     stage.commands.command_calibrate(["rotation_deg", "C10"])
-    assert stage.arm.scan.rotation_deg is None
-    assert "C10" not in stage.arm.optics.aberrations
+    assert stage.header.scan.rotation_deg is None
+    assert "C10" not in stage.header.optics.aberrations
     later = stage.arrives("two")
     assert (later.scan.rotation_deg, later.optics.aberrations["C10"]) == (12.0, -500.0)
 
@@ -57,7 +57,7 @@ def test_pinned_values_stay_until_they_are_released() -> None:
     assert told["pinned"] == {"energy_eV": 80e3, "C10": -30.0}
     assert stage.arrives("two", defocus_A=700.0).optics.aberrations["C10"] == -30.0
     assert stage.commands.command_release(["defocus_A"])["pinned"] == {"energy_eV": 80e3}
-    assert stage.arm.optics.aberrations["C10"] == -30.0  # of this scan it is the value still
+    assert stage.header.optics.aberrations["C10"] == -30.0  # of this scan it is the value still
     later = stage.arrives("three")
     assert (later.optics.energy_eV, later.optics.aberrations["C10"]) == (80e3, -500.0)
     assert stage.commands.command_release()["pinned"] == {}
@@ -71,9 +71,9 @@ def test_a_pinned_value_replaces_the_one_given_for_the_scan() -> None:
     stage.arrives("one")
     stage.commands.command_configure({"defocus_A": 10.0})
     stage.commands.command_configure({"C10": -20.0}, pin=True)
-    assert stage.arm.optics.aberrations["C10"] == -20.0
+    assert stage.header.optics.aberrations["C10"] == -20.0
     stage.commands.command_configure({"defocus_A": 40.0})
-    assert stage.arm.optics.aberrations["C10"] == -40.0
+    assert stage.header.optics.aberrations["C10"] == -40.0
     assert stage.commands.pinned == {"C10": -20.0}
 
 
@@ -96,14 +96,14 @@ def test_undo_goes_back_on_the_same_scan_only() -> None:
     stage.commands.command_configure({"energy_eV": 80e3})
     stage.commands.command_configure({"energy_eV": 60e3})
     stage.commands.command_undo()
-    assert stage.arm.optics.energy_eV == 80e3
+    assert stage.header.optics.energy_eV == 80e3
     stage.arrives("two")
     with pytest.raises(CommandError, match="nothing to undo"):
         stage.commands.command_undo()
     stage.commands.command_configure({"energy_eV": 60e3}, pin=True)
     stage.arrives("three")
     assert stage.commands.command_undo()["pinned"] == {}
-    assert stage.arm.optics.energy_eV == 300e3
+    assert stage.header.optics.energy_eV == 300e3
 
 
 @pytest.mark.parametrize(
@@ -115,14 +115,14 @@ def test_refused_values_change_nothing(values: dict[str, Any], pin: bool) -> Non
     before = stage.arrives("one")
     with pytest.raises(MetadataError):
         stage.commands.command_configure(values, pin=pin)
-    assert (stage.arm, stage.commands.pinned) == (before, {})
+    assert (stage.header, stage.commands.pinned) == (before, {})
 
 
 def test_a_past_scan_has_only_what_is_given_for_it() -> None:
     from ptylive.schema import Calibration
 
     stage = Stage({"energy_eV": 60e3})
-    source = overlay(Arm("past", "past", 16, Scan(shape=(4, 4))), HEADER)
+    source = overlay(ScanHeader("past", "past", 16, Scan(shape=(4, 4))), HEADER)
     stage.scan = ScanSession(source, None, source, ended="complete", stored=Calibration())
     stage.commands.command_configure({"rotation_deg": 5.0})
-    assert (stage.arm.optics.energy_eV, stage.arm.scan.rotation_deg) == (300e3, 5.0)
+    assert (stage.header.optics.energy_eV, stage.header.scan.rotation_deg) == (300e3, 5.0)

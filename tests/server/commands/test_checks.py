@@ -9,7 +9,7 @@ from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.calibrate.scan import measured_rotation
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.schema import Arm, Calibration, Origin, Quantity
+from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
 from ptylive.schema.detector import Detector
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
@@ -20,18 +20,20 @@ OPTICS = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0}
 
 
 def checked(step_A: float = 0.4, available: int = 10**10, preset: dict[str, Any] | None = None, **values: Any) -> dict:
-    arm = overlay(Arm(uid="", series="", frames=0, scan=Scan()), {"scan_step_A": step_A, "scan_shape": (64, 64)})
-    arm = overlay(arm, OPTICS)
-    arm = Arm(**{**vars(arm), "detector": arm.detector.model_copy(update={"shape": (128, 128)})})
+    header = overlay(
+        ScanHeader(uid="", series="", frames=0, scan=Scan()), {"scan_step_A": step_A, "scan_shape": (64, 64)}
+    )
+    header = overlay(header, OPTICS)
+    header = ScanHeader(**{**vars(header), "detector": header.detector.model_copy(update={"shape": (128, 128)})})
     values = {**OPTICS, "detector_pixel_invA": 0.05, "C10": -50.0, "rotation_deg": 3.0, **values}
     entries = {name: Quantity(value, Origin.GIVEN) for name, value in values.items() if value is not None}
-    looked = Checked(arm, Calibration(entries), Preset.from_mapping(preset or {}), 4096, available)
+    looked = Checked(header, Calibration(entries), Preset.from_mapping(preset or {}), 4096, available)
     return {check.name: check for check in looked.all()}
 
 
 def test_full_pixels_are_said() -> None:
-    arm = Arm("", "", 0, scan=Scan(), detector=Detector(shape=(8, 8), saturation_value=4095))
-    looked = Checked(arm, Calibration(), Preset(), 4096, 10**10)
+    header = ScanHeader("", "", 0, scan=Scan(), detector=Detector(shape=(8, 8), saturation_value=4095))
+    looked = Checked(header, Calibration(), Preset(), 4096, 10**10)
     assert looked.saturation().text == "no pixel reached 4095 counts"
     found = replace(looked, saturated=3).saturation()
     assert (found.state, found.text) == ("warn", "pixels of 3 frames are full (4095 counts)")
@@ -67,7 +69,7 @@ def test_memory_and_time() -> None:
 def engine() -> LiveEngine:
     """A scan whose rotation is 0, nothing transposed."""
     scan = WeakPhaseScan.make({}, n=16, strength=0.1)
-    return reconstruct(scan.arm(), lambda: batches(scan.patterns.astype(np.float32)), ("bf",))[0]
+    return reconstruct(scan.header(), lambda: batches(scan.patterns.astype(np.float32)), ("bf",))[0]
 
 
 def rotation_check(engine: LiveEngine, rotation_deg: float, transform: str, origin: Origin = Origin.GIVEN) -> Check:
@@ -75,7 +77,7 @@ def rotation_check(engine: LiveEngine, rotation_deg: float, transform: str, orig
         rotation_deg=Quantity(rotation_deg, origin), detector_transform=Quantity(transform, Origin.GIVEN)
     )
     measured = measured_rotation(calibration, engine.store)
-    return Checked(engine.arm, calibration, Preset(), 256, 10**10, measured=measured).rotation()
+    return Checked(engine.header, calibration, Preset(), 256, 10**10, measured=measured).rotation()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,6 @@ def test_the_rotation_is_compared_with_the_data(
 def test_data_that_cannot_tell_the_rotation_are_said_to() -> None:
     scan = WeakPhaseScan.make({}, n=16)
     noise = np.random.default_rng(0).poisson(20.0 * (scan.patterns[:1] > 1e-6), scan.patterns.shape).astype(np.float32)
-    blind = reconstruct(scan.arm(), lambda: batches(noise), ("bf",))[0]
+    blind = reconstruct(scan.header(), lambda: batches(noise), ("bf",))[0]
     found = rotation_check(blind, 90.0, "none")
     assert (found.state, "the data do not tell" in found.text) == ("unknown", True), found

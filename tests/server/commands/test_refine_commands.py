@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptylive.schema import Arm, CommandError, Detector, MetadataError, PtyliveError, Scan
+from ptylive.schema import CommandError, Detector, MetadataError, PtyliveError, Scan, ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
@@ -63,11 +63,11 @@ class Log:
 
 @pytest.fixture
 def scan(tmp_path: Path) -> ScanSession:
-    arm = Arm(uid="a", series="grain", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
-    arm = overlay(arm, {"energy_eV": 80e3, "convergence_semiangle_mrad": 25, "scan_step_A": 0.4})
+    header = ScanHeader(uid="a", series="grain", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    header = overlay(header, {"energy_eV": 80e3, "convergence_semiangle_mrad": 25, "scan_step_A": 0.4})
     recording = tmp_path / "grain.h5"
     recording.touch()
-    one = ScanSession(arm, None, arm, recording=recording, results=tmp_path / "grain_results.h5")
+    one = ScanSession(header, None, header, recording=recording, results=tmp_path / "grain_results.h5")
     one.coverage = np.ones((4, 4), dtype=bool)
     one.finished.set()
     return one
@@ -82,7 +82,7 @@ def commands(scan: ScanSession, monkeypatch: pytest.MonkeyPatch) -> RefineComman
 def test_without_optics_nothing_starts_and_what_is_missing_is_named(
     commands: RefineCommands, scan: ScanSession
 ) -> None:
-    scan.arm = overlay(scan.arm, {"scan_step_A": None, "energy_eV": None})
+    scan.header = overlay(scan.header, {"scan_step_A": None, "energy_eV": None})
     with pytest.raises(MetadataError, match="the refinement needs scan_step_A, energy_eV") as caught:
         commands.command_refine()
     assert "--set energy_eV=" in caught.value.hint

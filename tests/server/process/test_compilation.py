@@ -9,14 +9,14 @@ import pytest
 from running import server
 
 from ptylive.engine.backend.cache import compiled_mark
-from ptylive.schema import Arm, Detector, FrameBatch, Scan
+from ptylive.schema import Detector, FrameBatch, Scan, ScanHeader
 from ptylive.server.process.compilation import Compilation, CompiledReader, pieces_for
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.events import ArmEvent, EndEvent, ScanSummary
 from ptylive.streamer.ring import Ring
 
-ARM = Arm("one", "one", 4, Scan(shape=(2, 2)), detector=Detector(shape=(4, 4)))
+HEADER = ScanHeader("one", "one", 4, Scan(shape=(2, 2)), detector=Detector(shape=(4, 4)))
 BATCH = FrameBatch("one", np.arange(4), np.zeros((4, 4, 4), np.uint16))
 END = EndEvent("one", "complete", ScanSummary(4, 4, 0, 0, 0, 1.0))
 
@@ -32,14 +32,14 @@ class ByHand(Compilation):
 def reading():
     ring, compilation = Ring(), ByHand()
     reader = CompiledReader(ring.reader(), compilation)
-    for item in (ArmEvent(ARM), BATCH, END):
+    for item in (ArmEvent(HEADER), BATCH, END):
         ring.put(item)
     ring.close()
     return reader, compilation
 
 
 def test_what_a_scan_needs():
-    assert pieces_for(ARM) == {"maps", "frames_u2"}
+    assert pieces_for(HEADER) == {"maps", "frames_u2"}
 
 
 def test_frames_wait_for_their_code(reading):

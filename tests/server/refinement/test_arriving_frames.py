@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stream_tools import make_arm, make_frames, messages_of
+from stream_tools import make_frames, make_header, messages_of
 
 from ptylive.schema import Basis, Calibration, InputFileError, Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -30,40 +30,40 @@ def written(journal):
             return
 
 
-def calibration(arm):
+def calibration(header):
     values = {"beam_center_px": (4.0, 4.0), "rotation_deg": 0.0}
     return Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
 
 
 def test_frames_arrive_while_the_journal_grows_and_after_it_is_gone(tmp_path):
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames)
-    journal = Journal(tmp_path / "a.journal", arm)
+    header = make_header()
+    frames = make_frames(header)
+    messages = messages_of(header, frames)
+    journal = Journal(tmp_path / "a.journal", header)
     journal.append(messages[0])
     written(journal)
     with ArrivingFrames(journal.path) as arriving:
         arriving.read()
-        assert arriving.share == pytest.approx(messages[0].count / arm.frames)
+        assert arriving.share == pytest.approx(messages[0].count / header.frames)
         for message in messages[2:]:
             journal.append(message)
-        journal.append(EndMessage(arm.uid, arm.frames, "complete"))
+        journal.append(EndMessage(header.uid, header.frames, "complete"))
         journal.close()
         journal.path.unlink()
         arriving.read()
         missing = slice(messages[1].first, messages[1].first + messages[1].count)
-        expected = np.ones(arm.frames, bool)
+        expected = np.ones(header.frames, bool)
         expected[missing] = False
         np.testing.assert_array_equal(arriving.received, expected)
-        dataset = arriving.dataset(calibration(arm), {"scan_step_A": 0.7})
+        dataset = arriving.dataset(calibration(header), {"scan_step_A": 0.7})
     np.testing.assert_array_equal(dataset.patterns, frames[expected])
-    assert np.ptp(dataset.positions_A[:, 0]) == pytest.approx(0.7 * (arm.scan.shape[0] - 1))
+    assert np.ptp(dataset.positions_A[:, 0]) == pytest.approx(0.7 * (header.scan.shape[0] - 1))
 
 
 def test_a_torn_record_is_read_once_it_is_whole(tmp_path):
-    arm = make_arm()
-    messages = messages_of(arm, make_frames(arm))
-    journal = Journal(tmp_path / "a.journal", arm)
+    header = make_header()
+    messages = messages_of(header, make_frames(header))
+    journal = Journal(tmp_path / "a.journal", header)
     for message in messages:
         journal.append(message)
     journal.close()
@@ -80,9 +80,9 @@ def test_a_torn_record_is_read_once_it_is_whole(tmp_path):
 
 
 def test_coefficients_are_refused(tmp_path):
-    arm = replace(make_arm(), basis=Basis(kind="zernike", n_bright=3, n_dark=0, of="intensity"))
-    arm = replace(arm, arrays={"masks": np.zeros((3, 8, 8), np.float32)})
-    Journal(tmp_path / "a.journal", arm).close()
+    header = replace(make_header(), basis=Basis(kind="zernike", n_bright=3, n_dark=0, of="intensity"))
+    header = replace(header, arrays={"masks": np.zeros((3, 8, 8), np.float32)})
+    Journal(tmp_path / "a.journal", header).close()
     with pytest.raises(InputFileError, match="coefficients"):
         ArrivingFrames(tmp_path / "a.journal")
 

@@ -10,7 +10,7 @@ import pytest
 from odd_files import put_loop
 
 from ptylive.application.presets import files_of
-from ptylive.schema import Arm, Calibration, Detector, InputFileError, Scan
+from ptylive.schema import Calibration, Detector, InputFileError, Scan, ScanHeader
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.refine_now import refinement_words
 from ptylive.server.process.parent_watch import ORPHANED
@@ -119,8 +119,8 @@ def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypa
 def test_the_first_refinement_on_a_machine_says_that_it_compiles(tmp_path, monkeypatch, compiled, backend, told):
     monkeypatch.setattr(refine_process, "is_compiled", lambda pixels: compiled)
     out = io.BytesIO()
-    arm = Arm(uid="a", series="s", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
-    refine_process._tell_of_compiling(arm, job(tmp_path, backend=backend), out)
+    header = ScanHeader(uid="a", series="s", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    refine_process._tell_of_compiling(header, job(tmp_path, backend=backend), out)
     unpacker = msgpack.Unpacker(io.BytesIO(out.getvalue()), raw=False)
     assert list(unpacker) == told
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from stream_tools import make_arm
+from stream_tools import make_header
 
 from ptylive.schema import Basis, Calibration, CommandError, Origin, Quantity
 from ptylive.server.refinement import scan_updates
@@ -14,7 +14,13 @@ from ptylive.server.refinement.scan_updates import ScanNews, check_followable, p
 
 
 def scan(**changes):
-    given = {"arm": make_arm(), "recording": "a.h5", "recording_error": "", "uid": "a", "calibration": Calibration()}
+    given = {
+        "header": make_header(),
+        "recording": "a.h5",
+        "recording_error": "",
+        "uid": "a",
+        "calibration": Calibration(),
+    }
     return SimpleNamespace(finished=threading.Event(), **{**given, **changes})
 
 
@@ -22,8 +28,8 @@ def test_a_recorded_scan_of_frames_can_be_followed():
     check_followable(scan())
 
 
-def without_shape(arm):
-    return replace(arm, scan=arm.scan.model_copy(update={"shape": None}))
+def without_shape(header):
+    return replace(header, scan=header.scan.model_copy(update={"shape": None}))
 
 
 @pytest.mark.parametrize(
@@ -31,8 +37,8 @@ def without_shape(arm):
     [
         ({"recording_error": "no space left"}, "which failed: no space left"),
         ({"recording": None}, "this scan has none"),
-        ({"arm": replace(make_arm(), basis=Basis(kind="zernike", n_bright=3))}, "only frames can be refined"),
-        ({"arm": without_shape(make_arm())}, "shape of the scan is not known"),
+        ({"header": replace(make_header(), basis=Basis(kind="zernike", n_bright=3))}, "only frames can be refined"),
+        ({"header": without_shape(make_header())}, "shape of the scan is not known"),
     ],
 )
 def test_others_are_refused_with_the_reason(changes, words):
@@ -47,7 +53,7 @@ def test_a_scan_larger_than_memory_is_refused(monkeypatch):
 
 
 def test_values_are_plain():
-    values = plain_values(make_arm())
+    values = plain_values(make_header())
     assert values["scan_shape"] == [6, 7]
     assert not any(isinstance(value, np.generic | np.ndarray) for value in values.values())
 

@@ -26,7 +26,7 @@ def control(shown: Any) -> ControlServer:
 
 
 def test_a_command_for_another_scan_is_refused() -> None:
-    shown = SimpleNamespace(uid="scan-2", arm=SimpleNamespace(series="0143"))
+    shown = SimpleNamespace(uid="scan-2", header=SimpleNamespace(series="0143"))
     assert control(shown)._answer("save", {}) == {"saved": True}
     assert control(shown)._answer("save", {"if_shown": "scan-2"}) == {"saved": True}
     with pytest.raises(CommandError, match="scan 0143 is shown now"):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ptylive.schema import Arm, Detector, Scan
+from ptylive.schema import Detector, Scan, ScanHeader
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
@@ -16,9 +16,9 @@ from ptylive.server.session.scan_session import ScanSession
 
 @pytest.fixture
 def scan(tmp_path):
-    arm = Arm(uid="a", series="grain", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    header = ScanHeader(uid="a", series="grain", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
     (tmp_path / "grain.h5").touch()
-    one = ScanSession(arm, None, arm, recording=tmp_path / "grain.h5", results=tmp_path / "grain_results.h5")
+    one = ScanSession(header, None, header, recording=tmp_path / "grain.h5", results=tmp_path / "grain_results.h5")
     one.coverage = np.ones((4, 4), dtype=bool)
     one.ended = "complete"
     return one

@@ -11,7 +11,7 @@ import pytest
 import stored_runs
 from odd_files import fill_with_odd_things, put_loop
 from running import last_json, ptylive_here, server
-from stream_tools import make_arm, make_frames, stored_recording
+from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.engine.results import read_runs, write_maps
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, MetadataError
@@ -28,8 +28,8 @@ from ptylive.streamer.vetting.worker import FileWorker
 
 def recorded(folder, **maps):
     """A recording with a results file of these maps; its path."""
-    arm = make_arm()
-    path = stored_recording(folder, arm, make_frames(arm))
+    header = make_header()
+    path = stored_recording(folder, header, make_frames(header))
     write_results(path, **maps)
     return path
 
@@ -69,26 +69,26 @@ def test_one_bad_file_costs_that_file(tmp_path, files):
 
 
 def test_a_past_scan_is_opened_as_it_was_stored(tmp_path, files):
-    arm = make_arm()
-    stored = make_frames(arm)
-    path = stored_recording(tmp_path, arm, stored, missing=slice(0, 2))
+    header = make_header()
+    stored = make_frames(header)
+    path = stored_recording(tmp_path, header, stored, missing=slice(0, 2))
     write_results(path, obf=np.arange(42.0).reshape(6, 7))
     scan = Library(tmp_path, files).open(path.name)
-    assert scan.arm == arm
+    assert scan.header == header
     assert scan.ended == "aborted"
     assert np.array_equal(scan.rendering.maps[0].data, np.arange(42.0, dtype=np.float32).reshape(6, 7))
     (batch,) = frames_of(scan, files)()
-    assert batch.index.tolist() == list(range(2, arm.frames))
+    assert batch.index.tolist() == list(range(2, header.frames))
     assert np.array_equal(batch.frames, stored[2:])
 
 
 def test_a_recording_that_was_replaced_is_read_elsewhere(tmp_path, files, monkeypatch):
-    arm = make_arm()
-    path = stored_recording(tmp_path, arm, make_frames(arm))
-    scan = ScanSession(arm, None, arm, recording=path)
+    header = make_header()
+    path = stored_recording(tmp_path, header, make_frames(header))
+    scan = ScanSession(header, None, header, recording=path)
     vouch(path)
     monkeypatch.setattr(finisher, "read_frames", lambda *_: iter(["elsewhere"]))
-    assert [batch.frames.shape for batch in frames_of(scan, files)()] == [(42, *arm.detector_shape)]
+    assert [batch.frames.shape for batch in frames_of(scan, files)()] == [(42, *header.detector_shape)]
     os.utime(path, ns=(1, 1))
     assert list(frames_of(scan, files)()) == ["elsewhere"]
 
@@ -174,11 +174,11 @@ def test_a_server_on_a_folder_of_damaged_files_answers_receives_and_ends(tmp_pat
     with h5py.File(loop.with_name("other.h5"), "w") as file:
         file["odd/group"] = 1
     with server(folder) as running:
-        arm = make_arm()
-        scan = stored_recording(tmp_path, arm, make_frames(arm))
+        header = make_header()
+        scan = stored_recording(tmp_path, header, make_frames(header))
         last_json(ptylive_here("replay", scan, "--to", running.data, "--rate", "max", "--json"))
         status = running.wait_for(lambda s: s["state"] == "complete")
-        assert status["frames"] == arm.frames
+        assert status["frames"] == header.frames
         with ControlClient(running.control, timeout_s=60.0) as client:
             with pytest.raises(CommandError, match=r"loop\.h5 could not be read"):
                 client.call("open", recording="loop.h5")

@@ -50,12 +50,12 @@ class Items:
 @pytest.mark.parametrize("least", [0, 10**9])
 def test_maps_are_made_on_the_device_that_was_chosen_and_it_is_said(least):
     made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
-    arm = made.arm(dtype="<u2")
+    header = made.header(dtype="<u2")
     frames = np.random.default_rng(0).poisson(made.patterns * 20000).astype(np.uint16)
     ended, published = [], []
     publisher = SimpleNamespace(publish=lambda topic, payload: published.append(payload["name"]))
     there = MapDevice(ArrayDevice(device, lambda: math.inf), "", least)
-    items = Items(ArmEvent(arm), *batches(frames), EndEvent("synthetic", "complete", None))
+    items = Items(ArmEvent(header), *batches(frames), EndEvent("synthetic", "complete", None))
     live = LiveThread(
         items,
         publisher,

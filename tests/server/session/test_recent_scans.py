@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from ptylive.schema import Arm, CommandError, Detector, Scan
+from ptylive.schema import CommandError, Detector, Scan, ScanHeader
 from ptylive.server.session.recent_scans import RecentScans
 from ptylive.server.session.scan_session import ScanSession
 
 
 def scan(uid: str, side: int = 4) -> ScanSession:
-    arm = Arm(uid=uid, series=uid, frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
-    session = ScanSession(arm, None, arm, ended="complete")
+    header = ScanHeader(uid=uid, series=uid, frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    session = ScanSession(header, None, header, ended="complete")
     session.coverage = np.ones((4, 4), dtype=bool)
     session.pictures["bf"] = {"name": "bf", "data": bytes(4 * side * side), "uid": uid}
     return session

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from running import server
-from stream_tools import make_arm, make_frames, messages_of, stored_recording
+from stream_tools import make_frames, make_header, messages_of, stored_recording
 
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay
@@ -65,8 +65,8 @@ def test_where_they_cannot_be_made_the_log_says_how(tmp_path, problem):
 
 
 def test_the_history_says_how_maps_are_made(tmp_path):
-    arm = make_arm()
-    path = stored_recording(tmp_path, arm, make_frames(arm))
+    header = make_header()
+    path = stored_recording(tmp_path, header, make_frames(header))
     with FileWorker() as files:
         (entry,) = Library(tmp_path, files).history()["scans"]
     assert f"ptylive reconstruct {path.name} -o {path.stem}_results.h5" in entry["results_problem"]
@@ -74,11 +74,11 @@ def test_the_history_says_how_maps_are_made(tmp_path):
 
 @pytest.mark.slow
 def test_a_server_makes_the_maps_of_what_it_takes_from_journals(tmp_path):
-    arm = overlay(make_arm(), {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "scan_step_A": 0.4})
-    journal = Journal(tmp_path / "left.journal", arm)
-    for message in messages_of(arm, make_frames(arm)):
+    header = overlay(make_header(), {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "scan_step_A": 0.4})
+    journal = Journal(tmp_path / "left.journal", header)
+    for message in messages_of(header, make_frames(header)):
         journal.append(message)
-    journal.append(EndMessage(arm.uid, arm.frames, "complete"))
+    journal.append(EndMessage(header.uid, header.frames, "complete"))
     journal.close()
     with server(tmp_path) as running:
         running.wait_for(lambda s: (tmp_path / "left_results.h5").exists())

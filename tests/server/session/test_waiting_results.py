@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import stored_runs
-from stream_tools import make_arm, make_frames, stored_recording
+from stream_tools import make_frames, make_header, stored_recording
 from typer.testing import CliRunner
 
 from ptylive.engine.results import write_maps
@@ -20,8 +20,8 @@ from ptylive.streamer.vetting.worker import FileWorker
 @pytest.fixture
 def results(tmp_path):
     """The results of a recording, and a refinement that waits beside them."""
-    arm = make_arm()
-    recording = stored_recording(tmp_path, arm, make_frames(arm))
+    header = make_header()
+    recording = stored_recording(tmp_path, header, make_frames(header))
     path = recording.with_name(f"{recording.stem}_results.h5")
     made = LiveMap("bf", np.ones((6, 7), np.float32), "", (1.0, 1.0), 42, "bf")
     write_maps(path, [made], np.ones((6, 7), bool), Calibration(), {})

@@ -13,7 +13,7 @@ from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.accumulation.reduction import PixelReduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
-from ptylive.schema import Arm, Detector, FrameBatch, Scan
+from ptylive.schema import Detector, FrameBatch, Scan, ScanHeader
 from ptylive.streamer.fast.bslz4 import (
     CORRUPT,
     DECODED,
@@ -163,11 +163,11 @@ def test_others_decode_by_the_address_a_coded_batch_brings() -> None:
     parts = [np.frombuffer(compressed(frame), np.uint8) for frame in frames]
     data, ends = np.concatenate(parts), np.cumsum([len(part) for part in parts])
     coded = CodedBatch("u", np.arange(256), data, ends, FrameLayout((20, 22), np.dtype("<u2")))
-    arm = Arm("u", "u", 256, Scan(shape=(16, 16)), detector=Detector(shape=(20, 22)))
+    header = ScanHeader("u", "u", 256, Scan(shape=(16, 16)), detector=Detector(shape=(20, 22)))
     grid = DetectorGrid.of((20, 22), (9.3, 10.2), "none", 1.0)
     reduction = PixelReduction.of(grid, 6.0, np.zeros((20, 22), bool), 30)
-    plain, pool = Store(arm, reduction), ThreadPool(2)
-    store = Store(arm, reduction, pool)
+    plain, pool = Store(header, reduction), ThreadPool(2)
+    store = Store(header, reduction, pool)
     plain.add(FrameBatch("u", np.arange(256), frames))
     store.add(coded)
     pool.close()
@@ -175,4 +175,4 @@ def test_others_decode_by_the_address_a_coded_batch_brings() -> None:
         assert np.array_equal(getattr(store, name), getattr(plain, name)), name
     damaged = CodedBatch("u", np.arange(256), np.zeros_like(data), ends, FrameLayout((20, 22), np.dtype("<u2")))
     with pytest.raises(ValueError, match="256 frames of scan u do not decode"):
-        Store(arm, reduction).add(damaged)
+        Store(header, reduction).add(damaged)

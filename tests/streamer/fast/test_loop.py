@@ -16,10 +16,10 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
-from stream_tools import compressed, connected, make_arm, make_frames, messages_of, running, send
+from stream_tools import compressed, connected, make_frames, make_header, messages_of, running, send
 
 from ptylive.engine.backend import cache
-from ptylive.schema import Arm, PtyliveError, WireError
+from ptylive.schema import PtyliveError, ScanHeader, WireError
 from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.header import CODEC, COUNT, FIRST, new_values, read_frames_header
 from ptylive.streamer.fast.loop import BROKEN, HEADER, IDLE
@@ -28,10 +28,10 @@ from ptylive.streamer.progress import ScanProgress
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, decode, encode
 
-ARM = make_arm((20, 20))
-FRAMES = make_frames(ARM)
+SCAN_HEADER = make_header((20, 20))
+FRAMES = make_frames(SCAN_HEADER)
 CODED = [compressed(frame) for frame in FRAMES]
-UID = np.frombuffer(ARM.uid.encode(), np.uint8)
+UID = np.frombuffer(SCAN_HEADER.uid.encode(), np.uint8)
 
 
 def understood(header: bytes) -> tuple[int, int, str] | None:
@@ -45,9 +45,9 @@ def understood(header: bytes) -> tuple[int, int, str] | None:
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 255, 256, 65535, 65536, 2**28 - 1])
 @pytest.mark.parametrize("codec", ["none", "bslz4"])
 def test_ordinary_headers_are_understood(number: int, codec: Any) -> None:
-    message = FramesMessage(ARM.uid, number, max(number % 4096, 1), codec, (), number)
+    message = FramesMessage(SCAN_HEADER.uid, number, max(number % 4096, 1), codec, (), number)
     assert understood(bytes(encode(message)[0])) == (number, max(number % 4096, 1), codec)
-    bare = {"count": 3, "type": "frames", "first": number, "uid": ARM.uid}
+    bare = {"count": 3, "type": "frames", "first": number, "uid": SCAN_HEADER.uid}
     assert understood(msgpack.packb(bare)) == (number, 3, "none")
 
 
@@ -56,7 +56,7 @@ def test_ordinary_headers_are_understood(number: int, codec: Any) -> None:
     [
         {"type": "ping"},
         {"uid": "another"},
-        {"uid": ARM.uid + "x"},
+        {"uid": SCAN_HEADER.uid + "x"},
         {"first": -1},
         {"first": 1.0},
         {"first": True},
@@ -71,7 +71,7 @@ def test_ordinary_headers_are_understood(number: int, codec: Any) -> None:
     ],
 )
 def test_everything_else_is_left_to_python(change: dict[str, Any]) -> None:
-    plain = {"type": "frames", "uid": ARM.uid, "seq": 0, "first": 1, "count": 2, "codec": "none"}
+    plain = {"type": "frames", "uid": SCAN_HEADER.uid, "seq": 0, "first": 1, "count": 2, "codec": "none"}
     assert understood(msgpack.packb(plain)) is not None
     assert understood(msgpack.packb({**plain, **change})) is None
     assert understood(msgpack.packb(plain) + b"\0") is None
@@ -95,11 +95,11 @@ def test_what_is_understood_of_damaged_headers_is_what_python_understands() -> N
     chance, agreed = random.Random(7), 0
     for _ in range(20_000):
         number = chance.choice([3, 200, 70_000])
-        header = mutated(bytes(encode(FramesMessage(ARM.uid, number, 2, "bslz4", (), number))[0]), chance)
+        header = mutated(bytes(encode(FramesMessage(SCAN_HEADER.uid, number, 2, "bslz4", (), number))[0]), chance)
         if (seen := understood(header)) is not None:
             message = decode([header])
             assert isinstance(message, FramesMessage)
-            assert (message.uid, message.first, message.count, message.codec) == (ARM.uid, *seen)
+            assert (message.uid, message.first, message.count, message.codec) == (SCAN_HEADER.uid, *seen)
             agreed += 1
     assert agreed > 100
 
@@ -138,8 +138,8 @@ def drain(loop: CompiledLoop, pull: Any) -> tuple[dict[int, bytes], list[WireErr
     return got, refused, left
 
 
-def following(codec: Any, arm: Arm = ARM) -> tuple[CompiledLoop, ScanProgress]:
-    loop, progress = CompiledLoop.prepare(), ScanProgress(arm)
+def following(codec: Any, scan_header: ScanHeader = SCAN_HEADER) -> tuple[CompiledLoop, ScanProgress]:
+    loop, progress = CompiledLoop.prepare(), ScanProgress(scan_header)
     loop.expect(codec)
     loop.follow(progress)
     return loop, progress
@@ -148,7 +148,7 @@ def following(codec: Any, arm: Arm = ARM) -> tuple[CompiledLoop, ScanProgress]:
 def hostile(chance: random.Random) -> list[bytes]:
     """Frames messages with something wrong, or right."""
     first, count = chance.randrange(len(FRAMES)), chance.randrange(1, 9)
-    header = bytes(encode(FramesMessage(ARM.uid, first, count, "bslz4", ()))[0])
+    header = bytes(encode(FramesMessage(SCAN_HEADER.uid, first, count, "bslz4", ()))[0])
     parts = [CODED[n % len(CODED)] for n in range(first, first + count)]
     kind = chance.randrange(6)
     if kind == 0:
@@ -179,7 +179,7 @@ def attack(pair: tuple[Any, Any], count: int, seed: int) -> None:
         assert np.flatnonzero(progress.received).tolist() == sorted(got), f"seed {seed}, from {start}"
         for number in range(len(FRAMES)):
             if not progress.received[number]:
-                push.send_multipart(encode(FramesMessage(ARM.uid, number, 1, "bslz4", (CODED[number],))))
+                push.send_multipart(encode(FramesMessage(SCAN_HEADER.uid, number, 1, "bslz4", (CODED[number],))))
         rest, problems, left = drain(loop, pull)
         assert (problems, left) == ([], 0)
         assert sorted([*got, *rest]) == list(range(len(FRAMES)))
@@ -200,9 +200,9 @@ def test_many_hostile_messages(pair: tuple[Any, Any]) -> None:
 def test_wrong_sizes_have_reasons(pair: tuple[Any, Any], parts: tuple[bytes, ...], reason: str) -> None:
     push, pull = pair
     loop, progress = following("none")
-    push.send_multipart(encode(FramesMessage(ARM.uid, 0, 1, "none", parts)))
-    push.send_multipart(encode(FramesMessage(ARM.uid, 0, 1, "none", (FRAMES[0].tobytes(), b"more"))))
-    push.send_multipart(encode(FramesMessage(ARM.uid, 0, 1, "none", (FRAMES[0].tobytes(),))))
+    push.send_multipart(encode(FramesMessage(SCAN_HEADER.uid, 0, 1, "none", parts)))
+    push.send_multipart(encode(FramesMessage(SCAN_HEADER.uid, 0, 1, "none", (FRAMES[0].tobytes(), b"more"))))
+    push.send_multipart(encode(FramesMessage(SCAN_HEADER.uid, 0, 1, "none", (FRAMES[0].tobytes(),))))
     got, refused, left = drain(loop, pull)
     assert (got, left) == ({0: FRAMES[0].tobytes()}, 0)
     assert sorted(error.reason for error in refused) == sorted([reason, "wrong_parts"])
@@ -211,12 +211,12 @@ def test_wrong_sizes_have_reasons(pair: tuple[Any, Any], parts: tuple[bytes, ...
 
 def test_a_message_that_no_longer_fits_waits_for_the_next_block(pair: tuple[Any, Any]) -> None:
     push, pull = pair
-    arm = make_arm((1, 320), pixels=(256, 256))  # 256 patterns fill a block
-    frames = make_frames(arm)
-    loop, _ = following("bslz4", arm)
+    scan_header = make_header((1, 320), pixels=(256, 256))  # 256 patterns fill a block
+    frames = make_frames(scan_header)
+    loop, _ = following("bslz4", scan_header)
     for first in (0, 160):
         parts = tuple(compressed(frame) for frame in frames[first : first + 160])
-        push.send_multipart(encode(FramesMessage(arm.uid, first, 160, "bslz4", parts)))
+        push.send_multipart(encode(FramesMessage(scan_header.uid, first, 160, "bslz4", parts)))
     got, refused, left = drain(loop, pull)
     assert (sorted(got), refused, left) == (list(range(320)), [], 0)
     assert all(got[n] == frames[n].tobytes() for n in got)
@@ -224,11 +224,11 @@ def test_a_message_that_no_longer_fits_waits_for_the_next_block(pair: tuple[Any,
 
 def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
     push, pull = pair
-    arm = make_arm((1, 320), pixels=(256, 256))
+    scan_header = make_header((1, 320), pixels=(256, 256))
     part = compressed(np.zeros((256, 256), "<u2"))
-    loop, _ = following("bslz4", arm)
+    loop, _ = following("bslz4", scan_header)
     for first in (0, 160):
-        push.send_multipart(encode(FramesMessage(arm.uid, first, 160, "bslz4", (part,) * 160)))
+        push.send_multipart(encode(FramesMessage(scan_header.uid, first, 160, "bslz4", (part,) * 160)))
     loop.receive(pull)
     assert loop.pending
     read, more = loop.left_over()
@@ -271,15 +271,15 @@ def test_a_context_that_ends_wakes_the_loop() -> None:
 
 @pytest.mark.parametrize("flowing", [False, True])
 def test_it_can_be_stopped(flowing: bool) -> None:
-    arm = make_arm((100, 100))
+    scan_header = make_header((100, 100))
     receiver = Receiver(ReceiverSettings("tcp://127.0.0.1:0"), on_event=lambda event: None)
     assert receiver.accelerate()
     receiver.start()
     with connected(receiver.address) as socket:
         socket.setsockopt(zmq.LINGER, 0)
-        send(socket, ArmMessage(arm))
+        send(socket, ArmMessage(scan_header))
         if flowing:
-            for message in messages_of(arm, make_frames(arm)[:5000], batch=1):
+            for message in messages_of(scan_header, make_frames(scan_header)[:5000], batch=1):
                 send(socket, message)
         receiver.stop()  # it would hang otherwise
     assert not receiver._thread.is_alive()
@@ -297,11 +297,11 @@ def test_freed_memory_is_left_alone() -> None:
 
 
 def test_frames_come_while_it_compiles_and_no_frame_is_lost_when_it_takes_over() -> None:
-    arm = make_arm((30, 30))
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames, batch=1)
+    scan_header = make_header((30, 30))
+    frames = make_frames(scan_header)
+    messages = messages_of(scan_header, frames, batch=1)
     with running() as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages[:200])
+        send(socket, ArmMessage(scan_header), *messages[:200])
         assert not run.receiver.accelerated
         background = threading.Thread(target=run.receiver.accelerate)
         background.start()
@@ -309,9 +309,9 @@ def test_frames_come_while_it_compiles_and_no_frame_is_lost_when_it_takes_over()
             send(socket, message)
         background.join()
         assert run.receiver.accelerated
-        send(socket, *messages[800:], EndMessage(arm.uid, arm.frames, "complete"))
+        send(socket, *messages[800:], EndMessage(scan_header.uid, scan_header.frames, "complete"))
         run.wait_for_state("complete")
-        assert len(run.frames[arm.uid]) == arm.frames
+        assert len(run.frames[scan_header.uid]) == scan_header.frames
         assert run.receiver.status().rejected == {}
 
 
@@ -320,10 +320,10 @@ def test_without_libzmq_the_plain_loop_goes_on(monkeypatch: pytest.MonkeyPatch) 
         raise PtyliveError("no libzmq here")
 
     monkeypatch.setattr(libzmq, "library", absent)
-    arm = make_arm()
+    scan_header = make_header()
     with running() as run, connected(run.address) as socket:
         assert not run.receiver.accelerate()
-        send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm)))
+        send(socket, ArmMessage(scan_header), *messages_of(scan_header, make_frames(scan_header)))
         run.wait_for_state("complete")
         assert any("not used" in getattr(event, "text", "") for event in run.events)
 

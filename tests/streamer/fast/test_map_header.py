@@ -13,7 +13,7 @@ import zmq
 from dectris_tools import inlet, patterns, v2_array, v2_end, v2_image, v2_start
 from stream_tools import digest, running
 
-from ptylive.schema import Arm, WireError
+from ptylive.schema import ScanHeader, WireError
 from ptylive.streamer.fast.bslz4 import DECODED, check_bslz4
 from ptylive.streamer.fast.header import new_values
 from ptylive.streamer.fast.map_header import NUMBER, START, STOP, read_image_map
@@ -141,12 +141,12 @@ def test_what_is_understood_of_damaged_images_is_what_python_reads() -> None:
 
 def test_an_inlet_knows_where_images_go() -> None:
     reader = inlet("dectris-v2", values={"scan.shape": (2, 6)})
-    arms: list[Arm] = []
+    arms: list[ScanHeader] = []
     for message in (
         v2_start(7, len(FRAMES), SHAPE, "A"),
         *(v2_image(7, k, FRAMES[k], "bslz4", "A") for k in range(14)),
     ):
-        arms += [made.arm for made in reader.take(message) if isinstance(made, ArmMessage)]
+        arms += [made.header for made in reader.take(message) if isinstance(made, ArmMessage)]
     template = reader.template()
     assert isinstance(template, CborImageTemplate)
     assert len(arms) == 2

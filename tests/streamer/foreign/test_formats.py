@@ -23,10 +23,10 @@ DATA = np.arange(4 * 5 * 6 * 6, dtype="<u2").reshape(4, 5, 6, 6)
 
 
 def read(path: Path, **values: Any) -> Any:
-    """Every frame of a file, and its arm."""
+    """Every frame of a file, and its header."""
     with open_source(path, values) as source:
         frames = np.concatenate([batch.frames for batch in source.batches(3)])
-        return frames, source.arm, source.notes
+        return frames, source.header, source.notes
 
 
 def fault_of(path: Path) -> str:
@@ -70,9 +70,9 @@ def test_units(convert: Callable[[Any, Any], float | None], value: Any, unit: An
 def test_npy(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = tmp_path / "a.npy"
     np.save(path, DATA.reshape(shape))
-    frames, arm, notes = read(path)
+    frames, header, notes = read(path)
     np.testing.assert_array_equal(frames, DATA.reshape(20, 6, 6))
-    assert arm.scan.shape == ((4, 5) if len(shape) == 4 else None)
+    assert header.scan.shape == ((4, 5) if len(shape) == 4 else None)
     assert "scan_shape is not given" in notes[-1]
     assert read(path, scan_shape=(4, 4), flyback_frames=1)[1].scan.frames == 20
 
@@ -81,9 +81,9 @@ def test_a_pypty_file(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["data"] = DATA.reshape(20, 6, 6).astype(np.float32)
-    frames, arm, _ = read(path, scan_shape=(4, 5))
+    frames, header, _ = read(path, scan_shape=(4, 5))
     np.testing.assert_array_equal(frames, DATA.reshape(20, 6, 6))
-    assert arm.scan.shape == (4, 5)
+    assert header.scan.shape == (4, 5)
     assert "--set scan_shape" in read(path)[2][0]
 
 
@@ -105,11 +105,15 @@ def test_nion_metadata_beside_an_array(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", DATA)
     (tmp_path / "a.json").write_text(json.dumps(NION))
     for name in ("a.npy", "a.json"):
-        frames, arm, notes = read(tmp_path / name)
+        frames, header, notes = read(tmp_path / name)
         np.testing.assert_array_equal(frames, DATA.reshape(20, 6, 6))
-        assert (arm.scan.shape, arm.scan.step_A, arm.scan.dwell_time_us) == ((4, 5), pytest.approx((0.2, 0.2)), 1000)
-        assert (arm.optics.energy_eV, arm.optics.convergence_semiangle_mrad) == (60e3, 33.0)
-        assert arm.detector.pixel_mrad == 1.5
+        assert (header.scan.shape, header.scan.step_A, header.scan.dwell_time_us) == (
+            (4, 5),
+            pytest.approx((0.2, 0.2)),
+            1000,
+        )
+        assert (header.optics.energy_eV, header.optics.convergence_semiangle_mrad) == (60e3, 33.0)
+        assert header.detector.pixel_mrad == 1.5
         assert "metadata of a.json" in notes[0]
 
 
@@ -118,18 +122,18 @@ def test_nion_metadata_beside_a_pypty_file(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["data"] = DATA.reshape(20, 6, 6)
     (tmp_path / "a.json").write_text(json.dumps({"metadata": NION["metadata"]}))
-    _, arm, _ = read(tmp_path / "a.json")
-    assert (arm.scan.shape, arm.scan.step_A) == ((4, 5), (2.0, 2.0))
-    assert arm.detector.pixel_mrad is None
+    _, header, _ = read(tmp_path / "a.json")
+    assert (header.scan.shape, header.scan.step_A) == ((4, 5), (2.0, 2.0))
+    assert header.detector.pixel_mrad is None
 
 
 def test_py4dstem_emd(tmp_path: Path) -> None:
-    frames, arm, _ = read(vendor_file("py4DSTEM_size2x3x4x5.h5"))
+    frames, header, _ = read(vendor_file("py4DSTEM_size2x3x4x5.h5"))
     with h5py.File(vendor_file("py4DSTEM_size2x3x4x5.h5")) as file:
         np.testing.assert_array_equal(frames, file["datacube_root/datacube/data"][()].reshape(6, 4, 5))
-    assert (arm.scan.shape, arm.detector_shape) == ((2, 3), (4, 5))
-    assert arm.scan.step_A == pytest.approx((1.26796875, 1.26796875))
-    assert arm.detector.pixel_invA == pytest.approx(0.0442515666)
+    assert (header.scan.shape, header.detector_shape) == ((2, 3), (4, 5))
+    assert header.scan.step_A == pytest.approx((1.26796875, 1.26796875))
+    assert header.detector.pixel_invA == pytest.approx(0.0442515666)
 
 
 def test_older_emd_counts_its_axes_from_one(tmp_path: Path) -> None:
@@ -141,8 +145,12 @@ def test_older_emd_counts_its_axes_from_one(tmp_path: Path) -> None:
         for n, (size, step, unit) in enumerate(((4, 0.1, "nm"), (5, 0.1, "nm"), (6, 0.2, "A^-1"), (6, 0.2, "A^-1")), 1):
             group[f"dim{n}"] = np.arange(size) * step
             group[f"dim{n}"].attrs["units"] = unit
-    _, arm, _ = read(path)
-    assert (arm.scan.shape, arm.scan.step_A, arm.detector.pixel_invA) == ((4, 5), pytest.approx((1.0, 1.0)), 0.2)
+    _, header, _ = read(path)
+    assert (header.scan.shape, header.scan.step_A, header.detector.pixel_invA) == (
+        (4, 5),
+        pytest.approx((1.0, 1.0)),
+        0.2,
+    )
 
 
 def dectris_series(folder: Path, *, frames: Any = None, energy: float = 200e3) -> Path:
@@ -172,10 +180,10 @@ def test_a_dectris_series_of_two_files(tmp_path: Path) -> None:
         assert source.stores_bslz4
         with h5py.File(tmp_path / "s_data_000002.h5") as file:
             assert source.stored_pattern(13) == file["entry/data/data"].id.read_direct_chunk((1, 0, 0))[1]
-        assert source.arm.optics.energy_eV == 200e3
-        assert source.arm.detector.saturation_value == 3910
-        assert source.arm.scan.dwell_time_us == pytest.approx(100)
-        assert source.arm.arrays["bad_pixel_mask"].sum() == 6
+        assert source.header.optics.energy_eV == 200e3
+        assert source.header.detector.saturation_value == 3910
+        assert source.header.scan.dwell_time_us == pytest.approx(100)
+        assert source.header.arrays["bad_pixel_mask"].sum() == 6
     frames, _, notes = read(tmp_path / "s_data_000002.h5")
     assert len(frames) == 8
     assert "scan_shape" in notes[0]
@@ -314,11 +322,11 @@ def test_hyperspy(tmp_path: Path, suffix: str) -> None:
         pytest.importorskip("zarr", reason="RosettaSciIO's zarr cannot be had for this Python")
     path = tmp_path / f"a{suffix}"
     hyperspy_signal(path)
-    frames, arm, _ = read(path)
+    frames, header, _ = read(path)
     np.testing.assert_array_equal(frames, DATA.reshape(20, 6, 6))
-    assert (arm.scan.shape, arm.scan.step_A) == ((4, 5), pytest.approx((0.5, 0.5)))
-    assert (arm.optics.energy_eV, arm.optics.convergence_semiangle_mrad) == (300e3, 20.0)
-    assert arm.detector.pixel_invA == pytest.approx(0.04)
+    assert (header.scan.shape, header.scan.step_A) == ((4, 5), pytest.approx((0.5, 0.5)))
+    assert (header.optics.energy_eV, header.optics.convergence_semiangle_mrad) == (300e3, 20.0)
+    assert header.detector.pixel_invA == pytest.approx(0.04)
 
 
 @pytest.mark.parametrize(
@@ -356,8 +364,8 @@ def test_a_hint_for_zspy_can_be_followed(
 )
 def test_samples_of_vendors_open(name: str, shape: tuple[int, int], detector: tuple[int, int], sums: int) -> None:
     pytest.importorskip("rsciio")
-    frames, arm, _ = read(vendor_file(name))
-    assert (arm.scan.shape, arm.detector_shape) == (shape, detector)
+    frames, header, _ = read(vendor_file(name))
+    assert (header.scan.shape, header.detector_shape) == (shape, detector)
     assert len(frames) == shape[0] * shape[1]
     assert frames[:2].sum() == sums
 

@@ -60,8 +60,12 @@ def test_every_encoding_and_both_multipart_habits(habit: str, dtype: str, encodi
 def test_images_are_gathered_and_shapes_turned() -> None:
     arm, frames, end = taken(inlet("dectris-v1"), series())
     assert isinstance(arm, ArmMessage)
-    assert (arm.arm.detector.shape, arm.arm.frames, arm.arm.series) == (SHAPE, 24, "34")
-    assert arm.arm.scan.dwell_time_us == pytest.approx(100.0)
+    assert (arm.header.detector.shape, arm.header.frames, arm.header.series) == (
+        SHAPE,
+        24,
+        "34",
+    )
+    assert arm.header.scan.dwell_time_us == pytest.approx(100.0)
     assert isinstance(frames, FramesMessage)
     assert (frames.first, frames.count, frames.codec) == (0, 24, "bslz4")
     assert isinstance(end, EndMessage)
@@ -107,10 +111,10 @@ def test_header_with_all_tables_and_its_pixel_mask(habit: str) -> None:
         messages = [[part] for parts in messages for part in parts]
     out = taken(inlet("dectris-v1"), messages)
     assert isinstance(out[0], ArmMessage)
-    found = out[0].arm.arrays["bad_pixel_mask"]
+    found = out[0].header.arrays["bad_pixel_mask"]
     assert found.dtype == bool
     assert np.argwhere(found).tolist() == [[3, 7]]
-    assert scans_of(out)[out[0].arm.uid] == as_scan(FRAMES)
+    assert scans_of(out)[out[0].header.uid] == as_scan(FRAMES)
 
 
 def test_metadata_come_from_appendix_and_configuration() -> None:
@@ -119,10 +123,14 @@ def test_metadata_come_from_appendix_and_configuration() -> None:
     messages[0].append(json.dumps(appendix).encode())
     out = taken(inlet("dectris-v1", values={"convergence_semiangle_mrad": 21.0, "rotation_deg": -3.0}), messages)
     assert isinstance(out[0], ArmMessage)
-    arm = out[0].arm
-    assert (arm.scan.shape, arm.scan.step_A, arm.scan.rotation_deg) == ((4, 6), (0.7, 0.7), -3.0)
-    assert (arm.optics.energy_eV, arm.optics.convergence_semiangle_mrad) == (300e3, 21.0)
-    assert arm.detector.saturation_value == 3910
+    scan_header = out[0].header
+    assert (scan_header.scan.shape, scan_header.scan.step_A, scan_header.scan.rotation_deg) == (
+        (4, 6),
+        (0.7, 0.7),
+        -3.0,
+    )
+    assert (scan_header.optics.energy_eV, scan_header.optics.convergence_semiangle_mrad) == (300e3, 21.0)
+    assert scan_header.detector.saturation_value == 3910
 
 
 def test_impossible_user_data_are_left_out_and_said() -> None:
@@ -130,12 +138,12 @@ def test_impossible_user_data_are_left_out_and_said() -> None:
     messages[0].append(json.dumps({"scan": {"shape": [-4, 6]}}).encode())
     out = taken(inlet("dectris-v1"), messages)
     assert isinstance(out[0], ArmMessage)
-    assert (out[0].arm.scan.shape, out[0].arm.optics.energy_eV) == (
+    assert (out[0].header.scan.shape, out[0].header.optics.energy_eV) == (
         (1, 24),
         None,
     )  # guessed; and photons are no electrons
     assert [problem.reason for problem in out[0].problems] == ["bad_user_data"]
-    assert len(scans_of(out)[out[0].arm.uid]) == 24
+    assert len(scans_of(out)[out[0].header.uid]) == 24
 
 
 @pytest.mark.parametrize(("mode", "frames"), [("exts", 15), ("ints", 15), ("exte", 3), ("inte", 3)])
@@ -143,7 +151,7 @@ def test_number_of_frames(mode: str, frames: int) -> None:
     header = v1_header(1, 3, SHAPE, nimages=5, trigger_mode=mode)
     (arm,) = taken(inlet("dectris-v1"), [header])
     assert isinstance(arm, ArmMessage)
-    assert arm.arm.frames == frames
+    assert arm.header.frames == frames
 
 
 @pytest.mark.parametrize(("frames", "shape"), [(16, (4, 4)), (24, (1, 24))])
@@ -151,7 +159,7 @@ def test_a_scan_shape_nobody_gives_is_guessed_and_said(frames: int, shape: tuple
     notes: list[str] = []
     (arm,) = taken(inlet("dectris-v1", notes), [v1_header(1, frames, SHAPE)])
     assert isinstance(arm, ArmMessage)
-    assert arm.arm.scan.shape == shape
+    assert arm.header.scan.shape == shape
     assert len(notes) == 1
     assert f"{shape[0]} x {shape[1]} is assumed" in notes[0]
 
@@ -172,7 +180,7 @@ def test_the_configured_scan_and_the_announced_images(values: dict[str, object],
     notes: list[str] = []
     (arm,) = taken(inlet("dectris-v1", notes, values), series()[:1])
     assert isinstance(arm, ArmMessage)
-    assert arm.arm.frames == frames
+    assert arm.header.frames == frames
     assert bool(notes) == (frames == 30)
 
 
@@ -185,9 +193,9 @@ def test_same_series_number_again_is_a_new_scan() -> None:
 
 def test_a_series_of_several_scans_is_taken_apart() -> None:
     out = taken(inlet("dectris-v1", values={"scan.shape": (2, 3)}), series())
-    arms = [message.arm for message in out if isinstance(message, ArmMessage)]
-    assert [arm.series for arm in arms] == ["34", "34_2", "34_3", "34_4"]
-    assert [arm.frames for arm in arms] == [6] * 4
+    arms = [message.header for message in out if isinstance(message, ArmMessage)]
+    assert [scan_header.series for scan_header in arms] == ["34", "34_2", "34_3", "34_4"]
+    assert [scan_header.frames for scan_header in arms] == [6] * 4
     parts = [as_scan(FRAMES[k : k + 6]) for k in range(0, 24, 6)]
     assert list(scans_of(out).values()) == parts
     assert sum(isinstance(message, EndMessage) for message in out) == 4
@@ -266,7 +274,7 @@ def test_every_second_the_scan_is_named_again(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("ptylive.streamer.protocols.series._NAMED_EVERY_S", -1.0)
     later = list(reader.take(series()[6]))
     assert isinstance(later[0], PingMessage)
-    assert later[0].arm == out[0].arm  # type: ignore[union-attr]
+    assert later[0].header == out[0].header  # type: ignore[union-attr]
 
 
 def test_missing_parts_cost_one_image_each() -> None:
@@ -349,8 +357,8 @@ def test_dead_pixels_are_found_in_the_first_image_when_the_header_brings_no_mask
     messages = [v1_header(34, 24, SHAPE), *(v1_image(34, k, f) for k, f in enumerate(frames)), v1_end(34)]
     notes: list[str] = []
     out = taken(inlet("dectris-v1", notes, {"scan.shape": (4, 6)}), [*messages, *messages])
-    arms = [message.arm for message in out if isinstance(message, ArmMessage)]
-    assert [list(arm.arrays) for arm in arms] == [[], ["bad_pixel_mask"], ["bad_pixel_mask"]]
+    arms = [message.header for message in out if isinstance(message, ArmMessage)]
+    assert [list(scan_header.arrays) for scan_header in arms] == [[], ["bad_pixel_mask"], ["bad_pixel_mask"]]
     assert np.argwhere(arms[1].arrays["bad_pixel_mask"]).tolist() == [[4, 5]]
     assert [len(scan) for scan in scans_of(out).values()] == [0, 24, 24]
     assert notes == ["series 34: 1 dead pixels found; the header brought no mask"]
@@ -371,7 +379,7 @@ def test_images_like_the_last_one_have_a_template() -> None:
     assert isinstance(arm, ArmMessage)
     template = reader.template()
     assert template is not None
-    assert (template.uid, template.series, template.offset) == (arm.arm.uid, 34, 0)
+    assert (template.uid, template.series, template.offset) == (arm.header.uid, 34, 0)
     reader.advance(10)
     list(reader.take(messages[12][:2]))
     assert reader.template() is None, "an image has been announced, and its pattern has not come"

@@ -50,7 +50,7 @@ def test_a_start_of_few_keys_arms_with_the_first_image() -> None:
     assert list(reader.take([start])) == []
     out = taken(reader, series(unique=None)[1:])
     assert isinstance(out[0], ArmMessage)
-    assert (out[0].arm.detector.shape, out[0].arm.detector.dtype, out[0].arm.series) == (SHAPE, "<u2", "7")
+    assert (out[0].header.detector.shape, out[0].header.detector.dtype, out[0].header.series) == (SHAPE, "<u2", "7")
 
 
 def test_dead_pixels_of_a_first_image_that_arms() -> None:
@@ -58,8 +58,8 @@ def test_dead_pixels_of_a_first_image_that_arms() -> None:
     frames[:, 4, 5] = 65535
     start = cbor2.dumps({"type": "start", "series_id": 7, "number_of_images": 24})
     out = taken(inlet("dectris-v2"), [[start], *(v2_image(7, k, frame) for k, frame in enumerate(frames))])
-    arms = [message.arm for message in out if isinstance(message, ArmMessage)]
-    assert [np.argwhere(arm.arrays["bad_pixel_mask"]).tolist() for arm in arms] == [[[4, 5]]]
+    arms = [message.header for message in out if isinstance(message, ArmMessage)]
+    assert [np.argwhere(header.arrays["bad_pixel_mask"]).tolist() for header in arms] == [[[4, 5]]]
     assert list(scans_of(out).values()) == [as_scan(frames)]
 
 
@@ -70,11 +70,11 @@ def test_metadata_and_pixel_mask() -> None:
     start = {"incident_energy": 80e3, "incident_wavelength": 0.0417572, "user_data": user, "saturation_value": 3910}
     out = taken(inlet("dectris-v2"), series(**start, pixel_mask={"threshold_1": v2_array(mask)}))
     assert isinstance(out[0], ArmMessage)
-    arm = out[0].arm
-    assert (arm.scan.shape, arm.scan.dwell_time_us) == ((4, 6), pytest.approx(100.0))
-    assert (arm.optics.energy_eV, arm.optics.aberrations) == (80e3, {"C10": -500.0})
-    assert arm.detector.saturation_value == 3910
-    assert np.argwhere(arm.arrays["bad_pixel_mask"]).tolist() == [[2, 3]]
+    header = out[0].header
+    assert (header.scan.shape, header.scan.dwell_time_us) == ((4, 6), pytest.approx(100.0))
+    assert (header.optics.energy_eV, header.optics.aberrations) == (80e3, {"C10": -500.0})
+    assert header.detector.saturation_value == 3910
+    assert np.argwhere(header.arrays["bad_pixel_mask"]).tolist() == [[2, 3]]
 
 
 def test_shortened_tables_and_photon_energies_mean_nothing() -> None:
@@ -82,13 +82,13 @@ def test_shortened_tables_and_photon_energies_mean_nothing() -> None:
     junk = {"pixel_mask": {"threshold_1": bytes(4)}, "flatfield": {"threshold_1": bytes(4)}}
     out = taken(inlet("dectris-v2"), series(**junk, incident_energy=13500.3, incident_wavelength=0.918381))
     assert isinstance(out[0], ArmMessage)
-    assert (out[0].arm.arrays, out[0].arm.optics.energy_eV, out[0].problems) == ({}, None, ())
+    assert (out[0].header.arrays, out[0].header.optics.energy_eV, out[0].problems) == ({}, None, ())
 
 
 def test_user_data_may_be_text() -> None:
     (arm,) = taken(inlet("dectris-v2"), series(user_data='{"scan_shape": [4, 6]}')[:1])
     assert isinstance(arm, ArmMessage)
-    assert arm.arm.scan.shape == (4, 6)
+    assert arm.header.scan.shape == (4, 6)
 
 
 def test_channels_are_chosen_and_said() -> None:
@@ -124,7 +124,7 @@ def test_images_of_the_series_before_keep_their_scan() -> None:
     first, second = series(7, "A"), series(7, "B")
     reader = inlet("dectris-v2")
     out = taken(reader, [*first[:10], second[0], first[10], second[1]])
-    arms = [message.arm.uid for message in out if isinstance(message, ArmMessage)]
+    arms = [message.header.uid for message in out if isinstance(message, ArmMessage)]
     scans = scans_of(out)
     assert (len(scans[arms[0]]), len(scans[arms[1]])) == (10, 1)
 

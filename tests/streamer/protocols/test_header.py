@@ -15,33 +15,33 @@ from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE
 HEADER = Header("7", frames=42, shape=(8, 8), dtype="<u2")
 
 
-def armed(header=HEADER, prepare=lambda arm: arm):
+def armed(header=HEADER, prepare=lambda scan_header: scan_header):
     notes = []
     return arm_message(header, prepare, notes.append), notes
 
 
 def test_a_scan_shape_that_nobody_gives_is_guessed_and_said():
     message, notes = armed()
-    rows, columns = message.arm.scan.shape
+    rows, columns = message.header.scan.shape
     assert rows * columns >= 42
     assert "does not say its scan shape" in notes[0]
 
 
 def test_user_data_give_the_scan():
     message, notes = armed(replace(HEADER, user={"scan": {"shape": [6, 7], "step_A": 0.5}}, frame_time_s=1e-4))
-    assert (message.arm.scan.shape, message.arm.frames, notes) == ((6, 7), 42, [])
-    assert message.arm.scan.dwell_time_us == pytest.approx(100.0)
+    assert (message.header.scan.shape, message.header.frames, notes) == ((6, 7), 42, [])
+    assert message.header.scan.dwell_time_us == pytest.approx(100.0)
 
 
 @pytest.mark.parametrize("user", [{"optics": {"energy_eV": -1}}, {"scan": {"shape": [0, 7]}}])
 def test_impossible_user_data_are_left_out_and_reported(user):
     message, _ = armed(replace(HEADER, user=user))
-    assert message.arm.detector_shape == (8, 8)
+    assert message.header.detector_shape == (8, 8)
     assert message.problems
 
 
 def test_an_impossible_configuration_is_left_out_and_reported():
-    def prepare(_arm):
+    def prepare(_header):
         raise MetadataError("scan_shape is impossible", "correct it")
 
     message, _ = armed(prepare=prepare)
@@ -53,8 +53,8 @@ def test_an_impossible_configuration_is_left_out_and_reported():
 def test_a_mask_of_another_detector_is_not_taken():
     mask = np.eye(8, dtype=bool)
     message, _ = armed(replace(HEADER, bad_pixels=mask))
-    np.testing.assert_array_equal(message.arm.arrays["bad_pixel_mask"], mask)
-    assert armed(replace(HEADER, bad_pixels=mask[:4]))[0].arm.arrays == {}
+    np.testing.assert_array_equal(message.header.arrays["bad_pixel_mask"], mask)
+    assert armed(replace(HEADER, bad_pixels=mask[:4]))[0].header.arrays == {}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from odd_files import fill_with_odd_things, put_loop
-from stream_tools import make_arm, make_frames, stored_recording
+from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.recording import catalogue as module
@@ -26,15 +26,15 @@ def catalogue(tmp_path):
 
 
 def test_a_damaged_file_costs_that_file(tmp_path, catalogue):
-    arm = make_arm()
-    frames = make_frames(arm)
-    path = stored_recording(tmp_path, arm, frames, missing=slice(2, 5))
+    header = make_header()
+    frames = make_frames(header)
+    path = stored_recording(tmp_path, header, frames, missing=slice(2, 5))
     fill_with_odd_things(tmp_path)
     put_loop(tmp_path)
     assert catalogue.refresh(PATIENCE_S)
-    found = catalogue.find(arm.uid)
+    found = catalogue.find(header.uid)
     assert found.path == path
-    assert found.arm == arm
+    assert found.header == header
     assert np.flatnonzero(~found.received).tolist() == [2, 3, 4]
     (said,) = catalogue.said
     assert "not a recording that can be read" in said
@@ -42,27 +42,27 @@ def test_a_damaged_file_costs_that_file(tmp_path, catalogue):
 
 
 def test_asking_opens_nothing(tmp_path, catalogue):
-    arm = make_arm()
-    stored_recording(tmp_path, arm, make_frames(arm))
-    assert catalogue.find(arm.uid) is None, "nobody has read the folder yet"
+    header = make_header()
+    stored_recording(tmp_path, header, make_frames(header))
+    assert catalogue.find(header.uid) is None, "nobody has read the folder yet"
 
 
 def test_what_the_program_records_is_known_without_being_opened(tmp_path, catalogue):
     catalogue.refresh(PATIENCE_S)
-    arm = make_arm()
+    header = make_header()
     path = tmp_path / "own.h5"
     path.write_text("not opened")
-    catalogue.add(path, arm, np.ones(arm.frames, bool))
-    assert catalogue.find(arm.uid).path == path
+    catalogue.add(path, header, np.ones(header.frames, bool))
+    assert catalogue.find(header.uid).path == path
 
 
 def test_the_newest_recording_of_a_scan_wins(tmp_path, catalogue):
-    arm = make_arm()
+    header = make_header()
     paths = [tmp_path / name for name in ("b.h5", "a.h5")]
     for path in paths:
         path.touch()
-        catalogue.add(path, replace(arm, series=path.stem), np.ones(arm.frames, bool))
-    assert catalogue.find(arm.uid).path == paths[1]
+        catalogue.add(path, replace(header, series=path.stem), np.ones(header.frames, bool))
+    assert catalogue.find(header.uid).path == paths[1]
 
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
@@ -80,35 +80,35 @@ def test_odd_things_are_no_journals(tmp_path):
 
 def test_only_the_newest_are_kept(tmp_path, catalogue, monkeypatch):
     monkeypatch.setattr(module, "NEWEST", 2)
-    arms = [make_arm() for _ in range(3)]
-    for n, arm in enumerate(arms):
+    arms = [make_header() for _ in range(3)]
+    for n, header in enumerate(arms):
         path = tmp_path / f"{n}.h5"
         path.touch()
         os.utime(path, ns=(n * 10**9, n * 10**9))
-        catalogue.add(path, arm, np.ones(arm.frames, bool))
-    assert [catalogue.find(arm.uid) is not None for arm in arms] == [False, True, True]
+        catalogue.add(path, header, np.ones(header.frames, bool))
+    assert [catalogue.find(header.uid) is not None for header in arms] == [False, True, True]
 
 
 def test_what_has_gone_is_forgotten(tmp_path, catalogue):
-    arm = make_arm()
+    header = make_header()
     (tmp_path / "a.h5").touch()
-    catalogue.add(tmp_path / "a.h5", arm, np.ones(arm.frames, bool))
+    catalogue.add(tmp_path / "a.h5", header, np.ones(header.frames, bool))
     (tmp_path / "a.h5").unlink()
     catalogue._read_folder()
-    assert catalogue.find(arm.uid) is None
-    catalogue.add(tmp_path / "a.h5", arm, np.ones(arm.frames, bool))
-    assert catalogue.find(arm.uid) is None, "it was gone before it was told of"
+    assert catalogue.find(header.uid) is None
+    catalogue.add(tmp_path / "a.h5", header, np.ones(header.frames, bool))
+    assert catalogue.find(header.uid) is None, "it was gone before it was told of"
 
 
 def test_arrays_of_all_scans_are_kept_once_and_have_a_bound(catalogue, monkeypatch):
     monkeypatch.setattr(module, "MOST_ARRAY_BYTES", 100)
     mask = {"bad_pixel_mask": np.eye(8, dtype=bool)}
     one, other = (
-        catalogue._shared("a.h5", replace(make_arm(), arrays={k: v.copy() for k, v in mask.items()})) for _ in "ab"
+        catalogue._shared("a.h5", replace(make_header(), arrays={k: v.copy() for k, v in mask.items()})) for _ in "ab"
     )
     assert one["bad_pixel_mask"] is other["bad_pixel_mask"]
     with pytest.raises(InputFileError, match=r"b\.h5 has too large arrays"):
-        catalogue._shared("b.h5", replace(make_arm(), arrays={"bad_pixel_mask": ~np.eye(8, dtype=bool)}))
+        catalogue._shared("b.h5", replace(make_header(), arrays={"bad_pixel_mask": ~np.eye(8, dtype=bool)}))
 
 
 def test_once_closed_nothing_is_read(tmp_path):

@@ -13,8 +13,8 @@ from stream_tools import (
     connected,
     digest,
     digests_of_file,
-    make_arm,
     make_frames,
+    make_header,
     messages_of,
     running,
     send,
@@ -28,10 +28,10 @@ from ptylive.streamer.wire import ArmMessage
 
 
 def journal_of(path: Path) -> dict[int, bytes]:
-    arm = make_arm()
-    frames = make_frames(arm)
-    journal = Journal(path, arm)
-    for message in messages_of(arm, frames):
+    header = make_header()
+    frames = make_frames(header)
+    journal = Journal(path, header)
+    for message in messages_of(header, frames):
         journal.append(message)
     journal.close()
     return {number: digest(frame) for number, frame in enumerate(frames)}
@@ -48,8 +48,8 @@ def test_scans_that_wait_for_their_recordings_take_no_threads_or_handles(tmp_pat
     most_threads = most_handles = 0
     with running(tmp_path) as run, connected(run.address) as socket:
         for count in range(1, scans + 1):
-            arm = make_arm((1, 4))
-            send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm)))
+            header = make_header((1, 4))
+            send(socket, ArmMessage(header), *messages_of(header, make_frames(header)))
             if count % 10 == 0:
                 run.wait_for_ends(count)
                 most_threads = max(most_threads, threading.active_count() - threads)
@@ -138,10 +138,10 @@ def test_a_journal_whose_disk_was_full_is_converted_once_there_is_room(
 ) -> None:
     """Nobody else comes by: neither another scan nor a restart."""
     monkeypatch.setattr(converter, "RETRY_S", 0.05)
-    arm = make_arm()
-    frames = make_frames(arm)
-    journal = Journal(tmp_path / "a.journal", arm)
-    for message in messages_of(arm, frames)[:4]:
+    header = make_header()
+    frames = make_frames(header)
+    journal = Journal(tmp_path / "a.journal", header)
+    for message in messages_of(header, frames)[:4]:
         journal.append(message)
     events: list[RecordingEvent] = []
     one = Converter(events.append)

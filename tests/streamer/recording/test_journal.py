@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stream_tools import compressed, make_arm, make_frames, messages_of
+from stream_tools import compressed, make_frames, make_header, messages_of
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.recording.journal import Journal
@@ -19,16 +19,16 @@ from ptylive.streamer.wire import EndMessage, FramesMessage
 
 
 def written(path: Path, *, pixels: int = 8, end: bool = True) -> tuple[Any, list[FramesMessage]]:
-    arm = make_arm(pixels=(pixels, pixels))
-    messages = messages_of(arm, make_frames(arm))
-    journal = Journal(path, arm)
+    header = make_header(pixels=(pixels, pixels))
+    messages = messages_of(header, make_frames(header))
+    journal = Journal(path, header)
     for message in messages:
         journal.append(message)
     if end:
-        journal.append(EndMessage(arm.uid, arm.frames, "complete"))
+        journal.append(EndMessage(header.uid, header.frames, "complete"))
     journal.close()
     assert journal.safe.all()
-    return arm, messages
+    return header, messages
 
 
 def same(got: FramesMessage, wanted: FramesMessage) -> bool:
@@ -39,21 +39,21 @@ def same(got: FramesMessage, wanted: FramesMessage) -> bool:
 
 @pytest.mark.parametrize("pixels", [8, 256])
 def test_what_was_written_is_read(tmp_path: Path, pixels: int) -> None:
-    arm, messages = written(tmp_path / "a.journal", pixels=pixels)
+    header, messages = written(tmp_path / "a.journal", pixels=pixels)
     with JournalReader(tmp_path / "a.journal") as reader:
-        assert reader.arm.uid == arm.uid
-        assert reader.arm.scan == arm.scan
+        assert reader.header.uid == header.uid
+        assert reader.header.scan == header.scan
         got = list(reader.messages())
-        assert reader.end == EndMessage(arm.uid, 42, "complete")
+        assert reader.end == EndMessage(header.uid, 42, "complete")
         assert reader.valid_bytes == reader.size
     assert len(got) == len(messages)
     assert all(same(a, b) for a, b in zip(got, messages, strict=True))
 
 
 def test_compressed_parts_are_kept_as_they_came(tmp_path: Path) -> None:
-    arm = make_arm()
-    message = FramesMessage(arm.uid, 0, 42, "bslz4", tuple(compressed(frame) for frame in make_frames(arm)))
-    journal = Journal(tmp_path / "a.journal", arm)
+    header = make_header()
+    message = FramesMessage(header.uid, 0, 42, "bslz4", tuple(compressed(frame) for frame in make_frames(header)))
+    journal = Journal(tmp_path / "a.journal", header)
     journal.append(message)
     journal.close()
     with JournalReader(tmp_path / "a.journal") as reader:
@@ -96,13 +96,13 @@ def test_a_flipped_byte_costs_its_record(tmp_path: Path) -> None:
 
 def test_writing_goes_on_after_a_torn_tail(tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
-    arm, messages = written(path, end=False)
+    header, messages = written(path, end=False)
     path.write_bytes(path.read_bytes()[:-10])
     with JournalReader(path) as reader:
         kept = list(reader.messages())
         keep_bytes = reader.valid_bytes
     assert len(kept) == len(messages) - 1
-    journal = Journal(path, arm, keep_bytes=keep_bytes)
+    journal = Journal(path, header, keep_bytes=keep_bytes)
     journal.append(messages[-1])
     journal.close()
     with JournalReader(path) as reader:
@@ -113,14 +113,14 @@ def test_writing_goes_on_after_a_torn_tail(tmp_path: Path) -> None:
 def test_damaged_records_at_the_end_are_kept_when_writing_goes_on(tmp_path: Path) -> None:
     """They may be all there is of their frames: only what a killed writer has cut short is written over."""
     path = tmp_path / "a.journal"
-    arm, messages = written(path, end=False)
+    header, messages = written(path, end=False)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with JournalReader(path) as reader:
         kept = list(reader.messages())
         assert (reader.torn_bytes, reader.keep_bytes) == (0, len(content))
-    journal = Journal(path, arm, keep_bytes=reader.keep_bytes)
+    journal = Journal(path, header, keep_bytes=reader.keep_bytes)
     journal.append(messages[-1])
     journal.close()
     assert path.read_bytes()[: len(content)] == content
@@ -130,9 +130,9 @@ def test_damaged_records_at_the_end_are_kept_when_writing_goes_on(tmp_path: Path
 
 def test_only_what_was_synced_is_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ptylive.streamer.recording.journal.SYNC_INTERVAL_S", 3600.0)
-    arm = make_arm()
-    journal = Journal(tmp_path / "a.journal", arm)
-    journal.append(messages_of(arm, make_frames(arm))[1])
+    header = make_header()
+    journal = Journal(tmp_path / "a.journal", header)
+    journal.append(messages_of(header, make_frames(header))[1])
     assert not journal.safe.any()
     journal.close()
     assert np.flatnonzero(journal.safe).tolist() == [5, 6, 7, 8, 9]
@@ -142,19 +142,19 @@ def test_what_the_disk_does_not_take_is_not_safe(tmp_path: Path, monkeypatch: py
     def fail(_handle: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    arm = make_arm()
-    journal = Journal(tmp_path / "a.journal", arm)
+    header = make_header()
+    journal = Journal(tmp_path / "a.journal", header)
     monkeypatch.setattr(os, "fdatasync", fail)
     with contextlib.suppress(OSError):  # the thread that writes may meet it first
-        journal.append(messages_of(arm, make_frames(arm))[1])
+        journal.append(messages_of(header, make_frames(header))[1])
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         journal.close()
     assert not journal.safe.any()
 
 
 def test_a_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arm = make_arm(pixels=(256, 256))
-    messages = messages_of(arm, make_frames(arm))
+    header = make_header(pixels=(256, 256))
+    messages = messages_of(header, make_frames(header))
     real, calls = os.writev, iter(range(1000))
 
     def full(fd: int, buffers: Any) -> int:
@@ -164,7 +164,7 @@ def test_a_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "writev", full)
-    journal = Journal(tmp_path / "a.journal", arm)
+    journal = Journal(tmp_path / "a.journal", header)
     with contextlib.suppress(OSError):  # the thread that writes may meet it later
         for message in messages:
             journal.append(message)
@@ -178,12 +178,12 @@ def test_a_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_two_processes_do_not_write_one_journal(tmp_path: Path) -> None:
-    arm = make_arm()
-    journal = Journal(tmp_path / "a.journal", arm)
+    header = make_header()
+    journal = Journal(tmp_path / "a.journal", header)
     with JournalReader(tmp_path / "a.journal") as reader:
         assert not reader.lock()
     with pytest.raises(OSError, match="temporarily unavailable"):
-        Journal(tmp_path / "a.journal", arm)
+        Journal(tmp_path / "a.journal", header)
     journal.close()
 
 
@@ -196,14 +196,14 @@ def test_what_is_no_journal_says_so(tmp_path: Path) -> None:
 
 def test_whatever_ends_the_thread_that_writes_is_said() -> None:
     """A fault of ours, too: or frames would be taken, and nothing written."""
-    arm = make_arm()
+    header = make_header()
 
     def nowhere() -> Path:
         raise ValueError("no such place")
 
-    journal = Journal(nowhere, arm)
+    journal = Journal(nowhere, header)
     assert journal.opened.wait(60)
     with pytest.raises(OSError, match="no such place"):
-        journal.append(messages_of(arm, make_frames(arm))[0])
+        journal.append(messages_of(header, make_frames(header))[0])
     with pytest.raises(OSError, match="no such place"):
         journal.close()

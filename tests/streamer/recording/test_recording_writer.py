@@ -11,9 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from stream_tools import compressed, digest, digests_of_file, make_arm, make_frames, messages_of
+from stream_tools import compressed, digest, digests_of_file, make_frames, make_header, messages_of
 
-from ptylive.schema import Arm, Detector, InputFileError, Scan
+from ptylive.schema import Detector, InputFileError, Scan, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.streamer.recording import recording_writer as recording
 from ptylive.streamer.recording.journal import Journal
@@ -22,18 +22,18 @@ from ptylive.streamer.source import open_source
 from ptylive.streamer.wire import FramesMessage
 
 
-def journalled(path: Path, arm: Arm, messages: list[FramesMessage]) -> Path:
-    journal = Journal(path, arm)
+def journalled(path: Path, header: ScanHeader, messages: list[FramesMessage]) -> Path:
+    journal = Journal(path, header)
     for message in messages:
         journal.append(message)
     journal.close()
     return path
 
 
-def made(tmp_path: Path, arm: Arm, frames: Array) -> Path:
+def made(tmp_path: Path, header: ScanHeader, frames: Array) -> Path:
     target = tmp_path / "a.h5"
-    report = record(journalled(tmp_path / "a.journal", arm, messages_of(arm, frames)), target)
-    assert report.placed == report.frames == arm.frames
+    report = record(journalled(tmp_path / "a.journal", header, messages_of(header, frames)), target)
+    assert report.placed == report.frames == header.frames
     assert not (tmp_path / "a.journal").exists()
     assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(target)
     assert list(tmp_path.iterdir()) == [target]
@@ -41,19 +41,21 @@ def made(tmp_path: Path, arm: Arm, frames: Array) -> Path:
 
 
 def test_a_scan_is_stored_as_it_was_sent(tmp_path: Path) -> None:
-    arm = make_arm(flyback_frames=2, pattern="snake", dwell_time_us=20.0)
+    header = make_header(flyback_frames=2, pattern="snake", dwell_time_us=20.0)
     arrays = {"bad_pixel_mask": np.eye(8, dtype=bool), "vacuum_pattern": np.ones((8, 8), np.float32)}
-    arm = Arm(arm.uid, arm.series, arm.frames, arm.scan, arm.optics, arm.detector, arm.basis, arrays)
-    target = made(tmp_path, arm, make_frames(arm))
+    header = ScanHeader(
+        header.uid, header.series, header.frames, header.scan, header.optics, header.detector, header.basis, arrays
+    )
+    target = made(tmp_path, header, make_frames(header))
     with h5py.File(target) as file:
         assert file["data"].shape == (6, 9, 8, 8)
         assert file["data"].chunks == (1, 1, 8, 8)
         assert file["view/frames"].attrs["signal"] == "data"
         assert "received" not in file["metadata"]
     with open_source(target) as source:
-        got = source.arm
-        assert (got.uid, got.series, got.frames) == (arm.uid, arm.series, arm.frames)
-        assert (got.scan, got.optics, got.detector) == (arm.scan, arm.optics, arm.detector)
+        got = source.header
+        assert (got.uid, got.series, got.frames) == (header.uid, header.series, header.frames)
+        assert (got.scan, got.optics, got.detector) == (header.scan, header.optics, header.detector)
         np.testing.assert_array_equal(got.arrays["bad_pixel_mask"], arrays["bad_pixel_mask"])
 
 
@@ -62,31 +64,31 @@ def test_a_scan_is_stored_as_it_was_sent(tmp_path: Path) -> None:
 )
 def test_what_is_no_plain_raster_is_stored_flat(tmp_path: Path, scan: Scan) -> None:
     frames = scan.frames if scan.shape in {(4, 4)} else 11
-    arm = Arm("u-1", "flat", frames, scan, detector=Detector(shape=(8, 8)))
-    target = made(tmp_path, arm, make_frames(arm))
+    header = ScanHeader("u-1", "flat", frames, scan, detector=Detector(shape=(8, 8)))
+    target = made(tmp_path, header, make_frames(header))
     with h5py.File(target) as file:
         assert file["data"].shape == (frames, 8, 8)
     with open_source(target) as source:
-        assert source.arm.scan == scan
+        assert source.header.scan == scan
 
 
 @pytest.mark.parametrize("dtype", ["u1", ">u2", "<u4", "<f4"])
 def test_every_pixel_type(tmp_path: Path, dtype: str) -> None:
-    arm = Arm("u-1", "t", 4, Scan(shape=(2, 2)), detector=Detector(shape=(8, 9), dtype=dtype))
-    frames = make_frames(arm)
+    header = ScanHeader("u-1", "t", 4, Scan(shape=(2, 2)), detector=Detector(shape=(8, 9), dtype=dtype))
+    frames = make_frames(header)
     target = tmp_path / "a.h5"
-    record(journalled(tmp_path / "a.journal", arm, messages_of(arm, frames)), target)
+    record(journalled(tmp_path / "a.journal", header, messages_of(header, frames)), target)
     with open_source(target) as source:
-        assert source.arm.frame_dtype == np.dtype(dtype)
+        assert source.header.frame_dtype == np.dtype(dtype)
         np.testing.assert_array_equal(source.frames(np.arange(4)), frames)
 
 
 def test_compressed_patterns_are_stored_as_they_came(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
+    header = make_header()
+    frames = make_frames(header)
     parts = tuple(compressed(frame) for frame in frames)
     target = tmp_path / "a.h5"
-    record(journalled(tmp_path / "a.journal", arm, [FramesMessage(arm.uid, 0, 42, "bslz4", parts)]), target)
+    record(journalled(tmp_path / "a.journal", header, [FramesMessage(header.uid, 0, 42, "bslz4", parts)]), target)
     with open_source(target) as source:
         assert source.stores_bslz4
         assert [source.stored_pattern(k) for k in range(42)] == list(parts)
@@ -94,38 +96,40 @@ def test_compressed_patterns_are_stored_as_they_came(tmp_path: Path) -> None:
 
 
 def test_lz4_patterns_are_recompressed(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
+    header = make_header()
+    frames = make_frames(header)
     parts = tuple(compressed(frame, "lz4") for frame in frames)
-    record(journalled(tmp_path / "a.journal", arm, [FramesMessage(arm.uid, 0, 42, "lz4", parts)]), tmp_path / "a.h5")
+    record(
+        journalled(tmp_path / "a.journal", header, [FramesMessage(header.uid, 0, 42, "lz4", parts)]), tmp_path / "a.h5"
+    )
     assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(tmp_path / "a.h5")
 
 
 def test_missing_frames_are_marked(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = [message for message in messages_of(arm, frames) if message.seq not in {2, 5}]
-    report = record(journalled(tmp_path / "a.journal", arm, messages), tmp_path / "a.h5")
+    header = make_header()
+    frames = make_frames(header)
+    messages = [message for message in messages_of(header, frames) if message.seq not in {2, 5}]
+    report = record(journalled(tmp_path / "a.journal", header, messages), tmp_path / "a.h5")
     assert report.placed == 32
     with open_source(tmp_path / "a.h5") as source:
         assert np.flatnonzero(~source.received).tolist() == [10, 11, 12, 13, 14, 25, 26, 27, 28, 29]
 
 
 def test_an_earlier_recording_of_the_scan_is_merged_in(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames)
-    record(journalled(tmp_path / "a.journal", arm, messages[:4]), tmp_path / "a.h5")
-    report = record(journalled(tmp_path / "a.journal", arm, messages[3:]), tmp_path / "a.h5")
+    header = make_header()
+    frames = make_frames(header)
+    messages = messages_of(header, frames)
+    record(journalled(tmp_path / "a.journal", header, messages[:4]), tmp_path / "a.h5")
+    report = record(journalled(tmp_path / "a.journal", header, messages[3:]), tmp_path / "a.h5")
     assert report.placed == 42
     assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(tmp_path / "a.h5")
 
 
 def test_the_recording_of_another_scan_is_not_touched(tmp_path: Path) -> None:
-    arm, other = make_arm(), make_arm()
+    header, other = make_header(), make_header()
     record(journalled(tmp_path / "a.journal", other, messages_of(other, make_frames(other))), tmp_path / "a.h5")
     before = (tmp_path / "a.h5").read_bytes()
-    journal = journalled(tmp_path / "a.journal", arm, messages_of(arm, make_frames(arm, 1)))
+    journal = journalled(tmp_path / "a.journal", header, messages_of(header, make_frames(header, 1)))
     with pytest.raises(InputFileError, match="another scan"):
         record(journal, tmp_path / "a.h5")
     assert journal.exists()
@@ -133,8 +137,8 @@ def test_the_recording_of_another_scan_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_file_that_reads_back_differently_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arm = make_arm()
-    journal = journalled(tmp_path / "a.journal", arm, messages_of(arm, make_frames(arm)))
+    header = make_header()
+    journal = journalled(tmp_path / "a.journal", header, messages_of(header, make_frames(header)))
     real = recording.ScanWriter.finish
 
     def damaged(self: Any) -> None:
@@ -148,8 +152,8 @@ def test_a_file_that_reads_back_differently_is_thrown_away(tmp_path: Path, monke
 
 
 def test_a_full_disk_keeps_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arm = make_arm()
-    journal = journalled(tmp_path / "a.journal", arm, messages_of(arm, make_frames(arm)))
+    header = make_header()
+    journal = journalled(tmp_path / "a.journal", header, messages_of(header, make_frames(header)))
 
     def full(self: Any, index: Any, frames: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -161,8 +165,8 @@ def test_a_full_disk_keeps_the_journal(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_recorder_process_says_how_it_went(tmp_path: Path) -> None:
-    arm = make_arm()
-    journal = journalled(tmp_path / "a.journal", arm, messages_of(arm, make_frames(arm)))
+    header = make_header()
+    journal = journalled(tmp_path / "a.journal", header, messages_of(header, make_frames(header)))
     command = [sys.executable, "-m", "ptylive.streamer.recording.recorder", str(journal), str(tmp_path / "a.h5")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -174,8 +178,8 @@ def test_the_recorder_process_says_how_it_went(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_is_being_written_is_not_converted(tmp_path: Path) -> None:
-    arm = make_arm()
-    journal = Journal(tmp_path / "a.journal", arm)
+    header = make_header()
+    journal = Journal(tmp_path / "a.journal", header)
     assert journal.opened.wait(60)
     with pytest.raises(InputFileError, match="in use by another process"):
         record(tmp_path / "a.journal", tmp_path / "a.h5")
@@ -189,10 +193,10 @@ def test_what_reads_back_differently_leaves_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, coded: bool
 ) -> None:
     """A disk that stores something else: of patterns compressed here, and of those stored as they came."""
-    arm = make_arm()
-    frames = make_frames(arm)
-    message = FramesMessage(arm.uid, 0, 3, "bslz4", tuple(compressed(frame) for frame in frames[:3]))
-    journal = journalled(tmp_path / "a.journal", arm, [message] if coded else messages_of(arm, frames)[:1])
+    header = make_header()
+    frames = make_frames(header)
+    message = FramesMessage(header.uid, 0, 3, "bslz4", tuple(compressed(frame) for frame in frames[:3]))
+    journal = journalled(tmp_path / "a.journal", header, [message] if coded else messages_of(header, frames)[:1])
     whole = recording.ScanWriter.finish
 
     def spoilt(writer: Any, **given: Any) -> None:
@@ -211,10 +215,10 @@ def test_what_reads_back_differently_leaves_the_journal(
 
 
 def test_an_earlier_part_of_another_form_is_not_merged(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    target = made(tmp_path, arm, frames)
-    other = Arm(arm.uid, arm.series, arm.frames, arm.scan, arm.optics, Detector(shape=(4, 4)))
+    header = make_header()
+    frames = make_frames(header)
+    target = made(tmp_path, header, frames)
+    other = ScanHeader(header.uid, header.series, header.frames, header.scan, header.optics, Detector(shape=(4, 4)))
     journal = journalled(tmp_path / "a.journal", other, messages_of(other, make_frames(other)))
     with pytest.raises(InputFileError, match="in another form"):
         record(journal, target)
@@ -233,6 +237,6 @@ def test_damaged_journals_are_set_aside_beside_each_other(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("said", "error"), [("… errno = 28, error message = …", OSError), ("why", RuntimeError)])
 def test_a_disk_that_is_full_when_the_file_is_closed_is_said_to_be(tmp_path: Path, said: str, error: type) -> None:
-    with pytest.raises(error) as caught, recording.created_scan(tmp_path / "a.h5", make_arm()):
+    with pytest.raises(error) as caught, recording.created_scan(tmp_path / "a.h5", make_header()):
         raise RuntimeError(said)
     assert error is RuntimeError or caught.value.errno == errno.ENOSPC

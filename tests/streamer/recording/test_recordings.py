@@ -9,7 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from stream_tools import Running, connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
+from stream_tools import (
+    Running,
+    connected,
+    digest,
+    digests_of_file,
+    make_frames,
+    make_header,
+    messages_of,
+    running,
+    send,
+)
 
 from ptylive.streamer.events import Announcer, LogEvent, RecordingEvent
 from ptylive.streamer.recording import in_time, journal, recordings, recovery
@@ -22,9 +32,9 @@ from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage
 
-ARM = make_arm((8, 8), pixels=(128, 128))
-FRAMES = make_frames(ARM)
-MESSAGES = messages_of(ARM, FRAMES, batch=4)
+HEADER = make_header((8, 8), pixels=(128, 128))
+FRAMES = make_frames(HEADER)
+MESSAGES = messages_of(HEADER, FRAMES, batch=4)
 WANTED = {number: digest(frame) for number, frame in enumerate(FRAMES)}
 
 
@@ -67,18 +77,18 @@ def states(run: Running) -> list[str]:
 def received_live(run: Running) -> None:
     """The scan goes on: every frame is received, and has been handed to the maps."""
     (end,) = run.wait_for_ends()
-    assert (end.reason, end.summary.placed) == ("complete", ARM.frames)
-    assert run.frames[ARM.uid] == WANTED
+    assert (end.reason, end.summary.placed) == ("complete", HEADER.frames)
+    assert run.frames[HEADER.uid] == WANTED
 
 
 def test_a_folder_that_answers_late_gets_the_whole_scan(tmp_path: Path, mount: Mount) -> None:
     mount.hang()
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *MESSAGES)
+        send(socket, ArmMessage(HEADER), *MESSAGES)
         received_live(run)
         assert states(run) == ["waiting", "converting"]
         assert "does not answer" in run.recordings()[0].message
-        assert run.receiver.safe_ranges(ARM.uid) == [], "nothing is called safe that is in memory only"
+        assert run.receiver.safe_ranges(HEADER.uid) == [], "nothing is called safe that is in memory only"
         mount.answer()
         run.wait_for_state("complete")
         assert states(run) == ["waiting", "converting", "complete"]
@@ -87,8 +97,8 @@ def test_a_folder_that_answers_late_gets_the_whole_scan(tmp_path: Path, mount: M
 
 def test_one_that_hangs_during_a_scan_is_told_of_and_catches_up(tmp_path: Path, mount: Mount) -> None:
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *MESSAGES[:4])
-        run.wait(lambda: run.receiver.safe_ranges(ARM.uid) == [(0, 16)])
+        send(socket, ArmMessage(HEADER), *MESSAGES[:4])
+        run.wait(lambda: run.receiver.safe_ranges(HEADER.uid) == [(0, 16)])
         mount.hang()
         send(socket, *MESSAGES[4:12])
         told = ("waiting", f"{tmp_path} does not answer")
@@ -106,8 +116,8 @@ def test_what_waits_for_it_is_bounded(tmp_path: Path, mount: Mount, monkeypatch:
     monkeypatch.setattr(recordings, "Backlog", partial(Backlog, 3 * FRAMES[:4].nbytes, 0.05))
     monkeypatch.setattr(journal, "_BLOCK_BYTES", 2**16)
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *MESSAGES[:4])
-        run.wait(lambda: run.receiver.safe_ranges(ARM.uid) == [(0, 16)])
+        send(socket, ArmMessage(HEADER), *MESSAGES[:4])
+        run.wait(lambda: run.receiver.safe_ranges(HEADER.uid) == [(0, 16)])
         mount.hang()
         send(socket, *MESSAGES[4:])
         received_live(run)
@@ -118,23 +128,23 @@ def test_what_waits_for_it_is_bounded(tmp_path: Path, mount: Mount, monkeypatch:
     (path,) = journals(tmp_path)
     with JournalReader(path) as reader:
         kept = sum(message.count for message in reader.messages())
-    assert 16 + 3 * 4 <= kept < ARM.frames
+    assert 16 + 3 * 4 <= kept < HEADER.frames
 
 
 def test_journals_that_wait_for_it_are_bounded(tmp_path: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recordings, "MOST_JOURNALS", 2)
-    arms = [ARM, *(make_arm() for _ in range(3))]
+    headers = [HEADER, *(make_header() for _ in range(3))]
     mount.hang()
     with running(tmp_path) as run, connected(run.address) as socket:
-        for arm in arms:
-            send(socket, ArmMessage(arm), *messages_of(arm, make_frames(arm)))
-            run.wait_for_whole(arm.uid)
+        for header in headers:
+            send(socket, ArmMessage(header), *messages_of(header, make_frames(header)))
+            run.wait_for_whole(header.uid)
         failed = [event for event in run.recordings() if event.state == "failed"]
-        assert [event.uid for event in failed] == [arm.uid for arm in arms[2:]]
+        assert [event.uid for event in failed] == [header.uid for header in headers[2:]]
         assert all("2 journals wait" in event.message for event in failed)
         mount.answer()
         run.wait(lambda: states(run).count("complete") == 2)
-        again = make_arm()
+        again = make_header()
         send(socket, ArmMessage(again), *messages_of(again, make_frames(again)))
         run.wait(lambda: states(run).count("complete") == 3)
 
@@ -142,7 +152,7 @@ def test_journals_that_wait_for_it_are_bounded(tmp_path: Path, mount: Mount, mon
 def left_behind(folder: Path, count: int = 4, name: str = "a") -> Path:
     """The journal of a scan that was cut off."""
     path = folder / f"{name}.journal"
-    written = journal.Journal(path, ARM)
+    written = journal.Journal(path, HEADER)
     for message in MESSAGES[:count]:
         written.append(message)
     written.close()
@@ -162,7 +172,7 @@ def test_a_journal_that_is_read_for_ever_is_left_to_itself(tmp_path: Path, monke
     monkeypatch.setattr(recordings, "read_leftover", slowly)
     monkeypatch.setattr(recordings, "START_S", 0.05)
     os.utime(left_behind(tmp_path), (0, 0))  # nobody goes on with it
-    other = make_arm()
+    other = make_header()
     with running(tmp_path) as run, connected(run.address) as socket:
         assert reading.wait(60)
         send(socket, ArmMessage(other), *messages_of(other, make_frames(other)))
@@ -204,7 +214,7 @@ def test_a_recording_that_hangs_beside_a_journal_is_not_waited_for(
     monkeypatch.setattr(recordings, "items_in_time", lambda read, _patience: in_time.items_in_time(read, 0.05))
     left_behind(tmp_path)
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *MESSAGES)
+        send(socket, ArmMessage(HEADER), *MESSAGES)
         run.wait_for_state("complete")
         read_on.set()
         run.wait(lambda: any("cannot be read: no answer" in getattr(event, "text", "") for event in run.events))
@@ -247,7 +257,7 @@ def test_recording_that_is_switched_off_is_said_and_costs_nothing(
 ) -> None:
     made, said = folder
     made.wanted = False
-    scan = ScanRecord.new(ARM)
+    scan = ScanRecord.new(HEADER)
     made.begin(scan)
     assert [(event.state, event.message) for event in said] == [("off", "recording is switched off")]
     assert (scan.journal, list(tmp_path.iterdir())) == (None, [])
@@ -260,7 +270,7 @@ def test_a_scan_larger_than_the_disk_is_warned_of(
 ) -> None:
     made, said = folder
     monkeypatch.setattr(recordings.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=1000))
-    scan = ScanRecord.new(ARM)
+    scan = ScanRecord.new(HEADER)
     made.begin(scan)
     assert scan.journal is not None
     assert scan.journal.opened.wait(60)
@@ -272,7 +282,7 @@ def test_a_scan_is_taken_up_in_a_new_journal_where_there_is_none(
     folder: tuple[Recordings, list[Any]], tmp_path: Path
 ) -> None:
     made, _ = folder
-    scan = ScanRecord.new(ARM)
+    scan = ScanRecord.new(HEADER)
     made.take_up(scan, tmp_path / "a.journal")
     assert scan.journal is not None
     assert scan.journal.opened.wait(60)
@@ -284,7 +294,7 @@ def test_a_scan_is_taken_up_in_a_new_journal_where_there_is_none(
 def test_a_journal_that_cannot_be_read_is_not_written_on(folder: tuple[Recordings, list[Any]], tmp_path: Path) -> None:
     made, _ = folder
     (tmp_path / "a.journal").write_bytes(b"something else")
-    scan = ScanRecord.new(ARM)
+    scan = ScanRecord.new(HEADER)
     made.take_up(scan, tmp_path / "a.journal")
     assert scan.recording_state == "failed"
     assert scan.recording_error.endswith("the journal is kept")
@@ -300,7 +310,7 @@ def test_threads_that_cannot_be_started_cost_recordings(
     def refuses(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    scan = ScanRecord.new(ARM)
+    scan = ScanRecord.new(HEADER)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuses)
         assert made.leftovers() == []

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
+from stream_tools import connected, digest, digests_of_file, make_frames, make_header, messages_of, running, send
 
-from ptylive.schema import Arm
+from ptylive.schema import ScanHeader
 from ptylive.streamer.recording import recovery
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.recording.recording_writer import record
@@ -31,10 +31,10 @@ def digests(frames: Any) -> dict[int, bytes]:
     return {number: digest(frame) for number, frame in enumerate(frames)}
 
 
-def interrupted(folder: Path, arm: Arm, messages: list[FramesMessage], name: str = "a") -> Path:
+def interrupted(folder: Path, header: ScanHeader, messages: list[FramesMessage], name: str = "a") -> Path:
     """What a killed receiver leaves: a journal without an end, its last record torn."""
     path = folder / f"{name}.journal"
-    journal = Journal(path, arm)
+    journal = Journal(path, header)
     for message in messages:
         journal.append(message)
     journal.close()
@@ -43,9 +43,9 @@ def interrupted(folder: Path, arm: Arm, messages: list[FramesMessage], name: str
     return path
 
 
-def kill_during_scan(folder: Path, arm: Arm, messages: list[FramesMessage], after_s: float) -> np.ndarray:
+def kill_during_scan(folder: Path, header: ScanHeader, messages: list[FramesMessage], after_s: float) -> np.ndarray:
     """Run a child, send to it slowly, kill -9 it after a while; what it had last called safe."""
-    command = [sys.executable, str(CHILD), str(folder), arm.uid, "tcp://127.0.0.1:0"]
+    command = [sys.executable, str(CHILD), str(folder), header.uid, "tcp://127.0.0.1:0"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     address = json.loads(child.stdout.readline())["address"]
@@ -56,7 +56,7 @@ def kill_during_scan(folder: Path, arm: Arm, messages: list[FramesMessage], afte
     with connected(address) as socket:
         socket.linger = 0
         socket.sndtimeo = 300
-        send(socket, ArmMessage(arm))
+        send(socket, ArmMessage(header))
         killer.start()
         try:
             for message in messages:
@@ -68,7 +68,7 @@ def kill_during_scan(folder: Path, arm: Arm, messages: list[FramesMessage], afte
     child.wait()
     reading.join()
     child.stdout.close()
-    safe = np.zeros(arm.frames, dtype=bool)
+    safe = np.zeros(header.frames, dtype=bool)
     whole = [line for line in lines if line.endswith("\n")]
     for first, last in json.loads(whole[-1])["safe"] if whole else []:
         safe[first:last] = True
@@ -76,9 +76,9 @@ def kill_during_scan(folder: Path, arm: Arm, messages: list[FramesMessage], afte
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    arm = make_arm((20, 20), pixels=(32, 32))
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames, batch=4)
+    header = make_header((20, 20), pixels=(32, 32))
+    frames = make_frames(header)
+    messages = messages_of(header, frames, batch=4)
     chance = random.Random(8)
     chance.shuffle(messages)
     wanted = digests(frames)
@@ -86,10 +86,10 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     for round_ in range(5):
         folder = tmp_path / str(round_)
         folder.mkdir()
-        safe = kill_during_scan(folder, arm, messages, after_s=chance.uniform(0.05, 0.5))
+        safe = kill_during_scan(folder, header, messages, after_s=chance.uniform(0.05, 0.5))
         found: dict[int, bytes] = {}
         for path in journals(folder):
-            for batch in stored_batches(WORKER, arm, path):
+            for batch in stored_batches(WORKER, header, path):
                 found.update({int(n): digest(f) for n, f in zip(batch.index, batch.frames, strict=True)})
         acknowledged += int(safe.sum())
         assert set(np.flatnonzero(safe).tolist()) <= found.keys()
@@ -98,110 +98,110 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 
 
 def test_the_next_start_resumes_and_a_resend_completes_the_scan(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames)
-    interrupted(tmp_path, arm, messages[:4])
+    header = make_header()
+    frames = make_frames(header)
+    messages = messages_of(header, frames)
+    interrupted(tmp_path, header, messages[:4])
     with running(tmp_path) as run:
-        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 20)] and bool(run.arms()))
+        run.wait(lambda: run.receiver.safe_ranges(header.uid) == [(0, 20)] and bool(run.arms()))
         assert run.arms()[0].resumed
         with connected(run.address) as socket:
-            send(socket, PingMessage(arm.uid, arm), *messages)
+            send(socket, PingMessage(header.uid, header), *messages)
             run.wait_for_state("complete")
         status = run.receiver.status()
         assert (status.frames, status.duplicates, status.lost) == (42, 20, 0)
-        assert run.frames[arm.uid] == digests(frames)
+        assert run.frames[header.uid] == digests(frames)
         assert len(run.arms()) == 1
         assert digests_of_file(tmp_path / "a.h5") == digests(frames)
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
 
 def test_without_its_sender_the_scan_is_closed_after_a_while(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    interrupted(tmp_path, arm, messages_of(arm, frames)[:4])
+    header = make_header()
+    frames = make_frames(header)
+    interrupted(tmp_path, header, messages_of(header, frames)[:4])
     with running(tmp_path, recovery_grace_s=0.2) as run:
         run.wait_for_state("aborted")
         assert digests_of_file(tmp_path / "a.h5") == dict(list(digests(frames).items())[:20])
 
 
 def test_a_recording_that_was_closed_too_early_is_taken_up_again(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames)
+    header = make_header()
+    frames = make_frames(header)
+    messages = messages_of(header, frames)
     with running(tmp_path, idle_timeout_s=1.0) as run:
         with connected(run.address) as socket:
-            send(socket, ArmMessage(arm), *messages[:4])
+            send(socket, ArmMessage(header), *messages[:4])
             run.wait_for_state("aborted")
-            send(socket, PingMessage(arm.uid, arm), *messages[4:])
+            send(socket, PingMessage(header.uid, header), *messages[4:])
             run.wait_for_state("complete")
         assert [event.resumed for event in run.arms()] == [False, True]
         told = [getattr(event, "state", type(event).__name__) for event in run.events]
         again = told.index("ArmEvent", told.index("complete"))
         assert told[again - 1] == "writing", "a listener learns that the recording goes on before the scan does"
         assert told[-1] == "complete"
-        assert run.frames[arm.uid] == digests(frames)
-        assert run.receiver.safe_ranges(arm.uid) == [(0, 42)]
+        assert run.frames[header.uid] == digests(frames)
+        assert run.receiver.safe_ranges(header.uid) == [(0, 42)]
     (recording,) = tmp_path.iterdir()
     assert digests_of_file(recording) == digests(frames)
 
 
 def test_the_same_across_a_restart(tmp_path: Path) -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames)
+    header = make_header()
+    frames = make_frames(header)
+    messages = messages_of(header, frames)
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages[4:])
+        send(socket, ArmMessage(header), *messages[4:])
         run.wait(lambda: run.receiver.status().frames == 22)
     with running(tmp_path) as run, connected(run.address) as socket:
-        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(20, 42)])
-        send(socket, ArmMessage(arm), *messages[:4])
+        run.wait(lambda: run.receiver.safe_ranges(header.uid) == [(20, 42)])
+        send(socket, ArmMessage(header), *messages[:4])
         run.wait_for_state("complete")
-        assert run.frames[arm.uid] == digests(frames)
+        assert run.frames[header.uid] == digests(frames)
     (recording,) = tmp_path.iterdir()
     assert digests_of_file(recording) == digests(frames)
 
 
 def test_a_resend_of_what_is_complete_on_disk_counts_as_duplicates(tmp_path: Path) -> None:
-    arm = make_arm()
-    messages = messages_of(arm, make_frames(arm))
+    header = make_header()
+    messages = messages_of(header, make_frames(header))
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages)
+        send(socket, ArmMessage(header), *messages)
         run.wait_for_state("complete")
-        send(socket, ArmMessage(arm), *messages)
+        send(socket, ArmMessage(header), *messages)
         run.wait(lambda: run.receiver.status().duplicates == 42)
     with running(tmp_path) as run, connected(run.address) as socket:
-        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 42)])
-        send(socket, ArmMessage(arm), *messages, EndMessage(arm.uid, 42, "complete"))
+        run.wait(lambda: run.receiver.safe_ranges(header.uid) == [(0, 42)])
+        send(socket, ArmMessage(header), *messages, EndMessage(header.uid, 42, "complete"))
         run.wait(lambda: run.receiver.status().duplicates == 42)
         status = run.receiver.status()
-        assert (status.state, status.uid, status.rejected) == ("complete", arm.uid, {})
+        assert (status.state, status.uid, status.rejected) == ("complete", header.uid, {})
         assert run.items == []
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_scan_that_had_ended_is_only_converted(tmp_path: Path) -> None:
-    arm, cut = make_arm(), make_arm()
-    frames = make_frames(arm)
-    path = interrupted(tmp_path, arm, messages_of(arm, frames))
-    journal = Journal(path, arm, keep_bytes=path.stat().st_size - 9)
-    journal.append(EndMessage(arm.uid, 42, "complete"))
+    header, cut = make_header(), make_header()
+    frames = make_frames(header)
+    path = interrupted(tmp_path, header, messages_of(header, frames))
+    journal = Journal(path, header, keep_bytes=path.stat().st_size - 9)
+    journal.append(EndMessage(header.uid, 42, "complete"))
     journal.close()
     interrupted(tmp_path, cut, messages_of(cut, make_frames(cut))[:1], name="b")
     (tmp_path / "c.journal").write_bytes(b"garbage")
     with running(tmp_path, recovery_grace_s=0.1) as run:
         run.wait(lambda: len([event for event in run.recordings() if event.state == "complete"]) == 2)
-        assert [event.arm.uid for event in run.arms()] == [cut.uid]
-        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 42)])
+        assert [event.header.uid for event in run.arms()] == [cut.uid]
+        run.wait(lambda: run.receiver.safe_ranges(header.uid) == [(0, 42)])
     assert digests_of_file(tmp_path / "a.h5") == digests(frames)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5", "c.journal"]
 
 
 def test_a_journal_in_use_by_another_server_is_left_alone(tmp_path: Path) -> None:
-    arm = make_arm()
-    messages = messages_of(arm, make_frames(arm))
+    header = make_header()
+    messages = messages_of(header, make_frames(header))
     with running(tmp_path) as first, connected(first.address) as socket:
-        send(socket, ArmMessage(arm), *messages[:4])
+        send(socket, ArmMessage(header), *messages[:4])
         first.wait(lambda: first.receiver.status().frames == 20)
         with running(tmp_path) as second:
             time.sleep(0.3)
@@ -227,16 +227,16 @@ def test_what_a_killed_recorder_left_is_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_scan_that_another_recorder_still_works_on_is_not_begun_anew(tmp_path: Path, whole: bool) -> None:
     """A recorder outlives its killed server; meanwhile the sender starts again."""
-    arm = make_arm()
-    frames = make_frames(arm)
-    messages = messages_of(arm, frames)
-    path = interrupted(tmp_path, arm, messages if whole else messages[:4])
+    header = make_header()
+    frames = make_frames(header)
+    messages = messages_of(header, frames)
+    path = interrupted(tmp_path, header, messages if whole else messages[:4])
     recorder = JournalReader(path)
     assert recorder.lock()
     with running(tmp_path) as run, connected(run.address) as socket:
-        run.wait(lambda: run.receiver.safe_ranges(arm.uid) == [(0, 42 if whole else 20)])
-        send(socket, ArmMessage(arm), *messages)
-        run.wait(lambda: run.receiver.status().uid == arm.uid)
+        run.wait(lambda: run.receiver.safe_ranges(header.uid) == [(0, 42 if whole else 20)])
+        send(socket, ArmMessage(header), *messages)
+        run.wait(lambda: run.receiver.status().uid == header.uid)
         assert run.arms() == []
         copy = tmp_path / "elsewhere" / path.name
         copy.parent.mkdir()
@@ -244,7 +244,7 @@ def test_a_scan_that_another_recorder_still_works_on_is_not_begun_anew(tmp_path:
         record(copy, tmp_path / "a.h5")
         path.unlink()
         recorder.close()
-        send(socket, PingMessage(arm.uid, arm), *messages)
+        send(socket, PingMessage(header.uid, header), *messages)
         run.wait(lambda: run.receiver.status().duplicates == (84 if whole else 62))
         run.wait_for_state("complete")
     copy.parent.rmdir()
@@ -254,36 +254,36 @@ def test_a_scan_that_another_recorder_still_works_on_is_not_begun_anew(tmp_path:
 
 def test_a_journal_whose_process_is_done_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its recording is known by itself then; a scan whose recording was removed is to be recorded again."""
-    arm = make_arm()
-    path = interrupted(tmp_path, arm, messages_of(arm, make_frames(arm)))
+    header = make_header()
+    path = interrupted(tmp_path, header, messages_of(header, make_frames(header)))
     held = HeldJournals()
     with JournalReader(path) as recorder:
         assert recorder.lock()
         held.add(read_leftover(WORKER, path))
         held.look()
         assert held.any
-        assert held.is_held(arm.uid)
+        assert held.is_held(header.uid)
     held.look()
     assert not held.any
-    assert not held.is_held(arm.uid)
-    assert held.find(arm.uid) is not None
+    assert not held.is_held(header.uid)
+    assert held.find(header.uid) is not None
     monkeypatch.setattr(recovery, "REMEMBERED_S", -1.0)
-    assert held.find(arm.uid) is None
+    assert held.find(header.uid) is None
 
 
 @pytest.mark.slow
 def test_many_kills(tmp_path: Path) -> None:
     """Fifty kills during one scan, the server restarted each time, until the scan is complete."""
-    arm = make_arm((40, 40), pixels=(32, 32))
-    frames = make_frames(arm)
-    *messages, last = messages_of(arm, frames, batch=4)  # without its last message no life completes the scan
+    header = make_header((40, 40), pixels=(32, 32))
+    frames = make_frames(header)
+    *messages, last = messages_of(header, frames, batch=4)  # without its last message no life completes the scan
     chance = random.Random(9)
     for _ in range(50):
         chance.shuffle(messages)
-        kill_during_scan(tmp_path, arm, messages[:60], after_s=chance.uniform(0.05, 0.4))
+        kill_during_scan(tmp_path, header, messages[:60], after_s=chance.uniform(0.05, 0.4))
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(arm), *messages, last)
+        send(socket, ArmMessage(header), *messages, last)
         run.wait_for_state("complete")
-        assert run.frames[arm.uid] == digests(frames)
+        assert run.frames[header.uid] == digests(frames)
     (recording,) = tmp_path.glob("*.h5")
     assert digests_of_file(recording) == digests(frames)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stream_tools import make_arm
+from stream_tools import make_header
 
 from ptylive.streamer.storage.layout import StoredScan
 
@@ -13,9 +13,9 @@ PLAIN, FLAT = StoredScan((6, 7)), StoredScan((42,))
 
 def announced(**changes):
     """A scan that a sender announces, with as many frames as it takes."""
-    arm = make_arm()
-    scan = arm.scan.model_copy(update=changes)
-    return replace(arm, scan=scan, frames=arm.frames if scan.shape is None else scan.frames)
+    header = make_header()
+    scan = header.scan.model_copy(update=changes)
+    return replace(header, scan=scan, frames=header.frames if scan.shape is None else scan.frames)
 
 
 @pytest.mark.parametrize(("flyback", "columns"), [(0, 7), (2, 9)])
@@ -29,7 +29,7 @@ def test_what_is_no_grid_of_single_frames_is_a_list(change, frames):
 
 
 def test_a_sender_that_announces_another_number_of_frames_than_the_scan_has_gets_a_list():
-    assert StoredScan.of(replace(make_arm(), frames=43)).shape == (43,)
+    assert StoredScan.of(replace(make_header(), frames=43)).shape == (43,)
 
 
 @pytest.mark.parametrize("stored", [PLAIN, FLAT, StoredScan((1, 42)), StoredScan((42, 1))])

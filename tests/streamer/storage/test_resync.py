@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from stream_tools import connected, digest, digests_of_file, make_arm, make_frames, messages_of, running, send
+from stream_tools import connected, digest, digests_of_file, make_frames, make_header, messages_of, running, send
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.events import LogEvent
@@ -20,18 +20,18 @@ from ptylive.streamer.storage.resync import FILE_HEADER, HEAD, HEAD_BYTES, HEAD_
 from ptylive.streamer.wire import EndMessage, FramesMessage, PingMessage
 from ptylive.streamer.wire.limits import MAX_PARTS
 
-ARM = make_arm((8, 8))
-FRAMES = make_frames(ARM)
+HEADER = make_header((8, 8))
+FRAMES = make_frames(HEADER)
 DIGESTS = {number: digest(frame) for number, frame in enumerate(FRAMES)}
 BLOCK = 512
 
 
 def written(path: Path, *, batch: int = 1, end: bool = True) -> bytes:
-    journal = Journal(path, ARM)
-    for message in messages_of(ARM, FRAMES, batch):
+    journal = Journal(path, HEADER)
+    for message in messages_of(HEADER, FRAMES, batch):
         journal.append(message)
     if end:
-        journal.append(EndMessage(ARM.uid, 64, "complete"))
+        journal.append(EndMessage(HEADER.uid, 64, "complete"))
     journal.close()
     return path.read_bytes()
 
@@ -70,7 +70,7 @@ def test_every_whole_record_comes_back(tmp_path: Path, count: int) -> None:
             got = {message.first: bytes(message.parts[0]) for message in reader.messages()}
         whole = {n for n, lost in enumerate(hit) if not lost}
         assert got == {n: FRAMES[n].tobytes() for n in whole}, f"seed {seed}, block at {start}"
-        assert reader.arm.uid == ARM.uid
+        assert reader.header.uid == HEADER.uid
         wrong = [k for k in range(start, min(start + BLOCK, len(data))) if bad[k] != data[k]]
         assert all(any(a <= k < b for a, b in reader.damage) for k in wrong), f"seed {seed} at {start}"
         assert reader.torn_bytes == 0, "nothing was cut off"
@@ -99,8 +99,8 @@ def test_writing_goes_on_without_destroying_what_lies_behind_the_damage(tmp_path
     with running(tmp_path) as run, connected(run.address) as socket:
         run.wait(lambda: bool(run.arms()))
         assert any("damaged" in event.text for event in run.events if isinstance(event, LogEvent))
-        send(socket, PingMessage(ARM.uid, ARM), *messages_of(ARM, FRAMES, 4))
-        run.wait_for_whole(ARM.uid)
+        send(socket, PingMessage(HEADER.uid, HEADER), *messages_of(HEADER, FRAMES, 4))
+        run.wait_for_whole(HEADER.uid)
         run.wait_for_state("complete")
         status = run.receiver.status()
         assert status.duplicates >= 64 - 3 * 4
@@ -114,10 +114,10 @@ def test_a_long_journal_holds_its_arm_record_twice_before_it_ends(
     monkeypatch.setattr("ptylive.streamer.recording.journal.REPEAT_BYTES", 2000)
     path = tmp_path / "a.journal"
     data = written(path, end=False)
-    assert [head.kind for head in heads_of(data)].count(RecordKind.ARM) == 2
+    assert [head.kind for head in heads_of(data)].count(RecordKind.HEADER) == 2
     path.write_bytes(bytes(700) + data[700:])
     with JournalReader(path) as reader:
-        assert reader.arm.uid == ARM.uid
+        assert reader.header.uid == HEADER.uid
         assert len(list(reader.messages())) >= 60
 
 
@@ -137,15 +137,15 @@ def test_heads_that_lie_in_the_pixels_cost_bounded_time(tmp_path: Path) -> None:
     """A pattern made of record heads that promise payloads up to the end of the file, in a damaged record."""
     from ptylive.streamer.storage.resync import HEAD, HEAD_CHECK, MAGIC
 
-    arm = make_arm((1, 2), pixels=(512, 512))
+    header = make_header((1, 2), pixels=(512, 512))
     length = 700_000
     head = HEAD.pack(MAGIC, 2, 1, length, 1)
     lying = head + HEAD_CHECK.pack(zlib.crc32(head))
     pixels: Any = (lying * (2**19 // len(lying) + 1))[: 2**19]
     path = tmp_path / "a.journal"
-    journal = Journal(path, arm)
-    journal.append(FramesMessage(arm.uid, 0, 1, "none", (pixels,)))
-    journal.append(FramesMessage(arm.uid, 1, 1, "none", (bytes(2**19),)))
+    journal = Journal(path, header)
+    journal.append(FramesMessage(header.uid, 0, 1, "none", (pixels,)))
+    journal.append(FramesMessage(header.uid, 1, 1, "none", (bytes(2**19),)))
     journal.close()
     data = bytearray(path.read_bytes())
     first = next(h for h in heads_of(bytes(data)) if h.kind == RecordKind.FRAMES)
@@ -205,9 +205,9 @@ def test_a_recording_that_cannot_be_read_beside_a_journal_costs_only_itself(tmp_
     written(tmp_path / "a.journal", batch=4, end=False)
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(2000))
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, PingMessage(ARM.uid, ARM), *messages_of(ARM, FRAMES, 4))
-        run.wait_for_whole(ARM.uid)
-        assert run.frames[ARM.uid] == DIGESTS
+        send(socket, PingMessage(HEADER.uid, HEADER), *messages_of(HEADER, FRAMES, 4))
+        run.wait_for_whole(HEADER.uid)
+        assert run.frames[HEADER.uid] == DIGESTS
         run.wait_for_state("failed")
         assert "cannot be read" in run.receiver.status().recording_error
         assert (tmp_path / "a.journal").exists()

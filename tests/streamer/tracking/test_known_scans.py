@@ -11,8 +11,8 @@ from stream_tools import (
     connected,
     digest,
     digests_of_file,
-    make_arm,
     make_frames,
+    make_header,
     messages_of,
     running,
     send,
@@ -21,8 +21,8 @@ from stream_tools import (
 from ptylive.streamer.events import LogEvent
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
-ARM = replace(make_arm(), uid="test")
-FIRST, SECOND = make_frames(ARM, seed=1), make_frames(ARM, seed=2)
+HEADER = replace(make_header(), uid="test")
+FIRST, SECOND = make_frames(HEADER, seed=1), make_frames(HEADER, seed=2)
 AGAIN = "test-again-2"
 
 
@@ -53,9 +53,9 @@ def coded(frames: Any) -> list[FramesMessage]:
 def test_a_second_scan_of_the_same_uid_is_kept_beside_the_first(tmp_path: Path) -> None:
     with running(tmp_path) as run, connected(run.address) as socket:
         for frames, ends in ((FIRST, 1), (SECOND, 2)):
-            send(socket, ArmMessage(ARM), *messages_of(ARM, frames), EndMessage("test", 42, "complete"))
+            send(socket, ArmMessage(HEADER), *messages_of(HEADER, frames), EndMessage("test", 42, "complete"))
             run.wait_for_ends(ends)
-        send(socket, ArmMessage(ARM), *messages_of(ARM, SECOND))  # a resend of the newest one
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, SECOND))  # a resend of the newest one
         run.wait(lambda: run.receiver.status().duplicates == 42)
         assert run.frames == {"test": digests(FIRST), AGAIN: digests(SECOND)}
         run.wait(lambda: run.receiver.safe_ranges("test") == [(0, 42)])
@@ -65,40 +65,40 @@ def test_a_second_scan_of_the_same_uid_is_kept_beside_the_first(tmp_path: Path) 
 
 
 def test_the_same_with_compressed_frames_and_a_third_scan(tmp_path: Path) -> None:
-    third = make_frames(ARM, seed=3)
+    third = make_frames(HEADER, seed=3)
     with running(tmp_path) as run, connected(run.address) as socket:
         for ends, frames in enumerate((FIRST, SECOND, third)):
-            send(socket, ArmMessage(ARM), *coded(frames))
+            send(socket, ArmMessage(HEADER), *coded(frames))
             run.wait_for_ends(ends + 1)
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND), "test-again-3": digests(third)}
 
 
 def test_after_half_a_scan_nothing_is_mixed(tmp_path: Path) -> None:
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST)[:4])
-        send(socket, ArmMessage(ARM), *messages_of(ARM, SECOND))
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST)[:4])
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, SECOND))
         run.wait_for_whole(AGAIN)
     assert recorded(tmp_path) == {"test": dict(list(digests(FIRST).items())[:20]), AGAIN: digests(SECOND)}
 
 
 def test_a_resend_after_half_a_scan_goes_on_with_it(tmp_path: Path) -> None:
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST)[:4])
-        send(socket, ArmMessage(ARM), *coded(FIRST))
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST)[:4])
+        send(socket, ArmMessage(HEADER), *coded(FIRST))
         run.wait_for_whole("test")
         assert run.receiver.status().duplicates == 20
     assert recorded(tmp_path) == {"test": digests(FIRST)}
 
 
 def test_another_header_is_another_scan(tmp_path: Path) -> None:
-    other = replace(make_arm((5, 8)), uid="test")
+    other = replace(make_header((5, 8)), uid="test")
     frames = make_frames(other)
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST))
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST))
         run.wait_for_ends()
         send(socket, ArmMessage(other), *messages_of(other, frames))
         run.wait_for_ends(2)
-        send(socket, PingMessage("test", ARM), *messages_of(ARM, FIRST)[:2])  # the first sender is still there
+        send(socket, PingMessage("test", HEADER), *messages_of(HEADER, FIRST)[:2])  # the first sender is still there
         run.wait(lambda: run.receiver.status().duplicates == 10)
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames)}
 
@@ -106,16 +106,16 @@ def test_another_header_is_another_scan(tmp_path: Path) -> None:
 def test_across_a_restart(tmp_path: Path) -> None:
     """What was recorded by an earlier run is known: a resend stays one, another scan becomes one."""
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *coded(FIRST))
+        send(socket, ArmMessage(HEADER), *coded(FIRST))
         run.wait_for_state("complete")
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *coded(FIRST))
+        send(socket, ArmMessage(HEADER), *coded(FIRST))
         run.wait(lambda: run.receiver.status().duplicates == 42)
         assert run.items == []
-        send(socket, ArmMessage(ARM), *coded(SECOND))
+        send(socket, ArmMessage(HEADER), *coded(SECOND))
         run.wait_for_whole(AGAIN)
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *coded(SECOND))
+        send(socket, ArmMessage(HEADER), *coded(SECOND))
         run.wait(lambda: run.receiver.status().duplicates == 42)
         assert run.items == []
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
@@ -124,12 +124,12 @@ def test_across_a_restart(tmp_path: Path) -> None:
 def test_across_a_restart_the_second_scan_goes_on(tmp_path: Path) -> None:
     """Of two recorded scans with its header the newest is meant, though the other is complete."""
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST))
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST))
         run.wait_for_ends()
-        send(socket, ArmMessage(ARM), *messages_of(ARM, SECOND)[:4])
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, SECOND)[:4])
         run.wait(lambda: len(run.frames.get(AGAIN, {})) == 20)
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *messages_of(ARM, SECOND)[3:])
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, SECOND)[3:])
         run.wait_for_whole(AGAIN)
         assert run.receiver.status().duplicates == 5
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
@@ -138,18 +138,18 @@ def test_across_a_restart_the_second_scan_goes_on(tmp_path: Path) -> None:
 def test_another_scan_right_after_a_restart(tmp_path: Path) -> None:
     """All its frames come before it is known what the recording holds."""
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *coded(FIRST))
+        send(socket, ArmMessage(HEADER), *coded(FIRST))
         run.wait_for_state("complete")
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *coded(SECOND))
+        send(socket, ArmMessage(HEADER), *coded(SECOND))
         run.wait_for_whole(AGAIN)
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
 
 
 def test_other_data_without_an_arm_message_is_refused(tmp_path: Path) -> None:
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST)[:4], *messages_of(ARM, SECOND)[:2])
-        send(socket, *messages_of(ARM, FIRST)[4:])
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST)[:4], *messages_of(HEADER, SECOND)[:2])
+        send(socket, *messages_of(HEADER, FIRST)[4:])
         run.wait_for_whole("test")
         assert run.receiver.status().rejected == {"other_data": 2}
     assert recorded(tmp_path) == {"test": digests(FIRST)}
@@ -157,7 +157,7 @@ def test_other_data_without_an_arm_message_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_recording_too() -> None:
     with running() as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *coded(FIRST), ArmMessage(ARM), *coded(SECOND))
+        send(socket, ArmMessage(HEADER), *coded(FIRST), ArmMessage(HEADER), *coded(SECOND))
         run.wait_for_whole(AGAIN)
         assert run.frames == {"test": digests(FIRST), AGAIN: digests(SECOND)}
 
@@ -165,7 +165,7 @@ def test_without_a_recording_too() -> None:
 def test_what_cannot_be_compared_is_counted_and_told(tmp_path: Path) -> None:
     """Frames that were sent coded come again uncompressed: they count as the same, but not silently."""
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *coded(FIRST)[:-1], *messages_of(ARM, SECOND, batch=7)[:2])
+        send(socket, ArmMessage(HEADER), *coded(FIRST)[:-1], *messages_of(HEADER, SECOND, batch=7)[:2])
         run.wait(lambda: run.receiver.status().duplicates == 14)
         assert run.receiver.status().unchecked == 14
         assert sum("in another coding" in text for text in warned(run)) == 1
@@ -173,6 +173,6 @@ def test_what_cannot_be_compared_is_counted_and_told(tmp_path: Path) -> None:
         run.wait_for_state("complete")
         assert (run.receiver.status().duplicates, run.receiver.status().unchecked) == (28, 14)
     with running() as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), *messages_of(ARM, FIRST, batch=7)[:-1], *coded(FIRST)[:2])
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST, batch=7)[:-1], *coded(FIRST)[:2])
         run.wait(lambda: run.receiver.status().duplicates == 14)
         assert run.receiver.status().unchecked == 0, "these were decoded and compared"

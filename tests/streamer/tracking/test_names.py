@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stream_tools import make_arm
+from stream_tools import make_header
 
 from ptylive.streamer.tracking import names as module
 from ptylive.streamer.tracking.names import ScanNames, compatible_headers, same_header
@@ -54,19 +54,19 @@ def test_a_uid_that_ends_like_a_further_name_is_a_uid():
     assert names.of("test-again-2") == again
 
 
-def with_optics(arm, **values):
-    return replace(arm, optics=arm.optics.model_copy(update=values))
+def with_optics(header, **values):
+    return replace(header, optics=header.optics.model_copy(update=values))
 
 
 def test_headers_are_the_same_whatever_the_uid():
-    arm = make_arm()
-    assert same_header(arm, replace(arm, uid="another"))
-    assert not same_header(arm, with_optics(arm, energy_eV=300e3))
-    assert not same_header(arm, replace(arm, arrays={"bad_pixel_mask": np.zeros(arm.detector_shape, bool)}))
+    header = make_header()
+    assert same_header(header, replace(header, uid="another"))
+    assert not same_header(header, with_optics(header, energy_eV=300e3))
+    assert not same_header(header, replace(header, arrays={"bad_pixel_mask": np.zeros(header.detector_shape, bool)}))
 
 
 def test_a_recording_may_know_more_than_its_sender_says_and_never_another_thing():
-    stored = make_arm()
+    stored = make_header()
     assert compatible_headers(stored, replace(with_optics(stored, energy_eV=None), series=""))
     assert compatible_headers(with_optics(stored, energy_eV=None), stored)
     assert compatible_headers(stored, with_optics(stored, energy_eV=80e3 * (1 + 1e-12))), "rounded on the way"

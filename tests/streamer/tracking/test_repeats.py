@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from stream_tools import compressed, make_arm, make_frames
+from stream_tools import compressed, make_frames, make_header
 
 from ptylive.schema import WireError
 from ptylive.streamer.marks import marks_of
@@ -10,19 +10,19 @@ from ptylive.streamer.recording.scan_record import ScanRecord
 from ptylive.streamer.tracking.repeats import Arrival, OtherDataError
 from ptylive.streamer.wire import FramesMessage
 
-ARM = make_arm()
-FRAMES = make_frames(ARM)
+HEADER = make_header()
+FRAMES = make_frames(HEADER)
 EVERY = np.ones(4, bool)
 
 
 def message(frames, codec="none", first=3):
     parts = (frames.tobytes(),) if codec == "none" else tuple(compressed(frame, codec) for frame in frames)
-    return FramesMessage(ARM.uid, first, len(frames), codec, parts)
+    return FramesMessage(HEADER.uid, first, len(frames), codec, parts)
 
 
 def scan_with(*messages, exact=True):
     """A scan in which those have arrived."""
-    scan = ScanRecord.new(ARM)
+    scan = ScanRecord.new(HEADER)
     for one in messages:
         scan.progress.marks[one.first : one.first + one.count] = marks_of(one, scan.progress.layout, exact=exact)
     return scan
@@ -65,7 +65,7 @@ def test_frames_that_were_there_coded_and_come_otherwise_are_counted_as_unchecke
 
 
 def test_of_frames_that_nothing_is_known_of_an_arm_message_decides():
-    scan = ScanRecord.new(ARM)
+    scan = ScanRecord.new(HEADER)
     arrival = Arrival(message(FRAMES[3:7]), scan, exact=True)
     assert arrival.repeated(EVERY).all()
     scan.armed_again = True
@@ -94,11 +94,11 @@ def test_sums_are_compared_with_a_tolerance():
     ("sent", "reason"),
     [
         (message(FRAMES[:4], first=40), "beyond_scan"),
-        (FramesMessage(ARM.uid, 0, 1, "none", (b"short",)), "truncated"),
+        (FramesMessage(HEADER.uid, 0, 1, "none", (b"short",)), "truncated"),
     ],
 )
 def test_what_cannot_be_of_the_scan_is_refused_and_counted(sent, reason):
-    scan = ScanRecord.new(ARM)
+    scan = ScanRecord.new(HEADER)
     with pytest.raises(WireError) as caught:
         Arrival(sent, scan, exact=True).check()
     assert (caught.value.reason, scan.progress.refused) == (reason, 1)

@@ -13,8 +13,8 @@ from stream_tools import (
     connected,
     digest,
     digests_of_file,
-    make_arm,
     make_frames,
+    make_header,
     messages_of,
     running,
     send,
@@ -25,9 +25,9 @@ from ptylive.streamer.tracking import senders as senders_module
 from ptylive.streamer.tracking.senders import Senders
 from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
 
-ARM = replace(make_arm(), uid="test")
-FIRST, SECOND = make_frames(ARM, seed=1), make_frames(ARM, seed=2)
-ONE, TWO = messages_of(ARM, FIRST, 7), messages_of(ARM, SECOND, 7)
+HEADER = replace(make_header(), uid="test")
+FIRST, SECOND = make_frames(HEADER, seed=1), make_frames(HEADER, seed=2)
+ONE, TWO = messages_of(HEADER, FIRST, 7), messages_of(HEADER, SECOND, 7)
 AGAIN = "test-again-2"
 
 
@@ -84,8 +84,8 @@ def two_senders(folder: Path) -> Iterator[Sending]:
 
 def test_both_announced_the_same_scan_before_its_first_frame(tmp_path: Path) -> None:
     with two_senders(tmp_path) as sending:
-        sending.other(0, ArmMessage(ARM))
-        sending.other(1, ArmMessage(ARM))
+        sending.other(0, ArmMessage(HEADER))
+        sending.other(1, ArmMessage(HEADER))
         for mine, theirs in zip(ONE, TWO, strict=True):
             sending.frames(0, mine)
             sending.frames(1, theirs)
@@ -99,24 +99,24 @@ def test_both_announced_the_same_scan_before_its_first_frame(tmp_path: Path) -> 
 
 
 def test_their_headers_differ_and_both_go_on_pinging(tmp_path: Path) -> None:
-    other = replace(make_arm((6, 8)), uid="test")
+    other = replace(make_header((6, 8)), uid="test")
     frames = make_frames(other, seed=3)
     with two_senders(tmp_path) as sending:
-        sending.other(0, ArmMessage(ARM))
+        sending.other(0, ArmMessage(HEADER))
         sending.frames(0, ONE[0])
         sending.other(1, ArmMessage(other))
         for mine, theirs in zip(ONE[1:], messages_of(other, frames, 7), strict=False):
             sending.other(1, PingMessage("test", other))
             sending.frames(0, mine)
-            sending.other(0, PingMessage("test", ARM))
+            sending.other(0, PingMessage("test", HEADER))
             sending.frames(1, theirs)
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames[:35])}
 
 
 def test_the_end_of_one_does_not_end_the_other(tmp_path: Path) -> None:
     with two_senders(tmp_path) as sending:
-        sending.other(0, ArmMessage(ARM))
-        sending.other(1, ArmMessage(ARM))
+        sending.other(0, ArmMessage(HEADER))
+        sending.other(1, ArmMessage(HEADER))
         for k in range(3):
             sending.frames(0, ONE[k])
             sending.frames(1, TWO[k])
@@ -131,7 +131,7 @@ def test_a_connection_that_has_announced_nothing_is_asked_to(tmp_path: Path) -> 
     """After a reconnect frames come before the first ping: nothing tells whose they are."""
     with two_senders(tmp_path) as sending, connected(sending.run.address) as new:
         for who, messages in enumerate((ONE, TWO)):
-            sending.other(who, ArmMessage(ARM))
+            sending.other(who, ArmMessage(HEADER))
             sending.frames(who, messages[0])
         send(new, TWO[1])
         sending.run.wait(lambda: sending.run.receiver.status().rejected.get("unannounced") == 1)
@@ -143,7 +143,7 @@ def test_a_connection_that_has_announced_nothing_is_asked_to(tmp_path: Path) -> 
 def test_only_what_both_have_is_safe_while_both_are_sent(tmp_path: Path) -> None:
     with two_senders(tmp_path) as sending:
         for who, messages in enumerate((ONE, TWO)):
-            sending.other(who, ArmMessage(ARM))
+            sending.other(who, ArmMessage(HEADER))
             sending.frames(who, messages[0])
         sending.frames(1, TWO[1])
         sending.run.wait(lambda: sending.run.receiver.safe_ranges("test") == [(0, 7)])
@@ -155,13 +155,13 @@ def test_after_a_restart_their_frames_are_kept_apart(tmp_path: Path) -> None:
     """Both scans want the frames that come, and nothing tells which of them they belong to."""
     with two_senders(tmp_path) as sending:
         for who, messages in enumerate((ONE, TWO)):
-            sending.other(who, ArmMessage(ARM))
+            sending.other(who, ArmMessage(HEADER))
             sending.frames(who, messages[0])
             sending.frames(who, messages[1])
     with two_senders(tmp_path) as sending:
         sending.placed = 14  # the newest scan is opened again: what is stored of it comes first
         for who, messages in enumerate((ONE, TWO)):
-            sending.other(who, ArmMessage(ARM))
+            sending.other(who, ArmMessage(HEADER))
             sending.frames(who, messages[2])
         for who, messages in enumerate((ONE, TWO)):
             sending.frames(who, messages[3])
@@ -176,15 +176,15 @@ def test_after_a_restart_their_frames_are_kept_apart(tmp_path: Path) -> None:
 
 def test_after_a_restart_frames_that_come_before_their_sender_is_known(tmp_path: Path) -> None:
     """What was under way goes into the only scan that is known; that it belongs to another one turns out later."""
-    other = replace(make_arm((6, 8)), uid="test")
+    other = replace(make_header((6, 8)), uid="test")
     with running(tmp_path) as run, connected(run.address) as socket:
-        send(socket, ArmMessage(ARM), ONE[0])
+        send(socket, ArmMessage(HEADER), ONE[0])
         run.wait_for_state("scanning")
     with two_senders(tmp_path) as sending:
         sending.placed = 7
         sending.frames(1, TWO[1])
         sending.other(1, PingMessage("test", other))
-        sending.other(0, PingMessage("test", ARM))
+        sending.other(0, PingMessage("test", HEADER))
         sending.frames(0, ONE[2])
         assert sum("holds frames of two senders" in text for text in warned(sending.run)) == 1
     assert said_senders(tmp_path) == {"test": 2}
@@ -193,11 +193,11 @@ def test_after_a_restart_frames_that_come_before_their_sender_is_known(tmp_path:
 def test_after_a_reconnect_frames_that_are_repeated_tell_the_scan(tmp_path: Path) -> None:
     with two_senders(tmp_path) as sending:
         for who, messages in enumerate((ONE, TWO)):
-            sending.other(who, ArmMessage(ARM))
+            sending.other(who, ArmMessage(HEADER))
             sending.frames(who, messages[0])
         with connected(sending.run.address) as back:
             sending.sockets = (back, sending.sockets[1])
-            sending.other(0, ArmMessage(ARM))
+            sending.other(0, ArmMessage(HEADER))
             sending.frames(0, ONE[0], new=0)
             sending.frames(0, ONE[1])
             sending.frames(1, TWO[1])
@@ -208,7 +208,7 @@ def test_a_sender_that_comes_back_is_the_same_one(tmp_path: Path) -> None:
     with running(tmp_path) as run:
         for messages in (ONE[:2], ONE[2:]):
             with connected(run.address) as socket:
-                send(socket, ArmMessage(ARM), *messages)
+                send(socket, ArmMessage(HEADER), *messages)
         run.wait_for_whole("test")
         assert warned(run) == []
     assert recorded(tmp_path) == {"test": digests(FIRST)}
@@ -217,8 +217,8 @@ def test_a_sender_that_comes_back_is_the_same_one(tmp_path: Path) -> None:
 
 def test_two_senders_of_one_scan_are_one_scan(tmp_path: Path) -> None:
     with two_senders(tmp_path) as sending:
-        sending.other(0, ArmMessage(ARM))
-        sending.other(1, ArmMessage(ARM))
+        sending.other(0, ArmMessage(HEADER))
+        sending.other(1, ArmMessage(HEADER))
         for k in range(3):
             sending.frames(0, ONE[k])
             sending.frames(1, ONE[3 + k])

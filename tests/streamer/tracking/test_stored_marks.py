@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stream_tools import PATIENCE_S, make_arm, make_frames, stored_recording
+from stream_tools import PATIENCE_S, make_frames, make_header, stored_recording
 
 from ptylive.streamer.marks import marks_of_frames
 from ptylive.streamer.tracking import stored_marks
 from ptylive.streamer.tracking.stored_marks import StoredMarks
 from ptylive.streamer.wire import FrameLayout
 
-ARM = make_arm()
-FRAMES = make_frames(ARM)
+HEADER = make_header()
+FRAMES = make_frames(HEADER)
 
 
 def answer(marks: StoredMarks, uid: str) -> Any:
@@ -26,12 +26,12 @@ def answer(marks: StoredMarks, uid: str) -> Any:
 
 
 def test_they_are_those_of_the_frames(tmp_path: Path) -> None:
-    path, marks = stored_recording(tmp_path, ARM, FRAMES), StoredMarks()
+    path, marks = stored_recording(tmp_path, HEADER, FRAMES), StoredMarks()
     broken = tmp_path / "broken.h5"
     broken.write_bytes(path.read_bytes()[:2000])
     for name, file, frames in (("a", path, 42), ("b", broken, 42), ("c", tmp_path / "gone.h5", 42), ("d", path, 41)):
         marks.ask(name, file, frames)
-    assert np.array_equal(answer(marks, "a"), marks_of_frames(FRAMES, FrameLayout.of(ARM)))
+    assert np.array_equal(answer(marks, "a"), marks_of_frames(FRAMES, FrameLayout.of(HEADER)))
     assert [answer(marks, name) for name in "bcd"] == [None] * 3
 
 

@@ -5,7 +5,7 @@ import errno
 import h5py
 import numpy as np
 import pytest
-from stream_tools import make_arm, make_frames, stored_recording
+from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.streamer.vetting import door
 from ptylive.streamer.vetting.worker import Limits
@@ -74,8 +74,8 @@ def test_a_folder_that_cannot_be_asked_holds_no_file(tmp_path, monkeypatch):
 
 
 def test_a_scan_goes_through_the_real_process(tmp_path):
-    arm = make_arm()
-    door.vet(stored_recording(tmp_path, arm, make_frames(arm)))
+    header = make_header()
+    door.vet(stored_recording(tmp_path, header, make_frames(header)))
     with h5py.File(tmp_path / "empty.h5", "w") as file:
         file["data"] = np.zeros((0, 4))
     door.vet_results(tmp_path / "empty.h5")

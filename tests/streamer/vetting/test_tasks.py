@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from stream_tools import make_arm, make_frames, stored_recording
+from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.marks import marks_of_frames
@@ -15,30 +15,30 @@ from ptylive.streamer.wire.armmap import arm_from_map
 
 
 @pytest.fixture
-def arm():
-    return make_arm()
+def header():
+    return make_header()
 
 
 @pytest.fixture
-def stored(tmp_path, arm):
+def stored(tmp_path, header):
     """A recording without frames 10 to 19."""
-    return stored_recording(tmp_path, arm, make_frames(arm), slice(10, 20))
+    return stored_recording(tmp_path, header, make_frames(header), slice(10, 20))
 
 
-def test_a_recording_is_described_by_its_header_and_what_arrived(stored, arm):
+def test_a_recording_is_described_by_its_header_and_what_arrived(stored, header):
     said = tasks.describe_recording(stored)
     got, problems = arm_from_map(said["arm"], said["parts"])
-    assert (got.uid, got.scan, got.optics, list(problems)) == (arm.uid, arm.scan, arm.optics, [])
-    received = np.unpackbits(said["received"], count=arm.frames).astype(bool)
+    assert (got.uid, got.scan, got.optics, list(problems)) == (header.uid, header.scan, header.optics, [])
+    received = np.unpackbits(said["received"], count=header.frames).astype(bool)
     assert np.flatnonzero(~received).tolist() == list(range(10, 20))
 
 
-def test_of_a_whole_recording_nothing_is_said_to_be_missing(tmp_path, arm):
-    assert tasks.describe_recording(stored_recording(tmp_path, arm, make_frames(arm)))["received"] is None
+def test_of_a_whole_recording_nothing_is_said_to_be_missing(tmp_path, header):
+    assert tasks.describe_recording(stored_recording(tmp_path, header, make_frames(header)))["received"] is None
 
 
-def test_marks_are_those_of_the_frames(stored, arm):
-    expected = marks_of_frames(make_frames(arm), FrameLayout.of(arm), exact=True)
+def test_marks_are_those_of_the_frames(stored, header):
+    expected = marks_of_frames(make_frames(header), FrameLayout.of(header), exact=True)
     expected[10:20] = 0
     np.testing.assert_array_equal(tasks.marks(stored, exact=True), expected)
     with h5py.File(stored, "a") as file:
@@ -46,21 +46,21 @@ def test_marks_are_those_of_the_frames(stored, arm):
     assert tasks.marks(stored, exact=True).shape == (0,)
 
 
-def test_sums_are_taken_from_the_frames_themselves(stored, arm):
-    expected = marks_of_frames(make_frames(arm), FrameLayout.of(arm), exact=False)
+def test_sums_are_taken_from_the_frames_themselves(stored, header):
+    expected = marks_of_frames(make_frames(header), FrameLayout.of(header), exact=False)
     expected[10:20] = 0
     np.testing.assert_array_equal(tasks.marks(stored, exact=False), expected)
 
 
-def test_frames_come_in_pieces_without_those_that_are_missing(stored, arm):
+def test_frames_come_in_pieces_without_those_that_are_missing(stored, header):
     got, number = {}, 0
     while number is not None:
         part = tasks.frames(stored, number, 7 * 8 * 8 * 2)
         assert len(part["index"]) <= 7
         got |= dict(zip(part["index"].tolist(), part["frames"], strict=True))
         number = part["next"]
-    wanted = make_frames(arm)
-    assert sorted(got) == [n for n in range(arm.frames) if not 10 <= n < 20]
+    wanted = make_frames(header)
+    assert sorted(got) == [n for n in range(header.frames) if not 10 <= n < 20]
     assert all((got[n] == wanted[n]).all() for n in got)
     assert len(tasks.frames(stored, 0, 1)["index"]) == 1, "a frame larger than a piece is a piece"
 

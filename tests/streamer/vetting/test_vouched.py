@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from odd_files import put_loop
-from stream_tools import make_arm, make_frames, stored_recording
+from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.engine import file_guard
 from ptylive.engine.file_guard import guarded
@@ -136,8 +136,8 @@ def test_files_of_long_ago_are_looked_through_again(tmp_path, monkeypatch):
 
 
 def test_a_recording_is_looked_through_once_for_each_of_its_states(tmp_path):
-    arm = make_arm()
-    path = stored_recording(tmp_path, arm, make_frames(arm))
+    header = make_header()
+    path = stored_recording(tmp_path, header, make_frames(header))
     assert is_vouched(path)
     assert is_vouched(path)
     (tmp_path / "none.h5").write_bytes(b"nothing")

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from odd_files import fill_with_odd_things, put_loop
-from stream_tools import make_arm, make_frames, stored_recording
+from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.source import open_recording
@@ -33,42 +33,42 @@ def worker():
 
 
 def test_a_recording_is_described_as_it_is(tmp_path, worker):
-    arm = make_arm()
-    path = stored_recording(tmp_path, arm, make_frames(arm), missing=slice(3, 7))
+    header = make_header()
+    path = stored_recording(tmp_path, header, make_frames(header), missing=slice(3, 7))
     said = worker.read(describe_recording, path)
     described, problems = arm_from_map(said["arm"], said["parts"])
     with open_recording(path) as source:
-        assert described == source.arm
+        assert described == source.header
         assert not problems
-        assert np.array_equal(np.unpackbits(said["received"])[: arm.frames] > 0, source.received)
+        assert np.array_equal(np.unpackbits(said["received"])[: header.frames] > 0, source.received)
 
 
 def test_frames_come_through(tmp_path, worker):
-    arm = make_arm()
-    stored = make_frames(arm)
-    path = stored_recording(tmp_path, arm, stored, missing=slice(3, 7))
+    header = make_header()
+    stored = make_frames(header)
+    path = stored_recording(tmp_path, header, stored, missing=slice(3, 7))
     found, number = {}, 0
     while number is not None:
         part = worker.read(frames, path, first=number, most_bytes=5 * stored[0].nbytes)
         found.update(zip(part["index"].tolist(), part["frames"], strict=True))
         number = part["next"]
-    assert sorted(found) == [k for k in range(arm.frames) if not 3 <= k < 7]
+    assert sorted(found) == [k for k in range(header.frames) if not 3 <= k < 7]
     assert all(np.array_equal(found[k], stored[k]) for k in found)
 
 
 def test_a_file_that_is_read_for_ever_is_given_up_and_not_opened_again(tmp_path, worker):
     loop = put_loop(tmp_path)
-    arm = make_arm()
-    good = stored_recording(tmp_path, arm, make_frames(arm))
+    header = make_header()
+    good = stored_recording(tmp_path, header, make_frames(header))
     with pytest.raises(InputFileError, match=GIVEN_UP):
         worker.read(describe_recording, loop)
-    assert worker.read(describe_recording, good)["arm"]["uid"] == arm.uid
+    assert worker.read(describe_recording, good)["arm"]["uid"] == header.uid
     process = worker.process_id
     with pytest.raises(InputFileError, match=GIVEN_UP):
         worker.read(walk, loop)
     assert worker.process_id == process, "the file was opened again"
     loop.write_bytes(good.read_bytes())
-    assert worker.read(describe_recording, loop)["arm"]["uid"] == arm.uid
+    assert worker.read(describe_recording, loop)["arm"]["uid"] == header.uid
 
 
 def test_odd_things_are_refused_by_name(tmp_path, worker):
@@ -78,10 +78,10 @@ def test_odd_things_are_refused_by_name(tmp_path, worker):
 
 
 def test_a_name_that_is_no_unicode_is_a_name(tmp_path, worker):
-    arm = make_arm()
-    good = stored_recording(tmp_path, arm, make_frames(arm))
+    header = make_header()
+    good = stored_recording(tmp_path, header, make_frames(header))
     odd = good.rename(os.fsdecode(os.fsencode(tmp_path) + b"/scan\xff.h5"))
-    assert worker.read(describe_recording, odd)["arm"]["uid"] == arm.uid
+    assert worker.read(describe_recording, odd)["arm"]["uid"] == header.uid
     odd.write_text("this is no recording")
     with pytest.raises(InputFileError, match="scan\udcff"):
         worker.read(describe_recording, odd)
@@ -105,11 +105,11 @@ def test_memory_is_bounded(tmp_path):
 
 
 def test_a_worker_killed_by_somebody_else_costs_nothing(tmp_path, worker):
-    arm = make_arm()
-    path = stored_recording(tmp_path, arm, make_frames(arm))
+    header = make_header()
+    path = stored_recording(tmp_path, header, make_frames(header))
     worker.read(walk, path)
     os.kill(worker.process_id, signal.SIGKILL)
-    assert worker.read(describe_recording, path)["arm"]["uid"] == arm.uid
+    assert worker.read(describe_recording, path)["arm"]["uid"] == header.uid
 
 
 def test_it_does_not_outlive_its_parent(tmp_path):

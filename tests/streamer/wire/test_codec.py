@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stream_tools import compressed, make_arm, make_frames
+from stream_tools import compressed, make_frames, make_header
 
 from ptylive.schema import WireError
 from ptylive.streamer.fast.decoder import CompiledDecoder
@@ -51,11 +51,11 @@ def test_a_cut_pattern_is_refused(codec: Any) -> None:
 
 
 def test_one_bad_pattern_does_not_spoil_its_message() -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
+    header = make_header()
+    frames = make_frames(header)
     parts = [compressed(frame) for frame in frames[:4]]
     parts[2] = parts[2][:-3]
-    got, good, problems = decode_frames(FramesMessage(arm.uid, 0, 4, "bslz4", tuple(parts)), FrameLayout.of(arm))
+    got, good, problems = decode_frames(FramesMessage(header.uid, 0, 4, "bslz4", tuple(parts)), FrameLayout.of(header))
     assert good.tolist() == [True, True, False, True]
     assert [problem.reason for problem in problems] == ["corrupt"]
     np.testing.assert_array_equal(got[good], frames[:4][good])

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_tools import make_arm, make_frames, messages_of
+from stream_tools import make_frames, make_header, messages_of
 
-from ptylive.schema import Arm, Basis, Detector, Optics, Scan, WireError
+from ptylive.schema import Basis, Detector, Optics, Scan, ScanHeader, WireError
 from ptylive.schema.metadata import questions
 from ptylive.streamer.wire import (
     ArmMessage,
@@ -31,9 +31,9 @@ from ptylive.streamer.wire.arrays import decode_array
 from ptylive.streamer.wire.limits import MAX_FRAMES, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS
 
 
-def changed(arm: Arm, **fields: Any) -> list[Any]:
+def changed(scan_header: ScanHeader, **fields: Any) -> list[Any]:
     """The parts of an arm message with some fields of its map replaced."""
-    header, *parts = encode(ArmMessage(arm))
+    header, *parts = encode(ArmMessage(scan_header))
     return [msgpack.packb({**msgpack.unpackb(header), **fields}), *parts]
 
 
@@ -44,53 +44,62 @@ def refusal(parts: list[Any]) -> str:
     return caught.value.reason
 
 
-def full_arm() -> Arm:
-    arm = make_arm()
+def full_header() -> ScanHeader:
+    scan_header = make_header()
     arrays = {
         "bad_pixel_mask": np.eye(8, dtype=bool),
         "vacuum_pattern": np.ones((8, 8), np.float32),
         "positions_A": np.zeros((42, 2)),
     }
     detector = Detector(shape=(8, 8), dtype="<u4", transform="transpose+flip_rows", transform_given=True)
-    return Arm(arm.uid, "a series", 42, arm.scan, arm.optics, detector, Basis(), arrays)
+    return ScanHeader(scan_header.uid, "a series", 42, scan_header.scan, scan_header.optics, detector, Basis(), arrays)
 
 
 def test_arm_comes_back_as_it_was_sent() -> None:
-    arm = full_arm()
-    message = decode(encode(ArmMessage(arm)))
+    scan_header = full_header()
+    message = decode(encode(ArmMessage(scan_header)))
     assert isinstance(message, ArmMessage)
     assert message.problems == ()
-    got = message.arm
-    assert (got.uid, got.series, got.frames) == (arm.uid, arm.series, arm.frames)
-    assert (got.scan, got.optics, got.detector, got.basis) == (arm.scan, arm.optics, arm.detector, arm.basis)
-    assert got.arrays.keys() == arm.arrays.keys()
-    for name, array in arm.arrays.items():
+    got = message.header
+    assert (got.uid, got.series, got.frames) == (scan_header.uid, scan_header.series, scan_header.frames)
+    assert (got.scan, got.optics, got.detector, got.basis) == (
+        scan_header.scan,
+        scan_header.optics,
+        scan_header.detector,
+        scan_header.basis,
+    )
+    assert got.arrays.keys() == scan_header.arrays.keys()
+    for name, array in scan_header.arrays.items():
         np.testing.assert_array_equal(got.arrays[name], array)
 
 
 def test_an_arm_that_knows_next_to_nothing_is_accepted() -> None:
-    arm = Arm("u", "", 9, Scan(), detector=Detector(shape=(4, 4)))
-    message = decode(encode(ArmMessage(arm)))
+    scan_header = ScanHeader("u", "", 9, Scan(), detector=Detector(shape=(4, 4)))
+    message = decode(encode(ArmMessage(scan_header)))
     assert isinstance(message, ArmMessage)
-    assert message.arm.scan.shape is None
-    assert message.arm.optics == Optics()
+    assert message.header.scan.shape is None
+    assert message.header.optics == Optics()
 
 
 def test_frames_end_and_ping_come_back() -> None:
-    arm = make_arm()
-    for message in (*messages_of(arm, make_frames(arm)), EndMessage(arm.uid, 42, "aborted"), PingMessage(arm.uid)):
+    scan_header = make_header()
+    for message in (
+        *messages_of(scan_header, make_frames(scan_header)),
+        EndMessage(scan_header.uid, 42, "aborted"),
+        PingMessage(scan_header.uid),
+    ):
         assert decode(encode(message)) == message
-    ping = decode(encode(PingMessage(arm.uid, arm)))
+    ping = decode(encode(PingMessage(scan_header.uid, scan_header)))
     assert isinstance(ping, PingMessage)
-    assert ping.arm is not None
-    assert ping.arm.scan == arm.scan
+    assert ping.header is not None
+    assert ping.header.scan == scan_header.scan
 
 
 def test_unknown_keys_are_ignored() -> None:
-    arm = make_arm()
-    message = decode(changed(arm, colour="red", scan={"shape": [6, 7], "mood": 3}))
+    scan_header = make_header()
+    message = decode(changed(scan_header, colour="red", scan={"shape": [6, 7], "mood": 3}))
     assert isinstance(message, ArmMessage)
-    assert message.arm.scan.shape == (6, 7)
+    assert message.header.scan.shape == (6, 7)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +129,14 @@ def test_unknown_keys_are_ignored() -> None:
     ],
 )
 def test_an_impossible_arm_is_refused_with_its_reason(fields: dict[str, Any], reason: str) -> None:
-    assert refusal(changed(make_arm(), **fields)) == reason
+    assert refusal(changed(make_header(), **fields)) == reason
 
 
 def test_impossible_optics_are_left_out_and_reported() -> None:
-    message = decode(changed(make_arm(), optics={"energy_eV": -5.0, "convergence_semiangle_mrad": 20.0}))
+    message = decode(changed(make_header(), optics={"energy_eV": -5.0, "convergence_semiangle_mrad": 20.0}))
     assert isinstance(message, ArmMessage)
-    assert message.arm.optics.energy_eV is None
-    assert message.arm.optics.convergence_semiangle_mrad == 20.0
+    assert message.header.optics.energy_eV is None
+    assert message.header.optics.convergence_semiangle_mrad == 20.0
     assert [problem.reason for problem in message.problems] == ["impossible_value"]
     assert "energy_eV" in str(message.problems[0])
 
@@ -148,23 +157,23 @@ def test_impossible_optics_are_left_out_and_reported() -> None:
     ],
 )
 def test_no_impossible_value_refuses_a_stream(section: str, key: str, value: Any) -> None:
-    arm = make_arm()
-    told = getattr(arm, section).model_dump(exclude_none=True)
-    message = decode(changed(arm, **{section: {**told, key: value}}))
+    scan_header = make_header()
+    told = getattr(scan_header, section).model_dump(exclude_none=True)
+    message = decode(changed(scan_header, **{section: {**told, key: value}}))
     assert isinstance(message, ArmMessage)
-    assert message.arm.detector_shape == arm.detector_shape
-    assert message.arm.scan.shape == arm.scan.shape
+    assert message.header.detector_shape == scan_header.detector_shape
+    assert message.header.scan.shape == scan_header.scan.shape
     assert [problem.reason for problem in message.problems] == ["impossible_value"]
     assert key in str(message.problems[0])
 
 
 def test_unusual_values_of_a_header_are_taken_with_their_question() -> None:
-    message = decode(changed(make_arm(), optics={"energy_eV": 80, "convergence_semiangle_mrad": "30 mrad"}))
+    message = decode(changed(make_header(), optics={"energy_eV": 80, "convergence_semiangle_mrad": "30 mrad"}))
     assert isinstance(message, ArmMessage)
     assert message.problems == ()
-    assert message.arm.optics.energy_eV == 80
-    assert message.arm.optics.convergence_semiangle_mrad == 30
-    assert questions(message.arm) == ("energy_eV = 80 eV? did you mean 80 keV?",)
+    assert message.header.optics.energy_eV == 80
+    assert message.header.optics.convergence_semiangle_mrad == 30
+    assert questions(message.header) == ("energy_eV = 80 eV? did you mean 80 keV?",)
 
 
 @pytest.mark.parametrize(
@@ -178,11 +187,11 @@ def test_unusual_values_of_a_header_are_taken_with_their_question() -> None:
     ],
 )
 def test_a_faulty_array_is_left_out_and_reported(part: bytes) -> None:
-    arm = make_arm()
-    header, _ = changed(arm, parts=["bad_pixel_mask"]), None
+    scan_header = make_header()
+    header, _ = changed(scan_header, parts=["bad_pixel_mask"]), None
     message = decode([*header, part])
     assert isinstance(message, ArmMessage)
-    assert "bad_pixel_mask" not in message.arm.arrays
+    assert "bad_pixel_mask" not in message.header.arrays
     assert len(message.problems) == 1
 
 
@@ -232,12 +241,12 @@ def test_parts_that_cannot_hold_their_frames_are_refused(
 
 
 def test_a_run_of_a_message_holds_its_frames() -> None:
-    arm = make_arm()
-    frames = make_frames(arm)
-    message = FramesMessage(arm.uid, 10, 5, "none", (frames[10:15].tobytes(),))
+    scan_header = make_header()
+    frames = make_frames(scan_header)
+    message = FramesMessage(scan_header.uid, 10, 5, "none", (frames[10:15].tobytes(),))
     run = message.run(2, 4)
     assert (run.first, run.count) == (12, 2)
-    got, good, _ = decode_frames(run, FrameLayout.of(arm))
+    got, good, _ = decode_frames(run, FrameLayout.of(scan_header))
     assert good.all()
     np.testing.assert_array_equal(got, frames[12:14])
 
@@ -269,21 +278,21 @@ def test_the_wire_is_light() -> None:
 
 def test_more_frames_than_can_be_counted_are_refused() -> None:
     """As a scan's shape, where no single value of it is impossible."""
-    arm = make_arm()
+    scan_header = make_header()
     fields = {"scan": {"shape": [MAX_FRAMES // 10, 11]}}
-    assert refusal(changed(arm, **fields)) == "impossible_value"
+    assert refusal(changed(scan_header, **fields)) == "impossible_value"
 
 
 def test_parts_that_are_announced_and_missing_are_reported() -> None:
-    arm = replace(make_arm(), arrays={"bad_pixel_mask": np.zeros((8, 8), bool)})
-    header, part = encode(ArmMessage(arm))
+    scan_header = replace(make_header(), arrays={"bad_pixel_mask": np.zeros((8, 8), bool)})
+    header, part = encode(ArmMessage(scan_header))
     message = decode([header])
     assert isinstance(message, ArmMessage)
-    assert (message.arm.arrays, [problem.reason for problem in message.problems]) == ({}, ["wrong_parts"])
+    assert (message.header.arrays, [problem.reason for problem in message.problems]) == ({}, ["wrong_parts"])
     named = {**msgpack.unpackb(header), "parts": ["of_tomorrow"]}
     message = decode([msgpack.packb(named), part])
     assert isinstance(message, ArmMessage)
-    assert (message.arm.arrays, message.problems) == ({}, ())
+    assert (message.header.arrays, message.problems) == ({}, ())
 
 
 def test_arrays_larger_than_any_are_not_unpacked() -> None:
@@ -300,14 +309,14 @@ class _Huge(bytes):
 
 
 def test_a_ping_with_the_header_of_another_scan_is_refused() -> None:
-    arm = make_arm()
-    header, *parts = encode(PingMessage(arm.uid, arm))
+    scan_header = make_header()
+    header, *parts = encode(PingMessage(scan_header.uid, scan_header))
     assert refusal([msgpack.packb({**msgpack.unpackb(header), "uid": "another"}), *parts]) == "bad_ping"
 
 
 def test_a_bare_ping_of_a_compressed_stream_is_a_ping() -> None:
     """It lacks the masks: nobody can join by it, and the scan is alive all the same."""
     basis = Basis(kind="zernike", n_bright=2, n_dark=0)
-    arm = replace(make_arm(), basis=basis, arrays={"masks": np.ones((2, 8, 8), np.float32)})
-    header, *_ = encode(PingMessage(arm.uid, arm))
-    assert decode([header]) == PingMessage(arm.uid)
+    scan_header = replace(make_header(), basis=basis, arrays={"masks": np.ones((2, 8, 8), np.float32)})
+    header, *_ = encode(PingMessage(scan_header.uid, scan_header))
+    assert decode([header]) == PingMessage(scan_header.uid)

@@ -3,19 +3,19 @@
 import msgpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_tools import make_arm, make_frames, messages_of
+from stream_tools import make_frames, make_header, messages_of
 
 from ptylive.schema import WireError
 from ptylive.streamer.wire import ArmMessage, EndMessage, PingMessage, decode, encode
 
-ARM = make_arm()
+HEADER = make_header()
 SAMPLES = [
     [bytes(part) for part in encode(message)]
     for message in (
-        ArmMessage(ARM),
-        PingMessage(ARM.uid, ARM),
-        EndMessage(ARM.uid, 42, "complete"),
-        messages_of(ARM, make_frames(ARM))[0],
+        ArmMessage(HEADER),
+        PingMessage(HEADER.uid, HEADER),
+        EndMessage(HEADER.uid, 42, "complete"),
+        messages_of(HEADER, make_frames(HEADER))[0],
     )
 ]
 VALUES = st.recursive(

@@ -42,9 +42,9 @@ class ArrayKit:
         """exp(i phase) of phases in double precision."""
         return self.xp.exp(1j * phase).astype(self.complex)
 
-    def plane_ramp(self, slope: Any, coordinate: Any) -> Any:
-        """exp(i slope . x): slopes (n, 2), coordinates (P,) along both axes: (n, 1, P, P)."""
-        along = self.phase_factor(slope[:, :, None] * coordinate)
+    def plane_ramp(self, rate: Any, coordinate: Any) -> Any:
+        """exp(i rate . x): rates (n, 2), coordinates (P,) along both axes: (n, 1, P, P)."""
+        along = self.phase_factor(rate[:, :, None] * coordinate)
         return (along[:, 0, :, None] * along[:, 1, None, :])[:, None]
 
     def moments(self, plane: Any, coordinate: Any) -> Any:

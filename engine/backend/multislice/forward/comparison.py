@@ -60,8 +60,8 @@ class Coefficients:
         rooted = self._term.kind is CoefficientTermKind.ROOT
         seen = self._kit.xp.sqrt(flat + (self._term.offset + TINY_COUNTS)) if rooted else flat
         coefficients = seen @ self._masks.T
-        loss, slope = self._of_coefficients(coefficients, self._values[batch].astype(self._kit.real))
-        by_seen, by_intensity = slope @ self._masks, 0.0
+        loss, derivative = self._of_coefficients(coefficients, self._values[batch].astype(self._kit.real))
+        by_seen, by_intensity = derivative @ self._masks, 0.0
         for term in self._perpendicular:
             more, of_seen, of_intensity = term.compare(seen, flat, coefficients, batch)
             loss, by_seen, by_intensity = loss + more, by_seen + of_seen, by_intensity + of_intensity
@@ -77,21 +77,21 @@ class Coefficients:
         if kind is CoefficientTermKind.GAUSS:
             root = xp.sqrt(s + TINY_COUNTS)
             difference = root - xp.sqrt(measured)
-            loss, slope = difference**2, difference / root
+            loss, derivative = difference**2, difference / root
         elif kind is CoefficientTermKind.POISSON:
             safe = s + (self._term.offset + TINY_COUNTS)
             loss = safe - measured - measured * (xp.log(safe) - xp.log(xp.where(measured > 0, measured, 1)))
-            slope = 1 - measured / safe
+            derivative = 1 - measured / safe
         elif kind in (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT):
             away = s - measured
             if self._whitening is not None:
                 away = away @ self._whitening.T
-            loss, slope = away**2, 2 * away
+            loss, derivative = away**2, 2 * away
             if self._whitening is not None:
-                slope = slope @ self._whitening
+                derivative = derivative @ self._whitening
         else:
             raise KeyError(kind)
-        return loss.sum(dtype=np.float64), slope
+        return loss.sum(dtype=np.float64), derivative
 
 
 class _Perpendicular:

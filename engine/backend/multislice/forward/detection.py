@@ -68,8 +68,8 @@ class Detector:
             if total.tilts is not None and tilts is not None and tilts.inside:
                 turning = (gradient.conj() * kit.fft(exposure.wave)).imag.sum(axis=1)
                 length = -self._defocus[batch][:, None]
-                slopes = -2 * np.pi * length * kit.moments(turning, self._q)
-                values.add_tilts(total.tilts, batch, slice(2, 4), slopes)
+                derivatives = -2 * np.pi * length * kit.moments(turning, self._q)
+                values.add_tilts(total.tilts, batch, slice(2, 4), derivatives)
             gradient = gradient * exposure.lens.conj()
         if self._band is not None:
             gradient = gradient * self._band
@@ -93,12 +93,12 @@ class Detector:
             total = total.reshape(n, size, u, size, u).sum(axis=(2, 4))
         return total if values.background is None else total + values.background
 
-    def slope_of_waves(self, slope: Any, batch: Any) -> Any:
+    def derivative_of_waves(self, derivative: Any, batch: Any) -> Any:
         """dL/d|wave|^2 (n, P, P) from dL/dI (n, p, p); object modes not yet shared out."""
         u = self._model.upsampling
         if u > 1:
-            slope = self._kit.xp.repeat(self._kit.xp.repeat(slope, u, axis=1), u, axis=2)
-        return self._smeared(slope, batch)  # the envelope is real and even: its own adjoint
+            derivative = self._kit.xp.repeat(self._kit.xp.repeat(derivative, u, axis=1), u, axis=2)
+        return self._smeared(derivative, batch)  # the envelope is real and even: its own adjoint
 
     def _smeared(self, image: Any, batch: Any) -> Any:
         near = self._model.near_field

@@ -113,14 +113,14 @@ class GeneralMultislice:
             place = self._unasked(batch)
             light = self._illumination.forward(values, batch)
             _, waves = self._exposures(values, prepared, light.wave, place)
-            slopes = []
+            derivatives = []
             for moved in self._illumination.moved(light, values, batch):
                 _, turned = self._exposures(values, prepared, moved, place)
                 each = ((a.wave.conj() * b.wave).real.sum(axis=1) for a, b in zip(waves, turned, strict=True))
-                slopes.append(2 * sum(each) / len(waves))
+                derivatives.append(2 * sum(each) / len(waves))
             intensity = self._detector.intensity(waves, values, batch)
             weight = weights / (intensity + (self._problem.data_term.offset + TINY_COUNTS))
-            both = xp.stack(slopes, axis=1)
+            both = xp.stack(derivatives, axis=1)
             found.append(xp.einsum("naij,nbij,nij->nab", both, both, weight))
         return xp.concatenate(found)
 
@@ -184,10 +184,10 @@ class GeneralMultislice:
         batch, total = place.batch, place.total
         light = self._illumination.forward(values, batch)
         kept, exposures = self._exposures(values, prepared, light.wave, place)
-        loss, slope = self._comparison.compare(self._detector.intensity(exposures, values, batch), batch)
+        loss, derivative = self._comparison.compare(self._detector.intensity(exposures, values, batch), batch)
         if total.corrections.background is not None:
-            total.corrections.background[...] += slope.sum(axis=0)
-        pull = (2 / len(exposures) * self._detector.slope_of_waves(slope, batch))[:, None]
+            total.corrections.background[...] += derivative.sum(axis=0)
+        pull = (2 / len(exposures) * self._detector.derivative_of_waves(derivative, batch))[:, None]
         behind: Any = None
         for mode, exposure in enumerate(exposures):
             gradient = self._detector.adjoint(exposure, exposure.wave * pull, values, batch, total.corrections)

@@ -54,12 +54,12 @@ class Illumination:
 
     def moved(self, light: Light, values: Values, batch: Any) -> tuple[Any, Any]:
         """Derivatives of the wave by the position along rows and columns, one for each pixel of the object."""
-        kit, slopes = self._kit, []
+        kit, derivatives = self._kit, []
         spectrum = self._probes(values, batch) * light.factor
         for frequency in (self._frequencies[:, None], self._frequencies[None, :]):
             wave = kit.inverse(spectrum * (-2j * np.pi * frequency).astype(kit.complex))
-            slopes.append(wave if light.tilt is None else wave * light.tilt)
-        return slopes[0], slopes[1]
+            derivatives.append(wave if light.tilt is None else wave * light.tilt)
+        return derivatives[0], derivatives[1]
 
     def power(self, values: Values, batch: Any) -> Any:
         """|psi|^2 summed over modes, (n or 1, P, P), not moved to the sub-pixel rests of the positions."""
@@ -128,5 +128,5 @@ class Illumination:
         if total.current is not None and values.root_current is not None:
             total.current[batch] += 0.5 * overlap.real.sum(axis=(1, 2)) / values.root_current[batch] ** 2
         if total.aberrations_A is not None and self._rates is not None and self._group is not None:
-            slopes = xp.tensordot(overlap.imag.astype(np.float64), self._rates, ((1, 2), (1, 2)))
-            xp.add.at(total.aberrations_A, self._group[batch], slopes)
+            derivatives = xp.tensordot(overlap.imag.astype(np.float64), self._rates, ((1, 2), (1, 2)))
+            xp.add.at(total.aberrations_A, self._group[batch], derivatives)

@@ -140,8 +140,8 @@ class Specimen:
     def _tilt(self, step: Propagate, values: Values, place: Place, propagator: Any) -> Any:
         if not self._tilted:
             return propagator
-        slope = 2 * np.pi * _length(step, values) * values.tilts_of(place.batch)[:, 2:4]
-        return propagator * self._kit.plane_ramp(slope, self._q)
+        rate = 2 * np.pi * _length(step, values) * values.tilts_of(place.batch)[:, 2:4]
+        return propagator * self._kit.plane_ramp(rate, self._q)
 
     def _add_free_space(self, step: Propagate, turning: Any, values: Values, place: Place, total: Corrections) -> None:
         """D psi / d length = i (phase_per_A + 2 pi q . tan) psi and d psi / d tan = 2 pi i length q psi."""
@@ -149,11 +149,11 @@ class Specimen:
         if total.tilts is not None and by_q is not None:
             values.add_tilts(total.tilts, place.batch, slice(2, 4), -_length(step, values) * by_q)
         if total.distances_A is not None:
-            slope = (turning * self._phase_per_A).sum(dtype=np.float64)
+            derivative = (turning * self._phase_per_A).sum(dtype=np.float64)
             if by_q is not None:
-                slope = slope + (by_q * values.tilts_of(place.batch)[:, 2:4]).sum()
+                derivative = derivative + (by_q * values.tilts_of(place.batch)[:, 2:4]).sum()
             for z, share in step.shares:
-                total.distances_A[min(z, len(total.distances_A) - 1)] -= share * slope
+                total.distances_A[min(z, len(total.distances_A) - 1)] -= share * derivative
 
 
 class Place(NamedTuple):

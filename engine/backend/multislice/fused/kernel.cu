@@ -116,9 +116,9 @@ __device__ void from_detector(const Fixed& f, const Local& l, int pair, float3& 
         const size_t slice = (size_t)(first + z) * f.object_pixels + l.corner;
         const auto at_slice = [&](float2 g, int y, int x) {
             const size_t pixel = slice + (size_t)y * f.columns + x;
-            const float2 slope = conj(wave[y * P + x]) * g;
-            atomicAdd(f.grad_real + pixel, slope.x);
-            atomicAdd(f.grad_imaginary + pixel, slope.y);
+            const float2 derivative = conj(wave[y * P + x]) * g;
+            atomicAdd(f.grad_real + pixel, derivative.x);
+            atomicAdd(f.grad_imaginary + pixel, derivative.y);
             return float2{f.real[pixel], -f.imaginary[pixel]} * g;
         };
         if (z == 0 && !to_probe) {
@@ -144,10 +144,10 @@ __device__ void from_detector(const Fixed& f, const Local& l, int pair, float3& 
     in_fourier_space<LEAVE>(l.tile, [&](float2 g, int x, int y) {
         g = INVERSE * g;
         if (f.grad_probe) {
-            const float2 slope = conj(l.ramp_y[y] * l.ramp_x[x]) * g;
+            const float2 derivative = conj(l.ramp_y[y] * l.ramp_x[x]) * g;
             float2* const at = f.grad_probe + mode * PIXELS + x * P + y;
-            atomicAdd(&at->x, slope.x);
-            atomicAdd(&at->y, slope.y);
+            atomicAdd(&at->x, derivative.x);
+            atomicAdd(&at->y, derivative.y);
         }
         if (f.grad_patterns) {
             const float2 overlap = float(P) * (conj(g) * incoming(f, l, mode, x, y));
@@ -167,10 +167,10 @@ struct Detector {
     __device__ float factor(float intensity, int k, float& loss) const {
         if (f.background) intensity += f.background[k];
         const float2 term = compared(f.term, f.offset, intensity, float(counts[k]));
-        const float weight = f.weights[k], slope = weight * term.y;
+        const float weight = f.weights[k], derivative = weight * term.y;
         loss += weight * term.x;
-        if (f.grad_background) atomicAdd(f.grad_background + k, (double)slope);
-        return 2 * INVERSE * INVERSE / f.object_modes * slope;
+        if (f.grad_background) atomicAdd(f.grad_background + k, (double)derivative);
+        return 2 * INVERSE * INVERSE / f.object_modes * derivative;
     }
 };
 

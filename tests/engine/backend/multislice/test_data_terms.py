@@ -23,16 +23,18 @@ def test_every_data_term_has_a_row_and_a_number_of_its_own():
 def test_derivatives_are_those_of_the_loss(kind):
     term, counts = DataTerm(kind, 0.3), np.array([0.0, 1.0, 3.0, 40.0, 900.0])
     intensity, h = np.array([0.2, 2.5, 2.0, 47.0, 850.0]), 1e-4
-    (above, slope_above), (below, slope_below) = (pixel_terms(np, term, intensity + s * h, counts) for s in (1, -1))
+    (above, derivative_above), (below, derivative_below) = (
+        pixel_terms(np, term, intensity + s * h, counts) for s in (1, -1)
+    )
     # central differences: 1e-8 of truncation relative to values of order 1, and 1e-16 x loss / h of rounding
     np.testing.assert_allclose(pixel_terms(np, term, intensity, counts)[1], (above - below) / (2 * h), atol=1e-6)
     fit = np.array([1.0, 3.0, 40.0, 900.0])
-    (_, slope_above), (_, slope_below) = (pixel_terms(np, term, fit + s * h, fit) for s in (1, -1))
+    (_, derivative_above), (_, derivative_below) = (pixel_terms(np, term, fit + s * h, fit) for s in (1, -1))
     offset = 0.3 if PIXEL_TERMS[kind].constant else 0.0
     expected = PIXEL_TERMS[kind].curvature(fit + offset)
     # ml pulls the model to counts - offset: its curvature there is D / (D + c)^2, within c / D of 1 / (D + c)
     relative = offset / fit if kind is DataTermKind.POISSON else 1e-6 + 0 * fit
-    np.testing.assert_array_less(np.abs((slope_above - slope_below) / (2 * h) / expected - 1), relative)
+    np.testing.assert_array_less(np.abs((derivative_above - derivative_below) / (2 * h) / expected - 1), relative)
 
 
 @pytest.mark.parametrize("kind", list(CoefficientTermKind))
@@ -55,8 +57,8 @@ def test_compiled_code_calls_what_the_table_names(kind):
     function, numbers = getattr(compiled_terms, row.compiled), (offset, scale) if takes_offset else (scale,)
     assert loss == pytest.approx(function(window, expected, counts, weights, *numbers), rel=1e-6)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    slope = pixel_terms(np, DataTerm(kind, 0.3), 0.5 * intensity.astype(float), counts.astype(float))[1]
-    np.testing.assert_allclose(found, 2 * scale * weights * slope, rtol=1e-4, atol=1e-5)
+    derivative = pixel_terms(np, DataTerm(kind, 0.3), 0.5 * intensity.astype(float), counts.astype(float))[1]
+    np.testing.assert_allclose(found, 2 * scale * weights * derivative, rtol=1e-4, atol=1e-5)
 
 
 def test_a_number_that_no_data_term_has_gives_no_loss():

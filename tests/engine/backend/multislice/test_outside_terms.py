@@ -33,7 +33,7 @@ def twice_the_loss(intensity, counts, offset):
     return 2 * difference * difference, difference / amplitude
 
 
-def half_the_slope(intensity, counts, offset):
+def half_the_derivative(intensity, counts, offset):
     amplitude = np.sqrt(intensity + (offset + 1e-12))
     difference = amplitude - np.sqrt(counts + offset)
     return difference * difference, 0.5 * difference / amplitude
@@ -88,7 +88,7 @@ def test_it_is_compiled_once():
     assert address_of(TERM, OFFSET) == address_of(replace(TERM, name="again"), 0.0)
 
 
-@pytest.mark.parametrize("pixel", [twice_the_loss, half_the_slope])
+@pytest.mark.parametrize("pixel", [twice_the_loss, half_the_derivative])
 def test_two_forms_that_are_two_losses_are_refused(pixel):
     with pytest.raises(
         RefinementError, match=r"the data term mine says .* of a pixel where it says .* on whole arrays"
@@ -106,8 +106,8 @@ def test_what_does_not_compile_is_one_line(monkeypatch):
 
 def test_a_derivative_of_another_shape_is_refused_by_name(make_problem, make_planes):
     def of_one_pattern(intensity, counts, weights, offset):
-        loss, slope = on_arrays(intensity, counts, weights, offset)
-        return loss, slope[0]
+        loss, derivative = on_arrays(intensity, counts, weights, offset)
+        return loss, derivative[0]
 
     term = replace(TERM, pixel=None, compare=of_one_pattern)
     problem = replace(make_problem(32, 1, DataTermKind.AMPLITUDE, OFFSET, count=3), data_term=DataTerm(term, OFFSET))

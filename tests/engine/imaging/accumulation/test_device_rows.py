@@ -26,16 +26,16 @@ def scan():
 
 
 def reduction_of(scan):
-    return Plan.of(scan.arm(), scan.patterns.mean(axis=0)).reduction
+    return Plan.of(scan.header(), scan.patterns.mean(axis=0)).reduction
 
 
 def filled(scan):
-    return reduced(scan.arm(), reduction_of(scan), lambda: batches(scan.patterns))
+    return reduced(scan.header(), reduction_of(scan), lambda: batches(scan.patterns))
 
 
 def test_planes_are_those_of_the_processor(scan):
     """While rows arrive in any order: the mean moves, and once the reference with it."""
-    store = Store(scan.arm(), reduction_of(scan))
+    store = Store(scan.header(), reduction_of(scan))
     here, there = RowTransforms(), DeviceRows(STRICT)
     frames = scan.patterns.copy()
     frames[:60] *= 1.5
@@ -54,7 +54,7 @@ def test_planes_are_those_of_the_processor(scan):
 
 def test_nothing_new_sends_nothing(scan):
     store = reduced(
-        scan.arm(), Plan.of(scan.arm(), scan.patterns.mean(axis=0)).reduction, lambda: batches(scan.patterns)
+        scan.header(), Plan.of(scan.header(), scan.patterns.mean(axis=0)).reduction, lambda: batches(scan.patterns)
     )
     rows = DeviceRows(STRICT)
     rows.update(store, PADDED)
@@ -65,7 +65,7 @@ def test_nothing_new_sends_nothing(scan):
 
 def test_no_room_leaves_it_as_it_was(scan):
     store = reduced(
-        scan.arm(), Plan.of(scan.arm(), scan.patterns.mean(axis=0)).reduction, lambda: batches(scan.patterns)
+        scan.header(), Plan.of(scan.header(), scan.patterns.mean(axis=0)).reduction, lambda: batches(scan.patterns)
     )
     free = [1e3]
     rows = DeviceRows(ArrayDevice(device, lambda: free[0]))

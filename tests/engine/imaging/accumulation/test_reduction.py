@@ -15,7 +15,7 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS, Numbers
 from ptylive.engine.imaging.accumulation.reduction import PixelReduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
-from ptylive.schema import Arm, Detector, FrameBatch, Scan
+from ptylive.schema import Detector, FrameBatch, Scan, ScanHeader
 from ptylive.schema.detector import below_saturation
 
 
@@ -65,7 +65,7 @@ def test_sums_are_those_of_numpy(shape, center, radius, most_bins, bad, dtype, s
 def scan_of(frames, **scan):
     rows = cols = 16
     detector = Detector(shape=frames.shape[1:], dtype=frames.dtype.str)
-    return Arm("u", "u", len(frames), Scan(shape=(rows, cols), **scan), detector=detector)
+    return ScanHeader("u", "u", len(frames), Scan(shape=(rows, cols), **scan), detector=detector)
 
 
 def reduction_for(frames):
@@ -73,8 +73,8 @@ def reduction_for(frames):
     return PixelReduction.of(grid, 6.0, np.zeros(frames.shape[1:], bool), 30)
 
 
-def filled(arm, frames, pool=None, size=100):
-    store = Store(arm, reduction_for(frames), pool)
+def filled(header, frames, pool=None, size=100):
+    store = Store(header, reduction_for(frames), pool)
     for first in range(0, len(frames), size):
         index = np.arange(first, min(first + size, len(frames)))
         store.add(FrameBatch("u", index, frames[index]))
@@ -144,7 +144,7 @@ def test_small_batches_wake_nobody():
 def test_who_asks_for_the_mean_waits_while_frames_are_added():
     """The status of a server asks from a thread of its own; what the accumulators hold must not change under them."""
     frames = np.random.default_rng(5).integers(0, 50, (64, 20, 20)).astype("u2")
-    arm = scan_of(frames)
+    header = scan_of(frames)
     answers = []
 
     class Disturbed(ThreadPool):
@@ -155,7 +155,7 @@ def test_who_asks_for_the_mean_waits_while_frames_are_added():
             asking.join(0.05)
             assert asking.is_alive()
 
-    store = Store(arm, reduction_for(frames), Disturbed(2))
+    store = Store(header, reduction_for(frames), Disturbed(2))
     store.add(FrameBatch("u", np.arange(64), frames))
     assert np.array_equal(store.frame_sum, frames.sum(0, dtype=float).ravel())
     assert all(np.array_equal(answer, store.frame_sum) for answer in answers)
@@ -164,12 +164,12 @@ def test_who_asks_for_the_mean_waits_while_frames_are_added():
 def test_who_asks_for_a_recent_sum_waits_for_nobody():
     """`status` is answered while a batch is reduced, however long that takes."""
     frames = np.random.default_rng(5).integers(0, 50, (20, 20, 20)).astype("u2")
-    arm = scan_of(frames)
-    store = Store(arm, reduction_for(frames))
-    store.add(FrameBatch(arm.uid, np.arange(10), frames[:10]))
+    header = scan_of(frames)
+    store = Store(header, reduction_for(frames))
+    store.add(FrameBatch(header.uid, np.arange(10), frames[:10]))
     before, count = store.recent_sum(60.0)
     assert (before.sum(), count) == (frames[:10].sum(), 10)
-    store.add(FrameBatch(arm.uid, np.arange(10, 20), frames[10:]))
+    store.add(FrameBatch(header.uid, np.arange(10, 20), frames[10:]))
     with store._summing:
         assert store.recent_sum(0.0)[0] is before
     now, count = store.recent_sum(60.0)
@@ -187,8 +187,8 @@ def test_full_pixels_are_cut_before_anything_is_summed(dtype):
     frames[1, 8, 8], frames[4, 2, 2], frames[5, 7, 7] = 255, 100, 101
     grid = DetectorGrid.of((16, 16), (7.5, 7.5), "none", 1.0)
     limited = replace(PixelReduction.of(grid, 5.0, bad, 40), saturation_value=100.0)
-    arm = scan_of(frames)
-    store, wanted = Store(arm, limited), Store(arm, PixelReduction.of(grid, 5.0, bad, 40))
+    header = scan_of(frames)
+    store, wanted = Store(header, limited), Store(header, PixelReduction.of(grid, 5.0, bad, 40))
     store.add(FrameBatch("u", np.arange(6), frames))
     wanted.add(FrameBatch("u", np.arange(6), np.minimum(frames, np.asarray(100, dtype))))
     assert np.array_equal(store.bins, wanted.bins)

@@ -12,7 +12,7 @@ UNDER, OVER = {"C10": -150.0, "C12a": 60.0}, {"C10": 150.0}
 def maps(aberrations, methods):
     """Maps on the points of the scan, and the true phase."""
     scan = WeakPhaseScan.make(aberrations, strength=0.05)
-    _, rendered = reconstruct(scan.arm(), lambda: batches(scan.patterns), methods)
+    _, rendered = reconstruct(scan.header(), lambda: batches(scan.patterns), methods)
     finer = {picture.name: picture.data.shape[0] // scan.n for picture in rendered.maps}
     return {p.name: p.data[:: finer[p.name], :: finer[p.name]] for p in rendered.maps}, scan.phase
 

@@ -50,7 +50,7 @@ def test_derivatives_are_those_of_the_likelihood(drifted):
     for number, ahead in enumerate(np.diag(steps)):
         up, here, down = (fit._likelihood(values + sign * ahead) for sign in (1, 0, -1))
         expected = (up - down) / (2 * steps[number])
-        # differences over edges of the aperture one or two pixels wide: another step tells another slope
+        # differences over edges of the aperture one or two pixels wide: another step gives another derivative
         assert gradients.sum(axis=0)[number] == pytest.approx(expected, rel=0.15, abs=0.02 * here / 10 / steps[number])
         assert hessian[number, number] < 0 or number == 5
 

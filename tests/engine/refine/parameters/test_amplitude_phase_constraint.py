@@ -7,7 +7,7 @@ import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.parameters.amplitude_phase_constraint import HeldParts
+from ptylive.engine.refine.parameters.amplitude_phase_constraint import AmplitudePhaseConstraint
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
@@ -18,8 +18,8 @@ PLAIN = {"window_px": 24, "probe_modes": 1, "phase_only_obj": False, "num_slices
 HELD = [{"phase_only_obj": True}, {"probe_part": "phase"}, {"probe_part": "amplitude"}]
 
 
-def held_parts(preset, *rest):
-    return HeldParts.of(preset.object, preset.probe, *rest)
+def constraint_of(preset, *rest):
+    return AmplitudePhaseConstraint.of(preset.object, preset.probe, *rest)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,11 @@ def complexes(setup, vector):
 @pytest.mark.parametrize("held", HELD, ids=str)
 def test_a_step_leaves_alone_what_is_held(bumpy, held):
     setup, backend, vector = bumpy
-    parts = held_parts(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
-    objective = Objective(backend, setup.layout, setup.multislice.count, held_parts=parts)
-    slope = objective.evaluate(vector, np.arange(20)).gradient
+    parts = constraint_of(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
+    objective = Objective(backend, setup.layout, setup.multislice.count, constraint=parts)
+    gradient = objective.evaluate(vector, np.arange(20)).gradient
     inverse = objective.inverse_curvature(vector, 1.0)
-    moved = objective.project(vector - 5 * inverse * slope)
+    moved = objective.project(vector - 5 * inverse * gradient)
     (object_before, probe_before), (object_now, probe_now) = complexes(setup, vector), complexes(setup, moved)
     if "phase_only_obj" in held:
         np.testing.assert_allclose(np.abs(object_now), np.abs(object_before), rtol=1e-5)
@@ -59,11 +59,11 @@ def test_a_step_leaves_alone_what_is_held(bumpy, held):
 
 
 @pytest.mark.parametrize("held", HELD, ids=str)
-def test_the_gradient_is_the_slope_of_the_path(bumpy, held):
+def test_the_gradient_is_the_derivative_of_the_path(bumpy, held):
     """Along x(t) = P(x + t d) the loss changes by what the gradient says, whatever d."""
     setup, backend, vector = bumpy
-    parts = held_parts(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
-    objective = Objective(backend, setup.layout, setup.multislice.count, held_parts=parts)
+    parts = constraint_of(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
+    objective = Objective(backend, setup.layout, setup.multislice.count, constraint=parts)
     few = np.arange(20)
     at = objective.evaluate(vector, few)
     free = Objective(backend, setup.layout, setup.multislice.count).evaluate(vector, few).gradient
@@ -79,8 +79,8 @@ def test_what_is_refined_as_a_phase_anyway_needs_nothing(bumpy, simulated):
     _, _, vector = bumpy
     preset = Preset.from_mapping({**PLAIN, "phase_only_obj": True, "probe_part": "phase"})
     setup = prepare(simulated.dataset, preset, None)
-    assert held_parts(preset, setup.layout, setup.start, np) is None
-    assert held_parts(Preset.from_mapping(PLAIN), bumpy[0].layout, vector, np) is None
+    assert constraint_of(preset, setup.layout, setup.start, np) is None
+    assert constraint_of(Preset.from_mapping(PLAIN), bumpy[0].layout, vector, np) is None
 
 
 def run(dataset, **values):

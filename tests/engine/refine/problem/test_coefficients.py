@@ -81,9 +81,9 @@ def test_a_perfect_model_has_no_loss(simulated):
     plain = prepare(simulated.dataset, Preset.from_mapping(PLAIN), None)
     compared = comparison(setup.multislice.model.compressed)
     batch = np.arange(5)
-    loss, slope = compared.compare(np.asarray(plain.multislice.patterns[batch], dtype=float), batch)
+    loss, derivative = compared.compare(np.asarray(plain.multislice.patterns[batch], dtype=float), batch)
     assert loss < 1e-5
-    assert np.abs(slope).max() < 1e-3
+    assert np.abs(derivative).max() < 1e-3
 
 
 def test_weighting_makes_a_misfit_of_noise_cost_as_much_as_in_the_amplitude_loss(simulated):

@@ -60,14 +60,14 @@ def test_pairs_pay(setup, objective):
     assert lbfgs[-1] < steepest[-1]
 
 
-def test_first_step_gives_every_quantity_the_slope_of_the_object(setup, objective):
+def test_first_step_gives_every_quantity_the_derivative_of_the_object(setup, objective):
     layout = setup.layout
     gradient = objective.evaluate(setup.start).gradient
     step = block_scaled(layout, (), gradient, np)
     ends = np.cumsum([0, layout.object_size, layout.probe_size, layout.blocks[0].start.size])
     parts = [slice(a, b) for a, b in pairwise(ends)]
-    slopes = [float(step[part] @ gradient[part]) for part in parts]
-    assert slopes == pytest.approx([slopes[0]] * 3, rel=1e-3)
+    derivatives = [float(step[part] @ gradient[part]) for part in parts]
+    assert derivatives == pytest.approx([derivatives[0]] * 3, rel=1e-3)
     np.testing.assert_allclose(step[parts[0]], 0.5 * gradient[parts[0]], rtol=1e-6)  # dL/dO* of a complex object
 
 

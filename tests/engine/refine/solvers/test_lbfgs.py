@@ -181,11 +181,11 @@ def test_accepted_steps_descend_enough_and_far_enough(seed, rule):
         direction = -gradient * rng.uniform(0.02, 5.0)
         found = rule.along(Landscape(function), Point(here, loss, gradient), direction)
         assert found.point is not None
-        there, slope_there = function(found.point.vector)
+        there, derivative_there = function(found.point.vector)
         assert there == found.point.loss
         assert there <= loss + rule.c1 * gradient @ (found.point.vector - here)
         if found.evaluations < rule.max_count:
-            assert slope_there @ direction >= rule.c2 * (gradient @ direction)
+            assert derivative_there @ direction >= rule.c2 * (gradient @ direction)
             judged += 1
     assert judged >= 15
 
@@ -204,7 +204,7 @@ def test_only_pairs_that_tell_a_curvature_are_kept():
 
 
 def test_interpolation_finds_the_minimum_of_a_parabola_and_keeps_off_the_ends():
-    # 3 t^2 - 2 t: slope -2 at 0, 4 at 1, minimum at 1/3
+    # 3 t^2 - 2 t: derivative -2 at 0, 4 at 1, minimum at 1/3
     assert _parabola(1.0, -2.0, 1.0) == pytest.approx(1 / 3)
     assert _parabola(8.0, -2.0, 2.0) == pytest.approx(1 / 3)
     assert _parabola(-1.9, -2.0, 1.0) == pytest.approx(1 - EDGE)
@@ -222,11 +222,11 @@ def test_what_rests_on_its_bound_no_longer_moves():
     np.testing.assert_array_equal(direction, [-1.0, 1.0, -1.0, -1.0])
 
 
-def test_where_the_objective_has_become_another_its_loss_and_slope_are_taken_anew():
+def test_where_the_objective_has_become_another_its_loss_and_derivative_are_taken_anew():
     """A weight that changes with the epoch: the history stays."""
     first, second = (Landscape(quadratic(np.eye(3), np.full(3, float(at)))) for at in (1, 2))
     state = solver(first, 5, 3, ORDINARY).step(solver(first, 5, 3, ORDINARY).init(np.zeros(3)))
     anew = solver(second, 5, 3, ORDINARY).reevaluated(state)
-    loss, slope = second.function(state.vector)
+    loss, derivative = second.function(state.vector)
     assert (anew.loss, anew.evaluations, anew.pairs) == (loss, state.evaluations + 1, state.pairs)
-    np.testing.assert_array_equal(anew.gradient, slope)
+    np.testing.assert_array_equal(anew.gradient, derivative)

@@ -35,7 +35,7 @@ class Backend:
         return Part(float(len(indices)), np.full(5, float(len(indices))))
 
 
-class Layout:
+class ParameterLayout:
     """Two parameters of the object, one of the probe, two others."""
 
     object_size, probe_size = 2, 1
@@ -62,7 +62,7 @@ class Layout:
 
 
 class Pull:
-    """A term of value 10 with a slope of its own."""
+    """A term of value 10 with a derivative of its own."""
 
     def add(self, layout, vector, gradient, xp):
         gradient += np.arange(5.0)
@@ -72,7 +72,7 @@ class Pull:
 @pytest.fixture
 def objective():
     def make(**changes):
-        return Objective(Backend(), Layout(), PATTERNS, **changes)
+        return Objective(Backend(), ParameterLayout(), PATTERNS, **changes)
 
     return make
 
@@ -97,7 +97,7 @@ def test_terms_count_once_over_a_sweep_whatever_its_batches(objective):
         ({"still": frozenset({BlockName.TILTS})}, [True, True, True, True, False]),
     ],
 )
-def test_what_is_held_has_no_slope_whatever_terms_say(objective, changes, moving):
+def test_what_is_held_has_no_derivative_whatever_terms_say(objective, changes, moving):
     gradient = objective(terms=(Pull(),), **changes).evaluate(np.zeros(5)).gradient
     np.testing.assert_array_equal(gradient != 0, moving)
 
@@ -126,11 +126,11 @@ class SecondHeld:
     def project_gradient(self, layout, vector, gradient, xp):
         gradient[1] = 0
 
-    def restore_held(self, layout, vector, xp):
+    def restore_fixed(self, layout, vector, xp):
         vector[1] = 7
 
 
-def test_parts_that_a_preset_holds_neither_slope_nor_move(objective):
-    held = objective(held_parts=SecondHeld())
+def test_parts_that_a_preset_holds_neither_derivative_nor_move(objective):
+    held = objective(constraint=SecondHeld())
     np.testing.assert_array_equal(held.evaluate(np.ones(5)).gradient != 0, [True, False, True, True, True])
     np.testing.assert_array_equal(held.project(np.array([-1.0, 2, 3, 4, 5])), [0, 7, 3, 4, 5])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.refine.parameters.parameter_vector import Layout, ObjectForm, ProbeForm, ProbeModel
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm, ProbeModel
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
@@ -153,7 +153,7 @@ class Valley:
     """Rosenbrock's function, with what a line search asks of an objective."""
 
     xp = np
-    layout = Layout(
+    layout = ParameterLayout(
         ObjectForm.COMPLEX, False, (1, 1, 1), 1, ProbeModel(ProbeForm.COMPLEX, np.zeros((0, 1, 1), complex))
     )
 
@@ -177,10 +177,10 @@ def test_line_search_meets_both_wolfe_conditions(start, length):
     rule = WolfeSearch(1e-4, 0.9, 40)
     found = rule.along(Valley(), Point(here, at.loss, at.gradient), direction)
     assert found.point is not None
-    slope = at.gradient @ direction
+    derivative = at.gradient @ direction
     step = (found.point.vector - here) @ direction / (direction @ direction)
-    assert found.point.loss <= at.loss + rule.c1 * step * slope
-    assert found.point.gradient @ direction >= rule.c2 * slope
+    assert found.point.loss <= at.loss + rule.c1 * step * derivative
+    assert found.point.gradient @ direction >= rule.c2 * derivative
     assert found.evaluations < 25
 
 

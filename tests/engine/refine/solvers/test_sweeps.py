@@ -12,7 +12,7 @@ from ptylive.engine.refine.solvers.sweeps import FLAT, LEAST_SWEEPS, MOST_HALVIN
 PATTERNS = 6
 
 
-class Layout:
+class ParameterLayout:
     """One slice of two parameters, two of the probe, one for each of two other quantities."""
 
     object_shape = (1, 1, 2)
@@ -50,7 +50,7 @@ class Told:
     move_others: bool = True
     asked: list = field(default_factory=list)
     xp = np
-    layout = Layout()
+    layout = ParameterLayout()
 
     def evaluate(self, vector, indices):
         losses = self.held_losses if len(indices) == 1 else self.losses

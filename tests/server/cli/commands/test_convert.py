@@ -12,7 +12,7 @@ from ptylive.application.conversion import convert_file, write_scan
 from ptylive.application.offline import reconstruct_file
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.preparation import Preparation
-from ptylive.schema import Arm, Detector, FrameBatch, InputFileError, MetadataError, Optics, Scan
+from ptylive.schema import Detector, FrameBatch, InputFileError, MetadataError, Optics, Scan, ScanHeader
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.streamer.recording.recording_writer import ScanWriter, created_scan
 from ptylive.streamer.source import open_source
@@ -32,14 +32,14 @@ def scan_file(tmp_path_factory):
     scan = Scan(shape=(9, 10), step_A=0.5, flyback_frames=2, rotation_deg=0.0)
     mask = np.zeros((30, 30), bool)
     mask[15, 16] = True
-    arm = Arm("u-1", "small", scan.frames, scan, Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0),
+    header = ScanHeader("u-1", "small", scan.frames, scan, Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0),
               Detector(shape=(30, 30), pixel_mrad=3.0), arrays={"bad_pixel_mask": mask})  # fmt: skip
     rng = np.random.default_rng(1)
     rows, cols = np.indices((30, 30)) - 14.6
-    frames = rng.poisson(np.where(np.hypot(rows, cols) < 8.3, 30, 0.4), (arm.frames, 30, 30)).astype(np.uint16)
+    frames = rng.poisson(np.where(np.hypot(rows, cols) < 8.3, 30, 0.4), (header.frames, 30, 30)).astype(np.uint16)
     frames[:, 15, 16] = 60000
-    with created_scan(path, arm) as writer:
-        index = np.delete(np.arange(arm.frames), 17)
+    with created_scan(path, header) as writer:
+        index = np.delete(np.arange(header.frames), 17)
         writer.add_frames(index, frames[index])
         writer.finish()
     return path
@@ -51,10 +51,10 @@ def test_a_scan_survives_its_compression(scan_file, tmp_path):
     assert (made.report.n_bright, made.report.n_dark, made.report.numbers) == (21, 3, 30)
     assert made.report.compression == pytest.approx(30 * 30 / 30)
     with open_source(scan_file) as raw, open_source(tmp_path / "z.h5") as source:
-        assert source.arm.scan == raw.arm.scan
-        assert source.arm.optics == raw.arm.optics
+        assert source.header.scan == raw.header.scan
+        assert source.header.optics == raw.header.optics
         np.testing.assert_array_equal(source.received, raw.received)
-        assert not source.arm.arrays["masks"][:, 15, 16].any()
+        assert not source.header.arrays["masks"][:, 15, 16].any()
     maps = {m.name: m.data for m in reconstruct_file(tmp_path / "z.h5", {}).rendering.maps}
     plain = {m.name: m.data for m in reconstruct_file(scan_file, {}).rendering.maps}
     assert set(maps) == set(plain)
@@ -116,18 +116,18 @@ def test_patterns_are_prepared(scan_file, tmp_path):
                    "--pad", "1", "--set", "beam_center_px=14.6,12.6", "--json")  # fmt: skip
     assert last_json(done)["frames"] == 107
     with open_source(scan_file) as raw, open_source(out) as source:
-        assert source.arm.detector_shape == (14, 14)
-        assert source.arm.frame_dtype == np.dtype("<u4")
-        assert source.arm.detector.pixel_mrad == pytest.approx(6.0)
-        assert source.arm.detector.transform == "none"
-        assert source.arm.detector.beam_center_px == pytest.approx(
+        assert source.header.detector_shape == (14, 14)
+        assert source.header.frame_dtype == np.dtype("<u4")
+        assert source.header.detector.pixel_mrad == pytest.approx(6.0)
+        assert source.header.detector.transform == "none"
+        assert source.header.detector.beam_center_px == pytest.approx(
             ((12.6 - 2 + 0.5) / 2 + 0.5, (14.6 - 3 + 0.5) / 2 + 0.5)
         )
         one = raw.frames(np.array([40]))[0].T[2:26, 3:27]
         np.testing.assert_array_equal(
             source.frames(np.array([40]))[0, 1:13, 1:13], one.reshape(12, 2, 12, 2).sum((1, 3))
         )
-        mask = source.arm.arrays["bad_pixel_mask"]
+        mask = source.header.arrays["bad_pixel_mask"]
         assert mask.sum() == 1
         assert mask[1 + (16 - 2) // 2, 1 + (15 - 3) // 2]
 

@@ -40,18 +40,18 @@ def check_gradients(problem, modes, object_modes, probes=1, without=()):
 
     result = backend.loss_and_gradient(planes, probe, corrections=corrections)
     rng = np.random.default_rng(1)
-    slopes = {"planes": (planes, result.object), "probe": (probe, result.probe)}
-    slopes |= {
+    derivatives = {"planes": (planes, result.object), "probe": (probe, result.probe)}
+    derivatives |= {
         name: (value, getattr(result.corrections, name))
         for name, value in vars(corrections).items()
         if value is not None
     }
-    for name, (at, slope) in slopes.items():
+    for name, (at, derivative) in derivatives.items():
         direction = STEPS.get(name, 0.3) * rng.normal(size=at.shape)
         h = 2e-3
         values = [loss(**{name: at + k * h * direction}) for k in (-2, -1, 1, 2)]
         expected = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
-        assert (slope * direction).sum() == pytest.approx(expected, rel=1e-6, abs=1e-8 * abs(values[0])), name
+        assert (derivative * direction).sum() == pytest.approx(expected, rel=1e-6, abs=1e-8 * abs(values[0])), name
 
 
 @pytest.mark.parametrize("kind", list(DataTermKind))

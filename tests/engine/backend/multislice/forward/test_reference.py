@@ -154,12 +154,12 @@ def test_what_patterns_tell_of_their_positions(make_problem, make_planes):
     problem = make_problem(WINDOW, 2, DataTermKind.POISSON, 0.2)
     planes, probe = make_planes(problem, 2, 2)
     chosen, h = np.array([4, 1]), 1e-4
-    slopes = []
+    derivatives = []
     for axis in np.eye(2):
         ahead, behind = (written_out(problem, planes, probe, problem.shifts_px + k * h * axis) for k in (1, -1))
-        slopes.append((ahead - behind)[chosen] / (2 * h))
+        derivatives.append((ahead - behind)[chosen] / (2 * h))
     intensity = written_out(problem, planes, probe, problem.shifts_px)[chosen]
-    expected = np.einsum("anij,bnij,nij->nab", slopes, slopes, problem.weights / (intensity + 0.2))
+    expected = np.einsum("anij,bnij,nij->nab", derivatives, derivatives, problem.weights / (intensity + 0.2))
     found = reference(problem).position_information(planes, probe, chosen)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
