@@ -4,7 +4,7 @@
                                            [--root] [--set KEY=VALUE …] [--lines OUT.jsonl]
     python benchmarks/compression_trend.py --picture OUT.png LINES.jsonl …
 
-FILE is a simulated scan of frames with its truth. Its patterns are projected on so many masks of the bright field and
+FILE is a simulated scan of frames with its truth. Its patterns are projected on n masks of the bright field and
 one of the dark field, the object is refined from the coefficients, and ../shared/tools/score.py judges it. One JSON
 line a run: masks, compression C (eq. 17), intact-information angle of the bright field (eq. 18), correlation with the
 truth at a fixed blur of 0.15 Å. Kind "frames" refines from the frames; "patterns" is the paper's own basis, patterns by

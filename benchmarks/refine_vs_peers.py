@@ -39,7 +39,7 @@ PYTHON_311 = {"ptyrad": ("plotting/basic.py", "lr_iters['niter'][-1]", 'lr_iters
 THRESHOLDS = (0.95, 0.98)
 ITERATIONS = {"thin": 12, "thick": 8}
 WRONG = [(0.0, 1.0), (40.0, 1.0), (-40.0, 1.0), (40.0, 1.3), (-40.0, 0.7), (40.0, 0.7), (-40.0, 1.3)]
-"""Defocus wrong by so many Å, thickness by such a factor."""
+"""Error of the defocus (Å), factor on the thickness."""
 REFINING: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     "modes": ({"probe_modes": 4}, ("probe_pmode_max=1", "probe_pmode_max=4")),
     "positions": (

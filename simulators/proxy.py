@@ -27,8 +27,8 @@ class ProxyFaults:
     """What goes wrong with every connection. seed: the same seed, the same faults.
 
     latency_s, jitter_s: delay of each piece, and its random part; bandwidth: bytes/s in each direction, None for no
-    bound; slice_bytes: pieces are cut to this size; reset_after_bytes: after so many from the client the connection
-    is cut, in the middle of whatever comes, each time anew; flip_every_bytes: of so many bytes from the client, one
+    bound; slice_bytes: pieces are cut to this size; reset_after_bytes: after this many from the client the connection
+    is cut, in the middle of whatever comes, each time anew; flip_every_bytes: of this many bytes from the client, one
     has a bit flipped (on average); stalled: nothing moves, and nobody is told (a half-open connection).
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _STREAK = 16
-"""So many equal gaps one after the other are no accident."""
+"""Equal gaps one after the other that are no accident."""
 
 
 class SharedStreamWatch:

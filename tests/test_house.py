@@ -1,6 +1,7 @@
 """The rules of the house, checked: layers, light imports, listed packages, nothing that evaluates, tests found."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -83,6 +84,32 @@ def modules():
     """Every module but packages and ``__main__``, as paths relative to the repository."""
     named = [path.relative_to(ROOT) for path in sources()]
     return [path for path in named if path.name not in ("__init__.py", "__main__.py")]
+
+
+RETIRED = set(
+    """
+    Agenda Arm Bench Facts HeldParts LIKEST Layout Modelled Observation Settled Splat Turn agenda audience
+    early_refinement facts forward_model give_back grown_and_cut growing held_parts leaning lifeline like_pypty
+    observation pypty_steps recording_news shelf slope splat stiffness summers take_out upright workbench
+    """.split()
+)
+"""Names that had a second meaning, or none for a newcomer."""
+RETIRED_MODULES = RETIRED | set("arm choices lanes quantities setting steady stride".split())
+
+
+def identifiers(tree):
+    """Every name that a module gives or uses."""
+    for node in ast.walk(tree):
+        yield from (getattr(node, field, None) for field in ("id", "name", "attr", "arg", "asname"))
+
+
+def test_retired_names_do_not_come_back():
+    found = [str(path) for path in modules() if path.stem in RETIRED_MODULES or path.stem.endswith("_desk")]
+    for path in sources():
+        text = path.read_text()
+        used = RETIRED.intersection(identifiers(ast.parse(text))) | set(re.findall("[Ss]o many", text))
+        found += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(used)]
+    assert not found, f"retired names, which have better ones: {found}"
 
 
 def test_every_module_has_tests_where_one_looks_for_them():

@@ -40,7 +40,7 @@ RENEW_S = 1.5
 """What is shown is told to the server that often; it forgets after five seconds."""
 EVENTS_PER_TURN = 500
 SCANS_LEFT = 64
-"""So many scans that are over are known by their identity: their results may come long after the next scan began."""
+"""Finished scans whose identity is kept: their results may come long after the next scan began."""
 
 logger = logging.getLogger(__name__)
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -218,7 +218,7 @@ class Feed:
             self._snapshot_due = time.monotonic() + RETRY_S
             return
         self._snapshot_due = None
-        self._show(connected=True, last_contact=time.time(), kinds=MapKinds.told(reply.get("map_kinds")))
+        self._show(connected=True, last_contact=time.time(), kinds=MapKinds.from_plain(reply.get("map_kinds")))
         self._take_state(reply.get("state") or {})
         for payload in reply.get("maps") or []:
             self._take_map(payload)

@@ -32,7 +32,7 @@ class MapKind:
     """Made when a scan has ended: offered once it has come."""
 
     @classmethod
-    def told(cls, plain: Mapping[str, Any]) -> MapKind:
+    def from_plain(cls, plain: Mapping[str, Any]) -> MapKind:
         """A kind as the server tells it. Raises KeyError, TypeError, ValueError for what is none."""
         name, colours = _text(plain["name"]), plain.get("colour_map")
         shows, trust = _text(plain.get("shows")), _text(plain.get("trust"))
@@ -61,12 +61,12 @@ class MapKinds:
     known: Mapping[str, MapKind] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
-    def told(cls, plain: object) -> MapKinds:
+    def from_plain(cls, plain: object) -> MapKinds:
         """Kinds from an answer of the server; what is no kind is left out, and an older server tells none."""
         kinds = {}
         for one in list(plain)[:MOST_KINDS] if isinstance(plain, list | tuple) else ():
             try:
-                kind = MapKind.told(one)
+                kind = MapKind.from_plain(one)
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 continue
             kinds[kind.name] = kind

@@ -42,7 +42,7 @@ LOGIN, DOWNLOAD = "/login", "/download/"
 MOST_SESSIONS = 40
 """Pages open at the same time; each costs some megabytes."""
 FOR_OPERATORS = 8
-"""Of these, so many are kept for operators."""
+"""Pages of these that are kept for operators."""
 OURS: Mapping[Any, Any] = {DocHandler: PageHandler, WSHandler: PageSocket}
 """Handlers of Bokeh's, and ours in their places."""
 UNUSED = frozenset({AutoloadJsHandler, MetadataHandler, MultiRootStaticHandler, RootHandler})

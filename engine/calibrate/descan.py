@@ -25,7 +25,7 @@ LEAST_BLOCKS = 12
 LEAST_LEFT = 9
 """Blocks beside those of a tile, to fit six numbers to along each axis of the detector."""
 TILES_ALONG = 4
-"""The field is left out in so many parts along each side, one after the other, to see what a fit is worth there."""
+"""Tiles along each side of the field; a fit is judged on each tile in turn, fitted to the others."""
 MODELS: tuple[IndexArray, ...] = (np.array([0, 1]), np.arange(5))
 """Terms of a plane, and of a parabola."""
 BELIEVED = 2.0

@@ -2,7 +2,7 @@
 
 From a data set to the first gradient there are five stages, the lines of :func:`refine`:
 
-    settle    short trials decide calibration values, probe modes and the tilt of several slices
+    tune      short trials decide calibration values, probe modes and the tilt of several slices
     measure   the patterns in the coordinates of the model, with probe and statistics    -> Measurement
     decide    every ``auto`` gets its value from the statistics                          -> Strategy
     lay out   grid, forward model, parameter vector and its start, terms of the loss     -> Problem

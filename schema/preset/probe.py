@@ -16,7 +16,7 @@ Marker = (
     Annotated[tuple[PartNumber, ...], Field(min_length=1)]
     | Annotated[str, Field(pattern=r"^(rows|columns):[1-9]\d{0,2}$")]
 )
-"""Part of the scan each scan point belongs to: a number each, or so many bands of rows or columns (``rows:4``)."""
+"""Part of the scan each scan point belongs to: a number each, or bands of rows or columns (four: ``rows:4``)."""
 Coefficients = Annotated[tuple[float, ...], Field(max_length=len(ABERRATION_NAMES))]
 
 
@@ -62,7 +62,7 @@ class ProbeSettings(StrictModel):
         default=None,
         gt=0,
         le=1000,
-        description="aperture of the start probe: mean counts above so many times their mean",
+        description="aperture of the start probe: mean counts above this multiple of their mean",
     )
     extra_probe_defocus_A: float = Field(
         default=0.0, ge=-1e6, le=1e6, description="defocus added to the start probe, Å, underfocus positive"

@@ -15,7 +15,7 @@ from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.messages import array_to_plain
 
 MOST_POSITIONS = 1600
-"""So many positions of a scan are shown; of larger scans every second, third, …"""
+"""Positions of a scan that are shown at most; of larger scans every second, third, …"""
 
 
 def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict[str, Any]:

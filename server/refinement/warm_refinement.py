@@ -25,7 +25,7 @@ COMPILING = "compiling the refinement (first run on this machine)"
 
 
 def main(arguments: list[str]) -> int:
-    """Compile for a detector of so many pixels a side; returns the exit status."""
+    """Compile for a detector of n pixels a side; returns the exit status."""
     say_unraisable_in_a_line("ptylive warm-up")
     exit_with_parent()
     os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
 
 def is_compiled(pixels: int) -> bool:
-    """Whether what a detector of so many pixels along its longer side needs was compiled before."""
+    """Whether what a detector of ``pixels`` along its longer side needs was compiled before."""
     return _mark(pixels).exists()
 
 

@@ -37,7 +37,7 @@ from ptylive.streamer.wire.arrays import Buffer
 
 SYNC_INTERVAL_S = 0.1
 REPEAT_BYTES = 2**16
-"""Behind so many bytes the arm record is written once more; in a shorter journal, before its end record."""
+"""Bytes after which the arm record is written once more; in a shorter journal, before its end record."""
 _BLOCK_BYTES = 2**20
 
 

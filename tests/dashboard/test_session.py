@@ -49,7 +49,7 @@ class CommandSender:
 def feed() -> Feed:
     """A feed that does not listen."""
     silent = Feed("tcp://127.0.0.1:9")
-    state, kinds = ServerState.model_validate(state_payload()), MapKinds.told(MAP_KINDS)
+    state, kinds = ServerState.model_validate(state_payload()), MapKinds.from_plain(MAP_KINDS)
     silent._view = FeedView(state=state, connected=True, last_contact=1.0, kinds=kinds)
     return silent
 

@@ -13,7 +13,7 @@ from ptylive.engine.backend.multislice.fused.plan import COUNTS, NVRTC_OPTIONS, 
 pytestmark = pytest.mark.peers
 
 SPILLED_BYTES = 200
-"""Of the registers of a thread, at most so many bytes may go to memory (a window of 144 has 164 on a Hopper chip)."""
+"""Bytes of a thread's registers that may go to memory at most (a window of 144 has 164 on a Hopper chip)."""
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_two_thousand_of_each(kind, tmp_path):
 
 
 def flip(kind, folder, count):
-    """So many flips of a file of a kind; how long the slowest took, s."""
+    """n flips of a file of a kind; how long the slowest took, s."""
     print(f"PTYLIVE_FLIPS_SEED={SEED}: {count} flips of a {kind.__name__}")
     rng = random.Random(f"{SEED} {kind.__name__}")
     path = kind(folder)

@@ -97,7 +97,7 @@ def agreements(pair: list[Half], preset: Preset, rotation_deg: float) -> tuple[A
 
 
 def held_out_loss(dataset, start, parity: int, sweeps: int) -> float:
-    """Loss per pattern of one half of the chessboard after so many sweeps over the other."""
+    """Loss per pattern of one half of the chessboard after n sweeps over the other."""
     setup = prepare(dataset, GIVEN, start)
     row, column = np.divmod(dataset.point, dataset.scan_shape[1])
     mine, others = (np.flatnonzero(((row + column) % 2 == parity) == chosen) for chosen in (True, False))

@@ -62,7 +62,7 @@ class Soak:
                 self.verified += 1
 
     def watch(self, until: int, seconds: float) -> None:
-        """Verify until so many recordings have been; memory is noted twice a second."""
+        """Verify until n recordings have been; memory is noted twice a second."""
         give_up = time.monotonic() + seconds
         processes = self._processes()
         while self.verified < until:

@@ -123,7 +123,7 @@ def recovered(folder: Path, uids: Iterable[str]) -> dict[str, dict[int, bytes]]:
 
 
 def killed_again_and_again(folder: Path, kills: int, seed: int) -> int:
-    """Scans during which the server is killed so many times; how many acknowledged frames were put to the test."""
+    """Scans during which the server is killed n times; how many acknowledged frames were put to the test."""
     path, frames = scan_file(folder / "scan.h5", 40)
     recordings = folder / "recordings"
     recordings.mkdir()

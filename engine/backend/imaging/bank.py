@@ -19,7 +19,7 @@ class Helpers(Protocol):
     """Threads among which pieces of a range are shared."""
 
     def split(self, items: int, work: Callable[[int, int, int], None], *, least: int = 1) -> None:
-        """Call work(lane, start, stop) for pieces of range(items), and wait for all of them."""
+        """Call work(thread, start, stop) for pieces of range(items), and wait for all of them."""
         ...
 
 

@@ -87,7 +87,7 @@ class PythonTerm:
 
 
 FEW_COUNTS = 0.5
-"""Pixels of at most so many counts have no variance to divide by in lsq_sqrt_2."""
+"""Counts of a pixel up to which it has no variance to divide by in lsq_sqrt_2."""
 
 
 @dataclass(frozen=True)

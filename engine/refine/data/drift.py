@@ -20,7 +20,7 @@ from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.schema.model import DoubleArray
 
 SIGNIFICANCE = math.sqrt(-2 * math.log(0.05))
-"""Drift is applied where it exceeds so many standard deviations: of scans without drift one in twenty does."""
+"""Standard deviations that drift exceeds where it is applied: of scans without drift one in twenty does."""
 UNSURE = 0.1
 """Share of the method's own error, as the fast axis shows it, that may be left on the slow axis."""
 HARMLESS = 0.1

@@ -24,7 +24,7 @@ SMALLEST = 1e-30
 
 @dataclass(frozen=True, eq=False)
 class AmplitudePhaseConstraint:
-    """What is held in an epoch; None: nothing of it."""
+    """What is fixed in an epoch; None: nothing of it."""
 
     object_modulus: Any = None
     """|O| (planes, Y, X)."""
@@ -37,19 +37,19 @@ class AmplitudePhaseConstraint:
     def of(
         cls, form: ObjectSettings, probe: ProbeSettings, layout: ParameterLayout, vector: Any, xp: Any
     ) -> AmplitudePhaseConstraint | None:
-        """What the settings of an epoch hold of the parameters it begins with; None where that is nothing.
+        """What the settings of an epoch fix of the parameters it begins with; None where that is nothing.
 
-        Objects and probes that are refined as phases or amplitudes from the start hold the rest by themselves.
+        Objects and probes that are refined as phases or amplitudes from the start keep the rest by themselves.
         """
         objects = layout.object_block(vector).reshape(2, -1) if layout.object_form is ObjectForm.COMPLEX else None
         probes = layout.probe_block(vector) if layout.probe.form is ProbeForm.COMPLEX else None
-        held = cls(
+        fixed = cls(
             _modulus(objects, xp) if objects is not None and form.phase_only_obj is True else None,
             _modulus(probes, xp) if probes is not None and probe.probe_part == "phase" else None,
             _direction(probes, xp) if probes is not None and probe.probe_part == "amplitude" else None,
         )
-        nothing = held.object_modulus is None and held.probe_modulus is None and held.probe_direction is None
-        return None if nothing else held
+        nothing = fixed.object_modulus is None and fixed.probe_modulus is None and fixed.probe_direction is None
+        return None if nothing else fixed
 
     def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
         """Project a gradient on the directions that are free. Changes ``gradient``."""
@@ -64,7 +64,7 @@ class AmplitudePhaseConstraint:
             probe[...] = self.probe_direction * (self.probe_direction * probe).sum(axis=0)
 
     def restore_fixed(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
-        """Restore what is held. Changes ``vector``."""
+        """Restore what is fixed. Changes ``vector``."""
         if self.object_modulus is not None:
             planes = layout.object_block(vector).reshape(2, -1)
             planes *= self.object_modulus / xp.maximum(_modulus(planes, xp), SMALLEST)

@@ -1,4 +1,4 @@
-"""Where the refined quantities lie in one flat vector of real parameters, and how they become what a backend takes.
+"""Where the refined parameters lie in one flat vector of real parameters, and how they become what a backend takes.
 
 The vector is the object's block, the probe's block, and one block for every other quantity refined. The forms:
 

@@ -13,7 +13,7 @@ from ptylive.schema.model import Array, DoubleArray
 
 @dataclass(frozen=True)
 class Refined:
-    """What was refined besides object and probe; None where it was held."""
+    """What was refined besides object and probe; None where it was fixed."""
 
     positions_A: DoubleArray
     """(N, 2), the mean that of the nominal ones."""

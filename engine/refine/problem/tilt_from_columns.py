@@ -35,7 +35,7 @@ class Area(NamedTuple):
 
     @classmethod
     def around(cls, rows: tuple[int, int], columns: tuple[int, int], shape: tuple[int, int], fade_px: int) -> Area:
-        """Pixels first to last of an object (Y, X), and ``fade_px`` of fading surroundings where there are so many."""
+        """Pixels first to last of an object (Y, X), and ``fade_px`` of fading surroundings where there is room."""
         found = [_faded(*bounds, size, fade_px) for bounds, size in zip((rows, columns), shape, strict=True)]
         (part, weights), (other, across) = found
         return cls(part, other, weights[:, None] * across)

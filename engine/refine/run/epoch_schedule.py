@@ -109,13 +109,13 @@ class EpochSchedule:
         layout, scheduled = self.problem.layout, self.preset.schedules
         kept = tuple(term for term in objective.terms if not self.problem.regularisation.owns(term))
         present = {block.name for block in layout.blocks}
-        still = {block for name, block in SWITCHES.items() if block in present and not getattr(now.refined, name)}
+        fixed = {block for name, block in SWITCHES.items() if block in present and not getattr(now.refined, name)}
         return replace(
             objective,
             terms=(*kept, *on_device(self.problem.regularisation.terms(now.regularisers, layout), objective.xp)),
             move_object=now.refined.update_obj,
             move_probe=now.refined.update_probe,
-            still=frozenset(still),
+            fixed=frozenset(fixed),
             constraint=AmplitudePhaseConstraint.of(now.object, now.probe, layout, vector, objective.xp)
             if scheduled.keys() & HOLDING
             else None,

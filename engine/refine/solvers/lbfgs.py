@@ -3,7 +3,7 @@
 Two-loop recursion over the kept pairs (Nocedal and Wright, Numerical Optimization, algorithm 7.4). The H0 it begins
 with and the search along its direction are two classes that :mod:`ptylive.engine.refine.solvers.descent` chooses; by
 default H0 = gamma * (inverse of the known curvature), gamma = s.y / y.H0 y from the newest pair. Under the bound
-phase >= 0 the step is two-metric projected (Bertsekas 1982): parameters held by the bound are left out of the
+phase >= 0 the step is two-metric projected (Bertsekas 1982): parameters fixed by the bound are left out of the
 direction, and the line search follows the projected path, so that the direction remains one of descent.
 """
 
@@ -104,8 +104,8 @@ class Lbfgs:
     def _direction(self, state: LbfgsState) -> Any:
         """-H g on the parameters that are free to move."""
         xp = self.objective.xp
-        held = self.objective.held(state.vector, state.gradient)
-        free_gradient = xp.where(held, 0, state.gradient)
+        at_bound = self.objective.at_bound(state.vector, state.gradient)
+        free_gradient = xp.where(at_bound, 0, state.gradient)
         remainder = free_gradient.copy()
         products = []
         pairs = state.pairs if self.history else ()
@@ -116,7 +116,7 @@ class Lbfgs:
         result = self._scaled(state, remainder)
         for (s, y), alpha in zip(pairs, reversed(products), strict=True):
             result += (alpha - xp.dot(y, result) / xp.dot(y, s)) * s
-        direction = -xp.where(held, 0, result)
+        direction = -xp.where(at_bound, 0, result)
         if float(xp.dot(direction, free_gradient)) < 0:
             return direction
         # rounding spoilt the recursion: steepest descent always descends

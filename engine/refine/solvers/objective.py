@@ -51,10 +51,10 @@ class Objective:
     move_object: bool = True
     move_probe: bool = True
     move_others: bool = True
-    still: frozenset[BlockName] = frozenset()
-    """Other quantities held for now."""
+    fixed: frozenset[BlockName] = frozenset()
+    """Other quantities that are fixed for now."""
     constraint: AmplitudePhaseConstraint | None = None
-    """Moduli and phases held for now."""
+    """Moduli and phases that are fixed for now."""
     chosen: IndexArray | None = None
     """The patterns that count for now (None: all)."""
     curvature_scale: float = 1.0
@@ -73,7 +73,7 @@ class Objective:
         return self.patterns if self.chosen is None else len(self.chosen)
 
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
-        """Loss and gradient of the patterns ``indices`` (None: all that count); what is held has gradient 0.
+        """Loss and gradient of the patterns ``indices`` (None: all that count); what is fixed has gradient 0.
 
         Terms that look at no pattern enter with the share of the patterns asked for.
         """
@@ -105,7 +105,7 @@ class Objective:
             layout.probe_block(gradient)[...] = 0
         if not self.move_others:
             gradient[layout.object_size + layout.probe_size :] = 0
-        for name in self.still:
+        for name in self.fixed:
             layout.other_blocks(gradient)[name][...] = 0
         return gradient
 
@@ -137,7 +137,7 @@ class Objective:
         return 2 * self.curvature_scale * self.xp.maximum(light.astype(np.float64), 1e-30) / self.layout.object_modes
 
     def probe_curvature(self, patterns: int) -> Any:
-        """Curvature of the loss of so many patterns along the parameters of the probe: a number or (modes, P, P)."""
+        """Curvature of the loss of n patterns along the parameters of the probe: a number or (modes, P, P)."""
         return np.float32(2 * self.curvature_scale * patterns) * self.layout.probe_curvature(self.xp)
 
     def object_curvature(self, vector: Any) -> Any:
@@ -157,14 +157,14 @@ class Objective:
         return xp.concatenate(parts).astype(np.float32)
 
     def project(self, vector: Any) -> Any:
-        """The nearest allowed vector: lower bounds applied, held parts restored. Changes ``vector``."""
+        """The nearest allowed vector: lower bounds applied, fixed parts restored. Changes ``vector``."""
         for part, lowest in self.layout.lower_bounds():
             self.xp.maximum(vector[part], lowest, out=vector[part])
         if self.constraint is not None:
             self.constraint.restore_fixed(self.layout, vector, self.xp)
         return vector
 
-    def held(self, vector: Any, gradient: Any) -> Any:
+    def at_bound(self, vector: Any, gradient: Any) -> Any:
         """Parameters that rest on their bound and would be pushed through it by a step against the gradient."""
         mask = self.xp.zeros(vector.shape, bool)
         for part, lowest in self.layout.lower_bounds():

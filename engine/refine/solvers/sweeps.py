@@ -35,7 +35,7 @@ MEASURED_SWEEPS = 3
 JUDGED_SHARE, LEAST_JUDGED, MOST_JUDGED = 1 / 32, 32, 256
 """Patterns on which the end of a sweep is compared with its start."""
 FULL_SWEEPS, LATER_STEPS = 8, 0.6
-"""After so many sweeps every further one has this share of the steps of the one before: what is left to find is small,
+"""Sweeps at full steps; every further one has this share of the steps of the one before: what is left to find is small,
 and full steps would fit noise."""
 LEAST_SWEEPS, MOST_SWEEPS = 8, 16
 FLAT = 5e-4
@@ -45,7 +45,7 @@ HELD_OUT_SHARE = 0.05
 
 @lru_cache(maxsize=2)
 def _order(seed: int, sweep: int, halvings: int, count: int) -> IndexArray:
-    """A permutation of so many patterns, read-only. Kept: of a large scan it takes as long as a batch does."""
+    """A permutation of ``count`` patterns, read-only. Kept: of a large scan it takes as long as a batch does."""
     order = np.random.default_rng([seed, sweep, halvings]).permutation(count)
     order.flags.writeable = False
     return order
@@ -142,7 +142,7 @@ class Sweeps:
         return state if state.batch < self.batches else self._ended(state)
 
     def _moving(self, sweep: int) -> Objective:
-        """The objective with what is still in a sweep held."""
+        """The objective of a sweep, with what does not move yet fixed."""
         return replace(
             self.objective,
             move_object=self.objective.move_object and sweep >= self.probe_sweeps,

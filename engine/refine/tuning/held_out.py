@@ -23,7 +23,7 @@ from ptylive.schema.model import Array, DoubleArray, IndexArray
 from ptylive.schema.preset import Preset
 
 HELD_OUT = 8
-"""One pattern in so many is kept from the refinement."""
+"""One pattern in eight is kept from the refinement."""
 BATCHES, SMALLEST_BATCH = 16, 8
 """Batches in a sweep at least, where there are patterns enough."""
 LEAST_BATCHES = 96
@@ -33,7 +33,7 @@ GROUPS = 16
 CERTAIN = 2.0
 """Standard deviations by which something must predict better before it is taken."""
 MOST_PATTERNS = 4096
-"""Trials look at so many patterns in the middle of the scan at most."""
+"""Patterns in the middle of the scan that trials look at, at most."""
 
 
 def _no_pause() -> None:
@@ -126,13 +126,13 @@ def held_out_loss(
 def held_out_course(
     dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, measured: Measurement | None = None
 ) -> Course:
-    """The same after so many sweeps, and after twice as many."""
+    """The same after ``sweeps`` sweeps, and after twice as many."""
     early, late = _Trial.of(dataset, preset, context, measured).losses((sweeps, 2 * sweeps), context)
     return Course(early, late)
 
 
 def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
-    """Parameters after so many sweeps over ``patterns`` (more where these are few) from the start of ``problem``."""
+    """Parameters after ``sweeps`` sweeps over ``patterns`` (more where these are few) from the start of ``problem``."""
     trial = _Trial(problem, preset, patterns, patterns[:0])
     solver = trial.solver(backend, trial.enough(sweeps))
     state = solver.init(backend.xp.asarray(problem.start))
@@ -163,11 +163,11 @@ class _Trial:
         return min(self.problem.strategy.batch_size, max(SMALLEST_BATCH, len(self.swept) // BATCHES))
 
     def enough(self, sweeps: int) -> int:
-        """So many sweeps, or more where they would be of too few batches."""
+        """``sweeps``, or more where they would be of too few batches."""
         return max(sweeps, math.ceil(LEAST_BATCHES * self.batch / len(self.swept)))
 
     def losses(self, after: tuple[int, ...], context: TrialContext) -> tuple[HeldOutLoss, ...]:
-        """Loss of the patterns held out after so many sweeps, in growing order."""
+        """Loss of the patterns held out after each number of sweeps, in increasing order."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             solver, found = self.solver(backend, after[-1]), []
             state = solver.init(backend.xp.asarray(self.problem.start))

@@ -23,7 +23,7 @@ from ptylive.schema.scan import rotation_matrix
 
 POINTS = 7
 EXTENSIONS = 2
-"""A minimum at the end of the curve is followed so many times."""
+"""Times that a minimum at the end of the curve is followed."""
 DEPTHS_OF_FOCUS = 0.5
 """Step of the defocus in units of wavelength / semi-angle^2."""
 THICKNESS_STEP, SCALE_STEP, ROTATION_STEP_DEG = 0.15, 0.02, 1.0
@@ -173,7 +173,7 @@ def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialCo
 
 def _quick(preset: Preset, modes: int, *, frames: bool) -> Preset:
     """The preset of a trial: nothing refined that could hide the error, and no background to take up what it leaves."""
-    held: dict[str, object] = {
+    fixed: dict[str, object] = {
         "algorithm": "lsq_sqrt" if preset.loss.algorithm == "auto" and frames else preset.loss.algorithm,
         "update_probe_pos": False,
         "update_slice_distances": False,
@@ -181,7 +181,7 @@ def _quick(preset: Preset, modes: int, *, frames: bool) -> Preset:
         "update_tilts": False,
         "probe_modes": modes,
     }
-    return preset.model_copy(update=held)
+    return preset.model_copy(update=fixed)
 
 
 def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -> Curve:

@@ -26,7 +26,7 @@ from ptylive.schema.preset import Preset
 
 LEAST_PATTERNS = 64
 HARMONIC_WIDTH = 1.0
-"""Rings so many ring widths from a harmonic of the chessboard lattice are not trusted."""
+"""Ring widths from a harmonic of the chessboard lattice within which rings are not trusted."""
 
 
 def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = None) -> Validation:

@@ -16,7 +16,7 @@ NOTHING = MapKinds()
 
 
 def test_the_chooser_is_what_it_was():
-    assert MapKinds.told(MAP_KINDS).offered(()) == [
+    assert MapKinds.from_plain(MAP_KINDS).offered(()) == [
         ("obf", "phase (OBF)"),
         ("tcbf", "tilt-corrected BF"),
         ("idpc", "iDPC phase"),
@@ -32,13 +32,13 @@ def test_the_chooser_is_what_it_was():
 
 
 def test_maps_made_afterwards_are_offered_once_they_are_there():
-    offered = MapKinds.told(MAP_KINDS).offered({"ssb", "pattern", "vd_ring", "somebody_s"})
+    offered = MapKinds.from_plain(MAP_KINDS).offered({"ssb", "pattern", "vd_ring", "somebody_s"})
     assert offered[-3:] == [("ssb", "SSB phase"), ("somebody_s", "somebody s"), ("vd_ring", "detector ring")]
 
 
 def test_a_new_map_stands_where_it_wants():
-    assert MapKinds.told([*MAP_KINDS, MINE]).offered(())[1] == ("mine", "my map")
-    kind = MapKinds.told([MINE]).called("mine")
+    assert MapKinds.from_plain([*MAP_KINDS, MINE]).offered(())[1] == ("mine", "my map")
+    kind = MapKinds.from_plain([MINE]).called("mine")
     assert kind.colour_map is ColourMap.VIRIDIS
     assert kind.about == "all. Trust it: never"
 
@@ -48,13 +48,13 @@ def test_a_new_map_stands_where_it_wants():
     [None, 7, "obf", {"obf": {}}, [None, 7, "obf", {}, {"name": 3}, {"name": "x", "place": "first"}, {"name": ""}]],
 )
 def test_what_is_no_kind_is_left_out(plain):
-    kinds = MapKinds.told(plain)
+    kinds = MapKinds.from_plain(plain)
     assert kinds == NOTHING
     assert [name for name, _ in kinds.offered(())] == ["obf", "tcbf", "idpc", "adf", "dpc"]
 
 
 def test_what_is_not_told_is_made_up():
-    kind = MapKinds.told([{"name": "new_map", "colour_map": "octarine", "label": 5}]).called("new_map")
+    kind = MapKinds.from_plain([{"name": "new_map", "colour_map": "octarine", "label": 5}]).called("new_map")
     assert (kind.label, kind.colour_map, kind.about) == ("new map", ColourMap.GRAY, "")
 
 
@@ -63,7 +63,7 @@ def test_panels_that_were_there_first_learn_what_the_server_says():
     first, second = mosaic.panels[:2]
     assert (first.kind.label, first.colours.value) == ("obf", "gray")
     second.colours.value = "inferno"
-    mosaic.offer(frozenset(), MapKinds.told([*MAP_KINDS, {**MINE, "name": "tcbf"}]))
+    mosaic.offer(frozenset(), MapKinds.from_plain([*MAP_KINDS, {**MINE, "name": "tcbf"}]))
     assert ("obf", "phase (OBF)") in first.choice.options
     assert (first.kind.label, first.colours.value, first.view.colour_map) == ("phase (OBF)", "magma", ColourMap.MAGMA)
     assert second.kind.label == "my map"

@@ -37,7 +37,7 @@ class Opened:
     def __init__(self, *, read_only: bool) -> None:
         self.sender, self.document = CommandSender(), Document()
         feed = Feed("tcp://127.0.0.1:9")
-        state, kinds = ServerState.model_validate(state_payload()), MapKinds.told(MAP_KINDS)
+        state, kinds = ServerState.model_validate(state_payload()), MapKinds.from_plain(MAP_KINDS)
         feed._view = FeedView(state=state, connected=True, last_contact=1.0, kinds=kinds)
         sender = ReadOnlySender(self.sender) if read_only else self.sender
         self.page = Session(self.document, feed, sender, read_only=read_only)

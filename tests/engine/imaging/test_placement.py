@@ -1,4 +1,4 @@
-"""Scans that are no regular grid: the splat form equals the FFT form on a grid, and follows points that moved."""
+"""Scans that are no regular grid: the spreading form equals the FFT form on a grid, and follows points that moved."""
 
 from dataclasses import replace
 

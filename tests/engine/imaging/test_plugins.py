@@ -82,7 +82,7 @@ def test_a_package_brings_a_map_from_outside(tmp_path):
     assert [name for name in said["methods"] if name in own] == own
     assert set(said["methods"]) == {*own, "com_curl"}
     assert said["offline"] == said["live"] == ["bf", "com_curl"]
-    assert ("com_curl", "curl of the centre of mass") in MapKinds.told(said["kinds"]).offered(())
+    assert ("com_curl", "curl of the centre of mass") in MapKinds.from_plain(said["kinds"]).offered(())
     (row,) = (row for row in said["table"].splitlines() if row.startswith("| `com_curl`"))
     assert row.endswith("by ptylive-curl |")
     (problem,) = said["problems"]
@@ -239,11 +239,11 @@ class AtOnce:
 def test_filters_that_fail_say_so_and_the_others_are_made(engine, monkeypatch, background, at):
     one = guarded(method(needs=Needs.FILTERS, build=Filters(at).build))
     monkeypatch.setattr(filters_module, "BUILDERS", {"mine": one.build})
-    desk = FilterStock(("mine",), background)
-    desk.order(engine._conditions(), np.zeros(engine.store.reduction.basis.count))
-    desk.need(["mine"])
-    desk.collect()
-    assert isinstance(desk.ready["mine"], Filter)
-    out = rendered(engine, monkeypatch, one, desk.ready)
+    stock = FilterStock(("mine",), background)
+    stock.order(engine._conditions(), np.zeros(engine.store.reduction.basis.count))
+    stock.need(["mine"])
+    stock.collect()
+    assert isinstance(stock.ready["mine"], Filter)
+    out = rendered(engine, monkeypatch, one, stock.ready)
     assert ("mine" in {live_map.name for live_map in out.maps}) == (not at)
     assert ("mine of package other failed: AssertionError" in out.missing.get("mine", "")) == bool(at)

@@ -49,7 +49,7 @@ def simulated() -> Simulated:
 
 @pytest.fixture(scope="session")
 def drifted() -> Callable[..., Dataset]:
-    """A larger scan that has drifted by so many Å (slow, fast), under nominal positions."""
+    """A larger scan that has drifted by ``drift`` Å (slow, fast), under nominal positions."""
     return lambda drift_A, seed: simulated_scan(20, seed=seed, drift_A=drift_A).dataset
 
 

@@ -60,7 +60,7 @@ def test_values_are_plain():
 
 @pytest.fixture
 def told(monkeypatch):
-    """A refinement of scan "a" that listens, what it is told, and a way to wait for so many words."""
+    """A refinement of scan "a" that listens, what it is told, and a way to wait for n words."""
     monkeypatch.setattr(scan_updates, "INTERVAL_S", 0.001)
     words, heard = [], threading.Semaphore(0)
 

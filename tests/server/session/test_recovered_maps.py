@@ -18,7 +18,7 @@ from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import EndMessage
 
 
-class Bench:
+class Recovery:
     """What :class:`RecoveredMaps` is given, and what it does with it."""
 
     def __init__(self):
@@ -40,26 +40,26 @@ class Bench:
 
 def test_they_are_made_when_nothing_else_is_to_be_done(tmp_path, monkeypatch):
     monkeypatch.setattr("ptylive.server.session.recovered_maps.IDLE_POLL_S", 0.01)
-    bench = Bench()
-    maps = bench.maps()
+    recovery = Recovery()
+    maps = recovery.maps()
     results_path(tmp_path / "b.h5").touch()
     for name in ("b.h5", "a.h5"):
         maps.add(tmp_path / name)
-    assert bench.made == []
-    bench.idle.set()
-    assert bench.done.wait(30)
-    assert bench.made == ["a.h5"]  # b has results
-    assert bench.said[0][0] == "info"
+    assert recovery.made == []
+    recovery.idle.set()
+    assert recovery.done.wait(30)
+    assert recovery.made == ["a.h5"]  # b has results
+    assert recovery.said[0][0] == "info"
 
 
 @pytest.mark.parametrize("problem", [MetadataError("the scan does not say its shape", "give scan.shape"), ValueError()])
 def test_where_they_cannot_be_made_the_log_says_how(tmp_path, problem):
-    bench = Bench()
-    bench.idle.set()
-    bench.problem = problem
-    bench.maps().add(tmp_path / "a.h5")
-    assert bench.done.wait(30)
-    ((level, line),) = bench.said
+    recovery = Recovery()
+    recovery.idle.set()
+    recovery.problem = problem
+    recovery.maps().add(tmp_path / "a.h5")
+    assert recovery.done.wait(30)
+    ((level, line),) = recovery.said
     assert level == "warning"
     assert "ptylive reconstruct a.h5 -o a_results.h5" in line and str(problem) in line
 

@@ -12,7 +12,7 @@ DETECTOR = "entry/instrument/detector"
 
 
 def master(folder, lengths=(3, 3, 1), **values):
-    """A master with frames in files of so many each; values of its detector."""
+    """A master with frames in files of n each; values of its detector."""
     start = 0
     with h5py.File(folder / "s_master.h5", "w") as file:
         for n, length in enumerate(lengths, 1):

@@ -11,7 +11,7 @@ dask_array = pytest.importorskip("dask.array", reason="the extra `import` is not
 
 @pytest.fixture
 def told(monkeypatch):
-    """A reader that tells so many signals of a shape, with metadata."""
+    """A reader that gives n signals of a shape, with metadata."""
 
     def says(shape=(4, 5, 6, 6), axes=(), signals=1, **found):
         given = {"data": dask_array.zeros(shape, dtype="u2"), "axes": list(axes), **found}

@@ -114,7 +114,7 @@ def test_a_long_journal_holds_its_arm_record_twice_before_it_ends(
     monkeypatch.setattr("ptylive.streamer.recording.journal.REPEAT_BYTES", 2000)
     path = tmp_path / "a.journal"
     data = written(path, end=False)
-    assert [head.kind for head in heads_of(data)].count(RecordKind.HEADER) == 2
+    assert [head.kind for head in heads_of(data)].count(RecordKind.ARM) == 2
     path.write_bytes(bytes(700) + data[700:])
     with JournalReader(path) as reader:
         assert reader.header.uid == HEADER.uid

@@ -61,15 +61,15 @@ def test_two_crystals_do_not_lean_where_they_meet():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_slices_that_are_alike_say_more_than_slices_that_are_not(seed):
-    """One pair of slices agrees and leans; the other agrees by a fifth, is upright, and weighs a fortieth."""
+    """One pair of slices agrees and is sheared; the other agrees by a fifth, is not, and weighs a fortieth."""
     rng = np.random.default_rng(seed)
     smooth = np.fft.ifft2(np.fft.fft2(rng.normal(size=(2, SIZE, SIZE))) * np.exp(-50 * _q2()))
     clear, other = smooth.real / smooth.real.std(axis=(1, 2), keepdims=True)
-    lean = np.array([3.0, -2.0])  # 0.03 Å in 9 Å: less than what counts as disorder
-    leaning = shift_slices(np.stack([clear, clear])[None].astype(complex), -lean, (9.0,), PIXEL_A)[0, 1].real
-    phases = np.stack([clear, leaning, 0.2 * leaning + other])
+    shear = np.array([3.0, -2.0])  # 0.03 Å in 9 Å: less than what counts as disorder
+    sheared = shift_slices(np.stack([clear, clear])[None].astype(complex), -shear, (9.0,), PIXEL_A)[0, 1].real
+    phases = np.stack([clear, sheared, 0.2 * sheared + other])
     found = shear_mrad(phases, np.ones((SIZE, SIZE)), (9.0, 9.0), PIXEL_A)
-    np.testing.assert_allclose(found, lean, atol=0.2 * np.linalg.norm(lean))
+    np.testing.assert_allclose(found, shear, atol=0.2 * np.linalg.norm(shear))
 
 
 def _q2():

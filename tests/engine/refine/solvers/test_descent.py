@@ -36,7 +36,7 @@ class Quadratic:
     def project(self, vector):
         return vector
 
-    def held(self, vector, gradient):
+    def at_bound(self, vector, gradient):
         return np.zeros(vector.shape, bool)
 
     def inverse_curvature(self, vector, probe_step):

@@ -94,10 +94,10 @@ def test_terms_count_once_over_a_sweep_whatever_its_batches(objective):
         ({"move_object": False}, [False, False, True, True, True]),
         ({"move_probe": False}, [True, True, False, True, True]),
         ({"move_others": False}, [True, True, True, False, False]),
-        ({"still": frozenset({BlockName.TILTS})}, [True, True, True, True, False]),
+        ({"fixed": frozenset({BlockName.TILTS})}, [True, True, True, True, False]),
     ],
 )
-def test_what_is_held_has_no_derivative_whatever_terms_say(objective, changes, moving):
+def test_what_is_fixed_has_no_derivative_whatever_terms_say(objective, changes, moving):
     gradient = objective(terms=(Pull(),), **changes).evaluate(np.zeros(5)).gradient
     np.testing.assert_array_equal(gradient != 0, moving)
 
@@ -120,7 +120,7 @@ def test_long_evaluations_pause_between_portions_and_sum_them(objective, monkeyp
     assert len(pauses) == 1
 
 
-class SecondHeld:
+class SecondFixed:
     """Of the five, the second keeps what it had."""
 
     def project_gradient(self, layout, vector, gradient, xp):
@@ -131,6 +131,6 @@ class SecondHeld:
 
 
 def test_parts_that_a_preset_holds_neither_derivative_nor_move(objective):
-    held = objective(constraint=SecondHeld())
-    np.testing.assert_array_equal(held.evaluate(np.ones(5)).gradient != 0, [True, False, True, True, True])
-    np.testing.assert_array_equal(held.project(np.array([-1.0, 2, 3, 4, 5])), [0, 7, 3, 4, 5])
+    fixed = objective(constraint=SecondFixed())
+    np.testing.assert_array_equal(fixed.evaluate(np.ones(5)).gradient != 0, [True, False, True, True, True])
+    np.testing.assert_array_equal(fixed.project(np.array([-1.0, 2, 3, 4, 5])), [0, 7, 3, 4, 5])

@@ -142,11 +142,11 @@ def test_held_parameters_are_those_pushed_through_their_bound(setup, objective):
     vector, gradient = setup.start.copy(), np.ones_like(setup.start)
     vector[1] = 0.5
     gradient[2] = -1
-    held = objective.held(vector, gradient)
-    assert held[0]
-    assert not held[1]
-    assert not held[2]
-    assert not held[setup.layout.object_size :].any()
+    at_bound = objective.at_bound(vector, gradient)
+    assert at_bound[0]
+    assert not at_bound[1]
+    assert not at_bound[2]
+    assert not at_bound[setup.layout.object_size :].any()
 
 
 class Valley:

@@ -43,7 +43,7 @@ def exact_wave():
 
 
 def pattern(split, slices):
-    """Far field behind so many slices."""
+    """Far field behind n slices."""
     thickness = (THICKNESS_A / slices,) * slices
     kit = ArrayKit(np, np.dtype("complex128"))
     model = ForwardModel(PIXEL_A, WAVELENGTH_A, thickness, split)
