@@ -54,13 +54,13 @@ class Calibration:
         return value
 
     def _why_unknown(self, name: str) -> str:
-        """Why a value that is told from others is not known."""
+        """Why a value that follows from others is not known."""
         if name != "detector_pixel_invA":
             return ""
         others = ("energy_eV", "convergence_semiangle_mrad")
         lacking = [other for other in others if self.get(other) is None]
         if lacking:
-            return f", told from the disc once {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} known"
+            return f", found from the disc once {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} known"
         return ", and no bright disc stands out in the mean pattern to tell it from"
 
     def origin(self, name: str) -> Origin | None:

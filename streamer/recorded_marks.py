@@ -14,7 +14,7 @@ from ptylive.streamer.wire import FrameLayout
 
 _BATCH_VECTORS = 1024
 MARKS = "frame_marks"
-"""``/metadata/frame_marks`` uint32 (frames,): so that a resend is told from another scan of the same uid."""
+"""``/metadata/frame_marks`` uint32 (frames,): they distinguish a resend from another scan of the same uid."""
 
 
 def read_marks(path: Path) -> Array:

@@ -25,7 +25,7 @@ from ptylive.streamer.security import Gate
 
 STATE_INTERVAL_S = 0.25
 READS_FILES = frozenset({"history", "open", "runs", "analyse"})
-"""Commands that wait for files that nobody vouches for."""
+"""Commands that wait for untrusted files."""
 AT_ONCE = frozenset({"status", "snapshot", "watch", "scans", "received", "record", "shutdown"})
 """Commands that wait for nothing; all others are done one after the other."""
 MOST_WAITING = 64

@@ -148,7 +148,7 @@ class Session:
 
     @property
     def files(self) -> FileWorker:
-        """Opens files that nobody vouches for."""
+        """Opens untrusted files."""
         return self._finisher.files
 
     # -- what the streamer and the scans tell us ------------------------------------------------------------------

@@ -43,7 +43,7 @@ _Stamp = tuple[int, ...]
 class Library:
     """The scans in a recording folder. Entries are read once and kept until a file changes.
 
-    Nobody vouches for these files: ``files`` opens them. Callable from any thread.
+    These files are not trusted: ``files`` opens them. Callable from any thread.
     """
 
     def __init__(

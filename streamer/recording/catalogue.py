@@ -1,7 +1,7 @@
 """Which scans the recordings of a folder hold, by uid, so that a resend after a restart is known for what it is.
 
 An index in memory. What this program records it is told; other files are read in the background, by a file worker,
-since nobody vouches for them. Asking the index opens nothing and waits for nothing.
+since they are not trusted. Asking the index opens nothing and waits for nothing.
 """
 
 from __future__ import annotations

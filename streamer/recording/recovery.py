@@ -1,6 +1,6 @@
 """What an earlier run left in the recording folder: journals to take up again, and the frames they hold.
 
-Nobody vouches for these files: a file worker reads them, so that one that is damaged, or huge, costs its scan and
+These files are not trusted: a file worker reads them, so that one that is damaged, or huge, costs its scan and
 nothing else.
 """
 

@@ -1,1 +1,1 @@
-"""Files nobody vouches for are read in a process that may be killed (docs/files.md)."""
+"""Untrusted files are read in a process that may be killed (docs/files.md)."""

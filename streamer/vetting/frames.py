@@ -1,4 +1,4 @@
-"""The frames of a file nobody vouches for, in pieces, through a file worker."""
+"""The frames of an untrusted file, in pieces, through a file worker."""
 
 from __future__ import annotations
 

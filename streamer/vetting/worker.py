@@ -1,4 +1,4 @@
-"""A process that opens files nobody vouches for, with limits of time and memory; killed, it is started again.
+"""A process that opens untrusted files, with limits of time and memory; killed, it is started again.
 
 One flipped bit can make the HDF5 library loop for ever inside a call that lets no other thread of the process run, ask
 for all memory there is, or crash. In a process of its own that costs one file: its reader gets an InputFileError.

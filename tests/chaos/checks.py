@@ -1,4 +1,4 @@
-"""What must hold after a chaos run, told from its history and from what is on disk; each check returns problems."""
+"""What must hold after a chaos run, by its history and what is on disk; each check returns problems."""
 
 import math
 import re

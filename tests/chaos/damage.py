@@ -1,4 +1,4 @@
-"""Files nobody vouches for, dropped into the recording folder; every name begins with ``damaged_``."""
+"""Untrusted files, dropped into the recording folder; every name begins with ``damaged_``."""
 
 import os
 import random

@@ -1,1 +1,1 @@
-"""engine/imaging/maps."""
+"""The built-in live maps, one file for each."""

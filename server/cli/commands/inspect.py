@@ -76,7 +76,7 @@ def _compression(header: ScanHeader) -> dict[str, Any]:
 
 
 def _estimated(header: ScanHeader, given: dict[str, Any]) -> list[str]:
-    """What will be told from the data because it was not given, and what will be left at a default, and why."""
+    """What will be estimated from the data because it was not given, and what will be left at a default, and why."""
     from ptylive.engine.calibrate.scan import LEAST_POINTS
 
     shape = header.scan.shape or (0, 0)

@@ -65,7 +65,7 @@ def test_what_the_pixel_size_is_told_from_is_named(scan) -> None:
         replace(header, detector=header.detector.model_copy(update={"pixel_mrad": None})), {"energy_eV": None}
     )
     _, rendering = maps_of(header, scan.patterns.astype(np.float32))
-    assert rendering.missing["com"].endswith("told from the disc once energy_eV is known")
+    assert rendering.missing["com"].endswith("found from the disc once energy_eV is known")
 
 
 @pytest.mark.parametrize("center", [(500.0, 500.0), (-40.0, 8.0)])

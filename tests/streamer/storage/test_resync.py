@@ -201,7 +201,7 @@ def test_a_record_that_was_cut_short_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_cannot_be_read_beside_a_journal_costs_only_itself(tmp_path: Path) -> None:
-    """Nobody vouches for it: it is opened in a process with limits, and never written over."""
+    """It is not trusted: it is opened in a process with limits, and never written over."""
     written(tmp_path / "a.journal", batch=4, end=False)
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(2000))
     with running(tmp_path) as run, connected(run.address) as socket:

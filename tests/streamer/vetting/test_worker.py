@@ -1,4 +1,4 @@
-"""The process that opens files nobody vouches for: one bad file costs that file, whatever it does to its reader."""
+"""The process that opens untrusted files: one bad file costs that file, whatever it does to its reader."""
 
 import io
 import os
