@@ -18,7 +18,7 @@ COUNTS = 3.0
 """In a pixel of the disc: noisy enough that two patterns differ in hundreds of pixels."""
 
 
-def header(uid: str, series: str, *, rows: int = SCAN[0]) -> ScanHeader:
+def scan_header(uid: str, series: str, *, rows: int = SCAN[0]) -> ScanHeader:
     """The scan that all senders announce; ``rows``: another header under the same uid."""
     scan = Scan(shape=(rows, SCAN[1]), step_A=STEP_A, rotation_deg=0.0)
     optics = Optics(energy_eV=ENERGY_EV, convergence_semiangle_mrad=SEMIANGLE_MRAD, defocus_A=50.0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chaos.history import History
-from chaos.patterns import header, pattern
+from chaos.patterns import pattern, scan_header
 from ptylive.schema import ServerGoneError
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.sender import SafeFrames, Sender
@@ -29,7 +29,7 @@ class Scan:
 
     def __init__(self, spec: dict[str, Any], history: History) -> None:
         self.spec, self.history = spec, history
-        self.header = header(spec["uid"], spec["series"], rows=spec["rows"])
+        self.header = scan_header(spec["uid"], spec["series"], rows=spec["rows"])
         self.wanted = np.zeros(self.header.frames, dtype=bool)
         self.wanted[spec["first"] : spec["last"]] = True
         self.safe = np.zeros(self.header.frames, dtype=bool)
