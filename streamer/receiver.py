@@ -261,14 +261,15 @@ class Receiver:
             self._hand_on(message, source)
 
     def _hand_on(self, message: Message, source: int) -> None:
-        """A message that has been read; ``source``: its connection, where the one that was read is the one meant."""
+        """A message that has been read; ``source``: descriptor of its connection, -1 where it is not known."""
         if not self._native:
             self._guarded(partial(self._acquisition.handle, message))
             return
         senders = self._acquisition.senders
-        if isinstance(message, ArmMessage | PingMessage) or senders.is_news(source, message.uid):
+        known = senders.connection(source)
+        if isinstance(message, ArmMessage | PingMessage) or senders.is_news(known, message.uid):
             self._queue.look()  # of the connections that mean this scan some may be gone, and this one may be new
-        self._guarded(partial(self._acquisition.handle, message, source if source >= 0 else None))
+        self._guarded(partial(self._acquisition.handle, message, senders.connection(source)))
 
     def _receive_message(self) -> None:
         """One message through pyzmq."""

@@ -1,8 +1,9 @@
 """Which scan each connection means by a uid: two senders may say the same uid at the same time.
 
 libzmq tells of every message which connection it came by, as its file descriptor. An arm message, or a ping with one,
-says what the frames behind it on that connection belong to. Numbers of connections are used again: the socket's monitor
-tells of connections made and lost.
+says what the frames behind it on that connection belong to. Descriptors are used again, so connections have numbers of
+their own here, which are not: what waits for its scan keeps its sender. The socket's monitor tells of connections made
+and lost.
 """
 
 from __future__ import annotations
@@ -18,23 +19,34 @@ class Senders:
     """What connections have announced. For one thread."""
 
     def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        """Descriptor -> number of the connection that has it."""
+        self._made = 0
         self._meant: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._early: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._lost: set[int] = set()
         self._doubtful: set[tuple[int, str]] = set()
         self._disputed: OrderedDict[str, None] = OrderedDict()
 
-    def accepted(self, source: int) -> None:
-        """A new connection, maybe under the number of one that was lost: it has announced nothing."""
-        self._lost.discard(source)
-        for kept in (self._meant, self._early):
-            for key in [key for key in kept if key[0] == source]:
-                del kept[key]
-        self._doubtful &= self._meant.keys()
+    def connection(self, descriptor: int) -> int | None:
+        """The number of the connection that has a file descriptor now; None for a descriptor below 0: not known."""
+        if descriptor < 0:
+            return None
+        if descriptor not in self._numbers:
+            self.accepted(descriptor)
+        return self._numbers[descriptor]
 
-    def lost(self, source: int) -> None:
+    def accepted(self, descriptor: int) -> None:
+        """A new connection, maybe under the descriptor of one that was lost: it has announced nothing."""
+        self._made += 1
+        self._numbers[descriptor] = self._made
+
+    def lost(self, descriptor: int) -> None:
         """A connection is gone; messages of it may still lie in the socket."""
-        self._lost.add(source)
+        if (source := self._numbers.get(descriptor)) is not None:
+            self._lost.add(source)
+        if len(self._lost) > _REMEMBERED:
+            self._lost &= {source for source, _ in self._meant}
 
     def says(self, source: int | None, uid: str, name: str, *, doubtful: bool = False) -> None:
         """A connection means the scan ``name`` by a uid; ``doubtful``: its frames have to show whether that is so.
@@ -82,9 +94,9 @@ class Senders:
         """Whether the frames of a connection have to show which scan of a uid they belong to."""
         return source is not None and (source, uid) in self._doubtful
 
-    def is_news(self, source: int, uid: str) -> bool:
+    def is_news(self, source: int | None, uid: str) -> bool:
         """Whether it matters for frames which connections are there."""
-        return uid in self._disputed or (source, uid) not in self._meant
+        return uid in self._disputed or self.of(source, uid) is None
 
     def is_disputed(self, uid: str) -> bool:
         """Whether a uid was ever used for two scans at the same time."""

@@ -1,5 +1,6 @@
 """Two senders that say the same uid at the same time: their connections tell their frames apart."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,10 @@ from stream_tools import (
     send,
 )
 
-from ptylive.streamer.events import LogEvent
+from ptylive.streamer.acquisition import Acquisition
+from ptylive.streamer.events import Announcer, LogEvent
+from ptylive.streamer.patience import Patience
+from ptylive.streamer.ring import Ring
 from ptylive.streamer.tracking import senders as senders_module
 from ptylive.streamer.tracking.senders import Senders
 from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
@@ -137,7 +141,9 @@ def test_a_connection_that_has_announced_nothing_is_asked_to(tmp_path: Path) -> 
         sending.run.wait(lambda: sending.run.receiver.status().rejected.get("unannounced") == 1)
         sending.frames(1, TWO[1])
         sending.frames(0, ONE[1])
-    assert recorded(tmp_path) == {"test": digests(FIRST[:14]), AGAIN: digests(SECOND[:14])}
+    found = recorded(tmp_path)
+    assert {name: sorted(frames) for name, frames in found.items()} == {"test": [*range(14)], AGAIN: [*range(14)]}
+    assert found == {"test": digests(FIRST[:14]), AGAIN: digests(SECOND[:14])}
 
 
 def test_only_what_both_have_is_safe_while_both_are_sent(tmp_path: Path) -> None:
@@ -201,7 +207,9 @@ def test_after_a_reconnect_frames_that_are_repeated_tell_the_scan(tmp_path: Path
             sending.frames(0, ONE[0], new=0)
             sending.frames(0, ONE[1])
             sending.frames(1, TWO[1])
-    assert recorded(tmp_path) == {"test": digests(FIRST[:14]), AGAIN: digests(SECOND[:14])}
+    found = recorded(tmp_path)
+    assert {name: sorted(frames) for name, frames in found.items()} == {"test": [*range(14)], AGAIN: [*range(14)]}
+    assert found == {"test": digests(FIRST[:14]), AGAIN: digests(SECOND[:14])}
 
 
 def test_a_sender_that_comes_back_is_the_same_one(tmp_path: Path) -> None:
@@ -227,21 +235,53 @@ def test_two_senders_of_one_scan_are_one_scan(tmp_path: Path) -> None:
     assert said_senders(tmp_path) == {"test": 2}
 
 
-def test_numbers_of_connections_are_used_again() -> None:
+def test_descriptors_are_used_again_and_numbers_of_connections_are_not() -> None:
     senders = Senders()
-    senders.says(7, "test", "test")
+    one, other = senders.connection(7), senders.connection(8)
+    senders.says(one, "test", "test")
     senders.lost(7)
-    assert senders.of(7, "test") == "test"  # some of its messages are still in the socket
-    senders.says(8, "test", "test")
-    assert not senders.share(8, "test")
+    senders.says(other, "test", "test")
+    assert not senders.share(other, "test")
     senders.accepted(7)
-    assert senders.of(7, "test") is None
-    senders.says(7, "test", "test")
-    assert senders.share(8, "test")
+    again = senders.connection(7)
+    assert senders.of(one, "test") == "test"  # some of its messages are still in the socket, or wait for their scan
+    assert senders.of(again, "test") is None
+    senders.says(again, "test", "test")
+    assert senders.share(other, "test")
     assert not senders.is_disputed("test")
-    senders.says(7, "test", AGAIN)
+    senders.says(again, "test", AGAIN)
     assert senders.is_disputed("test")
     assert senders.count("test", AGAIN) == 1
+    assert senders.connection(-1) is None
+
+
+def test_what_waits_for_its_scan_keeps_its_sender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two senders are gone when their frames can be taken in, and one's descriptor is that of the other's next try."""
+    acquisition = Acquisition(Ring(10**7), tmp_path, Patience(), Announcer(lambda event: None))
+    senders, recordings = acquisition.senders, acquisition._recordings
+    one, other = senders.connection(20), senders.connection(21)
+    for source, messages in ((one, ONE), (other, TWO)):
+        acquisition.handle(ArmMessage(HEADER), source)
+        acquisition.handle(messages[0], source)
+    assert sorted(acquisition._open) == ["test", AGAIN]
+    for scan in list(acquisition._open.values()):
+        acquisition._close(scan, "aborted")
+    converting = recordings.is_converting
+    monkeypatch.setattr(recordings, "is_converting", lambda uid: True)
+    for source, messages in ((one, ONE), (other, TWO)):
+        acquisition.handle(messages[1], source)
+    for descriptor in (20, 21):
+        senders.lost(descriptor)
+    senders.accepted(20)
+    senders.says(senders.connection(20), "test", AGAIN)
+    while converting("test") or converting(AGAIN):
+        time.sleep(0.01)
+    monkeypatch.setattr(recordings, "is_converting", converting)
+    acquisition.tick()
+    acquisition.stop(60)
+    found = recorded(tmp_path)
+    assert {name: sorted(frames) for name, frames in found.items()} == {"test": [*range(14)], AGAIN: [*range(14)]}
+    assert found == {"test": digests(FIRST[:14]), AGAIN: digests(SECOND[:14])}
 
 
 def test_connections_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
