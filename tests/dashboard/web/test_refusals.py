@@ -1,8 +1,14 @@
 """Pages that refuse: a status, a reason, and nothing of what was asked for that a browser would run."""
 
+import asyncio
+import threading
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
 import pytest
 import tornado.web
-from tornado.testing import AsyncHTTPTestCase
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 
 from ptylive.dashboard.web import refusals
 from ptylive.dashboard.web.refusals import RefusalHandler
@@ -19,30 +25,41 @@ PAGES = {
 }
 
 
-class Served(AsyncHTTPTestCase):
-    """Every page at an address of its own."""
-
-    def get_app(self):
-        return tornado.web.Application([(f"/{n}", RefusalHandler, page) for n, (page, _) in enumerate(PAGES.values())])
-
-    def runTest(self):
-        """unittest asks for one."""
-
-
 @pytest.fixture(scope="module")
 def served():
-    made = Served()
-    made.setUp()
-    yield made
-    made.tearDown()
+    """Address of a server with every page at a number, in a thread: a browser test may have left a loop in this one."""
+    started, stop = threading.Event(), asyncio.Event()
+    found = {}
+
+    async def serve():
+        pages = [(f"/{number}", RefusalHandler, page) for number, (page, _) in enumerate(PAGES.values())]
+        server = HTTPServer(tornado.web.Application(pages))
+        (socket,) = bind_sockets(0, "127.0.0.1")
+        server.add_sockets([socket])
+        found.update(loop=asyncio.get_running_loop(), address=f"http://127.0.0.1:{socket.getsockname()[1]}")
+        started.set()
+        await stop.wait()
+        server.stop()
+        await server.close_all_connections()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(60)
+    yield found["address"]
+    found["loop"].call_soon_threadsafe(stop.set)
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 @pytest.mark.parametrize("number", range(len(PAGES)), ids=PAGES)
 def test_every_method_is_answered_with_the_reason(served, number, method):
     page, status = list(PAGES.values())[number]
-    answer = served.fetch(f"/{number}", method=method, body="x" if method == "POST" else None)
-    text = answer.body.decode()
+    request = Request(f"{served}/{number}", b"x" if method == "POST" else None, method=method)
+    with pytest.raises(HTTPError) as refused:
+        urlopen(request, timeout=60)
+    with refused.value as answer:
+        text = answer.read().decode()
     assert answer.code == status
     assert answer.headers["Cache-Control"] == "no-store"
     assert page["title"] in text
