@@ -33,6 +33,8 @@ MAP_DOSE_E_PER_A2 = 3000.0
 NOISE_SPREAD = 0.12
 """Neighbour correlation above which the detector, not the specimen, makes the dark field."""
 LBFGS_SHARE = 1 / 3
+MORE_EPOCHS = 30
+"""Epochs beyond those planned, of one slice, where the loss has not come to rest and nobody gave their number."""
 SMALLEST_FLOOR = 1e-4
 BACKGROUND = 0.6
 """Share of the mean dark-field counts taken for a flat background: thermal and inelastic scattering, detector noise."""
@@ -73,6 +75,8 @@ class Strategy:
     probe_step: float
     anchor: float
     """Pull of L-BFGS towards the sweeps' result, as a share of the curvature."""
+    more_epochs: int = 0
+    """L-BFGS goes on for so many epochs at most while the loss still falls."""
 
     @property
     def algorithm(self) -> str:
@@ -117,6 +121,7 @@ def choose(
         sweep_step=_given(solver.sweep_step, regime.sweep_step),
         probe_step=_given(solver.probe_step, regime.probe_step),
         anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),
+        more_epochs=MORE_EPOCHS if isinstance(solver.epoch_max, str) and form.num_slices == 1 else 0,
     )
 
 

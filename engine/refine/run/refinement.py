@@ -93,6 +93,7 @@ class Refinement:
             Descent.of(preset.solver),
             strategy.probe_step / strategy.sweep_step,
             strategy.anchor,
+            0 if preset.schedules else strategy.more_epochs,
         )
         self._schedule, self._begun = EpochSchedule(preset, problem), -1
         self._schedule.check(strategy.epochs)
@@ -126,6 +127,8 @@ class Refinement:
         elif isinstance(state, SweepState) and ended == "done" and not state.losses and self._sweeps.sweeps:
             ended = "failed"  # every sweep was undone
             self._say("diverged: no step lowers the loss")
+        elif ended == "done" and isinstance(state, LbfgsState) and self._lbfgs.is_falling(state):
+            self._say("the loss was still falling; a larger epoch_max goes on")
         elif isinstance(state, LbfgsState) and state.converged:
             self._say("converged: no step lowers the loss any more")
         self._save(state)
@@ -205,7 +208,7 @@ class Refinement:
                 state=name,
                 phase="lbfgs" if isinstance(state, LbfgsState) else "sweep",
                 epoch=len(self._log.losses),
-                epochs=self._problem.strategy.epochs,
+                epochs=max(self._problem.strategy.epochs, len(self._log.losses)),
                 loss=self._log.losses[-1] if self._log.losses else math.nan,
                 seconds=seconds,
                 seconds_left=seconds / done * (planned - done) if done > 0 and name == "running" else 0.0,

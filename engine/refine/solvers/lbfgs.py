@@ -20,6 +20,8 @@ from ptylive.engine.refine.solvers.descent import Descent, Pair
 from ptylive.engine.refine.solvers.line_search import Point
 from ptylive.engine.refine.solvers.objective import Objective
 
+FALLING, FALLING_EPOCHS = 1e-3, 3
+"""A loss that falls by more than this share an epoch, over so many, has not come to rest (docs/refinement.md)."""
 SMALLEST_CURVATURE = 1e-10
 """Pairs with s.y below this share of |s| |y| carry no curvature and are not stored."""
 
@@ -56,6 +58,8 @@ class Lbfgs:
     """Scaling of the probe relative to the object."""
     anchor: float
     """Curvature of the pull towards the start, as a share of the known curvature."""
+    more_epochs: int = 0
+    """After ``epochs``, while the loss still falls (:meth:`is_falling`)."""
 
     def init(self, vector: Any) -> LbfgsState:
         """Evaluate everything at ``vector``."""
@@ -73,7 +77,15 @@ class Lbfgs:
 
     def finished(self, state: LbfgsState) -> bool:
         """Whether all epochs are done, or no step lowers the loss any more."""
-        return state.converged or len(state.losses) >= self.epochs
+        beyond = len(state.losses) - self.epochs
+        return state.converged or beyond >= self.more_epochs or (beyond >= 0 and not self.is_falling(state))
+
+    def is_falling(self, state: LbfgsState) -> bool:
+        """Whether the loss has fallen in the last epochs by a share that shows in the object."""
+        if state.converged or len(state.losses) <= FALLING_EPOCHS:
+            return False
+        before, now = state.losses[-1 - FALLING_EPOCHS], state.losses[-1]
+        return before - now > FALLING_EPOCHS * FALLING * abs(now)
 
     def step(self, state: LbfgsState) -> LbfgsState:
         """One accepted step, or the state marked as converged where none can be found."""

@@ -74,6 +74,13 @@ def test_lbfgs_keeps_a_third_of_the_epochs(epochs, sweeps):
     assert chosen(Preset(epoch_max=epochs), STRONG, has_start=False).sweeps == sweeps
 
 
+def test_only_an_open_number_of_epochs_is_exceeded():
+    assert chosen(Preset(), STRONG, has_start=False).more_epochs > 0
+    assert chosen(Preset(epoch_max=14), STRONG, has_start=False).more_epochs == 0
+    thick = Preset(num_slices=2, total_thickness_A=20)
+    assert chosen(thick, STRONG, has_start=False).more_epochs == 0
+
+
 def test_poisson_uses_its_floor():
     strategy = chosen(Preset(algorithm="ml"), STRONG, has_start=False)
     assert strategy.kind is DataTermKind.POISSON

@@ -230,3 +230,21 @@ def test_where_the_objective_has_become_another_its_loss_and_derivative_are_take
     loss, derivative = second.function(state.vector)
     assert (anew.loss, anew.evaluations, anew.pairs) == (loss, state.evaluations + 1, state.pairs)
     np.testing.assert_array_equal(anew.gradient, derivative)
+
+
+def test_epochs_go_on_while_the_loss_falls_and_no_longer():
+    solver = Lbfgs(None, 4, 10, None, 0.1, 0.1, more_epochs=6)
+
+    def state(*losses):
+        return LbfgsState(None, losses[-1], None, None, None, losses=losses)
+
+    rest = (10.0, 9.0, 8.99, 8.98, 8.98 - 0.99 * 8.98 * 3e-3 + 0.02)
+    falling = (10.0, 9.0, 8.9, 8.8, 8.7)
+    assert not solver.finished(state(*falling[:3]))
+    assert solver.finished(state(*rest))
+    assert not solver.finished(state(*falling))
+    assert solver.finished(state(*falling, 8.6, 8.5, 8.4, 8.3, 8.2)), "ten in all"
+    assert solver.finished(replace(state(*falling), converged=True))
+    assert replace(solver, more_epochs=0).finished(state(*falling))
+    assert solver.is_falling(state(*falling))
+    assert not solver.is_falling(state(*falling[:3])), "too few to tell"
