@@ -223,8 +223,7 @@ class RefineCommands:
 
     def _begin_early(self, scan: ScanSession, preset: Preset, run: str) -> dict[str, Any]:
         check_followable(scan)
-        assert scan.recording is not None  # noqa: S101  (just checked)
-        journal = scan.recording.with_suffix(SUFFIX)
+        journal = _recording(scan).with_suffix(SUFFIX)
         self.refinements.start(replace(self._draft(scan, preset, run), journal=journal), scan.uid)
         self._early = preset
         ScanNews(self.refinements, scan)
@@ -285,21 +284,19 @@ class RefineCommands:
         if scan.recording_error:
             hint = "make room in the recording folder; the scan is refined once it is recorded"
             raise CommandError(f"refinement needs the recording, which failed: {scan.recording_error}", hint)
-        if scan.recording is None:
-            raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
-        if not Path(scan.recording).exists():
-            raise CommandError(f"refinement needs the recording, and {scan.recording} is gone", "put it back")
+        if not (recording := _recording(scan)).exists():
+            raise CommandError(f"refinement needs the recording, and {recording} is gone", "put it back")
         if scan.results is None:
             raise CommandError("the scan has no maps to start from", "see the status message")
         return self._draft(scan, preset, run)
 
     def _draft(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
         """The job of a scan with what is known of it now."""
-        assert scan.recording is not None  # noqa: S101  (callers checked)
-        folder = scan.recording.parent
+        recording = _recording(scan)
+        folder = recording.parent
         return RefineJob(
-            recording=scan.recording,
-            results=_results(scan),
+            recording=recording,
+            results=scan.results or results_path(recording),
             run=run,
             preset=preset,
             calibration=scan.calibration,
@@ -307,9 +304,9 @@ class RefineCommands:
             values=plain_values(scan.header),
             backend=self._config.backend,
             threads=self._config.refine_threads,
-            checkpoint=folder / f"{scan.recording.stem}_{run}.checkpoint",
+            checkpoint=folder / f"{recording.stem}_{run}.checkpoint",
             command_line=self._command_line,
-            known=known_as(scan.recording),
+            known=known_as(recording),
         )
 
 
@@ -319,11 +316,12 @@ def _reserved(scan: ScanSession) -> Iterator[str]:
     if scan.recording is None:
         yield "run1"
         return
-    run = reserve_run(_results(scan))
+    results = _results(scan)
+    run = reserve_run(results)
     try:
         yield run
     except PtyliveError:
-        release_run(_results(scan), run)
+        release_run(results, run)
         raise
 
 
@@ -338,6 +336,12 @@ def release_unused(job: RefineJob) -> None:
         release_run(job.results, job.run)
 
 
+def _recording(scan: ScanSession) -> Path:
+    """Where a scan is recorded. It may be taken back at any moment, as on a full disk: CommandError where it is."""
+    if (recording := scan.recording) is None:
+        raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
+    return Path(recording)
+
+
 def _results(scan: ScanSession) -> Path:
-    assert scan.recording is not None  # noqa: S101  (callers checked)
-    return scan.results or results_path(scan.recording)
+    return scan.results or results_path(_recording(scan))

@@ -118,6 +118,25 @@ def test_one_that_cannot_start_does_not_hold_up_the_others(commands: RefineComma
     assert any("cannot be started" in line for line in commands._publisher.lines)
 
 
+def test_a_recording_that_is_taken_back_meanwhile_is_one_line_and_frees_the_name(
+    commands: RefineCommands, scan: ScanSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a full disk does, between the name of the run and its job."""
+    recording, reserve = scan.recording, refine_commands.reserve_run
+
+    def reserved(results: Path) -> str:
+        name = reserve(results)
+        scan.recording = None
+        return name
+
+    monkeypatch.setattr(refine_commands, "reserve_run", reserved)
+    with pytest.raises(CommandError, match="needs the recording, and this scan has none"):
+        commands.command_refine()
+    monkeypatch.setattr(refine_commands, "reserve_run", reserve)
+    scan.recording = recording
+    assert commands.command_refine() == {"run": "run1", "state": "running"}
+
+
 def test_one_that_is_overtaken_keeps_its_place(commands: RefineCommands, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between its being taken out of the line and its start, somebody's own refinement began."""
     processes = commands.refinements
