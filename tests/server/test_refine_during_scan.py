@@ -42,7 +42,7 @@ def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
             phases = list(run["loss"].attrs["phase"])
             assert len(run["loss"]) == len(phases)
             assert 8 <= phases.count("sweep") <= 11  # at most 8 in rounds, 3 at the end: as many as time allows
-            assert phases.count("lbfgs") == 6
+            assert phases.count("lbfgs") >= 6
         assert running.call("runs")["runs"]["run1"]["state"] == "done"
 
 

@@ -76,7 +76,7 @@ class Strategy:
     anchor: float
     """Pull of L-BFGS towards the sweeps' result, as a share of the curvature."""
     more_epochs: int = 0
-    """L-BFGS goes on for so many epochs at most while the loss still falls."""
+    """Most epochs that L-BFGS goes on for while the loss still falls."""
 
     @property
     def algorithm(self) -> str:

@@ -21,7 +21,7 @@ from ptylive.engine.refine.solvers.line_search import Point
 from ptylive.engine.refine.solvers.objective import Objective
 
 FALLING, FALLING_EPOCHS = 1e-3, 3
-"""A loss that falls by more than this share an epoch, over so many, has not come to rest (docs/refinement.md)."""
+"""A loss that falls by more than this share an epoch, the mean of three, has not come to rest (docs/refinement.md)."""
 SMALLEST_CURVATURE = 1e-10
 """Pairs with s.y below this share of |s| |y| carry no curvature and are not stored."""
 
