@@ -15,6 +15,7 @@ import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.overlap_fit import OverlapFit
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.schema.model import DoubleArray
@@ -23,11 +24,11 @@ SIGNIFICANCE = math.sqrt(-2 * math.log(0.05))
 """Standard deviations that drift exceeds where it is applied: of scans without drift one in twenty does."""
 UNSURE = 0.1
 """Share of the method's own error, as the fast axis shows it, that may be left on the slow axis."""
+COARSEST = 1.5
+"""Steps above this many resolutions (wavelength over semi-angle) fold frequencies of the bright field into each other,
+farther than the neighbouring aliases that the fit chooses from."""
 HARMLESS = 0.1
 """Drift below this share of the resolution (wavelength over semi-angle) is left alone, however certain."""
-REGULAR = 0.02
-"""Largest deviation of nominal positions from a lattice, in steps."""
-SMALLEST_SCAN = 16
 
 
 @dataclass(frozen=True)
@@ -42,56 +43,15 @@ class Drift:
     reason: str
 
 
-@dataclass(frozen=True)
-class Lattice:
-    """A scan on a lattice: position = first + row * slow + col * fast, Å in the detector frame."""
-
-    shape: tuple[int, int]
-    slow: DoubleArray
-    fast: DoubleArray
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> Lattice | None:
-        """The lattice of the nominal positions; None where they do not form one or the scan is tiny."""
-        rows, columns = np.divmod(dataset.point, dataset.scan_shape[1])
-        if min(dataset.scan_shape) < SMALLEST_SCAN:
-            return None
-        design = np.column_stack([np.ones(len(rows)), rows, columns])
-        solution, _, rank, _ = np.linalg.lstsq(design, dataset.positions_A, rcond=None)
-        step = min(np.hypot(*solution[1]), np.hypot(*solution[2]))
-        if rank < 3 or np.abs(design @ solution - dataset.positions_A).max() > REGULAR * step:
-            return None
-        return cls(dataset.scan_shape, solution[1], solution[2])
-
-    @property
-    def lengths_A(self) -> tuple[float, float]:
-        """Extent along both axes."""
-        return self.shape[0] * float(np.hypot(*self.slow)), self.shape[1] * float(np.hypot(*self.fast))
-
-    @property
-    def axes(self) -> DoubleArray:
-        """Columns: unit vectors of the slow and the fast axis in the detector frame."""
-        return np.column_stack([self.slow / np.hypot(*self.slow), self.fast / np.hypot(*self.fast)])
-
-    def strained(self, slow_A: DoubleArray, fast_A: DoubleArray) -> Lattice:
-        """The lattice with its ends displaced by vectors given along its own axes."""
-        slow = self.slow + self.axes @ slow_A / self.shape[0]
-        return Lattice(self.shape, slow, self.fast + self.axes @ fast_A / self.shape[1])
-
-    def frequencies(self, orders: DoubleArray) -> DoubleArray:
-        """Scan frequencies (n, 2), 1/Å, of orders (n, 2) in cycles per scan."""
-        cycles = orders / np.asarray(self.shape)
-        return np.asarray(cycles @ np.linalg.inv(np.column_stack([self.slow, self.fast])))
-
-
 def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: bool = True) -> Drift | None:
-    """The drift of a scan; None where the positions are no lattice, or too few frequencies show anything.
+    """The drift of a scan; None where positions are no lattice or lie far apart, or few frequencies show anything.
 
     ``certain``: to be applied where chance alone would hardly show as much; otherwise where it exceeds its uncertainty.
     """
     lattice = Lattice.of(dataset)
-    strain = None if lattice is None else OverlapFit(dataset, window, probe, lattice).fit()
-    if lattice is None or strain is None:
+    if lattice is None or max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / probe.semiangle_invA:
+        return None
+    if (strain := OverlapFit(dataset, window, probe, lattice).fit()) is None:
         return None
     # (slow, fast) of the drift: the slow axis' end, less what turning and stretching the fast axis' end on it gives
     ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
@@ -114,13 +74,18 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     )
 
 
+def taken_A(drift: Drift | None) -> tuple[float, float]:
+    """What is taken out of the positions, along (slow, fast) axis."""
+    return (0.0, 0.0) if drift is None or not drift.applied else drift.drift_A
+
+
 def without_drift(dataset: Dataset, drift: Drift) -> Dataset:
     """The data set with positions that drift linearly in time; the mean of the positions stays."""
     lattice = Lattice.of(dataset)
     if lattice is None:
         return dataset
     time = acquisition_time(dataset)
-    moved = np.outer(time - time.mean(), lattice.axes @ np.asarray(drift.drift_A))
+    moved = np.outer(time - time.mean(), lattice.axes @ np.asarray(taken_A(drift)))
     return replace(dataset, positions_A=dataset.positions_A + moved)
 
 

@@ -21,51 +21,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
+from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 
 FREQUENCIES, CANDIDATES = 200, 4000
 """Frequencies fitted, and the most energetic ones among which they are chosen."""
+LEAST_FREQUENCIES = 12
+"""Twice the numbers that are found."""
 FURTHEST, NEAREST = 1.9, 2.5
 """Frequencies used: below 1.9 semi-angles, above 2.5 periods in the scan."""
 ENERGY_FLOOR = 0.02
 """Share of the aperture's energy added to <W, W>: frequencies without overlap cannot win."""
 FIRST_SPREAD_A = 20.0
-LARGEST_BYTES = 1 << 29
-"""Bright-field pixels are thinned out until their transform fits."""
+MOST_PIXELS = 1000
+"""Of the bright field: further ones are left out by chance; the scatter of the frequencies sets the uncertainty."""
+LARGEST_BYTES, BYTES_EACH = 1 << 29, 32
+"""Fewer still where the transforms over the scan, this many bytes for each pixel and point, would take more."""
 MOST_EXPLAINED = 1 - 1e-6
 FREQUENCY_STEP, PHASE_STEP = 0.01, 0.1
 """Differences: of a frequency, in semi-angles; of the focus and its spread, in radians at the rim of the aperture."""
 ITERATIONS, ENOUGH = 15, 1e-5
 """Newton steps at most; the last one gained less than this share."""
 DAMPING, MOST_DAMPING = 1e-3, 1e4
-
-
-class ScanLattice(Protocol):
-    """The lattice of a scan."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        ...
-
-    @property
-    def lengths_A(self) -> tuple[float, float]:
-        """Extent along the slow and the fast axis."""
-        ...
-
-    def frequencies(self, orders: DoubleArray) -> DoubleArray:
-        """Scan frequencies (n, 2), 1/Å, of orders (n, 2) in cycles per scan."""
-        ...
-
-    def strained(self, slow_A: DoubleArray, fast_A: DoubleArray) -> ScanLattice:
-        """With its ends displaced by vectors along its own axes."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,11 +72,12 @@ class OverlapFit:
     independently.
     """
 
-    def __init__(self, dataset: SignalOfScan, window: ScanWindow, probe: Probe, lattice: ScanLattice) -> None:
+    def __init__(self, dataset: Dataset, window: ScanWindow, probe: Probe, lattice: Lattice) -> None:
         self._probe, self._lattice = probe, lattice
         lit = window.measured & (window.k_radius < probe.semiangle_invA + window.pixel_invA)
         pixels = np.argwhere(lit)
-        pixels = pixels[:: math.ceil(2 * len(pixels) * np.prod(lattice.shape) * 8 / LARGEST_BYTES)]
+        most = max(1, min(MOST_PIXELS, LARGEST_BYTES // (BYTES_EACH * math.prod(lattice.shape))))
+        pixels = pixels[np.sort(np.random.default_rng(0).permutation(len(pixels))[:most])]
         self._k = np.stack([window.k_row[tuple(pixels.T)], window.k_col[tuple(pixels.T)]]).astype(np.float32)
         self._aperture = probe.aperture(*self._k.astype(float)).astype(np.float32)
         self._floor = ENERGY_FLOOR * float((self._aperture**2).sum())
@@ -122,8 +106,8 @@ class OverlapFit:
         self._totals = np.maximum((np.abs(self._spectra) ** 2).sum(axis=2), 1e-30)
 
     def fit(self) -> Strain | None:
-        """The strain that explains most; None where there are fewer frequencies than numbers to find."""
-        if len(self._orders) < 12:
+        """The strain that explains most; None where frequencies are too few, or their patterns hold no numbers."""
+        if len(self._orders) < LEAST_FREQUENCIES or not np.isfinite(self._totals).all():
             return None
         values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2])
         likelihood, damping = self._likelihood(values), DAMPING
@@ -236,20 +220,6 @@ class OverlapFit:
         return np.asarray(np.clip(distance / np.float32(self._probe.edge_invA) + np.float32(0.5), 0, 1))
 
 
-class SignalOfScan(Protocol):
-    """Where the patterns of a scan belong."""
-
-    @property
-    def point(self) -> Array:
-        """(N,) scan point of each pattern."""
-        ...
-
-    @property
-    def scan_shape(self) -> tuple[int, int]:
-        """Rows and columns of the scan."""
-        ...
-
-
 def _damped_step(gradient: DoubleArray, hessian: DoubleArray, damping: float) -> DoubleArray:
     """Uphill, whatever the signs of the Hessian's eigenvalues; each value in units of its own curvature."""
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-30))
@@ -271,7 +241,7 @@ def _split_defocus(probe: Probe) -> tuple[float, Probe | None]:
     return float(defocus), replace(probe, chi_polynomial=rest) if np.abs(rest).max() > 0 else None
 
 
-def _half_spectra(dataset: SignalOfScan, window: ScanWindow, pixels: Array) -> tuple[DoubleArray, Array]:
+def _half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[DoubleArray, Array]:
     """Orders (n, 2) of half of the scan's frequencies, and the chosen pixels there (n, 2 windows, pixels) complex64."""
     import scipy.fft
 

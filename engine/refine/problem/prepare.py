@@ -124,7 +124,7 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
         chosen = replace(chosen, anchor=0.0)  # slices must come free of each other
     if not (preset.start.refine_drift and measured.plain):
         return chosen
-    nothing = "drift cannot be looked for: it takes a regular scan of 16 x 16 points and bright-field overlaps"
+    nothing = "drift cannot be looked for: it takes a regular, dense scan of at least 16 x 16 points"
     found = nothing if measured.drift is None else measured.drift.reason
     return replace(chosen, reason=f"{chosen.reason}; {found}")
 

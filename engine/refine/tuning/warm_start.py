@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptylive.engine.refine.data.drift import HARMLESS, taken_A
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm
 from ptylive.engine.refine.problem.prepare import Problem
@@ -35,17 +36,20 @@ class WarmStart:
     """(modes, P, P) real space, centred on pixel P // 2."""
     sweeps: int = 0
     """Sweeps that need not be made again."""
+    drift_A: tuple[float, float] | None = None
+    """Drift taken out of the positions behind it, along (slow, fast) axis; None: the same as in the problem."""
 
     @classmethod
     def of(cls, result: RefineResult, sweeps: int = 0) -> WarmStart:
         """What a refinement ended with."""
-        return cls(result.object, result.object_sampling_A[0], result.origin_A, result.probe[0], sweeps)
+        sampling_A, drift_A = result.object_sampling_A[0], taken_A(result.drift)
+        return cls(result.object, sampling_A, result.origin_A, result.probe[0], sweeps, drift_A)
 
     def applied(self, problem: Problem) -> Problem:
         """The problem beginning here; an object or a probe of another form or size is left as the problem has it.
 
         A refinement that starts from the live map takes the probe only: the map knows the low frequencies, which come
-        slowly by refining.
+        slowly by refining. So does one that takes another drift out of the positions: the earlier object is strained.
         """
         vector, layout, strategy = problem.start.copy(), problem.layout, problem.strategy
         if self._probe_fits(layout):
@@ -53,7 +57,10 @@ class WarmStart:
             modes *= np.sqrt(problem.statistics.counts_per_pattern / (np.abs(modes) ** 2).sum())
             layout.probe_block(vector)[...] = [modes.real, modes.imag]
             strategy = replace(strategy, probe_sweeps=0)
-        if self._object_fits(layout) and not strategy.start_from_map:
+        if self._strained(problem):
+            words = f"{strategy.reason}; begun anew: the earlier object is of positions with drift"
+            strategy = replace(strategy, reason=words)
+        elif self._object_fits(layout) and not strategy.start_from_map:
             planes = _parameters(self._resampled(problem.grid), layout)
             layout.object_block(vector)[...] = planes.ravel()
             spared = min(self.sweeps, max(0, strategy.sweeps - LEAST_SWEEPS))
@@ -63,6 +70,13 @@ class WarmStart:
 
     def _object_fits(self, layout: ParameterLayout) -> bool:
         return self.object.shape[:2] == (layout.object_modes, layout.object_shape[0])
+
+    def _strained(self, problem: Problem) -> bool:
+        measured = problem.measured
+        if self.drift_A is None:
+            return False
+        drift_A = np.subtract(self.drift_A, taken_A(measured.drift))
+        return float(np.hypot(*drift_A)) > HARMLESS / measured.probe.semiangle_invA
 
     def _probe_fits(self, layout: ParameterLayout) -> bool:
         return layout.probe.form is ProbeForm.COMPLEX and self.probe.shape == layout.probe.start.shape

@@ -14,7 +14,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import Lattice
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.pattern_view import shuffled
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.problem.prepare import Problem, prepare
@@ -43,7 +43,7 @@ def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = No
     frames = dataset.masks is None  # coefficients are few, and may be copied
     mixed = shuffled(dataset.patterns, order).as_array() if frames else dataset.patterns[order]
     nothing = replace(dataset, patterns=mixed)
-    _, null, _ = half_data_rings(nothing, preset, where)
+    _, null, _ = half_data_rings(nothing, preset.model_copy(update={"refine_drift": False}), where)
     suspect = _near_harmonics(dataset, frequencies)
     return Validation(frequencies, halves, null, suspect, correlation, _first_falls(frequencies, halves, suspect))
 

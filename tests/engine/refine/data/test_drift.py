@@ -8,7 +8,8 @@ from shared_data import shared_data
 
 from ptylive.engine.backend.multislice.fast_sizes import padded_size
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import Drift, Lattice, acquisition_time, find_drift, without_drift
+from ptylive.engine.refine.data.drift import Drift, acquisition_time, find_drift, without_drift
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import nominal_probe
 from ptylive.schema import Calibration

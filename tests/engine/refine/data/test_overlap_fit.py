@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine.data import drift
-from ptylive.engine.refine.data.drift import Lattice, find_drift
+from ptylive.engine.refine.data.drift import find_drift
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.overlap_fit import OverlapFit
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import nominal_probe
@@ -78,3 +79,18 @@ def test_a_drift_that_does_no_harm_is_left_alone(drifted, monkeypatch):
 def test_patterns_that_show_nothing_have_no_drift(drifted):
     dataset = drifted(DRIFT_A, seed=1)
     assert find_drift(*parts(replace(dataset, patterns=np.zeros_like(dataset.patterns)))) is None
+
+
+def test_patterns_that_are_no_numbers_have_no_drift(drifted):
+    dataset = drifted(DRIFT_A, seed=1)
+    broken = dataset.patterns.astype(np.float32)
+    broken[5] = np.nan
+    assert find_drift(*parts(replace(dataset, patterns=broken))) is None
+
+
+def test_a_coarse_scan_has_no_drift(drifted, monkeypatch):
+    dataset, window, probe = parts(drifted(DRIFT_A, seed=1))
+    monkeypatch.setattr(drift, "OverlapFit", None)  # not even begun
+    resolution = 1 / probe.semiangle_invA
+    coarse = replace(dataset, positions_A=dataset.positions_A * (1.01 * drift.COARSEST * resolution / 0.8))
+    assert find_drift(coarse, window, probe) is None

@@ -101,3 +101,13 @@ def test_a_round_that_is_stopped_says_so(simulated):
         assert not incremental.round(simulated.dataset, 0.5)
     except RefinementError as error:
         assert "stopped" in str(error)
+
+
+def test_an_object_that_drifts_is_no_start(drifted):
+    dataset = drifted((1.6, -1.2), seed=1)
+    first = refine(dataset, preset(2, 2, refine_drift=False), backend="cpu")
+    warm = refine(dataset, preset(3, 3), backend="cpu", warm=WarmStart.of(first, sweeps=3))
+    assert warm.drift is not None and warm.drift.applied
+    assert "begun anew" in warm.reason and len(warm.loss) == 3
+    again = refine(dataset, preset(1, 1), backend="cpu", warm=WarmStart.of(warm))
+    assert "begun from an earlier refinement" in again.reason
