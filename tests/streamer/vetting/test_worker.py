@@ -17,6 +17,7 @@ from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.source import open_recording
+from ptylive.streamer.vetting import process
 from ptylive.streamer.vetting import worker as worker_module
 from ptylive.streamer.vetting.tasks import describe_recording, frames, walk
 from ptylive.streamer.vetting.worker import FileWorker, Limits
@@ -69,6 +70,20 @@ def test_a_file_that_is_read_for_ever_is_given_up_and_not_opened_again(tmp_path,
     assert worker.process_id == process, "the file was opened again"
     loop.write_bytes(good.read_bytes())
     assert worker.read(describe_recording, loop)["arm"]["uid"] == header.uid
+
+
+def test_no_files_time_is_spent_on_imports(monkeypatch):
+    """A busy machine may take longer over them than a file may be read; the file would be condemned."""
+    running = {}
+
+    def find(name):
+        running["import"] = signal.getitimer(signal.ITIMER_PROF)[0]
+        return lambda path: signal.getitimer(signal.ITIMER_PROF)[0]
+
+    monkeypatch.setattr(process, "_function", find)
+    request = {"task": "ptylive.x:y", "path": "a.h5", "cpu_s": 3.0, "wall_s": 30.0, "arguments": {}}
+    assert process._answer(request, 2**30)["value"] > 0
+    assert running["import"] == 0
 
 
 def test_odd_things_are_refused_by_name(tmp_path, worker):
