@@ -7,21 +7,10 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.backend.multislice.fast_sizes import padded_size
-from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import Drift, acquisition_time, find_drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import nominal_probe
-from ptylive.schema import Calibration
-from ptylive.schema.scan import Scan
-
-
-def scanned(pattern="raster", rotation=30.0, shape=(20, 24)):
-    scan = Scan(shape=shape, step_A=(0.5, 0.4), pattern=pattern, rotation_deg=rotation)
-    point = scan.point_of(np.arange(shape[0] * shape[1]))
-    patterns = np.zeros((len(point), 2, 2), np.uint8)
-    positions = scan.positions_A(rotation)[point]
-    return Dataset(patterns, point, positions, np.zeros((2, 2), bool), np.ones(2), shape, Calibration())
 
 
 def fitted(dataset, **asked):
@@ -29,25 +18,8 @@ def fitted(dataset, **asked):
     return find_drift(dataset, window, nominal_probe(dataset.calibration, window, single_slice=True), **asked)
 
 
-def test_lattice_knows_steps_and_directions():
-    lattice = Lattice.of(scanned())
-    assert lattice.lengths_A == pytest.approx((10.0, 9.6))
-    turn = np.deg2rad(30.0)
-    np.testing.assert_allclose(lattice.axes, [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]], atol=1e-9)
-    q = lattice.frequencies(np.array([[3.0, 5.0]]))[0]
-    assert q @ lattice.slow * 20 == pytest.approx(3.0)
-    assert q @ lattice.fast * 24 == pytest.approx(5.0)
-
-
-def test_scattered_positions_and_tiny_scans_are_no_lattice():
-    dataset = scanned()
-    jitter = np.random.default_rng(0).normal(0, 0.1, dataset.positions_A.shape)
-    assert Lattice.of(replace(dataset, positions_A=dataset.positions_A + jitter)) is None
-    assert Lattice.of(scanned(shape=(8, 24))) is None
-
-
 @pytest.mark.parametrize("pattern", ["raster", "snake"])
-def test_time_runs_evenly_with_gaps_left_out(pattern):
+def test_time_runs_evenly_with_gaps_left_out(pattern, scanned):
     dataset = scanned(pattern)
     time = acquisition_time(dataset)
     np.testing.assert_allclose(time, (np.arange(480) + 0.5) / 480)
@@ -56,7 +28,7 @@ def test_time_runs_evenly_with_gaps_left_out(pattern):
     np.testing.assert_allclose(acquisition_time(fewer), time[kept])
 
 
-def test_drift_is_applied_along_the_axes_of_the_scan():
+def test_drift_is_applied_along_the_axes_of_the_scan(scanned):
     dataset = scanned()
     moved = without_drift(dataset, Drift((2.0, 0.0), (0.1, 0.1), 0.0, 0.0, True, ""))
     away = moved.positions_A - dataset.positions_A
