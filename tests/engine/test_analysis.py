@@ -22,6 +22,7 @@ from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.units import wavelength_A
 
 PIXEL_A = 0.2
+SINGLE = float(np.finfo(np.float32).eps)
 
 
 def noise(shape, seed):
@@ -41,7 +42,8 @@ def test_equal_pictures_correlate_and_different_ones_do_not():
     np.testing.assert_allclose(same.correlation, 1, atol=1e-9)
     assert same.resolution_A(0.5) is None
     other = ring_correlation(picture, noise((64, 80), 1), PIXEL_A)
-    assert abs(other.correlation.mean()) < 0.1
+    # of noise: a ring of n points, half of them mirrored, scatters by sqrt(2 / n)
+    assert abs(other.correlation.mean()) < 3 * np.sqrt((2 / other.points).sum()) / len(other.points)
     assert same.points.sum() < picture.size
 
 
@@ -51,7 +53,9 @@ def test_the_resolution_is_where_signal_meets_noise():
     signal = smooth((256, 256), 2, width_px)
     rings = ring_correlation(*(signal + sigma * noise(signal.shape, seed) for seed in (3, 4)), PIXEL_A)
     frequency = np.sqrt(np.log(1 / sigma**2) / (4 * np.pi**2 * width_px**2)) / PIXEL_A
-    assert rings.resolution_A(0.5) == pytest.approx(1 / frequency, rel=0.1)
+    assert rings.resolution_A(0.5) == pytest.approx(
+        1 / frequency, rel=0.05
+    )  # rings are 1.3 % wide, and their noise is as much
     assert rings.half_bit[0] > 0.5 > rings.half_bit[-1] > 0.2071 / 1.2071
 
 
@@ -59,7 +63,8 @@ def test_shells():
     stack = noise((4, 32, 32), 5)
     same = shell_correlation(stack, stack, PIXEL_A, 5.0)
     np.testing.assert_allclose(same.correlation, 1, atol=1e-9)
-    assert abs(shell_correlation(stack, noise((4, 32, 32), 6), PIXEL_A, 5.0).correlation.mean()) < 0.1
+    other = shell_correlation(stack, noise((4, 32, 32), 6), PIXEL_A, 5.0)
+    assert abs(other.correlation.mean()) < 3 * np.sqrt((2 / other.points).sum()) / len(other.points)
     with pytest.raises(MetadataError, match="distance between slices"):
         shell_correlation(stack, stack, PIXEL_A, 0.0)
     with pytest.raises(MetadataError, match="differ"):
@@ -86,8 +91,9 @@ def test_half_doses_are_independent_halves():
     )
     first, second = half_dose_pair(dataset)
     np.testing.assert_array_equal(first.patterns + second.patterns, patterns)
-    assert first.patterns.mean() == pytest.approx(10, rel=0.02)
-    assert abs(np.corrcoef(first.patterns.ravel(), second.patterns.ravel())[0, 1]) < 0.03
+    assert first.patterns.mean() == pytest.approx(10, abs=4 * np.sqrt(10 / patterns.size))  # counting noise of the mean
+    correlation = np.corrcoef(first.patterns.ravel(), second.patterns.ravel())[0, 1]
+    assert abs(correlation) < 3 / np.sqrt(patterns.size)
     with pytest.raises(MetadataError, match="whole counts"):
         half_dose_pair(replace(dataset, patterns=patterns.astype(float)))
 
@@ -99,11 +105,12 @@ def test_columns_are_found_where_they_are():
     atoms = (heights[:, None, None] * np.exp(-away / (2 * 2.0**2))).sum(axis=0)
     shares = np.array([0.2, 0.5, 0.3])
     columns = find_columns((shares[:, None, None] * atoms).astype(np.float32), PIXEL_A, radius_A=0.8)
+    # a parabola through three samples of a Gaussian 2 pixels wide: 0.02 pixels beside its middle, 4 % wider than it
     np.testing.assert_allclose(columns.positions_A, centres * PIXEL_A, atol=0.05 * PIXEL_A)
-    np.testing.assert_allclose(columns.widths_A, 2.0 * PIXEL_A, rtol=0.15)
+    np.testing.assert_allclose(columns.widths_A, 2.0 * PIXEL_A, rtol=0.1)
     depth = columns.depth_profiles_rad / columns.depth_profiles_rad.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(depth, np.tile(shares, (3, 1)), atol=1e-3)
-    assert columns.profile_rad[0] == pytest.approx(columns.peaks_rad.mean(), rel=0.1)
+    np.testing.assert_allclose(depth, np.tile(shares, (3, 1)), atol=50 * SINGLE)  # sums of 49 pixels
+    assert columns.profile_rad[0] == pytest.approx(columns.peaks_rad.mean())
     assert np.all(np.diff(columns.profile_rad[:6]) < 0)
 
 
@@ -113,10 +120,11 @@ def test_probe_modes_do_not_depend_on_how_they_are_stored():
     orthogonal = np.stack([np.sqrt(3) * gauss / np.linalg.norm(gauss), x * gauss / np.linalg.norm(x * gauss)])
     turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
     modes = ProbeModes.of(np.tensordot(turn, orthogonal, 1).astype(np.complex64), PIXEL_A)
-    np.testing.assert_allclose(modes.powers, [0.75, 0.25], atol=1e-5)
-    assert modes.purity == pytest.approx(0.75**2 + 0.25**2, abs=1e-5)
-    assert modes.rms_radii_A[0] == pytest.approx(3.0 * PIXEL_A, rel=0.01)
-    assert modes.counts == pytest.approx(4.0, rel=1e-5)
+    # stored in single precision, summed in double: squares are off by an eps or two each
+    np.testing.assert_allclose(modes.powers, [0.75, 0.25], atol=8 * SINGLE)
+    assert modes.purity == pytest.approx(0.75**2 + 0.25**2, abs=8 * SINGLE)
+    assert modes.rms_radii_A[0] == pytest.approx(3.0 * PIXEL_A, rel=8 * SINGLE)
+    assert modes.counts == pytest.approx(4.0, rel=8 * SINGLE)
     assert 0 < modes.half_width_A < 10 * PIXEL_A
 
 
@@ -130,16 +138,20 @@ def probe_with(aberrations, shift=(0.0, 0.0), size=64, pixel=0.25):
 
 
 def test_aberrations_are_read_from_a_probe():
+    """From phases in single precision, 1e-7 rad each: to 1e-4 rad at the rim of 25 mrad, so much the fit may add.
+
+    A rad at the rim is 21 Å of C10 and 1300 Å of C21.
+    """
     given = {"C10": -60.0, "C12a": 10.0}
     true = {"C10": -75.0, "C12a": 15.0, "C12b": -8.0, "C21a": 300.0, "C30": 2e4}
     mode, wavelength = probe_with(true, shift=(0.3, -0.2))
     found = report(mode, 0.25, wavelength, 25.0, given)
     values = {each.name: each for each in found.coefficients}
     for name in ("C10", "C12a", "C12b"):
-        assert values[name].value_A == pytest.approx(true[name], abs=1.5)
-    assert values["C21a"].value_A == pytest.approx(300.0, abs=40)
-    assert found.shift_A == pytest.approx((0.3, -0.2), abs=0.02)
-    assert found.residual_rad < 0.05
+        assert values[name].value_A == pytest.approx(true[name], abs=21e-4)
+    assert values["C21a"].value_A == pytest.approx(300.0, abs=1300e-4)
+    assert found.shift_A == pytest.approx((0.3, -0.2), abs=1e-4)
+    assert found.residual_rad < 1e-4
     assert values["C10"].given_A == -60.0
     assert values["C10"].rim_rad == pytest.approx(np.pi / wavelength * values["C10"].value_A * 0.025**2, rel=1e-6)
 
@@ -161,10 +173,10 @@ def test_depth_sections():
     stack = np.broadcast_to(stack, (3, 15, 21))
     section = depth_section(stack, PIXEL_A, 10.0, ((1.0, 0.0), (1.0, 4.0)))
     assert section.phase.shape == (3, 21)
-    np.testing.assert_allclose(section.phase, stack[:, 5], atol=1e-5)
+    np.testing.assert_allclose(section.phase, stack[:, 5], atol=8 * SINGLE)  # numbers up to 3
     assert section.sampling_A == (10.0, PIXEL_A)
     diagonal = depth_section(stack, PIXEL_A, 10.0, ((0.4, 0.4), (2.4, 2.4)), width_A=0.6)
-    assert diagonal.phase[1].mean() == pytest.approx(1.35, abs=0.02)
+    assert diagonal.phase[1].mean() == pytest.approx(1.35, abs=0.5 / 20)  # 14.14 pixels: half a pixel more or less
     with pytest.raises(MetadataError, match="leaves the object"):
         depth_section(stack, PIXEL_A, 10.0, ((0.0, 0.0), (9.0, 0.0)))
     with pytest.raises(MetadataError, match="shorter than a pixel"):

@@ -63,6 +63,7 @@ def test_masks_learnt_from_intensities_begin_with_the_plane_and_those_from_roots
     for root in ("", ":sqrt"):
         masks = make_basis(parse_basis(f"data:15+1{root}"), field, patterns).masks[:15, field.bright]
         outside = np.linalg.norm(plane - plane @ masks.T @ masks, axis=1) / np.linalg.norm(plane, axis=1)
+        # learnt from roots they leave a third of it out; in single precision 1e-7 is left of what is there
         assert (outside.max() < 1e-4) == (not root)
 
 
@@ -136,6 +137,7 @@ def test_patterns_come_back_as_far_as_the_basis_goes(field):
 
 def test_intact_angles(field, patterns):
     whole = Compressor(make_basis(BasisChoice("data", 63, 1), field, patterns), field)
+    # 63 masks hold all 60 patterns; a cosine in single precision leaves the angle open by sqrt(2 eps), 0.03 degrees
     assert whole.intact_angles_deg(patterns)[0] < 0.1
     few = Compressor(make_basis(parse_basis("zernike:3+1"), field), field)
     more = Compressor(make_basis(parse_basis("zernike:45+1"), field), field)
@@ -162,7 +164,7 @@ def test_what_zernike_masks_resolve(field, defocus, bright, finest, advised):
     header = ScanHeader("u", "s", 4, Scan(shape=(2, 2), step_A=3.75 / 4.5), optics)
     compressor = Compressor(make_basis(BasisChoice("zernike", bright, 1), field), field)
     found = resolution(compressor, header)
-    assert found[0] == pytest.approx(finest, rel=0.01)
+    assert found[0] == pytest.approx(finest, abs=5e-4)  # as many digits as are written
     assert found[1] == advised
     unknown = ScanHeader("u", "s", 4, Scan(shape=(2, 2), step_A=0.5))
     assert resolution(compressor, unknown) == (None, None)

@@ -1,4 +1,7 @@
-"""Calibration from nothing but energy, semi-angle, step and detector pixel, against what the sets were made with."""
+"""Calibration from nothing but energy, semi-angle, step and detector pixel, against what the sets were made with.
+
+How near it must come is what docs/accuracy.md promises of it.
+"""
 
 from dataclasses import replace
 
@@ -85,14 +88,14 @@ def test_thin_sets(name):
 @pytest.mark.data
 def test_smallest_set_at_full_scan():
     found = BlindScan("tiny_mos2_80kV_focus").calibrate(1.0)
-    assert abs(found.get("C10")) < 10
+    assert abs(found.get("C10")) < 10  # the 10 Å that are allowed besides the share
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
 
 
 @pytest.mark.data
 def test_thick_crystal_lies_between_entrance_and_mid_plane():
     found = BlindScan("sto_10nm_200kV_defocus").calibrate(1.0)
-    assert 95.0 <= found.get("C10") <= 155.0
+    assert 95.0 <= found.get("C10") <= 155.0  # entrance and mid-plane, 100 and 150 Å, and 5 Å
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
     assert found.transform == "none"
 
@@ -119,6 +122,7 @@ def test_real_cryo_scan(share, part, turn):
     if share == 1.0:
         assert found.origin("C10") is Origin.ESTIMATED
         astigmatism = complex(found.get("C12a"), found.get("C12b"))
+        # within 1 k of 2.9 k at that angle, a fifth of what C10 may be off by
         assert 1900 < abs(astigmatism) < 3900
         assert angle_apart(np.degrees(np.angle(astigmatism)), -44) < 20
 
@@ -167,7 +171,7 @@ def test_plane_in_focus_of_a_thick_crystal_whose_defocus_is_given():
     scan.header = overlay(scan.header, {"defocus_A": -100.0})
     found = scan.calibrate(1.0)
     assert found.get("C10") == 100.0
-    assert 10.0 < found.get("depth_A") < 50.0
+    assert 10.0 < found.get("depth_A") < 50.0  # inside the crystal, and above its mid-plane
     assert found.origin("depth_A") is Origin.ESTIMATED
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
 
@@ -177,5 +181,5 @@ def test_a_given_depth_is_not_counted_twice():
     scan = BlindScan("sto_10nm_200kV_defocus")
     scan.header = overlay(scan.header, {"depth_A": 30.0})
     found = scan.calibrate(1.0)
-    assert 65.0 <= found.get("C10") <= 125.0
+    assert 65.0 <= found.get("C10") <= 125.0  # 95 to 155, less the 30 that were given
     assert found.get("depth_A") == 30.0

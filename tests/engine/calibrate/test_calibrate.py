@@ -1,4 +1,8 @@
-"""Disc and rotation found from the data alone."""
+"""Disc and rotation found from the data alone.
+
+A disc is asked for to a tenth of a pixel, which changes a fitted defocus by 1 %, and to a fifth where something
+disturbs it: edges one pixel wide and counting noise leave some hundredths.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +26,7 @@ def test_disc_to_a_tenth_of_a_pixel(center, radius):
     pattern = rng.poisson(200 * disc((64, 64), center, radius) + 2).astype(float)
     found = find_disc(pattern, np.zeros((64, 64), bool))
     assert np.hypot(*np.subtract(found.center_px, center)) < 0.1
-    assert found.radius_px == pytest.approx(radius, abs=0.12)
+    assert found.radius_px == pytest.approx(radius, abs=0.1)
 
 
 def test_bad_pixels_and_hot_spots_do_not_move_the_disc():
@@ -71,6 +75,7 @@ def test_rotation_and_handedness(field, rotation, transposed):
     recorded = on_detector[::-1] if transposed else on_detector
     fit = fit_rotation(recorded, dark, np.ones((48, 48), bool), (0.5, 0.5), q_max=np.inf)
     assert fit.transposed is transposed
+    # half of what is asked of a whole calibration; of these gradients it is found to a tenth
     assert abs((fit.rotation_deg - rotation + 180) % 360 - 180) < 1.0
     assert fit.angle_trusted
     assert fit.sign_trusted
@@ -95,4 +100,5 @@ def test_aperture_from_a_vacuum_pattern(beam, expected):
     )
     found = calibrate_detector(header, pattern)
     assert found.get("disc_radius_px") == pytest.approx(12.0, abs=0.1)
+    # under this slope of the brightness, and blurred, a disc is found a quarter of a pixel off; it has moved by 3.4
     assert found.get("beam_center_px") == pytest.approx(expected, abs=0.5)

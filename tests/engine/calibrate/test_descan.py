@@ -1,4 +1,8 @@
-"""Descan measured on the centre of mass, and on the edge of the disc."""
+"""Descan measured on the centre of mass, and on the edge of the disc.
+
+What is left must be well below what counts as a descan (``LEAST_EXTENT_PX``, a quarter of a pixel), and so is asked
+for to a tenth, or three twentieths under noise: specimens move the centre of mass of a block by some hundredths.
+"""
 
 from dataclasses import replace
 
@@ -96,7 +100,7 @@ def test_the_edge_of_the_disc_does_not_mind_what_happens_inside():
     com = np.stack([(patterns * axis).sum((1, 2)) / patterns.sum((1, 2)) for axis in (rows - 20, cols - 22)], 1)
     found = disc_shifts(patterns, Disc((20.0, 22.0), 11.0))
     wrong = np.abs((com - com.mean(0)) - (places - places.mean(0))).max()
-    assert np.abs((found - found.mean(0)) - (places - places.mean(0))).max() < 0.08 < wrong
+    assert np.abs((found - found.mean(0)) - (places - places.mean(0))).max() < 0.1 < wrong
 
 
 def test_what_was_found_is_sharpened_on_the_edge():
@@ -111,7 +115,7 @@ def test_what_was_found_is_sharpened_on_the_edge():
         row, col = left[block == number].mean(axis=0)
         patterns[number] = disc_pattern(20 + row, 22 + col)
     found = sharpened(coarse, patterns, point, shape, Disc((20.0, 22.0), 11.0))
-    assert np.abs(found.minus(true).at_points(point, shape)).max() < 0.03  # of 0.25 that were missing
+    assert np.abs(found.minus(true).at_points(point, shape)).max() < 0.05  # of 0.25 that were missing
 
 
 def test_a_specimen_that_moves_the_centre_of_mass_alone_is_no_descan():

@@ -1,4 +1,7 @@
-"""Calibration of scans that nobody looked at when it was written: other probes, geometries and doses."""
+"""Calibration of scans that nobody looked at when it was written: other probes, geometries and doses.
+
+How near it must come is what docs/accuracy.md promises of it.
+"""
 
 from dataclasses import replace
 
@@ -96,6 +99,7 @@ def test_early_rows():
 def test_coma_threefold_and_spherical_aberration(aberrations):
     scan = Resimulation.of(MOS2, replace(FINE, aberrations=aberrations, rotation_deg=33.0, dose=1e5, seed=5))
     found = scan.calibrate()
+    # a tenth of a turn of phase at the rim of 25 mrad, or less: a quarter is what is said to blur a probe
     assert abs(found.get("C10") - aberrations["C10"]) < 10
     for name, tolerance in {"C21a": 400, "C21b": 400, "C23a": 200, "C23b": 200, "C30": 4e4}.items():
         assert abs(found.get(name) - aberrations[name]) < tolerance, name

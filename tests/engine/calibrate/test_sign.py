@@ -21,11 +21,12 @@ def test_the_sign_is_that_of_the_detail(atoms):
     from scipy import stats
 
     everywhere = np.ones(atoms.shape, dtype=bool)
-    assert detail_correlation(atoms, np.exp(20 * atoms), everywhere) > 0.9  # ranks: any rising function will do
+    assert detail_correlation(atoms, np.exp(20 * atoms), everywhere) > 0.9  # ranks: any rising function will do; of 1
     assert detail_correlation(-atoms, np.exp(20 * atoms), everywhere) < -0.9
     ramp = 0.1 * np.arange(24.0) * np.ones((24, 1))
+    # the signs are what counts: what changes slowly correlates by more than a half, what is left by the opposite
     assert stats.spearmanr(atoms + ramp, ramp - atoms, axis=None).statistic > 0.5
-    assert detail_correlation(atoms + ramp, ramp - atoms, everywhere) < -0.2  # what changes slowly does not count
+    assert detail_correlation(atoms + ramp, ramp - atoms, everywhere) < -0.5
 
 
 def test_too_few_points_say_nothing(atoms):
