@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from rounding import U
 from strict_device import DeviceArray, device
 
 from ptylive.engine.backend.device import ArrayDevice, current_gpu, missing
@@ -16,8 +17,6 @@ DEVICES = [
     pytest.param(lambda: STRICT, id="strict"),
     pytest.param(current_gpu, id="gpu", marks=pytest.mark.skipif(bool(missing()), reason=missing())),
 ]
-U = 2.0**-24
-"""Single precision rounds by at most this share."""
 
 
 def complex_of(rng, *shape):

@@ -63,7 +63,7 @@ def test_sums_are_those_of_the_processor(dtype, shape, center, radius, most, lim
     if dtype == "f4":
         assert (np.abs(regions - into.regions) <= 2 * made.row_of.size * 2.0**-53 * size[:, :1]).all()
         assert (np.abs(found.bins - into.bins) <= 2.0**-23 * np.abs(into.bins)).all()  # one rounding to single each
-        assert np.allclose(found.pattern, pattern, rtol=1e-14)
+        assert np.allclose(found.pattern, pattern, rtol=13 * np.finfo(float).eps)  # of as many frames, all of one sign
     else:
         for ours, theirs in ((found.bins, into.bins), (regions, into.regions), (found.pattern, pattern)):
             assert np.array_equal(ours, theirs)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulated_cuda import EmulatedKernels, compile_kernel
+from rounding import SINGLE
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.fused.plan import Plan, source
@@ -15,7 +16,6 @@ from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, cou
 from ptylive.engine.backend.multislice.problem import HELD, DataTermKind
 from ptylive.engine.backend.multislice.split_backend import SplitMultislice
 
-TOLERANCE = 2e-5
 NAMES = ("shifts_px", "current", "background", "distances_A")
 SHAPES = [(s, m, o) for s in (1, 3) for m in (1, 2) for o in (1, 2)]
 """Slices, probe modes, object modes."""
@@ -32,7 +32,7 @@ def reference(problem):
 
 def assert_close(ours, theirs):
     assert ours.shape == theirs.shape
-    assert np.linalg.norm(ours - theirs) <= TOLERANCE * np.linalg.norm(theirs)
+    assert np.linalg.norm(ours - theirs) <= SINGLE * np.linalg.norm(theirs)
 
 
 @pytest.mark.parametrize("kind", list(DataTermKind))
@@ -43,7 +43,7 @@ def test_agrees_with_the_reference(make_problem, make_planes, make_corrections, 
     at = make_corrections(problem)
     expected = reference(problem).loss_and_gradient(planes, probe, corrections=at)
     result = fused(problem).loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32), corrections=at)
-    assert result.loss == pytest.approx(expected.loss, rel=TOLERANCE)
+    assert result.loss == pytest.approx(expected.loss, rel=SINGLE)
     assert_close(result.object, expected.object)
     assert_close(result.probe, expected.probe)
     for name in NAMES:
@@ -58,7 +58,7 @@ def test_every_window_size_agrees_with_the_reference(make_problem, make_planes, 
     planes, probe = make_planes(problem, 1)
     expected = reference(problem).loss_and_gradient(planes, probe)
     result = fused(problem, threads=2).loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))
-    assert result.loss == pytest.approx(expected.loss, rel=TOLERANCE)
+    assert result.loss == pytest.approx(expected.loss, rel=SINGLE)
     assert_close(result.object, expected.object)
     assert_close(result.probe, expected.probe)
 
@@ -69,7 +69,7 @@ def test_the_number_of_threads_and_blocks_does_not_matter(make_problem, make_pla
     planes, probe = (a.astype(np.float32) for a in make_planes(problem, 2))
     expected = fused(problem, threads=4, resident=5).loss_and_gradient(planes, probe)
     result = fused(problem, threads=threads, resident=2).loss_and_gradient(planes, probe)
-    assert result.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert result.loss == pytest.approx(expected.loss, rel=SINGLE)
     assert_close(result.object, expected.object)
 
 
@@ -79,7 +79,7 @@ def test_recorded_types_give_the_same_loss(make_problem, make_planes, dtype):
     planes, probe = make_planes(problem, 1)
     expected = reference(problem).loss_and_gradient(planes, probe).loss
     single = planes.astype(np.float32), probe.astype(np.float32)
-    assert fused(problem).loss_and_gradient(*single).loss == pytest.approx(expected, rel=1e-5)
+    assert fused(problem).loss_and_gradient(*single).loss == pytest.approx(expected, rel=SINGLE)
 
 
 def test_chosen_patterns_and_what_is_not_asked_for(make_problem, make_planes, make_corrections):
@@ -89,12 +89,12 @@ def test_chosen_patterns_and_what_is_not_asked_for(make_problem, make_planes, ma
     backend = fused(problem)
     plain = backend.loss_and_gradient(planes, probe, chosen, probe_gradient=False)
     assert not plain.probe.any()
-    assert plain.loss == pytest.approx(reference(problem).loss_and_gradient(planes, probe, chosen).loss, rel=1e-5)
+    assert plain.loss == pytest.approx(reference(problem).loss_and_gradient(planes, probe, chosen).loss, rel=SINGLE)
     result = backend.loss_and_gradient(planes, probe, chosen, probe_gradient=False, corrections=at)
     for gradient in (result.corrections.current, result.corrections.shifts_px[:, 0]):
         assert sorted(np.flatnonzero(gradient)) == [1, 4]
     again = backend.loss_and_gradient(planes, probe, chosen)
-    assert again.loss == pytest.approx(plain.loss, rel=1e-6)
+    assert again.loss == pytest.approx(plain.loss, rel=SINGLE)
     backend.close()
 
 
@@ -178,7 +178,7 @@ def test_several_devices_share_the_patterns(make_problem, make_planes, make_corr
         for at in (HELD, make_corrections(problem)):
             one = fused(problem).loss_and_gradient(planes, probe, chosen, corrections=at)
             shared = split.loss_and_gradient(planes, probe, chosen, corrections=at)
-            assert shared.loss == pytest.approx(one.loss, rel=1e-6)
+            assert shared.loss == pytest.approx(one.loss, rel=SINGLE)
             assert_close(shared.object, one.object)
             assert_close(shared.probe, one.probe)
             for name in NAMES if at is not HELD else ():

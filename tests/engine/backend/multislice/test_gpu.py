@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fake_card import HOPPER, FakeCards
+from rounding import SINGLE
 
 from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.backend.multislice.description import ForwardModel, Tilts
@@ -29,11 +30,11 @@ def agrees(problem, make_planes, backend) -> None:
     planes, probe = (a.astype(np.float32) for a in make_planes(problem, 1))
     expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
     found = backend.loss_and_gradient(backend.xp.asarray(planes), backend.xp.asarray(probe))
-    assert float(found.loss) == pytest.approx(float(expected.loss), rel=2e-5)
+    assert float(found.loss) == pytest.approx(float(expected.loss), rel=SINGLE)
     ours = backend.to_numpy(found.object)
-    assert np.linalg.norm(ours - expected.object) < 2e-5 * np.linalg.norm(expected.object)
+    assert np.linalg.norm(ours - expected.object) < SINGLE * np.linalg.norm(expected.object)
     light = backend.to_numpy(backend.illumination(backend.xp.asarray(probe)))
-    assert light.sum() == pytest.approx(problem.count * (probe**2).sum(), rel=1e-4)
+    assert light.sum() == pytest.approx(problem.count * (probe**2).sum(), rel=SINGLE)
     backend.close()
 
 

@@ -1,4 +1,4 @@
-"""Whole arrays on a device that refuses what cupy refuses: the same loss and gradient as with numpy."""
+"""Whole arrays on a device that refuses what cupy refuses: the same loss and gradient as with numpy, in double."""
 
 from dataclasses import replace
 

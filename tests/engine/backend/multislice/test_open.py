@@ -5,6 +5,7 @@ from dataclasses import replace
 import numba
 import numpy as np
 import pytest
+from rounding import SINGLE
 
 from ptylive.engine.backend.cache import source_hash, use_persistent_cache
 from ptylive.engine.backend.multislice.description import ForwardModel
@@ -69,5 +70,5 @@ def test_whole_arrays_use_the_threads_they_are_given(make_problem, make_planes, 
     expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
     found = backend.loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))
     assert backend._threads == threads
-    assert float(found.loss) == pytest.approx(float(expected.loss), rel=2e-5)
+    assert float(found.loss) == pytest.approx(float(expected.loss), rel=SINGLE)
     backend.close()

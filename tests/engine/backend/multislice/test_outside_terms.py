@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rounding import SINGLE
 
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
@@ -60,9 +61,9 @@ def test_it_is_the_loss_of_the_same_formula_built_in(make_problem, make_planes, 
     assert mine.name == "cpu"
     found, expected = (b.loss_and_gradient(planes, probe) for b in (mine, CompiledMultislice(problem, 1)))
     mine.close()
-    assert found.loss == pytest.approx(expected.loss, rel=2e-5)
-    assert relative(found.object, expected.object) < 2e-5
-    assert relative(found.probe, expected.probe) < 2e-5
+    assert found.loss == pytest.approx(expected.loss, rel=SINGLE)
+    assert relative(found.object, expected.object) < SINGLE
+    assert relative(found.probe, expected.probe) < SINGLE
 
 
 def test_built_in_terms_follow_in_the_same_kernel(make_problem, make_planes):
@@ -73,7 +74,7 @@ def test_built_in_terms_follow_in_the_same_kernel(make_problem, make_planes):
     for _ in range(2):
         CompiledMultislice(replace(problem, data_term=DataTerm(TERM, OFFSET))).loss_and_gradient(planes, probe)
         found = CompiledMultislice(problem).loss_and_gradient(planes, probe)
-        assert found.loss == pytest.approx(float(reference.loss), rel=2e-5)
+        assert found.loss == pytest.approx(float(reference.loss), rel=SINGLE)
 
 
 def test_without_a_form_for_a_pixel_it_stays_on_whole_arrays(make_problem):

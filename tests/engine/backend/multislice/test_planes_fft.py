@@ -5,6 +5,7 @@ import math
 import numba
 import numpy as np
 import pytest
+from rounding import U
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES, is_fast, padded_size
 from ptylive.engine.backend.multislice.planes_fft import BLOCK, FAST, Window, forward, inverse
@@ -30,7 +31,8 @@ def test_transform_is_numpys_transposed(size, backwards):
     (run_inverse if backwards else run_forward)(Window(size), *planes, *out)
     expected = (np.fft.ifft2(wave) * size * size if backwards else np.fft.fft2(wave)).T
     got = (out[0] + 1j * out[1]).reshape(size, size)
-    assert np.linalg.norm(got - expected) < 5e-7 * np.linalg.norm(expected)
+    # log2(n) passes along either axis, each of which rounds some three times: all of them the same way at worst
+    assert np.linalg.norm(got - expected) < 3 * 2 * math.log2(size) * U * np.linalg.norm(expected)
 
 
 def test_radices_multiply_to_their_size_and_blocks_fit():

@@ -1,0 +1,13 @@
+"""How closely numbers in single precision can agree: what several tests compare with."""
+
+U = 2.0**-24
+"""Single precision rounds by at most this share (6e-8)."""
+SINGLE = 480 * U
+"""Share (2.9e-5) that a loss or gradient of the forward model in single precision may be off, of its norm.
+
+Waves go through at most 160 passes of butterflies (four slices of 32 x 32 pixels, or two of 512 x 512, there and back),
+each of which rounds some three times. Roundings that know nothing of each other add up to sqrt(480) u, 1.3e-6: what is
+seen. Those of a processor with other instructions may all point the same way: then they add up to 480 u. So do the sums
+of a pattern's pixels (at most sqrt(2304) u, if one after the other). A wrong sign or factor, or a pattern left out,
+changes either by a hundredth or more.
+"""
