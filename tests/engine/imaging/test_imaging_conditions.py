@@ -11,6 +11,8 @@ from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, ImagingConditions
 from ptylive.schema import Calibration, Origin, Quantity
 
+STRENGTH = 0.01
+"""Of the object (rad): what a filter of first order leaves out of a pattern is some of this, of the rest."""
 CASES = [{}, {"C10": -100.0}, {"C10": 80.0, "C12a": 21.0, "C12b": 21.0}]
 
 
@@ -32,36 +34,35 @@ def scan_spectra(scan: WeakPhaseScan, conditions: ImagingConditions) -> tuple[np
 @pytest.mark.parametrize("aberrations", CASES)
 @pytest.mark.parametrize("max_bins", [2000, 60])
 def test_transfer_matches_the_forward_model(aberrations, max_bins):
-    scan = WeakPhaseScan.make(aberrations)
+    scan = WeakPhaseScan.make(aberrations, strength=STRENGTH)
     conditions = setting_of(scan, max_bins)
     spectra, q, truth = scan_spectra(scan, conditions)
     transfer = conditions.transfer(q)
     power = (np.abs(transfer) ** 2).sum(0)
     band = power > 1e-2 * power.max()
     found = (transfer.conj() * spectra).sum(0)[band] / power[band]
-    assert np.linalg.norm(found - truth[band]) < 0.005 * np.linalg.norm(truth[band])
+    assert np.linalg.norm(found - truth[band]) < STRENGTH * np.linalg.norm(truth[band])
 
 
 @pytest.mark.parametrize("aberrations", CASES[1:])
 def test_aligned_bright_field_is_the_phase_times_its_transfer(aberrations):
-    scan = WeakPhaseScan.make(aberrations)
+    scan = WeakPhaseScan.make(aberrations, strength=STRENGTH)
     conditions = setting_of(scan)
     spectra, q, truth = scan_spectra(scan, conditions)
     weights = conditions.aligned_shifts(q)
     t = (weights * conditions.transfer(q)).sum(0)
     image = (weights * spectra).sum(0)
     band = np.abs(t) > 0.05 * np.abs(t).max()
-    assert np.abs(t.imag).max() < 1e-2 * np.abs(t).max()
-    assert np.linalg.norm((image - t * truth)[band]) < 0.01 * np.linalg.norm((t * truth)[band])
+    assert np.abs(t.imag).max() < 1e-5 * np.abs(t).max()  # sums over some 150 pixels in single precision
+    assert np.linalg.norm((image - t * truth)[band]) < 2 * STRENGTH * np.linalg.norm((t * truth)[band])
 
 
 def test_in_focus_the_optimum_filter_is_the_single_sideband_one():
     conditions = setting_of(WeakPhaseScan.make({}))
     q = conditions.frequencies()
     full, sidebands = conditions.transfer(q), conditions.transfer(q, sidebands_only=True)
-    # the soft edge of the disc leaks a little triple overlap; whole overlaps must agree
-    assert np.abs(full - sidebands).max() < 0.3 / conditions.disc_pixels
-    assert np.median(np.abs(full - sidebands)) < 1e-4 / conditions.disc_pixels
+    # of amplitudes up to 1: single precision, and the disc's edge lies where triple overlaps cancel
+    assert np.abs(full - sidebands).max() < 1e-5 / conditions.disc_pixels
 
 
 def test_half_a_turn_with_reversed_aberrations_negates_the_transfer():
@@ -70,7 +71,8 @@ def test_half_a_turn_with_reversed_aberrations_negates_the_transfer():
     one, other = setting_of(scan), setting_of(turned)
     q = one.frequencies()
     object.__setattr__(other, "samples", replace(one.samples, k=np.ascontiguousarray(-one.samples.k)))
-    np.testing.assert_allclose(other.transfer(q), -one.transfer(q), atol=2e-6)
+    # phases of up to some 20 rad in single precision
+    np.testing.assert_allclose(other.transfer(q), -one.transfer(q), atol=20 * 2**-24 / one.disc_pixels)
 
 
 def test_probe_disc_and_padding():

@@ -54,13 +54,14 @@ def test_on_a_grid_the_splat_form_is_the_fft_form(scan, rows):
     placement = Placement.of(live.header.scan.positions_A(0.0), live.header.scan, 0.0)
     assert (placement.weight == 1).all()
     regular, placed = Spectra.of(live.store, conditions), Spectra.of(live.store, conditions.placed(placement))
-    assert np.abs(placed.planes - regular.planes).max() < 2e-5 * np.abs(regular.planes).max()
+    # the kernel's own error, as in test_nufft
+    assert np.abs(placed.planes - regular.planes).max() < 3e-5 * np.abs(regular.planes).max()
     np.testing.assert_array_equal(placed.visited, regular.visited)
     band = conditions.band()
     weights = np.ones((len(band.q), conditions.basis.count), dtype=np.complex64)
     pairs = zip(placed.contract_with_noise(band, weights), regular.contract_with_noise(band, weights), strict=True)
     for found, expected in pairs:
-        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+        assert np.abs(found - expected).max() < 3e-5 * np.abs(expected).max()
 
 
 def test_maps_on_a_grid_do_not_depend_on_how_it_is_said(scan):
@@ -70,7 +71,7 @@ def test_maps_on_a_grid_do_not_depend_on_how_it_is_said(scan):
     live.place(live.header.scan.positions_A(5.0))
     placed = by_name(live.refresh())
     assert set(regular) == set(placed)
-    for name, data in regular.items():
+    for name, data in regular.items():  # the kernel's error, which filters amplify
         assert np.abs(placed[name] - data).max() < 1e-4 * np.abs(data).max(), name
     live.place(None)
     np.testing.assert_array_equal(by_name(live.refresh())["obf"], regular["obf"])
@@ -85,6 +86,7 @@ def test_true_positions_mend_the_map_of_a_drifted_scan(scan):
     naive = by_name(live.refresh())["obf"][::2, ::2]
     live.place(positions)
     mended = by_name(live.refresh())
+    # found 0.99 at the true positions, and 0.05 on the grid
     assert correlation(mended["obf"][inner], scan.phase[inner]) > 0.85
     assert correlation(mended["obf"][inner], scan.phase[inner]) > correlation(naive[inner], scan.phase[inner]) + 0.1
     assert set(mended) >= PLACED - {"ssb"}
@@ -102,12 +104,16 @@ def test_a_list_of_positions_makes_every_map(scan):
     assert set(found) >= PLACED
     assert not rendering.missing
     obf = next(m for m in rendering.maps if m.name == "obf")
-    assert obf.sampling_A == pytest.approx((0.48, 0.48), abs=0.03)
+    assert obf.sampling_A == pytest.approx(
+        (0.48, 0.48), abs=0.03
+    )  # 23 steps over 24 points; jitter stretches them by 0.3 Å
     assert obf.settings["origin_A"] == pytest.approx(positions.min(axis=0), abs=1e-9)
     at = (positions - positions.min(axis=0)) / obf.sampling_A[0]
     pixel = np.clip(np.rint(at).astype(int), 0, np.array(obf.data.shape) - 1)
     inside = ((at > 3) & (at < SIZE - 4)).all(axis=1)
-    assert correlation(obf.data[pixel[inside, 0], pixel[inside, 1]], scan.phase.ravel()[inside]) > 0.7
+    assert (
+        correlation(obf.data[pixel[inside, 0], pixel[inside, 1]], scan.phase.ravel()[inside]) > 0.7
+    )  # found 0.79: read at the nearest pixel, a quarter of a step beside on average
     assert engine.coverage.all()
 
 
@@ -116,7 +122,7 @@ def test_a_scan_matrix_stands_for_steps(scan):
     matrix = ((scan.step_A, 0.0), (0.0, scan.step_A))
     by_matrix = replace(header, scan=Scan(shape=(SIZE, SIZE), matrix=matrix, rotation_deg=0.0))
     maps = by_name(filled(scan, by_matrix).refresh())
-    assert correlation(maps["obf"][2:22, 2:22], scan.phase[2:-2, 2:-2]) > 0.8
+    assert correlation(maps["obf"][2:22, 2:22], scan.phase[2:-2, 2:-2]) > 0.95  # found 0.998
 
 
 def test_impossible_positions_leave_the_regular_grid(scan, caplog):

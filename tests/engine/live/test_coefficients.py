@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rounding import MAP_ROUNDING
 from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.bases.choice import make_basis, parse_basis
@@ -61,7 +62,7 @@ def test_as_many_masks_as_bins_give_the_raw_maps(scan, raw, field):
     _, rendering = reconstruct(compressor.described(scan.header()), lambda: batches(compressor.vectors(scan.patterns)))
     found, expected = by_name(rendering), by_name(raw[1])
     for name in ("com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase"):
-        assert np.abs(found[name] - expected[name]).max() < 2e-3 * np.abs(expected[name]).max(), name
+        assert np.abs(found[name] - expected[name]).max() < MAP_ROUNDING * np.abs(expected[name]).max(), name
     assert LEAST <= set(found)
 
 
@@ -73,8 +74,9 @@ def test_maps_from_coefficients(scan, raw, field, text, least):
     assert LEAST <= set(found)
     assert not rendering.missing
     for name in ("com_row", "com_col", "idpc"):
-        np.testing.assert_allclose(found[name], expected[name], atol=2e-5 * np.abs(expected[name]).max())
-    for name in ("obf", "tcbf", "wdd_phase", "bf"):
+        # moments are whole numbers below 2^24, and exact
+        np.testing.assert_allclose(found[name], expected[name], atol=MAP_ROUNDING * np.abs(expected[name]).max())
+    for name in ("obf", "tcbf", "wdd_phase", "bf"):  # found at least 0.998, 0.986 and 0.992; the last learns from noise
         assert correlation(found[name], expected[name]) > least, name
 
 
@@ -87,14 +89,16 @@ def test_live_equals_offline_in_any_order(scan, field):
     assert live.mean_pattern.shape == live.last_pattern.shape == (24, 24)
     found = by_name(live.finish(lambda: batches(vectors)))
     for name, data in by_name(reconstruct(header, lambda: batches(vectors))[1]).items():
-        assert np.abs(found[name] - data).max() <= 1e-5 * np.abs(data).max(), name
+        assert np.abs(found[name] - data).max() <= MAP_ROUNDING * np.abs(data).max(), name
 
 
 def test_without_extras_the_moments_come_from_the_masks(scan, raw, field):
     header, vectors = compressed(scan, field, "zernike:45+1", extras=())
     _, rendering = reconstruct(header, lambda: batches(vectors))
     found = by_name(rendering)
-    assert correlation(found["com_row"], by_name(raw[1])["com_row"]) > 0.9
+    assert (
+        correlation(found["com_row"], by_name(raw[1])["com_row"]) > 0.99
+    )  # found 0.9993: masks hold a slope but for the edge
     assert LEAST <= set(found)
 
 
@@ -105,8 +109,8 @@ def test_square_roots_feed_only_the_extras_maps(scan, raw, field):
     assert (
         {"bf", "adf", "com_row", "com_col", "idpc"} <= set(found) <= {*LEAST, "dpc_iterative"} - set(BUILDERS) - {"abf"}
     )
-    np.testing.assert_allclose(found["idpc"], expected["idpc"], atol=2e-5 * np.abs(expected["idpc"]).max())
-    assert correlation(found["bf"], expected["bf"]) > 0.9
+    np.testing.assert_allclose(found["idpc"], expected["idpc"], atol=MAP_ROUNDING * np.abs(expected["idpc"]).max())
+    assert correlation(found["bf"], expected["bf"]) > 0.9  # found 0.97: a sum of squares of what masks hold of roots
     assert rendering.missing["obf"] == "needs intensities, not their square roots"
     bare, few = compressed(scan, field, "zernike:45+1:sqrt", extras=("sum",))
     _, rendering = reconstruct(bare, lambda: batches(few))
@@ -120,7 +124,9 @@ def test_a_sender_need_not_say_where_its_disc_is(scan, field):
     words.update(center_px=None, radius_px=None)
     silent = replace(header, basis=Basis.model_validate(words))
     engine, rendering = reconstruct(silent, lambda: batches(vectors))
-    assert engine.calibration.get("disc_radius_px") == pytest.approx(field.radius_px, abs=0.3)
+    assert engine.calibration.get("disc_radius_px") == pytest.approx(
+        field.radius_px, abs=0.3
+    )  # on a pattern of 45 masks, which round its edge
     told = by_name(reconstruct(header, lambda: batches(vectors))[1])
     assert correlation(by_name(rendering)["obf"], told["obf"]) > 0.99
 

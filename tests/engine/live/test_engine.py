@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounding import MAP_ROUNDING
 from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.imaging.filters import Filter
@@ -32,7 +33,7 @@ def by_name(rendering):
 def assert_same(found, expected):
     assert set(found) == set(expected)
     for name, data in expected.items():
-        assert np.abs(found[name] - data).max() <= 1e-5 * np.abs(data).max(), name
+        assert np.abs(found[name] - data).max() <= MAP_ROUNDING * np.abs(data).max(), name
 
 
 def test_offline_makes_every_map(scan):
@@ -41,7 +42,9 @@ def test_offline_makes_every_map(scan):
     assert not rendering.missing
     assert engine.coverage.all()
     obf = by_name(rendering)["obf"][::2, ::2]  # the defocus makes it twice finer than the scan
-    assert correlation(obf[2:-2, 2:-2], scan.phase[2:-2, 2:-2]) > 0.8
+    assert (
+        correlation(obf[2:-2, 2:-2], scan.phase[2:-2, 2:-2]) > 0.95
+    )  # found 0.988; what is beyond the aperture is lost
 
 
 @settings(max_examples=8, deadline=None)

@@ -10,13 +10,15 @@ from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.probe import Probe
 
 EPSILON = 1e-3
+STRENGTH = 0.01
+"""Of the object (rad): its second order, which the maps leave out, is some of this of the first."""
 CASES = [{}, {"C10": -100.0}, {"C10": 80.0, "C12a": 30.0}]
 
 
 class Periodic:
     """Spectra of all bright-field pixels over one period, where filters need no padding."""
 
-    def __init__(self, aberrations: dict, strength: float = 0.01) -> None:
+    def __init__(self, aberrations: dict, strength: float = STRENGTH) -> None:
         self.scan = scan = WeakPhaseScan.make(aberrations, n=24, strength=strength)
         grid = DetectorGrid.of((scan.n, scan.n), (scan.n // 2,) * 2, "none", 1 / (scan.n * scan.step_A))
         basis = BinnedPixels.of(grid, scan.probe.semiangle_invA, np.zeros((scan.n, scan.n), bool), 2000)
@@ -54,20 +56,21 @@ def test_phase_is_returned_in_band(aberrations):
     periodic = Periodic(aberrations)
     band = periodic.band(0.3)
     found, truth = np.fft.fft2(periodic.phase())[band], np.fft.fft2(periodic.scan.phase)[band]
-    assert np.linalg.norm(found - truth) < 0.01 * np.linalg.norm(truth)
+    assert np.linalg.norm(found - truth) < STRENGTH * np.linalg.norm(truth)
 
 
 def test_in_focus_optimum_bright_field_is_single_sideband():
-    """The same filter: single overlaps are all there is. Compared where no disc edge cuts through an overlap."""
+    """The same filter: single overlaps are all there is. In single precision, and filters amplify it by some tens."""
     periodic = Periodic({})
     whole, single = periodic.phase(), periodic.phase(sidebands_only=True)
-    assert np.abs(whole - single).max() < 1e-4 * np.abs(whole).max()
+    assert np.abs(whole - single).max() < 1e-5 * np.abs(whole).max()
 
 
 @pytest.mark.parametrize("aberrations", CASES)
 def test_half_a_turn_with_reversed_aberrations_negates_the_map(aberrations):
     periodic = Periodic(aberrations)
     remove_shear, turned = periodic.phase(), periodic.phase(turned=True)
+    # transfers in single precision of phases up to some 20 rad: 1e-6 of them
     np.testing.assert_allclose(turned, -remove_shear, atol=2e-6 * np.abs(remove_shear).max())
 
 
@@ -86,4 +89,5 @@ def test_transfer_equals_the_overlaps_summed_by_hand(aberrations):
     below, above = wave(k[:, None] - q), wave(k[:, None] + q)
     by_hand = 1j * (here.conj() * below - here * above.conj()) / conditions.disc_pixels
     found = conditions.transfer(q)
-    assert np.abs(found - by_hand).max() < 1e-4 * np.abs(by_hand).max()
+    # phases of up to some 20 rad in single precision: 1e-6 each, and as much of the soft edge
+    assert np.abs(found - by_hand).max() < 1e-5 * np.abs(by_hand).max()

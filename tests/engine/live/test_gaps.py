@@ -42,12 +42,14 @@ def maps_of(scan, visited, **scan_words):
 )
 def test_what_the_gaps_are(visited, shift, share):
     assert quiet_shift(visited) == shift
+    # of the share that is lost at random: sqrt(0.05 x 0.95 / 1024) = 0.007, three times
     assert density(visited) == pytest.approx(share, abs=0.02)
 
 
 def test_a_chessboard_half_shows_what_the_whole_scan_shows(scan):
     """Its signal repeats half a sampling frequency away, where noise is measured: it was taken for noise."""
     whole, half = maps_of(scan, np.ones((N, N), bool)), maps_of(scan, CHESS)
+    # half the points have half the counts: found 0.94 to 0.99, contrast within 7 %; taken for noise, nothing is left
     for name, least in (("obf", 0.9), ("tcbf", 0.9), ("ssb", 0.9), ("wdd_phase", 0.9)):
         one, other = whole[name].data, half[name].data
         assert correlation(one, other) > least, name
@@ -59,11 +61,11 @@ def test_a_chessboard_half_shows_what_the_whole_scan_shows(scan):
 
 def test_every_second_row_and_column_is_not_all_noise(scan):
     part = maps_of(scan, (ROW % 2 == 0) & (COL % 2 == 0))["obf"]
-    assert part.quality.signal_share[1:5].mean() > 0.3
+    assert part.quality.signal_share[1:5].mean() > 0.3  # all noise: 0; found 0.9
 
 
 def test_lost_frames_do_not_weaken_a_map(scan):
     arrived = np.random.default_rng(2).random((N, N)) < 0.8
     whole, lossy = maps_of(scan, np.ones((N, N), bool))["obf"].data, maps_of(scan, arrived)["obf"].data
     slope = (lossy * whole).sum() / (whole * whole).sum()
-    assert slope == pytest.approx(1.0, abs=0.05)
+    assert slope == pytest.approx(1.0, abs=0.05)  # a fifth of the frames is lost: 0.8 where it weakens

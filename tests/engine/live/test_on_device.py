@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from rounding import MAP_ROUNDING
 from strict_device import DeviceArray, device
 from synthetic import WeakPhaseScan, batches
 
@@ -17,9 +18,6 @@ from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 
-ROUNDING = 1e-5
-"""Of the largest value of a map: as far as live maps and offline ones may be apart. Forms differ by some 2e-7 a
-coefficient (test_bank_arrays), and filters amplify what differs by at most their dynamic range, some tens."""
 METHODS = ("bf", "com", "obf", "wdd", "tcbf", "ssb")
 
 
@@ -51,7 +49,7 @@ def assert_same(found, expected):
     assert set(found) == set(expected)
     for name, data in expected.items():
         assert isinstance(found[name], np.ndarray)
-        assert np.abs(found[name] - data).max() <= ROUNDING * np.abs(data).max(), name
+        assert np.abs(found[name] - data).max() <= MAP_ROUNDING * np.abs(data).max(), name
 
 
 EVERYWHERE = {"reduction": "gpu", "transforms": "gpu", "filters": "gpu"}

@@ -24,13 +24,13 @@ def made():
 
 def test_dose(made):
     scan, frames, engine, _ = made
-    found = engine.calibration
-    assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS, rel=0.01)
-    assert found.get("dose_e_per_A2") == pytest.approx(ELECTRONS / scan.step_A**2, rel=0.01)
+    found, noise = engine.calibration, 5 / np.sqrt(ELECTRONS * len(frames))
+    assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS, rel=noise)
+    assert found.get("dose_e_per_A2") == pytest.approx(ELECTRONS / scan.step_A**2, rel=noise)
     assert found.origin("dose_e_per_A2") is Origin.DEFAULT
     told = overlay(scan.header(), {"counts_per_electron": 4.0})
     found = reconstruct(told, lambda: batches(frames), methods=["bf"])[0].calibration
-    assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS / 4, rel=0.01)
+    assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS / 4, rel=noise)
     assert found.origin("electrons_per_pattern") is Origin.ESTIMATED
 
 
@@ -45,7 +45,9 @@ def test_they_are_in_the_results_file(made, tmp_path):
         assert 0.5 < transfer.max() <= 1.0
         assert transfer[-1] < 0.5 * transfer.max(), "little is passed near twice the aperture"
         assert "transfer" not in file["snr/tcbf"]
-        assert 0.4 < file["maps/obf"].attrs["information_limit_A"] < 5.0
+        assert (
+            0.4 < file["maps/obf"].attrs["information_limit_A"] < 5.0
+        )  # the aperture passes 1 / 0.9 Å at most, twice over
         assert file["calibration"].attrs["electrons_per_pattern"] > 0
 
 
@@ -65,6 +67,7 @@ def test_noise_floor_does_not_mind_beams():
     noise[:40] += 1e4
     use = rng.random(len(ring)) < 0.9
     floor, count = ring_floor(ring, noise, use), np.bincount(ring[use], minlength=4)
+    # a median of 3600 exponential numbers scatters by 1 / sqrt(3600) / ln 2 = 2.4 %; the beams would add 5000 %
     np.testing.assert_allclose(floor[[0, 1, 3]] / count[[0, 1, 3]], 2.0, rtol=0.1)
     assert floor[2] == 0.0
     np.testing.assert_allclose(ring_mean(ring, np.ones(len(ring))), [1, 1, 0, 1])

@@ -1,4 +1,7 @@
-"""Live maps of the real cryo scan: half-data Fourier ring correlation (no truth exists)."""
+"""Live maps of the real cryo scan: half-data Fourier ring correlation (no truth exists).
+
+What is demanded, and what was measured, stands in docs/accuracy.md (real data).
+"""
 
 import h5py
 import hdf5plugin  # noqa: F401

@@ -1,4 +1,8 @@
-"""Double overlaps of a known specimen and probe."""
+"""Double overlaps of a known specimen and probe.
+
+The object is weak (0.01 rad): flatness, sidebands and what is outside are 1, opposite and 0 but for a hundredth. The
+bounds leave room for discs of a few pixels; wound, the overlaps are flat to 0.82 and less.
+"""
 
 import numpy as np
 import pytest

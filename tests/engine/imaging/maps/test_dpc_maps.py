@@ -1,4 +1,8 @@
-"""Centre of mass and iDPC on fields with known answers."""
+"""Centre of mass and iDPC on fields with known answers.
+
+Correlation and slope would be 1 but for ``np.gradient``, whose differences over two pixels flatten a blob of 5.5 pixels
+by 1 / 5.5^2 / 6 = 0.5 %; at the borders of what was visited it knows one side only.
+"""
 
 from types import SimpleNamespace
 
@@ -27,7 +31,7 @@ def test_integration_inverts_the_gradient(step):
     found = integrated_dpc(gradient_of(phase, step), step, np.ones(phase.shape, bool))
     assert correlation(found, phase) > 0.999
     slope = np.polyfit(phase.ravel(), found.ravel(), 1)[0]
-    assert slope == pytest.approx(1.0, abs=0.03)
+    assert slope == pytest.approx(1.0, abs=0.01)
 
 
 def test_early_rows_are_already_right():
@@ -36,7 +40,7 @@ def test_early_rows_are_already_right():
     visited[:34] = True
     field = np.where(visited, gradient_of(phase, (0.4, 0.4)), 0)
     found = integrated_dpc(field, (0.4, 0.4), visited)
-    assert correlation(found[:34], phase[:34]) > 0.98
+    assert correlation(found[:34], phase[:34]) > 0.999
     assert not found[34:].any() or np.abs(found[34:]).max() < np.abs(found).max()
 
 
