@@ -45,9 +45,7 @@ def test_they_are_in_the_results_file(made, tmp_path):
         assert 0.5 < transfer.max() <= 1.0
         assert transfer[-1] < 0.5 * transfer.max(), "little is passed near twice the aperture"
         assert "transfer" not in file["snr/tcbf"]
-        assert (
-            0.4 < file["maps/obf"].attrs["information_limit_A"] < 5.0
-        )  # the aperture passes 1 / 0.9 Å at most, twice over
+        assert 1.0 < file["maps/obf"].attrs["information_limit_A"] < 5.0  # twice the aperture is 1.1 Å
         assert file["calibration"].attrs["electrons_per_pattern"] > 0
 
 

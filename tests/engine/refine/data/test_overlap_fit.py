@@ -27,9 +27,9 @@ def deviations(found, truth_A):
 def test_drift_is_found_within_its_uncertainty(drifted):
     found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
     assert found.applied
-    assert deviations(found, DRIFT_A) < 3
-    assert max(found.uncertainty_A) < 0.5
-    assert found.defocus_A == pytest.approx(60.0, abs=10.0)
+    assert deviations(found, DRIFT_A) < 3  # one draw in a hundred lies beyond
+    assert max(found.uncertainty_A) < 0.5  # of 1.8 Å that are there
+    assert found.defocus_A == pytest.approx(60.0, abs=10.0)  # found 3 beside: good for the drift, which needs no better
 
 
 @pytest.mark.slow
@@ -47,12 +47,15 @@ def test_derivatives_are_those_of_the_likelihood(drifted):
     fit = OverlapFit(dataset, window, probe, Lattice.of(dataset))
     values = np.array([0.5, -0.2, 0.1, 0.3, 70.0, 900.0])
     gradients, hessian, _ = fit._derivatives(values)
+    found = gradients.sum(axis=0)
     steps = np.array([0.05] * 4 + [2.0, 60.0])
     for number, ahead in enumerate(np.diag(steps)):
-        up, here, down = (fit._likelihood(values + sign * ahead) for sign in (1, 0, -1))
+        up, down = (fit._likelihood(values + sign * ahead) for sign in (1, -1))
         expected = (up - down) / (2 * steps[number])
-        # differences over edges of the aperture one or two pixels wide: another step gives another derivative
-        assert gradients.sum(axis=0)[number] == pytest.approx(expected, rel=0.15, abs=0.02 * here / 10 / steps[number])
+        # differences over edges of the aperture one or two pixels wide: another step gives another derivative, by half
+        # a percent of the largest of its kind
+        of_kind = np.abs(found[:4]).max() if number < 4 else abs(found[number])
+        assert found[number] == pytest.approx(expected, abs=0.03 * of_kind)
         assert hessian[number, number] < 0 or number == 5
 
 

@@ -1,9 +1,14 @@
-"""Moduli, phases and patterns that count for some epochs only."""
+"""Moduli, phases and patterns that count for some epochs only.
+
+All in single precision: what is held keeps its value to 1e-5 over a step and to 1e-4 over the epochs of a run, what is
+free moves by far more.
+"""
 
 from itertools import count
 
 import numpy as np
 import pytest
+from rounding import SINGLE
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
@@ -72,7 +77,8 @@ def test_the_gradient_is_the_derivative_of_the_path(bumpy, held):
     ahead, behind = (
         objective.evaluate(objective.project((vector + t * direction).astype("f4")), few).loss for t in (step, -step)
     )
-    assert (ahead - behind) / (2 * step) == pytest.approx(float(at.gradient @ direction), rel=2e-2)
+    rounding = SINGLE * float(at.loss) / step  # of two losses; truncation is less
+    assert (ahead - behind) / (2 * step) == pytest.approx(float(at.gradient @ direction), abs=rounding)
 
 
 def test_what_is_refined_as_a_phase_anyway_needs_nothing(bumpy, simulated):
@@ -95,7 +101,7 @@ def test_an_object_of_phase_alone_for_all_epochs_has_modulus_1(simulated):
         assert (np.diff(losses) < 0).all()
     later = run(simulated.dataset, phase_only_obj="epoch < 6")
     assert np.ptp(np.abs(later.object)) > 0.01
-    np.testing.assert_allclose(later.loss[:6], result.loss[:6], rtol=1e-6)
+    np.testing.assert_allclose(later.loss[:6], result.loss[:6], rtol=1e-6)  # the same arithmetic as far as there
 
 
 def test_a_probe_of_phase_alone_keeps_its_aperture(simulated):
@@ -140,6 +146,7 @@ def test_a_sequence_may_follow_the_epoch(simulated):
     assert np.abs(below).mean() < 0.5 * np.abs(np.angle(plain.object[0, 0])[-14:-12, 20:-20]).mean()
     for result in (whole, alike):
         assert result.state == "done"
+        # half the patterns for half the epochs: found 4 % apart
         assert result.loss[-1] == pytest.approx(plain.loss[-1], rel=0.1)
 
 
@@ -159,7 +166,7 @@ def test_a_stopped_run_goes_on_in_the_middle_of_a_held_epoch(simulated, tmp_path
             resume=True,
         )
     rest = refine(simulated.dataset, preset, backend="cpu", checkpoint=tmp_path / "state", resume=True)
-    np.testing.assert_allclose(rest.loss, whole.loss, rtol=1e-3)
+    np.testing.assert_allclose(rest.loss, whole.loss, rtol=1e-6)  # the same arithmetic
 
 
 def test_a_sequence_without_patterns_is_refused_before_the_run(simulated):

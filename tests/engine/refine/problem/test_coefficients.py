@@ -1,4 +1,7 @@
-"""Refinement straight from coefficients: what the backend is handed, and whether the object is found."""
+"""Refinement straight from coefficients: what the backend is handed, and whether the object is found.
+
+Found is an object that correlates with the specimen by 0.85: 0.93 to 0.98 is what these coefficients and epochs give.
+"""
 
 from dataclasses import replace
 
@@ -69,7 +72,9 @@ def test_the_mean_pattern_is_that_of_the_coefficients(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
     frames = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns)
-    assert setup.statistics.counts_per_pattern == pytest.approx(frames.sum((1, 2)).mean(), rel=0.02)
+    assert setup.statistics.counts_per_pattern == pytest.approx(
+        frames.sum((1, 2)).mean(), rel=1e-5
+    )  # sums are sent too
     assert setup.multislice.count == len(frames)
     assert setup.multislice.patterns.strides[0] == 0  # one mean pattern, not a copy for each
 
@@ -82,6 +87,7 @@ def test_a_perfect_model_has_no_loss(simulated):
     compared = comparison(setup.multislice.model.compressed)
     batch = np.arange(5)
     loss, derivative = compared.compare(np.asarray(plain.multislice.patterns[batch], dtype=float), batch)
+    # coefficients up to 1e3 in single precision, 1e-4 off, in units of their noise; the loss has their squares
     assert loss < 1e-5
     assert np.abs(derivative).max() < 1e-3
 
@@ -95,7 +101,8 @@ def test_weighting_makes_a_misfit_of_noise_cost_as_much_as_in_the_amplitude_loss
     exact = replace(parts, values=(mean.reshape(144, -1) @ parts.masks.T).astype(np.float32))
     scattered = np.random.default_rng(1).poisson(mean).astype(float)
     loss, _ = comparison(exact).compare(scattered, np.arange(144))
-    assert loss / 144 == pytest.approx(len(parts.masks) / 4, rel=0.15)
+    scatter = np.sqrt(2 / (144 * len(parts.masks)))  # of a mean of as many squares
+    assert loss / 144 == pytest.approx(len(parts.masks) / 4, rel=4 * scatter)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +125,7 @@ def test_where_only_the_bright_field_is_looked_at_dark_masks_are_left_out(simula
     dataset, _ = compressed(simulated.dataset, "zernike:45+3")
     setup = prepare(dataset, Preset.from_mapping({**PLAIN, "bright_field_only": True}), None)
     assert setup.multislice.model.compressed.masks.shape == (45, 24 * 24)
-    assert correlation(run(dataset, bright_field_only=True), simulated.specimen) > 0.8
+    assert correlation(run(dataset, bright_field_only=True), simulated.specimen) > 0.85
 
 
 def test_perpendicular_lengths_must_have_been_recorded(simulated):
@@ -135,7 +142,7 @@ def test_mirrored_masks_are_put_right(simulated):
     mirrored = replace(
         dataset, masks=dataset.masks[:, ::-1], bad_pixels=dataset.bad_pixels[::-1], beam_center_px=centre
     )
-    np.testing.assert_allclose(run(mirrored, flip_ky=True).loss, run(dataset).loss, rtol=1e-4)
+    np.testing.assert_allclose(run(mirrored, flip_ky=True).loss, run(dataset).loss, rtol=1e-4)  # but for rounding
 
 
 def test_halves_and_shuffled_coefficients_are_compared(simulated):

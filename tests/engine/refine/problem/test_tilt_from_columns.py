@@ -31,10 +31,11 @@ def test_lean_is_measured_and_taken_away(mrad):
     slices = sheared_slices(mrad)
     area = Area.around((12, SIZE - 13), (12, SIZE - 13), (SIZE, SIZE), 12)
     straight, shear = remove_shear(slices, area, SPACINGS_A, PIXEL_A)
-    np.testing.assert_allclose(shear, mrad, atol=0.1)
+    # slices in single precision, over 21 Å: 1e-3 mrad is 2e-5 Å
+    np.testing.assert_allclose(shear, mrad, atol=1e-3)
     seen = wrapped_phases(straight[0])[:, area.rows, area.columns]
-    assert np.abs(shear_mrad(seen, area.weights, SPACINGS_A, PIXEL_A)).max() < 0.05
-    np.testing.assert_allclose(straight[0, 0], slices[0, 0], atol=1e-5)
+    assert np.abs(shear_mrad(seen, area.weights, SPACINGS_A, PIXEL_A)).max() < 1e-3
+    np.testing.assert_allclose(straight[0, 0], slices[0, 0], atol=1e-5)  # transforms of numbers of modulus 1
 
 
 def test_two_crystals_do_not_lean_where_they_meet():
@@ -56,7 +57,7 @@ def test_two_crystals_do_not_lean_where_they_meet():
     slices = np.concatenate([lower, upper])[None]
     area = Area.around((6, SIZE - 7), (6, SIZE - 7), (SIZE, SIZE), 6)
     _, found = remove_shear(slices, area, (9.0, 12.0, 11.0, 9.0), PIXEL_A)
-    np.testing.assert_allclose(found, shear, atol=0.5)
+    np.testing.assert_allclose(found, shear, atol=0.5)  # as far as a tilt is to be found (test_tilt_search)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -69,6 +70,7 @@ def test_slices_that_are_alike_say_more_than_slices_that_are_not(seed):
     sheared = shift_slices(np.stack([clear, clear])[None].astype(complex), -shear, (9.0,), PIXEL_A)[0, 1].real
     phases = np.stack([clear, sheared, 0.2 * sheared + other])
     found = shear_mrad(phases, np.ones((SIZE, SIZE)), (9.0, 9.0), PIXEL_A)
+    # the other pair takes off a fortieth; weighed alike, a half
     np.testing.assert_allclose(found, shear, atol=0.2 * np.linalg.norm(shear))
 
 
@@ -113,5 +115,5 @@ def test_the_loss_cannot_tell_a_tilt_from_a_shear():
 
     standing = loss(slices, shear)
     sheared = shift_slices(slices[None], -shear, SPACINGS_A, PIXEL_A)[0]
-    assert loss(sheared, 0 * shear) == pytest.approx(standing, rel=1e-6)
-    assert loss(slices, 0 * shear) != pytest.approx(standing, rel=1e-5)
+    assert loss(sheared, 0 * shear) == pytest.approx(standing, rel=1e-8)  # in double precision
+    assert loss(slices, 0 * shear) != pytest.approx(standing, rel=1e-6)  # a tenth of what the tilt makes of it
