@@ -57,6 +57,7 @@ def run(dataset, **values):
 
 
 def same_course(results, rtol=1e-6):
+    """The same arithmetic but for the order of a few sums: 1e-7 of a loss, more of an object in faint light."""
     host, there = results
     assert there.state == host.state == "done"
     assert there.backend == "gpu"
@@ -111,6 +112,7 @@ def test_the_plain_model(simulated, both, values):
     results = both(lambda: run(simulated.dataset, **values))
     same_course(results)
     if "update_probe_pos" in values:
+        # parts of a pixel in single precision, after some epochs
         np.testing.assert_allclose(results[1].positions_A, results[0].positions_A, atol=1e-4)
         assert results[1].position_bound_A == pytest.approx(results[0].position_bound_A, rel=1e-4)
 
@@ -169,7 +171,8 @@ def test_coefficients(simulated, both, basis, values):
     ids=" ".join,
 )
 def test_constraints_and_schedules(simulated, both, values):
-    rtol = 1e-3 if "fancy_deconvolution" in values else 1e-6  # its quotients magnify the rounding of the transforms
+    # quotients of Richardson and Lucy magnify the rounding of the transforms: found 4e-4
+    rtol = 2e-3 if "fancy_deconvolution" in values else 1e-6
     same_course(both(lambda: run(simulated.dataset, **values)), rtol)
 
 
@@ -214,7 +217,7 @@ def test_previews(simulated, both):
         return seen[-1].preview()
 
     host, there = both(previews)
-    np.testing.assert_allclose(there.object_phase, host.object_phase, atol=1e-2)
+    np.testing.assert_allclose(there.object_phase, host.object_phase, atol=1e-2)  # rad: a picture
 
 
 def test_what_goes_before_and_after_a_run(simulated, both):
@@ -227,6 +230,7 @@ def test_what_goes_before_and_after_a_run(simulated, both):
         positions_A=np.concatenate([simulated.dataset.positions_A] * 2),
     )
     open_ = Preset.from_mapping({"window_px": 24})
+    # losses and correlations of short trials: what a decision rests on, whose steps are percents
     curves = both(lambda: scan(simulated.dataset, preset, Scanned.DEFOCUS, context, values=(40.0, 60.0, 80.0)))
     np.testing.assert_allclose(curves[1].losses, curves[0].losses, rtol=1e-3)
     halves = both(lambda: validate(simulated.dataset, preset, context).correlation)

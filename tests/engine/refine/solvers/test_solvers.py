@@ -12,7 +12,7 @@ from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.line_search import Point, WolfeSearch
 from ptylive.engine.refine.solvers.objective import Evaluation, Objective
-from ptylive.engine.refine.solvers.sweeps import MOST_HALVINGS, Sweeps
+from ptylive.engine.refine.solvers.sweeps import MEAN_RISE, MOST_HALVINGS, Sweeps
 from ptylive.schema.preset import Preset
 
 SEARCH = WolfeSearch(1e-4, 0.9, 8)
@@ -54,6 +54,7 @@ def test_phase_only_gradient_equals_central_differences(setup):
     h = 1e-4
     at = [objective.evaluate(vector + k * h * direction).loss for k in (-2, -1, 1, 2)]
     expected = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * h)
+    # in double precision: truncation and rounding leave 1e-8
     assert float(objective.evaluate(vector).gradient @ direction) == pytest.approx(expected, rel=1e-6)
 
 
@@ -84,7 +85,7 @@ def test_probe_sweeps_leave_the_object_alone(setup, objective):
 def test_a_diverging_sweep_is_undone_with_half_the_step(setup, objective):
     state = run(sweeps_for(objective, object_step=60.0, probe_step=3.9), sweeps_for(objective).init(setup.start))
     assert 0 < state.halvings
-    assert state.halvings > MOST_HALVINGS or all(np.diff(state.losses) < 1e-3 * state.losses[0])
+    assert state.halvings > MOST_HALVINGS or all(np.diff(state.losses) < MEAN_RISE * state.losses[0])
     assert np.isfinite(state.vector).all()
 
 
@@ -132,6 +133,7 @@ def test_lbfgs_lowers_the_loss_at_every_epoch(simulated, anchor, history, phase_
     state = run(solver, solver.init(setup.start))
     assert len(state.losses) == 8
     assert (np.diff(state.losses) < 0).all()
+    # 0.59 to 0.67 of it in eight epochs; standing still is 1
     assert state.losses[-1] < 0.9 * objective.evaluate(setup.start).loss / setup.multislice.count
     assert len(state.pairs) <= max(history, 1)  # one tells the size of a step, also where no history is kept
     if setup.layout.non_negative:
@@ -181,7 +183,7 @@ def test_line_search_meets_both_wolfe_conditions(start, length):
     step = (found.point.vector - here) @ direction / (direction @ direction)
     assert found.point.loss <= at.loss + rule.c1 * step * derivative
     assert found.point.gradient @ direction >= rule.c2 * derivative
-    assert found.evaluations < 25
+    assert found.evaluations < 25  # of 40: trebling or halving from 1e-4 to 1 takes 9 to 14, and as many to close in
 
 
 def test_line_search_gives_up_uphill():

@@ -1,4 +1,7 @@
-"""How sweeps judge themselves: which are undone, how long the steps are, when they end. No optics: losses as told."""
+"""How sweeps judge themselves: which are undone, how long the steps are, when they end. No optics: losses as told.
+
+Steps are single precision, so 1e-6 of them.
+"""
 
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace

@@ -16,6 +16,8 @@ ODD = {"window_px": 24, "probe_modes": 1}
 PRESET = Preset.from_mapping(ODD)
 THICK = Preset.from_mapping({**ODD, "num_slices": 3, "total_thickness_A": 30.0})
 CPU = TrialContext(backend="cpu")
+BIAS = 0.5
+"""Of a step: a strong object on a tiny scan has its minimum a part of it off (docs/refinement.md), here a third."""
 
 
 def with_defocus(dataset, change):
@@ -28,21 +30,21 @@ def test_a_wrong_defocus_is_found(simulated, change):
     """The simulated scan has 60 Å; a minimum beyond the first range is followed."""
     curve = scan(with_defocus(simulated.dataset, change), PRESET, Scanned.DEFOCUS, CPU)
     assert curve.applied
-    assert curve.best == pytest.approx(60.0, abs=15.0)
+    assert curve.best == pytest.approx(60.0, abs=BIAS * np.median(np.diff(curve.values)))
     assert curve.start == pytest.approx(60.0 + change)
     assert len(curve.values) == len(curve.losses) >= 7
-    assert 0 < curve.uncertainty < 20
+    assert 0 < curve.uncertainty < 20  # less than was wrong
 
 
 def test_a_right_defocus_is_left_alone(simulated):
     curve = scan(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU)
-    assert abs(curve.best - 60.0) < 15.0
+    assert abs(curve.best - 60.0) < BIAS * np.median(np.diff(curve.values))
     assert "held-out loss" in curve.reason
 
 
 def test_a_wrong_rotation_is_found(simulated):
     turned, _ = varied(simulated.dataset, PRESET, Scanned.ROTATION, -2.0)
-    assert scan(turned, PRESET, Scanned.ROTATION, CPU).best == pytest.approx(2.0, abs=1.0)
+    assert scan(turned, PRESET, Scanned.ROTATION, CPU).best == pytest.approx(2.0, abs=1.0)  # a step
 
 
 def test_values_may_be_given(simulated):
@@ -92,7 +94,7 @@ def test_trials_of_large_scans_look_at_their_middle(simulated):
 def test_checks_know_overlap_and_sampling(simulated):
     checks = check(simulated.dataset, PRESET, CPU)
     assert checks.patterns == 144
-    assert 2 < checks.probe_diameter_A < 8
+    assert 2 < checks.probe_diameter_A < 8  # twice 60 Å x 25 mrad, and an Airy disc of 2 Å
     assert checks.overlap == pytest.approx(1 - 0.8 / checks.probe_diameter_A)
     assert checks.seconds > 0
     assert checks.memory_bytes > simulated.dataset.patterns.nbytes
@@ -114,4 +116,4 @@ def test_thickness_of_a_thick_specimen(read_dataset):
     dataset = read_dataset(shared_data("sto_10nm_200kV_defocus"))
     wrong = Preset(num_slices=5, total_thickness_A=130.0)
     curve = scan(dataset, wrong, Scanned.THICKNESS, CPU)
-    assert curve.best == pytest.approx(100.0, abs=25.0)
+    assert curve.best == pytest.approx(100.0, abs=25.0)  # 5 to 15 % high, and a step of this coarse curve
