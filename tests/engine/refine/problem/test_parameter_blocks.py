@@ -111,7 +111,9 @@ def test_wrong_positions_are_found_again(simulated):
     # found 0.69 of it: the bound of position_bound_A, 0.12 Å, is not much below what was wrong
     assert np.sqrt((after**2).sum(1).mean()) < 0.8 * np.sqrt((before**2).sum(1).mean())
     assert 0 < result.position_bound_A < 0.2
-    np.testing.assert_allclose(result.positions_A.mean(0), (dataset.positions_A + jitter).mean(0), atol=1e-6)
+    np.testing.assert_allclose(
+        result.positions_A.mean(0), (dataset.positions_A + jitter).mean(0), atol=1e-6
+    )  # found 7e-15
 
 
 def test_a_flickering_beam_is_found(simulated):
