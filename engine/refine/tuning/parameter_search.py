@@ -107,14 +107,16 @@ def scan(
             measure(float(value))
     else:
         step = finer * first_step(dataset, preset, quantity)
-        middle = present
+        middle = 0  # in whole steps, so that a value that is met again is the same number, and not measured twice
         for _ in range(EXTENSIONS + 1):
-            for k in range(-(POINTS // 2), POINTS // 2 + 1):
-                if middle + k * step > 0 or quantity in (Scanned.DEFOCUS, Scanned.ROTATION):
-                    measure(middle + k * step)
-            middle = min(losses, key=lambda value: losses[value].mean)
-            if min(losses) < middle < max(losses):
+            for k in range(middle - POINTS // 2, middle + POINTS // 2 + 1):
+                value = present + k * step
+                if value > 0 or quantity in (Scanned.DEFOCUS, Scanned.ROTATION):
+                    measure(value)
+            lowest = min(losses, key=lambda value: losses[value].mean)
+            if min(losses) < lowest < max(losses):
                 break
+            middle = round((lowest - present) / step)
     return _read(quantity, present, losses)
 
 

@@ -33,6 +33,7 @@ def test_a_wrong_defocus_is_found(simulated, change):
     assert curve.best == pytest.approx(60.0, abs=BIAS * np.median(np.diff(curve.values)))
     assert curve.start == pytest.approx(60.0 + change)
     assert len(curve.values) == len(curve.losses) >= 7
+    assert np.diff(curve.values).min() == pytest.approx(np.diff(curve.values).max()), "no value is tried twice"
     assert 0 < curve.uncertainty < 20  # less than was wrong
 
 
