@@ -53,9 +53,8 @@ def test_the_resolution_is_where_signal_meets_noise():
     signal = smooth((256, 256), 2, width_px)
     rings = ring_correlation(*(signal + sigma * noise(signal.shape, seed) for seed in (3, 4)), PIXEL_A)
     frequency = np.sqrt(np.log(1 / sigma**2) / (4 * np.pi**2 * width_px**2)) / PIXEL_A
-    assert rings.resolution_A(0.5) == pytest.approx(
-        1 / frequency, rel=0.05
-    )  # rings are 1.3 % wide, and their noise is as much
+    # rings are 1.3 % wide, and their noise is as much
+    assert rings.resolution_A(0.5) == pytest.approx(1 / frequency, rel=0.05)
     assert rings.half_bit[0] > 0.5 > rings.half_bit[-1] > 0.2071 / 1.2071
 
 

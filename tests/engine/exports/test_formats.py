@@ -100,9 +100,10 @@ def test_ptyrad(run, tmp_path):
         made = tensors["obja"][()] * np.exp(1j * tensors["objp"][()])
         np.testing.assert_allclose(made, run.object, atol=8 * SINGLE)  # moduli of 1
         np.testing.assert_array_equal(tensors["probe"][()], run.probe[0])
+        # pixels up to 18
         np.testing.assert_allclose(
             model["crop_pos"][()] + tensors["probe_pos_shifts"][()], run.corners_px(), atol=32 * SINGLE
-        )  # pixels up to 18
+        )
         assert np.abs(tensors["probe_pos_shifts"]).max() <= 0.5
 
 
@@ -123,9 +124,8 @@ def test_ptychodus(run, tmp_path):
         # ptychodus: pixel = (position - centre) / pixel + (size - 1) / 2, the probe around (P - 1) / 2
         y = (file["probe_position_y_m"][0] - picture.attrs["center_y_m"]) / picture.attrs["pixel_height_m"] + 19 / 2
         assert y - (WINDOW - 1) / 2 == pytest.approx(run.corners_px()[0, 0])
-        assert 12398.42 / file.attrs["photon_energy_eV"] == pytest.approx(
-            run.wavelength_A, rel=1e-6
-        )  # hc as it is written here has seven digits
+        # hc as it is written here has seven digits
+        assert 12398.42 / file.attrs["photon_energy_eV"] == pytest.approx(run.wavelength_A, rel=1e-6)
         np.testing.assert_allclose(file["object_layer_spacing_m"], [1e-9, 1e-9])
         assert file["probe"].shape == (1, 2, WINDOW, WINDOW)
 

@@ -104,16 +104,14 @@ def test_a_list_of_positions_makes_every_map(scan):
     assert set(found) >= PLACED
     assert not rendering.missing
     obf = next(m for m in rendering.maps if m.name == "obf")
-    assert obf.sampling_A == pytest.approx(
-        (0.48, 0.48), abs=0.03
-    )  # 23 steps over 24 points; jitter stretches them by 0.3 Å
+    # 23 steps over 24 points; jitter stretches them by 0.3 Å
+    assert obf.sampling_A == pytest.approx((0.48, 0.48), abs=0.03)
     assert obf.settings["origin_A"] == pytest.approx(positions.min(axis=0), abs=1e-9)
     at = (positions - positions.min(axis=0)) / obf.sampling_A[0]
     pixel = np.clip(np.rint(at).astype(int), 0, np.array(obf.data.shape) - 1)
     inside = ((at > 3) & (at < SIZE - 4)).all(axis=1)
-    assert (
-        correlation(obf.data[pixel[inside, 0], pixel[inside, 1]], scan.phase.ravel()[inside]) > 0.7
-    )  # found 0.79: read at the nearest pixel, a quarter of a step beside on average
+    # found 0.79: read at the nearest pixel, a quarter of a step beside on average
+    assert correlation(obf.data[pixel[inside, 0], pixel[inside, 1]], scan.phase.ravel()[inside]) > 0.7
     assert engine.coverage.all()
 
 

@@ -96,9 +96,8 @@ def test_without_extras_the_moments_come_from_the_masks(scan, raw, field):
     header, vectors = compressed(scan, field, "zernike:45+1", extras=())
     _, rendering = reconstruct(header, lambda: batches(vectors))
     found = by_name(rendering)
-    assert (
-        correlation(found["com_row"], by_name(raw[1])["com_row"]) > 0.99
-    )  # found 0.9993: masks hold a slope but for the edge
+    # found 0.9993: masks hold a slope but for the edge
+    assert correlation(found["com_row"], by_name(raw[1])["com_row"]) > 0.99
     assert LEAST <= set(found)
 
 
@@ -124,9 +123,8 @@ def test_a_sender_need_not_say_where_its_disc_is(scan, field):
     words.update(center_px=None, radius_px=None)
     silent = replace(header, basis=Basis.model_validate(words))
     engine, rendering = reconstruct(silent, lambda: batches(vectors))
-    assert engine.calibration.get("disc_radius_px") == pytest.approx(
-        field.radius_px, abs=0.3
-    )  # on a pattern of 45 masks, which round its edge
+    # on a pattern of 45 masks, which round its edge
+    assert engine.calibration.get("disc_radius_px") == pytest.approx(field.radius_px, abs=0.3)
     told = by_name(reconstruct(header, lambda: batches(vectors))[1])
     assert correlation(by_name(rendering)["obf"], told["obf"]) > 0.99
 

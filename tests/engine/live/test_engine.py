@@ -42,9 +42,8 @@ def test_offline_makes_every_map(scan):
     assert not rendering.missing
     assert engine.coverage.all()
     obf = by_name(rendering)["obf"][::2, ::2]  # the defocus makes it twice finer than the scan
-    assert (
-        correlation(obf[2:-2, 2:-2], scan.phase[2:-2, 2:-2]) > 0.95
-    )  # found 0.988; what is beyond the aperture is lost
+    # found 0.988; what is beyond the aperture is lost
+    assert correlation(obf[2:-2, 2:-2], scan.phase[2:-2, 2:-2]) > 0.95
 
 
 @settings(max_examples=8, deadline=None)

@@ -74,9 +74,8 @@ def test_values():
     assert AbsorptionNorm(2.0).of(wave, np).value == pytest.approx(2 * 16 * np.log(2))
     step = wave.copy()
     step[..., 2:, :] += 1.0
-    assert TotalVariation(2.0).of(step, np).value == pytest.approx(
-        2 * 2 * 4, rel=1e-6
-    )  # both edges: periodic; rounded kinks
+    # both edges: periodic; rounded kinks
+    assert TotalVariation(2.0).of(step, np).value == pytest.approx(2 * 2 * 4, rel=1e-6)
     assert MixedVariance(2.0, 1e6).of(np.concatenate([wave, wave + 1]), np).value == pytest.approx(2 / 2 * 2 * 16 / 4)
     probe = np.fft.fft2(np.eye(8)[None] / 1.0, norm="ortho")
     outside = np.zeros((8, 8), np.float32)

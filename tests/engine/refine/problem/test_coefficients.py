@@ -72,9 +72,8 @@ def test_the_mean_pattern_is_that_of_the_coefficients(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
     frames = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns)
-    assert setup.statistics.counts_per_pattern == pytest.approx(
-        frames.sum((1, 2)).mean(), rel=1e-5
-    )  # sums are sent too
+    # sums are sent too
+    assert setup.statistics.counts_per_pattern == pytest.approx(frames.sum((1, 2)).mean(), rel=1e-5)
     assert setup.multislice.count == len(frames)
     assert setup.multislice.patterns.strides[0] == 0  # one mean pattern, not a copy for each
 

@@ -128,9 +128,8 @@ def test_each_part_of_the_scan_may_have_its_own_probe(simulated):
     result = run(simulated.dataset, probe_marker="rows:2", epoch_max=24)
     assert result.probe.shape == (2, 1, 24, 24)
     powers = (np.abs(result.probe) ** 2).sum((1, 2, 3))
-    np.testing.assert_allclose(
-        powers, simulated.dataset.patterns[:, 4:].sum((1, 2)).mean(), rtol=0.01
-    )  # the rows left out are dark
+    # the rows left out are dark
+    np.testing.assert_allclose(powers, simulated.dataset.patterns[:, 4:].sum((1, 2)).mean(), rtol=0.01)
     assert np.abs(np.vdot(result.probe[0], result.probe[1])) / np.sqrt(powers.prod()) > 0.9
     assert correlation(result, simulated.specimen) > 0.9
 
@@ -235,7 +234,6 @@ def test_given_aberrations_of_all_patterns_move_the_start(simulated):
     entry = calibration.entries["C10"]
     changed = calibration.having(C10=replace(entry, value=entry.value + 12.0), C12a=replace(entry, value=3.0))
     other = prepare(replace(simulated.dataset, calibration=changed), Preset.from_mapping(PLAIN), None)
-    np.testing.assert_allclose(
-        given.layout.probe.start, other.layout.probe.start, atol=1e-4
-    )  # values up to 6 in single precision
+    # values up to 6 in single precision
+    np.testing.assert_allclose(given.layout.probe.start, other.layout.probe.start, atol=1e-4)
     assert ABERRATION_NAMES[:2] == ("C10", "C12a")

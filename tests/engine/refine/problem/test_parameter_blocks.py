@@ -111,9 +111,7 @@ def test_wrong_positions_are_found_again(simulated):
     # found 0.69 of it: the bound of position_bound_A, 0.12 Å, is not much below what was wrong
     assert np.sqrt((after**2).sum(1).mean()) < 0.8 * np.sqrt((before**2).sum(1).mean())
     assert 0 < result.position_bound_A < 0.2
-    np.testing.assert_allclose(
-        result.positions_A.mean(0), (dataset.positions_A + jitter).mean(0), atol=1e-6
-    )  # found 7e-15
+    np.testing.assert_allclose(result.positions_A.mean(0), (dataset.positions_A + jitter).mean(0), atol=1e-9)
 
 
 def test_a_flickering_beam_is_found(simulated):
@@ -144,9 +142,8 @@ def test_a_wrong_defocus_is_found(simulated):
     result = run(
         replace(simulated.dataset, calibration=wrong), update_aberrations=True, update_probe=False, epoch_max=40
     )
-    assert result.refined.aberrations_A[0] == pytest.approx(
-        -25.0, abs=6.0
-    )  # found within 1.4: 40 epochs are not the end of it
+    # found within 1.4: 40 epochs are not the end of it
+    assert result.refined.aberrations_A[0] == pytest.approx(-25.0, abs=6.0)
 
 
 def test_rows_of_three_do_not_cross_rows_or_gaps():
