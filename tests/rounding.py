@@ -11,6 +11,10 @@ seen. Those of a processor with other instructions may all point the same way: t
 of a pattern's pixels (at most sqrt(2304) u, if one after the other). A wrong sign or factor, or a pattern left out,
 changes either by a hundredth or more.
 """
+SINGLE_SIGNED = 10 * SINGLE
+"""The same of derivatives by corrections (distances, shifts, current, background): sums over pixels and waves with both
+signs, which leave a tenth or less of the sum of magnitudes.
+"""
 MAP_ROUNDING = 1e-5
 """Of the largest value of a map: as far as two ways to the same map may be apart (live and offline, frames in another
 order, with a device or without). Coefficients differ by some 2e-7 then, and filters amplify what differs by at most

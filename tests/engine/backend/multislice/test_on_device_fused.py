@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from device_kernels import fused
 from emulated_cuda import EmulatedKernels
-from rounding import SINGLE
+from rounding import SINGLE, SINGLE_SIGNED
 from strict_device import device
 
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, DataTermKind
@@ -30,12 +30,12 @@ def test_the_same_as_with_numpy(make_problem, make_planes, make_corrections, ope
     found = backend.loss_and_gradient(*moved, chosen, corrections=there)
     assert device.traffic.to_host == 0
     assert float(found.loss) == pytest.approx(float(expected.loss), rel=SINGLE)
-    pairs = [(found.object, expected.object), (found.probe, expected.probe)]
-    pairs += [(getattr(found.corrections, name), at) for name, at in vars(expected.corrections).items()]
-    for ours, theirs in pairs:
+    pairs = [(found.object, expected.object, SINGLE), (found.probe, expected.probe, SINGLE)]
+    pairs += [(getattr(found.corrections, name), at, SINGLE_SIGNED) for name, at in vars(expected.corrections).items()]
+    for ours, theirs, share in pairs:
         assert (ours is None) == (theirs is None)
         if theirs is not None:
-            np.testing.assert_allclose(backend.to_numpy(ours), theirs, rtol=0, atol=SINGLE * np.abs(theirs).max())
+            np.testing.assert_allclose(backend.to_numpy(ours), theirs, rtol=0, atol=share * np.abs(theirs).max())
     light = backend.illumination(moved[1], chosen[:3])
     expected_light = fused(problem, EmulatedKernels).illumination(planes[1], chosen[:3])
     np.testing.assert_allclose(backend.to_numpy(light), expected_light, rtol=0, atol=SINGLE * expected_light.max())
