@@ -39,6 +39,7 @@ SYNC_INTERVAL_S = 0.1
 REPEAT_BYTES = 2**16
 """Bytes after which the arm record is written once more; in a shorter journal, before its end record."""
 _BLOCK_BYTES = 2**20
+_HEAD_BYTES = HEAD.size + HEAD_CHECK.size
 
 
 _KINDS = {ArmMessage: RecordKind.ARM, FramesMessage: RecordKind.FRAMES, EndMessage: RecordKind.END}
@@ -46,14 +47,29 @@ _KINDS = {ArmMessage: RecordKind.ARM, FramesMessage: RecordKind.FRAMES, EndMessa
 
 @dataclass(frozen=True)
 class _Piece:
-    """Whole records for the file, and the runs of frames in them."""
+    """Records for the file, and the runs of frames in them. Checksums cost the most, and are left to who writes it."""
 
-    buffers: list[memoryview]
+    block: bytearray
+    """Records with room for their heads."""
+    records: list[tuple[int, RecordKind, int]]
+    """(where in the block, kind, parts) of each."""
+    payload: Sequence[memoryview]
+    """Of the last record, where it is large: not copied into the block."""
     runs: list[tuple[int, int]]
 
     @property
     def nbytes(self) -> int:
-        return sum(map(len, self.buffers))
+        return len(self.block) + sum(map(len, self.payload))
+
+    def sealed(self) -> list[memoryview]:
+        """The bytes as they are written, with every record's head."""
+        block = memoryview(self.block)
+        ends = [at for at, _, _ in self.records[1:]] + [len(block)]
+        for (at, kind, parts), end in zip(self.records, ends, strict=True):
+            copied = at + _HEAD_BYTES < end
+            payload = [block[at + _HEAD_BYTES : end]] if copied else self.payload
+            block[at : at + _HEAD_BYTES] = _head(kind, parts, payload)
+        return [block, *self.payload]
 
 
 class Journal:
@@ -88,6 +104,7 @@ class Journal:
         self._buffered: list[tuple[int, int]] = []  # runs of frames in the block, not yet in the queue
         self._written: list[tuple[int, int]] = []  # runs in the file, not yet synced
         self._block = bytearray()
+        self._records: list[tuple[int, RecordKind, int]] = []  # those in the block
         self._queue: deque[_Piece] = deque()
         self._changed = threading.Condition()
         self._busy_since: float | None = None
@@ -197,7 +214,8 @@ class Journal:
 
     def _add(self, kind: RecordKind, parts: int, payload: list[memoryview]) -> None:
         """Put a record into the block; a large one is handed on without being copied."""
-        self._block += _head(kind, parts, payload)
+        self._records.append((len(self._block), kind, parts))
+        self._block += bytes(_HEAD_BYTES)
         if sum(map(len, payload)) < _BLOCK_BYTES // 4:
             for part in payload:
                 self._block += part
@@ -208,8 +226,8 @@ class Journal:
         """Hand the block to the thread that writes, and what follows it."""
         if not self._block:
             return
-        piece = _Piece([memoryview(self._block), *payload], self._buffered)
-        self._block, self._buffered = bytearray(), []
+        piece = _Piece(self._block, self._records, payload, self._buffered)
+        self._block, self._records, self._buffered = bytearray(), [], []
         self._size += piece.nbytes
         self._backlog.add(piece.nbytes)
         self._queue.append(piece)
@@ -243,7 +261,7 @@ class Journal:
                 self._open(place())
             while (piece := self._next_piece()) is not None and self._file is not None:
                 try:
-                    self._file.write(piece.buffers)
+                    self._file.write(piece.sealed())
                 finally:
                     self._backlog.remove(piece.nbytes)
                 with self._changed:
@@ -269,7 +287,7 @@ class Journal:
             self.error = error
             given_up = sum(piece.nbytes for piece in self._queue)
             self._queue.clear()
-            self._block, self._buffered = bytearray(), []
+            self._block, self._records, self._buffered = bytearray(), [], []
         self._backlog.remove(given_up)
 
     def _sync_often(self) -> None:
