@@ -154,9 +154,7 @@ class Acquisition:
             self._announcer.log("warning", f"{error} (rejected as {error.reason}, {count} so far)")
 
     def tick(self) -> None:
-        """Close scans whose senders have fallen silent, and take in what was held. A scan still waiting for its first
-        frame waits on.
-        """
+        """Close scans whose senders have fallen silent, but for those without a frame; take in what was held."""
         for scan in list(self._open.values()):
             self._recordings.look(scan)
             progress = scan.progress
@@ -164,6 +162,7 @@ class Acquisition:
                 continue
             if self._is_silent(scan):
                 self._close(scan, progress.outcome)
+        self._recordings.note_late()
         for leftover in self._recordings.late_leftovers():
             self._known.take_in(leftover, {*self._open, *self._waiting})
         for uid in self._known.released():
@@ -292,8 +291,7 @@ class Acquisition:
         header = self._known.identified(header, self._open.values(), self._waiting, source)
         if (scan := self._open.get(header.uid)) is not None:
             scan.armed_again |= not by_ping and scan.progress.placed > 0
-            if self._known.several_senders(scan):
-                self._recordings.note_senders(scan)
+            self._known.count_senders(scan)
             self._heard(scan, by_ping=by_ping)
             return
         current, known = self._current, self._known.find(header.uid)
@@ -337,6 +335,7 @@ class Acquisition:
         known = self._known.find(header.uid)
         stored = known is not None and known.target is not None
         scan = ScanRecord.new(known.progress.header if known and stored else header, resumed=stored, sent_as=sent_as)
+        scan.progress.senders = 1 if known is None else known.progress.senders
         beside = by_frames and self._current is not None
         if known is not None and known.target is not None:
             self._resume(scan, known.target.with_suffix(SUFFIX), beside=beside)
@@ -365,6 +364,7 @@ class Acquisition:
         """Show a scan to the readers of the ring and to the listener."""
         self._known.closed.pop(scan.uid, None)
         self._open[scan.uid] = scan
+        self._known.count_senders(scan)  # it may have been announced by several before it began
         if not beside:
             self._current = self._shown = scan
         event = ArmEvent(scan.progress.header, scan.progress.resumed, beside)

@@ -88,15 +88,27 @@ class Turnstile:
             entry = (0 if first else 1, self._count, asyncio.get_running_loop().create_future())
             self._waiting.append(entry)
             self._waiting.sort(key=lambda one: one[:2])
-            await entry[2]
+            try:
+                await entry[2]
+            except asyncio.CancelledError:
+                if not entry[2].cancelled():  # its turn had come already
+                    self._pass_on()
+                raise
         self._busy = True
         try:
             yield
             await asyncio.sleep(BETWEEN_PAGES_S)
         finally:
-            self._busy = bool(self._waiting)
-            if self._waiting:
-                self._waiting.pop(0)[2].set_result(None)
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """The turn of the next one; those that were cancelled, as all are when the server ends, are left out."""
+        self._busy = False
+        while self._waiting and not self._busy:
+            turn = self._waiting.pop(0)[2]
+            if not turn.done():
+                self._busy = True
+                turn.set_result(None)
 
 
 class PageSocket(WSHandler):

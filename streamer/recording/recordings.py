@@ -8,9 +8,7 @@ arrives raises OSError.
 from __future__ import annotations
 
 import contextlib
-import queue
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,45 +18,29 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
-from ptylive.schema.files.atomic import remove_abandoned
+from ptylive.schema import FrameBatch, ScanHeader
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
 from ptylive.streamer.recording.backlog import STALLED_S, Backlog
 from ptylive.streamer.recording.catalogue import Catalogue
 from ptylive.streamer.recording.converter import Closing, Converter, Job
+from ptylive.streamer.recording.earlier_runs import FAULTS, EarlierRuns, line_of
 from ptylive.streamer.recording.in_time import in_time, items_in_time
 from ptylive.streamer.recording.journal import Journal
-from ptylive.streamer.recording.journal_file import new_journal
-from ptylive.streamer.recording.recovery import (
-    HeldJournals,
-    Leftover,
-    age_and_size,
-    journals,
-    read_leftover,
-    stored_batches,
-)
+from ptylive.streamer.recording.journal_file import SUFFIX, new_journal
+from ptylive.streamer.recording.recovery import Leftover, stored_batches
 from ptylive.streamer.recording.scan_record import ScanRecord
 from ptylive.streamer.vetting.vouched import vouch
-from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
 
-CATALOGUE_S, START_S = 5.0, 8.0
-"""How long the start waits to know the recordings and journals of the folder; others are read while frames arrive."""
-RECENT_S, RESUME_S = 600.0, 60.0
-"""A journal that was written to so lately may be of a scan that goes on: it is waited for longer."""
 READ_PATIENCE_S = 15.0
 """Of a scan that is taken up again: its file may be silent for so long."""
-LOOK_S = 0.3
-"""How often it is asked whether other processes still work on their journals."""
 OPEN_PATIENCE_S = STALLED_S
 """How long the beginning of a scan waits for its journal; while a folder is known to hang, not at all."""
 MOST_JOURNALS = 16
 """Journals that are open at the same time, most of them closed scans that wait for the disk."""
 _POLL_S = 0.01
-_FAULTS = (OSError, RuntimeError, PtyliveError)
-"""What a folder in a bad state makes of our calls; RuntimeError: no thread can be started."""
 
 
 class Recordings:
@@ -73,15 +55,12 @@ class Recordings:
         self._converter = Converter(self._converted)
         self._converting: set[str] = set()
         self._scans: WeakValueDictionary[str, ScanRecord] = WeakValueDictionary()
-        self._held = HeldJournals()
-        self._found: queue.SimpleQueue[tuple[int, Leftover]] = queue.SimpleQueue()
-        self._recovery: threading.Thread | None = None
-        self._recovered, self._recent_read, self._stop = (threading.Event() for _ in range(3))
-        self._workers = FileWorker(), FileWorker()
-        """Of the recovery, and of what is taken up again before that has ended; each a process while it is used."""
         self._backlog = Backlog()
         self._journals: list[Journal] = []
         """Those that are not closed yet."""
+        self._earlier = EarlierRuns(folder, announcer, self._catalogue, self._is_open)
+        self._unsaid: dict[str, ScanRecord] = {}
+        """Closed scans whose recordings do not say yet how many senders they had."""
 
     def begin(self, scan: ScanRecord) -> None:
         """Start the journal of a new scan."""
@@ -99,12 +78,14 @@ class Recordings:
         ``keep_bytes``: what of the journal is whole, where that is known.
         """
         self._converter.forget(path)
+        if (closed := self._unsaid.pop(scan.uid, None)) is not None:
+            scan.progress.senders = max(scan.progress.senders, closed.progress.senders)
         scan.target = path.with_suffix(".h5")
         if keep_bytes is None:
             try:
                 keep_bytes = in_time(partial(self._keep_bytes, path), READ_PATIENCE_S)
-            except _FAULTS as error:
-                self._fail(scan, f"{path}: {_line(error)}; the journal is kept")
+            except FAULTS as error:
+                self._fail(scan, f"{path}: {line_of(error)}; the journal is kept")
                 return
         self._go_on(scan, lambda: path, keep_bytes=keep_bytes)
 
@@ -112,19 +93,19 @@ class Recordings:
         """What of a journal is whole; 0 where there is none. Raises PtyliveError, OSError."""
         if not path.exists():
             return 0
-        return self._told(read_leftover(self._reader, path)).keep_bytes
+        return self._earlier.read(path).keep_bytes
 
     def stored(self, header: ScanHeader, journal: Path) -> Iterator[FrameBatch]:
         """What is stored of a scan, as far as it can be read, and read without long pauses."""
 
         def read() -> Iterator[FrameBatch]:
-            with self._reader as worker:
+            with self._earlier.reader as worker:
                 yield from stored_batches(worker, header, journal, partial(self._announcer.log, "warning"))
 
         try:
             yield from items_in_time(read, READ_PATIENCE_S)
-        except _FAULTS as error:
-            text = f"what is recorded of scan {header.series} cannot be read: {_line(error)}"
+        except FAULTS as error:
+            text = f"what is recorded of scan {header.series} cannot be read: {line_of(error)}"
             self._announcer.log("warning", text)
 
     def _go_on(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
@@ -136,7 +117,7 @@ class Recordings:
         try:
             journal = Journal(place, scan.progress.header, keep_bytes=keep_bytes, backlog=self._backlog)
         except (OSError, RuntimeError) as error:
-            self._fail(scan, f"{self.folder}: {_line(error)}")
+            self._fail(scan, f"{self.folder}: {line_of(error)}")
             return
         self._journals.append(journal)
         scan.journal, scan.safe, scan.recording_state = journal, journal.safe, "waiting"
@@ -201,11 +182,26 @@ class Recordings:
             self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
 
     def note_senders(self, scan: ScanRecord) -> None:
-        """Write into the journal how many senders have announced the scan at the same time; frames may follow."""
-        if scan.journal is not None and scan.recording_state != "failed":
+        """Write into the journal how many senders have announced the scan at the same time; frames may follow.
+
+        Of a closed scan it is written into its recording, once that is made.
+        """
+        if scan.journal is None and scan.target is not None:
+            self._unsaid[scan.uid] = scan
+        elif scan.journal is not None and scan.recording_state != "failed":
             reached, senders = scan.progress.highest + 1, scan.progress.senders
             with contextlib.suppress(OSError):  # meets the next frames
                 scan.journal.append(EndMessage(scan.uid, reached, "aborted", senders))
+
+    def note_late(self) -> None:
+        """Have recordings of closed scans made anew that do not say yet how many senders they had."""
+        for scan in [scan for uid, scan in self._unsaid.items() if not self.is_converting(uid)]:
+            safe, target = scan.safe.copy(), scan.target
+            del self._unsaid[scan.uid]
+            if target is not None:
+                self.take_up(scan, target.with_suffix(SUFFIX))
+                self.note_stored(scan, safe)
+                self.finish(scan, scan.reason or "aborted")
 
     def finish(self, scan: ScanRecord, reason: EndReason) -> None:
         """End the journal of a scan and have it converted; one without frames is removed, a failed one is kept.
@@ -236,106 +232,39 @@ class Recordings:
 
     def leftovers(self) -> list[Leftover]:
         """Readable journals of earlier runs, oldest first, as far as they are read soon; the others come later."""
-        if self.folder is None or self._recovery is not None:
-            return []
-        self._recovery = threading.Thread(target=self._recover, args=(self.folder,), name="recovery", daemon=True)
-        try:
-            self._recovery.start()
-        except RuntimeError as error:
-            self._announcer.log("warning", f"what earlier runs left in {self.folder} cannot be read: {error}")
-            return []
-        if not (self._recovered.wait(START_S) or (self._recent_read.wait(RESUME_S) and self._recovered.is_set())):
-            self._announcer.log("warning", f"{self.folder} is still being read: a scan sent again may count as new")
-        return self.late_leftovers()
+        return self._earlier.leftovers()
 
     def late_leftovers(self) -> list[Leftover]:
         """Journals that have been read since, oldest first."""
-        found = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                found.append(self._found.get_nowait())
-        return [leftover for _, leftover in sorted(found, key=lambda one: one[0])]
+        return self._earlier.late()
 
-    def _recover(self, folder: Path) -> None:
-        """Read what earlier runs left, and follow what other processes still work on; in a thread of its own."""
-        try:
-            if self._catalogue is not None:
-                self._catalogue.refresh(CATALOGUE_S)
-            remove_abandoned(folder)
-            self._read_journals(journals(folder))
-        except _FAULTS as error:
-            self._announcer.log("warning", f"what earlier runs left in {folder} cannot be read: {_line(error)}")
-        finally:
-            self._recovered.set()
-            self._recent_read.set()
-        while self._held.any and not self._stop.wait(LOOK_S):
-            self._held.look()
-
-    def _read_journals(self, paths: list[Path]) -> None:
-        """Read journals through, given oldest first. What a scan was just written to comes first, as it may go on;
-        then the small ones, so that none of them waits for a huge one.
-        """
-        ages = [(order, path, *age_and_size(path)) for order, path in enumerate(paths)]
-        cut_off = False
-        for order, path, age_s, _ in sorted(ages, key=lambda one: (one[2] > RECENT_S, one[3])):
-            if self._stop.is_set():
-                return
-            if age_s > RECENT_S:
-                self._recent_read.set()
-            try:
-                leftover = self._told(read_leftover(self._workers[0], path))
-                cut_off |= leftover.end is None
-                self._keep(order, leftover)
-            except (PtyliveError, OSError) as error:
-                self._announcer.log("warning", error.line() if isinstance(error, PtyliveError) else f"{path}: {error}")
-        if not cut_off:  # or it is wanted at once
-            self._workers[0].close()
-
-    def _keep(self, order: int, leftover: Leftover) -> None:
-        """A journal that has been read: of nothing, of a scan that ended or was cut off, or another process's."""
-        if not (leftover.received.any() or leftover.damaged_bytes or leftover.busy):
-            leftover.path.unlink(missing_ok=True)
-        elif not leftover.busy:
-            self._found.put((order, leftover))
-        elif all(journal.path != leftover.path for journal in self._journals):
-            self._held.add(leftover)
-
-    @property
-    def _reader(self) -> FileWorker:
-        """Who reads what is taken up again."""
-        return self._workers[0 if self._recovered.is_set() else 1]
-
-    def _told(self, leftover: Leftover) -> Leftover:
-        """A journal; damage in it is told of."""
-        if leftover.damaged_bytes:
-            text = f"{leftover.path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"
-            self._announcer.log("warning", text)
-        if leftover.torn_bytes and not leftover.busy:
-            text = f"{leftover.path}: its last record was cut short ({leftover.torn_bytes} bytes) and is left out"
-            self._announcer.log("info", text)
-        return leftover
+    def _is_open(self, path: Path) -> bool:
+        """Whether a journal is written here."""
+        return any(journal.path == path for journal in self._journals)
 
     def find(self, uid: str) -> ScanRecord | None:
         """A scan that an earlier run recorded, or is still recording, closed; None when there is none."""
-        held = self._held.find(uid)
+        held = self._earlier.held.find(uid)
         try:
             stored = None if self._catalogue is None else self._catalogue.find(uid)
-        except _FAULTS as error:
-            self._announcer.log("warning", f"whether scan {uid} was recorded before is not known: {_line(error)}")
+        except FAULTS as error:
+            self._announcer.log("warning", f"whether scan {uid} was recorded before is not known: {line_of(error)}")
             return None
-        if held is not None and (stored is None or self._held.is_held(uid)):
+        if held is not None and (stored is None or self._earlier.held.is_held(uid)):
             return ScanRecord.stored(held.header, held.received, held.target)
         return None if stored is None else ScanRecord.stored(stored.header, stored.received, stored.path)
 
     def is_converting(self, uid: str) -> bool:
         """Whether the recording of a scan is being made."""
-        return uid in self._converting or self._held.is_held(uid)
+        return uid in self._converting or self._earlier.held.is_held(uid)
 
     def stop(self, timeout_s: float) -> None:
         """Finish the conversions under way; journals of those that take longer stay for the next start."""
-        self._stop.set()
-        for worker in self._workers:
-            worker.close()
+        give_up = time.monotonic() + timeout_s / 2
+        while self._unsaid and time.monotonic() < give_up:
+            self.note_late()
+            time.sleep(_POLL_S)
+        self._earlier.stop()
         if self._catalogue is not None:
             self._catalogue.close()
         if not self._converter.stop(timeout_s):
@@ -386,10 +315,3 @@ class Recordings:
         if needed > free:
             text = f"{folder} has {free / 1e9:.1f} GB left, this scan may need {needed / 1e9:.1f} GB"
             self._announcer.log("warning", text)
-
-
-def _line(error: Exception) -> str:
-    """What went wrong, in a line."""
-    if isinstance(error, PtyliveError):
-        return error.line()
-    return str(getattr(error, "strerror", None) or error)

@@ -189,12 +189,14 @@ class KnownScans:
         self._announcer.log("warning", f"{why}: it is another scan, kept as {name}; give every scan a uid of its own")
         return header.renamed(name, header.series)
 
-    def several_senders(self, scan: ScanRecord) -> bool:
-        """Count the senders that announce an open scan at the same time; whether there are more of them than ever."""
+    def count_senders(self, scan: ScanRecord) -> None:
+        """Count the senders that mean an open scan; where there are more of them than ever, that is said and written
+        down, before frames of the new one follow.
+        """
         progress = scan.progress
         count = self.senders.count(progress.sent_as, scan.uid)
         if count <= progress.senders:
-            return False
+            return
         if progress.senders == 1:
             text = (
                 f"scan {progress.header.series} is sent by two senders at the same time, both as uid {progress.sent_as}"
@@ -202,7 +204,7 @@ class KnownScans:
             hint = "if these are two scans, frames that only one of them brings cannot be told apart"
             self._announcer.log("warning", f"{text}: {hint}; give every scan a uid of its own")
         progress.senders = count
-        return True
+        self._recordings.note_senders(scan)
 
     def armed_again(self, scan: ScanRecord, *, by_ping: bool) -> None:
         """A closed scan was announced again: what comes is the same, or another scan under its uid."""

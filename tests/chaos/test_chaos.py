@@ -284,6 +284,25 @@ def of_replay(frames: list[int]) -> Evidence:
     return Evidence(found.history, [*found.stored, copy])
 
 
+def test_the_replay_of_a_damaged_copy_may_hold_frames_nobody_sent() -> None:
+    asked = request(command="replay", arguments={"recording": "damaged_7.h5"})
+    strange = with_files({"strange": [4]}, {}).stored
+    own = Evidence(with_entries(asked).history, strange)
+    assert len(unmixed_recordings(own)) == 1
+    copy = {**strange[0], "uid": "0c"}
+    assert unmixed_recordings(Evidence(own.history, [well().stored[0], {**copy, "file": "z.h5"}])) == []
+    assert len(unmixed_recordings(Evidence(well().history, [well().stored[0], {**copy, "file": "z.h5"}]))) == 1
+
+
+def test_a_refinement_of_a_damaged_copy_is_known_by_its_loss() -> None:
+    done = {**TWICE, "uid": "b"}
+    kept = {"file": "damaged_7_results.h5", "what": "results", "runs": {"run1": {"loss": TWICE["loss"]}}}
+    found = with_entries(done)
+    assert finished_refinements(Evidence(found.history, [*found.stored, kept])) == []
+    other = {**kept, "runs": {"run1": {"loss": 7.0}}}
+    assert len(finished_refinements(Evidence(found.history, [*found.stored, other]))) == 1
+
+
 ENDED = {"kind": "sender_ended", "uid": "a", "token": 1, "safe": True, "t": 7.2}
 OF_ANOTHER = {"kind": "said", "message": "uid a1 was armed with another header: it is another scan", "t": 7.6}
 

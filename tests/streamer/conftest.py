@@ -3,7 +3,7 @@
 import pytest
 
 from ptylive.streamer.receiver import Receiver
-from ptylive.streamer.recording import recordings
+from ptylive.streamer.recording import earlier_runs
 
 BOTH_LOOPS = (
     "test_receiver",
@@ -38,5 +38,5 @@ def receive_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture(autouse=True)
 def a_start_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier run left is read before frames, however busy the machine; tests of the bound set their own."""
-    monkeypatch.setattr(recordings, "START_S", 60.0)
-    monkeypatch.setattr(recordings, "CATALOGUE_S", 60.0)
+    monkeypatch.setattr(earlier_runs, "START_S", 60.0)
+    monkeypatch.setattr(earlier_runs, "CATALOGUE_S", 60.0)

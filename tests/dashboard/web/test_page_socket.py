@@ -97,6 +97,36 @@ def test_operators_come_first() -> None:
     assert order == ["viewer 1", "operator", "viewer 2", "viewer 3"]
 
 
+def test_pages_that_were_given_up_let_the_next_one_pass() -> None:
+    """One that waits, one whose turn has just come, and the one at work: all are cancelled when the server ends."""
+
+    async def run() -> list[str]:
+        turnstile, order = Turnstile(), []
+
+        async def enter(name: str) -> None:
+            async with turnstile.turn(first=True):
+                order.append(name)
+
+        tasks = [asyncio.create_task(enter(name)) for name in "abcde"]
+        await asyncio.sleep(0)
+        for task in (tasks[1], tasks[0], tasks[3]):  # before they have noticed, the turn is passed on
+            task.cancel()
+        found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+        assert [type(one) for one in found if one is not None] == [asyncio.CancelledError] * 3
+        last = asyncio.create_task(enter("last"))
+        waiting = asyncio.create_task(enter("waiting"))
+        await asyncio.sleep(0)
+        await last
+        waiting.cancel()  # its turn had come, or comes now
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.wait_for(enter("after"), 30)
+        return order
+
+    with ThreadPoolExecutor(1) as thread:
+        order = thread.submit(lambda: asyncio.run(run())).result()
+    assert order[:4] == ["a", "c", "e", "last"] and order[-1] == "after"
+
+
 def test_there_is_room_for_operators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MOST_SESSIONS", 2)
     monkeypatch.setattr(guard, "FOR_OPERATORS", 1)

@@ -22,7 +22,7 @@ from stream_tools import (
 )
 
 from ptylive.streamer.events import Announcer, LogEvent, RecordingEvent
-from ptylive.streamer.recording import in_time, journal, recordings, recovery
+from ptylive.streamer.recording import earlier_runs, in_time, journal, recordings, recovery
 from ptylive.streamer.recording.backlog import Backlog
 from ptylive.streamer.recording.converter import Job
 from ptylive.streamer.recording.recordings import Recordings
@@ -162,15 +162,15 @@ def left_behind(folder: Path, count: int = 4, name: str = "a") -> Path:
 def test_a_journal_that_is_read_for_ever_is_left_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A huge or hanging journal in the folder: the server receives while it is read, and converts it afterwards."""
     reading, read_on = threading.Event(), threading.Event()
-    real = recordings.read_leftover
+    real = earlier_runs.read_leftover
 
     def slowly(worker: FileWorker, path: Path) -> Leftover:
         reading.set()
         assert read_on.wait(120)
         return real(worker, path)
 
-    monkeypatch.setattr(recordings, "read_leftover", slowly)
-    monkeypatch.setattr(recordings, "START_S", 0.05)
+    monkeypatch.setattr(earlier_runs, "read_leftover", slowly)
+    monkeypatch.setattr(earlier_runs, "START_S", 0.05)
     os.utime(left_behind(tmp_path), (0, 0))  # nobody goes on with it
     other = make_header()
     with running(tmp_path) as run, connected(run.address) as socket:
@@ -187,15 +187,15 @@ def test_a_journal_that_is_read_for_ever_is_left_to_itself(tmp_path: Path, monke
 def test_what_was_written_lately_is_read_first_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scan that was cut off goes on, however large its journal; an old one is read beside."""
     order: list[str] = []
-    old_one, real = threading.Event(), recordings.read_leftover
+    old_one, real = threading.Event(), earlier_runs.read_leftover
 
     def slowly(worker: FileWorker, path: Path) -> Leftover:
         order.append(path.stem)
         assert path.stem == "b" or old_one.wait(120)
         return real(worker, path)
 
-    monkeypatch.setattr(recordings, "read_leftover", slowly)
-    monkeypatch.setattr(recordings, "START_S", 0.0)
+    monkeypatch.setattr(earlier_runs, "read_leftover", slowly)
+    monkeypatch.setattr(earlier_runs, "START_S", 0.0)
     os.utime(left_behind(tmp_path, 1, "a"), (0, 0))
     left_behind(tmp_path, 4, "b")
     with running(tmp_path) as run:

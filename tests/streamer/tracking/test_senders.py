@@ -295,3 +295,31 @@ def test_connections_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
     assert [senders.took_early(source, "test") for source in range(4)] == [None, None, "early-2", "early-3"]
     assert len(senders._meant) == len(senders._disputed) == 2
     assert senders._doubtful <= senders._meant.keys()
+
+
+def test_both_announced_a_scan_that_is_not_open(tmp_path: Path) -> None:
+    """While another scan is received, and after it was closed for others: it is told of when it is opened."""
+    other = make_header()
+    with two_senders(tmp_path) as sending:
+        sending.other(0, ArmMessage(other))
+        sending.frames(0, messages_of(other, make_frames(other), 7)[0])
+        sending.other(0, ArmMessage(HEADER))
+        sending.other(1, ArmMessage(HEADER))
+        sending.frames(0, ONE[0])
+        sending.frames(1, TWO[1])
+        assert sum("two senders at the same time" in text for text in warned(sending.run)) == 1
+    assert said_senders(tmp_path)["test"] == 2
+
+
+def test_strangers_in_a_finished_recording_are_noted_in_it(tmp_path: Path) -> None:
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(HEADER), *ONE)
+        run.wait_for_whole("test")
+        run.wait(lambda: run.receiver.status().state == "complete")
+        known = run.receiver._acquisition._known
+        scan = known.closed["test"]
+        assert said_senders(tmp_path) == {"test": 1}
+        known._note_strangers([scan])
+        run.wait(lambda: said_senders(tmp_path) == {"test": 2})
+    assert recorded(tmp_path) == {"test": digests(FIRST)}
+    assert not list(tmp_path.glob("*.journal"))

@@ -1,0 +1,143 @@
+"""What earlier runs left in the recording folder, read in a thread of its own while scans arrive.
+
+What a scan was just written to comes first, since it may go on; the others are told of as they are read. Journals on
+which another process still works are followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from ptylive.schema import PtyliveError
+from ptylive.schema.files.atomic import remove_abandoned
+from ptylive.streamer.events import Announcer
+from ptylive.streamer.recording.catalogue import Catalogue
+from ptylive.streamer.recording.recovery import HeldJournals, Leftover, age_and_size, journals, read_leftover
+from ptylive.streamer.vetting.worker import FileWorker
+
+CATALOGUE_S, START_S = 5.0, 8.0
+"""How long the start waits to know the recordings and journals of the folder; others are read while frames arrive."""
+RECENT_S, RESUME_S = 600.0, 60.0
+"""A journal that was written to so lately may be of a scan that goes on: it is waited for longer."""
+LOOK_S = 0.3
+"""How often it is asked whether other processes still work on their journals."""
+FAULTS = (OSError, RuntimeError, PtyliveError)
+"""What a folder in a bad state makes of our calls; RuntimeError: no thread can be started."""
+
+
+class EarlierRuns:
+    """Journals of earlier runs; with ``folder=None`` there are none. ``is_open``: whether a journal is written here."""
+
+    def __init__(
+        self, folder: Path | None, announcer: Announcer, catalogue: Catalogue | None, is_open: Callable[[Path], bool]
+    ) -> None:
+        self.held = HeldJournals()
+        """Those on which another process still works."""
+        self._folder, self._announcer, self._catalogue, self._is_open = folder, announcer, catalogue, is_open
+        self._found: queue.SimpleQueue[tuple[int, Leftover]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._recovered, self._recent_read, self._stop = (threading.Event() for _ in range(3))
+        self._workers = FileWorker(), FileWorker()
+        """Of the recovery, and of what is taken up again before that has ended; each a process while it is used."""
+
+    def stop(self) -> None:
+        """Read nothing more."""
+        self._stop.set()
+        for worker in self._workers:
+            worker.close()
+
+    def read(self, path: Path) -> Leftover:
+        """A journal that is taken up again; damage in it is told of. Raises PtyliveError, OSError."""
+        return self._told(read_leftover(self.reader, path))
+
+    def leftovers(self) -> list[Leftover]:
+        """Readable journals of earlier runs, oldest first, as far as they are read soon; the others come later."""
+        if self._folder is None or self._thread is not None:
+            return []
+        self._thread = threading.Thread(target=self._recover, args=(self._folder,), name="recovery", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._announcer.log("warning", f"what earlier runs left in {self._folder} cannot be read: {error}")
+            return []
+        if not (self._recovered.wait(START_S) or (self._recent_read.wait(RESUME_S) and self._recovered.is_set())):
+            self._announcer.log("warning", f"{self._folder} is still being read: a scan sent again may count as new")
+        return self.late()
+
+    def late(self) -> list[Leftover]:
+        """Journals that have been read since, oldest first."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self._found.get_nowait())
+        return [leftover for _, leftover in sorted(found, key=lambda one: one[0])]
+
+    def _recover(self, folder: Path) -> None:
+        """Read what earlier runs left, and follow what other processes still work on; in a thread of its own."""
+        try:
+            if self._catalogue is not None:
+                self._catalogue.refresh(CATALOGUE_S)
+            remove_abandoned(folder)
+            self._read_journals(journals(folder))
+        except FAULTS as error:
+            self._announcer.log("warning", f"what earlier runs left in {folder} cannot be read: {line_of(error)}")
+        finally:
+            self._recovered.set()
+            self._recent_read.set()
+        while self.held.any and not self._stop.wait(LOOK_S):
+            self.held.look()
+
+    def _read_journals(self, paths: list[Path]) -> None:
+        """Read journals through, given oldest first. What a scan was just written to comes first, as it may go on;
+        then the small ones, so that none of them waits for a huge one.
+        """
+        ages = [(order, path, *age_and_size(path)) for order, path in enumerate(paths)]
+        cut_off = False
+        for order, path, age_s, _ in sorted(ages, key=lambda one: (one[2] > RECENT_S, one[3])):
+            if self._stop.is_set():
+                return
+            if age_s > RECENT_S:
+                self._recent_read.set()
+            try:
+                leftover = self._told(read_leftover(self._workers[0], path))
+                cut_off |= leftover.end is None
+                self._keep(order, leftover)
+            except (PtyliveError, OSError) as error:
+                self._announcer.log("warning", error.line() if isinstance(error, PtyliveError) else f"{path}: {error}")
+        if not cut_off:  # or it is wanted at once
+            self._workers[0].close()
+
+    def _keep(self, order: int, leftover: Leftover) -> None:
+        """A journal that has been read: of nothing, of a scan that ended or was cut off, or another process's."""
+        if not (leftover.received.any() or leftover.damaged_bytes or leftover.busy):
+            leftover.path.unlink(missing_ok=True)
+        elif not leftover.busy:
+            self._found.put((order, leftover))
+        elif not self._is_open(leftover.path):
+            self.held.add(leftover)
+
+    @property
+    def reader(self) -> FileWorker:
+        """Who reads what is taken up again."""
+        return self._workers[0 if self._recovered.is_set() else 1]
+
+    def _told(self, leftover: Leftover) -> Leftover:
+        """A journal; damage in it is told of."""
+        if leftover.damaged_bytes:
+            text = f"{leftover.path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"
+            self._announcer.log("warning", text)
+        if leftover.torn_bytes and not leftover.busy:
+            text = f"{leftover.path}: its last record was cut short ({leftover.torn_bytes} bytes) and is left out"
+            self._announcer.log("info", text)
+        return leftover
+
+
+def line_of(error: Exception) -> str:
+    """What went wrong, in a line."""
+    if isinstance(error, PtyliveError):
+        return error.line()
+    return str(getattr(error, "strerror", None) or error)
