@@ -13,8 +13,8 @@ import numba
 others = [numba.jit(lambda x: x) for _ in range(int(sys.argv[1]))]  # shifts numba's count of functions
 import numpy as np
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
-from ptylive.engine.backend.multislice.array_backend import ArrayMultislice
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 for window in map(int, sys.argv[2:]):
     rng = np.random.default_rng(0)
     problem = MultisliceProblem(
@@ -22,7 +22,7 @@ for window in map(int, sys.argv[2:]):
         np.zeros((3, 2), np.int64), np.zeros((3, 2)), (1, window, window), np.zeros((0, window, window), complex),
         DataTerm(DataTermKind.AMPLITUDE, 0.1))
     planes, probe = rng.normal(size=(2, 1, window, window)), rng.normal(size=(2, 1, window, window))
-    expected = ArrayMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
     found = CompiledMultislice(problem).loss_and_gradient(planes, probe)
     single = 480 * 2**-24  # tests/rounding.py
     assert abs(found.loss - expected.loss) < single * expected.loss, (window, found.loss, expected.loss)
