@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results.ring_correlation import Validation
 
 SCAN_UID, SCAN_FILE = "scan_uid", "scan_file"
-COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
 def write_maps(

@@ -16,7 +16,7 @@ from ptylive.schema.detector import ALLOWED_DTYPES
 from ptylive.schema.metadata import NAMES, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.storage.layout import StoredScan
-from ptylive.streamer.storage.native import open_native
+from ptylive.streamer.storage.native import DAMAGED_HINT, open_native
 from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.wire.armmap import array_shape
 
@@ -82,7 +82,23 @@ class FileSource:
     def _read_run(self, first: int, out: Array) -> None:
         """Consecutive patterns, row by row."""
         for selection, start, stop in self._stored.pieces(first, first + len(out)):
-            out[start - first : stop - first] = self._file.frames[selection]
+            try:
+                out[start - first : stop - first] = self._file.frames[selection]
+            except OSError as error:
+                raise self._damage(start, stop, error) from None
+
+    def _damage(self, start: int, stop: int, error: OSError) -> InputFileError:
+        """What to say of frames that cannot be read: which, where others of the run can."""
+        damaged = []
+        for number in range(start, stop):
+            try:
+                self._file.frames[next(self._stored.pieces(number, number + 1))[0]]
+            except OSError:
+                damaged.append(number)
+        if not damaged:
+            return InputFileError(f"{self.path}: frames {start} to {stop - 1} could not be read: {error}", "try again")
+        few = ", ".join(map(str, damaged[:8])) + (" …" if len(damaged) > 8 else "")
+        return InputFileError(f"{self.path}: frame {few} cannot be read: its bytes are damaged", DAMAGED_HINT)
 
 
 def open_source(path: Path, values: Mapping[str, Any] | None = None) -> AbstractContextManager[FileSource]:

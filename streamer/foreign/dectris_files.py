@@ -20,7 +20,7 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array, BoolArray
 from ptylive.streamer.foreign.units import energy_eV, length_A, time_us
-from ptylive.streamer.storage.hdf5 import attributes, dataset, opened, stores_bslz4_patterns
+from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
 from ptylive.streamer.storage.native import read_chunk
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -74,7 +74,8 @@ class FrameFiles:
     def chunk(self, number: int) -> bytes:
         """One pattern as it lies in its file."""
         k = int(np.searchsorted(self.starts, number, side="right")) - 1
-        return read_chunk(self.path, self.parts[k], (number - self.starts[k], 0, 0))
+        part, position = self.parts[k], (number - self.starts[k], 0, 0)
+        return read_chunk(self.path, part, position, checked=has_checksums(part))
 
 
 def recognises(file: Any) -> bool:

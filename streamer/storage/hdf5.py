@@ -61,9 +61,7 @@ def _elsewhere(file: Any, name: str, what: str) -> InputFileError:
 
 def _check_filters(file: Any, name: str, found: Any) -> None:
     """Refuse compression that this installation cannot undo."""
-    pipeline = found.id.get_create_plist()
-    for k in range(pipeline.get_nfilters()):
-        code = pipeline.get_filter(k)[0]
+    for code, *_ in _filters(found):
         if not h5py.h5z.filter_avail(code):
             raise InputFileError(
                 f"{file.file.filename}: {name} is compressed with filter {code}, unknown here",
@@ -86,14 +84,30 @@ def _plain(value: Any) -> Any:
 
 
 def stores_bslz4_patterns(found: Any) -> bool:
-    """Whether every chunk is one pattern under bitshuffle/LZ4 alone: then a chunk is a ``bslz4`` part of the stream."""
+    """Whether every chunk is one pattern under bitshuffle/LZ4, at most with a checksum behind it: without that, a
+    chunk is a ``bslz4`` part of the stream.
+    """
     if found.chunks is None or found.chunks[-2:] != found.shape[-2:] or any(n != 1 for n in found.chunks[:-2]):
         return False
-    pipeline = found.id.get_create_plist()
-    if pipeline.get_nfilters() != 1:
+    filters = _filters(found)
+    if has_checksums(found):
+        filters = filters[:-1]
+    if len(filters) != 1:
         return False
-    code, _, options, *_ = pipeline.get_filter(0)
+    code, _, options, *_ = filters[0]
     return code == BITSHUFFLE_FILTER and len(options) > 4 and options[4] == _BITSHUFFLE_LZ4
+
+
+def has_checksums(found: Any) -> bool:
+    """Whether the last of a data set's filters puts a checksum behind each chunk."""
+    filters = _filters(found)
+    return bool(filters) and filters[-1][0] == h5py.h5z.FILTER_FLETCHER32
+
+
+def _filters(found: Any) -> list[tuple[Any, ...]]:
+    """The filters of a data set, in the order in which they are applied on writing."""
+    pipeline = found.id.get_create_plist()
+    return [pipeline.get_filter(k) for k in range(pipeline.get_nfilters())]
 
 
 def write_arrays(group: Any, arrays: Mapping[str, Array]) -> None:

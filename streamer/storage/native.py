@@ -16,11 +16,13 @@ import numpy as np
 
 from ptylive.schema import Basis, InputFileError
 from ptylive.schema.model import BoolArray
-from ptylive.streamer.storage.hdf5 import attributes, dataset, opened, stores_bslz4_patterns
+from ptylive.streamer.storage.fletcher32 import without_checksum
+from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
 
+DAMAGED_HINT = "restore the file from a copy, or keep what is whole of it: ptylive convert FILE OUT"
 _FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern")
 
 
@@ -64,19 +66,29 @@ def _chunks(path: Path, data: Any, stored: StoredScan) -> Callable[[int], bytes]
     if not stores_bslz4_patterns(data):
         return None
 
+    checked = has_checksums(data)
+
     def chunk(number: int) -> bytes:
-        return read_chunk(path, data, (*stored.at(number), 0, 0))
+        return read_chunk(path, data, (*stored.at(number), 0, 0), checked=checked)
 
     return chunk
 
 
-def read_chunk(path: Path, data: Any, position: tuple[int, ...]) -> bytes:
-    """A compressed chunk of a data set as it is. Raises InputFileError for one that was stored uncompressed."""
+def read_chunk(path: Path, data: Any, position: tuple[int, ...], *, checked: bool) -> bytes:
+    """A compressed chunk of a data set as it is, ``checked``: but for the checksum behind it.
+
+    Raises InputFileError for one that was stored uncompressed, or is not what its checksum says.
+    """
     mask, chunk = data.id.read_direct_chunk(position)
+    where = ", ".join(map(str, position[:-2]))
     if mask:
-        where = ", ".join(map(str, position[:-2]))
         raise InputFileError(f"{path}: frame ({where}) was stored uncompressed", "replay it with codec none")
-    return bytes(chunk)
+    if not checked:
+        return bytes(chunk)
+    try:
+        return without_checksum(bytes(chunk))
+    except ValueError:
+        raise InputFileError(f"{path}: frame ({where}) is damaged", DAMAGED_HINT) from None
 
 
 def _received(path: Path, file: Any, frames: int) -> BoolArray | None:

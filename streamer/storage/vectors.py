@@ -17,6 +17,7 @@ from ptylive.schema.model import Array, FloatArray
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 
 _HINT = "give a file that ptylive convert --basis has written (docs/compression.md)"
+_CHUNK_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class VectorSets:
     def create(cls, file: Any, leading: tuple[int, ...], basis: Basis) -> VectorSets:
         """New data sets for a scan stored under ``leading`` axes, filled with zeros."""
         size = basis.n_bright + basis.n_dark
-        coefficients = file.create_dataset("coefficients", (*leading, size), "<f4")
+        coefficients = _created(file, "coefficients", leading, size)
         extra = None
         if basis.extra:
-            extra = file.create_dataset("extra", (*leading, len(basis.extra)), "<f4")
+            extra = _created(file, "extra", leading, len(basis.extra))
             extra.attrs["names"] = list(basis.extra)
         return cls(coefficients, extra)
 
@@ -73,6 +74,13 @@ class VectorSets:
         self.coefficients[selection] = vectors[..., :size]
         if self.extra is not None:
             self.extra[selection] = vectors[..., size:]
+
+
+def _created(file: Any, name: str, leading: tuple[int, ...], size: int) -> Any:
+    """A data set of vectors in chunks along the fast axis, each with a checksum."""
+    along = max(1, min(leading[-1], _CHUNK_BYTES // (4 * size)))
+    chunks = (*(1 for _ in leading[:-1]), along, size)
+    return file.create_dataset(name, (*leading, size), "<f4", chunks=chunks, fletcher32=True)
 
 
 def write_basis(file: Any, basis: Basis, masks: Array) -> None:

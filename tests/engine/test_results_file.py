@@ -98,6 +98,23 @@ def test_ten_refinements_beside_two_that_save_are_ten(tmp_path):
     assert litter(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", ["refinement/object", "refinement/probe", "maps/bf"])
+def test_a_flipped_bit_is_seen(tmp_path, name):
+    path = tmp_path / "r.h5"
+    writers.save(path)
+    writers.refine(path, 1)
+    with h5py.File(path) as file:
+        stored = file[name].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[stored.byte_offset + stored.size // 2] ^= 16
+    path.write_bytes(content)
+    with h5py.File(path) as file, pytest.raises(OSError, match="filter"):
+        file[name][()]
+    if name != "maps/bf":
+        with pytest.raises(InputFileError):
+            StoredRun.read(path)
+
+
 def test_threads_of_one_process_take_turns(tmp_path):
     path, problems = tmp_path / "r.h5", []
 

@@ -95,6 +95,29 @@ def test_compressed_patterns_are_stored_as_they_came(tmp_path: Path) -> None:
     assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(target)
 
 
+@pytest.mark.parametrize("codec", ["bslz4", "none"])
+def test_one_flipped_bit_costs_one_frame_and_is_said(tmp_path: Path, codec: str) -> None:
+    """Also where the damaged bytes can be decoded, into something that was never recorded."""
+    header = make_header()
+    frames = make_frames(header)
+    target = tmp_path / "a.h5"
+    parts = tuple(compressed(frame) for frame in frames) if codec == "bslz4" else (frames.tobytes(),)
+    record(journalled(tmp_path / "a.journal", header, [FramesMessage(header.uid, 0, 42, codec, parts)]), target)
+    with h5py.File(target) as file:
+        stored = file["data"].id.get_chunk_info_by_coord((2, 3, 0, 0))
+    content = bytearray(target.read_bytes())
+    content[stored.byte_offset + stored.size // 2] ^= 4
+    target.write_bytes(content)
+    with open_source(target) as source:
+        damaged = 2 * header.scan.frames_per_row + 3
+        whole = np.delete(np.arange(42), damaged)
+        np.testing.assert_array_equal(source.frames(whole), frames[whole])
+        with pytest.raises(InputFileError, match=f"frame {damaged} cannot be read: its bytes are damaged"):
+            source.frames(np.arange(42))
+        with pytest.raises(InputFileError, match=r"frame \(2, 3\) is damaged"):
+            source.stored_pattern(damaged)
+
+
 def test_lz4_patterns_are_recompressed(tmp_path: Path) -> None:
     header = make_header()
     frames = make_frames(header)

@@ -7,7 +7,7 @@ import pytest
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.storage import hdf5
-from ptylive.streamer.storage.hdf5 import attributes, dataset, opened, stores_bslz4_patterns
+from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
 
 
 @pytest.fixture
@@ -102,11 +102,13 @@ def test_patterns_as_the_stream_codes_them_are_known(path):
             "shuffled only": {**coded, **hdf5plugin.Bitshuffle(cname="none")},
             "zstd": {**coded, **hdf5plugin.Zstd()},
             "and checked": {**coded, "fletcher32": True},
+            "only checked": {"chunks": (1, 1, 8, 8), "fletcher32": True},
             "plain": {},
         }
         for name, options in kinds.items():
             file.create_dataset(name, data=frames, **options)
-        assert [name for name in kinds if stores_bslz4_patterns(file[name])] == ["coded"]
+        assert [name for name in kinds if stores_bslz4_patterns(file[name])] == ["coded", "and checked"]
+        assert [name for name in kinds if has_checksums(file[name])] == ["and checked", "only checked"]
 
 
 def test_what_cannot_be_opened_says_why(tmp_path):

@@ -62,6 +62,18 @@ def test_the_layout_of_the_contract(tmp_path: Path, flyback: int) -> None:
         assert sum(len(batch.index) for batch in source.batches(10)) == header.frames
 
 
+def test_a_flipped_bit_is_seen(tmp_path: Path) -> None:
+    header = compressed_header()
+    target = recorded(tmp_path, header, vectors_of(header))
+    with h5py.File(target) as file:
+        stored = file["coefficients"].id.get_chunk_info_by_coord((1, 0, 0))
+    content = bytearray(target.read_bytes())
+    content[stored.byte_offset + 5] ^= 1
+    target.write_bytes(content)
+    with open_source(target) as source, pytest.raises(InputFileError, match="its bytes are damaged"):
+        source.frames(np.arange(header.frames))
+
+
 def test_what_did_not_arrive_is_known(tmp_path: Path) -> None:
     header = compressed_header()
     target = recorded(tmp_path, header, vectors_of(header), slice(1, None))
