@@ -247,7 +247,6 @@ class Session:
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         said = self.profile.text() or self.orders.said
         self._texts["sentence"] = readouts.sentence(view, said)
-        self._texts["more_settings"] = self.refine.text()
         self._texts |= self.runs.texts() | self.curves.texts() | self.library.texts() | self.past.texts()
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, Template
 
 from ptylive.dashboard.keys import KEYS
 from ptylive.dashboard.panels.calibration import EDITABLE, ESTIMABLE
-from ptylive.dashboard.panels.refine import SETTINGS
+from ptylive.dashboard.panels.refine import FURTHER_HELP, SETTINGS
 from ptylive.dashboard.readouts import CALIBRATION_ROWS
 
 TITLE = "ptylive"
@@ -33,6 +33,7 @@ def page_variables() -> dict[str, Any]:
     """What the template is filled with, beside Bokeh's roots."""
     return {
         "settings": SETTINGS,
+        "further_help": FURTHER_HELP,
         "keys": KEYS,
         "editable": EDITABLE,
         "estimable": ESTIMABLE,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -12,7 +13,7 @@ from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
 from ptylive.schema import PtyliveError
-from ptylive.schema.settings_text import as_table, read_toml
+from ptylive.schema.settings_text import as_table, read_json, read_toml
 
 RUNNING_STATES = frozenset({"queued", "running", "stopping"})
 SWITCH = ("fixed", "refined")
@@ -70,6 +71,58 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 
+FURTHER = "further"
+"""The field for every other setting, also those that packages of the user's add."""
+FURTHER_HELP = "any other setting, NAME = VALUE, with commas between them; ptylive preset lists them all"
+FURTHER_LENGTH = 2000
+_MARKS = set(',"[]{}\\')
+
+
+def parse_further(text: str) -> dict[str, Any]:
+    """Settings as typed, ``NAME = VALUE, NAME = VALUE``; what has no value is left to the server to refuse by name.
+
+    Lists and tables are JSON; commas inside of them and of quotes separate nothing.
+    """
+    found = {}
+    for pair in _parts(text):
+        name, _, value = pair.partition("=")
+        found[name.strip()] = _value(value.strip())
+    return found
+
+
+def further_text(values: Mapping[str, Any]) -> str:
+    """Settings as the field shows them; words stand without quotes where they can."""
+
+    def word(value: Any) -> str:
+        bare = isinstance(value, str) and not _MARKS & set(value) and parse_further(f"x={value}") == {"x": value}
+        return str(value) if bare else json.dumps(value, ensure_ascii=False)
+
+    return ", ".join(f"{key} = {word(value)}" for key, value in values.items())
+
+
+def _value(text: str) -> Any:
+    try:
+        return read_json(text, "the setting")
+    except (ValueError, PtyliveError):
+        return parse(text)
+
+
+def _parts(text: str) -> list[str]:
+    """The text between commas that stand in no bracket and no quotes; nothing for nothing."""
+    parts, depth, quoted, escaped = [""], 0, False, False
+    for sign in text:
+        if sign == '"' and not escaped:
+            quoted = not quoted
+        escaped = sign == "\\" and not escaped
+        if not quoted:
+            depth += (sign in "[{") - (sign in "]}")
+        if sign == "," and not quoted and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part for part in parts if part.strip()]
+
+
 def parse(text: str) -> Any:
     """What was typed as a number where it is one, else the word itself."""
     text = text.strip().replace("−", "-").replace(",", ".")
@@ -92,10 +145,18 @@ class RefinePanel:
         on_save: Callable[[], None],
         on_resume: Callable[[], None],
     ) -> None:
-        self._more: dict[str, Any] = {}
         self.queues = False
         """Whether a refinement that is asked for now waits in line."""
         self.fields = {setting.key: _field(setting, style) for setting in SETTINGS}
+        self.further = TextInput(
+            name=f"setting_{FURTHER}",
+            placeholder="NAME = VALUE, …",
+            max_length=FURTHER_LENGTH,
+            sizing_mode="stretch_width",
+            height=26,
+            margin=0,
+            stylesheets=[style],
+        )
         self._on_refine = on_refine
         self._buttons: dict[str, list[Button]] = {}
         pressed = {"refine": lambda: self._on_refine(self.preset()), "stop": on_stop, "save": on_save}
@@ -119,7 +180,7 @@ class RefinePanel:
     @property
     def roots(self) -> tuple[object, ...]:
         """What the page places."""
-        return (*self.fields.values(), *(b for buttons in self._buttons.values() for b in buttons))
+        return (*self.fields.values(), self.further, *(b for buttons in self._buttons.values() for b in buttons))
 
     def press(self, action: str) -> None:
         """Press a button from the keyboard: nothing happens when it can't be pressed."""
@@ -132,15 +193,15 @@ class RefinePanel:
         return {"resume": "on" if self._can_resume else "off"}
 
     def preset(self) -> dict[str, Any]:
-        """The settings as they stand; empty fields are left to the server. Those of a loaded preset come along."""
+        """The settings as they stand; empty fields are left to the server."""
         typed = {key: parse(field.value) for key, field in self.fields.items() if field.value.strip()}
         for setting in SETTINGS:
             if setting.is_switch and typed.pop(setting.key) == SWITCH[True]:
                 typed[setting.key] = True
-        return {**self._more, **typed}
+        return {**parse_further(self.further.value), **typed}
 
     def load(self, text: str) -> str:
-        """Take over a preset file (TOML); returns what to say. What has no field here is kept and told."""
+        """Take over a preset file (TOML); returns what to say. What has no field of its own is told."""
         try:
             read = read_toml(text, "the file")
             values = as_table(read.get("refine", read), "refine")
@@ -151,12 +212,9 @@ class RefinePanel:
         for setting in SETTINGS:
             empty = SWITCH[False] if setting.is_switch else ""
             self.fields[setting.key].value = setting.word(fitting[setting.key]) if setting.key in fitting else empty
-        self._more = {key: value for key, value in values.items() if key not in fitting}
-        return "preset loaded" + (f", with {', '.join(sorted(self._more))}" if self._more else "")
-
-    def text(self) -> str:
-        """Settings of a loaded preset that have no field."""
-        return f"and {', '.join(f'{key} = {value}' for key, value in sorted(self._more.items()))}" if self._more else ""
+        further = {key: values[key] for key in sorted(values.keys() - fitting)}
+        self.further.value = further_text(further)
+        return "preset loaded" + (f", with {', '.join(further)}" if further else "")
 
     def enable(self, state: ServerState, *, free: bool) -> None:
         """Only buttons that can do something can be pressed; ``free``: the server is there and owes no reply."""

@@ -14,6 +14,7 @@ from fake_server import MAP_KINDS, state_payload
 from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.panels.refine import further_text, parse_further
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.web.page_document import root_names
@@ -165,6 +166,32 @@ def test_what_is_typed_becomes_numbers(session: Session) -> None:
     assert preset["total_thickness_A"] == 12.5
     assert preset["epoch_max"] == 30
     assert "sweeps" not in preset
+
+
+def test_every_other_setting_can_be_typed(session: Session) -> None:
+    """Also one of another package, which the server knows or refuses."""
+    refine = session.refine
+    refine.further.value = 'wavelet = 0.1,phase_only_obj=false, sequence = [1, 2], note="a, b", reg = epoch >= 3, odd'
+    assert refine.preset() | {"odd": ""} == refine.preset()
+    typed = {key: refine.preset()[key] for key in ("wavelet", "phase_only_obj", "sequence", "note", "reg")}
+    assert typed == {"wavelet": 0.1, "phase_only_obj": False, "sequence": [1, 2], "note": "a, b", "reg": "epoch >= 3"}
+    refine.further.value = "epoch_max = 3"
+    refine.fields["epoch_max"].value = "30"
+    assert refine.preset()["epoch_max"] == 30, "its own field comes first"
+
+
+def test_what_a_preset_file_says_besides_is_in_the_last_field(session: Session) -> None:
+    refine = session.refine
+    refine.load("hist_length = 7\nsequence = [0, 5]\nphase_only_obj = false")
+    assert refine.further.value == "hist_length = 7, phase_only_obj = false, sequence = [0, 5]"
+    assert {"hist_length": 7, "phase_only_obj": False, "sequence": [0, 5]}.items() <= refine.preset().items()
+    assert refine.load("epoch_max = 2") == "preset loaded"
+    assert refine.further.value == ""
+
+
+@pytest.mark.parametrize("value", [0.25, True, None, [1, 2], "epoch >= 3", "a, b", "7", "true", 'say "a, b"', "[", "å"])
+def test_what_the_last_field_shows_is_what_was_meant(value: object) -> None:
+    assert parse_further(further_text({"one": value, "two": 2})) == {"one": value, "two": 2}
 
 
 def test_positions_are_refined_when_that_is_chosen(session: Session) -> None:

@@ -206,7 +206,8 @@ def test_history_note_and_a_past_scan_opened_again(alone: Server) -> None:
     alone.call("note", text="nice grain, tilt 0.3°")
     replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=alone.data, rate="max"))
     alone.wait_for(lambda s: s["state"] == "complete" and s["uid"] != live["uid"] and s["results"])
-    scans = alone.call("history")["scans"]
+    while "being read" in str(scans := alone.call("history")["scans"]):
+        time.sleep(0.1)
     assert len(scans) == 2
     old = next(s for s in scans if s["uid"] == live["uid"])
     assert old["note"] == "nice grain, tilt 0.3°"
