@@ -1,22 +1,21 @@
 """How good an object is found from how many masks of which kind: docs/compression.md.
 
-    python benchmarks/compression_trend.py FILE [--kinds data zernike …] [--numbers 6 15 28 45] [--seeds 0 1 2]
+    python -m benchmarks.compression_trend FILE [--kinds data zernike …] [--numbers 6 15 28 45] [--seeds 0 1 2]
                                            [--root] [--set KEY=VALUE …] [--lines OUT.jsonl]
-    python benchmarks/compression_trend.py --picture OUT.png LINES.jsonl …
+    python -m benchmarks.compression_trend --picture OUT.png LINES.jsonl …
 
-FILE is a simulated scan of frames with its truth. Its patterns are projected on n masks of the bright field and
-one of the dark field, the object is refined from the coefficients, and ../shared/tools/score.py judges it. One JSON
-line a run: masks, compression C (eq. 17), intact-information angle of the bright field (eq. 18), correlation with the
-truth at a fixed blur of 0.15 Å. Kind "frames" refines from the frames; "patterns" is the paper's own basis, patterns by
-Gram-Schmidt and nothing else, where ours ("data") begins with flat, row and column. Only these depend on the seed.
+FILE is a scan of the zoo (`python -m benchmarks.zoo --cache DIR` leaves them there). Its patterns are projected on n
+masks of the bright field and one of the dark field, the object is refined from the coefficients, and judged as the
+zoo judges (benchmarks/zoo/score.py). One JSON line a run: masks, compression C (eq. 17), intact-information angle of
+the bright field (eq. 18), correlation with the truth at the zoo's fixed blur. Kind "frames" refines from the frames;
+"patterns" is the paper's own basis, patterns by Gram-Schmidt and nothing else, where ours ("data") begins with flat,
+row and column. Only these depend on the seed.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import tempfile
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -25,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.zoo.score import Reconstruction, Truth, score
+from ptylive.application.offline import read_dataset, reconstruct_file
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.bases.choice import BasisChoice, make_basis
 from ptylive.engine.bases.compressor import Compressor
@@ -34,9 +35,8 @@ from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.refinement_result import RefineResult
-from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.preset import Preset
-from ptylive.schema.scan import Scan
+from ptylive.streamer.source import open_source
 
 SAMPLE = 320
 LEARNT = ("data", "patterns")
@@ -77,31 +77,10 @@ def main() -> None:
 
 
 def read(path: Path) -> Dataset:
-    """A simulated scan with the calibration it was made with."""
-    import h5py
-    import hdf5plugin  # noqa: F401  (registers the filters of the data)
-
-    with h5py.File(path) as file:
-        frames, said = file["data"][()], dict(file["metadata"].attrs)
-    rotation = float(said["rotation_deg"])
-    shape = (frames.shape[0], frames.shape[1])
-    scan = Scan(shape=shape, step_A=said["scan_step_A"], pattern=said["scan_pattern"], rotation_deg=rotation)
-    point = scan.point_of(np.arange(shape[0] * shape[1]))
-    centre = np.asarray(said["beam_center_px"], float)
-    values: dict[str, Any] = {
-        name: float(said[name])
-        for name in ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA", "rotation_deg")
-    }
-    values |= {"C10": -float(said["defocus_A"]), "beam_center_px": (float(centre[0]), float(centre[1]))}
-    return Dataset(
-        patterns=frames.reshape(-1, *frames.shape[2:]),
-        point=point,
-        positions_A=scan.positions_A(rotation)[point],
-        bad_pixels=np.zeros(frames.shape[2:], bool),
-        beam_center_px=centre,
-        scan_shape=shape,
-        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()}),
-    )
+    """A scan of the zoo with the calibration it was made with, as the command line reads it."""
+    calibration = reconstruct_file(path, {}).calibration
+    with open_source(path) as source:
+        return read_dataset(source, calibration)
 
 
 def measured(path: Path, scan: Dataset, what: tuple[str, int, int], preset: Preset, *, root: bool) -> dict[str, Any]:
@@ -117,7 +96,7 @@ def measured(path: Path, scan: Dataset, what: tuple[str, int, int], preset: Pres
         row["angle_deg"] = round(compressor.intact_angles_deg(sample)[0], 2)
     begun = time.process_time()
     result = refine(dataset, preset, backend="cpu")
-    return row | {"corr": round(score(path, result), 4), "cpu_s": round(time.process_time() - begun, 1)}
+    return row | {"corr": round(judged(path, result), 4), "cpu_s": round(time.process_time() - begun, 1)}
 
 
 def compressor_of(scan: Dataset, what: tuple[str, int, int], *, root: bool) -> tuple[Compressor, Any]:
@@ -139,22 +118,11 @@ def compressor_of(scan: Dataset, what: tuple[str, int, int], *, root: bool) -> t
     return Compressor(MaskBasis("data", np.concatenate([bright, dark]), number), field, root), sample
 
 
-def score(truth: Path, result: RefineResult) -> float:
-    """Correlation of the refined phase with the truth, by the common judge."""
-    import h5py
-
-    tool = Path(__file__).resolve().parents[2] / "shared" / "tools" / "score.py"
-    spec = importlib.util.spec_from_file_location("score", tool)
-    assert spec is not None and spec.loader is not None
-    judge = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(judge)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.h5"
-        with h5py.File(out, "w") as file:
-            written = file.create_dataset("refinement/object", data=result.object)
-            written.attrs["sampling_A"] = result.object_sampling_A
-            written.attrs["origin_A"] = result.origin_A
-        return float(judge.score_object(truth, out)["corr"])
+def judged(path: Path, result: RefineResult) -> float:
+    """Correlation of the refined phase with the truth."""
+    rows, columns = result.object_sampling_A
+    phase = np.angle(result.object[0]).astype(float)
+    return float(score(Truth.read(path), Reconstruction(phase, (rows, columns), result.origin_A))["corr"])
 
 
 def draw(rows: list[dict[str, Any]], picture: Path) -> None:
