@@ -77,10 +77,12 @@ class VectorSets:
 
 
 def _created(file: Any, name: str, leading: tuple[int, ...], size: int) -> Any:
-    """A data set of vectors in chunks along the fast axis, each with a checksum."""
-    along = max(1, min(leading[-1], _CHUNK_BYTES // (4 * size)))
-    chunks = (*(1 for _ in leading[:-1]), along, size)
-    return file.create_dataset(name, (*leading, size), "<f4", chunks=chunks, fletcher32=True)
+    """A data set of vectors in chunks of whole rows, or of parts of one, each with a checksum."""
+    room, chunks = max(1, _CHUNK_BYTES // (4 * size)), [size]
+    for length in leading[::-1]:
+        chunks.insert(0, min(length, room))
+        room = max(1, room // length)
+    return file.create_dataset(name, (*leading, size), "<f4", chunks=tuple(chunks), fletcher32=True)
 
 
 def write_basis(file: Any, basis: Basis, masks: Array) -> None:
