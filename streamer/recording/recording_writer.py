@@ -28,7 +28,7 @@ from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.marks import mark_of_part, marks_of_frames
 from ptylive.streamer.recorded_marks import MARKS
 from ptylive.streamer.source import open_recording
-from ptylive.streamer.storage.fletcher32 import with_checksums
+from ptylive.streamer.storage.fletcher32 import with_checksum
 from ptylive.streamer.storage.hdf5 import write_arrays
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.storage.layout import StoredScan
@@ -135,8 +135,8 @@ class ScanWriter:
         except WireError:
             return
         if message.codec == "bslz4" and self.header.basis.is_raw:
-            new = np.flatnonzero(fresh)
-            self._add_chunks(message.first + new, [bytes(message.parts[k]) for k in new.tolist()])
+            for k in np.flatnonzero(fresh).tolist():
+                self._add_chunk(message.first + k, bytes(message.parts[k]))
             return
         frames, good, _ = decode_frames(message, self.layout)
         keep = np.flatnonzero(fresh & good)
@@ -173,13 +173,12 @@ class ScanWriter:
         if count > 1:
             self._file.attrs[SENDERS] = count
 
-    def _add_chunks(self, index: IndexArray, chunks: list[bytes]) -> None:
-        """Store patterns that came compressed as they are."""
-        for number, chunk, checked in zip(index.tolist(), chunks, with_checksums(chunks), strict=True):
-            self._data.id.write_direct_chunk((*self.stored.at(number), 0, 0), checked)
-            self.checksums[number] = zlib.crc32(chunk)
-            self.marks[number] = mark_of_part(chunk, "bslz4")
-            self.direct[number] = self.received[number] = True
+    def _add_chunk(self, number: int, chunk: bytes) -> None:
+        """Store a pattern that came compressed as it is."""
+        self._data.id.write_direct_chunk((*self.stored.at(number), 0, 0), with_checksum(chunk))
+        self.checksums[number] = zlib.crc32(chunk)
+        self.marks[number] = mark_of_part(chunk, "bslz4")
+        self.direct[number] = self.received[number] = True
 
 
 @contextmanager

@@ -5,44 +5,43 @@ HDF5 appends them to every chunk, checks them on reading and takes them off agai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-
-from ptylive.schema.model import Array
-from ptylive.streamer.wire.arrays import Buffer
 
 SIZE = 4
 """Bytes behind a chunk."""
 _MODULUS = 65535
+_PIECE = 2**18
+"""Words that are summed at once: double precision is exact for their sums, below 65535 * 2**35 < 2**53."""
+_TO_THE_END = np.arange(_PIECE, 0, -1, dtype=float)
 
 
-def with_checksums(parts: Sequence[Buffer]) -> list[bytes]:
-    """Chunks, none of them empty, with their checksums behind them, as they lie in a file."""
-    chunks = [bytes(part) for part in parts]
-    return [chunk + mark.tobytes() for chunk, mark in zip(chunks, fletcher32(chunks), strict=True)]
+def with_checksum(chunk: bytes) -> bytes:
+    """A chunk with its checksum behind it, as it lies in a file."""
+    return chunk + fletcher32(chunk).to_bytes(SIZE, "little")
 
 
 def without_checksum(chunk: bytes) -> bytes:
     """A chunk as it was before its checksum came behind it. Raises ValueError where the two do not agree."""
     plain = chunk[:-SIZE]
-    if not plain or fletcher32([plain])[0].tobytes() != chunk[-SIZE:]:
+    if not plain or with_checksum(plain) != chunk:
         raise ValueError("its checksum does not agree")
     return plain
 
 
-def fletcher32(chunks: Sequence[bytes]) -> Array:
-    """Of each chunk, little-endian uint32 (n,): two sums of its big-endian 16-bit words, modulo 65535, the second of
-    the first's running values; an odd last byte counts as a word with a zero behind it.
+def fletcher32(chunk: bytes) -> int:
+    """Two sums of the big-endian 16-bit words of a chunk, modulo 65535: the second is of the first's running values.
+
+    An odd last byte counts as a word with a zero behind it.
     """
-    words = np.frombuffer(b"".join(chunk + b"\0" * (len(chunk) % 2) for chunk in chunks), ">u2").astype(np.int64)
-    counts = np.array([(len(chunk) + 1) // 2 for chunk in chunks])
-    starts = np.cumsum(counts) - counts
-    to_the_end = np.repeat(starts + counts, counts) - np.arange(len(words))
-    first, second = (_folded(np.add.reduceat(one, starts)) for one in (words, words * to_the_end))
-    return (second << 16 | first).astype("<u4")
+    words = np.frombuffer(chunk + b"\0" * (len(chunk) % 2), ">u2").astype(float)
+    first = second = 0
+    for start in range(0, len(words), _PIECE):
+        piece = words[start : start + _PIECE]
+        second += len(piece) * first + int(piece @ _TO_THE_END[-len(piece) :])
+        first += int(piece.sum())
+    return _folded(second) << 16 | _folded(first)
 
 
-def _folded(sums: Array) -> Array:
+def _folded(total: int) -> int:
     """Modulo 65535 as folding 16 bits upon 16 bits does it: 65535 stays, and only 0 becomes 0."""
-    return np.where(sums > 0, (sums - 1) % _MODULUS + 1, 0)
+    return (total - 1) % _MODULUS + 1 if total else 0
