@@ -13,6 +13,7 @@ from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
 from ptylive.schema import PtyliveError
+from ptylive.schema.preset.describe import toml_value
 from ptylive.schema.settings_text import as_table, read_json, read_toml
 
 RUNNING_STATES = frozenset({"queued", "running", "stopping"})
@@ -81,7 +82,7 @@ _MARKS = set(',"[]{}\\')
 def parse_further(text: str) -> dict[str, Any]:
     """Settings as typed, ``NAME = VALUE, NAME = VALUE``; what has no value is left to the server to refuse by name.
 
-    Lists and tables are JSON; commas inside of them and of quotes separate nothing.
+    Lists are JSON; commas inside of them and of quotes separate nothing.
     """
     found = {}
     for pair in _parts(text):
@@ -101,10 +102,13 @@ def further_text(values: Mapping[str, Any]) -> str:
 
 
 def _value(text: str) -> Any:
+    """What JSON says where a preset file could say it too; else a number or the words as they are."""
     try:
-        return read_json(text, "the setting")
-    except (ValueError, PtyliveError):
+        value = read_json(text, "the setting")
+        toml_value(value)
+    except (ValueError, TypeError, PtyliveError):
         return parse(text)
+    return value
 
 
 def _parts(text: str) -> list[str]:

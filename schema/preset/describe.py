@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from ptylive.schema.preset.added import declared
 from ptylive.schema.preset.model import Preset
 from ptylive.schema.preset.schedules import WORDS, schedulable
 
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 SUFFIXES: Mapping[str, str] = MappingProxyType({"_A": "Å", "_px": "pixels", "_mrad": "mrad", "_deg": "°"})
 UNITS: Mapping[str, str] = MappingProxyType(
     {
@@ -111,7 +113,7 @@ def to_toml(preset: Preset, *, explained: bool = False) -> str:
 
 def toml_section(name: str, values: Mapping[str, Any]) -> str:
     """A section of TOML; empty text where there is nothing to say."""
-    lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if value is not None]
+    lines = [f"{_key(key)} = {toml_value(value)}" for key, value in values.items() if value is not None]
     return "\n".join([f"[{name}]", *lines, ""]) if lines else ""
 
 
@@ -128,6 +130,11 @@ def toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     raise TypeError(f"{type(value).__name__} has no spelling in TOML")
+
+
+def _key(name: str) -> str:
+    """A key, in quotes where TOML asks for them."""
+    return name if _BARE_KEY.fullmatch(name) else toml_value(name)
 
 
 def _escaped(character: str) -> str:
