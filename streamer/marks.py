@@ -7,7 +7,8 @@ bits say how the frame was coded; 0 means that nothing is known of it.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def marks_of(message: FramesMessage, layout: FrameLayout, *, exact: bool = True)
     if message.codec == "none":
         raw = np.frombuffer(message.parts[0], np.uint8).reshape(message.count, layout.nbytes)
         return _marks(raw, KIND["none"]) if exact else _sums(raw.copy().view(layout.dtype))
-    return np.array([mark_of_part(part, message.codec) for part in message.parts], dtype=np.uint32)
+    return marks_of_parts(message.parts, message.codec)
 
 
 def marks_of_frames(frames: Array, layout: FrameLayout, *, exact: bool = True) -> Array:
@@ -42,9 +43,17 @@ def marks_of_frames(frames: Array, layout: FrameLayout, *, exact: bool = True) -
     return _marks(rows.view(np.uint8), KIND["none"]) if exact else _sums(rows)
 
 
-def mark_of_part(part: Buffer, codec: Codec) -> int:
-    """The mark of one compressed frame."""
-    return int(_marks(np.frombuffer(part, np.uint8)[None], KIND[codec])[0])
+def marks_of_parts(parts: Sequence[Buffer], codec: Codec) -> Array:
+    """Marks of compressed frames (n,), each of its own length."""
+    joined = np.frombuffer(b"".join(parts) + bytes(8), np.uint8)
+    sizes = np.array([len(memoryview(part).cast("B")) for part in parts], dtype=np.int64)
+    if sizes.min(initial=8) < 8:
+        marks = [_marks(np.frombuffer(part, np.uint8)[None], KIND[codec])[0] for part in parts]
+        return np.array(marks, dtype=np.uint32)
+    starts = np.cumsum(sizes) - sizes
+    windows = np.ndarray(len(joined) - 7, "<u8", joined, strides=(1,))  # a word at each byte
+    words = windows[starts[:, None] + _places(sizes[:, None])]
+    return _summed(words, sizes.astype(np.uint64), KIND[codec])
 
 
 def agree(one: Array, other: Array, *, exact: bool = True) -> Array:
@@ -61,14 +70,17 @@ def _marks(rows: Array, kind: int) -> Array:
     if nbytes < 8:
         rows = np.pad(rows, ((0, 0), (0, 8 - nbytes)))
     windows = np.ndarray((len(rows), rows.shape[1] - 7), "<u8", rows, strides=(rows.strides[0], 1))  # one at each byte
-    words = windows[:, _places(rows.shape[1])].astype(np.uint64, copy=False)
-    total = words @ FACTORS + np.uint64(nbytes * LENGTH_FACTOR % 2**64)
+    return _summed(windows[:, _places(rows.shape[1])], np.array([nbytes], np.uint64), kind)
+
+
+def _summed(words: Array, nbytes: Array, kind: int) -> Array:
+    """Marks of frames from their words (n, WORDS) and their lengths (n or 1,) uint64."""
+    total: Array = words.astype(np.uint64, copy=False) @ FACTORS + nbytes * np.uint64(LENGTH_FACTOR)
     return np.asarray(((total >> np.uint64(34)).astype(np.uint32) << np.uint32(2)) | np.uint32(kind))
 
 
-@lru_cache(64)
-def _places(nbytes: int) -> Array:
-    """Where the words begin, (WORDS,)."""
+def _places(nbytes: Any) -> Array:
+    """Where the words begin in a frame of at least 8 bytes, (WORDS,); in frames of (n, 1) bytes, (n, WORDS)."""
     return np.asarray((nbytes - 8) * np.arange(WORDS, dtype=np.int64) // (WORDS - 1))
 
 

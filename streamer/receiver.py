@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
+_LOOK_S = 0.02
+"""Between two looks at what else is to be done, while messages come one after the other."""
 _USUAL_OVER = 16
 """Messages over which their usual size is taken."""
 _HIGH_WATER_IMAGES = 1024  # DECTRIS sends single images, and drops them when nobody takes them
@@ -186,10 +188,13 @@ class Receiver:
         """The receive thread: nothing a sender does ends it."""
         try:
             self._guarded(self._acquisition.recover)
+            looked_at = 0.0
             while not self._stop.is_set():
                 self._guarded(self._receive)
-                self._guarded(self._acquisition.tick)
-                self._guarded(self._queue.tick)
+                if (now := time.monotonic()) - looked_at > _LOOK_S:
+                    looked_at = now
+                    self._guarded(self._acquisition.tick)
+                    self._guarded(self._queue.tick)
             self._guarded(self._finish_inlet)
             self._guarded(lambda: self._acquisition.stop(self._stop_timeout_s))
         finally:

@@ -19,7 +19,6 @@ import errno
 import struct
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from ptylive.schema import ScanHeader
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.recording.backlog import STALLED_S, Backlog
 from ptylive.streamer.recording.journal_file import JournalFile
+from ptylive.streamer.storage.checksum import crc32
 from ptylive.streamer.storage.resync import FILE_HEADER, HEAD, HEAD_CHECK, MAGIC, RecordKind
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, encode
 from ptylive.streamer.wire.arrays import Buffer
@@ -328,6 +328,6 @@ def _head(kind: RecordKind, parts: int, payload: Sequence[memoryview]) -> bytes:
     """The head of a record."""
     crc = 0
     for part in payload:
-        crc = zlib.crc32(part, crc)
+        crc = crc32(part, crc)
     head = HEAD.pack(MAGIC, kind, parts, sum(map(len, payload)), crc)
-    return head + HEAD_CHECK.pack(zlib.crc32(head))
+    return head + HEAD_CHECK.pack(crc32(head))

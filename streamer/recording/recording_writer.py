@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +24,11 @@ from ptylive.schema import InputFileError, ScanHeader, WireError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.metadata import to_attributes
 from ptylive.schema.model import Array, BoolArray, IndexArray
-from ptylive.streamer.marks import mark_of_part, marks_of_frames
+from ptylive.streamer.marks import marks_of_frames, marks_of_parts
 from ptylive.streamer.recorded_marks import MARKS
 from ptylive.streamer.source import open_recording
-from ptylive.streamer.storage.fletcher32 import with_checksum
+from ptylive.streamer.storage.checksum import crc32
+from ptylive.streamer.storage.fletcher32 import with_checksums
 from ptylive.streamer.storage.hdf5 import write_arrays
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.storage.layout import StoredScan
@@ -135,8 +135,8 @@ class ScanWriter:
         except WireError:
             return
         if message.codec == "bslz4" and self.header.basis.is_raw:
-            for k in np.flatnonzero(fresh).tolist():
-                self._add_chunk(message.first + k, bytes(message.parts[k]))
+            numbers = message.first + np.flatnonzero(fresh)
+            self._add_chunks(numbers, [bytes(message.parts[k]) for k in numbers - message.first])
             return
         frames, good, _ = decode_frames(message, self.layout)
         keep = np.flatnonzero(fresh & good)
@@ -173,12 +173,13 @@ class ScanWriter:
         if count > 1:
             self._file.attrs[SENDERS] = count
 
-    def _add_chunk(self, number: int, chunk: bytes) -> None:
-        """Store a pattern that came compressed as it is."""
-        self._data.id.write_direct_chunk((*self.stored.at(number), 0, 0), with_checksum(chunk))
-        self.checksums[number] = zlib.crc32(chunk)
-        self.marks[number] = mark_of_part(chunk, "bslz4")
-        self.direct[number] = self.received[number] = True
+    def _add_chunks(self, numbers: IndexArray, chunks: list[bytes]) -> None:
+        """Store patterns that came compressed as they are."""
+        for number, stored in zip(numbers.tolist(), with_checksums(chunks), strict=True):
+            self._data.id.write_direct_chunk((*self.stored.at(number), 0, 0), stored)
+            self.checksums[number] = crc32(stored)
+        self.marks[numbers] = marks_of_parts(chunks, "bslz4")
+        self.direct[numbers] = self.received[numbers] = True
 
 
 @contextmanager
@@ -258,12 +259,17 @@ def _count(value: Any) -> int:
 
 def _compare(path: Path, writer: ScanWriter) -> None:
     """Read everything back. Raises InputFileError at the first pattern that is not what was written."""
+    direct = np.flatnonzero(writer.received & writer.direct)
+    if len(direct):
+        with h5py.File(path) as file:
+            chunks = file["data"].id
+            for number in direct.tolist():
+                chunk = chunks.read_direct_chunk((*writer.stored.at(number), 0, 0))[1]
+                if crc32(chunk) != writer.checksums[number]:
+                    raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
     with open_recording(path) as source:
         if not np.array_equal(source.received, writer.received):
             raise InputFileError(f"{path}: the list of received frames reads back differently", "check the disk")
-        for number in np.flatnonzero(writer.received & writer.direct).tolist():
-            if zlib.crc32(source.stored_pattern(number)) != writer.checksums[number]:
-                raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
         compressed_here = np.flatnonzero(writer.received & ~writer.direct)
         for start in range(0, len(compressed_here), _READ_BACK_FRAMES):
             index = compressed_here[start : start + _READ_BACK_FRAMES]
@@ -274,4 +280,4 @@ def _compare(path: Path, writer: ScanWriter) -> None:
 
 def _checksum(frame: Array, layout: FrameLayout) -> int:
     """CRC-32 of a pattern's bytes in the type it is stored in."""
-    return zlib.crc32(np.ascontiguousarray(frame.astype(layout.dtype, copy=False)).data)
+    return crc32(np.ascontiguousarray(frame.astype(layout.dtype, copy=False)).data)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Self
 
 from ptylive.schema import InputFileError, ScanHeader, WireError
+from ptylive.streamer.storage.checksum import crc32
 from ptylive.streamer.storage.resync import FILE_HEADER, HEAD_BYTES, Head, Resync
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, decode
 from ptylive.streamer.wire.arrays import Buffer
@@ -142,7 +142,7 @@ class JournalReader:
         if head is None or head.end > self.size:
             return None
         payload = bytearray(head.length)
-        if self._file.readinto(payload) != head.length or zlib.crc32(payload) != head.crc:
+        if self._file.readinto(payload) != head.length or crc32(payload) != head.crc:
             return None
         parts = _split(payload, head.parts)
         try:

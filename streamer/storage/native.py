@@ -80,15 +80,19 @@ def read_chunk(path: Path, data: Any, position: tuple[int, ...], *, checked: boo
     Raises InputFileError for one that was stored uncompressed, or is not what its checksum says.
     """
     mask, chunk = data.id.read_direct_chunk(position)
-    where = ", ".join(map(str, position[:-2]))
     if mask:
-        raise InputFileError(f"{path}: frame ({where}) was stored uncompressed", "replay it with codec none")
+        raise InputFileError(f"{path}: {_frame_at(position)} was stored uncompressed", "replay it with codec none")
     if not checked:
         return bytes(chunk)
     try:
         return without_checksum(bytes(chunk))
     except ValueError:
-        raise InputFileError(f"{path}: frame ({where}) is damaged", DAMAGED_HINT) from None
+        raise InputFileError(f"{path}: {_frame_at(position)} is damaged", DAMAGED_HINT) from None
+
+
+def _frame_at(position: tuple[int, ...]) -> str:
+    """A frame by the place of its chunk, in words."""
+    return f"frame ({', '.join(map(str, position[:-2]))})"
 
 
 def _received(path: Path, file: Any, frames: int) -> BoolArray | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 from io import BufferedReader
 
+from ptylive.streamer.storage.checksum import crc32
 from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PARTS
 
 FILE_HEADER = b"PTYLJRNL" + struct.pack("<I", 1)
@@ -47,7 +47,7 @@ class Head:
     @classmethod
     def read(cls, data: bytes, start: int) -> Head | None:
         """The head in the first bytes of ``data``, or None when they are none."""
-        if len(data) < HEAD_BYTES or HEAD_CHECK.unpack_from(data, HEAD.size)[0] != zlib.crc32(data[: HEAD.size]):
+        if len(data) < HEAD_BYTES or HEAD_CHECK.unpack_from(data, HEAD.size)[0] != crc32(data[: HEAD.size]):
             return None
         magic, kind, parts, length, crc = HEAD.unpack_from(data)
         if magic != MAGIC or parts > MAX_PARTS or not 4 * parts <= length <= MAX_MESSAGE_BYTES + 4 * parts:
@@ -111,7 +111,7 @@ class Resync:
         self._file.seek(head.start + HEAD_BYTES)
         crc, left = 0, head.length
         while left and (piece := self._file.read(min(left, _PIECE_BYTES))):
-            crc, left = zlib.crc32(piece, crc), left - len(piece)
+            crc, left = crc32(piece, crc), left - len(piece)
         whole = left == 0 and crc == head.crc
         self._wasted += 0 if whole else head.length
         return whole

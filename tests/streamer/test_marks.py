@@ -4,14 +4,22 @@ import numpy as np
 import pytest
 
 from ptylive.streamer.fast.mark import mark
-from ptylive.streamer.marks import KIND, agree, mark_of_part, marks_of, marks_of_frames
+from ptylive.streamer.marks import KIND, agree, marks_of, marks_of_frames, marks_of_parts
 from ptylive.streamer.wire import FrameLayout, FramesMessage
 
 
 @pytest.mark.parametrize("nbytes", [1, 7, 8, 9, 31, 255, 256, 4099, 131072])
 def test_compiled_code_and_numpy_agree(nbytes: int) -> None:
     data = np.random.default_rng(nbytes).integers(256, size=nbytes, dtype=np.uint8)
-    assert int(mark(data.ctypes.data, nbytes, KIND["bslz4"])) == mark_of_part(data.tobytes(), "bslz4")
+    assert int(mark(data.ctypes.data, nbytes, KIND["bslz4"])) == int(marks_of_parts([data.tobytes()], "bslz4")[0])
+
+
+@pytest.mark.parametrize("sizes", [[], [8], [9, 8, 4099, 256, 31], [9, 7, 4099]])
+def test_many_parts_at_once_are_each_by_itself(sizes: list[int]) -> None:
+    random = np.random.default_rng(len(sizes))
+    parts = [random.integers(256, size=size, dtype=np.uint8).tobytes() for size in sizes]
+    singly = [int(marks_of_parts([part], "bslz4")[0]) for part in parts]
+    assert marks_of_parts(parts, "bslz4").tolist() == singly
 
 
 def test_a_message_has_the_marks_of_its_frames() -> None:

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ptylive.streamer.storage.fletcher32 import _PIECE, with_checksum, without_checksum
+from ptylive.streamer.storage.fletcher32 import _PIECE, with_checksum, with_checksums, without_checksum
 
 SIZES = [1, 2, 3, 8, 719, 720, 721, 4096, 100_001, 2 * _PIECE, 4 * _PIECE + 3]
 
@@ -24,6 +24,13 @@ def test_they_are_those_of_hdf5(size):
             chunk = bytes(data.id.read_direct_chunk((0,))[1])
             assert with_checksum(content) == chunk
             assert without_checksum(chunk) == content
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [5], [1, 2, 3, 8, 719, 720, 721], [7, 0, 8], [2 * _PIECE, 1]])
+def test_many_at_once_are_each_by_itself(sizes):
+    for chosen in range(3):
+        chunks = [contents(size)[chosen] for size in sizes]
+        assert with_checksums(chunks) == [with_checksum(chunk) for chunk in chunks]
 
 
 def test_a_flipped_bit_is_seen_wherever_it_is():
