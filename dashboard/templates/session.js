@@ -14,6 +14,7 @@ window.ptylive = (() => {
   }
 
   function render(content) {
+    if (!asked) return;  // a change on its way while the page is built: it is in what ready() renders
     const {texts = {}, marks = {}, styles = {}, lists = {}, clips = {}} = JSON.parse(content);
     differing("texts", texts, (key, value) => {
       for (const element of fields.get(key) ?? []) {

@@ -1,6 +1,7 @@
 """The page in a real Chromium: what is on the screen, pixel by pixel."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from fake_server import FakeServer, map_payload, state_payload
 from playwright.sync_api import Browser, WebSocketRoute, expect
 from running_dashboard import RunningDashboard, start_dashboard
 
+from ptylive.dashboard.skeleton import read_template
 from ptylive.pictures.colours import UNVISITED
 
 pytestmark = pytest.mark.browser
@@ -264,3 +266,15 @@ def test_every_control_can_be_reached(
         page.get_by_role("button", name=view, exact=True).click()
         page.wait_for_timeout(400)  # fields of Bokeh are laid out anew
         assert page.evaluate(COVERED) == [], view
+
+
+def test_a_change_that_comes_while_the_page_is_built_is_shown(chromium: Browser) -> None:
+    """The browser's own part alone: Bokeh may hand on a change before it says that the document is ready."""
+    page = chromium.new_page()
+    page.set_content('<span data-text="state"></span>')
+    page.add_script_tag(content=read_template("session.js"))
+    content = json.dumps({"texts": {"state": "scanning"}})
+    page.evaluate("content => ptylive.render(content)", content)
+    page.evaluate("content => ptylive.ready({content, cards: '[]'}, {}, [])", content)
+    assert page.locator("span").inner_text() == "scanning"
+    page.close()
