@@ -14,6 +14,7 @@ import psutil
 from ptylive.application.export import Export, export_stem
 from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import measured_rotation
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector, parse_detectors
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.results import read_runs
 from ptylive.schema import CommandError, LiveMap, ScanHeader
@@ -23,7 +24,6 @@ from ptylive.server.commands.run_curves import run_curves
 from ptylive.server.commands.runs import nominal_positions, read_run
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.refinements import Refinements
-from ptylive.server.session.detectors import DetectorBank, VirtualDetector, parse_detectors
 from ptylive.server.session.finisher import Finisher
 from ptylive.server.session.library import LARGE
 from ptylive.server.session.scan_session import ScanSession

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from ptylive.engine.imaging.virtual_detectors import DetectorBank
 from ptylive.schema import CommandError, ScanHeader
 from ptylive.server.process.config import ServerConfig
-from ptylive.server.session.detectors import DetectorBank
 from ptylive.server.session.finisher import Finisher
 from ptylive.server.session.library import Library, read_note, write_note
 from ptylive.server.session.scan_session import ScanSession

@@ -11,12 +11,12 @@ import numpy as np
 
 from ptylive.application.remarks import remarks
 from ptylive.engine.imaging.render import Rendering
+from ptylive.engine.imaging.virtual_detectors import PREFIX as DETECTOR_PREFIX
+from ptylive.engine.imaging.virtual_detectors import DetectorBank
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.evaluation import backend_of
 from ptylive.schema import Calibration, LiveMap, ScanHeader
 from ptylive.schema.model import BoolArray
-from ptylive.server.session.detectors import PREFIX as DETECTOR_PREFIX
-from ptylive.server.session.detectors import DetectorBank
 from ptylive.server.wire.messages import array_to_plain, map_to_plain
 
 DOSE_PATIENCE_S = 0.05

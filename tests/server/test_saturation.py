@@ -10,8 +10,8 @@ from ptylive.application import offline
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector
 from ptylive.schema import Calibration, FrameBatch, Origin, Quantity
-from ptylive.server.session.detectors import DetectorBank, VirtualDetector
 from ptylive.streamer.source import open_source
 
 LIMIT = 40
