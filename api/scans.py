@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -237,15 +238,24 @@ class Scan:
     def __repr__(self) -> str:
         return f"Scan({self._described})"
 
-    def reconstruct(self, methods: Iterable[str] = METHODS, *, backend: str = "auto") -> Maps:
+    def reconstruct(
+        self,
+        methods: Iterable[str] = METHODS,
+        *,
+        backend: str = "auto",
+        detectors: Mapping[str, str | Array] = MappingProxyType({}),
+    ) -> Maps:
         """All live maps, or some (``["obf", "com"]``); every value that is not given is estimated.
 
-        ``backend``: auto, cpu or gpu. Raises MetadataError for an unknown method or a scan without a shape.
+        ``backend``: auto, cpu or gpu. ``detectors``: virtual ones by name, whose maps are ``vd_<name>``: texts as
+        ``"ring:60mrad,200mrad"``, ``"disc:31.5,12,6"`` (row, column, radius in pixels) or ``"mask.npy"``, or arrays of
+        weights (Qy, Qx). Raises MetadataError for an unknown method, a detector that cannot be understood, or a scan
+        without a shape.
         """
         from ptylive.application.offline import reconstruct_source
 
         with self._open() as source:
-            return Maps(reconstruct_source(source, self.values, methods, backend=backend))
+            return Maps(reconstruct_source(source, self.values, methods, backend=backend, detectors=detectors))
 
     @cached_property
     def _start(self) -> Maps:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive.application.detector_texts import WrittenDetector, placed, read_detectors
 from ptylive.application.remarks import remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
@@ -16,6 +18,7 @@ from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset, dataset_of
 from ptylive.engine.descan import descan_of, lying_still, moved_back
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
@@ -62,17 +65,19 @@ def reconstruct_file(
     basis: BasisChoice = AS_STORED,
     on_progress: Callable[[int, int, str], None] | None = None,
     backend: str = "auto",
+    detectors: Mapping[str, str | Array] = MappingProxyType({}),
 ) -> Reconstruction:
     """Maps of a scan file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError.
 
     ``basis``: make them from coefficients in this basis, as a compressed stream of the scan would. ``on_progress`` is
     called with frames read, frames to read, and what is being done. ``backend``: auto, cpu, or gpu, which raises
-    PtyliveError where there is none.
+    PtyliveError where there is none. ``detectors``: virtual detectors by name, as
+    :func:`ptylive.application.detector_texts.read_detectors` reads them; their maps are ``vd_<name>``.
     """
     from ptylive.streamer.source import open_source
 
     with open_source(path, values) as source:
-        return reconstruct_source(source, values, methods, basis, on_progress, backend)
+        return reconstruct_source(source, values, methods, basis, on_progress, backend, detectors)
 
 
 def reconstruct_source(
@@ -82,11 +87,14 @@ def reconstruct_source(
     basis: BasisChoice = AS_STORED,
     on_progress: Callable[[int, int, str], None] | None = None,
     backend: str = "auto",
+    detectors: Mapping[str, str | Array] = MappingProxyType({}),
 ) -> Reconstruction:
     """Maps of a scan that is open already, as :func:`reconstruct_file` makes them of a file."""
     from ptylive.application.conversion import compressed
 
-    path, device = source.path, map_device(backend)
+    path, device, drawn = source.path, map_device(backend), read_detectors(detectors)
+    if drawn and not source.header.basis.is_raw:
+        raise InputFileError(f"{path} holds coefficients", "virtual detectors need raw frames")
     if not source.received.any():
         raise InputFileError(f"{path}: no frame of this scan arrived")
     if source.header.scan.shape is None:
@@ -106,8 +114,22 @@ def reconstruct_source(
                 on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
     engine, rendering = reconstruct(seen.header, frames, methods, device)
+    rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, engine.calibration or Calibration())])
     said = remarks(without(source.header, values), source.header, engine.calibration or Calibration())
     return Reconstruction(engine, rendering, count, tuple(said))
+
+
+def summed(
+    source: FileSource, detectors: Iterable[WrittenDetector | MaskDetector], calibration: Calibration
+) -> list[LiveMap]:
+    """Maps ``vd_<name>`` of virtual detectors, each frame read once more. Raises MetadataError for one unfit."""
+    bank = DetectorBank(source.header)
+    bank.use(placed(one, calibration) for one in detectors)
+    if bank.is_empty:
+        return []
+    for batch in source.batches(BATCH_FRAMES):
+        bank.add(batch)
+    return bank.maps(int(source.received.sum()))
 
 
 def map_device(backend: str) -> MapDevice:

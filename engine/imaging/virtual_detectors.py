@@ -1,7 +1,8 @@
-"""Virtual detectors that a user draws on the diffraction pattern: discs and rings, summed for every scan point.
+"""Virtual detectors that a user draws on the diffraction pattern, discs, rings and masks, summed for every scan point.
 
 Live frames are summed as they come. Points that came before a detector was drawn are taken from the recording when the
-scan has ended, or at once for a scan that has; until then they hold the mean of the others.
+scan has ended, or at once for a scan that has; until then they hold the mean of the others. Detectors stand still on
+the recorded pattern: descan moves the pattern over them.
 """
 
 from __future__ import annotations
@@ -9,23 +10,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from ptylive.schema import CommandError, FrameBatch, LiveMap, ScanHeader
+from ptylive.schema import CommandError, FrameBatch, LiveMap, MetadataError, ScanHeader
 from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
 PREFIX = "vd_"
+NAME_PATTERN = r"^[A-Za-z0-9_-]{1,24}$"
+
+
+class Detecting(Protocol):
+    """What a bank can sum over; its map is ``vd_<name>``."""
+
+    @property
+    def name(self) -> str:
+        """1 to 24 letters, digits, ``_`` and ``-``."""
+        ...
+
+    def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
+        """Flat numbers (n,) of its pixels on a detector of ``shape``, bad ones left out; and their weights, if any."""
+        ...
+
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """In a few words, and as settings of its map."""
+        ...
 
 
 class VirtualDetector(StrictModel):
-    """A disc (``inner_px`` 0) or a ring, in pixels of the recorded pattern; its map is ``vd_<name>``."""
+    """A disc (``inner_px`` 0) or a ring, in pixels of the recorded pattern."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,24}$")
+    name: str = Field(pattern=NAME_PATTERN)
     center_px: tuple[float, float]
     inner_px: float = Field(default=0.0, ge=0, le=8192)
     outer_px: float = Field(gt=0, le=8192)
@@ -36,14 +55,44 @@ class VirtualDetector(StrictModel):
             raise ValueError("inner_px must be less than outer_px, center_px two numbers")
         return self
 
-    def pixels(self, shape: tuple[int, int], bad: BoolArray | None) -> IndexArray:
-        """Flat numbers of its pixels on a detector of ``shape``, bad ones left out."""
+    def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
+        """Its pixels: those whose centres lie inside."""
         rows, cols = np.indices(shape)
         radius = np.hypot(rows - self.center_px[0], cols - self.center_px[1])
-        inside = (radius >= self.inner_px) & (radius < self.outer_px)
-        if bad is not None:
-            inside &= ~np.asarray(bad, dtype=bool)
-        return np.flatnonzero(inside)
+        return _usable((radius >= self.inner_px) & (radius < self.outer_px), bad), None
+
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Its kind and radii; everything that made it."""
+        ring = f"ring {self.inner_px:g}–{self.outer_px:g} px"
+        return ring if self.inner_px else f"disc of {self.outer_px:g} px", self.model_dump(mode="json")
+
+
+@dataclass(frozen=True, eq=False)
+class MaskDetector:
+    """Any weights (Qy, Qx) on the recorded pattern, also negative ones: differences of segments."""
+
+    name: str
+    weights: DoubleArray
+    source: str = ""
+    """Where they came from."""
+
+    def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
+        """Its pixels that weigh anything. Raises MetadataError for a mask of another shape."""
+        if self.weights.shape != shape:
+            found = " x ".join(map(str, self.weights.shape))
+            expected = " x ".join(map(str, shape))
+            raise MetadataError(f"mask {self.name} is {found} pixels, the detector {expected}", "give one of its shape")
+        pixels = _usable(self.weights != 0, bad)
+        return pixels, self.weights.ravel()[pixels]
+
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Its source and number of pixels."""
+        settings = {"name": self.name, "source": self.source, "pixels": int(np.count_nonzero(self.weights))}
+        return f"mask {self.source}".strip(), settings
+
+
+def _usable(inside: BoolArray, bad: BoolArray | None) -> IndexArray:
+    return np.flatnonzero(inside if bad is None else inside & ~np.asarray(bad, dtype=bool))
 
 
 def parse_detectors(plain: Iterable[Mapping[str, Any]]) -> tuple[VirtualDetector, ...]:
@@ -61,8 +110,9 @@ def parse_detectors(plain: Iterable[Mapping[str, Any]]) -> tuple[VirtualDetector
 
 @dataclass(eq=False)
 class _Sums:
-    detector: VirtualDetector
+    detector: Detecting
     pixels: IndexArray
+    weights: DoubleArray | None
     counts: DoubleArray
     frames: IndexArray
 
@@ -74,8 +124,13 @@ class DetectorBank:
     header: ScanHeader
     _sums: dict[str, _Sums] = field(default_factory=dict)
 
-    def use(self, detectors: Iterable[VirtualDetector]) -> None:
-        """Have exactly these; sums of the ones that have not moved are kept."""
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no detector."""
+        return not self._sums
+
+    def use(self, detectors: Iterable[Detecting]) -> None:
+        """Have exactly these; sums of the ones that have not moved are kept. Raises MetadataError for one unfit."""
         points = math.prod(self.header.scan.require_shape())
         before, self._sums = self._sums, {}
         for one in detectors:
@@ -83,8 +138,8 @@ class DetectorBank:
             if known is not None and known.detector == one:
                 self._sums[one.name] = known
                 continue
-            pixels = one.pixels(self.header.detector_shape, self.header.arrays.get("bad_pixel_mask"))
-            self._sums[one.name] = _Sums(one, pixels, np.zeros(points), np.zeros(points, dtype=np.int64))
+            on_pixels = one.weighted(self.header.detector_shape, self.header.arrays.get("bad_pixel_mask"))
+            self._sums[one.name] = _Sums(one, *on_pixels, np.zeros(points), np.zeros(points, dtype=np.int64))
 
     def add(self, batch: FrameBatch) -> None:
         """Sum raw frames; flyback and surplus frames are ignored."""
@@ -97,7 +152,9 @@ class DetectorBank:
         frames = usable_counts(batch.frames, self.header.detector.saturation_value)[0]
         flat = frames.reshape(len(frames), -1)
         for sums in to:
-            np.add.at(sums.counts, point[keep], flat[keep][:, sums.pixels].sum(axis=1, dtype=float))
+            seen = flat[keep][:, sums.pixels]
+            totals = seen.sum(axis=1, dtype=float) if sums.weights is None else seen.astype(float) @ sums.weights
+            np.add.at(sums.counts, point[keep], totals)
             np.add.at(sums.frames, point[keep], 1)
 
     def incomplete(self, visited: BoolArray) -> bool:
@@ -121,9 +178,7 @@ class DetectorBank:
                 continue
             values = sums.counts / np.maximum(sums.frames, 1)
             image = np.where(seen, values, values[seen].mean()).reshape(self.header.scan.require_shape())
-            one = sums.detector
-            shape = f"disc of {one.outer_px:g} px" if not one.inner_px else f"ring {one.inner_px:g}–{one.outer_px:g} px"
-            settings = one.model_dump(mode="json")
+            words, settings = sums.detector.described()
             step = self.header.scan.step_A
-            out.append(LiveMap(PREFIX + name, image.astype(np.float32), "counts", step, frames, shape, settings))
+            out.append(LiveMap(PREFIX + name, image.astype(np.float32), "counts", step, frames, words, settings))
         return out

@@ -15,6 +15,13 @@ from ptylive.schema.model import Array
 
 def mapped(path: Path) -> Array:
     """Frames (…, Qy, Qx) of a ``.npy`` file. Raises InputFileError."""
+    array = mapped_array(path)
+    check_frames(path, array.shape)
+    return array
+
+
+def mapped_array(path: Path) -> Array:
+    """The array of a ``.npy`` file, of any shape. Raises InputFileError."""
     check_is_file(path)
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -22,8 +29,7 @@ def mapped(path: Path) -> Array:
         raise InputFileError(f"{path} is not an array file of numpy: {error}", "save it with numpy.save") from None
     if not isinstance(array, np.ndarray):
         array.close()
-        raise InputFileError(f"{path} is an archive of arrays", "save the one with the frames by numpy.save")
-    check_frames(path, array.shape)
+        raise InputFileError(f"{path} is an archive of arrays", "save the one that is meant by numpy.save")
     return array
 
 

@@ -17,6 +17,7 @@ from ptylive.server.cli.values import parse_assignments
 EXAMPLES = """
 ptylive reconstruct scan.h5 -o maps.h5
 ptylive reconstruct scan.h5 -o maps.h5 --methods idpc,obf --set energy_eV=80e3
+ptylive reconstruct scan.h5 -o maps.h5 --detector haadf=ring:60mrad,200mrad --detector left=disc:31.5,12,6
 ptylive reconstruct scan.h5 -o maps.h5 --backend cpu
 """
 
@@ -26,6 +27,14 @@ def reconstruct(
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
     methods: Annotated[str | None, typer.Option(help="comma-separated; all by default")] = None,
     basis: Annotated[str, typer.Option(help="make them from coefficients, for example zernike:45+1")] = "pixels",
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=WHAT",
+            help="virtual detector, repeatable: disc:RADIUS, ring:INNER,OUTER (px or mrad; ROW,COLUMN first where it "
+            "is not the beam), or a mask.npy; map vd_NAME",
+        ),
+    ] = None,
     settings: Settings = None,
     backend: Backend = "auto",
     as_json: AsJson = False,
@@ -34,6 +43,7 @@ def reconstruct(
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
+    from ptylive.application.detector_texts import named, read_detectors
     from ptylive.application.offline import reconstruct_file
     from ptylive.application.outputs import check_results_file, scan_settings
     from ptylive.engine.bases.choice import parse_basis
@@ -45,14 +55,15 @@ def reconstruct(
 
     checked_backend(backend)
     wanted = check_methods(methods.split(",")) if methods else METHODS
-    values, choice = parse_assignments(settings or ()), parse_basis(basis)
+    values, choice, detectors = parse_assignments(settings or ()), parse_basis(basis), named(detector or ())
+    read_detectors(detectors)  # what is wrong with one is said before minutes of work
     vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
         scan = scan_settings(source)
     started = time.perf_counter()
     with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
-        made = reconstruct_file(file, values, wanted, choice, shown.update, backend)
+        made = reconstruct_file(file, values, wanted, choice, shown.update, backend, detectors)
     seconds = time.perf_counter() - started
     for name, reason in made.rendering.missing.items():
         say(f"{name} was not made: {reason}")

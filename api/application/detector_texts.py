@@ -1,0 +1,154 @@
+"""Virtual detectors as people write them, for ``ptylive reconstruct --detector`` and notebooks.
+
+::
+
+    haadf=ring:60mrad,200mrad        around the beam; radii in pixels or as angles
+    left=disc:31.5,12,6              centre (row, column) and radius on the recorded pattern, pixels
+    segment=mask.npy                 weights (Qy, Qx), any numbers
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from ptylive.engine.imaging.virtual_detectors import (
+    MOST_DETECTORS,
+    NAME_PATTERN,
+    Detecting,
+    MaskDetector,
+    VirtualDetector,
+)
+from ptylive.schema import Calibration, MetadataError
+from ptylive.schema.model import Array
+from ptylive.schema.units import mrad_to_invA, number_and_unit, unit_factor
+from ptylive.streamer.foreign.arrays import mapped_array
+
+RADII = {"disc": 1, "ring": 2}
+"""How many radii each kind has."""
+HINT = (
+    "write for example haadf=ring:60mrad,200mrad, left=disc:31.5,12,6 (row, column, radius in pixels), segment=mask.npy"
+)
+MOST_MASK_PIXELS = 8192**2
+
+
+@dataclass(frozen=True)
+class Length:
+    """A distance on the detector, in pixels or, as an angle, in mrad."""
+
+    value: float
+    is_angle: bool
+
+    def pixels(self, calibration: Calibration, needed_for: str) -> float:
+        """In pixels. Raises MetadataError where the calibration cannot tell."""
+        if not self.is_angle:
+            return self.value
+        pixel = float(calibration.require("detector_pixel_invA", needed_for))
+        calibration.require("energy_eV", needed_for)
+        return mrad_to_invA(self.value, calibration.wavelength_A or 0.0) / pixel
+
+
+@dataclass(frozen=True)
+class WrittenDetector:
+    """A disc or a ring whose place on the detector is known once the scan's calibration is."""
+
+    name: str
+    text: str
+    center: tuple[Length, ...]
+    """Row and column; none: the beam."""
+    radii: tuple[Length, ...]
+
+    def placed(self, calibration: Calibration) -> VirtualDetector:
+        """On the recorded pattern. Raises MetadataError."""
+        needed_for = f"detector {self.name}"
+        if self.center:
+            row, column = (one.pixels(calibration, needed_for) for one in self.center)
+        else:
+            row, column = calibration.require("beam_center_px", needed_for)
+        radii = [one.pixels(calibration, needed_for) for one in self.radii]
+        inner, outer = (0.0, *radii)[-2:]
+        try:
+            return VirtualDetector(
+                name=self.name, center_px=(float(row), float(column)), inner_px=inner, outer_px=outer
+            )
+        except ValidationError:
+            found = ", ".join(f"{radius:.4g}" for radius in radii)
+            problem = f"detector {self.name}={self.text} has radii of {found} pixels"
+            raise MetadataError(problem, "give rising ones between 0 and 8192 pixels") from None
+
+
+def read_detectors(asked: Mapping[str, str | Array]) -> list[WrittenDetector | MaskDetector]:
+    """Detectors by name, each as text or as weights (Qy, Qx). Raises MetadataError, InputFileError."""
+    if len(asked) > MOST_DETECTORS:
+        raise MetadataError(f"{len(asked)} virtual detectors", f"at most {MOST_DETECTORS} at a time")
+    return [_read(name, what) for name, what in asked.items()]
+
+
+def named(texts: Iterable[str]) -> dict[str, str]:
+    """{name: what} of NAME=WHAT texts. Raises MetadataError."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, what = text.partition("=")
+        if not equals:
+            raise MetadataError(f"detector {text!r} has no name", HINT)
+        if name.strip() in found:
+            raise MetadataError(f"two detectors are called {name.strip()!r}", "give each a name of its own")
+        found[name.strip()] = what.strip()
+    return found
+
+
+def placed(detector: WrittenDetector | MaskDetector, calibration: Calibration) -> Detecting:
+    """A detector on the recorded pattern. Raises MetadataError."""
+    return detector if isinstance(detector, MaskDetector) else detector.placed(calibration)
+
+
+def _read(name: str, what: str | Array) -> WrittenDetector | MaskDetector:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise MetadataError(f"detector name {name!r}", "use 1 to 24 letters, digits, _ and -")
+    if not isinstance(what, str):
+        return _mask(name, np.asarray(what), "array")
+    kind, colon, rest = what.partition(":")
+    if colon and kind in RADII:
+        return _written(name, what, kind, rest)
+    if what.endswith(".npy"):
+        return _mask(name, mapped_array(Path(what)), Path(what).name)
+    raise MetadataError(f"detector {name}={what!r} is neither a disc, a ring nor a mask", HINT)
+
+
+def _written(name: str, text: str, kind: str, rest: str) -> WrittenDetector:
+    lengths = [_length(part) for part in rest.split(",")]
+    known = tuple(length for length in lengths if length is not None)
+    radii = RADII[kind]
+    if len(known) < len(lengths) or len(known) not in (radii, radii + 2):
+        wanted = f"{radii} radi{'us' if radii == 1 else 'i'}, or row, column and {'it' if radii == 1 else 'them'}"
+        raise MetadataError(f"detector {name}={text!r}: a {kind} takes {wanted}", HINT)
+    return WrittenDetector(name, text, known[:-radii], known[-radii:])
+
+
+def _length(text: str) -> Length | None:
+    """``12``, ``12 px`` or ``30 mrad``; None for anything else."""
+    read = number_and_unit(text)
+    if read is None or not np.isfinite(read[0]):
+        return None
+    value, unit = read
+    if not unit or unit_factor("pixels", unit) is not None:
+        return Length(value, is_angle=False)
+    factor = unit_factor("angle", unit)
+    return None if factor is None else Length(value * factor, is_angle=True)
+
+
+def _mask(name: str, weights: Array, source: str) -> MaskDetector:
+    if weights.ndim != 2 or not 0 < weights.size <= MOST_MASK_PIXELS or weights.dtype.kind not in "biuf":
+        shape = " x ".join(map(str, weights.shape)) or "a single number"
+        raise MetadataError(
+            f"mask {name} ({source}) is {shape} of {weights.dtype}", "give numbers (rows, columns), one for each pixel"
+        )
+    values = np.array(weights, dtype=float)
+    if not np.isfinite(values).all() or not values.any():
+        raise MetadataError(f"mask {name} ({source}) is empty, or holds what is no number", "give finite weights")
+    return MaskDetector(name, values, source)

@@ -1,0 +1,143 @@
+"""Virtual detectors as people write them: what is understood, what is refused, and what a scan then holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import ptylive
+from ptylive.application.detector_texts import named, read_detectors
+from ptylive.engine.imaging.virtual_detectors import VirtualDetector
+from ptylive.schema import Calibration, InputFileError, MetadataError, Origin, PtyliveError, Quantity
+from ptylive.schema.units import wavelength_A
+
+KNOWN = Calibration(
+    {
+        "energy_eV": Quantity(80e3, Origin.GIVEN),
+        "detector_pixel_invA": Quantity(2e-3 / wavelength_A(80e3), Origin.GIVEN),  # 2 mrad
+        "beam_center_px": Quantity((7.5, 8.0), Origin.ESTIMATED),
+    }
+)
+ROWS, COLUMNS = np.indices((16, 16))
+
+
+def understood(text: str) -> VirtualDetector:
+    (one,) = read_detectors({"x": text})
+    return one.placed(KNOWN)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("text", "center", "inner", "outer"),
+    [
+        ("disc:3", (7.5, 8.0), 0, 3),
+        ("disc:6mrad", (7.5, 8.0), 0, 3),
+        ("disc: 0.006 rad", (7.5, 8.0), 0, 3),
+        ("ring:2, 10 mrad", (7.5, 8.0), 2, 5),
+        ("disc:1,2,3px", (1, 2), 0, 3),
+        ("ring:1,2,3,4", (1, 2), 3, 4),
+    ],
+)
+def test_what_is_understood(text: str, center: tuple[float, float], inner: float, outer: float) -> None:
+    found = understood(text)
+    assert found.center_px == center
+    assert (found.inner_px, found.outer_px) == pytest.approx((inner, outer))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"a": "disc:"}, "a disc takes 1 radius, or row, column and it"),
+        ({"a": "disc:1,2"}, "a disc takes"),
+        ({"a": "ring:1"}, "a ring takes 2 radii"),
+        ({"a": "ring:1,2,3"}, "a ring takes"),
+        ({"a": "ring:1 kg,2"}, "a ring takes"),
+        ({"a": "disc:nan"}, "a disc takes"),
+        ({"a": "square:3"}, "neither a disc, a ring nor a mask"),
+        ({"a": ""}, "neither a disc"),
+        ({"../a": "disc:3"}, "detector name"),
+        ({"a" * 25: "disc:3"}, "detector name"),
+        ({str(k): "disc:3" for k in range(9)}, "9 virtual detectors"),
+        ({"a": np.zeros((16, 16))}, "is empty"),
+        ({"a": np.full((16, 16), np.nan)}, "holds what is no number"),
+        ({"a": np.ones(16)}, "is 16 of float64"),
+        ({"a": np.ones((2, 2), complex)}, "complex128"),
+    ],
+)
+def test_what_is_refused(asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(MetadataError, match=says):
+        read_detectors(asked)
+
+
+@pytest.mark.parametrize("text", ["disc:-1", "disc:0", "ring:5,5", "ring:6,5", "disc:1e9"])
+def test_radii_that_cannot_be(text: str) -> None:
+    with pytest.raises(MetadataError, match="radii of"):
+        understood(text)
+
+
+@pytest.mark.parametrize(("text", "lacks"), [("disc:1,2,5mrad", "detector_pixel_invA"), ("disc:5", "beam_center_px")])
+def test_what_the_calibration_lacks_is_named(text: str, lacks: str) -> None:
+    (one,) = read_detectors({"x": text})
+    with pytest.raises(MetadataError, match=f"detector x needs {lacks}"):
+        one.placed(Calibration())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("texts", "says"), [(["disc:3"], "has no name"), (["a=disc:3", "a=disc:4"], "two detectors")])
+def test_names(texts: list[str], says: str) -> None:
+    with pytest.raises(MetadataError, match=says):
+        named(texts)
+    assert named(["a = disc:3", "b=x=y.npy"]) == {"a": "disc:3", "b": "x=y.npy"}
+
+
+@pytest.fixture
+def counts() -> np.ndarray:
+    return np.random.default_rng(3).poisson(4, (5, 6, 16, 16)).astype("<u2")
+
+
+@pytest.fixture
+def scan(tmp_path: Path, counts: np.ndarray) -> Path:
+    path = tmp_path / "scan.h5"
+    bad = np.zeros((16, 16), bool)
+    bad[7, 9] = True
+    with h5py.File(path, "w") as file:
+        file["data"] = counts
+        file["metadata/bad_pixel_mask"] = bad
+        optics = {"energy_eV": 80e3, "convergence_semiangle_mrad": 10.0, "detector_pixel_mrad": 2.0}
+        file["metadata"].attrs.update({**optics, "scan_step_A": 0.5, "beam_center_px": (7.5, 8.0)})
+    return path
+
+
+def test_maps_are_the_sums(scan: Path, counts: np.ndarray, tmp_path: Path) -> None:
+    weights = np.where(ROWS < 8, 0.5, -1.0)
+    np.save(tmp_path / "halves.npy", weights)
+    asked = {"disc": "disc:6 mrad", "ring": "ring:3,4,2,5", "halves": str(tmp_path / "halves.npy"), "given": weights}
+    made = ptylive.open_scan(scan).reconstruct(["bf"], detectors=asked)
+
+    usable = counts.astype(float)
+    usable[..., 7, 9] = 0
+    centred, aside = np.hypot(ROWS - 7.5, COLUMNS - 8), np.hypot(ROWS - 3, COLUMNS - 4)
+    for name, mask in (
+        ("disc", centred < 3),
+        ("ring", (aside >= 2) & (aside < 5)),
+        ("halves", weights),
+        ("given", weights),
+    ):
+        expected = (usable * mask).sum(axis=(2, 3))
+        assert np.allclose(made[f"vd_{name}"].data, expected, rtol=1e-6, atol=1e-4), name  # single precision
+    assert made["vd_disc"].units == "counts"
+    assert made["vd_ring"].method == "ring 2–5 px"
+    assert made["vd_halves"].method == "mask halves.npy"
+
+
+def test_what_does_not_fit_the_scan(scan: Path, tmp_path: Path) -> None:
+    opened = ptylive.open_scan(scan)
+    with pytest.raises(MetadataError, match="mask a is 4 x 4 pixels, the detector 16 x 16"):
+        opened.reconstruct(["bf"], detectors={"a": np.ones((4, 4))})
+    with pytest.raises(InputFileError, match=r"nothing\.npy"):
+        opened.reconstruct(["bf"], detectors={"a": str(tmp_path / "nothing.npy")})
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY rubbish")
+    with pytest.raises(PtyliveError, match="not an array file"):
+        opened.reconstruct(["bf"], detectors={"a": str(tmp_path / "bad.npy")})

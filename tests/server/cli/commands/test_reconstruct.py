@@ -1,0 +1,39 @@
+"""``ptylive reconstruct``: what only the command line does."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from running import last_json, ptylive_here
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = np.random.default_rng(5).poisson(4, (4, 5, 16, 16)).astype("<u2")
+        file.create_group("metadata").attrs.update({"scan_step_A": 0.5, "beam_center_px": (7.5, 7.5)})
+    return path
+
+
+def test_virtual_detectors_are_maps_of_the_results(scan: Path, tmp_path: Path) -> None:
+    out = tmp_path / "maps.h5"
+    asked = ("--methods", "bf", "--detector", "mid=disc:3", "--detector", "side=ring:1,2,3,4")
+    done = last_json(ptylive_here("reconstruct", scan, "-o", out, *asked, "--json"))
+    assert done["maps"][-2:] == ["vd_mid", "vd_side"]
+    with h5py.File(out) as file, h5py.File(scan) as source:
+        rows, columns = np.indices((16, 16))
+        inside = np.hypot(rows - 7.5, columns - 7.5) < 3
+        assert np.array_equal(file["maps/vd_mid"][()], source["data"][()][..., inside].sum(-1))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("disc:3", "has no name"), ("a=blob:3", "neither a disc"), ("a=gone.npy", "gone.npy")]
+)
+def test_a_detector_that_cannot_be_understood_is_one_line(scan: Path, tmp_path: Path, text: str, says: str) -> None:
+    refused = ptylive_here("reconstruct", scan, "-o", tmp_path / "maps.h5", "--detector", text)
+    assert refused.returncode == 1
+    assert says in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "maps.h5").exists()
