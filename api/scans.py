@@ -244,18 +244,20 @@ class Scan:
         *,
         backend: str = "auto",
         detectors: Mapping[str, str | Array] = MappingProxyType({}),
+        settings: Mapping[str, float] = MappingProxyType({}),
     ) -> Maps:
         """All live maps, or some (``["obf", "com"]``); every value that is not given is estimated.
 
         ``backend``: auto, cpu or gpu. ``detectors``: virtual ones by name, whose maps are ``vd_<name>``: texts as
         ``"ring:60mrad,200mrad"``, ``"disc:31.5,12,6"`` (row, column, radius in pixels) or ``"mask.npy"``, or arrays of
-        weights (Qy, Qx). Raises MetadataError for an unknown method, a detector that cannot be understood, or a scan
-        without a shape.
+        weights (Qy, Qx). ``settings``: of maps, as ``{"wdd.epsilon": 0.1}`` (docs/maps.md). Raises MetadataError for an
+        unknown method, a detector or a setting that cannot be understood, or a scan without a shape.
         """
-        from ptylive.application.offline import reconstruct_source
+        from ptylive.application.offline import MapRequest, reconstruct_source
 
+        request = MapRequest(backend=backend, detectors=detectors, settings=settings)
         with self._open() as source:
-            return Maps(reconstruct_source(source, self.values, methods, backend=backend, detectors=detectors))
+            return Maps(reconstruct_source(source, self.values, methods, request))
 
     @cached_property
     def _start(self) -> Maps:

@@ -20,4 +20,4 @@ def write(name: str, text: str) -> None:
 
 write("settings.md", table())
 write("pypty-parity.md", parity_table())
-write("maps.md", registry.table())
+write("maps.md", f"{registry.table()}\n{registry.settings_table()}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +16,14 @@ from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset, dataset_of
 from ptylive.engine.descan import descan_of, lying_still, moved_back
+from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
 from ptylive.schema.detector import undo_transform, usable_counts
+from ptylive.schema.errors import brief
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, IndexArray
 
@@ -58,41 +59,54 @@ class Reconstruction:
         return self.engine.calibration or Calibration()
 
 
+@dataclass(frozen=True)
+class MapRequest:
+    """What is asked of maps beside their names.
+
+    basis: make them from coefficients in it, as a compressed stream of the scan would. backend: auto, cpu, or gpu,
+    which raises PtyliveError where there is none. detectors: virtual ones by name, as
+    :func:`ptylive.application.detector_texts.read_detectors` reads them; their maps are ``vd_<name>``. settings: of
+    maps, as ``{"wdd.epsilon": 0.1}`` (:func:`ptylive.engine.imaging.registry.read_settings`).
+    """
+
+    basis: BasisChoice = AS_STORED
+    backend: str = "auto"
+    detectors: Mapping[str, str | Array] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+DEFAULTS = MapRequest()
+
+
 def reconstruct_file(
     path: Path,
     values: Mapping[str, Any],
     methods: Iterable[str] = METHODS,
-    basis: BasisChoice = AS_STORED,
+    request: MapRequest = DEFAULTS,
     on_progress: Callable[[int, int, str], None] | None = None,
-    backend: str = "auto",
-    detectors: Mapping[str, str | Array] = MappingProxyType({}),
 ) -> Reconstruction:
     """Maps of a scan file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError.
 
-    ``basis``: make them from coefficients in this basis, as a compressed stream of the scan would. ``on_progress`` is
-    called with frames read, frames to read, and what is being done. ``backend``: auto, cpu, or gpu, which raises
-    PtyliveError where there is none. ``detectors``: virtual detectors by name, as
-    :func:`ptylive.application.detector_texts.read_detectors` reads them; their maps are ``vd_<name>``.
+    ``on_progress`` is called with frames read, frames to read, and what is being done.
     """
     from ptylive.streamer.source import open_source
 
     with open_source(path, values) as source:
-        return reconstruct_source(source, values, methods, basis, on_progress, backend, detectors)
+        return reconstruct_source(source, values, methods, request, on_progress)
 
 
 def reconstruct_source(
     source: FileSource,
     values: Mapping[str, Any],
     methods: Iterable[str] = METHODS,
-    basis: BasisChoice = AS_STORED,
+    request: MapRequest = DEFAULTS,
     on_progress: Callable[[int, int, str], None] | None = None,
-    backend: str = "auto",
-    detectors: Mapping[str, str | Array] = MappingProxyType({}),
 ) -> Reconstruction:
     """Maps of a scan that is open already, as :func:`reconstruct_file` makes them of a file."""
     from ptylive.application.conversion import compressed
 
-    path, device, drawn = source.path, map_device(backend), read_detectors(detectors)
+    path, device, basis = source.path, map_device(request.backend), request.basis
+    drawn, settings = read_detectors(request.detectors), only_settings(request.settings)
     if drawn and not source.header.basis.is_raw:
         raise InputFileError(f"{path} holds coefficients", "virtual detectors need raw frames")
     if not source.received.any():
@@ -113,10 +127,18 @@ def reconstruct_source(
             if on_progress is not None:
                 on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
-    engine, rendering = reconstruct(seen.header, frames, methods, device)
+    engine, rendering = reconstruct(seen.header, frames, methods, device, settings)
     rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, engine.calibration or Calibration())])
     said = remarks(without(source.header, values), source.header, engine.calibration or Calibration())
     return Reconstruction(engine, rendering, count, tuple(said))
+
+
+def only_settings(values: Mapping[str, Any]) -> dict[str, float]:
+    """Settings of maps, checked. Raises MetadataError for anything else."""
+    chosen, others = registry.read_settings(values)
+    if others:
+        raise MetadataError(f"{brief(next(iter(others)))} is no setting of a map", "write METHOD.NAME, as wdd.epsilon")
+    return chosen
 
 
 def summed(

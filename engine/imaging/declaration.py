@@ -13,6 +13,8 @@ from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import Instant
 from ptylive.pictures.colours import ColourMap
+from ptylive.schema import MetadataError
+from ptylive.schema.errors import brief
 from ptylive.schema.model import DoubleArray
 
 PTYLIVE = "ptylive"
@@ -26,6 +28,10 @@ LAST_PLACE = 1000
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MARK = "__ptylive_live_map__"
+
+
+FINEST = 8
+"""Times finer than the scan that a map may be."""
 
 
 class Needs(StrEnum):
@@ -81,6 +87,38 @@ class MapWords:
             raise ValueError(f"map {self.name} has no label, or does not say what it shows")
 
 
+@dataclass(frozen=True)
+class MapSetting:
+    """A number of a method that users may set, as ``METHOD.NAME``; between low and high."""
+
+    default: float | None
+    """None: chosen by the method."""
+    low: float
+    high: float
+    about: str
+    """One line: what it does."""
+    whole: bool = False
+
+    def checked(self, name: str, value: Any) -> float:
+        """A value somebody gave. Raises MetadataError."""
+        hint = f"give a{' whole' if self.whole else ''} number from {self.low:g} to {self.high:g}"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            raise MetadataError(f"{name}={brief(value)} is not possible", hint)
+        if self.whole and value != int(value):
+            raise MetadataError(f"{name}={value:g} is no whole number", hint)
+        return int(value) if self.whole else float(value)
+
+
+UPSAMPLE = MapSetting(
+    None,
+    1,
+    FINEST,
+    "times finer than the scan; beyond 2 a lattice may be one of the scan's own aliases",
+    whole=True,
+)
+"""The setting ``upsample`` of maps that may be finer than the scan."""
+
+
 @dataclass(frozen=True, eq=False)
 class Method:
     """What makes one or several maps together.
@@ -99,8 +137,8 @@ class Method:
     """Names of calibrated values without which it is not made."""
     from_roots: tuple[str, ...] | None = None
     """Extras that make it possible of a stream of square roots; None: it never is."""
-    settings: Mapping[str, float | str] = field(default_factory=dict)
-    """Numbers chosen in its file, for people."""
+    settings: Mapping[str, MapSetting | float | str] = field(default_factory=dict)
+    """Numbers that users may set; and those chosen in its file, for people."""
     planes: float = 0.5
     """Memory of its filters: planes of the padded scan, half for a real map."""
     finer: bool = False
@@ -122,6 +160,12 @@ class Method:
     def outputs(self) -> tuple[str, ...]:
         """Names of its maps."""
         return tuple(one.name for one in self.maps)
+
+    @property
+    def may_be_set(self) -> dict[str, MapSetting]:
+        """Its settings under their whole names, ``METHOD.NAME``."""
+        of_users = {name: one for name, one in self.settings.items() if isinstance(one, MapSetting)}
+        return {f"{self.name}.{name}": one for name, one in of_users.items()}
 
     @property
     def rank(self) -> tuple[bool, int, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 from scipy import fft
@@ -41,6 +43,8 @@ class ImagingConditions:
     rotation_deg: float
     placement: Placement | None = None
     """Where the points lie, if not on a regular grid; the maps' grid is then the placement's."""
+    settings: Mapping[str, float] = field(default_factory=dict)
+    """What a user set of maps, by whole names (``wdd.epsilon``); the rest is as their files have it."""
     samples: Samples = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +59,7 @@ class ImagingConditions:
         detector_shape: tuple[int, int],
         scan_shape: tuple[int, int],
         step_A: tuple[float, float],
+        settings: Mapping[str, float] = MappingProxyType({}),
     ) -> ImagingConditions:
         """ImagingConditions from calibrated values. Raises MetadataError naming what is missing."""
         calibration.require("energy_eV", "phase imaging")
@@ -71,6 +76,7 @@ class ImagingConditions:
             scan_shape=scan_shape,
             step_A=step_A,
             rotation_deg=calibration.rotation_deg,
+            settings=settings,
         )
         conditions.probe.check_sampled("phase imaging")
         if not conditions.disc_pixels > 0:
@@ -95,6 +101,11 @@ class ImagingConditions:
             return 1
         fine = self.basis.count >= min(MASKS_FOR_FINER, 0.9 * len(self.samples.k))
         return 2 if fine else 1
+
+    def finer(self, method: str) -> int:
+        """The factor for a method: the one a user set, or else :attr:`upsample`."""
+        given = int(self.settings.get(f"{method}.upsample", 0))
+        return given if given and self.placement is None else self.upsample
 
     @cached_property
     def padded(self) -> tuple[int, int]:
@@ -156,7 +167,7 @@ class ImagingConditions:
     def with_probe(self, probe: Probe) -> ImagingConditions:
         """The same detector and scan with another probe; the detector samples are shared."""
         other = object.__new__(ImagingConditions)
-        for name in ("grid", "basis", "scan_shape", "step_A", "rotation_deg", "placement", "samples"):
+        for name in ("grid", "basis", "scan_shape", "step_A", "rotation_deg", "placement", "settings", "samples"):
             object.__setattr__(other, name, getattr(self, name))
         object.__setattr__(other, "probe", probe)
         return other

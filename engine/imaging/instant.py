@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -22,12 +22,23 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray
 Shared = TypeVar("Shared")
 
 
+@dataclass(frozen=True)
+class MapChoices:
+    """What is chosen of how maps are made: where the points lie, if not on a regular grid; settings by whole names."""
+
+    placement: Placement | None = None
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+
+REGULAR = MapChoices()
+
+
 class Instant:
     """What has arrived of a scan, on the grid (rows, cols) of the maps.
 
     regions (points, 4), moments (points, 3): sums of every point (``reduced_numbers``), read-only; visited (rows,
     cols): points that have a frame; sampling: step (row, col) in Å, None while unknown; rotation_deg: map axes to
-    detector axes; calibration: what is known by now.
+    detector axes; calibration: what is known by now; settings: what a user set of maps, by whole names.
     """
 
     def __init__(
@@ -35,10 +46,11 @@ class Instant:
         store: Store,
         calibration: Calibration,
         rows: RowTransforms,
-        placement: Placement | None = None,
+        choices: MapChoices = REGULAR,
         contraction: Contraction | None = None,
     ) -> None:
-        self.calibration, self.placement = calibration, placement
+        placement = choices.placement
+        self.calibration, self.placement, self.settings = calibration, placement, choices.settings
         self._store, self._rows, self._contraction = store, rows, contraction
         regions, moments = store.per_frame(store.regions), store.moments_without(descan_of(calibration))
         self.visited: BoolArray = store.visited

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 import numpy as np
 
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import Build, LinearMap, Make, Method, declared
+from ptylive.engine.imaging.declaration import FINEST, Build, LinearMap, Make, Method, declared
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import Instant
 from ptylive.schema import MetadataError
@@ -19,8 +19,6 @@ from ptylive.schema.errors import printable
 from ptylive.schema.model import DoubleArray
 
 GROUP = "ptylive.maps"
-FINEST = 8
-"""Times finer than the scan that a map may be."""
 MOST_CHARACTERS = 300
 """Of what is told of an error in somebody else's code."""
 

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 from ptylive.engine.imaging import maps
-from ptylive.engine.imaging.declaration import PTYLIVE, MapWords, Method, Needs, declared
+from ptylive.engine.imaging.declaration import PTYLIVE, MapSetting, MapWords, Method, Needs, declared
 from ptylive.engine.imaging.plugins import from_packages
+from ptylive.schema import MetadataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,32 @@ def own_methods() -> Iterator[Method]:
             yield method
 
 
+def read_settings(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Settings of maps (``wdd.epsilon``) among values, checked; and the other values. Raises MetadataError."""
+    known = {name: one for method in methods().values() for name, one in method.may_be_set.items()}
+    chosen: dict[str, float] = {}
+    others: dict[str, Any] = {}
+    for name, value in values.items():
+        method, dot, setting = name.partition(".")
+        if name in known:
+            chosen[name] = known[name].checked(name, value)
+        elif dot and method in methods():
+            its = [one for one in known if one.startswith(f"{method}.")]
+            raise MetadataError(f"{method} has no setting {setting!r}", f"it has {', '.join(its) or 'none'}")
+        else:
+            others[name] = value
+    return chosen, others
+
+
+def settings_table() -> str:
+    """What users may set of the maps that come with ptylive, as a table of Markdown."""
+    rows = ["| setting | default | from, to | what it does |", "| --- | --- | --- | --- |"]
+    for method in sorted(own_methods(), key=lambda one: one.rank):
+        for name, one in method.may_be_set.items():
+            rows.append(f"| `{name}` | {_value(one)} | {one.low:g}, {one.high:g} | {one.about} |")
+    return "\n".join(rows) + "\n"
+
+
 def describe(chosen: Iterable[Method] | None = None) -> list[dict[str, Any]]:
     """What viewers are told of every map, plain values, in the order of a chooser (docs/protocol.md)."""
     pairs = [(method, one) for method in (methods().values() if chosen is None else chosen) for one in method.maps]
@@ -80,11 +107,17 @@ def table(chosen: Iterable[Method] | None = None) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _value(value: MapSetting | float | str) -> str:
+    if isinstance(value, MapSetting):
+        return "chosen" if value.default is None else f"{value.default:g}"
+    return str(value)
+
+
 def _made_from(method: Method) -> str:
     words = [str(method.needs)]
     if method.optics and method.needs is not Needs.FILTERS:
         words.append("with " + ", ".join(method.optics))
-    words += [f"{name} = {value}" for name, value in method.settings.items()]
+    words += [f"{name} = {_value(value)}" for name, value in method.settings.items()]
     words += ["when the scan has ended"] if method.afterwards else []
     words += [f"by {method.source}"] if method.source != PTYLIVE else []
     return "; ".join(words)

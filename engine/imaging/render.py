@@ -11,8 +11,7 @@ from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.declaration import Method
 from ptylive.engine.imaging.filters import Filter
-from ptylive.engine.imaging.instant import Instant
-from ptylive.engine.imaging.placement import Placement
+from ptylive.engine.imaging.instant import REGULAR, Instant, MapChoices
 from ptylive.schema import Calibration, LiveMap, MetadataError
 
 METHODS = tuple(registry.methods())
@@ -56,17 +55,17 @@ def render(
     filters: Mapping[str, Filter],
     methods: Iterable[str],
     rows: RowTransforms | None = None,
-    placement: Placement | None = None,
+    choices: MapChoices = REGULAR,
     contraction: Contraction | None = None,
 ) -> Rendering:
     """Every map of ``methods`` that the store, the calibration and the filters allow.
 
-    ``rows``: kept between calls; ``placement``: of points that are no regular grid; ``contraction``: of the filters.
+    ``rows``: kept between calls; ``choices``: placement and settings; ``contraction``: of the filters.
     """
     out = Rendering()
     if not store.visited.any():
         return out
-    now = Instant(store, calibration, rows or RowTransforms(), placement, contraction)
+    now = Instant(store, calibration, rows or RowTransforms(), choices, contraction)
     for name in check_methods(methods):
         try:
             out.maps.extend(_made(registry.methods()[name], now, filters.get(name)))

@@ -7,7 +7,7 @@ screen's pace; ``finish`` fits everything afresh on all that arrived, which is w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
@@ -23,6 +23,7 @@ from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.bank import mean_bins
 from ptylive.engine.imaging.filters import BUILDERS, FilterStock
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.instant import MapChoices
 from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
 from ptylive.engine.live.evaluation import Evaluation
@@ -38,7 +39,6 @@ START_FRAMES = 64
 """Raw frames whose mean places the disc before the first frame is reduced."""
 FIT_AT = (0.0, 0.15, 0.30, 0.60)
 """Shares of the scan at which rotation, focus and the like are fitted: at the first refresh, and again."""
-
 AHEAD_POINTS = 512 * 512
 """Points of the largest scan of which the filters of two methods may lie in memory while results are made."""
 
@@ -51,7 +51,7 @@ class LiveEngine:
     ``background`` calibrates and builds filters without holding up frames; without one that is done on the spot.
     ``pool`` share the work of reducing frames and, while the scan runs, of making maps. ``scratch``: where
     arrays go that do not fit the memory. ``device``: what reduces frames and makes maps
-    (:func:`ptylive.engine.backend.imaging.open.open_map_device`).
+    (:func:`ptylive.engine.backend.imaging.open.open_map_device`). ``settings``: of maps, checked.
     """
 
     def __init__(
@@ -63,8 +63,9 @@ class LiveEngine:
         pool: ThreadPool | None = None,
         scratch: Scratch | None = None,
         device: MapDevice = PROCESSOR,
+        settings: Mapping[str, float] | None = None,
     ) -> None:
-        self.header = header
+        self.header, self.settings = header, settings or {}
         wanted = check_methods(methods)
         self.impossible = left_out(header, wanted)
         self.methods = tuple(name for name in wanted if name not in self.impossible)
@@ -227,8 +228,8 @@ class LiveEngine:
         wanted = [name for name in methods or self._wanted if name not in self.impossible]
         self.filters.need(wanted)
         self.filters.collect()
-        made = (self.store, self.calibration, self.filters.ready, wanted, self._placement)
-        rendering = self.evaluation.render(*made)
+        made = (self.store, self.calibration, self.filters.ready, wanted)
+        rendering = self.evaluation.render(*made, MapChoices(self._placement, self.settings))
         rendering.missing.update({**self.missing, **self.impossible})
         return rendering
 
@@ -371,7 +372,7 @@ class LiveEngine:
         else:
             step_A = placement.step_A
         basis, detector = self.store.reduction.basis, self.header.detector_shape
-        conditions = ImagingConditions.of(self.calibration, basis, detector, shape, step_A)
+        conditions = ImagingConditions.of(self.calibration, basis, detector, shape, step_A, self.settings)
         return conditions if placement is None else conditions.placed(placement)
 
 
@@ -381,13 +382,17 @@ def recalibrated(header: ScanHeader, store: Store) -> Calibration:
 
 
 def reconstruct(
-    header: ScanHeader, frames: FrameSource, methods: Iterable[str] = METHODS, device: MapDevice = PROCESSOR
+    header: ScanHeader,
+    frames: FrameSource,
+    methods: Iterable[str] = METHODS,
+    device: MapDevice = PROCESSOR,
+    settings: Mapping[str, float] | None = None,
 ) -> tuple[LiveEngine, Rendering]:
     """The live engine fed from a file: mean pattern, calibration, coefficients, maps.
 
     Reads the frames twice, and where they wander over the detector some times more.
     """
-    engine, where = LiveEngine(header, methods=methods, device=device), Where(device=device)
+    engine, where = LiveEngine(header, methods=methods, device=device, settings=settings), Where(device=device)
     store = read(header, frames, given_descan(header), where)
     if store is None:
         return engine, Rendering()

@@ -14,7 +14,7 @@ from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.filters import Filter
-from ptylive.engine.imaging.placement import Placement
+from ptylive.engine.imaging.instant import MapChoices
 from ptylive.engine.imaging.render import Rendering, render
 from ptylive.schema import Calibration
 
@@ -61,19 +61,19 @@ class Evaluation:
         calibration: Calibration,
         filters: Mapping[str, Filter],
         methods: Iterable[str],
-        placement: Placement | None,
+        choices: MapChoices,
     ) -> Rendering:
         """See :func:`ptylive.engine.imaging.render.render`."""
-        self._placed = placement is not None
+        self._placed = choices.placement is not None
         wanted, arrays = tuple(methods), self.device.arrays
         if arrays is not None:
             try:
-                return render(store, calibration, filters, wanted, self.rows, placement, self.contraction)
+                return render(store, calibration, filters, wanted, self.rows, choices, self.contraction)
             except arrays.failures as error:
                 self.device = self.device.given_up(error)
                 log.warning("maps are made on the processor from here on: %s", self.device.why)
                 self._begin()
-        return render(store, calibration, filters, wanted, self.rows, placement, self.contraction)
+        return render(store, calibration, filters, wanted, self.rows, choices, self.contraction)
 
     @property
     def words(self) -> dict[str, str]:

@@ -74,7 +74,7 @@ def refine() -> dict[str, Any]:
 
     use_persistent_cache()
     from ptylive.application.extensions import Preset
-    from ptylive.application.offline import read_dataset, reconstruct_file
+    from ptylive.application.offline import MapRequest, read_dataset, reconstruct_file
     from ptylive.engine.refine import refine as run
     from ptylive.server.cli.commands.demo import DATA_SET
     from ptylive.simulators.data import bundled
@@ -82,7 +82,7 @@ def refine() -> dict[str, Any]:
 
     path = bundled(DATA_SET)
     with threadpool_limits(limits=1):
-        made = reconstruct_file(path, {}, ("bf",), backend="cpu")
+        made = reconstruct_file(path, {}, ("bf",), MapRequest(backend="cpu"))
         with open_source(path) as source:
             dataset = read_dataset(source, made.calibration)
         run(dataset, Preset(epoch_max=2), threads=1)  # compiles

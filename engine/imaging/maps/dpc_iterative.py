@@ -15,7 +15,7 @@ from scipy import fft
 
 from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
-from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.instant import Instant
 from ptylive.engine.imaging.maps.com import com_invA
 from ptylive.pictures.colours import ColourMap
@@ -48,16 +48,19 @@ CONVERGED = 1e-3
         afterwards=True,
         optics=("detector_pixel_invA", "scan_step_A"),
         from_roots=MOMENTS,
-        settings={"iterations": ITERATIONS},
+        settings={"iterations": MapSetting(ITERATIONS, 1, 1000, "steps at most", whole=True)},
     )
 )
 def iterative_dpc_map(now: Instant) -> Iterator[Picture]:
     """The map ``dpc_iterative``: phase in rad."""
-    phase = iterative_dpc(now.once(com_invA), now.step_A, now.visited)
-    yield Picture("dpc_iterative", phase, "rad", "iterative DPC, free border")
+    most = int(now.settings.get("dpc_iterative.iterations", ITERATIONS))
+    phase = iterative_dpc(now.once(com_invA), now.step_A, now.visited, most)
+    yield Picture("dpc_iterative", phase, "rad", "iterative DPC, free border", {"iterations": most})
 
 
-def iterative_dpc(com: DoubleArray, step_A: tuple[float, float], visited: BoolArray) -> DoubleArray:
+def iterative_dpc(
+    com: DoubleArray, step_A: tuple[float, float], visited: BoolArray, iterations: int = ITERATIONS
+) -> DoubleArray:
     """Phase (rows, cols) in rad from CoM (2, rows, cols) in 1/Å along the scan axes; zero mean over the visited.
 
     Conjugate gradients on the least-squares problem |visited (i Q/|Q| x - CoM)|, x = |Q| phi_hat: the operator's norm
@@ -72,7 +75,7 @@ def iterative_dpc(com: DoubleArray, step_A: tuple[float, float], visited: BoolAr
     gradient = operator.adjoint(residual)
     solution, direction = np.zeros_like(gradient), gradient
     power = first = operator.power(gradient)
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         if power <= CONVERGED**2 * first:
             break
         moved = operator.forward(direction)

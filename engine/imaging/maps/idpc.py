@@ -6,19 +6,21 @@ mirrored to 2Ry x 2Rx (g_row odd in y and even in x, g_col the other way round),
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import fft
 
 from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
-from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.instant import Instant
 from ptylive.engine.imaging.maps.com import com_invA
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, DoubleArray
 
+PASSES = ("highpass_invA", "lowpass_invA")
+Passed = Callable[[DoubleArray], DoubleArray]
 MIRROR_FROM = 0.5
 """Share of visited points above which the visited rows are mirrored; below it the unvisited stay zero gradient."""
 
@@ -42,27 +44,45 @@ MIRROR_FROM = 0.5
         order=50,
         optics=("detector_pixel_invA", "scan_step_A"),
         from_roots=MOMENTS,
+        settings={
+            "highpass_invA": MapSetting(None, 1e-6, 100, "frequencies below are damped (Butterworth, order 2)"),
+            "lowpass_invA": MapSetting(None, 1e-6, 100, "frequencies above are damped (Butterworth, order 2)"),
+        },
     )
 )
 def integrated_dpc_map(now: Instant) -> Iterator[Picture]:
     """The map ``idpc``: phase in rad."""
-    phase = integrated_dpc(now.once(com_invA), now.step_A, now.visited)
-    yield Picture("idpc", phase, "rad", "integrated DPC, Fourier, mirror-padded")
+    said = {name: now.settings[f"idpc.{name}"] for name in PASSES if f"idpc.{name}" in now.settings}
+    phase = integrated_dpc(now.once(com_invA), now.step_A, now.visited, *(said.get(name) for name in PASSES))
+    yield Picture("idpc", phase, "rad", "integrated DPC, Fourier, mirror-padded", said)
 
 
-def integrated_dpc(com: DoubleArray, step_A: tuple[float, float], visited: BoolArray) -> DoubleArray:
+def integrated_dpc(
+    com: DoubleArray,
+    step_A: tuple[float, float],
+    visited: BoolArray,
+    highpass_invA: float | None = None,
+    lowpass_invA: float | None = None,
+) -> DoubleArray:
     """Phase (rows, cols) in rad from CoM (2, rows, cols) in 1/Å along the scan axes; zero mean over the visited."""
+
+    def passed(q2: DoubleArray) -> DoubleArray:
+        """What is left (Butterworth's amplitude, second order) of frequencies, by their squares."""
+        high = 1.0 if highpass_invA is None else 1.0 / np.sqrt(1.0 + (highpass_invA**2 / q2) ** 2)
+        low = 1.0 if lowpass_invA is None else 1.0 / np.sqrt(1.0 + (q2 / lowpass_invA**2) ** 2)
+        return np.asarray(high * low)
+
     if visited.mean() > MIRROR_FROM:
         rows = np.flatnonzero(visited.any(axis=1))
         inside = slice(rows[0], rows[-1] + 1)
         phase = np.zeros(visited.shape)
-        phase[inside] = _integrate_mirrored(com[:, inside], step_A)
+        phase[inside] = _integrate_mirrored(com[:, inside], step_A, passed)
     else:
-        phase = _integrate(com, step_A)
+        phase = _integrate(com, step_A, passed)
     return phase - phase[visited].mean() if visited.any() else phase
 
 
-def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float]) -> DoubleArray:
+def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float], passed: Passed) -> DoubleArray:
     """The field mirrored at its borders, in cosine and sine series: no larger array is made of it.
 
     phi = sum a_mn cos cos, so CoM = -sum a_mn q sin cos: a = -(q_row S_row + q_col S_col)/|q|^2.
@@ -75,10 +95,10 @@ def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float]) -> Double
     series_col[:, 1:] = fft.dct(fft.dst(com[1], axis=1, norm="ortho")[:, :-1], axis=0, norm="ortho")
     q2 = q_row**2 + q_col**2
     q2[0, 0] = 1.0
-    return np.asarray(fft.idctn(-(q_row * series_row + q_col * series_col) / q2, norm="ortho"))
+    return np.asarray(fft.idctn(-(q_row * series_row + q_col * series_col) / q2 * passed(q2), norm="ortho"))
 
 
-def _integrate(com: DoubleArray, step_A: tuple[float, float]) -> DoubleArray:
+def _integrate(com: DoubleArray, step_A: tuple[float, float], passed: Passed) -> DoubleArray:
     rows, cols = com.shape[1:]
     q_row, q_col = fft.fftfreq(rows, step_A[0])[:, None], fft.rfftfreq(cols, step_A[1])[None]
     q2 = q_row**2 + q_col**2
@@ -88,5 +108,6 @@ def _integrate(com: DoubleArray, step_A: tuple[float, float]) -> DoubleArray:
     if cols % 2 == 0:
         q_col[:, -1] = 0.0
     spectrum = (q_row * fft.rfft2(com[0]) + q_col * fft.rfft2(com[1])) / (1j * q2)
+    spectrum *= passed(q2)
     spectrum[0, 0] = 0.0
     return np.asarray(fft.irfft2(spectrum, s=(rows, cols)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import UPSAMPLE, MapSetting, MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_floor, ring_mean, ring_quality, ring_sum, rings
 from ptylive.pictures.colours import ColourMap
@@ -45,6 +45,10 @@ LEAST_SIGNAL = 0.02
         ),
         order=10,
         finer=True,
+        settings={
+            "upsample": UPSAMPLE,
+            "noise": MapSetting(1.0, 0.01, 1000, "factor on the measured noise: less sharpens, more smooths"),
+        },
     )
 )
 @dataclass(frozen=True, eq=False)
@@ -67,31 +71,34 @@ class OptimumBrightField:
             transfer = conditions.transfer(q)
             return conditions.basis.per_noise(transfer, mean).conj(), transfer
 
-        band = conditions.band(conditions.upsample if upsample is None else upsample)
+        band = conditions.band(conditions.finer("obf") if upsample is None else upsample)
         weights, information = band.evaluate_with_response(matched)
         return cls(band, weights, np.maximum(information, 0.0), rings(band.q, conditions.step_A))
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``obf``: phase in rad."""
         numerator, shifted = spectra.contract_with_noise(self.band, self.weights)
-        gain = self._gain(spectra.visited_share, numerator, shifted)
+        noise = spectra.conditions.settings.get("obf.noise", 1.0)
+        gain = self._gain(spectra.visited_share, numerator, shifted, noise)
         phase = spectra.image(self.band, (numerator * (gain / spectra.density)).astype(np.complex64))
         quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A)
         quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
         method = "optimum bright field, radial Wiener"
-        yield Picture("obf", phase, "rad", method, {"upsample": self.band.grid.upsample}, quality)
+        yield Picture("obf", phase, "rad", method, {"upsample": self.band.grid.upsample, "noise": noise}, quality)
 
     def image(self, spectra: Spectra) -> FloatArray:
         """Phase in rad, (rows * upsample, cols * upsample)."""
         return next(self.pictures(spectra)).data
 
-    def _gain(self, visited_share: float, numerator: ComplexArray, shifted: ComplexArray) -> DoubleArray:
-        """What the numerator is multiplied by at every frequency: 1 / (E + noise / signal)."""
+    def _gain(
+        self, visited_share: float, numerator: ComplexArray, shifted: ComplexArray, noise: float = 1.0
+    ) -> DoubleArray:
+        """What the numerator is multiplied by at every frequency: 1 / (E + noise × measured / signal)."""
         e = self.information
         if visited_share < TRUSTED_SHARE:
             # one filter for every ring: flat noise, the scale of the strongest frequency
             return np.asarray(1.0 / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max())))
-        return 1.0 / (e + self._noise_to_signal(numerator, shifted))
+        return 1.0 / (e + noise * self._noise_to_signal(numerator, shifted))
 
     def _noise_to_signal(self, numerator: ComplexArray, shifted: ComplexArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""

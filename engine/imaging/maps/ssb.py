@@ -14,7 +14,7 @@ import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray
@@ -40,7 +40,7 @@ EPSILON = 0.01
         ),
         order=40,
         afterwards=True,
-        settings={"epsilon": EPSILON},
+        settings={"epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the power of the transfer, in its strongest")},
     )
 )
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,9 @@ class SingleSideband:
     epsilon: float
 
     @classmethod
-    def build(cls, conditions: ImagingConditions, _mean: DoubleArray, epsilon: float = EPSILON) -> SingleSideband:
+    def build(cls, conditions: ImagingConditions, _mean: DoubleArray, epsilon: float | None = None) -> SingleSideband:
         """Filters for some imaging conditions."""
+        epsilon = conditions.settings.get("ssb.epsilon", EPSILON) if epsilon is None else epsilon
 
         def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
             transfer = conditions.transfer(q, sidebands_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import UPSAMPLE, MapSetting, MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_quality, rings
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
@@ -41,6 +41,10 @@ IN_FOCUS = 0.1
         ),
         order=20,
         finer=True,
+        settings={
+            "upsample": UPSAMPLE,
+            "flip": MapSetting(1, 0, 1, "1: phases flipped where the transfer is negative; 0: as they are", whole=True),
+        },
     )
 )
 @dataclass(frozen=True, eq=False)
@@ -56,9 +60,9 @@ class TiltCorrected:
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> TiltCorrected:
         """Filters for some imaging conditions."""
-        band = conditions.band(conditions.upsample)
+        band = conditions.band(conditions.finer("tcbf"))
         weights, t = band.evaluate_with_response(lambda q: (conditions.aligned_shifts(q), conditions.transfer(q)))
-        flipped = bool(np.abs(t).max() > IN_FOCUS)
+        flipped = bool(np.abs(t).max() > IN_FOCUS) and bool(conditions.settings.get("tcbf.flip", 1))
         flip = np.where(t < 0, -1.0, 1.0) if flipped else np.ones(len(t))
         return cls(band, weights, flip.astype(np.float32), rings(band.q, conditions.step_A), flipped)
 
@@ -71,4 +75,5 @@ class TiltCorrected:
             weight = weight * quality.signal_share[self.ring].astype(np.float32)
         image = spectra.image(self.band, spectrum * weight)
         method = "tilt-corrected bright field" + (", phase-flipped" if self.flipped else "")
-        yield Picture("tcbf", image, "relative", method, {"upsample": self.band.grid.upsample}, quality)
+        said = {"upsample": self.band.grid.upsample, "flip": int(spectra.conditions.settings.get("tcbf.flip", 1))}
+        yield Picture("tcbf", image, "relative", method, said, quality)

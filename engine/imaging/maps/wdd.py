@@ -16,7 +16,7 @@ from scipy import fft
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
@@ -54,7 +54,9 @@ CHUNK = 256
             ),
         ),
         order=30,
-        settings={"epsilon": EPSILON},
+        settings={
+            "epsilon": MapSetting(EPSILON, 1e-6, 1e3, "least power divided by, in strongest powers of the probe")
+        },
         planes=1.0,
     )
 )
@@ -68,8 +70,11 @@ class WignerDeconvolution:
     epsilon: float
 
     @classmethod
-    def build(cls, conditions: ImagingConditions, _mean: DoubleArray, epsilon: float = EPSILON) -> WignerDeconvolution:
+    def build(
+        cls, conditions: ImagingConditions, _mean: DoubleArray, epsilon: float | None = None
+    ) -> WignerDeconvolution:
         """Filters for some imaging conditions; zero where probe discs don't overlap."""
+        epsilon = conditions.settings.get("wdd.epsilon", EPSILON) if epsilon is None else epsilon
         window = _DetectorWindow.around_disc(conditions)
         strongest = float((np.abs(window.wigner(np.zeros((1, 2)))) ** 2).max())
 

@@ -17,6 +17,7 @@ from ptylive.server.cli.values import parse_assignments
 EXAMPLES = """
 ptylive reconstruct scan.h5 -o maps.h5
 ptylive reconstruct scan.h5 -o maps.h5 --methods idpc,obf --set energy_eV=80e3
+ptylive reconstruct scan.h5 -o maps.h5 --methods wdd,tcbf --set wdd.epsilon=0.1 --set tcbf.upsample=4
 ptylive reconstruct scan.h5 -o maps.h5 --detector haadf=ring:60mrad,200mrad --detector left=disc:31.5,12,6
 ptylive reconstruct scan.h5 -o maps.h5 --backend cpu
 """
@@ -44,9 +45,10 @@ def reconstruct(
 
     use_persistent_cache()
     from ptylive.application.detector_texts import named, read_detectors
-    from ptylive.application.offline import reconstruct_file
+    from ptylive.application.offline import MapRequest, reconstruct_file
     from ptylive.application.outputs import check_results_file, scan_settings
     from ptylive.engine.bases.choice import parse_basis
+    from ptylive.engine.imaging.registry import read_settings
     from ptylive.engine.imaging.render import METHODS, check_methods
     from ptylive.engine.live.evaluation import backend_of
     from ptylive.engine.results import describe_run, write_maps
@@ -55,15 +57,16 @@ def reconstruct(
 
     checked_backend(backend)
     wanted = check_methods(methods.split(",")) if methods else METHODS
-    values, choice, detectors = parse_assignments(settings or ()), parse_basis(basis), named(detector or ())
-    read_detectors(detectors)  # what is wrong with one is said before minutes of work
+    chosen, values = read_settings(parse_assignments(settings or ()))
+    request = MapRequest(parse_basis(basis), backend, named(detector or ()), chosen)
+    read_detectors(request.detectors)  # what is wrong with one is said before minutes of work
     vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
         scan = scan_settings(source)
     started = time.perf_counter()
     with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
-        made = reconstruct_file(file, values, wanted, choice, shown.update, backend, detectors)
+        made = reconstruct_file(file, values, wanted, request, shown.update)
     seconds = time.perf_counter() - started
     for name, reason in made.rendering.missing.items():
         say(f"{name} was not made: {reason}")

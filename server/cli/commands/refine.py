@@ -57,7 +57,7 @@ def refine(
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
-    from ptylive.application.offline import method_of, reconstruct_file, refinable, stored_at_last
+    from ptylive.application.offline import MapRequest, method_of, reconstruct_file, refinable, stored_at_last
     from ptylive.application.outputs import reserved_run
     from ptylive.engine.refine import TrialContext, check, validate
     from ptylive.engine.refine import refine as run
@@ -84,8 +84,8 @@ def refine(
                     file,
                     values,
                     (method_of(wanted.start.start_map),),
-                    on_progress=shown.update,
-                    backend="cpu" if backend == "cpu" else "auto",
+                    MapRequest(backend="cpu" if backend == "cpu" else "auto"),
+                    shown.update,
                 )
         start_map = next((m for m in made.rendering.maps if m.name == wanted.start.start_map), None)
         guess, context = _told_start(made, start_map), TrialContext(backend, threads)

@@ -141,3 +141,12 @@ def test_what_does_not_fit_the_scan(scan: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY rubbish")
     with pytest.raises(PtyliveError, match="not an array file"):
         opened.reconstruct(["bf"], detectors={"a": str(tmp_path / "bad.npy")})
+
+
+def test_settings_of_maps_in_a_notebook(scan: Path) -> None:
+    opened = ptylive.open_scan(scan)
+    damped = opened.reconstruct(["idpc"], settings={"idpc.lowpass_invA": 0.1})["idpc"]
+    assert damped.settings == {"lowpass_invA": 0.1}
+    assert damped.data.std() < opened.reconstruct(["idpc"])["idpc"].data.std()
+    with pytest.raises(MetadataError, match="'energy_eV' is no setting of a map"):
+        opened.reconstruct(["idpc"], settings={"energy_eV": 1})

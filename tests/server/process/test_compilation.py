@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from running import server
 
-from ptylive.engine.backend.cache import compiled_mark
 from ptylive.schema import Detector, FrameBatch, Scan, ScanHeader
 from ptylive.server.process.compilation import Compilation, CompiledReader, pieces_for
 from ptylive.simulators.data import bundled
@@ -66,9 +65,16 @@ def test_a_server_that_stops_waits_for_no_compiler(reading):
     assert [item for item in items if item is not None] == [END]
 
 
-def test_where_the_compiling_process_dies_it_is_compiled_here(monkeypatch, tmp_path):
+@pytest.fixture
+def marks(monkeypatch, tmp_path):
+    """A folder for the marks of what is compiled. What this process itself compiles goes where it always went."""
+    monkeypatch.setattr("ptylive.server.process.compilation.compiled_mark", tmp_path.joinpath)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("marks")
+def test_where_the_compiling_process_dies_it_is_compiled_here(monkeypatch):
     made = []
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("ptylive.server.process.compilation.sys.executable", "/bin/false")
     monkeypatch.setattr("ptylive.server.process.compilation._compile", made.append)
     compilation = Compilation()
@@ -77,16 +83,15 @@ def test_where_the_compiling_process_dies_it_is_compiled_here(monkeypatch, tmp_p
     compilation.close()
 
 
-def test_what_is_compiled_is_loaded_before_it_counts_as_there(monkeypatch, tmp_path):
+def test_what_is_compiled_is_loaded_before_it_counts_as_there(monkeypatch, marks):
     loading, go_on = threading.Event(), threading.Event()
 
     def load(_piece):
         loading.set()
         go_on.wait(30)
 
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("ptylive.server.process.compilation._compile", load)
-    compiled_mark("frames_u2").touch()
+    (marks / "frames_u2").touch()
     compilation, needed = Compilation(), frozenset(("frames_u2",))
     assert not compilation.has(needed)
     assert loading.wait(30)

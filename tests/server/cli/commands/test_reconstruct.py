@@ -37,3 +37,12 @@ def test_a_detector_that_cannot_be_understood_is_one_line(scan: Path, tmp_path: 
     assert says in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "maps.h5").exists()
+
+
+def test_settings_of_maps(scan: Path, tmp_path: Path) -> None:
+    out = tmp_path / "maps.h5"
+    ptylive_here("reconstruct", scan, "-o", out, "--methods", "bf", "--set", "wdd.epsilon=0.5")
+    assert out.exists()
+    refused = ptylive_here("reconstruct", scan, "-o", tmp_path / "no.h5", "--set", "wdd.epsilon=-1")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "wdd.epsilon=-1 is not possible: give a number from 1e-06 to 1000" in refused.stderr

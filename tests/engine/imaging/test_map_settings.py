@@ -1,0 +1,104 @@
+"""What users set of maps: checked, used, told; and nothing changes where nothing is set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import fft
+from synthetic import WeakPhaseScan, batches
+
+from ptylive.engine.imaging import registry
+from ptylive.engine.live.engine import reconstruct
+from ptylive.schema import LiveMap, MetadataError
+
+OWN = {one.name: one for one in registry.own_methods()}
+MAY_BE_SET = {name: (method, one) for method in OWN for name, one in OWN[method].may_be_set.items()}
+OTHER_VALUES = {"upsample": 3, "flip": 0, "noise": 10.0, "epsilon": 0.2, "iterations": 2}
+
+
+@pytest.fixture(scope="module")
+def scan() -> WeakPhaseScan:
+    return WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
+
+
+@pytest.fixture(scope="module")
+def plain(scan: WeakPhaseScan) -> dict[str, LiveMap]:
+    return maps(scan, tuple(OWN), {})
+
+
+def maps(scan: WeakPhaseScan, methods: tuple[str, ...], settings: dict[str, Any]) -> dict[str, LiveMap]:
+    chosen, others = registry.read_settings(settings)
+    assert not others
+    _, rendering = reconstruct(scan.header(), lambda: batches(scan.patterns), methods, settings=chosen)
+    return {one.name: one for one in rendering.maps}
+
+
+@pytest.mark.parametrize("name", sorted(MAY_BE_SET))
+def test_a_setting_changes_its_map_and_is_told(name: str, scan: WeakPhaseScan, plain: dict[str, LiveMap]) -> None:
+    method, setting = MAY_BE_SET[name]
+    key = name.partition(".")[2]
+    value = OTHER_VALUES.get(key, 0.2)
+    for one in maps(scan, (method,), {name: value}).values():
+        before = plain[one.name].data
+        assert one.data.shape != before.shape or not np.allclose(one.data, before, rtol=1e-3, atol=0)
+        assert one.settings[key] == value
+    if setting.default is not None:
+        for one in maps(scan, (method,), {name: setting.default}).values():
+            assert np.array_equal(one.data, plain[one.name].data)
+
+
+@pytest.mark.parametrize("name", ["tcbf", "obf"])
+def test_finer_maps_are_of_the_same_field(name: str, scan: WeakPhaseScan) -> None:
+    fine = maps(scan, (name,), {f"{name}.upsample": 4})[name]
+    assert fine.data.shape == (64, 64)
+    assert fine.sampling_A == pytest.approx((scan.step_A / 4,) * 2)
+    # what the scan's own points resolve is the same: the transform of either below the scan's sampling frequency
+    coarse = maps(scan, (name,), {f"{name}.upsample": 1})[name]
+    inside = np.abs(fft.fftfreq(16, scan.step_A)) < 0.4  # 1/Å; the bright field reaches 0.9, the scan 1
+    spectra = [fft.fft2(one.data) / one.data.size for one in (coarse, fine)]
+    low = [one[np.ix_(*(np.resize(inside, 16),) * 2)] for one in (spectra[0], _lowest(spectra[1], 16))]
+    assert np.corrcoef(np.abs(low[0]).ravel(), np.abs(low[1]).ravel())[0, 1] > 0.98
+
+
+def _lowest(spectrum: np.ndarray, n: int) -> np.ndarray:
+    kept = np.r_[0 : n // 2, -(n // 2) : 0]
+    return spectrum[np.ix_(kept, kept)]
+
+
+def test_idpc_is_damped_as_butterworth_has_it(scan: WeakPhaseScan, plain: dict[str, LiveMap]) -> None:
+    high, low = 0.1, 0.3
+    found = maps(scan, ("idpc",), {"idpc.highpass_invA": high, "idpc.lowpass_invA": low})["idpc"]
+    before, after = (fft.dctn(one.data.astype(float)) for one in (plain["idpc"], found))
+    q2 = np.add.outer(*((np.arange(16) / (32 * scan.step_A)) ** 2,) * 2)
+    expected = before / np.sqrt(1 + (high**2 / np.where(q2 > 0, q2, np.inf)) ** 2) / np.sqrt(1 + (q2 / low**2) ** 2)
+    expected[0, 0] = after[0, 0] = 0
+    # maps are single precision: each of 256 points of a sum is rounded
+    assert np.abs(after - expected).max() < 256 * 2**-23 * np.abs(before).max()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"wdd.epsilom": 1}, "wdd has no setting 'epsilom'"),
+        ({"bf.upsample": 2}, "bf has no setting 'upsample'"),
+        ({"wdd.epsilon": 0}, "wdd.epsilon=0 is not possible"),
+        ({"wdd.epsilon": "much"}, "wdd.epsilon='much' is not possible"),
+        ({"wdd.epsilon": float("nan")}, "is not possible"),
+        ({"wdd.epsilon": True}, "is not possible"),
+        ({"tcbf.upsample": 2.5}, "is no whole number"),
+        ({"tcbf.upsample": 9}, "tcbf.upsample=9 is not possible"),
+        ({"tcbf.upsample": [2]}, "is not possible"),
+    ],
+)
+def test_what_is_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(MetadataError, match=says):
+        registry.read_settings(settings)
+
+
+def test_metadata_are_left_alone() -> None:
+    values = {"energy_eV": 80e3, "scan.step_A": 0.4, "nothing.known": 1, "wdd.epsilon": 0.1}
+    chosen, others = registry.read_settings(values)
+    assert chosen == {"wdd.epsilon": 0.1}
+    assert others == {"energy_eV": 80e3, "scan.step_A": 0.4, "nothing.known": 1}
