@@ -205,7 +205,7 @@ def _patterns(
     start = rng.random(len(where)) * 2 * np.pi
     vibration = np.array([VIBRATION_A.get(symbol, 0.08) for symbol in atoms.get_chemical_symbols()])[:, None]
     height = float(atoms.cell.lengths()[2])
-    number = max(1, round(height / SLICE_A[drawn.kind]))
+    number, layer = layers_of(height, SLICE_A[drawn.kind])
     shifts = (descan(drawn).reshape(-1, 2) + drawn.beam_offset_px + 0.5 / BINNING) / drawn.window_A
     intensity = np.zeros((len(where), drawn.pixels, drawn.pixels), np.float32)
     mean = np.zeros((number, grid.pixels, grid.pixels), np.float32)
@@ -215,7 +215,7 @@ def _patterns(
         moved.positions[:, 2] = moved.positions[:, 2].clip(0.01, height - 0.01)
         moved.wrap(pbc=(True, True, False))
         potential = abtem.Potential(
-            moved, gpts=grid.pixels, slice_thickness=height / number, parametrization="lobato", projection="infinite"
+            moved, gpts=grid.pixels, slice_thickness=layer, parametrization="lobato", projection="infinite"
         ).build(lazy=False)
         layers = np.asarray(potential.array, np.float32).reshape(-1, grid.pixels, grid.pixels)
         mean += layers / count
@@ -227,6 +227,16 @@ def _patterns(
     blank = _recorded(_built(abtem_probe(drawn, grid, 0.0))[None], np.zeros((1, 2)), grid, 0).sum()
     phase = mean * np.float32(energy2sigma(drawn.energy_eV))
     return intensity / blank, phase, np.asarray(potential.slice_thickness, float)
+
+
+def layers_of(height: float, about: float) -> tuple[int, float]:
+    """Number of layers of about that thickness, and the thickness to ask abTEM for.
+
+    It takes as many as are needed, all the same. The exact share of the height is now and then a rounding error too
+    thin, and would make one more.
+    """
+    number = max(1, round(height / about))
+    return number, height / number * (1 + 1e-9)
 
 
 def abtem_probe(drawn: Draw, grid: Grid, defocus: float) -> Any:

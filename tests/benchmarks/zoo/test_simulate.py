@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from zoo_scans import small_draw
 
-from benchmarks.zoo.simulate import Grid, _slabs, descan, scan_positions, transformed
+from benchmarks.zoo.simulate import Grid, _slabs, descan, layers_of, scan_positions, transformed
 from ptylive.schema.detector import undo_transform, undo_transform_of_center
 
 
@@ -74,3 +74,11 @@ def test_the_box_holds_the_scan_and_a_window():
     assert grid.window_A == pytest.approx(2 * drawn.window_A)
     assert grid.side_A >= 11 * 1.5 + 1.5 * drawn.window_A
     assert grid.window % 2 == 0 and grid.window > 1.5 * 2 * drawn.pixels
+
+
+def test_abtem_makes_as_many_layers_as_are_counted_on():
+    """It takes the whole number that is not below the height over a layer: 44.615 / (44.615 / 11) is above 11."""
+    heights = np.round(np.random.default_rng(0).uniform(20, 60, 60), 3)
+    for height in (*heights, 44.615, 3.0):
+        number, layer = layers_of(float(height), 4.0)
+        assert np.ceil(height / layer) == number == max(1, round(height / 4))
