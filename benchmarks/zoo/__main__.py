@@ -13,18 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.zoo import ours, peers
 from benchmarks.zoo.draws import COUNT, SEED, Draw, draw
-from benchmarks.zoo.files import usable
+from benchmarks.zoo.scans import default_cache, numbers, simulated
 from benchmarks.zoo.tables import hardware, table
 
 PROGRAMS = (*ours.WAYS, *peers.PEERS)
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -74,43 +72,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, help="of other programs, instead of their own number")
     parser.add_argument("--out", type=Path, help="table as Markdown; beside it the same as JSON")
     return parser.parse_args()
-
-
-def default_cache() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("ptylive") / "zoo"
-
-
-def numbers(text: str) -> list[int]:
-    """Numbers and ranges, as 0-7,12."""
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        try:
-            found.extend(range(int(first), int(last or first) + 1))
-        except ValueError:
-            raise SystemExit(f"--draws {text!r}: give numbers and ranges, as 0-7,12") from None
-    return found
-
-
-def simulated(one: Draw, cache: Path, python: Path) -> Path:
-    """The file of a draw; simulated where it is not there yet."""
-    path = cache / "scans" / f"{one.name}_{one.seed}.h5"
-    if usable(path, one):
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told = path.with_suffix(".json")
-    told.write_text(json.dumps(one.as_dict()), encoding="utf-8")
-    print(f"{one.name}: simulating {one.line()}", flush=True)
-    command = [str(python), "-m", "benchmarks.zoo.simulate", str(path), str(told)]
-    done = subprocess.run(command, check=False, cwd=ROOT, env=ours.one_thread())
-    if done.returncode:
-        raise SystemExit(
-            f"{one.name}: the simulation failed; --abtem-python PATH names an interpreter that has abTEM and h5py"
-        )
-    told.unlink()
-    return path
 
 
 def result(program: str, one: Draw, scan: Path, given: argparse.Namespace) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""Which draws are asked for, and their scans: where they are kept, simulated where they are not there yet."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from benchmarks.zoo.draws import Draw
+from benchmarks.zoo.files import usable
+from benchmarks.zoo.ours import one_thread
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def default_cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ptylive") / "zoo"
+
+
+def numbers(text: str) -> list[int]:
+    """Numbers and ranges, as 0-7,12."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        try:
+            found.extend(range(int(first), int(last or first) + 1))
+        except ValueError:
+            raise SystemExit(f"--draws {text!r}: give numbers and ranges, as 0-7,12") from None
+    return found
+
+
+def simulated(one: Draw, cache: Path, python: Path) -> Path:
+    """The file of a draw; simulated where it is not there yet."""
+    path = cache / "scans" / f"{one.name}_{one.seed}.h5"
+    if usable(path, one):
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = path.with_suffix(".json")
+    told.write_text(json.dumps(one.as_dict()), encoding="utf-8")
+    print(f"{one.name}: simulating {one.line()}", flush=True)
+    command = [str(python), "-m", "benchmarks.zoo.simulate", str(path), str(told)]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=one_thread())
+    if done.returncode:
+        raise SystemExit(
+            f"{one.name}: the simulation failed; --abtem-python PATH names an interpreter that has abTEM and h5py"
+        )
+    told.unlink()
+    return path
