@@ -1,226 +1,287 @@
 """Refinement side by side with other programs, one core each, in one run on one machine.
 
-    python benchmarks/refine_vs_peers.py [--cases thin thick] [--noisy] [--wrong] [--peers py4dstem ptyrad phaser]
-        [--refining modes positions tilts] [--work DIR]
+    python -m benchmarks.refine_vs_peers [--cases thin thick] [--noisy] [--abtem-python ABTEM/bin/python]
+        [--ptyrad-python P/bin/python] [--py4dstem-python Q/bin/python] [--phaser-python R/bin/python] [--out TABLE.md]
+    python -m benchmarks.refine_vs_peers --refining modes positions tilts --ptyrad-python P/bin/python
+    python -m benchmarks.refine_vs_peers --wrong --noisy
 
-Makes the data sets with abTEM and runs the peers from PyPI, each in a virtual environment made under --work; neither
-comes near ours. Data set maker, peers' runners and the judge of quality stand in ../shared/tools/refine_peers (or
-$PTYLIVE_REFINE_PEERS). CPU seconds; compilation, loading and set-up are outside for everyone.
+From the root of the repository. Patterns per CPU second, CPU seconds to correlations of 0.95 and 0.98 with the truth,
+quality and peak memory on one thin and one thick scan, coherent and without accidents, simulated by the zoo
+(benchmarks/zoo/simulate.py) and judged by its judge. Compilation, loading and set-up are outside for everyone; all are
+given the true calibration. benchmarks/peers/timed.py says how to install the other programs.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-PEERS = {
-    "py4dstem": ["py4DSTEM==0.14.18"],
-    "ptyrad": [
-        *("torch==2.13.0", "accelerate", "optuna", "pydantic", "pyyaml", "scikit-learn", "matplotlib", "tifffile"),
-        *("scipy", "tqdm"),
-    ],
-    "phaser": ["phaserEM[jax]==0.3.1"],
-}
-NO_DEPENDENCIES = {"ptyrad": ["ptyrad==1.0.0"]}
-MAKER = ["abtem", "ase", "h5py"]
-PYTHON_311 = {"ptyrad": ("plotting/basic.py", "lr_iters['niter'][-1]", 'lr_iters["niter"][-1]')}
-"""A line that Python 3.11 cannot read, quotes inside the same quotes of an f-string, and what it means."""
-THRESHOLDS = (0.95, 0.98)
+from benchmarks.peers import timed
+from benchmarks.zoo.draws import SEED, Draw
+from benchmarks.zoo.ours import one_thread, warm
+from benchmarks.zoo.peers import prepared
+from benchmarks.zoo.scans import ROOT, default_cache, simulated
+from benchmarks.zoo.score import Reconstruction, Truth, score
+from benchmarks.zoo.tables import hardware
+
+CLEAN = 1e7
+"""Electrons per Å² where noise is to play no part: millions of them in a pattern."""
+NOISY = {"thin": 2e4, "thick": 2e5}
 ITERATIONS = {"thin": 12, "thick": 8}
+"""Of other programs."""
+SWEEPS = (1, 2, 3)
+"""Of ours, whose quality is looked at besides that at the end."""
 WRONG = [(0.0, 1.0), (40.0, 1.0), (-40.0, 1.0), (40.0, 1.3), (-40.0, 0.7), (40.0, 0.7), (-40.0, 1.3)]
 """Error of the defocus (Å), factor on the thickness."""
-REFINING: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
-    "modes": ({"probe_modes": 4}, ("probe_pmode_max=1", "probe_pmode_max=4")),
-    "positions": (
-        {"update_probe_pos": True},
-        ('probe_pos_shifts={"start_iter": None, "lr": 0}', 'probe_pos_shifts={"start_iter": 1, "lr": 5e-4}'),
-    ),
-    "tilts": (
-        {"update_tilts": True},
-        ('probe_pos_shifts={"start_iter"', 'obj_tilts={"start_iter": 1, "lr": 1e-4}, probe_pos_shifts={"start_iter"'),
-    ),
+REFINING: dict[str, dict[str, Any]] = {
+    "modes": {"probe_modes": 4},
+    "positions": {"update_probe_pos": True},
+    "tilts": {"update_tilts": True},
 }
-"""Refined besides object and probe: our preset, and what becomes of a line of PtyRAD's runner."""
+"""Refined besides object and probe, and what it is in our preset; PtyRAD's runner knows the same words."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given = arguments()
+    if given.ours is not None:
+        print(json.dumps(ours(*given.ours, given.refining or ())))
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.cases:
+            scan = case_file(name, given, Path(folder))
+            if given.wrong:
+                from_wrong_values(scan)
+            elif given.refining:
+                compare_rates(name, scan, given)
+            else:
+                rows.append({"case": name, **run_ours(scan)})
+                for peer in timed.PEERS:
+                    found = timed.run(peer, scan, getattr(given, f"{peer}_python"), iterations(name, given))
+                    rows.append({"case": name, **found})
+    if rows:
+        text = f"{hardware()}; load {os.getloadavg()[0]:.1f}.\n\n{table(rows)}\n"
+        print(text)
+        if given.out is not None:
+            given.out.write_text(text, encoding="utf-8")
+            record = {"hardware": hardware(), "load": os.getloadavg(), "noisy": given.noisy, "rows": rows}
+            given.out.with_suffix(".json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.refine_vs_peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--cases", nargs="+", choices=("thin", "thick"), default=["thin", "thick"])
-    parser.add_argument("--peers", nargs="*", choices=tuple(PEERS), default=["py4dstem"])
-    parser.add_argument("--noisy", action="store_true", help="Poisson counts instead of clean patterns")
+    parser.add_argument("--noisy", action="store_true", help="as many electrons as an experiment has")
     parser.add_argument(
         "--wrong", action="store_true", help="ours only: start from wrong defocus and thickness, and scan for them"
     )
     parser.add_argument(
         "--refining", nargs="+", choices=tuple(REFINING), help="rates only, beside PtyRAD refining the same as well"
     )
-    parser.add_argument("--work", type=Path, default=Path("build/refine_vs_peers"))
-    parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.ours is not None:
-        more = REFINING[given.refining[0]][0] if given.refining else {}
-        print(json.dumps(ours(given.ours, noisy=given.noisy, more=more)))
-        return
-    given.work.mkdir(parents=True, exist_ok=True)
-    if given.wrong:
-        for case in given.cases:
-            from_wrong_values(made_data_set(given.work, case), noisy=given.noisy)
-        return
-    if given.refining:
-        for case in given.cases:
-            compare_rates(given.work, case, given.refining)
-        return
-    rows = []
-    for case in given.cases:
-        data = made_data_set(given.work, case)
-        rows.append(run_ours(data, case, noisy=given.noisy))
-        rows.extend(run_peer(given.work, data, case, peer, noisy=given.noisy) for peer in given.peers)
-    show(rows)
-    (given.work / "figures.json").write_text(json.dumps({"load": os.getloadavg(), "rows": rows}, indent=1))
+    parser.add_argument("--iterations", type=int, help="of other programs, instead of 12 (thin) and 8 (thick)")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="where the simulated scans are kept")
+    parser.add_argument("--abtem-python", type=Path, default=Path(sys.executable), help="an interpreter that has abTEM")
+    for peer, package in timed.PEERS.items():
+        parser.add_argument(f"--{peer}-python", type=Path, help=f"an interpreter that has {package}")
+    parser.add_argument("--out", type=Path, help="table as Markdown; beside it the same as JSON")
+    parser.add_argument("--ours", type=Path, nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
-def tools() -> Path:
-    """Where the runners stand."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "tools" / "refine_peers"
-    return Path(os.environ.get("PTYLIVE_REFINE_PEERS", beside))
+def iterations(name: str, given: argparse.Namespace) -> int:
+    return given.iterations or ITERATIONS[name]
 
 
-def python_with(work: Path, name: str, packages: list[str], alone: list[str] | None = None) -> Path:
-    """The interpreter of a virtual environment that holds the packages."""
-    python = work / "venv" / name / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(work / "venv" / name)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *packages, "h5py"], check=True)
-        if alone:
-            subprocess.run([str(python), "-m", "pip", "install", "-q", "--no-deps", *alone], check=True)
-    if name in PYTHON_311:
-        _mend(work / "venv" / name, name)
-    return python
-
-
-def _mend(venv: Path, name: str) -> None:
-    """Make a package readable to this Python."""
-    place, wrong, right = PYTHON_311[name]
-    for path in venv.glob(f"lib/python*/site-packages/{name}/{place}"):
-        text = path.read_text(encoding="utf-8")
-        if wrong in text:
-            path.write_text(text.replace(wrong, right), encoding="utf-8")
-
-
-def made_data_set(work: Path, case: str) -> Path:
-    """The data set of a case; minutes of simulation the first time."""
-    path = work / f"{case}.h5"
-    if not path.exists():
-        python = python_with(work, "maker", MAKER)
-        subprocess.run([str(python), str(tools() / "make_dataset.py"), case, str(path)], check=True)
-    return path
-
-
-def compare_rates(work: Path, case: str, refining: list[str]) -> None:
-    """Patterns per CPU second with more refined than object and probe, ours and PtyRAD's."""
-    data = made_data_set(work, case)
-    for name in refining:
-        source = (tools() / "run_ptyrad.py").read_text(encoding="utf-8")
-        before, after = REFINING[name][1]
-        if source.count(before) != 1:
-            raise SystemExit(f"run_ptyrad.py: {before!r} is not there once")
-        runner = work / f"run_ptyrad_{name}.py"
-        runner.write_text(source.replace(before, after), encoding="utf-8")
-        theirs = run_peer(work, data, case, "ptyrad", noisy=False, runner=runner)["patterns_per_cpu_s"]
-        rate = run_ours(data, case, noisy=False, refining=name)["patterns_per_cpu_s"]
-        print(
-            f"{case}, {name} refined too: {rate:.0f} patterns per CPU s, PtyRAD {theirs:.0f}, ratio {rate / theirs:.1f}"
-        )
-
-
-def run_peer(
-    work: Path, data: Path, case: str, peer: str, *, noisy: bool, runner: Path | None = None
-) -> dict[str, Any]:
-    """One peer on one case, judged by the common judge."""
-    out = work / f"{peer}_{case}{'_noisy' if noisy else ''}{'' if runner is None else runner.stem}"
-    python = python_with(work, peer, PEERS[peer], NO_DEPENDENCIES.get(peer))
-    command = [str(python), str(runner or tools() / f"run_{peer}.py"), str(data), str(out), "--threads", "1"]
-    command += ["--iters", str(ITERATIONS[case]), *(["--noisy"] if noisy else [])]
-    subprocess.run(command, check=True, env={**one_thread(), "PYTHONPATH": str(tools())})
-    judge = python_with(work, "judge", ["numpy", "scipy"])
-    subprocess.run([str(judge), str(tools() / "evaluate.py"), str(data), str(out)], check=True)
-    found = json.loads((out / "run.json").read_text())
-    reached = {str(t): (found["to_corr"].get(str(t)) or {}).get("cpu_s") for t in THRESHOLDS}
-    return {
-        "name": f"{found['name']} {found['version']}" if "version" in found else found["name"],
-        "case": case,
-        "patterns_per_cpu_s": found["patterns_per_cpu_s"],
-        "cpu_s_to": reached,
-        "last": found["quality"][-1]["corr"],
-        "best": max(entry["corr"] for entry in found["quality"]),
-        "peak_MB": found["peak_rss_MB"],
+def case(name: str) -> Draw:
+    """A monolayer of MoS2 at 80 kV, or 4.7 nm of SrTiO3 at 200 kV in four slices; nothing goes wrong."""
+    of_case: dict[str, dict[str, Any]] = {
+        "thin": {
+            "specimen": "mos2",
+            "thickness_A": 0.0,
+            "slices": 1,
+            "energy_eV": 80e3,
+            "semiangle_mrad": 25.0,
+            "defocus_A": 120.0,
+            "pixels": 64,
+            "cutoff": 3.09,
+            "shape": (40, 40),
+            "step_A": 0.4,
+        },
+        "thick": {
+            "specimen": "sto_001",
+            "thickness_A": 47.0,
+            "slices": 4,
+            "energy_eV": 200e3,
+            "semiangle_mrad": 30.0,
+            "defocus_A": 150.0,
+            "pixels": 96,
+            "cutoff": 2.09,
+            "shape": (32, 32),
+            "step_A": 0.5,
+        },
     }
+    return Draw(
+        name=f"{name}_{of_case[name]['specimen']}",
+        seed=SEED,
+        set="side by side",
+        index=0,
+        **of_case[name],
+        astigmatism_A=0.0,
+        astigmatism_deg=0.0,
+        pattern="raster",
+        flyback=0,
+        rotation_deg=0.0,
+        transform="none",
+        dose=CLEAN,
+        source_A=0.0,
+        focal_spread_A=0.0,
+        drift_A=(0.0, 0.0),
+        jitter_A=0.0,
+        beam_offset_px=(0.0, 0.0),
+        descan_px=(0.0, 0.0, 0.0, 0.0),
+        bad_pixels=0,
+        configurations=1,
+    )
 
 
-def run_ours(data: Path, case: str, *, noisy: bool, refining: str | None = None) -> dict[str, Any]:
-    """Ours in a process of its own, so that its memory is its own."""
-    command = [sys.executable, __file__, "--ours", str(data), *(["--noisy"] if noisy else [])]
-    command += ["--refining", refining] if refining else []
-    done = subprocess.run(command, check=True, env=one_thread(), capture_output=True, text=True)
-    return {"name": "ptylive", "case": case, **json.loads(done.stdout.splitlines()[-1])}
+def case_file(name: str, given: argparse.Namespace, folder: Path) -> Path:
+    """The scan of a case, simulated where it is not there yet; with noise in a file of its own."""
+    drawn = case(name)
+    clean = simulated(drawn, given.cache.absolute(), given.abtem_python.absolute())
+    if not given.noisy:
+        return clean
+    thinned(clean, folder / f"{name}_noisy.h5", NOISY[name] / drawn.dose)
+    return folder / f"{name}_noisy.h5"
 
 
-def one_thread() -> dict[str, str]:
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, "1")}
+def thinned(source: Path, out: Path, share: float) -> None:
+    """The same scan with a share of its electrons, each kept or not by chance: what is left is Poisson's again."""
+    import h5py
+
+    rng = np.random.default_rng([SEED, 11])
+    with h5py.File(source) as file, h5py.File(out, "w") as copy:
+        for name in ("metadata", "truth"):
+            file.copy(name, copy)
+        copy["data"] = rng.binomial(file["data"][()], share).astype(np.uint16)
 
 
-def ours(path: Path, *, noisy: bool, more: Mapping[str, Any]) -> dict[str, Any]:
+def run_ours(scan: Path, refining: Sequence[str] = ()) -> dict[str, Any]:
+    """Ours in a process of its own, handed what the others are handed, so that its memory is its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        handed = Path(folder, "given.npz")
+        np.savez(handed, **prepared(scan))
+        command = [sys.executable, "-m", "benchmarks.refine_vs_peers", "--ours", str(scan), str(handed)]
+        command += ["--refining", *refining] if refining else []
+        done = subprocess.run(command, check=False, env=one_thread(), cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        return {"name": "ptylive", "error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+    return {"name": "ptylive", **json.loads(done.stdout.splitlines()[-1])}
+
+
+def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:
     """The default preset on one thread; quality at the end and after 1, 2, 3 sweeps.
 
     As for the others, the peak of the memory is that of one run, without the judge and without the compiler, which
     works in a process of its own (as it does beside a server).
     """
     from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.engine.backend.multislice.compiled_backend import warm_up
     from ptylive.schema.preset import Preset
 
     use_persistent_cache()
-    dataset, slices, thickness = read(path, noisy=noisy)
-    window = str(dataset.patterns.shape[-1])
-    subprocess.run([sys.executable, "-m", "ptylive.server.refinement.warm_refinement", window], check=True)
-    from ptylive.engine.backend.multislice.compiled_backend import warm_up
-
-    warm_up(int(window))  # from the disk
-    known: dict[str, Any] = {"num_slices": slices, "total_thickness_A": thickness if slices > 1 else None}
-    known["probe_modes"] = 1  # the data are coherent, and the peers use one mode too
-    known.update(more)
-    evaluations, seconds, result = timed(dataset, Preset.from_mapping(known))
+    with np.load(handed) as given:
+        dataset, known = dataset_of(given)
+    window = int(dataset.patterns.shape[-1])
+    warm([window])
+    warm_up(window)  # from the disk
+    known |= {"probe_modes": 1}  # the data are coherent, and the peers use one mode too
+    for name in refining:
+        known |= REFINING[name]
+    evaluations, seconds, result = one_run(dataset, Preset.from_mapping(known))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    reached: dict[str, float | None] = {str(t): None for t in THRESHOLDS}
-    for sweeps in (1, 2, 3):
-        _, so_far, early = timed(dataset, Preset.from_mapping({**known, "sweeps": sweeps, "epoch_max": sweeps}))
-        found = quality(path, early)
-        for threshold in THRESHOLDS:
-            if found >= threshold and reached[str(threshold)] is None:
-                reached[str(threshold)] = round(so_far, 3)
+    spent, corrs = list[float](), list[float]()
+    for sweeps in () if refining else SWEEPS:
+        _, so_far, early = one_run(dataset, Preset.from_mapping({**known, "sweeps": sweeps, "epoch_max": sweeps}))
+        spent.append(so_far)
+        corrs.append(quality(scan, early))
     return {
         "patterns_per_cpu_s": round(len(dataset.patterns) * evaluations / seconds),
-        "cpu_s_to": reached,
+        "cpu_s_to": timed.reached(spent, corrs),
         "cpu_s_in_all": round(seconds, 2),
-        "last": quality(path, result),
-        "best": None,
+        "last": quality(scan, result),
         "peak_MB": round(peak, 1),
         "reason": result.reason,
     }
 
 
-def from_wrong_values(path: Path, *, noisy: bool) -> None:
+def one_run(dataset: Any, preset: Any) -> tuple[float, float, Any]:
+    """Evaluations, CPU seconds from the first batch to the last, and the result."""
+    from ptylive.engine.refine import refine
+
+    marks: list[float] = []
+    result = refine(dataset, preset, backend="cpu", on_progress=lambda _: marks.append(time.process_time()))
+    return result.evaluations, marks[-1] - marks[0], result
+
+
+def dataset_of(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What other programs are handed as the engine takes it, and the preset's slices and thickness."""
+    from ptylive.engine.dataset import Dataset
+    from ptylive.schema import Calibration, Origin, Quantity
+
+    told, patterns = json.loads(str(given["calibration"])), given["patterns"]
+    rows, columns, side, _ = patterns.shape
+    values = {
+        "energy_eV": told["energy_eV"],
+        "convergence_semiangle_mrad": told["semiangle_mrad"],
+        "detector_pixel_invA": told["pixel_invA"],
+        "C10": -told["defocus_A"],
+        "rotation_deg": told["rotation_deg"],
+    }
+    calibration = Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
+    stack = patterns.reshape(rows * columns, side, side)
+    bad, centre = np.zeros((side, side), bool), np.full(2, side // 2, float)
+    where = given["positions_A"]
+    dataset = Dataset(stack, np.arange(rows * columns), where, bad, centre, (rows, columns), calibration)
+    slices = told["slices"]
+    return dataset, {"num_slices": slices, "total_thickness_A": slices * told["slice_A"] if slices > 1 else None}
+
+
+def quality(scan: Path, result: Any) -> float:
+    """Correlation with the truth, by the same judge as the peers'."""
+    rows, columns = result.object_sampling_A
+    phase = np.angle(result.object[0]).astype(float)
+    return float(score(Truth.read(scan), Reconstruction(phase, (rows, columns), result.origin_A))["corr"])
+
+
+def compare_rates(name: str, scan: Path, given: argparse.Namespace) -> None:
+    """Patterns per CPU second with more refined than object and probe, ours and PtyRAD's."""
+    for more in given.refining:
+        mine = run_ours(scan, [more])
+        theirs = timed.run("ptyrad", scan, given.ptyrad_python, iterations(name, given), [more])
+        rates = [found.get("patterns_per_cpu_s") for found in (mine, theirs)]
+        said = [
+            found.get("error", f"{rate} patterns per CPU s") for found, rate in zip((mine, theirs), rates, strict=True)
+        ]
+        ratio = f", ratio {rates[0] / rates[1]:.1f}" if rates[0] and rates[1] else ""
+        print(f"{name}, {more} refined too: {said[0]}; PtyRAD {said[1]}{ratio}", flush=True)
+
+
+def from_wrong_values(scan: Path) -> None:
     """Quality from a defocus and a thickness that are wrong, both found by short trials first."""
     from dataclasses import replace
 
@@ -230,84 +291,41 @@ def from_wrong_values(path: Path, *, noisy: bool) -> None:
     from ptylive.schema.preset import Preset
 
     use_persistent_cache()
-    dataset, slices, thickness = read(path, noisy=noisy)
+    dataset, told = dataset_of(prepared(scan))
     true = float(dataset.calibration.aberrations["C10"])
-    for error, factor in WRONG if slices > 1 else [(error, 1.0) for error in (0.0, 40.0, -40.0)]:
+    thick = told["num_slices"] > 1
+    for error, factor in WRONG if thick else [(error, factor) for error, factor in WRONG if factor == 1]:
         calibration = dataset.calibration.having(C10=Quantity(true - error, Origin.GIVEN))
-        known: dict[str, Any] = {"num_slices": slices, "scan_defocus": True}
-        if slices > 1:
-            known.update(total_thickness_A=factor * thickness, scan_thickness=True)
+        known = {**told, "scan_defocus": True}
+        if thick:
+            known |= {"total_thickness_A": factor * told["total_thickness_A"], "scan_thickness": True}
         began = time.process_time()
         result = refine(replace(dataset, calibration=calibration), Preset.from_mapping(known), backend="cpu")
         seconds = time.process_time() - began
         found = ", ".join(f"{curve.quantity} {curve.best:.4g}" for curve in result.curves)
         print(
-            f"defocus {error:+.0f} Å, thickness × {factor}: {quality(path, result):.4f}, {seconds:.0f} CPU s ({found})"
+            f"{scan.stem}: defocus {error:+.0f} Å, thickness × {factor}: {quality(scan, result):.4f}, "
+            f"{seconds:.0f} CPU s ({found})",
+            flush=True,
         )
 
 
-def timed(dataset: Any, preset: Any) -> tuple[float, float, Any]:
-    """Evaluations, CPU seconds from the first batch to the last, and the result."""
-    from ptylive.engine.refine import refine
-
-    marks: list[float] = []
-    result = refine(dataset, preset, backend="cpu", on_progress=lambda _: marks.append(time.process_time()))
-    return result.evaluations, marks[-1] - marks[0], result
-
-
-def read(path: Path, *, noisy: bool) -> tuple[Any, int, float]:
-    """The data set as the engine takes it, the number of slices and the thickness."""
-    import h5py
-
-    from ptylive.engine.dataset import Dataset
-    from ptylive.schema import Calibration, Origin, Quantity
-
-    with h5py.File(path) as file:
-        given = dict(file.attrs)
-        counts, positions = file["data_poisson"][()], file["positions_A"][()]
-        patterns = counts
-        if not noisy:
-            patterns = file["data"][()]
-            patterns *= np.float32(counts.sum() / patterns.sum())
-    del counts
-    rows, columns, pixels, _ = patterns.shape
-    values = {
-        "energy_eV": float(given["accelerating_voltage_kV"]) * 1e3,
-        "convergence_semiangle_mrad": float(given["semiconvergence_mrad"]),
-        "detector_pixel_invA": float(given["recip_pixel_invA"]),
-        "C10": -float(given["defocus_A"]),
-        "rotation_deg": 0.0,
-    }
-    calibration = Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
-    count, centre = rows * columns, np.full(2, pixels // 2, float)
-    bad = np.zeros((pixels, pixels), bool)
-    stack = patterns.reshape(count, pixels, pixels)
-    where = positions - positions[0]
-    dataset = Dataset(stack, np.arange(count), where, bad, centre, (rows, columns), calibration)
-    return dataset, int(given["num_slices"]), float(given["thickness_A"])
-
-
-def quality(path: Path, result: Any) -> float:
-    """Correlation with the truth, by the same judge as the peers'."""
-    spec = importlib.util.spec_from_file_location("quality", tools() / "quality.py")
-    assert spec is not None and spec.loader is not None
-    judge = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(judge)
-    pixel = result.object_sampling_A[0]
-    origin = [-value / pixel for value in result.origin_A]
-    return float(judge.evaluate(str(path), np.angle(result.object[0]), origin, pixel)["corr"])
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    print(f"load {os.getloadavg()}")
-    print("program            case   patterns/CPU s   CPU s to 0.95 / 0.98   last    best    peak MB")
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a line for each program on each case, then why others have none."""
+    heads = ("case", "program", "patterns per CPU s", "CPU s to 0.95 / 0.98", "at the end", "best", "peak MB")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
+        if "error" in row:
+            continue
         to = " / ".join("–" if value is None else f"{value:g}" for value in row["cpu_s_to"].values())
-        best = "–" if row["best"] is None else f"{row['best']:.4f}"
-        print(
-            f"{row['name']:18s} {row['case']:6s} {row['patterns_per_cpu_s']:14.0f}   {to:20s}   "
-            f"{row['last']:.4f}  {best:6s}  {row['peak_MB']:.0f}"
-        )
+        best = f"{row['best']:.4f}" if "best" in row else ""
+        cells = (f"{row['patterns_per_cpu_s']:,}".replace(",", " "), to, f"{row['last']:.4f}", best)
+        lines.append(f"| {row['case']} | {row['name']} | {' | '.join(cells)} | {row['peak_MB']:.0f} |")
+    skipped = dict.fromkeys(f"- {row['name']}: {row['error']}" for row in rows if row.get("skipped"))
+    failed = [
+        f"- {row['case']}, {row['name']}: {row['error']}" for row in rows if "error" in row and not row.get("skipped")
+    ]
+    return "\n".join([*lines, *([""] if skipped or failed else []), *skipped, *failed])
 
 
 if __name__ == "__main__":
