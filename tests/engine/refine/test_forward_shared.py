@@ -29,12 +29,12 @@ def test_astigmatism_and_coma_of_the_start_are_found(read_dataset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("basis", "least_ratio"), [("zernike:45+1", 70), ("data:15+1", 180)])
-def test_coefficients_serve_nearly_as_well_as_frames(read_dataset, tmp_path, basis, least_ratio):
+def test_coefficients_serve_nearly_as_well_as_frames(read_dataset, basis, least_ratio):
     """At least 0.95 of the correlation that the frames of mos2_svac give, at a fraction of the numbers."""
     path = shared_data("mos2_svac_80kV_focus")
     frames = read_dataset(path)
     coefficients, ratio = compressed(frames, basis)
-    of_frames = object_correlation(path, refine(frames, Preset(), backend="cpu"), tmp_path)
-    of_coefficients = object_correlation(path, refine(coefficients, Preset(), backend="cpu"), tmp_path)
+    of_frames = object_correlation(path, refine(frames, Preset(), backend="cpu"))
+    of_coefficients = object_correlation(path, refine(coefficients, Preset(), backend="cpu"))
     assert ratio > least_ratio
     assert of_coefficients >= 0.95 * of_frames

@@ -1,4 +1,4 @@
-"""Quality on the shared sets, default preset and given calibration, judged by the shared score.
+"""Quality on the shared sets, default preset and given calibration, judged as the zoo judges.
 
 Least correlations are those demanded of a refinement; docs/refinement.md says what is reached.
 """
@@ -21,19 +21,19 @@ def falls_in_lbfgs(result):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("mos2_svac_80kV_focus", 0.985), ("mos2_edge_80kV_defocus", 0.96)])
-def test_thin_specimens(read_dataset, tmp_path, name, least):
+def test_thin_specimens(read_dataset, name, least):
     path = shared_data(name)
     result = refine(read_dataset(path), Preset(), backend="cpu")
     assert falls_in_lbfgs(result)
-    assert object_score(path, result, tmp_path)["corr"] >= least
+    assert object_score(path, result)["corr"] >= least
 
 
 @pytest.mark.slow
-def test_thick_specimen(read_dataset, tmp_path):
+def test_thick_specimen(read_dataset):
     path = shared_data("sto_10nm_200kV_defocus")
     result = refine(read_dataset(path), Preset(num_slices=10, total_thickness_A=100.0), backend="cpu")
     assert falls_in_lbfgs(result)
-    scored = object_score(path, result, tmp_path)
+    scored = object_score(path, result)
     assert scored["corr"] >= 0.95
     assert min(scored["slice_corr"]) > 0.8
 
