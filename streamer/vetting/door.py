@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import atexit
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ CPU_S, FOREIGN_CPU_S = 3.0, 60.0
 BYTES_PER_CPU_S = 2e9
 """How much larger files have longer lists of chunks."""
 WALL_S = 600.0
+KEPT_S = 30.0
+"""How long the worker waits for another file."""
 _HDF5 = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi")
 
 
@@ -25,20 +31,61 @@ def vet(path: Path, values: Mapping[str, Any] | None = None, *results: Path) -> 
     Raises InputFileError for one that is read for ever, crashes its reader or asks for half of the machine's memory.
     What is missing or no file of its kind is left to whoever opens it, and says so better.
     """
-    with FileWorker(Limits(memory_bytes=_memory())) as worker:
+    with _READER.worker() as worker:
         if is_file(path):
             worker.read(walk, path, _limits(path), values=dict(values or {}))
-        for other in results:
-            if is_file(other):
-                worker.read(walk_hdf5, other, _limits(other))
+        _look_through(worker, results)
 
 
 def vet_results(*paths: Path) -> None:
     """The same for results files alone."""
-    with FileWorker(Limits(memory_bytes=_memory())) as worker:
-        for path in paths:
-            if is_file(path):
-                worker.read(walk_hdf5, path, _limits(path))
+    with _READER.worker() as worker:
+        _look_through(worker, paths)
+
+
+def _look_through(worker: FileWorker, paths: Iterable[Path]) -> None:
+    for path in paths:
+        if is_file(path):
+            worker.read(walk_hdf5, path, _limits(path))
+
+
+class Reader:
+    """One worker for a process. It stays a moment: files come in turn, and its start costs a third of a second."""
+
+    def __init__(self, kept_s: float = KEPT_S) -> None:
+        self._kept_s = kept_s
+        self._lock = threading.Lock()
+        self._worker: FileWorker | None = None
+        self._owner, self._users = 0, 0
+        self._resting: threading.Timer | None = None
+
+    @contextmanager
+    def worker(self) -> Iterator[FileWorker]:
+        """The worker; its process ends some time after the last use. A forked process gets one of its own."""
+        with self._lock:
+            if self._resting is not None:
+                self._resting.cancel()
+            if self._worker is None or self._owner != os.getpid():
+                self._worker, self._owner, self._users = FileWorker(Limits(memory_bytes=_memory())), os.getpid(), 0
+                atexit.register(self._worker.close)
+            self._users += 1
+            worker = self._worker
+        try:
+            yield worker
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._resting = threading.Timer(self._kept_s, self._rest)
+                self._resting.daemon = True
+                self._resting.start()
+
+    def _rest(self) -> None:
+        with self._lock:
+            if self._worker is not None and not self._users:
+                self._worker.close()
+
+
+_READER = Reader()
 
 
 def is_file(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Files that are named on a command line: looked through before they are opened, and only if they are files."""
 
 import errno
+import time
 
 import h5py
 import numpy as np
@@ -15,13 +16,10 @@ class Asked:
     """A worker that only says what it was asked."""
 
     def __init__(self, limits):
-        self.limits, self.tasks = limits, []
+        self.limits, self.tasks, self.closed = limits, [], 0
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
+    def close(self):
+        self.closed += 1
 
     def read(self, task, path, limits=None, **arguments):
         self.tasks.append((task.__name__, path.name, limits, arguments))
@@ -31,6 +29,7 @@ class Asked:
 def asked(monkeypatch):
     made = []
     monkeypatch.setattr(door, "FileWorker", lambda limits: made.append(Asked(limits)) or made[-1])
+    monkeypatch.setattr(door, "_READER", door.Reader())
     return made
 
 
@@ -46,7 +45,41 @@ def test_a_scan_and_the_results_that_go_with_it_are_looked_through(tmp_path, ask
         ("walk_hdf5", "results.h5", {}),
     ]
     door.vet_results(results, tmp_path)
-    assert [task[:2] for task in asked[1].tasks] == [("walk_hdf5", "results.h5")]
+    assert [task[:2] for task in worker.tasks[2:]] == [("walk_hdf5", "results.h5")]
+    assert len(asked) == 1
+
+
+def test_the_worker_goes_when_nobody_has_used_it_for_a_while(asked):
+    reader = door.Reader(kept_s=0.0)
+    with reader.worker() as worker, reader.worker() as again:
+        assert worker is again
+        reader._rest()
+        assert not worker.closed
+    give_up = time.monotonic() + 60
+    while not worker.closed:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_a_forked_process_has_a_worker_of_its_own(asked, monkeypatch):
+    reader = door.Reader()
+    with reader.worker() as before:
+        monkeypatch.setattr(door.os, "getpid", lambda: -1)
+        with reader.worker() as after:
+            assert after is not before
+
+
+def test_one_process_looks_through_many_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(door, "_READER", reader := door.Reader())
+    for name in ("a.h5", "b.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["data"] = np.zeros((2, 2, 4, 4))
+        door.vet(tmp_path / name)
+    with reader.worker() as worker:
+        first = worker.process_id
+        door.vet(tmp_path / "a.h5")
+        assert worker.process_id == first is not None
+        worker.close()
 
 
 def test_large_files_and_those_of_other_programs_have_more_time(tmp_path, asked):
@@ -54,7 +87,8 @@ def test_large_files_and_those_of_other_programs_have_more_time(tmp_path, asked)
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)  # nothing is written: a hole
         door.vet(tmp_path / name)
-    native, large, foreign = (worker.tasks[0][2].cpu_s for worker in asked)
+    (worker,) = asked
+    native, large, foreign = (task[2].cpu_s for task in worker.tasks)
     assert native < large
     assert foreign == door.FOREIGN_CPU_S + native - door.CPU_S
 
