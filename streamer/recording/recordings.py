@@ -88,6 +88,8 @@ class Recordings:
                 self._fail(scan, f"{path}: {line_of(error)}; the journal is kept")
                 return
         self._go_on(scan, lambda: path, keep_bytes=keep_bytes)
+        if scan.progress.senders > 1:  # what was written of it may be lost with what a full disk did not take
+            self.note_senders(scan)
 
     def _keep_bytes(self, path: Path) -> int:
         """What of a journal is whole; 0 where there is none. Raises PtyliveError, OSError."""

@@ -1,5 +1,6 @@
 """Two senders that say the same uid at the same time: their connections tell their frames apart."""
 
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ from stream_tools import (
 from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.events import Announcer, LogEvent
 from ptylive.streamer.patience import Patience
+from ptylive.streamer.recording.journal_file import JournalFile
 from ptylive.streamer.ring import Ring
+from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.tracking import senders as senders_module
 from ptylive.streamer.tracking.senders import Senders
 from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
@@ -323,3 +326,39 @@ def test_strangers_in_a_finished_recording_are_noted_in_it(tmp_path: Path) -> No
         run.wait(lambda: said_senders(tmp_path) == {"test": 2})
     assert recorded(tmp_path) == {"test": digests(FIRST)}
     assert not list(tmp_path.glob("*.journal"))
+
+
+def test_what_a_full_disk_took_of_two_senders_is_written_when_the_scan_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquisition = Acquisition(Ring(10**7), tmp_path, Patience(), Announcer(lambda event: None))
+    senders = acquisition.senders
+    acquisition.handle(ArmMessage(HEADER), senders.connection(20))
+    acquisition.handle(ONE[0], senders.connection(20))
+    scan = acquisition._open["test"]
+    while not scan.safe.any():
+        time.sleep(0.01)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as while_full:
+        while_full.setattr(JournalFile, "write", full)
+        acquisition.handle(ArmMessage(HEADER), senders.connection(21))
+        while scan.journal is not None and scan.journal.error is None:
+            time.sleep(0.01)
+        acquisition.tick()
+    assert scan.recording_state == "failed"
+    for descriptor in (20, 21):
+        senders.lost(descriptor)
+    acquisition._close(scan, "aborted")
+    while acquisition._recordings.is_converting("test"):
+        time.sleep(0.01)
+    acquisition.handle(ONE[1], senders.connection(22))
+    while not acquisition._open["test"].safe[ONE[1].first]:
+        time.sleep(0.01)
+    with JournalReader(next(tmp_path.glob("*.journal"))) as reader:  # as it is left behind if the process is killed now
+        assert len(list(reader.messages())) == 2
+        assert reader.senders == 2
+    acquisition.stop(60)
+    assert said_senders(tmp_path) == {"test": 2}
