@@ -2,10 +2,11 @@
 // meet at a real barrier. What this cannot show: warps, memory banks, registers, speed.
 #pragma once
 #include <atomic>
-#include <barrier>
 #include <cmath>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdlib>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -21,12 +22,38 @@ struct Coordinate { unsigned x = 0; };
 
 inline thread_local Coordinate threadIdx;
 inline Coordinate blockIdx, gridDim;
-inline std::barrier<>* block_barrier = nullptr;
+
+/// Where threads meet. They sleep: those of std::barrier give way to every other process before they look again, and on a
+/// busy machine a kernel of a second takes minutes.
+class Meeting {
+public:
+    explicit Meeting(int threads) : threads(threads) {}
+
+    void wait() {
+        std::unique_lock held(mutex);
+        const unsigned long mine = round;
+        if (++arrived == threads) {
+            arrived = 0;
+            ++round;
+            everybody.notify_all();
+        } else
+            everybody.wait(held, [&] { return round != mine; });
+    }
+
+private:
+    const int threads;
+    int arrived = 0;
+    unsigned long round = 0;
+    std::mutex mutex;
+    std::condition_variable everybody;
+};
+
+inline Meeting* block_barrier = nullptr;
 extern float2 shared_memory[];
 
 [[noreturn]] inline void __trap() { std::abort(); }
 
-inline void __syncthreads() { block_barrier->arrive_and_wait(); }
+inline void __syncthreads() { block_barrier->wait(); }
 
 template <class T> void atomicAdd(T* at, T value) {
     std::atomic_ref<T> cell(*at);
@@ -49,7 +76,7 @@ template <class... A> void launch(void (*kernel)(A...), int blocks, int threads,
     gridDim.x = unsigned(blocks);
     for (int block = 0; block < blocks; ++block) {
         blockIdx.x = unsigned(block);
-        std::barrier<> meeting(threads);
+        Meeting meeting(threads);
         block_barrier = &meeting;
         std::vector<std::thread> team;
         for (int k = 0; k < threads; ++k)

@@ -54,7 +54,7 @@ def test_a_scan_arrives_whole_and_is_recorded(tmp_path: Path) -> None:
         assert run.ends()[0].reason == "complete"
         assert run.receiver.safe_ranges(scan_header.uid) == [(0, 42)]
         assert digests_of_file(Path(status.recording)) == digests(frames)
-        assert [event.state for event in run.recordings()] == ["writing", "converting", "complete"]
+        run.wait(lambda: [event.state for event in run.recordings()] == ["writing", "converting", "complete"])
     assert [path.suffix for path in tmp_path.iterdir()] == [".h5"]
 
 
