@@ -35,6 +35,10 @@ LEAST_GAIN, GAIN_PER_FREQUENCY = 0.005, 1.0
 Measured: 0.03 to 0.12 for 6 to 14 Å of astigmatism in 20 to 60 Å of defocus; 0.0003 and below where there is none, but
 up to 0.02 (30 frequencies) and 0.11 (8 frequencies) on the first rows.
 """
+ALIASED_STEP = 0.5
+"""Step of the grid among aliases, whose frequencies are higher, in that of the other."""
+IN_REACH = 0.5
+"""Share of the height of J2's summit, with aliases, that the nearest point of the grid has at least."""
 POWER_ERROR = 0.03
 """Bias of J1 on sparse scans, in 1/(lam Q^2) of the highest frequency: 0.02 to 0.04 for defoci of 200 Å to 13 µm."""
 ENERGY_ERROR = 0.04
@@ -123,10 +127,13 @@ class Grid:
     runner_up: float
 
     @classmethod
-    def of(cls, criteria: Criteria, search: Search) -> Grid:
-        """Try every point; starts are at least three grid points apart."""
+    def of(
+        cls, criteria: Criteria, search: Search, criterion: Callable[[Criteria, float, float], float] | None = None
+    ) -> Grid:
+        """Try every point, by J1 or another criterion; starts are at least three grid points apart."""
         angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
-        power = np.array([[criteria.quick_power(float(c10), float(a)) for c10 in defoci] for a in angles])
+        quick = criterion or Criteria.quick_power
+        power = np.array([[quick(criteria, float(c10), float(a)) for c10 in defoci] for a in angles])
         chosen: list[tuple[int, int]] = []
         for index in np.argsort(power.ravel())[::-1]:
             a, c = divmod(int(index), len(defoci))
@@ -166,6 +173,43 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
     )
 
 
+def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[AberrationFit, float] | None:
+    """The fit of an undersampled scan, and its J2, by criteria with aliases; None where J2 will not exceed ``least``.
+
+    There J2 stands out far and wide, and where J1 has its maximum need not be near: J2 itself is taken at every point
+    of a grid and climbed from the best ones, without astigmatism and then with it.
+    """
+    fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
+    grid = Grid.of(criteria, fine, Criteria.quick_energy)
+    begun = [criteria.explained_energy(start) for start in grid.starts]
+    near = [start for start, energy in zip(grid.starts, begun, strict=True) if energy >= IN_REACH * max(begun)]
+    if max(begun) < IN_REACH * least:
+        return None
+    climbed = [_climb(criteria.explained_energy, start, search, astigmatic=False) for start in near]
+    plain = max(climbed, key=criteria.explained_energy)
+    best = _climb(criteria.explained_energy, plain, search)
+    if criteria.explained_energy(best) < (1 + least_gain(criteria)) * criteria.explained_energy(plain):
+        best = plain
+    energy, step = criteria.explained_energy(best), search.defocus_step_A
+    c10, c12a, c12b, rotation = (float(v) for v in best)
+    fit = AberrationFit(
+        aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
+        rotation_deg=math.degrees(rotation),
+        uncertainty_A=_doubt(criteria, best, np.array([0.25 * step, 0.0, 0.0, 0.0])) * 0.25 * step,
+        rotation_uncertainty_deg=_doubt(criteria, best, np.array([0.0, 0.0, 0.0, math.radians(1.0)])),
+        explained=criteria.explained_share(best),
+        runner_up=grid.runner_up,
+    )
+    return fit, energy
+
+
+def _doubt(criteria: Criteria, best: DoubleArray, aside: DoubleArray) -> float:
+    """How many times ``aside`` from a maximum of J2 costs the least gain that would be believed."""
+    here = criteria.explained_energy(best)
+    drop = here - 0.5 * (criteria.explained_energy(best - aside) + criteria.explained_energy(best + aside))
+    return math.sqrt(least_gain(criteria) * here / drop) if drop > 0 else math.inf
+
+
 def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> AberrationFit:
     """J2's maximum near a start (C10, C12a, C12b, rotation), the start's rotation and astigmatism kept.
 
@@ -174,9 +218,7 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
     step = search.defocus_step_A
     known = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
     best = _climb(criteria.explained_energy, start, known)
-    here, aside = criteria.explained_energy(best), np.array([0.5 * step, 0.0, 0.0, 0.0])
-    curvature = here - 0.5 * (criteria.explained_energy(best - aside) + criteria.explained_energy(best + aside))
-    doubt = 0.5 * step * math.sqrt(least_gain(criteria) * here / curvature) if curvature > 0 else math.inf
+    doubt = 0.5 * step * _doubt(criteria, best, np.array([0.5 * step, 0.0, 0.0, 0.0]))
     c10, c12a, c12b, rotation = (float(v) for v in best)
     return AberrationFit(
         aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},

@@ -1,7 +1,9 @@
 """How well trial optics explain a scan (docs/theory/calibration.md).
 
 J1 is the power of the aligned bright field: sharp far from focus, blind in focus. J2 is the energy a weak phase object
-explains: exact in and out of focus, with many false maxima.
+explains: exact in and out of focus, with many false maxima. A scan with steps longer than half the resolution sees
+frequencies of the object beyond its own: each frequency that is seen may be any of its aliases that the bright field
+can carry, and is the one that explains most.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -17,11 +20,63 @@ from ptylive.engine.calibrate.modulation import FIT_FREQUENCIES, Modulation
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.probe import Probe
-from ptylive.schema.model import DoubleArray
+from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
 
 GRID_FREQUENCIES = 80
+ALIASED_FREQUENCIES = 8
+UNDERSAMPLED = 1.5
+"""Aliases a frequency has, on average, from which on a scan is undersampled."""
 REGULARISATION = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Aliases:
+    """What the frequencies of a scan may be: each itself, and moved by whole sampling frequencies, within a limit."""
+
+    q: DoubleArray
+    """(m, 2) along the scan axes, 1/Å, those of one frequency side by side."""
+    owner: IndexArray
+    """(m,) which frequency each belongs to, rising."""
+    first: IndexArray
+    """(nq,) where the aliases of each frequency begin."""
+
+    @classmethod
+    def of(cls, q_scan: DoubleArray, step_A: tuple[float, float], limit_invA: float) -> Aliases:
+        """All below a limit (1/Å) of frequencies (nq, 2); at least the frequency itself."""
+        most = [math.ceil(limit_invA * step) for step in step_A]
+        offsets = [np.arange(-n, n + 1) / step for n, step in zip(most, step_A, strict=True)]
+        moved = q_scan[:, None] + np.stack(np.meshgrid(*offsets, indexing="ij"), -1).reshape(1, -1, 2)
+        itself = np.arange(moved.shape[1]) == moved.shape[1] // 2
+        owner, which = np.nonzero((np.hypot(moved[..., 0], moved[..., 1]) < limit_invA) | itself)
+        return cls(moved[owner, which], owner, np.searchsorted(owner, np.arange(len(q_scan))))
+
+    @classmethod
+    def none(cls, q_scan: DoubleArray) -> Aliases:
+        """Every frequency is itself."""
+        each = np.arange(len(q_scan))
+        return cls(q_scan, each, each)
+
+    @cached_property
+    def chance(self) -> float:
+        """How much more the best alias of a frequency explains of noise than one would: the mean harmonic number."""
+        counts = np.bincount(self.owner)
+        return float(np.mean([(1.0 / np.arange(1, n + 1)).sum() for n in counts]))
+
+    def of_first(self, count: int) -> Aliases:
+        """Of the first frequencies only."""
+        if count >= len(self.first):
+            return self
+        stop = int(self.first[count])
+        return Aliases(self.q[:stop], self.owner[:stop], self.first[:count])
+
+    def spread(self, values: ComplexArray) -> ComplexArray:
+        """Values (N, nq) of frequencies, for each alias (N, m)."""
+        return values[:, : len(self.first)] if len(self.q) == len(self.first) else values[:, self.owner]
+
+    def best_sum(self, values: DoubleArray) -> float:
+        """Sum over frequencies of the largest of the values (m,) of its aliases."""
+        return float(np.maximum.reduceat(values, self.first).sum()) if len(values) else 0.0
 
 
 class Criteria:
@@ -33,6 +88,7 @@ class Criteria:
     def __init__(self, modulation: Modulation, conditions: ImagingConditions, fixed: Mapping[str, float]) -> None:
         self.modulation, self.fixed, self.conditions = modulation, dict(fixed), conditions
         self._dual = conditions.basis.dual(modulation.spectra)
+        self.aliases = Aliases.none(modulation.q_scan)
 
     @property
     def coefficients(self) -> int:
@@ -55,41 +111,61 @@ class Criteria:
         other.fixed = dict(fixed)
         return other
 
+    @property
+    def has_aliases(self) -> bool:
+        """Whether frequencies may be others."""
+        return len(self.aliases.q) > len(self.aliases.first)
+
+    def with_aliases(self) -> Criteria | None:
+        """The same with what the frequencies may be besides themselves; None where that is hardly anything."""
+        other, conditions = copy(self), self.conditions
+        limit = 2 * conditions.probe.semiangle_invA
+        other.aliases = Aliases.of(self.modulation.q_scan, conditions.step_A, limit)
+        return other if len(other.aliases.q) > UNDERSAMPLED * len(other.aliases.first) else None
+
     def transposed(self) -> Criteria:
         """The same with the detector's axes swapped."""
         grid = self.conditions.grid
         swapped = replace(self.conditions, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
-        return Criteria(self.modulation, swapped, self.fixed)
+        other = Criteria(self.modulation, swapped, self.fixed)
+        other.aliases = self.aliases
+        return other
 
-    def _trial(self, parameters: DoubleArray, count: int) -> tuple[ImagingConditions, DoubleArray]:
+    def _trial(self, parameters: DoubleArray, count: int) -> tuple[ImagingConditions, DoubleArray, Aliases]:
+        """Trial optics, and the aliases of the brightest frequencies: (m, 2) in the detector frame, and as they are."""
         c10, c12a, c12b, rotation = (float(p) for p in parameters)
         probe = self.conditions.probe
         mrad = probe.semiangle_invA * probe.wavelength_A * 1e3
         aberrations = {**self.fixed, "C10": c10, "C12a": c12a, "C12b": c12b}
         trial = self.conditions.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, aberrations))
-        return trial, self.modulation.q_scan[:count] @ rotation_matrix(math.degrees(rotation)).T
+        aliases = self.aliases.of_first(count)
+        return trial, aliases.q @ rotation_matrix(math.degrees(rotation)).T, aliases
 
     def aligned_power(self, parameters: DoubleArray) -> float:
         """J1: power of the aligned bright field, normalised by the power of its own filter."""
-        trial, q = self._trial(parameters, FIT_FREQUENCIES)
+        trial, q, aliases = self._trial(parameters, FIT_FREQUENCIES)
         weights, norm = trial.aligned_shifts_with_norm(q)
-        image = np.einsum("nq,nq->q", weights, self.modulation.spectra)
-        return float((np.abs(image) ** 2 / np.maximum(norm, 1e-12)).sum())
+        image = np.einsum("nq,nq->q", weights, aliases.spread(self.modulation.spectra))
+        return aliases.best_sum(np.abs(image) ** 2 / np.maximum(norm, 1e-12))
 
     def quick_power(self, c10_A: float, rotation: float) -> float:
         """J1 of a defocus (Å) and a rotation (rad) without its norm, on fewer frequencies: for the grid."""
-        trial, q = self._trial(np.array([c10_A, 0.0, 0.0, rotation]), GRID_FREQUENCIES)
-        image = np.einsum("nq,nq->q", trial.shift_sums(q), self._dual[:, : len(q)])
-        return float((np.abs(image) ** 2).sum())
+        trial, q, aliases = self._trial(np.array([c10_A, 0.0, 0.0, rotation]), GRID_FREQUENCIES)
+        image = np.einsum("nq,nq->q", trial.shift_sums(q), aliases.spread(self._dual))
+        return aliases.best_sum(np.abs(image) ** 2)
 
-    def explained_energy(self, parameters: DoubleArray) -> float:
-        """J2: energy that a weak phase object explains, its phase at each frequency being free."""
-        trial, q = self._trial(parameters, FIT_FREQUENCIES)
+    def explained_energy(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
+        """J2: energy that a weak phase object explains, its phase at each of the brightest frequencies being free."""
+        trial, q, aliases = self._trial(parameters, frequencies)
         transfer = trial.transfer(q)
         weights = trial.basis.per_noise(transfer, self.modulation.mean).conj()
-        image = np.einsum("nq,nq->q", weights, self.modulation.spectra)
+        image = np.einsum("nq,nq->q", weights, aliases.spread(self.modulation.spectra))
         information = np.einsum("nq,nq->q", weights, transfer).real
-        return float((np.abs(image) ** 2 / (information + REGULARISATION)).sum())
+        return aliases.best_sum(np.abs(image) ** 2 / (information + REGULARISATION))
+
+    def quick_energy(self, c10_A: float, rotation: float) -> float:
+        """J2 of a defocus (Å) and a rotation (rad) on few frequencies: for the grid of an undersampled scan."""
+        return self.explained_energy(np.array([c10_A, 0.0, 0.0, rotation]), ALIASED_FREQUENCIES)
 
     def explained_share(self, parameters: DoubleArray) -> float:
         """J2 in the energy there is, weighted by noise alike."""

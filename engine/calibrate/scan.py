@@ -17,6 +17,7 @@ from ptylive.engine.calibrate.aberrations import (
     Grid,
     Search,
     fit_aberrations,
+    fit_aliased,
     fit_near,
 )
 from ptylive.engine.calibrate.criteria import Criteria
@@ -48,6 +49,11 @@ MOST_SPREAD_DEG = 10.0
 """Halves of a scan that agree less well about the rotation tell nothing."""
 HALF_TURN_RATIO = 1.1
 """How much more of the scan one half turn must explain to be believed."""
+MOST_UNEXPLAINED = 0.4
+"""Share of the energy below which a fit may have taken aliases of finer structure for what the scan resolves."""
+ALIASED_RATIO = 1.5
+"""How much more must be explained among the aliases for that to be believed."""
+LOW = ("C10", "C12a", "C12b")
 LEAST_EXPLAINED = 3.0
 """Explained energy, in what noise alone would explain (one part in the number of coefficients)."""
 
@@ -193,8 +199,9 @@ class _Work:
             fixed = search.at_defocus(self._in_focus())
             criteria, grid = self._oriented(criteria, Grid.of(criteria, fixed), fixed, curl)
             fit = fit_aberrations(criteria, fixed, grid, sparse=sparse)
-            if fit.explained * conditions.basis.count >= LEAST_EXPLAINED:
-                self._adopt(fit, curl)
+            criteria, fit = (criteria, fit) if sparse else self._among_aliases(criteria, fixed, fit)
+            if fit.explained * criteria.coefficients >= LEAST_EXPLAINED * criteria.aliases.chance:
+                self._adopt(fit, curl, criteria)
         elif not self.given("rotation_deg"):
             self._turn_to_defocus(criteria)
         if not self.given("depth_A") and not sparse:
@@ -208,12 +215,34 @@ class _Work:
             alignment = align(self.store, criteria.conditions)
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
-        if fit.explained * criteria.coefficients < LEAST_EXPLAINED:
+        criteria, fit = (criteria, fit) if sparse else self._among_aliases(criteria, search, fit)
+        if fit.explained * criteria.coefficients < LEAST_EXPLAINED * criteria.aliases.chance:
             return
         if not sparse:
             given = {name: q.value for name, q in self.entries.items() if q.origin is Origin.GIVEN}
             fit = fit_higher(criteria, fit, given)
-        self._adopt(fit, curl)
+        self._adopt(fit, curl, criteria)
+
+    def _among_aliases(self, criteria: Criteria, search: Search, fit: AberrationFit) -> tuple[Criteria, AberrationFit]:
+        """The fit that takes what is seen for aliases of finer structure, where the other leaves most unexplained."""
+        aliased = criteria.with_aliases() if fit.explained < MOST_UNEXPLAINED else None
+        if aliased is None:
+            return criteria, fit
+        before = np.array([*(fit.aberrations[name] for name in LOW), math.radians(fit.rotation_deg)])
+        least = ALIASED_RATIO * aliased.explained_energy(before)
+        handed = [aliased] if self.given("detector_transform") else [aliased, aliased.transposed()]
+        fits = [(*made, one) for one in handed if (made := fit_aliased(one, search, least)) is not None]
+        found, energy, chosen = max(fits, key=lambda one: one[1], default=(fit, 0.0, criteria))
+        if energy < least:
+            return criteria, fit
+        if len(handed) > 1:
+            mirrored = handed[0] if chosen is handed[1] else handed[1]
+            rivals = [one[1] for one in fits if one[2] is mirrored]
+            rivals = rivals or [made[1] for made in [fit_aliased(mirrored, search, 0.0)] if made is not None]
+            certain = energy > HANDEDNESS_RATIO * max(rivals, default=0.0)
+            word = _word((chosen is handed[1]) != (self.value("detector_transform", "none") == "transpose"))
+            self.entries["detector_transform"] = Quantity(word, Origin.ESTIMATED if certain else Origin.UNDECIDED)
+        return chosen, found
 
     def _oriented(
         self, criteria: Criteria, grid: Grid, search: Search, curl: RotationFit | None
@@ -274,11 +303,11 @@ class _Work:
         self.entries["detector_transform"] = Quantity(_word(transposed), origin)
         return (other, mirrored) if transposed else (criteria, grid)
 
-    def _adopt(self, fit: AberrationFit, curl: RotationFit | None) -> None:
+    def _adopt(self, fit: AberrationFit, curl: RotationFit | None, criteria: Criteria) -> None:
         """Settle the half turn and enter what was found; the bright field's angle is the better one of the two."""
         origin = Origin.ESTIMATED
         if not self.given("rotation_deg") and not self.given("C10"):
-            fit, origin = self._upright(fit, curl)
+            fit, origin = self._upright(fit, curl, undersampled=criteria.has_aliases)
         if not self.given("rotation_deg"):
             angle = 180.0 - (180.0 - fit.rotation_deg) % 360.0
             self.entries["rotation_deg"] = Quantity(angle, origin, fit.rotation_uncertainty_deg)
@@ -290,7 +319,9 @@ class _Work:
                     doubt = fit.uncertainties_A.get(name, fit.uncertainty_A)
                     self.entries[name] = Quantity(entrance, origin, doubt)
 
-    def _upright(self, fit: AberrationFit, curl: RotationFit | None) -> tuple[AberrationFit, Origin]:
+    def _upright(
+        self, fit: AberrationFit, curl: RotationFit | None, *, undersampled: bool
+    ) -> tuple[AberrationFit, Origin]:
         """Of the pair that a weak phase object cannot tell apart, the one with denser matter positive."""
         found = {name: Quantity(value, Origin.ESTIMATED) for name, value in fit.aberrations.items()}
         rotation = Quantity(fit.rotation_deg, Origin.ESTIMATED)
@@ -298,7 +329,7 @@ class _Work:
         conditions = _Work(
             {**self.entries, **found, "rotation_deg": rotation, "depth_A": no_depth}, self.store
         ).conditions()
-        correlation = phase_correlation(self.store, conditions, self._dark_field)
+        correlation = phase_correlation(self.store, conditions, self._dark_field, undersampled=undersampled)
         if settles(correlation, int(self.store.visited.sum())):
             return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED
         if curl is not None and curl.angle_trusted and curl.sign_trusted:

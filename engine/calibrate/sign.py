@@ -22,19 +22,34 @@ TRUSTED_SIGN = 0.1
 TRUSTED_DEVIATIONS = 3.0
 """The same in standard deviations of a chance correlation, for small ones."""
 LEAST_POINTS = 16
+MOST_POINTS = 2**20
+"""Of a finer phase map."""
 
 
-def phase_correlation(store: Store, conditions: ImagingConditions, dark_field: DoubleArray) -> float:
+def phase_correlation(
+    store: Store, conditions: ImagingConditions, dark_field: DoubleArray, *, undersampled: bool = False
+) -> float:
     """Correlation of the phase that some conditions yield, blurred by its probe, with the dark field (rows, cols).
 
-    Without the blur the test fails out of focus: the dark field is seen through the probe.
+    Without the blur the test fails out of focus: the dark field is seen through the probe. ``undersampled``: the
+    phase is made as fine as the bright field resolves, and compared at the points of the scan.
     """
+    finer = _finer(conditions) if undersampled else 1
     spectra = Spectra.of(store, conditions)
-    phase = OptimumBrightField.build(conditions, mean_bins(store), upsample=1).image(spectra)
-    blur = conditions.probe_transfer(conditions.frequencies()).reshape(conditions.padded)
-    centred = np.where(spectra.visited, phase - phase[spectra.visited].mean(), 0.0)
-    blurred = fft.ifft2(fft.fft2(centred, s=conditions.padded) * blur).real[: phase.shape[0], : phase.shape[1]]
+    phase = OptimumBrightField.build(conditions, mean_bins(store), upsample=finer).image(spectra)
+    size = conditions.scan_grid(finer).size
+    blur = conditions.probe_transfer(conditions.frequencies(finer)).reshape(size)
+    near = spectra.visited.repeat(finer, axis=0).repeat(finer, axis=1)
+    centred = np.where(near, phase - phase[near].mean(), 0.0)
+    blurred = fft.ifft2(fft.fft2(centred, s=size) * blur).real[: phase.shape[0] : finer, : phase.shape[1] : finer]
     return detail_correlation(blurred, dark_field, spectra.visited)
+
+
+def _finer(conditions: ImagingConditions) -> int:
+    """How many times finer than the scan what the bright field resolves is sampled, as far as that is affordable."""
+    wanted = math.ceil(4 * conditions.probe.semiangle_invA * max(conditions.step_A))
+    rows, cols = conditions.padded
+    return max(1, min(wanted, math.isqrt(MOST_POINTS // (rows * cols))))
 
 
 def settles(correlation: float, points: int) -> bool:

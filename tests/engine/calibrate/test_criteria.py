@@ -1,0 +1,102 @@
+"""Aliases: what frequencies of a scan may be besides themselves; what a lattice finer than the scan tells by them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ptylive.engine.calibrate.criteria import Aliases
+from ptylive.engine.live.engine import reconstruct
+from ptylive.engine.probe import Probe
+from ptylive.schema import Calibration, Detector, FrameBatch, Optics, Origin, Scan, ScanHeader
+from ptylive.schema.model import Array
+from ptylive.schema.scan import rotation_matrix
+from ptylive.schema.units import invA_to_mrad, wavelength_A
+
+ENERGY_EV, SEMIANGLE_INVA = 80e3, 0.6
+POINTS, STEP_A = 24, 2.0
+SIDE, PIXEL_A = 48, 0.4
+
+
+def test_aliases_are_whole_sampling_frequencies_away_and_within_the_limit() -> None:
+    q = np.array([[0.1, 0.0], [-0.2, 0.15], [0.24, 0.24]])
+    found = Aliases.of(q, (2.0, 2.5), 1.2)
+    moved = (found.q - q[found.owner]) * [2.0, 2.5]
+    assert np.allclose(moved, np.round(moved))
+    assert (np.hypot(*found.q.T) < 1.2).all()
+    expected = sum(
+        math.hypot(row + i / 2.0, col + j / 2.5) < 1.2 for row, col in q for i in range(-5, 6) for j in range(-5, 6)
+    )
+    assert len(found.q) == expected
+    assert [int(found.owner[k]) for k in found.first] == [0, 1, 2]
+    values = np.arange(len(found.q), dtype=float)
+    assert found.best_sum(values) == sum(values[found.owner == k].max() for k in range(3))
+    first = found.of_first(2)
+    assert first.owner.max() == 1
+    assert np.array_equal(first.spread(q.T[:, :2]), q.T[:, first.owner])
+
+
+def test_a_frequency_beyond_the_limit_is_itself_at_least() -> None:
+    found = Aliases.of(np.array([[0.4, 0.0]]), (0.5, 0.5), 0.3)
+    assert found.q.tolist() == [[0.4, 0.0]]
+    assert found.chance == 1.0
+
+
+def test_the_best_of_many_explains_more_of_noise() -> None:
+    found = Aliases.of(np.array([[0.01, 0.01]]), (2.0, 2.0), 1.2)
+    drawn = np.random.default_rng(0).exponential(size=(20_000, len(found.q))).max(axis=1)
+    # five standard errors of the mean; the largest of n exponential numbers has a variance below pi^2 / 6
+    assert drawn.mean() == pytest.approx(found.chance, abs=5 * math.sqrt(math.pi**2 / 6 / 20_000))
+
+
+def lattice_scan(c10_A: float, rotation_deg: float, lattice_A: float, seed: int) -> tuple[ScanHeader, Array]:
+    """A triangular lattice with vacancies, finer than the scan resolves, in 20 000 electrons a pattern."""
+    rng, wavelength = np.random.default_rng(seed), wavelength_A(ENERGY_EV)
+    pixel_invA = 1 / (SIDE * PIXEL_A)
+    semiangle_mrad = invA_to_mrad(SEMIANGLE_INVA, wavelength)
+    frequency = np.fft.fftfreq(SIDE, PIXEL_A)
+    wave = Probe.of(wavelength, semiangle_mrad, pixel_invA, {"C10": c10_A}).wave(
+        *np.meshgrid(frequency, frequency, indexing="ij")
+    )
+    probe = np.fft.fftshift(np.fft.ifft2(wave / np.linalg.norm(wave)))
+    reach = int((1.5 * POINTS * STEP_A + SIDE * PIXEL_A) / lattice_A) + 2
+    i, j = np.meshgrid(np.arange(-reach, reach), np.arange(-reach, reach), indexing="ij")
+    atoms = lattice_A * np.stack([(i + 0.5 * j).ravel(), math.sqrt(0.75) * j.ravel()], -1) + rng.uniform(0, 3, 2)
+    atoms = atoms[rng.random(len(atoms)) > 0.1]
+    line = (np.arange(POINTS) - (POINTS - 1) / 2) * STEP_A
+    places = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2) @ rotation_matrix(rotation_deg).T
+    axis = (np.arange(SIDE) - SIDE // 2) * PIXEL_A
+    frames = np.empty((len(places), SIDE, SIDE), "<u2")
+    for k, place in enumerate(places):
+        near = atoms[(np.abs(atoms - place) < SIDE * PIXEL_A / 2 + 1.5).all(axis=1)] - place
+        rows, cols = (np.exp(-((axis[:, None] - near[:, n]) ** 2) / (2 * 0.35**2)) for n in (0, 1))
+        pattern = np.abs(np.fft.fft2(probe * np.exp(0.4j * rows @ cols.T))) ** 2
+        frames[k] = rng.poisson(np.fft.fftshift(pattern) * 2e4 / pattern.sum())
+    header = ScanHeader(
+        "lattice",
+        "lattice",
+        len(places),
+        Scan(shape=(POINTS, POINTS), step_A=STEP_A),
+        optics=Optics(energy_eV=ENERGY_EV, convergence_semiangle_mrad=semiangle_mrad),
+        detector=Detector(shape=(SIDE, SIDE), pixel_mrad=invA_to_mrad(pixel_invA, wavelength)),
+    )
+    return header, frames
+
+
+@pytest.mark.parametrize(
+    ("c10_A", "rotation_deg", "lattice_A", "seed"),
+    [(250, -35, 2.9, 3), pytest.param(-170, 20, 2.5, 0, marks=pytest.mark.slow)],
+)
+def test_a_lattice_finer_than_the_scan_gives_defocus_and_rotation(
+    c10_A: float, rotation_deg: float, lattice_A: float, seed: int
+) -> None:
+    header, frames = lattice_scan(c10_A, rotation_deg, lattice_A, seed)
+    engine, _ = reconstruct(header, lambda: [FrameBatch("lattice", np.arange(len(frames)), frames)], ["bf"])
+    found = engine.calibration or Calibration()
+    assert (found.origin("C10"), found.origin("rotation_deg")) == (Origin.ESTIMATED, Origin.ESTIMATED)
+    # by what it says of itself, twice over
+    assert float(found.get("C10")) == pytest.approx(c10_A, abs=2 * float(found.entries["C10"].uncertainty or 0))
+    assert found.rotation_deg == pytest.approx(rotation_deg, abs=1.0)
+    assert found.transform == "none"
