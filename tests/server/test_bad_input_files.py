@@ -229,7 +229,7 @@ def worker() -> Iterator[FileWorker]:
 def started_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line, and the process that reads files, are the same for all rows."""
     monkeypatch.setattr(cli, "build", BUILD)
-    monkeypatch.setattr(door, "FileWorker", lambda _limits: contextlib.nullcontext(worker))
+    monkeypatch.setattr(door._READER, "worker", lambda: contextlib.nullcontext(worker))
 
 
 def refusal(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:

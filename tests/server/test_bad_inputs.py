@@ -255,7 +255,7 @@ def worker() -> Iterator[FileWorker]:
 def assembled_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line, and the process that reads files, are the same for all rows."""
     monkeypatch.setattr(cli, "build", assembled)
-    monkeypatch.setattr(door, "FileWorker", lambda _limits: contextlib.nullcontext(worker))
+    monkeypatch.setattr(door._READER, "worker", lambda: contextlib.nullcontext(worker))
 
 
 @functools.cache
