@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from pydantic import (
     Field,
-    ModelWrapValidatorHandler,
     SerializationInfo,
     ValidationError,
     create_model,
@@ -23,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import InitErrorDetails
 
 from ptylive.schema.errors import MetadataError
