@@ -118,6 +118,7 @@ class PageSocket(WSHandler):
         super().__init__(application, *args, **kw)
         self._pace, self._fragments = Pace(), 0
         self._messages: PageMessages | None = None
+        self._gone = False
 
     @property
     def _guard(self) -> GuardedApplication:
@@ -161,6 +162,12 @@ class PageSocket(WSHandler):
                 self.close(TRY_AGAIN_LATER, "too many pages are open")
                 return
             await super()._async_open(token)
+
+    def on_close(self) -> None:
+        """The page is gone. Where the dashboard ends as well Tornado says so twice, and Bokeh is at a loss."""
+        if not self._gone:
+            self._gone = True
+            super().on_close()
 
     async def on_message(self, fragment: str | bytes) -> None:
         """Take a part of a message; a complete one is checked, and then handled by Bokeh."""

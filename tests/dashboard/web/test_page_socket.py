@@ -13,7 +13,7 @@ from page_client import PageClient
 from ptylive.dashboard.app import Dashboard
 from ptylive.dashboard.web import guard, page_socket
 from ptylive.dashboard.web.page_document import root_names
-from ptylive.dashboard.web.page_socket import Pace, RefusedMessages, Turnstile
+from ptylive.dashboard.web.page_socket import Pace, PageSocket, RefusedMessages, Turnstile
 
 NOBODY = "tcp://127.0.0.1:9"
 
@@ -153,3 +153,14 @@ def test_asking_for_the_page_makes_none() -> None:
         assert dashboard.open_pages == 0
 
     with_dashboard(use)
+
+
+def test_a_page_goes_once_however_often_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a dashboard ends while one of its pages is being closed."""
+    gone: list[PageSocket] = []
+    monkeypatch.setattr(page_socket.WSHandler, "__init__", lambda *_args, **_settings: None)
+    monkeypatch.setattr(page_socket.WSHandler, "on_close", gone.append)
+    socket = PageSocket(None)
+    socket.on_close()
+    socket.on_close()
+    assert gone == [socket]
