@@ -159,7 +159,7 @@ def test_a_page_goes_once_however_often_it_is_said(monkeypatch: pytest.MonkeyPat
     """As when a dashboard ends while one of its pages is being closed."""
     gone: list[PageSocket] = []
     monkeypatch.setattr(page_socket.WSHandler, "__init__", lambda *_args, **_settings: None)
-    monkeypatch.setattr(page_socket.WSHandler, "on_close", gone.append)
+    monkeypatch.setattr(page_socket.WSHandler, "on_close", lambda self: gone.append(self))
     socket = PageSocket(None)
     socket.on_close()
     socket.on_close()
