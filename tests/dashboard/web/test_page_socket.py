@@ -158,8 +158,12 @@ def test_asking_for_the_page_makes_none() -> None:
 def test_a_page_goes_once_however_often_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a dashboard ends while one of its pages is being closed."""
     gone: list[PageSocket] = []
+
+    def is_gone(self: PageSocket) -> None:
+        gone.append(self)
+
     monkeypatch.setattr(page_socket.WSHandler, "__init__", lambda *_args, **_settings: None)
-    monkeypatch.setattr(page_socket.WSHandler, "on_close", lambda self: gone.append(self))
+    monkeypatch.setattr(page_socket.WSHandler, "on_close", is_gone)
     socket = PageSocket(None)
     socket.on_close()
     socket.on_close()
