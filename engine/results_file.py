@@ -23,6 +23,7 @@ from ptylive.engine.appending import NotAppendableError, append
 from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.filelock import locked
+from ptylive.schema.files.small_files import real_path
 
 if TYPE_CHECKING:
     import h5py
@@ -117,7 +118,7 @@ class Pending:
 def _resolved(path: Path) -> Path:
     """The file itself where links lead to it. Raises ResultsFileError where they lead to each other."""
     try:
-        return path.resolve()
+        return real_path(path)
     except (OSError, RuntimeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "links that lead to each other"
         raise ResultsFileError(f"{path}: {reason}", "remove the link") from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptylive.schema import InputFileError, PtyliveError, RefinementError
 from ptylive.schema.files.filelock import locked
+from ptylive.schema.files.small_files import real_path
 
 if TYPE_CHECKING:
     from ptylive.streamer.source import FileSource
@@ -32,7 +33,7 @@ def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> None:
         for one in inputs:
             if exists and one.exists() and path.samefile(one):
                 raise InputFileError(f"{path} would be written over the input {one}", OTHER_NAME)
-        _probe(path.resolve().parent)
+        _probe(real_path(path).parent)
     except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputFileError(f"{path} cannot be written: {reason}", "choose another name or folder") from None
@@ -41,7 +42,7 @@ def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> None:
 def check_output_folder(path: Path) -> None:
     """Raise InputFileError where ``path`` is no folder, or cannot be made or written."""
     try:
-        _probe(path.resolve())
+        _probe(real_path(path))
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputFileError(f"nothing can be written into {path}: {reason}", "choose another folder") from None
@@ -65,7 +66,7 @@ def check_results_file(path: Path, source: FileSource) -> None:
     from ptylive.engine.results_file import look
 
     check_output_file(path, [source.path])
-    said = look(path.resolve()).settings
+    said = look(real_path(path)).settings
     uid, file = str(said.get(SCAN_UID, "")), str(said.get(SCAN_FILE, ""))
     same = uid == source.stored_uid if uid and source.stored_uid else file in ("", source.path.name)
     if not same:

@@ -1,7 +1,8 @@
-"""Small text files (settings, presets, notes), read without waiting and without following their size."""
+"""Small text files (settings, presets, notes), read without waiting and without following their size; and paths."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -15,6 +16,18 @@ def read_text(path: Path, most_bytes: int) -> str:
         return read_bytes(path, most_bytes).decode("utf-8")
     except UnicodeDecodeError:
         raise InputFileError(f"{path} is no text", "save it as UTF-8") from None
+
+
+def real_path(path: Path) -> Path:
+    """A path with its links followed, whether or not there is anything. Raises OSError for links in a circle and for
+    names that are too long, which newer Pythons pass over in silence.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+    return path.resolve()
 
 
 def check_is_file(path: Path, hint: str = "name the file itself") -> None:

@@ -50,8 +50,11 @@ def test_a_results_file_whose_disk_is_full(tmp_path):
 
 def test_an_error_while_an_object_is_taken_down_is_said_once_and_counted():
     done = run(CLUMSY)
-    first = "ptylive test: WARNING: nobody could take this error, Clumsy.__del__: ValueError: oh no"
-    assert done.stderr.splitlines() == [first, f"{first} (10 so far)"]
+    first, tenth = done.stderr.splitlines()
+    assert first.startswith("ptylive test: WARNING: nobody could take this error, ")
+    assert "Clumsy.__del__" in first  # Python 3.14 has more to say of where it was
+    assert first.endswith(": ValueError: oh no")
+    assert tenth.endswith(" (10 so far)")
 
 
 def test_what_ends_a_program_keeps_its_traceback():

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ptylive.schema import InputFileError
-from ptylive.schema.files.small_files import check_is_file, read_bytes, read_text
+from ptylive.schema.files.small_files import check_is_file, read_bytes, read_text, real_path
 
 KIB = 1024
 
@@ -70,3 +70,13 @@ def test_bytes_that_are_no_text_are_said_to_be_none(tmp_path):
     with pytest.raises(InputFileError, match="is no text") as caught:
         read_text(path, KIB)
     assert "save it as UTF-8" in caught.value.line()
+
+
+def test_a_real_path_need_not_be_there_but_must_lead_somewhere(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert real_path(tmp_path / "link" / "new.h5") == tmp_path.resolve() / "there" / "new.h5"
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    for name in ("round", "round/out.h5", "x" * 300):
+        with pytest.raises(OSError, match=r"symbolic links|too long"):
+            real_path(tmp_path / name)

@@ -338,12 +338,14 @@ def test_a_hint_for_zspy_can_be_followed(
     tmp_path: Path, monkeypatch: Any, no_zarr: Any, named: str, remedy: str
 ) -> None:
     pytest.importorskip("rsciio")
+    if no_zarr > sys.version_info[:2]:
+        pytest.importorskip("zarr", reason="RosettaSciIO's zarr cannot be had for this Python")
     (tmp_path / "a.zspy").mkdir()
     monkeypatch.setattr(rosetta, "NO_ZARR", no_zarr)
     for module in [name for name in sys.modules if name.split(".")[0] == "zarr" or name.startswith("rsciio.zspy")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "zarr", None)  # importing it fails
-    with pytest.raises(InputFileError, match="zarr") as caught:
+    with pytest.raises(InputFileError, match=r"zarr|numcodecs") as caught:
         read(tmp_path / "a.zspy")
     assert named in str(caught.value)
     assert remedy in caught.value.hint
