@@ -118,7 +118,6 @@ class PageSocket(WSHandler):
         super().__init__(application, *args, **kw)
         self._pace, self._fragments = Pace(), 0
         self._messages: PageMessages | None = None
-        self._gone = False
 
     @property
     def _guard(self) -> GuardedApplication:
@@ -164,9 +163,9 @@ class PageSocket(WSHandler):
             await super()._async_open(token)
 
     def on_close(self) -> None:
-        """The page is gone. Where the dashboard ends as well Tornado says so twice, and Bokeh is at a loss."""
-        if not self._gone:
-            self._gone = True
+        """The page is gone. At the end of a dashboard its session went first, and Bokeh would be at a loss."""
+        connection = self.connection
+        if connection is None or getattr(connection, "_session", None) is not None:
             super().on_close()
 
     async def on_message(self, fragment: str | bytes) -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,16 +156,17 @@ def test_asking_for_the_page_makes_none() -> None:
     with_dashboard(use)
 
 
-def test_a_page_goes_once_however_often_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when a dashboard ends while one of its pages is being closed."""
-    gone: list[PageSocket] = []
+def test_a_page_whose_session_went_first_is_not_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a dashboard ends while its pages are open."""
+    told: list[PageSocket] = []
 
-    def is_gone(self: PageSocket) -> None:
-        gone.append(self)
+    def on_close(self: PageSocket) -> None:
+        told.append(self)
 
     monkeypatch.setattr(page_socket.WSHandler, "__init__", lambda *_args, **_settings: None)
-    monkeypatch.setattr(page_socket.WSHandler, "on_close", is_gone)
-    socket = PageSocket(None)
-    socket.on_close()
-    socket.on_close()
-    assert gone == [socket]
+    monkeypatch.setattr(page_socket.WSHandler, "on_close", on_close)
+    for session in (None, object()):
+        socket = PageSocket(None)
+        socket.connection = SimpleNamespace(_session=session)
+        socket.on_close()
+        assert told == ([] if session is None else [socket])
