@@ -41,6 +41,7 @@ UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     }
 )
 """Kind of a value -> its units -> what one of them is in eV, Å, 1/Å, mrad, µs, pixels."""
+_ENDINGS = (("_A", "length"), ("_mrad", "angle"), ("_invA", "frequency"))
 _WHOLE_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.DOTALL)
 
 
@@ -92,7 +93,7 @@ def number_and_unit(text: str) -> tuple[float, str] | None:
 
 def in_unit_of(name: str, value: Any) -> Any:
     """A setting's value written with a unit (`10 nm`) in the unit its name ends with; anything else as it is."""
-    kind = next((kind for ending, kind in (("_A", "length"), ("_mrad", "angle")) if name.endswith(ending)), None)
+    kind = next((kind for ending, kind in _ENDINGS if name.endswith(ending)), None)
     if kind is not None and isinstance(value, list | tuple):
         return [in_unit_of(name, part) for part in value]
     read = number_and_unit(value) if kind is not None and isinstance(value, str) else None

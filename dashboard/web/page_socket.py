@@ -164,8 +164,8 @@ class PageSocket(WSHandler):
 
     def on_close(self) -> None:
         """The page is gone. At the end of a dashboard its session went first, and Bokeh would be at a loss."""
-        connection = self.connection
-        if connection is None or getattr(connection, "_session", None) is not None:
+        session = getattr(self.connection, "_session", self)  # Bokeh's own; under another name all is as without this
+        if session is not None:
             super().on_close()
 
     async def on_message(self, fragment: str | bytes) -> None:

@@ -71,8 +71,8 @@ class Aliases:
         return Aliases(self.q[:stop], self.owner[:stop], self.first[:count])
 
     def spread(self, values: ComplexArray) -> ComplexArray:
-        """Values (N, nq) of frequencies, for each alias (N, m)."""
-        return values[:, : len(self.first)] if len(self.q) == len(self.first) else values[:, self.owner]
+        """Values (N, nq or more) of frequencies, for each alias (N, m)."""
+        return values if len(self.q) == values.shape[1] else values[:, self.owner]
 
     def best_sum(self, values: DoubleArray) -> float:
         """Sum over frequencies of the largest of the values (m,) of its aliases."""
@@ -131,32 +131,32 @@ class Criteria:
         other.aliases = self.aliases
         return other
 
-    def _trial(self, parameters: DoubleArray, count: int) -> tuple[ImagingConditions, DoubleArray, Aliases]:
-        """Trial optics, and the aliases of the brightest frequencies: (m, 2) in the detector frame, and as they are."""
+    def _trial(self, parameters: DoubleArray, q_scan: DoubleArray) -> tuple[ImagingConditions, DoubleArray]:
+        """Trial optics, and frequencies (n, 2) along the scan axes in the detector frame."""
         c10, c12a, c12b, rotation = (float(p) for p in parameters)
         probe = self.conditions.probe
         mrad = probe.semiangle_invA * probe.wavelength_A * 1e3
         aberrations = {**self.fixed, "C10": c10, "C12a": c12a, "C12b": c12b}
         trial = self.conditions.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, aberrations))
-        aliases = self.aliases.of_first(count)
-        return trial, aliases.q @ rotation_matrix(math.degrees(rotation)).T, aliases
+        return trial, q_scan @ rotation_matrix(math.degrees(rotation)).T
 
     def aligned_power(self, parameters: DoubleArray) -> float:
         """J1: power of the aligned bright field, normalised by the power of its own filter."""
-        trial, q, aliases = self._trial(parameters, FIT_FREQUENCIES)
+        trial, q = self._trial(parameters, self.modulation.q_scan)
         weights, norm = trial.aligned_shifts_with_norm(q)
-        image = np.einsum("nq,nq->q", weights, aliases.spread(self.modulation.spectra))
-        return aliases.best_sum(np.abs(image) ** 2 / np.maximum(norm, 1e-12))
+        image = np.einsum("nq,nq->q", weights, self.modulation.spectra)
+        return float((np.abs(image) ** 2 / np.maximum(norm, 1e-12)).sum())
 
     def quick_power(self, c10_A: float, rotation: float) -> float:
         """J1 of a defocus (Å) and a rotation (rad) without its norm, on fewer frequencies: for the grid."""
-        trial, q, aliases = self._trial(np.array([c10_A, 0.0, 0.0, rotation]), GRID_FREQUENCIES)
-        image = np.einsum("nq,nq->q", trial.shift_sums(q), aliases.spread(self._dual))
-        return aliases.best_sum(np.abs(image) ** 2)
+        trial, q = self._trial(np.array([c10_A, 0.0, 0.0, rotation]), self.modulation.q_scan[:GRID_FREQUENCIES])
+        image = np.einsum("nq,nq->q", trial.shift_sums(q), self._dual[:, : len(q)])
+        return float((np.abs(image) ** 2).sum())
 
     def explained_energy(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
         """J2: energy that a weak phase object explains, its phase at each of the brightest frequencies being free."""
-        trial, q, aliases = self._trial(parameters, frequencies)
+        aliases = self.aliases.of_first(frequencies)
+        trial, q = self._trial(parameters, aliases.q)
         transfer = trial.transfer(q)
         weights = trial.basis.per_noise(transfer, self.modulation.mean).conj()
         image = np.einsum("nq,nq->q", weights, aliases.spread(self.modulation.spectra))

@@ -49,7 +49,7 @@ MOST_SPREAD_DEG = 10.0
 """Halves of a scan that agree less well about the rotation tell nothing."""
 HALF_TURN_RATIO = 1.1
 """How much more of the scan one half turn must explain to be believed."""
-MOST_UNEXPLAINED = 0.4
+WELL_EXPLAINED = 0.4
 """Share of the energy below which a fit may have taken aliases of finer structure for what the scan resolves."""
 ALIASED_RATIO = 1.5
 """How much more must be explained among the aliases for that to be believed."""
@@ -225,7 +225,7 @@ class _Work:
 
     def _among_aliases(self, criteria: Criteria, search: Search, fit: AberrationFit) -> tuple[Criteria, AberrationFit]:
         """The fit that takes what is seen for aliases of finer structure, where the other leaves most unexplained."""
-        aliased = criteria.with_aliases() if fit.explained < MOST_UNEXPLAINED else None
+        aliased = criteria.with_aliases() if fit.explained < WELL_EXPLAINED else None
         if aliased is None:
             return criteria, fit
         before = np.array([*(fit.aberrations[name] for name in LOW), math.radians(fit.rotation_deg)])

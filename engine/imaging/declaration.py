@@ -16,6 +16,7 @@ from ptylive.pictures.colours import ColourMap
 from ptylive.schema import MetadataError
 from ptylive.schema.errors import brief
 from ptylive.schema.model import DoubleArray
+from ptylive.schema.units import in_unit_of
 
 PTYLIVE = "ptylive"
 """Source of the maps that come with ptylive."""
@@ -100,7 +101,8 @@ class MapSetting:
     whole: bool = False
 
     def checked(self, name: str, value: Any) -> float:
-        """A value somebody gave. Raises MetadataError."""
+        """A value somebody gave, maybe with a unit (``0.5 1/nm``). Raises MetadataError."""
+        value = in_unit_of(name, value)
         hint = f"give a{' whole' if self.whole else ''} number from {self.low:g} to {self.high:g}"
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             raise MetadataError(f"{name}={brief(value)} is not possible", hint)

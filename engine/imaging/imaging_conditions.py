@@ -15,6 +15,7 @@ from ptylive.engine.bases import DetectorBasis, Samples
 from ptylive.engine.geometry import DetectorGrid, single_columns
 from ptylive.engine.imaging.band import Band, ScanGrid
 from ptylive.engine.imaging.placement import Placement
+from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
@@ -103,9 +104,23 @@ class ImagingConditions:
         return 2 if fine else 1
 
     def finer(self, method: str) -> int:
-        """The factor for a method: the one a user set, or else :attr:`upsample`."""
+        """The factor for a method: the one a user set, or else :attr:`upsample`.
+
+        Raises MetadataError for one that the filters, weights and transfer side by side, have no memory for, or that
+        is set for points off a regular grid.
+        """
         given = int(self.settings.get(f"{method}.upsample", 0))
-        return given if given and self.placement is None else self.upsample
+        if not given:
+            return self.upsample
+        asked = f"{method}.upsample={given}"
+        if self.placement is not None:
+            raise MetadataError(f"{asked} needs points on a regular grid", f"leave {method}.upsample out")
+        rows, cols = self.padded
+        field_A2 = rows * self.step_A[0] * cols * self.step_A[1]
+        half_disc = 0.5 * math.pi * (2.0 * self.probe.semiangle_invA + self.probe.edge_invA) ** 2 * field_A2
+        frequencies = min(half_disc, 0.5 * rows * cols * given**2)
+        check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {asked}", "take a smaller factor")
+        return given
 
     @cached_property
     def padded(self) -> tuple[int, int]:

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
 from ptylive.schema import CommandError, FrameBatch, LiveMap, MetadataError, ScanHeader
 from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
-PREFIX = "vd_"
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,24}$"
 
 
@@ -180,5 +180,7 @@ class DetectorBank:
             image = np.where(seen, values, values[seen].mean()).reshape(self.header.scan.require_shape())
             words, settings = sums.detector.described()
             step = self.header.scan.step_A
-            out.append(LiveMap(PREFIX + name, image.astype(np.float32), "counts", step, frames, words, settings))
+            out.append(
+                LiveMap(DETECTOR_PREFIX + name, image.astype(np.float32), "counts", step, frames, words, settings)
+            )
         return out

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ptylive.application.remarks import remarks
+from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
 from ptylive.engine.imaging.render import Rendering
-from ptylive.engine.imaging.virtual_detectors import PREFIX as DETECTOR_PREFIX
 from ptylive.engine.imaging.virtual_detectors import DetectorBank
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.evaluation import backend_of

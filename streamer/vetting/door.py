@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ class Reader:
                 self._users -= 1
                 self._resting = threading.Timer(self._kept_s, self._rest)
                 self._resting.daemon = True
-                self._resting.start()
+                with suppress(RuntimeError):  # no thread can be started: the worker goes with this process
+                    self._resting.start()
 
     def _rest(self) -> None:
         with self._lock:

@@ -54,9 +54,7 @@ CHUNK = 256
             ),
         ),
         order=30,
-        settings={
-            "epsilon": MapSetting(EPSILON, 1e-6, 1e3, "least power divided by, in strongest powers of the probe")
-        },
+        settings={"epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the probe's power, in its strongest")},
         planes=1.0,
     )
 )

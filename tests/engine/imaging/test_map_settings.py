@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from scipy import fft
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.imaging import registry
+from ptylive.engine.imaging import imaging_conditions, registry
+from ptylive.engine.imaging.band import Band
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import LiveMap, MetadataError
 
@@ -102,3 +104,37 @@ def test_metadata_are_left_alone() -> None:
     chosen, others = registry.read_settings(values)
     assert chosen == {"wdd.epsilon": 0.1}
     assert others == {"energy_eV": 80e3, "scan.step_A": 0.4, "nothing.known": 1}
+
+
+def test_a_unit_is_understood() -> None:
+    assert registry.read_settings({"idpc.highpass_invA": "0.5 1/nm"})[0] == {"idpc.highpass_invA": pytest.approx(0.05)}
+    with pytest.raises(MetadataError, match=r"idpc\.highpass_invA='0.5 kV' is not possible"):
+        registry.read_settings({"idpc.highpass_invA": "0.5 kV"})
+
+
+@pytest.mark.parametrize("factor", [2, 8])
+def test_finer_filters_are_bounded_before_they_are_made(
+    factor: int, scan: WeakPhaseScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, made = [], []
+    monkeypatch.setattr(imaging_conditions, "check_fits", lambda nbytes, what, _remedy: asked.append((what, nbytes)))
+    evaluate = Band.evaluate
+    monkeypatch.setattr(Band, "evaluate", lambda self, function: made.append(evaluate(self, function)) or made[-1])
+    maps(scan, ("tcbf",), {"tcbf.upsample": factor})
+    assert [what for what, _ in asked] == [f"filters for tcbf.upsample={factor}"] * len(asked)
+    assert 0.9 * made[-1].nbytes < asked[-1][1] < 2 * made[-1].nbytes  # frequencies on the rim of a disc are discrete
+
+    def no_room(*_: object) -> None:
+        raise MetadataError("no room")
+
+    monkeypatch.setattr(imaging_conditions, "check_fits", no_room)
+    with pytest.raises(MetadataError, match="no room"):
+        maps(scan, ("tcbf",), {"tcbf.upsample": factor})
+
+
+def test_finer_maps_need_a_regular_grid(scan: WeakPhaseScan) -> None:
+    header = scan.header()
+    places = header.scan.positions_A(0.0) + np.random.default_rng(0).uniform(-0.1, 0.1, (256, 2))
+    header = replace(header, arrays={"positions_A": places})
+    with pytest.raises(MetadataError, match=r"obf\.upsample=2 needs points on a regular grid"):
+        reconstruct(header, lambda: batches(scan.patterns), ("obf",), settings={"obf.upsample": 2})
