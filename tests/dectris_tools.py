@@ -97,6 +97,13 @@ def v1_end(series: int) -> Parts:
     return [text(htype="dseries_end-1.0", series=series)]
 
 
+def v1_series(number: int = 34, encoding: str = "bs16-lz4<", **config: Any) -> list[Parts]:
+    """A whole series of :func:`patterns`, each header, image and end one ZeroMQ message."""
+    frames = patterns()
+    images = [v1_image(number, k, frame, encoding) for k, frame in enumerate(frames)]
+    return [v1_header(number, len(frames), frames.shape[1:], **config), *images, v1_end(number)]
+
+
 def v2_start(series: int, frames: int, shape: tuple[int, int], unique: str | None = None, **more: Any) -> Parts:
     """A start message."""
     fields = {"type": "start", "series_id": series, "number_of_images": frames, "channels": ["threshold_1"]}

@@ -338,8 +338,7 @@ def test_a_hint_for_zspy_can_be_followed(
     tmp_path: Path, monkeypatch: Any, no_zarr: Any, named: str, remedy: str
 ) -> None:
     pytest.importorskip("rsciio")
-    if no_zarr > sys.version_info[:2]:
-        pytest.importorskip("zarr", reason="RosettaSciIO's zarr cannot be had for this Python")
+    pytest.importorskip("zarr" if no_zarr > sys.version_info[:2] else "rsciio", reason="no zarr for this Python")
     (tmp_path / "a.zspy").mkdir()
     monkeypatch.setattr(rosetta, "NO_ZARR", no_zarr)
     for module in [name for name in sys.modules if name.split(".")[0] == "zarr" or name.startswith("rsciio.zspy")]:

@@ -1,12 +1,23 @@
 """DECTRIS stream v1: every spelling detectors and simulators have, and what happens when parts go missing."""
 
-import contextlib
 import hashlib
 import json
 
 import numpy as np
 import pytest
-from dectris_tools import as_scan, inlet, patterns, scans_of, taken, text, v1_config, v1_end, v1_header, v1_image
+from dectris_tools import (
+    as_scan,
+    inlet,
+    patterns,
+    scans_of,
+    taken,
+    text,
+    v1_config,
+    v1_end,
+    v1_header,
+    v1_image,
+    v1_series,
+)
 
 from ptylive.schema import WireError
 from ptylive.streamer.protocols import dectris_v1
@@ -14,12 +25,6 @@ from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMes
 
 FRAMES = patterns()
 SHAPE = (16, 12)
-
-
-def series(number: int = 34, encoding: str = "bs16-lz4<", **config: object) -> list[list[bytes]]:
-    """A whole series, each header, image and end one ZeroMQ message."""
-    images = [v1_image(number, k, frame, encoding) for k, frame in enumerate(FRAMES)]
-    return [v1_header(number, len(FRAMES), SHAPE, **config), *images, v1_end(number)]
 
 
 def reason(messages, protocol="dectris-v1", **settings) -> str:
@@ -58,7 +63,7 @@ def test_every_encoding_and_both_multipart_habits(habit: str, dtype: str, encodi
 
 
 def test_images_are_gathered_and_shapes_turned() -> None:
-    arm, frames, end = taken(inlet("dectris-v1"), series())
+    arm, frames, end = taken(inlet("dectris-v1"), v1_series())
     assert isinstance(arm, ArmMessage)
     assert (arm.header.detector.shape, arm.header.frames, arm.header.series) == (
         SHAPE,
@@ -82,7 +87,7 @@ def test_framed_lz4_is_recognised() -> None:
 
 
 def test_size_and_hash_may_be_missing_and_appendices_are_passed_over() -> None:
-    messages = series()
+    messages = v1_series()
     messages[0].append(b"free text of the user")
     for image in messages[1:-1]:
         fields = json.loads(image[1])
@@ -105,7 +110,7 @@ def test_header_with_all_tables_and_its_pixel_mask(habit: str) -> None:
         ("dcountrate_table-1.0", mask),
     ):
         tables += [text(htype=name, shape=[12, 16], type=table.dtype.name), table.tobytes()]
-    messages = series()
+    messages = v1_series()
     messages[0] = [*v1_header(34, 24, SHAPE, detail="all"), *tables]
     if habit == "parts":
         messages = [[part] for parts in messages for part in parts]
@@ -118,7 +123,7 @@ def test_header_with_all_tables_and_its_pixel_mask(habit: str) -> None:
 
 
 def test_metadata_come_from_appendix_and_configuration() -> None:
-    messages = series(wavelength=0.01969, incident_energy=300e3, countrate_correction_count_cutoff=3910)
+    messages = v1_series(wavelength=0.01969, incident_energy=300e3, countrate_correction_count_cutoff=3910)
     appendix = {"scan": {"shape": [4, 6], "step_A": 0.7}, "rotation_deg": 12.0, "comment": "mine"}
     messages[0].append(json.dumps(appendix).encode())
     out = taken(inlet("dectris-v1", values={"convergence_semiangle_mrad": 21.0, "rotation_deg": -3.0}), messages)
@@ -134,7 +139,7 @@ def test_metadata_come_from_appendix_and_configuration() -> None:
 
 
 def test_impossible_user_data_are_left_out_and_said() -> None:
-    messages = series(wavelength=0.918, incident_energy=13.5e3)
+    messages = v1_series(wavelength=0.918, incident_energy=13.5e3)
     messages[0].append(json.dumps({"scan": {"shape": [-4, 6]}}).encode())
     out = taken(inlet("dectris-v1"), messages)
     assert isinstance(out[0], ArmMessage)
@@ -178,21 +183,21 @@ def test_a_scan_shape_nobody_gives_is_guessed_and_said(frames: int, shape: tuple
 )
 def test_the_configured_scan_and_the_announced_images(values: dict[str, object], frames: int) -> None:
     notes: list[str] = []
-    (arm,) = taken(inlet("dectris-v1", notes, values), series()[:1])
+    (arm,) = taken(inlet("dectris-v1", notes, values), v1_series()[:1])
     assert isinstance(arm, ArmMessage)
     assert arm.header.frames == frames
     assert bool(notes) == (frames == 30)
 
 
 def test_same_series_number_again_is_a_new_scan() -> None:
-    out = taken(inlet("dectris-v1"), [*series(), *series(), *series()])
+    out = taken(inlet("dectris-v1"), [*v1_series(), *v1_series(), *v1_series()])
     scans = scans_of(out)
     assert len(scans) == 3
     assert all(scan == as_scan(FRAMES) for scan in scans.values())
 
 
 def test_a_series_of_several_scans_is_taken_apart() -> None:
-    out = taken(inlet("dectris-v1", values={"scan.shape": (2, 3)}), series())
+    out = taken(inlet("dectris-v1", values={"scan.shape": (2, 3)}), v1_series())
     arms = [message.header for message in out if isinstance(message, ArmMessage)]
     assert [scan_header.series for scan_header in arms] == ["34", "34_2", "34_3", "34_4"]
     assert [scan_header.frames for scan_header in arms] == [6] * 4
@@ -202,7 +207,7 @@ def test_a_series_of_several_scans_is_taken_apart() -> None:
 
 
 def test_a_number_far_beyond_does_not_end_the_scan() -> None:
-    messages = series(ntrigger=2**40)
+    messages = v1_series(ntrigger=2**40)
     messages.insert(10, v1_image(34, 2**39, FRAMES[0]))
     reader = inlet("dectris-v1", values={"scan.shape": (4, 6)})
     out, refused = [], []
@@ -216,9 +221,9 @@ def test_a_number_far_beyond_does_not_end_the_scan() -> None:
 
 
 def test_late_join_needs_the_scan_shape() -> None:
-    assert reason(series()[5:6]) == "no_header"
+    assert reason(v1_series()[5:6]) == "no_header"
     notes: list[str] = []
-    out = taken(inlet("dectris-v1", notes, {"scan.shape": (4, 6)}), series()[5:])
+    out = taken(inlet("dectris-v1", notes, {"scan.shape": (4, 6)}), v1_series()[5:])
     (scan,) = scans_of(out).values()
     assert scan == {k: v for k, v in as_scan(FRAMES).items() if k >= 4}
     assert len(notes) == 1
@@ -226,21 +231,21 @@ def test_late_join_needs_the_scan_shape() -> None:
 
 def test_leftovers_do_not_displace_an_armed_series() -> None:
     reader = inlet("dectris-v1", values={"scan.shape": (4, 6)})
-    taken(reader, series(5)[:1])
+    taken(reader, v1_series(5)[:1])
     with pytest.raises(WireError, match="series 5 is being received"):
-        taken(reader, series(4)[3:4])
-    assert list(scans_of(taken(inlet("dectris-v1"), series(5))).values()) == [as_scan(FRAMES)]
+        taken(reader, v1_series(4)[3:4])
+    assert list(scans_of(taken(inlet("dectris-v1"), v1_series(5))).values()) == [as_scan(FRAMES)]
 
 
 def test_header_none_takes_shape_and_type_from_the_first_image() -> None:
-    messages = [v1_header(3, 0, SHAPE, detail="none"), *series(3)[1:]]
+    messages = [v1_header(3, 0, SHAPE, detail="none"), *v1_series(3)[1:]]
     (scan,) = scans_of(taken(inlet("dectris-v1", values={"scan.shape": (4, 6)}), messages)).values()
     assert scan == as_scan(FRAMES)
     assert reason(messages) == "no_frames"
 
 
 def test_two_images_that_agree_outvote_the_header_and_one_does_not() -> None:
-    messages = series(bit_depth_image=32)
+    messages = v1_series(bit_depth_image=32)
     notes: list[str] = []
     reader = inlet("dectris-v1", notes)
     out = list(reader.take(messages[0]))
@@ -251,7 +256,7 @@ def test_two_images_that_agree_outvote_the_header_and_one_does_not() -> None:
     assert sum("two images agree" in note for note in notes) == 1
     *_, scan = scans_of(out).values()
     assert scan == as_scan(FRAMES)
-    faulty = series()
+    faulty = v1_series()
     faulty.insert(1, v1_image(34, 0, patterns(1, (17, 12))[0]))
     reader = inlet("dectris-v1")
     out = list(reader.take(faulty[0]))
@@ -262,7 +267,7 @@ def test_two_images_that_agree_outvote_the_header_and_one_does_not() -> None:
 
 
 def test_an_early_end_is_an_abort() -> None:
-    messages = series()
+    messages = v1_series()
     out = taken(inlet("dectris-v1"), [*messages[:11], messages[-1]])
     assert isinstance(out[-1], EndMessage)
     assert (out[-1].reason, out[-1].frames) == ("aborted", 24)
@@ -270,16 +275,16 @@ def test_an_early_end_is_an_abort() -> None:
 
 def test_every_second_the_scan_is_named_again(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = inlet("dectris-v1")
-    out = taken(reader, series()[:6])
+    out = taken(reader, v1_series()[:6])
     monkeypatch.setattr("ptylive.streamer.protocols.series._NAMED_EVERY_S", -1.0)
-    later = list(reader.take(series()[6]))
+    later = list(reader.take(v1_series()[6]))
     assert isinstance(later[0], PingMessage)
     assert later[0].header == out[0].header  # type: ignore[union-attr]
 
 
 def test_missing_parts_cost_one_image_each() -> None:
     """Single parts lost on the way, as after an abort in the middle of a message: everything else arrives."""
-    parts = [part for message in series() for part in message]
+    parts = [part for message in v1_series() for part in message]
     for lost in range(2, 2 + 4 * 5):
         reader, out, refused = inlet("dectris-v1"), [], []
         for number, part in enumerate(parts):
@@ -342,7 +347,7 @@ def test_faulty_parts_are_refused_with_a_reason(message: list[bytes], wanted: st
 
 
 def test_hashes_are_compared_on_request() -> None:
-    messages = series()
+    messages = v1_series()
     image = messages[1]
     image[0] = text(htype="dimage-1.0", series=34, frame=0, hash=hashlib.md5(image[2]).hexdigest())
     assert len(taken(inlet("dectris-v1", verify_hashes=True), messages)) == 3
@@ -368,38 +373,6 @@ def test_an_overexposed_image_shows_no_dead_pixels() -> None:
     bright = np.full((1, *SHAPE), 65535, "<u2")
     out = taken(inlet("dectris-v1"), [v1_header(34, 24, SHAPE), v1_image(34, 0, bright[0])])
     assert len(scans_of(out)) == 1
-
-
-def test_images_like_the_last_one_have_a_template() -> None:
-    """What the compiled loop takes by itself, between two messages of the open scan."""
-    reader = inlet("dectris-v1")
-    assert reader.template() is None
-    messages = series()
-    (arm,) = [message for parts in messages[:3] for message in reader.take(parts)]
-    assert isinstance(arm, ArmMessage)
-    template = reader.template()
-    assert template is not None
-    assert (template.uid, template.series, template.offset) == (arm.header.uid, 34, 0)
-    reader.advance(10)
-    list(reader.take(messages[12][:2]))
-    assert reader.template() is None, "an image has been announced, and its pattern has not come"
-
-
-@pytest.mark.parametrize("encoding", ["lz4<", "<", "bs32-lz4<"])
-def test_other_codings_are_left_to_python(encoding: str) -> None:
-    reader = inlet("dectris-v1")
-    taken_in = [v1_header(34, 24, SHAPE), v1_image(34, 0, FRAMES[0], encoding)]
-    for parts in taken_in:
-        with contextlib.suppress(WireError):
-            list(reader.take(parts))
-    assert reader.template() is None
-
-
-def test_hashes_that_are_to_be_verified_are_left_to_python() -> None:
-    reader = inlet("dectris-v1", verify_hashes=True)
-    for parts in series()[:3]:
-        list(reader.take(parts))
-    assert reader.template() is None
 
 
 def test_spellings_of_an_image_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
