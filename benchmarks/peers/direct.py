@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.zoo.map_score import MapTruth, score_map
 from benchmarks.zoo.ours import one_thread
 from benchmarks.zoo.peers import filled, installed
+from ptylive.schema.detector import undo_transform, undo_transform_of_center
 
 Floats = NDArray[np.floating[Any]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +117,7 @@ def prepared(source: Path) -> dict[str, Any]:
     if told["scan_pattern"] == "snake":
         counts[1::2] = counts[1::2, ::-1].copy()
     flat = counts.reshape(-1, *counts.shape[2:]).astype(np.float32)
-    patterns, centre = upright(
+    patterns, centre = in_detector_frame(
         flat if bad is None else filled(flat, bad), str(told["detector_transform"]), told["beam_center_px"]
     )
     names = ("energy_eV", "defocus_A", "astigmatism_A", "astigmatism_deg", "rotation_deg")
@@ -129,21 +130,16 @@ def prepared(source: Path) -> dict[str, Any]:
     return {"patterns": patterns.reshape(rows, columns, *flat.shape[1:]), "calibration": json.dumps(calibration)}
 
 
-def upright(patterns: NDArray[np.float32], words: str, centre: Floats) -> tuple[NDArray[np.float32], list[float]]:
+def in_detector_frame(
+    patterns: NDArray[np.float32], words: str, centre: Floats
+) -> tuple[NDArray[np.float32], list[float]]:
     """Patterns (N, n, n) in the detector's frame, moved by whole pixels, and where the beam is then.
 
     What is moved in from outside is dark. Whole pixels only, since direct methods are told where the beam is, and
     interpolation would soften the edge of the disc.
     """
-    row, col = (float(value) for value in centre)
-    side = patterns.shape[-1]
-    for word in reversed(words.split("+")):
-        if word == "transpose":
-            patterns, (row, col) = patterns.swapaxes(1, 2), (col, row)
-        elif word == "flip_rows":
-            patterns, row = patterns[:, ::-1], side - 1 - row
-        elif word == "flip_cols":
-            patterns, col = patterns[:, :, ::-1], side - 1 - col
+    row, col = undo_transform_of_center(centre, patterns.shape[1:], words)
+    patterns, side = undo_transform(patterns, words), patterns.shape[-1]
     moves = [round(side // 2 - place) for place in (row, col)]
     out = np.zeros_like(patterns, order="C")
     into = tuple(slice(max(0, move), side + min(0, move)) for move in moves)

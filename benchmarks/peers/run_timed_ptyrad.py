@@ -3,36 +3,25 @@
 As the zoo runs it, with one probe mode and without its positions; REFINED adds modes, positions or tilts.
 """
 
-import json
-import logging
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from benchmarks.peers.clock import Clock
-from benchmarks.zoo.run_ptyrad import corners_px, parameters, readable_by_python_3_11, stand_in_for_torchvision
+from benchmarks.zoo.run_ptyrad import prepared, ready
 
 MODES = 4
 
 
 def main() -> None:
-    stand_in_for_torchvision()
-    readable_by_python_3_11()
-    logging.disable(logging.CRITICAL)
+    ready()
     import ptyrad.solver.reconstruction as loop
     from ptyrad.params import PtyRADParams
     from ptyrad.solver import PtyRADSolver
 
-    torch.set_num_threads(1)
-    with np.load(sys.argv[1]) as given:
-        patterns, positions, told = given["patterns"], given["positions_A"], json.loads(str(given["calibration"]))
-    pixel = 1 / (patterns.shape[-1] * told["pixel_invA"])
-    corners = corners_px(positions / pixel, patterns.shape[-1])
-    asked = changed(parameters(patterns, corners, told, int(sys.argv[3])), sys.argv[4:])
+    asked, pixel, first = prepared(sys.argv[1], int(sys.argv[3]))
+    asked = changed(asked, sys.argv[4:])
     clock, step = Clock(Path(sys.argv[2])), loop.recon_step
 
     def timed(batches: Any, grad: Any, model: Any, *rest: Any, **more: Any) -> Any:
@@ -43,7 +32,7 @@ def main() -> None:
 
     loop.recon_step = timed
     PtyRADSolver(PtyRADParams(**asked).model_dump(), device="cpu", seed=0, acc=None).reconstruct()
-    clock.finish(version("ptyrad"), pixel, corners[0] + patterns.shape[-1] // 2)
+    clock.finish(version("ptyrad"), pixel, first)
 
 
 def changed(settings: dict[str, Any], refined: list[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.zoo.ours import one_thread
 from benchmarks.zoo.score import Reconstruction, Truth, score
+from ptylive.schema.detector import undo_transform, undo_transform_of_center
 
 
 @dataclass(frozen=True)
@@ -134,15 +135,8 @@ def centred(
     patterns = counts.astype(np.float32)
     if bad is not None:
         patterns = filled(patterns, bad)
-    row, col = (float(value) for value in centre)
-    side = patterns.shape[-1]
-    for word in reversed(words.split("+")):
-        if word == "transpose":
-            patterns, (row, col) = patterns.swapaxes(1, 2), (col, row)
-        elif word == "flip_rows":
-            patterns, row = patterns[:, ::-1], side - 1 - row
-        elif word == "flip_cols":
-            patterns, col = patterns[:, :, ::-1], side - 1 - col
+    row, col = undo_transform_of_center(centre, patterns.shape[1:], words)
+    patterns, side = undo_transform(patterns, words), patterns.shape[-1]
     # in between pixels by linear interpolation, which keeps counts and makes none negative
     return ndimage.shift(patterns, (0, side // 2 - row, side // 2 - col), order=1, mode="constant").astype(np.float32)
 

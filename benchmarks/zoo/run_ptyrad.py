@@ -21,24 +21,32 @@ BATCH = 32
 
 
 def main() -> None:
-    stand_in_for_torchvision()
-    readable_by_python_3_11()
-    logging.disable(logging.CRITICAL)
+    ready()
     from ptyrad.params import PtyRADParams
     from ptyrad.solver import PtyRADSolver
 
+    asked, pixel, first = prepared(sys.argv[1], int(sys.argv[3]))
+    solver = PtyRADSolver(PtyRADParams(**asked).model_dump(), device="cpu", seed=0, acc=None)
+    solver.reconstruct()
+    phase = solver.reconstruct_results.opt_objp.detach().numpy()[0]
+    np.savez(sys.argv[2], phase=phase, pixel_A=pixel, first_px=first, version=version("ptyrad"))
+
+
+def ready() -> None:
+    """PtyRAD made importable and quiet, on one thread; before its first import."""
+    stand_in_for_torchvision()
+    readable_by_python_3_11()
+    logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
-    with np.load(sys.argv[1]) as given:
+
+
+def prepared(source: str, iterations: int) -> tuple[dict[str, Any], float, np.ndarray]:
+    """Parameters for a prepared scan, the object's pixel (Å), and where in it the first position lies (px)."""
+    with np.load(source) as given:
         patterns, positions, told = given["patterns"], given["positions_A"], json.loads(str(given["calibration"]))
     pixel = 1 / (patterns.shape[-1] * told["pixel_invA"])
     corners = corners_px(positions / pixel, patterns.shape[-1])
-    settings = PtyRADParams(**parameters(patterns, corners, told, int(sys.argv[3]))).model_dump()
-    solver = PtyRADSolver(settings, device="cpu", seed=0, acc=None)
-    solver.reconstruct()
-    model = solver.reconstruct_results
-    phase = model.opt_objp.detach().numpy()[0]
-    first = corners[0] + patterns.shape[-1] // 2
-    np.savez(sys.argv[2], phase=phase, pixel_A=pixel, first_px=first, version=version("ptyrad"))
+    return parameters(patterns, corners, told, iterations), pixel, corners[0] + patterns.shape[-1] // 2
 
 
 def corners_px(positions: np.ndarray, window: int) -> np.ndarray:

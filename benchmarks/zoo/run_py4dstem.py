@@ -7,6 +7,7 @@ are defocus, astigmatism, rotation of the scan; it finds the beam's shift by its
 import json
 import sys
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import py4DSTEM
@@ -16,7 +17,20 @@ STEP = 0.5
 
 
 def main() -> None:
-    with np.load(sys.argv[1]) as given:
+    run = prepared(sys.argv[1])
+    first, pixel = np.asarray(run._positions_px[0]), float(run.sampling[0])  # noqa: SLF001
+    run.reconstruct(
+        num_iter=int(sys.argv[3]), reset=True, max_batch_size=BATCH, step_size=STEP, seed_random=0, progress_bar=False
+    )
+    found = np.asarray(run.object)
+    found = found if found.ndim == 3 else found[None]
+    found = np.angle(found) if np.iscomplexobj(found) else found
+    np.savez(sys.argv[2], phase=found, pixel_A=pixel, first_px=first, version=version("py4DSTEM"))
+
+
+def prepared(source: str) -> Any:
+    """py4DSTEM's reconstruction of a prepared scan, its first iteration still to come."""
+    with np.load(source) as given:
         patterns, told = given["patterns"], json.loads(str(given["calibration"]))
     cube = py4DSTEM.DataCube(patterns)
     cube.calibration.set_R_pixel_size(told["step_A"])
@@ -48,14 +62,7 @@ def main() -> None:
         force_com_rotation=-told["rotation_deg"],  # its angle counts the other way
         force_com_transpose=False,
     )
-    first, pixel = np.asarray(run._positions_px[0]), float(run.sampling[0])  # noqa: SLF001
-    run.reconstruct(
-        num_iter=int(sys.argv[3]), reset=True, max_batch_size=BATCH, step_size=STEP, seed_random=0, progress_bar=False
-    )
-    found = np.asarray(run.object)
-    found = found if found.ndim == 3 else found[None]
-    found = np.angle(found) if np.iscomplexobj(found) else found
-    np.savez(sys.argv[2], phase=found, pixel_A=pixel, first_px=first, version=version("py4DSTEM"))
+    return run
 
 
 if __name__ == "__main__":

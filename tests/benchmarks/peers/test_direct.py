@@ -25,19 +25,19 @@ def spot(row, col, side=16):
 def test_the_beam_comes_to_the_middle_by_whole_pixels(words, centre):
     """Each was recorded with the beam at (5, 12) of the detector's frame."""
     recorded = spot(*map(int, centre))
-    found, place = direct.upright(recorded, words, np.array(centre))
+    found, place = direct.in_detector_frame(recorded, words, np.array(centre))
     assert place == [8, 8]
     assert found[0, 8, 8] == 1 and found.sum() == 1
 
 
 def test_what_is_left_of_a_pixel_is_told():
-    found, place = direct.upright(spot(7, 9), "none", np.array([6.75, 9.4]))
+    found, place = direct.in_detector_frame(spot(7, 9), "none", np.array([6.75, 9.4]))
     assert place == pytest.approx([7.75, 8.4])
     assert found[0, 8, 8] == 1
 
 
 def test_nothing_comes_in_from_the_other_side():
-    found, _ = direct.upright(np.ones((2, 16, 16), np.float32), "none", np.array([5.0, 12.0]))
+    found, _ = direct.in_detector_frame(np.ones((2, 16, 16), np.float32), "none", np.array([5.0, 12.0]))
     assert found[:, 3:, :12].all() and not found[:, :3].any() and not found[:, :, 12:].any()
 
 
