@@ -170,10 +170,8 @@ def test_a_page_whose_first_connection_fails_is_loaded_again(dashboard: RunningD
     page, tried = watched.page, []
 
     def first_in_vain(socket: WebSocketRoute) -> None:
-        tried.append(socket.url)
-        if len(tried) == 1:
-            socket.close()
-        else:
+        tried.append(socket)
+        if len(tried) > 1:
             socket.connect_to_server()
 
     page.route_web_socket("**/ws**", first_in_vain)
@@ -181,6 +179,7 @@ def test_a_page_whose_first_connection_fails_is_loaded_again(dashboard: RunningD
     page.goto(dashboard.url)
     while not tried:
         page.wait_for_timeout(50)
+    tried[0].close()  # here, since playwright before 1.65 hangs where a handler closes
     page.clock.fast_forward(31_000)
     expect(page.locator(".series")).to_have_text("0142")
     assert len(tried) == 2
