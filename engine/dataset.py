@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.descan import descan_of, lying_still, moved_back
+from ptylive.engine.descan import descan_of, lying_still, moved_by_whole_pixels, offsets_px
 from ptylive.engine.memory import check_fits
 from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
-from ptylive.schema.detector import undo_transform, undo_transform_of_center, usable_counts
+from ptylive.schema.detector import Descan, undo_transform, undo_transform_of_center, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 RAW = Basis()
@@ -38,12 +38,22 @@ class Dataset:
     """(Qy, Qx) pattern without a specimen, detector frame, where one was recorded."""
     reach_A: DoubleArray | None = None
     """(n, 2) positions the object must hold besides those of the patterns."""
+    offsets_px: DoubleArray | None = None
+    """(N, 2) how far each pattern still lies from its place, detector frame: the model is moved by it (descan)."""
 
     @classmethod
-    def of(cls, header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
+    def of(
+        cls,
+        header: ScanHeader,
+        calibration: Calibration,
+        index: IndexArray,
+        frames: Array,
+        descan: Descan | None = None,
+    ) -> Dataset:
         """Arrange frames (N, Qy, Qx), as recorded and numbered by ``index`` (acquisition order with flyback).
 
-        Compressed scans bring vectors (N, K + extras) instead.
+        Compressed scans bring vectors (N, K + extras) instead. ``descan``: what frames have been moved back by as far
+        as whole pixels go.
         """
         point = header.scan.point_of(index)
         keep = point >= 0
@@ -73,6 +83,17 @@ class Dataset:
             vacuum=None
             if vacuum is None
             else np.ascontiguousarray(undo_transform(np.asarray(vacuum, float), transform)),
+            offsets_px=None if descan is None else offsets_px(header, descan, point, transform),
+        )
+
+    def part(self, chosen: IndexArray, patterns: Array | None = None) -> Dataset:
+        """Those of these numbers with all that belongs to them; ``patterns``: themselves, where they are there."""
+        return replace(
+            self,
+            patterns=self.patterns[chosen] if patterns is None else patterns,
+            point=self.point[chosen],
+            positions_A=self.positions_A[chosen],
+            offsets_px=None if self.offsets_px is None else self.offsets_px[chosen],
         )
 
 
@@ -80,10 +101,11 @@ def dataset_of(header: ScanHeader, calibration: Calibration, index: IndexArray, 
     """Frames as :meth:`Dataset.of` arranges them, each moved back where the calibration knows of a descan."""
     descan = descan_of(calibration)
     if descan is None or not header.basis.is_raw:
-        return Dataset.of(header, calibration, index, frames)
+        return Dataset.of(header, calibration, index, frames, descan)
     check_fits(4.0 * frames.size, "patterns without descan", "crop or bin them first: ptylive convert --help")
-    still = moved_back(header, descan, index, usable_counts(frames, header.detector.saturation_value)[0], positive=True)
-    return Dataset.of(lying_still(header, descan), calibration, index, still)
+    counts = usable_counts(frames, header.detector.saturation_value)[0]
+    still = moved_by_whole_pixels(header, descan, index, counts)
+    return Dataset.of(lying_still(header, descan), calibration, index, still, descan)
 
 
 def check_told(header: ScanHeader, *, far_field: bool = True) -> None:

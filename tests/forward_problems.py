@@ -1,5 +1,7 @@
 """Small random problems of every forward model, for tests of the backends."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ptylive.engine.backend.multislice.description import (
@@ -40,6 +42,12 @@ def make_problem(kind=DataTermKind.AMPLITUDE, slices=1, offset=0.1, **parts):
         phase_per_A=phase_per_A,
         model=ForwardModel(PIXEL_A, WAVELENGTH_A, thickness, **parts),
     )
+
+
+def moved_patterns(problem):
+    """The same patterns, each said to lie elsewhere on the detector, by some pixels and parts of one."""
+    offsets = np.random.default_rng(9).normal(scale=1.5, size=(problem.count, 2))
+    return replace(problem, offsets_px=offsets)
 
 
 def make_planes(problem, modes, object_modes, probes=1):

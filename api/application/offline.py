@@ -15,7 +15,7 @@ from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset, dataset_of
-from ptylive.engine.descan import descan_of, lying_still, moved_back
+from ptylive.engine.descan import descan_of, lying_still, moved_by_whole_pixels
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector
@@ -189,11 +189,11 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
 
     def still(chosen: IndexArray) -> Array:
         frames = usable_counts(source.frames(chosen), header.detector.saturation_value)[0]
-        return frames if descan is None else moved_back(header, descan, chosen, frames, positive=True)
+        return frames if descan is None else moved_by_whole_pixels(header, descan, chosen, frames)
 
     first = still(index[:1])
     every = np.broadcast_to(first, (len(index), rows, columns))
-    outline = Dataset.of(lying_still(header, descan), calibration, index, every)
+    outline = Dataset.of(lying_still(header, descan), calibration, index, every, descan)
 
     def read(chosen: IndexArray) -> Array:
         return undo_transform(still(index[chosen]), calibration.transform)

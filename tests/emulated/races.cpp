@@ -17,7 +17,7 @@ void run(int probe_modes, int object_modes, bool everything) {
     const int planes = slices * object_modes, pairs = probe_modes * object_modes;
     std::vector<int> chosen = {2, 0, 1}, corners = {0, 1, 2, 3, 4, 0};
     auto patterns = random_values<COUNTS>(std::size_t(count) * PIXELS);
-    auto shifts = random_values<float>(6), currents = random_values<float>(3), frequencies = random_values<float>(P);
+    auto shifts = random_values<float>(6), offsets = random_values<float>(6), currents = random_values<float>(3), frequencies = random_values<float>(P);
     auto object = random_values<float>(2 * std::size_t(planes) * rows * columns), weights = random_values<float>(PIXELS);
     auto phase = random_values<float>(PIXELS), background = random_values<float>(PIXELS);
     std::vector<float2> probe(std::size_t(probe_modes) * PIXELS, {1e-4f, 0}), propagators(2 * PIXELS, {1e-4f, 0}), roots(P, {1, 0});
@@ -26,17 +26,21 @@ void run(int probe_modes, int object_modes, bool everything) {
     std::vector<float> losses(3), grad_object(object.size()), grad_patterns(9);
     std::vector<float2> grad_probe(probe.size());
     std::vector<double> grad_background(PIXELS), grad_distances(2);
-    void *pointers[] = {chosen.data(), patterns.data(), corners.data(), shifts.data(), everything ? currents.data() : nullptr,
-                        object.data(), probe.data(), propagators.data(), everything ? phase.data() : nullptr, weights.data(),
-                        everything ? background.data() : nullptr, frequencies.data(), roots.data(), scratch.data(),
-                        losses.data(), grad_object.data(), everything ? grad_probe.data() : nullptr,
-                        everything ? grad_patterns.data() : nullptr, everything ? grad_background.data() : nullptr,
-                        everything ? grad_distances.data() : nullptr};
-    void** p = pointers;
-    void* arguments[] = {&count, p, p + 1, p + 2, p + 3, p + 4, &slices, &probe_modes, &object_modes, &rows, &columns, &term,
-                         &offset, p + 5, p + 6, p + 7, p + 8, p + 9, p + 10, p + 11, p + 12, p + 13, &each, p + 14, p + 15,
-                         p + 16, p + 17, p + 18, p + 19};
-    launch(loss_and_gradient, 2, THREADS, arguments);
+    const auto wanted = [everything](auto& values) -> void* { return everything ? values.data() : nullptr; };
+    void *of_patterns[] = {chosen.data(), patterns.data(), corners.data(), shifts.data(), wanted(offsets), wanted(currents)};
+    void *of_model[] = {object.data(), probe.data(), propagators.data(), wanted(phase), weights.data(), wanted(background),
+                        frequencies.data(), roots.data(), scratch.data()};
+    void *sums[] = {losses.data(), grad_object.data(), wanted(grad_probe), wanted(grad_patterns), wanted(grad_background),
+                    wanted(grad_distances)};
+    std::vector<void*> arguments = {&count};
+    for (auto& one : of_patterns) arguments.push_back(&one);
+    for (void* number : {(void*)&slices, (void*)&probe_modes, (void*)&object_modes, (void*)&rows, (void*)&columns, (void*)&term})
+        arguments.push_back(number);
+    arguments.push_back(&offset);
+    for (auto& one : of_model) arguments.push_back(&one);
+    arguments.push_back(&each);
+    for (auto& one : sums) arguments.push_back(&one);
+    launch(loss_and_gradient, 2, THREADS, arguments.data());
 }
 
 int main() {

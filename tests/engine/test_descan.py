@@ -7,9 +7,17 @@ import pytest
 from synthetic import WeakPhaseScan
 
 from ptylive.engine.dataset import dataset_of
-from ptylive.engine.descan import descan_of, given_descan, interpolated, lying_still, moved, moved_back
+from ptylive.engine.descan import (
+    descan_of,
+    given_descan,
+    lying_still,
+    moved,
+    moved_back,
+    moved_by_whole_pixels,
+    offsets_px,
+)
 from ptylive.schema import Basis, Calibration, Origin, Quantity
-from ptylive.schema.detector import Descan
+from ptylive.schema.detector import Descan, undo_transform, undo_transform_of_center
 
 RNG = np.random.default_rng(11)
 
@@ -38,22 +46,17 @@ def test_what_was_outside_the_detector_is_empty():
     assert not moved(np.ones((1, 8, 8)), np.array([[99.0, 0.0]])).any()
 
 
-def test_interpolated_counts_stay_counts():
-    counts = RNG.poisson(0.3, (6, 16, 18)).astype(np.uint16)
-    counts[:, :5] = counts[:, -5:] = counts[:, :, :5] = counts[:, :, -5:] = 0
-    displacement = RNG.uniform(-4, 4, (6, 2))
-    still = interpolated(counts, displacement)
-    assert still.min() >= 0
-    rounding = 8 * float(np.finfo(np.float32).eps)  # of the four weights, their products and sums
-    assert np.allclose(still.sum(axis=(1, 2), dtype=float), counts.sum(axis=(1, 2)), rtol=rounding, atol=0)
-    rows, cols = np.indices((16, 18))
-    for axis, coordinate in enumerate((rows, cols)):
-        middle = [(pattern * coordinate).sum() / pattern.sum() for pattern in (counts.sum(0), still.sum(0))]
-        assert middle[0] - middle[1] == pytest.approx(
-            np.average(displacement[:, axis], weights=counts.sum(axis=(1, 2))), abs=18 * rounding
-        )
-    assert not interpolated(counts, np.full((6, 2), 99.0)).any()
-    assert np.array_equal(interpolated(counts, np.full((6, 2), -2.0))[:, 2:, 2:], counts[:, :-2, :-2])
+def test_counts_that_are_moved_by_whole_pixels_stay_as_they_are():
+    scan, index = header(), np.arange(64)
+    counts = RNG.poisson(3.0, (64, 8, 8)).astype(np.uint16)
+    descan = Descan.of([5.0, -3.0, 1.0, 2.0])
+    still = moved_by_whole_pixels(scan, descan, index, counts)
+    assert still.dtype == counts.dtype
+    for n, (row, col) in enumerate(np.rint(descan.at_points(index, (8, 8))).astype(int)):
+        wanted = np.zeros((24, 24), np.uint16)
+        wanted[8 - row : 16 - row, 8 - col : 16 - col] = counts[n]
+        assert np.array_equal(still[n], wanted[8:16, 8:16]), (row, col)
+    assert not moved_by_whole_pixels(scan, Descan.of([99.0, 0, 0, 0]), index[:8], counts[:8]).any()
 
 
 def test_noise_stays_as_strong_as_it_was():
@@ -100,6 +103,29 @@ def test_a_refinement_gets_patterns_that_lie_still():
     assert got.patterns.min() >= 0
     assert not got.bad_pixels.any()
     filled = replace(scan, arrays={"bad_pixel_mask": np.eye(8) > 0})
-    assert np.array_equal(got.patterns, moved_back(filled, descan, index[5:], frames[5:], positive=True))
-    straight = dataset_of(scan, seen, index, frames).patterns
-    assert np.array_equal(straight, interpolated(frames, descan.at_points(index, (8, 8))))
+    assert np.array_equal(got.patterns, moved_by_whole_pixels(filled, descan, index[5:], frames[5:]))
+    straight = dataset_of(scan, seen, index, frames)
+    assert np.array_equal(straight.patterns, moved_by_whole_pixels(scan, descan, index, frames))
+    every = descan.at_points(index, (8, 8))
+    assert np.allclose(straight.offsets_px, every - np.rint(every))
+    assert np.array_equal(straight.part(index[7:9]).offsets_px, straight.offsets_px[7:9])
+
+
+@pytest.mark.parametrize("words", ["none", "transpose", "flip_rows", "transpose+flip_cols"])
+def test_what_is_left_of_a_descan_is_told_in_the_detector_frame(words):
+    """Where a spot lies after both, it lay by as much from the middle of what was recorded."""
+    scan, descan, point = header(), Descan.of([3.3, -0.4, 1.2, 2.1]), np.array([3, 47])
+    recorded = np.stack([spot(12 + row, 12 + col, (24, 24)) for row, col in descan.at_points(point, (8, 8))])
+    still = undo_transform(moved_by_whole_pixels(scan, descan, point, recorded), words)
+    rows, cols = np.indices((24, 24))
+    middle = undo_transform_of_center((12.0, 12.0), (24, 24), words)
+    for pattern, offset in zip(still, offsets_px(scan, descan, point, words), strict=True):
+        place = [(pattern * axis).sum() / pattern.sum() for axis in (rows, cols)]
+        assert np.array(place) - middle == pytest.approx(offset, abs=1e-6)  # tails of the spot
+
+
+def test_coefficients_stay_and_all_of_a_descan_is_told():
+    scan = replace(header(), basis=Basis(kind="zernike", n_bright=3, n_dark=0))
+    descan = Descan.of([3.3, -0.4, 1.2, 2.1])
+    every = descan.at_points(np.arange(64), (8, 8))
+    assert np.allclose(offsets_px(scan, descan, np.arange(64), "none"), every)

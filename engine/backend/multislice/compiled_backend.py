@@ -55,6 +55,7 @@ class CompiledMultislice:
         self._shifts = np.array(problem.shifts_px, dtype=np.float64)
         self._ramps = _ramps(self._shifts, problem.window)
         self._propagators = _transposed_propagators(problem.propagators, problem.window)
+        self._turns = _turns(problem)
         self._no_currents = np.ones(problem.count, np.float32)
         self._threads = max(1, threads)
         self._work: list[Work] = []
@@ -174,7 +175,7 @@ class CompiledMultislice:
         """One call of compiled code for the whole share: threads meet at the interpreter's lock once only."""
         gradient, work = task.empty_gradient(len(share), self._problem.window), self._work[thread]
         recorded = (self._recorded, self._counts_type)
-        patterns = Patterns(share, *recorded, self._weights, self._corners, self._ramps, task.amplitudes)
+        patterns = Patterns(share, *recorded, self._weights, self._corners, self._ramps, task.amplitudes, self._turns)
         loss = add_loss_and_gradient(self._window, self._term, patterns, task.model, gradient, work)
         return loss, gradient
 
@@ -266,6 +267,14 @@ def _transposed_patterns(patterns: Array) -> tuple[Array, int]:
 def _ramps(shifts_px: DoubleArray, window: int) -> FloatArray:
     """exp(-2 pi i f shift) of n shifts (n, 2): (n, axis, part, P)."""
     phase = -2 * np.pi * shifts_px[:, :, None] * np.fft.fftfreq(window)
+    return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(np.float32)
+
+
+def _turns(problem: MultisliceProblem) -> FloatArray:
+    """exp(2 pi i x offset / P) of the patterns: (N, axis, part, P), or nothing where they have no offsets."""
+    if problem.offsets_px is None:
+        return np.zeros((0, 2, 2, problem.window), np.float32)
+    phase = 2 * np.pi / problem.window * np.asarray(problem.offsets_px)[:, :, None] * np.arange(problem.window)
     return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(np.float32)
 
 

@@ -33,6 +33,8 @@ class Patterns(NamedTuple):
     """(N, 2, 2, P): axis (row, col), part (real, imaginary)."""
     amplitudes: Any
     """(N,): root of the beam current of each pattern."""
+    turns: Any
+    """(N, 2, 2, P) in real space, as the ramps: what moves a pattern over the detector; or of length 0."""
 
 
 class Model(NamedTuple):
@@ -128,6 +130,21 @@ def _add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: 
 
 
 @numba.jit(**FAST)
+def _turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
+    """Wave *= turn, on natural planes; conjugated where ``conjugate`` is -1."""
+    size = window.size
+    for i in range(size):
+        rr, ri = turn[0, 0, i], conjugate * turn[0, 1, i]
+        for j in range(size):
+            cr, ci = turn[1, 0, j], conjugate * turn[1, 1, j]
+            wr, wi = rr * cr - ri * ci, rr * ci + ri * cr
+            k = i * size + j
+            a, b = wave[0, k], wave[1, k]
+            wave[0, k] = a * wr - b * wi
+            wave[1, k] = a * wi + b * wr
+
+
+@numba.jit(**FAST)
 def _transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
     """Out = wave * slice, the slice read in place: its window begins at flat index ``start``."""
     size = window.size
@@ -194,11 +211,12 @@ def _scale(window: Any, wave: Any, factor: Any) -> None:
 
 
 @numba.jit(**FAST)
-def _forward_pattern(window: Any, model: Model, ramp: Any, amplitude: Any, start: int, work: Work) -> None:
+def _forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
     """Waves entering every slice, far fields of every pair of modes, and their summed intensity (times P^2)."""
     slices = work.waves.shape[1]
     object_modes = model.slices.shape[1] // slices
     a, b = work.a, work.b
+    ramp, amplitude = patterns.ramps[n], patterns.amplitudes[n]
     for pair in range(work.waves.shape[0]):
         m, first = pair // object_modes, (pair % object_modes) * slices
         entering = work.waves[pair, 0]
@@ -212,6 +230,8 @@ def _forward_pattern(window: Any, model: Model, ramp: Any, amplitude: Any, start
                 _multiply(window, b, model.propagators[0, z], model.propagators[1, z], np.float32(1), a)
                 entering = work.waves[pair, z + 1]
                 inverse(window, a[0], a[1], entering[0], entering[1])
+        if patterns.turns.shape[0] > 0:
+            _turn(window, a, patterns.turns[n], np.float32(1))
         far_field = work.far_field[pair]
         forward(window, a[0], a[1], far_field[0], far_field[1])
         if pair == 0:
@@ -222,14 +242,19 @@ def _forward_pattern(window: Any, model: Model, ramp: Any, amplitude: Any, start
 
 @numba.jit(**FAST)
 def _backward_pair(
-    window: Any, model: Model, pair: int, start: int, work: Work, gradient: Gradient, to_probe: bool
+    window: Any, model: Model, pair: int, start: int, work: Work, gradient: Gradient, to_probe: bool, turn: Any
 ) -> None:
-    """From the far-field gradient of a pair of modes to the slices; what is left behind the probe goes to work.b."""
+    """From the far-field gradient of a pair of modes to the slices; what is left behind the probe goes to work.b.
+
+    ``turn``: of this pattern, with a leading axis of length 1, or of length 0.
+    """
     slices = work.waves.shape[1]
     first = (pair % (model.slices.shape[1] // slices)) * slices
     a, b = work.a, work.b
     far_field = work.far_field[pair]
     inverse(window, far_field[0], far_field[1], b[0], b[1])
+    if turn.shape[0] > 0:
+        _turn(window, b, turn[0], np.float32(-1))
     for z in range(slices - 1, -1, -1):
         s = first + z
         _scatter(window, work.waves[pair, z], b, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
@@ -299,7 +324,7 @@ def add_loss_and_gradient(
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
         ramp, amplitude = patterns.ramps[n], patterns.amplitudes[n]
-        _forward_pattern(window, model, ramp, amplitude, start, work)
+        _forward_pattern(window, model, patterns, n, start, work)
         _load_counts(window, patterns.recorded[n], patterns.counts_type, work.counts)
         total += compare(window, term, work.intensity, work.counts, patterns.weights, scale)
         for i in range(gradient.background.shape[0]):
@@ -307,7 +332,7 @@ def add_loss_and_gradient(
         for pair in range(work.waves.shape[0]):
             m = pair // object_modes
             _scale(window, work.far_field[pair], work.intensity)
-            _backward_pair(window, model, pair, start, work, gradient, to_probe)
+            _backward_pair(window, model, pair, start, work, gradient, to_probe, patterns.turns[n : n + 1])
             if gradient.probe.shape[1] > 0:
                 _add_unshifted(window, work.b, ramp, amplitude, gradient.probe[0, m], gradient.probe[1, m])
             if per_pattern:

@@ -64,6 +64,7 @@ class FusedMultislice:
         self._frequencies = xp.asarray(np.fft.fftfreq(plan.window)[plan.order()].astype(np.float32))
         self._corners = xp.asarray(problem.corners.astype(np.int32))
         self._shifts = xp.asarray(problem.shifts_px.astype(np.float32))
+        self._offsets = None if problem.offsets_px is None else self._single(problem.offsets_px)
         self._weights = self._ordered(problem.weights, np.float32)
         self._propagators = self._ordered(problem.propagators / plan.window**2, np.complex64)
         self._phase_per_A: Any = None
@@ -148,11 +149,12 @@ class FusedMultislice:
         numbers = (slices, len(wave.probe), wave.object_modes, rows, columns, number)
         return (*(np.int32(each) for each in numbers), np.float32(term.offset))
 
-    def _of_patterns(self, corrections: Corrections) -> tuple[Any, Any]:
-        """Shifts (N, 2) and roots of the beam currents (N,) or None."""
+    def _of_patterns(self, corrections: Corrections) -> tuple[Any, Any, Any]:
+        """Shifts (N, 2), offsets (N, 2) or None, roots of the beam currents (N,) or None."""
         xp = self.xp
         shifts = self._shifts if corrections.shifts_px is None else self._single(corrections.shifts_px)
-        return shifts, None if corrections.current is None else xp.sqrt(self._single(corrections.current))
+        current = None if corrections.current is None else xp.sqrt(self._single(corrections.current))
+        return shifts, self._offsets, current
 
     def _free_space(self, corrections: Corrections) -> tuple[Any, Any]:
         """Propagators over P^2 and, where distances are refined, phase per Å, in the kernel's order."""

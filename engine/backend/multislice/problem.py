@@ -5,12 +5,14 @@ Physics (unitary transforms F, window of P x P pixels, zero frequency at [0, 0])
     psi_1 = F^H (probe * ramp_n)        ramp_n moves the probe by the sub-pixel rest of position n
     phi_z = O_z psi_z                   O_z: the window of slice z at the pixel corner of position n
     psi_z+1 = F^H (H_z F phi_z)         H_z = exp(-i pi lam dz q^2), no propagation behind the last slice
-    I = sum over modes |F phi_Z|^2      counts; sum |probe|^2 over pixels and modes = counts of a pattern
+    I = sum over modes |F turn_n phi_Z|^2    counts; sum |probe|^2 over pixels and modes = counts of a pattern
+
+turn_n = exp(2 pi i x . offset_n / P) moves pattern n over the detector (descan); 1 where no offsets are given.
 
 Several object modes (states of the specimen, probed by one electron each) are averaged. Where asked for
 (:class:`Corrections`) the wave of pattern n carries the root of its beam current, and a static background is added.
 
-and the adjoints backwards: psi* g to slice z, O_z* g onwards, F^H (H_z* F g), ramp_n* F g to the probe.
+And the adjoints backwards: turn_n* g, psi* g to slice z, O_z* g onwards, F^H (H_z* F g), ramp_n* F g to the probe.
 Refinement parameters are real planes, [0] the real and [1] the imaginary parts, so gradients are plain dL/dx.
 """
 
@@ -121,6 +123,8 @@ class MultisliceProblem:
     data_term: DataTerm
     phase_per_A: DoubleArray | None = None
     """(P, P) -pi lam q^2, rad/Å: needed where slice distances are refined; propagators = exp(i phase_per_A d) then."""
+    offsets_px: DoubleArray | None = None
+    """(N, 2) how far each pattern lies from its place on the detector, in pixels of the window."""
     model: ForwardModel | None = None
     """What is modelled beyond the plain far field; needs ``phase_per_A``."""
 

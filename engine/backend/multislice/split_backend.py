@@ -124,5 +124,9 @@ class SplitMultislice:
 def _share(problem: MultisliceProblem, number: int, devices: int) -> MultisliceProblem:
     own = slice(number, None, devices)
     return replace(
-        problem, patterns=problem.patterns[own], corners=problem.corners[own], shifts_px=problem.shifts_px[own]
+        problem,
+        patterns=problem.patterns[own],
+        corners=problem.corners[own],
+        shifts_px=problem.shifts_px[own],
+        offsets_px=None if problem.offsets_px is None else problem.offsets_px[own],
     )

@@ -60,7 +60,9 @@ def as_seen(dataset: Dataset, settings: PatternSettings) -> Dataset:
         flipped = (
             {"patterns": _flipped(dataset.patterns)} if dataset.masks is None else {"masks": dataset.masks[:, ::-1]}
         )
-        dataset = replace(dataset, bad_pixels=dataset.bad_pixels[::-1], beam_center_px=centre, **flipped)
+        offsets = None if dataset.offsets_px is None else dataset.offsets_px * np.array([-1.0, 1.0])
+        mirrored = replace(dataset, bad_pixels=dataset.bad_pixels[::-1], beam_center_px=centre, offsets_px=offsets)
+        dataset = replace(mirrored, **flipped)
     if shift.any():  # the beam is where it was said to be, the patterns moved: they hold it elsewhere
         dataset = replace(dataset, beam_center_px=np.asarray(dataset.beam_center_px) - shift)
     return dataset

@@ -22,10 +22,5 @@ def selected(dataset: Dataset, patterns: PatternSettings) -> Dataset:
     index = chosen_patterns(patterns.sequence, len(dataset.patterns))
     stored = isinstance(dataset.patterns, np.ndarray)
     reach = np.stack([dataset.positions_A.min(axis=0), dataset.positions_A.max(axis=0)])
-    return replace(
-        dataset,
-        patterns=dataset.patterns[index] if stored else shuffled(dataset.patterns, index).as_array(),
-        point=dataset.point[index],
-        positions_A=dataset.positions_A[index],
-        reach_A=reach if patterns.use_full_FOV else None,
-    )
+    part = dataset.part(index, None if stored else shuffled(dataset.patterns, index).as_array())
+    return replace(part, reach_A=reach if patterns.use_full_FOV else None)

@@ -17,6 +17,7 @@ from ptylive.engine.refine.data.start_illumination import StartIllumination
 from ptylive.engine.refine.data.start_probe import Coherence, nominal_probe, plane_wave, start_modes
 from ptylive.engine.refine.problem.coefficients import Coefficients
 from ptylive.schema.errors import MetadataError, RefinementError
+from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.patterns import PatternSettings
 from ptylive.schema.preset.probe import ProbeSettings
 from ptylive.schema.preset.propagation import PropagationSettings
@@ -66,6 +67,12 @@ class Measurement:
     def plain(self) -> bool:
         """Whether frames of the far field were recorded."""
         return self.coefficients is None and not self.near_field
+
+    @property
+    def offsets_px(self) -> DoubleArray | None:
+        """(N, 2) how far each pattern lies from its place, pixels of the model; None where all lie there."""
+        given = self.dataset.offsets_px
+        return None if given is None or self.near_field else given * (self.model.size // self.window.size)
 
     @property
     def wavelength_A(self) -> float:

@@ -177,6 +177,7 @@ def _multislice(forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid, l
         propagators=np.exp(1j * space.phase_per_A * distances),
         data_term=DataTerm(strategy.kind, strategy.offset),
         phase_per_A=space.phase_per_A,
+        offsets_px=measured.offsets_px,
         model=forward.description(space.tilts, compressed),
     )
 

@@ -115,6 +115,8 @@ def _fingerprint(dataset: Dataset, settings: bytes) -> str:
     digest.update(np.ascontiguousarray(dataset.positions_A).tobytes())
     every = max(1, len(dataset.patterns) // SAMPLED_PATTERNS)
     digest.update(np.ascontiguousarray(dataset.patterns[::every]).tobytes())
+    if dataset.offsets_px is not None:
+        digest.update(np.ascontiguousarray(dataset.offsets_px).tobytes())
     digest.update(repr(sorted(dataset.calibration.to_plain().items())).encode())
     return digest.hexdigest()
 

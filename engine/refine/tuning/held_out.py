@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
-from ptylive.schema.model import Array, DoubleArray, IndexArray
+from ptylive.schema.model import DoubleArray, IndexArray
 from ptylive.schema.preset import Preset
 
 HELD_OUT = 8
@@ -208,14 +208,4 @@ def central_part(dataset: Dataset, most: int = MOST_PATTERNS) -> Dataset:
     if len(dataset.patterns) <= most:
         return dataset
     away = np.abs(dataset.positions_A - np.median(dataset.positions_A, axis=0)).max(axis=1)
-    return part_of(dataset, np.sort(np.argsort(away, kind="stable")[:most]))
-
-
-def part_of(dataset: Dataset, chosen: Array) -> Dataset:
-    """Some patterns of a data set with their positions."""
-    return replace(
-        dataset,
-        patterns=dataset.patterns[chosen],
-        point=dataset.point[chosen],
-        positions_A=dataset.positions_A[chosen],
-    )
+    return dataset.part(np.sort(np.argsort(away, kind="stable")[:most]))

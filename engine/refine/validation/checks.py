@@ -15,7 +15,7 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.tuning.held_out import TrialContext, central_part, part_of
+from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.validation.position_bound import position_bound_A
 from ptylive.schema.model import Array, DoubleArray
 from ptylive.schema.preset import Preset
@@ -104,7 +104,7 @@ def memory_bytes(
     vector += 4 * layout.probe_size
     vectors = 2 * history + 9  # parameters, gradients, scaling, reference, direction and trial steps
     planes = 8 * pixels * (2 + threads)
-    ramps = len(dataset.patterns) * 4 * layout.window * 4
+    ramps = len(dataset.patterns) * 4 * layout.window * 4 * (1 if dataset.offsets_px is None else 2)
     return int(recorded + window + vectors * vector + planes + ramps)
 
 
@@ -177,7 +177,7 @@ def _bound(problem: Problem) -> float:
 
 def _expected_seconds(patterns: int, part: Dataset, preset: Preset, context: TrialContext) -> float:
     """Seconds of all epochs, from the time of one evaluation of some patterns in the middle."""
-    few = part_of(part, np.arange(min(TIMED_PATTERNS, len(part.patterns))))
+    few = part.part(np.arange(min(TIMED_PATTERNS, len(part.patterns))))
     problem = prepare(few, preset.model_copy(update={"refine_drift": False}), context.start)
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
         objective = Objective(backend, on_device(problem.layout, backend.xp), problem.multislice.count)

@@ -42,7 +42,8 @@ def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = No
     order = np.random.default_rng(0).permutation(len(dataset.patterns))
     frames = dataset.masks is None  # coefficients are few, and may be copied
     mixed = shuffled(dataset.patterns, order).as_array() if frames else dataset.patterns[order]
-    nothing = replace(dataset, patterns=mixed)
+    offsets = None if dataset.offsets_px is None else dataset.offsets_px[order]
+    nothing = replace(dataset, patterns=mixed, offsets_px=offsets)
     _, null, _ = half_data_rings(nothing, preset.model_copy(update={"refine_drift": False}), where)
     suspect = _near_harmonics(dataset, frequencies)
     return Validation(frequencies, halves, null, suspect, correlation, _first_falls(frequencies, halves, suspect))

@@ -53,7 +53,15 @@ def drifted() -> Callable[..., Dataset]:
     return lambda drift_A, seed: simulated_scan(20, seed=seed, drift_A=drift_A).dataset
 
 
-def simulated_scan(points: int, *, seed: int, drift_A: tuple[float, float] = (0.0, 0.0)) -> Simulated:
+@pytest.fixture(scope="session")
+def wandering() -> Callable[[float], Simulated]:
+    """The scan of ``simulated``, each pattern lying up to so far from its place; none is moved back."""
+    return lambda reach_px: simulated_scan(POINTS, seed=3, wander_px=reach_px)
+
+
+def simulated_scan(
+    points: int, *, seed: int, drift_A: tuple[float, float] = (0.0, 0.0), wander_px: float = 0.0
+) -> Simulated:
     """Every wave summed directly, without an FFT; five atoms a line, noise of ``seed``."""
     rng = np.random.default_rng(seed)
     scan = Scan(shape=(points, points), step_A=STEP_A, rotation_deg=ROTATION_DEG)
@@ -70,10 +78,15 @@ def simulated_scan(points: int, *, seed: int, drift_A: tuple[float, float] = (0.
     to_row, to_col = np.exp(2j * np.pi * k_row.ravel()[:, None] * x), np.exp(2j * np.pi * k_col.ravel()[:, None] * x)
     probe = to_row.T @ wave_k @ to_col
     patterns = np.empty((len(positions), PIXELS, PIXELS))
+    offsets = np.random.default_rng(4).uniform(-wander_px, wander_px, (len(positions), 2))
+    turns = np.exp(
+        2j * np.pi * PIXEL_INVA * offsets[:, :, None] * x
+    )  # of the exit wave: what was at k lies at k + offset
     time = (np.arange(len(positions)) + 0.5) / len(positions) - 0.5
     for n, (row, col) in enumerate(positions + np.outer(time, rotation_matrix(ROTATION_DEG) @ drift_A)):
         transmission = np.exp(1j * specimen.phase(row + x[:, None], col + x[None, :]))
-        patterns[n] = np.abs(to_row.conj() @ (probe * transmission) @ to_col.conj().T) ** 2
+        turn = turns[n, 0, :, None] * turns[n, 1]
+        patterns[n] = np.abs(to_row.conj() @ (probe * transmission * turn) @ to_col.conj().T) ** 2
     patterns *= 4000 / patterns.sum((1, 2)).mean()
     counts = rng.poisson(patterns).astype(np.uint16)
     counts[:, 3, 5] = 65535
@@ -90,7 +103,16 @@ def simulated_scan(points: int, *, seed: int, drift_A: tuple[float, float] = (0.
     point = np.arange(len(positions))
     centre = np.asarray(CENTRE)
     return Simulated(
-        Dataset(counts, point, positions, bad, centre, (points, points), calibration),
+        Dataset(
+            counts,
+            point,
+            positions,
+            bad,
+            centre,
+            (points, points),
+            calibration,
+            offsets_px=offsets if wander_px else None,
+        ),
         specimen,
     )
 

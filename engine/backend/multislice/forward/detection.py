@@ -1,7 +1,9 @@
 """From the exit wave to what the detector counts, and back.
 
-far field    I = sum over modes |A F (tilt psi)|^2           tilt = exp(2 pi i r . tan / lam) shifts the pattern
+far field    I = sum over modes |A F (tilt turn psi)|^2          tilt = exp(2 pi i r . tan / lam) shifts the pattern
 near field   I = E sum over modes |F^H (A L F (tilt psi))|^2     L the lens, E the smearing by incident angles
+
+turn = exp(2 pi i x . offset / P) is a shift that is known and stays (descan).
 
 Several object modes are averaged. Upsampled models are binned to the detector's pixels, a background is added.
 """
@@ -16,6 +18,7 @@ from ptylive.engine.backend.multislice.description import ForwardModel, NearFiel
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.engine.backend.multislice.forward.values import Values
 from ptylive.engine.backend.multislice.problem import Corrections
+from ptylive.schema.model import DoubleArray
 
 
 class Exposure(NamedTuple):
@@ -32,8 +35,8 @@ class Exposure(NamedTuple):
 class Detector:
     """The block behind the specimen."""
 
-    def __init__(self, kit: ArrayKit, model: ForwardModel, size: int) -> None:
-        """``size``: pixels along a side of the window."""
+    def __init__(self, kit: ArrayKit, model: ForwardModel, size: int, offsets_px: DoubleArray | None = None) -> None:
+        """``size``: pixels along a side of the window; ``offsets_px`` (N, 2) of the patterns of a far field."""
         self._kit, self._model = kit, model
         xp = kit.xp
         q = np.fft.fftfreq(size, model.pixel_A)
@@ -42,12 +45,16 @@ class Detector:
         self._q_squared = xp.asarray(q_squared)
         self._turn_per_px = 2 * np.pi / model.wavelength_A * model.pixel_A * xp.asarray(np.arange(size) - size // 2)
         self._band = None if model.band is None else xp.asarray(model.band, dtype=kit.real)
+        self._offsets: Any = None if offsets_px is None else xp.asarray(offsets_px, dtype=np.float64)
+        self._turn_per_offset = 2 * np.pi / size * xp.arange(size)
         near = model.near_field
         self._defocus: Any = None if near is None else xp.asarray(near.defocus_A)
 
     def forward(self, exit_wave: Any, values: Values, batch: Any) -> Exposure:
         """The waves in the plane of the detector."""
         kit, tilts, tilt = self._kit, self._model.tilts, None
+        if self._offsets is not None:
+            exit_wave = exit_wave * self._turn(batch)
         if tilts is not None and tilts.after:
             tilt = kit.plane_ramp(values.tilts_of(batch)[:, 4:6], self._turn_per_px)
             exit_wave = exit_wave * tilt
@@ -74,12 +81,16 @@ class Detector:
         if self._band is not None:
             gradient = gradient * self._band
         gradient = kit.inverse(gradient)
-        if exposure.tilt is None:
-            return gradient
-        if total.tilts is not None:
-            turning = (gradient.conj() * exposure.exit).imag.sum(axis=1)
-            values.add_tilts(total.tilts, batch, slice(4, 6), -kit.moments(turning, self._turn_per_px))
-        return gradient * exposure.tilt.conj()
+        if exposure.tilt is not None:
+            if total.tilts is not None:
+                turning = (gradient.conj() * exposure.exit).imag.sum(axis=1)
+                values.add_tilts(total.tilts, batch, slice(4, 6), -kit.moments(turning, self._turn_per_px))
+            gradient = gradient * exposure.tilt.conj()
+        return gradient if self._offsets is None else gradient * self._turn(batch).conj()
+
+    def _turn(self, batch: Any) -> Any:
+        """(n, 1, P, P) what moves the patterns of a batch by their offsets."""
+        return self._kit.plane_ramp(self._offsets[batch], self._turn_per_offset)
 
     def intensity(self, exposures: list[Exposure], values: Values, batch: Any) -> Any:
         """Counts (n, p, p) in the detector's pixels."""

@@ -44,7 +44,7 @@ class GeneralMultislice:
         self._illumination = Illumination(kit, model, window)
         propagators = problem.propagators if problem.model is None else None
         self._specimen = Specimen(kit, model, problem.phase_per_A, window, slices, propagators)
-        self._detector = Detector(kit, model, window)
+        self._detector = Detector(kit, model, window, problem.offsets_px)
         self._comparison = comparison(kit, problem, model.compressed)
         self._offsets = xp.asarray(np.arange(window)[:, None] * problem.object_shape[2] + np.arange(window))
         self._corners = xp.asarray(problem.corners @ np.array([problem.object_shape[2], 1]))

@@ -67,6 +67,7 @@ struct Fixed {
 /// What a block keeps for one pattern.
 struct Local {
     float2 *tile, *ramp_y, *ramp_x;  // in shared memory
+    float2 *turn_y, *turn_x;         // there too: what moves the pattern over the detector; null where it lies in place
     const float2 *roots;
     float *room;
     float2 *waves;     // (pairs, slices, P, P): what enters each slice, real space
@@ -84,6 +85,7 @@ __device__ inline float2 incoming(const Fixed& f, const Local& l, int mode, int 
 /// From the probe to the last slice's exit wave, all but the last pass of the transform to the detector.
 __device__ void to_detector(const Fixed& f, const Local& l, int pair) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
+    const bool turned = l.turn_y;
     in_fourier_space<ENTER>(l.tile, [&](float2, int x, int y) { return incoming(f, l, mode, x, y); });
     for (int z = 0; z < f.slices; ++z) {
         back_between(l.tile, l.roots);
@@ -92,7 +94,8 @@ __device__ void to_detector(const Fixed& f, const Local& l, int pair) {
         in_real_space<true>(l.tile, l.roots, [&](float2 v, int y, int x) {
             wave[y * P + x] = v;
             const size_t pixel = slice + (size_t)y * f.columns + x;
-            return v * float2{f.real[pixel], f.imaginary[pixel]};
+            v = v * float2{f.real[pixel], f.imaginary[pixel]};
+            return turned && z == f.slices - 1 ? v * (l.turn_y[y] * l.turn_x[x]) : v;
         });
         forward_between(l.tile, l.roots);
         if (z == f.slices - 1) break;
@@ -109,13 +112,14 @@ __device__ void to_detector(const Fixed& f, const Local& l, int pair) {
 /// From the gradient behind the last slice (all but the last passes) back to the probe; sums of shifts and current.
 __device__ void from_detector(const Fixed& f, const Local& l, int pair, float3& per_pattern) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
-    const bool to_probe = f.grad_probe || f.grad_patterns;
+    const bool to_probe = f.grad_probe || f.grad_patterns, turned = l.turn_y;
     for (int z = f.slices - 1; z >= 0; --z) {
         back_between(l.tile, l.roots);
         const float2* const wave = l.waves + (size_t)(pair * f.slices + z) * PIXELS;
         const size_t slice = (size_t)(first + z) * f.object_pixels + l.corner;
         const auto at_slice = [&](float2 g, int y, int x) {
             const size_t pixel = slice + (size_t)y * f.columns + x;
+            if (turned && z == f.slices - 1) g = g * conj(l.turn_y[y] * l.turn_x[x]);
             const float2 derivative = conj(wave[y * P + x]) * g;
             atomicAdd(f.grad_real + pixel, derivative.x);
             atomicAdd(f.grad_imaginary + pixel, derivative.y);
@@ -213,7 +217,8 @@ __device__ float all_pairs(const Fixed& f, const Local& l, const Detector& detec
 
 /// Loss of each of `chosen` patterns, and sums of gradients. Blocks take every gridDim.x-th pattern.
 extern "C" __global__ void __launch_bounds__(THREADS) loss_and_gradient(
-    int count, const int* chosen, const COUNTS* patterns, const int* corners, const float* shifts, const float* roots_of_current,
+    int count, const int* chosen, const COUNTS* patterns, const int* corners, const float* shifts, const float* offsets,
+    const float* roots_of_current,
     int slices, int probe_modes, int object_modes, int rows, int columns, int term, float offset,
     const float* object, const float2* probe, const float2* propagators, const float* phase_per_A,
     const float* weights, const float* background, const float* frequencies, const float2* roots,
@@ -231,7 +236,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) loss_and_gradient(
     l.ramp_x = l.ramp_y + P;
     float2* const table = l.ramp_x + P;
     l.roots = table;
-    l.room = reinterpret_cast<float*>(table + P);
+    l.turn_y = offsets ? table + P : nullptr;
+    l.turn_x = offsets ? l.turn_y + P : nullptr;
+    l.room = reinterpret_cast<float*>(table + 3 * P);
     l.waves = scratch + blockIdx.x * scratch_of_block;
     l.entering = l.waves + (size_t)f.pairs() * slices * PIXELS;
     l.far = l.entering + (grad_distances ? (size_t)f.pairs() * (slices - 1) * PIXELS : 0);
@@ -245,6 +252,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) loss_and_gradient(
             float2 turn;
             sincospif(-2 * frequencies[k % P] * shifts[2 * pattern + k / P], &turn.y, &turn.x);
             l.ramp_y[k] = (k < P ? current : 1.0f) * turn;  // ramp_x lies behind ramp_y
+        }
+        for (int k = threadIdx.x; offsets && k < 2 * P; k += THREADS) {  // turn_x lies behind turn_y
+            sincospif(2 * INVERSE * (k % P) * offsets[2 * pattern + k / P], &l.turn_y[k].y, &l.turn_y[k].x);
         }
         __syncthreads();
         const Detector detector = {f, patterns + (size_t)pattern * PIXELS};

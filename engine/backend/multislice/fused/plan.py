@@ -49,8 +49,8 @@ class Plan:
 
     @property
     def shared_bytes(self) -> int:
-        """The window with its padded rows, two ramps, the roots of unity, a number for each thread."""
-        return 8 * (self.window * (self.window + 1) + 3 * self.window) + 4 * self.threads
+        """The window with its padded rows, two ramps, two turns, the roots of unity, a number for each thread."""
+        return 8 * (self.window * (self.window + 1) + 5 * self.window) + 4 * self.threads
 
     def defines(self, counts: str) -> dict[str, str]:
         """What the source wants to be told, for patterns recorded as ``counts`` (a key of ``COUNTS``)."""

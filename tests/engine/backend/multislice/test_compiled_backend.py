@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from forward_problems import moved_patterns
 from rounding import SINGLE
 
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice, warm_up
@@ -27,6 +28,17 @@ def test_agrees_with_the_reference(make_problem, make_planes, kind, slices, mode
     assert relative(compiled.probe, expected.probe) < SINGLE
     arrays = GeneralMultislice(problem, np, "complex64", "single").loss_and_gradient(*single)
     assert relative(arrays.object, expected.object) < SINGLE
+
+
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), [(1, 1, 1), (3, 2, 2)])
+def test_patterns_that_do_not_lie_in_place(make_problem, make_planes, slices, modes, object_modes):
+    problem = moved_patterns(make_problem(32, slices, DataTermKind.POISSON, 0.05, count=7))
+    planes, probe = make_planes(problem, modes, object_modes)
+    expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    compiled = CompiledMultislice(problem).loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))
+    assert compiled.loss == pytest.approx(expected.loss, rel=SINGLE)
+    assert relative(compiled.object, expected.object) < SINGLE
+    assert relative(compiled.probe, expected.probe) < SINGLE
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from emulated_cuda import EmulatedKernels, compile_kernel
+from forward_problems import moved_patterns
 from rounding import SINGLE, SINGLE_SIGNED
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
@@ -48,6 +50,19 @@ def test_agrees_with_the_reference(make_problem, make_planes, make_corrections, 
     assert_close(result.probe, expected.probe)
     for name in NAMES:
         assert_close(getattr(result.corrections, name), getattr(expected.corrections, name), SINGLE_SIGNED)
+
+
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), [(1, 1, 1), (3, 2, 2)])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_patterns_that_do_not_lie_in_place(make_problem, make_planes, slices, modes, object_modes, devices):
+    problem = moved_patterns(make_problem(32, slices, DataTermKind.POISSON, 0.05, count=5))
+    planes, probe = make_planes(problem, modes, object_modes)
+    expected = reference(problem).loss_and_gradient(planes, probe)
+    backend = fused(problem) if devices == 1 else SplitMultislice(problem, [nullcontext()] * devices, fused)
+    result = backend.loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))
+    assert result.loss == pytest.approx(expected.loss, rel=SINGLE)
+    assert_close(result.object, expected.object)
+    assert_close(result.probe, expected.probe)
 
 
 @pytest.mark.slow
@@ -191,6 +206,7 @@ def test_several_devices_share_the_patterns(make_problem, make_planes, make_corr
 
 ANOTHER = """
 import sys
+from contextlib import nullcontext
 sys.path.insert(0, {tests!r})
 from dataclasses import replace
 import numpy as np

@@ -1,5 +1,6 @@
 """The pixels of the model: finer ones stand where those of the detector stand, mirrored patterns where they belong."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,8 +45,10 @@ def dataset(shape=(6, 8), count=5, dtype=np.uint16):
 
 
 def test_mirrored_patterns_take_their_mask_and_centre_along():
-    plain = dataset()
+    plain = replace(dataset(), offsets_px=np.arange(10.0).reshape(5, 2))
     seen = as_seen(plain, PatternSettings(flip_ky=True))
+    np.testing.assert_array_equal(seen.offsets_px, plain.offsets_px * (-1, 1))
+    assert as_seen(dataset(), PatternSettings(flip_ky=True)).offsets_px is None
     np.testing.assert_array_equal(seen.patterns[np.array([4, 1])], plain.patterns[[4, 1], ::-1])
     assert np.argwhere(seen.bad_pixels).tolist() == [[4, 2]]
     np.testing.assert_array_equal(seen.beam_center_px, [3.0, 3.5])

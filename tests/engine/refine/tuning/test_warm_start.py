@@ -9,7 +9,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.incremental import IncrementalRefinement
-from ptylive.engine.refine.tuning.held_out import TrialContext, part_of
+from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
@@ -52,7 +52,7 @@ def test_an_object_of_another_form_is_left_alone(simulated):
 
 
 def rows(dataset: Dataset, count: int) -> Dataset:
-    return part_of(dataset, np.arange(count * dataset.scan_shape[1]))
+    return dataset.part(np.arange(count * dataset.scan_shape[1]))
 
 
 def agreement(first: RefineResult, second: RefineResult) -> float:

@@ -12,6 +12,7 @@ from forward_problems import (
     groups,
     make_planes,
     make_problem,
+    moved_patterns,
     near_field,
     tilts,
 )
@@ -75,6 +76,13 @@ def test_every_loss_of_coefficients(kind, field, mode, slices, modes, object_mod
     if field == "near":
         parts["near_field"] = near_field()
     check_gradients(make_problem(kind, slices, **parts), modes, object_modes)
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+@pytest.mark.parametrize("upsampling", [1, 2])
+def test_patterns_that_do_not_lie_in_place(mode, upsampling):
+    problem = make_problem(slices=2, tilts=tilts(mode), upsampling=upsampling)
+    check_gradients(moved_patterns(problem), 2, 2)
 
 
 @pytest.mark.parametrize("split", list(SplitStep))

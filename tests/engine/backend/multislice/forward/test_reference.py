@@ -58,6 +58,17 @@ def test_single_parameters_of_every_slice(make_problem, make_planes):
         assert gradient[where] == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
+def test_a_pattern_is_moved_by_its_offset(make_problem, make_planes):
+    """By whole pixels, which a roll does too, towards larger numbers."""
+    problem = make_problem(WINDOW, 2, DataTermKind.AMPLITUDE, 0.1)
+    planes, probe = make_planes(problem, 2)
+    still = reference(problem).expected_patterns(planes, probe)
+    moved = reference(replace(problem, offsets_px=np.tile([2.0, -3.0], (problem.count, 1))))
+    np.testing.assert_allclose(
+        moved.expected_patterns(planes, probe), np.roll(still, (2, -3), axis=(1, 2)), rtol=1e-9, atol=1e-9 * still.max()
+    )
+
+
 def test_counts_are_kept_by_a_transparent_object(make_problem, make_planes):
     """Unitary transforms: the summed model equals sum |probe|^2 for every pattern and any number of slices."""
     problem = make_problem(WINDOW, 3, DataTermKind.AMPLITUDE, 0.0, count=1)
