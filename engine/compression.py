@@ -14,11 +14,13 @@ from typing import Protocol
 
 import numpy as np
 
+from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.bases.choice import BasisChoice, make_basis
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
-from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
+from ptylive.engine.calibrate.bad_pixels import BadPixels
+from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.probe import Probe
 from ptylive.schema import Basis, FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import usable_counts
@@ -94,6 +96,8 @@ def compressor_for(
         raise MetadataError(f"the scan is compressed already ({header.basis.kind})", "compress its frames instead")
     limit = header.detector.saturation_value
     sample = usable_counts(sample, limit)[0]
+    if len(sample):
+        header = BadPixels().look(header, np.mean(sample, axis=0, dtype=float), len(sample))
     if saved is None:
         field = _measured_field(header, sample)
         basis = make_basis(choice, field, sample if choice.is_learnt else None)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptylive.engine.bad_pixels import bad_pixels, with_noted_pixels
 from ptylive.engine.descan import descan_of, lying_still, moved_by_whole_pixels, offsets_px
 from ptylive.engine.memory import check_fits
 from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
@@ -61,7 +62,6 @@ class Dataset:
         transform = calibration.transform
         shape = header.detector_shape
         center = calibration.require("beam_center_px", "the reconstruction")
-        bad = np.asarray(header.arrays.get("bad_pixel_mask", np.zeros(shape, dtype=bool)), dtype=bool)
         given, vacuum = header.arrays.get("positions_A"), header.arrays.get("vacuum_pattern")
         positions = (
             header.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
@@ -72,7 +72,7 @@ class Dataset:
             else frames,
             point=point,
             positions_A=positions[point],
-            bad_pixels=np.ascontiguousarray(undo_transform(bad, transform)),
+            bad_pixels=np.ascontiguousarray(undo_transform(bad_pixels(header), transform)),
             beam_center_px=undo_transform_of_center(center, shape, transform),
             scan_shape=header.scan.require_shape(),
             calibration=calibration,
@@ -98,8 +98,8 @@ class Dataset:
 
 
 def dataset_of(header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
-    """Frames as :meth:`Dataset.of` arranges them, each moved back where the calibration knows of a descan."""
-    descan = descan_of(calibration)
+    """Frames as :meth:`Dataset.of` arranges them, with all that the calibration knows of bad pixels and descan."""
+    header, descan = with_noted_pixels(header, calibration), descan_of(calibration)
     if descan is None or not header.basis.is_raw:
         return Dataset.of(header, calibration, index, frames, descan)
     check_fits(4.0 * frames.size, "patterns without descan", "crop or bin them first: ptylive convert --help")

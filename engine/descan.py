@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import fft, ndimage
 
+from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.schema import Calibration, ScanHeader
 from ptylive.schema.detector import Descan
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
@@ -79,10 +80,8 @@ def _displacement(header: ScanHeader, descan: Descan, index: IndexArray) -> Doub
 
 
 def _without_bad_pixels(header: ScanHeader, frames: Array) -> Array:
-    bad = header.arrays.get("bad_pixel_mask")
-    if bad is None or not np.any(bad) or not len(frames):
-        return frames
-    return np.stack([_filled(frame, np.asarray(bad, dtype=bool)) for frame in frames])
+    bad = bad_pixels(header)
+    return np.stack([_filled(frame, bad) for frame in frames]) if bad.any() and len(frames) else frames
 
 
 def moved(frames: Array, displacement_px: DoubleArray) -> FloatArray:

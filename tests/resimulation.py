@@ -12,7 +12,8 @@ from scipy import fft
 from shared_data import shared_data
 
 from ptylive.engine.imaging.accumulation.store import Store
-from ptylive.engine.live.engine import recalibrated, reconstruct
+from ptylive.engine.live.engine import reconstruct
+from ptylive.engine.live.reading import recalibrated
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, FrameBatch, ScanHeader
 from ptylive.schema.metadata import build, overlay, sections_from

@@ -13,6 +13,7 @@ from ptylive.application.detector_texts import WrittenDetector, placed, read_det
 from ptylive.application.remarks import remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
+from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset, dataset_of
 from ptylive.engine.descan import descan_of, lying_still, moved_by_whole_pixels
@@ -185,7 +186,7 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
     rows, columns = source.header.detector_shape
     if not source.header.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:
         return read_dataset(source, calibration)
-    descan, header = descan_of(calibration), source.header
+    descan, header = descan_of(calibration), with_noted_pixels(source.header, calibration)
 
     def still(chosen: IndexArray) -> Array:
         frames = usable_counts(source.frames(chosen), header.detector.saturation_value)[0]

@@ -6,19 +6,15 @@ import math
 
 import numpy as np
 
+from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.bases.stream import stream_disc
 from ptylive.engine.calibrate.disc import Disc, find_disc
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import DoubleArray
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 MOVED_BEAM_PX = 1.0
 """A disc this far from where the vacuum pattern has it is no dent by the specimen: the beam has moved."""
-
-
-def bad_pixels(header: ScanHeader) -> BoolArray:
-    """The bad-pixel mask (Qy, Qx), recorded coordinates; all good where none was sent."""
-    return np.asarray(header.arrays.get("bad_pixel_mask", np.zeros(header.detector_shape, dtype=bool)), dtype=bool)
 
 
 def calibrate_detector(header: ScanHeader, mean_pattern: DoubleArray) -> Calibration:

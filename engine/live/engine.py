@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 import numpy as np
 
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
-from ptylive.engine.calibrate.descan import LEAST_EXTENT_PX
+from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.descan import descan_of, given_descan, lying_still, moved_back
@@ -26,11 +26,12 @@ from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import MapChoices
 from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
+from ptylive.engine.live import reading
 from ptylive.engine.live.evaluation import Evaluation
 from ptylive.engine.live.plan import Plan, left_out
-from ptylive.engine.live.reading import FrameSource, Where, brought_to_rest, read, reduced
+from ptylive.engine.live.reading import FrameSource, Where
 from ptylive.schema import Calibration, FrameBatch, MetadataError, Origin, ScanHeader
-from ptylive.schema.detector import Descan, usable_counts
+from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class LiveEngine:
         self._fits = list(FIT_AT)
         self._refitting: tuple[ScanHeader, Future[Calibration]] | None = None
         self._concluded = self._told_of_descan = False
+        self.bad_pixels = BadPixels()
         given = header.arrays.get("positions_A")
         if given is None and header.scan.step_A is None and header.scan.matrix is not None:
             given = header.scan.positions_A(header.scan.rotation_deg or 0.0)
@@ -114,6 +116,7 @@ class LiveEngine:
             return
         frames = np.concatenate([b.frames for b in held])
         frames = usable_counts(frames, self.header.detector.saturation_value)[0]
+        self.header = self.bad_pixels.look(self.header, np.mean(frames, axis=0, dtype=float), len(frames), dead=False)
         descan = given_descan(self.header)
         if descan is not None:
             frames = moved_back(self.header, descan, np.concatenate([b.index for b in held]), frames)
@@ -121,7 +124,7 @@ class LiveEngine:
         self.store = Store(self.header, plan.reduction, self._pool, self._scratch, self.device, descan)
         for batch in held:
             self.store.add(batch)
-        self.calibration = plan.calibration
+        self.calibration = self.bad_pixels.noted(plan.calibration)
 
     @property
     def coverage(self) -> BoolArray:
@@ -156,7 +159,7 @@ class LiveEngine:
         With a background the given values are used at once, beside what was estimated before; what depends on them is
         estimated again afterwards.
         """
-        self.header = header
+        self.header = header = self.bad_pixels.told(header)
         if self.store is None or self.calibration is None:
             return
         self.store.header = header
@@ -250,19 +253,20 @@ class LiveEngine:
         if self.store is None:
             self._begin()
         if self.store is None and frames is not None:  # the values that were given then allowed no beginning
-            self.store = read(self.header, frames, given_descan(self.header), where)
+            self.store = reading.first_read(self.header, frames, self.bad_pixels, where)
         if self.store is None:
             return Rendering()
+        self.header = self.store.header = reading.looked_over(self.header, self.store, self.bad_pixels)
         if self._concluded and self.calibration is not None:
             self._adopt(self._with_given_values(self.calibration, self.store))
             self._render_in_turn(self._in_turn(shown)[:-1], show)
         if frames is not None:
-            self.store = brought_to_rest(self.store, frames, where)
+            self.store = reading.brought_to_rest(self.store, frames, where)
         header = lying_still(self.header, self.store.descan)
         plan = Plan.of_pattern(header, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
-                self.store = reduced(self.header, plan.reduction, frames, self.store.descan, where)
+                self.store = reading.reduced(self.header, plan.reduction, frames, self.store.descan, where)
             else:
                 log.warning("no recording to read again: the maps keep the disc found on the first frames")
         return self.conclude(plan.calibration, show, shown)
@@ -323,9 +327,9 @@ class LiveEngine:
         if self.store is None:
             return
         if self.filters.background is None:
-            self._adopt(recalibrated(self.header, self.store))
+            self._adopt(reading.recalibrated(self.header, self.store))
         else:
-            fit = self.filters.background.submit(recalibrated, self.header, self.store.snapshot())
+            fit = self.filters.background.submit(reading.recalibrated, self.header, self.store.snapshot())
             self._refitting = (self.header, fit)
 
     def _adopt(self, calibration: Calibration) -> None:
@@ -333,8 +337,9 @@ class LiveEngine:
 
         While the scan runs, coefficients belong to the disc found at its start; the filters must describe that disc.
         """
-        self.calibration = calibration
-        self._tell_of_descan(descan_of(calibration))
+        self.calibration = calibration = self.bad_pixels.noted(calibration)
+        if self.store is not None and not (self._told_of_descan or self._concluded):
+            self._told_of_descan = reading.told_of_descan(self.store, descan_of(calibration))
         if self._placement is not None and self._positions is not None:
             self._placement = self._placement.turned(self._positions, calibration.rotation_deg)
         self.missing = {}
@@ -347,20 +352,6 @@ class LiveEngine:
             self.missing = dict.fromkeys(self.filters.methods, reason)
             return
         self.filters.order(conditions, mean_bins(self.store))
-
-    def _tell_of_descan(self, descan: Descan | None) -> None:
-        """Say once that some maps wait for the end of the scan to be corrected."""
-        if self._told_of_descan or descan is None or self.store is None or not self.header.basis.is_raw:
-            return
-        extent = descan.minus(self.store.descan).extent_px
-        if extent > LEAST_EXTENT_PX and not self._concluded:
-            self._told_of_descan = True
-            log.warning(
-                "scan %s: the pattern wanders over %.1f detector pixels (descan); centre of mass, DPC and iDPC are"
-                " corrected, the other maps will be when the scan has ended; a given descan_px corrects from the start",
-                self.header.series,
-                extent,
-            )
 
     def _conditions(self) -> ImagingConditions:
         assert self.store is not None and self.calibration is not None  # noqa: S101
@@ -376,11 +367,6 @@ class LiveEngine:
         return conditions if placement is None else conditions.placed(placement)
 
 
-def recalibrated(header: ScanHeader, store: Store) -> Calibration:
-    """Detector and scan calibrated on what a store holds."""
-    return calibrate_scan(calibrate_detector(lying_still(header, store.descan), store.mean_pattern), store)
-
-
 def reconstruct(
     header: ScanHeader,
     frames: FrameSource,
@@ -393,8 +379,9 @@ def reconstruct(
     Reads the frames twice, and where they wander over the detector some times more.
     """
     engine, where = LiveEngine(header, methods=methods, device=device, settings=settings), Where(device=device)
-    store = read(header, frames, given_descan(header), where)
+    store = reading.first_read(header, frames, engine.bad_pixels, where)
     if store is None:
         return engine, Rendering()
-    engine.store = store = brought_to_rest(store, frames, where)
+    engine.store = store = reading.brought_to_rest(store, frames, where)
+    engine.header = header = store.header
     return engine, engine.conclude(Plan.of_pattern(lying_still(header, store.descan), store.mean_pattern).calibration)

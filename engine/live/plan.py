@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.bases.stream import stream_basis
-from ptylive.engine.calibrate.detector import bad_pixels, calibrate_detector
+from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.accumulation.reduction import PixelReduction, Reduction, VectorReduction

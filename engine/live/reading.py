@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,18 +11,23 @@ from typing import NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
-from ptylive.engine.calibrate.descan import blocks_of, find_descan, sharpened
-from ptylive.engine.calibrate.detector import bad_pixels
+from ptylive.engine.bad_pixels import bad_pixels
+from ptylive.engine.calibrate.bad_pixels import BadPixels
+from ptylive.engine.calibrate.descan import LEAST_EXTENT_PX, blocks_of, find_descan, sharpened
+from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import find_disc
+from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.descan import given_descan, lying_still, moved_back
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
 from ptylive.engine.memory import check_fits
-from ptylive.schema import FrameBatch, ScanHeader
+from ptylive.schema import Calibration, FrameBatch, ScanHeader
 from ptylive.schema.detector import Descan, usable_counts
 from ptylive.schema.model import DoubleArray, IndexArray
+
+log = logging.getLogger(__name__)
 
 PASSES = 3
 LARGE_PX = 0.2
@@ -39,12 +45,23 @@ class Where(NamedTuple):
 HERE = Where()
 
 
+def first_read(header: ScanHeader, frames: FrameSource, bad: BadPixels, where: Where = HERE) -> Store | None:
+    """A store of all frames, moved back by a given descan; bad pixels are looked for on the way."""
+    mean, descan = mean_frame(header, frames), given_descan(header)
+    if mean is None:
+        return None
+    header = bad.look(header, mean.frame, mean.frames)
+    if descan is not None:
+        return read(header, frames, descan, where)
+    return reduced(header, Plan.of(header, mean.frame).reduction, frames, None, where)
+
+
 def read(header: ScanHeader, frames: FrameSource, descan: Descan | None = None, where: Where = HERE) -> Store | None:
     """A store of all frames, moved back by a descan; None where there are none. Reads them twice."""
     mean = mean_frame(header, frames, descan)
     if mean is None:
         return None
-    return reduced(header, Plan.of(lying_still(header, descan), mean).reduction, frames, descan, where)
+    return reduced(header, Plan.of(lying_still(header, descan), mean.frame).reduction, frames, descan, where)
 
 
 def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> Store:
@@ -120,8 +137,15 @@ def reduced(
     return store
 
 
-def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = None) -> DoubleArray | None:
-    """Mean of the frames of scan points (pixels or coefficients), moved back by a descan; None where there are none."""
+class MeanFrame(NamedTuple):
+    """Mean of frames (pixels or coefficients), and of how many."""
+
+    frame: DoubleArray
+    frames: int
+
+
+def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = None) -> MeanFrame | None:
+    """Mean of the frames of scan points, moved back by a descan; None where there are none."""
     frame_sum, count = np.zeros(()), 0
     for batch in frames():
         keep = header.scan.point_of(batch.index) >= 0
@@ -132,4 +156,28 @@ def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = 
             chosen = moved_back(header, descan, batch.index[keep], chosen)
         frame_sum = frame_sum + chosen.sum(axis=0, dtype=float)
         count += int(keep.sum())
-    return np.asarray(frame_sum / count) if count else None
+    return MeanFrame(np.asarray(frame_sum / count), count) if count else None
+
+
+def told_of_descan(store: Store, descan: Descan | None) -> bool:
+    """Whether somebody had to be told that some maps wait for the end of the scan to be corrected."""
+    header = store.header
+    if descan is None or not header.basis.is_raw or descan.minus(store.descan).extent_px <= LEAST_EXTENT_PX:
+        return False
+    log.warning(
+        "scan %s: the pattern wanders over %.1f detector pixels (descan); centre of mass, DPC and iDPC are"
+        " corrected, the other maps will be when the scan has ended; a given descan_px corrects from the start",
+        header.series,
+        descan.minus(store.descan).extent_px,
+    )
+    return True
+
+
+def looked_over(header: ScanHeader, store: Store, bad: BadPixels) -> ScanHeader:
+    """The scan with the bad pixels that all its frames show; those that were moved show them no more."""
+    return header if store.descan is not None else bad.look(header, store.mean_pattern, store.total_frames)
+
+
+def recalibrated(header: ScanHeader, store: Store) -> Calibration:
+    """Detector and scan calibrated on what a store holds."""
+    return calibrate_scan(calibrate_detector(lying_still(header, store.descan), store.mean_pattern), store)

@@ -13,7 +13,8 @@ from shared_data import shared_data
 
 from ptylive.engine.calibrate.parallax import align
 from ptylive.engine.imaging.accumulation.store import Store
-from ptylive.engine.live.engine import recalibrated, reconstruct
+from ptylive.engine.live.engine import reconstruct
+from ptylive.engine.live.reading import recalibrated
 from ptylive.schema import Calibration, FrameBatch, Origin, ScanHeader
 from ptylive.schema.metadata import build, overlay, sections_from
 

@@ -1,0 +1,148 @@
+"""Pixels that nobody said were bad: found where they are, and nowhere else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan, batches, correlation
+
+from ptylive.engine.calibrate.bad_pixels import MOST_SHARE, BadPixels, find_bad_pixels
+from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.schema import Calibration, Origin
+
+FRAMES = 500
+NONE_KNOWN = np.zeros((64, 64), dtype=bool)
+
+
+def disc(radius=14.0, centre=(31.3, 32.6), inside=40.0, outside=0.05, side=64):
+    """Mean counts of a disc whose edge falls off within a pixel, on a background that falls off slowly."""
+    rows, cols = np.indices((side, side))
+    away = np.hypot(rows - centre[0], cols - centre[1])
+    return inside * np.clip(radius + 0.5 - away, 0, 1) + outside * np.exp(-away / side)
+
+
+def counted(mean, rng, frames=FRAMES):
+    return rng.poisson(mean * frames) / frames
+
+
+def places(found):
+    return {tuple(place) for place in np.argwhere(found).tolist()}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_was_spoilt_is_found_and_nothing_else(seed):
+    """Hot ones alone and in pairs, dark ones in the disc: on a disc drawn at random."""
+    rng = np.random.default_rng(seed)
+    pattern = counted(disc(rng.uniform(5, 24), rng.uniform(28, 36, 2), rng.uniform(2, 400)), rng)
+    spots = np.array([(3, 7), (3, 8), (60, 50), (31, 31), (33, 36)])
+    for row, col in spots[:3]:
+        pattern[row, col] = 10 ** rng.uniform(0, 4)
+    pattern[31, 31] *= 0.01
+    pattern[33, 36] = 4000.0
+    assert places(find_bad_pixels(pattern, FRAMES, NONE_KNOWN)) == {tuple(spot) for spot in spots.tolist()}, seed
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_sound_detector_has_none(seed):
+    """At any dose, with and without anything beside the disc, also where the beam lies at the border."""
+    rng = np.random.default_rng(seed)
+    mean = disc(rng.uniform(3.5, 25), rng.uniform(5, 58, 2), 10 ** rng.uniform(-3, 3), 10 ** rng.uniform(-4, 0))
+    for pattern in (counted(mean, rng), mean, disc(outside=0.0)):
+        assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN).any(), seed
+
+
+def test_lines_and_discs_that_touch_are_diffraction():
+    """A dark and a bright line a pixel wide, and five discs with nothing between them."""
+    pattern = disc(outside=0.2)
+    index = np.arange(20, 44)
+    pattern[index, index] *= 0.3
+    pattern[5] = 30.0
+    beside = [disc(9.0, centre, 8.0, 0.0) for centre in ((12.0, 32), (48.2, 32), (30, 14), (30, 50.1))]
+    for one in (pattern, disc(9.0, (30, 32), 40.0, 0.0) + np.sum(beside, axis=0)):
+        assert not find_bad_pixels(one, FRAMES, NONE_KNOWN).any()
+
+
+def test_a_gap_between_modules_is_found():
+    pattern = disc(outside=0.0)
+    pattern[33:35] = 0.0
+    found = find_bad_pixels(pattern, FRAMES, NONE_KNOWN)
+    assert set(np.flatnonzero(found.any(axis=1))) == {33, 34}
+    assert found[33:35, 20:46].all(), "all of it that lies well inside the disc"
+
+
+def test_where_discs_are_as_small_as_a_pixel_nothing_is_said():
+    pattern = np.full((64, 64), 0.1)
+    pattern[::12, ::12] = 50.0  # a lattice of spots
+    assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN).any()
+    small = disc(2.0)
+    small[10, 10] = 500.0
+    assert not find_bad_pixels(small, FRAMES, NONE_KNOWN).any()
+
+
+def test_what_is_known_is_not_found_again_and_bears_no_witness():
+    pattern = disc()
+    pattern[30, 30] = pattern[30, 31] = 1e5
+    pattern[29, 30] = 1e5  # three that touch would hide each other
+    known = NONE_KNOWN.copy()
+    known[30, 30] = True
+    assert places(find_bad_pixels(pattern, FRAMES, known)) == {(30, 31), (29, 30)}
+
+
+def test_many_are_no_defect_here_and_there():
+    rng, pattern = np.random.default_rng(0), disc()
+    rows, cols = np.divmod(rng.choice(64 * 64, int(1.5 * MOST_SHARE * 64 * 64), replace=False), 64)
+    pattern[rows, cols] = 1e4
+    assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN).any()
+
+
+def spoilt(scan):
+    """Frames with a stuck pixel in the dark field, and a dead one in the disc; where they are."""
+    frames = np.array(scan.patterns)
+    centre = np.asarray(scan.header().detector.beam_center_px).astype(int)
+    hot, dead = (1, 2), (int(centre[0]) + 1, int(centre[1]) - 1)
+    frames[:, hot[0], hot[1]] = 50 * frames.max()
+    frames[:, dead[0], dead[1]] = 0
+    return frames, {hot, dead}
+
+
+def test_maps_are_those_of_a_scan_whose_mask_was_given(caplog):
+    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    frames, where = spoilt(scan)
+    mask = np.zeros(scan.header().detector_shape, dtype=bool)
+    mask[tuple(np.array(sorted(where)).T)] = True
+    told = replace(scan.header(), arrays={"bad_pixel_mask": mask})
+    methods = ("com", "idpc", "tcbf", "wdd")
+    wanted = {one.name: one.data for one in reconstruct(told, lambda: batches(frames), methods)[1].maps}
+    engine, rendering = reconstruct(scan.header(), lambda: batches(frames), methods)
+    assert {one.name: correlation(one.data, wanted[one.name]) for one in rendering.maps} == pytest.approx(
+        dict.fromkeys(wanted, 1.0), abs=1e-6
+    )
+    noted = engine.calibration.entries["bad_pixels_px"]
+    assert noted.origin is Origin.ESTIMATED
+    assert {tuple(place) for place in np.reshape(noted.value, (-1, 2)).astype(int).tolist()} == where
+    assert "are left out: (1, 2)" in caplog.text
+
+
+def test_live_finds_them_too_and_keeps_them_when_values_are_changed():
+    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    frames, where = spoilt(scan)
+    live = LiveEngine(scan.header(), methods=("com", "idpc", "tcbf"))
+    for batch in batches(frames):
+        live.add(batch)
+    assert places(live.bad_pixels.found) == {(1, 2)}, "a few frames tell of no dead ones"
+    live.configure(replace(scan.header(), optics=scan.header().optics.model_copy(update={"C10": -50.0})))
+    assert live.header.arrays["bad_pixel_mask"][1, 2]
+    rendering = live.finish(lambda: batches(frames))
+    assert places(live.bad_pixels.found) == where
+    offline = reconstruct(live.header, lambda: batches(frames), ("com", "idpc", "tcbf"))[1]
+    for ours, theirs in zip(rendering.maps, offline.maps, strict=True):
+        np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-4, atol=1e-4 * np.abs(theirs.data).max())
+
+
+def test_coefficients_have_no_pixels():
+    scan, bad = WeakPhaseScan.make({}, n=8).header(), BadPixels()
+    compressed = replace(scan, basis=scan.basis.model_copy(update={"kind": "zernike", "n_bright": 3}))
+    assert bad.look(compressed, np.ones(5), 10) is compressed
+    assert bad.told(compressed) is compressed
+    nothing = Calibration()
+    assert bad.noted(nothing) is nothing
