@@ -43,10 +43,16 @@ def set_field(page: Page, label: str, value: str) -> None:
     field.blur()
 
 
+def scanned(running: Server, name: str, **settings: float) -> dict:
+    """Status once the results of one more scan are there; tests of this server come in any order."""
+    before = running.status()["uid"]
+    replay(bundled(name), ReplaySettings(to=running.data, **settings))
+    return running.wait_for(lambda s: s["uid"] != before and s["state"] == "complete" and s["results"])
+
+
 def test_a_scan_is_refined_by_a_click(running: Server, watched: Watched) -> None:
     page = watched.open(running.status()["dashboard"])
-    replay(bundled(SCAN), ReplaySettings(to=running.data, rate=4000.0))
-    status = running.wait_for_results()
+    status = scanned(running, SCAN, rate=4000.0)
     expect(page.locator("[data-text=state]")).to_have_text("COMPLETE")
     eventually(lambda: page.evaluate(PAINTED) >= 1)
 
@@ -72,18 +78,17 @@ def test_a_scan_is_refined_by_a_click(running: Server, watched: Watched) -> None
 
 
 def test_one_looks_back_at_a_scan_while_the_next_is_there(running: Server, watched: Watched, tmp_path: Path) -> None:
-    first = running.status()
-    assert first["state"] == "complete"
+    first = scanned(running, SCAN, rate=4000.0)
     page = watched.open(first["dashboard"])
-    replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=running.data))
-    running.wait_for(lambda s: s["uid"] != first["uid"] and s["state"] == "complete" and s["results"])
+    scanned(running, "au_ac_300kV_parallax")
     shape = "Bokeh.documents[0].get_model_by_name('map_3').renderers[0].data_source.data.image[0].shape"
     eventually(lambda: page.evaluate(shape) == [48, 48])
     expect(page.locator("#past")).to_be_enabled()
-    page.locator("#past").fill("0")
+    newest = int(page.locator("#past").input_value())
+    page.locator("#past").fill(str(newest - 1))
     eventually(lambda: page.evaluate(shape) == [64, 64])
     expect(page.locator("[data-text=past]")).to_contain_text(first["series"])
-    page.locator("#past").fill("1")
+    page.locator("#past").fill(str(newest))
     eventually(lambda: page.evaluate(shape) == [48, 48])
     assert watched.complaints == []
 
