@@ -21,7 +21,7 @@ def with_noted_pixels(header: ScanHeader, calibration: Calibration) -> ScanHeade
     if places is None or not header.basis.is_raw:
         return header
     mask = bad_pixels(header).copy()
-    rows, cols = np.asarray(places, dtype=int).reshape(-1, 2).T
+    rows, cols = np.asarray(places[: len(places) // 2 * 2], dtype=int).reshape(-1, 2).T
     inside = (rows >= 0) & (rows < mask.shape[0]) & (cols >= 0) & (cols < mask.shape[1])
     mask[rows[inside], cols[inside]] = True
     return replace(header, arrays={**header.arrays, "bad_pixel_mask": mask})

@@ -86,9 +86,11 @@ def sample_of(source: PatternSource) -> Array:
 
 
 def compressor_for(
-    header: ScanHeader, choice: BasisChoice, sample: Array, saved: SavedBasis | None = None
+    header: ScanHeader, choice: BasisChoice, sample: Array, saved: SavedBasis | None = None, *, whole: bool = True
 ) -> Compressor:
     """What turns the frames of a scan into vectors. ``saved``: the basis where ``choice`` names a file.
+
+    ``whole``: the sample is of the whole scan; its first frames may show dark speckles that are no dead pixels.
 
     Raises MetadataError when the scan is compressed already, or the basis does not fit the detector.
     """
@@ -97,7 +99,7 @@ def compressor_for(
     limit = header.detector.saturation_value
     sample = usable_counts(sample, limit)[0]
     if len(sample):
-        header = BadPixels().look(header, np.mean(sample, axis=0, dtype=float), len(sample))
+        header = BadPixels().look(header, np.mean(sample, axis=0, dtype=float), len(sample), dead=whole)
     if saved is None:
         field = _measured_field(header, sample)
         basis = make_basis(choice, field, sample if choice.is_learnt else None)

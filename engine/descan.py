@@ -52,10 +52,11 @@ def moved_back(header: ScanHeader, descan: Descan, index: IndexArray, frames: Ar
 
 
 def moved_by_whole_pixels(header: ScanHeader, descan: Descan, index: IndexArray, frames: Array) -> Array:
-    """The same to the nearest pixel, counts and their type as they were; single precision where pixels are bad."""
+    """The same to the nearest pixel, counts and their type as they were."""
     whole = np.rint(_displacement(header, descan, index)).astype(np.int64)
-    frames = _without_bad_pixels(header, frames)
     out = np.zeros(frames.shape, dtype=frames.dtype)
+    filled = _without_bad_pixels(header, frames)
+    frames = np.rint(filled).astype(out.dtype) if out.dtype.kind in "ui" else filled.astype(out.dtype)
     rows, cols = frames.shape[1:]
     for n, (row, col) in enumerate(whole.tolist()):
         into_rows, from_rows = _overlap(row, rows)

@@ -146,7 +146,7 @@ def summed(
     source: FileSource, detectors: Iterable[WrittenDetector | MaskDetector], calibration: Calibration
 ) -> list[LiveMap]:
     """Maps ``vd_<name>`` of virtual detectors, each frame read once more. Raises MetadataError for one unfit."""
-    bank = DetectorBank(source.header)
+    bank = DetectorBank(with_noted_pixels(source.header, calibration))
     bank.use(placed(one, calibration) for one in detectors)
     if bank.is_empty:
         return []

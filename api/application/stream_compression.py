@@ -52,7 +52,7 @@ class StreamCompression:
     def learn(self, header: ScanHeader, index: IndexArray, frames: Array) -> ScanCompressor:
         """Masks for a scan from its first frames (n, Qy, Qx), and a word on what they keep. Raises MetadataError."""
         prepared, sample = self._prepare(header), _sample(header, index, frames)
-        compressor = compressor_for(prepared, self._choice, sample, self._saved)
+        compressor = compressor_for(prepared, self._choice, sample, self._saved, whole=False)
         self._report(prepared, compressor, sample[:: max(1, len(sample) // JUDGED_FRAMES)])
         return ScanCompressor(compressor.described(header), compressor)
 

@@ -48,8 +48,11 @@ class Compressor:
         )
 
     def described(self, header: ScanHeader) -> ScanHeader:
-        """The scan as its compressed frames tell it."""
-        return replace(header, basis=self.words, arrays={**header.arrays, "masks": self.basis.masks})
+        """The scan as its compressed frames tell it; its mask names the pixels that they leave out."""
+        arrays = {**header.arrays, "masks": self.basis.masks}
+        if not self.field.good.all():
+            arrays["bad_pixel_mask"] = ~self.field.good
+        return replace(header, basis=self.words, arrays=arrays)
 
     def vectors(self, frames: Array) -> FloatArray:
         """Coefficients and extras (n, N + M) of frames (n, Qy, Qx).

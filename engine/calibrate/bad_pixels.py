@@ -1,20 +1,21 @@
 """Pixels that nobody said were bad: found on the mean pattern, by pixels around them.
 
 A detector blurs and a disc is wider than a pixel, so what stands alone is no diffraction. *Hot*: three times as bright
-as the second brightest of its eight neighbours; two may touch. *Dead*: a tenth of what is seen on both sides of it,
-along a row, a column or a diagonal, at most three pixels away; pixels and narrow gaps between modules, and nothing at
-the edge of a disc, beyond which one side is dark. Both by more than six standard deviations. Discs of less than three
-pixels are as narrow as a hot pixel: of their patterns nothing is said.
+as the second brightest of its eight neighbours; two may touch. *Dead*: inside the disc, one pixel or two that touch,
+with a tenth of what is seen on both sides, along a row, a column or a diagonal. Both by more than six standard
+deviations. Lines, gaps between discs or modules and what a beam stop covers are no such pixels: a mask has to name
+those. Discs of less than three pixels are as narrow as a hot pixel: of their patterns nothing is said.
 
 Values need not be electrons. Their variance over their mean, by which sums are divided before they count as such, is
-estimated inside the disc, from how much a pixel differs from the middle of its neighbours on both sides; structure of
-the specimen makes it larger, never smaller. What a detector adds where nothing falls is estimated beside the disc.
+estimated inside the disc and beside it, from how much a pixel differs from the middle of its neighbours on both sides;
+structure, of the specimen and of a detector without flat field, makes it larger, never smaller.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -23,6 +24,7 @@ from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.units import invA_to_mrad
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +32,17 @@ HOT, DEAD = 3.0, 0.1
 STANDARD_DEVIATIONS = 6.0
 LEAST_COUNTS = 30.0
 """Of a hot pixel, in all frames: fewer come alone by chance."""
-WIDEST_GAP_PX = 3
-LOOKS = 3
+REACH_PX = 3
+"""How far the sides of a dead pixel may be away."""
+TOUCHING, LIKE = 2, 0.5
+"""Dead pixels that may touch; all others around are as bright as this share of its sides: along a line they are not."""
 LEAST_RADIUS_PX = 3.0
-MOST, MOST_SHARE = 2000, 0.05
+MOST, MOST_SHARE, ALWAYS = 2000, 0.005, 8
 """More than this is no defect here and there: then none is left out."""
+BRIGHTEST_PERCENT = 99.5
+"""Pixels as bright as this may hide where the disc is."""
+LEAST_WITNESSES = 30
+"""Pixels beside the disc that tell of noise there."""
 SAID = 8
 """Places that a warning names."""
 INSIDE, BESIDE = 0.8, 1.2
@@ -49,49 +57,66 @@ AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
-def find_bad_pixels(mean_pattern: DoubleArray, frames: int, known: BoolArray, *, dead: bool = True) -> BoolArray:
-    """Hot and dead pixels (Qy, Qx) of the mean (Qy, Qx) of some frames, beside those that are ``known``."""
-    found = np.zeros(known.shape, dtype=bool)
-    for _ in range(LOOKS):  # a gap across the disc hides how large it is
-        new = _seen(np.where(known | found, np.nan, mean_pattern) * frames, dead=dead)
-        found |= new
-        if not new.any():
-            break
-    few = found.sum() <= min(MOST, MOST_SHARE * found.size)
-    return found if few else np.zeros(known.shape, dtype=bool)
+def find_bad_pixels(
+    mean_pattern: DoubleArray,
+    frames: int,
+    known: BoolArray,
+    *,
+    told_radius_px: float | None = None,
+    dead: bool = True,
+) -> BoolArray:
+    """Hot and dead pixels (Qy, Qx) of the mean (Qy, Qx) of some frames, beside those that are ``known``.
 
-
-def _seen(total: DoubleArray, *, dead: bool) -> BoolArray:
-    """What stands out of the sums over all frames, nan where nothing is known."""
-    nothing, known = np.zeros(total.shape, dtype=bool), np.isnan(total)
-    smooth = np.where(known, 0.0, ndimage.median_filter(np.nan_to_num(total), 3))
-    disc = find_disc(smooth, known)
-    if disc is None or disc.radius_px < LEAST_RADIUS_PX:
-        return nothing
-    away = np.hypot(*(np.indices(total.shape) - np.reshape(disc.center_px, (2, 1, 1)))) / disc.radius_px
-    unit, floor = _noise(total, away)
-    if unit == 0:
-        return nothing
-    counts = np.maximum(total, 0) / unit
-    hot = _hot(counts, floor)
-    found = hot | (_dead(np.where(hot, np.nan, counts), floor) & (away < 1)) if dead else hot
-    return found & ~known
-
-
-def _noise(total: DoubleArray, away: DoubleArray) -> tuple[float, float]:
-    """Variance over mean inside the disc, of sums over all frames; beside it the variance, in units of that squared.
-
-    ``away``: from the disc's centre, in radii. Medians, robust against the pixels that are looked for; 0 where most
-    pixels hold nothing.
+    ``told_radius_px``: of the disc, by semi-angle and pixel; the disc that is seen may be several that touch.
     """
+    nothing, total = np.zeros(known.shape, dtype=bool), np.where(known, np.nan, mean_pattern) * frames
+    filled = np.nan_to_num(total)
+    stands_out = (filled > HOT * _second(filled)) & (filled >= np.percentile(filled, BRIGHTEST_PERCENT))
+    disc = find_disc(filled, known | stands_out)
+    if disc is None:
+        return nothing
+    radius = disc.radius_px if told_radius_px is None else min(told_radius_px, disc.radius_px)
+    if radius < LEAST_RADIUS_PX:
+        return nothing
+    away = np.hypot(*(np.indices(total.shape) - np.reshape(disc.center_px, (2, 1, 1)))) / radius
+    noise = _noise(total, away)
+    if noise.inside == 0:
+        return nothing
+    total, floor = np.maximum(total, 0), noise.floor
+    hot = np.where(away > BESIDE, _hot(total / noise.beside, floor), _hot(total / noise.inside, floor))
+    found = hot | (_dead(np.where(hot, np.nan, total / noise.inside), floor, away < 1) if dead else nothing)
+    found &= ~known
+    few = found.sum() <= max(ALWAYS, min(MOST, MOST_SHARE * found.size))
+    return found if few else nothing
+
+
+class Noise(NamedTuple):
+    """Of sums over all frames."""
+
+    inside: float
+    """Variance over mean in the disc; 0 where most of its pixels hold nothing."""
+    beside: float
+    """The same beside it, where enough is seen there to tell it, and never more."""
+    floor: float
+    """Variance beside the disc, in units of ``beside`` squared."""
+
+
+def _noise(total: DoubleArray, away: DoubleArray) -> Noise:
+    """Medians, robust against the pixels that are looked for; ``away``: from the disc's centre, in radii."""
     between = [(np.roll(total, 1, axis) + np.roll(total, -1, axis)) / 2 for axis in (0, 1)]
     squares = [(total - middle) ** 2 / DIFFERENCE for middle in between]
     with np.errstate(invalid="ignore", divide="ignore"):
         over_mean = np.minimum(*(square / middle for square, middle in zip(squares, between, strict=True)))
     inside = total[away < INSIDE]
     brightest = float(np.median(inside[np.isfinite(inside)])) if np.isfinite(inside).any() else 0.0
-    unit = max(_median(over_mean[away < INSIDE]), brightest / MOST_COUNTS)
-    return unit, _median(np.minimum(*squares)[away > BESIDE]) / unit**2 if unit else 0.0
+    least = brightest / MOST_COUNTS
+    unit = outside = max(_median(over_mean[away < INSIDE]), least)
+    beside = away > BESIDE
+    if np.isfinite(over_mean[beside]).sum() >= LEAST_WITNESSES:
+        found = max(_median(over_mean[beside]), least)
+        if np.nanmedian(total[beside]) >= LEAST_COUNTS * found:  # of fewer, squares of differences tell little
+            outside = min(unit, found)
+    return Noise(unit, outside, _median(np.minimum(*squares)[beside]) / outside**2 if outside else 0.0)
 
 
 def _median(smaller: DoubleArray) -> float:
@@ -100,30 +125,38 @@ def _median(smaller: DoubleArray) -> float:
     return float(np.median(usable)) / MEDIAN_OF_THE_SMALLER if len(usable) else 0.0
 
 
+def _second(values: DoubleArray) -> DoubleArray:
+    """The second largest of the eight neighbours of each."""
+    return np.asarray(ndimage.rank_filter(values, -2, footprint=AROUND, mode="mirror"))
+
+
 def _hot(counts: DoubleArray, floor: float) -> BoolArray:
     """``counts``: in all frames, nan where nothing is known; ``floor``: their variance where there are none."""
     filled = np.nan_to_num(counts)
-    second = ndimage.rank_filter(filled, -2, footprint=AROUND, mode="mirror")
+    second = _second(filled)
     deviation = np.sqrt(filled + floor + HOT**2 * (second + floor))
     return (filled > LEAST_COUNTS) & (filled - HOT * second > STANDARD_DEVIATIONS * deviation)
 
 
-def _dead(counts: DoubleArray, floor: float) -> BoolArray:
-    """The same; pixels of which nothing is known are no witnesses."""
+def _dead(counts: DoubleArray, floor: float, where: BoolArray) -> BoolArray:
+    """The same, of one pixel or two that touch; pixels of which nothing is known are no witnesses."""
     rows, cols = counts.shape
     here = np.nan_to_num(counts, nan=np.inf)
-    seen = np.pad(np.nan_to_num(counts), WIDEST_GAP_PX)
-    dead = np.zeros(counts.shape, dtype=bool)
+    seen = np.pad(np.nan_to_num(counts), REACH_PX)
+    dark = np.zeros(counts.shape, dtype=bool)
+    around = ndimage.rank_filter(np.nan_to_num(counts), 1, footprint=AROUND, mode="mirror")  # all but one are brighter
     for down, right in DIRECTIONS:
         sides = []
         for sign in (-1, 1):
-            steps = [sign * step for step in range(1, WIDEST_GAP_PX + 1)]
-            corners = [(WIDEST_GAP_PX + step * down, WIDEST_GAP_PX + step * right) for step in steps]
+            steps = [sign * step for step in range(1, REACH_PX + 1)]
+            corners = [(REACH_PX + step * down, REACH_PX + step * right) for step in steps]
             sides.append(np.max([seen[y : y + rows, x : x + cols] for y, x in corners], axis=0))
         lit = np.minimum(*sides)
         deviation = np.sqrt(here + floor + DEAD**2 * (lit + floor))
-        dead |= DEAD * lit - here > STANDARD_DEVIATIONS * deviation
-    return dead
+        dark |= (DEAD * lit - here > STANDARD_DEVIATIONS * deviation) & (around > LIKE * lit)
+    labels, number = ndimage.label(dark, structure=np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel(), minlength=number + 1)
+    return dark & (sizes[labels] <= TOUCHING) & where
 
 
 class BadPixels:
@@ -133,20 +166,23 @@ class BadPixels:
         self.found: BoolArray | None = None
 
     def look(self, header: ScanHeader, mean_frame: DoubleArray, frames: int, *, dead: bool = True) -> ScanHeader:
-        """The scan with what is found on the mean (Qy, Qx) of some of its frames, beside what was before.
+        """The scan with what is found on the mean (Qy, Qx) of some of its frames, in place of what was before.
 
         A few frames of one place may hold dark speckles: ``dead`` pixels are looked for on the whole scan.
         """
         if not header.basis.is_raw:
             return header
-        known = bad_pixels(header)
-        new = find_bad_pixels(mean_frame, frames, known, dead=dead)
-        if new.any():
-            places = ", ".join(f"({row}, {col})" for row, col in np.argwhere(new)[:SAID].tolist())
-            more = f" and {new.sum() - SAID} more" if new.sum() > SAID else ""
+        before = np.zeros(header.detector_shape, dtype=bool) if self.found is None else self.found
+        known = bad_pixels(header) & ~before
+        self.found = find_bad_pixels(mean_frame, frames, known, told_radius_px=_told_radius_px(header), dead=dead)
+        new = np.argwhere(self.found & ~before).tolist()
+        if new:
+            places = ", ".join(f"({row}, {col})" for row, col in new[:SAID])
+            more = f" and {len(new) - SAID} more" if len(new) > SAID else ""
             log.warning("scan %s: pixels unlike all around them are left out: %s%s", header.series, places, more)
-        self.found = new if self.found is None else self.found | new
-        return self.told(header)
+        if not before.any() and not self.found.any():
+            return header
+        return replace(header, arrays={**header.arrays, "bad_pixel_mask": known | self.found})
 
     def told(self, header: ScanHeader) -> ScanHeader:
         """The scan with the pixels that have been found in its mask."""
@@ -160,3 +196,11 @@ class BadPixels:
             return calibration
         places = tuple(float(number) for number in np.argwhere(self.found).ravel())
         return calibration.having(bad_pixels_px=Quantity(places, Origin.ESTIMATED))
+
+
+def _told_radius_px(header: ScanHeader) -> float | None:
+    """Of the disc, where semi-angle and pixel are told."""
+    angle, pixel_mrad = header.optics.convergence_semiangle_mrad, header.detector.pixel_mrad
+    if pixel_mrad is None and header.detector.pixel_invA is not None and header.optics.wavelength_A is not None:
+        pixel_mrad = invA_to_mrad(header.detector.pixel_invA, header.optics.wavelength_A)
+    return None if angle is None or not pixel_mrad else angle / pixel_mrad

@@ -256,7 +256,7 @@ class LiveEngine:
             self.store = reading.first_read(self.header, frames, self.bad_pixels, where)
         if self.store is None:
             return Rendering()
-        self.header = self.store.header = reading.looked_over(self.header, self.store, self.bad_pixels)
+        self.header = self.store.header = reading.looked_over(self.header, self.store, frames, self.bad_pixels)
         if self._concluded and self.calibration is not None:
             self._adopt(self._with_given_values(self.calibration, self.store))
             self._render_in_turn(self._in_turn(shown)[:-1], show)

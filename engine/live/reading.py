@@ -118,7 +118,8 @@ class BlockMeans:
         for batch in frames():
             point = header.scan.point_of(batch.index)
             keep = point >= 0
-            still = moved_back(header, descan, batch.index[keep], usable_counts(batch.frames[keep])[0])
+            counts = usable_counts(batch.frames[keep], header.detector.saturation_value)[0]
+            still = moved_back(header, descan, batch.index[keep], counts)
             block = blocks_of(point[keep], shape)[0]
             np.add.at(sums, block, still)
             number += np.bincount(block, minlength=count)
@@ -151,7 +152,7 @@ def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = 
         keep = header.scan.point_of(batch.index) >= 0
         if not keep.any():
             continue
-        chosen = usable_counts(batch.frames[keep])[0]
+        chosen = usable_counts(batch.frames[keep], header.detector.saturation_value)[0]
         if descan is not None:
             chosen = moved_back(header, descan, batch.index[keep], chosen)
         frame_sum = frame_sum + chosen.sum(axis=0, dtype=float)
@@ -173,9 +174,16 @@ def told_of_descan(store: Store, descan: Descan | None) -> bool:
     return True
 
 
-def looked_over(header: ScanHeader, store: Store, bad: BadPixels) -> ScanHeader:
-    """The scan with the bad pixels that all its frames show; those that were moved show them no more."""
-    return header if store.descan is not None else bad.look(header, store.mean_pattern, store.total_frames)
+def looked_over(header: ScanHeader, store: Store, frames: FrameSource | None, bad: BadPixels) -> ScanHeader:
+    """The scan with the bad pixels that all its frames show.
+
+    Patterns that were moved show them no more: where a descan was given the frames are read once more for it. One that
+    was found came after a look at the whole scan.
+    """
+    if store.descan is None or not store.descan.moves:
+        return bad.look(header, store.mean_pattern, store.total_frames)
+    mean = mean_frame(header, frames) if frames is not None and store.descan_given else None
+    return bad.told(header) if mean is None else bad.look(bad.told(header), mean.frame, mean.frames)
 
 
 def recalibrated(header: ScanHeader, store: Store) -> Calibration:

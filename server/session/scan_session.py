@@ -86,9 +86,9 @@ class ScanSession:
         with self.lock:
             self.header = header
             if self.engine is not None:
-                self.engine.header = header
+                self.engine.header = self.engine.bad_pixels.told(header)
                 if self.engine.store is not None:
-                    self.engine.store.header = header
+                    self.engine.store.header = self.engine.header
 
     @property
     def dose(self) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
+from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.calibrate.bad_pixels import MOST_SHARE, BadPixels, find_bad_pixels
+from ptylive.engine.compression import SavedBasis, compressor_for
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.schema import Calibration, Origin
+from ptylive.schema import Basis, Calibration, Origin
 
 FRAMES = 500
 NONE_KNOWN = np.zeros((64, 64), dtype=bool)
@@ -62,12 +64,36 @@ def test_lines_and_discs_that_touch_are_diffraction():
         assert not find_bad_pixels(one, FRAMES, NONE_KNOWN).any()
 
 
-def test_a_gap_between_modules_is_found():
-    pattern = disc(outside=0.0)
-    pattern[33:35] = 0.0
-    found = find_bad_pixels(pattern, FRAMES, NONE_KNOWN)
-    assert set(np.flatnonzero(found.any(axis=1))) == {33, 34}
-    assert found[33:35, 20:46].all(), "all of it that lies well inside the disc"
+def test_gaps_are_left_to_a_mask():
+    """Between modules and between discs that nearly touch, which together may pass for one."""
+    modules = disc(outside=0.0)
+    modules[33:35] = 0.0
+    rows, cols = np.indices((128, 128))
+    lattice = np.zeros((128, 128))
+    for row in range(22, 128, 21):
+        for col in range(22, 128, 21):
+            away = np.hypot(rows - row, cols - col)
+            lattice = lattice + (40.0 if (row, col) == (64, 64) else 24.0) * np.clip(10.5 - away, 0, 1)
+    assert not find_bad_pixels(modules, FRAMES, NONE_KNOWN).any()
+    none = np.zeros(lattice.shape, dtype=bool)
+    for told in (None, 10.0):
+        assert not find_bad_pixels(lattice, FRAMES, none, told_radius_px=told).any()
+
+
+def test_a_lattice_of_spots_is_known_by_the_semi_angle():
+    """Spots of a pixel on what is scattered everywhere: hot pixels to whoever does not know how small the disc is."""
+    pattern = disc(25.0, inside=1.0)
+    pattern[4::20, 4::20] = 300.0
+    assert find_bad_pixels(pattern, FRAMES, NONE_KNOWN).any()
+    assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN, told_radius_px=1.2).any()
+
+
+def test_a_detector_without_flat_field_shows_its_hot_pixels_beside_the_disc():
+    """A tenth from pixel to pixel, which inside the disc hides what is less than noise of a thousand electrons."""
+    rng = np.random.default_rng(2)
+    pattern = counted(disc(outside=0.1) * rng.normal(1, 0.1, (64, 64)), rng, 16384)
+    pattern[4, 9] = 1.2
+    assert places(find_bad_pixels(pattern, 16384, NONE_KNOWN)) == {(4, 9)}
 
 
 def test_where_discs_are_as_small_as_a_pixel_nothing_is_said():
@@ -137,6 +163,47 @@ def test_live_finds_them_too_and_keeps_them_when_values_are_changed():
     offline = reconstruct(live.header, lambda: batches(frames), ("com", "idpc", "tcbf"))[1]
     for ours, theirs in zip(rendering.maps, offline.maps, strict=True):
         np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-4, atol=1e-4 * np.abs(theirs.data).max())
+
+
+def test_a_given_descan_hides_none_and_a_scan_made_again_keeps_them():
+    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    frames, where = spoilt(scan)
+    told = replace(scan.header(), detector=scan.header().detector.model_copy(update={"descan_px": (0.9, 0, 0, 0.6)}))
+    live = LiveEngine(told, methods=("com",))
+    for batch in batches(frames):
+        live.add(batch)
+    first = live.finish(lambda: batches(frames))
+    assert places(live.bad_pixels.found) == where
+    live.header = live.store.header = told  # as somebody would who knows of nothing but what was sent
+    again = live.finish(lambda: batches(frames))
+    assert places(live.bad_pixels.found) == where
+    for ours, theirs in zip(again.maps, first.maps, strict=True):
+        np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-4, atol=1e-4 * np.abs(theirs.data).max())
+
+
+def test_what_the_first_frames_showed_and_all_of_them_do_not_is_taken_back():
+    bad, scan = BadPixels(), WeakPhaseScan.make({}, n=64, strength=0.0).header()
+    struck = disc()
+    struck[3, 3] = 60.0
+    masked = bad.look(scan, struck, 64, dead=False)
+    assert places(masked.arrays["bad_pixel_mask"]) == {(3, 3)}
+    assert not bad.look(masked, disc(), 4096).arrays["bad_pixel_mask"].any()
+
+
+def test_coefficients_are_described_with_the_pixels_they_leave_out():
+    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    frames, where = spoilt(scan)
+    header = replace(scan.header(), detector=scan.header().detector.model_copy(update={"beam_center_px": None}))
+    made = compressor_for(header, parse_basis("zernike:15+1"), frames)
+    described = made.described(header)
+    assert places(described.arrays["bad_pixel_mask"]) == where
+    again = compressor_for(
+        replace(described, basis=Basis()),
+        parse_basis("zernike:15+1"),
+        frames[:0],
+        SavedBasis(described.basis, made.basis.masks),
+    )
+    np.testing.assert_array_equal(again.vectors(frames[:3]), made.vectors(frames[:3]))
 
 
 def test_coefficients_have_no_pixels():
