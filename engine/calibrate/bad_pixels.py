@@ -1,10 +1,10 @@
 """Pixels that nobody said were bad: found on the mean pattern, by pixels around them.
 
 A detector blurs and a disc is wider than a pixel, so what stands alone is no diffraction. *Hot*: three times as bright
-as the second brightest of its eight neighbours; two may touch. *Dead*: inside the disc, one pixel or two that touch,
-with a tenth of what is seen on both sides, along a row, a column or a diagonal. Both by more than six standard
-deviations. Lines, gaps between discs or modules and what a beam stop covers are no such pixels: a mask has to name
-those. Discs of less than three pixels are as narrow as a hot pixel: of their patterns nothing is said.
+as the second brightest of its eight neighbours. *Dead*: inside the disc, a tenth of the second darkest. Two may touch;
+both by more than six standard deviations. Lines, gaps between discs or modules and what a beam stop covers are no such
+pixels: a mask has to name those. Discs of less than three pixels are as narrow as a hot pixel: of their patterns nothing
+is said.
 
 Values need not be electrons. Their variance over their mean, by which sums are divided before they count as such, is
 estimated inside the disc and beside it, from how much a pixel differs from the middle of its neighbours on both sides;
@@ -32,10 +32,6 @@ HOT, DEAD = 3.0, 0.1
 STANDARD_DEVIATIONS = 6.0
 LEAST_COUNTS = 30.0
 """Of a hot pixel, in all frames: fewer come alone by chance."""
-REACH_PX = 3
-"""How far the sides of a dead pixel may be away."""
-TOUCHING, LIKE = 2, 0.5
-"""Dead pixels that may touch; all others around are as bright as this share of its sides: along a line they are not."""
 LEAST_RADIUS_PX = 3.0
 MOST, MOST_SHARE, ALWAYS = 2000, 0.005, 8
 """More than this is no defect here and there: then none is left out."""
@@ -54,7 +50,6 @@ MEDIAN_OF_THE_SMALLER = 0.163
 MOST_COUNTS = 1e9
 """In a pixel of the disc: of patterns without noise, no unit could be told."""
 AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
-DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 def find_bad_pixels(
@@ -71,7 +66,7 @@ def find_bad_pixels(
     """
     nothing, total = np.zeros(known.shape, dtype=bool), np.where(known, np.nan, mean_pattern) * frames
     filled = np.nan_to_num(total)
-    stands_out = (filled > HOT * _second(filled)) & (filled >= np.percentile(filled, BRIGHTEST_PERCENT))
+    stands_out = (filled > HOT * _neighbour(filled, -2)) & (filled >= np.percentile(filled, BRIGHTEST_PERCENT))
     disc = find_disc(filled, known | stands_out)
     if disc is None:
         return nothing
@@ -84,7 +79,7 @@ def find_bad_pixels(
         return nothing
     total, floor = np.maximum(total, 0), noise.floor
     hot = np.where(away > BESIDE, _hot(total / noise.beside, floor), _hot(total / noise.inside, floor))
-    found = hot | (_dead(np.where(hot, np.nan, total / noise.inside), floor, away < 1) if dead else nothing)
+    found = hot | (_dead(np.where(hot, np.nan, total / noise.inside), floor) & (away < INSIDE) if dead else nothing)
     found &= ~known
     few = found.sum() <= max(ALWAYS, min(MOST, MOST_SHARE * found.size))
     return found if few else nothing
@@ -125,38 +120,24 @@ def _median(smaller: DoubleArray) -> float:
     return float(np.median(usable)) / MEDIAN_OF_THE_SMALLER if len(usable) else 0.0
 
 
-def _second(values: DoubleArray) -> DoubleArray:
-    """The second largest of the eight neighbours of each."""
-    return np.asarray(ndimage.rank_filter(values, -2, footprint=AROUND, mode="mirror"))
+def _neighbour(values: DoubleArray, rank: int) -> DoubleArray:
+    """Of the eight around each the one of this rank: 1 the second smallest, -2 the second largest."""
+    return np.asarray(ndimage.rank_filter(values, rank, footprint=AROUND, mode="mirror"))
 
 
 def _hot(counts: DoubleArray, floor: float) -> BoolArray:
     """``counts``: in all frames, nan where nothing is known; ``floor``: their variance where there are none."""
     filled = np.nan_to_num(counts)
-    second = _second(filled)
+    second = _neighbour(filled, -2)
     deviation = np.sqrt(filled + floor + HOT**2 * (second + floor))
     return (filled > LEAST_COUNTS) & (filled - HOT * second > STANDARD_DEVIATIONS * deviation)
 
 
-def _dead(counts: DoubleArray, floor: float, where: BoolArray) -> BoolArray:
-    """The same, of one pixel or two that touch; pixels of which nothing is known are no witnesses."""
-    rows, cols = counts.shape
-    here = np.nan_to_num(counts, nan=np.inf)
-    seen = np.pad(np.nan_to_num(counts), REACH_PX)
-    dark = np.zeros(counts.shape, dtype=bool)
-    around = ndimage.rank_filter(np.nan_to_num(counts), 1, footprint=AROUND, mode="mirror")  # all but one are brighter
-    for down, right in DIRECTIONS:
-        sides = []
-        for sign in (-1, 1):
-            steps = [sign * step for step in range(1, REACH_PX + 1)]
-            corners = [(REACH_PX + step * down, REACH_PX + step * right) for step in steps]
-            sides.append(np.max([seen[y : y + rows, x : x + cols] for y, x in corners], axis=0))
-        lit = np.minimum(*sides)
-        deviation = np.sqrt(here + floor + DEAD**2 * (lit + floor))
-        dark |= (DEAD * lit - here > STANDARD_DEVIATIONS * deviation) & (around > LIKE * lit)
-    labels, number = ndimage.label(dark, structure=np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel(), minlength=number + 1)
-    return dark & (sizes[labels] <= TOUCHING) & where
+def _dead(counts: DoubleArray, floor: float) -> BoolArray:
+    """The same; pixels of which nothing is known are no witnesses."""
+    here, second = np.nan_to_num(counts, nan=np.inf), _neighbour(np.nan_to_num(counts, nan=np.inf), 1)
+    second = np.where(np.isinf(second), 0.0, second)
+    return DEAD * second - here > STANDARD_DEVIATIONS * np.sqrt(here + floor + DEAD**2 * (second + floor))
 
 
 class BadPixels:
