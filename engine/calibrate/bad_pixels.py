@@ -3,8 +3,8 @@
 A detector blurs and a disc is wider than a pixel, so what stands alone is no diffraction. *Hot*: three times as bright
 as the second brightest of its eight neighbours. *Dead*: inside the disc, a tenth of the second darkest. Two may touch;
 both by more than six standard deviations. Lines, gaps between discs or modules and what a beam stop covers are no such
-pixels: a mask has to name those. Discs of less than three pixels are as narrow as a hot pixel: of their patterns nothing
-is said.
+pixels: a mask has to name those. Discs of less than three pixels are as narrow as a hot pixel: nothing is said of their
+patterns.
 
 Values need not be electrons. Their variance over their mean, by which sums are divided before they count as such, is
 estimated inside the disc and beside it, from how much a pixel differs from the middle of its neighbours on both sides;
