@@ -33,7 +33,7 @@ _PIECE = "8MiB"
 
 @dataclass(frozen=True)
 class LazyFrames:
-    """A dask array (…, Qy, Qx), read piece by piece."""
+    """An array of dask (…, Qy, Qx), or one mapped from a file, read piece by piece."""
 
     array: Any
 
@@ -49,7 +49,8 @@ class LazyFrames:
         return dtype.newbyteorder("=")
 
     def __getitem__(self, selection: Any) -> Array:
-        return np.asarray(self.array[selection].compute(scheduler="synchronous"))
+        part = self.array[selection]
+        return np.asarray(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)
 
     def in_a_row(self) -> LazyFrames:
         """The same frames without rows: (N, Qy, Qx)."""

@@ -130,7 +130,7 @@ def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
     arrays["sha256"] = np.frombuffer(_digest(arrays), np.uint8)
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)  # numbers all of them: nothing is pickled
         if path.exists():  # only now: a disk that is full must not cost the one there is
             path.replace(_previous(path))
 

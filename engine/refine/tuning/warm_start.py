@@ -90,7 +90,7 @@ class WarmStart:
         made = np.empty((*self.object.shape[:2], *grid.shape), np.complex64)
         for index in np.ndindex(*self.object.shape[:2]):
             away = self.object[index] - 1
-            made[index] = 1 + affine_transform(away, [scale, scale], offset, grid.shape, order=3, mode="constant")
+            made[index] = 1 + affine_transform(away, np.diag([scale, scale]), offset, grid.shape, order=3, mode="constant")
         return made
 
 

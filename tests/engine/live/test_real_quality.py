@@ -69,6 +69,7 @@ def halves(store, made):
 def ring_correlation(one, other, sampling):
     hann = [np.minimum(1, 2 * np.hanning(n + 2)[1:-1]) for n in one.shape]
     window = hann[0][:, None] * hann[1][None]
+    one, other = (np.asarray(image, dtype=float) for image in (one, other))
     a, b = (np.fft.fft2((im - (im * window).sum() / window.sum()) * window) for im in (one, other))
     q = np.hypot(np.fft.fftfreq(one.shape[0], sampling)[:, None], np.fft.fftfreq(one.shape[1], sampling)[None])
     width = 1 / (min(one.shape) * sampling)
