@@ -85,12 +85,12 @@ class WarmStart:
         """The transmission on another grid (modes, slices, Y, X), 1 where nothing was refined."""
         from scipy.ndimage import affine_transform
 
-        scale = grid.pixel_A / self.sampling_A
+        scale = np.diag(np.full(2, grid.pixel_A / self.sampling_A))
         offset = (np.asarray(grid.origin_A) - np.asarray(self.origin_A)) / self.sampling_A
         made = np.empty((*self.object.shape[:2], *grid.shape), np.complex64)
         for index in np.ndindex(*self.object.shape[:2]):
             away = self.object[index] - 1
-            made[index] = 1 + affine_transform(away, np.diag([scale, scale]), offset, grid.shape, order=3, mode="constant")
+            made[index] = 1 + affine_transform(away, scale, offset, grid.shape, order=3, mode="constant")
         return made
 
 

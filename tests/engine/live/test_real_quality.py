@@ -78,7 +78,8 @@ def ring_correlation(one, other, sampling):
     def over(values):
         return np.bincount(ring, values.ravel())[:count]
 
-    curve = over((a * b.conj()).real) / np.sqrt(over(np.abs(a) ** 2) * over(np.abs(b) ** 2))
+    power = np.sqrt(over(np.abs(a) ** 2) * over(np.abs(b) ** 2))
+    curve = over((a * b.conj()).real) / np.maximum(power, 1e-12 * power.max())  # rings that a map leaves empty
     return np.arange(count) * width, np.convolve(np.pad(curve, 1, mode="edge"), np.ones(3) / 3, "valid")
 
 
