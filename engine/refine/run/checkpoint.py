@@ -128,9 +128,10 @@ def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
     header = {"format": FORMAT, **belongs, "log": dataclasses.asdict(log), "state": plain}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     arrays["sha256"] = np.frombuffer(_digest(arrays), np.uint8)
+    named: dict[str, Any] = arrays  # NumPy 2.0 would take allow_pickle for one of them
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
-            np.savez(file, **arrays)  # numbers all of them: nothing is pickled
+            np.savez(file, **named)  # numbers all of them: nothing is pickled
         if path.exists():  # only now: a disk that is full must not cost the one there is
             path.replace(_previous(path))
 
