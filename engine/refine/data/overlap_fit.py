@@ -241,6 +241,21 @@ def _split_defocus(probe: Probe) -> tuple[float, Probe | None]:
     return float(defocus), replace(probe, chi_polynomial=rest) if np.abs(rest).max() > 0 else None
 
 
+def _read(patterns: Array, offsets_px: DoubleArray | None, pixels: Array) -> Array:
+    """Counts (n, pixels) of patterns (n, P, P); between pixels where patterns lie beside their place."""
+    if offsets_px is None:
+        return np.asarray(patterns[:, pixels[:, 0], pixels[:, 1]])
+    whole = np.floor(offsets_px).astype(int)
+    part, size, number = offsets_px - whole, patterns.shape[-1], np.arange(len(patterns))[:, None]
+    found = np.zeros((len(patterns), len(pixels)))
+    for down in (0, 1):
+        for right in (0, 1):
+            weight = np.abs(1 - down - part[:, :1]) * np.abs(1 - right - part[:, 1:])
+            rows = (pixels[:, 0] + whole[:, :1] + down) % size  # zero frequency first
+            found += weight * patterns[number, rows, (pixels[:, 1] + whole[:, 1:] + right) % size]
+    return found
+
+
 def _half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[DoubleArray, Array]:
     """Orders (n, 2) of half of the scan's frequencies, and the chosen pixels there (n, 2 windows, pixels) complex64."""
     import scipy.fft
@@ -249,7 +264,8 @@ def _half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[
     signal = np.zeros((rows * columns, len(pixels)), np.float32)
     for first in range(0, len(dataset.point), 256):
         part = slice(first, first + 256)
-        signal[dataset.point[part]] = window.patterns[part][:, pixels[:, 0], pixels[:, 1]]
+        offsets = None if dataset.offsets_px is None else dataset.offsets_px[part]
+        signal[dataset.point[part]] = _read(window.patterns[part], offsets, pixels)
     arrived = np.zeros(rows * columns, dtype=bool)
     arrived[dataset.point] = True
     signal[arrived] -= signal[arrived].mean(axis=0)  # points that never arrived stay at the mean

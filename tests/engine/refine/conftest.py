@@ -50,7 +50,9 @@ def simulated() -> Simulated:
 @pytest.fixture(scope="session")
 def drifted() -> Callable[..., Dataset]:
     """A larger scan that has drifted by ``drift`` Å (slow, fast), under nominal positions."""
-    return lambda drift_A, seed: simulated_scan(20, seed=seed, drift_A=drift_A).dataset
+    return lambda drift_A, seed, wander_px=0.0: (
+        simulated_scan(20, seed=seed, drift_A=drift_A, wander_px=wander_px).dataset
+    )
 
 
 @pytest.fixture(scope="session")
