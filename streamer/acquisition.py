@@ -199,9 +199,10 @@ class Acquisition:
         try:
             self._place(scan, Arrival(message, scan, exact=self._exact))
         except OtherDataError as error:
-            if not (scan.armed_again or self.senders.share(message.source, scan.progress.sent_as)):
-                raise
-            self._place_anew(scan, message, error)
+            if scan.armed_again or self.senders.share(message.source, scan.progress.sent_as):
+                return self._place_anew(scan, message, error)
+            self._known.refused(scan)
+            raise
 
     def _place(self, scan: ScanRecord, arrival: Arrival) -> None:
         """Put new frames where they belong. Raises WireError; OtherDataError before anything of them is placed."""

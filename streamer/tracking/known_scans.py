@@ -114,6 +114,13 @@ class KnownScans:
             self._note_strangers([scan for scan in (*opened, *self.closed.values()) if scan.uid == early])
         return found
 
+    def refused(self, scan: ScanRecord) -> None:
+        """Other data came for frames that are there. Of a scan that was taken up again nobody knows who sent what is
+        there: what its sender brings now may be of another scan.
+        """
+        if scan.progress.resumed and scan.progress.senders == 1:
+            self._note_strangers([scan])
+
     def _note_strangers(self, scans: Iterable[ScanRecord]) -> None:
         """Frames came before their sender could say that they belong to another scan, after a restart: that is said."""
         for scan in scans:

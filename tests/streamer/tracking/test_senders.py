@@ -328,6 +328,17 @@ def test_strangers_in_a_finished_recording_are_noted_in_it(tmp_path: Path) -> No
     assert not list(tmp_path.glob("*.journal"))
 
 
+def test_a_scan_taken_up_again_that_gets_other_data_says_that_it_may_have_two_senders(tmp_path: Path) -> None:
+    """Some of what the other one sends is new there, and nothing tells it from the rest of the scan."""
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(HEADER), *ONE[:1])
+        run.wait(lambda: run.receiver.status().received > 0)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, *TWO[1:], TWO[0])
+        run.wait(lambda: run.receiver.status().rejected == {"other_data": 1})
+    assert set(said_senders(tmp_path).values()) == {2}
+
+
 def test_what_a_full_disk_took_of_two_senders_is_written_when_the_scan_is_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
