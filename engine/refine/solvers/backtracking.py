@@ -2,7 +2,9 @@
 
 H0 uses no known curvature: every quantity b has a Barzilai-Borwein factor gamma_b = s_b.y_b / y_b.y_b from the newest
 pair, twice that for complex quantities (PyPty writes them with Wirtinger gradients). Before there is a pair, the
-gradient of the object is used unscaled, and every other quantity is scaled to the same directional derivative.
+gradient of the object is used unscaled, and every other quantity is scaled to the same directional derivative. PyPty
+does so even with a gradient that is nothing but rounding, as that of positions is on a uniform object, and places the
+points at random; here such a quantity waits for the next step.
 
 The line search multiplies a step that is too short by ``optimism`` and one that is too long by ``reduce_factor``; it
 neither brackets nor interpolates. Where both Wolfe conditions fail PyPty draws a random step; here the step is reduced,
@@ -23,24 +25,27 @@ from ptylive.engine.refine.solvers.objective import Objective
 
 Pair = tuple[Any, Any]
 
+ROUNDING = 100 * float(np.finfo(np.float32).eps)
+"""Size of a gradient beside the object's, both measured by the known curvature: as sums of thousands of terms have."""
+
 
 @dataclass(frozen=True)
 class FactorOfEachQuantity:
-    """See :class:`ptylive.engine.refine.solvers.descent.Scaling`: nothing is known but the newest pair."""
+    """See :class:`ptylive.engine.refine.solvers.descent.Scaling`: the known curvature only tells what is rounding."""
 
     def scaled(self, objective: Objective, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
         """H0 times a gradient (a vector)."""
-        del known
-        return block_scaled(objective.layout, pairs, gradient, objective.xp)
+        return block_scaled(objective.layout, known, pairs, gradient, objective.xp)
 
 
-def block_scaled(layout: ParameterLayout, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
+def block_scaled(layout: ParameterLayout, known: Any, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
     """H0 times a gradient (a vector), with one factor for each quantity."""
-    scaled = gradient.copy()
+    scaled, likely_fall = gradient.copy(), known * gradient * gradient
     parts = _parts(layout)
     first, complex_object = parts[0]
     weight = 0.5 if complex_object else 1.0
     squared = weight * float(xp.dot(gradient[first], gradient[first]))
+    least_fall = ROUNDING**2 * float(xp.sum(likely_fall[first]))
     for part, is_complex in parts:
         if pairs:
             factor = _barzilai_borwein(pairs[-1], part, xp) * (2.0 if is_complex else 1.0)
@@ -48,7 +53,7 @@ def block_scaled(layout: ParameterLayout, pairs: tuple[Pair, ...], gradient: Any
             factor = weight
         else:
             power = float(xp.dot(gradient[part], gradient[part]))
-            factor = squared / power if power > 0 else 0.0
+            factor = squared / power if float(xp.sum(likely_fall[part])) > least_fall else 0.0
         scaled[part] *= gradient.dtype.type(factor)
     return scaled
 

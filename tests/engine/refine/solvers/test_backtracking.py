@@ -63,12 +63,22 @@ def test_pairs_pay(setup, objective):
 def test_first_step_gives_every_quantity_the_derivative_of_the_object(setup, objective):
     layout = setup.layout
     gradient = objective.evaluate(setup.start).gradient
-    step = block_scaled(layout, (), gradient, np)
+    step = block_scaled(layout, np.ones(layout.size), (), gradient, np)
     ends = np.cumsum([0, layout.object_size, layout.probe_size, layout.blocks[0].start.size])
     parts = [slice(a, b) for a, b in pairwise(ends)]
     derivatives = [float(step[part] @ gradient[part]) for part in parts]
     assert derivatives == pytest.approx([derivatives[0]] * 3, rel=1e-3)  # sums of some 3000 in single precision
     np.testing.assert_allclose(step[parts[0]], 0.5 * gradient[parts[0]], rtol=1e-6)  # dL/dO* of a complex object
+
+
+def test_a_gradient_that_is_rounding_is_not_scaled_up(setup, objective):
+    layout = setup.layout
+    probe = slice(layout.object_size, layout.object_size + layout.probe_size)
+    gradient = objective.evaluate(setup.start).gradient
+    for size, moves in ((1e-7, False), (1e-4, True)):
+        weak = gradient.copy()
+        weak[probe] *= size * np.linalg.norm(gradient[: layout.object_size]) / np.linalg.norm(gradient[probe])
+        assert block_scaled(layout, np.ones(layout.size), (), weak, np)[probe].any() == moves
 
 
 def test_later_steps_have_a_factor_for_each_quantity(setup):
@@ -77,7 +87,7 @@ def test_later_steps_have_a_factor_for_each_quantity(setup):
     s, y, gradient = (rng.normal(size=layout.size) for _ in range(3))
     s[: layout.object_size] = 0.3 * y[: layout.object_size]
     s[layout.object_size + layout.probe_size :] = 0.7 * y[layout.object_size + layout.probe_size :]
-    step = block_scaled(layout, ((s, y),), gradient, np)
+    step = block_scaled(layout, np.ones(layout.size), ((s, y),), gradient, np)
     assert step[0] == pytest.approx(0.6 * gradient[0])  # complex: doubled
     assert step[-1] == pytest.approx(0.7 * gradient[-1])  # real
 
@@ -85,7 +95,7 @@ def test_later_steps_have_a_factor_for_each_quantity(setup):
 def test_accepted_steps_fulfil_the_first_condition(setup, objective):
     result = objective.evaluate(setup.start)
     start = Point(setup.start, result.loss, result.gradient)
-    direction = -block_scaled(setup.layout, (), result.gradient, np)
+    direction = -block_scaled(setup.layout, np.ones(setup.layout.size), (), result.gradient, np)
     for first in (1e-6, 1.0, 1e4):
         found = replace(SEARCH, first_step=first, max_count=40).along(objective, start, direction)
         assert found.point is not None
@@ -144,4 +154,6 @@ def test_the_factors_are_those_of_the_newest_pair(setup):
     older, newer = ((rng.normal(size=setup.layout.size),) * 2, (rng.normal(size=setup.layout.size),) * 2)
     newer = (0.4 * newer[0], newer[1])
     gradient = rng.normal(size=setup.layout.size)
-    assert block_scaled(setup.layout, (older, newer), gradient, np)[-1] == pytest.approx(0.4 * gradient[-1])
+    assert block_scaled(setup.layout, np.ones(setup.layout.size), (older, newer), gradient, np)[-1] == pytest.approx(
+        0.4 * gradient[-1]
+    )
