@@ -10,7 +10,7 @@ from ptylive.engine.bad_pixels import bad_pixels, with_noted_pixels
 from ptylive.engine.descan import descan_of, lying_still, moved_by_whole_pixels, offsets_px
 from ptylive.engine.memory import check_fits
 from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
-from ptylive.schema.detector import Descan, undo_transform, undo_transform_of_center, usable_counts
+from ptylive.schema.detector import undo_transform, undo_transform_of_center, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 RAW = Basis()
@@ -43,19 +43,15 @@ class Dataset:
     """(N, 2) how far each pattern still lies from its place, detector frame: the model is moved by it (descan)."""
 
     @classmethod
-    def of(
-        cls,
-        header: ScanHeader,
-        calibration: Calibration,
-        index: IndexArray,
-        frames: Array,
-        descan: Descan | None = None,
-    ) -> Dataset:
+    def of(cls, header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
         """Arrange frames (N, Qy, Qx), as recorded and numbered by ``index`` (acquisition order with flyback).
 
-        Compressed scans bring vectors (N, K + extras) instead. ``descan``: what frames have been moved back by as far
-        as whole pixels go.
+        Compressed scans bring vectors (N, K + extras) instead. Where the calibration knows of a descan frames have
+        been moved back (:func:`counts_at_rest`); its bad pixels count beside those of the scan.
         """
+        header, descan = with_noted_pixels(header, calibration), descan_of(calibration)
+        if header.basis.is_raw:
+            header = lying_still(header, descan)
         point = header.scan.point_of(index)
         keep = point >= 0
         frames, point = (frames, point) if keep.all() else (frames[keep], point[keep])
@@ -98,14 +94,19 @@ class Dataset:
 
 
 def dataset_of(header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
-    """Frames as :meth:`Dataset.of` arranges them, with all that the calibration knows of bad pixels and descan."""
-    header, descan = with_noted_pixels(header, calibration), descan_of(calibration)
-    if descan is None or not header.basis.is_raw:
-        return Dataset.of(header, calibration, index, frames, descan)
-    check_fits(4.0 * frames.size, "patterns without descan", "crop or bin them first: ptylive convert --help")
-    counts = usable_counts(frames, header.detector.saturation_value)[0]
-    still = moved_by_whole_pixels(header, descan, index, counts)
-    return Dataset.of(lying_still(header, descan), calibration, index, still, descan)
+    """Frames as recorded, or coefficients, moved back and arranged."""
+    if descan_of(calibration) is not None and header.basis.is_raw:
+        check_fits(float(frames.nbytes), "patterns without descan", "crop or bin them first: ptylive convert --help")
+        frames = counts_at_rest(header, calibration, index, frames)
+    return Dataset.of(header, calibration, index, frames)
+
+
+def counts_at_rest(header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Array:
+    """Usable counts of frames (n, Qy, Qx) as recorded, moved back where the calibration knows of a descan."""
+    counts, descan = usable_counts(frames, header.detector.saturation_value)[0], descan_of(calibration)
+    if descan is None:
+        return counts
+    return moved_by_whole_pixels(with_noted_pixels(header, calibration), descan, index, counts)
 
 
 def check_told(header: ScanHeader, *, far_field: bool = True) -> None:

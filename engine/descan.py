@@ -48,20 +48,23 @@ def moved_back(header: ScanHeader, descan: Descan, index: IndexArray, frames: Ar
 
     What was outside the detector is 0; frames of no scan point stay where they are.
     """
-    return moved(_without_bad_pixels(header, frames), _displacement(header, descan, index))
+    bad = bad_pixels(header)
+    if bad.any() and len(frames):
+        frames = np.stack([_filled(frame, bad) for frame in frames])
+    return moved(frames, _displacement(header, descan, index))
 
 
 def moved_by_whole_pixels(header: ScanHeader, descan: Descan, index: IndexArray, frames: Array) -> Array:
     """The same to the nearest pixel, counts and their type as they were."""
     whole = np.rint(_displacement(header, descan, index)).astype(np.int64)
-    out = np.zeros(frames.shape, dtype=frames.dtype)
-    filled = _without_bad_pixels(header, frames)
-    frames = np.rint(filled).astype(out.dtype) if out.dtype.kind in "ui" else filled.astype(out.dtype)
+    out, bad = np.zeros(frames.shape, dtype=frames.dtype), bad_pixels(header)
     rows, cols = frames.shape[1:]
     for n, (row, col) in enumerate(whole.tolist()):
+        frame = _filled(frames[n], bad) if bad.any() else frames[n]
         into_rows, from_rows = _overlap(row, rows)
         into_cols, from_cols = _overlap(col, cols)
-        out[n, into_rows, into_cols] = frames[n, from_rows, from_cols]
+        counts = frame[from_rows, from_cols]
+        out[n, into_rows, into_cols] = np.rint(counts) if out.dtype.kind in "ui" else counts
     return out
 
 
@@ -78,11 +81,6 @@ def _displacement(header: ScanHeader, descan: Descan, index: IndexArray) -> Doub
     """(n, 2) pixels as recorded, 0 for frames of no scan point."""
     point = header.scan.point_of(index)
     return descan.at_points(point.clip(min=0), header.scan.require_shape()) * (point >= 0)[:, None]
-
-
-def _without_bad_pixels(header: ScanHeader, frames: Array) -> Array:
-    bad = bad_pixels(header)
-    return np.stack([_filled(frame, bad) for frame in frames]) if bad.any() and len(frames) else frames
 
 
 def moved(frames: Array, displacement_px: DoubleArray) -> FloatArray:

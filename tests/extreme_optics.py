@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.dataset import Dataset
+from ptylive.engine.dataset import dataset_of
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine import refine
 from ptylive.schema import PtyliveError
@@ -52,7 +52,7 @@ def one(scan: WeakPhaseScan, seed: int, *, refined: bool) -> str:
     engine, rendering = reconstruct(header, lambda: batches(frames))
     if refined:
         index = np.arange(len(frames))
-        dataset = Dataset.of(header, engine.calibration, index, frames)
+        dataset = dataset_of(header, engine.calibration, index, frames)
         return refine(dataset, Preset.from_mapping({"epoch_max": 1})).state
     return f"{len(rendering.maps)} maps"
 

@@ -74,6 +74,16 @@ def batches(frames: np.ndarray, order: np.ndarray | None = None, size: int = 50)
         yield FrameBatch("synthetic", index, frames[index])
 
 
+def spoilt(scan: WeakPhaseScan) -> tuple[np.ndarray, set[tuple[int, int]]]:
+    """Frames with a stuck pixel in the dark field and a dead one in the disc, and where they are."""
+    frames, header = np.array(scan.patterns), scan.header()
+    row, col = np.asarray(header.detector.beam_center_px).astype(int)
+    hot, dead = (1, 2), (int(row) + 1, int(col) - 1)
+    frames[:, hot[0], hot[1]] = 50 * frames.max()
+    frames[:, dead[0], dead[1]] = 0
+    return frames, {hot, dead}
+
+
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))

@@ -15,15 +15,14 @@ from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
-from ptylive.engine.dataset import Dataset, dataset_of
-from ptylive.engine.descan import descan_of, lying_still, moved_by_whole_pixels
+from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
-from ptylive.schema.detector import undo_transform, usable_counts
+from ptylive.schema.detector import undo_transform
 from ptylive.schema.errors import brief
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, IndexArray
@@ -186,15 +185,12 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
     rows, columns = source.header.detector_shape
     if not source.header.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:
         return read_dataset(source, calibration)
-    descan, header = descan_of(calibration), with_noted_pixels(source.header, calibration)
 
     def still(chosen: IndexArray) -> Array:
-        frames = usable_counts(source.frames(chosen), header.detector.saturation_value)[0]
-        return frames if descan is None else moved_by_whole_pixels(header, descan, chosen, frames)
+        return counts_at_rest(source.header, calibration, chosen, source.frames(chosen))
 
     first = still(index[:1])
-    every = np.broadcast_to(first, (len(index), rows, columns))
-    outline = Dataset.of(lying_still(header, descan), calibration, index, every, descan)
+    outline = Dataset.of(source.header, calibration, index, np.broadcast_to(first, (len(index), rows, columns)))
 
     def read(chosen: IndexArray) -> Array:
         return undo_transform(still(index[chosen]), calibration.transform)

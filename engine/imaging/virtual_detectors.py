@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -140,6 +140,14 @@ class DetectorBank:
                 continue
             on_pixels = one.weighted(self.header.detector_shape, self.header.arrays.get("bad_pixel_mask"))
             self._sums[one.name] = _Sums(one, *on_pixels, np.zeros(points), np.zeros(points, dtype=np.int64))
+
+    def leave_out(self, bad: BoolArray) -> None:
+        """Pixels (Qy, Qx) that are bad, now that more is known: detectors that saw others of them begin anew."""
+        before, self._sums = self._sums, {}
+        self.header = replace(self.header, arrays={**self.header.arrays, "bad_pixel_mask": bad})
+        self.use([sums.detector for sums in before.values()])
+        kept = {name: sums for name, sums in before.items() if np.array_equal(sums.pixels, self._sums[name].pixels)}
+        self._sums |= kept
 
     def add(self, batch: FrameBatch) -> None:
         """Sum raw frames; flyback and surplus frames are ignored."""

@@ -116,11 +116,13 @@ class LiveEngine:
             return
         frames = np.concatenate([b.frames for b in held])
         frames = usable_counts(frames, self.header.detector.saturation_value)[0]
-        self.header = self.bad_pixels.look(self.header, np.mean(frames, axis=0, dtype=float), len(frames), dead=False)
+        mean = np.mean(frames, axis=0, dtype=float)
+        self.header = self.bad_pixels.look(self.header, mean, len(frames), dead=False)
         descan = given_descan(self.header)
         if descan is not None:
-            frames = moved_back(self.header, descan, np.concatenate([b.index for b in held]), frames)
-        plan = Plan.of(lying_still(self.header, descan), np.mean(frames, axis=0, dtype=float))
+            index = np.concatenate([b.index for b in held])
+            mean = np.mean(moved_back(self.header, descan, index, frames), axis=0, dtype=float)
+        plan = Plan.of(lying_still(self.header, descan), mean)
         self.store = Store(self.header, plan.reduction, self._pool, self._scratch, self.device, descan)
         for batch in held:
             self.store.add(batch)
@@ -376,7 +378,7 @@ def reconstruct(
 ) -> tuple[LiveEngine, Rendering]:
     """The live engine fed from a file: mean pattern, calibration, coefficients, maps.
 
-    Reads the frames twice, and where they wander over the detector some times more.
+    Reads the frames twice, where a descan is given three times, and where one is found some times more.
     """
     engine, where = LiveEngine(header, methods=methods, device=device, settings=settings), Where(device=device)
     store = reading.first_read(header, frames, engine.bad_pixels, where)

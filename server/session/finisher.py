@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ptylive.application.conversion import RecordingCompression
 from ptylive.engine.backend.imaging.open import MapDevice
+from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.live.reading import FrameSource
@@ -207,9 +208,13 @@ class Finisher:
 
     @staticmethod
     def _fill_detectors(scan: ScanSession, frames: FrameSource | None) -> None:
-        """Points that a virtual detector missed, from the recording."""
+        """Points that a virtual detector missed, and all of one that saw bad pixels, from the recording."""
+        if scan.detectors is None or frames is None:
+            return
+        if scan.engine is not None:
+            scan.detectors.leave_out(bad_pixels(scan.engine.header))
         coverage = scan.coverage if scan.engine is None else scan.engine.coverage
-        if scan.detectors is not None and frames is not None and scan.detectors.incomplete(coverage):
+        if scan.detectors.incomplete(coverage):
             scan.detectors.fill(coverage, frames())
 
     def _wait_for_recording(self, scan: ScanSession) -> None:

@@ -102,6 +102,7 @@ def test_a_refinement_gets_patterns_that_lie_still():
     got = dataset_of(replace(scan, arrays={"bad_pixel_mask": np.eye(8) > 0}), seen, index[5:], frames[5:])
     assert got.patterns.min() >= 0
     assert not got.bad_pixels.any()
+    assert got.patterns.dtype == np.uint16
     filled = replace(scan, arrays={"bad_pixel_mask": np.eye(8) > 0})
     assert np.array_equal(got.patterns, moved_by_whole_pixels(filled, descan, index[5:], frames[5:]))
     straight = dataset_of(scan, seen, index, frames)
@@ -109,6 +110,16 @@ def test_a_refinement_gets_patterns_that_lie_still():
     every = descan.at_points(index, (8, 8))
     assert np.allclose(straight.offsets_px, every - np.rint(every))
     assert np.array_equal(straight.part(index[7:9]).offsets_px, straight.offsets_px[7:9])
+
+
+def test_filled_counts_are_rounded():
+    frames, mask = np.full((1, 8, 8), 2, np.uint16), np.eye(8) > 7
+    mask[4, 4], frames[0, 3:6, 3:6] = True, 3
+    frames[0, 2], frames[0, :, 2] = 3, 3  # in a square of five pixels 16 times 3 and 8 times 2
+    found = moved_by_whole_pixels(
+        replace(header(), arrays={"bad_pixel_mask": mask}), Descan.of([0]), np.zeros(1, int), frames
+    )
+    assert found[0, 4, 4] == 3
 
 
 @pytest.mark.parametrize("words", ["none", "transpose", "flip_rows", "transpose+flip_cols"])

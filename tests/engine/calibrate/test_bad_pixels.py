@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import WeakPhaseScan, batches, correlation
+from synthetic import WeakPhaseScan, batches, correlation, spoilt
 
+from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.calibrate.bad_pixels import MOST_SHARE, BadPixels, find_bad_pixels
 from ptylive.engine.compression import SavedBasis, compressor_for
@@ -121,16 +122,6 @@ def test_many_are_no_defect_here_and_there():
     assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN).any()
 
 
-def spoilt(scan):
-    """Frames with a stuck pixel in the dark field, and a dead one in the disc; where they are."""
-    frames = np.array(scan.patterns)
-    centre = np.asarray(scan.header().detector.beam_center_px).astype(int)
-    hot, dead = (1, 2), (int(centre[0]) + 1, int(centre[1]) - 1)
-    frames[:, hot[0], hot[1]] = 50 * frames.max()
-    frames[:, dead[0], dead[1]] = 0
-    return frames, {hot, dead}
-
-
 def test_maps_are_those_of_a_scan_whose_mask_was_given(caplog):
     scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
     frames, where = spoilt(scan)
@@ -204,6 +195,25 @@ def test_coefficients_are_described_with_the_pixels_they_leave_out():
         SavedBasis(described.basis, made.basis.masks),
     )
     np.testing.assert_array_equal(again.vectors(frames[:3]), made.vectors(frames[:3]))
+
+
+def test_masks_of_a_stream_leave_dead_pixels_in():
+    """They are made of its first frames, which may show dark speckles."""
+    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    frames, _ = spoilt(scan)
+    said = StreamCompression(parse_basis("zernike:15+1"), lambda header: header, lambda level, text: None)
+    made = said.learn(scan.header(), np.arange(320), frames[:320])
+    assert places(made.header.arrays["bad_pixel_mask"]) == {(1, 2)}
+
+
+def test_full_pixels_are_not_hot():
+    """As detectors mark those that overflowed: in one frame a number that no pixel can count."""
+    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    frames = np.rint(2000 * scan.patterns / scan.patterns.mean()).astype(np.uint32)
+    detector = scan.header().detector.model_copy(update={"saturation_value": 60000})
+    frames[7, 16, 16] = frames[300, 18, 15] = 2**32 - 1
+    engine, _ = reconstruct(replace(scan.header(dtype="<u4"), detector=detector), lambda: batches(frames), ("com",))
+    assert not engine.bad_pixels.found.any()
 
 
 def test_coefficients_have_no_pixels():

@@ -50,6 +50,16 @@ def agreement(maps, wanted):
     return {name: correlation(maps[name], wanted[name]) for name in wanted if maps[name].shape == wanted[name].shape}
 
 
+def test_full_pixels_count_what_they_can_tell_in_blocks_too(scan):
+    frames = np.ones((1024, 32, 32), np.float32)
+    frames[:, 16, 16] = 1e9
+    header = scan.header()
+    header = replace(header, detector=header.detector.model_copy(update={"saturation_value": 5.0}))
+    blocks = BlockMeans.read(header, lambda: batches(frames), Descan.of([0]))
+    assert blocks.mean.max() < 5.01  # transforms in single precision
+    assert mean_frame(header, lambda: batches(frames)).frame.max() == 5.0
+
+
 def test_maps_are_those_of_patterns_that_lie_still(scan, wandering, undisturbed):
     engine, rendering = reconstruct(found_beam(scan.header()), lambda: batches(wandering), METHODS)
     entry = engine.calibration.entries["descan_px"]

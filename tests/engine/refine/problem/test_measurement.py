@@ -50,6 +50,7 @@ def test_offsets_count_pixels_of_the_model(wandering, upsampling):
     preset, dataset = Preset.from_mapping({**PLAIN, "upsample_pattern": upsampling}), wandering(0.5).dataset
     measured = Measurement.of(dataset, preset.patterns, preset.propagation, single_slice=True)
     np.testing.assert_allclose(measured.offsets_px, upsampling * dataset.offsets_px)
+    assert replace(measured, near_field=True).offsets_px is None, "a turned wave moves no image"
     assert (
         Measurement.of(
             replace(dataset, offsets_px=None), preset.patterns, preset.propagation, single_slice=True

@@ -99,6 +99,10 @@ def test_checks_know_overlap_and_sampling(simulated):
     assert checks.overlap == pytest.approx(1 - 0.8 / checks.probe_diameter_A)
     assert checks.seconds > 0
     assert checks.memory_bytes > simulated.dataset.patterns.nbytes
+    wandering = check(replace(simulated.dataset, offsets_px=np.zeros((144, 2))), PRESET, CPU)
+    assert (
+        wandering.memory_bytes - checks.memory_bytes == 144 * 4 * 24 * 4
+    )  # cosine and sine along both axes, a float each
     assert checks.warnings == ()
     assert "one slice" in checks.reason
 

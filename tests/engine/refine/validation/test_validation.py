@@ -9,6 +9,7 @@ import pytest
 from ptylive.engine.refine import TrialContext, refine, validate
 from ptylive.engine.refine.data.pattern_view import PatternView, shuffled
 from ptylive.engine.refine.solvers.sweeps import LEAST_SWEEPS, MOST_SWEEPS
+from ptylive.engine.refine.validation import validation
 from ptylive.engine.refine.validation.validation import ring_correlation
 from ptylive.schema import RefinementError
 from ptylive.schema.preset import Preset
@@ -28,6 +29,21 @@ def test_rings_of_known_pictures():
     # borders that fade mix neighbouring frequencies; of independent rings of 130 to 400 points 40 average to 0.01
     assert rings[frequencies < 0.28].min() > 0.9
     assert abs(rings[frequencies > 0.32].mean()) < 0.1
+
+
+def test_shuffled_patterns_keep_their_offsets(simulated, monkeypatch):
+    seen = []
+
+    def rings(dataset, preset, where):
+        seen.append(dataset)
+        return np.linspace(0, 1, 4), np.ones(4), 1.0
+
+    monkeypatch.setattr(validation, "half_data_rings", rings)
+    number = np.arange(len(simulated.dataset.patterns))
+    validate(replace(simulated.dataset, offsets_px=np.stack([number, -number], axis=1)), Preset.from_mapping(ODD), CPU)
+    straight, mixed = seen
+    assert not np.array_equal(mixed.offsets_px, straight.offsets_px)
+    np.testing.assert_array_equal(mixed.patterns[:], simulated.dataset.patterns[mixed.offsets_px[:, 0]])
 
 
 def test_halves_agree_on_an_object_and_not_on_nothing(simulated):

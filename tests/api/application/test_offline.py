@@ -1,0 +1,59 @@
+"""Patterns of a file for a refinement and for virtual detectors: what the calibration knows is taken out of them."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from ptylive.application import offline
+from ptylive.application.detector_texts import read_detectors
+from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.detector import Descan
+from ptylive.streamer.source import open_source
+
+RNG = np.random.default_rng(5)
+COUNTS = RNG.poisson(4.0, (6, 7, 16, 18)).astype(np.uint16)
+STUCK = (4, 11)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path, counts = tmp_path / "scan.h5", COUNTS.copy()
+    counts[:, :, STUCK[0], STUCK[1]] = 60000
+    with h5py.File(path, "w") as file:
+        file["data"] = counts
+        file.create_group("metadata").attrs.update(
+            {"energy_eV": 80e3, "convergence_semiangle_mrad": 20.0, "scan_step_A": 0.5}
+        )
+    return path
+
+
+def known(**more: object) -> Calibration:
+    values = {"beam_center_px": (7.5, 8.5), "bad_pixels_px": tuple(map(float, STUCK)), **more}
+    return Calibration({name: Quantity(value, Origin.ESTIMATED) for name, value in values.items()})
+
+
+@pytest.mark.parametrize("descan", [{}, {"descan_px": Descan.of([3.2, 0.0, -1.3, 2.0]).numbers}])
+def test_patterns_read_when_they_are_asked_for_are_the_same(scan, monkeypatch, descan) -> None:
+    calibration = known(**descan, detector_transform="transpose")
+    with open_source(scan, {}) as source:
+        read = offline.refinable(source, calibration)
+        monkeypatch.setattr(offline, "STREAMED_PIXELS", 0)
+        later = offline.refinable(source, calibration)
+        assert isinstance(read.patterns, np.ndarray) and not isinstance(later.patterns, np.ndarray)
+        np.testing.assert_array_equal(later.patterns[np.arange(42)], read.patterns)
+    np.testing.assert_array_equal(later.bad_pixels, read.bad_pixels)
+    assert (read.offsets_px is None, later.offsets_px is None) == (not descan, not descan)
+    if descan:
+        np.testing.assert_array_equal(later.offsets_px, read.offsets_px)
+        assert read.patterns.max() < 60000, "filled before it is moved"
+    else:
+        assert np.argwhere(read.bad_pixels).tolist() == [[STUCK[1], STUCK[0]]]
+
+
+def test_virtual_detectors_leave_found_pixels_out(scan) -> None:
+    with open_source(scan, {}) as source:
+        (shown,) = offline.summed(source, read_detectors({"all": "disc:7.5,8.5,30"}), known())
+    without = COUNTS.sum(axis=(2, 3)) - COUNTS[:, :, STUCK[0], STUCK[1]]
+    np.testing.assert_allclose(shown.data, without, rtol=1e-6)  # single precision

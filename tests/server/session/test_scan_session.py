@@ -1,0 +1,60 @@
+"""A scan on the server whose detector has bad pixels that nobody named."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan, batches, spoilt
+
+from ptylive.engine.bad_pixels import bad_pixels
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector
+from ptylive.engine.live.engine import LiveEngine
+from ptylive.server.session.finisher import Finisher
+from ptylive.server.session.scan_session import ScanSession
+
+EVERYTHING = VirtualDetector(name="all", center_px=(16, 16), outer_px=40)
+ASIDE = VirtualDetector(name="aside", center_px=(28, 28), outer_px=3)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+
+
+@pytest.fixture
+def finished(scan):
+    """A scan after its last frame, its detectors summed on the way."""
+    frames, _ = spoilt(scan)
+    engine, bank = LiveEngine(scan.header(), methods=("com",)), DetectorBank(scan.header())
+    bank.use([EVERYTHING, ASIDE])
+    for batch in batches(frames):
+        engine.add(batch)
+        bank.add(batch)
+    engine.finish(lambda: batches(frames))
+    return ScanSession(scan.header(), engine, scan.header(), detectors=bank)
+
+
+def test_values_changed_afterwards_keep_what_was_found(scan, finished) -> None:
+    other = replace(scan.header(), optics=scan.header().optics.model_copy(update={"C10": -50.0}))
+    finished.remake(other)
+    assert finished.header is other, "what was sent and set"
+    for header in (finished.engine.header, finished.engine.store.header):
+        assert {tuple(place) for place in np.argwhere(bad_pixels(header)).tolist()} == spoilt(scan)[1]
+        assert header.optics == other.optics
+
+
+def test_virtual_detectors_are_summed_again_without_them(scan, finished) -> None:
+    frames, where = spoilt(scan)
+    aside = finished.detectors.maps(1024)[1].data
+    Finisher._fill_detectors(finished, lambda: batches(frames))
+    whole, other = finished.detectors.maps(1024)
+    for row, col in where:
+        frames[:, row, col] = 0
+    np.testing.assert_allclose(whole.data.ravel(), frames.sum(axis=(1, 2)), rtol=1e-5)  # single precision
+    np.testing.assert_array_equal(other.data, aside)
+
+
+def test_without_a_recording_they_keep_what_they_have(finished) -> None:
+    before = finished.detectors.maps(1024)[0].data
+    Finisher._fill_detectors(finished, None)
+    np.testing.assert_array_equal(finished.detectors.maps(1024)[0].data, before)
