@@ -11,6 +11,7 @@ from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.calibrate.bad_pixels import MOST_SHARE, BadPixels, find_bad_pixels
 from ptylive.engine.compression import SavedBasis, compressor_for
 from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.engine.live.reading import looked_over
 from ptylive.schema import Basis, Calibration, Origin
 
 FRAMES = 500
@@ -168,6 +169,8 @@ def test_a_given_descan_hides_none_and_a_scan_made_again_keeps_them():
     live.header = live.store.header = told  # as somebody would who knows of nothing but what was sent
     again = live.finish(lambda: batches(frames))
     assert places(live.bad_pixels.found) == where
+    unread = looked_over(told, live.store, None, live.bad_pixels)
+    assert places(unread.arrays["bad_pixel_mask"]) == where, "of moved patterns nobody can read what was found is kept"
     for ours, theirs in zip(again.maps, first.maps, strict=True):
         np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-4, atol=1e-4 * np.abs(theirs.data).max())
 
