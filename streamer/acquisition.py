@@ -63,14 +63,14 @@ class Acquisition:
         self._announcer = announcer
         self._one_sender, self._exact = one_sender, exact
         self._recordings = Recordings(folder, announcer)
-        self._known = KnownScans(self._recordings, announcer, exact=exact)
-        self.senders = self._known.senders
         self._open: OrderedDict[str, ScanRecord] = OrderedDict()
         self._current: ScanRecord | None = None
         self._shown: ScanRecord | None = None
         self._waiting: OrderedDict[str, tuple[ScanHeader, str]] = OrderedDict()
         self._only_pinged: set[str] = set()
         """Of the waiting scans those that no arm message announced: they begin with their frames or not at all."""
+        self._known = KnownScans(self._recordings, announcer, (self._open, self._waiting), exact=exact)
+        self.senders = self._known.senders
         self._rejected: Counter[str] = Counter()
 
     def record(self, wanted: bool) -> None:

@@ -214,7 +214,7 @@ class Finisher:
         if scan.engine is not None:
             scan.detectors.leave_out(bad_pixels(scan.engine.header))
         coverage = scan.coverage if scan.engine is None else scan.engine.coverage
-        if scan.detectors.incomplete(coverage):
+        if coverage.size and scan.detectors.incomplete(coverage):  # nothing is known of a scan without an engine
             scan.detectors.fill(coverage, frames())
 
     def _wait_for_recording(self, scan: ScanSession) -> None:

@@ -29,9 +29,20 @@ Waiting = Mapping[str, tuple[ScanHeader, str]]
 
 
 class KnownScans:
-    """The last closed scans; older ones are looked up among the recordings. For one thread, but for :meth:`look_up`."""
+    """The last closed scans; older ones are looked up among the recordings. For one thread, but for :meth:`look_up`.
 
-    def __init__(self, recordings: Recordings, announcer: Announcer, *, exact: bool = True) -> None:
+    ``others``: names of scans that are open, or wait to be.
+    """
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        announcer: Announcer,
+        others: Iterable[Collection[str]] = (),
+        *,
+        exact: bool = True,
+    ) -> None:
+        self._others = tuple(others)
         self.names, self.senders = ScanNames(), Senders()
         self.closed: OrderedDict[str, ScanRecord] = OrderedDict()
         self.held = HeldMessages()
@@ -116,9 +127,10 @@ class KnownScans:
 
     def refused(self, scan: ScanRecord) -> None:
         """Other data came for frames that are there. Of a scan that was taken up again nobody knows who sent what is
-        there: what its sender brings now may be of another scan.
+        there: what its sender brings now may be of another scan. Nor of one whose uid means an earlier scan too.
         """
-        if scan.progress.resumed and scan.progress.senders == 1:
+        progress = scan.progress
+        if progress.senders == 1 and (progress.resumed or scan.uid != progress.sent_as):
             self._note_strangers([scan])
 
     def _note_strangers(self, scans: Iterable[ScanRecord]) -> None:
@@ -127,7 +139,7 @@ class KnownScans:
             scan.progress.senders = max(2, scan.progress.senders)
             self._recordings.note_senders(scan)
             text = f"scan {scan.uid} holds frames of two senders that both say uid {scan.progress.sent_as}"
-            self._announcer.log("warning", f"{text}: those of the other scan came before it was announced")
+            self._announcer.log("warning", f"{text}: those of the other one came before it was announced")
 
     def _identified(
         self, header: ScanHeader, opened: list[ScanRecord], waiting: Waiting, source: int | None
@@ -191,10 +203,13 @@ class KnownScans:
 
     def renamed(self, header: ScanHeader, uid: str, why: str, source: int | None = None) -> ScanHeader:
         """A scan whose uid is taken, under a new name; that is said."""
-        name = self.names.again(uid, lambda name: self.look_up(name) is not None)
+        name = self.names.again(uid, self._is_taken)
         self.senders.says(source, uid, name)
         self._announcer.log("warning", f"{why}: it is another scan, kept as {name}; give every scan a uid of its own")
         return header.renamed(name, header.series)
+
+    def _is_taken(self, name: str) -> bool:
+        return any(name in names for names in self._others) or self.look_up(name) is not None
 
     def count_senders(self, scan: ScanRecord) -> None:
         """Count the senders that mean an open scan; where there are more of them than ever, that is said and written

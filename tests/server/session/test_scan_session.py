@@ -54,6 +54,14 @@ def test_virtual_detectors_are_summed_again_without_them(scan, finished) -> None
     np.testing.assert_array_equal(other.data, aside)
 
 
+def test_a_scan_that_could_not_be_reduced_has_no_points_to_fill(scan) -> None:
+    bank = DetectorBank(scan.header())
+    bank.use([EVERYTHING])
+    unread = ScanSession(scan.header(), None, scan.header(), detectors=bank)
+    Finisher._fill_detectors(unread, lambda: batches(scan.patterns))
+    assert bank.maps(1024) == []
+
+
 def test_without_a_recording_they_keep_what_they_have(finished) -> None:
     before = finished.detectors.maps(1024)[0].data
     Finisher._fill_detectors(finished, None)

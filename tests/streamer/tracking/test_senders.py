@@ -339,6 +339,38 @@ def test_a_scan_taken_up_again_that_gets_other_data_says_that_it_may_have_two_se
     assert set(said_senders(tmp_path).values()) == {2}
 
 
+def test_another_scan_of_a_uid_that_gets_other_data_says_that_it_may_have_two_senders(tmp_path: Path) -> None:
+    """After a restart, before anybody has announced anything: what the first one still sends goes to the newer scan."""
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(HEADER), *ONE)
+        run.wait_for_whole("test")
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(HEADER), TWO[0], *ONE[4:], TWO[4])
+        run.wait(lambda: run.receiver.status().rejected == {"other_data": 1})
+    assert said_senders(tmp_path) == {"test": 1, AGAIN: 2}
+
+
+def test_the_name_of_an_open_scan_is_taken(tmp_path: Path) -> None:
+    """Two connections send a scan of another header; one of them brings other data, after the first scan came again."""
+    other = replace(HEADER, series="other")
+    with two_senders(tmp_path) as sending, connected(sending.run.address) as third:
+        sending.other(0, ArmMessage(HEADER))
+        sending.frames(0, ONE[0])
+        sending.other(1, ArmMessage(other))
+        sending.frames(1, ONE[0])
+        sending.frames(1, ONE[1])
+        send(third, ArmMessage(other))
+        sending.run.wait(lambda: sending.run.receiver._acquisition.senders.count("test", AGAIN) == 2)
+        sending.other(0, ArmMessage(HEADER))
+        sending.run.wait(lambda: sending.run.receiver._acquisition._known.names.of("test") == "test")
+        send(third, TWO[0])
+        sending.placed += 7
+        sending.frames(1, ONE[2])
+    got = recorded(tmp_path)
+    assert {name: len(frames) for name, frames in got.items()} == {"test": 7, AGAIN: 21, "test-again-3": 7}
+    assert got[AGAIN] == digests(FIRST[:21])
+
+
 def test_what_a_full_disk_took_of_two_senders_is_written_when_the_scan_is_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
