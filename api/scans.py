@@ -61,7 +61,7 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
 
     use_persistent_cache()
     if isinstance(source, str | Path):
-        vet(Path(source), metadata)
+        vet(Path(source), {name: value for name, value in metadata.items() if not isinstance(value, np.ndarray)})
         return Scan(partial(open_source, Path(source), metadata), metadata)
     return Scan(partial(open_array, np.asarray(source), metadata), metadata)
 

@@ -23,7 +23,6 @@ from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.probe import Probe
 from ptylive.schema import Basis, FrameBatch, MetadataError, ScanHeader
-from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, FloatArray, IndexArray
 
 SAMPLE_FRAMES = 320
@@ -72,17 +71,19 @@ class SavedBasis:
 
 
 def sample_of(source: PatternSource) -> Array:
-    """Patterns drawn at random over the scan, flyback left out: (at most SAMPLE_FRAMES, Qy, Qx), always the same ones.
+    """Patterns drawn at random over the scan: (at most SAMPLE_FRAMES, Qy, Qx). Raises MetadataError: there are none."""
+    return source.frames(sample_numbers(source))
 
-    Raises MetadataError when there are none.
-    """
+
+def sample_numbers(source: PatternSource) -> IndexArray:
+    """Their acquisition numbers, always the same ones, flyback left out. Raises MetadataError when there are none."""
     numbers = np.flatnonzero(source.received)
     if source.header.scan.shape is not None:
         numbers = numbers[source.header.scan.point_of(numbers) >= 0]
     if not len(numbers):
         raise MetadataError("the scan has no frames to choose a basis from", "give one that has")
     drawn = np.random.default_rng(SAMPLE_SEED).choice(numbers, min(SAMPLE_FRAMES, len(numbers)), replace=False)
-    return source.frames(np.sort(drawn))
+    return np.sort(drawn)
 
 
 def compressor_for(
@@ -96,21 +97,21 @@ def compressor_for(
     """
     if not header.basis.is_raw:
         raise MetadataError(f"the scan is compressed already ({header.basis.kind})", "compress its frames instead")
-    limit = header.detector.saturation_value
-    sample = usable_counts(sample, limit)[0]
+    readout = header.readout
+    sample = readout.counts(sample)[0]
     if len(sample):
         header = BadPixels().look(header, np.mean(sample, axis=0, dtype=float), len(sample), dead=whole)
     if saved is None:
         field = _measured_field(header, sample)
         basis = make_basis(choice, field, sample if choice.is_learnt else None)
-        return Compressor(basis, field, choice.square_root, saturation_value=limit)
+        return Compressor(basis, field, choice.square_root, readout=readout)
     if saved.masks.shape[1:] != header.detector_shape:
         raise MetadataError(
             f"the saved basis is for {saved.masks.shape[1:]} pixels, not {header.detector_shape}", "make one"
         )
     field = _measured_field(header, sample) if saved.disc is None else DetectorField(*saved.disc, ~bad_pixels(header))
     masks = MaskBasis(saved.words.kind, saved.masks * field.good, saved.words.n_bright)
-    return Compressor(masks, field, saved.words.of == "sqrt_intensity", saturation_value=limit)
+    return Compressor(masks, field, saved.words.of == "sqrt_intensity", readout=readout)
 
 
 def _measured_field(header: ScanHeader, sample: Array) -> DetectorField:

@@ -10,7 +10,7 @@ from ptylive.engine.bad_pixels import bad_pixels, with_noted_pixels
 from ptylive.engine.descan import descan_of, lying_still, moved_by_whole_pixels, offsets_px
 from ptylive.engine.memory import check_fits
 from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
-from ptylive.schema.detector import undo_transform, undo_transform_of_center, usable_counts
+from ptylive.schema.detector import undo_transform, undo_transform_of_center
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 RAW = Basis()
@@ -44,10 +44,11 @@ class Dataset:
 
     @classmethod
     def of(cls, header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
-        """Arrange frames (N, Qy, Qx), as recorded and numbered by ``index`` (acquisition order with flyback).
+        """Arrange counts (N, Qy, Qx) in recorded coordinates, numbered by ``index`` (acquisition order with flyback).
 
-        Compressed scans bring vectors (N, K + extras) instead. Where the calibration knows of a descan frames have
-        been moved back (:func:`counts_at_rest`); its bad pixels count beside those of the scan.
+        ``header``: of counts, not of what the detector wrote. Compressed scans bring vectors (N, K + extras) instead.
+        Where the calibration knows of a descan counts have been moved back (:func:`counts_at_rest`); its bad pixels
+        count beside those of the scan.
         """
         header, descan = with_noted_pixels(header, calibration), descan_of(calibration)
         if header.basis.is_raw:
@@ -63,9 +64,7 @@ class Dataset:
             header.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
         )
         return cls(
-            patterns=undo_transform(usable_counts(frames, header.detector.saturation_value)[0], transform)
-            if header.basis.is_raw
-            else frames,
+            patterns=undo_transform(frames, transform) if header.basis.is_raw else frames,
             point=point,
             positions_A=positions[point],
             bad_pixels=np.ascontiguousarray(undo_transform(bad_pixels(header), transform)),
@@ -95,15 +94,20 @@ class Dataset:
 
 def dataset_of(header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
     """Frames as recorded, or coefficients, moved back and arranged."""
-    if descan_of(calibration) is not None and header.basis.is_raw:
-        check_fits(float(frames.nbytes), "patterns without descan", "crop or bin them first: ptylive convert --help")
+    if header.basis.is_raw:
+        if header.readout.corrects or descan_of(calibration) is not None:
+            nbytes = frames.size * header.of_counts.frame_dtype.itemsize
+            check_fits(float(nbytes), "corrected patterns", "crop or bin them first: ptylive convert --help")
         frames = counts_at_rest(header, calibration, index, frames)
-    return Dataset.of(header, calibration, index, frames)
+    return Dataset.of(header.of_counts, calibration, index, frames)
 
 
 def counts_at_rest(header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Array:
-    """Usable counts of frames (n, Qy, Qx) as recorded, moved back where the calibration knows of a descan."""
-    counts, descan = usable_counts(frames, header.detector.saturation_value)[0], descan_of(calibration)
+    """Counts of frames (n, Qy, Qx) as recorded, moved back where the calibration knows of a descan.
+
+    They are frames of ``header.of_counts``.
+    """
+    counts, descan = header.readout.counts(frames)[0], descan_of(calibration)
     if descan is None:
         return counts
     return moved_by_whole_pixels(with_noted_pixels(header, calibration), descan, index, counts)

@@ -1,8 +1,8 @@
 """Patterns made smaller, larger or cleaner before they are used: what ``ptylive convert`` can do to frames.
 
-In this order: the detector transform undone, cropped, binned, rescaled, padded, cut off, divided, normalised, cast.
-Counts are kept by the first five; beam centre, pixel size, bad pixels and vacuum pattern follow. The scan may be read
-backwards along its rows, its columns or both.
+In this order: corrected by dark and gain reference, the detector transform undone, cropped, binned, rescaled, padded,
+cut off, divided, normalised, cast. Counts are kept by the five after the references; beam centre, pixel size, bad
+pixels and vacuum pattern follow. The scan may be read backwards along its rows, its columns or both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ptylive.engine.compression import PatternSource, sample_of
+from ptylive.engine.compression import PatternSource, sample_numbers
 from ptylive.schema import MetadataError, ScanHeader
 from ptylive.schema.detector import ALLOWED_DTYPES, Descan, parse_transform, undo_transform, undo_transform_of_center
 from ptylive.schema.metadata import overlay
@@ -93,7 +93,7 @@ class PreparedSource:
             raise MetadataError("the scan holds coefficients, not patterns", "prepare the frames they were made from")
         if preparation.flip_scan:
             _check_plain(source.header)
-        return cls(source, preparation, _prepared_header(source.header, preparation))
+        return cls(source, preparation, _prepared_header(source.header.of_counts, preparation))
 
     @property
     def path(self) -> Path:
@@ -122,7 +122,12 @@ class PreparedSource:
         return _cast(out, self.header.frame_dtype)
 
     def _reshaped(self, index: IndexArray) -> Array:
-        return _reshaped(self.source.frames(index), self.preparation)
+        return _reshaped(self._counts(index), self.preparation)
+
+    def _counts(self, index: IndexArray) -> Array:
+        """As recorded, but where there are references."""
+        recorded, readout = self.source.frames(index), self.source.header.readout
+        return readout.counts(recorded)[0] if readout.corrects else recorded
 
     def _reordered(self, recorded: IndexArray) -> Array:
         """Patterns by numbers in any order; the file is read in ascending ones."""
@@ -149,7 +154,7 @@ class PreparedSource:
     @cached_property
     def _mean_sum(self) -> float:
         """Mean sum of a sample of the scan, patterns reshaped."""
-        return float(_reshaped(sample_of(self.source), self.preparation).sum(axis=(1, 2), dtype=float).mean())
+        return float(self._reshaped(sample_numbers(self.source)).sum(axis=(1, 2), dtype=float).mean())
 
 
 def _check_plain(header: ScanHeader) -> None:

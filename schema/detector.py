@@ -1,18 +1,22 @@
-"""The detector: pixels, their size, and how the recorded pattern is turned."""
+"""The detector: pixels, their size, how the recorded pattern is turned, and what its numbers stand for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from ptylive.schema.model import Array, DoubleArray, IndexArray, Model
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray, Model
 
 ALLOWED_DTYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<f4", ">u2", ">u4", "<f8")
 TRANSFORM_WORDS = ("none", "transpose", "flip_rows", "flip_cols")
+REFERENCES = ("dark_reference", "gain_reference")
+"""Arrays (Qy, Qx) of a scan whose frames are as the detector wrote them."""
+DETECTOR_ARRAYS = ("bad_pixel_mask", "vacuum_pattern", *REFERENCES)
+"""Arrays (Qy, Qx) of a scan, which may be given as files."""
 
 
 class Detector(Model):
@@ -194,6 +198,84 @@ def _all_finite(frames: Array) -> bool:
     """Whether no value is infinite or no number: their sum tells quickly, unless it overflows itself."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(frames.sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """counts = (recorded - dark) * gain, where a pixel can record ``saturation_value`` at most.
+
+    dark: what a pixel shows without a beam, gain: what its value is multiplied by; (Qy, Qx) float32, None for none.
+    Counts may be below 0: their noise around an empty pixel is kept, so that sums are right.
+    """
+
+    saturation_value: float | None = None
+    dark: FloatArray | None = None
+    gain: FloatArray | None = None
+
+    @classmethod
+    def of(cls, detector: Detector, arrays: Mapping[str, Array]) -> Readout:
+        """Of a scan by what is known of its detector."""
+        dark, gain = (arrays.get(name) for name in REFERENCES)
+        return cls(detector.saturation_value, _single(dark), _single(gain))
+
+    @property
+    def corrects(self) -> bool:
+        """Whether there is a reference: counts are single-precision numbers then."""
+        return self.dark is not None or self.gain is not None
+
+    def counts(self, frames: Array) -> tuple[Array, int]:
+        """Counts (n, Qy, Qx), or (Qy, Qx), of recorded frames, and how many values were no finite numbers: counted 0.
+
+        The same array where nothing is changed.
+        """
+        finite, masked = usable_counts(frames, self.saturation_value)
+        if not self.corrects:
+            return finite, masked
+        counts = finite.astype(finite.dtype if finite.dtype == np.float64 else np.float32)
+        if self.dark is not None:
+            counts -= self.dark
+        if self.gain is not None:
+            counts *= self.gain
+        if masked:
+            counts[~np.isfinite(frames)] = 0
+        return counts, masked
+
+
+AS_RECORDED = Readout()
+"""Of numbers that are counts already, or are taken for them."""
+
+
+def _single(array: Array | None) -> FloatArray | None:
+    return None if array is None else np.asarray(array, dtype=np.float32)
+
+
+def array_problem(name: str, array: Array) -> str:
+    """What is wrong with the values of masks and references; empty where nothing is."""
+    if name not in (*REFERENCES, "masks"):
+        return ""
+    if array.dtype.kind not in "uif":
+        return f"holds {array.dtype}, not numbers"
+    if not np.isfinite(array).all():
+        return "holds values that are no numbers"
+    return "holds negative factors" if name == "gain_reference" and (array < 0).any() else ""
+
+
+def joined(arrays: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Array]:
+    """A scan's arrays with those that somebody gave: in their place, but for masks, which count together.
+
+    Pixels of a gain that is 0 or no number are bad.
+    """
+    out = {**arrays, **given}
+    masks: list[BoolArray] = [np.asarray(a["bad_pixel_mask"]) != 0 for a in (arrays, given) if "bad_pixel_mask" in a]
+    if "gain_reference" in given:
+        gain = np.asarray(given["gain_reference"], dtype=np.float32)
+        useless = ~np.isfinite(gain) | (gain == 0)
+        out["gain_reference"] = np.where(useless, np.float32(0), gain)
+        if useless.any():
+            masks.append(useless)
+    if masks:
+        out["bad_pixel_mask"] = np.logical_or.reduce(masks)
+    return out
 
 
 def parse_transform(words: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from ptylive.schema.detector import Detector
+from ptylive.schema.detector import DETECTOR_ARRAYS, REFERENCES, Detector
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from
 from ptylive.schema.plausible import PLAUSIBLE, question, understood
@@ -51,7 +51,9 @@ NAMES: dict[str, tuple[str, str]] = {
 _FLAT = {place: name for name, place in NAMES.items()}
 """Section and key -> flat name."""
 
-ARRAY_NAMES = ("bad_pixel_mask", "positions_A", "vacuum_pattern", "masks")
+FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern", *REFERENCES)
+"""Arrays beside the attributes of a file."""
+ARRAY_NAMES = (*FILE_ARRAYS, "masks")
 
 
 def locate(name: str) -> tuple[str, str]:
@@ -63,11 +65,25 @@ def locate(name: str) -> tuple[str, str]:
         key = NAMES[key][1] if key in NAMES and NAMES[key][0] == section else key
         if (section, key) in NAMES.values():
             return section, key
+    if array_name(name) is not None:
+        raise MetadataError(f"{name} is a file or an array, no number", "give it when the program starts")
     known = [*NAMES, *(f"{s}.{k}" for s, k in NAMES.values())]
     near = difflib.get_close_matches(name, known, n=1)
     raise MetadataError(
         f"unknown setting {name!r}", f"did you mean {near[0]!r}?" if near else "see docs/conventions.md"
     )
+
+
+def array_name(name: str) -> str | None:
+    """The array of a detector that a flat (``dark_reference``) or dotted (``detector.…``) name means; None: none."""
+    flat = name.removeprefix("detector.")
+    return flat if flat in DETECTOR_ARRAYS else None
+
+
+def arrays_and_numbers(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metadata split: arrays of the detector (or their files) under flat names, and everything else."""
+    arrays = {flat: value for name, value in values.items() if (flat := array_name(name)) is not None}
+    return arrays, {name: value for name, value in values.items() if array_name(name) is None}
 
 
 def flat_name(name: str) -> str:

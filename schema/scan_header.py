@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema.basis import Basis
-from ptylive.schema.detector import Detector
+from ptylive.schema.detector import AS_RECORDED, REFERENCES, Detector, Readout
 from ptylive.schema.model import Array, ByteArray, IndexArray
 from ptylive.schema.optics import Optics
 from ptylive.schema.scan import Scan
@@ -19,8 +19,9 @@ from ptylive.schema.scan import Scan
 class ScanHeader:
     """A scan about to be acquired: everything the sender (or the file) knows, typed.
 
-    ``arrays`` holds what does not fit a number: ``bad_pixel_mask`` bool (Qy, Qx), ``vacuum_pattern`` (Qy, Qx),
-    ``positions_A`` (N, 2), ``masks`` (N, Qy, Qx); all in recorded coordinates.
+    ``arrays`` holds what does not fit a number: ``bad_pixel_mask`` bool (Qy, Qx), ``vacuum_pattern``,
+    ``dark_reference`` and ``gain_reference`` (Qy, Qx), ``positions_A`` (N, 2), ``masks`` (N, Qy, Qx); all in recorded
+    coordinates.
     """
 
     uid: str
@@ -43,6 +44,22 @@ class ScanHeader:
     def frame_dtype(self) -> np.dtype[Any]:
         """Type of a recorded pixel."""
         return np.dtype(self.detector.dtype)
+
+    @property
+    def readout(self) -> Readout:
+        """How recorded frames become counts; numbers of a compressed scan are what they are."""
+        return Readout.of(self.detector, self.arrays) if self.basis.is_raw else AS_RECORDED
+
+    @property
+    def of_counts(self) -> ScanHeader:
+        """The scan of frames that have become counts, which no reference corrects once more."""
+        if not self.readout.corrects:
+            return self
+        arrays = {name: array for name, array in self.arrays.items() if name not in REFERENCES}
+        if "vacuum_pattern" in arrays:
+            arrays["vacuum_pattern"] = self.readout.counts(np.asarray(arrays["vacuum_pattern"]))[0]
+        detector = self.detector.model_copy(update={"dtype": "<f4", "saturation_value": None})
+        return replace(self, detector=detector, arrays=arrays)
 
     def renamed(self, uid: str, series: str) -> ScanHeader:
         """The same scan under another identity."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ptylive.schema import PtyliveError, WireError
+from ptylive.schema.model import Array
 from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.compressing import CompressingInlet, Compression, Stored
+from ptylive.streamer.describing import DescribingInlet
 from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_inlet
@@ -58,7 +60,7 @@ class ReceiverSettings:
     """data: address to bind (port 0: any free one), or to connect to where the detector binds (DECTRIS); folder: for
     recordings, None for none; ring_bytes: bound of what is held for slow readers; protocol: what the sender speaks;
     keys: who may send, None for anybody on this machine (a DECTRIS detector knows no keys); compression: frames become
-    vectors before they are stored.
+    vectors before they are stored; detector_arrays: images that every scan gets as if its sender had sent them.
     """
 
     data: str = DEFAULT_DATA
@@ -68,6 +70,7 @@ class ReceiverSettings:
     protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
     keys: ServerKeys | None = None
     compression: Compression | None = None
+    detector_arrays: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Receiver:
@@ -153,6 +156,8 @@ class Receiver:
     def _made_inlet(self, settings: ReceiverSettings) -> Inlet:
         """The sender's protocol, with the compression around it where there is one."""
         inlet = make_inlet(settings.protocol, self._warn)
+        if settings.detector_arrays:
+            inlet = DescribingInlet(inlet, settings.detector_arrays, self._warn)
         if settings.compression is None:
             return inlet
         acquisition = self._acquisition

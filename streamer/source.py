@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import Detector, FrameBatch, InputFileError, PtyliveError, Scan, ScanHeader
-from ptylive.schema.detector import ALLOWED_DTYPES
-from ptylive.schema.metadata import NAMES, build, locate, overlay, sections_from
+from ptylive.schema.detector import ALLOWED_DTYPES, array_problem
+from ptylive.schema.metadata import NAMES, arrays_and_numbers, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
+from ptylive.streamer.detector_arrays import read_detector_arrays, with_arrays
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import DAMAGED_HINT, open_native
 from ptylive.streamer.storage.scan_file import ScanFile
@@ -132,6 +133,8 @@ def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> Abstra
 
 @contextmanager
 def _opened(path: Path, opening: AbstractContextManager[ScanFile], values: Mapping[str, Any]) -> Iterator[FileSource]:
+    files, values = arrays_and_numbers(values)
+    given = read_detector_arrays(files)
     with opening as file:
         stored = StoredScan(file.leading)
         header = replace(_header(path, file, stored, values), basis=file.basis)
@@ -139,7 +142,7 @@ def _opened(path: Path, opening: AbstractContextManager[ScanFile], values: Mappi
             header = overlay(header, values)
         notes = list(file.notes)
         header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes))
-        header = replace(header, arrays=_arrays(path, file, header))
+        header = with_arrays(replace(header, arrays=_arrays(path, file, header)), given)
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
         yield FileSource(path, header, received, tuple(notes), stored, file)
 
@@ -222,5 +225,7 @@ def _arrays(path: Path, file: ScanFile, header: ScanHeader) -> dict[str, Array]:
         if wanted is not None and found.shape != wanted:
             raise InputFileError(f"{path}: /metadata/{name} has shape {found.shape}, expected {wanted}", "correct it")
         array = np.asarray(found[()])
+        if problem := array_problem(name, array):
+            raise InputFileError(f"{path}: /metadata/{name} {problem}", "correct it")
         arrays[name] = array.astype(bool) if name == "bad_pixel_mask" else array
     return arrays

@@ -199,7 +199,7 @@ def convert_file(
     with open_source(path, values) as source:
         check_recording(target, source)
         seen: PatternSource = source
-        if not preparation.changes_nothing:
+        if not preparation.changes_nothing or source.header.readout.corrects:
             seen = PreparedSource.of(source, preparation)
         header, report = source.header, None
         raw = header.frames * header.detector_shape[0] * header.detector_shape[1] * header.frame_dtype.itemsize

@@ -24,7 +24,7 @@ from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
 from ptylive.schema.detector import undo_transform
 from ptylive.schema.errors import brief
-from ptylive.schema.metadata import overlay
+from ptylive.schema.metadata import arrays_and_numbers, overlay
 from ptylive.schema.model import Array, IndexArray
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def map_device(backend: str) -> MapDevice:
 
 def without(header: ScanHeader, values: Iterable[str]) -> ScanHeader:
     """A scan as its file tells it, but for the metadata that somebody replaced."""
-    return overlay(header, dict.fromkeys(values))
+    return overlay(header, dict.fromkeys(arrays_and_numbers(dict.fromkeys(values))[1]))
 
 
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
@@ -190,7 +190,9 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
         return counts_at_rest(source.header, calibration, chosen, source.frames(chosen))
 
     first = still(index[:1])
-    outline = Dataset.of(source.header, calibration, index, np.broadcast_to(first, (len(index), rows, columns)))
+    outline = Dataset.of(
+        source.header.of_counts, calibration, index, np.broadcast_to(first, (len(index), rows, columns))
+    )
 
     def read(chosen: IndexArray) -> Array:
         return undo_transform(still(index[chosen]), calibration.transform)

@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.schema import Basis, ScanHeader
-from ptylive.schema.detector import usable_counts
+from ptylive.schema.detector import AS_RECORDED, Readout
 from ptylive.schema.model import Array, FloatArray, IndexArray
 
 LINEAR_EXTRAS = ("sum", "k_row", "k_col", "edge")
@@ -32,7 +32,7 @@ class Compressor:
     field: DetectorField
     square_root: bool = False
     extras: tuple[str, ...] = EXTRAS
-    saturation_value: float | None = None
+    readout: Readout = AS_RECORDED
 
     @property
     def words(self) -> Basis:
@@ -49,6 +49,7 @@ class Compressor:
 
     def described(self, header: ScanHeader) -> ScanHeader:
         """The scan as its compressed frames tell it; its mask names the pixels that they leave out."""
+        header = header.of_counts
         arrays = {**header.arrays, "masks": self.basis.masks}
         if not self.field.good.all():
             arrays["bad_pixel_mask"] = ~self.field.good
@@ -60,7 +61,7 @@ class Compressor:
         Bright-field masks see few pixels: these are gathered first. Everything else is one product over all pixels, and
         a second one for squares.
         """
-        frames = usable_counts(frames, self.saturation_value)[0]
+        frames = self.readout.counts(frames)[0]
         flat = np.ascontiguousarray(frames, dtype=np.float32).reshape(len(frames), -1)
         values = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
         n, linear = self.basis.n_bright, len(LINEAR_EXTRAS)

@@ -38,7 +38,7 @@ def _measured_disc(header: ScanHeader, mean_pattern: DoubleArray) -> Disc | None
     is taken from there.
     """
     found = find_disc(mean_pattern, bad_pixels(header))
-    vacuum = header.arrays.get("vacuum_pattern")
+    vacuum = header.of_counts.arrays.get("vacuum_pattern")
     if vacuum is None:
         return found
     aperture = find_disc(np.asarray(vacuum, dtype=float), bad_pixels(header))

@@ -17,7 +17,6 @@ from pydantic import Field, ValidationError, model_validator
 
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
 from ptylive.schema import CommandError, FrameBatch, LiveMap, MetadataError, ScanHeader
-from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
@@ -157,7 +156,7 @@ class DetectorBank:
     def _add(self, batch: FrameBatch, to: Iterable[_Sums]) -> None:
         point = self.header.scan.point_of(batch.index)
         keep = np.flatnonzero(point >= 0)
-        frames = usable_counts(batch.frames, self.header.detector.saturation_value)[0]
+        frames = self.header.readout.counts(batch.frames)[0]
         flat = frames.reshape(len(frames), -1)
         for sums in to:
             seen = flat[keep][:, sums.pixels]

@@ -31,7 +31,6 @@ from ptylive.engine.live.evaluation import Evaluation
 from ptylive.engine.live.plan import Plan, left_out
 from ptylive.engine.live.reading import FrameSource, Where
 from ptylive.schema import Calibration, FrameBatch, MetadataError, Origin, ScanHeader
-from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 log = logging.getLogger(__name__)
@@ -100,7 +99,7 @@ class LiveEngine:
         """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
         if not len(batch.index):
             return
-        self._last_frame = np.array(usable_counts(batch.frame(int(np.argmax(batch.index))))[0])
+        self._last_frame = np.array(self.header.readout.counts(batch.frame(int(np.argmax(batch.index))))[0])
         if self.store is not None:
             self.store.add(batch)
             return
@@ -115,7 +114,7 @@ class LiveEngine:
         if not held:
             return
         frames = np.concatenate([b.frames for b in held])
-        frames = usable_counts(frames, self.header.detector.saturation_value)[0]
+        frames = self.header.readout.counts(frames)[0]
         mean = np.mean(frames, axis=0, dtype=float)
         self.header = self.bad_pixels.look(self.header, mean, len(frames), dead=False)
         descan = given_descan(self.header)

@@ -103,4 +103,4 @@ class Plan:
                 f" {header.detector_shape[0]} x {header.detector_shape[1]} pixels",
                 "correct beam_center_px or the bad-pixel mask, or leave the centre out: it is found from the data",
             )
-        return cls(calibration, replace(reduction, saturation_value=header.detector.saturation_value))
+        return cls(calibration, replace(reduction, saturation_value=header.of_counts.detector.saturation_value))

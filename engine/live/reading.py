@@ -24,7 +24,7 @@ from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
 from ptylive.engine.memory import check_fits
 from ptylive.schema import Calibration, FrameBatch, ScanHeader
-from ptylive.schema.detector import Descan, usable_counts
+from ptylive.schema.detector import Descan
 from ptylive.schema.model import DoubleArray, IndexArray
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class BlockMeans:
         for batch in frames():
             point = header.scan.point_of(batch.index)
             keep = point >= 0
-            counts = usable_counts(batch.frames[keep], header.detector.saturation_value)[0]
+            counts = header.readout.counts(batch.frames[keep])[0]
             still = moved_back(header, descan, batch.index[keep], counts)
             block = blocks_of(point[keep], shape)[0]
             np.add.at(sums, block, still)
@@ -152,7 +152,7 @@ def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = 
         keep = header.scan.point_of(batch.index) >= 0
         if not keep.any():
             continue
-        chosen = usable_counts(batch.frames[keep], header.detector.saturation_value)[0]
+        chosen = header.readout.counts(batch.frames[keep])[0]
         if descan is not None:
             chosen = moved_back(header, descan, batch.index[keep], chosen)
         frame_sum = frame_sum + chosen.sum(axis=0, dtype=float)

@@ -16,7 +16,7 @@ from ptylive.application.extensions import Preset
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
 from ptylive.schema.files.small_files import read_text
-from ptylive.schema.metadata import SECTIONS, overlay, typed
+from ptylive.schema.metadata import SECTIONS, array_name, arrays_and_numbers, overlay, typed
 from ptylive.schema.model import StrictModel
 from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
 from ptylive.streamer.protocols.inlet import ProtocolName
@@ -70,6 +70,10 @@ class ServerConfig(StrictModel):
     refine: dict[str, Any] = Field(default_factory=dict, description="preset of refinements (docs/refinement.md)")
     defaults: dict[str, Any] = Field(default_factory=dict, description="metadata where the stream says nothing")
     overrides: dict[str, Any] = Field(default_factory=dict, description="metadata that wins over the stream")
+    detector_files: dict[str, str] = Field(
+        default_factory=dict,
+        description="images of the detector as files: bad_pixel_mask, dark_reference, gain_reference, vacuum_pattern",
+    )
 
     @field_validator("data", "control")
     @classmethod
@@ -148,6 +152,8 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
             values["security"] = {**values.get("security", {}), name.removeprefix("security."): value}
         elif name.startswith("refine."):
             values["refine"] = {**values.get("refine", {}), name.removeprefix("refine."): value}
+        elif (image := array_name(name)) is not None:
+            values["detector_files"] = {**values.get("detector_files", {}), image: value}
         else:
             overrides |= typed({name: value})
     values["overrides"] = overrides
@@ -169,7 +175,9 @@ def _from_toml(path: Path) -> dict[str, Any]:
             raise MetadataError(
                 f"{path}: unknown table {section!r}", _nearest(section, ["server", "security", "refine", *SECTIONS])
             )
-        for key, value in content.items():
+        images, numbers = arrays_and_numbers(content) if section == "detector" else ({}, content)
+        values["detector_files"] = {**values.get("detector_files", {}), **images}
+        for key, value in numbers.items():
             try:
                 defaults |= typed({f"{section}.{key}": value})
             except MetadataError as error:

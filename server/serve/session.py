@@ -38,6 +38,7 @@ from ptylive.server.session.subscriptions import LEASE_S, Subscriptions
 from ptylive.server.session.waiting_results import take_in_all
 from ptylive.server.wire.messages import events_address
 from ptylive.server.wire.publisher import Publisher
+from ptylive.streamer.detector_arrays import read_detector_arrays
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import ProtocolSettings
@@ -158,7 +159,7 @@ class Session:
         return self.calibration.prepare(header)
 
     def _receiver_settings(self, config: ServerConfig) -> ReceiverSettings:
-        """What the receiver is told. Raises InputFileError where the basis is a file without one."""
+        """What the receiver is told. Raises PtyliveError where a basis or a detector image is none."""
         return ReceiverSettings(
             data=config.data,
             folder=config.recording_folder,
@@ -166,6 +167,7 @@ class Session:
             keys=self.keys,
             protocol=ProtocolSettings(config.protocol, self._prepare, config.verify_hashes, config.channel),
             compression=self._stream_compression(),
+            detector_arrays=read_detector_arrays(config.detector_files),
         )
 
     def _stream_compression(self) -> StreamCompression | None:

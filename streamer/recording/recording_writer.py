@@ -22,7 +22,7 @@ import numpy as np
 
 from ptylive.schema import InputFileError, ScanHeader, WireError
 from ptylive.schema.files.atomic import replacing
-from ptylive.schema.metadata import to_attributes
+from ptylive.schema.metadata import FILE_ARRAYS, to_attributes
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.marks import marks_of_frames, marks_of_parts
 from ptylive.streamer.recorded_marks import MARKS
@@ -215,8 +215,7 @@ def _describe(file: Any, header: ScanHeader) -> None:
     metadata = file.create_group("metadata")
     for name, value in {**to_attributes(header), "uid": header.uid, "series": header.series}.items():
         metadata.attrs[name] = value
-    names = ("bad_pixel_mask", "positions_A", "vacuum_pattern")
-    write_arrays(metadata, {name: header.arrays[name] for name in names if name in header.arrays})
+    write_arrays(metadata, {name: header.arrays[name] for name in FILE_ARRAYS if name in header.arrays})
     file.attrs["default"] = "view"
     view = file.create_group("view")
     view.attrs.update({"NX_class": "NXentry", "default": "frames"})

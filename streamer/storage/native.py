@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import Basis, InputFileError
+from ptylive.schema.metadata import FILE_ARRAYS
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.storage.fletcher32 import without_checksum
 from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
@@ -23,7 +24,6 @@ from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
 
 DAMAGED_HINT = "restore the file from a copy, or keep what is whole of it: ptylive convert FILE OUT"
-_FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern")
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def open_native(path: Path) -> Iterator[ScanFile]:
         data = vectors or _data(path, file)
         metadata = file.get("metadata")
         basis, masks = (Basis(), None) if vectors is None else read_basis(path, file)
-        arrays = {name: dataset(file, f"metadata/{name}") for name in _FILE_ARRAYS}
+        arrays = {name: dataset(file, f"metadata/{name}") for name in FILE_ARRAYS}
         if vectors is not None:
             basis = basis.model_copy(update={"extra": extra_names(path, vectors)})
             arrays["masks"] = masks

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from ptylive.schema.metadata import arrays_and_numbers
 from ptylive.streamer.vetting.tasks import walk, walk_hdf5
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
@@ -26,14 +27,24 @@ _HDF5 = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi")
 
 
 def vet(path: Path, values: Mapping[str, Any] | None = None, *results: Path) -> None:
-    """Look through a scan file, and through results files that will be opened with it; ``values`` as open_source.
+    """Look through a scan file, through those that ``values`` name, and through results files that go with it.
+
+    ``values``: as of open_source.
 
     Raises InputFileError for one that is read for ever, crashes its reader or asks for half of the machine's memory.
     What is missing or no file of its kind is left to whoever opens it, and says so better.
     """
+    images, numbers = arrays_and_numbers(values or {})
     with _READER.worker() as worker:
+        for given in images.values():  # images in .npy files are mapped, and looked at by whoever does
+            if (
+                isinstance(given, str | Path)
+                and (image := Path(given).expanduser()).suffix != ".npy"
+                and is_file(image)
+            ):
+                worker.read(walk, image, _limits(image), values={})
         if is_file(path):
-            worker.read(walk, path, _limits(path), values=dict(values or {}))
+            worker.read(walk, path, _limits(path), values=numbers)
         _look_through(worker, results)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 
 from ptylive.schema import Basis, PtyliveError, ScanHeader, WireError
+from ptylive.schema.detector import DETECTOR_ARRAYS, array_problem
 from ptylive.schema.metadata import ARRAY_NAMES, build
 from ptylive.schema.model import Array, Model
 from ptylive.streamer.wire.arrays import Buffer, decode_array, encode_array
@@ -188,7 +188,7 @@ def _arrays(
 def array_shape(scan_header: ScanHeader, name: str) -> tuple[int, ...] | None:
     """The shape an array of the scan must have; None when nothing known of the scan fixes it."""
     pixels = scan_header.detector_shape
-    if name in ("bad_pixel_mask", "vacuum_pattern"):
+    if name in DETECTOR_ARRAYS:
         return pixels
     if name == "masks":
         return (scan_header.basis.n_bright + scan_header.basis.n_dark, *pixels)
@@ -200,6 +200,6 @@ def _checked(scan_header: ScanHeader, name: str, array: Array) -> Array:
     wanted = array_shape(scan_header, name)
     if wanted is not None and array.shape != wanted:
         raise WireError(f"arm message: {name} has shape {array.shape}, expected {wanted}", "wrong_shape")
-    if name == "masks" and not np.isfinite(array).all():
-        raise WireError("arm message: masks hold values that are no numbers", "impossible_value")
+    if problem := array_problem(name, array):
+        raise WireError(f"arm message: {name} {problem}", "impossible_value")
     return array.astype(bool) if name == "bad_pixel_mask" else array

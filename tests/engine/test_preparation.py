@@ -1,6 +1,6 @@
 """What PyPty's create_pypty_data does to patterns, beyond what test_convert has."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,23 @@ def test_the_scan_is_read_backwards():
     for scan in ({"pattern": "snake"}, {"flyback_frames": 1}, {"repeats": 2}):
         with pytest.raises(MetadataError, match="raster"):
             PreparedSource.of(source(**scan), Preparation(flip_scan="rows"))
+
+
+def test_references_are_used_up():
+    plain = source()
+    dark, gain = np.full((8, 8), 3.0), np.full((8, 8), 0.5)
+    references = {"dark_reference": dark, "gain_reference": gain, "vacuum_pattern": PATTERNS[2]}
+    recorded = replace(plain, header=replace(plain.header, arrays=references))
+    seen = PreparedSource.of(recorded, Preparation(bin=2, divide="mean"))
+    counts = (PATTERNS[:3] - 3.0) * 0.5
+    binned = counts.reshape(3, 4, 2, 4, 2).sum(axis=(2, 4))
+    mean = (np.delete(PATTERNS, 1, axis=0) - 3.0).sum(axis=(1, 2)).mean() * 0.5
+    np.testing.assert_allclose(seen.frames(np.array([0, 2])), binned[[0, 2]] / mean, rtol=1e-5)
+    assert set(seen.header.arrays) == {"vacuum_pattern"}
+    np.testing.assert_allclose(seen.header.arrays["vacuum_pattern"], binned[2])
+    unchanged = PreparedSource.of(recorded, Preparation())
+    assert unchanged.header.frame_dtype == unchanged.frames(np.array([0])).dtype == np.float32
+    np.testing.assert_array_equal(unchanged.frames(np.array([0]))[0], counts[0])
 
 
 def test_pixels_far_from_the_centre_are_emptied():

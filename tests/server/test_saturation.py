@@ -12,6 +12,7 @@ from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector
 from ptylive.schema import Calibration, FrameBatch, Origin, Quantity
+from ptylive.schema.detector import Readout
 from ptylive.streamer.source import open_source
 
 LIMIT = 40
@@ -51,5 +52,5 @@ def test_virtual_detectors(scan: Path) -> None:
 def test_coefficients() -> None:
     masks = MaskBasis("binning", np.ones((1, 16, 16), np.float32), 1)
     field = DetectorField((7.5, 7.5), 20.0, np.ones((16, 16), bool))
-    vectors = Compressor(masks, field, saturation_value=LIMIT).vectors(COUNTS.reshape(12, 16, 16))
+    vectors = Compressor(masks, field, readout=Readout(LIMIT)).vectors(COUNTS.reshape(12, 16, 16))
     np.testing.assert_allclose(vectors[:, 0], LIMITED.reshape(12, -1).sum(1), rtol=1e-5)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.engine.backend.device import ArrayDevice
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
+from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.descan import moved_back
 from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Numbers
 from ptylive.engine.imaging.accumulation.reduction import Reduction
@@ -79,25 +80,31 @@ class Store:
     def add(self, batch: FrameBatch) -> None:
         """Reduce and place a batch of frames; flyback and surplus frames are ignored."""
         point = self.header.scan.point_of(batch.index)
-        if (self.header.frame_dtype if batch.coded is not None else batch.frames.dtype).kind == "f":
+        if self._counts_first:
+            batch = self._counted(batch)
+        elif (self.header.frame_dtype if batch.coded is not None else batch.frames.dtype).kind == "f":
             frames, masked = usable_counts(batch.frames)
             self.masked_counts += masked
             batch = batch if not masked else FrameBatch(batch.uid, batch.index, frames)
-        if self.descan is not None and self.descan.moves:
-            batch = self._moved_back(batch, self.descan)
         with self._summing:
             self._add(batch, point)
 
-    def _moved_back(self, batch: FrameBatch, descan: Descan) -> FrameBatch:
-        """The batch without descan; where a pixel was full can only be seen before."""
-        frames, most = batch.frames, self.header.detector.saturation_value
-        if most is not None:
-            good = ~np.asarray(
-                self.header.arrays.get("bad_pixel_mask", np.zeros(frames.shape[1:], dtype=bool)), dtype=bool
-            )
-            self._full_frames += int((frames >= most).any(axis=(1, 2), where=good).sum())
-        frames = usable_counts(frames, most)[0]
-        return FrameBatch(batch.uid, batch.index, moved_back(self.header, descan, batch.index, frames))
+    @property
+    def _counts_first(self) -> bool:
+        """Whether frames are corrected or moved before they are reduced."""
+        return (self.descan is not None and self.descan.moves) or self.header.readout.corrects
+
+    def _counted(self, batch: FrameBatch) -> FrameBatch:
+        """The batch by its references, without descan; where a pixel was full can only be seen before."""
+        recorded, readout = batch.frames, self.header.readout
+        if readout.saturation_value is not None:
+            good = ~bad_pixels(self.header)
+            self._full_frames += int((recorded >= readout.saturation_value).any(axis=(1, 2), where=good).sum())
+        frames, masked = readout.counts(recorded)
+        self.masked_counts += masked
+        if self.descan is not None and self.descan.moves:
+            frames = moved_back(self.header, self.descan, batch.index, frames)
+        return FrameBatch(batch.uid, batch.index, frames)
 
     def _add(self, batch: FrameBatch, point: IndexArray) -> None:
         repeats = self.header.scan.repeats > 1
@@ -161,7 +168,7 @@ class Store:
     @property
     def saturated_frames(self) -> int:
         """Frames in which a good pixel was full, where the detector says what it can count."""
-        if self.descan is not None and self.descan.moves:
+        if self._counts_first:
             return self._full_frames
         return self._full_on_device + sum(accumulator.saturated for accumulator in self._all)
 

@@ -15,7 +15,7 @@ import typer
 
 from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError, PtyliveError, RefinementError
-from ptylive.schema.metadata import NAMES, locate, unsaid
+from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
 from ptylive.server.cli.commands.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.output import Interrupted, answer, bar, say, when_interrupted
@@ -230,7 +230,7 @@ def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     known = Preset.kind_for(plain).settings()
     preset = {name: value for name, value in plain.items() if name in known}
     metadata = {name: value for name, value in plain.items() if name not in known}
-    for name, value in metadata.items():
+    for name, value in arrays_and_numbers(metadata)[1].items():
         try:
             locate(name)
         except MetadataError:

@@ -13,6 +13,7 @@ from running import last_json, ptylive_here
 
 from ptylive.engine.backend.device import missing
 from ptylive.schema import MetadataError
+from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.main import COMMANDS, named
 from ptylive.server.cli.values import parse_assignments, parse_value
 from ptylive.server.process.config import load_config
@@ -55,6 +56,18 @@ def test_bad_files(broken, tmp_path, command, name, words):
     options = ["-o", tmp_path / "out.h5"] if command in ("reconstruct", "refine") else []
     one_line(ptylive_here(command, broken / name, *options), *words)
     assert not list(tmp_path.iterdir())
+
+
+def test_images_of_the_detector_are_files_of_their_own(tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text('[detector]\ngain_reference = "g.npy"\npixel_mrad = 1.0\n')
+    made = load_config(config, {}, {"dark_reference": "d.h5", "detector.bad_pixel_mask": "m.npy", "energy_eV": 8e4})
+    assert made.detector_files == {"gain_reference": "g.npy", "dark_reference": "d.h5", "bad_pixel_mask": "m.npy"}
+    assert (made.defaults, made.overrides) == ({"detector.pixel_mrad": 1.0}, {"energy_eV": 8e4})
+    with pytest.raises(MetadataError, match="detector_files"):
+        load_config(None, {}, {"dark_reference": 5})
+    preset, metadata = split_settings({"dark_reference": "d.h5", "sweeps": 3})
+    assert (preset, metadata) == ({"sweeps": 3}, {"dark_reference": "d.h5"})
 
 
 def test_no_server(tmp_path):

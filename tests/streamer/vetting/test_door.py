@@ -49,6 +49,19 @@ def test_a_scan_and_the_results_that_go_with_it_are_looked_through(tmp_path, ask
     assert len(asked) == 1
 
 
+def test_files_among_the_values_are_looked_through_each_by_its_size(tmp_path, asked):
+    scan, dark, image = tmp_path / "scan.h5", tmp_path / "dark.h5", tmp_path / "gain.npy"
+    for path in (scan, dark, image):
+        path.write_bytes(b"x")
+    given = {"detector.dark_reference": str(dark), "gain_reference": image, "vacuum_pattern": np.ones((2, 2))}
+    door.vet(scan, {**given, "energy_eV": 80e3})
+    (worker,) = asked
+    assert [(name, said) for _, name, _, said in worker.tasks] == [
+        ("dark.h5", {"values": {}}),
+        ("scan.h5", {"values": {"energy_eV": 80e3}}),
+    ]
+
+
 def test_the_worker_goes_when_nobody_has_used_it_for_a_while(asked):
     reader = door.Reader(kept_s=0.0)
     with reader.worker() as worker, reader.worker() as again:

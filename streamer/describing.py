@@ -1,0 +1,64 @@
+"""Scans get images of their detector that the server was given: an inlet around another one.
+
+What follows (compression, journal, recording, live maps, refinement) sees them as if the sender had sent them, so that
+a recording tells all that its maps were made with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from ptylive.schema import MetadataError, ScanHeader
+from ptylive.schema.model import Array
+from ptylive.streamer.detector_arrays import with_arrays
+from ptylive.streamer.protocols.image_template import ImageTemplate
+from ptylive.streamer.protocols.inlet import Inlet
+from ptylive.streamer.wire import ArmMessage, Message, PingMessage
+from ptylive.streamer.wire.arrays import Buffer
+
+
+class DescribingInlet:
+    """Lays images over what senders say. A scan that they do not fit stays as it is, and that is said once."""
+
+    def __init__(self, inlet: Inlet, arrays: Mapping[str, Array], note: Callable[[str], None]) -> None:
+        """``arrays``: by their names, (Qy, Qx)."""
+        self._inlet, self._arrays, self._note = inlet, arrays, note
+        self._told = ""
+
+    @property
+    def holding(self) -> bool:
+        """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
+        return self._inlet.holding
+
+    def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
+        """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
+        yield from self._described(self._inlet.take(parts))
+
+    def flush(self) -> Iterator[Message]:
+        """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
+        yield from self._described(self._inlet.flush())
+
+    def template(self) -> ImageTemplate | None:
+        """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
+        return self._inlet.template()
+
+    def advance(self, number: int) -> None:
+        """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
+        self._inlet.advance(number)
+
+    def _described(self, messages: Iterable[Message]) -> Iterator[Message]:
+        for message in messages:
+            if isinstance(message, ArmMessage | PingMessage) and message.header is not None:
+                yield replace(message, header=self._with_arrays(message.header))
+            else:
+                yield message
+
+    def _with_arrays(self, header: ScanHeader) -> ScanHeader:
+        try:
+            return with_arrays(header, self._arrays)
+        except MetadataError as error:
+            if header.uid != self._told:
+                self._note(f"scan {header.series} is taken without the images of the detector: {error.line()}")
+            self._told = header.uid
+            return header

@@ -1,0 +1,109 @@
+"""Bad-pixel masks, vacuum patterns and references of a detector that somebody gives as files or arrays.
+
+A file is an image saved by ``numpy.save``, or a scan of any format that can be opened, of which the mean counts: a dark
+reference is a scan with the beam blanked, a vacuum pattern one without a specimen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import InputFileError, MetadataError, ScanHeader
+from ptylive.schema.detector import joined, usable_counts
+from ptylive.schema.model import Array, DoubleArray
+from ptylive.streamer.foreign.arrays import mapped_array
+from ptylive.streamer.foreign.formats import reader_for
+from ptylive.streamer.storage.layout import StoredScan
+from ptylive.streamer.storage.native import open_native
+from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE
+
+READ_BYTES = 64 * 2**20
+"""Of frames at a time."""
+
+
+def read_detector_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
+    """Images (Qy, Qx) by the names of :data:`ptylive.schema.detector.DETECTOR_ARRAYS`, from files or arrays.
+
+    Raises InputFileError for a file that is none, MetadataError for what is neither file nor array.
+    """
+    return {name: _read(name, value) for name, value in given.items() if value is not None}
+
+
+def _read(name: str, given: Any) -> Array:
+    if isinstance(given, str | Path) and str(given):
+        path = Path(given).expanduser()
+        try:
+            image, what = _image_of(path), f"{name} ({path})"
+        except InputFileError as error:
+            raise InputFileError(f"{name}: {error}", error.hint) from None
+    elif isinstance(given, np.ndarray):
+        image, what = given, name
+    else:
+        raise MetadataError(
+            f"{name} is {given!r}, no file", "give a .npy image or a scan file, of which the mean counts"
+        )
+    if image.ndim != 2 or not 0 < min(image.shape) <= max(image.shape) <= MAX_DETECTOR_SIDE:
+        raise MetadataError(f"{what} has the shape {image.shape}", "it must be an image: detector rows x columns")
+    if image.dtype.kind not in "buif":
+        raise MetadataError(f"{what} holds {image.dtype}, not numbers")
+    if name == "bad_pixel_mask":
+        return np.asarray(image != 0)
+    if not np.isfinite(image).all() and name != "gain_reference":
+        raise MetadataError(f"{what} holds values that are no numbers", "replace them; bad_pixel_mask names bad pixels")
+    if name == "gain_reference" and not (image > 0).any():
+        raise MetadataError(f"{what} has no factor above 0", "counts are multiplied by it: near 1")
+    return np.asarray(image, dtype=np.float32)
+
+
+def _image_of(path: Path) -> Array:
+    if path.suffix.lower() == ".npy":
+        array = mapped_array(path)
+        if array.ndim == 2:
+            return np.array(array)
+    with (reader_for(path) or open_native)(path) as file:
+        return _mean(path, file)
+
+
+def _mean(path: Path, file: ScanFile) -> DoubleArray:
+    """Of all frames that arrived."""
+    if not file.basis.is_raw:
+        raise InputFileError(f"{path} holds coefficients", "give a scan of frames")
+    stored, shape = StoredScan(file.leading), tuple(file.frames.shape[-2:])
+    at_once = max(1, READ_BYTES // max(1, int(np.prod(shape)) * file.frames.dtype.itemsize))
+    received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
+    total, count = np.zeros(shape), 0
+    for first in range(0, stored.frames, at_once):
+        for selection, start, stop in stored.pieces(first, min(first + at_once, stored.frames)):
+            try:
+                frames = usable_counts(np.asarray(file.frames[selection]))[0].reshape(-1, *shape)
+            except OSError as error:
+                raise InputFileError(f"{path}: frames {start} to {stop - 1} could not be read: {error}") from None
+            total += frames[received[start:stop]].sum(axis=0, dtype=float)
+            count += int(received[start:stop].sum())
+    if not count:
+        raise InputFileError(f"{path}: no frame of this scan arrived", "give one that has some")
+    return total / count
+
+
+def with_arrays(header: ScanHeader, given: Mapping[str, Array]) -> ScanHeader:
+    """The scan with images that somebody gave. Raises MetadataError where they are of another detector."""
+    if not given:
+        return header
+    if not header.basis.is_raw:
+        raise MetadataError(
+            f"{', '.join(given)}: the scan holds coefficients", "give them where its frames are compressed"
+        )
+    for name, image in given.items():
+        if image.shape != header.detector_shape:
+            rows, columns = header.detector_shape
+            raise MetadataError(
+                f"{name} is {image.shape[0]} x {image.shape[1]}, a frame {rows} x {columns} pixels",
+                "give the one of this detector, as it records",
+            )
+    return replace(header, arrays=joined(header.arrays, given))
