@@ -49,8 +49,9 @@ class Compressor:
 
     def described(self, header: ScanHeader) -> ScanHeader:
         """The scan as its compressed frames tell it; its mask names the pixels that they leave out."""
-        header = header.of_counts
         arrays = {**header.arrays, "masks": self.basis.masks}
+        if "vacuum_pattern" in arrays:  # references stay, for a scan that goes on later; nothing is corrected by them
+            arrays["vacuum_pattern"] = header.of_counts.arrays["vacuum_pattern"]
         if not self.field.good.all():
             arrays["bad_pixel_mask"] = ~self.field.good
         return replace(header, basis=self.words, arrays=arrays)
@@ -83,7 +84,7 @@ class Compressor:
 
         0: nothing is lost; 90: everything. Patterns without intensity in a region say nothing about it.
         """
-        flat = np.ascontiguousarray(frames, dtype=float).reshape(len(frames), -1)
+        flat = np.ascontiguousarray(self.readout.counts(frames)[0], dtype=float).reshape(len(frames), -1)
         values = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
         squares = values**2 @ self._regions
         kept = (values @ self.basis.flat.T.astype(float)) ** 2

@@ -7,11 +7,12 @@ import pytest
 from synthetic import WeakPhaseScan, batches, spoilt
 
 from ptylive.engine.bases.choice import parse_basis
-from ptylive.engine.compression import compressor_for
+from ptylive.engine.compression import SavedBasis, compressor_for
 from ptylive.engine.dataset import dataset_of
 from ptylive.engine.descan import moved
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector
 from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.schema import Basis
 from ptylive.schema.detector import Descan
 
 METHODS = ("com", "idpc", "obf", "tcbf", "wdd")
@@ -110,7 +111,13 @@ def test_coefficients_are_those_of_counts(scan, references):
     made, wanted = compressor_for(header, choice, frames), compressor_for(plain, choice, counts)
     found, expected = made.vectors(frames[:9]), wanted.vectors(counts[:9])
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
-    assert set(made.described(header).arrays) == {"masks"}
+    assert made.intact_angles_deg(frames[:9]) == pytest.approx(wanted.intact_angles_deg(counts[:9]), rel=1e-2)
+    seen = made.described(replace(header, arrays={**references, "vacuum_pattern": frames[3]}))
+    assert set(seen.arrays) == {"masks", "vacuum_pattern", *references}
+    assert not seen.readout.corrects
+    np.testing.assert_allclose(seen.arrays["vacuum_pattern"], counts[3], atol=1e-4 * counts.max())
+    again = compressor_for(replace(seen, basis=Basis()), choice, frames[:0], SavedBasis(seen.basis, made.basis.masks))
+    np.testing.assert_array_equal(again.vectors(frames[:9]), found)
 
 
 def test_virtual_detectors_sum_counts(scan, references):
