@@ -23,7 +23,6 @@ from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
 from ptylive.schema.detector import undo_transform
-from ptylive.schema.errors import brief
 from ptylive.schema.metadata import arrays_and_numbers, overlay
 from ptylive.schema.model import Array, IndexArray
 
@@ -106,7 +105,7 @@ def reconstruct_source(
     from ptylive.application.conversion import compressed
 
     path, device, basis = source.path, map_device(request.backend), request.basis
-    drawn, settings = read_detectors(request.detectors), only_settings(request.settings)
+    drawn, settings = read_detectors(request.detectors), registry.only_settings(request.settings)
     if drawn and not source.header.basis.is_raw:
         raise InputFileError(f"{path} holds coefficients", "virtual detectors need raw frames")
     if not source.received.any():
@@ -131,14 +130,6 @@ def reconstruct_source(
     rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, engine.calibration or Calibration())])
     said = remarks(without(source.header, values), source.header, engine.calibration or Calibration())
     return Reconstruction(engine, rendering, count, tuple(said))
-
-
-def only_settings(values: Mapping[str, Any]) -> dict[str, float]:
-    """Settings of maps, checked. Raises MetadataError for anything else."""
-    chosen, others = registry.read_settings(values)
-    if others:
-        raise MetadataError(f"{brief(next(iter(others)))} is no setting of a map", "write METHOD.NAME, as wdd.epsilon")
-    return chosen
 
 
 def summed(

@@ -14,6 +14,7 @@ from ptylive.engine.imaging import maps
 from ptylive.engine.imaging.declaration import PTYLIVE, MapSetting, MapWords, Method, Needs, declared
 from ptylive.engine.imaging.plugins import from_packages
 from ptylive.schema import MetadataError
+from ptylive.schema.errors import brief
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +53,36 @@ def own_methods() -> Iterator[Method]:
 
 def read_settings(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
     """Settings of maps (``wdd.epsilon``) among values, checked; and the other values. Raises MetadataError."""
-    known = {name: one for method in methods().values() for name, one in method.may_be_set.items()}
     chosen: dict[str, float] = {}
     others: dict[str, Any] = {}
     for name, value in values.items():
-        method, dot, setting = name.partition(".")
-        if name in known:
-            chosen[name] = known[name].checked(name, value)
-        elif dot and method in methods():
-            its = [one for one in known if one.startswith(f"{method}.")]
-            raise MetadataError(f"{method} has no setting {setting!r}", f"it has {', '.join(its) or 'none'}")
+        if is_of_a_map(name):
+            chosen[name] = setting(name).checked(name, value)
         else:
             others[name] = value
     return chosen, others
+
+
+def is_of_a_map(name: str) -> bool:
+    """Whether a name is METHOD.SETTING of a method that makes maps, whether it has that setting or not."""
+    method, dot, _ = name.partition(".")
+    return bool(dot) and method in methods()
+
+
+def setting(name: str) -> MapSetting:
+    """The setting METHOD.NAME. Raises MetadataError where there is none."""
+    if not is_of_a_map(name):
+        raise MetadataError(f"{brief(name)} is no setting of a map", "write METHOD.NAME, as wdd.epsilon")
+    method, _, its_name = name.partition(".")
+    its = methods()[method].may_be_set
+    if name not in its:
+        raise MetadataError(f"{method} has no setting {its_name!r}", f"it has {', '.join(its) or 'none'}")
+    return its[name]
+
+
+def only_settings(values: Mapping[str, Any]) -> dict[str, float]:
+    """Settings of maps, checked. Raises MetadataError for anything else."""
+    return {name: setting(name).checked(name, value) for name, value in values.items()}
 
 
 def settings_table() -> str:
@@ -94,6 +112,17 @@ def _described(method: Method, one: MapWords) -> dict[str, Any]:
         "method": method.name,
         "afterwards": method.afterwards,
         "source": method.source,
+        "settings": [
+            {
+                "name": name,
+                "default": setting.default,
+                "low": setting.low,
+                "high": setting.high,
+                "whole": setting.whole,
+                "about": setting.about,
+            }
+            for name, setting in method.may_be_set.items()
+        ],
     }
 
 

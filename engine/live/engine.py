@@ -84,7 +84,7 @@ class LiveEngine:
         self._waiting: list[FrameBatch] = []
         self._fits = list(FIT_AT)
         self._refitting: tuple[ScanHeader, Future[Calibration]] | None = None
-        self._concluded = self._told_of_descan = False
+        self._concluded = self._told_of_descan = self._settings_are_new = False
         self.bad_pixels = BadPixels()
         given = header.arrays.get("positions_A")
         if given is None and header.scan.step_A is None and header.scan.matrix is not None:
@@ -175,6 +175,12 @@ class LiveEngine:
         known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
         return Calibration({**said, **before.entries, **known})
 
+    def use_settings(self, settings: Mapping[str, float]) -> None:
+        """Other settings of maps, checked (:func:`ptylive.engine.imaging.registry.read_settings`), from now on."""
+        self.settings, self._settings_are_new = dict(settings), True
+        if self.calibration is not None:
+            self._adopt(self.calibration)
+
     def want(self, maps: Iterable[str] | None) -> None:
         """Name the maps that somebody looks at: the others are not refreshed until the scan ends. None: all of them."""
         chosen = self.live_methods if maps is None else methods_for(maps)
@@ -220,13 +226,16 @@ class LiveEngine:
 
     @property
     def has_news(self) -> bool:
-        """Whether a calibration or filters have become ready that no refresh has shown."""
-        return self.filters.has_news or (self._refitting is not None and self._refitting[1].done())
+        """Whether a calibration, filters or settings are there that no refresh has shown."""
+        if self._settings_are_new or self.filters.has_news:
+            return True
+        return self._refitting is not None and self._refitting[1].done()
 
     def refresh(self, methods: Iterable[str] | None = None) -> Rendering:
         """Maps of everything that arrived so far, with the newest filters that are ready; without names: the wanted."""
         if self.store is None or self.calibration is None:
             return Rendering()
+        self._settings_are_new = False
         self.filters.collect()
         self._refit_when_due()
         wanted = [name for name in methods or self._wanted if name not in self.impossible]

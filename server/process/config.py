@@ -70,6 +70,7 @@ class ServerConfig(StrictModel):
     refine: dict[str, Any] = Field(default_factory=dict, description="preset of refinements (docs/refinement.md)")
     defaults: dict[str, Any] = Field(default_factory=dict, description="metadata where the stream says nothing")
     overrides: dict[str, Any] = Field(default_factory=dict, description="metadata that wins over the stream")
+    maps: dict[str, Any] = Field(default_factory=dict, description="settings of live maps, METHOD.NAME (docs/maps.md)")
     detector_files: dict[str, str] = Field(
         default_factory=dict,
         description="images of the detector as files: bad_pixel_mask, dark_reference, gain_reference, vacuum_pattern",
@@ -152,6 +153,8 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
             values["security"] = {**values.get("security", {}), name.removeprefix("security."): value}
         elif name.startswith("refine."):
             values["refine"] = {**values.get("refine", {}), name.removeprefix("refine."): value}
+        elif is_map_setting(name):
+            values["maps"] = {**values.get("maps", {}), name: value}
         elif (image := array_name(name)) is not None:
             values["detector_files"] = {**values.get("detector_files", {}), image: value}
         else:
@@ -161,7 +164,7 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
 
 
 def _from_toml(path: Path) -> dict[str, Any]:
-    """Tables `server`, `security`, `refine`, and the metadata sections (`scan`, `optics`, …) of a TOML file."""
+    """Tables `server`, `security`, `refine`, `maps`, and the metadata sections (`scan`, `optics`, …) of a TOML file."""
     try:
         tables = read_toml(read_text(path, MAX_TOML), str(path))
     except InputFileError as error:
@@ -169,11 +172,13 @@ def _from_toml(path: Path) -> dict[str, Any]:
     values = dict(as_table(tables.pop("server", {}), "server"))
     values["security"] = as_table(tables.pop("security", {}), "security")
     values["refine"] = as_table(tables.pop("refine", {}), "refine")
+    values["maps"] = _flattened(as_table(tables.pop("maps", {}), "maps"))
     defaults: dict[str, Any] = {}
     for section, content in tables.items():
         if section not in SECTIONS or not isinstance(content, dict):
             raise MetadataError(
-                f"{path}: unknown table {section!r}", _nearest(section, ["server", "security", "refine", *SECTIONS])
+                f"{path}: unknown table {section!r}",
+                _nearest(section, ["server", "security", "refine", "maps", *SECTIONS]),
             )
         images, numbers = arrays_and_numbers(content) if section == "detector" else ({}, content)
         values["detector_files"] = {**values.get("detector_files", {}), **images}
@@ -202,7 +207,33 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
     for given in (config.defaults, config.overrides):
         overlay(ScanHeader(uid="", series="", frames=0, scan=Scan()), given, source)
     _check_basis(config.basis)
-    return config
+    return config.model_copy(update={"maps": checked_settings(config.maps)})
+
+
+def is_map_setting(name: str) -> bool:
+    """Whether a name is METHOD.NAME of a method that makes live maps."""
+    if "." not in name or name.partition(".")[0] in SECTIONS:
+        return False
+    from ptylive.engine.imaging.registry import is_of_a_map
+
+    return is_of_a_map(name)
+
+
+def checked_settings(values: Mapping[str, Any]) -> dict[str, float]:
+    """Settings of live maps. Raises MetadataError for one that is unknown or impossible."""
+    if not values:
+        return {}
+    from ptylive.engine.imaging.registry import only_settings
+
+    return only_settings(values)
+
+
+def _flattened(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """``[maps.wdd] epsilon`` as well as ``[maps] "wdd.epsilon"``."""
+    flat: dict[str, Any] = {}
+    for name, value in tables.items():
+        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def _check_basis(text: str) -> None:

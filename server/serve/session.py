@@ -24,6 +24,7 @@ from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.detector_commands import DetectorCommands
 from ptylive.server.commands.library_commands import LibraryCommands
+from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.compilation import Compilation, CompiledReader
 from ptylive.server.process.config import ServerConfig
@@ -106,6 +107,7 @@ class Session:
         self.library = LibraryCommands(
             config, self.publisher, self, self._finisher, self.analysis.bank, self.receiver.address
         )
+        self.maps = MapCommands(config.maps, self._current, self._finisher.add)
         self._live = LiveThread(
             CompiledReader(self.receiver.ring.reader(), self.compilation),
             self.publisher,
@@ -113,7 +115,7 @@ class Session:
             self._on_scan,
             self._on_scan_ended,
             self._subscriptions,
-            Resources(Scratch(config.recording_folder), map_device),
+            Resources(Scratch(config.recording_folder), map_device, lambda: self.maps.settings),
         )
 
         try:
@@ -196,6 +198,7 @@ class Session:
         """A recording as a scan that has ended, with the configuration."""
         scan = self.library.open_quietly(recording.name)
         scan.header = self.calibration.prepare(scan.header)
+        scan.map_settings = self.maps.settings
         return scan
 
     def _is_idle(self) -> bool:
@@ -254,7 +257,7 @@ class Session:
     @property
     def commands(self) -> tuple[object, ...]:
         """Where the commands of the control protocol are found: methods ``command_*`` of these."""
-        return self, self.calibration, self.refine, self.analysis, self.library, self.detector
+        return self, self.calibration, self.maps, self.refine, self.analysis, self.library, self.detector
 
     def _current(self) -> ScanSession | None:
         return self._scan
@@ -306,6 +309,7 @@ class Session:
                 filter(None, (self.compilation.word, ("" if scan is None else scan.message) or self._notice()))
             ),
             pinned=self.calibration.pinned,
+            map_settings=self.maps.settings,
             restarts=self.restarts,
             recordings_failed=len(self._recording_status.failures),
         )

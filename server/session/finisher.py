@@ -96,7 +96,7 @@ class Finisher:
         frames = frames_of(scan, self.files)
         if frames is None:
             raise PtyliveError("its recording is gone")
-        scan.engine, rendering = reconstruct(scan.header, frames, device=self._device())
+        scan.engine, rendering = reconstruct(scan.header, frames, device=self._device(), settings=scan.map_settings)
         with scan.lock:
             scan.take(rendering)
         if save_results(scan, self._command_line) is None:
@@ -170,7 +170,9 @@ class Finisher:
                 )
             elif frames is not None and scan.stored is not None:
                 # opened from its files, and changed since
-                scan.engine, rendering = reconstruct(scan.header, frames, device=self._device())
+                scan.engine, rendering = reconstruct(
+                    scan.header, frames, device=self._device(), settings=scan.map_settings
+                )
             else:
                 return
             self._fill_detectors(scan, frames)

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -56,10 +56,13 @@ def step_back() -> None:
 
 
 class Resources(NamedTuple):
-    """Where arrays go that do not fit the memory, and what finds the device that makes maps: seconds, for a GPU."""
+    """Where arrays go that do not fit the memory, what finds the device that makes maps (seconds, for a GPU), and the
+    settings of maps that a new scan begins with.
+    """
 
     scratch: Scratch
     device: Callable[[], MapDevice]
+    map_settings: Callable[[], Mapping[str, float]] = dict
 
 
 def find_device(backend: str, least_batch_bytes: int) -> MapDevice:
@@ -141,13 +144,24 @@ class LiveThread:
     def _open(self, header: ScanHeader, *, beside: bool) -> None:
         """Begin a scan, and show it unless it goes on ``beside`` another one that is being received."""
         source, engine, problem = header, None, ""
+        settings: Mapping[str, float] = {}
         try:
             header = self._prepare(source)
-            scratch, device = self._resources
-            engine = LiveEngine(header, background=self._builders, pool=self._pool, scratch=scratch, device=device())
+            scratch, device, chosen = self._resources
+            settings = chosen()
+            engine = LiveEngine(
+                header,
+                background=self._builders,
+                pool=self._pool,
+                scratch=scratch,
+                device=device(),
+                settings=settings,
+            )
         except PtyliveError as error:
             problem = error.line()
-        scan = self._open_scans[header.uid] = ScanSession(header, engine, source, problem=problem)
+        scan = self._open_scans[header.uid] = ScanSession(
+            header, engine, source, problem=problem, map_settings=settings
+        )
         self._on_scan(scan, beside)
         if beside:
             return

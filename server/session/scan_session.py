@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class ScanSession:
     detectors: DetectorBank | None = None
     values: dict[str, Any] = field(default_factory=dict)
     """What a user gave for this scan, under flat names; None: taken back, to be estimated."""
+    map_settings: Mapping[str, float] = field(default_factory=dict)
+    """Of its live maps, checked."""
     stored: Calibration | None = None
     """Calibration of a scan that was opened from its files."""
 
@@ -89,6 +92,13 @@ class ScanSession:
                 self.engine.header = self.engine.bad_pixels.told(header)
                 if self.engine.store is not None:
                     self.engine.store.header = self.engine.header
+
+    def use_map_settings(self, settings: Mapping[str, float]) -> None:
+        """Other settings of its maps: while frames arrive from the next refresh on, else when it is finished again."""
+        with self.lock:
+            self.map_settings = dict(settings)
+            if self.engine is not None:
+                self.engine.use_settings(settings)
 
     @property
     def dose(self) -> dict[str, Any]:
