@@ -24,6 +24,7 @@ from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.library import LibraryPanel
 from ptylive.dashboard.panels.loss import LossCurve
+from ptylive.dashboard.panels.map_numbers import MapNumbers
 from ptylive.dashboard.panels.maps import Mosaic
 from ptylive.dashboard.panels.past import PastScans
 from ptylive.dashboard.panels.picture import PictureFigure
@@ -97,6 +98,7 @@ class Session:
         self.trotter = TrotterPanel(style, self._watch, self.orders)
         self.past = PastScans(self.orders)
         self.calibration = CalibrationPanel(self.orders)
+        self.map_numbers = MapNumbers(self.mosaic.panels, self.orders)
         self.library = LibraryPanel(self.orders, lambda: self._go_to("session"), lambda: self._go_to("refine"))
         self.reconstruction = ReconstructionPanel(style)
         self.positions = PositionsOverlay(self.reconstruction.object.figure, style, self.orders)
@@ -240,8 +242,8 @@ class Session:
 
     def _write(self, view: FeedView) -> None:
         state = view.state
-        self._texts.update(readouts.header_texts(state))
-        self._texts.update(readouts.stream_texts(state))
+        self._texts |= readouts.header_texts(state) | readouts.stream_texts(state)
+        self._texts |= self.map_numbers.texts(state.map_settings)
         self._texts.update(readouts.calibration_texts(self.past.state or state))
         self._texts.update(refinement_texts(state.refinement, view.refinement, state.uid))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
@@ -263,6 +265,7 @@ class Session:
         for panel in self.mosaic.panels:
             styles |= panel.styles()
         marks = readouts.marks(view) | self.runs.marks() | self.curves.marks() | self.refine.marks() | self.past.marks()
+        marks |= self.map_numbers.marks()
         marks["role"] = "viewer" if self.read_only else "operator"
         marks["profile"] = "on" if self.profile.active.active else "off"
         marks["trotter"] = "on" if self.trotter.on_show else "off"
@@ -272,6 +275,7 @@ class Session:
         preset = self.refine.preset()
         clips = {
             **self.calibration.clips(self.past.state or view.state),
+            **self.map_numbers.clips(view.state.map_settings),
             **self.diffraction.clips(),
             "command": recipes.command_line(preset, view.state.recording),
             "python": recipes.python(preset, self.feed.control),
@@ -285,6 +289,7 @@ class Session:
         return {
             "key": self._key,
             "set": self.calibration.set,
+            "numbers": self.map_numbers.set,
             "estimate": self.calibration.estimate,
             "pin": self.calibration.pin,
             "undo": self.calibration.undo,
@@ -344,8 +349,7 @@ class Session:
             name, figure = self.mosaic.panels[index].kind.name, self.mosaic.panels[index].view
         else:
             return
-        limits = [float(v) for v in figure.limits]
-        colours = str(figure.colour_map)
+        limits, colours = [float(v) for v in figure.limits], str(figure.colour_map)
         self.orders.send(
             "export", "exported", self._offer_files, map=name, formats=EXPORTS, colour_map=colours, limits=limits
         )

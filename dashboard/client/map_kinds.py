@@ -15,7 +15,44 @@ NOT_MAPS = frozenset({"coverage", "pattern", "pattern_mean", "object", "probe", 
 DETECTOR = "vd_"
 LAST_PLACE = 1000
 MOST_KINDS = 256
+MOST_NUMBERS = 16
 MOST_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class MapNumber:
+    """A number of a map that viewers may set; ``name``: METHOD.KEY; ``default``: None where the method chooses."""
+
+    name: str
+    default: float | None
+    low: float
+    high: float
+    about: str
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> MapNumber:
+        """A number as the server tells it. Raises KeyError, TypeError, ValueError for what is none."""
+        name, default = _text(plain["name"]), plain.get("default")
+        if not name.rpartition(".")[2]:
+            raise ValueError("a number without a name")
+        low, high = float(plain["low"]), float(plain["high"])
+        return cls(name, None if default is None else float(default), low, high, _text(plain.get("about")))
+
+    @property
+    def key(self) -> str:
+        """Its name within the method."""
+        return self.name.rpartition(".")[2]
+
+    def shown(self, chosen: Mapping[str, float]) -> str:
+        """Its value as somebody would type it."""
+        value = chosen.get(self.name, self.default)
+        return "auto" if value is None else f"{value:g}"
+
+    @property
+    def words(self) -> str:
+        """A line: what it does, and what it may be."""
+        default = "auto" if self.default is None else f"{self.default:g}"
+        return f"{self.key}: {self.about} ({self.low:g} to {self.high:g}; {default})"
 
 
 @dataclass(frozen=True)
@@ -30,6 +67,8 @@ class MapKind:
     """What it shows, and when to trust it."""
     afterwards: bool = False
     """Made when a scan has ended: offered once it has come."""
+    numbers: tuple[MapNumber, ...] = ()
+    """That may be set of it."""
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> MapKind:
@@ -45,6 +84,7 @@ class MapKind:
             int(plain.get("place", LAST_PLACE)),
             f"{shows}. Trust it: {trust}" if shows and trust else shows,
             bool(plain.get("afterwards")),
+            tuple(MapNumber.from_plain(one) for one in list(plain.get("settings") or ())[:MOST_NUMBERS]),
         )
 
 

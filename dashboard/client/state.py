@@ -102,6 +102,7 @@ class ServerState(_Message):
     optics: OpticsSummary = Field(default_factory=OpticsSummary)
     calibration: dict[str, CalibrationEntry] = Field(default_factory=dict)
     pinned: dict[str, Any] = Field(default_factory=dict)
+    map_settings: dict[str, float] = Field(default_factory=dict)
     detectors: list[DetectorEntry] | None = None
     dose: Dose = Field(default_factory=Dose)
     message: str | None = None

@@ -19,7 +19,8 @@
     const field = make("input", {class: "field", "aria-label": name, value: clips[`edit_${name}`] ?? ""});
     if (name === "other") field.placeholder = "NAME = VALUE";
     field.addEventListener("keydown", event => {
-      if (event.key === "Enter") ask("set", {name, value: field.value});
+      if (event.key === "Enter" && name.startsWith("map_")) ask("numbers", {panel: Number(name.slice(4)), value: field.value});
+      else if (event.key === "Enter") ask("set", {name, value: field.value});
       if (event.key === "Enter" || event.key === "Escape") field.blur();
     });
     field.addEventListener("blur", () => { cell.classList.remove("edited"); field.remove(); });

@@ -317,9 +317,7 @@ class Session:
             status["scan"] = scan.header.scan.model_dump(mode="json")
             status["optics"] = scan.header.optics.model_dump(mode="json")
             status["calibration"] = scan.calibration.to_plain()
-            status["dose"] = scan.dose
-            status["memory"] = scan.memory
-            status["computed_on"] = scan.computed_on
+            status.update(dose=scan.dose, memory=scan.memory, computed_on=scan.computed_on)
         return status
 
     @property

@@ -9,6 +9,7 @@ from fake_server import FakeServer, map_payload, state_payload
 from playwright.sync_api import expect
 from running_dashboard import RunningDashboard
 
+from ptylive.dashboard.theme import DETECTOR_COLOURS
 from ptylive.server.wire.messages import array_to_plain
 
 pytestmark = pytest.mark.browser
@@ -145,7 +146,7 @@ def test_a_detector_is_drawn_and_dragged(server: FakeServer, dashboard: RunningD
     assert box is not None
     scale = min(box["width"], box["height"]) / 64
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.wait_for_timeout(500)
+    eventually(lambda: share_of(pixels(page, "#canvas-diffraction"), DETECTOR_COLOURS[0]) > 1e-4)  # its squares
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 2 * scale, y - 3 * scale, steps=4)

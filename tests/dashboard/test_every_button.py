@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from bokeh.document import Document
-from fake_server import state_payload
+from fake_server import MAP_KINDS, state_payload
 
 from ptylive.dashboard.client.feed import Feed, FeedView
+from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.skeleton import read_template
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.library_commands import LibraryCommands
+from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.serve.session import Session as Server
 
@@ -41,6 +43,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
 FIELDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"what": "depth", "numbers": [20]}, "configure"),
     ({"what": "note", "value": "a grain"}, "note"),
+    ({"what": "numbers", "panel": 0, "value": "noise = 2"}, "map_settings"),
     ({"what": "past", "numbers": [1]}, "snapshot"),
     ({"what": "key", "key": "r"}, "refine"),
     ({"what": "key", "key": "s"}, "refine_stop"),
@@ -72,7 +75,7 @@ def buttons_of_the_page() -> set[str]:
 
 
 def commands_of_the_server() -> set[str]:
-    groups = (Server, CalibrationCommands, RefineCommands, AnalysisCommands, LibraryCommands)
+    groups = (Server, CalibrationCommands, MapCommands, RefineCommands, AnalysisCommands, LibraryCommands)
     return {name.removeprefix("command_") for group in groups for name in dir(group) if name.startswith("command_")}
 
 
@@ -93,7 +96,8 @@ def test_it_asks_for_a_command(
     running = {"refine_stop": "running", "refine_resume": "stopped"}.get(command, "none")
     refinement = {"state": running, "run": "run1", "epoch": 1, "loss": 1.0}
     state = state_payload(state="complete", refinement=refinement, record=True)
-    page.feed._view = FeedView(state=ServerState.model_validate(state), connected=True, last_contact=1.0)
+    kinds = MapKinds.from_plain(MAP_KINDS)
+    page.feed._view = FeedView(state=ServerState.model_validate(state), connected=True, last_contact=1.0, kinds=kinds)
     sender = Recorder()
     page.orders._sender, page.orders._pending = sender, []
     for _ in range(3):

@@ -70,6 +70,22 @@ def test_images_of_the_detector_are_files_of_their_own(tmp_path):
     assert (preset, metadata) == ({"sweeps": 3}, {"dark_reference": "d.h5"})
 
 
+def test_numbers_of_live_maps(tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text('[maps]\n"obf.noise" = 2\n[maps.wdd]\nepsilon = 0.5\n')
+    made = load_config(config, {}, {"wdd.epsilon": 0.1, "idpc.highpass_invA": "0.5 1/nm"})
+    assert made.maps == {"obf.noise": 2.0, "wdd.epsilon": 0.1, "idpc.highpass_invA": pytest.approx(0.05)}
+    for name, value, words in (
+        ("wdd.epsilom", 1, "wdd has no setting 'epsilom'"),
+        ("wdd.epsilon", -1, "is not possible"),
+    ):
+        with pytest.raises(MetadataError, match=words):
+            load_config(None, {}, {name: value})
+    config.write_text("[maps.nothing]\nepsilon = 1\n")
+    with pytest.raises(MetadataError, match="no setting of a map"):
+        load_config(config, {}, {})
+
+
 def test_no_server(tmp_path):
     for command in (["status"], ["stop"], ["refine-now"], ["call", "runs"]):
         one_line(ptylive_here(*command, "--control", NOBODY), NOBODY, "ptylive serve")

@@ -63,14 +63,15 @@ def test_maps_are_made_on_the_device_that_was_chosen_and_it_is_said(least):
         lambda *_scan: None,
         lambda scan, _reason: ended.append(scan),
         Subscriptions(),
-        Resources(Scratch(), lambda: there),
+        Resources(Scratch(), lambda: there, lambda: {"obf.noise": 2.0}),
     )
     live.start()
     live.join(60)
     (scan,) = ended
     assert not scan.problem
     assert "bf" in published
-    assert "obf" in {one.name for one in scan.engine.finish().maps}, "its filters were perhaps not ready before"
+    [obf] = [one for one in scan.engine.finish().maps if one.name == "obf"]  # its filters were perhaps not ready before
+    assert obf.settings["noise"] == scan.map_settings["obf.noise"] == 2.0, "a scan begins with what is set"
     why = f"cpu (batches below {least / 2**20:g} MiB)"
     assert scan.computed_on == {"reduction": why if least else "gpu", "transforms": "gpu", "filters": "gpu"}
     assert scan.backend == "gpu"

@@ -1,0 +1,88 @@
+"""Numbers of live maps that viewers may set, below each map: what is set, a pencil, and what was typed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ptylive.dashboard.client.map_kinds import MapKind
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.panels.maps import MapPanel
+from ptylive.dashboard.requests import Request
+
+BY_ITSELF = ("auto", "default", "")
+"""What is typed for the value that the method has by itself."""
+
+
+class UnclearNumberError(ValueError):
+    """What was typed cannot be read; the text says what would be."""
+
+
+def parse_numbers(kind: MapKind, text: str) -> dict[str, float | str | None]:
+    """Settings METHOD.NAME from what was typed: ``epsilon = 0.1, upsample = auto``; a bare value where there is one.
+
+    Values with a unit stay texts. None: back to the default. Raises UnclearNumberError.
+    """
+    known = {one.key: one for one in kind.numbers}
+    found: dict[str, float | str | None] = {}
+    for part in text.replace("−", "-").replace(";", ",").split(","):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals and len(known) == 1:
+            key, value = next(iter(known)), key
+        elif not equals or key not in known:
+            raise UnclearNumberError(f"{kind.label}: type {', '.join(f'{name} = number' for name in known)}, or auto")
+        found[known[key].name] = _value(value)
+    return found
+
+
+def _value(text: str) -> float | str | None:
+    if text.lower() in BY_ITSELF:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+class MapNumbers:
+    """Takes what is typed below the maps, and says what is set."""
+
+    def __init__(self, panels: Sequence[MapPanel], orders: Orders) -> None:
+        self._panels, self._orders = panels, orders
+
+    def set(self, request: Request) -> None:
+        """Give numbers of the map in a panel."""
+        if not 0 <= request.panel < len(self._panels):
+            return
+        kind = self._panels[request.panel].kind
+        if not kind.numbers:
+            return
+        try:
+            values = parse_numbers(kind, request.value)
+        except UnclearNumberError as error:
+            self._orders.say(str(error))
+            return
+        self._orders.send("map_settings", f"{kind.label}: {', '.join(values)} set", values=values)
+
+    def texts(self, chosen: Mapping[str, float]) -> dict[str, str]:
+        """Below every map what is set of it; and, as a title, what may be."""
+        texts = {}
+        for panel in self._panels:
+            given = [f"{one.key} {chosen[one.name]:g}" for one in panel.kind.numbers if one.name in chosen]
+            texts[f"map_{panel.index}_numbers"] = " · ".join(given)
+            texts[f"map_{panel.index}_numbers_about"] = "\n".join(one.words for one in panel.kind.numbers)
+        return texts
+
+    def clips(self, chosen: Mapping[str, float]) -> dict[str, str]:
+        """What stands in the field when the pencil is pressed."""
+        return {f"edit_map_{panel.index}": _as_typed(panel.kind, chosen) for panel in self._panels}
+
+    def marks(self) -> dict[str, Any]:
+        """Whether a map has numbers to be set."""
+        return {f"numbers-{panel.index}": "some" if panel.kind.numbers else "none" for panel in self._panels}
+
+
+def _as_typed(kind: MapKind, chosen: Mapping[str, float]) -> str:
+    return ", ".join(f"{one.key} = {one.shown(chosen)}" for one in kind.numbers)

@@ -1,0 +1,72 @@
+"""Numbers of live maps, typed below them."""
+
+import json
+
+import pytest
+from bokeh.document import Document
+from fake_server import MAP_KINDS, state_payload
+from test_session import CommandSender, content
+
+from ptylive.dashboard.client.feed import Feed, FeedView
+from ptylive.dashboard.client.map_kinds import MapKind, MapKinds
+from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.panels.map_numbers import UnclearNumberError, parse_numbers
+from ptylive.dashboard.session import Session
+
+KINDS = MapKinds.from_plain(MAP_KINDS)
+OBF, WDD = KINDS.called("obf"), KINDS.called("wdd_phase")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "values"),
+    [
+        (WDD, "0.2", {"wdd.epsilon": 0.2}),
+        (WDD, " epsilon = 2e-1", {"wdd.epsilon": 0.2}),
+        (WDD, "auto", {"wdd.epsilon": None}),
+        (WDD, "epsilon = ", {"wdd.epsilon": None}),
+        (OBF, "upsample = 4, noise=default", {"obf.upsample": 4.0, "obf.noise": None}),
+        (KINDS.called("idpc"), "highpass_invA = 0.5 1/nm", {"idpc.highpass_invA": "0.5 1/nm"}),
+        (WDD, "−1", {"wdd.epsilon": -1.0}),
+        (WDD, "nan", {"wdd.epsilon": "nan"}),
+    ],
+)
+def test_what_is_typed(kind, text, values):
+    assert parse_numbers(kind, text) == values
+
+
+@pytest.mark.parametrize("text", ["4", "epsilom = 3", "upsample", ""])
+def test_what_is_unclear_is_answered_with_what_there_is(text):
+    with pytest.raises(UnclearNumberError, match="type upsample = number, noise = number, or auto"):
+        parse_numbers(OBF, text)
+
+
+def test_what_a_server_says_of_numbers_may_be_nonsense():
+    assert MapKinds.from_plain([{"name": "a", "settings": [{"name": "a.b"}]}]).called("a").numbers == ()
+    assert MapKind.from_plain({"name": "a", "settings": None}).numbers == ()
+
+
+@pytest.fixture
+def sender():
+    return CommandSender()
+
+
+@pytest.fixture
+def session(sender):
+    silent = Feed("tcp://127.0.0.1:9")
+    state = ServerState.model_validate(state_payload(map_settings={"obf.noise": 3.0}))
+    silent._view = FeedView(state=state, connected=True, last_contact=1.0, kinds=KINDS)
+    return Session(Document(), silent, sender)
+
+
+def test_they_are_shown_and_sent(session, sender):
+    seen = content(session)
+    assert seen["texts"]["map_0_numbers"] == "noise 3"
+    assert seen["texts"]["map_0_numbers_about"].startswith("upsample: times finer than the scan")
+    assert seen["clips"]["edit_map_0"] == "upsample = auto, noise = 3"
+    assert (seen["marks"]["numbers-0"], seen["marks"]["numbers-3"]) == ("some", "none")
+    session._requests.take(json.dumps({"what": "numbers", "panel": 0, "value": "noise = auto, upsample = 2"}))
+    assert sender.sent == [("map_settings", {"values": {"obf.noise": None, "obf.upsample": 2.0}})]
+    for panel, value in ((3, "1"), (7, "1"), (0, "noise 3")):  # nothing to set, no such panel, unclear
+        session._requests.take(json.dumps({"what": "numbers", "panel": panel, "value": value}))
+    assert len(sender.sent) == 1
+    assert "type upsample = number" in content(session)["texts"]["sentence"]
