@@ -216,6 +216,8 @@ class Readout:
     def of(cls, detector: Detector, arrays: Mapping[str, Array]) -> Readout:
         """Of a scan by what is known of its detector."""
         dark, gain = (arrays.get(name) for name in REFERENCES)
+        if dark is not None and detector.saturation_value is not None:  # it shows the markers of full pixels too
+            dark = np.minimum(dark, detector.saturation_value)
         return cls(detector.saturation_value, _single(dark), _single(gain))
 
     @property
@@ -260,19 +262,24 @@ def array_problem(name: str, array: Array) -> str:
     return "holds negative factors" if name == "gain_reference" and (array < 0).any() else ""
 
 
-def joined(arrays: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Array]:
+def joined(
+    arrays: Mapping[str, Array], given: Mapping[str, Array], saturation_value: float | None = None
+) -> dict[str, Array]:
     """A scan's arrays with those that somebody gave: in their place, but for masks, which count together.
 
-    Pixels of a gain that is 0 or no number are bad.
+    Pixels that are full in the dark are bad, and those of a gain that is no number above 0.
     """
     out = {**arrays, **given}
     masks: list[BoolArray] = [np.asarray(a["bad_pixel_mask"]) != 0 for a in (arrays, given) if "bad_pixel_mask" in a]
     if "gain_reference" in given:
         gain = np.asarray(given["gain_reference"], dtype=np.float32)
-        useless = ~np.isfinite(gain) | (gain == 0)
+        useless = ~(np.isfinite(gain) & (gain > 0))
         out["gain_reference"] = np.where(useless, np.float32(0), gain)
         if useless.any():
             masks.append(useless)
+    if "dark_reference" in given and saturation_value is not None:
+        full = np.asarray(given["dark_reference"]) >= saturation_value
+        masks += [full] if full.any() else []
     if masks:
         out["bad_pixel_mask"] = np.logical_or.reduce(masks)
     return out

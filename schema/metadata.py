@@ -81,8 +81,17 @@ def array_name(name: str) -> str | None:
 
 
 def arrays_and_numbers(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metadata split: arrays of the detector (or their files) under flat names, and everything else."""
-    arrays = {flat: value for name, value in values.items() if (flat := array_name(name)) is not None}
+    """Metadata split: arrays of the detector (or their files) under flat names, and everything else.
+
+    Raises MetadataError where one is given under two names.
+    """
+    arrays: dict[str, Any] = {}
+    for name, value in values.items():
+        if (flat := array_name(name)) is None:
+            continue
+        if flat in arrays:
+            raise MetadataError(f"{flat} is given twice", f"give {flat} or detector.{flat}")
+        arrays[flat] = value
     return arrays, {name: value for name, value in values.items() if array_name(name) is None}
 
 

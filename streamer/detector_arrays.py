@@ -15,6 +15,7 @@ import numpy as np
 
 from ptylive.schema import InputFileError, MetadataError, ScanHeader
 from ptylive.schema.detector import joined, usable_counts
+from ptylive.schema.errors import brief
 from ptylive.schema.model import Array, DoubleArray
 from ptylive.streamer.foreign.arrays import mapped_array
 from ptylive.streamer.foreign.formats import reader_for
@@ -37,8 +38,8 @@ def read_detector_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
 
 def _read(name: str, given: Any) -> Array:
     if isinstance(given, str | Path) and str(given):
-        path = Path(given).expanduser()
         try:
+            path = given_path(given)
             image, what = _image_of(path), f"{name} ({path})"
         except InputFileError as error:
             raise InputFileError(f"{name}: {error}", error.hint) from None
@@ -46,7 +47,7 @@ def _read(name: str, given: Any) -> Array:
         image, what = given, name
     else:
         raise MetadataError(
-            f"{name} is {given!r}, no file", "give a .npy image or a scan file, of which the mean counts"
+            f"{name} is {brief(given)}, no file", "give a .npy image or a scan file, of which the mean counts"
         )
     if image.ndim != 2 or not 0 < min(image.shape) <= max(image.shape) <= MAX_DETECTOR_SIDE:
         raise MetadataError(f"{what} has the shape {image.shape}", "it must be an image: detector rows x columns")
@@ -54,11 +55,21 @@ def _read(name: str, given: Any) -> Array:
         raise MetadataError(f"{what} holds {image.dtype}, not numbers")
     if name == "bad_pixel_mask":
         return np.asarray(image != 0)
+    with np.errstate(over="ignore"):
+        image = np.asarray(image, dtype=np.float32)
     if not np.isfinite(image).all() and name != "gain_reference":
         raise MetadataError(f"{what} holds values that are no numbers", "replace them; bad_pixel_mask names bad pixels")
     if name == "gain_reference" and not (image > 0).any():
         raise MetadataError(f"{what} has no factor above 0", "counts are multiplied by it: near 1")
-    return np.asarray(image, dtype=np.float32)
+    return image
+
+
+def given_path(given: str | Path) -> Path:
+    """The file that somebody named, also in a home folder. Raises InputFileError for the home of nobody."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise InputFileError(f"{given}: {error}", "write the whole path") from None
 
 
 def _image_of(path: Path) -> Array:
@@ -106,4 +117,4 @@ def with_arrays(header: ScanHeader, given: Mapping[str, Array]) -> ScanHeader:
                 f"{name} is {image.shape[0]} x {image.shape[1]}, a frame {rows} x {columns} pixels",
                 "give the one of this detector, as it records",
             )
-    return replace(header, arrays=joined(header.arrays, given))
+    return replace(header, arrays=joined(header.arrays, given, header.detector.saturation_value))

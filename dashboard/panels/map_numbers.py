@@ -26,11 +26,13 @@ def parse_numbers(kind: MapKind, text: str) -> dict[str, float | str | None]:
     """
     known = {one.key: one for one in kind.numbers}
     found: dict[str, float | str | None] = {}
-    for part in text.replace("−", "-").replace(";", ",").split(","):
+    text = text.replace("−", "-").strip()
+    parts = [text.replace(",", ".")] if len(known) == 1 else text.replace(";", ",").split(",")  # 0,5 is a half
+    for part in parts:
         key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals and len(known) == 1:
+        if not equals and len(known) == 1 and part:
             key, value = next(iter(known)), key
-        elif not equals or key not in known:
+        elif not equals or key not in known or known[key].name in found:
             raise UnclearNumberError(f"{kind.label}: type {', '.join(f'{name} = number' for name in known)}, or auto")
         found[known[key].name] = _value(value)
     return found

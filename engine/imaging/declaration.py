@@ -9,6 +9,8 @@ from enum import StrEnum
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import Instant
@@ -104,7 +106,11 @@ class MapSetting:
         """A value somebody gave, maybe with a unit (``0.5 1/nm``). Raises MetadataError."""
         value = in_unit_of(name, value)
         hint = f"give a{' whole' if self.whole else ''} number from {self.low:g} to {self.high:g}"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float | np.integer | np.floating)
+            or not self.low <= value <= self.high
+        ):
             raise MetadataError(f"{name}={brief(value)} is not possible", hint)
         if self.whole and value != int(value):
             raise MetadataError(f"{name}={value:g} is no whole number", hint)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.declaration import Build, LinearMap
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.schema import MetadataError
 from ptylive.schema.model import DoubleArray
 
 BUILDERS: dict[str, Build] = {name: one.build for name, one in registry.methods().items() if one.build is not None}
@@ -40,6 +42,8 @@ class FilterStock:
     background: Executor | None = None
     ready: dict[str, Filter] = field(default_factory=dict)
     ordered: tuple[ImagingConditions, DoubleArray] | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    """Methods that cannot be had under these conditions, and why: numbers a user set may suit other scans only."""
     _coming: dict[str, Future[Filter]] = field(default_factory=dict)
 
     def order(self, conditions: ImagingConditions, mean: DoubleArray) -> None:
@@ -56,10 +60,17 @@ class FilterStock:
             if self.background is not None:
                 self._coming[method] = self.background.submit(Filter.build, method, conditions, mean)
             else:
-                self.ready[method] = Filter.build(method, conditions, mean)
+                self._use(method, partial(Filter.build, method, conditions, mean))
         if self.background is None:
             for method in [name for name in self._coming if name in methods]:
-                self.ready[method] = self._coming.pop(method).result()
+                self._use(method, self._coming.pop(method).result)
+
+    def _use(self, method: str, make: Callable[[], Filter]) -> None:
+        try:
+            self.ready[method] = make()
+        except MetadataError as error:
+            self.ready.pop(method, None)
+            self.refused[method] = error.line()
 
     def make_ahead(self, methods: Iterable[str], helper: Executor) -> None:
         """Begin the filters that will be needed next; :meth:`need` waits for them."""
@@ -71,18 +82,20 @@ class FilterStock:
         """Those of the methods whose filters are neither ready nor being made."""
         wanted, newest = set(methods), self.ordered[0] if self.ordered else None
         ready = {method for method, made in self.ready.items() if made.conditions is newest}
-        return [method for method in self.methods if method in wanted - ready - self._coming.keys()]
+        without = ready | self._coming.keys() | self.refused.keys()
+        return [method for method in self.methods if method in wanted - without]
 
     def collect(self) -> None:
         """Put filters that have become ready into use."""
         for method in [name for name, future in self._coming.items() if future.done()]:
-            self.ready[method] = self._coming.pop(method).result()
+            self._use(method, self._coming.pop(method).result)
 
     def forget(self) -> None:
         """Nothing is asked for any more; what is ready stays in use."""
         for future in self._coming.values():
             future.cancel()
         self._coming.clear()
+        self.refused.clear()
         self.ordered = None
 
     @property

@@ -76,7 +76,7 @@ def setting(name: str) -> MapSetting:
     method, _, its_name = name.partition(".")
     its = methods()[method].may_be_set
     if name not in its:
-        raise MetadataError(f"{method} has no setting {its_name!r}", f"it has {', '.join(its) or 'none'}")
+        raise MetadataError(f"{method} has no setting {brief(its_name)}", f"it has {', '.join(its) or 'none'}")
     return its[name]
 
 

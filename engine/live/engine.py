@@ -84,7 +84,8 @@ class LiveEngine:
         self._waiting: list[FrameBatch] = []
         self._fits = list(FIT_AT)
         self._refitting: tuple[ScanHeader, Future[Calibration]] | None = None
-        self._concluded = self._told_of_descan = self._settings_are_new = False
+        self._concluded = self._told_of_descan = False
+        self._with_other_settings: frozenset[str] = frozenset()
         self.bad_pixels = BadPixels()
         given = header.arrays.get("positions_A")
         if given is None and header.scan.step_A is None and header.scan.matrix is not None:
@@ -177,7 +178,7 @@ class LiveEngine:
 
     def use_settings(self, settings: Mapping[str, float]) -> None:
         """Other settings of maps, checked (:func:`ptylive.engine.imaging.registry.read_settings`), from now on."""
-        self.settings, self._settings_are_new = dict(settings), True
+        self.settings, self._with_other_settings = dict(settings), frozenset(self.live_methods)
         if self.calibration is not None:
             self._adopt(self.calibration)
 
@@ -227,7 +228,7 @@ class LiveEngine:
     @property
     def has_news(self) -> bool:
         """Whether a calibration, filters or settings are there that no refresh has shown."""
-        if self._settings_are_new or self.filters.has_news:
+        if self._with_other_settings & self._wanted or self.filters.has_news:
             return True
         return self._refitting is not None and self._refitting[1].done()
 
@@ -235,15 +236,15 @@ class LiveEngine:
         """Maps of everything that arrived so far, with the newest filters that are ready; without names: the wanted."""
         if self.store is None or self.calibration is None:
             return Rendering()
-        self._settings_are_new = False
         self.filters.collect()
         self._refit_when_due()
         wanted = [name for name in methods or self._wanted if name not in self.impossible]
+        self._with_other_settings -= set(wanted)
         self.filters.need(wanted)
         self.filters.collect()
         made = (self.store, self.calibration, self.filters.ready, wanted)
         rendering = self.evaluation.render(*made, MapChoices(self._placement, self.settings))
-        rendering.missing.update({**self.missing, **self.impossible})
+        rendering.missing.update({**self.missing, **self.impossible, **self.filters.refused})
         return rendering
 
     def finish(

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ptylive.application.extensions import Preset
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
+from ptylive.schema.detector import DETECTOR_ARRAYS
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, array_name, arrays_and_numbers, overlay, typed
 from ptylive.schema.model import StrictModel
@@ -22,6 +23,17 @@ from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
 from ptylive.streamer.protocols.inlet import ProtocolName
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+_TABLES = {
+    "security": "[security]",
+    "refine": "[refine]",
+    "maps": "[maps]",
+    "detector_files": "[detector]",
+    "defaults": "[scan], [optics], [detector]",
+    "overrides": "[scan], [optics], [detector]",
+}
+"""What has tables of its own in a configuration."""
 
 
 class Security(StrictModel):
@@ -75,6 +87,14 @@ class ServerConfig(StrictModel):
         default_factory=dict,
         description="images of the detector as files: bad_pixel_mask, dark_reference, gain_reference, vacuum_pattern",
     )
+
+    @field_validator("detector_files")
+    @classmethod
+    def _known_images(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name not in DETECTOR_ARRAYS:
+                raise ValueError(f"{name} is none of {', '.join(DETECTOR_ARRAYS)}")
+        return value
 
     @field_validator("data", "control")
     @classmethod
@@ -170,6 +190,8 @@ def _from_toml(path: Path) -> dict[str, Any]:
     except InputFileError as error:
         raise MetadataError(str(error), "check --config") from None
     values = dict(as_table(tables.pop("server", {}), "server"))
+    for name in values.keys() & _TABLES.keys():
+        raise MetadataError(f"{path}: [server] {name} is not read", f"write it as {_TABLES[name]}")
     values["security"] = as_table(tables.pop("security", {}), "security")
     values["refine"] = as_table(tables.pop("refine", {}), "refine")
     values["maps"] = _flattened(as_table(tables.pop("maps", {}), "maps"))

@@ -107,7 +107,7 @@ class Session:
         self.library = LibraryCommands(
             config, self.publisher, self, self._finisher, self.analysis.bank, self.receiver.address
         )
-        self.maps = MapCommands(config.maps, self._current, self._finisher.add)
+        self.maps = MapCommands(config.maps, self._current, lambda: list(self._running.values()), self._finisher.add)
         self._live = LiveThread(
             CompiledReader(self.receiver.ring.reader(), self.compilation),
             self.publisher,
@@ -198,8 +198,7 @@ class Session:
         """A recording as a scan that has ended, with the configuration."""
         scan = self.library.open_quietly(recording.name)
         scan.header = self.calibration.prepare(scan.header)
-        scan.map_settings = self.maps.settings
-        return scan
+        return self.maps.given_to(scan)
 
     def _is_idle(self) -> bool:
         newest = self._newest
@@ -270,7 +269,7 @@ class Session:
     def show(self, scan: ScanSession | None) -> None:
         """Show a past scan until the next one arrives; None: the newest live one again."""
         with self._lock:
-            self._scan = self._newest if scan is None else scan
+            self._scan = self._newest if scan is None else self.maps.given_to(scan)
 
     def needs(self, recording: Path) -> bool:
         """Whether a refinement still reads a recording."""

@@ -19,6 +19,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from ptylive.schema import PtyliveError
 from ptylive.server.process.config import ServerConfig
@@ -57,6 +60,8 @@ class Supervisor:
     _restart_at: float = field(default=0.0, init=False)
     _deaths: list[float] = field(default_factory=list, init=False)
     _restarts: int = field(default=0, init=False)
+    _images: TemporaryDirectory[str] | None = field(default=None, init=False)
+    """Goes with this object."""
     _ready: bool = field(default=False, init=False)
     """Whether acquire has said that it takes data."""
 
@@ -68,9 +73,26 @@ class Supervisor:
             ServerKeys.open(self.config.key_folder)  # a faulty folder is told before anything starts
         if self.config.recording_folder is not None:
             require_recordable(self.config.recording_folder)
+        if self.config.detector_files:
+            self._keep_images(self.config.detector_files)
         self._start_acquire()
         if self.config.dashboard is not None:
             self._start_dashboard(self.config.dashboard).join(DASHBOARD_TIMEOUT_S)
+
+    def _keep_images(self, files: dict[str, str]) -> None:
+        """Read the images of the detector once: a receiving process that starts again finds them as they were.
+
+        Raises PtyliveError for one that is none.
+        """
+        from ptylive.streamer.detector_arrays import read_detector_arrays
+        from ptylive.streamer.vetting.door import vet_images
+
+        vet_images(files)
+        self._images = TemporaryDirectory(prefix="ptylive-images-")
+        kept = {name: str(Path(self._images.name) / f"{name}.npy") for name in files}
+        for name, image in read_detector_arrays(files).items():
+            np.save(kept[name], image, allow_pickle=False)
+        self.config = self.config.model_copy(update={"detector_files": kept})
 
     def _start_acquire(self, *history: str) -> None:
         """Start it and wait until it takes data. Raises PtyliveError with what it has to say when it does not."""

@@ -183,11 +183,13 @@ class LiveThread:
         scan = self._open_scans.pop(end.uid, None)
         if scan is None:
             return
-        if scan is self._scan:
-            self._refresh(scan)  # the last rows at once; the final fit takes a moment
-            self._scan = None
-        scan.ended = end.reason
-        self._on_end(scan, end.reason)
+        try:
+            if scan is self._scan:
+                self._refresh(scan)  # the last rows at once; the final fit takes a moment
+        finally:  # whatever the live maps came to: its results are made
+            self._scan = None if scan is self._scan else self._scan
+            scan.ended = end.reason
+            self._on_end(scan, end.reason)
 
     def _refresh_when_due(self) -> None:
         now = time.monotonic()

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from ptylive.schema.metadata import arrays_and_numbers
+from ptylive.streamer.detector_arrays import given_path
 from ptylive.streamer.vetting.tasks import walk, walk_hdf5
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
@@ -35,17 +36,23 @@ def vet(path: Path, values: Mapping[str, Any] | None = None, *results: Path) -> 
     What is missing or no file of its kind is left to whoever opens it, and says so better.
     """
     images, numbers = arrays_and_numbers(values or {})
+    vet_images(images)
     with _READER.worker() as worker:
-        for given in images.values():  # images in .npy files are mapped, and looked at by whoever does
-            if (
-                isinstance(given, str | Path)
-                and (image := Path(given).expanduser()).suffix != ".npy"
-                and is_file(image)
-            ):
-                worker.read(walk, image, _limits(image), values={})
         if is_file(path):
             worker.read(walk, path, _limits(path), values=numbers)
         _look_through(worker, results)
+
+
+def vet_images(images: Mapping[str, Any]) -> None:
+    """The same for images of a detector given as scans; those in .npy files are mapped, and looked at by whoever does.
+
+    Arrays are what they are.
+    """
+    for given in images.values():
+        named = isinstance(given, str | Path)
+        if named and (image := given_path(given)).suffix != ".npy" and is_file(image):
+            with _READER.worker() as worker:
+                worker.read(walk, image, _limits(image), values={})
 
 
 def vet_results(*paths: Path) -> None:

@@ -61,7 +61,7 @@ def test_counts_are_not_corrected_twice():
 
 
 def test_masks_count_together_and_a_gain_of_nothing_is_a_bad_pixel():
-    gain = np.array([[0.0, 1.0], [np.nan, 2.0]])
+    gain = np.array([[-0.1, 1.0], [np.nan, 2.0]])
     mask = np.array([[False, True], [False, False]])
     out = joined({"bad_pixel_mask": mask, "dark_reference": DARK}, {"gain_reference": gain, "dark_reference": GAIN})
     np.testing.assert_array_equal(out["bad_pixel_mask"], [[True, True], [True, False]])
@@ -85,6 +85,26 @@ def test_masks_count_together_and_a_gain_of_nothing_is_a_bad_pixel():
 )
 def test_arrays_that_cannot_be(name, array, words):
     assert (words in array_problem(name, array)) if words else array_problem(name, array) == ""
+
+
+def test_a_pixel_that_is_full_in_the_dark_is_bad_and_takes_nothing_from_the_others():
+    dark = np.array([[65535.0, 0.5], [2.0, 3.0]])
+    frames = np.full((1, 2, 2), 9, np.uint16)
+    frames[0, 0, 0] = 65535
+    header = make_header(pixels=(2, 2))
+    header = replace(
+        header,
+        detector=header.detector.model_copy(update={"saturation_value": 50.0}),
+        arrays=joined({}, {"dark_reference": dark}, 50.0),
+    )
+    np.testing.assert_array_equal(header.arrays["bad_pixel_mask"], [[True, False], [False, False]])
+    np.testing.assert_array_equal(header.readout.counts(frames)[0][0], [[0, 8.5], [7, 6]])
+    assert "bad_pixel_mask" not in joined({}, {"dark_reference": dark})
+
+
+def test_one_array_under_two_names_is_refused():
+    with pytest.raises(MetadataError, match="dark_reference is given twice"):
+        arrays_and_numbers({"dark_reference": 1, "detector.dark_reference": 2})
 
 
 def test_names_of_arrays():

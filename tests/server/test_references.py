@@ -1,5 +1,8 @@
 """Dark and gain reference through real processes: the maps are those of the counts, and the recording says why."""
 
+import os
+import signal
+
 import h5py
 import hdf5plugin  # noqa: F401
 import numpy as np
@@ -41,6 +44,10 @@ def test_a_scan_is_corrected_live_recorded_as_it_came_and_converted(recorded, tm
     config.write_text(f'[detector]\ngain_reference = "{tmp_path / "gain.npy"}"\n')
     given = ("--config", str(config), "--set", f"dark_reference={tmp_path / 'dark.h5'}")
     with server(tmp_path / "recordings", *given) as running:
+        for name in ("gain.npy", "dark.h5"):
+            (tmp_path / name).unlink()
+        os.kill(running.status()["pids"]["acquire"], signal.SIGKILL)
+        running.wait_for(lambda status: status["restarts"] == 1)  # with what was read at the start
         replay(scan, ReplaySettings(to=running.data))
         status = running.wait_for_results()
         assert (status["state"], status["rejected"]) == ("complete", {})

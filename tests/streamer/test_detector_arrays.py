@@ -1,6 +1,7 @@
 """Images of a detector from files and arrays."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -50,7 +51,9 @@ def test_a_mask_is_all_that_is_not_0():
         ("vacuum_pattern", IMAGE * np.nan, "no numbers"),
         ("gain_reference", IMAGE * 0.0, "no factor above 0"),
         ("gain_reference", np.full((8, 8), np.nan), "no factor above 0"),
+        ("dark_reference", np.full((8, 8), 1e39), "no numbers"),
         ("dark_reference", [1, 2], "no file"),
+        ("dark_reference", list(range(10_000)), "no file"),
         ("dark_reference", 5, "no file"),
     ],
 )
@@ -58,11 +61,12 @@ def test_what_is_no_image_is_refused(name, array, words):
     with pytest.raises(MetadataError, match=words) as error:
         read_detector_arrays({name: array})
     assert name in str(error.value)
+    assert len(str(error.value)) < 200
 
 
 def test_files_that_are_none(tmp_path):
     (tmp_path / "text.npy").write_text("no array")
-    for file in (tmp_path / "absent.npy", tmp_path / "absent.h5", tmp_path / "text.npy"):
+    for file in (tmp_path / "absent.npy", tmp_path / "absent.h5", tmp_path / "text.npy", Path("~nobody_here/x.npy")):
         with pytest.raises(InputFileError, match=file.name):
             read_detector_arrays({"dark_reference": str(file)})
     header = make_header()

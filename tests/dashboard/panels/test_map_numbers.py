@@ -22,6 +22,8 @@ OBF, WDD = KINDS.called("obf"), KINDS.called("wdd_phase")
     [
         (WDD, "0.2", {"wdd.epsilon": 0.2}),
         (WDD, " epsilon = 2e-1", {"wdd.epsilon": 0.2}),
+        (WDD, "epsilon = 0,5", {"wdd.epsilon": 0.5}),
+        (WDD, "0,1", {"wdd.epsilon": 0.1}),
         (WDD, "auto", {"wdd.epsilon": None}),
         (WDD, "epsilon = ", {"wdd.epsilon": None}),
         (OBF, "upsample = 4, noise=default", {"obf.upsample": 4.0, "obf.noise": None}),
@@ -34,7 +36,7 @@ def test_what_is_typed(kind, text, values):
     assert parse_numbers(kind, text) == values
 
 
-@pytest.mark.parametrize("text", ["4", "epsilom = 3", "upsample", ""])
+@pytest.mark.parametrize("text", ["4", "epsilom = 3", "upsample", "", "upsample = 2,5", "noise = 1, noise = 2"])
 def test_what_is_unclear_is_answered_with_what_there_is(text):
     with pytest.raises(UnclearNumberError, match="type upsample = number, noise = number, or auto"):
         parse_numbers(OBF, text)

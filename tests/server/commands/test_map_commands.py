@@ -1,5 +1,10 @@
 """Numbers of live maps, set while a scan runs, after it has ended, and for those to come."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
@@ -12,9 +17,9 @@ from ptylive.server.session.scan_session import ScanSession
 class Shown:
     """The scan that a server shows, and what it was asked to make again."""
 
-    def __init__(self, scan=None):
+    def __init__(self, scan=None, running=()):
         self.scan, self.again = scan, []
-        self.commands = MapCommands({"ssb.epsilon": 0.5}, lambda: self.scan, self.again.append)
+        self.commands = MapCommands({"ssb.epsilon": 0.5}, lambda: self.scan, lambda: running, self.again.append)
 
     def set(self, **values):
         return self.commands.command_map_settings({name.replace("__", "."): one for name, one in values.items()})
@@ -78,3 +83,47 @@ def test_a_scan_that_has_ended_is_made_again(scan):
     assert scan.map_settings == {"ssb.epsilon": 0.5, "wdd.epsilon": 0.3}
     [phase] = [one for one in scan.engine.finish().maps if one.name == "wdd_phase"]
     assert phase.settings["epsilon"] == 0.3
+
+
+def test_scans_that_are_being_received_follow_while_a_past_one_is_shown(scan):
+    past = ScanSession(scan.header, None, scan.header, ended="complete")
+    shown = Shown(past, (scan,))
+    shown.set(wdd__epsilon=0.3)
+    assert shown.again == [past]
+    assert scan.engine.settings == past.map_settings == {"ssb.epsilon": 0.5, "wdd.epsilon": 0.3}
+    opened = ScanSession(scan.header, None, scan.header)
+    assert shown.commands.given_to(opened) is opened
+    assert opened.map_settings == shown.commands.settings
+
+
+def test_a_refresh_of_one_map_leaves_the_others_to_be_shown(scan):
+    shown = Shown(scan)
+    scan.engine.refresh()
+    shown.set(idpc__highpass_invA=0.2)
+    scan.engine.refresh(["wdd"])
+    assert scan.engine.has_news
+    scan.engine.refresh()
+    assert not scan.engine.has_news
+
+
+@pytest.mark.parametrize("background", [None, ThreadPoolExecutor(1)])
+def test_a_number_that_does_not_suit_a_scan_costs_that_map_only(background):
+    """As of a scan along a list of positions."""
+    made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
+    at = made.header().scan.positions_A(0.0)
+    header = replace(made.header(), arrays={"positions_A": at + np.random.default_rng(0).normal(0, 0.05, at.shape)})
+    engine = LiveEngine(header, methods=("tcbf", "idpc", "wdd"), background=background)
+    engine.use_settings({"tcbf.upsample": 4})
+    for batch in batches(made.patterns):
+        engine.add(batch)
+    for _ in range(200):
+        rendering = engine.refresh()
+        if "tcbf" in rendering.missing and "wdd_phase" in {one.name for one in rendering.maps}:
+            break
+        time.sleep(0.05)
+    assert "tcbf.upsample=4 needs points on a regular grid" in rendering.missing["tcbf"]
+    whole = engine.finish()
+    assert "wdd_phase" in {one.name for one in whole.maps}
+    assert "regular grid" in whole.missing["tcbf"]
+    engine.use_settings({})
+    assert "tcbf" in {one.name for one in engine.finish().maps}

@@ -77,6 +77,28 @@ def test_maps_are_made_on_the_device_that_was_chosen_and_it_is_said(least):
     assert scan.backend == "gpu"
 
 
+def test_a_scan_whose_live_maps_fail_is_finished_all_the_same(monkeypatch):
+    made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
+
+    def fail(*_given):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(LiveThread, "_rendered", fail)
+    ended = []
+    live = LiveThread(
+        Items(ArmEvent(made.header()), *batches(made.patterns), EndEvent("synthetic", "complete", None)),
+        SimpleNamespace(publish=lambda *_given: None),
+        lambda given: given,
+        lambda *_scan: None,
+        lambda scan, reason: ended.append((scan.ended, reason)),
+        Subscriptions(),
+        Resources(Scratch(), lambda: MapDevice(None, "", 0)),
+    )
+    live.start()
+    live.join(60)
+    assert ended == [("complete", "complete")]
+
+
 def test_a_gpu_that_was_insisted_on_is_missed_aloud(monkeypatch, caplog):
     monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device answers")
     assert find_device("auto", 0).words == "cpu (no CUDA device answers)"
