@@ -127,8 +127,6 @@ def reconstruct_source(
                 on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
     engine, rendering = reconstruct(seen.header, frames, methods, device, settings)
-    if engine.filters.refused:
-        raise MetadataError(next(iter(engine.filters.refused.values())))
     rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, engine.calibration or Calibration())])
     said = remarks(without(source.header, values), source.header, engine.calibration or Calibration())
     return Reconstruction(engine, rendering, count, tuple(said))

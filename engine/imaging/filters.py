@@ -98,6 +98,11 @@ class FilterStock:
         self.refused.clear()
         self.ordered = None
 
+    def check(self) -> None:
+        """Raise MetadataError where a method cannot be had."""
+        for reason in self.refused.values():
+            raise MetadataError(reason)
+
     @property
     def has_news(self) -> bool:
         """Whether filters have become ready that are not in use yet."""

@@ -114,8 +114,7 @@ class LiveEngine:
         held, self._waiting = self._waiting, []
         if not held:
             return
-        frames = np.concatenate([b.frames for b in held])
-        frames = self.header.readout.counts(frames)[0]
+        frames = self.header.readout.counts(np.concatenate([b.frames for b in held]))[0]
         mean = np.mean(frames, axis=0, dtype=float)
         self.header = self.bad_pixels.look(self.header, mean, len(frames), dead=False)
         descan = given_descan(self.header)
@@ -387,7 +386,8 @@ def reconstruct(
 ) -> tuple[LiveEngine, Rendering]:
     """The live engine fed from a file: mean pattern, calibration, coefficients, maps.
 
-    Reads the frames twice, where a descan is given three times, and where one is found some times more.
+    Reads the frames twice, where a descan is given three times, and where one is found some times more. Raises
+    MetadataError for a setting that this scan does not allow; a live engine leaves that map out.
     """
     engine, where = LiveEngine(header, methods=methods, device=device, settings=settings), Where(device=device)
     store = reading.first_read(header, frames, engine.bad_pixels, where)
@@ -395,4 +395,6 @@ def reconstruct(
         return engine, Rendering()
     engine.store = store = reading.brought_to_rest(store, frames, where)
     engine.header = header = store.header
-    return engine, engine.conclude(Plan.of_pattern(lying_still(header, store.descan), store.mean_pattern).calibration)
+    made = engine.conclude(Plan.of_pattern(lying_still(header, store.descan), store.mean_pattern).calibration)
+    engine.filters.check()
+    return engine, made
