@@ -17,6 +17,7 @@ from stream_tools import connected, digest, digests_of_file, make_frames, make_h
 from ptylive.schema import ScanHeader
 from ptylive.streamer.recording import recovery
 from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.journal_file import JournalFile
 from ptylive.streamer.recording.recording_writer import record
 from ptylive.streamer.recording.recovery import HeldJournals, journals, read_leftover, stored_batches
 from ptylive.streamer.storage.journal_reader import JournalReader
@@ -222,6 +223,19 @@ def test_what_a_killed_recorder_left_is_removed(tmp_path: Path) -> None:
         run.wait(lambda: not abandoned.exists())
     assert own.exists()
     assert other.exists()
+
+
+def test_a_journal_that_was_never_begun_is_removed(tmp_path: Path) -> None:
+    """Its name was taken, and nothing written: the process was killed in between."""
+    empty, claimed, begun = (tmp_path / f"{name}.journal" for name in ("empty", "claimed", "begun"))
+    link, held = tmp_path / "link.journal", JournalFile(claimed, 0)
+    begun.write_bytes(b"P")
+    empty.touch()
+    (tmp_path / "elsewhere").touch()
+    link.symlink_to(tmp_path / "elsewhere")
+    assert set(journals(tmp_path)) == {begun, link}
+    assert (empty.exists(), claimed.exists(), link.exists()) == (False, True, True)
+    held.close()
 
 
 @pytest.mark.parametrize("whole", [True, False])
