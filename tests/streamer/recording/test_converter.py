@@ -26,6 +26,8 @@ from ptylive.streamer.recording.converter import Closing, Converter, Job, Record
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.wire import ArmMessage
 
+pytestmark = pytest.mark.own_recorder
+
 
 def journal_of(path: Path) -> dict[int, bytes]:
     header = make_header()
