@@ -95,8 +95,7 @@ class Acquisition:
 
     def open_header(self) -> ScanHeader | None:
         """The scan that is open, as it is stored, under its sender's uid."""
-        scan = self._current
-        return None if scan is None else replace(scan.progress.header, uid=scan.progress.sent_as)
+        return None if (scan := self._current) is None else replace(scan.progress.header, uid=scan.progress.sent_as)
 
     @property
     def hears_a_sender(self) -> bool:
@@ -199,10 +198,11 @@ class Acquisition:
         try:
             self._place(scan, Arrival(message, scan, exact=self._exact))
         except OtherDataError as error:
-            if scan.armed_again or self.senders.share(message.source, scan.progress.sent_as):
-                return self._place_anew(scan, message, error)
-            self._known.refused(scan)
-            raise
+            if not scan.begins_anew(message.first):
+                self._known.refused(scan)
+            if not (scan.armed_again or self.senders.share(message.source, scan.progress.sent_as)):
+                raise
+            self._place_anew(scan, message, error)
 
     def _place(self, scan: ScanRecord, arrival: Arrival) -> None:
         """Put new frames where they belong. Raises WireError; OtherDataError before anything of them is placed."""
@@ -231,7 +231,7 @@ class Acquisition:
 
     def _watch(self, scan: ScanRecord, first: int, count: int) -> None:
         """Say it when the numbers of an open scan come as if somebody else took some of its messages."""
-        if not scan.closed and (warning := scan.progress.shared_stream.observe(first, count)) is not None:
+        if not scan.closed and (warning := scan.progress.shared_stream.observe(first, count)):
             self._announcer.log("warning", warning)
 
     def _handed_on(self, scan: ScanRecord, batch: FrameBatch) -> None:
@@ -290,7 +290,7 @@ class Acquisition:
         sent_as = header.uid
         header = self._known.identified(header, self._open.values(), self._waiting, source)
         if (scan := self._open.get(header.uid)) is not None:
-            scan.armed_again |= not by_ping and scan.progress.placed > 0
+            self._known.armed_again(scan, by_ping=by_ping)
             self._known.count_senders(scan)
             self._heard(scan, by_ping=by_ping)
             return

@@ -18,8 +18,9 @@ from ptylive.streamer.recording.journal import Journal
 class ScanRecord:
     """One scan, open or closed. ``safe``: frames that survive a crash; without a recording, those that arrived.
 
-    armed_again: its uid was armed once more after frames had come, so that other data may be another scan;
-    from_file: what is known of it comes from its recording, whose marks have not been read.
+    armed_again: its uid was armed once more after frames had come, so that other data may be another scan; armed_with:
+    how many frames there were when that was last said; from_file: what is known of it comes from its recording, whose
+    marks have not been read.
     """
 
     progress: ScanProgress
@@ -30,6 +31,7 @@ class ScanRecord:
     recording_state: RecordingState = "off"
     recording_error: str = ""
     armed_again: bool = False
+    armed_with: int = 0
     from_file: bool = False
 
     @classmethod
@@ -51,6 +53,17 @@ class ScanRecord:
     def uid(self) -> str:
         """The scan's identity."""
         return self.progress.header.uid
+
+    def arm_again(self) -> None:
+        """An arm message announced the scan once more."""
+        self.armed_with = self.progress.placed
+        self.armed_again |= self.armed_with > 0
+
+    def begins_anew(self, first: int) -> bool:
+        """Whether frames from ``first`` on, with other data than the scan's, are the first ones of another scan: they
+        come right behind the arm message, and their numbers begin at 0.
+        """
+        return self.armed_again and self.progress.placed == self.armed_with and first == 0
 
     @property
     def busy(self) -> bool:

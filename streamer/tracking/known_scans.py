@@ -229,10 +229,10 @@ class KnownScans:
         self._recordings.note_senders(scan)
 
     def armed_again(self, scan: ScanRecord, *, by_ping: bool) -> None:
-        """A closed scan was announced again: what comes is the same, or another scan under its uid."""
+        """A scan was announced again: what comes is the same, the rest, or another scan under its uid."""
         if by_ping:
             return  # only the sender of the scan itself pings
-        scan.armed_again = True
+        scan.arm_again()
         self._ask_marks(scan)
 
     def hold(self, scan: ScanRecord, message: FramesMessage) -> bool:

@@ -30,7 +30,7 @@ from ptylive.streamer.ring import Ring
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.tracking import senders as senders_module
 from ptylive.streamer.tracking.senders import Senders
-from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, PingMessage
 
 HEADER = replace(make_header(), uid="test")
 FIRST, SECOND = make_frames(HEADER, seed=1), make_frames(HEADER, seed=2)
@@ -40,6 +40,10 @@ AGAIN = "test-again-2"
 
 def digests(frames: Any, first: int = 0) -> dict[int, bytes]:
     return {first + number: digest(frame) for number, frame in enumerate(frames)}
+
+
+def part(frames: Any, first: int, stop: int) -> FramesMessage:
+    return FramesMessage(HEADER.uid, first, stop - first, "none", (frames[first:stop].tobytes(),))
 
 
 def recorded(folder: Path) -> dict[str, dict[int, bytes]]:
@@ -348,6 +352,35 @@ def test_another_scan_of_a_uid_that_gets_other_data_says_that_it_may_have_two_se
         send(socket, ArmMessage(HEADER), TWO[0], *ONE[4:], TWO[4])
         run.wait(lambda: run.receiver.status().rejected == {"other_data": 1})
     assert said_senders(tmp_path) == {"test": 1, AGAIN: 2}
+
+
+@pytest.mark.parametrize(("gap", "resent"), [((21, 28), (21, 28)), ((1, 7), (0, 7))], ids=["middle", "beginning"])
+def test_what_a_stranger_put_into_a_scan_of_a_used_uid_shows_when_its_own_frames_come(
+    tmp_path: Path, gap: tuple[int, int], resent: tuple[int, int]
+) -> None:
+    """After a restart a connection that has announced nothing fills a gap; the scan's own frames for it come later."""
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(HEADER), *ONE)
+        run.wait_for_whole("test")
+    with two_senders(tmp_path) as sending:
+        sending.other(0, ArmMessage(HEADER))
+        sending.frames(0, part(SECOND, 0, gap[0]))
+        sending.other(0, ArmMessage(HEADER))
+        sending.frames(0, part(SECOND, gap[1], len(SECOND)))
+        sending.frames(1, part(FIRST, *gap))
+        sending.run.wait(lambda: said_senders(tmp_path) == {"test": 1, AGAIN: 1})
+        sending.frames(0, part(SECOND, *resent))
+        sending.run.wait(lambda: said_senders(tmp_path).get(AGAIN) == 2)
+
+
+def test_each_further_scan_of_a_uid_has_one_sender(tmp_path: Path) -> None:
+    third = make_frames(HEADER, seed=3)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        for n, frames in enumerate((FIRST, SECOND, third), start=1):
+            send(socket, ArmMessage(HEADER), *messages_of(HEADER, frames, 7))
+            run.wait(lambda n=n: len(recorded(tmp_path)) == n)
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND), "test-again-3": digests(third)}
+    assert set(said_senders(tmp_path).values()) == {1}
 
 
 def test_the_name_of_an_open_scan_is_taken(tmp_path: Path) -> None:
