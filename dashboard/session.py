@@ -265,7 +265,6 @@ class Session:
         for panel in self.mosaic.panels:
             styles |= panel.styles()
         marks = readouts.marks(view) | self.runs.marks() | self.curves.marks() | self.refine.marks() | self.past.marks()
-        marks |= self.map_numbers.marks()
         marks["role"] = "viewer" if self.read_only else "operator"
         marks["profile"] = "on" if self.profile.active.active else "off"
         marks["trotter"] = "on" if self.trotter.on_show else "off"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,12 @@ class ScanHeader:
         """Type of a recorded pixel."""
         return np.dtype(self.detector.dtype)
 
-    @property
+    @cached_property
     def readout(self) -> Readout:
         """How recorded frames become counts; numbers of a compressed scan are what they are."""
         return Readout.of(self.detector, self.arrays) if self.basis.is_raw else AS_RECORDED
 
-    @property
+    @cached_property
     def of_counts(self) -> ScanHeader:
         """The scan of frames that have become counts, which no reference corrects once more."""
         if not self.readout.corrects:

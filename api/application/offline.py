@@ -23,7 +23,7 @@ from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
 from ptylive.schema.detector import undo_transform
-from ptylive.schema.metadata import arrays_and_numbers, overlay
+from ptylive.schema.metadata import array_name, overlay
 from ptylive.schema.model import Array, IndexArray
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def map_device(backend: str) -> MapDevice:
 
 def without(header: ScanHeader, values: Iterable[str]) -> ScanHeader:
     """A scan as its file tells it, but for the metadata that somebody replaced."""
-    return overlay(header, dict.fromkeys(arrays_and_numbers(dict.fromkeys(values))[1]))
+    return overlay(header, dict.fromkeys(name for name in values if array_name(name) is None))
 
 
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ptylive.dashboard.client.map_kinds import MapKind
 from ptylive.dashboard.client.orders import Orders
@@ -80,10 +79,6 @@ class MapNumbers:
     def clips(self, chosen: Mapping[str, float]) -> dict[str, str]:
         """What stands in the field when the pencil is pressed."""
         return {f"edit_map_{panel.index}": _as_typed(panel.kind, chosen) for panel in self._panels}
-
-    def marks(self) -> dict[str, Any]:
-        """Whether a map has numbers to be set."""
-        return {f"numbers-{panel.index}": "some" if panel.kind.numbers else "none" for panel in self._panels}
 
 
 def _as_typed(kind: MapKind, chosen: Mapping[str, float]) -> str:

@@ -16,7 +16,14 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.files.atomic import remove_abandoned
 from ptylive.streamer.events import Announcer
 from ptylive.streamer.recording.catalogue import Catalogue
-from ptylive.streamer.recording.recovery import HeldJournals, Leftover, age_and_size, journals, read_leftover
+from ptylive.streamer.recording.recovery import (
+    HeldJournals,
+    Leftover,
+    age_and_size,
+    journals,
+    read_leftover,
+    remove_never_begun,
+)
 from ptylive.streamer.vetting.worker import FileWorker
 
 CATALOGUE_S, START_S = 5.0, 8.0
@@ -82,6 +89,7 @@ class EarlierRuns:
             if self._catalogue is not None:
                 self._catalogue.refresh(CATALOGUE_S)
             remove_abandoned(folder)
+            remove_never_begun(folder)
             self._read_journals(journals(folder))
         except FAULTS as error:
             self._announcer.log("warning", f"what earlier runs left in {folder} cannot be read: {line_of(error)}")

@@ -58,32 +58,28 @@ class Leftover:
 
 
 def journals(folder: Path) -> list[Path]:
-    """Journals in a folder, oldest first; links that lead nowhere or in a circle, folders and the like are none.
-
-    One without a byte was never begun: whoever took its name was killed before its first record. It is removed.
-    """
+    """Journals in a folder, oldest first; links that lead nowhere or in a circle, folders and the like are none."""
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError):
             about = path.stat()
-            if stat.S_ISREG(about.st_mode) and not (about.st_size == 0 and _is_removed(path)):
+            if stat.S_ISREG(about.st_mode):
                 found.append((about.st_mtime_ns, path))
     return [path for _, path in sorted(found)]
 
 
-def _is_removed(path: Path) -> bool:
-    """Remove an empty journal, unless it is a link or somebody has claimed it. Raises OSError.
+def remove_never_begun(folder: Path) -> None:
+    """Remove journals without a byte: whoever took their names was killed before the first record.
 
-    Who takes its name just now makes it again when it is claimed.
+    Links stay, and what somebody has claimed; who takes such a name just now makes the file again when it is claimed.
     """
-    if path.is_symlink():
-        return False
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if file.read(1):
-            return False
-        path.unlink()
-    return True
+    for path in journals(folder):
+        if path.is_symlink():
+            continue
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not file.read(1):
+                path.unlink()
 
 
 def age_and_size(path: Path) -> tuple[float, int]:

@@ -40,22 +40,31 @@ class FactorOfEachQuantity:
 
 def block_scaled(layout: ParameterLayout, known: Any, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
     """H0 times a gradient (a vector), with one factor for each quantity."""
-    scaled, likely_fall = gradient.copy(), known * gradient * gradient
     parts = _parts(layout)
-    first, complex_object = parts[0]
-    weight = 0.5 if complex_object else 1.0
-    squared = weight * float(xp.dot(gradient[first], gradient[first]))
-    least_fall = ROUNDING**2 * float(xp.sum(likely_fall[first]))
-    for part, is_complex in parts:
-        if pairs:
-            factor = _barzilai_borwein(pairs[-1], part, xp) * (2.0 if is_complex else 1.0)
-        elif part == first:
-            factor = weight
-        else:
-            power = float(xp.dot(gradient[part], gradient[part]))
-            factor = squared / power if float(xp.sum(likely_fall[part])) > least_fall else 0.0
+    if pairs:
+        factors = [_barzilai_borwein(pairs[-1], part, xp) * (2.0 if is_complex else 1.0) for part, is_complex in parts]
+    else:
+        factors = _first_factors(parts, known, gradient, xp)
+    scaled = gradient.copy()
+    for (part, _), factor in zip(parts, factors, strict=True):
         scaled[part] *= gradient.dtype.type(factor)
     return scaled
+
+
+def _first_factors(parts: list[tuple[slice, bool]], known: Any, gradient: Any, xp: Any) -> list[float]:
+    """Before there is a pair: 1 of a real object, 1/2 of a complex one; of every other quantity what makes its
+    directional derivative the object's, or 0 where its gradient is rounding.
+    """
+    first, complex_object = parts[0]
+    weight = 0.5 if complex_object else 1.0
+    derivative = weight * float(xp.dot(gradient[first], gradient[first]))
+    likely_fall = known * gradient * gradient
+    least_fall = ROUNDING**2 * float(xp.sum(likely_fall[first]))
+    factors = [weight]
+    for part, _ in parts[1:]:
+        power = float(xp.dot(gradient[part], gradient[part]))
+        factors.append(derivative / power if float(xp.sum(likely_fall[part])) > least_fall else 0.0)
+    return factors
 
 
 def _barzilai_borwein(pair: Pair, part: slice, xp: Any) -> float:

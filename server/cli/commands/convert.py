@@ -19,6 +19,7 @@ EXAMPLES = """
 ptylive convert scan.mib scan.h5 --set scan_shape=256,256
 ptylive convert scan.h5 small.h5 --bin 2 --crop 8,8,8,8
 ptylive convert scan.h5 coefficients.h5 --basis zernike:45+1
+ptylive convert scan.h5 counts.h5 --set dark_reference=dark.h5 --set bad_pixel_mask=mask.npy
 """
 
 

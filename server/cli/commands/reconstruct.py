@@ -19,7 +19,7 @@ ptylive reconstruct scan.h5 -o maps.h5
 ptylive reconstruct scan.h5 -o maps.h5 --methods idpc,obf --set energy_eV=80e3
 ptylive reconstruct scan.h5 -o maps.h5 --methods wdd,tcbf --set wdd.epsilon=0.1 --set tcbf.upsample=4
 ptylive reconstruct scan.h5 -o maps.h5 --detector haadf=ring:60mrad,200mrad --detector left=disc:31.5,12,6
-ptylive reconstruct scan.h5 -o maps.h5 --backend cpu
+ptylive reconstruct scan.h5 -o maps.h5 --set gain_reference=gain.npy --backend cpu
 """
 
 

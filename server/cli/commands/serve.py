@@ -20,6 +20,7 @@ EXAMPLES = """
 ptylive serve --record ~/scans
 ptylive serve --config microscope.toml
 ptylive serve --protocol dectris-v2 --data tcp://detector:31001 --set scan.shape=256,256
+ptylive serve --set dark_reference=dark.h5 --set gain_reference=gain.npy --set wdd.epsilon=0.02
 """
 
 

@@ -75,7 +75,7 @@ def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
 def test_odd_things_are_no_journals(tmp_path):
     names = fill_with_odd_things(tmp_path, ".journal")
     found = {path.name for path in journals(tmp_path)}
-    assert found == {name for name in names if name.startswith(("sparse", "text"))}
+    assert found == {name for name in names if name.startswith(("empty", "sparse", "text"))}
 
 
 def test_only_the_newest_are_kept(tmp_path, catalogue, monkeypatch):

@@ -19,7 +19,13 @@ from ptylive.streamer.recording import recovery
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.recording.journal_file import JournalFile
 from ptylive.streamer.recording.recording_writer import record
-from ptylive.streamer.recording.recovery import HeldJournals, journals, read_leftover, stored_batches
+from ptylive.streamer.recording.recovery import (
+    HeldJournals,
+    journals,
+    read_leftover,
+    remove_never_begun,
+    stored_batches,
+)
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
@@ -233,7 +239,8 @@ def test_a_journal_that_was_never_begun_is_removed(tmp_path: Path) -> None:
     empty.touch()
     (tmp_path / "elsewhere").touch()
     link.symlink_to(tmp_path / "elsewhere")
-    assert set(journals(tmp_path)) == {begun, link}
+    remove_never_begun(tmp_path)
+    assert set(journals(tmp_path)) == {begun, claimed, link}
     assert (empty.exists(), claimed.exists(), link.exists()) == (False, True, True)
     held.close()
 
