@@ -354,9 +354,13 @@ def test_another_scan_of_a_uid_that_gets_other_data_says_that_it_may_have_two_se
     assert said_senders(tmp_path) == {"test": 1, AGAIN: 2}
 
 
-@pytest.mark.parametrize(("gap", "resent"), [((21, 28), (21, 28)), ((1, 7), (0, 7))], ids=["middle", "beginning"])
+@pytest.mark.parametrize(
+    ("gap", "resent", "armed"),
+    [((21, 28), (21, 28), True), ((1, 7), (0, 7), False)],
+    ids=["middle, armed again", "beginning"],
+)
 def test_what_a_stranger_put_into_a_scan_of_a_used_uid_shows_when_its_own_frames_come(
-    tmp_path: Path, gap: tuple[int, int], resent: tuple[int, int]
+    tmp_path: Path, gap: tuple[int, int], resent: tuple[int, int], armed: bool
 ) -> None:
     """After a restart a connection that has announced nothing fills a gap; the scan's own frames for it come later."""
     with running(tmp_path) as run, connected(run.address) as socket:
@@ -369,6 +373,7 @@ def test_what_a_stranger_put_into_a_scan_of_a_used_uid_shows_when_its_own_frames
         sending.frames(0, part(SECOND, gap[1], len(SECOND)))
         sending.frames(1, part(FIRST, *gap))
         sending.run.wait(lambda: said_senders(tmp_path) == {"test": 1, AGAIN: 1})
+        sending.other(0, *[ArmMessage(HEADER)] * armed)
         sending.frames(0, part(SECOND, *resent))
         sending.run.wait(lambda: said_senders(tmp_path).get(AGAIN) == 2)
 
