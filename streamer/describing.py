@@ -35,9 +35,9 @@ class DescribingInlet:
         """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
         yield from self._described(self._inlet.take(parts))
 
-    def flush(self) -> Iterator[Message]:
+    def flush(self) -> Iterable[Message]:
         """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
-        yield from self._described(self._inlet.flush())
+        return self._inlet.flush()  # frames: nothing else is held
 
     def template(self) -> ImageTemplate | None:
         """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""

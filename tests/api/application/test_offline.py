@@ -52,6 +52,12 @@ def test_patterns_read_when_they_are_asked_for_are_the_same(scan, monkeypatch, d
         assert np.argwhere(read.bad_pixels).tolist() == [[STUCK[1], STUCK[0]]]
 
 
+def test_what_a_user_gave_is_taken_out_of_what_the_file_tells(scan) -> None:
+    with open_source(scan, {}) as source:
+        told = offline.without(source.header, ["optics.energy_eV", "dark_reference", "detector.gain_reference"])
+    assert (told.optics.energy_eV, told.scan.step_A) == (None, (0.5, 0.5))
+
+
 def test_virtual_detectors_leave_found_pixels_out(scan) -> None:
     with open_source(scan, {}) as source:
         (shown,) = offline.summed(source, read_detectors({"all": "disc:7.5,8.5,30"}), known())
