@@ -74,6 +74,8 @@ class RunState:
         for name in ("phase", "epochs", "seconds", "seconds_left", "evaluations"):
             setattr(self, name, step[name])
         self.message = "; ".join(words for words in (step["warning"], step["message"]) if words)
+        if step["epoch"] < self.epoch:  # begun anew: what was refined during the scan was of another calibration
+            self.epoch, self.loss, self.losses, self.phases = 0, None, [], []
         if step["epoch"] > self.epoch and step["loss"] is not None:
             self.epoch, self.loss = step["epoch"], step["loss"]
             self.losses.append(step["loss"])

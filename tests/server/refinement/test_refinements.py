@@ -10,7 +10,7 @@ import pytest
 from ptylive.schema import Calibration, CommandError
 from ptylive.schema.preset import Preset
 from ptylive.server.refinement.refine_job import RefineJob
-from ptylive.server.refinement.refinements import Refinements
+from ptylive.server.refinement.refinements import Refinements, RunState
 
 
 def test_a_run_that_waits_for_its_scan_is_not_taken_for_one_of_another_scan(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +25,16 @@ def test_a_run_that_waits_for_its_scan_is_not_taken_for_one_of_another_scan(monk
         refinements.start(job, "old")
     assert (refinements.current.uid, refinements.current.state) == ("new", "queued")
     assert [payload["uid"] for payload in heard] == ["new"]
+
+
+def step(epoch: int, loss: float | None) -> dict[str, Any]:
+    numbers = {"epochs": 9, "seconds": 1.0, "seconds_left": 2.0, "evaluations": 3.0}
+    return {"phase": "sweep", "epoch": epoch, "loss": loss, "message": "", "warning": "", **numbers}
+
+
+def test_a_run_that_begins_anew_after_the_scan_tells_its_own_losses() -> None:
+    """Rounds during the scan are worth nothing once the calibration has moved: epochs count from 0 again."""
+    run = RunState("queued", "run1", "uid")
+    for epoch, loss in ((0, None), (1, 140.0), (2, 121.0), (2, 121.0), (0, None), (1, 13.7)):
+        run.advance(step(epoch, loss))
+    assert (run.state, run.epoch, run.loss, run.losses, run.phases) == ("running", 1, 13.7, [13.7], ["sweep"])
