@@ -123,7 +123,7 @@ class Preset(StrictModel):
 
     @model_validator(mode="after")
     def _slices_there(self) -> Self:
-        if (self.refined.update_slice_distances or self.start.scan_thickness) and self.object.num_slices == 1:
+        if (self.refined.update_slice_distances or self.start.scan_thickness) and self.object.slices == 1:
             raise ValueError("update_slice_distances and scan_thickness need num_slices of at least 2")
         return self
 

@@ -13,7 +13,10 @@ from ptylive.schema.preset.kinds import Auto
 class ObjectSettings(StrictModel):
     """Slices of the object, its states, and the form in which it is refined."""
 
-    num_slices: int = Field(default=1, ge=1, le=1000, description="slices of the object along the beam")
+    num_slices: Annotated[int, Field(ge=1, le=1000)] | Auto = Field(
+        default="auto",
+        description="slices of the object along the beam; auto: as a given thickness needs, or one that trials find",
+    )
     total_thickness_A: float | None = Field(
         default=None, gt=0, description="thickness of the object, Å: num_slices times the distance between slices"
     )
@@ -40,6 +43,8 @@ class ObjectSettings(StrictModel):
 
     @model_validator(mode="after")
     def _thickness_known(self) -> Self:
+        if self.num_slices == "auto":
+            return self
         if self.slice_distances_A is not None and len(self.slice_distances_A) not in (1, self.num_slices - 1):
             raise ValueError(
                 f"slice_distances_A has {len(self.slice_distances_A)} values: give one, or num_slices - 1"
@@ -50,16 +55,24 @@ class ObjectSettings(StrictModel):
         return self
 
     @property
+    def slices(self) -> int:
+        """Slices along the beam; while that is left open, as many as several distances are given for, or one."""
+        if isinstance(self.num_slices, int):
+            return self.num_slices
+        gaps = len(self.slice_distances_A or ())
+        return gaps + 1 if gaps > 1 else 1
+
+    @property
     def spacings_A(self) -> tuple[float, ...]:
         """Free space behind each slice but the last, Å: num_slices - 1 values."""
-        gaps = self.num_slices - 1
+        gaps = self.slices - 1
         if self.slice_distances_A is not None:
             return self.slice_distances_A if len(self.slice_distances_A) == gaps else self.slice_distances_A * gaps
-        return ((self.total_thickness_A or 0.0) / self.num_slices,) * gaps
+        return ((self.total_thickness_A or 0.0) / self.slices,) * gaps
 
     @property
     def slice_thickness_A(self) -> tuple[float, ...]:
         """Thickness of each slice, Å; 0 for a single slice of unknown thickness."""
-        if self.num_slices == 1:
+        if self.slices == 1:
             return (self.total_thickness_A or sum(self.slice_distances_A or ()),)
         return (*self.spacings_A, self.spacings_A[-1])

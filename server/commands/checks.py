@@ -142,7 +142,7 @@ class Checked:
         """Expected time on one core of the processor; a graphics card is far quicker."""
         epochs = self.preset.solver.epoch_max if isinstance(self.preset.solver.epoch_max, int) else USUAL_EPOCHS
         modes = self.preset.probe.probe_modes if isinstance(self.preset.probe.probe_modes, int) else USUAL_MODES
-        work = self.frames * self._pattern_pixels * modes * self.preset.object.num_slices * 2 * epochs
+        work = self.frames * self._pattern_pixels * modes * self.preset.object.slices * 2 * epochs
         minutes = work * SECONDS_PER_PIXEL / 60
         spoken = f"{max(minutes, 1):.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
         return Check("time", "ok" if minutes < 60 else "warn", f"about {spoken} on the processor")

@@ -133,7 +133,7 @@ class ForwardOptions:
         if not self.refined.update_tilts or self.propagation.tilt_mode not in INSIDE_MODES:
             return transmission, refined
         tilts = self.start_tilts_mrad().astype(float) if refined.tilts_mrad is None else refined.tilts_mrad
-        if self.object.num_slices > 1 and not self.tilt_found:
+        if self.object.slices > 1 and not self.tilt_found:
             distances = refined.slice_distances_A or self.object.spacings_A
             positions_px = (refined.positions_A + refined.common_shift_A - grid.origin_A) / grid.pixel_A
             area = _scanned(positions_px, grid.shape, self.window.size // FADE_SHARE)

@@ -98,7 +98,7 @@ def measure(dataset: Dataset, preset: Preset) -> Measurement:
     """The data set in the coordinates of the model, its statistics, and its drift where that is asked for."""
     if preset.propagation.near_field:
         check_near_field(dataset, preset.patterns, preset.probe, preset.refined)
-    measured = Measurement.of(dataset, preset.patterns, preset.propagation, single_slice=preset.object.num_slices == 1)
+    measured = Measurement.of(dataset, preset.patterns, preset.propagation, single_slice=preset.object.slices == 1)
     asked = preset.start.refine_drift
     return measured.without_drift(certain=asked == "auto") if asked and measured.plain else measured
 
@@ -135,7 +135,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
     grid = ObjectGrid.of(
         dataset.positions_A, model.object_pixel_A, model.size, dataset.reach_A, slices.extra_space_on_side_px
     )
-    shape = (slices.num_slices, *grid.shape)
+    shape = (slices.slices, *grid.shape)
     _check_size(shape, slices.obj_modes, grid.pixel_A)
     forward = ForwardOptions(measured, slices, preset.probe, preset.propagation, preset.refined)
     modes = forward.with_given_aberrations(measured.start_modes(preset.probe, strategy.coherence))
@@ -173,7 +173,7 @@ def _multislice(forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid, l
         weights=_weights(measured.window, measured.probe, strategy),
         corners=grid.corners,
         shifts_px=grid.shifts_px,
-        object_shape=(forward.object.num_slices, *grid.shape),
+        object_shape=(forward.object.slices, *grid.shape),
         propagators=np.exp(1j * space.phase_per_A * distances),
         data_term=DataTerm(strategy.kind, strategy.offset),
         phase_per_A=space.phase_per_A,

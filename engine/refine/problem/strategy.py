@@ -97,8 +97,8 @@ def choose(
     has_start: bool,
 ) -> Strategy:
     """The strategy for settings and measured statistics; values given always win."""
-    thick = form.num_slices > 1
-    regime = _regime(form.num_slices, statistics, has_start)
+    thick = form.slices > 1
+    regime = _regime(form.slices, statistics, has_start)
     regime = _with_data_term(regime, loss, statistics, slower=0.5 if thick else 1.0)
     if solver.early_stop:  # the sweeps end by themselves
         regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
@@ -121,7 +121,7 @@ def choose(
         sweep_step=_given(solver.sweep_step, regime.sweep_step),
         probe_step=_given(solver.probe_step, regime.probe_step),
         anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),
-        more_epochs=MORE_EPOCHS if isinstance(solver.epoch_max, str) and form.num_slices == 1 else 0,
+        more_epochs=MORE_EPOCHS if isinstance(solver.epoch_max, str) and form.slices == 1 else 0,
     )
 
 

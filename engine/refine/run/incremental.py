@@ -17,6 +17,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run.run import refine
+from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Calibration
@@ -66,7 +67,10 @@ class IncrementalRefinement:
         warm = self._warm(dataset.calibration)
         sweeps = FIRST_SWEEPS if warm is None else 1
         settings = {**HELD, "sweeps": sweeps, "epoch_max": sweeps, "probe_sweeps": 0}
-        result = self._run(dataset, self.preset.model_copy(update=settings), warm)
+        preset = with_given_depth(dataset, self.preset)
+        if preset.object.num_slices == "auto":
+            settings["num_slices"] = 1
+        result = self._run(dataset, preset.model_copy(update=settings), warm)
         if result.state != "done":
             return False
         if warm is None:

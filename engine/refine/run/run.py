@@ -19,6 +19,7 @@ from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prep
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.refinement import Observers, Refinement
+from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
@@ -71,12 +72,12 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
 def _settled(
     dataset: Dataset, preset: Preset, context: TrialContext, earlier: WarmStart | None, observers: Observers
 ) -> Tuned:
-    """Data set and preset with what short trials decide: calibration values, probe modes, a tilt of several slices."""
-    tuned = tune(dataset, preset, context)
+    """Data set and preset with what short trials decide: calibration values, depth, probe modes, a tilt of slices."""
+    tuned = with_found_depth(tune(dataset, with_given_depth(dataset, preset), context), context)
     modes = None if earlier is None else len(earlier.probe)
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
-    tuned = replace(tuned, preset=preset, words=() if choice is None else (choice.reason,))
-    thick = preset.object.num_slices > 1
+    tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
+    thick = preset.object.slices > 1
     if not thick or earlier is not None or not tilt_from_columns(preset.propagation, preset.refined):
         return tuned
     middle = central_part(tuned.dataset, SEARCH_PATTERNS)

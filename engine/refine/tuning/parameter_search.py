@@ -125,10 +125,10 @@ def present_value(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
     if quantity is Scanned.DEFOCUS:
         return -float(dataset.calibration.aberrations.get("C10", 0.0))
     if quantity is Scanned.THICKNESS:
-        if preset.object.num_slices == 1:
+        if preset.object.slices == 1:
             raise RefinementError("the thickness of one slice cannot be scanned", "set num_slices")
         return float(sum(preset.object.slice_thickness_A))
-    return {Scanned.SLICES: float(preset.object.num_slices), Scanned.ROTATION: 0.0, Scanned.SCALE: 1.0}[quantity]
+    return {Scanned.SLICES: float(preset.object.slices), Scanned.ROTATION: 0.0, Scanned.SCALE: 1.0}[quantity]
 
 
 def first_step(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:

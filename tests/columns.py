@@ -1,0 +1,75 @@
+"""A scan of columns of atoms, upright or sheared, simulated by plain numpy through many thin slices."""
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.units import wavelength_A
+
+WINDOW, PIXEL_A, ENERGY_EV, SEMIANGLE_MRAD, DEFOCUS_A = 48, 0.25, 200e3, 30.0, 60.0
+POINTS, STEP_A, THIN, THICKNESS_A = 12, 0.75, 16, 48.0
+SPACING_A = 2.6
+
+
+def specimen(margin_px: int, tilt_mrad: tuple[float, float], thickness_A: float, points: int) -> np.ndarray:
+    """Phases (THIN, Y, X) of sheared columns of atoms, some of them missing."""
+    rng = np.random.default_rng(8)
+    size = WINDOW + round((points - 1) * STEP_A / PIXEL_A) + 2 * margin_px
+    at = np.arange(size) * PIXEL_A
+    count = int(size * PIXEL_A / SPACING_A) + 2
+    turn = np.deg2rad(17)
+    lattice = SPACING_A * np.stack(np.meshgrid(np.arange(-count, 2 * count), np.arange(-count, 2 * count)), -1).reshape(
+        -1, 2
+    )
+    lattice = lattice @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    slices = np.zeros((THIN, size, size))
+    for z in range(THIN):
+        depth = (z + 0.5) * thickness_A / THIN
+        atoms = lattice[rng.random(len(lattice)) > 0.1] + depth * 1e-3 * np.asarray(tilt_mrad)
+        row, column = (np.exp(-((at[:, None] - atoms[:, k]) ** 2) / (2 * 0.35**2)) for k in (0, 1))
+        slices[z] = 0.12 * row @ column.T
+    return slices
+
+
+def scan_of_columns(
+    tilt_mrad: tuple[float, float] = (0.0, 0.0), thickness_A: float = THICKNESS_A, points: int = POINTS
+) -> Dataset:
+    """A scan of the specimen, 1e5 counts a pattern."""
+    wavelength, margin = wavelength_A(ENERGY_EV), 4
+    transmission = np.exp(1j * specimen(margin, tilt_mrad, thickness_A, points))
+    q = np.fft.fftfreq(WINDOW, PIXEL_A)
+    squared = q[:, None] ** 2 + q[None, :] ** 2
+    pixel = 1 / (WINDOW * PIXEL_A)
+    aperture = np.clip((SEMIANGLE_MRAD * 1e-3 / wavelength - np.sqrt(squared)) / pixel + 0.5, 0, 1)
+    centred = np.exp(-2j * np.pi * np.fft.fftfreq(WINDOW) * (WINDOW // 2))
+    wave = aperture * np.exp(1j * np.pi * wavelength * DEFOCUS_A * squared) * centred[:, None] * centred
+    probe = np.fft.ifft2(wave)
+    propagator = np.exp(-1j * np.pi * wavelength * squared * thickness_A / THIN)
+    patterns, positions = [], []
+    for i in range(points):
+        for j in range(points):
+            corner = margin + round(i * STEP_A / PIXEL_A), margin + round(j * STEP_A / PIXEL_A)
+            psi = probe
+            for one in transmission:
+                window = one[corner[0] : corner[0] + WINDOW, corner[1] : corner[1] + WINDOW]
+                psi = np.fft.ifft2(np.fft.fft2(psi * window) * propagator)
+            patterns.append(np.fft.fftshift(np.abs(np.fft.fft2(psi)) ** 2))
+            positions.append((i * STEP_A, j * STEP_A))
+    counts = np.array(patterns)
+    counts *= 1e5 / counts.sum((1, 2)).mean()
+    values = {
+        "energy_eV": ENERGY_EV,
+        "convergence_semiangle_mrad": SEMIANGLE_MRAD,
+        "detector_pixel_invA": pixel,
+        "C10": -DEFOCUS_A,
+        "beam_center_px": (WINDOW / 2, WINDOW / 2),
+    }
+    return Dataset(
+        patterns=np.random.default_rng(9).poisson(counts).astype(np.uint16),
+        point=np.arange(points**2),
+        positions_A=np.array(positions),
+        bad_pixels=np.zeros((WINDOW, WINDOW), bool),
+        beam_center_px=np.array([WINDOW / 2, WINDOW / 2]),
+        scan_shape=(points, points),
+        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()}),
+    )

@@ -1,0 +1,95 @@
+"""Slices and thickness, given or by held-out loss."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from columns import DEFOCUS_A, ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.tuning.depth_choice import depth_of_focus_A, thickened, with_found_depth, with_given_depth
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema import Origin, Quantity
+from ptylive.schema.preset import Preset
+from ptylive.schema.units import wavelength_A
+
+DEPTH_A = wavelength_A(ENERGY_EV) / (1e-3 * SEMIANGLE_MRAD) ** 2
+ONE_MODE = Preset(probe_modes=1)
+CPU = TrialContext(backend="cpu")
+
+
+def found(dataset, preset=ONE_MODE):
+    return with_found_depth(Tuned(dataset, preset), CPU)
+
+
+@pytest.mark.parametrize("thickness_A", [70.0, 40.0])
+def test_a_thick_specimen_is_found_thick(thickness_A):
+    tuned = found(scan_of_columns(thickness_A=thickness_A, points=16))
+    form = tuned.preset.object
+    # trials are a factor of 2 ** 0.5 apart; after few sweeps a third of the depth may still be missing
+    assert form.total_thickness_A == pytest.approx(thickness_A, rel=0.3)
+    assert form.slices == max(2, np.ceil(3 * form.total_thickness_A / DEPTH_A))
+    assert f"{form.slices} slices, " in tuned.words[0]
+
+
+def test_a_thin_one_stays_thin():
+    tuned = found(scan_of_columns(thickness_A=2.0, points=16))
+    assert tuned.preset.object.num_slices == 1
+    assert tuned.words[0].startswith("one slice: 13.9 Å of depth would not predict patterns held out better")
+
+
+def test_nothing_is_tried_where_slices_are_given_or_patterns_few():
+    few = scan_of_columns(points=4)
+    tuned = found(few)
+    assert (tuned.preset.object.num_slices, tuned.words) == (1, ())
+    given = Preset(num_slices=3, total_thickness_A=30.0)
+    assert with_given_depth(few, given) is given
+    assert found(few, given) == Tuned(few, given)
+
+
+@pytest.mark.parametrize(
+    ("settings", "slices"),
+    [
+        ({"total_thickness_A": 0.2 * DEPTH_A}, 1),
+        ({"total_thickness_A": 0.3 * DEPTH_A}, 2),
+        ({"total_thickness_A": 1.7 * DEPTH_A}, 6),
+        ({"total_thickness_A": 60.0, "slice_distances_A": (12.0,)}, 5),
+        ({"slice_distances_A": (12.0, 12.0, 9.0)}, 4),
+        ({"slice_distances_A": (12.0,)}, 1),
+        ({}, "auto"),
+    ],
+)
+def test_a_given_thickness_makes_the_slices(settings, slices):
+    dataset = scan_of_columns(points=4)
+    preset = with_given_depth(dataset, Preset(**settings))
+    assert preset.object.num_slices == slices
+    assert prepare(dataset, preset, None).multislice.object_shape[0] == (1 if slices == "auto" else slices)
+
+
+def test_without_a_semi_angle_a_given_thickness_is_one_slice():
+    dataset = scan_of_columns(points=4)
+    known = {name: one for name, one in dataset.calibration.entries.items() if name != "convergence_semiangle_mrad"}
+    blind = replace(dataset, calibration=type(dataset.calibration)(known))
+    assert depth_of_focus_A(blind) is None
+    assert with_given_depth(blind, Preset(total_thickness_A=100.0)).object.num_slices == 1
+
+
+def test_an_estimated_defocus_is_that_of_the_middle():
+    dataset = scan_of_columns(points=4)
+    same, _ = thickened(dataset, ONE_MODE, 40.0, 4)
+    assert same.calibration.aberrations["C10"] == -DEFOCUS_A
+    estimated = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-DEFOCUS_A, Origin.ESTIMATED)))
+    moved, preset = thickened(estimated, ONE_MODE, 40.0, 4)
+    assert moved.calibration.aberrations["C10"] == -DEFOCUS_A - 20.0
+    assert (preset.object.slices, preset.object.spacings_A) == (4, (10.0,) * 3)
+
+
+def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():
+    """The simulated defocus is the entrance's: 60 Å; one slice sees the middle of 70 Å at 25 Å."""
+    dataset = scan_of_columns(thickness_A=70.0, points=16)
+    blind = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-25.0, Origin.ESTIMATED)))
+    tuned = found(blind)
+    thickness_A = tuned.preset.object.total_thickness_A
+    assert thickness_A == pytest.approx(70.0, rel=0.3)
+    assert -tuned.dataset.calibration.aberrations["C10"] == pytest.approx(25.0 + thickness_A / 2)
