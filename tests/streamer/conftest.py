@@ -1,4 +1,8 @@
-"""The receiver's tests run twice: on the plain loop and on the compiled one."""
+"""The receiver's tests run twice: on the plain loop and on the compiled one; some of them only in `make check-all`.
+
+The compiled loop leaves all but frames to the plain one, which takes every message where two senders are about: what
+these tests look at runs in both.
+"""
 
 import os
 import subprocess
@@ -17,12 +21,15 @@ BOTH_LOOPS = (
     "test_dectris_v1",
     "test_senders",
 )
+PLAIN_IS_SLOW = ("test_known_scans", "test_recovery", "test_senders")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.module.__name__.rpartition(".")[2] in BOTH_LOOPS:
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if module in BOTH_LOOPS:
         metafunc.fixturenames.append("receive_loop")
-        metafunc.parametrize("receive_loop", ["plain", "compiled"], indirect=True)
+        marks = [pytest.mark.slow] if module in PLAIN_IS_SLOW else []
+        metafunc.parametrize("receive_loop", [pytest.param("plain", marks=marks), "compiled"], indirect=True)
 
 
 @pytest.fixture

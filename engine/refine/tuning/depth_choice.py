@@ -35,8 +35,8 @@ THINNEST = 0.25
 """A given thickness below this is one slice."""
 WORTH = 0.005
 """Share by which patterns must be predicted better: the sheets of a single layer of MoS2 bring 0.001."""
-GATE_PATTERNS, GATE_SWEEPS, SWEEPS = 1024, 3, 6
-"""Of the first comparison, which every thin specimen pays for; and sweeps of those that follow."""
+GATE_PATTERNS, SWEEPS = 1024, 3
+"""Patterns of the first comparison, which every thin specimen pays for; sweeps of every trial."""
 
 
 def with_given_depth(dataset: Dataset, preset: Preset) -> Preset:
@@ -120,7 +120,7 @@ class _Trials:
     def first_gain(self) -> Gain:
         """Of some depth over none."""
         few = central_part(self._dataset, GATE_PATTERNS)
-        return _gain(*(self._loss(few, depths, GATE_SWEEPS) for depths in (NOTHING, FIRST)))
+        return _gain(*(self._loss(few, depths) for depths in (NOTHING, FIRST)))
 
     def best(self) -> tuple[float, bool]:
         """Thickness in depths of focus, and whether more was never tried. Trials are at powers of 2, then between."""
@@ -129,7 +129,7 @@ class _Trials:
 
         def loss(power: float) -> float:
             if power not in losses:
-                losses[power] = self._loss(part, 2.0**power, SWEEPS).mean
+                losses[power] = self._loss(part, 2.0**power).mean
             return losses[power]
 
         power, way = 0.0, 1.0 if loss(1.0) < loss(0.0) else -1.0
@@ -140,11 +140,11 @@ class _Trials:
         power += 0.5 * _vertex([loss(one) for one in (power - 0.5, power, power + 0.5)])
         return 2.0**power, largest
 
-    def _loss(self, part: Dataset, depths: float, sweeps: int) -> HeldOutLoss:
+    def _loss(self, part: Dataset, depths: float) -> HeldOutLoss:
         self._context.pause()
         slices = 2 if depths <= FIRST else slices_for(depths)
         changed, settings = thickened(part, self._preset, depths * self._depth_A, slices)
-        return held_out_loss(changed, settings, sweeps, self._context)
+        return held_out_loss(changed, settings, SWEEPS, self._context)
 
 
 def _gain(thin: HeldOutLoss, thick: HeldOutLoss) -> Gain:
