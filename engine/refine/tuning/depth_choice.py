@@ -30,7 +30,7 @@ FIRST = 0.5
 """Thickness, in depths of focus, that has to be better than nothing."""
 LEAST_POWER, LARGEST_POWER = -2.0, 4.0
 """Then thicknesses are tried between these powers of 2 depths of focus."""
-SLICES_PER_DEPTH = 3
+SLICES_PER_DEPTH, COARSE_SLICES = 3, 6
 THINNEST = 0.25
 """A given thickness below this is one slice."""
 WORTH = 0.005
@@ -116,35 +116,42 @@ class _Trials:
         frames = {"algorithm": "lsq_sqrt"} if preset.loss.algorithm == "auto" else {}
         self._preset = preset.model_copy(update={**TRIAL_SETTINGS, **frames})
         self._dataset, self._context, self._depth_A = dataset, context, depth_A
+        self._losses: dict[tuple[int, float, int], HeldOutLoss] = {}
 
     def first_gain(self) -> Gain:
         """Of some depth over none."""
         few = central_part(self._dataset, GATE_PATTERNS)
-        return _gain(*(self._loss(few, depths) for depths in (NOTHING, FIRST)))
+        return _gain(*(self._loss(few, depths, 2) for depths in (NOTHING, FIRST)))
 
     def best(self) -> tuple[float, bool]:
-        """Thickness in depths of focus, and whether more was never tried. Trials are at powers of 2, then between."""
+        """Thickness in depths of focus, and whether more was never tried: in whole powers of 2, then in halves."""
         part = central_part(self._dataset, TRIAL_PATTERNS)
-        losses: dict[float, float] = {}
+        power = self._lowest(part, COARSE_SLICES, 0.0, 1.0)
+        largest = power == LARGEST_POWER
+        slices = slices_for(2.0**power)
+        power = self._lowest(part, slices, power, 0.5)
+        losses = [self._loss(part, 2.0**one, slices) for one in (power - 0.5, power, power + 0.5)]
+        return 2.0 ** (power + 0.5 * _vertex([loss.mean for loss in losses])), largest
+
+    def _lowest(self, part: Dataset, slices: int, power: float, step: float) -> float:
+        """The power of 2 from which a step up or down predicts worse."""
 
         def loss(power: float) -> float:
-            if power not in losses:
-                losses[power] = self._loss(part, 2.0**power).mean
-            return losses[power]
+            return self._loss(part, 2.0**power, slices).mean
 
-        power, way = 0.0, 1.0 if loss(1.0) < loss(0.0) else -1.0
-        while LEAST_POWER < power + way <= LARGEST_POWER and loss(power + way) < loss(power):
+        way = step if loss(power + step) < loss(power) else -step
+        while LEAST_POWER <= power + way <= LARGEST_POWER and loss(power + way) < loss(power):
             power += way
-        largest = power == LARGEST_POWER
-        power = min((power - 0.5, power, power + 0.5), key=loss)
-        power += 0.5 * _vertex([loss(one) for one in (power - 0.5, power, power + 0.5)])
-        return 2.0**power, largest
+        return power
 
-    def _loss(self, part: Dataset, depths: float) -> HeldOutLoss:
-        self._context.pause()
-        slices = 2 if depths <= FIRST else slices_for(depths)
-        changed, settings = thickened(part, self._preset, depths * self._depth_A, slices)
-        return held_out_loss(changed, settings, SWEEPS, self._context)
+    def _loss(self, part: Dataset, depths: float, slices: int) -> HeldOutLoss:
+        """Of as many slices as those it is compared with: more of them predict better by themselves."""
+        key = len(part.patterns), depths, slices
+        if key not in self._losses:
+            self._context.pause()
+            changed, settings = thickened(part, self._preset, depths * self._depth_A, slices)
+            self._losses[key] = held_out_loss(changed, settings, SWEEPS, self._context)
+        return self._losses[key]
 
 
 def _gain(thin: HeldOutLoss, thick: HeldOutLoss) -> Gain:
