@@ -86,7 +86,7 @@ def depth_of_focus_A(dataset: Dataset) -> float | None:
 
 
 def slices_for(depths: float) -> int:
-    """Slices of a specimen so many depths of focus thick."""
+    """Slices of a specimen whose thickness is given in depths of focus."""
     return max(2, math.ceil(SLICES_PER_DEPTH * depths))
 
 

@@ -15,6 +15,7 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.validation.position_bound import position_bound_A
 from ptylive.schema.model import Array, DoubleArray
@@ -61,7 +62,7 @@ class Checks:
 def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None) -> Checks:
     """Look before a long run: a second of work. Raises MetadataError and RefinementError as the run itself would."""
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
-    where = context or TrialContext()
+    where, preset = context or TrialContext(), with_given_depth(dataset, preset)
     part = central_part(dataset)
     problem = prepare(part, preset.model_copy(update={"refine_drift": False}), where.start)
     _, modes = problem.layout.to_complex(problem.start)
