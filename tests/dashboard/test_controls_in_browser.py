@@ -29,7 +29,7 @@ def test_refine_sends_the_preset_and_the_loss_appears(
     expect(page.locator(".sentence")).to_contain_text("needs total_thickness_A")
     assert server.received("refine") == []
 
-    thickness = page.locator(".setting", has_text="thickness").first.locator("input")
+    thickness = page.locator(".setting", has_text="thickness / Å").first.locator("input")
     thickness.fill("20")
     thickness.blur()
     press.click()
