@@ -101,7 +101,7 @@ def test_journals(path, tmp_path):
     np.testing.assert_array_equal(frames_of(journal.with_suffix(".h5")), frames_of(whole)[:8])
 
 
-OTHER_DEFAULTS = {"refine_drift": False}
+OTHER_DEFAULTS = {"refine_drift": False, "num_slices": 1}
 """What was the default then and no longer is: a run's settings are those it had."""
 
 

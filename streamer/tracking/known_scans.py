@@ -126,11 +126,10 @@ class KnownScans:
         return found
 
     def refused(self, scan: ScanRecord) -> None:
-        """Other data came for frames that are there. Of a scan that was taken up again nobody knows who sent what is
-        there: what its sender brings now may be of another scan. Nor of one whose uid means an earlier scan too.
+        """Other data came for frames that are there, not as the first ones of another scan: what is there may be of
+        another sender, as of a connection that had announced nothing.
         """
-        progress = scan.progress
-        if progress.senders == 1 and (progress.resumed or scan.uid != progress.sent_as):
+        if scan.progress.senders == 1:
             self._note_strangers([scan])
 
     def _note_strangers(self, scans: Iterable[ScanRecord]) -> None:

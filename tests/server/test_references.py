@@ -46,6 +46,7 @@ def test_a_scan_is_corrected_live_recorded_as_it_came_and_converted(recorded, tm
     with server(tmp_path / "recordings", *given) as running:
         for name in ("gain.npy", "dark.h5"):
             (tmp_path / name).unlink()
+        assert "frames at" in running.process.stderr.readline()  # one that is killed while it starts ends the server
         os.kill(running.status()["pids"]["acquire"], signal.SIGKILL)
         running.wait_for(lambda status: status["restarts"] == 1)  # with what was read at the start
         replay(scan, ReplaySettings(to=running.data))

@@ -378,6 +378,16 @@ def test_what_a_stranger_put_into_a_scan_of_a_used_uid_shows_when_its_own_frames
         sending.run.wait(lambda: said_senders(tmp_path).get(AGAIN) == 2)
 
 
+def test_what_a_stranger_put_into_a_new_scan_shows_when_its_own_frames_come(tmp_path: Path) -> None:
+    with two_senders(tmp_path) as sending:
+        sending.other(0, ArmMessage(HEADER))
+        sending.frames(0, part(SECOND, 0, 21))
+        sending.frames(1, part(FIRST, 21, 28))
+        send(sending.sockets[0], part(SECOND, 21, 28))
+        sending.run.wait(lambda: sending.run.receiver.status().rejected.get("other_data") == 1)
+    assert said_senders(tmp_path) == {"test": 2}
+
+
 def test_each_further_scan_of_a_uid_has_one_sender(tmp_path: Path) -> None:
     third = make_frames(HEADER, seed=3)
     with running(tmp_path) as run, connected(run.address) as socket:
