@@ -216,10 +216,10 @@ def test_an_armed_detector_is_waited_for_without_limit_and_the_next_header_ends_
     end = v1_end if protocol == "dectris-v1" else v2_end
     with bound() as (address, push):
         settings = ProtocolSettings(protocol)  # type: ignore[arg-type]
-        with running(data=address, idle_timeout_s=0.2, protocol=settings) as run:
+        with running(data=address, idle_timeout_s=1.0, protocol=settings) as run:
             push.send_multipart(start(1, 24, (16, 12)))
             run.wait_for_state("armed")
-            time.sleep(0.6)
+            time.sleep(1.5)
             assert run.receiver.status().state == "armed"
             for number in range(5):
                 push.send_multipart(image(1, number, frames[number]))
