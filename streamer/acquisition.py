@@ -198,7 +198,7 @@ class Acquisition:
         try:
             self._place(scan, Arrival(message, scan, exact=self._exact))
         except OtherDataError as error:
-            if not scan.begins_anew(message.first):
+            if not (self._one_sender or scan.begins_anew(message.first)):
                 self._known.refused(scan)
             if not (scan.armed_again or self.senders.share(message.source, scan.progress.sent_as)):
                 raise

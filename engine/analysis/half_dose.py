@@ -21,6 +21,7 @@ from ptylive.engine.analysis.fourier_correlation import (
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run.run import refine
+from ptylive.engine.refine.tuning.depth_choice import with_depth_of
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema import MetadataError
 from ptylive.schema.model import Array
@@ -56,20 +57,25 @@ def compare_half_doses(
 ) -> HalfDose:
     """Refine both halves with one preset, from the same start, and compare: the time of two runs.
 
+    Slices that the preset leaves open are those of the first half.
+
     ``on_progress`` is told which half (0 or 1) is refined, and how far.
     """
     where = context or TrialContext()
-    first, second = (
-        refine(
-            half,
-            preset,
+
+    def refined(number: int, settings: Preset) -> RefineResult:
+        return refine(
+            halves[number],
+            settings,
             start=where.start,
             backend=where.backend,
             threads=where.threads,
             on_progress=partial(on_progress, number),
         )
-        for number, half in enumerate(half_dose_pair(dataset, seed))
-    )
+
+    halves = half_dose_pair(dataset, seed)
+    first = refined(0, preset)
+    second = refined(1, with_depth_of(preset, first.object.shape[1], sum(first.slice_thickness_A)))
     area = scanned_area(
         (first.object.shape[2], first.object.shape[3]), first.origin_A, first.positions_A, first.object_sampling_A[0]
     )

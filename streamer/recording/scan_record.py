@@ -18,9 +18,8 @@ from ptylive.streamer.recording.journal import Journal
 class ScanRecord:
     """One scan, open or closed. ``safe``: frames that survive a crash; without a recording, those that arrived.
 
-    armed_again: its uid was armed once more after frames had come, so that other data may be another scan; armed_with:
-    how many frames there were when that was last said; from_file: what is known of it comes from its recording, whose
-    marks have not been read.
+    armed_with: how many frames there were when its uid was last armed; from_file: what is known of it comes from its
+    recording, whose marks have not been read.
     """
 
     progress: ScanProgress
@@ -30,7 +29,6 @@ class ScanRecord:
     reason: EndReason | None = None
     recording_state: RecordingState = "off"
     recording_error: str = ""
-    armed_again: bool = False
     armed_with: int = 0
     from_file: bool = False
 
@@ -54,10 +52,10 @@ class ScanRecord:
         """The scan's identity."""
         return self.progress.header.uid
 
-    def arm_again(self) -> None:
-        """An arm message announced the scan once more."""
-        self.armed_with = self.progress.placed
-        self.armed_again |= self.armed_with > 0
+    @property
+    def armed_again(self) -> bool:
+        """Whether its uid was armed once more after frames had come, so that other data may be another scan."""
+        return self.armed_with > 0
 
     def begins_anew(self, first: int) -> bool:
         """Whether frames from ``first`` on, with other data than the scan's, are the first ones of another scan: they

@@ -122,7 +122,9 @@ class KnownScans:
         opened, early = list(opened), self.senders.took_early(source, header.uid)
         found = self._identified(header, opened, waiting, source)
         if early not in (None, found.uid):
-            self._note_strangers([scan for scan in (*opened, *self.closed.values()) if scan.uid == early])
+            for scan in (*opened, *self.closed.values()):
+                if scan.uid == early:
+                    self._note_strangers(scan, "holds", "those of the other one came before it was announced")
         return found
 
     def refused(self, scan: ScanRecord) -> None:
@@ -130,15 +132,14 @@ class KnownScans:
         another sender, as of a connection that had announced nothing.
         """
         if scan.progress.senders == 1:
-            self._note_strangers([scan])
+            self._note_strangers(scan, "may hold", "other data came for frames that are there")
 
-    def _note_strangers(self, scans: Iterable[ScanRecord]) -> None:
-        """Frames came before their sender could say that they belong to another scan, after a restart: that is said."""
-        for scan in scans:
-            scan.progress.senders = max(2, scan.progress.senders)
-            self._recordings.note_senders(scan)
-            text = f"scan {scan.uid} holds frames of two senders that both say uid {scan.progress.sent_as}"
-            self._announcer.log("warning", f"{text}: those of the other one came before it was announced")
+    def _note_strangers(self, scan: ScanRecord, verb: str, why: str) -> None:
+        """Write it down, and say it, that frames of another sender are among those of a scan, or may be."""
+        scan.progress.senders = max(2, scan.progress.senders)
+        self._recordings.note_senders(scan)
+        text = f"scan {scan.uid} {verb} frames of two senders that both say uid {scan.progress.sent_as}"
+        self._announcer.log("warning", f"{text}: {why}")
 
     def _identified(
         self, header: ScanHeader, opened: list[ScanRecord], waiting: Waiting, source: int | None
@@ -231,7 +232,7 @@ class KnownScans:
         """A scan was announced again: what comes is the same, the rest, or another scan under its uid."""
         if by_ping:
             return  # only the sender of the scan itself pings
-        scan.arm_again()
+        scan.armed_with = scan.progress.placed
         self._ask_marks(scan)
 
     def hold(self, scan: ScanRecord, message: FramesMessage) -> bool:

@@ -1,10 +1,13 @@
 """Analysis of reconstructions, on cases whose answer is known."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from columns import scan_of_columns
 
+from ptylive.engine.analysis import half_dose
 from ptylive.engine.analysis.aberrations import double_overlap_transfer, phase_contrast_transfer, report
 from ptylive.engine.analysis.columns import find_columns
 from ptylive.engine.analysis.fourier_correlation import (
@@ -19,6 +22,7 @@ from ptylive.engine.analysis.sections import depth_section
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, MetadataError
+from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
 
 PIXEL_A = 0.2
@@ -95,6 +99,26 @@ def test_half_doses_are_independent_halves():
     assert abs(correlation) < 3 / np.sqrt(patterns.size)
     with pytest.raises(MetadataError, match="whole counts"):
         half_dose_pair(replace(dataset, patterns=patterns.astype(float)))
+
+
+def test_both_halves_have_the_slices_that_the_first_one_chose(monkeypatch):
+    """The second one, asked by itself, would choose one slice, or a thickness of its own."""
+    begun = []
+
+    class Stop(Exception):
+        pass
+
+    def refine(dataset, preset, **_):
+        begun.append(preset.object)
+        if len(begun) == 2:
+            raise Stop
+        return SimpleNamespace(object=np.ones((1, 3, 4, 4)), slice_thickness_A=(8.0, 8.0, 8.0))
+
+    monkeypatch.setattr(half_dose, "refine", refine)
+    with pytest.raises(Stop):
+        half_dose.compare_half_doses(scan_of_columns(points=4), Preset())
+    assert [form.num_slices for form in begun] == ["auto", 3]
+    assert begun[1].slice_thickness_A == (8.0, 8.0, 8.0)
 
 
 def test_columns_are_found_where_they_are():

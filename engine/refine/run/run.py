@@ -64,7 +64,7 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     problem = lay_out(measured, strategy, tuned.preset, start)
     problem = begun(problem.after(tuned.curves, tuned.words, tilt_found=tuned.tilt_found), preset.start, warm)
     if saved is not None and saved.state.vector.shape != problem.start.shape:
-        raise RefinementError("the checkpoint is of another number of probe modes", "start without --resume")
+        raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
     with closing(open_backend(backend, problem.multislice, threads)) as engine:
         return Refinement(problem, preset, engine, observers).run(saved)
 

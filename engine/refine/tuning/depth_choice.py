@@ -20,7 +20,14 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.tuning.held_out import Gain, HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
-from ptylive.engine.refine.tuning.parameter_search import Tuned, present_value, varied
+from ptylive.engine.refine.tuning.parameter_search import (
+    Tuned,
+    depth_of_focus_A,
+    of_trials,
+    present_value,
+    varied,
+    vertex,
+)
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
@@ -42,13 +49,14 @@ GATE_PATTERNS, SWEEPS = 1024, 3
 def with_given_depth(dataset: Dataset, preset: Preset) -> Preset:
     """The preset with its slices, where it leaves them open and gives a thickness, or what lies between them."""
     form, depth_A = preset.object, depth_of_focus_A(dataset)
-    if form.num_slices != "auto":
+    thickness_A, distances_A = form.total_thickness_A, form.slice_distances_A
+    if form.num_slices != "auto" or (thickness_A is None and distances_A is None):
         return preset
-    if form.slices > 1 or form.total_thickness_A is None:
-        return preset if form.slices == 1 and form.slice_distances_A is None else _with_slices(preset, form.slices)
-    if form.slice_distances_A is not None:
-        return _with_slices(preset, max(1, round(form.total_thickness_A / form.slice_distances_A[0])))
-    depths = 0.0 if depth_A is None else form.total_thickness_A / depth_A
+    if form.slices > 1 or thickness_A is None:  # several distances, or a single one without a thickness
+        return _with_slices(preset, form.slices)
+    if distances_A is not None:
+        return _with_slices(preset, max(1, round(thickness_A / distances_A[0])))
+    depths = 0.0 if depth_A is None else thickness_A / depth_A
     return _with_slices(preset, slices_for(depths) if depths > THINNEST else 1)
 
 
@@ -60,29 +68,27 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     depth_A = depth_of_focus_A(dataset)
     if depth_A is None or not _can_be_tried(dataset, preset):
         return replace(tuned, preset=_with_slices(preset, 1))
-    trials = _Trials(dataset, preset, context, depth_A)
-    gain = trials.first_gain()
     least = f"{FIRST * depth_A:.3g} Å of depth"
-    if not _worth(gain):
+    gain = _Trials(central_part(dataset, GATE_PATTERNS), preset, context, depth_A).gain(over=NOTHING, of=FIRST)
+    if not (gain.certain and gain.share > WORTH):
         words = f"one slice: {least} would not predict patterns held out better (gain {gain})"
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
-    depths, largest = trials.best()
-    dataset, preset = thickened(dataset, preset, depths * depth_A, slices_for(depths))
-    found = f"{preset.object.slices} slices, {depths * depth_A:.3g} Å"
-    words = f"{found}: already {least} predict patterns held out better by {gain}"
+    depths, largest = _Trials(central_part(dataset, TRIAL_PATTERNS), preset, context, depth_A).best()
+    thick, preset = thickened(dataset, preset, depths * depth_A, slices_for(depths))
+    words = f"{preset.object.slices} slices, {depths * depth_A:.3g} Å"
+    words += f": already {least} predict patterns held out better by {gain}"
+    if thick is not dataset:
+        words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if largest else ""
-    return replace(tuned, dataset=dataset, preset=preset, words=(*tuned.words, words))
+    return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
 
 
-def depth_of_focus_A(dataset: Dataset) -> float | None:
-    """Wavelength / semi-angle^2; None where optics are missing."""
-    semiangle_mrad, wavelength_A = (
-        dataset.calibration.get("convergence_semiangle_mrad"),
-        dataset.calibration.wavelength_A,
-    )
-    if not semiangle_mrad or not wavelength_A:
-        return None
-    return float(wavelength_A) / (1e-3 * float(semiangle_mrad)) ** 2
+def with_depth_of(preset: Preset, slices: int, thickness_A: float) -> Preset:
+    """The preset with the slices and the thickness of an earlier run, where it leaves them open."""
+    if preset.object.num_slices != "auto":
+        return preset
+    given = {"total_thickness_A": thickness_A, "slice_distances_A": None} if slices > 1 else {}
+    return preset.model_copy(update={"num_slices": slices, **given})
 
 
 def slices_for(depths: float) -> int:
@@ -110,60 +116,44 @@ def _can_be_tried(dataset: Dataset, preset: Preset) -> bool:
 
 
 class _Trials:
-    """Losses of thicknesses, in depths of focus."""
+    """Losses of thicknesses, in depths of focus, on the same patterns."""
 
-    def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> None:
-        frames = {"algorithm": "lsq_sqrt"} if preset.loss.algorithm == "auto" else {}
-        self._preset = preset.model_copy(update={**TRIAL_SETTINGS, **frames})
-        self._dataset, self._context, self._depth_A = dataset, context, depth_A
-        self._losses: dict[tuple[int, float, int], HeldOutLoss] = {}
+    def __init__(self, part: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> None:
+        trial = preset.model_copy(update=TRIAL_SETTINGS)
+        self._part, self._preset = part, of_trials(trial, preset.probe.probe_modes, frames=True)
+        self._context, self._depth_A = context, depth_A
+        self._losses: dict[tuple[float, int], HeldOutLoss] = {}
 
-    def first_gain(self) -> Gain:
-        """Of some depth over none."""
-        few = central_part(self._dataset, GATE_PATTERNS)
-        return _gain(*(self._loss(few, depths, 2) for depths in (NOTHING, FIRST)))
+    def gain(self, *, over: float, of: float) -> Gain:
+        """Of two slices so far apart over the same ones at another distance."""
+        near, far = (self._loss(depths, 2) for depths in (over, of))
+        return Gain.of(np.subtract(near.groups, far.groups), near.mean)
 
     def best(self) -> tuple[float, bool]:
         """Thickness in depths of focus, and whether more was never tried: in whole powers of 2, then in halves."""
-        part = central_part(self._dataset, TRIAL_PATTERNS)
-        power = self._lowest(part, COARSE_SLICES, 0.0, 1.0)
+        power = self._lowest(COARSE_SLICES, 0.0, 1.0)
         largest = power == LARGEST_POWER
         slices = slices_for(2.0**power)
-        power = self._lowest(part, slices, power, 0.5)
-        losses = [self._loss(part, 2.0**one, slices) for one in (power - 0.5, power, power + 0.5)]
-        return 2.0 ** (power + 0.5 * _vertex([loss.mean for loss in losses])), largest
+        power = self._lowest(slices, power, 0.5)
+        powers = (power - 0.5, power, power + 0.5)
+        return 2.0 ** vertex(powers, [self._loss(2.0**one, slices).mean for one in powers]), largest
 
-    def _lowest(self, part: Dataset, slices: int, power: float, step: float) -> float:
+    def _lowest(self, slices: int, power: float, step: float) -> float:
         """The power of 2 from which a step up or down predicts worse."""
 
         def loss(power: float) -> float:
-            return self._loss(part, 2.0**power, slices).mean
+            return self._loss(2.0**power, slices).mean
 
         way = step if loss(power + step) < loss(power) else -step
         while LEAST_POWER <= power + way <= LARGEST_POWER and loss(power + way) < loss(power):
             power += way
         return power
 
-    def _loss(self, part: Dataset, depths: float, slices: int) -> HeldOutLoss:
+    def _loss(self, depths: float, slices: int) -> HeldOutLoss:
         """Of as many slices as those it is compared with: more of them predict better by themselves."""
-        key = len(part.patterns), depths, slices
+        key = depths, slices
         if key not in self._losses:
             self._context.pause()
-            changed, settings = thickened(part, self._preset, depths * self._depth_A, slices)
+            changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
             self._losses[key] = held_out_loss(changed, settings, SWEEPS, self._context)
         return self._losses[key]
-
-
-def _gain(thin: HeldOutLoss, thick: HeldOutLoss) -> Gain:
-    return Gain.of(np.subtract(thin.groups, thick.groups), thin.mean)
-
-
-def _worth(gain: Gain) -> bool:
-    return gain.certain and gain.share > WORTH
-
-
-def _vertex(losses: list[float]) -> float:
-    """Where the parabola through losses at -1, 0 and 1 has its minimum, at most there."""
-    below, middle, above = losses
-    curvature = below - 2 * middle + above
-    return float(np.clip(0.5 * (below - above) / curvature, -1, 1)) if curvature > 0 else 0.0

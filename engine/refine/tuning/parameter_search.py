@@ -19,6 +19,7 @@ from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.kinds import Auto
 from ptylive.schema.scan import rotation_matrix
 
 POINTS = 7
@@ -92,7 +93,7 @@ def scan(
     """
     where = context or TrialContext()
     frames = dataset.masks is None
-    part, quick = central_part(dataset), _quick(preset, _modes(dataset, preset, quantity, where), frames=frames)
+    part, quick = central_part(dataset), of_trials(preset, _modes(dataset, preset, quantity, where), frames=frames)
     losses: dict[float, HeldOutLoss] = {}
 
     def measure(value: float) -> None:
@@ -134,11 +135,22 @@ def present_value(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
 def first_step(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
     """Distance between neighbouring values of the scan."""
     if quantity is Scanned.DEFOCUS:
-        semiangle = float(dataset.calibration.require("convergence_semiangle_mrad", "the defocus scan")) * 1e-3
-        return DEPTHS_OF_FOCUS * float(dataset.calibration.wavelength_A or math.nan) / semiangle**2
+        dataset.calibration.require("convergence_semiangle_mrad", "the defocus scan")
+        return DEPTHS_OF_FOCUS * (depth_of_focus_A(dataset) or math.nan)
     if quantity is Scanned.THICKNESS:
         return THICKNESS_STEP * present_value(dataset, preset, quantity)
     return {Scanned.SLICES: 1.0, Scanned.ROTATION: ROTATION_STEP_DEG, Scanned.SCALE: SCALE_STEP}[quantity]
+
+
+def depth_of_focus_A(dataset: Dataset) -> float | None:
+    """Wavelength / semi-angle^2; None where optics are missing."""
+    semiangle_mrad, wavelength_A = (
+        dataset.calibration.get("convergence_semiangle_mrad"),
+        dataset.calibration.wavelength_A,
+    )
+    if not semiangle_mrad or not wavelength_A:
+        return None
+    return float(wavelength_A) / (1e-3 * float(semiangle_mrad)) ** 2
 
 
 def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) -> tuple[Dataset, Preset]:
@@ -173,7 +185,7 @@ def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialCo
     return 1 if choice is None else choice.modes
 
 
-def _quick(preset: Preset, modes: int, *, frames: bool) -> Preset:
+def of_trials(preset: Preset, modes: int | Auto, *, frames: bool) -> Preset:
     """The preset of a trial: nothing refined that could hide the error, and no background to take up what it leaves."""
     fixed: dict[str, object] = {
         "algorithm": "lsq_sqrt" if preset.loss.algorithm == "auto" and frames else preset.loss.algorithm,
@@ -190,8 +202,8 @@ def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -
     """Minimum and uncertainty of a measured curve."""
     values = sorted(losses)
     mean = [losses[value].mean for value in values]
-    best = _vertex(values, mean)
-    halves = [_vertex(values, [losses[value].halves[half] for value in values]) for half in (0, 1)]
+    best = vertex(values, mean)
+    halves = [vertex(values, [losses[value].halves[half] for value in values]) for half in (0, 1)]
     step = float(np.median(np.diff(values))) if len(values) > 1 else 0.0
     uncertainty = max(abs(halves[0] - halves[1]) / 2, SMALLEST_SHARE * step)
     at_end = int(np.argmin(mean)) in (0, len(values) - 1)
@@ -204,7 +216,7 @@ def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -
     return Curve(quantity, tuple(values), tuple(mean), present, best, uncertainty, applied, words)
 
 
-def _vertex(values: Sequence[float], losses: Sequence[float]) -> float:
+def vertex(values: Sequence[float], losses: Sequence[float]) -> float:
     """Minimum of the parabola through the lowest point and its neighbours."""
     k = int(np.argmin(losses))
     if k in (0, len(values) - 1):

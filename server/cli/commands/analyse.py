@@ -142,6 +142,7 @@ def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps
     from ptylive.application.offline import refinable
     from ptylive.engine.analysis.half_dose import compare_half_doses
     from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.engine.refine.tuning.depth_choice import with_depth_of
     from ptylive.streamer.source import open_source
 
     def tell(half: int, progress: Progress) -> None:
@@ -151,4 +152,5 @@ def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps
 
     use_persistent_cache()
     with open_source(recording, values) as source:
-        return compare_half_doses(refinable(source, stored.calibration), stored.preset, on_progress=tell)
+        preset = with_depth_of(stored.preset, stored.slices, sum(stored.slice_thickness_A))
+        return compare_half_doses(refinable(source, stored.calibration), preset, on_progress=tell)

@@ -68,7 +68,7 @@ def test_of_frames_that_nothing_is_known_of_an_arm_message_decides():
     scan = ScanRecord.new(HEADER)
     arrival = Arrival(message(FRAMES[3:7]), scan, exact=True)
     assert arrival.repeated(EVERY).all()
-    scan.armed_again = True
+    scan.armed_with = 1
     with pytest.raises(OtherDataError):
         Arrival(message(FRAMES[3:7]), scan, exact=True).repeated(EVERY)
 

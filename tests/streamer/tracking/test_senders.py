@@ -326,7 +326,7 @@ def test_strangers_in_a_finished_recording_are_noted_in_it(tmp_path: Path) -> No
         known = run.receiver._acquisition._known
         scan = known.closed["test"]
         assert said_senders(tmp_path) == {"test": 1}
-        known._note_strangers([scan])
+        known.refused(scan)
         run.wait(lambda: said_senders(tmp_path) == {"test": 2})
     assert recorded(tmp_path) == {"test": digests(FIRST)}
     assert not list(tmp_path.glob("*.journal"))

@@ -8,8 +8,8 @@ from columns import DEFOCUS_A, ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.depth_choice import depth_of_focus_A, thickened, with_found_depth, with_given_depth
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.depth_choice import thickened, with_depth_of, with_found_depth, with_given_depth
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
@@ -67,6 +67,13 @@ def test_a_given_thickness_makes_the_slices(settings, slices):
     assert prepare(dataset, preset, None).multislice.object_shape[0] == (1 if slices == "auto" else slices)
 
 
+def test_the_depth_of_an_earlier_run_is_taken_where_it_is_open():
+    assert with_depth_of(Preset(), 4, 60.0).object.spacings_A == (15.0,) * 3
+    assert with_depth_of(Preset(), 1, 0.0).object.slice_thickness_A == (0,)
+    given = Preset(num_slices=2, total_thickness_A=30.0)
+    assert with_depth_of(given, 4, 60.0) is given
+
+
 def test_without_a_semi_angle_a_given_thickness_is_one_slice():
     dataset = scan_of_columns(points=4)
     known = {name: one for name, one in dataset.calibration.entries.items() if name != "convergence_semiangle_mrad"}
@@ -92,4 +99,6 @@ def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():
     tuned = found(blind)
     thickness_A = tuned.preset.object.total_thickness_A
     assert thickness_A == pytest.approx(70.0, rel=0.3)
-    assert -tuned.dataset.calibration.aberrations["C10"] == pytest.approx(25.0 + thickness_A / 2)
+    entrance_A = 25.0 + thickness_A / 2
+    assert -tuned.dataset.calibration.aberrations["C10"] == pytest.approx(entrance_A)
+    assert f"; defocus of the entrance {entrance_A:.3g} Å" in tuned.words[0]
