@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 import uuid
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +32,8 @@ class Sender:
 
     def __init__(self, to: str, patience: SendPatience, keys: ClientKeys | None = None) -> None:
         self._outlet = Outlet(to, patience, keys=keys)
+        self._number = secrets.randbelow(2**62) + 1
+        """What every message says that it is of, so that another one's uid may be the same."""
         self._header: ScanHeader | None = None
         self._pinged_at = 0.0
 
@@ -75,7 +79,7 @@ class Sender:
         self.close(flush=kind is None)
 
     def _send(self, message: Message) -> None:
-        self._outlet.send(encode(message))
+        self._outlet.send(encode(replace(message, sender=self._number)))
 
 
 class SafeFrames:

@@ -44,6 +44,7 @@ class LiveScan:
         self.uid = str(uuid.uuid4())
         self.sent = 0
         self._messages = 0
+        self._sender = uuid.uuid4().int >> 66
         self._timeout_s = timeout_s
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
@@ -55,6 +56,7 @@ class LiveScan:
             "type": "arm",
             "version": 1,
             "uid": self.uid,
+            "sender": self._sender,
             "series": series,
             "frames": rows * columns if frames is None else frames,
             "scan": scan,
@@ -70,9 +72,9 @@ class LiveScan:
         ``patterns``: bytes or a C-contiguous array, one pattern after the other. About 1 MB at once is fastest.
         """
         first = self.sent if first is None else first
-        header = {"type": "frames", "uid": self.uid, "seq": self._messages, "first": first, "count": count}
+        header = {"type": "frames", "uid": self.uid, "sender": self._sender, "seq": self._messages}
         self.ping()
-        self._send(msgpack.packb({**header, "codec": "none"}), patterns)
+        self._send(msgpack.packb({**header, "first": first, "count": count, "codec": "none"}), patterns)
         self._messages += 1
         self.sent = first + count
 
@@ -80,12 +82,13 @@ class LiveScan:
         """Say that the scan goes on; call it at least every second while there is nothing to send."""
         if time.monotonic() - self._pinged >= PING_S:
             self._pinged = time.monotonic()
-            self._send(msgpack.packb({"type": "ping", "uid": self.uid, "arm": self._arm}))
+            self._send(msgpack.packb({"type": "ping", "uid": self.uid, "sender": self._sender, "arm": self._arm}))
 
     def close(self, reason: str = "complete") -> None:
         """Say that the scan is over (``complete`` or ``aborted``), wait until everything has left, disconnect."""
         try:
-            self._send(msgpack.packb({"type": "end", "uid": self.uid, "frames": self.sent, "reason": reason}))
+            end = {"type": "end", "uid": self.uid, "sender": self._sender, "frames": self.sent, "reason": reason}
+            self._send(msgpack.packb(end))
         finally:
             self._socket.close(linger=int(1000 * self._timeout_s))
             self._context.term()

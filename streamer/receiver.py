@@ -267,7 +267,7 @@ class Receiver:
             parts += rest
         for message in self._inlet.take(parts):
             if isinstance(message, FramesMessage):
-                loop.expect(message.codec)
+                loop.expect(message.codec, message.sender)
             self._hand_on(message, source)
 
     def _hand_on(self, message: Message, source: int) -> None:
@@ -276,10 +276,10 @@ class Receiver:
             self._guarded(partial(self._acquisition.handle, message))
             return
         senders = self._acquisition.senders
-        known = senders.connection(source)
+        known = senders.known(source, message.sender)
         if isinstance(message, ArmMessage | PingMessage) or senders.is_news(known, message.uid):
             self._queue.look()  # of the connections that mean this scan some may be gone, and this one may be new
-        self._guarded(partial(self._acquisition.handle, message, senders.connection(source)))
+        self._guarded(partial(self._acquisition.handle, message, senders.known(source, message.sender)))
 
     def _receive_message(self) -> None:
         """One message through pyzmq."""

@@ -12,11 +12,11 @@ import numpy as np
 from ptylive.streamer.fast.memory import COMPILED, load64
 from ptylive.streamer.wire.limits import MAX_BATCH, MAX_FRAMES
 
-FIRST, COUNT, CODEC = 0, 1, 2
+FIRST, COUNT, CODEC, SENDER = 0, 1, 2, 3
 """Places of the values read."""
 CODEC_NONE, CODEC_BSLZ4 = 0, 1
 
-_TYPE, _UID, _SEQ, _FIRST, _COUNT, _CODEC = 1, 2, 4, 8, 16, 32
+_TYPE, _UID, _SEQ, _FIRST, _COUNT, _CODEC, _SENDER = 1, 2, 4, 8, 16, 32, 64
 _NEEDED = _TYPE | _UID | _FIRST | _COUNT
 
 
@@ -26,7 +26,7 @@ def _word(text: str) -> int:
 
 
 _W_TYPE, _W_UID, _W_SEQ = _word("type"), _word("uid"), _word("seq")
-_W_FIRST, _W_COUNT, _W_CODEC = _word("first"), _word("count"), _word("codec")
+_W_FIRST, _W_COUNT, _W_CODEC, _W_SENDER = _word("first"), _word("count"), _word("codec"), _word("sender")
 _W_FRAMES, _W_NONE, _W_BSLZ4 = _word("frames"), _word("none"), _word("bslz4")
 
 
@@ -94,19 +94,19 @@ def _number(data, at):
 def read_frames_header(data, uid, values):
     """Whether ``data`` (bytes,) uint8 is the plain header of a frames message of the scan ``uid`` (bytes,) uint8.
 
-    values int64: FIRST, COUNT and CODEC of it.
+    values int64: FIRST, COUNT, CODEC and SENDER of it.
     """
     if data.size < 2 or data[0] & 0xF0 != 0x80:
         return False
     at, seen = 1, 0
-    values[CODEC] = CODEC_NONE
+    values[CODEC], values[SENDER] = CODEC_NONE, 0
     for _ in range(data[0] & 15):
         start, length = _text(data, at)
         if length < 0:
             return False
         key = _as_word(data, start, length)
         at = start + length
-        if key in (_W_SEQ, _W_FIRST, _W_COUNT):
+        if key in (_W_SEQ, _W_FIRST, _W_COUNT, _W_SENDER):
             number, at = _number(data, at)
             if number < 0:
                 return False
@@ -115,6 +115,8 @@ def read_frames_header(data, uid, values):
                 bit, values[FIRST] = _FIRST, number
             elif key == _W_COUNT:
                 bit, values[COUNT] = _COUNT, number
+            elif key == _W_SENDER:
+                bit, values[SENDER] = _SENDER, number
         else:
             start, length = _text(data, at)
             if length < 0:
@@ -147,4 +149,4 @@ def read_frames_header(data, uid, values):
 
 def new_values() -> np.ndarray:
     """A place for what :func:`read_frames_header` reads."""
-    return np.zeros(3, np.int64)
+    return np.zeros(4, np.int64)

@@ -12,7 +12,7 @@ import numba as nb
 import numpy as np
 
 from ptylive.streamer.fast.bslz4 import CORRUPT, DECODED, check_bslz4
-from ptylive.streamer.fast.header import CODEC, CODEC_BSLZ4, COUNT, FIRST, read_frames_header
+from ptylive.streamer.fast.header import CODEC, CODEC_BSLZ4, COUNT, FIRST, SENDER, read_frames_header
 from ptylive.streamer.fast.image_header import NUMBER, SERIES, announced_size, read_image_header
 from ptylive.streamer.fast.libzmq import (
     AGAIN,
@@ -185,13 +185,28 @@ def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, r
 
 @nb.jit(**COMPILED)
 def receive_block(
-    socket, uid, codec, itemsize, nbytes, received, marks, room, largest, block, index, ends, state, values, header
+    socket,
+    uid,
+    sender,
+    codec,
+    itemsize,
+    nbytes,
+    received,
+    marks,
+    room,
+    largest,
+    block,
+    index,
+    ends,
+    state,
+    values,
+    header,
 ):
     """Receive until there is something for Python to do; why: TAKE, IDLE, HEADER or BROKEN.
 
-    socket: address of a PULL socket; uid (bytes,) uint8 and received bool (frames of the scan,): the scan; codec: the
-    one that is taken; nbytes: of a decoded pattern; marks (frames,) uint32: of what came, see `streamer/marks.py`;
-    largest: patterns of a message, one with more is left to Python.
+    socket: address of a PULL socket; uid (bytes,) uint8 and received bool (frames of the scan,): the scan; sender and
+    codec: the ones that are taken; nbytes: of a decoded pattern; marks (frames,) uint32: of what came, see
+    `streamer/marks.py`; largest: patterns of a message, one with more is left to Python.
     The block has room for ``room`` patterns: block (bytes,) uint8 with the patterns as they came, back to back;
     index (n,) int64 their numbers; ends (n,) int64 of the coded ones. state int64 as above, values of a pending header;
     header uint8.
@@ -208,7 +223,8 @@ def receive_block(
             data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
             state[MORE] = nb.int64(msg_more(message) != 0)
             count = np.int64(0)
-            plain = state[MORE] != 0 and read_frames_header(data, uid, values) and values[CODEC] == codec
+            plain = state[MORE] != 0 and read_frames_header(data, uid, values)
+            plain = plain and values[SENDER] == sender and values[CODEC] == codec
             if plain:
                 count = values[COUNT]
                 plain = (

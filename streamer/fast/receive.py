@@ -20,7 +20,7 @@ from ptylive.schema import FrameBatch, PtyliveError, WireError
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.coded import CodedBatch
-from ptylive.streamer.fast.header import CODEC_BSLZ4, CODEC_NONE, COUNT, FIRST, new_values
+from ptylive.streamer.fast.header import CODEC_BSLZ4, CODEC_NONE, COUNT, FIRST, SENDER, new_values
 from ptylive.streamer.progress import ScanProgress
 from ptylive.streamer.protocols.image_template import ImageTemplate, JsonImageTemplate
 from ptylive.streamer.wire import FramesMessage, encode
@@ -52,6 +52,7 @@ class CompiledLoop:
         self._loop = loop
         self._progress: ScanProgress | None = None
         self._codec: Codec = "bslz4"
+        self._sender = 0
         self._memory = BlockMemory()
         self._block = np.empty(0, np.uint8)
         self._room = self._largest = 0
@@ -104,8 +105,9 @@ class CompiledLoop:
             self._uid = np.frombuffer(progress.sent_as.encode(), np.uint8)
             self._make_room()
 
-    def expect(self, codec: Codec) -> None:
-        """Take messages of this codec from now on. What has been received must have been taken."""
+    def expect(self, codec: Codec, sender: int = 0) -> None:
+        """Take messages of this codec and sender from now on. What has been received must have been taken."""
+        self._sender = sender
         if codec in _CODECS and codec != self._codec:
             self._codec = codec
             if self._progress is not None:
@@ -136,6 +138,7 @@ class CompiledLoop:
             self._loop.receive_block(
                 socket.underlying,
                 self._uid,
+                self._sender,
                 _CODECS[self._codec],
                 layout.dtype.itemsize,
                 layout.nbytes,
@@ -230,8 +233,8 @@ class CompiledLoop:
         if self.pending:
             self._state[loop.PENDING] = 0
             first, count = int(self._values[FIRST]), int(self._values[COUNT])
-            header = encode(FramesMessage(bytes(self._uid).decode(), first, count, self._codec, ()))[0]
-            return [bytes(header)], True
+            uid, sender = bytes(self._uid).decode(), int(self._values[SENDER])
+            return [bytes(encode(FramesMessage(uid, first, count, self._codec, (), sender=sender))[0])], True
         first, second = int(self._state[loop.HEADER_BYTES]), int(self._state[loop.SECOND_BYTES])
         parts = [self._header[:first].tobytes()]
         if second:

@@ -1,9 +1,10 @@
-"""Which scan each connection means by a uid: two senders may say the same uid at the same time.
+"""Which scan each sender means by a uid: two senders may say the same uid at the same time.
 
-libzmq tells of every message which connection it came by, as its file descriptor. An arm message, or a ping with one,
-says what the frames behind it on that connection belong to. Descriptors are used again, so connections have numbers of
-their own here, which are not: what waits for its scan keeps its sender. The socket's monitor tells of connections made
-and lost.
+An arm message, or a ping with one, says what further frames of that sender belong to. Senders that draw a number for
+themselves say it with every message. Others are told apart by their connections: libzmq tells of every message which
+one it came by, as its file descriptor. Descriptors are used again, and messages of the connection before may still wait
+then; so whoever sends has a number of its own here, which is not used again. The socket's monitor tells of connections
+made and lost.
 """
 
 from __future__ import annotations
@@ -22,19 +23,36 @@ class Senders:
         self._numbers: dict[int, int] = {}
         """Descriptor -> number of the connection that has it."""
         self._made = 0
+        self._named: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        """Number that a sender says -> its number here, descriptor of the connection it was last heard by."""
         self._meant: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._early: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._lost: set[int] = set()
         self._doubtful: set[tuple[int, str]] = set()
         self._disputed: OrderedDict[str, None] = OrderedDict()
 
-    def connection(self, descriptor: int) -> int | None:
-        """The number of the connection that has a file descriptor now; None for a descriptor below 0: not known."""
+    def known(self, descriptor: int, sender: int = 0) -> int | None:
+        """The number here of whoever sent a message: by what it calls itself or, where that is 0, by the connection
+        that has the file descriptor now; None for a descriptor below 0: not known.
+        """
+        if sender:
+            return self._by_name(descriptor, sender)
         if descriptor < 0:
             return None
         if descriptor not in self._numbers:
             self.accepted(descriptor)
         return self._numbers[descriptor]
+
+    def _by_name(self, descriptor: int, sender: int) -> int:
+        """It is there while the connection is by which it was last heard."""
+        if sender not in self._named:
+            self._made += 1
+        number = self._named.pop(sender, (self._made, -1))[0]
+        self._named[sender] = number, descriptor
+        if len(self._named) > _REMEMBERED:
+            self._named.popitem(last=False)
+        self._lost.discard(number)
+        return number
 
     def accepted(self, descriptor: int) -> None:
         """A new connection, maybe under the descriptor of one that was lost: it has announced nothing."""
@@ -45,6 +63,7 @@ class Senders:
         """A connection is gone; messages of it may still lie in the socket."""
         if (source := self._numbers.get(descriptor)) is not None:
             self._lost.add(source)
+        self._lost |= {number for number, by in self._named.values() if by == descriptor}
         if len(self._lost) > _REMEMBERED:
             self._lost &= {source for source, _ in self._meant}
 

@@ -46,8 +46,8 @@ class FrameLayout:
 class FramesMessage:
     """``count`` patterns of one scan, numbered from ``first`` in acquisition order (flyback and repeats included).
 
-    codec ``none``: one part with all patterns back to back; otherwise one part for each pattern. source: the
-    connection by which it came, where that is known.
+    codec ``none``: one part with all patterns back to back; otherwise one part for each pattern. sender: as it calls
+    itself, 0 where it does not; source: what it counts as here, where that is known.
     """
 
     uid: str
@@ -56,6 +56,7 @@ class FramesMessage:
     codec: Codec
     parts: tuple[Buffer, ...]
     seq: int = 0
+    sender: int = 0
     source: int | None = field(default=None, compare=False)
 
     def run(self, start: int, stop: int) -> FramesMessage:

@@ -31,10 +31,14 @@ from ptylive.streamer.wire.limits import (
 
 @dataclass(frozen=True)
 class ArmMessage:
-    """A scan is about to start, or starts again (same uid). ``problems``: what had to be left out of it."""
+    """A scan is about to start, or starts again (same uid). ``problems``: what had to be left out of it.
+
+    ``sender``, here and below: as it calls itself, 0 where it does not.
+    """
 
     header: ScanHeader
     problems: tuple[WireError, ...] = ()
+    sender: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class PingMessage:
     uid: str
     header: ScanHeader | None = None
     problems: tuple[WireError, ...] = ()
+    sender: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,20 @@ class EndMessage:
     frames: int
     reason: Literal["complete", "aborted"]
     senders: int = 1
+    sender: int = 0
 
 
 Message = ArmMessage | FramesMessage | EndMessage | PingMessage
 
 
-class _FramesHeader(Model):
+class _From(Model):
+    """What every message says of its sender."""
+
     model_config = ConfigDict(strict=True)
+    sender: int = Field(default=0, ge=0, lt=2**63)
+
+
+class _FramesHeader(_From):
     uid: str = Field(max_length=MAX_UID_LENGTH, pattern=UID_PATTERN)
     seq: int = Field(default=0, ge=0)
     first: int = Field(ge=0, lt=MAX_FRAMES)
@@ -71,16 +83,14 @@ class _FramesHeader(Model):
     codec: Codec = "none"
 
 
-class _EndHeader(Model):
-    model_config = ConfigDict(strict=True)
+class _EndHeader(_From):
     uid: str = Field(max_length=MAX_UID_LENGTH, pattern=UID_PATTERN)
     frames: int = Field(ge=0, le=MAX_FRAMES)
     reason: Literal["complete", "aborted"] = "complete"
     senders: int = Field(default=1, ge=1)
 
 
-class _PingHeader(Model):
-    model_config = ConfigDict(strict=True)
+class _PingHeader(_From):
     uid: str = Field(max_length=MAX_UID_LENGTH, pattern=UID_PATTERN)
     arm: dict[str, Any] | None = None
 
@@ -96,10 +106,11 @@ def decode(parts: Sequence[Buffer]) -> Message:
     if kind == "frames":
         return _frames(fields, parts[1:])
     if kind == "arm":
-        return ArmMessage(*arm_from_map(fields, parts[1:]))
+        sender = _validated(_From, fields, "arm").sender
+        return ArmMessage(*arm_from_map(fields, parts[1:]), sender=sender)
     if kind == "end":
         end = _validated(_EndHeader, fields, "end")
-        return EndMessage(end.uid, end.frames, end.reason, end.senders)
+        return EndMessage(end.uid, end.frames, end.reason, end.senders, end.sender)
     if kind == "ping":
         return _ping(fields, parts[1:])
     raise WireError(f"message of unknown type {str(kind)[:40]!r}", "unknown_type")
@@ -116,19 +127,20 @@ def encode(message: Message) -> list[Buffer]:
             "count": message.count,
             "codec": message.codec,
         }
-        return [_pack(header), *message.parts]
+        return [_pack(header, message), *message.parts]
     if isinstance(message, ArmMessage):
-        return [_pack(arm_to_map(message.header)), *arm_parts(message.header)]
+        return [_pack(arm_to_map(message.header), message), *arm_parts(message.header)]
     if isinstance(message, EndMessage):
         end = {"type": "end", "uid": message.uid, "frames": message.frames, "reason": message.reason}
-        return [_pack(end if message.senders == 1 else {**end, "senders": message.senders})]
+        return [_pack(end if message.senders == 1 else {**end, "senders": message.senders}, message)]
+    ping = {"type": "ping", "uid": message.uid}
     if message.header is None:
-        return [_pack({"type": "ping", "uid": message.uid})]
-    return [_pack({"type": "ping", "uid": message.uid, "arm": arm_to_map(message.header)}), *arm_parts(message.header)]
+        return [_pack(ping, message)]
+    return [_pack({**ping, "arm": arm_to_map(message.header)}, message), *arm_parts(message.header)]
 
 
-def _pack(header: Mapping[str, Any]) -> bytes:
-    return bytes(msgpack.packb(header))
+def _pack(header: Mapping[str, Any], message: Message) -> bytes:
+    return bytes(msgpack.packb({**header, "sender": message.sender} if message.sender else header))
 
 
 def _validated(model: type[Any], fields: Mapping[str, Any], kind: str) -> Any:
@@ -142,19 +154,19 @@ def _validated(model: type[Any], fields: Mapping[str, Any], kind: str) -> Any:
 
 def _frames(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> FramesMessage:
     header = _validated(_FramesHeader, fields, "frames")
-    return FramesMessage(header.uid, header.first, header.count, header.codec, tuple(parts), header.seq)
+    return FramesMessage(header.uid, header.first, header.count, header.codec, tuple(parts), header.seq, header.sender)
 
 
 def _ping(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> PingMessage:
     header = _validated(_PingHeader, fields, "ping")
     if header.arm is None:
-        return PingMessage(header.uid)
+        return PingMessage(header.uid, sender=header.sender)
     try:
         scan_header, problems = arm_from_map(header.arm, parts)
     except WireError as error:
         if error.reason == "missing_part":  # a bare ping of a compressed stream: alive, but nobody can join by it
-            return PingMessage(header.uid)
+            return PingMessage(header.uid, sender=header.sender)
         raise
     if scan_header.uid != header.uid:
         raise WireError("ping message: its arm map belongs to another scan", "bad_ping")
-    return PingMessage(header.uid, scan_header, problems if parts else ())
+    return PingMessage(header.uid, scan_header, problems if parts else (), header.sender)

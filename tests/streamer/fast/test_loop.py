@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def understood(header: bytes) -> tuple[int, int, str] | None:
 def test_ordinary_headers_are_understood(number: int, codec: Any) -> None:
     message = FramesMessage(SCAN_HEADER.uid, number, max(number % 4096, 1), codec, (), number)
     assert understood(bytes(encode(message)[0])) == (number, max(number % 4096, 1), codec)
+    named = replace(message, sender=2**63 - 1 - number)
+    assert understood(bytes(encode(named)[0])) == (number, max(number % 4096, 1), codec)
     bare = {"count": 3, "type": "frames", "first": number, "uid": SCAN_HEADER.uid}
     assert understood(msgpack.packb(bare)) == (number, 3, "none")
 
@@ -68,6 +71,9 @@ def test_ordinary_headers_are_understood(number: int, codec: Any) -> None:
         {"codec": "lz4"},
         {"codec": "bslz44"},
         {"note": "hello"},
+        {"sender": -1},
+        {"sender": 2**63},
+        {"sender": "me"},
     ],
 )
 def test_everything_else_is_left_to_python(change: dict[str, Any]) -> None:
@@ -228,7 +234,8 @@ def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
     part = compressed(np.zeros((256, 256), "<u2"))
     loop, _ = following("bslz4", scan_header)
     for first in (0, 160):
-        push.send_multipart(encode(FramesMessage(scan_header.uid, first, 160, "bslz4", (part,) * 160)))
+        push.send_multipart(encode(FramesMessage(scan_header.uid, first, 160, "bslz4", (part,) * 160, sender=1001)))
+    loop.expect("bslz4", 1001)
     loop.receive(pull)
     assert loop.pending
     read, more = loop.left_over()
@@ -236,7 +243,17 @@ def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
     assert not loop.pending
     message = decode([*read, *pull.recv_multipart()])
     assert isinstance(message, FramesMessage)
-    assert (message.first, message.count, len(message.parts)) == (160, 160, 160)
+    assert (message.first, message.count, len(message.parts), message.sender) == (160, 160, 160, 1001)
+
+
+def test_messages_of_another_sender_are_left_to_python(pair: tuple[Any, Any]) -> None:
+    push, pull = pair
+    loop, _ = following("bslz4")
+    loop.expect("bslz4", 1001)
+    for number, sender in enumerate((1001, 1002, 0, 2**62, 1001)):
+        push.send_multipart(encode(FramesMessage(SCAN_HEADER.uid, number, 1, "bslz4", (CODED[number],), sender=sender)))
+    got, refused, left = drain(loop, pull)
+    assert (sorted(got), refused, left) == ([0, 4], [], 3)
 
 
 def test_blocks_are_used_again_once_nobody_holds_them() -> None:

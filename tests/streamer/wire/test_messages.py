@@ -89,10 +89,36 @@ def test_frames_end_and_ping_come_back() -> None:
         PingMessage(scan_header.uid),
     ):
         assert decode(encode(message)) == message
+        assert decode(encode(replace(message, sender=2**63 - 1))) == replace(message, sender=2**63 - 1)
     ping = decode(encode(PingMessage(scan_header.uid, scan_header)))
     assert isinstance(ping, PingMessage)
     assert ping.header is not None
     assert ping.header.scan == scan_header.scan
+
+
+def test_an_arm_message_and_a_ping_with_one_say_who_sends() -> None:
+    header = make_header()
+    for message in (ArmMessage(header, sender=1001), PingMessage(header.uid, header, sender=1001)):
+        came = decode(encode(message))
+        assert isinstance(came, type(message))
+        assert came.sender == 1001
+        assert came.header is not None
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 1.5, "me", None])
+@pytest.mark.parametrize("kind", ["arm", "frames", "end", "ping"])
+def test_a_sender_is_a_number(kind: str, number: Any) -> None:
+    header = {
+        "type": kind,
+        "uid": "u",
+        "version": 1,
+        "first": 0,
+        "count": 1,
+        "frames": 1,
+        "detector": {"shape": [1, 1]},
+    }
+    decode([msgpack.packb({**header, "sender": 1}), bytes(2)])
+    assert refusal([msgpack.packb({**header, "sender": number}), bytes(2)]) == f"bad_{kind}"
 
 
 def test_unknown_keys_are_ignored() -> None:

@@ -8,7 +8,14 @@ from columns import DEFOCUS_A, ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.depth_choice import thickened, with_depth_of, with_found_depth, with_given_depth
+from ptylive.engine.refine.tuning.depth_choice import (
+    _Trials,
+    thickened,
+    with_depth_of,
+    with_found_depth,
+    with_given_depth,
+)
+from ptylive.engine.refine.tuning.held_out import Gain
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -37,6 +44,14 @@ def test_a_thin_one_stays_thin():
     tuned = found(scan_of_columns(thickness_A=2.0, points=16))
     assert tuned.preset.object.num_slices == 1
     assert tuned.words[0].startswith("one slice: 13.9 Å of depth would not predict patterns held out better")
+
+
+def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
+    """As of the two sheets of a single layer of MoS2."""
+    monkeypatch.setattr(_Trials, "gain", lambda self, **_: Gain(0.004, 0.0005))
+    tuned = found(scan_of_columns(points=16))
+    assert tuned.preset.object.num_slices == 1
+    assert "(gain 0.4 ± 0.05 %)" in tuned.words[0]
 
 
 def test_nothing_is_tried_where_slices_are_given_or_patterns_few():
