@@ -80,15 +80,18 @@ def compression_to(basis: str) -> StreamCompression | None:
     return None if choice.is_raw else StreamCompression(choice, lambda header: header, lambda level, text: None)
 
 
-def measure(pixels: int, frames: int, codec: str, folder: Path | None, basis: str = "pixels") -> dict[str, float]:
+def measure(options: argparse.Namespace, folder: Path | None) -> dict[str, float]:
     """Rates of one scan, frames/s."""
-    settings = ReceiverSettings("tcp://127.0.0.1:0", folder, compression=compression_to(basis))
+    frames = options.frames
+    settings = ReceiverSettings("tcp://127.0.0.1:0", folder, compression=compression_to(options.basis))
     receiver = Receiver(settings, on_event=lambda event: None)
+    if not options.plain:
+        assert receiver.accelerate()
     reader = receiver.ring.reader()
     reading = threading.Thread(target=lambda: [None for _ in reader])
     reading.start()
     receiver.start()
-    arguments = ["--send", receiver.address, "--pixels", pixels, "--frames", frames, "--codec", codec]
+    arguments = ["--send", receiver.address, "--pixels", options.pixels, "--frames", frames, "--codec", options.codec]
     command = [sys.executable, __file__, *map(str, arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None and sender.stdin is not None
@@ -121,6 +124,9 @@ def main() -> None:
     parser.add_argument("--codec", choices=["none", "bslz4"], default="none")
     parser.add_argument("--no-record", action="store_true")
     parser.add_argument("--basis", default="pixels")
+    parser.add_argument(
+        "--plain", action="store_true", help="without the compiled receive loop, as in the first seconds"
+    )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--send", metavar="ADDRESS", help=argparse.SUPPRESS)
@@ -132,7 +138,7 @@ def main() -> None:
     for _ in range(options.repeat):
         with tempfile.TemporaryDirectory() as folder:
             target = None if options.no_record else Path(folder)
-            runs.append(measure(options.pixels, options.frames, options.codec, target, options.basis))
+            runs.append(measure(options, target))
     result = {name: round(float(np.median([run[name] for run in runs])), 1) for name in runs[0]}
     result = {
         "pixels": options.pixels,
