@@ -161,7 +161,10 @@ def _tell_of_compiling(header: ScanHeader, job: RefineJob, out: BinaryIO) -> Non
 
 
 def _tell(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
-    """How far the run is; of one on the first rows of a scan nothing is kept."""
+    """How far the run is; of one on the first rows of a scan, and of trials, nothing is kept."""
+    if progress.phase == "trial":
+        _send(out, {"kind": "note", "message": progress.message})
+        return
     if inbox.whole is not None or not inbox.follows:
         inbox.begun.set()
     _send(out, progress_to_plain(progress))

@@ -15,7 +15,7 @@ from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.ring_correlation import Validation
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
-Phase = Literal["sweep", "lbfgs"]
+Phase = Literal["trial", "sweep", "lbfgs"]
 State = Literal["running", "done", "stopped", "failed"]
 
 
@@ -41,7 +41,7 @@ class Progress:
     epoch: int
     """Epochs finished."""
     epochs: int
-    """Epochs planned."""
+    """Epochs planned; 1 while trials decide of what follows, each of which is told in ``message``."""
     loss: float
     """Loss per pattern of the last finished epoch; NaN before the first."""
     seconds: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -56,7 +58,7 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table)
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
-    context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
+    context = TrialContext(backend, threads, start, _stop_where_asked(should_stop), _told(on_progress))
 
     tuned = _settled(dataset, preset, context, warm, observers)
     measured = measure(tuned.dataset, tuned.preset)
@@ -80,6 +82,7 @@ def _settled(
     thick = preset.object.slices > 1
     if not thick or earlier is not None or not tilt_from_columns(preset.propagation, preset.refined):
         return tuned
+    context.tell("the tilt of columns")
     middle = central_part(tuned.dataset, SEARCH_PATTERNS)
     quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None)
     return replace(tuned, preset=find_tilt(preset, partial(_once, middle, context, quiet)), tilt_found=True)
@@ -109,3 +112,14 @@ def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
             raise RefinementError("stopped on request before the refinement began")
 
     return pause
+
+
+def _told(on_progress: Callable[[Progress], None]) -> Callable[[str], None]:
+    """Hand words of what is tried on as progress, before there are epochs to count."""
+    started = time.monotonic()
+
+    def tell(trial: str) -> None:
+        seconds = time.monotonic() - started
+        on_progress(Progress("running", "trial", 0, 1, math.nan, seconds, math.nan, 0.0, f"trying {trial}"))
+
+    return tell

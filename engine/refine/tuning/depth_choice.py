@@ -153,7 +153,7 @@ class _Trials:
         """Of as many slices as those it is compared with: more of them predict better by themselves."""
         key = depths, slices
         if key not in self._losses:
-            self._context.pause()
+            self._context.before(f"{depths * self._depth_A:.3g} Å of depth in {slices} slices")
             changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
             self._losses[key] = held_out_loss(changed, settings, SWEEPS, self._context)
         return self._losses[key]

@@ -40,6 +40,10 @@ def _no_pause() -> None:
     """Go on."""
 
 
+def _no_words(_words: str) -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True)
 class TrialContext:
     """Backend, start and interruption of trial runs."""
@@ -49,6 +53,13 @@ class TrialContext:
     start: StartGuess | None = None
     pause: Callable[[], None] = _no_pause
     """Called between trials; it may raise to abandon them."""
+    tell: Callable[[str], None] = _no_words
+    """Told what is tried."""
+
+    def before(self, trial: str) -> None:
+        """To be called before each trial, with a word of it."""
+        self.pause()
+        self.tell(trial)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> Mod
         return None
     courses = []
     for modes in (1, several):
-        context.pause()
+        context.before(f"{modes} probe mode{'s' if modes > 1 else ''}")
         settings = quick.model_copy(update={"probe_modes": modes})
         courses.append(held_out_course(part, settings, TRIAL_SWEEPS, context, measured))
     return ModeChoice(several, courses[0], courses[1])

@@ -98,7 +98,7 @@ def scan(
 
     def measure(value: float) -> None:
         if value not in losses:
-            where.pause()
+            where.before(f"{quantity} {value:.4g}")
             changed, settings = varied(part, quick, quantity, value)
             losses[value] = held_out_loss(changed, settings, SWEEPS.get(quantity, 2), where)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
 from ptylive.server.cli.commands.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
-from ptylive.server.cli.output import Interrupted, answer, bar, say, when_interrupted
+from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def refine(
                 start=guess,
                 backend=backend,
                 threads=threads,
-                on_progress=lambda p: shown.update(p.epoch, p.epochs, _describe(p)),
+                on_progress=partial(_show, shown),
                 should_stop=asked.is_set,
                 checkpoint=checkpoint,
                 resume=resume,
@@ -269,6 +270,10 @@ def _preset(loaded: PresetFile, chosen: Mapping[str, Any], epochs: int | None) -
     return preset
 
 
-def _describe(progress: Progress) -> str:
+def _show(shown: Shown, progress: Progress) -> None:
+    """Where a run is; how much there is to do is known once trials are over."""
+    if progress.phase == "trial":
+        shown.update(0, None, progress.message)
+        return
     loss = "" if progress.epoch == 0 else f" loss {progress.loss:.6g}"
-    return f"{progress.phase}{loss}"
+    shown.update(progress.epoch, progress.epochs, f"{progress.phase}{loss}")

@@ -1,6 +1,7 @@
 """What a refinement process opens, and how it ends."""
 
 import io
+import math
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from odd_files import put_loop
 
 from ptylive.application.presets import files_of
+from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.schema import Calibration, Detector, InputFileError, Scan, ScanHeader
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.refine_now import refinement_words
@@ -103,13 +105,23 @@ def test_a_process_whose_server_is_gone_ends_by_itself(tmp_path, begun, work_s, 
 
 def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypatch):
     monkeypatch.setattr(refine_process, "progress_to_plain", lambda _: {})
+    swept = Progress("running", "sweep", 1, 8, 3.0, 1.0, 7.0, 1.0)
     inbox = refine_inbox.Inbox(io.BytesIO())
     inbox.follows = True
-    refine_process._tell(None, inbox, io.BytesIO())
+    refine_process._tell(swept, inbox, io.BytesIO())
     assert not inbox.begun.is_set()
     inbox.whole = job(tmp_path)
-    refine_process._tell(None, inbox, io.BytesIO())
+    refine_process._tell(swept, inbox, io.BytesIO())
     assert inbox.begun.is_set()
+
+
+def test_trials_are_told_of_in_words_and_are_nothing_to_keep(tmp_path):
+    inbox, out = refine_inbox.Inbox(io.BytesIO()), io.BytesIO()
+    inbox.whole = job(tmp_path)
+    trial = Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, "trying 4 probe modes")
+    refine_process._tell(trial, inbox, out)
+    assert msgpack.unpackb(out.getvalue()) == {"kind": "note", "message": "trying 4 probe modes"}
+    assert not inbox.begun.is_set()
 
 
 @pytest.mark.parametrize(

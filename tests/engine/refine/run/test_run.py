@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from columns import DEFOCUS_A, scan_of_columns
 
 from ptylive.engine.refine import StartGuess, refine
 from ptylive.schema import Calibration, MetadataError, RefinementError
@@ -145,3 +146,17 @@ def test_dark_patterns_are_refused(simulated):
 def test_importing_the_refinement_loads_no_compiler():
     code = "import sys, ptylive.engine.refine; sys.exit(any(m in sys.modules for m in ('numba', 'cupy', 'h5py')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_trials_before_the_run_are_told_of():
+    seen = []
+    preset = Preset(probe_modes=1, scan_defocus=True, epoch_max=2)
+    refine(scan_of_columns(points=4), preset, backend="cpu", on_progress=seen.append)
+    phases = [progress.phase for progress in seen]
+    trials = phases.index("sweep")
+    assert set(phases[:trials]) == {"trial"}
+    assert "trial" not in phases[trials:]
+    words = {progress.message for progress in seen[:trials]}
+    assert len(words) == trials >= 7
+    assert f"trying defocus_A {DEFOCUS_A:g}" in words
+    assert {(progress.epoch, progress.epochs, progress.preview) for progress in seen[:trials]} == {(0, 1, None)}
