@@ -234,7 +234,12 @@ def one_run(dataset: Any, preset: Any) -> tuple[float, float, Any]:
     from ptylive.engine.refine import refine
 
     marks: list[float] = []
-    result = refine(dataset, preset, backend="cpu", on_progress=lambda _: marks.append(time.process_time()))
+
+    def mark(progress: Any) -> None:
+        if progress.phase != "trial":
+            marks.append(time.process_time())
+
+    result = refine(dataset, preset, backend="cpu", on_progress=mark)
     return result.evaluations, marks[-1] - marks[0], result
 
 

@@ -266,9 +266,18 @@ class Receiver:
             rest, source = self._next_message(wait=True, before=len(parts))
             parts += rest
         for message in self._inlet.take(parts):
-            if isinstance(message, FramesMessage):
-                loop.expect(message.codec, message.sender)
             self._hand_on(message, source)
+            self._note(loop, message, source)
+
+    def _note(self, loop: CompiledLoop, message: Message, source: int) -> None:
+        """What the compiled loop may take by itself: more like frames whose sender means the open scan."""
+        scan, senders = self._acquisition.open_scan, self._acquisition.senders
+        if isinstance(message, ArmMessage | PingMessage):
+            loop.forget_senders()  # it may mean another scan now
+        elif isinstance(message, FramesMessage) and scan is not None and message.uid == scan.sent_as:
+            meant = senders.of(senders.known(source, message.sender), message.uid)
+            if not message.sender or meant == scan.header.uid:
+                loop.expect(message.codec, message.sender)
 
     def _hand_on(self, message: Message, source: int) -> None:
         """A message that has been read; ``source``: descriptor of its connection, -1 where it is not known."""

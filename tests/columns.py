@@ -32,9 +32,13 @@ def specimen(margin_px: int, tilt_mrad: tuple[float, float], thickness_A: float,
 
 
 def scan_of_columns(
-    tilt_mrad: tuple[float, float] = (0.0, 0.0), thickness_A: float = THICKNESS_A, points: int = POINTS
+    tilt_mrad: tuple[float, float] = (0.0, 0.0),
+    thickness_A: float = THICKNESS_A,
+    points: int = POINTS,
+    counts: float = 1e5,
+    noise: int = 9,
 ) -> Dataset:
-    """A scan of the specimen, 1e5 counts a pattern."""
+    """A scan of the specimen; ``counts``: of a pattern; ``noise``: seed of what counting adds."""
     wavelength, margin = wavelength_A(ENERGY_EV), 4
     transmission = np.exp(1j * specimen(margin, tilt_mrad, thickness_A, points))
     q = np.fft.fftfreq(WINDOW, PIXEL_A)
@@ -55,8 +59,8 @@ def scan_of_columns(
                 psi = np.fft.ifft2(np.fft.fft2(psi * window) * propagator)
             patterns.append(np.fft.fftshift(np.abs(np.fft.fft2(psi)) ** 2))
             positions.append((i * STEP_A, j * STEP_A))
-    counts = np.array(patterns)
-    counts *= 1e5 / counts.sum((1, 2)).mean()
+    expected = np.array(patterns)
+    expected *= counts / expected.sum((1, 2)).mean()
     values = {
         "energy_eV": ENERGY_EV,
         "convergence_semiangle_mrad": SEMIANGLE_MRAD,
@@ -65,7 +69,7 @@ def scan_of_columns(
         "beam_center_px": (WINDOW / 2, WINDOW / 2),
     }
     return Dataset(
-        patterns=np.random.default_rng(9).poisson(counts).astype(np.uint16),
+        patterns=np.random.default_rng(noise).poisson(expected).astype(np.uint16),
         point=np.arange(points**2),
         positions_A=np.array(positions),
         bad_pixels=np.zeros((WINDOW, WINDOW), bool),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,18 +50,20 @@ class Picture:
 
 @dataclass
 class Analysis:
-    """Figures and pictures, gathered."""
+    """Figures, pictures and arrays, gathered."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
 
     def write(self, folder: Path) -> list[Path]:
-        """``analysis.json`` and the pictures."""
+        """``analysis.json``, the pictures, and the arrays as npy files."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "analysis.json"
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(self.figures, indent=2, allow_nan=False), encoding="utf-8")
-        return [path, *(_write_png(folder / f"{name}.png", picture) for name, picture in self.pictures.items())]
+        pictures = [_write_png(folder / f"{name}.png", picture) for name, picture in self.pictures.items()]
+        return [path, *pictures, *(_write_npy(folder / f"{name}.npy", array) for name, array in self.arrays.items())]
 
 
 def analyse(
@@ -126,10 +129,26 @@ def same_place(run: StoredRun, other: StoredRun) -> tuple[Array, Array]:
 
 
 def add_half_dose(out: Analysis, halves: HalfDose) -> None:
-    """Add the agreement of two halves of the dose."""
+    """Add the agreement of two halves of the dose, and how sure the phase is at each place."""
+    sure = halves.uncertainty
+    pixel_A = halves.results[0].object_sampling_A[0]
+    step_A = [
+        (length * pixel_A - sure.tile_A) / max(1, count - 1) or sure.tile_A
+        for length, count in zip(sure.deviation_rad.shape, sure.limit_A.shape, strict=True)
+    ]
     out.figures["half_dose"] = {"rings": curve(halves.rings)}
     if halves.shells is not None:
         out.figures["half_dose"]["shells"] = curve(halves.shells)
+    quantiles = np.quantile(sure.deviation_rad, (0.05, 0.5, 0.95))
+    out.figures["half_dose"]["uncertainty"] = {
+        "deviation_rad": dict(zip(("p05", "median", "p95"), map(float, quantiles), strict=True)),
+        "window_A": sure.window_A,
+        "limit_A": [[None if math.isnan(one) else one for one in row] for row in sure.limit_A.tolist()],
+        "tile_A": sure.tile_A,
+        "tile_step_A": step_A,
+    }
+    out.pictures["phase_deviation"] = Picture(sure.deviation_rad, (pixel_A, pixel_A))
+    out.arrays["phase_deviation_rad"] = sure.deviation_rad.astype(np.float32)
 
 
 def curve(correlation: FourierCorrelation) -> dict[str, Any]:
@@ -200,6 +219,12 @@ def _add_columns(out: Analysis, phase: FloatArray, run: StoredRun, columns: Colu
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "name"}
+
+
+def _write_npy(path: Path, array: Array) -> Path:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    return path
 
 
 def _write_png(path: Path, picture: Picture) -> Path:

@@ -19,7 +19,7 @@ from ptylive.schema.settings_text import as_table, read_json, read_toml
 RUNNING_STATES = frozenset({"queued", "running", "stopping"})
 SWITCH = ("fixed", "refined")
 """What a field shows for off and on."""
-PHASE_WORDS = {"sweep": "sweep", "lbfgs": "L-BFGS"}
+PHASE_WORDS = {"trial": "trials", "sweep": "sweep", "lbfgs": "L-BFGS"}
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def ring_correlation(first: Array, second: Array, pixel_A: float) -> FourierCorr
     _check(first, second)
     taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in first.shape))
     q = _radius(first.shape, (pixel_A, pixel_A))
-    return _binned(_flat(first) * taper, _flat(second) * taper, q, 1 / (min(first.shape) * pixel_A), 0.5 / pixel_A)
+    pictures = [without_ramp(picture) * taper for picture in (first, second)]
+    return _binned(pictures[0], pictures[1], q, 1 / (min(first.shape) * pixel_A), 0.5 / pixel_A)
 
 
 def shell_correlation(first: Array, second: Array, pixel_A: float, spacing_A: float) -> FourierCorrelation:
@@ -57,7 +58,7 @@ def shell_correlation(first: Array, second: Array, pixel_A: float, spacing_A: fl
     if spacing_A <= 0:
         raise MetadataError("shells need the distance between slices", "refine with total_thickness_A")
     taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in first.shape[1:]))
-    stacks = [np.stack([_flat(one) * taper for one in stack]) for stack in (first, second)]
+    stacks = [np.stack([without_ramp(one) * taper for one in stack]) for stack in (first, second)]
     q = _radius(first.shape, (spacing_A, pixel_A, pixel_A))
     return _binned(stacks[0], stacks[1], q, 1 / (min(first.shape[1:]) * pixel_A), 0.5 / pixel_A)
 
@@ -85,7 +86,7 @@ def _binned(first: DoubleArray, second: DoubleArray, q: DoubleArray, width: floa
     return FourierCorrelation(middles[kept], np.asarray(correlation[kept]), points[kept])
 
 
-def _flat(picture: Array) -> DoubleArray:
+def without_ramp(picture: Array) -> DoubleArray:
     """A picture without its ramp."""
     rows, cols = np.indices(picture.shape)
     design = np.column_stack([np.ones(picture.size), rows.ravel(), cols.ravel()])

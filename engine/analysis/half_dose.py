@@ -18,13 +18,14 @@ from ptylive.engine.analysis.fourier_correlation import (
     scanned_area,
     shell_correlation,
 )
+from ptylive.engine.analysis.uncertainty import PhaseUncertainty, phase_uncertainty
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
+from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, wrapped_phase
 from ptylive.engine.refine.run.run import refine
 from ptylive.engine.refine.tuning.depth_choice import with_depth_of
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema import MetadataError
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, FloatArray
 from ptylive.schema.preset import Preset
 
 
@@ -45,6 +46,7 @@ class HalfDose:
     """Of the phase of all slices together, scanned area."""
     shells: FourierCorrelation | None
     """Of the stack of slices; None for one slice."""
+    uncertainty: PhaseUncertainty
     results: tuple[RefineResult, RefineResult]
 
 
@@ -63,9 +65,9 @@ def compare_half_doses(
     """
     where = context or TrialContext()
 
-    def refined(number: int, settings: Preset) -> RefineResult:
+    def refined(number: int, half: Dataset, settings: Preset) -> RefineResult:
         return refine(
-            halves[number],
+            half,
             settings,
             start=where.start,
             backend=where.backend,
@@ -74,14 +76,20 @@ def compare_half_doses(
         )
 
     halves = half_dose_pair(dataset, seed)
-    first = refined(0, preset)
-    second = refined(1, with_depth_of(preset, first.object.shape[1], sum(first.slice_thickness_A)))
+    first = refined(0, halves[0], preset)
+    second = refined(1, *with_depth_of(halves[1], preset, first.object.shape[1], sum(first.slice_thickness_A)))
     area = scanned_area(
         (first.object.shape[2], first.object.shape[3]), first.origin_A, first.positions_A, first.object_sampling_A[0]
     )
-    stacks = [np.angle(result.object.mean(axis=0))[(slice(None), *area)] for result in (first, second)]
+    stacks = [_phases(result)[(slice(None), *area)] for result in (first, second)]
     pixel = first.object_sampling_A[0]
-    rings = ring_correlation(stacks[0].sum(axis=0), stacks[1].sum(axis=0), pixel)
+    sums = stacks[0].sum(axis=0), stacks[1].sum(axis=0)
+    rings = ring_correlation(*sums, pixel)
     several = len(stacks[0]) > 1
     shells = shell_correlation(stacks[0], stacks[1], pixel, first.slice_thickness_A[0]) if several else None
-    return HalfDose(rings, shells, (first, second))
+    return HalfDose(rings, shells, phase_uncertainty(*sums, pixel), (first, second))
+
+
+def _phases(result: RefineResult) -> FloatArray:
+    """(slices, Y, X), rad."""
+    return np.stack([wrapped_phase(one) for one in result.object.mean(axis=0)])

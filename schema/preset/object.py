@@ -9,11 +9,13 @@ from pydantic import Field, model_validator
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto
 
+MOST_SLICES = 1000
+
 
 class ObjectSettings(StrictModel):
     """Slices of the object, its states, and the form in which it is refined."""
 
-    num_slices: Annotated[int, Field(ge=1, le=1000)] | Auto = Field(
+    num_slices: Annotated[int, Field(ge=1, le=MOST_SLICES)] | Auto = Field(
         default="auto",
         description="slices of the object along the beam; auto: as a given thickness needs, or one that trials find",
     )

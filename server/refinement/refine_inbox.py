@@ -39,6 +39,8 @@ class Inbox:
         self._changed = threading.Condition()
         self.stop = threading.Event()
         self.begun = threading.Event()
+        self.compiling = False
+        """Whether the run begins with compiling, and nothing has come of it yet."""
         """Set once there is something to be kept of the run."""
         self.follows = False
         """Whether the scan still ran when the job was given."""

@@ -76,7 +76,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
 
     with ExitStack() as stack:
         source = stack.enter_context(open_source(job.recording, job.values))
-        _tell_of_compiling(source.header, job, out)
+        inbox.compiling = _tell_of_compiling(source.header, job, out)
         result = refine(
             refinable(source, job.calibration),
             job.preset,
@@ -154,16 +154,20 @@ def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) 
     }
 
 
-def _tell_of_compiling(header: ScanHeader, job: RefineJob, out: BinaryIO) -> None:
-    """Say what the first refinement on a machine spends its first minute on."""
-    if header.basis.is_raw and job.backend != "gpu" and not is_compiled(max(header.detector_shape)):
+def _tell_of_compiling(header: ScanHeader, job: RefineJob, out: BinaryIO) -> bool:
+    """Say what the first refinement on a machine spends its first minute on; whether there was a need."""
+    compiles = header.basis.is_raw and job.backend != "gpu" and not is_compiled(max(header.detector_shape))
+    if compiles:
         _send(out, {"kind": "note", "message": COMPILING})
+    return compiles
 
 
 def _tell(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
     """How far the run is; of one on the first rows of a scan, and of trials, nothing is kept."""
     if progress.phase == "trial":
-        _send(out, {"kind": "note", "message": progress.message})
+        if not inbox.compiling:
+            _send(out, {"kind": "trial", "message": progress.message})
+        inbox.compiling = False  # what the first one spends its time on has been said
         return
     if inbox.whole is not None or not inbox.follows:
         inbox.begun.set()

@@ -67,6 +67,10 @@ class RunState:
                 plain.update(slices=self.slices)
         return plain
 
+    def try_out(self, words: str) -> None:
+        """A trial before the run."""
+        self.state, self.phase, self.message = "running", "trial", words
+
     def advance(self, step: dict[str, Any]) -> None:
         """Take over one progress message of the process."""
         if self.state == "queued":
@@ -240,6 +244,9 @@ class Refinements:
                     self._warn(message["warning"])
                     self.current.advance(message)
                     self._publish(pictures="object" in message)
+                elif message["kind"] == "trial":
+                    self.current.try_out(message["message"])
+                    self._publish(pictures=False)
                 elif message["kind"] == "note":
                     self.current.message = message["message"]
                     self._publish(pictures=False)

@@ -107,6 +107,14 @@ def _leave(data, header, state):
 
 
 @nb.jit(**COMPILED)
+def _is_among(numbers, number):
+    for one in numbers:
+        if one == number:
+            return True
+    return False
+
+
+@nb.jit(**COMPILED)
 def _all_new(received, first, count):
     for k in range(first, first + count):
         if received[k]:
@@ -187,7 +195,7 @@ def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, r
 def receive_block(
     socket,
     uid,
-    sender,
+    senders,
     codec,
     itemsize,
     nbytes,
@@ -204,9 +212,9 @@ def receive_block(
 ):
     """Receive until there is something for Python to do; why: TAKE, IDLE, HEADER or BROKEN.
 
-    socket: address of a PULL socket; uid (bytes,) uint8 and received bool (frames of the scan,): the scan; sender and
-    codec: the ones that are taken; nbytes: of a decoded pattern; marks (frames,) uint32: of what came, see
-    `streamer/marks.py`; largest: patterns of a message, one with more is left to Python.
+    socket: address of a PULL socket; uid (bytes,) uint8 and received bool (frames of the scan,): the scan; senders
+    int64 (few,) and codec: the ones that are taken; nbytes: of a decoded pattern; marks (frames,) uint32: of what came,
+    see `streamer/marks.py`; largest: patterns of a message, one with more is left to Python.
     The block has room for ``room`` patterns: block (bytes,) uint8 with the patterns as they came, back to back;
     index (n,) int64 their numbers; ends (n,) int64 of the coded ones. state int64 as above, values of a pending header;
     header uint8.
@@ -224,7 +232,7 @@ def receive_block(
             state[MORE] = nb.int64(msg_more(message) != 0)
             count = np.int64(0)
             plain = state[MORE] != 0 and read_frames_header(data, uid, values)
-            plain = plain and values[SENDER] == sender and values[CODEC] == codec
+            plain = plain and values[CODEC] == codec and _is_among(senders, values[SENDER])
             if plain:
                 count = values[COUNT]
                 plain = (

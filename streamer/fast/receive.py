@@ -4,6 +4,7 @@
 
     loop = CompiledLoop.prepare()            # seconds; raises PtyliveError where it cannot work
     loop.follow(progress)
+    loop.expect("bslz4")
     outcome = loop.receive(socket)           # TAKE, IDLE, HEADER or BROKEN
     block = loop.take()                      # what it received, if anything
 """
@@ -37,6 +38,7 @@ LARGEST_PATTERN_BYTES = 2**20
 """Larger patterns come so seldom that nothing is gained."""
 _CODECS: dict[Codec, int] = {"none": CODEC_NONE, "bslz4": CODEC_BSLZ4}
 _KEPT_BLOCKS = 16
+_MOST_SENDERS = 8
 _TEXT_BYTES = 2**20 + 2
 """Room for a first part, DECTRIS's texts included; longer ones are refused as they are."""
 _MAP_BYTES = MAX_PART_BYTES + 1
@@ -52,7 +54,7 @@ class CompiledLoop:
         self._loop = loop
         self._progress: ScanProgress | None = None
         self._codec: Codec = "bslz4"
-        self._sender = 0
+        self._senders = np.empty(0, np.int64)
         self._memory = BlockMemory()
         self._block = np.empty(0, np.uint8)
         self._room = self._largest = 0
@@ -103,11 +105,20 @@ class CompiledLoop:
         if self._progress is not progress:
             self._progress = progress
             self._uid = np.frombuffer(progress.sent_as.encode(), np.uint8)
+            self.forget_senders()
             self._make_room()
 
+    def forget_senders(self) -> None:
+        """Leave frames to Python until it says again whose to take."""
+        self._senders = np.empty(0, np.int64)
+
     def expect(self, codec: Codec, sender: int = 0) -> None:
-        """Take messages of this codec and sender from now on. What has been received must have been taken."""
-        self._sender = sender
+        """Take messages of this codec, and of this sender too, from now on.
+
+        What has been received must have been taken. ``sender``: as it calls itself; 0: all that do not.
+        """
+        if sender not in self._senders:
+            self._senders = np.append(self._senders, sender)[-_MOST_SENDERS:]
         if codec in _CODECS and codec != self._codec:
             self._codec = codec
             if self._progress is not None:
@@ -138,7 +149,7 @@ class CompiledLoop:
             self._loop.receive_block(
                 socket.underlying,
                 self._uid,
-                self._sender,
+                self._senders,
                 _CODECS[self._codec],
                 layout.dtype.itemsize,
                 layout.nbytes,

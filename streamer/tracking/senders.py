@@ -24,7 +24,7 @@ class Senders:
         """Descriptor -> number of the connection that has it."""
         self._made = 0
         self._named: OrderedDict[int, tuple[int, int]] = OrderedDict()
-        """Number that a sender says -> its number here, descriptor of the connection it was last heard by."""
+        """Number that a sender says -> its number here, and that of the newest connection it was heard by."""
         self._meant: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._early: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._lost: set[int] = set()
@@ -35,24 +35,31 @@ class Senders:
         """The number here of whoever sent a message: by what it calls itself or, where that is 0, by the connection
         that has the file descriptor now; None for a descriptor below 0: not known.
         """
-        if sender:
-            return self._by_name(descriptor, sender)
-        if descriptor < 0:
-            return None
-        if descriptor not in self._numbers:
+        if descriptor >= 0 and descriptor not in self._numbers:
             self.accepted(descriptor)
-        return self._numbers[descriptor]
+        connection = self._numbers.get(descriptor)
+        return self._by_name(sender, -1 if connection is None else connection) if sender else connection
 
-    def _by_name(self, descriptor: int, sender: int) -> int:
-        """It is there while the connection is by which it was last heard."""
+    def _by_name(self, sender: int, connection: int) -> int:
+        """It is there while the newest of its connections is; messages of an older one may still come."""
         if sender not in self._named:
             self._made += 1
-        number = self._named.pop(sender, (self._made, -1))[0]
-        self._named[sender] = number, descriptor
+        number, newest = self._named.pop(sender, (self._made, -1))
+        newest = max(newest, connection)
+        self._named[sender] = number, newest
         if len(self._named) > _REMEMBERED:
             self._named.popitem(last=False)
-        self._lost.discard(number)
+        if newest in self._lost:
+            self._lost.add(number)
+        elif number in self._lost:
+            self._is_back(number)
         return number
+
+    def _is_back(self, source: int) -> None:
+        """What it means by a uid counts again."""
+        self._lost.discard(source)
+        for uid, name in [(uid, name) for (one, uid), name in self._meant.items() if one == source]:
+            self._compare(source, uid, name)
 
     def accepted(self, descriptor: int) -> None:
         """A new connection, maybe under the descriptor of one that was lost: it has announced nothing."""
@@ -63,9 +70,9 @@ class Senders:
         """A connection is gone; messages of it may still lie in the socket."""
         if (source := self._numbers.get(descriptor)) is not None:
             self._lost.add(source)
-        self._lost |= {number for number, by in self._named.values() if by == descriptor}
+            self._lost |= {number for number, newest in self._named.values() if newest == source}
         if len(self._lost) > _REMEMBERED:
-            self._lost &= {source for source, _ in self._meant}
+            self._lost &= {source for source, _ in self._meant} | {newest for _, newest in self._named.values()}
 
     def says(self, source: int | None, uid: str, name: str, *, doubtful: bool = False) -> None:
         """A connection means the scan ``name`` by a uid; ``doubtful``: its frames have to show whether that is so.
@@ -79,6 +86,10 @@ class Senders:
         (self._doubtful.add if doubtful else self._doubtful.discard)((source, uid))
         while len(self._meant) > _REMEMBERED:
             self._doubtful.discard(self._meant.popitem(last=False)[0])
+        self._compare(source, uid, name, doubtful=doubtful)
+
+    def _compare(self, source: int, uid: str, name: str, *, doubtful: bool = False) -> None:
+        """A uid by which two that are there mean different scans is disputed from now on."""
         if doubtful or any(other != name for other in self._others(source, uid)):
             self._disputed[uid] = None
             self._disputed.move_to_end(uid)

@@ -20,22 +20,23 @@ BOTH_LOOPS = (
     "test_recovery",
     "test_dectris_v1",
     "test_senders",
+    "test_strangers",
 )
-PLAIN_IS_SLOW = ("test_known_scans", "test_recovery", "test_senders")
+PLAIN_IS_SLOW = ("test_known_scans", "test_recovery", "test_senders", "test_strangers")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     module = metafunc.module.__name__.rpartition(".")[2]
     if module in BOTH_LOOPS:
-        metafunc.fixturenames.append("receive_loop")
         marks = [pytest.mark.slow] if module in PLAIN_IS_SLOW else []
         metafunc.parametrize("receive_loop", [pytest.param("plain", marks=marks), "compiled"], indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def receive_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Receivers started in a test use this loop from the first message on."""
-    if request.param == "compiled":
+    """Receivers started in a test use this loop from the first message on; autouse, for tests do not name it."""
+    wanted = str(getattr(request, "param", "plain"))
+    if wanted == "compiled":
         start = Receiver.start
 
         def accelerated(receiver: Receiver) -> None:
@@ -43,7 +44,7 @@ def receive_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
             start(receiver)
 
         monkeypatch.setattr(Receiver, "start", accelerated)
-    return str(request.param)
+    return wanted
 
 
 @pytest.fixture(autouse=True)

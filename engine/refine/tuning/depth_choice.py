@@ -28,8 +28,9 @@ from ptylive.engine.refine.tuning.parameter_search import (
     varied,
     vertex,
 )
-from ptylive.schema import Origin
+from ptylive.schema import MetadataError, Origin
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.object import MOST_SLICES
 
 NOTHING = 0.05
 """Thickness, in depths of focus, at which two slices are as good as one."""
@@ -47,17 +48,19 @@ GATE_PATTERNS, SWEEPS = 1024, 3
 
 
 def with_given_depth(dataset: Dataset, preset: Preset) -> Preset:
-    """The preset with its slices, where it leaves them open and gives a thickness, or what lies between them."""
+    """The preset with its slices, where it leaves them open and gives a thickness or several distances between them.
+
+    Raises MetadataError for an impossible number of them.
+    """
     form, depth_A = preset.object, depth_of_focus_A(dataset)
-    thickness_A, distances_A = form.total_thickness_A, form.slice_distances_A
-    if form.num_slices != "auto" or (thickness_A is None and distances_A is None):
+    if form.num_slices != "auto":
         return preset
-    if form.slices > 1 or thickness_A is None:  # several distances, or a single one without a thickness
+    if form.slices > 1:  # several distances
         return _with_slices(preset, form.slices)
-    if distances_A is not None:
-        return _with_slices(preset, max(1, round(thickness_A / distances_A[0])))
-    depths = 0.0 if depth_A is None else thickness_A / depth_A
-    return _with_slices(preset, slices_for(depths) if depths > THINNEST else 1)
+    if form.total_thickness_A is None:
+        return preset
+    depths = 0.0 if depth_A is None else form.total_thickness_A / depth_A
+    return _with_slices(preset, _slices_of(preset, form.total_thickness_A, depths))
 
 
 def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -74,7 +77,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         words = f"one slice: {least} would not predict patterns held out better (gain {gain})"
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
     depths, largest = _Trials(central_part(dataset, TRIAL_PATTERNS), preset, context, depth_A).best()
-    thick, preset = thickened(dataset, preset, depths * depth_A, slices_for(depths))
+    thick, preset = thickened(dataset, preset, depths * depth_A, _slices_of(preset, depths * depth_A, depths))
     words = f"{preset.object.slices} slices, {depths * depth_A:.3g} Å"
     words += f": already {least} predict patterns held out better by {gain}"
     if thick is not dataset:
@@ -83,12 +86,17 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
 
 
-def with_depth_of(preset: Preset, slices: int, thickness_A: float) -> Preset:
-    """The preset with the slices and the thickness of an earlier run, where it leaves them open."""
+def with_depth_of(dataset: Dataset, preset: Preset, slices: int, thickness_A: float) -> tuple[Dataset, Preset]:
+    """Data set and preset with the slices and the thickness that an earlier run found, where the preset leaves them.
+
+    The calibration is the one that the earlier run began with.
+    """
+    preset = with_given_depth(dataset, preset)
     if preset.object.num_slices != "auto":
-        return preset
-    given = {"total_thickness_A": thickness_A, "slice_distances_A": None} if slices > 1 else {}
-    return preset.model_copy(update={"num_slices": slices, **given})
+        return dataset, preset
+    if slices == 1:
+        return dataset, _with_slices(preset, 1)
+    return thickened(dataset, preset, thickness_A, slices)
 
 
 def slices_for(depths: float) -> int:
@@ -103,6 +111,21 @@ def thickened(dataset: Dataset, preset: Preset, thickness_A: float, slices: int)
         entrance_A = present_value(dataset, preset, Scanned.DEFOCUS) + thickness_A / 2
         dataset, preset = varied(dataset, preset, Scanned.DEFOCUS, entrance_A)
     return dataset, preset.model_copy(update=changed)
+
+
+def _slices_of(preset: Preset, thickness_A: float, depths: float) -> int:
+    """Slices of a thickness, also given in depths of focus: at the distance that is given, or as depth needs.
+
+    Raises MetadataError for more than any preset may have.
+    """
+    distances_A = preset.object.slice_distances_A
+    slices = slices_for(depths) if depths > THINNEST else 1
+    if distances_A is not None:
+        slices = max(1, round(thickness_A / distances_A[0]))
+    if slices > MOST_SLICES:
+        said = f"a thickness of {thickness_A:g} Å would be cut into {slices} slices, at most {MOST_SLICES} are possible"
+        raise MetadataError(said, "look at total_thickness_A and slice_distances_A (Å), or give num_slices")
+    return slices
 
 
 def _with_slices(preset: Preset, slices: int) -> Preset:

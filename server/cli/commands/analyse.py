@@ -147,10 +147,12 @@ def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps
 
     def tell(half: int, progress: Progress) -> None:
         epochs = max(progress.epochs, 1)
-        words = f"{('first', 'second')[half]} half of the dose, epoch {progress.epoch} of {epochs}"
+        doing = progress.message if progress.phase == "trial" else f"epoch {progress.epoch} of {epochs}"
+        words = f"{('first', 'second')[half]} half of the dose, {doing}"
         steps.inside((half + min(progress.epoch / epochs, 1)) / 2, words)
 
     use_persistent_cache()
     with open_source(recording, values) as source:
-        preset = with_depth_of(stored.preset, stored.slices, sum(stored.slice_thickness_A))
-        return compare_half_doses(refinable(source, stored.calibration), preset, on_progress=tell)
+        scan = refinable(source, stored.calibration)
+        found = with_depth_of(scan, stored.preset, stored.slices, sum(stored.slice_thickness_A))
+        return compare_half_doses(*found, on_progress=tell)

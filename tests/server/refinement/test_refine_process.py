@@ -120,8 +120,16 @@ def test_trials_are_told_of_in_words_and_are_nothing_to_keep(tmp_path):
     inbox.whole = job(tmp_path)
     trial = Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, "trying 4 probe modes")
     refine_process._tell(trial, inbox, out)
-    assert msgpack.unpackb(out.getvalue()) == {"kind": "note", "message": "trying 4 probe modes"}
+    assert msgpack.unpackb(out.getvalue()) == {"kind": "trial", "message": "trying 4 probe modes"}
     assert not inbox.begun.is_set()
+
+
+def test_the_first_trial_leaves_the_word_to_the_compiler():
+    inbox, out = refine_inbox.Inbox(io.BytesIO()), io.BytesIO()
+    inbox.compiling = True
+    for words in ("trying 1 probe mode", "trying 4 probe modes"):
+        refine_process._tell(Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, words), inbox, out)
+    assert list(msgpack.Unpacker(io.BytesIO(out.getvalue()))) == [{"kind": "trial", "message": "trying 4 probe modes"}]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +140,7 @@ def test_the_first_refinement_on_a_machine_says_that_it_compiles(tmp_path, monke
     monkeypatch.setattr(refine_process, "is_compiled", lambda pixels: compiled)
     out = io.BytesIO()
     header = ScanHeader(uid="a", series="s", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
-    refine_process._tell_of_compiling(header, job(tmp_path, backend=backend), out)
+    assert refine_process._tell_of_compiling(header, job(tmp_path, backend=backend), out) is bool(told)
     unpacker = msgpack.Unpacker(io.BytesIO(out.getvalue()), raw=False)
     assert list(unpacker) == told
 

@@ -38,3 +38,12 @@ def test_a_run_that_begins_anew_after_the_scan_tells_its_own_losses() -> None:
     for epoch, loss in ((0, None), (1, 140.0), (2, 121.0), (2, 121.0), (0, None), (1, 13.7)):
         run.advance(step(epoch, loss))
     assert (run.state, run.epoch, run.loss, run.losses, run.phases) == ("running", 1, 13.7, [13.7], ["sweep"])
+
+
+def test_trials_are_running_and_no_epoch() -> None:
+    run = RunState("queued", "run1", "uid")
+    run.try_out("trying 4 probe modes")
+    assert (run.state, run.phase, run.message) == ("running", "trial", "trying 4 probe modes")
+    assert run.summary()["message"] == "trying 4 probe modes"
+    run.advance(step(1, 140.0))
+    assert (run.phase, run.message, run.losses, run.phases) == ("sweep", "", [140.0], ["sweep"])

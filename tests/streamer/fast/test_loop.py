@@ -146,8 +146,8 @@ def drain(loop: CompiledLoop, pull: Any) -> tuple[dict[int, bytes], list[WireErr
 
 def following(codec: Any, scan_header: ScanHeader = SCAN_HEADER) -> tuple[CompiledLoop, ScanProgress]:
     loop, progress = CompiledLoop.prepare(), ScanProgress(scan_header)
-    loop.expect(codec)
     loop.follow(progress)
+    loop.expect(codec)
     return loop, progress
 
 
@@ -246,14 +246,20 @@ def test_a_waiting_message_can_be_left_to_python(pair: tuple[Any, Any]) -> None:
     assert (message.first, message.count, len(message.parts), message.sender) == (160, 160, 160, 1001)
 
 
-def test_messages_of_another_sender_are_left_to_python(pair: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize("taken", [(1001,), (1001, 2**62), (0,), ()])
+def test_messages_of_another_sender_are_left_to_python(pair: tuple[Any, Any], taken: tuple[int, ...]) -> None:
     push, pull = pair
     loop, _ = following("bslz4")
-    loop.expect("bslz4", 1001)
-    for number, sender in enumerate((1001, 1002, 0, 2**62, 1001)):
-        push.send_multipart(encode(FramesMessage(SCAN_HEADER.uid, number, 1, "bslz4", (CODED[number],), sender=sender)))
+    loop.forget_senders()
+    for sender in taken:
+        loop.expect("bslz4", sender)
+    senders = (1001, 1002, 0, 2**62, 1001)
+    for number, sender in enumerate(senders):
+        message = FramesMessage(SCAN_HEADER.uid, number, 1, "bslz4", (CODED[number],), sender=sender)
+        push.send_multipart(encode(message))
     got, refused, left = drain(loop, pull)
-    assert (sorted(got), refused, left) == ([0, 4], [], 3)
+    wanted = [number for number, sender in enumerate(senders) if sender in taken]
+    assert (sorted(got), refused, left) == (wanted, [], 5 - len(wanted))
 
 
 def test_blocks_are_used_again_once_nobody_holds_them() -> None:

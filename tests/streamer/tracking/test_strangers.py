@@ -21,6 +21,7 @@ from two_senders import (
     ONE,
     SECOND,
     TWO,
+    Sending,
     digests,
     part,
     recorded,
@@ -29,6 +30,7 @@ from two_senders import (
     warned,
 )
 
+from ptylive.schema import WireError
 from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.events import Announcer
 from ptylive.streamer.patience import Patience
@@ -93,6 +95,86 @@ def test_a_sender_that_says_its_number_is_the_same_by_any_connection() -> None:
     assert senders.count("test", "test") == 0
     assert senders.known(9, 1001) == one
     assert senders.count("test", "test") == 1
+
+
+def test_a_sender_that_is_gone_stays_gone_while_its_last_messages_come() -> None:
+    senders = Senders()
+    one = senders.known(7, 1001)
+    senders.says(one, "test", "test")
+    senders.lost(7)
+    assert senders.known(7, 1001) == one  # its end, read after the word of its connection
+    assert senders.count("test", "test") == 0
+    again = senders.known(8, 1002)
+    senders.says(again, "test", AGAIN)
+    assert not senders.is_disputed("test")
+
+
+def test_a_sender_that_comes_back_may_find_its_uid_taken() -> None:
+    senders = Senders()
+    senders.says(senders.known(7, 1001), "test", "test")
+    senders.lost(7)
+    senders.says(senders.known(8, 1002), "test", AGAIN)
+    assert not senders.is_disputed("test")
+    senders.known(9, 1001)
+    assert senders.is_disputed("test")
+
+
+def test_frames_of_a_sender_that_comes_back_are_not_those_of_whoever_took_its_uid(tmp_path: Path) -> None:
+    """Its connection is gone when the other one announces a scan of its own under the same uid."""
+    other = replace(make_header((6, 8)), uid="test")
+    frames = make_frames(other, seed=3)
+    theirs = messages_of(other, frames, 8)
+    with running(tmp_path) as run, connected(run.address) as second, connected(run.address) as third:
+        with connected(run.address) as first:
+            send(first, ArmMessage(HEADER, sender=1001), replace(ONE[0], sender=1001))
+            run.wait(lambda: len(run.frames.get("test", {})) == 7)
+        sending = Sending(run, (second, third))
+        sending.placed = 7
+        sending.other(0, ArmMessage(other, sender=1002))
+        for k in range(2):
+            sending.frames(0, replace(theirs[k], sender=1002))
+        for k in range(1, 6):
+            sending.frames(1, replace(ONE[k], sender=1001))
+        for k in range(2, 6):
+            sending.frames(0, replace(theirs[k], sender=1002))
+        run.wait_for_whole("test")
+        run.wait_for_whole(AGAIN)
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames)}
+
+
+def test_only_senders_that_mean_the_open_scan_are_left_to_the_compiled_loop(tmp_path: Path) -> None:
+    other = make_header((6, 8))
+    theirs = messages_of(other, make_frames(other, seed=3), 8)
+    with two_senders(tmp_path) as sending:
+        receiver = sending.run.receiver
+        if not receiver.accelerated:
+            pytest.skip("of the compiled loop")
+        sending.other(0, ArmMessage(HEADER, sender=1001))
+        sending.frames(0, replace(ONE[0], sender=1001))
+        sending.frames(0, replace(ONE[1], sender=1001))
+        sending.other(1, ArmMessage(other, sender=1002))
+        sending.frames(0, replace(ONE[2], sender=1001))
+        sending.frames(1, replace(theirs[0], sender=1002))
+        sending.frames(0, replace(ONE[3], sender=1001))
+        followed = receiver._acquisition.open_scan
+        assert followed is not None
+        assert receiver._loop is not None
+        means = {"test": [1001], other.uid: [1002]}
+        assert receiver._loop._senders.tolist() in ([], means[followed.header.uid])
+
+
+@pytest.mark.parametrize(("one_sender", "told"), [(True, 1), (False, 2)])
+def test_a_detector_that_repeats_itself_is_no_second_sender(tmp_path: Path, one_sender: bool, told: int) -> None:
+    announcer = Announcer(lambda event: None)
+    acquisition = Acquisition(Ring(10**7), tmp_path, Patience(), announcer, one_sender=one_sender)
+    for message in (ArmMessage(HEADER), *ONE[:2]):
+        acquisition.handle(message)
+    with pytest.raises(WireError, match="came again with other data"):
+        acquisition.handle(TWO[1])
+    scan = acquisition.open_scan
+    acquisition.stop(60)
+    assert scan is not None
+    assert scan.senders == told
 
 
 def test_senders_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

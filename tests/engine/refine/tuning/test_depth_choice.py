@@ -17,7 +17,7 @@ from ptylive.engine.refine.tuning.depth_choice import (
 )
 from ptylive.engine.refine.tuning.held_out import Gain
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
-from ptylive.schema import Origin, Quantity
+from ptylive.schema import MetadataError, Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
 
@@ -71,7 +71,7 @@ def test_nothing_is_tried_where_slices_are_given_or_patterns_few():
         ({"total_thickness_A": 1.7 * DEPTH_A}, 6),
         ({"total_thickness_A": 60.0, "slice_distances_A": (12.0,)}, 5),
         ({"slice_distances_A": (12.0, 12.0, 9.0)}, 4),
-        ({"slice_distances_A": (12.0,)}, 1),
+        ({"slice_distances_A": (12.0,)}, "auto"),
         ({}, "auto"),
     ],
 )
@@ -83,10 +83,31 @@ def test_a_given_thickness_makes_the_slices(settings, slices):
 
 
 def test_the_depth_of_an_earlier_run_is_taken_where_it_is_open():
-    assert with_depth_of(Preset(), 4, 60.0).object.spacings_A == (15.0,) * 3
-    assert with_depth_of(Preset(), 1, 0.0).object.slice_thickness_A == (0,)
+    dataset = scan_of_columns(points=4)
+    same, preset = with_depth_of(dataset, Preset(), 4, 60.0)
+    assert same is dataset
+    assert preset.object.spacings_A == (15.0,) * 3
+    assert with_depth_of(dataset, Preset(), 1, 0.0)[1].object.slice_thickness_A == (0,)
     given = Preset(num_slices=2, total_thickness_A=30.0)
-    assert with_depth_of(given, 4, 60.0) is given
+    assert with_depth_of(dataset, given, 4, 60.0) == (dataset, given)
+    uneven = with_depth_of(dataset, Preset(slice_distances_A=(5.0, 10.0, 20.0)), 4, 55.0)[1]
+    assert uneven.object.spacings_A == (5.0, 10.0, 20.0)
+    estimated = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-25.0, Origin.ESTIMATED)))
+    assert with_depth_of(estimated, Preset(), 4, 60.0)[0].calibration.aberrations["C10"] == -55.0
+
+
+@pytest.mark.parametrize(("thickness_A", "distances_A"), [(1e6, None), (100.0, (0.01,))])
+def test_more_slices_than_possible_are_refused(thickness_A, distances_A):
+    preset = Preset(total_thickness_A=thickness_A, slice_distances_A=distances_A)
+    with pytest.raises(MetadataError, match="at most 1000 are possible"):
+        with_given_depth(scan_of_columns(points=4), preset)
+
+
+def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
+    monkeypatch.setattr(_Trials, "gain", lambda self, **_: Gain(0.04, 0.0005))
+    monkeypatch.setattr(_Trials, "best", lambda self: (40.0 / DEPTH_A, False))
+    tuned = found(scan_of_columns(points=16), Preset(probe_modes=1, slice_distances_A=(5.0,)))
+    assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (8, pytest.approx(40.0))
 
 
 def test_without_a_semi_angle_a_given_thickness_is_one_slice():

@@ -1,0 +1,79 @@
+"""How sure a phase is at each place, from two reconstructions of half the dose each.
+
+The halves are independent (:mod:`.half_dose`), so the variance of their difference is twice that of one, and one of
+half the dose has twice the variance of one of all of it: half the difference scatters as the reconstruction of all
+counts does. Nothing is modelled, so what the solver smooths, stops short of or takes from its neighbours is in it; what
+both halves have in common (a wrong calibration, a wrong thickness) is not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.analysis.fourier_correlation import ring_correlation, without_ramp
+from ptylive.schema.model import Array, DoubleArray
+
+INDEPENDENT = 100
+"""Independent values in the window that squares are averaged in: the result scatters by 7 %."""
+TILE_PX = 64
+"""Side of the tiles of the information limit."""
+RINGS = 3
+"""Rings over which a tile's correlation is averaged: the innermost ones hold few points."""
+
+
+@dataclass(frozen=True)
+class PhaseUncertainty:
+    """Of the phase of all slices together, over the scanned area."""
+
+    deviation_rad: DoubleArray
+    """(Y, X) standard deviation of a pixel."""
+    window_A: float
+    """What it is averaged over: standard deviation of a Gaussian."""
+    limit_A: DoubleArray
+    """(rows, cols) information limit of tiles that overlap by half, half-bit; NaN where nothing is resolved."""
+    tile_A: float
+    """Side of a tile."""
+
+
+def phase_uncertainty(first: Array, second: Array, pixel_A: float) -> PhaseUncertainty:
+    """From two pictures (Y, X) in rad of half the dose each. Raises MetadataError for unequal or tiny ones."""
+    from scipy.ndimage import gaussian_filter
+
+    difference = without_ramp(np.subtract(first, second, dtype=np.float64))
+    window_px = math.sqrt(INDEPENDENT * _correlated_px(difference) / (4 * math.pi))
+    deviation = np.sqrt(gaussian_filter(difference**2, window_px, mode="reflect")) / 2
+    tile = min(*first.shape, TILE_PX)
+    return PhaseUncertainty(deviation, window_px * pixel_A, _limits(first, second, pixel_A, tile), tile * pixel_A)
+
+
+def _correlated_px(noise: DoubleArray) -> float:
+    """Pixels that noise (Y, X) is correlated over: the sum of its squared autocorrelation.
+
+    The mean square of a periodogram is twice the square of the spectrum.
+    """
+    power = np.abs(np.fft.fft2(noise)) ** 2
+    return float(power.size * (power**2).sum() / max(2 * power.sum() ** 2, 1e-300))
+
+
+def _limits(first: Array, second: Array, pixel_A: float, tile: int) -> DoubleArray:
+    """Where the ring correlation of each tile falls below half a bit."""
+    starts = [_starts(length, tile) for length in first.shape]
+    limits = np.full((len(starts[0]), len(starts[1])), math.nan)
+    for i, top in enumerate(starts[0]):
+        for j, left in enumerate(starts[1]):
+            part = slice(top, top + tile), slice(left, left + tile)
+            found = ring_correlation(first[part], second[part], pixel_A)
+            excess = np.convolve(found.correlation - found.half_bit, np.ones(RINGS) / RINGS, mode="valid")
+            first_below = int(np.argmax(excess < 0)) if (excess < 0).any() else len(excess)
+            if first_below > 0:
+                limits[i, j] = 1 / found.frequencies_invA[first_below - 1]
+    return limits
+
+
+def _starts(length: int, tile: int) -> list[int]:
+    """Where tiles begin that cover a length and overlap by half, or a little more."""
+    count = max(1, math.ceil(2 * length / tile) - 1)
+    return [round(k * (length - tile) / max(1, count - 1)) for k in range(count)]
