@@ -142,7 +142,8 @@ def test_frames_of_a_sender_that_comes_back_are_not_those_of_whoever_took_its_ui
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames)}
 
 
-def test_only_senders_that_mean_the_open_scan_are_left_to_the_compiled_loop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1002, 0])
+def test_only_senders_that_mean_the_open_scan_are_left_to_the_compiled_loop(tmp_path: Path, number: int) -> None:
     other = make_header((6, 8))
     theirs = messages_of(other, make_frames(other, seed=3), 8)
     with two_senders(tmp_path) as sending:
@@ -152,14 +153,14 @@ def test_only_senders_that_mean_the_open_scan_are_left_to_the_compiled_loop(tmp_
         sending.other(0, ArmMessage(HEADER, sender=1001))
         sending.frames(0, replace(ONE[0], sender=1001))
         sending.frames(0, replace(ONE[1], sender=1001))
-        sending.other(1, ArmMessage(other, sender=1002))
+        sending.other(1, ArmMessage(other, sender=number))
         sending.frames(0, replace(ONE[2], sender=1001))
-        sending.frames(1, replace(theirs[0], sender=1002))
+        sending.frames(1, replace(theirs[0], sender=number))
         sending.frames(0, replace(ONE[3], sender=1001))
         followed = receiver._acquisition.open_scan
         assert followed is not None
         assert receiver._loop is not None
-        means = {"test": [1001], other.uid: [1002]}
+        means = {"test": [1001], other.uid: [number]}
         assert receiver._loop._senders.tolist() in ([], means[followed.header.uid])
 
 
