@@ -38,6 +38,8 @@ FIRST = 0.5
 """Thickness, in depths of focus, that has to be better than nothing."""
 LEAST_POWER, LARGEST_POWER = -2.0, 4.0
 """Then thicknesses are tried between these powers of 2 depths of focus."""
+THICKEST_A = 2000.0
+"""Nothing thicker is tried: few electrons get through more without a loss; what predicts better is something else."""
 SLICES_PER_DEPTH, COARSE_SLICES = 3, 6
 THINNEST = 0.25
 """A given thickness below this is one slice."""
@@ -72,6 +74,9 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if depth_A is None or not _can_be_tried(dataset, preset):
         return replace(tuned, preset=_with_slices(preset, 1))
     least = f"{FIRST * depth_A:.3g} Å of depth"
+    if FIRST * depth_A > THICKEST_A:
+        words = f"one slice: only {least} would show"
+        return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
     gain = _Trials(central_part(dataset, GATE_PATTERNS), preset, context, depth_A).gain(over=NOTHING, of=FIRST)
     if not (gain.certain and gain.share > WORTH):
         words = f"one slice: {least} would not predict patterns held out better (gain {gain})"
@@ -145,6 +150,7 @@ class _Trials:
         trial = preset.model_copy(update=TRIAL_SETTINGS)
         self._part, self._preset = part, of_trials(trial, preset.probe.probe_modes, frames=True)
         self._context, self._depth_A = context, depth_A
+        self._largest = min(LARGEST_POWER, math.log2(THICKEST_A / depth_A))
         self._losses: dict[tuple[float, int], HeldOutLoss] = {}
 
     def gain(self, *, over: float, of: float) -> Gain:
@@ -155,7 +161,7 @@ class _Trials:
     def best(self) -> tuple[float, bool]:
         """Thickness in depths of focus, and whether more was never tried: in whole powers of 2, then in halves."""
         power = self._lowest(COARSE_SLICES, 0.0, 1.0)
-        largest = power == LARGEST_POWER
+        largest = power + 1.0 > self._largest
         slices = slices_for(2.0**power)
         power = self._lowest(slices, power, 0.5)
         powers = (power - 0.5, power, power + 0.5)
@@ -168,7 +174,7 @@ class _Trials:
             return self._loss(2.0**power, slices).mean
 
         way = step if loss(power + step) < loss(power) else -step
-        while LEAST_POWER <= power + way <= LARGEST_POWER and loss(power + way) < loss(power):
+        while LEAST_POWER <= power + way <= self._largest and loss(power + way) < loss(power):
             power += way
         return power
 

@@ -15,7 +15,7 @@ from ptylive.engine.refine.tuning.depth_choice import (
     with_found_depth,
     with_given_depth,
 )
-from ptylive.engine.refine.tuning.held_out import Gain
+from ptylive.engine.refine.tuning.held_out import Gain, HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import MetadataError, Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -52,6 +52,32 @@ def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert "(gain 0.4 ± 0.05 %)" in tuned.words[0]
+
+
+def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
+    """A semi-angle of 1 mrad at 300 kV, as in cryo-microscopy, has a depth of focus of 2 µm."""
+    monkeypatch.setattr(_Trials, "gain", lambda self, **_: pytest.fail("tried"))
+    dataset = scan_of_columns(points=16)
+    tiny = replace(
+        dataset, calibration=dataset.calibration.having(convergence_semiangle_mrad=Quantity(1.0, Origin.GIVEN))
+    )
+    tuned = found(tiny)
+    assert tuned.preset.object.num_slices == 1
+    assert tuned.words == ("one slice: only 1.25e+04 Å of depth would show",)
+
+
+def test_thicknesses_end_at_what_electrons_get_through(monkeypatch):
+    tried = []
+
+    def loss(self, depths, slices):
+        tried.append(depths)
+        return HeldOutLoss((1 / depths,))  # thicker is always better
+
+    monkeypatch.setattr(_Trials, "_loss", loss)
+    depths, largest = _Trials(scan_of_columns(points=4), ONE_MODE, CPU, 300.0).best()
+    assert largest
+    assert 1000 < 300.0 * depths < 2000 * 2**0.5
+    assert max(tried) * 300.0 < 2000 * 2**0.5
 
 
 def test_nothing_is_tried_where_slices_are_given_or_patterns_few():
