@@ -160,7 +160,7 @@ class _Trials:
 
     def best(self) -> tuple[float, bool]:
         """Thickness in depths of focus, and whether more was never tried: in whole powers of 2, then in halves."""
-        power = self._lowest(COARSE_SLICES, 0.0, 1.0)
+        power = self._lowest(COARSE_SLICES, min(0.0, self._largest), 1.0)
         largest = power + 1.0 > self._largest
         slices = slices_for(2.0**power)
         power = self._lowest(slices, power, 0.5)
@@ -173,7 +173,8 @@ class _Trials:
         def loss(power: float) -> float:
             return self._loss(2.0**power, slices).mean
 
-        way = step if loss(power + step) < loss(power) else -step
+        more = power + step <= self._largest and loss(power + step) < loss(power)
+        way = step if more else -step
         while LEAST_POWER <= power + way <= self._largest and loss(power + way) < loss(power):
             power += way
         return power
