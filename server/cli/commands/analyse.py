@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,14 +146,16 @@ def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps
     from ptylive.engine.refine.tuning.depth_choice import with_depth_of
     from ptylive.streamer.source import open_source
 
-    def tell(half: int, progress: Progress) -> None:
-        epochs = max(progress.epochs, 1)
-        doing = progress.message if progress.phase == "trial" else f"epoch {progress.epoch} of {epochs}"
-        words = f"{('first', 'second')[half]} half of the dose, {doing}"
-        steps.inside((half + min(progress.epoch / epochs, 1)) / 2, words)
-
     use_persistent_cache()
     with open_source(recording, values) as source:
         scan = refinable(source, stored.calibration)
         found = with_depth_of(scan, stored.preset, stored.slices, sum(stored.slice_thickness_A))
-        return compare_half_doses(*found, on_progress=tell)
+        return compare_half_doses(*found, on_progress=partial(tell_of_half, steps))
+
+
+def tell_of_half(steps: Steps, half: int, progress: Progress) -> None:
+    """How far the refinement of the first (0) or second (1) half of the dose is."""
+    epochs = max(progress.epochs, 1)
+    doing = progress.message if progress.phase == "trial" else f"epoch {progress.epoch} of {epochs}"
+    words = f"{('first', 'second')[half]} half of the dose, {doing}"
+    steps.inside((half + min(progress.epoch / epochs, 1)) / 2, words)

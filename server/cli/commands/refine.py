@@ -103,7 +103,7 @@ def refine(
                 start=guess,
                 backend=backend,
                 threads=threads,
-                on_progress=partial(_show, shown),
+                on_progress=partial(show_progress, shown),
                 should_stop=asked.is_set,
                 checkpoint=checkpoint,
                 resume=resume,
@@ -270,7 +270,7 @@ def _preset(loaded: PresetFile, chosen: Mapping[str, Any], epochs: int | None) -
     return preset
 
 
-def _show(shown: Shown, progress: Progress) -> None:
+def show_progress(shown: Shown, progress: Progress) -> None:
     """Where a run is; how much there is to do is known once trials are over."""
     if progress.phase == "trial":
         shown.update(0, None, progress.message)

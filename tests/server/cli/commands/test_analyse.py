@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import last_json, ptylive_here
+from shown_progress import Updates, progress
 from stored_runs import write_results
 
 from ptylive.application.analysis import STEPS, analyse, compare
 from ptylive.schema import MetadataError
-from ptylive.server.cli.commands.analyse import Steps, parse_line
+from ptylive.server.cli.commands.analyse import Steps, parse_line, tell_of_half
 from ptylive.server.process.exit_codes import ExitCode
 
 
@@ -85,19 +86,29 @@ def test_what_cannot_be_analysed_at_all_is_refused_before_anything_is_written(re
     assert not (tmp_path / "out").exists()
 
 
-class Told:
-    def __init__(self):
-        self.updates = []
-
-    def update(self, done, total=None, text=None):
-        self.updates.append((done, total, text))
-
-
 def test_an_analysis_tells_how_far_it_is(results):
-    told = Told()
+    told = Updates()
     steps = Steps(told, STEPS)
     analyse(write_results(results), on_step=steps)
     assert [done for done, _, _ in told.updates] == list(range(STEPS))
     assert {total for _, total, _ in told.updates} == {STEPS}
     steps.inside(0.5, "first half")
     assert told.updates[-1] == (STEPS - 0.5, STEPS, "analysing: first half")
+
+
+def test_halves_of_the_dose_share_one_step():
+    told = Updates()
+    steps = Steps(told, 5)
+    steps("halves of the dose")
+    told.updates.clear()
+    tell_of_half(steps, 0, progress("trial", epoch=0, epochs=1, message="trying 40 Å"))
+    tell_of_half(steps, 0, progress("sweep", epoch=5, epochs=10))
+    tell_of_half(steps, 1, progress("sweep", epoch=5, epochs=10))
+    tell_of_half(steps, 1, progress("lbfgs", epoch=10, epochs=10))
+    assert [done for done, _, _ in told.updates] == [0, 0.25, 0.75, 1]
+    assert [text.removeprefix("analysing: ") for _, _, text in told.updates] == [
+        "first half of the dose, trying 40 Å",
+        "first half of the dose, epoch 5 of 10",
+        "second half of the dose, epoch 5 of 10",
+        "second half of the dose, epoch 10 of 10",
+    ]
