@@ -29,6 +29,10 @@ class RawPicture:
     sampling_A: tuple[float, float] | None = None
     frames: int = 0
     method: str = ""
+    deviation: float | None = None
+    """Standard deviation of a pixel by noise, where it is known."""
+    buried: bool = False
+    """Whether two halves of the data agree in nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,10 @@ class Picture:
     frames: int = 0
     method: str = ""
     note: str = ""
+    deviation: float | None = None
+    """Standard deviation of a pixel by noise, in ``units``, where it is known."""
+    buried: bool = False
+    """Whether two halves of the data agree in nothing."""
     focus: tuple[float, float] | None = None
     """Height and width of the middle that matters and is shown first; None: all of it."""
     origin: tuple[float, float] = (0.0, 0.0)
@@ -171,6 +179,8 @@ def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         units=raw.units,
         frames=raw.frames,
         method=raw.method,
+        deviation=raw.deviation,
+        buried=raw.buried,
     )
 
 

@@ -32,6 +32,11 @@ class RingQuality:
         return self.signal_share / np.maximum(1.0 - self.signal_share, 1e-6)
 
     @property
+    def is_noise(self) -> bool:
+        """Whether the two halves of the data agree at no spatial frequency: in no three rings, without the first."""
+        return bool((np.convolve(self.half_data_correlation[1:], np.ones(3) / 3, "valid") < LEAST_CORRELATION).all())
+
+    @property
     def information_limit_invA(self) -> float:
         """Frequency from which on the two halves of the data no longer agree: first below LEAST_CORRELATION.
 
@@ -55,3 +60,7 @@ class LiveMap:
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     quality: RingQuality | None = None
+    deviation: float | None = None
+    """Standard deviation of a pixel by noise, in ``units``, the median of all; None where it was not measured."""
+    buried: bool = False
+    """Whether the map is noise, as far as two halves of the data can tell: they agree at no spatial frequency."""

@@ -329,7 +329,7 @@ def _next(events: EventStream, timeout_s: float) -> tuple[str, dict[str, Any]] |
 
 def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
     """An array of an event or a reply. Raises KeyError, TypeError, ValueError when it is none."""
-    sampling = plain.get("sampling_A")
+    sampling, deviation = plain.get("sampling_A"), plain.get("deviation")
     return RawPicture(
         name=name,
         data=array_from_plain(plain),
@@ -337,6 +337,8 @@ def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
         sampling_A=None if sampling is None else _both(sampling),
         frames=int(plain.get("frames") or 0),
         method=str(plain.get("method") or ""),
+        deviation=None if deviation is None else float(deviation),
+        buried=bool(plain.get("buried")),
     )
 
 

@@ -9,7 +9,7 @@ from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span
 from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, MapKinds
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
-from ptylive.dashboard.words import UNKNOWN, limits
+from ptylive.dashboard.words import UNKNOWN, limits, number
 from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
 
 
@@ -116,9 +116,9 @@ class MapPanel:
         return {
             f"{key}_low": low,
             f"{key}_high": high,
-            f"{key}_units": picture.units if picture else "",
+            f"{key}_units": _units(picture) if picture else "",
             f"{key}_method": picture.method if picture else "",
-            f"{key}_note": "" if picture else "no data yet",
+            f"{key}_note": _note(picture) if picture else "no data yet",
             f"{key}_about": self.kind.about,
         }
 
@@ -131,6 +131,17 @@ class MapPanel:
             f"--map-{self.index}-wheel": wheel_gradient() if wheel else "none",
             f"--map-{self.index}-legend": "block" if wheel else "none",
         }
+
+
+def _units(picture: Picture) -> str:
+    """Unit of a map, and how far noise scatters a pixel where that is known."""
+    if picture.deviation is None:
+        return picture.units
+    return f"{picture.units} ± {number(picture.deviation, 2)}"
+
+
+def _note(picture: Picture) -> str:
+    return "nothing but noise" if picture.buried else ""
 
 
 class Mosaic:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.analysis.fourier_correlation import ring_correlation, without_ramp
-from ptylive.schema.model import Array, DoubleArray
+from ptylive.engine.imaging.deviation import local_deviation
+from ptylive.schema.model import Array, DoubleArray, FloatArray
 
-INDEPENDENT = 100
-"""Independent values in the window that squares are averaged in: the result scatters by 7 %."""
 TILE_PX = 64
 """Side of the tiles of the information limit."""
 RINGS = 3
@@ -28,7 +27,7 @@ RINGS = 3
 class PhaseUncertainty:
     """Of the phase of all slices together, over the scanned area."""
 
-    deviation_rad: DoubleArray
+    deviation_rad: FloatArray
     """(Y, X) standard deviation of a pixel."""
     window_A: float
     """What it is averaged over: standard deviation of a Gaussian."""
@@ -40,22 +39,10 @@ class PhaseUncertainty:
 
 def phase_uncertainty(first: Array, second: Array, pixel_A: float) -> PhaseUncertainty:
     """From two pictures (Y, X) in rad of half the dose each. Raises MetadataError for unequal or tiny ones."""
-    from scipy.ndimage import gaussian_filter
-
-    difference = without_ramp(np.subtract(first, second, dtype=np.float64))
-    window_px = math.sqrt(INDEPENDENT * _correlated_px(difference) / (4 * math.pi))
-    deviation = np.sqrt(gaussian_filter(difference**2, window_px, mode="reflect")) / 2
+    found = local_deviation(without_ramp(np.subtract(first, second, dtype=np.float64)) / 2)
     tile = min(*first.shape, TILE_PX)
-    return PhaseUncertainty(deviation, window_px * pixel_A, _limits(first, second, pixel_A, tile), tile * pixel_A)
-
-
-def _correlated_px(noise: DoubleArray) -> float:
-    """Pixels that noise (Y, X) is correlated over: the sum of its squared autocorrelation.
-
-    The mean square of a periodogram is twice the square of the spectrum.
-    """
-    power = np.abs(np.fft.fft2(noise)) ** 2
-    return float(power.size * (power**2).sum() / max(2 * power.sum() ** 2, 1e-300))
+    limits = _limits(first, second, pixel_A, tile)
+    return PhaseUncertainty(found.data, found.window_px * pixel_A, limits, tile * pixel_A)
 
 
 def _limits(first: Array, second: Array, pixel_A: float, tile: int) -> DoubleArray:

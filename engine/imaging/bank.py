@@ -6,7 +6,7 @@ precision, and filters may change at any moment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,11 @@ class Picture:
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     quality: RingQuality | None = None
+    noise: Callable[[], Array] | None = None
+    """The same map of noise alone, (Y, X) or several (n, Y, X), made when it is called (:mod:`.deviation`).
+
+    None where noise is not measured.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,18 +95,22 @@ class Spectra:
         """sum_n W_n(Q) c_hat_n(Q) at the frequencies of a band: (nb,), weights (nb, N)."""
         return self.contraction.contract(weights, self.planes, band.kept, self.scale)
 
+    def contract_noise(self, band: Band, weights: ComplexArray) -> ComplexArray:
+        """The same with every c_hat taken half a sampling frequency away: noise (docs/theory/live-maps.md)."""
+        if self.shifted_planes is not None:
+            return self.contraction.contract(weights, self.shifted_planes, band.kept, self.scale)
+        return self.contraction.contract(weights, self.planes, band.kept_away(quiet_shift(self.visited)), self.scale)
+
     def contract_with_noise(self, band: Band, weights: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
         """The same, and once more with every c_hat taken half a sampling frequency away.
 
         No signal survives that shift: the second is noise (docs/theory/live-maps.md). Other shifts where the visited
         points themselves repeat half a sampling frequency away.
         """
-        how = self.contraction
         if self.shifted_planes is not None:
-            noise = how.contract(weights, self.shifted_planes, band.kept, self.scale)
-            return self.contract(band, weights), noise
+            return self.contract(band, weights), self.contract_noise(band, weights)
         moved = band.kept_away(quiet_shift(self.visited))
-        return how.contract_pair(weights, self.planes, band.kept, moved, self.scale)
+        return self.contraction.contract_pair(weights, self.planes, band.kept, moved, self.scale)
 
     def image(self, band: Band, spectrum: ComplexArray) -> FloatArray:
         """A real map from its values (nb,) on a half plane: (rows * upsample, cols * upsample)."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.deviation import deviation_of
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import Instant
 from ptylive.pictures.colours import ColourMap
@@ -28,6 +29,8 @@ NO_MAPS = frozenset({"coverage", "pattern", "pattern_mean", "object", "probe", "
 """Names of other pictures that viewers know."""
 DETECTOR_PREFIX = "vd_"
 LAST_PLACE = 1000
+DEVIATION_PLACES = 500
+"""By how many places maps of deviations come behind their own."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MARK = "__ptylive_live_map__"
@@ -79,6 +82,8 @@ class MapWords:
     """One line: when to trust it."""
     colours: ColourMap = ColourMap.GRAY
     place: int = LAST_PLACE
+    deviation_of: str = ""
+    """The map whose standard deviation this one is; such maps are made when the scan has ended."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for what no viewer could show."""
@@ -88,6 +93,21 @@ class MapWords:
                 raise ValueError(f"map {self.name}: label, units, shows and trust are texts of one line")
         if not self.label or not self.shows:
             raise ValueError(f"map {self.name} has no label, or does not say what it shows")
+
+
+def with_deviation(words: MapWords) -> tuple[MapWords, MapWords]:
+    """A map whose pictures come with their noise, and the map of its standard deviation."""
+    deviation = MapWords(
+        deviation_of(words.name),
+        label=f"± {words.label}",
+        units=words.units,
+        shows=f"how far noise alone scatters `{words.name}`: one standard deviation, averaged over some pixels",
+        trust="what repeated scans would scatter by; not what a wrong calibration does to all of them",
+        colours=ColourMap.GRAY,
+        place=words.place + DEVIATION_PLACES,
+        deviation_of=words.name,
+    )
+    return words, deviation
 
 
 @dataclass(frozen=True)

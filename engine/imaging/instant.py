@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -14,7 +14,9 @@ from ptylive.engine.descan import descan_of
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
+from ptylive.engine.imaging.deviation import deviation_of, finer_mask, local_deviation, without_beams
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.noise import TRUSTED_SHARE
 from ptylive.engine.imaging.placement import Placement
 from ptylive.schema import Calibration, LiveMap
 from ptylive.schema.model import Array, BoolArray, DoubleArray
@@ -24,10 +26,14 @@ Shared = TypeVar("Shared")
 
 @dataclass(frozen=True)
 class MapChoices:
-    """What is chosen of how maps are made: where the points lie, if not on a regular grid; settings by whole names."""
+    """What is chosen of how maps are made: where the points lie, if not on a regular grid; settings by whole names.
+
+    deviations: whether maps that have a noise picture are followed by their standard deviation.
+    """
 
     placement: Placement | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
+    deviations: bool = False
 
 
 REGULAR = MapChoices()
@@ -55,6 +61,7 @@ class Instant:
         regions, moments = store.per_frame(store.regions), store.moments_without(descan_of(calibration))
         self.visited: BoolArray = store.visited
         self.sampling, self.rotation_deg = store.header.scan.step_A, calibration.rotation_deg
+        self._deviations = choices.deviations
         self._where: dict[str, Any] = {}
         if placement is not None:
             values = np.concatenate([regions, moments], axis=1)
@@ -95,8 +102,31 @@ class Instant:
             )
         return replace(made, conditions=conditions)
 
-    def as_map(self, picture: Picture, settings: Mapping[str, Any] | None = None) -> LiveMap:
-        """A picture with this instant's scale; ``settings``: beside the picture's own."""
+    def as_maps(self, picture: Picture, settings: Mapping[str, Any] | None = None) -> Iterator[LiveMap]:
+        """A picture with this instant's scale, and how far noise scatters it where that is asked for and measured.
+
+        ``settings``: beside the picture's own.
+        """
+        plain = replace(self._as_map(picture, settings), buried=self._is_buried(picture))
+        if picture.noise is None or not self._deviations:
+            yield plain
+            return
+        found = local_deviation(without_beams(picture.noise()))
+        median = float(np.median(found.data[finer_mask(self.visited, found.data.shape)]))
+        yield replace(plain, deviation=median)
+        window = {"window_px": round(found.window_px, 2)}
+        words = f"standard deviation of {picture.name} by noise, measured"
+        deviation = Picture(
+            deviation_of(picture.name), found.data, picture.units, words, {**picture.settings, **window}
+        )
+        yield self._as_map(deviation, settings)
+
+    def _is_buried(self, picture: Picture) -> bool:
+        """Whether its halves agree nowhere; while they cannot be trusted yet nothing is said."""
+        seen = float(self.visited.mean()) >= TRUSTED_SHARE
+        return seen and picture.quality is not None and picture.quality.is_noise
+
+    def _as_map(self, picture: Picture, settings: Mapping[str, Any] | None = None) -> LiveMap:
         upsample = picture.data.shape[0] / self.visited.shape[0]
         step = self.sampling
         sampling = None if step is None else (step[0] / upsample, step[1] / upsample)

@@ -12,11 +12,12 @@ import numpy as np
 
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.declaration import FINEST, Build, LinearMap, Make, Method, declared
+from ptylive.engine.imaging.deviation import deviation_of
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import Instant
 from ptylive.schema import MetadataError
 from ptylive.schema.errors import printable
-from ptylive.schema.model import DoubleArray
+from ptylive.schema.model import Array, DoubleArray
 
 GROUP = "ptylive.maps"
 MOST_CHARACTERS = 300
@@ -152,13 +153,30 @@ def _checked(method: Method, picture: Picture, shape: tuple[int, ...]) -> Pictur
     if not isinstance(picture, Picture) or picture.name not in method.outputs:
         named = getattr(picture, "name", type(picture).__name__)
         raise ValueError(f"it made {named!r}, and declares {', '.join(method.outputs)}")
-    data = np.asarray(picture.data)
+    data: Array = np.asarray(picture.data)
     finer = data.shape[0] // shape[0] if data.ndim == 2 else 0
     if data.ndim != 2 or data.shape != (finer * shape[0], finer * shape[1]) or not 1 <= finer <= FINEST:
         raise ValueError(f"{picture.name} has shape {data.shape}, the scan {tuple(shape)}")
-    if data.dtype.kind not in "fiub" or not np.isfinite(data).all():
-        raise ValueError(f"{picture.name} holds values that are no finite numbers")
+    data = _finite(picture.name, data)
     words = [*picture.settings.values(), picture.units, picture.method]
     if not all(isinstance(word, str | int | float) for word in words):
         raise ValueError(f"{picture.name}: settings, units and method are texts and numbers")
-    return replace(picture, data=data, quality=None)  # rings are what results files and viewers rely on
+    noise = picture.noise
+
+    def checked_noise() -> Array:
+        with _at_its_own_cost(method):
+            found: Array = np.asarray(noise() if noise else ())
+            if found.ndim not in (2, 3) or found.shape[-2:] != data.shape:
+                raise ValueError(f"the noise of {picture.name} has shape {found.shape}, the map {data.shape}")
+            return _finite(f"the noise of {picture.name}", found)
+
+    known = noise is not None and deviation_of(picture.name) in method.outputs
+    # rings are what results files and viewers rely on
+    return replace(picture, data=data, quality=None, noise=checked_noise if known else None)
+
+
+def _finite(name: str, data: Array) -> Array:
+    """Numbers as they are. Raises ValueError for anything else."""
+    if data.dtype.kind not in "fiub" or not np.isfinite(data).all():
+        raise ValueError(f"{name} holds values that are no finite numbers")
+    return data

@@ -110,7 +110,7 @@ def _described(method: Method, one: MapWords) -> dict[str, Any]:
         "shows": one.shows,
         "trust": one.trust,
         "method": method.name,
-        "afterwards": method.afterwards,
+        "afterwards": method.afterwards or bool(one.deviation_of),
         "source": method.source,
         "settings": [
             {
@@ -131,6 +131,8 @@ def table(chosen: Iterable[Method] | None = None) -> str:
     rows = ["| map | unit | shows | trust it | made from |", "| --- | --- | --- | --- | --- |"]
     for method in sorted(own_methods(), key=lambda one: one.rank) if chosen is None else chosen:
         for one in method.maps:
+            if one.deviation_of:
+                continue  # every one is the same in words
             cells = (f"`{one.name}`", one.units, one.shows, one.trust, _made_from(method))
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"

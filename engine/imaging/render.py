@@ -79,7 +79,8 @@ def _made(method: Method, now: Instant, filters: Filter | None) -> Iterator[Live
     if method.make is not None:
         for value in method.optics:
             now.require(value, method.title)
-        yield from map(now.as_map, method.make(now))
+        for picture in method.make(now):
+            yield from now.as_maps(picture)
     elif filters is not None:
         for picture in filters.linear_map.pictures(now.spectra(filters.conditions)):
-            yield now.as_map(picture, now.calibration.aberrations)
+            yield from now.as_maps(picture, now.calibration.aberrations)

@@ -242,7 +242,7 @@ class LiveEngine:
         self.filters.need(wanted)
         self.filters.collect()
         made = (self.store, self.calibration, self.filters.ready, wanted)
-        rendering = self.evaluation.render(*made, MapChoices(self._placement, self.settings))
+        rendering = self.evaluation.render(*made, MapChoices(self._placement, self.settings, self._concluded))
         rendering.missing.update({**self.missing, **self.impossible, **self.filters.refused})
         return rendering
 
@@ -291,10 +291,10 @@ class LiveEngine:
         self.filters = FilterStock(tuple(name for name in BUILDERS if name in self.methods))
         self.evaluation.start_afresh()
         self._adopt(calibrate_scan(calibration, self.store))
+        self._concluded = True
         whole = self._render_in_turn(self._in_turn(shown), show)
         self.evaluation.leave(self.store)
         self.live_methods, self._wanted = self.methods, frozenset(self.methods)
-        self._concluded = True
         return whole
 
     def _in_turn(self, shown: Iterable[str] | None) -> list[list[str]]:

@@ -92,6 +92,8 @@ def _stored_map(name: str, data: Any) -> dict[str, Any]:
         "frames": int(attributes.get("frames", 0)),
         "method": str(attributes.get("method", "")),
         "settings": json.loads(str(attributes.get("settings", "{}"))),
+        "deviation": float(attributes["deviation"]) if "deviation" in attributes else None,
+        "buried": bool(attributes.get("buried", False)),
     }
 
 

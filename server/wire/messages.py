@@ -66,6 +66,8 @@ def map_to_plain(live_map: LiveMap, uid: str) -> dict[str, Any]:
         "sampling_A": None if live_map.sampling_A is None else list(live_map.sampling_A),
         "frames": live_map.frames,
         "method": live_map.method,
+        "deviation": live_map.deviation,
+        "buried": live_map.buried,
     }
 
 

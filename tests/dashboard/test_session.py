@@ -12,7 +12,7 @@ import pytest
 from bokeh.document import Document
 from fake_server import MAP_KINDS, state_payload
 
-from ptylive.dashboard.client.feed import Feed, FeedView
+from ptylive.dashboard.client.feed import Feed, FeedView, raw_picture
 from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.refine import further_text, parse_further
@@ -133,6 +133,26 @@ def test_locking_keeps_the_contrast_that_is_shown(session: Session, feed: Feed) 
     panel.view.shown.number = 2
     session.tick()
     assert panel.view.limits == brighter.limits
+
+
+def test_a_map_says_how_far_noise_scatters_it_and_when_it_is_nothing_else(session: Session, feed: Feed) -> None:
+    data = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
+    plain = {
+        "shape": [8, 8],
+        "dtype": "<f4",
+        "data": data.tobytes(),
+        "units": "rad",
+        "deviation": 0.0123,
+        "buried": True,
+    }
+    said = []
+    for more in ({}, {"buried": False}, {"deviation": None, "buried": None}):
+        made = prepare(raw_picture("obf", plain | more), len(said) + 1, Surroundings())
+        feed._view = FeedView(connected=True, pictures={"obf": made}, available=frozenset({"obf"}))
+        session.mosaic.panels[0].view.shown.number = made.version - 1
+        texts = content(session)["texts"]
+        said.append((texts["map_0_units"], texts["map_0_note"]))
+    assert said == [("rad ± 0.012", "nothing but noise"), ("rad ± 0.012", ""), ("rad", "")]
 
 
 def test_an_accepted_refinement_opens_its_view(session: Session, sender: CommandSender) -> None:

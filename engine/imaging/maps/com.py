@@ -15,9 +15,12 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
 from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.instant import Instant
+from ptylive.engine.imaging.noise import HALVES, quiet_shift
 from ptylive.schema.model import BoolArray, DoubleArray
 from ptylive.schema.scan import rotation_matrix
 
+FARTHEST = 1 / 6
+"""From half the sampling frequency, cycles a point: where the noise of the centre of mass is measured."""
 TRUST = "once rotation and handedness are right; out of focus it is blurred by the disc of the probe"
 
 
@@ -62,6 +65,25 @@ def com_invA(now: Instant) -> DoubleArray:
     pixel = float(now.require("detector_pixel_invA", "the centre of mass in 1/Å"))
     turned = turned_to_detector_axes(center_of_mass(now.moments, now.visited), now.calibration.transform)
     return along_scan_axes(turned * pixel, now.rotation_deg)
+
+
+def drawn_noise_invA(now: Instant, count: int) -> DoubleArray:
+    """Noise (count, 2, rows, cols) like that of the centre of mass, drawn at random: frames are independent.
+
+    Its level is measured where hardly any signal is: around half the sampling frequency along rows and columns. Scaled
+    by each pattern's counts. Points on a grid only.
+    """
+    com, visited = now.once(com_invA), now.visited
+    along = quiet_shift(visited, HALVES)
+    rows, cols = visited.shape
+    row, col = np.arange(rows)[:, None], np.arange(cols)[None]
+    alternating = com * (1 - 2 * ((along[0] // 2 * row + along[1] // 2 * col) % 2))
+    far = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.fftfreq(cols)[None]) <= FARTHEST
+    power = np.median(np.abs(np.fft.fft2(alternating)[:, far]) ** 2, axis=1) / np.log(2) / max(int(visited.sum()), 1)
+    counts = now.moments[:, 0].reshape(visited.shape)
+    relative = np.sqrt(counts[visited].mean() / np.maximum(counts, 1e-12))
+    drawn = np.random.default_rng(0).normal(size=(count, *com.shape)) * np.sqrt(power)[:, None, None]
+    return np.where(visited, drawn * relative, 0.0)
 
 
 def center_of_mass(moments: DoubleArray, visited: BoolArray) -> DoubleArray:

@@ -15,15 +15,17 @@ from scipy import fft
 
 from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
-from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map, with_deviation
 from ptylive.engine.imaging.instant import Instant
-from ptylive.engine.imaging.maps.com import com_invA
+from ptylive.engine.imaging.maps.com import com_invA, drawn_noise_invA
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray
 
 ITERATIONS = 40
 MARGIN = 0.5
 """Free border on each side, as a share of the field."""
+DRAWN = 2
+"""Pictures of noise."""
 CONVERGED = 1e-3
 """Gradient that is left, as a share of the first."""
 
@@ -33,7 +35,7 @@ CONVERGED = 1e-3
         "dpc_iterative",
         title="iterative DPC",
         needs=Needs.MOMENTS,
-        maps=(
+        maps=with_deviation(
             MapWords(
                 "dpc_iterative",
                 label="iterative DPC",
@@ -42,7 +44,7 @@ CONVERGED = 1e-3
                 trust="where the field is small or has holes; else as iDPC",
                 colours=ColourMap.MAGMA,
                 place=130,
-            ),
+            )
         ),
         order=60,
         afterwards=True,
@@ -54,8 +56,13 @@ CONVERGED = 1e-3
 def iterative_dpc_map(now: Instant) -> Iterator[Picture]:
     """The map ``dpc_iterative``: phase in rad."""
     most = int(now.settings.get("dpc_iterative.iterations", ITERATIONS))
-    phase = iterative_dpc(now.once(com_invA), now.step_A, now.visited, most)
-    yield Picture("dpc_iterative", phase, "rad", "iterative DPC, free border", {"iterations": most})
+
+    def integrated(com: DoubleArray) -> DoubleArray:
+        return iterative_dpc(com, now.step_A, now.visited, most)
+
+    phase, method = integrated(now.once(com_invA)), "iterative DPC, free border"
+    noise = None if now.placement else lambda: np.stack([integrated(one) for one in drawn_noise_invA(now, DRAWN)])
+    yield Picture("dpc_iterative", phase, "rad", method, {"iterations": most}, noise=noise)
 
 
 def iterative_dpc(

@@ -13,14 +13,16 @@ from scipy import fft
 
 from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
-from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map, with_deviation
 from ptylive.engine.imaging.instant import Instant
-from ptylive.engine.imaging.maps.com import com_invA
+from ptylive.engine.imaging.maps.com import com_invA, drawn_noise_invA
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, DoubleArray
 
 PASSES = ("highpass_invA", "lowpass_invA")
 Passed = Callable[[DoubleArray], DoubleArray]
+DRAWN = 8
+"""Pictures of noise: one holds few of the slow waves that are most of it."""
 MIRROR_FROM = 0.5
 """Share of visited points above which the visited rows are mirrored; below it the unvisited stay zero gradient."""
 
@@ -30,7 +32,7 @@ MIRROR_FROM = 0.5
         "idpc",
         title="iDPC",
         needs=Needs.MOMENTS,
-        maps=(
+        maps=with_deviation(
             MapWords(
                 "idpc",
                 label="iDPC phase",
@@ -39,7 +41,7 @@ MIRROR_FROM = 0.5
                 trust="near focus; slow waves over the whole field are the first to be wrong",
                 colours=ColourMap.MAGMA,
                 place=30,
-            ),
+            )
         ),
         order=50,
         optics=("detector_pixel_invA", "scan_step_A"),
@@ -53,8 +55,13 @@ MIRROR_FROM = 0.5
 def integrated_dpc_map(now: Instant) -> Iterator[Picture]:
     """The map ``idpc``: phase in rad."""
     said = {name: now.settings[f"idpc.{name}"] for name in PASSES if f"idpc.{name}" in now.settings}
-    phase = integrated_dpc(now.once(com_invA), now.step_A, now.visited, *(said.get(name) for name in PASSES))
-    yield Picture("idpc", phase, "rad", "integrated DPC, Fourier, mirror-padded", said)
+
+    def integrated(com: DoubleArray) -> DoubleArray:
+        return integrated_dpc(com, now.step_A, now.visited, *(said.get(name) for name in PASSES))
+
+    phase, method = integrated(now.once(com_invA)), "integrated DPC, Fourier, mirror-padded"
+    noise = None if now.placement else lambda: np.stack([integrated(one) for one in drawn_noise_invA(now, DRAWN)])
+    yield Picture("idpc", phase, "rad", method, said, noise=noise)
 
 
 def integrated_dpc(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import UPSAMPLE, MapSetting, MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import UPSAMPLE, MapSetting, MapWords, Method, Needs, live_map, with_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_floor, ring_mean, ring_quality, ring_sum, rings
 from ptylive.pictures.colours import ColourMap
@@ -32,7 +32,7 @@ LEAST_SIGNAL = 0.02
         "obf",
         title="the optimum bright field",
         needs=Needs.FILTERS,
-        maps=(
+        maps=with_deviation(
             MapWords(
                 "obf",
                 label="phase (OBF)",
@@ -41,7 +41,7 @@ LEAST_SIGNAL = 0.02
                 trust="on thin specimens, once the defocus is right; its resolution is what the noise allows",
                 colours=ColourMap.MAGMA,
                 place=10,
-            ),
+            )
         ),
         order=10,
         finer=True,
@@ -80,11 +80,21 @@ class OptimumBrightField:
         numerator, shifted = spectra.contract_with_noise(self.band, self.weights)
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
         gain = self._gain(spectra.visited_share, numerator, shifted, noise)
-        phase = spectra.image(self.band, (numerator * (gain / spectra.density)).astype(np.complex64))
+        gain_here = gain / spectra.density
+        phase = spectra.image(self.band, (numerator * gain_here).astype(np.complex64))
         quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A)
         quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
         method = "optimum bright field, radial Wiener"
-        yield Picture("obf", phase, "rad", method, {"upsample": self.band.grid.upsample, "noise": noise}, quality)
+        said = {"upsample": self.band.grid.upsample, "noise": noise}
+        yield Picture(
+            "obf",
+            phase,
+            "rad",
+            method,
+            said,
+            quality,
+            noise=lambda: spectra.image(self.band, (shifted * gain_here).astype(np.complex64)),
+        )
 
     def image(self, spectra: Spectra) -> FloatArray:
         """Phase in rad, (rows * upsample, cols * upsample)."""

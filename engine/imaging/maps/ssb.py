@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map, with_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.pictures.colours import ColourMap
-from ptylive.schema.model import ComplexArray, DoubleArray
+from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 EPSILON = 0.01
 
@@ -27,7 +28,7 @@ EPSILON = 0.01
         "ssb",
         title="single-sideband ptychography",
         needs=Needs.FILTERS,
-        maps=(
+        maps=with_deviation(
             MapWords(
                 "ssb",
                 label="SSB phase",
@@ -36,7 +37,7 @@ EPSILON = 0.01
                 trust="in focus, where it is what obf is: to compare with other programs",
                 colours=ColourMap.MAGMA,
                 place=120,
-            ),
+            )
         ),
         order=40,
         afterwards=True,
@@ -69,4 +70,8 @@ class SingleSideband:
         """The map ``ssb``: phase in rad."""
         spectrum = spectra.contract(self.band, self.weights) / np.float32(spectra.density)
         phase = spectra.image(self.band, spectrum)
-        yield Picture("ssb", phase, "rad", "single-sideband ptychography", {"epsilon": self.epsilon})
+        method, said = "single-sideband ptychography", {"epsilon": self.epsilon}
+        yield Picture("ssb", phase, "rad", method, said, noise=partial(self._noise, spectra))
+
+    def _noise(self, spectra: Spectra) -> FloatArray:
+        return spectra.image(self.band, spectra.contract_noise(self.band, self.weights) / np.float32(spectra.density))

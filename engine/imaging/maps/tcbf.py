@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import UPSAMPLE, MapSetting, MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import UPSAMPLE, MapSetting, MapWords, Method, Needs, live_map, with_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_quality, rings
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
@@ -29,7 +30,7 @@ IN_FOCUS = 0.1
         "tcbf",
         title="the tilt-corrected bright field",
         needs=Needs.FILTERS,
-        maps=(
+        maps=with_deviation(
             MapWords(
                 "tcbf",
                 label="tilt-corrected BF",
@@ -37,7 +38,7 @@ IN_FOCUS = 0.1
                 shows="the bright field, every pixel's image moved back into place; denser is brighter out of focus",
                 trust="on defocused scans, thick specimens too; sharp means that the defocus is right",
                 place=20,
-            ),
+            )
         ),
         order=20,
         finer=True,
@@ -76,4 +77,5 @@ class TiltCorrected:
         image = spectra.image(self.band, spectrum * weight)
         method = "tilt-corrected bright field" + (", phase-flipped" if self.flipped else "")
         said = {"upsample": self.band.grid.upsample, "flip": int(spectra.conditions.settings.get("tcbf.flip", 1))}
-        yield Picture("tcbf", image, "relative", method, said, quality)
+        noise = partial(spectra.image, self.band, shifted * weight)
+        yield Picture("tcbf", image, "relative", method, said, quality, noise)

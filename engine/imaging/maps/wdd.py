@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from scipy import fft
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map, with_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.pictures.colours import ColourMap
-from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 
 EPSILON = 0.01
 WINDOW = 1.5
@@ -27,6 +28,8 @@ WINDOW = 1.5
 MOST_RADIUS = 24
 """Points along the radius of the disc; larger discs are taken in blocks of pixels."""
 CHUNK = 256
+DARKEST = 0.1
+"""Amplitude, the mean being 1, below which the noise of a phase is no longer that of a small angle."""
 
 
 @live_map(
@@ -35,22 +38,26 @@ CHUNK = 256
         title="the Wigner distribution deconvolution",
         needs=Needs.FILTERS,
         maps=(
-            MapWords(
-                "wdd_phase",
-                label="WDD phase",
-                units="rad",
-                shows="the phase of the specimen with the probe divided out; it need not be weak",
-                trust="with known aberrations and much overlap of neighbouring probes; noisier than obf",
-                colours=ColourMap.MAGMA,
-                place=80,
+            *with_deviation(
+                MapWords(
+                    "wdd_phase",
+                    label="WDD phase",
+                    units="rad",
+                    shows="the phase of the specimen with the probe divided out; it need not be weak",
+                    trust="with known aberrations and much overlap of neighbouring probes; noisier than obf",
+                    colours=ColourMap.MAGMA,
+                    place=80,
+                )
             ),
-            MapWords(
-                "wdd_amplitude",
-                label="WDD amplitude",
-                units="relative",
-                shows="the modulus that goes with it, 1 the mean: what is scattered out of the disc",
-                trust="as its phase",
-                place=90,
+            *with_deviation(
+                MapWords(
+                    "wdd_amplitude",
+                    label="WDD amplitude",
+                    units="relative",
+                    shows="the modulus that goes with it, 1 the mean: what is scattered out of the disc",
+                    trust="as its phase",
+                    place=90,
+                )
             ),
         ),
         order=30,
@@ -93,19 +100,28 @@ class WignerDeconvolution:
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The maps ``wdd_phase`` and ``wdd_amplitude``."""
-        phase, amplitude = self.images(spectra)
+        field = self.field(spectra)
         method, settings = "Wigner distribution deconvolution", {"epsilon": self.epsilon}
-        yield Picture("wdd_phase", phase, "rad", method, settings)
-        yield Picture("wdd_amplitude", amplitude, "relative", method, settings)
 
-    def images(self, spectra: Spectra) -> tuple[FloatArray, FloatArray]:
-        """Phase in rad and amplitude (1 = the mean), both (rows, cols)."""
+        @cache
+        def noise() -> ComplexArray:
+            """Noise of the logarithm of the field: i times that of the phase, and that of the relative amplitude."""
+            varying = spectra.contract_noise(self.band, self.weights)
+            return np.asarray(self._relative(spectra, varying) / np.maximum(np.abs(field), DARKEST) ** 2 * field.conj())
+
+        phase, amplitude = np.angle(field).astype(np.float32), np.abs(field).astype(np.float32)
+        yield Picture("wdd_phase", phase, "rad", method, settings, noise=lambda: noise().imag)
+        yield Picture("wdd_amplitude", amplitude, "relative", method, settings, noise=lambda: noise().real * amplitude)
+
+    def field(self, spectra: Spectra) -> ComplexArray:
+        """The transmission (rows, cols), its mean 1."""
+        return self._relative(spectra, spectra.contract(self.band, self.weights)) + np.complex64(1)
+
+    def _relative(self, spectra: Spectra, varying: ComplexArray) -> ComplexArray:
+        """A map of a spectrum on the whole plane, divided by D(0)."""
         mean = complex(self.at_zero @ spectra.mean)
-        varying = spectra.contract(self.band, self.weights) / np.float32(spectra.density)
-        field = spectra.complex_image(self.band, varying) + np.complex64(mean)
-        size = max(abs(mean), 1e-12)
-        field = field * np.complex64(mean.conjugate() / size)
-        return np.angle(field).astype(np.float32), (np.abs(field) / size).astype(np.float32)
+        turned = mean.conjugate() / max(abs(mean), 1e-12) ** 2
+        return spectra.complex_image(self.band, varying / np.float32(spectra.density)) * np.complex64(turned)
 
 
 @dataclass(frozen=True, eq=False)

@@ -182,8 +182,10 @@ def test_interpolated_filters_make_the_same_maps(monkeypatch, method, C10):
 def test_deconvolution_of_a_large_disc_in_blocks_of_pixels(monkeypatch, engine):
     conditions, mean = setting_of(engine), mean_bins(engine.store)
     spectra = Spectra.of(engine.store, conditions)
-    exact = WignerDeconvolution.build(conditions, mean).images(spectra)[0]
+    exact = WignerDeconvolution.build(conditions, mean).field(spectra)
     monkeypatch.setattr(wdd, "MOST_RADIUS", 3)
-    blocks = WignerDeconvolution.build(conditions, mean).images(spectra)[0]
+    blocks = WignerDeconvolution.build(conditions, mean).field(spectra)
     seen = spectra.visited
-    assert correlation(blocks[seen], exact[seen]) > 0.98  # blocks of two pixels blur the aperture's edge: found 0.992
+    assert (
+        correlation(np.angle(blocks[seen]), np.angle(exact[seen])) > 0.98
+    )  # blocks of two pixels blur the aperture's edge: found 0.992

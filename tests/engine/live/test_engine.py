@@ -15,7 +15,8 @@ from ptylive.schema import MetadataError, Origin
 from ptylive.schema.metadata import overlay
 
 LIVE = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}
-MAPS = LIVE | {"dpc_iterative", "ssb"}
+MEASURED = {"idpc", "obf", "tcbf", "wdd_phase", "wdd_amplitude", "dpc_iterative", "ssb"}
+MAPS = LIVE | MEASURED | {f"{name}_deviation" for name in MEASURED}
 
 
 @pytest.fixture(scope="module")
@@ -198,10 +199,16 @@ def test_results_that_somebody_looks_at_come_first(scan):
         live.add(batch)
     shown = []
     plain = by_name(live.finish(show=lambda part: shown.extend(m.name for m in part.maps)))
-    assert shown == ["bf", "obf", "tcbf", "wdd_phase", "wdd_amplitude"]
+    measured = ["obf", "tcbf", "wdd_phase", "wdd_amplitude"]
+    assert shown == ["bf", *(part for name in measured for part in (name, f"{name}_deviation"))]
     shown.clear()
     chosen = by_name(live.finish(show=lambda part: shown.extend(m.name for m in part.maps), shown={"wdd_phase"}))
-    assert shown[:4] == ["bf", "wdd_phase", "wdd_amplitude", "obf"]
+    assert [name for name in shown if not name.endswith("_deviation")][:4] == [
+        "bf",
+        "wdd_phase",
+        "wdd_amplitude",
+        "obf",
+    ]
     assert_same(chosen, plain)
 
 
@@ -213,7 +220,7 @@ def test_a_finished_scan_shows_given_values_before_it_is_fitted_again(scan):
     live.header = live.store.header = overlay(live.header, {"C10": -90.0})
     shown = []
     final = by_name(live.finish(show=lambda part: shown.extend((m.name, m.settings.get("C10")) for m in part.maps)))
-    assert [name for name, _ in shown] == ["bf", "com_row", "com_col", "obf"] * 2
+    assert [name for name, _ in shown] == ["bf", "com_row", "com_col", "obf", "obf_deviation"] * 2
     assert [C10 for name, C10 in shown if name == "obf"] == [-90.0, -90.0]
     _, offline = reconstruct(live.header, lambda: batches(scan.patterns), methods=["bf", "com", "obf"])
     assert_same(final, by_name(offline))

@@ -8,9 +8,10 @@ from synthetic import WeakPhaseScan, batches
 from ptylive.engine.imaging.noise import ring_floor, ring_mean
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.results import write_maps
-from ptylive.schema import Origin
+from ptylive.schema import LiveMap, Origin
 from ptylive.schema.maps import RingQuality
 from ptylive.schema.metadata import overlay
+from ptylive.server.session.stored_scans import read_results
 
 ELECTRONS = 20000
 
@@ -47,6 +48,12 @@ def test_they_are_in_the_results_file(made, tmp_path):
         assert "transfer" not in file["snr/tcbf"]
         assert 1.0 < file["maps/obf"].attrs["information_limit_A"] < 5.0  # twice the aperture is 1.1 Å
         assert file["calibration"].attrs["electrons_per_pattern"] > 0
+    by_name = {one["name"]: LiveMap(**one) for one in read_results(path)["maps"]}
+    assert "obf_deviation" in by_name
+    for one in rendering.maps:
+        stored = by_name[one.name]
+        assert (stored.deviation, stored.buried) == (one.deviation, one.buried), one.name
+    assert by_name["obf"].deviation > 0
 
 
 def test_information_limit_is_where_halves_first_disagree():
@@ -56,6 +63,9 @@ def test_information_limit_is_where_halves_first_disagree():
     assert quality.information_limit_invA == pytest.approx(frequency[5])
     np.testing.assert_allclose(quality.signal_to_noise, 3.0)
     assert RingQuality(frequency, falling, np.ones(8)).information_limit_invA == frequency[-1]
+    assert not quality.is_noise
+    one_ring = np.array([0.9, 0.0, 0.0, 0.4, 0.0, -0.1, 0.0, 0.0])  # the first, and one by chance
+    assert RingQuality(frequency, falling, one_ring).is_noise
 
 
 def test_noise_floor_does_not_mind_beams():

@@ -38,7 +38,8 @@ def found_beam(header):
 
 
 def maps_of(rendering):
-    return {one.name: np.asarray(one.data) for one in rendering.maps}
+    """Without deviations: these frames have no noise, theirs are what rounding makes of it."""
+    return {one.name: np.asarray(one.data) for one in rendering.maps if not one.name.endswith("_deviation")}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,98 @@
+"""How far noise scatters a map: against noise that is known, and against repeated scans."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from synthetic import WeakPhaseScan, batches
+
+from ptylive.engine.imaging.deviation import finer_mask, local_deviation, without_beams
+from ptylive.engine.live.engine import reconstruct
+from ptylive.schema.metadata import overlay
+
+BLUR_PX = 1.5
+SHAPE = (128, 96)
+
+
+def noise(seed, shape=SHAPE, deviation=1.0):
+    """Noise that is correlated over 4 pi BLUR_PX^2 pixels."""
+    white = gaussian_filter(np.random.default_rng(seed).normal(size=shape), BLUR_PX, mode="wrap")
+    return deviation * white / white.std()
+
+
+def lattice(shape=SHAPE):
+    rows, cols = np.indices(shape)
+    return np.cos(2 * np.pi * rows / 8) + np.cos(2 * np.pi * cols / 6)
+
+
+def test_the_deviation_follows_the_noise_over_the_field():
+    deviation = np.where(np.arange(160) < 80, 0.03, 0.12)[None, :] * np.ones((160, 160))
+    found = local_deviation(noise(1, (160, 160), deviation))
+    # a Gaussian of sigma s correlates noise over 4 pi s^2 pixels; a window of sigma w holds 4 pi w^2 / (4 pi s^2 / 2)
+    assert found.window_px == pytest.approx(np.sqrt(100 / 2) * BLUR_PX, rel=0.2)
+    away = np.abs(np.arange(160) - 79.5) > 50  # two windows from the step
+    assert np.abs(found.data[:, away] / deviation[:, away] - 1).max() < 5 * 0.07
+
+
+def test_beams_are_taken_out_and_noise_stays():
+    plain = noise(2)
+    cleaned = without_beams(plain + 3 * lattice())
+    assert cleaned.std() == pytest.approx(plain.std(), rel=0.02)  # beams are scaled down to noise, not to nothing
+    np.testing.assert_allclose(without_beams(plain), plain, atol=0.2 * plain.std())
+    assert not without_beams(np.zeros((16, 16))).any()
+    assert without_beams(np.ones((5, 7))).shape == (5, 7)
+
+
+def test_points_on_the_pixels_of_a_finer_map():
+    visited = np.array([[True, False]])
+    np.testing.assert_array_equal(finer_mask(visited, (2, 4)), [[1, 1, 0, 0]] * 2)
+
+
+MEASURED = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd_phase", "wdd_amplitude")
+
+
+def repeated(aberrations, electrons, scans):
+    """Maps of several scans of one object, each with its own noise: {name: (scans, Y, X)}; the optics are known."""
+    scan = WeakPhaseScan.make(aberrations, n=48, step_A=0.4, strength=0.1)
+    maps = {}
+    for seed in range(scans):
+        frames = np.random.default_rng(seed).poisson(scan.patterns * electrons).astype(np.float32)
+        given = {"C10": aberrations.get("C10", 0.0), "rotation_deg": 0.0}
+        _, rendering = reconstruct(overlay(scan.header(), given), lambda frames=frames: batches(frames))
+        for one in rendering.maps:
+            maps.setdefault(one.name, []).append(one)
+    return maps
+
+
+def ratio(maps, name):
+    """What one scan says of its noise over what the others scatter by, per pixel."""
+    pictures = np.array([one.data - one.data.mean() for one in maps[name][1:]])
+    window_px = maps[f"{name}_deviation"][0].settings["window_px"]
+    scatter = np.sqrt(gaussian_filter(pictures.var(axis=0, ddof=1), window_px, mode="reflect"))
+    return maps[f"{name}_deviation"][0].data / scatter
+
+
+def test_scans_scatter_by_what_each_says():
+    """Each map's whole field; five scans, each of hundreds of independent values, tell it to some percent."""
+    maps = repeated({"C10": -60.0}, 500, 6)
+    for name in MEASURED:
+        assert np.median(ratio(maps, name)) == pytest.approx(1.0, abs=0.25), name
+        assert maps[name][0].deviation == pytest.approx(np.median(maps[f"{name}_deviation"][0].data), rel=1e-6)
+        assert not maps[name][0].buried, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("electrons", [300, 1000, 10000])
+@pytest.mark.parametrize(
+    "aberrations", [{}, {"C10": -60.0}, {"C10": 150.0, "C12a": 60.0}], ids=["focus", "under", "over"]
+)
+def test_twenty_scans_scatter_by_what_each_says_at_each_pixel(aberrations, electrons):
+    """Both sides scatter: the deviation by 7 % and more on so small a field, the scatter of twenty scans too."""
+    maps = repeated(aberrations, electrons, 21)
+    within = {name: np.mean(np.abs(ratio(maps, name) - 1) < 0.25) for name in MEASURED}
+    assert min(within.values()) > 0.8, within
+
+
+def test_next_to_no_electrons_leave_nothing_but_noise():
+    """Rings of so small a field agree by chance now and then: found 8 of 10."""
+    maps = repeated({"C10": -60.0}, 0.3, 5)
+    assert sum(one.buried for one in maps["obf"] + maps["tcbf"]) >= 5
