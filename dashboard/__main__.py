@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +15,6 @@ from ptylive.server.wire.client import DEFAULT_CONTROL
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the dashboard; 0 when it was asked to stop, 1 when it could not start."""
     say_unraisable_in_a_line("ptylive dashboard")
-    parent = os.getppid()  # asked first: it may be gone before the server listens
     parser = argparse.ArgumentParser(prog="ptylive.dashboard", description="Live maps and refinement in a browser.")
     parser.add_argument("--control", default=DEFAULT_CONTROL, help="control address of the server (%(default)s)")
     parser.add_argument("--address", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -30,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--prefix", default="", metavar="PATH", help="path under which a proxy serves the dashboard")
     parser.add_argument(
-        "--exit-with-parent", action="store_true", help="end when the process that started this one has ended"
+        "--exit-with-parent",
+        type=int,
+        metavar="PID",
+        help="end when this process, which started this one, has ended (or had before this one could look)",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lambda: Dashboard(
                 options.control, options.address, options.port, access, options.allow_host, options.prefix
             ),
-            parent if options.exit_with_parent else None,
+            options.exit_with_parent,
         )
     except PtyliveError as error:
         sys.stderr.write(f"ptylive.dashboard: {error.line()}\n")

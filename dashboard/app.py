@@ -122,13 +122,15 @@ class Dashboard:
 
 
 async def _end_of(parent: int) -> None:
-    """Return when this process has another parent: the one that started it has ended."""
+    """Return when this process has another parent: the one that started it has ended, maybe long ago."""
     while os.getppid() == parent:
         await asyncio.sleep(PARENT_CHECK_S)
 
 
 async def _serve(dashboard: Callable[[], Dashboard], parent: int | None) -> None:
     stop = asyncio.Event()
+    if parent is not None and os.getppid() != parent:
+        return  # before it takes a port that another one may want
     if parent is not None:
         watcher = asyncio.ensure_future(_end_of(parent))
         watcher.add_done_callback(lambda _: stop.set())
@@ -146,8 +148,8 @@ async def _serve(dashboard: Callable[[], Dashboard], parent: int | None) -> None
 def serve(dashboard: Callable[[], Dashboard], parent: int | None = None) -> None:
     """Run the dashboard that ``dashboard`` makes until SIGINT or SIGTERM; prints one line with its address.
 
-    ``parent``: process id of the parent as it was at the start; it ends when that one has ended, so that no dashboard
-    is left behind.
+    ``parent``: process id of whoever started this process, as that one says; it ends when that one has ended, so that
+    no dashboard is left behind. Asked for here it would be somebody else's where the parent is gone already.
     Raises PtyliveError when it cannot listen there.
     """
     asyncio.run(_serve(dashboard, parent))

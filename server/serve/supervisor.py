@@ -112,7 +112,8 @@ class Supervisor:
         One that does not come up is started again later; acquisition is looked after meanwhile.
         """
         host, _, port = address.rpartition(":")
-        options = ["--control", self.config.control, "--address", host, "--port", port, "--exit-with-parent"]
+        options = ["--control", self.config.control, "--address", host, "--port", port]
+        options += ["--exit-with-parent", str(os.getpid())]
         for name in self.config.security.names:
             options += ["--allow-host", name]
         if self.config.prefix:

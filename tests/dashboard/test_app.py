@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from running_dashboard import RunningDashboard, start_dashboard
 
 from ptylive.dashboard.app import serve
@@ -32,11 +33,13 @@ def test_it_runs_without_a_server_and_ends_when_asked() -> None:
     assert running.process.returncode == 0
 
 
-def test_it_ends_with_its_parent() -> None:
+@pytest.mark.parametrize("wait", ["p.stdout.readline()", "None"], ids=["serving", "not yet begun"])
+def test_it_ends_with_its_parent(wait: str) -> None:
+    """Also where the parent is gone before the dashboard can ask for it: on a busy machine Python starts in seconds."""
     script = (
-        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'ptylive.dashboard', '--control',"
-        " 'tcp://127.0.0.1:9', '--port', '0', '--exit-with-parent'], stdout=subprocess.PIPE, text=True);"
-        " p.stdout.readline(); print(p.pid)"
+        "import os, subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'ptylive.dashboard', '--control',"
+        " 'tcp://127.0.0.1:9', '--port', '0', '--exit-with-parent', str(os.getpid())], stdout=subprocess.PIPE,"
+        f" text=True); {wait}; print(p.pid)"
     )
     parent = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     child = int(parent.stdout)
