@@ -155,6 +155,8 @@ class KnownScans:
             if name != self.names.of(uid):
                 self.names.note(uid, name)
             doubtful = self._is_doubtful(uid, agreeing) if name != own else self.senders.is_doubtful(source, uid)
+            if name != own and not doubtful:
+                self._note_if_a_guess(uid, name, agreeing)
             self.senders.says(source, uid, name, doubtful=doubtful)
             return header.renamed(name, header.series)
         if not (candidates or there):
@@ -168,6 +170,18 @@ class KnownScans:
         unfinished = [scan for scan in agreeing if not scan.progress.complete]
         unheard = not any(scan.progress.heard for scan in unfinished)
         return len(unfinished) > 1 and (unheard or self.senders.is_disputed(uid))
+
+    def _note_if_a_guess(self, uid: str, name: str, agreeing: list[ScanRecord]) -> None:
+        """Write it down where a sender that has just come is taken for that of a scan because this one lacks frames:
+        it may repeat those of another one, whose answer it has not heard.
+        """
+        for scan in agreeing if len(agreeing) > 1 else ():
+            progress = scan.progress
+            unknown = not progress.heard or self.senders.is_disputed(uid)
+            if scan.uid == name and progress.placed and not progress.complete and unknown and progress.senders == 1:
+                self._note_strangers(
+                    scan, "may hold", f"its uid was used for {len(agreeing)} scans, and it is sent again"
+                )
 
     def shown_by(self, message: FramesMessage, uid: str, opened: Iterable[ScanRecord]) -> ScanHeader | None:
         """The scan of a sender that may mean one or another (:class:`Senders`): one that has the same frames, or a new

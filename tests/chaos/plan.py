@@ -82,8 +82,11 @@ def _scans(seed: int, seconds: float, only: tuple[str, ...]) -> Iterator[Event]:
         facts["returns"] = chance.random() < 0.7
         if variant not in ("plain", "beside") and variant not in only:
             variant = "plain"
-        yield Event(round(at, 2), "scan", {"variant": variant, **facts})
+        began = at
         at += chance.uniform(*SCAN_EVERY_S) if variant not in ("beside", "stray") else chance.uniform(0.2, 1.0)
+        if at >= seconds and variant == "stray":
+            variant = "plain"  # one that is announced last waits for its frames for ever, as it should
+        yield Event(round(began, 2), "scan", {"variant": variant, **facts})
 
 
 def _faults(kind: str, chance: random.Random, seconds: float, every: float) -> Iterator[Event]:

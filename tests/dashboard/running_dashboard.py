@@ -27,7 +27,17 @@ class RunningDashboard:
 def start_dashboard(control: str, port: int = 0, tokens: str = "") -> RunningDashboard:
     """Start ``python -m ptylive.dashboard`` and wait for its one line."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ptylive.dashboard", "--control", control, "--port", str(port), "--exit-with-parent", str(os.getpid())],
+        [
+            sys.executable,
+            "-m",
+            "ptylive.dashboard",
+            "--control",
+            control,
+            "--port",
+            str(port),
+            "--exit-with-parent",
+            str(os.getpid()),
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, ENVIRONMENT: tokens},
