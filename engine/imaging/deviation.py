@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 INDEPENDENT = 100
 """Independent values in the window that squares are averaged in: the result scatters by 7 %."""
@@ -28,12 +28,6 @@ FEW = 8
 def deviation_of(name: str) -> str:
     """Name of the map that says how far noise scatters another one."""
     return f"{name}_deviation"
-
-
-def finer_mask(visited: BoolArray, shape: tuple[int, ...]) -> BoolArray:
-    """Visited points (rows, cols) on the pixels (Y, X) of a map that is as fine or finer."""
-    finer = shape[0] // visited.shape[0]
-    return np.repeat(np.repeat(visited, finer, axis=0), finer, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,11 @@ from ptylive.engine.descan import descan_of
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.deviation import deviation_of, finer_mask, local_deviation, without_beams
+from ptylive.engine.imaging.deviation import deviation_of, local_deviation, without_beams
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE
 from ptylive.engine.imaging.placement import Placement
+from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, LiveMap
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
@@ -112,7 +113,7 @@ class Instant:
             yield plain
             return
         found = local_deviation(without_beams(picture.noise()))
-        median = float(np.median(found.data[finer_mask(self.visited, found.data.shape)]))
+        median = float(np.median(found.data[stretched(self.visited, found.data.shape)]))
         yield replace(plain, deviation=median)
         window = {"window_px": round(found.window_px, 2)}
         words = f"standard deviation of {picture.name} by noise, measured"

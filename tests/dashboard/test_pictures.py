@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.dashboard.pictures import MAP_SIDE, RawPicture, Surroundings, prepare, reduced, stretched
+from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 
 
 def test_unvisited_points_are_index_zero_also_on_a_finer_map() -> None:
@@ -23,30 +23,6 @@ def test_without_a_step_coordinates_are_scan_points() -> None:
     picture = prepare(RawPicture("bf", np.zeros((8, 8), np.float32)), 1, Surroundings(scan_shape=(4, 4)))
     assert picture.pixel == (0.5, 0.5)
     assert not picture.calibrated
-
-
-def test_large_maps_are_averaged_over_visited_pixels_only() -> None:
-    data = np.full((2, 2 * MAP_SIDE), 3.0, dtype=np.float32)
-    visited = np.ones(data.shape, dtype=bool)
-    data[0, 0], visited[0, 0] = 1e9, False
-    visited[:, -2:] = False
-    small, seen = reduced(data, visited, MAP_SIDE)
-    assert small.shape == (1, MAP_SIDE)
-    assert seen is not None
-    assert seen[0, 0]
-    assert not seen[0, -1]
-    assert small[0, :-1] == pytest.approx(3.0)
-
-
-def test_odd_sizes_keep_their_edges() -> None:
-    small, _ = reduced(np.ones((5, 7), np.float32), None, 4)
-    assert small.shape == (3, 4)
-    assert small == pytest.approx(1.0)
-
-
-def test_stretched_coverage_is_the_nearest_point() -> None:
-    coverage = np.array([[True, False]])
-    assert stretched(coverage, (2, 4)).tolist() == [[True, True, False, False]] * 2
 
 
 def test_patterns_start_at_zero_and_keep_detector_pixels() -> None:

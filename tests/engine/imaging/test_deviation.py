@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.imaging.deviation import finer_mask, local_deviation, without_beams
+from ptylive.engine.imaging.deviation import local_deviation, without_beams
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema.metadata import overlay
 
@@ -40,11 +40,6 @@ def test_beams_are_taken_out_and_noise_stays():
     np.testing.assert_allclose(without_beams(plain), plain, atol=0.2 * plain.std())
     assert not without_beams(np.zeros((16, 16))).any()
     assert without_beams(np.ones((5, 7))).shape == (5, 7)
-
-
-def test_points_on_the_pixels_of_a_finer_map():
-    visited = np.array([[True, False]])
-    np.testing.assert_array_equal(finer_mask(visited, (2, 4)), [[1, 1, 0, 0]] * 2)
 
 
 MEASURED = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd_phase", "wdd_amplitude")
