@@ -253,7 +253,7 @@ COVERED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("size", [(1024, 768), (1280, 800), (1920, 1080)])
+@pytest.mark.parametrize("size", [(1024, 768), pytest.param((1280, 800), marks=pytest.mark.slow), (1920, 1080)])
 def test_every_control_can_be_reached(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched, size: tuple[int, int]
 ) -> None:

@@ -38,6 +38,7 @@ def recorded(tmp_path):
     return tmp_path / "scan.h5", counts, dark
 
 
+@pytest.mark.slow
 def test_a_scan_is_corrected_live_recorded_as_it_came_and_converted(recorded, tmp_path):
     scan, counts, dark = recorded
     config = tmp_path / "microscope.toml"

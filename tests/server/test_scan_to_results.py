@@ -55,6 +55,7 @@ def test_a_scan_becomes_maps_and_a_refined_object(tmp_path):
         assert running.process.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_live_equals_offline_of_what_arrived(tmp_path):
     """Shuffled, duplicated and with 1 % lost."""
     faults = Faults(shuffle=8, duplicate=0.1, loss=0.01, seed=3)

@@ -176,7 +176,10 @@ def test_constraints_and_schedules(simulated, both, values):
     same_course(both(lambda: run(simulated.dataset, **values)), rtol)
 
 
-@pytest.mark.parametrize("values", [{}, {**THICK, **OTHERS, "probe_modes": 2, "update_slice_distances": True}], ids=len)
+EVERYTHING = {**THICK, **OTHERS, "probe_modes": 2, "update_slice_distances": True}
+
+
+@pytest.mark.parametrize("values", [{}, pytest.param(EVERYTHING, marks=pytest.mark.slow)], ids=len)
 def test_the_fused_kernel(simulated, monkeypatch, values):
     """Its sums are in single precision: the course is that of the arrays to that accuracy."""
     preset = Preset.from_mapping({**PLAIN, "window_px": 32, "epoch_max": 3, "sweeps": 2, **values})
