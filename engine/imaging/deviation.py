@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+from ptylive.engine.memory import check_fits
+from ptylive.schema.model import Array, ComplexArray, FloatArray, IndexArray
 
 INDEPENDENT = 100
 """Independent values in the window that squares are averaged in: the result scatters by 7 %."""
@@ -21,6 +22,8 @@ OUTSTANDING = 10.0
 """Times a ring's mean power beyond which a frequency is no noise: noise is there once in 20 000 frequencies."""
 EMPTY = 1e-6
 """Share of the strongest frequency's power below which nothing is passed at all."""
+BYTES_A_PIXEL = 40
+"""Memory that is needed at once, beside the picture of noise."""
 FEW = 8
 """Frequencies of a ring whose median tells nothing."""
 
@@ -38,52 +41,68 @@ class LocalDeviation:
     window_px: float
 
 
-def local_deviation(noise: Array) -> LocalDeviation:
-    """Of a picture (Y, X) of noise, whatever its spectrum, or of several (n, Y, X) that are independent."""
-    values = np.asarray(noise, dtype=np.float64).reshape(-1, *noise.shape[-2:])
-    window_px = math.sqrt(INDEPENDENT / len(values) * correlated_px(values) / (4 * math.pi))
-    mean_square = ndimage.gaussian_filter((values**2).mean(axis=0), window_px, mode="reflect")
-    return LocalDeviation(np.sqrt(mean_square).astype(np.float32), window_px)
+def local_deviation(noise: Array, *, beams: bool = True) -> LocalDeviation:
+    """Of a picture (Y, X) of noise, whatever its spectrum, or of several (n, Y, X) that are independent.
 
-
-def correlated_px(noise: DoubleArray) -> float:
-    """Pixels that noise (n, Y, X) is correlated over: the sum of its squared autocorrelation.
-
-    The mean square of a periodogram is twice the square of the spectrum, that of the mean of n is 1 + 1/n times.
+    ``beams``: whether what stands out of the spectrum counts. Raises MetadataError where memory does not suffice.
     """
-    power = (np.abs(np.fft.fft2(noise)) ** 2).mean(axis=0)
-    squares = (1 + 1 / len(noise)) * power.sum() ** 2
-    return float(power.size * (power**2).sum() / max(squares, 1e-300))
+    pictures = np.asarray(noise, dtype=np.float32).reshape(-1, *noise.shape[-2:])
+    shape = pictures.shape[1:]
+    check_fits(BYTES_A_PIXEL * math.prod(shape), "the standard deviation of a map", "choose a smaller upsample")
+    ring = _rings(shape)
+    power, squares = np.zeros(ring.shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    for picture in pictures:
+        spectrum = fft.rfft2(picture)
+        if not beams:
+            _scale_beams_down(spectrum, ring)
+        power += np.abs(spectrum) ** 2 / len(pictures)
+        squares += (picture if beams else fft.irfft2(spectrum, s=shape)) ** 2 / len(pictures)
+    window_px = math.sqrt(INDEPENDENT / len(pictures) * _correlated_px(power, shape, len(pictures)) / (4 * math.pi))
+    return LocalDeviation(np.sqrt(ndimage.gaussian_filter(squares, window_px, mode="reflect")), window_px)
 
 
-def without_beams(noise: Array) -> FloatArray:
-    """Noise pictures (…, Y, X) without what stands out of its spectrum: beams of a lattice whose filters overlap.
+def _correlated_px(power: FloatArray, shape: tuple[int, ...], count: int) -> float:
+    """Pixels that noise is correlated over: the sum of its squared autocorrelation.
 
-    Noise power is exponentially distributed, its mean the median / ln 2; what exceeds ten times that is scaled down to
-    the mean.
+    power: mean of the periodograms (half planes) of ``count`` pictures. The mean square of a periodogram is twice the
+    square of the spectrum, that of the mean of n is 1 + 1/n times.
     """
-    spectrum = fft.rfft2(np.asarray(noise, dtype=np.float64))
+    twice = np.full(power.shape[1], 2.0)
+    twice[0] = 1.0
+    if shape[1] % 2 == 0:
+        twice[-1] = 1.0
+    largest = max(float(power.max()), 1e-30)
+    columns = (
+        (power / largest).sum(axis=0, dtype=float) @ twice,
+        ((power / largest) ** 2).sum(axis=0, dtype=float) @ twice,
+    )
+    return float(math.prod(shape) * columns[1] / max((1 + 1 / count) * columns[0] ** 2, 1e-30))
+
+
+def _scale_beams_down(spectrum: ComplexArray, ring: IndexArray) -> None:
+    """Beams of a lattice whose filters overlap, to the mean of their ring.
+
+    Noise power is exponentially distributed, its mean the median / ln 2; a beam exceeds ten times that.
+    """
     power = np.abs(spectrum) ** 2
-    ring = np.broadcast_to(_rings(noise.shape[-2:]), power.shape)
     passed = power > EMPTY * power.max()
-    mean = _ring_medians(ring[passed], power[passed], int(ring.max()) + 1)[ring] / math.log(2)
-    high = passed & (mean > 0) & (power > OUTSTANDING * mean)
-    spectrum[high] *= np.sqrt(mean[high] / power[high])
-    return np.asarray(fft.irfft2(spectrum, s=noise.shape[-2:]), dtype=np.float32)
+    mean = _ring_medians(ring[passed], power[passed], int(ring.max()) + 1) / math.log(2)
+    high = passed & (power > OUTSTANDING * mean[ring]) & (mean[ring] > 0)
+    spectrum[high] *= np.sqrt(mean[ring[high]] / power[high])
 
 
-def _ring_medians(ring: Array, values: Array, count: int) -> DoubleArray:
+def _ring_medians(ring: IndexArray, values: FloatArray, count: int) -> FloatArray:
     """Median of each ring's values; 0 where there are too few."""
-    order = np.lexsort((values, ring))
-    size = np.bincount(ring, minlength=count)
-    begin = np.cumsum(size) - size
-    filled = size >= FEW
-    out = np.zeros(count)
-    out[filled] = values[order][(begin + size // 2)[filled]]
+    sorted_by_ring = values[np.argsort(ring, kind="stable")]  # by counting, in linear time
+    out, end = np.zeros(count, dtype=np.float32), 0
+    for number, size in enumerate(np.bincount(ring, minlength=count)):
+        begin, end = end, end + int(size)
+        if size >= FEW:
+            out[number] = np.median(sorted_by_ring[begin:end])
     return out
 
 
 def _rings(shape: tuple[int, ...]) -> IndexArray:
     """Number of the ring of each frequency of a real transform; as many rings as the longer side has frequencies."""
     distance = np.hypot(fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None])
-    return np.asarray(np.rint(distance * max(shape)), dtype=np.int64)
+    return np.asarray(np.rint(distance * max(shape)), dtype=np.uint16)

@@ -14,7 +14,7 @@ from ptylive.engine.descan import descan_of
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.deviation import deviation_of, local_deviation, without_beams
+from ptylive.engine.imaging.deviation import deviation_of, local_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE
 from ptylive.engine.imaging.placement import Placement
@@ -112,7 +112,7 @@ class Instant:
         if picture.noise is None or not self._deviations:
             yield plain
             return
-        found = local_deviation(without_beams(picture.noise()))
+        found = local_deviation(picture.noise(), beams=False)
         median = float(np.median(found.data[stretched(self.visited, found.data.shape)]))
         yield replace(plain, deviation=median)
         window = {"window_px": round(found.window_px, 2)}

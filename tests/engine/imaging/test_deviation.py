@@ -5,8 +5,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.imaging.deviation import local_deviation, without_beams
+from ptylive.engine.imaging.deviation import local_deviation
 from ptylive.engine.live.engine import reconstruct
+from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay
 
 BLUR_PX = 1.5
@@ -35,11 +36,30 @@ def test_the_deviation_follows_the_noise_over_the_field():
 
 def test_beams_are_taken_out_and_noise_stays():
     plain = noise(2)
-    cleaned = without_beams(plain + 3 * lattice())
-    assert cleaned.std() == pytest.approx(plain.std(), rel=0.02)  # beams are scaled down to noise, not to nothing
-    np.testing.assert_allclose(without_beams(plain), plain, atol=0.2 * plain.std())
-    assert not without_beams(np.zeros((16, 16))).any()
-    assert without_beams(np.ones((5, 7))).shape == (5, 7)
+    with_beams = plain + 3 * lattice()
+    assert local_deviation(with_beams).data.mean() > 2.5  # of 1
+    found = local_deviation(with_beams, beams=False)
+    assert found.data.mean() == pytest.approx(1.0, rel=0.05)  # beams are scaled down to noise, not to nothing
+    untouched = local_deviation(plain, beams=False)
+    np.testing.assert_allclose(untouched.data, local_deviation(plain).data, rtol=0.05)
+
+
+def test_several_pictures_make_it_surer():
+    one, several = local_deviation(noise(3)), local_deviation(np.stack([noise(3 + k) for k in range(16)]))
+    assert several.window_px == pytest.approx(one.window_px / 4, rel=0.2)
+    assert np.abs(several.data - 1).max() < 5 * 0.07
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (16, 2)])
+def test_nothing_at_all_has_none(shape):
+    assert not local_deviation(np.zeros(shape), beams=False).data.any()
+    assert np.isfinite(local_deviation(np.ones(shape), beams=False).data).all()
+
+
+def test_what_does_not_fit_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr("ptylive.engine.memory.available_bytes", lambda: 1000.0)
+    with pytest.raises(MetadataError, match="standard deviation of a map would take"):
+        local_deviation(noise(2))
 
 
 MEASURED = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd_phase", "wdd_amplitude")
