@@ -101,7 +101,7 @@ def with_deviation(words: MapWords) -> tuple[MapWords, MapWords]:
         deviation_of(words.name),
         label=f"± {words.label}",
         units=words.units,
-        shows=f"how far noise alone scatters `{words.name}`: one standard deviation, averaged over some pixels",
+        shows=f"how far noise alone scatters the map {words.name}: one standard deviation, averaged over some pixels",
         trust="what repeated scans would scatter by; not what a wrong calibration does to all of them",
         colours=ColourMap.GRAY,
         place=words.place + DEVIATION_PLACES,

@@ -2,7 +2,8 @@
 
 A noise picture is the map of data in which every other pattern counts negative (:mod:`.noise`): signal goes half a
 sampling frequency away, where the filters hardly take it, and noise stays what it was. Nothing is modelled, so beam
-fluctuations and correlated detector pixels are in it (docs/theory/live-maps.md).
+fluctuations and correlated detector pixels are in it. Where no filter holds the signal back, as in integrated DPC,
+noise of the measured level is drawn (docs/theory/live-maps.md).
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ from ptylive.schema.scan import rotation_matrix
 
 FARTHEST = 1 / 6
 """From half the sampling frequency, cycles a point: where the noise of the centre of mass is measured."""
+FAINTEST = 0.01
+"""Counts of a pattern, as a share of the mean, below which its noise is taken for that of this share."""
 TRUST = "once rotation and handedness are right; out of focus it is blurred by the disc of the probe"
 
 
@@ -81,7 +83,8 @@ def drawn_noise_invA(now: Instant, count: int) -> DoubleArray:
     far = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.fftfreq(cols)[None]) <= FARTHEST
     power = np.median(np.abs(np.fft.fft2(alternating)[:, far]) ** 2, axis=1) / np.log(2) / max(int(visited.sum()), 1)
     counts = now.moments[:, 0].reshape(visited.shape)
-    relative = np.sqrt(counts[visited].mean() / np.maximum(counts, 1e-12))
+    mean = max(float(counts[visited].mean()), 1e-12)
+    relative = np.sqrt(mean / np.maximum(counts, FAINTEST * mean))
     drawn = np.random.default_rng(0).normal(size=(count, *com.shape)) * np.sqrt(power)[:, None, None]
     return np.where(visited, drawn * relative, 0.0)
 
