@@ -33,8 +33,12 @@ class RingQuality:
 
     @property
     def is_noise(self) -> bool:
-        """Whether the two halves of the data agree at no spatial frequency: in no three rings, without the first."""
-        return bool((np.convolve(self.half_data_correlation[1:], np.ones(3) / 3, "valid") < LEAST_CORRELATION).all())
+        """Whether the two halves of the data agree at no spatial frequency: in no three rings, without the first.
+
+        Of fewer rings nobody can tell.
+        """
+        rings = self.half_data_correlation[1:]
+        return len(rings) >= 3 and bool((np.convolve(rings, np.ones(3) / 3, "valid") < LEAST_CORRELATION).all())
 
     @property
     def information_limit_invA(self) -> float:

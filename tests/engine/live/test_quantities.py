@@ -66,6 +66,8 @@ def test_information_limit_is_where_halves_first_disagree():
     assert not quality.is_noise
     one_ring = np.array([0.9, 0.0, 0.0, 0.4, 0.0, -0.1, 0.0, 0.0])  # the first, and one by chance
     assert RingQuality(frequency, falling, one_ring).is_noise
+    assert not RingQuality(frequency[:3], falling[:3], np.zeros(3)).is_noise
+    assert not RingQuality(frequency[:1], falling[:1], np.zeros(1)).is_noise
 
 
 def test_noise_floor_does_not_mind_beams():
