@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ptylive.schema import Calibration, ScanHeader
 from ptylive.server.cli.commands.options import AsJson, Settings
-from ptylive.server.cli.output import answer
+from ptylive.server.cli.output import answer, bar
 from ptylive.server.cli.values import parse_assignments
+
+if TYPE_CHECKING:
+    from ptylive.streamer.source import FileSource
 
 WANTED = {
     "scan_shape": "maps and refinement",
@@ -24,11 +27,15 @@ WANTED = {
 EXAMPLES = """
 ptylive inspect scan.h5
 ptylive inspect scan.npy --set scan_shape=64,64 --set energy_eV=80e3
+ptylive inspect vacuum.h5 --descan   # for --set descan_px=… of scans of the same field
 """
 
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
+    descan: Annotated[
+        bool, typer.Option("--descan", help="measure the wander of the pattern too: reads all frames, best of vacuum")
+    ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +66,24 @@ def inspect(
             "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
             "estimated": _estimated(header, given),
         }
+        if descan:
+            outcome |= _descan(source, values, quiet=as_json)
     answer(outcome, as_json=as_json)
+
+
+def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """The descan of a scan as other scans of the same field take it, zeros where none is seen; pixels."""
+    from ptylive.application.offline import reconstruct_source
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    with bar(f"measuring {source.path.name}", quiet=quiet) as shown:
+        found = reconstruct_source(source, values, ["bf"], on_progress=shown.update).calibration.entries.get(
+            "descan_px"
+        )
+    if found is None:
+        return {"descan_px": [0.0] * 10}
+    return {"descan_px": [round(float(number), 4) for number in found.value]}
 
 
 def _compression(header: ScanHeader) -> dict[str, Any]:

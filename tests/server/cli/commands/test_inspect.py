@@ -1,0 +1,45 @@
+"""``ptylive inspect``: what it measures on request."""
+
+import h5py
+import numpy as np
+import pytest
+from running import last_json, ptylive_here
+
+from ptylive.engine.descan import moved
+from ptylive.schema.detector import Descan
+
+POINTS, SIDE, RADIUS_PX = 24, 40, 9.0
+BOW = Descan.of([1.5, -0.6, 0.2, 0.3, -0.2, 0.4, -2.0, 0.0, 0.1, 0.5])
+
+
+@pytest.fixture
+def vacuum(tmp_path):
+    """A scan of nothing: the disc, where the descan puts it, counted."""
+    rows, cols = np.indices((SIDE, SIDE)) - (SIDE - 1) / 2
+    disc = np.clip(RADIUS_PX + 0.5 - np.hypot(rows, cols), 0, 1)
+    still = np.repeat(4000 / disc.sum() * disc[None], POINTS**2, axis=0)
+    frames = moved(still, -BOW.at_points(np.arange(POINTS**2), (POINTS, POINTS))).clip(0)
+    counts = np.random.default_rng(0).poisson(frames).astype(np.uint16).reshape(POINTS, POINTS, SIDE, SIDE)
+    with h5py.File(tmp_path / "vacuum.h5", "w") as file:
+        file.create_dataset("data", data=counts)
+        file.create_dataset("still", data=counts[:1, :1].repeat(POINTS, 0).repeat(POINTS, 1))
+    return tmp_path / "vacuum.h5"
+
+
+def test_the_descan_of_a_vacuum_scan_is_told_as_others_take_it(vacuum, tmp_path):
+    assert "descan_px" not in last_json(ptylive_here("inspect", vacuum, "--json"))
+    told = last_json(ptylive_here("inspect", vacuum, "--descan", "--json"))
+    found = Descan.of(told["descan_px"])
+    every = np.arange(POINTS**2)
+    away = found.at_points(every, (POINTS, POINTS)) - BOW.at_points(every, (POINTS, POINTS))
+    assert np.sqrt((away**2).sum(axis=1).mean()) < 0.05
+    given = ",".join(str(number) for number in told["descan_px"])
+    again = last_json(ptylive_here("inspect", vacuum, "--set", f"descan_px={given}", "--json"))
+    assert again["descan_px"] == told["descan_px"]
+
+
+def test_a_beam_that_lies_still_has_none(vacuum, tmp_path):
+    with h5py.File(vacuum) as file, h5py.File(tmp_path / "still.h5", "w") as other:
+        other["data"] = file["still"][()]
+    told = last_json(ptylive_here("inspect", tmp_path / "still.h5", "--descan", "--json"))
+    assert told["descan_px"] == [0.0] * 10
