@@ -20,6 +20,7 @@ from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, array_name, arrays_and_numbers, overlay, typed
 from ptylive.schema.model import StrictModel
 from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
+from ptylive.server.process.ports import EVENTS_OFFSET
 from ptylive.streamer.protocols.inlet import ProtocolName
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -142,6 +143,25 @@ class ServerConfig(StrictModel):
             if value and not may_leave and value.rpartition(":")[0] not in LOOPBACK:
                 hint = "" if value is self.metrics else "; others may see the dashboard with --token"
                 raise ValueError(f"{value!r} is not a loopback address like 127.0.0.1:5006{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_port_each(self) -> Self:
+        """Sockets of one server that want the same port of this machine; port 0 is any free one."""
+        taken: dict[int, str] = {}
+        control = urlsplit(self.control).port or 0
+        wanted = {
+            "data": urlsplit(self.data).port or 0 if self.protocol == "native" else 0,
+            "control": control,
+            "events (one port below control)": max(control + EVENTS_OFFSET, 0),
+            "dashboard": int((self.dashboard or ":0").rpartition(":")[2]),
+            "metrics": int((self.metrics or ":0").rpartition(":")[2]),
+        }
+        for what, port in wanted.items():
+            if port in taken:
+                raise ValueError(f"{taken[port]} and {what} both want port {port}: give one of them another")
+            if port:
+                taken[port] = what
         return self
 
     @property

@@ -20,7 +20,8 @@ from typing import Any, Self
 import zmq
 
 from ptylive.schema import CommandError, ServerGoneError
-from ptylive.server.wire.messages import CONTROL_PORT, MAX_MESSAGE_BYTES, TOPICS, events_address, pack, unpack
+from ptylive.server.process.ports import CONTROL_PORT
+from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, TOPICS, events_address, pack, unpack
 from ptylive.streamer.security import client_keys
 
 DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"

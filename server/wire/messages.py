@@ -10,10 +10,8 @@ import numpy as np
 
 from ptylive.schema import LiveMap, ServerGoneError
 from ptylive.schema.model import Array
+from ptylive.server.process.ports import CONTROL_PORT, EVENTS_OFFSET
 
-CONTROL_PORT = 9998
-EVENTS_OFFSET = -1
-"""Events are published one port below control (docs/protocol.md)."""
 TOPICS = ("maps", "state", "refinement", "log", "ack")
 """Of events."""
 MAX_MESSAGE_BYTES = 256 * 2**20

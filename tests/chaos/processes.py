@@ -17,7 +17,7 @@ import psutil
 from chaos.asking import PATIENCE_S, Caller
 from chaos.history import History
 from ptylive.server.cli.commands.demo import PORTS, free_addresses
-from ptylive.server.wire.messages import EVENTS_OFFSET
+from ptylive.server.process.ports import EVENTS_OFFSET
 
 MARK = "PTYLIVE_CHAOS_RUN"
 """In the environment of every process that a run starts, and of theirs: orphans are known by it."""

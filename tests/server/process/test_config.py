@@ -1,0 +1,35 @@
+"""The configuration of a server: what cannot work is said before anything starts."""
+
+import pytest
+
+from ptylive.schema import MetadataError
+from ptylive.server.process.config import load_config
+
+AT = "tcp://127.0.0.1:"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"data": AT + "7001", "control": AT + "7001"}, "data and control both want port 7001"),
+        ({"data": AT + "7001", "control": AT + "7002"}, "data and events .* both want port 7001"),
+        ({"control": AT + "7002", "dashboard": "127.0.0.1:7001"}, "events .* and dashboard both want port 7001"),
+        ({"dashboard": "127.0.0.1:7001", "metrics": "127.0.0.1:7001"}, "dashboard and metrics both want port 7001"),
+    ],
+)
+def test_two_sockets_of_one_server_do_not_share_a_port(options, said):
+    with pytest.raises(MetadataError, match=said):
+        load_config(None, options, {})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"data": AT + "0", "control": AT + "0", "dashboard": "127.0.0.1:0"},
+        {"data": "ipc:///tmp/data", "control": AT + "7002", "dashboard": None, "metrics": None},
+        {"data": AT + "7002", "protocol": "dectris-v2", "control": AT + "7002"},  # the detector's port, not ours
+    ],
+)
+def test_ports_that_are_free_for_all(options):
+    load_config(None, options, {})
