@@ -367,3 +367,13 @@ def test_twenty_seconds_of_chaos(tmp_path: Path) -> None:
     kinds = {entry["kind"] for entry in read(run.history.path)}
     assert {"began", "sender_began", "acknowledged", "request", "healed", "last", "stopped", "left"} <= kinds
     assert run.server.marked() == []
+
+
+def test_the_last_scan_of_a_run_has_frames() -> None:
+    """One that is only announced waits for them, and the server does not come to rest."""
+    variants = set()
+    for seed in range(200):
+        scans = [event for event in draw(seed, 30.0) if event.kind == "scan"]
+        variants |= {event.facts["variant"] for event in scans}
+        assert scans[-1].facts["variant"] != "stray", seed
+    assert "stray" in variants
