@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +21,10 @@ from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import calibrate_detector
+from ptylive.engine.descan import given_descan, lying_still, moved_back
 from ptylive.engine.probe import Probe
 from ptylive.schema import Basis, FrameBatch, MetadataError, ScanHeader
+from ptylive.schema.detector import Descan
 from ptylive.schema.model import Array, BoolArray, FloatArray, IndexArray
 
 SAMPLE_FRAMES = 320
@@ -139,6 +141,40 @@ def resolution(compressor: Compressor, header: ScanHeader) -> tuple[float | None
     finest = max(2 * math.pi * probe.rim_shift_A / complete, 2 * min(step))
     needed = max(math.ceil(math.pi * probe.rim_shift_A / min(step)), LEAST_ORDER)
     return finest, (needed + 1) * (needed + 2) // 2
+
+
+@dataclass(frozen=True, eq=False)
+class StillSource:
+    """An open scan whose patterns are moved back by the descan that was given: coefficients cannot be."""
+
+    source: PatternSource
+    descan: Descan
+    header: ScanHeader
+
+    @classmethod
+    def of(cls, source: PatternSource) -> PatternSource:
+        """The scan as it would be without descan; itself where none was given."""
+        descan = given_descan(source.header)
+        if descan is None:
+            return source
+        plain = lying_still(source.header.of_counts, descan)
+        none = {"descan_px": Descan.of([0]).numbers, "dtype": "<f4"}
+        return cls(source, descan, replace(plain, detector=plain.detector.model_copy(update=none)))
+
+    @property
+    def path(self) -> Path:
+        """The file the patterns lie in."""
+        return self.source.path
+
+    @property
+    def received(self) -> BoolArray:
+        """Which frames there are, in acquisition order."""
+        return self.source.received
+
+    def frames(self, index: IndexArray) -> FloatArray:
+        """Patterns (n, Qy, Qx) by acquisition number, references applied; what was outside the detector is 0."""
+        counts = self.source.header.readout.counts(self.source.frames(index))[0]
+        return moved_back(self.source.header, self.descan, index, counts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from ptylive.engine.compression import (
     CompressedSource,
     PatternSource,
     SavedBasis,
+    StillSource,
     compressor_for,
     resolution,
     sample_of,
@@ -86,7 +87,11 @@ class CompressionReport:
 
 
 def compressed(source: PatternSource, choice: BasisChoice) -> tuple[CompressedSource, CompressionReport]:
-    """An open scan seen through the basis a user chose. Raises InputFileError, MetadataError."""
+    """An open scan seen through the basis a user chose, without the descan that was given.
+
+    Raises InputFileError, MetadataError.
+    """
+    source = StillSource.of(source)
     sample = sample_of(source) if source.header.basis.is_raw else np.zeros((0, *source.header.detector_shape))
     compressor = compressor_for(source.header, choice, sample, saved_basis(choice))
     return CompressedSource.of(source, compressor), CompressionReport.of(compressor, source.header, sample)

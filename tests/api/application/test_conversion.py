@@ -1,0 +1,54 @@
+"""Scans written anew: the descan that was given is taken out before patterns become coefficients."""
+
+import numpy as np
+import pytest
+from stream_tools import stored_recording
+from synthetic import WeakPhaseScan, correlation
+
+from ptylive.application.conversion import convert_file
+from ptylive.application.offline import MapRequest, reconstruct_file
+from ptylive.engine.bases.choice import parse_basis
+from ptylive.engine.descan import moved
+from ptylive.engine.preparation import Preparation
+from ptylive.schema.detector import Descan
+from ptylive.streamer.source import open_source
+
+BOW = Descan.of([1.5, -0.5, 0.2, 0.4, 0.0, 0.3, -2.0, 0.0, 0.2, 0.5])
+MAPS = ("idpc", "obf", "tcbf", "wdd_phase")
+BASIS = parse_basis("zernike:45+1")
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Files of a scan: as it would be without descan, and with it."""
+    folder = tmp_path_factory.mktemp("descan")
+    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    places = BOW.at_points(np.arange(scan.n**2), (scan.n, scan.n))
+    header = scan.header()
+    files = []
+    for name, frames in (("still", scan.patterns), ("wandering", moved(scan.patterns, -places))):
+        files.append(stored_recording(folder, header.renamed(name, name), frames.astype(np.float32)))
+    return files
+
+
+def maps_of(file, values=None, request=None):
+    made = reconstruct_file(file, values or {}, MAPS, request or MapRequest())
+    return {one.name: one.data for one in made.rendering.maps if one.name in MAPS}
+
+
+def agreement(found, wanted):
+    assert set(found) == set(MAPS)
+    return min(correlation(found[name], wanted[name]) for name in MAPS)
+
+
+def test_maps_of_coefficients_are_those_of_patterns_that_lie_still(scans, tmp_path):
+    still, wandering = scans
+    wanted = maps_of(still, request=MapRequest(BASIS))
+    given = {"descan_px": BOW.numbers}
+    convert_file(wandering, tmp_path / "out.h5", BASIS, Preparation(), given)
+    with open_source(tmp_path / "out.h5") as source:
+        assert not Descan.of(source.header.detector.descan_px).moves
+    # what was read from outside the detector is 0, and masks are of the disc as it is found: found 0.999
+    assert agreement(maps_of(tmp_path / "out.h5"), wanted) > 0.99
+    assert agreement(maps_of(wandering, given, MapRequest(BASIS)), wanted) > 0.99
+    assert agreement(maps_of(wandering, {"descan_px": (0,)}, MapRequest(BASIS)), wanted) < 0.9
