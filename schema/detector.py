@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,8 @@ class Descan:
     """
 
     coefficients: tuple[tuple[float, ...], tuple[float, ...]]
+    uncertainty_px: float | None = field(default=None, compare=False)
+    """Standard error of the place of a pattern where it was measured, root mean square over the field."""
 
     @classmethod
     def of(cls, numbers: Sequence[float]) -> Descan:

@@ -58,7 +58,7 @@ def find_descan(store: Store, disc_radius_px: float) -> Quantity | None:
     Uncertainty in pixels: standard error of the fitted place of a pattern, root mean square over the field.
     """
     if store.descan is not None:  # given, or measured on the edge of the disc: the centre of mass knows it less well
-        return Quantity(store.descan.numbers, Origin.ESTIMATED)
+        return Quantity(store.descan.numbers, Origin.ESTIMATED, store.descan.uncertainty_px)
     blocks = _blocks(store)
     found = None if blocks is None else _fitted(blocks, disc_radius_px)
     return None if found is None else Quantity(found[0].numbers, Origin.ESTIMATED, found[1])
@@ -106,7 +106,7 @@ def sharpened(
     if left is None:
         return descan
     found = _fitted(replace(left, com=left.com + descan.at(left.u, left.v)), disc.radius_px)
-    return Descan.of([0]) if found is None else found[0]
+    return Descan.of([0]) if found is None else replace(found[0], uncertainty_px=found[1])
 
 
 def disc_shifts(patterns: DoubleArray, disc: Disc) -> DoubleArray:

@@ -82,8 +82,9 @@ def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[
             "descan_px"
         )
     if found is None:
-        return {"descan_px": [0.0] * 10}
-    return {"descan_px": [round(float(number), 4) for number in found.value]}
+        return {"descan_px": [0.0] * 10, "descan_uncertainty_px": None}
+    numbers = [round(float(number), 4) for number in found.value]
+    return {"descan_px": numbers, "descan_uncertainty_px": found.uncertainty}
 
 
 def _compression(header: ScanHeader) -> dict[str, Any]:

@@ -32,7 +32,10 @@ def test_the_descan_of_a_vacuum_scan_is_told_as_others_take_it(vacuum, tmp_path)
     found = Descan.of(told["descan_px"])
     every = np.arange(POINTS**2)
     away = found.at_points(every, (POINTS, POINTS)) - BOW.at_points(every, (POINTS, POINTS))
-    assert np.sqrt((away**2).sum(axis=1).mean()) < 0.05
+    error = np.sqrt((away**2).sum(axis=1).mean())
+    assert error < 0.05
+    # one draw of ten coefficients: found 0.5 to 1.2 of what is said, in nine draws of 400 to 40 000 counts
+    assert error / 3 < told["descan_uncertainty_px"] < 3 * error
     given = ",".join(str(number) for number in told["descan_px"])
     again = last_json(ptylive_here("inspect", vacuum, "--set", f"descan_px={given}", "--json"))
     assert again["descan_px"] == told["descan_px"]
