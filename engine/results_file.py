@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptylive.engine import file_guard
-from ptylive.engine.appending import NotAppendableError, append
+from ptylive.engine.appending import NotAppendableError, Tail, append
 from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.filelock import locked
@@ -153,17 +153,23 @@ def pending_path(path: Path, run: str) -> Path:
 
 @contextmanager
 def created(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file. Raises OSError, also where the disk is full when the file is closed."""
+    """A new HDF5 file. Raises OSError, also where the disk is full.
+
+    HDF5 is not told of a disk that is full: a file whose writes have failed stays among those that it has open, and
+    crashes the process at some later one.
+    """
     import h5py
 
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
-        with h5py.File(path, "w", libver=LIBVER) as file:
+        whole = Tail(handle, 0)
+        with h5py.File(whole, "w", libver=LIBVER) as file:
             yield file
-    except RuntimeError as error:  # what h5py makes of a write that fails when the file is closed
-        found = re.search(r"errno = (\d+)", str(error))
-        if found is None:
-            raise
-        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+        if whole.problem is not None:
+            raise OSError(whole.problem.errno, whole.problem.strerror, str(path)) from whole.problem
+        os.ftruncate(handle, whole.size)
+    finally:
+        os.close(handle)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -211,6 +213,14 @@ def test_a_full_disk_sends_the_refinement_elsewhere(tmp_path, monkeypatch):
     stored.path.rename(folder / stored.path.name)
     writers.save(folder / "r.h5")
     assert whole(folder / "r.h5") == {"run1": 6.0}
+
+
+def test_a_process_lives_on_whose_disk_was_full(tmp_path):
+    """HDF5 crashes at some later file where a write of its own has failed: the server receives frames there."""
+    script = Path(__file__).with_name("full_disk.py")
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "30\n"), done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {f"room{number}.h5" for number in range(30)}
 
 
 def full_disk(folder: Path):
