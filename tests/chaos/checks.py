@@ -22,7 +22,9 @@ ALLOWED = {"memory_MB": (1.3, 120.0), "threads": (1.0, 8.0), "handles": (1.0, 24
 """Median of the last third over that of the first: a factor, and what may be added. Memory: caches of 24 shown scans,
 arenas of threads. Threads and handles: what happens to be at work at that time (a recorder, a refinement: pipes and
 a thread each; viewers and senders: a socket each)."""
-LOUD = re.compile(r"Traceback|internal error|Segmentation|core dumped|Fatal Python", re.IGNORECASE)
+LOUD = re.compile(
+    r"Traceback|internal error|Segmentation|core dumped|Fatal Python|signal SIG(SEGV|BUS|ABRT|FPE|ILL)", re.IGNORECASE
+)
 
 SAME_UID = re.compile(r"other data|another header|two senders")
 AGAIN = re.compile(r"-again-\d+$")
@@ -277,7 +279,7 @@ def used(evidence: Evidence) -> Iterator[tuple[str, str, list[float]]]:
 
 
 def nothing_internal(evidence: Evidence) -> list[str]:
-    """No traceback and no internal error: not in the log, not in an answer, not in what is said aloud."""
+    """No traceback, crash or internal error: not in the log, not in an answer, not in what is said aloud."""
     problems = [f"log: {line}" for line in evidence.log.splitlines() if LOUD.search(line)]
     for entry in evidence.of("request", "said", "refinement"):
         text = f"{entry.get('error', '')} {entry.get('message', '')}"

@@ -226,6 +226,7 @@ BACK_LATE = request(t=70.0 + BACK_S, began=69.0 + BACK_S)
         (flat_use, with_entries(*RISING), "threads of acquire"),
         (nothing_internal, with_entries(request(error="internal error: KeyError")), "internal error"),
         (nothing_internal, Evidence(well().history, [], "Traceback (most recent call last)"), "log"),
+        (nothing_internal, Evidence(well().history, [], "THE RECEIVING PROCESS DIED (SIGNAL SIGSEGV)"), "log"),
     ],
 )  # fmt: skip
 def test_each_check_sees_what_it_looks_for(
