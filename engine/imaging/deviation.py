@@ -72,12 +72,9 @@ def _correlated_px(power: FloatArray, shape: tuple[int, ...], count: int) -> flo
     twice[0] = 1.0
     if shape[1] % 2 == 0:
         twice[-1] = 1.0
-    largest = max(float(power.max()), 1e-30)
-    columns = (
-        (power / largest).sum(axis=0, dtype=float) @ twice,
-        ((power / largest) ** 2).sum(axis=0, dtype=float) @ twice,
-    )
-    return float(math.prod(shape) * columns[1] / max((1 + 1 / count) * columns[0] ** 2, 1e-30))
+    relative = power / max(float(power.max()), 1e-30)
+    total, squares = ((relative**n).sum(axis=0, dtype=float) @ twice for n in (1, 2))
+    return float(math.prod(shape) * squares / max((1 + 1 / count) * total**2, 1e-30))
 
 
 def _scale_beams_down(spectrum: ComplexArray, ring: IndexArray) -> None:

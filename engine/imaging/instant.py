@@ -19,7 +19,7 @@ from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE
 from ptylive.engine.imaging.placement import Placement
 from ptylive.pictures.sampling import stretched
-from ptylive.schema import Calibration, LiveMap
+from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 Shared = TypeVar("Shared")
@@ -112,7 +112,11 @@ class Instant:
         if picture.noise is None or not self._deviations:
             yield plain
             return
-        found = local_deviation(picture.noise(), beams=False)
+        try:
+            found = local_deviation(picture.noise(), beams=False)
+        except MetadataError:
+            yield plain  # it needs no deviation
+            raise
         median = float(np.median(found.data[stretched(self.visited, found.data.shape)]))
         yield replace(plain, deviation=median)
         window = {"window_px": round(found.window_px, 2)}
@@ -124,8 +128,9 @@ class Instant:
 
     def _is_buried(self, picture: Picture) -> bool:
         """Whether its halves agree nowhere; while they cannot be trusted yet nothing is said."""
-        seen = float(self.visited.mean()) >= TRUSTED_SHARE
-        return seen and picture.quality is not None and picture.quality.is_noise
+        if picture.quality is None or not picture.quality.is_noise:
+            return False
+        return float(self.visited.mean()) >= TRUSTED_SHARE
 
     def _as_map(self, picture: Picture, settings: Mapping[str, Any] | None = None) -> LiveMap:
         upsample = picture.data.shape[0] / self.visited.shape[0]

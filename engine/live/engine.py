@@ -231,7 +231,7 @@ class LiveEngine:
             return True
         return self._refitting is not None and self._refitting[1].done()
 
-    def refresh(self, methods: Iterable[str] | None = None) -> Rendering:
+    def refresh(self, methods: Iterable[str] | None = None, *, deviations: bool = False) -> Rendering:
         """Maps of everything that arrived so far, with the newest filters that are ready; without names: the wanted."""
         if self.store is None or self.calibration is None:
             return Rendering()
@@ -242,7 +242,7 @@ class LiveEngine:
         self.filters.need(wanted)
         self.filters.collect()
         made = (self.store, self.calibration, self.filters.ready, wanted)
-        rendering = self.evaluation.render(*made, MapChoices(self._placement, self.settings, self._concluded))
+        rendering = self.evaluation.render(*made, MapChoices(self._placement, self.settings, deviations))
         rendering.missing.update({**self.missing, **self.impossible, **self.filters.refused})
         return rendering
 
@@ -291,10 +291,10 @@ class LiveEngine:
         self.filters = FilterStock(tuple(name for name in BUILDERS if name in self.methods))
         self.evaluation.start_afresh()
         self._adopt(calibrate_scan(calibration, self.store))
-        self._concluded = True
-        whole = self._render_in_turn(self._in_turn(shown), show)
+        whole = self._render_in_turn(self._in_turn(shown), show, deviations=True)
         self.evaluation.leave(self.store)
         self.live_methods, self._wanted = self.methods, frozenset(self.methods)
+        self._concluded = True
         return whole
 
     def _in_turn(self, shown: Iterable[str] | None) -> list[list[str]]:
@@ -306,14 +306,14 @@ class LiveEngine:
         last = [name for name in self.methods if name in AFTERWARDS and name not in BUILDERS]
         return [quick, *filtered, last]
 
-    def _render_in_turn(self, parts: list[list[str]], show: Show) -> Rendering:
+    def _render_in_turn(self, parts: list[list[str]], show: Show, *, deviations: bool = False) -> Rendering:
         """Part after part; while one is rendered, a second thread makes the filters of the next."""
         whole = Rendering(missing=dict(self.impossible))
         with ThreadPoolExecutor(1, "filters ahead") as helper:
             for part, following in zip(parts, [*parts[1:], []], strict=True):
                 if self.coverage.size <= AHEAD_POINTS:
                     self.filters.make_ahead(following, helper)
-                made = self.refresh(part) if part else Rendering()
+                made = self.refresh(part, deviations=deviations) if part else Rendering()
                 whole.maps.extend(made.maps)
                 whole.missing.update(made.missing)
                 show(made)

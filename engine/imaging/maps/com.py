@@ -6,7 +6,7 @@ Waddell & Chapman 1979; Lazić, Bosch & Lazar 2016, eq. 11; docs/theory/live-map
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ptylive.engine.imaging.bank import Picture
 from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.instant import Instant
 from ptylive.engine.imaging.noise import HALVES, quiet_shift
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import BoolArray, DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 
 FARTHEST = 1 / 6
@@ -69,11 +69,20 @@ def com_invA(now: Instant) -> DoubleArray:
     return along_scan_axes(turned * pixel, now.rotation_deg)
 
 
-def drawn_noise_invA(now: Instant, count: int) -> DoubleArray:
-    """Noise (count, 2, rows, cols) like that of the centre of mass, drawn at random: frames are independent.
+def noise_of_integrated(
+    now: Instant, integrated: Callable[[DoubleArray], DoubleArray], count: int
+) -> Callable[[], FloatArray] | None:
+    """What makes noise pictures (count, rows, cols) of a phase that is integrated; None for points off a grid."""
+    if now.placement is not None:
+        return None
+    return lambda: np.stack([integrated(com).astype(np.float32) for com in _drawn_noise_invA(now, count)])
+
+
+def _drawn_noise_invA(now: Instant, count: int) -> Iterator[DoubleArray]:
+    """Noise (2, rows, cols) like that of the centre of mass, drawn at random ``count`` times: frames are independent.
 
     Its level is measured where hardly any signal is: around half the sampling frequency along rows and columns. Scaled
-    by each pattern's counts. Points on a grid only.
+    by each pattern's counts.
     """
     com, visited = now.once(com_invA), now.visited
     along = quiet_shift(visited, HALVES)
@@ -85,8 +94,10 @@ def drawn_noise_invA(now: Instant, count: int) -> DoubleArray:
     counts = now.moments[:, 0].reshape(visited.shape)
     mean = max(float(counts[visited].mean()), 1e-12)
     relative = np.sqrt(mean / np.maximum(counts, FAINTEST * mean))
-    drawn = np.random.default_rng(0).normal(size=(count, *com.shape)) * np.sqrt(power)[:, None, None]
-    return np.where(visited, drawn * relative, 0.0)
+    deviation = np.where(visited, relative, 0.0) * np.sqrt(power)[:, None, None]
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        yield rng.normal(size=com.shape) * deviation
 
 
 def center_of_mass(moments: DoubleArray, visited: BoolArray) -> DoubleArray:

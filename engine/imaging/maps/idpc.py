@@ -15,7 +15,7 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
 from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map, with_deviation
 from ptylive.engine.imaging.instant import Instant
-from ptylive.engine.imaging.maps.com import com_invA, drawn_noise_invA
+from ptylive.engine.imaging.maps.com import com_invA, noise_of_integrated
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, DoubleArray
 
@@ -60,7 +60,7 @@ def integrated_dpc_map(now: Instant) -> Iterator[Picture]:
         return integrated_dpc(com, now.step_A, now.visited, *(said.get(name) for name in PASSES))
 
     phase, method = integrated(now.once(com_invA)), "integrated DPC, Fourier, mirror-padded"
-    noise = None if now.placement else lambda: np.stack([integrated(one) for one in drawn_noise_invA(now, DRAWN)])
+    noise = noise_of_integrated(now, integrated, DRAWN)
     yield Picture("idpc", phase, "rad", method, said, noise=noise)
 
 

@@ -77,5 +77,8 @@ class TiltCorrected:
         image = spectra.image(self.band, spectrum * weight)
         method = "tilt-corrected bright field" + (", phase-flipped" if self.flipped else "")
         said = {"upsample": self.band.grid.upsample, "flip": int(spectra.conditions.settings.get("tcbf.flip", 1))}
-        noise = partial(spectra.image, self.band, shifted * weight)
+        noise = partial(self._noise, spectra, shifted, weight)
         yield Picture("tcbf", image, "relative", method, said, quality, noise)
+
+    def _noise(self, spectra: Spectra, shifted: ComplexArray, weight: FloatArray) -> FloatArray:
+        return spectra.image(self.band, shifted * weight)
