@@ -129,9 +129,9 @@ async def _end_of(parent: int) -> None:
 
 async def _serve(dashboard: Callable[[], Dashboard], parent: int | None) -> None:
     stop = asyncio.Event()
-    if parent is not None and os.getppid() != parent:
-        return  # before it takes a port that another one may want
     if parent is not None:
+        if os.getppid() != parent:
+            return  # before it takes a port that another one may want
         watcher = asyncio.ensure_future(_end_of(parent))
         watcher.add_done_callback(lambda _: stop.set())
     if threading.current_thread() is threading.main_thread():

@@ -144,22 +144,11 @@ def resolution(compressor: Compressor, header: ScanHeader) -> tuple[float | None
 
 
 @dataclass(frozen=True, eq=False)
-class StillSource:
-    """An open scan whose patterns are moved back by the descan that was given: coefficients cannot be."""
+class _SeenAs:
+    """An open scan that is read as another kind of scan; ``header`` is of that kind."""
 
     source: PatternSource
-    descan: Descan
     header: ScanHeader
-
-    @classmethod
-    def of(cls, source: PatternSource) -> PatternSource:
-        """The scan as it would be without descan; itself where none was given."""
-        descan = given_descan(source.header)
-        if descan is None:
-            return source
-        plain = lying_still(source.header.of_counts, descan)
-        none = {"descan_px": Descan.of([0]).numbers, "dtype": "<f4"}
-        return cls(source, descan, replace(plain, detector=plain.detector.model_copy(update=none)))
 
     @property
     def path(self) -> Path:
@@ -171,6 +160,23 @@ class StillSource:
         """Which frames there are, in acquisition order."""
         return self.source.received
 
+
+@dataclass(frozen=True, eq=False)
+class StillSource(_SeenAs):
+    """An open scan whose patterns are moved back by the descan that was given: coefficients cannot be."""
+
+    descan: Descan
+
+    @classmethod
+    def of(cls, source: PatternSource) -> PatternSource:
+        """The scan as it would be without descan; itself where none was given."""
+        descan = given_descan(source.header)
+        if descan is None:
+            return source
+        plain = lying_still(source.header.of_counts, descan)
+        none = {"descan_px": Descan.of([0]).numbers, "dtype": "<f4"}
+        return cls(source, replace(plain, detector=plain.detector.model_copy(update=none)), descan)
+
     def frames(self, index: IndexArray) -> FloatArray:
         """Patterns (n, Qy, Qx) by acquisition number, references applied; what was outside the detector is 0."""
         counts = self.source.header.readout.counts(self.source.frames(index))[0]
@@ -178,27 +184,15 @@ class StillSource:
 
 
 @dataclass(frozen=True, eq=False)
-class CompressedSource:
+class CompressedSource(_SeenAs):
     """An open scan as its compressor shows it: read like any other."""
 
-    source: PatternSource
     compressor: Compressor
-    header: ScanHeader
 
     @classmethod
     def of(cls, source: PatternSource, compressor: Compressor) -> CompressedSource:
         """A scan seen through a compressor."""
-        return cls(source, compressor, compressor.described(source.header))
-
-    @property
-    def path(self) -> Path:
-        """The file the frames lie in."""
-        return self.source.path
-
-    @property
-    def received(self) -> BoolArray:
-        """Which frames there are, in acquisition order."""
-        return self.source.received
+        return cls(source, compressor.described(source.header), compressor)
 
     def frames(self, index: IndexArray) -> FloatArray:
         """Vectors (n, coefficients + extras) by acquisition number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from ptylive.server.process.ports import EVENTS_OFFSET
 from ptylive.streamer.protocols.inlet import ProtocolName
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
+EVERY_INTERFACE = "0.0.0.0"  # noqa: S104
 
 _TABLES = {
     "security": "[security]",
@@ -121,7 +122,7 @@ class ServerConfig(StrictModel):
 
     @field_validator("dashboard", "metrics")
     @classmethod
-    def _host_and_port(cls, value: str | None) -> str | None:
+    def _web_address(cls, value: str | None) -> str | None:
         if not value:
             return value
         host, _, port = value.rpartition(":")
@@ -147,21 +148,19 @@ class ServerConfig(StrictModel):
 
     @model_validator(mode="after")
     def _a_port_each(self) -> Self:
-        """Sockets of one server that want the same port of this machine; port 0 is any free one."""
-        taken: dict[int, str] = {}
-        control = urlsplit(self.control).port or 0
+        """Sockets of one server that want the same port of one address; port 0 is any free one."""
+        host, control = _host_and_port(self.control)
         wanted = {
-            "data": urlsplit(self.data).port or 0 if self.protocol == "native" else 0,
-            "control": control,
-            "events (one port below control)": max(control + EVENTS_OFFSET, 0),
-            "dashboard": int((self.dashboard or ":0").rpartition(":")[2]),
-            "metrics": int((self.metrics or ":0").rpartition(":")[2]),
+            "data": _host_and_port(self.data) if self.protocol == "native" else ("", 0),
+            "control": (host, control),
+            "events (one port below control)": (host, max(control + EVENTS_OFFSET, 0)),
+            "dashboard": _host_and_port(self.dashboard),
+            "metrics": _host_and_port(self.metrics),
         }
-        for what, port in wanted.items():
-            if port in taken:
-                raise ValueError(f"{taken[port]} and {what} both want port {port}: give one of them another")
-            if port:
-                taken[port] = what
+        for (one, (host, port)), (other, (its_host, its_port)) in itertools.combinations(wanted.items(), 2):
+            same_host = host == its_host or EVERY_INTERFACE in (host, its_host)
+            if port and port == its_port and same_host:
+                raise ValueError(f"{one} and {other} both want port {port}: give one of them another")
         return self
 
     @property
@@ -201,6 +200,17 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
             overrides |= typed({name: value})
     values["overrides"] = overrides
     return _validated(values, str(path) if path else "command line")
+
+
+def _host_and_port(address: str | None) -> tuple[str, int]:
+    """Host and port of ``tcp://HOST:PORT`` or HOST:PORT; port 0 where there is none. One name for this machine alone,
+    and one for every interface.
+    """
+    if not address or address.startswith("ipc:"):
+        return "", 0
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    host = host.strip("[]").lower()
+    return LOOPBACK[0] if host in LOOPBACK else EVERY_INTERFACE if host == "::" else host, int(port)
 
 
 def _from_toml(path: Path) -> dict[str, Any]:

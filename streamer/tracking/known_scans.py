@@ -175,13 +175,14 @@ class KnownScans:
         """Write it down where a sender that has just come is taken for that of a scan because this one lacks frames:
         it may repeat those of another one, whose answer it has not heard.
         """
-        for scan in agreeing if len(agreeing) > 1 else ():
-            progress = scan.progress
-            unknown = not progress.heard or self.senders.is_disputed(uid)
-            if scan.uid == name and progress.placed and not progress.complete and unknown and progress.senders == 1:
-                self._note_strangers(
-                    scan, "may hold", f"its uid was used for {len(agreeing)} scans, and it is sent again"
-                )
+        taken = next((scan for scan in agreeing if scan.uid == name), None)
+        if taken is None or len(agreeing) == 1:
+            return
+        progress = taken.progress
+        unheard = not progress.heard or self.senders.is_disputed(uid)
+        if progress.placed and not progress.complete and unheard and progress.senders == 1:
+            why = f"its uid was used for {len(agreeing)} scans, and it is sent again"
+            self._note_strangers(taken, "may hold", why)
 
     def shown_by(self, message: FramesMessage, uid: str, opened: Iterable[ScanRecord]) -> ScanHeader | None:
         """The scan of a sender that may mean one or another (:class:`Senders`): one that has the same frames, or a new

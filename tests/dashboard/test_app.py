@@ -49,6 +49,15 @@ def test_it_ends_with_its_parent(wait: str) -> None:
         time.sleep(0.1)
 
 
+def test_whose_parent_has_ended_it_takes_no_port() -> None:
+    """Another one may want it: the same server, started again."""
+    command = [sys.executable, "-m", "ptylive.dashboard", "--control", "tcp://127.0.0.1:9", "--port", "0"]
+    late = subprocess.run(
+        [*command, "--exit-with-parent", "1"], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert late.stdout == ""
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)

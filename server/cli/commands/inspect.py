@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptylive.schema import Calibration, ScanHeader
+from ptylive.schema import Calibration, MetadataError, ScanHeader
 from ptylive.server.cli.commands.options import AsJson, Settings
 from ptylive.server.cli.output import answer, bar
 from ptylive.server.cli.values import parse_assignments
@@ -50,6 +50,8 @@ def inspect(
     vet(file, values)
     with open_source(file, values) as source:
         header = source.header
+        if descan and header.detector.descan_px is not None:
+            raise MetadataError(f"{file}: its descan_px is given already, and is taken as it is", "leave out --descan")
         given = {name: _plain(value) for name, value in to_attributes(header).items()}
         outcome: dict[str, Any] = {
             "file": str(file),

@@ -18,8 +18,9 @@ from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.engine.imaging import filters as filters_module
 from ptylive.engine.imaging import registry, render
 from ptylive.engine.imaging.bank import Picture
-from ptylive.engine.imaging.declaration import MapWords, Method, Needs
+from ptylive.engine.imaging.declaration import MapWords, Method, Needs, with_deviation
 from ptylive.engine.imaging.filters import Filter, FilterStock
+from ptylive.engine.imaging.instant import MapChoices
 from ptylive.engine.imaging.plugins import GROUP, from_packages, guarded
 from ptylive.engine.live.engine import LiveEngine
 
@@ -205,6 +206,43 @@ def test_a_map_that_works_is_shown(engine, monkeypatch):
     assert not out.missing
     assert out.maps[-1].data.dtype == np.float32
     assert out.maps[-1].sampling_A == pytest.approx((0.25, 0.25))
+
+
+def draws(shape):
+    return lambda: np.random.default_rng(0).normal(size=shape)
+
+
+def concluded(engine, monkeypatch, noise):
+    """The deviation of a map of a package, at the end of a scan."""
+    one = guarded(method(maps=with_deviation(method().maps[0]), make=pictures(np.ones((12, 12)), noise=noise)))
+    known = {one.name: one}
+    monkeypatch.setattr(render, "METHODS", tuple(known))
+    monkeypatch.setattr(registry, "methods", lambda: known)
+    return render.render(engine.store, engine.calibration, {}, known, choices=MapChoices(deviations=True))
+
+
+def test_a_map_that_tells_its_noise_gets_a_deviation(engine, monkeypatch):
+    out = concluded(engine, monkeypatch, draws((3, 12, 12)))
+    assert not out.missing
+    plain, deviation = out.maps
+    assert (plain.name, deviation.name) == ("mine", "mine_deviation")
+    np.testing.assert_allclose(deviation.data.mean(), 1.0, atol=0.2)  # 432 draws of 1, in windows that overlap
+
+
+@pytest.mark.parametrize(
+    ("noise", "reason"),
+    [
+        (lambda: 1 / 0, "ZeroDivisionError"),
+        (draws((12, 11)), "the noise of mine has shape (12, 11), the map (12, 12)"),
+        (lambda: np.full((12, 12), np.inf), "the noise of mine holds values that are no finite numbers"),
+    ],
+)
+def test_noise_that_cannot_be_used_costs_the_deviation_only(engine, monkeypatch, noise, reason):
+    out = concluded(engine, monkeypatch, noise)
+    assert [one.name for one in out.maps] == ["mine"]
+    (line,) = out.missing.values()
+    assert "mine of package other failed" in line
+    assert reason in line
 
 
 class Filters:

@@ -6,6 +6,7 @@ from ptylive.schema import MetadataError
 from ptylive.server.process.config import load_config
 
 AT = "tcp://127.0.0.1:"
+OPEN = {"security": {"token": True}}
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,8 @@ AT = "tcp://127.0.0.1:"
         ({"data": AT + "7001", "control": AT + "7002"}, "data and events .* both want port 7001"),
         ({"control": AT + "7002", "dashboard": "127.0.0.1:7001"}, "events .* and dashboard both want port 7001"),
         ({"dashboard": "127.0.0.1:7001", "metrics": "127.0.0.1:7001"}, "dashboard and metrics both want port 7001"),
+        ({"dashboard": "localhost:7001", "metrics": "127.0.0.1:7001"}, "dashboard and metrics both want port 7001"),
+        ({**OPEN, "dashboard": "0.0.0.0:7001", "metrics": "127.0.0.1:7001"}, "both want port 7001"),
     ],
 )
 def test_two_sockets_of_one_server_do_not_share_a_port(options, said):
@@ -29,6 +32,8 @@ def test_two_sockets_of_one_server_do_not_share_a_port(options, said):
         {"data": AT + "0", "control": AT + "0", "dashboard": "127.0.0.1:0"},
         {"data": "ipc:///tmp/data", "control": AT + "7002", "dashboard": None, "metrics": None},
         {"data": AT + "7002", "protocol": "dectris-v2", "control": AT + "7002"},  # the detector's port, not ours
+        {**OPEN, "dashboard": "10.0.0.1:7001", "metrics": "127.0.0.1:7001"},  # two addresses of one machine
+        {"dashboard": "::1:7001", "metrics": None},
     ],
 )
 def test_ports_that_are_free_for_all(options):
