@@ -237,8 +237,13 @@ def no_orphans(evidence: Evidence) -> list[str]:
         elif entry["status"] not in (ExitCode.DONE, ExitCode.PARTIAL):  # a full disk may have cost a recording
             problems.append(f"the server ended with status {entry['status']} when told to end")
     for entry in evidence.of("left"):
-        problems += [f"left behind: {name}" for name in entry["names"] if name.endswith((".tmp", ".part"))]
+        problems += [f"left behind: {name}" for name in entry["names"] if _is_unfinished(name)]
     return problems
+
+
+def _is_unfinished(name: str) -> bool:
+    """Whether a file is none that two starts and two orderly ends may leave; damaged ones stay for people to see."""
+    return name.endswith((".tmp", ".part")) or (name.endswith(".journal") and not name.startswith("damaged_"))
 
 
 def recovered(evidence: Evidence) -> list[str]:

@@ -220,6 +220,7 @@ BACK_LATE = request(t=70.0 + BACK_S, began=69.0 + BACK_S)
         (no_orphans, with_entries({"kind": "stopped", "status": 0, "orphans": ["python"]}), "still running"),
         (no_orphans, with_entries({"kind": "stopped", "status": None, "orphans": []}), "killed"),
         (no_orphans, with_entries({"kind": "left", "names": [".a.h5.12.tmp"]}), "left behind"),
+        (no_orphans, with_entries({"kind": "left", "names": ["a.journal", "damaged_1.journal"]}), "a.journal"),
         (recovered, without(well(), "sender_ended"), "did not become safe"),
         (recovered, with_entries({"kind": "calm", "reached": False, "journals": ["a"]}), "rest"),
         (recovered, with_entries({"kind": "page_at_last", "answered": False}), "page"),
