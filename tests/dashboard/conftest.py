@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from browser_tools import BROWSERS, Watched
 from fake_server import FakeServer
 from playwright.sync_api import Browser, sync_playwright
-from running_dashboard import RunningDashboard, start_dashboard
+from running_dashboard import RunningDashboard, fork_dashboard
 
 
 @pytest.fixture
@@ -26,10 +26,9 @@ def server() -> Iterator[FakeServer]:
 @pytest.fixture
 def dashboard(server: FakeServer) -> Iterator[RunningDashboard]:
     """A dashboard process connected to the fake server."""
-    running = start_dashboard(server.control)
+    running = fork_dashboard(server.control)
     yield running
-    running.process.terminate()
-    running.process.communicate(timeout=60)
+    running.end()
 
 
 @pytest.fixture(scope="session")

@@ -1,48 +1,92 @@
-"""A dashboard in a process of its own, as a supervisor would start it."""
+"""A dashboard in a process of its own: as a supervisor would start it, or forked, which saves the imports."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 from ptylive.dashboard.access import ENVIRONMENT
+
+END_S = 60.0
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload(["ptylive.dashboard.__main__", "ptylive.dashboard.app"])
 
 
 @dataclass
 class RunningDashboard:
     """A dashboard process and where it listens."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | BaseProcess
     url: str
 
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
+    def end(self) -> None:
+        """As the server ends it."""
+        self.process.terminate()
+        self._wait()
+
     def kill(self) -> None:
+        """As nobody should."""
         self.process.kill()
-        self.process.communicate()
+        self._wait()
+
+    def _wait(self) -> None:
+        if isinstance(self.process, BaseProcess):
+            self.process.join(END_S)
+            assert self.process.exitcode is not None
+        else:
+            self.process.communicate(timeout=END_S)
 
 
 def start_dashboard(control: str, port: int = 0, tokens: str = "") -> RunningDashboard:
     """Start ``python -m ptylive.dashboard`` and wait for its one line."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "ptylive.dashboard",
-            "--control",
-            control,
-            "--port",
-            str(port),
-            "--exit-with-parent",
-            str(os.getpid()),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, ENVIRONMENT: tokens},
-    )
+    command = [sys.executable, "-m", "ptylive.dashboard", *_options(control, port, os.getpid())]
+    environment = {**os.environ, ENVIRONMENT: tokens}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
-    line = process.stdout.readline()
+    return RunningDashboard(process, _url(process.stdout.readline()))
+
+
+def fork_dashboard(control: str, port: int = 0) -> RunningDashboard:
+    """The same, of a process that has imported everything."""
+    said, says = FORKING.Pipe(duplex=False)
+    process = FORKING.Process(target=_serve, args=(control, port, says))
+    process.start()
+    says.close()
+    return RunningDashboard(process, _url(said.recv()))
+
+
+class _Sent:
+    """Standard output that the parent hears."""
+
+    def __init__(self, says: Connection) -> None:
+        self._says = says
+
+    def write(self, text: str) -> int:
+        self._says.send(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+def _serve(control: str, port: int, says: Connection) -> None:
+    from ptylive.dashboard.__main__ import main
+
+    sys.stdout = _Sent(says)
+    sys.exit(main(_options(control, port, os.getppid())))
+
+
+def _options(control: str, port: int, parent: int) -> list[str]:
+    return ["--control", control, "--port", str(port), "--exit-with-parent", str(parent)]
+
+
+def _url(line: str) -> str:
     assert line.startswith("dashboard: http://127.0.0.1:"), line
-    return RunningDashboard(process, line.split()[-1])
+    return line.rsplit(maxsplit=1)[-1]

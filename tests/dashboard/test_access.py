@@ -23,8 +23,7 @@ OPERATOR, VIEWER = "operator-token-0123456789", "viewer-token-0123456789"
 def guarded(server: FakeServer) -> Iterator[RunningDashboard]:
     running = start_dashboard(server.control, tokens=f"{OPERATOR} {VIEWER}")
     yield running
-    running.process.terminate()
-    running.process.communicate(timeout=60)
+    running.end()
 
 
 def get(dashboard: RunningDashboard, path: str, cookie: str = "", **headers: str) -> tuple[int, dict[str, str], str]:

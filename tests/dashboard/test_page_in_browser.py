@@ -8,7 +8,7 @@ import pytest
 from browser_tools import SIDE, Watched, eventually, pixels, quadrant_colours, quadrants, rgb, rows_covered, share_of
 from fake_server import FakeServer, map_payload, state_payload
 from playwright.sync_api import Browser, WebSocketRoute, expect
-from running_dashboard import RunningDashboard, start_dashboard
+from running_dashboard import RunningDashboard, fork_dashboard
 
 from ptylive.dashboard.skeleton import read_template
 from ptylive.pictures.colours import UNVISITED
@@ -153,17 +153,16 @@ def test_the_server_goes_and_comes_back(server: FakeServer, dashboard: RunningDa
 
 
 def test_the_dashboard_goes_and_the_page_comes_back(server: FakeServer, watched: Watched) -> None:
-    running = start_dashboard(server.control)
+    running = fork_dashboard(server.control)
     page = watched.open(running.url)
     running.kill()
     expect(page.locator(".banner")).to_contain_text("dashboard gone since")
-    second = start_dashboard(server.control, running.port)
+    second = fork_dashboard(server.control, running.port)
     try:
         expect(page.locator(".banner")).to_be_hidden()
         expect(page.locator(".series")).to_have_text("0142")
     finally:
-        second.process.terminate()
-        second.process.communicate()
+        second.end()
 
 
 def test_a_page_whose_first_connection_fails_is_loaded_again(dashboard: RunningDashboard, watched: Watched) -> None:
