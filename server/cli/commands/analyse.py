@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptylive.schema import MetadataError, PtyliveError
-from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.options import AsJson, Settings
 from ptylive.server.cli.output import Shown, answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 

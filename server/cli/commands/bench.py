@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ptylive.schema import MetadataError
-from ptylive.server.cli.commands.options import AsJson, Backend, checked_backend
+from ptylive.server.cli.options import AsJson, Backend, checked_backend
 from ptylive.server.cli.output import answer
 
 EXAMPLES = """

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ptylive.server.cli.commands.options import CONTROL, AsJson, Control, Keys
+from ptylive.server.cli.options import CONTROL, AsJson, Control, Keys
 from ptylive.server.cli.output import answer
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.wire.client import ControlClient

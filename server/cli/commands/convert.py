@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from ptylive.schema import MetadataError
-from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.options import AsJson, Settings
 from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ptylive.server.cli.commands.options import AsJson
+from ptylive.server.cli.options import AsJson
 from ptylive.server.cli.output import answer, bar, say, when_interrupted
 
 EXAMPLES = """

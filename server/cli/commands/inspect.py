@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptylive.schema import Calibration, MetadataError, ScanHeader
-from ptylive.server.cli.commands.options import AsJson, Settings
+from ptylive.server.cli.options import AsJson, Settings
 from ptylive.server.cli.output import answer, bar
 from ptylive.server.cli.values import parse_assignments
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ptylive.schema import PtyliveError
-from ptylive.server.cli.commands.options import AsJson, Backend, Settings, checked_backend
+from ptylive.server.cli.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 

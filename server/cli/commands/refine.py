@@ -17,8 +17,8 @@ import typer
 from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
-from ptylive.server.cli.commands.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
+from ptylive.server.cli.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 

@@ -11,8 +11,8 @@ import typer
 
 from ptylive.application.presets import load_preset
 from ptylive.schema import PtyliveError, ServerGoneError
-from ptylive.server.cli.commands.options import CONTROL, AsJson, Control, Keys, Settings
 from ptylive.server.cli.commands.refine import split_settings
+from ptylive.server.cli.options import CONTROL, AsJson, Control, Keys, Settings
 from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.wire.client import ControlClient

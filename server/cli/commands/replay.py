@@ -10,7 +10,7 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from ptylive.schema import MetadataError
-from ptylive.server.cli.commands.options import AsJson, Keys, Settings
+from ptylive.server.cli.options import AsJson, Keys, Settings
 from ptylive.server.cli.output import answer, bar, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 from ptylive.streamer.protocols.inlet import ProtocolName

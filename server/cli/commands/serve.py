@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptylive.server.cli.commands.options import Settings
+from ptylive.server.cli.options import Settings
 from ptylive.server.cli.output import say
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.process.config import load_config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ptylive.schema import PtyliveError, ServerGoneError
-from ptylive.server.cli.commands.options import CONTROL, AsJson, Control, Keys
+from ptylive.server.cli.options import CONTROL, AsJson, Control, Keys
 from ptylive.server.cli.output import answer
 from ptylive.server.wire.client import ControlClient
 
