@@ -102,11 +102,15 @@ class StoredRun:
         self.calibration.require("energy_eV", "the export")
         return float(self.calibration.wavelength_A or np.nan)
 
-    def phase(self) -> FloatArray:
-        """Phase of each slice (slices, Y, X), rad: of the mean of the object's modes, relative to its mean."""
+    def transmission(self) -> ComplexArray:
+        """Each slice (slices, Y, X): the mean of the object's modes, turned so that the phase of its mean is 0."""
         mean = self.object.mean(axis=0)
         turned = mean * np.exp(-1j * np.angle(mean.sum(axis=(1, 2), keepdims=True)))
-        return np.asarray(np.angle(turned), dtype=np.float32)
+        return np.asarray(turned, dtype=np.complex64)
+
+    def phase(self) -> FloatArray:
+        """Phase of each slice (slices, Y, X), rad: of :meth:`transmission`."""
+        return np.asarray(np.angle(self.transmission()), dtype=np.float32)
 
     def corners_px(self) -> DoubleArray:
         """(N, 2) object pixel, fractions included, of the first pixel of each pattern's window."""

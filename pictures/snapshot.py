@@ -39,12 +39,12 @@ def draw(
     factor = max(1, least_side // max(data.shape))
     picture = np.repeat(np.repeat(colours[indices], factor, axis=0), factor, axis=1)
     if sampling_A is not None:
-        _draw_scale_bar(picture, sampling_A[1] / factor)
+        draw_scale_bar(picture, sampling_A[1] / factor)
     return picture
 
 
-def _draw_scale_bar(picture: Rgb, pixel_A: float) -> None:
-    """A white bar with its length on a dark ground at the lower left."""
+def draw_scale_bar(picture: Rgb, pixel_A: float) -> None:
+    """Draw a white bar with its length on a dark ground at the lower left; none where its length is not known."""
     rows, cols = picture.shape[:2]
     bar = nice_length(cols * pixel_A)
     if bar is None:

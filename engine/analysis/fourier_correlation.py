@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.schema import MetadataError
-from ptylive.schema.model import Array, DoubleArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 ONE_SEVENTH = 1 / 7
 LEAST_SIDE = 8
@@ -86,12 +86,14 @@ def _binned(first: DoubleArray, second: DoubleArray, q: DoubleArray, width: floa
     return FourierCorrelation(middles[kept], np.asarray(correlation[kept]), points[kept])
 
 
-def without_ramp(picture: Array) -> DoubleArray:
-    """A picture without its ramp."""
+def without_ramp(picture: Array, where: BoolArray | None = None) -> DoubleArray:
+    """A picture without its ramp, as it is in all pixels or in those ``where`` it means something."""
     rows, cols = np.indices(picture.shape)
     design = np.column_stack([np.ones(picture.size), rows.ravel(), cols.ravel()])
     values = np.asarray(picture, dtype=np.float64).ravel()
-    return np.asarray(values - design @ np.linalg.lstsq(design, values, rcond=None)[0]).reshape(picture.shape)
+    kept = slice(None) if where is None else where.ravel()
+    ramp = design @ np.linalg.lstsq(design[kept], values[kept], rcond=None)[0]
+    return np.asarray(values - ramp).reshape(picture.shape)
 
 
 def _radius(shape: tuple[int, ...], steps_A: tuple[float, ...]) -> DoubleArray:

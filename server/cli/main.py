@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "convert": "Write a scan anew: patterns prepared, as frames or as coefficients in a detector basis.",
         "preset": "Check a preset and write it as TOML; without FILE, every setting with its meaning and default.",
         "export": "Write a refinement in the format of another program.",
+        "compare": "Show maps and refined phase of a scan side by side, and tell how far they agree.",
         "analyse": "Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section.",
         "status": "Show the state of a running server.",
         "stop": "End a running server; its recording is finished first (20 s at most).",

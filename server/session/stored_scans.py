@@ -5,14 +5,13 @@ Every function takes a path first and is a task of :class:`ptylive.streamer.vett
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ptylive.schema import Calibration, InputFileError
+from ptylive.schema import Calibration
 from ptylive.schema.model import Array
 
 THUMBNAIL_SIDE = 96
@@ -65,35 +64,13 @@ def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, An
 
     There are neither maps nor coverage (None) where ``ptylive refine`` wrote the file.
     """
-    import h5py
+    from ptylive.engine.stored_maps import StoredMaps
 
-    wanted = None if names is None else set(names)
-    try:
-        with h5py.File(path, "r") as file:
-            group = file.get("maps", {})
-            return {
-                "maps": [_stored_map(name, group[name]) for name in group if wanted is None or name in wanted],
-                "coverage": np.asarray(file["coverage"][()], dtype=bool) if "coverage" in file else None,
-                "calibration": {k: _text(v) for k, v in file["calibration"].attrs.items()},
-            }
-    except (OSError, KeyError) as error:
-        raise InputFileError(f"{path}: not a results file of ptylive: {error}") from None
-
-
-def _stored_map(name: str, data: Any) -> dict[str, Any]:
-    """The fields of a LiveMap."""
-    attributes = {k: _text(v) for k, v in data.attrs.items()}
-    sampling = attributes.get("sampling_A")
+    stored = StoredMaps.read(path, names)
     return {
-        "name": name,
-        "data": np.asarray(data[()], dtype=np.float32),
-        "units": str(attributes.get("units", "")),
-        "sampling_A": None if sampling is None else (float(sampling[0]), float(sampling[1])),
-        "frames": int(attributes.get("frames", 0)),
-        "method": str(attributes.get("method", "")),
-        "settings": json.loads(str(attributes.get("settings", "{}"))),
-        "deviation": float(attributes["deviation"]) if "deviation" in attributes else None,
-        "buried": bool(attributes.get("buried", False)),
+        "maps": [vars(live_map) for live_map in stored.maps.values()],
+        "coverage": stored.coverage,
+        "calibration": stored.calibration,
     }
 
 
@@ -112,7 +89,3 @@ def _thumbnail(maps: dict[str, Array]) -> dict[str, Any] | None:
             shades = np.clip((np.nan_to_num(small, nan=low) - low) / max(high - low, 1e-30) * 255, 0, 255)
             return {**array_to_plain(shades.astype(np.uint8)), "map": name}
     return None
-
-
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,71 @@
+"""Live maps as they lie in a results file (docs/conventions.md), read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import InputFileError, LiveMap
+from ptylive.schema.model import BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMaps:
+    """Maps of a scan, without their ring qualities; ``calibration``: attributes of the values they were made with.
+
+    ``coverage``: bool (rows, columns) of the scan points that had arrived; None in a file that ``ptylive refine`` made,
+    which holds no maps.
+    """
+
+    maps: dict[str, LiveMap]
+    coverage: BoolArray | None
+    calibration: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path, names: Iterable[str] | None = None) -> StoredMaps:
+        """All maps of a file, or those of ``names`` that it has, in the order of the file. Raises InputFileError."""
+        import h5py
+
+        if not path.is_file():
+            raise InputFileError(f"{path}: no such file", "check the path")
+        wanted = None if names is None else set(names)
+        try:
+            with h5py.File(path, "r") as file:
+                group = file.get("maps", {})
+                return cls(
+                    {name: _stored(name, group[name]) for name in group if wanted is None or name in wanted},
+                    np.asarray(file["coverage"][()], dtype=bool) if "coverage" in file else None,
+                    {name: _text(value) for name, value in file["calibration"].attrs.items()},
+                )
+        except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise InputFileError(f"{path}: not a results file of ptylive: {text}", "is it whole?") from None
+
+
+def _stored(name: str, data: Any) -> LiveMap:
+    """One map. Raises ValueError where it is no picture."""
+    attributes = {key: _text(value) for key, value in data.attrs.items()}
+    sampling = attributes.get("sampling_A")
+    values = np.asarray(data[()], dtype=np.float32)
+    if values.ndim != 2:
+        raise ValueError(f"its map {name} has {values.ndim} dimensions")
+    return LiveMap(
+        name=name,
+        data=values,
+        units=str(attributes.get("units", "")),
+        sampling_A=None if sampling is None else (float(sampling[0]), float(sampling[1])),
+        frames=int(attributes.get("frames", 0)),
+        method=str(attributes.get("method", "")),
+        settings=dict(json.loads(str(attributes.get("settings", "{}")))),
+        deviation=float(attributes["deviation"]) if "deviation" in attributes else None,
+        buried=bool(attributes.get("buried", False)),
+    )
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,91 @@
+"""Pictures side by side with words below them, for a slide or a paper: black on white."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ptylive.pictures.colours import ColourMap
+from ptylive.pictures.snapshot import Rgb, draw, draw_scale_bar
+from ptylive.schema.model import Array, BoolArray
+
+SIDE_PX = 480
+"""Longer side of a picture."""
+MARGIN_PX, TITLE_PX, LINE_PX = 16, 22, 17
+MOST_IN_A_ROW = 4
+WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (96, 96, 96)
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A picture (rows, cols) and what stands below it. pixel_A: (row, col), None where the scale is not known."""
+
+    data: Array
+    title: str
+    lines: Sequence[str] = ()
+    colour_map: ColourMap = ColourMap.GRAY
+    visited: BoolArray | None = None
+    pixel_A: tuple[float, float] | None = None
+
+
+def sheet(cells: Sequence[Cell], in_a_row: int = MOST_IN_A_ROW) -> Rgb:
+    """RGB (rows, cols, 3) of all cells in reading order, at most ``in_a_row`` beside each other; each is drawn as large
+    as the others, with a scale bar where its scale is known. Raises ValueError for no cell.
+    """
+    if not cells:
+        raise ValueError("a sheet needs a picture")
+    columns = min(in_a_row, len(cells))
+    drawn = [_drawn(cell) for cell in cells]
+    width = max(picture.shape[1] for picture in drawn) + MARGIN_PX
+    words = 2 * TITLE_PX + LINE_PX * max(len(cell.lines) for cell in cells)
+    height = max(picture.shape[0] for picture in drawn) + words
+    size = (MARGIN_PX + columns * width, MARGIN_PX + math.ceil(len(cells) / columns) * height)
+    page = Image.new("RGB", size, WHITE)
+    pen, title_font, font = ImageDraw.Draw(page), _font(TITLE_PX), _font(LINE_PX)
+    for number, (cell, picture) in enumerate(zip(cells, drawn, strict=True)):
+        left, top = MARGIN_PX + number % columns * width, MARGIN_PX + number // columns * height
+        page.paste(Image.fromarray(picture), (left, top))
+        below = top + picture.shape[0] + MARGIN_PX // 4
+        _write(pen, (left, below), cell.title, BLACK, title_font)
+        for line_number, line in enumerate(cell.lines):
+            _write(pen, (left, below + TITLE_PX + 6 + line_number * LINE_PX), line, GREY, font)
+    return np.asarray(page, dtype=np.uint8)
+
+
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+
+def _font(height_px: int) -> Font:
+    return ImageFont.load_default(height_px * 0.8)
+
+
+def _write(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, ...], font: Font) -> None:
+    """A line. The font that every Pillow brings has no Å, which is an A with a ring above it, and no ±."""
+    left, top = at
+    for number, part in enumerate(text.replace("±", "+/-").split("Å")):
+        if number:
+            box = pen.textbbox((left, top), "A", font)
+            ring, middle = (box[3] - box[1]) / 3, (box[0] + box[2]) / 2
+            pen.ellipse((middle - ring / 2, box[1] - ring, middle + ring / 2, box[1]), outline=colour)
+            pen.text((left, top), "A", colour, font)
+            left += pen.textlength("A", font)
+        pen.text((left, top), part, colour, font)
+        left += pen.textlength(part, font)
+
+
+def _drawn(cell: Cell) -> Rgb:
+    """The picture, its longer side SIDE_PX: pixels of small ones stay squares, those of large ones are averaged."""
+    plain = Image.fromarray(draw(cell.data, cell.colour_map, visited=cell.visited, least_side=1))
+    rows, cols = cell.data.shape
+    tall, wide = (rows, cols) if cell.pixel_A is None else (rows * cell.pixel_A[0], cols * cell.pixel_A[1])
+    zoom = SIDE_PX / max(tall, wide)
+    size = (max(1, round(wide * zoom)), max(1, round(tall * zoom)))
+    larger = size[0] >= cols and size[1] >= rows
+    picture = np.array(plain.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.BOX))
+    if cell.pixel_A is not None:
+        draw_scale_bar(picture, cell.pixel_A[1] * cols / size[0])
+    return picture

@@ -1,0 +1,46 @@
+"""``ptylive compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptylive.server.cli.options import AsJson
+from ptylive.server.cli.output import answer, say
+
+EXAMPLES = """
+ptylive compare refined.h5 side_by_side.png
+ptylive compare refined.h5 side_by_side.png --maps idpc,wdd_phase --run run1,run2 --in-a-row 2
+"""
+
+
+def compare(
+    results: Annotated[Path, typer.Argument(help="results file")],
+    picture: Annotated[Path, typer.Argument(metavar="PNG", help="picture to write")],
+    maps: Annotated[
+        str | None, typer.Option(help="comma-separated; without it the phases and the tilt-corrected bright field")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="refinements, comma-separated; without it the chosen one")] = None,
+    in_a_row: Annotated[int, typer.Option("--in-a-row", min=1, max=12, help="pictures beside each other")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Show maps and refined phase of a scan side by side, and tell how far they agree."""
+    from ptylive.application.comparison import compare as look
+    from ptylive.application.outputs import check_output_file, take_in_waiting
+
+    check_output_file(picture, [results])
+    take_in_waiting(results, say)
+    found = look(results, _names(maps), _names(run))
+    found.write(picture, in_a_row)
+    shown = [one.name for one in found.shown]
+    brief: dict[str, object] = {"file": str(results), "picture": str(picture), "shown": shown}
+    if found.first_run is not None:
+        brief |= {"run": found.first_run, "correlation": found.correlations()}
+    answer(brief, as_json=as_json)
+
+
+def _names(text: str | None) -> list[str] | None:
+    """What stands between commas."""
+    return None if text is None else [name for part in text.split(",") if (name := part.strip())]

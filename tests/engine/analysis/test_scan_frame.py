@@ -1,0 +1,67 @@
+"""A refined object in the frame of the maps: turned, on another grid, the phase of all slices together."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from stored_runs import write_results
+
+from ptylive.engine.analysis.scan_frame import MOST_PIXELS, averaged, finer_by, phase_on_scan
+
+PIXEL_A, ORIGIN_A = 0.1, (-9.0, -8.0)
+SHAPE, STEP_A, ROTATION_DEG = (10, 14), (0.5, 0.4), 25.0
+
+
+def pattern(row_A, col_A):
+    """A smooth phase on the scan, nothing in it alike its mirror images."""
+    return 0.6 * np.sin(1.3 * row_A + 0.4) * np.cos(0.9 * col_A) + 0.3 * np.sin(0.5 * row_A - 1.1 * col_A)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two slices, which share the pattern; the first one's phase has an offset, which means nothing."""
+    y, x = np.meshgrid(*(ORIGIN_A[i] + PIXEL_A * np.arange(180) for i in (0, 1)), indexing="ij")
+    angle = np.radians(ROTATION_DEG)
+    # the object's axes are those of the detector: R(rotation) leads from the scan to them, its transpose back
+    row, col = np.cos(angle) * y + np.sin(angle) * x, -np.sin(angle) * y + np.cos(angle) * x
+    phase = pattern(row, col)
+    slices = np.exp(1j * np.stack([0.7 * phase + 2.0, 0.3 * phase]))
+    stored = write_results(tmp_path / "r.h5")
+    return replace(stored, object=slices[None].astype(np.complex64), pixel_A=PIXEL_A, origin_A=ORIGIN_A)
+
+
+def expected(finer=1):
+    rows, cols = ((np.arange(n * finer) + 0.5) / finer - 0.5 for n in SHAPE)
+    return pattern(*np.meshgrid(rows * STEP_A[0], cols * STEP_A[1], indexing="ij"))
+
+
+@pytest.mark.parametrize("finer", [1, 4])
+def test_the_object_is_read_where_the_scan_was(run, finer):
+    found = phase_on_scan(run, SHAPE, STEP_A, ROTATION_DEG, finer)
+    offset = (found - expected(finer)).mean()
+    # linear interpolation errs by up to pixel² / 8 times the curvature, which is at most 2
+    np.testing.assert_allclose(found - offset, expected(finer), atol=PIXEL_A**2 / 4)
+
+
+def test_turned_the_other_way_it_is_another_picture(run):
+    wrong = phase_on_scan(run, SHAPE, STEP_A, -ROTATION_DEG)
+    assert np.corrcoef(wrong.ravel(), expected().ravel())[0, 1] < 0.9
+
+
+def test_a_phase_beyond_half_a_turn_is_not_smeared_where_it_jumps(run):
+    """Between a pixel at +3.1 rad and one at -3.1 rad lies 3.14, not 0."""
+    steep = np.exp(1j * 3.1 * np.sign(np.arange(180) - 90.5))[None, None, None, :] * np.ones((1, 1, 180, 1))
+    found = phase_on_scan(replace(run, object=steep), SHAPE, (0.1, 0.03), 0.0)
+    assert np.abs(found).min() > 3.0 - np.abs(np.angle(steep.sum()))
+
+
+def test_finer_pixels_show_what_the_object_holds_and_no_more_than_fits(run):
+    assert finer_by(run, SHAPE, STEP_A) == 5
+    assert finer_by(run, SHAPE, (0.05, 0.05)) == 1
+    assert finer_by(run, (1000, 1000), (10.0, 10.0)) == 4
+    assert (4 * 1000) ** 2 <= MOST_PIXELS
+
+
+def test_means_are_those_of_the_finer_pixels():
+    fine = np.arange(24.0).reshape(4, 6)
+    np.testing.assert_array_equal(averaged(fine, 2), [[3.5, 5.5, 7.5], [15.5, 17.5, 19.5]])

@@ -1,0 +1,54 @@
+"""Live maps in results files, read back."""
+
+import h5py
+import numpy as np
+import pytest
+
+from ptylive.engine.results import write_maps
+from ptylive.engine.stored_maps import StoredMaps
+from ptylive.schema import Calibration, InputFileError, LiveMap
+
+
+@pytest.fixture
+def path(tmp_path):
+    rng = np.random.default_rng(0)
+    maps = [
+        LiveMap("idpc", rng.normal(size=(6, 8)).astype(np.float32), "rad", (0.4, 0.5), 48, "iDPC", {"low": 0.1}),
+        LiveMap("bf", np.ones((6, 8), np.float32), "counts", None, 48, "bright field"),
+        LiveMap("obf", np.zeros((12, 16), np.float32), "rad", (0.2, 0.25), 48, "OBF", deviation=0.02, buried=True),
+    ]
+    covered = np.arange(48).reshape(6, 8) < 40
+    write_maps(
+        tmp_path / "maps.h5",
+        maps,
+        covered,
+        Calibration.from_attributes({"rotation_deg": 7.0, "rotation_deg_origin": "given"}),
+        {},
+    )
+    return tmp_path / "maps.h5"
+
+
+def test_what_was_written_is_read(path):
+    stored = StoredMaps.read(path)
+    assert set(stored.maps) == {"idpc", "bf", "obf"}
+    assert stored.coverage.sum() == 40
+    assert Calibration.from_attributes(stored.calibration).rotation_deg == 7.0
+    idpc, bf, obf = (stored.maps[name] for name in ("idpc", "bf", "obf"))
+    np.testing.assert_array_equal(idpc.data, np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32))
+    assert (idpc.name, idpc.units, idpc.sampling_A, idpc.frames) == ("idpc", "rad", (0.4, 0.5), 48)
+    assert (idpc.method, idpc.settings, idpc.deviation, idpc.buried) == ("iDPC", {"low": 0.1}, None, False)
+    assert bf.sampling_A is None
+    assert (obf.deviation, obf.buried) == (0.02, True)
+    assert set(StoredMaps.read(path, ["obf", "ssb"]).maps) == {"obf"}
+
+
+def test_what_holds_no_maps_is_said(path, tmp_path):
+    with pytest.raises(InputFileError, match="no such file"):
+        StoredMaps.read(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(InputFileError, match="not a results file"):
+        StoredMaps.read(tmp_path / "text.h5")
+    with h5py.File(path, "a") as file:
+        file["maps/cube"] = np.zeros((2, 2, 2))
+    with pytest.raises(InputFileError, match="its map cube has 3 dimensions"):
+        StoredMaps.read(path)
