@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ptylive.application.export import chosen_maps
 from ptylive.engine.analysis.fourier_correlation import without_ramp
 from ptylive.engine.analysis.scan_frame import averaged, finer_by, phase_on_scan
 from ptylive.engine.imaging import registry
@@ -82,9 +83,7 @@ def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[st
     map or a refinement that is not there, and where no map has a scale.
     """
     stored = StoredMaps.read(results)
-    maps = _chosen(stored, names, results)
-    if not maps:
-        raise MetadataError(f"{results} holds no map of the phase", "make them with ptylive reconstruct")
+    maps = chosen_maps(stored, [name for name in USUAL if name in stored.maps] if names is None else names, results)
     refined = [StoredRun.read(results, run) for run in runs] if runs is not None else _chosen_run(results)
     if not refined:
         return Comparison([_map(one, stored.coverage) for one in maps], None)
@@ -95,16 +94,6 @@ def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[st
     shown = [_map(one, stored.coverage, refined[0], rotation) for one in maps]
     shown += [_refined(run, field, rotation) for run in refined]
     return Comparison(shown, refined[0].name)
-
-
-def _chosen(stored: StoredMaps, names: Sequence[str] | None, results: Path) -> list[LiveMap]:
-    """Maps to be shown. Raises MetadataError, with the nearest name, for one that the file lacks."""
-    if names is None:
-        return [stored.maps[name] for name in USUAL if name in stored.maps]
-    for name in names:
-        if name not in stored.maps:
-            raise MetadataError(f"{results} has no map {name!r}", f"it has {', '.join(stored.maps) or 'none'}")
-    return [stored.maps[name] for name in names]
 
 
 def _chosen_run(results: Path) -> list[StoredRun]:

@@ -1,14 +1,16 @@
-"""Export of a map: a picture for slides, floats for other programs."""
+"""Export of maps: pictures for slides, floats for other programs."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptylive.schema import CommandError, LiveMap
+from ptylive.engine.stored_maps import StoredMaps
+from ptylive.pictures.sampling import stretched
+from ptylive.schema import CommandError, LiveMap, MetadataError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import BoolArray
 
@@ -77,9 +79,47 @@ class Export:
         return path
 
 
+MAP_FORMATS = ("png", "tiff", "hspy")
+
+
+def chosen_maps(stored: StoredMaps, names: Sequence[str] | None, file: Path) -> list[LiveMap]:
+    """Maps of a results file by name; None: all. Raises MetadataError for one that it lacks, and for none at all."""
+    chosen = list(stored.maps) if names is None else list(names)
+    for name in chosen:
+        if name not in stored.maps:
+            raise MetadataError(f"{file} has no map {name!r}", f"it has {', '.join(stored.maps) or 'none'}")
+    if not chosen:
+        raise MetadataError(f"{file} holds no maps to show", f"ptylive reconstruct -o {file} adds some")
+    return [stored.maps[name] for name in chosen]
+
+
+def map_file(live_map: LiveMap, folder: Path, kind: str) -> Path:
+    """Where a map goes. Its name may come from a file of somebody else."""
+    return folder / f"{_plain(live_map.name)}.{kind}"
+
+
+def export_maps(maps: Iterable[LiveMap], coverage: BoolArray | None, kind: str, folder: Path) -> Iterator[Path]:
+    """Each map as ``<folder>/<name>.<kind>`` in the colours of the page; each file when it is whole.
+
+    Raises CommandError for a format that is none of MAP_FORMATS, and where a file cannot be written.
+    """
+    from ptylive.engine.imaging import registry
+
+    colours = {one["name"]: str(one["colour_map"]) for one in registry.describe()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for live_map in maps:
+        visited = None if coverage is None else stretched(coverage, live_map.data.shape)
+        stem = map_file(live_map, folder, kind).with_suffix("")
+        yield from Export(live_map, visited, colours.get(live_map.name, "gray")).write(stem, [kind])
+
+
 def export_stem(recording: Path | None, folder: Path, series: str, name: str) -> Path:
     """Where exports of a map go: beside its recording, named after both. Never a path that came over the network."""
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
     if recording is not None:
-        return recording.with_name(f"{recording.stem}_{plain}")
-    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}_{re.sub(r'[^A-Za-z0-9_-]', '_', series)}_{plain}"
+        return recording.with_name(f"{recording.stem}_{_plain(name)}")
+    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}_{_plain(series)}_{_plain(name)}"
+
+
+def _plain(name: str) -> str:
+    """A name that means the same to every file system."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from ptylive.engine.exports.maps import pictures, write_hspy_run, write_tiffs
+from ptylive.engine.exports.maps import pictures, write_hspy_run, write_pngs, write_tiffs
 from ptylive.engine.exports.ptychodus import write_ptychodus
 from ptylive.engine.exports.ptyrad import write_ptyrad
 from ptylive.engine.exports.py4dstem import write_py4dstem
@@ -23,6 +23,7 @@ EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
         "ptyrad": write_ptyrad,
         "py4dstem": write_py4dstem,
         "ptychodus": write_ptychodus,
+        "png": write_pngs,
         "tiff": write_tiffs,
         "hspy": write_hspy_run,
     }
@@ -38,6 +39,7 @@ def names(run: StoredRun, kind: str) -> list[str]:
         "ptyrad": lambda: [f"{run.name}_ptyrad.hdf5"],
         "py4dstem": lambda: [f"{run.name}_py4dstem.h5"],
         "ptychodus": lambda: [f"{run.name}_ptychodus.h5"],
+        "png": lambda: [f"{run.name}_{picture.name}.png" for picture in pictures(run)],
         "tiff": lambda: [f"{run.name}_{picture.name}.tiff" for picture in pictures(run)],
         "hspy": lambda: [f"{run.name}.hspy"],
     }

@@ -1,4 +1,4 @@
-"""A refinement as pictures: float TIFF for ImageJ, and HyperSpy's signals."""
+"""A refinement as pictures: PNG with a scale bar, float TIFF for ImageJ, and HyperSpy's signals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import numpy as np
 from ptylive.engine.exports.hspy import write_hspy
 from ptylive.engine.exports.tiff import write_tiff
 from ptylive.engine.stored_run import StoredRun
+from ptylive.pictures.colours import ColourMap
+from ptylive.pictures.snapshot import draw, png
 from ptylive.schema import LiveMap
+from ptylive.schema.files.atomic import replacing
 
 
 def pictures(run: StoredRun) -> list[LiveMap]:
@@ -24,6 +27,17 @@ def pictures(run: StoredRun) -> list[LiveMap]:
         LiveMap(name, np.asarray(data, dtype=np.float32), units, sampling, len(run.positions_A), "refinement")
         for name, (data, units) in found.items()
     ]
+
+
+def write_pngs(run: StoredRun, folder: Path) -> Iterator[Path]:
+    """A PNG for each picture, as the page shows it, with its scale bar."""
+    for picture in pictures(run):
+        path = folder / f"{run.name}_{picture.name}.png"
+        colours = ColourMap.MAGMA if picture.units == "rad" else ColourMap.GRAY
+        drawn = png(draw(picture.data, colours, sampling_A=picture.sampling_A))
+        with replacing(path) as temporary:
+            temporary.write_bytes(drawn)
+        yield path
 
 
 def write_tiffs(run: StoredRun, folder: Path) -> Iterator[Path]:

@@ -53,3 +53,11 @@ def parse_value(text: str) -> Any:
     if "," in text and "(" not in text:  # min(1, epoch) is one expression
         return [parse_value(part.strip()) for part in text.split(",")]
     return text
+
+
+def names_in(text: str) -> list[str]:
+    """Names between commas. Raises MetadataError for none."""
+    names = [name for part in text.split(",") if (name := part.strip())]
+    if not names:
+        raise MetadataError(f"{text!r} names nothing", "write names with commas between them")
+    return names

@@ -9,6 +9,7 @@ import typer
 
 from ptylive.server.cli.options import AsJson
 from ptylive.server.cli.output import answer, say
+from ptylive.server.cli.values import names_in
 
 EXAMPLES = """
 ptylive compare refined.h5 side_by_side.png
@@ -32,15 +33,10 @@ def compare(
 
     check_output_file(picture, [results])
     take_in_waiting(results, say)
-    found = look(results, _names(maps), _names(run))
+    found = look(results, None if maps is None else names_in(maps), None if run is None else names_in(run))
     found.write(picture, in_a_row)
     shown = [one.name for one in found.shown]
     brief: dict[str, object] = {"file": str(results), "picture": str(picture), "shown": shown}
     if found.first_run is not None:
         brief |= {"run": found.first_run, "correlation": found.correlations()}
     answer(brief, as_json=as_json)
-
-
-def _names(text: str | None) -> list[str] | None:
-    """What stands between commas."""
-    return None if text is None else [name for part in text.split(",") if (name := part.strip())]

@@ -7,23 +7,29 @@ from typing import Annotated
 
 import typer
 
+from ptylive.schema import MetadataError
 from ptylive.server.cli.options import AsJson
 from ptylive.server.cli.output import answer, bar, say, when_interrupted
+from ptylive.server.cli.values import names_in
 
 EXAMPLES = """
 ptylive export refined.h5 out/ --to tiff
 ptylive export refined.h5 out/ --to pypty --run run2
+ptylive export results.h5 out/ --to png --maps idpc,obf   # live maps, with a scale bar; --maps all
 """
 
 
 def export(
     results: Annotated[Path, typer.Argument(help="results file")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder to write into")],
-    to: Annotated[str, typer.Option("--to", help="pypty, nxs, ptyrad, py4dstem, ptychodus, tiff or hspy")],
+    to: Annotated[str, typer.Option("--to", help="pypty, nxs, ptyrad, py4dstem, ptychodus, png, tiff or hspy")],
     run: Annotated[str | None, typer.Option(help="which refinement; without it the chosen one")] = None,
+    maps: Annotated[
+        str | None, typer.Option(help="live maps in place of a refinement, comma-separated, or all: png, tiff, hspy")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a refinement in the format of another program."""
+    """Write a refinement in the format of another program, or live maps as pictures."""
     from ptylive.application.outputs import check_output_file, check_output_folder, take_in_waiting
     from ptylive.engine.exports.formats import export as write
     from ptylive.engine.exports.formats import names
@@ -31,6 +37,11 @@ def export(
 
     check_output_folder(folder)
     take_in_waiting(results, say)
+    if maps is not None:
+        if run is not None:
+            raise MetadataError("--run and --maps are of different things", "give one of them")
+        _export_maps(results, folder, maps, to, as_json=as_json)
+        return
     stored = StoredRun.read(results, run)
     for name in names(stored, to):
         check_output_file(folder / name, [results])
@@ -38,3 +49,24 @@ def export(
     with when_interrupted(kept), bar(f"exporting {stored.name}", quiet=as_json) as shown:
         files = write(stored, to, folder, shown.update)
     answer({"file": str(results), "run": stored.name, "files": [str(file) for file in files]}, as_json=as_json)
+
+
+def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: bool) -> None:
+    """Write maps of a results file, each as a file of its own."""
+    from ptylive.application.export import MAP_FORMATS, chosen_maps, export_maps, map_file
+    from ptylive.application.outputs import check_output_file
+    from ptylive.engine.stored_maps import StoredMaps
+
+    if to not in MAP_FORMATS:
+        raise MetadataError(f"no export of maps to {to!r}", f"choose from {', '.join(MAP_FORMATS)}")
+    stored = StoredMaps.read(results)
+    chosen = chosen_maps(stored, None if wanted == "all" else names_in(wanted), results)
+    for live_map in chosen:
+        check_output_file(map_file(live_map, folder, to), [results])
+    kept = f"{folder} may hold some of the files; begin again with the same command"
+    files = []
+    with when_interrupted(kept), bar("exporting maps", quiet=as_json) as shown:
+        for file in export_maps(chosen, stored.coverage, to, folder):
+            files.append(str(file))
+            shown.update(len(files), len(chosen))
+    answer({"file": str(results), "files": files}, as_json=as_json)
