@@ -115,6 +115,8 @@ class Dashboard:
         try:
             await stop.wait()
         finally:
+            # callbacks of pages that wait for their turn are cancelled now, which Bokeh tells as an error
+            logging.getLogger("bokeh.util.tornado").setLevel(logging.CRITICAL)
             self._server.stop(wait=False)
             await self._web.close_all_connections()
             await asyncio.to_thread(self.feed.stop)

@@ -163,7 +163,7 @@ class Acquisition:
                 self._close(scan, progress.outcome)
         self._recordings.note_late()
         for leftover in self._recordings.late_leftovers():
-            self._known.take_in(leftover, {*self._open, *self._waiting})
+            self._known.take_in(leftover, self._open, self._waiting)
         for uid in self._known.released():
             for message in self._known.held.take(uid):
                 self._take_held(message)
@@ -182,7 +182,7 @@ class Acquisition:
                 scan = ScanRecord.new(leftover.header, resumed=True, sent_as=sent_as)
                 self._resume(scan, leftover.path, leftover.keep_bytes)
             else:
-                self._known.take_in(leftover, {*self._open})
+                self._known.take_in(leftover, self._open, self._waiting)
 
     def stop(self, timeout_s: float) -> None:
         """Close the open scans and finish their recordings; what takes longer than ``timeout_s`` stays a journal."""

@@ -29,11 +29,12 @@ _END_S = 2.0
 
 @dataclass(frozen=True)
 class Job:
-    """One journal to convert."""
+    """One journal to convert; ``renamed``: its scan is to be recorded as ``uid``, whatever the journal says."""
 
     uid: str
     journal: Path
     target: Path
+    renamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Converter:
     def _converted(self, job: Job) -> RecordingEvent:
         """Convert one journal; where that fails it is noted."""
         try:
-            result = self._process.record(job.journal, job.target)
+            result = self._process.record(job.journal, job.target, job.uid if job.renamed else "")
         except (OSError, RuntimeError) as error:
             result = {"error": f"{job.journal}: {error}"}
         if result.get("ok"):
@@ -185,14 +186,17 @@ class RecorderProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def record(self, journal: Path, target: Path) -> dict[str, Any]:
-        """What the recorder answers: ``ok`` and a report, or ``error``. Raises OSError when it cannot be started."""
+    def record(self, journal: Path, target: Path, uid: str = "") -> dict[str, Any]:
+        """What the recorder answers: ``ok`` and a report, or ``error``. Raises OSError when it cannot be started.
+
+        ``uid``: under which the scan is recorded, where that is not the journal's.
+        """
         process = self._running()
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the recorder has no pipes")
         last = "the recorder was killed"
         with contextlib.suppress(OSError):
-            process.stdin.write(json.dumps({"journal": str(journal), "target": str(target)}) + "\n")
+            process.stdin.write(json.dumps({"journal": str(journal), "target": str(target), "uid": uid}) + "\n")
             process.stdin.flush()
             for line in process.stdout:
                 if (answer := _answer(line)) is not None:

@@ -1,7 +1,8 @@
 """``python -m ptylive.streamer.recording.recorder JOURNAL TARGET``: make a recording in a process of its own.
 
 Prints one JSON object, ``{"ok": true, …RecordingReport}`` or ``{"ok": false, "error": line}``; exit status 0 or 1.
-With ``--serve`` it reads ``{"journal": …, "target": …}`` line by line until its standard input ends, and answers each.
+With ``--serve`` it reads ``{"journal": …, "target": …, "uid": …}`` line by line until its standard input ends, and
+answers each.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ def _serve() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         asked = json.loads(line)
-        _recorded(Path(asked["journal"]), Path(asked["target"]))
+        _recorded(Path(asked["journal"]), Path(asked["target"]), asked["uid"])
     return 0
 
 
-def _recorded(journal: Path, target: Path) -> bool:
+def _recorded(journal: Path, target: Path, uid: str = "") -> bool:
     try:
-        result: dict[str, Any] = {"ok": True, **asdict(record(journal, target))}
+        result: dict[str, Any] = {"ok": True, **asdict(record(journal, target, uid))}
     except PtyliveError as error:
         result = {"ok": False, "error": error.line()}
     except OSError as error:

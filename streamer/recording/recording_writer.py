@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,9 @@ class RecordingReport:
     torn_bytes: int = 0
 
 
-def record(journal: Path, target: Path) -> RecordingReport:
+def record(journal: Path, target: Path, uid: str = "") -> RecordingReport:
     """Make ``target`` from ``journal``, compare it with what was meant to be written, then remove the journal; one
-    with damaged places is kept as ``….journal.damaged``.
+    with damaged places is kept as ``….journal.damaged``. ``uid``: of the scan there, where it is not the journal's.
 
     Raises InputFileError when the journal is unreadable or busy, or when the file read back differs; OSError when the
     disk is full. In both cases the journal stays and ``target`` is as it was before.
@@ -68,12 +68,12 @@ def record(journal: Path, target: Path) -> RecordingReport:
     with JournalReader(journal) as reader:
         if not reader.lock():
             raise InputFileError(f"{journal} is in use by another process", "wait for it to finish")
-        header = reader.header
+        header = reader.header.renamed(uid or reader.header.uid, reader.header.series)
         with replacing(target) as temporary:
             with created_scan(temporary, header) as writer:
                 for message in reader.messages():
                     writer.add(message)
-                _merge_earlier(writer, target)
+                _merge_earlier(writer, target, {header.uid, reader.header.uid})
                 writer.finish()
                 placed = int(np.count_nonzero(writer.received))
                 torn = reader.torn_bytes
@@ -231,8 +231,8 @@ def _consecutive(index: IndexArray) -> Iterator[tuple[int, int]]:
         yield from zip([0, *breaks.tolist()], [*breaks.tolist(), len(index)], strict=True)
 
 
-def _merge_earlier(writer: ScanWriter, target: Path) -> None:
-    """Take over what an earlier recording of the same scan has and the journal lacks."""
+def _merge_earlier(writer: ScanWriter, target: Path, uids: Collection[str]) -> None:
+    """Take over what an earlier recording of the same scan, one of ``uids``, has and the journal lacks."""
     if not target.exists():
         return
     if not is_vouched(target):
@@ -240,7 +240,7 @@ def _merge_earlier(writer: ScanWriter, target: Path) -> None:
     with h5py.File(target, "r") as file:
         writer.note_senders(_count(file.attrs.get(SENDERS, 1)))
     with open_recording(target) as earlier:
-        if earlier.header.uid != writer.header.uid or earlier.frame_count != writer.header.frames:
+        if earlier.header.uid not in uids or earlier.frame_count != writer.header.frames:
             raise InputFileError(f"{target} is the recording of another scan", "move it away")
         if FrameLayout.of(earlier.header).shape != writer.layout.shape:
             raise InputFileError(f"{target} holds the same scan in another form", "move it away")

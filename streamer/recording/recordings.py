@@ -226,10 +226,12 @@ class Recordings:
             scan.target, scan.recording_state, scan.recording_error = None, "off", ""
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "no frame arrived"))
 
-    def convert(self, leftover: Leftover) -> ScanRecord:
-        """Convert what an earlier run left behind; the scan it holds, closed."""
-        scan = ScanRecord.stored(leftover.header, leftover.received, leftover.target)
-        self._convert(scan, Job(scan.uid, leftover.path, leftover.target))
+    def convert(self, leftover: Leftover, name: str = "") -> ScanRecord:
+        """Convert what an earlier run left behind, under another ``name`` if one is given; its scan, closed."""
+        header = leftover.header
+        header = header.renamed(name or header.uid, header.series)
+        scan = ScanRecord.stored(header, leftover.received, leftover.target)
+        self._convert(scan, Job(scan.uid, leftover.path, leftover.target, renamed=bool(name)))
         return scan
 
     def leftovers(self) -> list[Leftover]:

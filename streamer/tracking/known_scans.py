@@ -58,14 +58,30 @@ class KnownScans:
         while len(self.closed) > _REMEMBERED_SCANS:
             self.closed.popitem(last=False)
 
-    def take_in(self, leftover: Leftover, taken: Collection[str]) -> None:
-        """Have a journal of an earlier run converted; not while its scan, one of ``taken``, is being sent again."""
-        uid = leftover.header.uid
-        if uid in taken or self._recordings.is_converting(uid):
-            text = f"{leftover.path.name} is of a scan that came again: the next start converts it"
+    def take_in(self, leftover: Leftover, opened: Mapping[str, ScanRecord], waiting: Waiting) -> None:
+        """Have a journal of an earlier run converted; not while its scan is being sent again.
+
+        A folder that is read slowly may tell only now of a scan whose name another one has been given meanwhile: it
+        gets a name of its own, so that neither is taken for the other.
+        """
+        uid, path = leftover.header.uid, leftover.path
+        known = opened.get(uid) or self.closed.get(uid)
+        if known is not None and known.closed and known.from_file:
+            known = None  # an earlier run's as well
+        if known is not None and known.target == leftover.target:
+            return  # taken up again in the meantime
+        namesake = known.progress.header if known is not None else waiting[uid][0] if uid in waiting else None
+        if namesake is not None and not same_header(namesake, leftover.header):
+            name = self.names.free(self.names.learn(uid), self._is_taken)
+            text = f"{path.name} is of another scan than the one that is called {uid} by now: it is kept as {name}"
+            self._announcer.log("warning", text)
+            scan = self._recordings.convert(leftover, name)
+        elif namesake is not None or self._recordings.is_converting(uid):
+            text = f"{path.name} is of a scan that came again: the next start converts it"
             self._announcer.log("warning", text)
             return
-        scan = self._recordings.convert(leftover)
+        else:
+            scan = self._recordings.convert(leftover)
         scan.progress.sent_as = self.names.learn(uid)
         self.remember(scan)
 

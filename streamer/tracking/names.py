@@ -32,11 +32,16 @@ class ScanNames:
         return self._names.get(uid, uid)
 
     def again(self, uid: str, taken: Callable[[str], bool]) -> str:
-        """A new name for one more scan of the same uid; ``taken`` says which names are in use."""
+        """A new name for one more scan of the same uid, which means it from now on."""
+        name = self.free(uid, taken)
+        self.note(uid, name)
+        return name
+
+    def free(self, uid: str, taken: Callable[[str], bool]) -> str:
+        """A name that no scan of a uid has; ``taken`` says which names are in use."""
         number = _number(self.of(uid)) + 1
         while taken(name := _again(uid, number)):
             number += 1
-        self.note(uid, name)
         return name
 
     def note(self, uid: str, name: str) -> None:

@@ -90,8 +90,11 @@ def _say(out: BinaryIO, message: dict[str, Any], path: str = "") -> None:
         data = pack(message)
     except (ValueError, TypeError, OverflowError) as error:
         data = pack({"error": f"{path}: what was read of it cannot be told: {error}", "hint": "is it damaged?"})
-    out.write(data)
-    out.flush()
+    try:
+        out.write(data)
+        out.flush()
+    except BrokenPipeError:  # whoever asked was killed: stdin has ended too
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ def test_journals_that_failed_are_tried_again_while_they_are_there_and_there_is_
     (tmp_path / "gone.journal").unlink()
     monkeypatch.setattr(converter, "_has_room", lambda job: job.uid != "no room")
     answers = {"again": {"error": "still damaged"}, "made": {"ok": True, "placed": 1, "frames": 1, "seconds": 0.1}}
-    monkeypatch.setattr(one._process, "record", lambda journal, _target: answers[journal.stem])
+    monkeypatch.setattr(one._process, "record", lambda journal, _target, _uid: answers[journal.stem])
     one._try_again()
     assert sorted(path.stem for path in one._failed) == ["again", "no room"]
     assert [(event.uid, event.state) for event in events] == [("made", "complete")], "only success is told"

@@ -148,6 +148,19 @@ def test_an_earlier_recording_of_the_scan_is_merged_in(tmp_path: Path) -> None:
     assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(tmp_path / "a.h5")
 
 
+def test_under_another_name_an_earlier_part_is_merged_in_all_the_same(tmp_path: Path) -> None:
+    """Its uid has come to mean another scan; what lies beside the journal was recorded under the old one."""
+    header = make_header()
+    frames = make_frames(header)
+    messages = messages_of(header, frames)
+    for part, name in ((messages[:4], ""), (messages[3:6], "test-again-2"), (messages[6:], "test-again-2")):
+        report = record(journalled(tmp_path / "a.journal", header, part), tmp_path / "a.h5", name)
+        assert report.uid == (name or header.uid)
+        with open_source(tmp_path / "a.h5") as source:
+            assert source.header.uid == report.uid
+    assert {n: digest(f) for n, f in enumerate(frames)} == digests_of_file(tmp_path / "a.h5")
+
+
 def test_the_recording_of_another_scan_is_not_touched(tmp_path: Path) -> None:
     header, other = make_header(), make_header()
     record(journalled(tmp_path / "a.journal", other, messages_of(other, make_frames(other))), tmp_path / "a.h5")

@@ -1,10 +1,13 @@
 """A uid that comes again: a resend changes nothing, another scan is kept beside the first, and nothing is mixed."""
 
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
+import pytest
 from stream_tools import (
     Running,
     compressed,
@@ -19,6 +22,10 @@ from stream_tools import (
 )
 
 from ptylive.streamer.events import LogEvent
+from ptylive.streamer.recording import earlier_runs
+from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.recovery import Leftover
+from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
 HEADER = replace(make_header(), uid="test")
@@ -176,3 +183,39 @@ def test_what_cannot_be_compared_is_counted_and_told(tmp_path: Path) -> None:
         send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST, batch=7)[:-1], *coded(FIRST)[:2])
         run.wait(lambda: run.receiver.status().duplicates == 14)
         assert run.receiver.status().unchecked == 0, "these were decoded and compared"
+
+
+def test_a_scan_found_late_whose_name_another_one_has_is_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is read slowly: meanwhile a sender has begun another scan of the same uid, which ends and goes on."""
+    read_on, real = threading.Event(), earlier_runs.read_leftover
+
+    def slowly(worker: FileWorker, path: Path) -> Leftover:
+        assert read_on.wait(120)
+        return real(worker, path)
+
+    monkeypatch.setattr(earlier_runs, "read_leftover", slowly)
+    monkeypatch.setattr(earlier_runs, "START_S", 0.05)
+    other = replace(make_header((5, 6)), uid="test")
+    frames = make_frames(other, seed=3)
+    journal = Journal(tmp_path / "a.journal", other)
+    for message in messages_of(other, frames)[:2]:
+        journal.append(message)
+    journal.close()
+    os.utime(tmp_path / "a.journal", (0, 0))  # nobody goes on with it
+    with running(tmp_path, idle_timeout_s=0.2) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST)[:3])
+        run.wait_for_ends(1)
+        read_on.set()
+        run.wait((tmp_path / "a.h5").exists)
+        send(socket, *messages_of(HEADER, FIRST)[3:])
+        run.wait_for_ends(2)
+        assert len(run.frames["test"]) == len(FIRST)
+        (line,) = (text for text in warned(run) if "a.journal is of another scan" in text)
+        assert line.endswith(f"kept as {AGAIN}")
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames[:10])}
+    with running(tmp_path) as run, connected(run.address) as socket:  # and is known by its header
+        send(socket, ArmMessage(other), *messages_of(other, frames))
+        run.wait_for_ends(1)
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames)}

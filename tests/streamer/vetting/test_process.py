@@ -1,13 +1,15 @@
 """The process that reads files: whatever a task raises is an answer, and no task is anything but ours."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.vetting import process, tasks
-from ptylive.streamer.vetting.pipe import read_message
+from ptylive.streamer.vetting.pipe import pack, read_message
 
 PATH = "/folder/scan.h5"
 
@@ -65,3 +67,17 @@ def test_what_cannot_be_told_is_said_to_be_so():
     process._say(out, {"value": np.array([object()])}, PATH)
     told = read_message(io.BytesIO(out.getvalue()).read)
     assert told["error"].startswith(f"{PATH}: what was read of it cannot be told")
+
+
+def test_a_parent_that_is_killed_meanwhile_gets_no_last_word(tmp_path):
+    """What it says goes to the log of the server: a traceback there would be read as somebody's fault."""
+    asks = [{"task": f"{tasks.__name__}:walk_hdf5", "path": str(tmp_path), "cpu_s": 3.0, "wall_s": 30.0}]
+    command = [sys.executable, "-m", "ptylive.streamer.vetting.process", str(2**30)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as worker:
+        worker.stdout.read(1)
+        worker.stdout.close()
+        worker.stdin.write(b"".join(pack({**one, "arguments": {}}) for one in asks))
+        worker.stdin.close()
+        assert worker.stderr.read() == b""
+    assert worker.returncode == 0
