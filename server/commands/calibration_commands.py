@@ -11,6 +11,8 @@ from ptylive.schema.metadata import fill_in, flat_name, overlay, typed
 from ptylive.server.session.scan_session import ScanSession
 
 MOST_STEPS_BACK = 50
+MOST_KEPT = 16
+"""Scans whose own values are remembered."""
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "rotation_deg": ("rotation_deg",),
     "detector_transform": ("detector_transform",),
@@ -57,15 +59,31 @@ class CalibrationCommands:
         self._pinned = _flat(overrides)
         self._current, self._again = current, again
         self._earlier: list[_Step] = []
+        self._own: Mapping[str, Mapping[str, Any]] = {}
+        """Values of the last scans that came in, by uid: one that is taken up again keeps them. Never changed."""
 
     @property
     def pinned(self) -> dict[str, Any]:
         """Values of this and all later scans."""
         return dict(self._pinned)
 
+    @property
+    def own(self) -> Mapping[str, Mapping[str, Any]]:
+        """Values that were given for one scan alone, by its uid, of the last ones."""
+        return self._own
+
+    def restore(self, pinned: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on with the values of a server whose place this one takes."""
+        self._pinned = dict(pinned)
+        self._own = {uid: dict(values) for uid, values in own.items()}
+
     def prepare(self, header: ScanHeader) -> ScanHeader:
-        """Lay the configuration under and the pinned values over what a sender said of its scan."""
-        return overlay(fill_in(header, self._defaults), self._pinned)
+        """Lay the configuration under, and the pinned and its own values over what a sender said of its scan."""
+        return overlay(fill_in(header, self._defaults), _laid_over(self._pinned, self._own.get(header.uid, {})))
+
+    def take_up(self, scan: ScanSession) -> None:
+        """Tell a scan, whose header was prepared, which of its values were given for it alone."""
+        scan.values = dict(self._own.get(scan.uid, scan.values))
 
     def command_configure(self, values: Mapping[str, Any], pin: bool = False) -> dict[str, Any]:
         """Set metadata of this scan; calibration, filters and maps follow. ``pin``: of the following ones too.
@@ -147,11 +165,18 @@ class CalibrationCommands:
             self._pinned = before
             raise
         scan.values = own
+        if scan.stored is None:
+            self._keep(scan.uid, own)
         if scan.ended is not None:
             scan.remake(header)
             self._again(scan)
         else:
             scan.configure(header)
+
+    def _keep(self, uid: str, own: dict[str, Any]) -> None:
+        """Remember the values of a scan, should it be taken up again."""
+        others = [(name, values) for name, values in self._own.items() if name != uid]
+        self._own = dict([*others, *([(uid, dict(own))] if own else [])][-MOST_KEPT:])
 
 
 def _check_places(header: ScanHeader) -> None:

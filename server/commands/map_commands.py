@@ -31,6 +31,10 @@ class MapCommands:
         """What is set; everything else is at its default."""
         return dict(self._settings)
 
+    def restore(self, settings: Mapping[str, float]) -> None:
+        """Go on with the settings of a server whose place this one takes."""
+        self._settings = only_settings(dict(settings))
+
     def given_to(self, scan: ScanSession) -> ScanSession:
         """A scan opened from its files: what is made of it again is made with these."""
         scan.map_settings = self.settings

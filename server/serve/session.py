@@ -75,10 +75,9 @@ class Session:
         self._newest: ScanSession | None = None
         self._recording_status = RecordingStatus()
         self._recent_scans = RecentScans()
-        self._recording_wanted = True
+        self.recording_wanted = True
         self._begun: deque[str] = deque(maxlen=MOST_BEGUN)
         """Uids of scans that began, or went on, in this process: the finisher makes their maps."""
-
         self.restarts, self.notice = 0, ""
         self._lock = threading.Lock()
         self._totals = FrameTotals()
@@ -198,6 +197,7 @@ class Session:
         """A recording as a scan that has ended, with the configuration."""
         scan = self.library.open_quietly(recording.name)
         scan.header = self.calibration.prepare(scan.header)
+        self.calibration.take_up(scan)
         return self.maps.given_to(scan)
 
     def _is_idle(self) -> bool:
@@ -207,6 +207,7 @@ class Session:
     def _on_scan(self, scan: ScanSession, beside: bool) -> None:
         self._begun.append(scan.uid)
         self._running[scan.uid] = scan
+        self.calibration.take_up(scan)
         if self.config.recording_folder is None:
             scan.recorded.set()
         self._recording_status.follow(scan)
@@ -296,7 +297,7 @@ class Session:
                 **self.refine.refinements.current.summary(self.compilation.word),
                 "waiting": self.refine.waiting,
             },
-            record=self._recording_wanted and self.config.recording_folder is not None,
+            record=self.recording_wanted and self.config.recording_folder is not None,
             data=self.receiver.address,
             control=self.config.control,
             events=events_address(self.config.control),
@@ -372,9 +373,9 @@ class Session:
                 raise CommandError("this server has no recording folder", "start it without --no-record")
             if not isinstance(on, bool):
                 raise CommandError(f"on is true or false, not {on!r}")
-            self._recording_wanted = on
-            self.receiver.record(self._recording_wanted)
-        return {"on": self._recording_wanted and folder is not None, "folder": str(folder or "")}
+            self.recording_wanted = on
+            self.receiver.record(self.recording_wanted)
+        return {"on": self.recording_wanted and folder is not None, "folder": str(folder or "")}
 
     def command_received(self, uid: str) -> dict[str, Any]:
         """Ranges [first, last) of the frames of a scan that would survive a crash of this program."""

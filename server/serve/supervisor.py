@@ -38,6 +38,8 @@ MOST_RESTARTS, RESTARTS_WITHIN_S = 5, 120.0
 FIRST_PAUSE_S = 0.25
 """Before the first restart; twice as long before each further one."""
 POLL_S = 0.2
+HEAR_S = 2.0
+"""How long the last words of a process that has died are waited for."""
 DASHBOARD_TIMEOUT_S = 60.0
 """How long the start waits for the dashboard's word that it serves; one that hangs holds up nothing but its page."""
 
@@ -64,6 +66,9 @@ class Supervisor:
     """Goes with this object."""
     _ready: bool = field(default=False, init=False)
     """Whether acquire has said that it takes data."""
+    _choices: str = field(default="{}", init=False)
+    """What people have set in acquire, as it said last; JSON."""
+    _listener: threading.Thread | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Start the processes. Raises PtyliveError with what the one that failed has to say."""
@@ -105,6 +110,15 @@ class Supervisor:
             self._acquire.wait()
             raise PtyliveError(str(answer.get("error", "the acquire process did not start")))
         self._ready, self.data_address = True, str(answer["data"])
+        self._listener = threading.Thread(target=self._hear_acquire, args=(self._acquire,), daemon=True)
+        self._listener.start()
+
+    def _hear_acquire(self, process: subprocess.Popen[str]) -> None:
+        """Keep what it says of what people have set, until it ends."""
+        assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
+        for line in process.stdout:
+            with suppress(ValueError, KeyError, TypeError):  # what a library prints
+                self._choices = json.dumps(json.loads(line)["choices"])
 
     def _start_dashboard(self, address: str) -> threading.Thread:
         """Start it; the thread ends when its address is known, or when it has ended without a word.
@@ -165,10 +179,12 @@ class Supervisor:
                 return False
             self.say(f"{what.upper()}: starting it again; what was received is in its journal")
             time.sleep(FIRST_PAUSE_S * 2 ** (len(self._deaths) - 1))
+            if self._listener is not None:
+                self._listener.join(HEAR_S)
             self._restarts += 1
             notice = f"{what} at {time.strftime('%H:%M:%S')} and was started again; its scan was taken up from the disk"
             try:
-                self._start_acquire(str(self._restarts), notice)
+                self._start_acquire(str(self._restarts), notice, self._choices)
             except PtyliveError as error:
                 what = f"the receiving process did not start again ({error.line()})"
                 continue

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 from running import Server, frame_hashes
 
@@ -29,8 +30,20 @@ def test_a_killed_receiver_comes_back_and_the_scan_goes_on(tmp_path):
     try:
         thread.start()
         status = running.wait_for(lambda s: s["frames"] > 800)
+        running.call("configure", values={"defocus_A": 12.5})
+        running.call("configure", values={"convergence_semiangle_mrad": 29.0}, pin=True)
+        running.call("map_settings", values={"wdd.epsilon": 0.02})
+        disc = running.call("detectors", detectors=[{"name": "mine", "center_px": [31, 31], "outer_px": 9}])[
+            "detectors"
+        ]
+        time.sleep(1.0)  # it looks five times a second whether there is something to tell
         os.kill(status["pids"]["acquire"], signal.SIGKILL)
         status = running.wait_for(lambda s: s["restarts"] == 1 and s["recording_state"] == "complete", 120)
+        assert status["pinned"] == {"convergence_semiangle_mrad": 29.0}
+        assert status["map_settings"] == {"wdd.epsilon": 0.02}
+        assert status["detectors"] == disc
+        assert status["calibration"]["C10"] == {"value": -12.5, "origin": "given", "uncertainty": None}
+        assert status["calibration"]["convergence_semiangle_mrad"]["value"] == 29.0
         thread.join(60)
         assert outcome["report"].frames == 4096
         assert (status["frames"], status["lost"]) == (4096, 0)

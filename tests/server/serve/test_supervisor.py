@@ -1,5 +1,6 @@
 """What the supervisor does while one of its processes is starting: nothing that is worth a wait."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -55,3 +56,29 @@ def test_a_server_that_is_told_to_end_while_it_starts_ends_with_all_its_processe
     assert "Traceback" not in said
     _, left = psutil.wait_procs(children, PATIENCE_S)
     assert not left
+
+
+def test_the_last_choices_it_was_told_of_are_given_to_the_next_receiver(monkeypatch):
+    """Among lines that are none, as a library may print them."""
+    given, listening = [], threading.Event()
+    made = Supervisor(ServerConfig(dashboard=None, record=None))
+
+    class Told:
+        def __init__(self):
+            self.lines = iter(['{"choices": {"record": true}}', "[1]", "oh", '{"choices": {"record": false}}', "{}"])
+
+        def __iter__(self):
+            listening.wait(PATIENCE_S)
+            yield from self.lines
+
+    process = subprocess.Popen([sys.executable, "-c", "import sys; sys.exit(3)"])
+    process.stdout = Told()
+    process.wait()
+    made._acquire = process
+    made._listener = threading.Thread(target=made._hear_acquire, args=(process,))
+    made._listener.start()
+    monkeypatch.setattr(module.time, "sleep", lambda _s: listening.set())
+    monkeypatch.setattr(made, "_start_acquire", lambda *history: given.append(history))
+    assert made._restart()
+    ((number, _notice, choices),) = given
+    assert (number, json.loads(choices)) == ("1", {"record": False})
