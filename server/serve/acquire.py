@@ -1,8 +1,8 @@
-"""``python -m ptylive.server.serve.acquire CONFIG_JSON COMMAND_LINE [RESTARTS NOTICE CHOICES]``: receive, record, map.
+"""``python -m ptylive.server.serve.acquire CONFIG_JSON COMMAND_LINE [RESTARTS NOTICE STATE]``: receive, record, map.
 
 Prints one JSON line when it is ready, or why it is not, then one whenever somebody has set something, with all that is
 set; ends on SIGTERM, SIGINT, the `shutdown` command, or with its parent. The exit status is one of :class:`ExitCode`.
-RESTARTS: how often it has died before, NOTICE: what to say of that, CHOICES: the last such line, or {}.
+RESTARTS: how often it has died before, NOTICE: what to say of that, STATE: the last such line, or {}.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ptylive.server.process.compilation import EVERYTHING
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.parent_watch import exit_with_parent
-from ptylive.server.serve import choices
+from ptylive.server.serve import user_state
 from ptylive.server.serve.control import ControlServer
 from ptylive.server.serve.session import Session
 from ptylive.streamer.vetting.vouched import Doorkeeper
@@ -57,7 +57,7 @@ def _run(session: Session, history: list[str]) -> int:
     """Start, wait until told to stop, stop."""
     if history:
         session.restarts, session.notice = int(history[0]), history[1]
-        choices.restore(session, json.loads(history[2]))
+        user_state.restore(session, json.loads(history[2]))
     control = ControlServer(session.config.control, session)
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -70,10 +70,10 @@ def _run(session: Session, history: list[str]) -> int:
     control.start()
     session.start()
     _say({"ready": True, "data": session.receiver.address})
-    before = choices.told(session)
+    before = user_state.told(session)
     while not session.shutdown_requested.wait(0.2):
-        if (now := choices.told(session)) != before:
-            _say({"choices": now})
+        if (now := user_state.told(session)) != before:
+            _say({"user_state": now})
             before = now
     session.stop()
     control.stop()

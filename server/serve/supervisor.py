@@ -66,7 +66,7 @@ class Supervisor:
     """Goes with this object."""
     _ready: bool = field(default=False, init=False)
     """Whether acquire has said that it takes data."""
-    _choices: str = field(default="{}", init=False)
+    _user_state: str = field(default="{}", init=False)
     """What people have set in acquire, as it said last; JSON."""
     _listener: threading.Thread | None = field(default=None, init=False)
 
@@ -118,7 +118,7 @@ class Supervisor:
         assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
         for line in process.stdout:
             with suppress(ValueError, KeyError, TypeError):  # what a library prints
-                self._choices = json.dumps(json.loads(line)["choices"])
+                self._user_state = json.dumps(json.loads(line)["user_state"])
 
     def _start_dashboard(self, address: str) -> threading.Thread:
         """Start it; the thread ends when its address is known, or when it has ended without a word.
@@ -184,7 +184,7 @@ class Supervisor:
             self._restarts += 1
             notice = f"{what} at {time.strftime('%H:%M:%S')} and was started again; its scan was taken up from the disk"
             try:
-                self._start_acquire(str(self._restarts), notice, self._choices)
+                self._start_acquire(str(self._restarts), notice, self._user_state)
             except PtyliveError as error:
                 what = f"the receiving process did not start again ({error.line()})"
                 continue

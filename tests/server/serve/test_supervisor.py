@@ -58,14 +58,14 @@ def test_a_server_that_is_told_to_end_while_it_starts_ends_with_all_its_processe
     assert not left
 
 
-def test_the_last_choices_it_was_told_of_are_given_to_the_next_receiver(monkeypatch):
+def test_the_last_state_it_was_told_of_is_given_to_the_next_receiver(monkeypatch):
     """Among lines that are none, as a library may print them."""
     given, listening = [], threading.Event()
     made = Supervisor(ServerConfig(dashboard=None, record=None))
 
     class Told:
         def __init__(self):
-            self.lines = iter(['{"choices": {"record": true}}', "[1]", "oh", '{"choices": {"record": false}}', "{}"])
+            self.lines = iter(['{"user_state": {"record": true}}', "oh", '{"user_state": {"record": false}}', "{}"])
 
         def __iter__(self):
             listening.wait(PATIENCE_S)
@@ -80,5 +80,5 @@ def test_the_last_choices_it_was_told_of_are_given_to_the_next_receiver(monkeypa
     monkeypatch.setattr(module.time, "sleep", lambda _s: listening.set())
     monkeypatch.setattr(made, "_start_acquire", lambda *history: given.append(history))
     assert made._restart()
-    ((number, _notice, choices),) = given
-    assert (number, json.loads(choices)) == ("1", {"record": False})
+    ((number, _notice, state),) = given
+    assert (number, json.loads(state)) == ("1", {"record": False})

@@ -26,12 +26,12 @@ def told(session: Session) -> dict[str, Any]:
     }
 
 
-def restore(session: Session, choices: Mapping[str, Any]) -> None:
+def restore(session: Session, state: Mapping[str, Any]) -> None:
     """Go on with what was told of the session whose place this one takes, before it starts; an empty map: nothing."""
-    if not choices:
+    if not state:
         return
-    session.calibration.restore(choices["pinned"], choices["own"])
-    session.maps.restore(choices["maps"])
-    session.analysis.command_detectors(choices["detectors"])
-    if not choices["record"]:
+    session.calibration.restore(state["pinned"], state["own"])
+    session.maps.restore(state["maps"])
+    session.analysis.command_detectors(state["detectors"])
+    if not state["record"]:
         session.command_record(on=False)

@@ -8,7 +8,7 @@ import pytest
 from ptylive.schema import Scan, ScanHeader
 from ptylive.server.commands.calibration_commands import MOST_KEPT, CalibrationCommands
 from ptylive.server.commands.map_commands import MapCommands
-from ptylive.server.serve import choices
+from ptylive.server.serve import user_state
 from ptylive.server.session.scan_session import ScanSession
 
 DISC = {"name": "mine", "outer_px": 9.0}
@@ -54,13 +54,13 @@ def before():
 
 def restored(before):
     after = Made()
-    choices.restore(after, json.loads(json.dumps(choices.told(before))))
+    user_state.restore(after, json.loads(json.dumps(user_state.told(before))))
     return after
 
 
 def test_everything_is_there_again(before):
     after = restored(before)
-    assert choices.told(after) == choices.told(before)
+    assert user_state.told(after) == user_state.told(before)
     assert after.calibration.pinned == {"energy_eV": 60e3}
     assert (after.recording_wanted, after.detectors, after.maps.settings) == (False, [DISC], {"wdd.epsilon": 0.02})
 
@@ -80,7 +80,7 @@ def test_a_scan_that_is_taken_up_again_has_its_own_values(before):
 def test_values_that_were_taken_back_are_forgotten(before):
     before.calibration.command_undo()
     before.calibration.command_undo()
-    assert choices.told(before)["own"] == {}
+    assert user_state.told(before)["own"] == {}
     assert restored(before).shows("a").header.scan.rotation_deg == 1.0
 
 
@@ -88,7 +88,7 @@ def test_only_the_last_scans_are_remembered(before):
     for number in range(MOST_KEPT):
         before.shows(f"scan {number}")
         before.calibration.command_configure({"rotation_deg": float(number)})
-    own = choices.told(before)["own"]
+    own = user_state.told(before)["own"]
     assert len(own) == MOST_KEPT
     assert "a" not in own
 
@@ -97,10 +97,10 @@ def test_values_of_a_past_scan_that_was_opened_are_its_own_affair(before):
     past = before.shows("b")
     past.stored = past.calibration
     before.calibration.command_configure({"rotation_deg": 70.0})
-    assert "b" not in choices.told(before)["own"]
+    assert "b" not in user_state.told(before)["own"]
 
 
 def test_the_first_start_has_nothing_to_restore():
     after = Made()
-    choices.restore(after, {})
+    user_state.restore(after, {})
     assert after.calibration.pinned == {"energy_eV": 80e3}
