@@ -1,4 +1,6 @@
-"""Pixels that are not to be trusted: those that a sender or a file names, and those that a calibration has found."""
+"""Pixels that are not to be trusted: those that a sender or a file names, those whose references leave nothing of them,
+and those that a calibration has found.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from ptylive.schema import Calibration, ScanHeader
+from ptylive.schema.detector import useless_pixels
 from ptylive.schema.model import BoolArray
 
 
 def bad_pixels(header: ScanHeader) -> BoolArray:
-    """The bad-pixel mask (Qy, Qx), recorded coordinates; all good where none was sent."""
-    return np.asarray(header.arrays.get("bad_pixel_mask", np.zeros(header.detector_shape, dtype=bool)), dtype=bool)
+    """The bad-pixel mask (Qy, Qx), recorded coordinates; all good where nothing was sent that says otherwise."""
+    sent = header.arrays.get("bad_pixel_mask")
+    mask = np.zeros(header.detector_shape, dtype=bool) if sent is None else np.asarray(sent, dtype=bool)
+    useless = useless_pixels(header.arrays, header.detector.saturation_value)
+    return mask if useless is None else mask | useless
 
 
 def with_noted_pixels(header: ScanHeader, calibration: Calibration) -> ScanHeader:

@@ -272,19 +272,30 @@ def joined(
     Pixels that are full in the dark are bad, and those of a gain that is no number above 0.
     """
     out = {**arrays, **given}
-    masks: list[BoolArray] = [np.asarray(a["bad_pixel_mask"]) != 0 for a in (arrays, given) if "bad_pixel_mask" in a]
+    masks = [a["bad_pixel_mask"] for a in (arrays, given) if "bad_pixel_mask" in a]
     if "gain_reference" in given:
         gain = np.asarray(given["gain_reference"], dtype=np.float32)
-        useless = ~(np.isfinite(gain) & (gain > 0))
-        out["gain_reference"] = np.where(useless, np.float32(0), gain)
-        if useless.any():
-            masks.append(useless)
-    if "dark_reference" in given and saturation_value is not None:
-        full = np.asarray(given["dark_reference"]) >= saturation_value
-        masks += [full] if full.any() else []
-    if masks:
-        out["bad_pixel_mask"] = np.logical_or.reduce(masks)
+        out["gain_reference"] = np.where(np.isfinite(gain) & (gain > 0), gain, np.float32(0))
+    useless = useless_pixels(out, saturation_value)
+    if masks or useless is not None:
+        every = masks if useless is None else [*masks, useless]
+        out["bad_pixel_mask"] = np.logical_or.reduce([np.asarray(mask) != 0 for mask in every])
     return out
+
+
+def useless_pixels(arrays: Mapping[str, Array], saturation_value: float | None) -> BoolArray | None:
+    """Pixels (Qy, Qx) whose references leave nothing of them: multiplied by no number above 0, or full in the dark.
+
+    None where there are none.
+    """
+    found: list[BoolArray] = []
+    if "gain_reference" in arrays:
+        gain = np.asarray(arrays["gain_reference"])
+        found.append(~(np.isfinite(gain) & (gain > 0)))
+    if "dark_reference" in arrays and saturation_value is not None:
+        found.append(np.asarray(arrays["dark_reference"]) >= saturation_value)
+    useless = np.logical_or.reduce(found) if found else None
+    return useless if useless is not None and useless.any() else None
 
 
 def parse_transform(words: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema.basis import Basis
-from ptylive.schema.detector import AS_RECORDED, REFERENCES, Detector, Readout
+from ptylive.schema.detector import AS_RECORDED, REFERENCES, Detector, Readout, useless_pixels
 from ptylive.schema.model import Array, ByteArray, IndexArray
 from ptylive.schema.optics import Optics
 from ptylive.schema.scan import Scan
@@ -57,6 +57,9 @@ class ScanHeader:
         if not self.readout.corrects:
             return self
         arrays = {name: array for name, array in self.arrays.items() if name not in REFERENCES}
+        useless = useless_pixels(self.arrays, self.detector.saturation_value)
+        if useless is not None:
+            arrays["bad_pixel_mask"] = useless | (np.asarray(arrays.get("bad_pixel_mask", False)) != 0)
         if "vacuum_pattern" in arrays:
             arrays["vacuum_pattern"] = self.readout.counts(np.asarray(arrays["vacuum_pattern"]))[0]
         detector = self.detector.model_copy(update={"dtype": "<f4", "saturation_value": None})

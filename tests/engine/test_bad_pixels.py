@@ -28,3 +28,19 @@ def test_those_of_a_calibration_join_those_that_were_sent():
     assert not sent[2, 1], "the scan's own mask stays as it was"
     compressed = replace(scan, basis=Basis(kind="zernike", n_bright=3, n_dark=0))
     assert with_noted_pixels(compressed, noted) is compressed
+
+
+def test_those_whose_references_leave_nothing_of_them_are_bad():
+    """Sent by a stream, with no mask: a gain of 0 is how cameras write a dead pixel."""
+    scan = WeakPhaseScan.make({}, n=8).header()
+    gain, dark = np.ones(scan.detector_shape, np.float32), np.zeros(scan.detector_shape, np.float32)
+    assert not bad_pixels(replace(scan, arrays={"gain_reference": gain, "dark_reference": dark})).any()
+    gain[1, 2], dark[3, 4] = 0.0, 100.0
+    full = scan.detector.model_copy(update={"saturation_value": 100.0})
+    sent = replace(scan, detector=full, arrays={"gain_reference": gain, "dark_reference": dark})
+    assert np.argwhere(bad_pixels(sent)).tolist() == [[1, 2], [3, 4]]
+    assert np.argwhere(bad_pixels(sent.of_counts)).tolist() == [[1, 2], [3, 4]], "also once they have been applied"
+    mask = np.zeros(scan.detector_shape, bool)
+    mask[5, 5] = True
+    named = replace(sent, arrays={**sent.arrays, "bad_pixel_mask": mask})
+    assert np.argwhere(bad_pixels(named.of_counts)).tolist() == [[1, 2], [3, 4], [5, 5]]
