@@ -162,8 +162,7 @@ class Acquisition:
             if self._is_silent(scan):
                 self._close(scan, progress.outcome)
         self._recordings.note_late()
-        for leftover in self._recordings.late_leftovers():
-            self._known.take_in(leftover, self._open, self._waiting)
+        self._known.take_in(self._recordings.late_leftovers(), self._open, self._waiting)
         for uid in self._known.released():
             for message in self._known.held.take(uid):
                 self._take_held(message)
@@ -175,14 +174,14 @@ class Acquisition:
         """Take up what an earlier run left in the recording folder: resume the last scan cut off, convert the rest."""
         found = self._recordings.leftovers()
         cut_off = [leftover for leftover in found if leftover.end is None and leftover.received.any()]
-        for leftover in found:
-            sent_as = self._known.names.learn(leftover.header.uid)
-            if cut_off and leftover is cut_off[-1]:
-                self._announcer.log("info", f"resuming the scan of {leftover.path.name}")
-                scan = ScanRecord.new(leftover.header, resumed=True, sent_as=sent_as)
-                self._resume(scan, leftover.path, leftover.keep_bytes)
-            else:
-                self._known.take_in(leftover, self._open, self._waiting)
+        last = cut_off[-1] if cut_off else None
+        self._known.expect(found)
+        self._known.take_in([one for one in found if one is not last], self._open, self._waiting)
+        header = None if last is None else self._known.name_of(last, self._open, self._waiting)
+        if last is not None and header is not None:
+            self._announcer.log("info", f"resuming the scan of {last.path.name}")
+            sent_as = self._known.names.learn(last.header.uid)
+            self._resume(ScanRecord.new(header, resumed=True, sent_as=sent_as), last.path, last.keep_bytes)
 
     def stop(self, timeout_s: float) -> None:
         """Close the open scans and finish their recordings; what takes longer than ``timeout_s`` stays a journal."""

@@ -29,12 +29,11 @@ _END_S = 2.0
 
 @dataclass(frozen=True)
 class Job:
-    """One journal to convert; ``renamed``: its scan is to be recorded as ``uid``, whatever the journal says."""
+    """One journal to convert; its scan is recorded as ``uid``, whatever it was called when the journal began."""
 
     uid: str
     journal: Path
     target: Path
-    renamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class Converter:
     def _converted(self, job: Job) -> RecordingEvent:
         """Convert one journal; where that fails it is noted."""
         try:
-            result = self._process.record(job.journal, job.target, job.uid if job.renamed else "")
+            result = self._process.record(job.journal, job.target, job.uid)
         except (OSError, RuntimeError) as error:
             result = {"error": f"{job.journal}: {error}"}
         if result.get("ok"):
@@ -186,11 +185,8 @@ class RecorderProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def record(self, journal: Path, target: Path, uid: str = "") -> dict[str, Any]:
-        """What the recorder answers: ``ok`` and a report, or ``error``. Raises OSError when it cannot be started.
-
-        ``uid``: under which the scan is recorded, where that is not the journal's.
-        """
+    def record(self, journal: Path, target: Path, uid: str) -> dict[str, Any]:
+        """What the recorder answers: ``ok`` and a report, or ``error``. Raises OSError when it cannot be started."""
         process = self._running()
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the recorder has no pipes")

@@ -226,12 +226,10 @@ class Recordings:
             scan.target, scan.recording_state, scan.recording_error = None, "off", ""
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "no frame arrived"))
 
-    def convert(self, leftover: Leftover, name: str = "") -> ScanRecord:
-        """Convert what an earlier run left behind, under another ``name`` if one is given; its scan, closed."""
-        header = leftover.header
-        header = header.renamed(name or header.uid, header.series)
+    def convert(self, leftover: Leftover, header: ScanHeader) -> ScanRecord:
+        """Convert what an earlier run left behind, as the scan ``header``, by another name perhaps; it is closed."""
         scan = ScanRecord.stored(header, leftover.received, leftover.target)
-        self._convert(scan, Job(scan.uid, leftover.path, leftover.target, renamed=bool(name)))
+        self._convert(scan, Job(scan.uid, leftover.path, leftover.target))
         return scan
 
     def leftovers(self) -> list[Leftover]:

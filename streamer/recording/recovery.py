@@ -96,6 +96,7 @@ def read_leftover(worker: FileWorker, path: Path) -> Leftover:
     limits = Limits(cpu_s=_CPU_S + path.stat().st_size / _BYTES_PER_CPU_S, wall_s=_WALL_S)
     said = worker.read(read_journal, path, limits)
     header, _ = arm_from_map(said["arm"], said["parts"])
+    header = _as_recorded(worker, header, path.with_suffix(".h5"))
     received = np.unpackbits(said["received"])[: header.frames] > 0
     received |= _earlier(worker, header, path.with_suffix(".h5"))
     end = None if said["end"] is None else EndMessage(header.uid, *said["end"])
@@ -140,6 +141,23 @@ def _unseen(header: ScanHeader, index: Array, frames: Array, seen: BoolArray) ->
     seen[index[keep]] = True
     if keep.any():
         yield FrameBatch(header.uid, index[keep], frames[keep])
+
+
+def _as_recorded(worker: FileWorker, header: ScanHeader, target: Path) -> ScanHeader:
+    """The scan of a journal under the name that the recording beside it has: it may have been given another one since
+    the journal began, and whoever was to remove that was killed.
+    """
+    try:
+        said = worker.read(describe_recording, target)
+    except InputFileError:
+        return header
+    earlier, _ = arm_from_map(said["arm"], said["parts"])
+    like = (earlier.series, earlier.frames, earlier.detector.shape) == (
+        header.series,
+        header.frames,
+        header.detector.shape,
+    )
+    return header.renamed(earlier.uid, header.series) if like else header
 
 
 def _earlier(worker: FileWorker, header: ScanHeader, target: Path) -> BoolArray:

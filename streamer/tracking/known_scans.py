@@ -46,6 +46,7 @@ class KnownScans:
         self.names, self.senders = ScanNames(), Senders()
         self.closed: OrderedDict[str, ScanRecord] = OrderedDict()
         self.held = HeldMessages()
+        self._expected: set[str] = set()
         self._exact = exact
         self._looked_up: OrderedDict[str, None] = OrderedDict()
         self._marks = StoredMarks(exact=exact)
@@ -58,32 +59,41 @@ class KnownScans:
         while len(self.closed) > _REMEMBERED_SCANS:
             self.closed.popitem(last=False)
 
-    def take_in(self, leftover: Leftover, opened: Mapping[str, ScanRecord], waiting: Waiting) -> None:
-        """Have a journal of an earlier run converted; not while its scan is being sent again.
+    def expect(self, leftovers: Iterable[Leftover]) -> None:
+        """Journals of earlier runs that will be taken in: their names are in use."""
+        for leftover in leftovers:
+            self._expected.add(leftover.header.uid)
+            self.names.learn(leftover.header.uid)
 
-        A folder that is read slowly may tell only now of a scan whose name another one has been given meanwhile: it
-        gets a name of its own, so that neither is taken for the other.
+    def take_in(self, leftovers: Iterable[Leftover], opened: Mapping[str, ScanRecord], waiting: Waiting) -> None:
+        """Have journals of earlier runs converted, under the names that :meth:`name_of` gives them."""
+        leftovers = list(leftovers)
+        self.expect(leftovers)
+        for leftover in leftovers:
+            header = self.name_of(leftover, opened, waiting)
+            if header is not None:
+                scan = self._recordings.convert(leftover, header)
+                scan.progress.sent_as = self.names.learn(leftover.header.uid)
+                self.remember(scan)
+
+    def name_of(self, leftover: Leftover, opened: Mapping[str, ScanRecord], waiting: Waiting) -> ScanHeader | None:
+        """The scan of a journal of an earlier run, with the name that it has from now on; None where it has been taken
+        up again meanwhile.
+
+        A folder that is read slowly, or a scan that was recorded while nobody knew of the journal, may have given its
+        name to another recording: the journal's scan gets one of its own, so that neither is taken for the other.
         """
-        uid, path = leftover.header.uid, leftover.path
-        known = opened.get(uid) or self.closed.get(uid)
-        if known is not None and known.closed and known.from_file:
-            known = None  # an earlier run's as well
+        header = leftover.header
+        self._expected.discard(header.uid)
+        known = opened.get(header.uid) or self.find(header.uid)
         if known is not None and known.target == leftover.target:
-            return  # taken up again in the meantime
-        namesake = known.progress.header if known is not None else waiting[uid][0] if uid in waiting else None
-        if namesake is not None and not same_header(namesake, leftover.header):
-            name = self.names.free(self.names.learn(uid), self._is_taken)
-            text = f"{path.name} is of another scan than the one that is called {uid} by now: it is kept as {name}"
-            self._announcer.log("warning", text)
-            scan = self._recordings.convert(leftover, name)
-        elif namesake is not None or self._recordings.is_converting(uid):
-            text = f"{path.name} is of a scan that came again: the next start converts it"
-            self._announcer.log("warning", text)
-            return
-        else:
-            scan = self._recordings.convert(leftover)
-        scan.progress.sent_as = self.names.learn(uid)
-        self.remember(scan)
+            return header if known.closed and known.from_file else None
+        if known is None and header.uid not in waiting:
+            return header
+        name = self.names.free(self.names.learn(header.uid), self._is_taken)
+        text = f"{leftover.path.name} is not the scan that is called {header.uid} by now: it is kept as {name}"
+        self._announcer.log("warning", text)
+        return header.renamed(name, header.series)
 
     def look_up(self, name: str) -> ScanRecord | None:
         """A closed scan by its name; callable from any thread."""
@@ -240,7 +250,8 @@ class KnownScans:
         return header.renamed(name, header.series)
 
     def _is_taken(self, name: str) -> bool:
-        return any(name in names for names in self._others) or self.look_up(name) is not None
+        taken = name in self._expected or any(name in names for names in self._others)
+        return taken or self.look_up(name) is not None
 
     def count_senders(self, scan: ScanRecord) -> None:
         """Count the senders that mean an open scan; where there are more of them than ever, that is said and written
@@ -321,6 +332,10 @@ class KnownScans:
         for name in self.names.newest(uid, _SCANS_OF_A_UID):
             if name not in names and (scan := self.find(name)) is not None:
                 scan.progress.sent_as = uid
+                closed.append(scan)
+        there_too = {scan.uid for scan in closed}  # what a journal found late was renamed to is behind no other name
+        for scan in reversed(self.closed.values()):
+            if scan.progress.sent_as == uid and scan.uid not in there_too:
                 closed.append(scan)
         return [scan for scan in there if scan.progress.sent_as == uid][::-1] + closed
 

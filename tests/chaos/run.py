@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -36,7 +35,6 @@ CALM_S = 180.0
 """After the last fault: senders end, recordings are made, refinements in line run."""
 LEAVE_S = 15.0
 """Processes may outlive the server by so much before they count as orphans."""
-LEFT_TO_THE_NEXT_START = re.compile(r"(\S+\.journal) is of a scan that came again: the next start converts it")
 NETWORK = {
     "cut": ProxyFaults(),
     "cut_often": ProxyFaults(reset_after_bytes=20_000),
@@ -276,11 +274,7 @@ class Run:
         return status["state"] in ("waiting", "complete", "incomplete", "aborted", "failed") and not busy
 
     def _journals(self) -> list[str]:
-        """Journals that are still to be converted; not those that the server has said it leaves to the next start."""
-        left = set(LEFT_TO_THE_NEXT_START.findall(self.server.log.read_text(errors="replace")))
-        return [name for name in self._unconverted() if name not in left]
-
-    def _unconverted(self) -> list[str]:
+        """Journals that are still to be converted."""
         return [path.name for path in self.folder.glob("*.journal") if not path.name.startswith("damaged_")]
 
     def _finish(self) -> None:
@@ -297,7 +291,7 @@ class Run:
                 self.server.start_again()
                 self._wait_for_server()
                 give_up = time.monotonic() + LEAVE_S
-                while self._unconverted() and time.monotonic() < give_up:
+                while self._journals() and time.monotonic() < give_up:
                     time.sleep(0.2)
         self.history.note("left", names=[path.name for path in self.folder.iterdir()])
 

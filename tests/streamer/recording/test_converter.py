@@ -106,8 +106,8 @@ echo '{{"ok": true}}'
     monkeypatch.setattr(sys, "executable", str(script))
     monkeypatch.setattr(converter, "_END_S", 0.3)  # it takes longer than anybody waits
     process = RecorderProcess()
-    assert process.record(tmp_path / "a.journal", tmp_path / "a.h5").get("ok", False) is False
-    assert process.record(tmp_path / "b.journal", tmp_path / "b.h5") == {"ok": True}
+    assert process.record(tmp_path / "a.journal", tmp_path / "a.h5", "a").get("ok", False) is False
+    assert process.record(tmp_path / "b.journal", tmp_path / "b.h5", "b") == {"ok": True}
     (first / "go").touch()
     process.end(kill=True)
 

@@ -26,6 +26,7 @@ from ptylive.streamer.recording.recovery import (
     remove_never_begun,
     stored_batches,
 )
+from ptylive.streamer.source import open_source
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
@@ -308,3 +309,25 @@ def test_many_kills(tmp_path: Path) -> None:
         assert run.frames[header.uid] == digests(frames)
     (recording,) = tmp_path.glob("*.h5")
     assert digests_of_file(recording) == digests(frames)
+
+
+def test_a_scan_that_was_given_another_name_keeps_it_when_its_recorder_is_killed_at_the_end(tmp_path: Path) -> None:
+    """The recording is in place, under the new name; the journal, which has the old one, was to be removed."""
+    header = make_header()
+    frames = make_frames(header)
+    journal = interrupted(tmp_path, header, messages_of(header, frames)[:4])
+    kept = journal.read_bytes()
+    name = f"{header.uid}-again-2"
+    record(journal, tmp_path / "a.h5", name)
+    journal.write_bytes(kept)
+    leftover = read_leftover(WORKER, journal)
+    assert leftover.header.uid == name
+    assert np.flatnonzero(leftover.received).tolist() == list(range(20))
+    with running(tmp_path) as run, connected(run.address) as socket:
+        run.wait(lambda: bool(run.arms()))
+        send(socket, PingMessage(header.uid, header), *messages_of(header, frames))
+        run.wait_for_state("complete")
+    assert digests(frames) == digests_of_file(tmp_path / "a.h5")
+    assert not journal.exists()
+    with open_source(tmp_path / "a.h5") as source:
+        assert source.header.uid == name

@@ -21,6 +21,7 @@ from stream_tools import (
     send,
 )
 
+from ptylive.schema import ScanHeader
 from ptylive.streamer.events import LogEvent
 from ptylive.streamer.recording import earlier_runs
 from ptylive.streamer.recording.journal import Journal
@@ -33,8 +34,8 @@ FIRST, SECOND = make_frames(HEADER, seed=1), make_frames(HEADER, seed=2)
 AGAIN = "test-again-2"
 
 
-def digests(frames: Any) -> dict[int, bytes]:
-    return {number: digest(frame) for number, frame in enumerate(frames)}
+def digests(frames: Any, first: int = 0) -> dict[int, bytes]:
+    return {first + number: digest(frame) for number, frame in enumerate(frames)}
 
 
 def recorded(folder: Path) -> dict[str, dict[int, bytes]]:
@@ -185,6 +186,20 @@ def test_what_cannot_be_compared_is_counted_and_told(tmp_path: Path) -> None:
         assert run.receiver.status().unchecked == 0, "these were decoded and compared"
 
 
+OTHER = replace(make_header((5, 6)), uid="test")
+THIRD = make_frames(OTHER, seed=3)
+
+
+def left_behind(folder: Path, name: str, header: ScanHeader, messages: list[FramesMessage], *, old: bool) -> None:
+    """The journal of a scan that was cut off; nobody goes on with an ``old`` one."""
+    journal = Journal(folder / f"{name}.journal", header)
+    for message in messages:
+        journal.append(message)
+    if old:
+        journal.append(EndMessage(header.uid, 10, "aborted"))
+    journal.close()
+
+
 def test_a_scan_found_late_whose_name_another_one_has_is_kept_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,13 +212,8 @@ def test_a_scan_found_late_whose_name_another_one_has_is_kept_apart(
 
     monkeypatch.setattr(earlier_runs, "read_leftover", slowly)
     monkeypatch.setattr(earlier_runs, "START_S", 0.05)
-    other = replace(make_header((5, 6)), uid="test")
-    frames = make_frames(other, seed=3)
-    journal = Journal(tmp_path / "a.journal", other)
-    for message in messages_of(other, frames)[:2]:
-        journal.append(message)
-    journal.close()
-    os.utime(tmp_path / "a.journal", (0, 0))  # nobody goes on with it
+    left_behind(tmp_path, "a", OTHER, messages_of(OTHER, THIRD)[:2], old=True)
+    os.utime(tmp_path / "a.journal", (0, 0))
     with running(tmp_path, idle_timeout_s=0.2) as run, connected(run.address) as socket:
         send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST)[:3])
         run.wait_for_ends(1)
@@ -212,10 +222,40 @@ def test_a_scan_found_late_whose_name_another_one_has_is_kept_apart(
         send(socket, *messages_of(HEADER, FIRST)[3:])
         run.wait_for_ends(2)
         assert len(run.frames["test"]) == len(FIRST)
-        (line,) = (text for text in warned(run) if "a.journal is of another scan" in text)
+        (line,) = (text for text in warned(run) if "a.journal is not the scan that is called test" in text)
         assert line.endswith(f"kept as {AGAIN}")
-    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames[:10])}
-    with running(tmp_path) as run, connected(run.address) as socket:  # and is known by its header
-        send(socket, ArmMessage(other), *messages_of(other, frames))
+        send(socket, ArmMessage(OTHER), *messages_of(OTHER, THIRD))  # its own sender comes back, and is known
+        run.wait(lambda: len(run.frames.get(AGAIN, ())) == len(THIRD))
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(THIRD)}
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("header", [HEADER, OTHER], ids=["same header", "other header"])
+def test_a_journal_whose_name_a_recording_has_by_now_is_kept_apart(
+    tmp_path: Path, header: ScanHeader, old: bool
+) -> None:
+    """The server was killed before it had read the journal, and had recorded another scan of the uid by then."""
+    frames = SECOND if header is HEADER else THIRD
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST))
         run.wait_for_ends(1)
-    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames)}
+    left_behind(tmp_path, "a", header, messages_of(header, frames)[:2], old=old)
+    with running(tmp_path):
+        pass
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames[:10])}
+    with running(tmp_path):
+        pass
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(frames[:10])}
+
+
+def test_two_journals_of_one_name_are_two_scans(tmp_path: Path) -> None:
+    left_behind(tmp_path, "a", HEADER, messages_of(HEADER, FIRST)[:2], old=True)
+    left_behind(tmp_path, "b", OTHER, messages_of(OTHER, THIRD)[:2], old=True)
+    left_behind(tmp_path, "c", replace(OTHER, uid=AGAIN), messages_of(OTHER, THIRD)[2:4], old=True)
+    with running(tmp_path):
+        pass
+    found = recorded(tmp_path)
+    assert found.pop("test") == digests(FIRST[:10])
+    assert found.pop(AGAIN) == digests(THIRD[10:20], 10)
+    ((name, frames),) = found.items()
+    assert (name, frames) == ("test-again-3", digests(THIRD[:10]))
