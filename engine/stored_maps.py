@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema import InputFileError, LiveMap
+from ptylive.engine.damaged_files import FAULTS, damaged
+from ptylive.schema import Calibration, InputFileError, LiveMap
 from ptylive.schema.model import BoolArray
 
 
@@ -25,6 +26,8 @@ class StoredMaps:
     maps: dict[str, LiveMap]
     coverage: BoolArray | None
     calibration: dict[str, Any]
+    rotation_deg: float = 0.0
+    """Of the scan's axes, from its calibration."""
 
     @classmethod
     def read(cls, path: Path, names: Iterable[str] | None = None) -> StoredMaps:
@@ -37,14 +40,18 @@ class StoredMaps:
         try:
             with h5py.File(path, "r") as file:
                 group = file.get("maps", {})
+                coverage = np.asarray(file["coverage"][()], dtype=bool) if "coverage" in file else None
+                if coverage is not None and (coverage.ndim != 2 or not coverage.size):
+                    raise ValueError(f"its coverage has the shape {coverage.shape}")
+                calibration = {name: _text(value) for name, value in file["calibration"].attrs.items()}
                 return cls(
                     {name: _stored(name, group[name]) for name in group if wanted is None or name in wanted},
-                    np.asarray(file["coverage"][()], dtype=bool) if "coverage" in file else None,
-                    {name: _text(value) for name, value in file["calibration"].attrs.items()},
+                    coverage,
+                    calibration,
+                    float(Calibration.from_attributes(calibration).rotation_deg),
                 )
-        except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise InputFileError(f"{path}: not a results file of ptylive: {text}", "is it whole?") from None
+        except FAULTS as error:
+            raise damaged(path, error) from None
 
 
 def _stored(name: str, data: Any) -> LiveMap:
@@ -52,13 +59,17 @@ def _stored(name: str, data: Any) -> LiveMap:
     attributes = {key: _text(value) for key, value in data.attrs.items()}
     sampling = attributes.get("sampling_A")
     values = np.asarray(data[()], dtype=np.float32)
-    if values.ndim != 2:
-        raise ValueError(f"its map {name} has {values.ndim} dimensions")
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"its map {name} has the shape {values.shape}")
+    if sampling is not None:
+        sampling = (float(sampling[0]), float(sampling[1]))
+        if not (np.isfinite(sampling).all() and min(sampling) > 0):
+            raise ValueError(f"impossible sampling_A of its map {name}")
     return LiveMap(
         name=name,
         data=values,
         units=str(attributes.get("units", "")),
-        sampling_A=None if sampling is None else (float(sampling[0]), float(sampling[1])),
+        sampling_A=sampling,
         frames=int(attributes.get("frames", 0)),
         method=str(attributes.get("method", "")),
         settings=dict(json.loads(str(attributes.get("settings", "{}")))),

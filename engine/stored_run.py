@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from ptylive.engine.damaged_files import FAULTS, damaged
 from ptylive.schema import Calibration, InputFileError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
@@ -55,9 +56,19 @@ class StoredRun:
                 return cls._of(
                     chosen, file[f"refinements/{chosen}"], Calibration.from_attributes(dict(file["calibration"].attrs))
                 )
-        except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise InputFileError(f"{path}: {text}", "is it a results file of ptylive, and whole?") from None
+        except FAULTS as error:
+            raise damaged(path, error) from None
+
+    @classmethod
+    def is_in(cls, path: Path) -> bool:
+        """Whether a results file holds any refinement. Raises InputFileError."""
+        import h5py
+
+        try:
+            with h5py.File(path, "r") as file:
+                return bool(len(file.get("refinements", ())))
+        except FAULTS as error:
+            raise damaged(path, error) from None
 
     @classmethod
     def _of(cls, name: str, group: Any, calibration: Calibration) -> StoredRun:
@@ -67,10 +78,14 @@ class StoredRun:
         pixel_A = float(attributes["sampling_A"][0])
         if not 0 < pixel_A < np.inf:
             raise ValueError(f"impossible sampling_A of the object, {pixel_A:g} Å")
+        arrays = {name: np.asarray(group[name][()], dtype=np.complex64) for name in ("object", "probe")}
+        for what, array in arrays.items():
+            if array.ndim != 4 or not array.size:
+                raise ValueError(f"its {what} has the shape {array.shape}")
         return cls(
             name=name,
-            object=np.asarray(group["object"][()], dtype=np.complex64),
-            probe=np.asarray(group["probe"][()], dtype=np.complex64),
+            object=arrays["object"],
+            probe=arrays["probe"],
             pixel_A=pixel_A,
             slice_thickness_A=tuple(float(d) for d in attributes["slice_thickness_A"]),
             origin_A=(float(origin[0]), float(origin[1])),

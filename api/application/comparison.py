@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +11,24 @@ import numpy as np
 
 from ptylive.application.export import chosen_maps
 from ptylive.engine.analysis.fourier_correlation import without_ramp
-from ptylive.engine.analysis.scan_frame import averaged, finer_by, phase_on_scan
+from ptylive.engine.analysis.scan_frame import ScanFrame, averaged, finer_by, lit, phase_on_scan, wraps
 from ptylive.engine.imaging import registry
-from ptylive.engine.results import read_runs
+from ptylive.engine.imaging.deviation import deviation_of
 from ptylive.engine.stored_maps import StoredMaps
 from ptylive.engine.stored_run import StoredRun
 from ptylive.pictures.colours import ColourMap, levels
 from ptylive.pictures.sampling import stretched
 from ptylive.pictures.sheet import Cell, sheet
 from ptylive.pictures.snapshot import png
-from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema import LiveMap, MetadataError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import BoolArray, FloatArray
 
 USUAL = ("idpc", "dpc_iterative", "obf", "ssb", "wdd_phase", "tcbf")
 """Maps that are shown where none are named: those of the phase, and the one of bright-field images."""
 PHASE = "rad"
+LEAST_POINTS = 9
+"""Fewer correlate by chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,35 +87,35 @@ def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[st
     """
     stored = StoredMaps.read(results)
     maps = chosen_maps(stored, [name for name in USUAL if name in stored.maps] if names is None else names, results)
-    refined = [StoredRun.read(results, run) for run in runs] if runs is not None else _chosen_run(results)
-    if not refined:
-        return Comparison([_map(one, stored.coverage) for one in maps], None)
-    rotation = Calibration.from_attributes(stored.calibration).rotation_deg
+    if runs is None and not StoredRun.is_in(results):
+        return Comparison([_map(one, _visited(one, stored)) for one in maps], None)
+    refined = [StoredRun.read(results)] if runs is None else [StoredRun.read(results, run) for run in runs]
     field = next((one for one in maps if one.sampling_A is not None), None)
     if field is None:
         raise MetadataError(f"{results}: the scale of its maps is not known", "make them with --set scan_step_A=…")
-    shown = [_map(one, stored.coverage, refined[0], rotation) for one in maps]
-    shown += [_refined(run, field, rotation) for run in refined]
+    first = Beside(refined[0], stored)
+    shown = [_map(one, _visited(one, stored), first) for one in maps]
+    shown += [Beside(run, stored).shown(field) for run in refined]
     return Comparison(shown, refined[0].name)
 
 
-def _chosen_run(results: Path) -> list[StoredRun]:
-    """The chosen refinement, where there is any. Raises InputFileError."""
-    return [StoredRun.read(results)] if read_runs(results) else []
+def _is_placed(live_map: LiveMap) -> bool:
+    """Whether its pixels are no scan points: they were placed on a grid of its own."""
+    return live_map.settings.get("points") == "placed"
 
 
-def _map(
-    live_map: LiveMap, coverage: BoolArray | None, run: StoredRun | None = None, rotation_deg: float = 0.0
-) -> Shown:
+def _visited(live_map: LiveMap, stored: StoredMaps) -> BoolArray | None:
+    """Pixels of a map that the scan has come to; None: all, or not known."""
+    if stored.coverage is None or stored.coverage.all() or _is_placed(live_map):
+        return None
+    return stretched(stored.coverage, live_map.data.shape)
+
+
+def _map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | None = None) -> Shown:
     """A map, and how far it agrees with a refinement, where both are phases."""
-    visited = None if coverage is None or coverage.all() else stretched(coverage, live_map.data.shape)
     kind = next((one for one in registry.describe() if one["name"] == live_map.name), {})
-    correlation = None
-    if run is not None and live_map.units == PHASE and live_map.sampling_A is not None:
-        shape = (live_map.data.shape[0], live_map.data.shape[1])
-        finer = finer_by(run, shape, live_map.sampling_A)
-        fine = phase_on_scan(run, shape, live_map.sampling_A, rotation_deg, finer)
-        correlation = _correlation(live_map.data, averaged(fine, finer), visited)
+    is_phase = live_map.units == PHASE and not live_map.name.endswith(deviation_of(""))
+    correlation = beside.correlation(live_map, visited) if beside is not None and is_phase else None
     return Shown(
         live_map.name,
         str(kind.get("label", live_map.name)),
@@ -127,21 +130,63 @@ def _map(
     )
 
 
-def _correlation(one: FloatArray, other: FloatArray, visited: BoolArray | None) -> float | None:
-    """Of two pictures without their ramps; None where one of them is flat."""
-    level = [without_ramp(each, visited) for each in (one, other)]
-    first, second = (each.ravel() if visited is None else each[visited] for each in level)
-    if not (first.std() > 0 and second.std() > 0):
-        return None
-    return float(np.corrcoef(first, second)[0, 1])
+class Beside:
+    """A refinement on the field of maps of the same file."""
 
+    def __init__(self, run: StoredRun, stored: StoredMaps) -> None:
+        self._run, self._stored = run, stored
+        self._wraps = wraps(run)
+        self._read: dict[tuple[object, ...], tuple[FloatArray, BoolArray]] = {}
 
-def _refined(run: StoredRun, field: LiveMap, rotation_deg: float) -> Shown:
-    """The phase of a refinement on the field of a map."""
-    shape, sampling = (field.data.shape[0], field.data.shape[1]), field.sampling_A or (1.0, 1.0)
-    finer = finer_by(run, shape, sampling)
-    phase = phase_on_scan(run, shape, sampling, rotation_deg, finer)
-    slices = "1 slice" if run.slices == 1 else f"{run.slices} slices"
-    pixel = (sampling[0] / finer, sampling[1] / finer)
-    label = f"refined phase ({run.name}, {slices})"
-    return Shown(run.name, label, phase, PHASE, pixel, None, ColourMap.MAGMA, levels(phase, None))
+    def shown(self, field: LiveMap) -> Shown:
+        """Its phase on the field of a map, what was not lit left out."""
+        phase, lit_there = self._phase(field)
+        finer = phase.shape[0] // field.data.shape[0]
+        sampling = field.sampling_A or (1.0, 1.0)
+        visited = None if lit_there.all() else np.kron(lit_there, np.ones((finer, finer), dtype=bool))
+        slices = "1 slice" if self._run.slices == 1 else f"{self._run.slices} slices"
+        label = f"refined phase ({self._run.name}, {slices})" + (", wrapped" if self._wraps else "")
+        pixel = (sampling[0] / finer, sampling[1] / finer)
+        return Shown(self._run.name, label, phase, PHASE, pixel, visited, ColourMap.MAGMA, levels(phase, visited))
+
+    def correlation(self, live_map: LiveMap, visited: BoolArray | None) -> float | None:
+        """With a map, without their ramps, where both mean something; None where they do not, or one is flat.
+
+        Of a phase that wraps the mean over a map's pixel is no phase.
+        """
+        if live_map.sampling_A is None or self._wraps:
+            return None
+        phase, there = self._phase(live_map)
+        there = there & np.isfinite(live_map.data) & (True if visited is None else visited)
+        if np.count_nonzero(there) < LEAST_POINTS:
+            return None
+        one = np.where(there, live_map.data, 0)
+        other = averaged(phase, phase.shape[0] // live_map.data.shape[0])
+        first, second = (without_ramp(each, there)[there] for each in (one, other))
+        if not (first.std() > 0 and second.std() > 0):
+            return None
+        return float(np.corrcoef(first, second)[0, 1])
+
+    def _phase(self, live_map: LiveMap) -> tuple[FloatArray, BoolArray]:
+        """On the field of a map: the phase (finer Y, finer X), and the map's pixels (Y, X) that were lit."""
+        shape, sampling = (live_map.data.shape[0], live_map.data.shape[1]), live_map.sampling_A or (1.0, 1.0)
+        key = (shape, sampling, _is_placed(live_map), str(live_map.settings.get("origin_A")))
+        if key not in self._read:
+            coverage = self._stored.coverage
+            points = shape if coverage is None or _is_placed(live_map) else coverage.shape
+            step = (sampling[0] * shape[0] / points[0], sampling[1] * shape[1] / points[1])
+            frame = self._frame(live_map, (points[0], points[1]), step)
+            finer = finer_by(self._run, shape, sampling)
+            phase = phase_on_scan(self._run, frame, shape, sampling, finer)
+            self._read[key] = phase, lit(self._run, frame, shape, sampling, math.hypot(*step))
+        return self._read[key]
+
+    def _frame(self, live_map: LiveMap, points: tuple[int, int], step: tuple[float, float]) -> ScanFrame:
+        """Where the maps lie: as the refined positions tell it, else as the file says."""
+        known = self._stored.rotation_deg
+        if _is_placed(live_map):
+            row, col = live_map.settings.get("origin_A", (0.0, 0.0))
+            listed = bool(row or col)  # points of no grid, in files that do not say how their maps lie
+            axes = live_map.settings.get("axes_deg", 0.0 if listed else known)
+            return ScanFrame.turned(float(axes), (float(row), float(col)))
+        return ScanFrame.of_positions(self._run.positions_A, points, step) or ScanFrame.turned(known)

@@ -89,7 +89,7 @@ def chosen_maps(stored: StoredMaps, names: Sequence[str] | None, file: Path) -> 
         if name not in stored.maps:
             raise MetadataError(f"{file} has no map {name!r}", f"it has {', '.join(stored.maps) or 'none'}")
     if not chosen:
-        raise MetadataError(f"{file} holds no maps to show", f"ptylive reconstruct -o {file} adds some")
+        raise MetadataError(f"{file} holds no maps to show", f"ptylive reconstruct RECORDING -o {file} adds them")
     return [stored.maps[name] for name in chosen]
 
 

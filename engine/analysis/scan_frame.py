@@ -1,21 +1,66 @@
 """A refined object as a scan sees it: in the frame of the live maps, pixel (0, 0) at scan point (0, 0).
 
 The object lies along the axes of the detector, maps along those of the scan: a position there is R(rotation) times the
-place on the scan (docs/conventions.md). Positions that were refined moved the patterns, not the object's frame.
+place on the scan (docs/conventions.md); maps of points that belong to no grid lie along the detector's axes too.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
 
+from ptylive.engine.analysis.fourier_correlation import scanned_area
 from ptylive.engine.stored_run import StoredRun
-from ptylive.schema.model import FloatArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 
 MOST_PIXELS = 4096**2
+BAND_PIXELS = 2**20
+"""Of the picture that are read at a time."""
+OFF_GRID = 0.5
+"""Steps by which positions may lie off a grid, root mean square, to tell where the scan's axes lie."""
+REACH = 0.75
+"""Diagonals of a step from a pixel to the next position, where the object was lit."""
+WRAPPED = 1e-3
+"""Share of neighbours whose phases differ by more than half a turn, from which on a phase counts as wrapped."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScanFrame:
+    """Where places on a scan lie on an object: ``origin_A`` (2,) + ``matrix`` (2, 2) times (row, column), all Å."""
+
+    origin_A: DoubleArray
+    matrix: DoubleArray
+
+    @classmethod
+    def turned(cls, rotation_deg: float, origin_A: tuple[float, float] = (0.0, 0.0)) -> ScanFrame:
+        """Of a scan whose axes are turned; ``origin_A``: of its first pixel."""
+        return cls(np.asarray(origin_A, dtype=np.float64), rotation_matrix(rotation_deg))
+
+    @classmethod
+    def of_positions(
+        cls, positions_A: DoubleArray, shape: tuple[int, int], step_A: tuple[float, float]
+    ) -> ScanFrame | None:
+        """As refined positions (N, 2) tell it, of all points of a scan row by row, every second row backwards or not;
+        None where they are of others.
+        """
+        if len(positions_A) != shape[0] * shape[1] or min(shape) < 2 or not np.isfinite(positions_A).all():
+            return None
+        row, col = np.divmod(np.arange(len(positions_A)), shape[1])
+        for order in (col, np.where(row % 2, shape[1] - 1 - col, col)):
+            design = np.stack([np.ones(len(row)), row * step_A[0], order * step_A[1]], axis=1)
+            fit = np.linalg.lstsq(design, positions_A, rcond=None)[0]
+            if np.sqrt(((positions_A - design @ fit) ** 2).sum(axis=1).mean()) < OFF_GRID * min(step_A):
+                return cls(np.asarray(fit[0]), np.asarray(fit[1:].T))
+        return None
+
+    def place(self, along_scan: DoubleArray) -> DoubleArray:
+        """Places (…, 2) on the object, Å, of places on the scan."""
+        return np.asarray(self.origin_A + along_scan @ self.matrix.T)
 
 
 def finer_by(run: StoredRun, shape: tuple[int, int], sampling_A: tuple[float, float]) -> int:
@@ -26,25 +71,50 @@ def finer_by(run: StoredRun, shape: tuple[int, int], sampling_A: tuple[float, fl
 
 
 def phase_on_scan(
-    run: StoredRun, shape: tuple[int, int], sampling_A: tuple[float, float], rotation_deg: float, finer: int = 1
+    run: StoredRun, frame: ScanFrame, shape: tuple[int, int], sampling_A: tuple[float, float], finer: int = 1
 ) -> FloatArray:
     """Phase of all slices together, rad, on the field of a map (Y, X): (finer Y, finer X) pixels.
 
     Each is read where its middle lies, from the transmission interpolated linearly; a map's pixel is centred on its
     scan point, so that the mean of the ``finer`` × ``finer`` pixels in it is what the map shows there.
     """
-    rows, cols = ((np.arange(n * finer) + 0.5) / finer - 0.5 for n in shape)
-    along_scan = np.stack(np.meshgrid(rows * sampling_A[0], cols * sampling_A[1], indexing="ij"), axis=-1)
-    at = (along_scan @ rotation_matrix(rotation_deg).T - np.asarray(run.origin_A)) / run.pixel_A
-    place = np.moveaxis(at, -1, 0)
-    total = np.zeros(place.shape[1:])
-    for one in run.transmission():
-        real, imaginary = (map_coordinates(part, place, order=1, mode="nearest") for part in (one.real, one.imag))
-        total += np.arctan2(imaginary, real)
-    return np.asarray(total, dtype=np.float32)
+    rows, cols = (middle * step for middle, step in zip(_middles(shape, finer), sampling_A, strict=True))
+    slices = run.transmission()
+    total = np.zeros((len(rows), len(cols)), dtype=np.float32)
+    band = max(1, BAND_PIXELS // len(cols))
+    for first in range(0, len(rows), band):
+        along_scan = np.stack(np.meshgrid(rows[first : first + band], cols, indexing="ij"), axis=-1)
+        at = np.moveaxis((frame.place(along_scan) - np.asarray(run.origin_A)) / run.pixel_A, -1, 0)
+        for one in slices:
+            real, imaginary = (map_coordinates(part, at, order=1, mode="nearest") for part in (one.real, one.imag))
+            total[first : first + band] += np.arctan2(imaginary, real)
+    return total
+
+
+def lit(
+    run: StoredRun, frame: ScanFrame, shape: tuple[int, int], sampling_A: tuple[float, float], step_A: float
+) -> BoolArray:
+    """Pixels (Y, X) of a map that a position of the refinement lies next to; ``step_A``: diagonal of a scan's step."""
+    rows, cols = (middle * step for middle, step in zip(_middles(shape, 1), sampling_A, strict=True))
+    places = frame.place(np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1))
+    away = cKDTree(run.positions_A).query(places.reshape(-1, 2), distance_upper_bound=REACH * step_A)[0]
+    return np.isfinite(away).reshape(shape)
+
+
+def wraps(run: StoredRun) -> bool:
+    """Whether the phase of a slice exceeds half a turn: what is shown jumps, and means over pixels mean nothing."""
+    area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
+    phase = run.phase()[(slice(None), *area)]
+    steps = [np.abs(np.diff(phase, axis=axis)) > np.pi for axis in (1, 2)]
+    return bool(sum(np.count_nonzero(step) for step in steps) > WRAPPED * phase.size)
 
 
 def averaged(fine: FloatArray, finer: int) -> FloatArray:
     """Means over ``finer`` × ``finer`` pixels."""
     rows, cols = fine.shape[0] // finer, fine.shape[1] // finer
     return np.asarray(fine.reshape(rows, finer, cols, finer).mean(axis=(1, 3)), dtype=np.float32)
+
+
+def _middles(shape: tuple[int, int], finer: int) -> tuple[Array, ...]:
+    """Middles of pixels along both axes, in pixels of the map."""
+    return tuple((np.arange(n * finer) + 0.5) / finer - 0.5 for n in shape)

@@ -69,7 +69,7 @@ class Instant:
             values, self.visited = placement.gridded(values, store.visited.ravel())
             regions, moments = np.split(values, [regions.shape[1]], axis=1)
             self.sampling, self.rotation_deg = placement.step_A, placement.rotation_deg
-            self._where = {"origin_A": list(placement.origin_A), "points": "placed"}
+            self._where = {"origin_A": list(placement.origin_A), "points": "placed", "axes_deg": self.rotation_deg}
         self.regions: DoubleArray = _read_only(regions)
         self.moments: DoubleArray = _read_only(moments)
         self._frames = store.total_frames

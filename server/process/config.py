@@ -102,7 +102,7 @@ class ServerConfig(StrictModel):
     @classmethod
     def _address(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in ("tcp", "ipc") or (parts.scheme == "tcp" and parts.port is None):
+        if parts.scheme not in ("tcp", "ipc") or (parts.scheme == "tcp" and (parts.port is None or parts.path)):
             raise ValueError(f"{value!r} is not an address like tcp://127.0.0.1:9999")
         if parts.hostname == "*":
             raise ValueError(f"{value!r}: write 0.0.0.0 for every interface")

@@ -46,9 +46,45 @@ def test_what_holds_no_maps_is_said(path, tmp_path):
     with pytest.raises(InputFileError, match="no such file"):
         StoredMaps.read(tmp_path / "none.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(InputFileError, match="not a results file"):
+    with pytest.raises(InputFileError, match=r"text\.h5: "):
         StoredMaps.read(tmp_path / "text.h5")
     with h5py.File(path, "a") as file:
         file["maps/cube"] = np.zeros((2, 2, 2))
-    with pytest.raises(InputFileError, match="its map cube has 3 dimensions"):
+    with pytest.raises(InputFileError, match="its map cube has the shape"):
         StoredMaps.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "value"),
+    [
+        ("maps/idpc", "sampling_A", [np.nan, 0.4]),
+        ("maps/idpc", "sampling_A", [0.0, 0.4]),
+        ("maps/idpc", "sampling_A", [np.inf, 0.4]),
+        ("maps/idpc", "frames", np.inf),
+        ("maps/idpc", "settings", "[1]"),
+        ("calibration", "rotation_deg", "much"),
+    ],
+)
+def test_impossible_attributes_are_one_line(path, name, attribute, value):
+    with h5py.File(path, "a") as file:
+        file[name].attrs[attribute] = value
+    with pytest.raises(InputFileError, match=r"maps\.h5: .*whole"):
+        _raised_line(path)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 4), (48,), (2, 3, 4)])
+@pytest.mark.parametrize("name", ["coverage", "maps/idpc"])
+def test_impossible_shapes_are_one_line(path, name, shape):
+    with h5py.File(path, "a") as file:
+        del file[name]
+        file[name] = np.zeros(shape)
+    with pytest.raises(InputFileError, match=r"maps\.h5: .*whole"):
+        _raised_line(path)
+
+
+def _raised_line(path):
+    """The whole line of the error, hint included."""
+    try:
+        StoredMaps.read(path)
+    except InputFileError as error:
+        raise InputFileError(error.line()) from error

@@ -1,6 +1,7 @@
 """Runs in results files, read back."""
 
 import h5py
+import numpy as np
 import pytest
 from stored_runs import write_results
 
@@ -26,3 +27,28 @@ def test_settings_that_are_none_are_one_clear_error(tmp_path, text):
     with pytest.raises(InputFileError) as error:
         with_preset(tmp_path / "r.h5", text)
     assert error.value.line().endswith("is it a results file of ptylive, and whole?")
+
+
+@pytest.mark.parametrize("name", ["object", "probe"])
+@pytest.mark.parametrize("shape", [(), (3, 4), (2, 3, 4), (1, 0, 4, 4)])
+def test_an_array_of_another_shape_is_one_clear_error(tmp_path, name, shape):
+    write_results(tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5", "a") as file:
+        attributes = dict(file[f"refinements/run1/{name}"].attrs)
+        del file[f"refinements/run1/{name}"]
+        file[f"refinements/run1/{name}"] = np.zeros(shape, np.complex64)
+        file[f"refinements/run1/{name}"].attrs.update(attributes)
+    with pytest.raises(InputFileError, match=f"its {name} has the shape"):
+        StoredRun.read(tmp_path / "r.h5")
+
+
+def test_whether_there_is_a_run(tmp_path):
+    write_results(tmp_path / "r.h5")
+    assert StoredRun.is_in(tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5", "a") as file:
+        del file["refinements"]
+    assert not StoredRun.is_in(tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5", "a") as file:
+        file["refinements"] = 3.0
+    with pytest.raises(InputFileError, match=r"len\(\) of scalar"):
+        StoredRun.is_in(tmp_path / "r.h5")

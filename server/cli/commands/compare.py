@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from ptylive.schema import MetadataError
 from ptylive.server.cli.options import AsJson
 from ptylive.server.cli.output import answer, say
 from ptylive.server.cli.values import names_in
 
 EXAMPLES = """
-ptylive compare refined.h5 side_by_side.png
-ptylive compare refined.h5 side_by_side.png --maps idpc,wdd_phase --run run1,run2 --in-a-row 2
+ptylive compare results.h5 side_by_side.png   # of a file that reconstruct -o and refine -o, or a server, have written
+ptylive compare results.h5 side_by_side.png --maps idpc,wdd_phase --run run1,run2 --in-a-row 2
 """
 
 
@@ -31,6 +32,8 @@ def compare(
     from ptylive.application.comparison import compare as look
     from ptylive.application.outputs import check_output_file, take_in_waiting
 
+    if picture.suffix.lower() != ".png":
+        raise MetadataError(f"{picture} is not the name of a picture", "it becomes a PNG: give a name that ends so")
     check_output_file(picture, [results])
     take_in_waiting(results, say)
     found = look(results, None if maps is None else names_in(maps), None if run is None else names_in(run))

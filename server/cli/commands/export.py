@@ -61,12 +61,15 @@ def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: 
         raise MetadataError(f"no export of maps to {to!r}", f"choose from {', '.join(MAP_FORMATS)}")
     stored = StoredMaps.read(results)
     chosen = chosen_maps(stored, None if wanted == "all" else names_in(wanted), results)
-    for live_map in chosen:
-        check_output_file(map_file(live_map, folder, to), [results])
+    files = [map_file(live_map, folder, to) for live_map in chosen]
+    for file in files:
+        if files.count(file) > 1:
+            raise MetadataError(f"more than one of these maps would become {file}", "name fewer")
+        check_output_file(file, [results])
     kept = f"{folder} may hold some of the files; begin again with the same command"
-    files = []
+    written = []
     with when_interrupted(kept), bar("exporting maps", quiet=as_json) as shown:
         for file in export_maps(chosen, stored.coverage, to, folder):
-            files.append(str(file))
-            shown.update(len(files), len(chosen))
-    answer({"file": str(results), "files": files}, as_json=as_json)
+            written.append(str(file))
+            shown.update(len(written), len(chosen))
+    answer({"file": str(results), "files": written}, as_json=as_json)

@@ -1,5 +1,7 @@
 """Maps and refinements side by side: the same field in the same frame, and how far they agree."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -29,6 +31,8 @@ def write(path, *, covered=None, refined=True):
             y, x = (ORIGIN_A[i] + PIXEL_A * np.arange((20, 24)[i]) for i in (0, 1))
             one = np.exp(1j * phase(y[:, None], x) / 3).astype(np.complex64)
             file["refinements/run1/object"][...] = one
+            del file["refinements/run1/positions_A"]
+            file["refinements/run1/positions_A"] = np.stack(np.divmod(np.arange(30), SHAPE[1]), axis=1) * STEP_A
     maps = [
         LiveMap("idpc", ramp, "rad", (STEP_A, STEP_A), 30, "iDPC"),
         LiveMap("obf", noise, "rad", (STEP_A, STEP_A), 30, "OBF", buried=True),
@@ -94,3 +98,64 @@ def test_what_cannot_be_shown_is_said(tmp_path):
     with pytest.raises(MetadataError, match="holds no maps to show"):
         write_results(tmp_path / "only.h5")
         compare(tmp_path / "only.h5")
+
+
+def test_the_refinement_s_own_axes_count_not_those_the_maps_were_made_with(tmp_path):
+    """Its positions tell where they lie; the file has one calibration for all of its runs."""
+    path = write(tmp_path / "r.h5")
+    with h5py.File(path, "a") as file:
+        file["calibration"].attrs["rotation_deg"] = 40.0
+    assert compare(path, ["idpc"]).correlations()["idpc"] > 0.99
+
+
+def test_maps_of_points_off_any_grid_lie_where_they_say(tmp_path):
+    """One row and two columns of the object's pixels further on, along its axes, whatever the scan's rotation is."""
+    path = write(tmp_path / "r.h5")
+    with h5py.File(path, "a") as file:
+        file["calibration"].attrs["rotation_deg"] = 40.0
+        rows, cols = (STEP_A * np.arange(n) + at for n, at in zip(SHAPE, (0.25, 0.5), strict=True))
+        file["maps/idpc"][...] = phase(rows[:, None], cols)
+        told = {"points": "placed", "origin_A": [0.25, 0.5]}
+        file["maps/idpc"].attrs["settings"] = json.dumps({**told, "axes_deg": 0.0})
+    found = compare(path, ["idpc"]).correlations()["idpc"]
+    assert found > 0.99
+    with h5py.File(path, "a") as file:
+        file["maps/idpc"].attrs["settings"] = json.dumps(told)  # as earlier versions wrote it
+    assert compare(path, ["idpc"]).correlations()["idpc"] == found
+
+
+def test_what_the_refinement_has_not_seen_is_left_out(tmp_path):
+    path = write(tmp_path / "r.h5")
+    with h5py.File(path, "a") as file:
+        places = file["refinements/run1/positions_A"][()]
+        del file["refinements/run1/positions_A"]
+        file["refinements/run1/positions_A"] = places[: 3 * SHAPE[1]]
+        file["maps/idpc"][4] = 100.0
+    found = compare(path, ["idpc"])
+    assert found.correlations()["idpc"] > 0.99
+    refined = found.shown[-1]
+    assert refined.visited[: 2 * 3].all()
+    assert not refined.visited[2 * 4 + 1 :].any()
+
+
+def test_pixels_that_are_no_numbers_are_left_out(tmp_path):
+    path = write(tmp_path / "r.h5")
+    with h5py.File(path, "a") as file:
+        file["maps/idpc"][2, 2] = np.nan
+    assert compare(path, ["idpc"]).correlations()["idpc"] > 0.99
+
+
+def test_a_phase_that_wraps_correlates_with_nothing_and_says_so(tmp_path):
+    path = write(tmp_path / "r.h5")
+    with h5py.File(path, "a") as file:
+        file["refinements/run1/object"][...] = file["refinements/run1/object"][()] ** 60
+    found = compare(path, ["idpc"])
+    assert not found.correlations()
+    assert found.shown[-1].label.endswith("wrapped")
+
+
+def test_a_deviation_is_no_phase(tmp_path):
+    path = write(tmp_path / "r.h5")
+    with h5py.File(path, "a") as file:
+        file.move("maps/idpc", "maps/idpc_deviation")
+    assert not compare(path, ["idpc_deviation"]).correlations()

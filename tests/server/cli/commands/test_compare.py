@@ -30,6 +30,9 @@ def test_maps_and_refinement_become_one_picture(tmp_path):
     told = ptylive_here("compare", results, picture, "--run", "run1")
     assert told.returncode == 0
     assert "shown: idpc, obf, run1" in told.stdout
-    refused = ptylive_here("compare", results, results)
-    assert refused.returncode == 1
-    assert "would be written over the input" in refused.stderr
+    before = results.read_bytes()
+    for target in (results, tmp_path / "other.h5", tmp_path / "x.jpg"):
+        refused = ptylive_here("compare", results, target)
+        assert refused.returncode == 1
+        assert "is not the name of a picture" in refused.stderr
+    assert results.read_bytes() == before

@@ -65,7 +65,7 @@ def test_what_cannot_be_is_one_line(results, tmp_path, options, said):
 def test_a_file_without_maps_says_how_to_make_them(tmp_path):
     write_results(tmp_path / "only.h5")
     done = ptylive_here("export", tmp_path / "only.h5", tmp_path, "--to", "png", "--maps", "all")
-    assert "holds no maps to show: ptylive reconstruct -o" in done.stderr
+    assert "holds no maps to show: ptylive reconstruct RECORDING -o" in done.stderr
 
 
 def test_names_of_maps_are_no_paths(results, tmp_path):
@@ -73,3 +73,11 @@ def test_names_of_maps_are_no_paths(results, tmp_path):
         file["maps"].move("bf", "... out")
     done = last_json(ptylive_here("export", results, tmp_path / "in", "--to", "png", "--maps", "all", "--json"))
     assert str(tmp_path / "in" / "____out.png") in done["files"]
+
+
+def test_two_maps_do_not_become_one_file(results, tmp_path):
+    with h5py.File(results, "a") as file:
+        file["maps/i dpc"], file["maps/i_dpc"] = file["maps/idpc"], file["maps/bf"]
+    done = ptylive_here("export", results, tmp_path / "out", "--to", "png", "--maps", "all")
+    assert done.returncode == 1
+    assert "more than one of these maps would become" in done.stderr
