@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.damaged_files import FAULTS, damaged
+from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, InputFileError, LiveMap
 from ptylive.schema.model import BoolArray
 
@@ -52,6 +53,17 @@ class StoredMaps:
                 )
         except FAULTS as error:
             raise damaged(path, error) from None
+
+    def visited(self, live_map: LiveMap) -> BoolArray | None:
+        """Pixels of a map that the scan has come to; None: all, or not known, as where its points lie on no grid."""
+        if self.coverage is None or self.coverage.all() or is_placed(live_map):
+            return None
+        return stretched(self.coverage, live_map.data.shape)
+
+
+def is_placed(live_map: LiveMap) -> bool:
+    """Whether the pixels of a map are no scan points: those were placed on a grid of its own."""
+    return live_map.settings.get("points") == "placed"
 
 
 def _stored(name: str, data: Any) -> LiveMap:

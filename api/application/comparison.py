@@ -13,11 +13,10 @@ from ptylive.application.export import chosen_maps
 from ptylive.engine.analysis.fourier_correlation import without_ramp
 from ptylive.engine.analysis.scan_frame import ScanFrame, averaged, finer_by, lit, phase_on_scan, wraps
 from ptylive.engine.imaging import registry
-from ptylive.engine.imaging.deviation import deviation_of
-from ptylive.engine.stored_maps import StoredMaps
+from ptylive.engine.imaging.deviation import is_deviation
+from ptylive.engine.stored_maps import StoredMaps, is_placed
 from ptylive.engine.stored_run import StoredRun
 from ptylive.pictures.colours import ColourMap, levels
-from ptylive.pictures.sampling import stretched
 from ptylive.pictures.sheet import Cell, sheet
 from ptylive.pictures.snapshot import png
 from ptylive.schema import LiveMap, MetadataError
@@ -88,33 +87,21 @@ def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[st
     stored = StoredMaps.read(results)
     maps = chosen_maps(stored, [name for name in USUAL if name in stored.maps] if names is None else names, results)
     if runs is None and not StoredRun.is_in(results):
-        return Comparison([_map(one, _visited(one, stored)) for one in maps], None)
+        return Comparison([_map(one, stored.visited(one)) for one in maps], None)
     refined = [StoredRun.read(results)] if runs is None else [StoredRun.read(results, run) for run in runs]
     field = next((one for one in maps if one.sampling_A is not None), None)
     if field is None:
         raise MetadataError(f"{results}: the scale of its maps is not known", "make them with --set scan_step_A=…")
     first = Beside(refined[0], stored)
-    shown = [_map(one, _visited(one, stored), first) for one in maps]
+    shown = [_map(one, stored.visited(one), first) for one in maps]
     shown += [Beside(run, stored).shown(field) for run in refined]
     return Comparison(shown, refined[0].name)
-
-
-def _is_placed(live_map: LiveMap) -> bool:
-    """Whether its pixels are no scan points: they were placed on a grid of its own."""
-    return live_map.settings.get("points") == "placed"
-
-
-def _visited(live_map: LiveMap, stored: StoredMaps) -> BoolArray | None:
-    """Pixels of a map that the scan has come to; None: all, or not known."""
-    if stored.coverage is None or stored.coverage.all() or _is_placed(live_map):
-        return None
-    return stretched(stored.coverage, live_map.data.shape)
 
 
 def _map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | None = None) -> Shown:
     """A map, and how far it agrees with a refinement, where both are phases."""
     kind = next((one for one in registry.describe() if one["name"] == live_map.name), {})
-    is_phase = live_map.units == PHASE and not live_map.name.endswith(deviation_of(""))
+    is_phase = live_map.units == PHASE and not is_deviation(live_map.name)
     correlation = beside.correlation(live_map, visited) if beside is not None and is_phase else None
     return Shown(
         live_map.name,
@@ -170,10 +157,10 @@ class Beside:
     def _phase(self, live_map: LiveMap) -> tuple[FloatArray, BoolArray]:
         """On the field of a map: the phase (finer Y, finer X), and the map's pixels (Y, X) that were lit."""
         shape, sampling = (live_map.data.shape[0], live_map.data.shape[1]), live_map.sampling_A or (1.0, 1.0)
-        key = (shape, sampling, _is_placed(live_map), str(live_map.settings.get("origin_A")))
+        key = (shape, sampling, is_placed(live_map), str(live_map.settings.get("origin_A")))
         if key not in self._read:
             coverage = self._stored.coverage
-            points = shape if coverage is None or _is_placed(live_map) else coverage.shape
+            points = shape if coverage is None or is_placed(live_map) else coverage.shape
             step = (sampling[0] * shape[0] / points[0], sampling[1] * shape[1] / points[1])
             frame = self._frame(live_map, (points[0], points[1]), step)
             finer = finer_by(self._run, shape, sampling)
@@ -184,7 +171,7 @@ class Beside:
     def _frame(self, live_map: LiveMap, points: tuple[int, int], step: tuple[float, float]) -> ScanFrame:
         """Where the maps lie: as the refined positions tell it, else as the file says."""
         known = self._stored.rotation_deg
-        if _is_placed(live_map):
+        if is_placed(live_map):
             row, col = live_map.settings.get("origin_A", (0.0, 0.0))
             listed = bool(row or col)  # points of no grid, in files that do not say how their maps lie
             axes = live_map.settings.get("axes_deg", 0.0 if listed else known)

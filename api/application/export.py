@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptylive.engine.stored_maps import StoredMaps
-from ptylive.pictures.sampling import stretched
 from ptylive.schema import CommandError, LiveMap, MetadataError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import BoolArray
@@ -98,7 +97,7 @@ def map_file(live_map: LiveMap, folder: Path, kind: str) -> Path:
     return folder / f"{_plain(live_map.name)}.{kind}"
 
 
-def export_maps(maps: Iterable[LiveMap], coverage: BoolArray | None, kind: str, folder: Path) -> Iterator[Path]:
+def export_maps(stored: StoredMaps, maps: Iterable[LiveMap], kind: str, folder: Path) -> Iterator[Path]:
     """Each map as ``<folder>/<name>.<kind>`` in the colours of the page; each file when it is whole.
 
     Raises CommandError for a format that is none of MAP_FORMATS, and where a file cannot be written.
@@ -108,9 +107,8 @@ def export_maps(maps: Iterable[LiveMap], coverage: BoolArray | None, kind: str, 
     colours = {one["name"]: str(one["colour_map"]) for one in registry.describe()}
     folder.mkdir(parents=True, exist_ok=True)
     for live_map in maps:
-        visited = None if coverage is None else stretched(coverage, live_map.data.shape)
         stem = map_file(live_map, folder, kind).with_suffix("")
-        yield from Export(live_map, visited, colours.get(live_map.name, "gray")).write(stem, [kind])
+        yield from Export(live_map, stored.visited(live_map), colours.get(live_map.name, "gray")).write(stem, [kind])
 
 
 def export_stem(recording: Path | None, folder: Path, series: str, name: str) -> Path:

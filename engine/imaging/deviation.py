@@ -34,6 +34,11 @@ def deviation_of(name: str) -> str:
     return f"{name}_deviation"
 
 
+def is_deviation(name: str) -> bool:
+    """Whether a map of this name says that of another one."""
+    return name.endswith(deviation_of(""))
+
+
 @dataclass(frozen=True, eq=False)
 class LocalDeviation:
     """Standard deviation of each pixel, in the map's unit; ``window_px``: of the Gaussian it is averaged over."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ptylive.schema import CommandError, MetadataError, Scan, ScanHeader
+from ptylive.schema.errors import brief
 from ptylive.schema.metadata import fill_in, flat_name, overlay, typed
 from ptylive.server.session.scan_session import ScanSession
 
@@ -94,7 +96,7 @@ class CalibrationCommands:
             raise CommandError("values must be a map of metadata names to values")
         if not isinstance(pin, bool):
             raise CommandError(f"pin is true or false, not {pin!r}")
-        values = _flat(typed(values))
+        values = _plain(_flat(typed(values)))
         scan = self._current()
         own = {} if scan is None else scan.values
         if pin or scan is None:
@@ -188,6 +190,18 @@ def _check_places(header: ScanHeader) -> None:
             f" the scan has {header.frames}",
             "correct scan_shape, flyback_frames, skip_first or repeats",
         )
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values that can be told to whoever takes the place of this process. Raises CommandError for bytes."""
+    for name, value in values.items():
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise CommandError(
+                f"{name} = {brief(value)} is no value", "a number, a text, a list of them, or null"
+            ) from None
+    return values
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,8 @@ MOST_RESTARTS, RESTARTS_WITHIN_S = 5, 120.0
 FIRST_PAUSE_S = 0.25
 """Before the first restart; twice as long before each further one."""
 POLL_S = 0.2
+MOST_STATE = 100_000
+"""Characters of what people have set: it travels as an argument, which the system limits to 128 KiB."""
 HEAR_S = 2.0
 """How long the last words of a process that has died are waited for."""
 DASHBOARD_TIMEOUT_S = 60.0
@@ -118,7 +120,8 @@ class Supervisor:
         assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
         for line in process.stdout:
             with suppress(ValueError, KeyError, TypeError):  # what a library prints
-                self._user_state = json.dumps(json.loads(line)["user_state"])
+                state = json.dumps(json.loads(line)["user_state"])
+                self._user_state = state if len(state) <= MOST_STATE else self._user_state
 
     def _start_dashboard(self, address: str) -> threading.Thread:
         """Start it; the thread ends when its address is known, or when it has ended without a word.

@@ -96,9 +96,10 @@ def read_leftover(worker: FileWorker, path: Path) -> Leftover:
     limits = Limits(cpu_s=_CPU_S + path.stat().st_size / _BYTES_PER_CPU_S, wall_s=_WALL_S)
     said = worker.read(read_journal, path, limits)
     header, _ = arm_from_map(said["arm"], said["parts"])
-    header = _as_recorded(worker, header, path.with_suffix(".h5"))
-    received = np.unpackbits(said["received"])[: header.frames] > 0
-    received |= _earlier(worker, header, path.with_suffix(".h5"))
+    recorded = _recorded(worker, path.with_suffix(".h5"))
+    if recorded is not None:
+        header = _as_recorded(header, recorded[0])
+    received = (np.unpackbits(said["received"])[: header.frames] > 0) | _earlier(header, recorded)
     end = None if said["end"] is None else EndMessage(header.uid, *said["end"])
     return Leftover(
         path,
@@ -121,7 +122,7 @@ def stored_batches(
     """
     seen = np.zeros(header.frames, dtype=bool)
     target = journal.with_suffix(".h5")
-    if _earlier(worker, header, target).any():
+    if _earlier(header, _recorded(worker, target)).any():
         try:
             for batch in read_frames(worker, target):
                 yield from _unseen(header, batch.index, batch.frames, seen)
@@ -143,36 +144,34 @@ def _unseen(header: ScanHeader, index: Array, frames: Array, seen: BoolArray) ->
         yield FrameBatch(header.uid, index[keep], frames[keep])
 
 
-def _as_recorded(worker: FileWorker, header: ScanHeader, target: Path) -> ScanHeader:
-    """The scan of a journal under the name that the recording beside it has: it may have been given another one since
-    the journal began, and whoever was to remove that was killed.
-    """
+def _recorded(worker: FileWorker, target: Path) -> tuple[ScanHeader, BoolArray] | None:
+    """The scan of the recording beside a journal, and which of its frames it holds; None where it is not readable."""
     try:
         said = worker.read(describe_recording, target)
     except InputFileError:
-        return header
-    earlier, _ = arm_from_map(said["arm"], said["parts"])
-    like = (earlier.series, earlier.frames, earlier.detector.shape) == (
+        return None
+    header, _ = arm_from_map(said["arm"], said["parts"])
+    if said["received"] is None:
+        return header, np.ones(header.frames, dtype=bool)
+    return header, np.unpackbits(said["received"])[: header.frames] > 0
+
+
+def _as_recorded(header: ScanHeader, recorded: ScanHeader) -> ScanHeader:
+    """The scan of a journal under the name that the recording beside it has: it may have been given another one since
+    the journal began, and whoever was to remove that was killed.
+    """
+    like = (recorded.series, recorded.frames, recorded.detector.shape) == (
         header.series,
         header.frames,
         header.detector.shape,
     )
-    return header.renamed(earlier.uid, header.series) if like else header
+    return header.renamed(recorded.uid, header.series) if like else header
 
 
-def _earlier(worker: FileWorker, header: ScanHeader, target: Path) -> BoolArray:
-    """Frames that the recording beside a journal already holds; none where it is not readable or another scan's."""
-    nothing = np.zeros(header.frames, dtype=bool)
-    if not target.exists():
-        return nothing
-    try:
-        said = worker.read(describe_recording, target)
-    except InputFileError:
-        return nothing
-    earlier, _ = arm_from_map(said["arm"], said["parts"])
-    if (earlier.uid, earlier.frames) != (header.uid, header.frames):
-        return nothing
-    return ~nothing if said["received"] is None else np.unpackbits(said["received"])[: header.frames] > 0
+def _earlier(header: ScanHeader, recorded: tuple[ScanHeader, BoolArray] | None) -> BoolArray:
+    """Frames of a scan that the recording beside its journal holds; none where that is another scan's."""
+    same = recorded is not None and (recorded[0].uid, recorded[0].frames) == (header.uid, header.frames)
+    return recorded[1] if recorded is not None and same else np.zeros(header.frames, dtype=bool)
 
 
 class HeldJournals:

@@ -333,10 +333,8 @@ class KnownScans:
             if name not in names and (scan := self.find(name)) is not None:
                 scan.progress.sent_as = uid
                 closed.append(scan)
-        there_too = {scan.uid for scan in closed}  # what a journal found late was renamed to is behind no other name
-        for scan in reversed(self.closed.values()):
-            if scan.progress.sent_as == uid and scan.uid not in there_too:
-                closed.append(scan)
+        late = [scan for scan in self.closed.values() if scan.progress.sent_as == uid]
+        closed += [scan for scan in late if scan not in closed and self.names.is_new(uid, scan.uid)]  # found late
         return [scan for scan in there if scan.progress.sent_as == uid][::-1] + closed
 
     def _learn_earlier(self, uid: str, opened: Collection[str]) -> None:

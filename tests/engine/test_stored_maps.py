@@ -1,5 +1,7 @@
 """Live maps in results files, read back."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -40,6 +42,16 @@ def test_what_was_written_is_read(path):
     assert bf.sampling_A is None
     assert (obf.deviation, obf.buried) == (0.02, True)
     assert set(StoredMaps.read(path, ["obf", "ssb"]).maps) == {"obf"}
+
+
+def test_what_was_visited_is_told_on_the_pixels_of_each_map(path):
+    stored = StoredMaps.read(path)
+    np.testing.assert_array_equal(stored.visited(stored.maps["idpc"]), stored.coverage)
+    assert stored.visited(stored.maps["obf"]).sum() == 4 * 40
+    placed = replace(stored.maps["idpc"], settings={"points": "placed"})
+    assert stored.visited(placed) is None, "its pixels are no scan points"
+    stored.coverage[...] = True
+    assert stored.visited(stored.maps["idpc"]) is None
 
 
 def test_what_holds_no_maps_is_said(path, tmp_path):

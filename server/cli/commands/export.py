@@ -69,7 +69,7 @@ def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: 
     kept = f"{folder} may hold some of the files; begin again with the same command"
     written = []
     with when_interrupted(kept), bar("exporting maps", quiet=as_json) as shown:
-        for file in export_maps(chosen, stored.coverage, to, folder):
+        for file in export_maps(stored, chosen, to, folder):
             written.append(str(file))
             shown.update(len(written), len(chosen))
     answer({"file": str(results), "files": written}, as_json=as_json)

@@ -12,7 +12,7 @@ import typer
 from ptylive.schema import PtyliveError
 from ptylive.server.cli.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
-from ptylive.server.cli.values import parse_assignments
+from ptylive.server.cli.values import names_in, parse_assignments
 
 EXAMPLES = """
 ptylive reconstruct scan.h5 -o maps.h5
@@ -56,7 +56,7 @@ def reconstruct(
     from ptylive.streamer.vetting.door import vet
 
     checked_backend(backend)
-    wanted = check_methods(methods.split(",")) if methods else METHODS
+    wanted = check_methods(names_in(methods)) if methods else METHODS
     chosen, values = read_settings(parse_assignments(settings or ()))
     request = MapRequest(parse_basis(basis), backend, named(detector or ()), chosen)
     read_detectors(request.detectors)  # what is wrong with one is said before minutes of work

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ptylive.schema import Scan, ScanHeader
+from ptylive.schema import PtyliveError, Scan, ScanHeader
 from ptylive.server.commands.calibration_commands import MOST_KEPT, CalibrationCommands
 from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.serve import user_state
@@ -104,3 +104,11 @@ def test_the_first_start_has_nothing_to_restore():
     after = Made()
     user_state.restore(after, {})
     assert after.calibration.pinned == {"energy_eV": 80e3}
+
+
+@pytest.mark.parametrize("values", [{"detector_transform": b"none"}, {"detector_transform": ["none", b"x"]}])
+def test_what_could_not_be_told_is_not_taken(before, values):
+    """Bytes arrive by msgpack, and pass for texts: telling them would end the process that receives."""
+    with pytest.raises(PtyliveError):
+        before.calibration.command_configure(values, pin=True)
+    json.dumps(user_state.told(before))
