@@ -46,7 +46,6 @@ class KnownScans:
         self.names, self.senders = ScanNames(), Senders()
         self.closed: OrderedDict[str, ScanRecord] = OrderedDict()
         self.held = HeldMessages()
-        self._expected: set[str] = set()
         self._exact = exact
         self._looked_up: OrderedDict[str, None] = OrderedDict()
         self._marks = StoredMarks(exact=exact)
@@ -60,9 +59,8 @@ class KnownScans:
             self.closed.popitem(last=False)
 
     def expect(self, leftovers: Iterable[Leftover]) -> None:
-        """Journals of earlier runs that will be taken in: their names are in use."""
+        """Journals of earlier runs that will be taken in: free names lie behind theirs."""
         for leftover in leftovers:
-            self._expected.add(leftover.header.uid)
             self.names.learn(leftover.header.uid)
 
     def take_in(self, leftovers: Iterable[Leftover], opened: Mapping[str, ScanRecord], waiting: Waiting) -> None:
@@ -84,7 +82,6 @@ class KnownScans:
         name to another recording: the journal's scan gets one of its own, so that neither is taken for the other.
         """
         header = leftover.header
-        self._expected.discard(header.uid)
         known = opened.get(header.uid) or self.find(header.uid)
         if known is not None and known.target == leftover.target:
             return header if known.closed and known.from_file else None
@@ -250,8 +247,7 @@ class KnownScans:
         return header.renamed(name, header.series)
 
     def _is_taken(self, name: str) -> bool:
-        taken = name in self._expected or any(name in names for names in self._others)
-        return taken or self.look_up(name) is not None
+        return any(name in names for names in self._others) or self.look_up(name) is not None
 
     def count_senders(self, scan: ScanRecord) -> None:
         """Count the senders that mean an open scan; where there are more of them than ever, that is said and written
