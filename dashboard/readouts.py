@@ -147,7 +147,8 @@ def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:
         if name == "energy_eV":
             return energy(float(value))
         if name == "descan_px":
-            return f"{Descan.of(list(value)).extent_px:.1f}{unit} over the field"
+            descan = Descan.of(list(value))
+            return f"{descan.extent_px:.1f}{unit} over the field{', lines jump' if descan.lines else ''}"
         text = (
             f"{float(value):.1f}".replace("-", "−")
             if name == "rotation_deg"

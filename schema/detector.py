@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, Inde
 
 ALLOWED_DTYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<f4", ">u2", ">u4", "<f8")
 TRANSFORM_WORDS = ("none", "transpose", "flip_rows", "flip_cols")
+TERMS_OF_BOTH = 10
+"""Numbers of a smooth descan: five terms along each axis of the detector."""
 REFERENCES = ("dark_reference", "gain_reference")
 """Arrays (Qy, Qx) of a scan whose frames are as the detector wrote them."""
 DETECTOR_ARRAYS = ("bad_pixel_mask", "vacuum_pattern", *REFERENCES)
@@ -49,7 +52,12 @@ class Detector(Model):
     @field_validator("descan_px", mode="before")
     @classmethod
     def _plain_descan(cls, value: Any) -> Any:
-        return None if value is None else Descan.of(np.asarray(value, dtype=float).ravel().tolist()).numbers
+        if value is None:
+            return None
+        numbers = np.asarray(value, dtype=float).ravel().tolist()
+        if len(numbers) > TERMS_OF_BOTH:
+            raise ValueError(f"descan_px has {len(numbers)} numbers: give 0, the 4 of a plane, or 10")
+        return Descan.of(numbers).numbers
 
     @field_validator("dtype")
     @classmethod
@@ -71,10 +79,12 @@ class Descan:
     """Wander of the pattern over the detector while the beam is scanned, what is left of it by the descan coils.
 
     A second-order polynomial of the scan position: coefficients (2, 5), detector rows and columns as recorded, pixels,
-    of u, v, u v, u^2 - 1/3, v^2 - 1/3; u, v run from -1 to 1 over the scan's rows and columns.
+    of u, v, u v, u^2 - 1/3, v^2 - 1/3; u, v run from -1 to 1 over the scan's rows and columns. Where the pattern jumps
+    from one line of the scan to the next, each row of it has an offset (row, column) more; none where it does not.
     """
 
     coefficients: tuple[tuple[float, ...], tuple[float, ...]]
+    lines: tuple[tuple[float, float], ...] = ()
     uncertainty_px: float | None = field(default=None, compare=False)
     """Standard error of the place of a pattern where it was measured, root mean square over the field."""
 
@@ -83,7 +93,8 @@ class Descan:
         """From ten coefficients, rows first; from the four changes of a plane across the field; or from 0: none.
 
         The four: detector row over the scan's rows, over its columns, detector column over rows, over columns; pixels.
-        Raises ValueError for any other count, and for what is not finite.
+        After ten coefficients there may be an offset (row, column) of each line of the scan. Raises ValueError for any
+        other count, and for what is not finite.
         """
         if not np.isfinite(numbers).all():
             raise ValueError("descan_px must be finite")
@@ -92,15 +103,21 @@ class Descan:
         if len(numbers) == 4:
             half = [float(number) / 2 for number in numbers]
             return cls(((*half[:2], 0.0, 0.0, 0.0), (*half[2:], 0.0, 0.0, 0.0)))
-        if len(numbers) != 10:
+        if len(numbers) < TERMS_OF_BOTH or len(numbers) % 2:
             raise ValueError(f"descan_px has {len(numbers)} numbers: give 0, the 4 of a plane, or 10")
         plain = tuple(float(number) for number in numbers)
-        return cls((plain[:5], plain[5:]))
+        offsets = plain[TERMS_OF_BOTH:]
+        return cls((plain[:5], plain[5:TERMS_OF_BOTH]), tuple(zip(offsets[::2], offsets[1::2], strict=True)))
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """All ten coefficients, rows first."""
-        return (*self.coefficients[0], *self.coefficients[1])
+        """All ten coefficients, rows first, and the offsets of lines where there are some."""
+        return (*self.coefficients[0], *self.coefficients[1], *(number for line in self.lines for number in line))
+
+    @property
+    def smooth(self) -> Descan:
+        """What of it is no jump between lines: other scans of the same field may have it too."""
+        return Descan(self.coefficients, uncertainty_px=self.uncertainty_px)
 
     @property
     def moves(self) -> bool:
@@ -109,27 +126,25 @@ class Descan:
 
     def minus(self, other: Descan | None) -> Descan:
         """What is left when another one has been taken out."""
-        if other is None:
-            return self
-        return Descan.of([a - b for a, b in zip(self.numbers, other.numbers, strict=True)])
+        return self if other is None else self.plus(other.scaled(-1.0))
 
     def plus(self, other: Descan | None) -> Descan:
         """Both, one after the other."""
         if other is None:
             return self
-        return Descan.of([a + b for a, b in zip(self.numbers, other.numbers, strict=True)])
+        both = zip_longest(self.numbers, other.numbers, fillvalue=0.0)
+        return Descan.of([a + b for a, b in both])
 
     def undone(self, words: str) -> Descan:
         """The same of patterns whose transform has been undone."""
-        rows, cols = self.coefficients
+        coefficients, lines = np.asarray(self.coefficients), np.reshape(self.lines, (-1, 2)).T
         for word in reversed(parse_transform(words)):
             if word == "transpose":
-                rows, cols = cols, rows
-            elif word == "flip_rows":
-                rows = tuple(-number for number in rows)
+                coefficients, lines = coefficients[::-1], lines[::-1]
             else:
-                cols = tuple(-number for number in cols)
-        return Descan((rows, cols))
+                signs = np.array([[-1.0], [1.0]] if word == "flip_rows" else [[1.0], [-1.0]])
+                coefficients, lines = signs * coefficients, signs * lines
+        return Descan.of([*coefficients.ravel().tolist(), *lines.T.ravel().tolist()])
 
     def scaled(self, factor: float) -> Descan:
         """The same in pixels of which ``factor`` make one of the old."""
@@ -143,22 +158,34 @@ class Descan:
         rows, cols = (
             tuple(sign * number for sign, number in zip(signs, axis, strict=True)) for axis in self.coefficients
         )
-        return Descan((rows, cols))
+        return Descan((rows, cols), self.lines[::-1] if "rows" in chosen else self.lines)
 
     def at(self, u: DoubleArray, v: DoubleArray) -> DoubleArray:
-        """Displacement (n, 2) of the pattern, pixels, at places (n,) of the scan."""
+        """Displacement (n, 2) of the pattern, pixels, at places (n,) of the scan, but for the jumps between lines."""
         return np.asarray(descan_terms(u, v) @ np.asarray(self.coefficients).T)
 
     def at_points(self, point: IndexArray, scan_shape: tuple[int, int]) -> DoubleArray:
-        """Displacement (n, 2), pixels, at scan points (n,), flat."""
-        return self.at(*scan_places(point, scan_shape))
+        """Displacement (n, 2), pixels, at scan points (n,), flat.
+
+        Raises ValueError where there are offsets of the lines of another scan.
+        """
+        smooth = self.at(*scan_places(point, scan_shape))
+        if not self.lines:
+            return smooth
+        if len(self.lines) != scan_shape[0]:
+            raise ValueError(f"the descan has offsets of {len(self.lines)} lines, the scan has {scan_shape[0]}")
+        return np.asarray(smooth + np.asarray(self.lines)[np.asarray(point) // scan_shape[1]])
 
     @property
     def extent_px(self) -> float:
         """Largest distance, pixels, between the places of two patterns of the scan."""
-        side = np.linspace(-1.0, 1.0, 5)
-        places = self.at(*(axis.ravel() for axis in np.meshgrid(side, side, indexing="ij")))
-        return float(np.linalg.norm(places[:, None] - places, axis=2).max())
+        rows, cols = len(self.lines) or 5, 5
+        places = self.at(*scan_places(np.arange(rows * cols), (rows, cols)))
+        if self.lines:
+            places = places + np.repeat(self.lines, cols, axis=0)
+        angle = np.linspace(0.0, 2 * np.pi, 360, endpoint=False)
+        rim = places[(places @ np.stack([np.cos(angle), np.sin(angle)])).argmax(axis=0)]
+        return float(np.linalg.norm(rim[:, None] - rim, axis=2).max())
 
 
 def descan_terms(u: DoubleArray, v: DoubleArray) -> DoubleArray:

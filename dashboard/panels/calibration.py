@@ -11,6 +11,7 @@ from ptylive.dashboard.readouts import CALIBRATION_ROWS, is_pinned
 from ptylive.dashboard.requests import Request, as_plain
 from ptylive.dashboard.words import defocus_unit
 from ptylive.schema import MetadataError
+from ptylive.schema.detector import Descan
 from ptylive.schema.plausible import PLAUSIBLE, understood
 from ptylive.schema.units import as_written, number_and_unit, unit_factor
 
@@ -119,7 +120,7 @@ class CalibrationPanel:
         elif (value := state.calibrated(name)) is None:
             self._orders.say(f"{_LABELS[name]} is not known yet: nothing to pin")
         else:
-            values = {name: list(value) if isinstance(value, tuple) else value}
+            values = {name: _as_given(name, value)}
             self._orders.send("configure", f"{_LABELS[name]} pinned: later scans take it too", values=values, pin=True)
 
     def undo(self, _request: Request) -> None:
@@ -144,6 +145,13 @@ class CalibrationPanel:
         return {"depth": float(depth) if isinstance(depth, int | float) else 0.0}
 
 
+def _as_given(name: str, value: Any) -> Any:
+    """A calibrated value as somebody may give it: jumps between lines belong to one scan."""
+    if not isinstance(value, list | tuple):
+        return value
+    return list(Descan.of(value).smooth.numbers) if name == "descan_px" else list(value)
+
+
 def _as_typed(name: str, value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
@@ -152,7 +160,7 @@ def _as_typed(name: str, value: Any) -> str:
         return f"{abs(value) / size:.6g} {unit} {'overfocus' if value > 0 else 'underfocus'}"
     if name == "energy_eV" and isinstance(value, int | float):
         return f"{value / 1e3:g} kV"
-    numbers = value if isinstance(value, list | tuple) else [value]
+    numbers = _as_given(name, value) if isinstance(value, list | tuple) else [value]
     if name == "scan_step_A" and len(set(numbers)) == 1:
         numbers = numbers[:1]
     return f"{', '.join(f'{float(v):g}' for v in numbers)} {_ROW_UNITS.get(name, '')}".strip()

@@ -2,7 +2,8 @@
 
 A specimen deflects the beam from one atom to the next, descan moves the pattern slowly over the whole field. The mean
 centre of mass of each block of the scan is fitted with a plane and with a parabola, robustly; which of them, if any,
-is taken is decided on parts of the field that the fit did not see (docs/theory/calibration.md, Descan).
+is taken is decided on parts of the field that the fit did not see (docs/theory/calibration.md, Descan). Jumps between
+lines are taken out before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.calibrate.disc import Disc
+from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, line_jumps, may_jump
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.detector import Descan, descan_terms, scan_places
@@ -59,18 +61,58 @@ def find_descan(store: Store, disc_radius_px: float) -> Quantity | None:
     """
     if store.descan is not None:  # given, or measured on the edge of the disc: the centre of mass knows it less well
         return Quantity(store.descan.numbers, Origin.ESTIMATED, store.descan.uncertainty_px)
-    blocks = _blocks(store)
-    found = None if blocks is None else _fitted(blocks, disc_radius_px)
-    return None if found is None else Quantity(found[0].numbers, Origin.ESTIMATED, found[1])
+    jumps = _jumps(store, disc_radius_px)
+    blocks = _blocks(store, jumps)
+    smooth = None if blocks is None else _fitted(blocks, disc_radius_px)
+    found = _joined(smooth, jumps)
+    return None if found is None else Quantity(found.numbers, Origin.ESTIMATED, found.uncertainty_px)
 
 
-def _blocks(store: Store) -> _Blocks | None:
-    """Blocks of which more than half was visited; None where they are too few."""
-    seen = np.flatnonzero((store.frames > 0) & (store.moments[:, 0] > 0))
+def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:
+    """Jumps between lines as the centre of mass shows them."""
+    if not may_jump(store.shape):
+        return None
+    seen = _seen(store)
+    half, count = halves_of(seen, store.shape), 2 * store.shape[0]
+    weight = np.maximum(np.bincount(half, store.moments[seen, 0], count), 1e-12)
+    place = np.stack([np.bincount(half, store.moments[seen, k], count) / weight for k in (1, 2)], axis=1)
+    return line_jumps(place, np.bincount(half, minlength=count), store.shape, disc_radius_px)
+
+
+def _seen(store: Store) -> IndexArray:
+    """Scan points, flat, that have frames with counts in them."""
+    return np.flatnonzero((store.frames > 0) & (store.moments[:, 0] > 0))
+
+
+def _joined(smooth: tuple[Descan, float] | None, jumps: LineJumps | None) -> Descan | None:
+    """Both in one, what is smooth of the offsets of lines counted as such; None where there is neither."""
+    if jumps is None:
+        return None if smooth is None else replace(smooth[0], uncertainty_px=smooth[1])
+    rows = len(jumps.offset_px)
+    u = scan_places(np.arange(rows), (rows, 1))[0]
+    along = descan_terms(u, np.zeros(rows))[:, [0, 3]]  # u and u^2
+    slow = np.linalg.lstsq(along, jumps.offset_px, rcond=None)[0]
+    coefficients = np.zeros((2, 5))
+    coefficients[:, [0, 3]] = slow.T
+    offsets = np.round(jumps.offset_px - along @ slow, 4)
+    found, doubt = Descan.of([*coefficients.ravel().tolist(), *offsets.ravel().tolist()]), jumps.uncertainty_px
+    return (
+        replace(found, uncertainty_px=doubt)
+        if smooth is None
+        else replace(found.plus(smooth[0]), uncertainty_px=math.hypot(doubt, smooth[1]))
+    )
+
+
+def _blocks(store: Store, jumps: LineJumps | None) -> _Blocks | None:
+    """Blocks of which more than half was visited, without the jumps between lines; None where they are too few."""
+    seen = _seen(store)
     block, count = blocks_of(seen, store.shape)
-    weight = np.bincount(block, store.moments[seen, 0], count)
-    sums = np.stack([np.bincount(block, store.moments[seen, k], count) for k in (1, 2)], axis=1)
-    return _placed(sums / np.maximum(weight, 1e-12)[:, None], seen, store.shape)
+    weight = store.moments[seen, 0]
+    every = np.maximum(np.bincount(block, weight, count), 1e-12)[:, None]
+    offset = np.zeros((len(seen), 2)) if jumps is None else jumps.offset_px[seen // store.shape[1]]
+    moments = store.moments[seen, 1:] - weight[:, None] * offset
+    sums = np.stack([np.bincount(block, moments[:, k], count) for k in (0, 1)], axis=1)
+    return _placed(sums / every, seen, store.shape)
 
 
 def blocks_of(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[IndexArray, int]:
@@ -93,35 +135,81 @@ def _placed(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -
     return _Blocks(value[full], u, v, TILES_ALONG * _quarter(u) + _quarter(v))
 
 
+@dataclass(frozen=True)
+class LineEdges:
+    """Mean counts (2 rows, n) around the edge of a disc in the halves of lines, of so many points (2 rows,) each."""
+
+    counts: DoubleArray
+    points: IndexArray
+    disc: Disc
+
+
 def sharpened(
-    descan: Descan, patterns: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int], disc: Disc
+    descan: Descan,
+    patterns: DoubleArray,
+    seen: IndexArray,
+    scan_shape: tuple[int, int],
+    disc: Disc,
+    lines: LineEdges | None = None,
 ) -> Descan:
     """A descan measured once more, on the edge of the disc: mean patterns (blocks, Qy, Qx) of blocks of the scan.
 
-    The patterns have been moved back by ``descan``; seen (n,): scan points in them. A specimen changes the brightness
-    inside the disc, and with it the centre of mass; its edge stays where the beam puts it. A descan of nothing where
-    the edge shows none.
+    The patterns have been moved back by ``descan``; seen (n,): scan points in them; lines: of the same patterns, where
+    jumps between lines were seen. A specimen changes the brightness inside the disc, and with it the centre of mass;
+    its edge stays where the beam puts it. A descan of nothing where the edge shows none.
     """
-    left = _placed(disc_shifts(patterns, disc), seen, scan_shape)
+    shifts = disc_shifts(patterns, disc)
+    taken = np.zeros((len(seen), 2))
+    jumps = None
+    if lines is not None:
+        half, where = halves_of(seen, scan_shape), descan.at_points(seen, scan_shape)
+        before = _means(where, half, 2 * scan_shape[0])
+        place = before + edge_shifts(lines.counts, patterns.mean(axis=0), lines.disc)
+        jumps = line_jumps(place, lines.points, scan_shape, disc.radius_px)
+        taken = where - descan.smooth.at_points(seen, scan_shape)
+        if jumps is not None:
+            taken = taken - jumps.offset_px[seen // scan_shape[1]]
+    left = _placed(shifts + _means(taken, *blocks_of(seen, scan_shape)), seen, scan_shape)
     if left is None:
         return descan
-    found = _fitted(replace(left, com=left.com + descan.at(left.u, left.v)), disc.radius_px)
-    return Descan.of([0]) if found is None else replace(found[0], uncertainty_px=found[1])
+    smooth = _fitted(replace(left, com=left.com + descan.at(left.u, left.v)), disc.radius_px)
+    return _joined(smooth, jumps) or Descan.of([0])
+
+
+def _means(value: DoubleArray, group: IndexArray, count: int) -> DoubleArray:
+    """Mean (count, 2) of values (n, 2) of each group (n,), 0 where there are none."""
+    members = np.maximum(np.bincount(group, minlength=count), 1)
+    return np.stack([np.bincount(group, axis, count) / members for axis in value.T], axis=1)
 
 
 def disc_shifts(patterns: DoubleArray, disc: Disc) -> DoubleArray:
-    """Displacement (n, 2), pixels, of the disc's edge in each pattern (n, Qy, Qx) against their mean.
-
-    Least squares in a ring around the edge: a pattern is the mean one, times a brightness that may tilt across the
-    disc, minus the displacement times its gradient.
-    """
+    """Displacement (n, 2), pixels, of the disc's edge in each pattern (n, Qy, Qx) against their mean."""
     mean = patterns.mean(axis=0)
-    rows, cols = (axis - center for axis, center in zip(np.indices(mean.shape), disc.center_px, strict=True))
-    ring = np.abs(np.hypot(rows, cols) - disc.radius_px) < RING_PX
-    tilt = [mean * axis / disc.radius_px for axis in (rows, cols)]
+    return edge_shifts(patterns[:, edge_of(disc, mean.shape)], mean, disc)
+
+
+def edge_of(disc: Disc, shape: tuple[int, ...]) -> BoolArray:
+    """A ring (Qy, Qx) around the edge of a disc."""
+    return np.asarray(np.abs(np.hypot(*_from_center(disc, shape)) - disc.radius_px) < RING_PX)
+
+
+def edge_shifts(counts: DoubleArray, mean: DoubleArray, disc: Disc) -> DoubleArray:
+    """Displacement (n, 2), pixels, of the disc's edge, by the counts (n, ring) around it, against a mean pattern.
+
+    Least squares: a pattern is the mean one, times a brightness that may tilt across the disc, minus the displacement
+    times its gradient.
+    """
+    ring = edge_of(disc, mean.shape)
+    tilt = [mean * axis / disc.radius_px for axis in _from_center(disc, mean.shape)]
     design = np.stack([part[ring] for part in (*np.gradient(mean), mean, *tilt)], axis=1)
-    fit = np.linalg.lstsq(design, patterns[:, ring].T, rcond=None)[0]
+    fit = np.linalg.lstsq(design, counts.T, rcond=None)[0]
     return np.asarray(-(fit[:2] / np.where(np.abs(fit[2]) > 1e-12, fit[2], np.inf)).T)
+
+
+def _from_center(disc: Disc, shape: tuple[int, ...]) -> tuple[DoubleArray, DoubleArray]:
+    """Rows and columns (Qy, Qx) of pixels, counted from the middle of a disc."""
+    rows, cols = np.indices(shape)
+    return rows - disc.center_px[0], cols - disc.center_px[1]
 
 
 def _quarter(place: DoubleArray) -> IndexArray:

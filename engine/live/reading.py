@@ -13,9 +13,17 @@ import numpy as np
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.calibrate.bad_pixels import BadPixels
-from ptylive.engine.calibrate.descan import LEAST_EXTENT_PX, blocks_of, find_descan, sharpened
+from ptylive.engine.calibrate.descan import (
+    LEAST_EXTENT_PX,
+    LineEdges,
+    blocks_of,
+    edge_of,
+    find_descan,
+    sharpened,
+)
 from ptylive.engine.calibrate.detector import calibrate_detector
-from ptylive.engine.calibrate.disc import find_disc
+from ptylive.engine.calibrate.disc import Disc, find_disc
+from ptylive.engine.calibrate.line_jumps import halves_of
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.descan import given_descan, lying_still, moved_back
 from ptylive.engine.imaging.accumulation.reduction import Reduction
@@ -84,11 +92,11 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
         return store
     descan = Descan.of(found.value)
     for _ in range(PASSES):
-        blocks = BlockMeans.read(header, frames, descan)
-        disc = find_disc(blocks.mean, np.zeros(blocks.mean.shape, dtype=bool))
+        means = MeansAtRest.read(header, frames, descan, disc)
+        disc = find_disc(means.mean, np.zeros(means.mean.shape, dtype=bool))
         if disc is None:
             break
-        before, descan = descan, sharpened(descan, blocks.patterns, blocks.seen, store.shape, disc)
+        before, descan = descan, sharpened(descan, means.patterns, means.seen, store.shape, disc, means.lines)
         if descan.minus(before).extent_px < LARGE_PX:
             break
     if descan.moves:
@@ -98,23 +106,31 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
 
 
 @dataclass(frozen=True)
-class BlockMeans:
-    """Mean patterns (blocks, Qy, Qx) of blocks of the scan, their mean, and the scan points (n,) in them."""
+class MeansAtRest:
+    """Mean patterns (blocks, Qy, Qx) of blocks of the scan, their mean, and the scan points (n,) in them.
+
+    lines: the edge of a disc in the halves of lines, where the patterns of lines had to be moved back.
+    """
 
     patterns: DoubleArray
     mean: DoubleArray
     seen: IndexArray
+    lines: LineEdges | None
 
     @classmethod
-    def read(cls, header: ScanHeader, frames: FrameSource, descan: Descan) -> BlockMeans:
+    def read(cls, header: ScanHeader, frames: FrameSource, descan: Descan, disc: Disc) -> MeansAtRest:
         """From frames moved back by a descan."""
-        shape = header.scan.require_shape()
-        count = blocks_of(np.arange(1), shape)[1]
+        shape, size = header.scan.require_shape(), header.detector_shape
+        blocks, ring = blocks_of(np.arange(1), shape)[1], edge_of(disc, size)
+        halves = 2 * shape[0] if descan.lines else 0
         check_fits(
-            8.0 * count * math.prod(header.detector_shape), "mean patterns for the descan", "crop or bin the patterns"
+            8.0 * (blocks * math.prod(size) + halves * np.count_nonzero(ring)),
+            "mean patterns for the descan",
+            "crop or bin the patterns",
         )
-        sums, number = np.zeros((count, *header.detector_shape)), np.zeros(count)
+        sums, edges, number = np.zeros((blocks, *size)), np.zeros((halves, np.count_nonzero(ring))), np.zeros(blocks)
         seen = np.zeros(shape[0] * shape[1], dtype=bool)
+        points = np.zeros(halves, dtype=np.int64)
         for batch in frames():
             point = header.scan.point_of(batch.index)
             keep = point >= 0
@@ -122,10 +138,15 @@ class BlockMeans:
             still = moved_back(header, descan, batch.index[keep], counts)
             block = blocks_of(point[keep], shape)[0]
             np.add.at(sums, block, still)
-            number += np.bincount(block, minlength=count)
+            number += np.bincount(block, minlength=blocks)
             seen[point[keep]] = True
+            if halves:
+                half = halves_of(point[keep], shape)
+                np.add.at(edges, half, still[:, ring])
+                points += np.bincount(half, minlength=halves)
         mean = sums.sum(axis=0) / max(number.sum(), 1)
-        return cls(sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen))
+        lines = LineEdges(edges / np.maximum(points, 1)[:, None], points, disc) if halves else None
+        return cls(sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen), lines)
 
 
 def reduced(

@@ -35,6 +35,26 @@ def test_sums_and_differences() -> None:
     assert one.plus(None) is one
 
 
+def test_each_line_of_a_scan_may_have_an_offset() -> None:
+    jumping = Descan.of([*NUMBERS, 0.0, 0.0, 1.0, -2.0, -1.0, 2.0, 0.0, 0.5])
+    point = np.array([0, 5, 9, 12, 19])
+    smooth = Descan.of(NUMBERS)
+    assert jumping.lines == ((0.0, 0.0), (1.0, -2.0), (-1.0, 2.0), (0.0, 0.5))
+    left = jumping.at_points(point, (4, 5)) - smooth.at_points(point, (4, 5))
+    assert left == pytest.approx(np.array([[0, 0], [1, -2], [1, -2], [-1, 2], [0, 0.5]]))
+    assert jumping.smooth == smooth
+    assert jumping.minus(smooth).extent_px == pytest.approx(2 * np.hypot(1, 2), rel=1e-4)
+    assert jumping.minus(jumping).extent_px == 0
+    assert smooth.minus(jumping).plus(jumping).at_points(point, (4, 5)) == pytest.approx(
+        smooth.at_points(point, (4, 5))
+    )
+    assert jumping.scaled(2.0).lines[1] == (2.0, -4.0)
+    with pytest.raises(ValueError, match="offsets of 4 lines, the scan has 5"):
+        jumping.at_points(point, (5, 4))
+    with pytest.raises(ValueError, match="11 numbers"):
+        Descan.of([*NUMBERS, 1.0])
+
+
 @pytest.mark.parametrize("words", WORDS)
 def test_undone_transforms_move_the_pattern_alike(words: str) -> None:
     """A spot at the recorded place, and where it lies in the pattern turned back."""
@@ -46,12 +66,15 @@ def test_undone_transforms_move_the_pattern_alike(words: str) -> None:
     two = Descan(((2.0, 0, 0, 0, 0), (-1.0, 0, 0, 0, 0))).undone(words)
     assert np.allclose(two.at(np.ones(1), np.zeros(1))[0], found[0] - found[1])
     assert descan.undone(words).extent_px == pytest.approx(descan.extent_px)
+    lines = Descan.of([0.0] * 10 + [2.0, -1.0] * 3).undone(words).lines
+    assert np.allclose(lines, found[0] - found[1])
 
 
 @pytest.mark.parametrize(("words", "axes"), [("rows", (0,)), ("cols", (1,)), ("rows+cols", (0, 1)), ("", ())])
 def test_a_scan_read_backwards(words: str, axes: tuple[int, ...]) -> None:
-    field = Descan.of(NUMBERS).at_points(np.arange(20), (4, 5)).reshape(4, 5, 2)
-    backwards = Descan.of(NUMBERS).read_backwards(words).at_points(np.arange(20), (4, 5)).reshape(4, 5, 2)
+    descan = Descan.of([*NUMBERS, *np.arange(8.0)])
+    field = descan.at_points(np.arange(20), (4, 5)).reshape(4, 5, 2)
+    backwards = descan.read_backwards(words).at_points(np.arange(20), (4, 5)).reshape(4, 5, 2)
     assert np.allclose(backwards, np.flip(field, axes) if axes else field)
 
 
@@ -68,3 +91,8 @@ def test_metadata_keep_it() -> None:
 def test_what_is_no_descan_is_refused_by_name(value: object) -> None:
     with pytest.raises(MetadataError, match="descan"):
         overlay(ScanHeader(uid="", series="", frames=0, scan=Scan()), {"descan_px": value})
+
+
+def test_nobody_gives_the_jumps_of_lines() -> None:
+    with pytest.raises(MetadataError, match="descan_px has 12 numbers: give 0, the 4 of a plane, or 10"):
+        build("detector", {"descan_px": [*NUMBERS, 1.0, 2.0]}, "a file")

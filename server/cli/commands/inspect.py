@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ptylive.schema import Calibration, MetadataError, ScanHeader
+from ptylive.schema.detector import Descan
 from ptylive.server.cli.options import AsJson, Settings
 from ptylive.server.cli.output import answer, bar
 from ptylive.server.cli.values import parse_assignments
@@ -74,7 +76,10 @@ def inspect(
 
 
 def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
-    """The descan of a scan as other scans of the same field take it, zeros where none is seen; pixels."""
+    """The descan of a scan as other scans of the same field take it, zeros where none is seen; pixels.
+
+    Jumps between lines, root mean square, belong to this scan.
+    """
     from ptylive.application.offline import reconstruct_source
     from ptylive.engine.backend.cache import use_persistent_cache
 
@@ -85,8 +90,12 @@ def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[
         )
     if found is None:
         return {"descan_px": [0.0] * 10, "descan_uncertainty_px": None}
-    numbers = [round(float(number), 4) for number in found.value]
-    return {"descan_px": numbers, "descan_uncertainty_px": found.uncertainty}
+    descan = Descan.of(found.value)
+    numbers = [round(float(number), 4) for number in descan.smooth.numbers]
+    jumps = (
+        {"line_jumps_px": round(math.sqrt(fmean(r * r + c * c for r, c in descan.lines)), 4)} if descan.lines else {}
+    )
+    return {"descan_px": numbers, "descan_uncertainty_px": found.uncertainty, **jumps}
 
 
 def _compression(header: ScanHeader) -> dict[str, Any]:

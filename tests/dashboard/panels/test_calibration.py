@@ -148,3 +148,15 @@ def test_a_pin_keeps_a_value_for_later_scans_until_it_is_clicked_again() -> None
     sender.submit.assert_called_with("release", names=["C10"])
     panel.pin(parse_request('{"what": "pin", "name": "energy_eV"}'))
     assert "nothing to pin" in panel._orders.said
+
+
+def test_jumps_between_lines_are_not_pinned_for_other_scans() -> None:
+    sender = Mock()
+    panel = CalibrationPanel(Orders(sender))
+    smooth = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0]
+    entry = {"value": [*smooth, 0.5, 0.0, -0.5, 0.0], "origin": "estimated"}
+    state = ServerState.model_validate({"calibration": {"descan_px": entry}})
+    assert panel.clips(state)["edit_descan_px"] == "1, 0, 0, 0, 0, 0, 2, 0, 0, 0 px"
+    panel.pin(parse_request('{"what": "pin", "name": "descan_px"}'))
+    sender.submit.assert_called_with("configure", values={"descan_px": smooth}, pin=True)
+    assert "over the field, lines jump" in calibration_texts(state)["cal_descan_px"]

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.calibrate.descan import LEAST_EXTENT_PX, blocks_of, disc_shifts, find_descan, sharpened
+from ptylive.engine.calibrate.descan import (
+    LEAST_EXTENT_PX,
+    LineEdges,
+    blocks_of,
+    disc_shifts,
+    edge_of,
+    find_descan,
+    sharpened,
+)
 from ptylive.engine.calibrate.disc import Disc
 from ptylive.engine.descan import moved
 from ptylive.engine.live.plan import Plan
@@ -46,6 +54,30 @@ def test_the_centre_of_mass_tells_it(scan, descan):
     assert error_px(found, descan) < 0.1
     assert 0 < found.uncertainty < 0.1
     assert (np.asarray(Descan.of(found.value).coefficients)[:, 2:] != 0).any() == (descan is BOW)
+
+
+JUMPS = np.random.default_rng(9).normal(0.0, 1.0, (32, 2))
+
+
+def test_jumps_between_lines_are_taken_out_and_what_is_smooth_stays_smooth(scan):
+    descan = PLANE.plus(Descan.of([0.0] * 10 + (JUMPS - JUMPS.mean(axis=0)).ravel().tolist()))
+    found = find_descan(store_of(scan, moved(scan.patterns, -descan.at_points(POINTS, (32, 32)))), RADIUS)
+    assert error_px(found, descan) < 0.1
+    told = Descan.of(found.value)
+    u = np.linspace(-1, 1, 32)
+    assert np.abs(np.stack([u, u * u - 1 / 3]) @ np.asarray(told.lines)).max() < 32 * 1e-4  # rounded to as much
+    v = np.abs(told.smooth.minus(PLANE).at(np.zeros(2), np.array([-1.0, 1.0])))
+    assert v.max() < 0.3  # along the lines it is that of the plane; jumps of 1 px have a mean and a bow of their own
+    assert 0 < found.uncertainty < 0.1
+
+
+def test_jumps_are_seen_while_the_scan_runs(scan):
+    """The first 20 of 32 lines."""
+    wanted = Descan.of([0.0] * 10 + JUMPS.ravel().tolist())
+    wandering = moved(scan.patterns, -wanted.at_points(POINTS, (32, 32)))[:640]
+    found = find_descan(store_of(scan, wandering), RADIUS)
+    places = Descan.of(found.value).minus(wanted).at_points(POINTS[:640], (32, 32))
+    assert np.abs(places - places.mean(axis=0)).max() < 0.15
 
 
 def test_a_plane_is_enough_where_a_bow_foretells_nothing(scan):
@@ -116,6 +148,46 @@ def test_what_was_found_is_sharpened_on_the_edge():
         patterns[number] = disc_pattern(20 + row, 22 + col)
     found = sharpened(coarse, patterns, point, shape, Disc((20.0, 22.0), 11.0))
     assert np.abs(found.minus(true).at_points(point, shape)).max() < 0.05  # of 0.25 that were missing
+
+
+def edges_of_lines(offset, shape, disc):
+    """Of patterns whose lines lie ``offset`` (rows, 2) off."""
+    ring = edge_of(disc, (40, 44))
+    counts = np.stack([disc_pattern(20 + r, 22 + c)[ring] for r, c in np.repeat(offset, 2, axis=0)])
+    return LineEdges(counts, np.full(2 * shape[0], shape[1] // 2), disc)
+
+
+def test_jumps_are_sharpened_on_the_edge_too():
+    shape, disc = (16, 20), Disc((20.0, 22.0), 11.0)
+    point = np.arange(shape[0] * shape[1])
+    block, count = blocks_of(point, shape)
+    jumps = np.random.default_rng(4).normal(0.0, 1.0, (16, 2))
+    jumps -= jumps.mean(axis=0)
+    missing = np.random.default_rng(5).uniform(-0.3, 0.3, (16, 2))
+    true = Descan.of([2.0, 1.0, -1.0, 0.5]).plus(Descan.of([0.0] * 10 + jumps.ravel().tolist()))
+    coarse = true.plus(Descan.of([0.0] * 10 + missing.ravel().tolist()))
+    left = true.minus(coarse).at_points(point, shape)
+    patterns = np.stack(
+        [
+            np.mean([disc_pattern(20 + r, 22 + c) for r, c in np.unique(left[block == n], axis=0)], axis=0)
+            for n in range(count)
+        ]
+    )
+    lines = edges_of_lines(-missing, shape, disc)
+    found = sharpened(coarse, patterns, point, shape, disc, lines).minus(true).at_points(point, shape)
+    assert np.abs(found - found.mean(axis=0)).max() < 0.05  # of 0.3 that were missing
+    assert np.abs(found.mean(axis=0)).max() < 0.1  # where the middle of the beam is, is not asked here
+
+
+def test_lines_that_move_the_centre_of_mass_alone_do_not_jump():
+    shape, disc = (16, 20), Disc((20.0, 22.0), 11.0)
+    point = np.arange(shape[0] * shape[1])
+    block, count = blocks_of(point, shape)
+    seen = np.random.default_rng(4).normal(0.0, 0.4, (16, 2))
+    descan = Descan.of([0.0] * 10 + seen.ravel().tolist())
+    back = [descan.at_points(point[block == number], shape).mean(axis=0) for number in range(count)]
+    patterns = np.stack([disc_pattern(20 - r, 22 - c) for r, c in back])
+    assert not sharpened(descan, patterns, point, shape, disc, edges_of_lines(-seen, shape, disc)).lines
 
 
 def test_a_specimen_that_moves_the_centre_of_mass_alone_is_no_descan():

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
-from ptylive.engine.calibrate.descan import find_descan
+from ptylive.engine.calibrate.descan import edge_of, find_descan
+from ptylive.engine.calibrate.disc import Disc
 from ptylive.engine.descan import lying_still, moved
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.reading import BlockMeans, brought_to_rest, mean_frame, read
+from ptylive.engine.live.reading import MeansAtRest, brought_to_rest, mean_frame, read
 from ptylive.schema import MetadataError, Origin
 from ptylive.schema.detector import Descan
 
 METHODS = ("com", "idpc", "obf", "tcbf", "wdd")
 BOW = Descan.of([1.5, 0.4, 0.3, 0.0, -0.4, 0.2, -1.2, 0.0, 0.5, 0.0])
 POINTS = np.arange(1024)
+DISC = Disc((16.0, 16.0), 7.2)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_full_pixels_count_what_they_can_tell_in_blocks_too(scan):
     frames[:, 16, 16] = 1e9
     header = scan.header()
     header = replace(header, detector=header.detector.model_copy(update={"saturation_value": 5.0}))
-    blocks = BlockMeans.read(header, lambda: batches(frames), Descan.of([0]))
+    blocks = MeansAtRest.read(header, lambda: batches(frames), Descan.of([0]), DISC)
     assert blocks.mean.max() < 5.01  # transforms in single precision
     assert mean_frame(header, lambda: batches(frames)).frame.max() == 5.0
 
@@ -73,6 +75,37 @@ def test_maps_are_those_of_patterns_that_lie_still(scan, wandering, undisturbed)
     switched_off = replace(switched_off, detector=switched_off.detector.model_copy(update={"descan_px": (0.0,) * 10}))
     left = agreement(maps_of(reconstruct(switched_off, lambda: batches(wandering), METHODS)[1]), undisturbed)
     assert min(left.values()) < 0.5
+
+
+JUMPS = np.random.default_rng(11).normal(0.0, 0.8, (32, 2))
+
+
+@pytest.fixture(scope="module")
+def jumping(scan):
+    """A bow, and each line somewhere else."""
+    descan = BOW.plus(Descan.of([0.0] * 10 + (JUMPS - JUMPS.mean(axis=0)).ravel().tolist()))
+    return descan, moved(scan.patterns, -descan.at_points(POINTS, (32, 32)))
+
+
+def test_maps_are_those_of_lines_that_lie_still(scan, jumping, undisturbed):
+    descan, patterns = jumping
+    engine, rendering = reconstruct(found_beam(scan.header()), lambda: batches(patterns), METHODS)
+    entry = engine.calibration.entries["descan_px"]
+    found = Descan.of(entry.value)
+    assert len(found.lines) == 32
+    assert np.abs(found.minus(descan).at_points(POINTS, (32, 32))).max() < 0.05
+    assert min(agreement(maps_of(rendering), undisturbed).values()) > 0.97
+
+
+def test_the_edge_of_the_disc_is_read_by_halves_of_lines_where_lines_jump(scan, jumping):
+    descan, patterns = jumping
+    header = scan.header()
+    means = MeansAtRest.read(header, lambda: batches(patterns), descan, DISC)
+    ring = edge_of(DISC, (32, 32))
+    still = moved(patterns, descan.at_points(POINTS, (32, 32))).reshape(32, 32, 32, 32)
+    assert means.lines.points.tolist() == [16] * 64
+    assert np.allclose(means.lines.counts[5], still[2, 16:][:, ring].mean(axis=0), rtol=1e-3, atol=1e-6)
+    assert MeansAtRest.read(header, lambda: batches(patterns), BOW, DISC).lines is None
 
 
 def test_live_equals_offline(scan, wandering):
@@ -133,7 +166,7 @@ def test_what_lies_still_is_not_read_again(scan):
 def test_block_means_are_bounded(scan, monkeypatch):
     monkeypatch.setattr("ptylive.engine.memory.available_bytes", lambda: 1e4)
     with pytest.raises(MetadataError, match="mean patterns for the descan would take"):
-        BlockMeans.read(scan.header(), lambda: batches(scan.patterns), BOW)
+        MeansAtRest.read(scan.header(), lambda: batches(scan.patterns), BOW, DISC)
 
 
 def test_no_frames_have_no_mean(scan):

@@ -22,6 +22,9 @@ def vacuum(tmp_path):
     counts = np.random.default_rng(0).poisson(frames).astype(np.uint16).reshape(POINTS, POINTS, SIDE, SIDE)
     with h5py.File(tmp_path / "vacuum.h5", "w") as file:
         file.create_dataset("data", data=counts)
+        jumps = np.repeat([[0.0, 0.0], [1.0, -1.0]] * (POINTS // 2), POINTS, axis=0)  # every other line
+        jumping = moved(frames, -jumps).clip(0).reshape(counts.shape)
+        file.create_dataset("jumping", data=np.random.default_rng(1).poisson(jumping).astype(np.uint16))
         file.create_dataset("still", data=counts[:1, :1].repeat(POINTS, 0).repeat(POINTS, 1))
     return tmp_path / "vacuum.h5"
 
@@ -49,3 +52,14 @@ def test_a_beam_that_lies_still_has_none(vacuum, tmp_path):
         other["data"] = file["still"][()]
     told = last_json(ptylive_here("inspect", tmp_path / "still.h5", "--descan", "--json"))
     assert told["descan_px"] == [0.0] * 10
+
+
+def test_jumps_between_lines_are_told_apart(vacuum, tmp_path):
+    with h5py.File(vacuum) as file, h5py.File(tmp_path / "jumping.h5", "w") as other:
+        other["data"] = file["jumping"][()]
+    told = last_json(ptylive_here("inspect", tmp_path / "jumping.h5", "--descan", "--json"))
+    assert len(told["descan_px"]) == 10
+    every = np.arange(POINTS**2)
+    away = Descan.of(told["descan_px"]).minus(BOW).at_points(every, (POINTS, POINTS))
+    assert np.sqrt(((away - away.mean(axis=0)) ** 2).sum(axis=1).mean()) < 0.1  # jumps have a slope of 1 / 24
+    assert told["line_jumps_px"] == pytest.approx(np.sqrt(0.5), rel=0.02)

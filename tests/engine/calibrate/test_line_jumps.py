@@ -1,0 +1,93 @@
+"""Jumps between lines: found where both halves of lines make them, as certain as is said, else not at all."""
+
+import numpy as np
+import pytest
+
+from ptylive.engine.calibrate.line_jumps import LEAST_JUMP_PX, halves_of, line_jumps, may_jump
+
+ROWS, SHAPE = 40, (40, 32)
+EVERY = np.full(2 * ROWS, 16)
+RADIUS = 12.0
+
+
+def halves(rng, line, noise):
+    """Places of the pattern in both halves of lines."""
+    return np.repeat(line, 2, axis=0) + rng.normal(0, noise, (2 * len(line), 2))
+
+
+def test_what_both_halves_show_is_found_as_well_as_it_says():
+    ratios = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        line = rng.normal(0, 0.5, (ROWS, 2))
+        found = line_jumps(halves(rng, line, 0.1), EVERY, SHAPE, RADIUS)
+        error = found.offset_px - (line - line.mean(axis=0))
+        ratios.append(np.sqrt((error**2).sum(axis=1).mean()) / found.uncertainty_px)
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.1)  # 40 lines, 20 scans: 0.02, and the mean that is lost: 0.01
+
+
+def test_one_jump_in_the_middle_is_one():
+    line = np.repeat([[0.0, 0.0], [3.0, -2.0]], ROWS // 2, axis=0)
+    found = line_jumps(halves(np.random.default_rng(1), line, 0.05), EVERY, SHAPE, RADIUS)
+    assert np.abs(found.offset_px - (line - line.mean(axis=0))).max() < 0.25  # five times the noise of a mean of two
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1, 1.0, 10.0])
+def test_noise_alone_is_none(noise):
+    rng = np.random.default_rng(7)
+    assert not any(line_jumps(halves(rng, np.zeros((ROWS, 2)), noise), EVERY, SHAPE, RADIUS) for _ in range(200))
+
+
+def test_what_varies_slowly_is_none():
+    """Eight pixels over the field, 0.2 px from line to line."""
+    u = np.linspace(-1, 1, ROWS)[:, None]
+    for slow in (4 * u * [1.0, -0.5], 3 * np.sin(1.5 * u) * [1.0, 1.0] + u * u * [2.0, -3.0]):
+        assert line_jumps(halves(np.random.default_rng(2), slow, 0.01), EVERY, SHAPE, RADIUS) is None
+
+
+def test_what_one_half_shows_is_specimen():
+    place = halves(np.random.default_rng(3), np.zeros((ROWS, 2)), 0.01)
+    place[::2] += np.random.default_rng(4).normal(0, 1.0, (ROWS, 2))
+    assert line_jumps(place, EVERY, SHAPE, RADIUS) is None
+
+
+def test_little_is_left_alone_and_more_of_it_for_a_large_disc():
+    rng = np.random.default_rng(5)
+    line = rng.normal(0, 1, (ROWS, 2))
+    line /= np.sqrt(((np.diff(line, axis=0)) ** 2).sum(axis=1).mean() / 2)  # jumps of one pixel, root mean square
+    assert line_jumps(halves(rng, 0.9 * LEAST_JUMP_PX * line, 0.001), EVERY, SHAPE, RADIUS) is None
+    assert line_jumps(halves(rng, 1.1 * LEAST_JUMP_PX * line, 0.001), EVERY, SHAPE, RADIUS) is not None
+    assert line_jumps(halves(rng, 1.1 * LEAST_JUMP_PX * line, 0.001), EVERY, SHAPE, 60.0) is None
+
+
+def test_lines_that_were_not_visited_stay_where_they_are():
+    rng = np.random.default_rng(6)
+    line = rng.normal(0, 1, (ROWS, 2))
+    points = EVERY.copy()
+    points[50:] = 0
+    points[31] = 8  # of 16: not more than half
+    found = line_jumps(halves(rng, line, 0.01), points, SHAPE, RADIUS).offset_px
+    missing = np.flatnonzero(~found.any(axis=1))
+    assert missing.tolist() == [15, *range(25, ROWS)]
+    assert found[:15].std() > 0.5
+    points[20:] = 0
+    assert line_jumps(halves(rng, line, 0.01), points, SHAPE, RADIUS) is None
+
+
+@pytest.mark.parametrize("columns", [8, 9])
+def test_halves_of_lines_are_told_apart(columns):
+    half = halves_of(np.arange(3 * columns), (3, columns))
+    count = np.bincount(half)
+    assert count.tolist() == [columns - columns // 2, columns // 2] * 3
+    assert (half[:columns] == (np.arange(columns) >= columns / 2)).all()
+    rng = np.random.default_rng(8)
+    line = rng.normal(0, 1, (ROWS, 2))
+    few = np.tile([count[0] // 2 + 1, count[1] // 2 + 1], ROWS)
+    assert line_jumps(halves(rng, line, 0.01), few, (ROWS, columns), RADIUS) is not None
+
+
+def test_small_scans_and_huge_ones_are_not_looked_at():
+    assert may_jump((12, 8))
+    assert not may_jump((11, 8))
+    assert not may_jump((12, 7))
+    assert not may_jump((5000, 64))
