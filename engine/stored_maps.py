@@ -56,14 +56,9 @@ class StoredMaps:
 
     def visited(self, live_map: LiveMap) -> BoolArray | None:
         """Pixels of a map that the scan has come to; None: all, or not known, as where its points lie on no grid."""
-        if self.coverage is None or self.coverage.all() or is_placed(live_map):
+        if self.coverage is None or self.coverage.all() or live_map.is_placed:
             return None
         return stretched(self.coverage, live_map.data.shape)
-
-
-def is_placed(live_map: LiveMap) -> bool:
-    """Whether the pixels of a map are no scan points: those were placed on a grid of its own."""
-    return live_map.settings.get("points") == "placed"
 
 
 def _stored(name: str, data: Any) -> LiveMap:

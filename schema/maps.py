@@ -54,7 +54,7 @@ class RingQuality:
 
 @dataclass(frozen=True)
 class LiveMap:
-    """One map on the scan grid (or an upsampled one); pixel (0, 0) is scan point (0, 0)."""
+    """One map on the scan grid (or an upsampled one); pixel (0, 0) is scan point (0, 0), unless points were placed."""
 
     name: str
     data: FloatArray
@@ -68,3 +68,19 @@ class LiveMap:
     """Standard deviation of a pixel by noise, in ``units``, the median of all; None where it was not measured."""
     buried: bool = False
     """Whether the map is noise, as far as two halves of the data can tell: they agree at no spatial frequency."""
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether its pixels are no scan points: those were placed on a grid of its own."""
+        return self.settings.get("points") == "placed"
+
+    def frame(self, rotation_deg: float) -> tuple[tuple[float, float], float]:
+        """Place of pixel (0, 0) in the detector's frame, Å, and the angle of its axes to the detector's, degrees.
+
+        rotation_deg: of the scan's axes, which it has unless its pixels are no scan points.
+        """
+        if not self.is_placed:
+            return (0.0, 0.0), rotation_deg
+        row, col = self.settings.get("origin_A", (0.0, 0.0))
+        listed = bool(row or col)  # points of no grid, in files that do not say how their maps lie
+        return (float(row), float(col)), float(self.settings.get("axes_deg", 0.0 if listed else rotation_deg))

@@ -166,6 +166,8 @@ def overlay(header: ScanHeader, values: Mapping[str, Any], source: str = "settin
         current, new = getattr(header, section), sections[section]
         if "field_of_view_A" in new:
             new = {"step_A": None, **new}  # it takes the place of the step that was known
+        if new.get("step_A") is not None or new.get("field_of_view_A") is not None:
+            new = {"matrix": None, **new}
         if "transform" in new:
             new = {**new, "transform_given": new["transform"] is not None}
         if section == "optics":

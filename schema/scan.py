@@ -22,6 +22,10 @@ def rotation_matrix(rotation_deg: float) -> DoubleArray:
     return np.array([[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]])
 
 
+LEAST_AREA = 1e-6
+"""Of the cell of a scan, as a share of the square of its longest step: less is a line."""
+
+
 class Scan(Model):
     """Geometry and order of a scan; ``shape`` counts the points of a row without flyback frames."""
 
@@ -53,6 +57,23 @@ class Scan(Model):
             raise ValueError("scan step must be one or two positive numbers (row, col) in Å")
         return tuple(float(s) for s in np.broadcast_to(steps, 2))
 
+    @field_validator("matrix", mode="before")
+    @classmethod
+    def _plain_matrix(cls, value: Any) -> Any:
+        """Four numbers, typed in one list too: what y changes from row to row, from column to column; then x."""
+        if value is None:
+            return None
+        try:
+            numbers = np.asarray(value, dtype=float).ravel()
+        except (TypeError, ValueError):
+            numbers = np.zeros(0)
+        if numbers.size != 4 or not np.isfinite(numbers).all():
+            raise ValueError(f"{brief(value)} is not the four numbers of a matrix, in Å")
+        matrix = numbers.reshape(2, 2)
+        if abs(np.linalg.det(matrix)) < LEAST_AREA * np.abs(matrix).max(initial=0.0) ** 2 or not matrix.any():
+            raise ValueError(f"{brief(value)} puts all scan points on one line")
+        return tuple(tuple(row) for row in matrix.tolist())
+
     @field_validator("shape", mode="before")
     @classmethod
     def _plain_shape(cls, value: Any) -> Any:
@@ -69,9 +90,11 @@ class Scan(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _step_from_field_of_view(cls, data: Any) -> Any:
-        """The same step along rows and columns where only the length of a row is given."""
-        if not isinstance(data, Mapping) or data.get("step_A") is not None or data.get("matrix") is not None:
+    def _one_step(cls, data: Any) -> Any:
+        """A matrix stands instead of steps, which are the same along both axes where only a row's length is told."""
+        if isinstance(data, Mapping) and data.get("matrix") is not None:
+            return {**data, "step_A": None, "field_of_view_A": None}
+        if not isinstance(data, Mapping) or data.get("step_A") is not None:
             return data
         view, shape = data.get("field_of_view_A"), data.get("shape")
         if view is None or shape is None or not float(view) > 0 or not int(np.ravel(shape)[-1]) > 0:

@@ -14,7 +14,7 @@ from ptylive.engine.analysis.fourier_correlation import without_ramp
 from ptylive.engine.analysis.scan_frame import ScanFrame, averaged, finer_by, lit, phase_on_scan, wraps
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.deviation import is_deviation
-from ptylive.engine.stored_maps import StoredMaps, is_placed
+from ptylive.engine.stored_maps import StoredMaps
 from ptylive.engine.stored_run import StoredRun
 from ptylive.pictures.colours import ColourMap, levels
 from ptylive.pictures.sheet import Cell, sheet
@@ -157,10 +157,10 @@ class Beside:
     def _phase(self, live_map: LiveMap) -> tuple[FloatArray, BoolArray]:
         """On the field of a map: the phase (finer Y, finer X), and the map's pixels (Y, X) that were lit."""
         shape, sampling = (live_map.data.shape[0], live_map.data.shape[1]), live_map.sampling_A or (1.0, 1.0)
-        key = (shape, sampling, is_placed(live_map), str(live_map.settings.get("origin_A")))
+        key = (shape, sampling, live_map.is_placed, str(live_map.settings.get("origin_A")))
         if key not in self._read:
             coverage = self._stored.coverage
-            points = shape if coverage is None or is_placed(live_map) else coverage.shape
+            points = shape if coverage is None or live_map.is_placed else coverage.shape
             step = (sampling[0] * shape[0] / points[0], sampling[1] * shape[1] / points[1])
             frame = self._frame(live_map, (points[0], points[1]), step)
             finer = finer_by(self._run, shape, sampling)
@@ -171,9 +171,7 @@ class Beside:
     def _frame(self, live_map: LiveMap, points: tuple[int, int], step: tuple[float, float]) -> ScanFrame:
         """Where the maps lie: as the refined positions tell it, else as the file says."""
         known = self._stored.rotation_deg
-        if is_placed(live_map):
-            row, col = live_map.settings.get("origin_A", (0.0, 0.0))
-            listed = bool(row or col)  # points of no grid, in files that do not say how their maps lie
-            axes = live_map.settings.get("axes_deg", 0.0 if listed else known)
-            return ScanFrame.turned(float(axes), (float(row), float(col)))
+        if live_map.is_placed:
+            origin_A, axes_deg = live_map.frame(known)
+            return ScanFrame.turned(axes_deg, origin_A)
         return ScanFrame.of_positions(self._run.positions_A, points, step) or ScanFrame.turned(known)

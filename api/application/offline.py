@@ -200,7 +200,8 @@ def start_guess(start_map: LiveMap | None, calibration: Calibration) -> StartGue
         return None
     scale = 1.0 if start_map.units == "rad" else 1 / CONTRAST_PER_RAD
     phase = start_map.data if scale == 1 else (start_map.data * np.float32(scale))
-    return StartGuess(phase, start_map.sampling_A, calibration.rotation_deg)
+    origin_A, axes_deg = start_map.frame(calibration.rotation_deg)
+    return StartGuess(phase, start_map.sampling_A, axes_deg, origin_A)
 
 
 def stored_at_last(store: Callable[[], Stored], give_up: Event, tell: Callable[[str], None]) -> Stored:

@@ -137,7 +137,7 @@ def _placed(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -
 
 @dataclass(frozen=True)
 class LineEdges:
-    """Mean counts (2 rows, n) around the edge of a disc in the halves of lines, of so many points (2 rows,) each."""
+    """Mean counts (2 rows, n) around the edge of a disc in the halves of lines, and of how many points (2 rows,)."""
 
     counts: DoubleArray
     points: IndexArray

@@ -52,7 +52,8 @@ def line_jumps(
     do not count.
     """
     left, right = place_px[::2], place_px[1::2]
-    seen = (2 * points.reshape(-1, 2) > [(scan_shape[1] + 1) // 2, scan_shape[1] // 2]).all(axis=1)
+    every = np.array([(scan_shape[1] + 1) // 2, scan_shape[1] // 2])
+    seen = np.asarray((2 * points.reshape(-1, 2) > every).all(axis=1))
     both = seen[1:] & seen[:-1]
     if both.sum() < LEAST_LINES - 1:
         return None

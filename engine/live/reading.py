@@ -87,15 +87,18 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
     if store.descan_given:  # and taken back since: to be measured on patterns as they were recorded
         store = read(header, frames, None, where) or store
     disc = find_disc(store.mean_pattern, bad_pixels(header))
-    found = None if disc is None or store.descan is not None else find_descan(store, disc.radius_px)
+    if disc is None or store.descan is not None:
+        return store
+    found = find_descan(store, disc.radius_px)
     if found is None:
         return store
     descan = Descan.of(found.value)
     for _ in range(PASSES):
         means = MeansAtRest.read(header, frames, descan, disc)
-        disc = find_disc(means.mean, np.zeros(means.mean.shape, dtype=bool))
-        if disc is None:
+        found_disc = find_disc(means.mean, np.zeros(means.mean.shape, dtype=bool))
+        if found_disc is None:
             break
+        disc = found_disc
         before, descan = descan, sharpened(descan, means.patterns, means.seen, store.shape, disc, means.lines)
         if descan.minus(before).extent_px < LARGE_PX:
             break

@@ -59,6 +59,7 @@ class RefineJob:
                 "phase": array_to_plain(start.phase),
                 "sampling_A": list(start.sampling_A),
                 "rotation_deg": start.rotation_deg,
+                "origin_A": list(start.origin_A),
             },
             "values": dict(self.values),
             "backend": self.backend,
@@ -85,7 +86,10 @@ class RefineJob:
             start=None
             if start is None
             else StartGuess(
-                np.array(array_from_plain(start["phase"])), tuple(start["sampling_A"]), float(start["rotation_deg"])
+                np.array(array_from_plain(start["phase"])),
+                tuple(start["sampling_A"]),
+                float(start["rotation_deg"]),
+                tuple(start["origin_A"]),
             ),
             values=plain["values"],
             backend=plain["backend"],

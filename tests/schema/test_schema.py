@@ -118,6 +118,22 @@ def test_calibration_round_trip():
         calibration.require("energy_eV", "iDPC")
 
 
+def test_a_matrix_stands_for_steps_however_it_is_written():
+    square = Scan(shape=(2, 3), matrix=((0.0, 0.5), (-0.4, 0.1)))
+    assert Scan(shape=(2, 3), matrix=[0.0, 0.5, -0.4, 0.1]) == square
+    assert square.positions_A(0.0)[[1, 3]].tolist() == [[0.5, 0.1], [0.0, -0.4]]
+    known = ScanHeader(uid="", series="", frames=0, scan=Scan(shape=(2, 3), step_A=0.3))
+    turned = overlay(known, {"scan_matrix": "0, 0.5 Å, -0.04 nm, 0.1"})
+    assert turned.scan.step_A is None
+    assert turned.scan.matrix == pytest.approx(np.array(square.matrix))
+    for name, value, step in (("scan_step_A", 0.3, 0.3), ("field_of_view_A", 1.5, 0.5)):
+        again = overlay(turned, {name: value}).scan
+        assert (again.matrix, again.step_A) == (None, (step, step))
+    for wrong in ([1, 2, 3], [1, 2, 3, np.nan], [1, 2, 2, 4], [0, 0, 0, 0], "much"):
+        with pytest.raises(MetadataError, match="matrix"):
+            overlay(known, {"scan_matrix": wrong})
+
+
 def test_a_field_of_view_stands_for_the_step():
     assert Scan(shape=(20, 40), field_of_view_A=20.0).step_A == (0.5, 0.5)
     assert Scan(shape=(20, 40), field_of_view_A=20.0, step_A=0.3).step_A == (0.3, 0.3)

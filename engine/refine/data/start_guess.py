@@ -14,6 +14,8 @@ class StartGuess:
     phase: FloatArray
     """(rows, columns), rad, denser is positive."""
     sampling_A: tuple[float, float]
-    """Distance between its pixels along the scan axes, Å; pixel (0, 0) lies on scan point (0, 0)."""
+    """Distance between its pixels along its axes, Å."""
     rotation_deg: float = 0.0
-    """Scan axes to detector axes, degrees."""
+    """Its axes to detector axes, degrees."""
+    origin_A: tuple[float, float] = (0.0, 0.0)
+    """Place of pixel (0, 0) in the detector's frame; of a regular scan that of scan point (0, 0)."""

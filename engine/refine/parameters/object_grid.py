@@ -56,7 +56,8 @@ class ObjectGrid:
         rows, columns = self.shape
         y, x = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
         position = np.stack([y, x], -1) * self.pixel_A + self.origin_A
-        along_scan = position @ rotation_matrix(start.rotation_deg) / np.asarray(start.sampling_A)
+        from_first = position - np.asarray(start.origin_A)
+        along_scan = from_first @ rotation_matrix(start.rotation_deg) / np.asarray(start.sampling_A)
         image = np.asarray(start.phase, dtype=np.float64)
         return np.asarray(map_coordinates(image, np.moveaxis(along_scan, -1, 0), order=3, mode="nearest"), np.float32)
 

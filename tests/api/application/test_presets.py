@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -10,7 +11,7 @@ from running import last_json, ptylive_here
 
 from ptylive.application.offline import method_of, start_guess
 from ptylive.application.presets import load_preset
-from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema import Calibration, LiveMap, MetadataError, Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.values import parse_assignments
 from ptylive.simulators.data import bundled
@@ -140,6 +141,19 @@ def test_other_live_maps_to_start_from():
         guess = start_guess(LiveMap("map", data, units, (0.5, 0.5), 12, ""), Calibration())
         np.testing.assert_array_equal(guess.phase, scale * data)
     assert start_guess(None, Calibration()) is None
+
+
+def test_a_map_whose_points_were_placed_is_started_from_where_it_lies():
+    calibration = Calibration({"rotation_deg": Quantity(30.0, Origin.GIVEN)})
+    regular = LiveMap("obf", np.ones((3, 4), np.float32), "rad", (0.5, 0.5), 12, "obf")
+    listed = {"points": "placed", "origin_A": [-3.0, 5.0]}
+    said = {**listed, "origin_A": [0.0, 0.0], "axes_deg": 28.0}
+    found = [start_guess(replace(regular, settings=told), calibration) for told in ({}, listed, said)]
+    assert [(guess.origin_A, guess.rotation_deg) for guess in found] == [
+        ((0.0, 0.0), 30.0),
+        ((-3.0, 5.0), 0.0),
+        ((0.0, 0.0), 28.0),
+    ]
 
 
 def test_a_refinement_starts_from_the_map_it_is_told(bare, tmp_path):

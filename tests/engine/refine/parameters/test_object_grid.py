@@ -20,11 +20,12 @@ def test_every_window_lies_inside_and_its_centre_is_the_position():
 
 
 @pytest.mark.parametrize("rotation", [0.0, 25.0, -120.5])
-def test_start_maps_are_turned_onto_the_grid(rotation):
+@pytest.mark.parametrize("origin", [(0.0, 0.0), (-31.0, 12.5)])
+def test_start_maps_are_turned_onto_the_grid(rotation, origin):
     """A map whose value is the detector-frame row of each of its points must become the row of each object pixel."""
     scan = Scan(shape=(30, 40), step_A=(2.0, 1.5), rotation_deg=rotation)
-    positions = scan.positions_A(rotation)
-    start = StartGuess(positions[:, 0].reshape(30, 40).astype(np.float32), (2.0, 1.5), rotation)
+    positions = scan.positions_A(rotation) + origin
+    start = StartGuess(positions[:, 0].reshape(30, 40).astype(np.float32), (2.0, 1.5), rotation, origin)
     grid = ObjectGrid.of(positions, 0.7, 16)
     phase = grid.resample(start)
     inside, rounding = positions.mean(0), 60 * 16 * float(np.finfo(np.float32).eps)  # of positions up to 60 Å
