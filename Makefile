@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint types unit check-all check-machines mutants coverage bench chaos clean
+.PHONY: demo test lint types compiled unit check-all check-machines mutants coverage bench chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -15,7 +15,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/ptylive demo
 
-test: $(STAMP) browser compiler lint types unit
+test: $(STAMP) browser compiler
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types compiled
+	$(MAKE) --no-print-directory unit
 
 # Debian's Chromium for the dashboard tests; they skip with a reason where it cannot be installed.
 browser:
@@ -38,6 +40,10 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/python tools/typecheck.py
+
+# What numba compiles takes a minute on a new machine, and longer where every worker and every server does it.
+compiled: $(STAMP)
+	$(BIN)/python tools/compile_all.py
 
 # Three tests at a time, also on two cores: many of them wait for a server, a browser or a clock.
 JOBS ?= 3

@@ -17,6 +17,7 @@ from ptylive.dashboard import readouts, recipes
 from ptylive.dashboard.access import OWN_VIEW, READ_ONLY
 from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.orders import CommandSender, Orders
+from ptylive.dashboard.exports import Exports
 from ptylive.dashboard.keys import MapKeys
 from ptylive.dashboard.models import Asked, Page
 from ptylive.dashboard.panels.calibration import CalibrationPanel
@@ -43,7 +44,6 @@ from ptylive.schema import PtyliveError
 
 TICK_MS = 100
 VIEWS = ("session", "refine", "library")
-EXPORTS = ("png", "tiff", "hspy")
 
 
 class Part(Protocol):
@@ -84,9 +84,8 @@ class Session:
         self.document = document
         self.feed = feed
         self.read_only = read_only
-        self.offer_download = offer_download
-        self._downloads: list[dict[str, str]] = []
         self.orders = Orders(ShownScanSender(sender, lambda: feed.view().state.uid, self._looked_at))
+        self.exports = Exports(self.orders, offer_download)
         self.page, self.asked = Page(), Asked()
         style = InlineStyleSheet(css=read_template("widgets.css"))
         self.mosaic = Mosaic(style, feed.view().kinds)
@@ -270,7 +269,7 @@ class Session:
         marks["trotter"] = "on" if self.trotter.on_show else "off"
         marks["overwrite"] = "on" if self.mosaic.panels[0].overwrites else "off"
         lists = {**self.calibration.lists(self.past.state or view.state), **self.runs.lists(), "slices": view.slices}
-        lists |= {**self.library.lists(), **self.past.lists(), "downloads": self._downloads}
+        lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
         preset = self.refine.preset()
         clips = {
             **self.calibration.clips(self.past.state or view.state),
@@ -337,6 +336,8 @@ class Session:
         if request.key == "slice" and len(request.numbers) == 1:
             self.reconstruction.choose_slice(int(request.numbers[0]), self.feed.view().slices)
             self._watch()
+        elif request.key == "side_by_side":
+            self.exports.side_by_side()
         elif request.key in ("refine", "stop", "save", "resume"):
             self.refine.press(request.key)
 
@@ -348,16 +349,7 @@ class Session:
             name, figure = self.mosaic.panels[index].kind.name, self.mosaic.panels[index].view
         else:
             return
-        limits, colours = [float(v) for v in figure.limits], str(figure.colour_map)
-        self.orders.send(
-            "export", "exported", self._offer_files, map=name, formats=EXPORTS, colour_map=colours, limits=limits
-        )
-
-    def _offer_files(self, reply: dict[str, Any]) -> None:
-        """Let the browser fetch what has been written."""
-        files = [Path(file) for file in reply.get("files") or () if isinstance(file, str)]
-        if self.offer_download is not None:
-            self._downloads = [{"name": file.name, "href": self.offer_download(file)} for file in files]
+        self.exports.picture(name, figure)
 
     def _key(self, request: Request) -> None:
         if request.key == "o":

@@ -68,14 +68,19 @@ class Comparison:
         """With the first refinement, by name of the map."""
         return {one.name: round(one.correlation, 4) for one in self.shown if one.correlation is not None}
 
-    def write(self, path: Path, in_a_row: int) -> None:
-        """As a PNG. Raises OSError."""
+    def picture(self, in_a_row: int) -> bytes:
+        """As a PNG."""
         cells = [
             Cell(one.data, one.label, one.lines(self.first_run), one.colour_map, one.visited, one.pixel_A)
             for one in self.shown
         ]
+        return png(sheet(cells, in_a_row))
+
+    def write(self, path: Path, in_a_row: int) -> None:
+        """The same as a file. Raises OSError."""
+        picture = self.picture(in_a_row)
         with replacing(path) as temporary:
-            temporary.write_bytes(png(sheet(cells, in_a_row)))
+            temporary.write_bytes(picture)
 
 
 def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Comparison:

@@ -39,8 +39,7 @@ class Export:
         try:
             return [writers[one](stem) for one in wanted]
         except OSError as error:
-            problem = f"{stem.name}.{'/'.join(wanted)} could not be written to {stem.parent}: {error.strerror or error}"
-            raise CommandError(problem, "make room, or see who may write there") from None
+            raise _not_written(f"{stem.name}.{'/'.join(wanted)}", stem.parent, error) from None
 
     def _png(self, stem: Path) -> Path:
         from ptylive.pictures.colours import ColourMap
@@ -58,10 +57,7 @@ class Export:
                 sampling_A=self.live_map.sampling_A,
             )
         )
-        path = stem.with_suffix(".png")
-        with replacing(path) as temporary:
-            temporary.write_bytes(picture)
-        return path
+        return written(stem.with_suffix(".png"), picture)
 
     def _tiff(self, stem: Path) -> Path:
         from ptylive.engine.exports.tiff import write_tiff
@@ -76,6 +72,21 @@ class Export:
         path = stem.with_suffix(".hspy")
         write_hspy(path, [self.live_map])
         return path
+
+
+def written(path: Path, content: bytes) -> Path:
+    """A file, whole or not at all. Raises CommandError."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise _not_written(path.name, path.parent, error) from None
+    return path
+
+
+def _not_written(name: str, folder: Path, error: OSError) -> CommandError:
+    problem = f"{name} could not be written to {folder}: {error.strerror or error}"
+    return CommandError(problem, "make room, or see who may write there")
 
 
 MAP_FORMATS = ("png", "tiff", "hspy")

@@ -6,12 +6,13 @@ Every public ``command_*`` method is a command of the control protocol (docs/pro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
-from ptylive.application.export import Export, export_stem
+from ptylive.application.export import Export, export_stem, written
 from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import measured_rotation
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector, parse_detectors
@@ -22,6 +23,7 @@ from ptylive.server.commands.checks import Checked
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.commands.run_curves import run_curves
 from ptylive.server.commands.runs import nominal_positions, read_run
+from ptylive.server.commands.side_by_side import side_by_side
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.refinements import Refinements
 from ptylive.server.session.finisher import Finisher
@@ -166,12 +168,28 @@ class AnalysisCommands:
             method=str(payload.get("method") or ""),
         )
         picture = Export(live_map, visited, colour_map, _span(limits))
+        name = f"{self._refinements.current.run}_{map}" if refined(map) else map
+        files = picture.write(self._export_stem(scan, name), formats)
+        return {"files": [str(path) for path in files], "path": str(files[0]) if files else ""}
+
+    def _export_stem(self, scan: ScanSession, name: str) -> Path:
+        """Where a file of a scan goes, without its suffix. Raises CommandError where there is no folder."""
         folder = self._config.recording_folder if scan.recording is None else scan.recording.parent
         if folder is None:
             raise CommandError("this server has no folder to export to", "start it without --no-record")
-        name = f"{self._refinements.current.run}_{map}" if refined(map) else map
-        written = picture.write(export_stem(scan.recording, folder, scan.header.series, name), formats)
-        return {"files": [str(path) for path in written], "path": str(written[0]) if written else ""}
+        return export_stem(scan.recording, folder, scan.header.series, name)
+
+    def command_side_by_side(self) -> dict[str, Any]:
+        """Maps and refined object of the scan as one picture beside the recording, and how far they agree."""
+        scan = self._scan()
+        results = scan.results
+        if results is None:
+            raise CommandError("this scan has no results yet", "they are there when it has ended, or with save")
+        take_in_now(results, self._finisher.tell)
+        found = self._finisher.files.read(side_by_side, results, LARGE)
+        path = self._export_stem(scan, "side_by_side").with_suffix(".png")
+        written(path, found.pop("png").tobytes())
+        return {**found, "files": [str(path)], "path": str(path)}
 
 
 def refined(name: str) -> bool:

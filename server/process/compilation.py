@@ -44,14 +44,19 @@ def main(pieces: Sequence[str]) -> int:
     if RECEIVE in pieces:
         os.nice(LOW_PRIORITY)
     for piece in pieces:
-        mark = compiled_mark(piece)
-        if not mark.exists():
-            _compile(piece)
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+        compile_missing(piece)
         sys.stdout.write(f"{piece}\n")
         sys.stdout.flush()
     return 0
+
+
+def compile_missing(piece: str) -> None:
+    """Compile a piece into the persistent cache, unless it is there."""
+    mark = compiled_mark(piece)
+    if not mark.exists():
+        _compile(piece)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def _compile(piece: str) -> None:

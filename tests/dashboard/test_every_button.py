@@ -47,6 +47,7 @@ FIELDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"what": "past", "numbers": [1]}, "snapshot"),
     ({"what": "key", "key": "r"}, "refine"),
     ({"what": "key", "key": "s"}, "refine_stop"),
+    ({"what": "run", "key": "side_by_side"}, "side_by_side"),
 )
 
 

@@ -170,6 +170,12 @@ def test_runs_are_compared(running: Server) -> None:
     assert before.shape == after.shape
     assert before[1] - before[0] == pytest.approx([0, 1.2], abs=1e-4), "every third of 0.4 Å"
     assert positions["rms_A"] == pytest.approx(np.sqrt(((after - before) ** 2).sum(1).mean()), abs=0.02)
+    beside = running.call("side_by_side")
+    (sheet,) = map(Path, beside["files"])
+    assert sheet.name.endswith("_side_by_side.png")
+    assert Image.open(io.BytesIO(sheet.read_bytes())).size[0] > 700, "four pictures beside each other"
+    assert {"obf", "idpc", beside["run"]} <= set(beside["shown"])
+    assert beside["correlation"]["obf"] > 0.5
     (floats,) = running.call("export", map="object", formats=["tiff"])["files"]
     with Image.open(floats) as tiff:
         assert np.asarray(tiff).shape == array_from_plain(second["object"]).shape
@@ -195,6 +201,11 @@ def test_a_map_leaves_as_picture_and_as_numbers(running: Server) -> None:
     with h5py.File(signal) as file:
         assert np.array_equal(file["Experiments/obf/data"], maps(running)["obf"])
         assert file["Experiments/obf/axis-0"].attrs["units"] == "Å"
+    beside = running.call("side_by_side")
+    with Image.open(beside["path"]) as sheet:
+        assert sheet.size[0] > 700, "pictures beside each other"
+    assert (beside["run"], beside["correlation"]) == ("", {})
+    assert {"obf", "idpc"} <= set(beside["shown"])
     with pytest.raises(CommandError, match="cannot export 'exe'"):
         running.call("export", map="adf", formats=["exe"])
     with pytest.raises(CommandError, match="no map"):

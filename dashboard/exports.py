@@ -1,0 +1,53 @@
+"""What leaves the page as files: a map as shown and its floats, and everything side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.panels.picture import PictureFigure
+
+FORMATS = ("png", "tiff", "hspy")
+MOST_SAID = 3
+"""Maps whose agreement is told, those that agree best."""
+
+
+class Exports:
+    """Has files written by the server, and lets the browser fetch them. ``offer``: gives the address of a file."""
+
+    def __init__(self, orders: Orders, offer: Callable[[Path], str] | None) -> None:
+        self._orders, self._offer = orders, offer
+        self.downloads: list[dict[str, str]] = []
+        """Name and address of the files that were written last."""
+
+    def picture(self, name: str, figure: PictureFigure) -> None:
+        """Write a picture of the server as it is shown, and its numbers."""
+        limits, colours = [float(v) for v in figure.limits], str(figure.colour_map)
+        self._orders.send(
+            "export", "exported", self._written, map=name, formats=FORMATS, colour_map=colours, limits=limits
+        )
+
+    def side_by_side(self) -> None:
+        """Write maps and refined object beside each other."""
+        self._orders.send("side_by_side", "", self._compared)
+
+    def _compared(self, reply: dict[str, Any]) -> None:
+        self._written(reply)
+        self._orders.say(agreement(reply))
+
+    def _written(self, reply: dict[str, Any]) -> None:
+        files = [Path(file) for file in reply.get("files") or () if isinstance(file, str)]
+        if self._offer is not None:
+            self.downloads = [{"name": file.name, "href": self._offer(file)} for file in files]
+
+
+def agreement(reply: dict[str, Any]) -> str:
+    """How far maps agree with the refinement, best first, in one line."""
+    found = reply.get("correlation")
+    known = {str(name): float(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    best = sorted(known, key=lambda name: -known[name])[:MOST_SAID]
+    if not best:
+        return "side by side: written below"
+    return f"correlation with {reply.get('run', 'the object')}: " + ", ".join(f"{one} {known[one]:.3f}" for one in best)

@@ -1,0 +1,40 @@
+"""A picture of maps and refinement, drawn by the process that opens files."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from stored_runs import write_results
+
+from ptylive.engine.results import write_maps
+from ptylive.schema import Calibration, InputFileError, LiveMap
+from ptylive.server.commands.side_by_side import side_by_side
+from ptylive.streamer.vetting.worker import FileWorker
+
+
+@pytest.fixture
+def worker():
+    worker = FileWorker()
+    yield worker
+    worker.close()
+
+
+def test_picture_and_agreement_travel(tmp_path, worker):
+    path = tmp_path / "r.h5"
+    write_results(path)
+    noise = np.random.default_rng(1).normal(size=(6, 7)).astype(np.float32)
+    calibration = Calibration.from_attributes({"rotation_deg": 0.0, "rotation_deg_origin": "given"})
+    write_maps(path, [LiveMap("obf", noise, "rad", (0.5, 0.5), 42, "OBF")], np.ones((6, 7), bool), calibration, {})
+    found = worker.read(side_by_side, path)
+    assert found["shown"] == ["obf", "run1"]
+    assert found["run"] == "run1"
+    assert list(found["correlation"]) == ["obf"]
+    with Image.open(io.BytesIO(found["png"].tobytes())) as sheet:
+        assert (sheet.format, sheet.mode) == ("PNG", "RGB")
+
+
+def test_a_file_that_is_none_is_refused(tmp_path, worker):
+    (tmp_path / "r.h5").write_bytes(b"nothing")
+    with pytest.raises(InputFileError, match=r"r\.h5"):
+        worker.read(side_by_side, tmp_path / "r.h5")
