@@ -244,8 +244,9 @@ class Receiver:
         from ptylive.streamer.fast.loop import BROKEN, HEADER
 
         outcome = loop.receive(self._socket) if images is None else loop.receive_images(self._socket, images)
-        if (nbytes := loop.mean_message_bytes()) is not None:
-            self._queue.bound(nbytes)
+        messages, nbytes = loop.messages_read()
+        if messages:
+            self._queue.bound(nbytes / messages, messages)
         if (block := loop.take()) is not None:
             self._inlet.advance(int(block.index.max()))
             self._guarded(partial(self._acquisition.take_block, block))

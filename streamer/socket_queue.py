@@ -3,10 +3,12 @@
 libzmq applies a new length (ZMQ_RCVHWM) to open connections by a command to the other end of each pipe. Where a
 connection has been lost, that end may have been freed while ours still stands in the socket's list, and libzmq 4.3
 then writes into freed memory (seen: a segmentation fault of the I/O thread, once in a hundred scans with a damaged
-connection). Our end acknowledges the loss when the socket processes its commands, the other end answers and is freed,
-and ours goes when the socket processes commands again. A loss is reported to the socket's monitor before our end is
-told of it. So the length changes only when the commands have been processed twice, a second apart, after the last
-loss that the monitor knows of.
+connection). Our end acknowledges the loss when all messages that had come by that connection have been taken, which
+may be long after; the other end answers and is freed, and ours goes when the socket processes commands again. A loss
+is reported to the socket's monitor before our end is told of it. So the length changes only when, a second or more
+after the last loss that the monitor knows of, the socket has been found empty, and its commands have been processed
+once more another second later. A socket that is never found empty has taken all of a lost connection's messages when
+it has taken as many as all connections together can hold: it serves them in turn.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ MOST_QUEUED, LEAST_QUEUED = 8192, 32
 QUEUE_BYTES = 32 * 2**20
 SETTLED_S = 1.0
 """How long libzmq's I/O thread is given to answer; it needs microseconds."""
-_PROCESSED = 2
+_DRAINED, _SETTLED = 1, 2
+"""Steps after a loss: what the lost connections brought has been taken, and both ends of them are gone."""
+_ROUNDS = 2
+"""Turns of all connections that are waited for, in lengths of the queue; one would do if none were added or lost."""
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 _EVENT = struct.Struct("=Hi")
 """What the monitor tells: the event, and the connection's file descriptor."""
@@ -43,15 +48,21 @@ class SocketQueue:
         self.lost: Callable[[int], None] = _nothing
         """Told of connections made and lost, by their file descriptors, when :meth:`look` or :meth:`tick` is called."""
         self._looked_at = self._step_at = clock()
-        self._steps = _PROCESSED
+        self._step = _SETTLED
+        self._open = self._going = 0
+        """Connections; and those lost since both ends of all before them were gone."""
+        self._turns = 0.0
+        """How often each connection has had its turn since the last loss, at least."""
 
-    def bound(self, nbytes: float) -> bool:
+    def bound(self, nbytes: float, messages: int = 1) -> bool:
         """Shorten the queue where messages of this size would overfill it; whether its length fits now.
 
-        One large message among small ones must not: a queue shortened while it is full can stall for seconds. It is
-        never lengthened again, which can stall a connection that is held back: its writer is told of room only after
-        as many messages as the new queue suggests (seen: 1119 of 150000 messages).
+        ``messages``: how many have been taken since the last time. One large message among small ones must not: a
+        queue shortened while it is full can stall for seconds. It is never lengthened again, which can stall a
+        connection that is held back: its writer is told of room only after as many messages as the new queue suggests
+        (seen: 1119 of 150000 messages).
         """
+        self._turns += messages / max(1, self._open + self._going)
         if nbytes * self.longest <= 2 * QUEUE_BYTES or self.longest <= LEAST_QUEUED:
             return True
         if not self._may_change():
@@ -76,21 +87,30 @@ class SocketQueue:
 
     def _may_change(self) -> bool:
         """Whether both ends of every connection that our end can know to be lost are gone."""
-        self._socket.getsockopt(zmq.EVENTS)  # processes commands
-        if not self._take_losses() and self._steps < _PROCESSED and self._looked_at - self._step_at >= SETTLED_S:
-            self._steps, self._step_at = self._steps + 1, self._looked_at
-        return self._steps == _PROCESSED
+        waiting = int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN  # processes commands, looks at every connection
+        if self._take_losses() or self._step == _SETTLED or self._looked_at - self._step_at < SETTLED_S:
+            return self._step == _SETTLED
+        if self._step == _DRAINED:
+            self._step, self._going = _SETTLED, 0
+        elif not waiting or self._turns >= _ROUNDS * self.longest:
+            self._step, self._step_at = _DRAINED, self._looked_at
+        return self._step == _SETTLED
 
     def _take_losses(self) -> bool:
         """What the monitor has to say; whether a connection was lost."""
-        self._looked_at, lost = self._clock(), False
+        self._looked_at, lost = self._clock(), 0
         while self._monitor.poll(0):
             event, handle = _EVENT.unpack(self._monitor.recv_multipart()[0][: _EVENT.size])
-            (self.lost if event & _LOST else self.accepted)(handle)
-            lost |= bool(event & _LOST)
+            if event & _LOST:
+                self.lost(handle)
+                lost += 1
+            else:
+                self.accepted(handle)
+                self._open += 1
         if lost:
-            self._steps, self._step_at = 0, self._looked_at
-        return lost
+            self._open, self._going = max(0, self._open - lost), self._going + lost
+            self._step, self._step_at, self._turns = 0, self._looked_at, 0.0
+        return lost > 0
 
 
 def _nothing(_handle: int) -> None:

@@ -226,12 +226,12 @@ class CompiledLoop:
             for _ in range(count):
                 yield WireError(f"{self._codec} {text}", reason)
 
-    def mean_message_bytes(self) -> float | None:
-        """Mean size of the messages received since the last time; None when there were none."""
+    def messages_read(self) -> tuple[int, int]:
+        """How many messages have been received since the last time, and their bytes."""
         loop, state = self._loop, self._state
         messages, nbytes = int(state[loop.MESSAGES]), int(state[loop.BYTES])
         state[loop.MESSAGES] = state[loop.BYTES] = 0
-        return nbytes / messages if messages else None
+        return messages, nbytes
 
     @property
     def source(self) -> int:

@@ -22,12 +22,15 @@ class Clock:
 
 
 class Monitor:
-    lost = 0
+    lost = accepted = 0
 
     def poll(self, timeout_ms: int) -> int:
-        return self.lost
+        return self.accepted + self.lost
 
     def recv_multipart(self) -> list[bytes]:
+        if self.accepted:
+            self.accepted -= 1
+            return [struct.pack("=Hi", zmq.EVENT_ACCEPTED, 7), b""]
         self.lost -= 1
         return [struct.pack("=Hi", zmq.EVENT_DISCONNECTED, 7), b""]
 
@@ -36,7 +39,7 @@ class Socket:
     """What the queue does with a socket; a real one crashes where the queue is wrong."""
 
     def __init__(self) -> None:
-        self.monitor, self.length, self.processed = Monitor(), 0, 0
+        self.monitor, self.length, self.processed, self.waiting = Monitor(), 0, 0, False
 
     def setsockopt(self, option: int, value: int) -> None:
         assert option == zmq.RCVHWM
@@ -45,7 +48,7 @@ class Socket:
     def getsockopt(self, option: int) -> int:
         assert option == zmq.EVENTS
         self.processed += 1
-        return 0
+        return zmq.POLLIN if self.waiting else 0
 
     def get_monitor_socket(self, events: int) -> Monitor:
         assert events & zmq.EVENT_DISCONNECTED
@@ -92,6 +95,34 @@ def test_after_a_lost_connection_it_waits_until_both_ends_are_gone(socket, queue
     assert queue.bound(LARGE)
     assert socket.processed > processed
     assert socket.length == queue.longest < MOST_QUEUED
+
+
+def test_what_a_lost_connection_brought_is_taken_first(socket, queue, clock) -> None:
+    socket.monitor.lost, socket.waiting = 1, True
+    for _ in range(10):
+        assert not queue.bound(LARGE)
+        clock.now += 2 * SETTLED_S
+    socket.waiting = False
+    assert not queue.bound(LARGE), "its end is told only now"
+    socket.waiting = True  # others go on
+    clock.now += SETTLED_S / 2
+    assert not queue.bound(LARGE)
+    clock.now += SETTLED_S
+    assert queue.bound(LARGE)
+
+
+def test_a_socket_that_is_never_empty_has_taken_it_after_two_turns_of_all(socket, queue, clock) -> None:
+    socket.monitor.accepted, socket.waiting = 3, True
+    queue.look()
+    socket.monitor.lost = 1
+    assert not queue.bound(LARGE)
+    clock.now += 2 * SETTLED_S
+    turns = 3 * 2 * MOST_QUEUED
+    assert not queue.bound(LARGE, turns - 1)
+    clock.now += 2 * SETTLED_S
+    assert not queue.bound(LARGE, 1), "from now on it is waited"
+    clock.now += SETTLED_S
+    assert queue.bound(LARGE)
 
 
 def test_every_loss_begins_it_anew(socket, queue, clock) -> None:
@@ -168,6 +199,43 @@ for thread in threads:
     thread.join()
 print("alive")
 """
+
+
+GONE_BEFORE_IT_WAS_HEARD = """
+import time, zmq
+from ptylive.streamer.socket_queue import SETTLED_S, SocketQueue
+now = [100.0]
+for _ in range(5):
+    with zmq.Context() as context, zmq.Context() as other:
+        socket, client = context.socket(zmq.PULL), other.socket(zmq.PUSH)
+        queue = SocketQueue(socket, clock=lambda: now[0])
+        client.connect(f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}")
+        for _ in range(3):
+            client.send(b"x" * 50000)
+        socket.poll()
+        client.close(linger=1000)
+        other.term()
+        lost = []
+        queue.lost = lost.append
+        while not lost:
+            queue.look()
+        now[0] += 2 * SETTLED_S
+        queue.bound(1e5)
+        for _ in range(3):
+            socket.recv()
+        now[0] += 2 * SETTLED_S
+        queue.bound(1e5)
+        time.sleep(0.02)
+        queue.close()
+        socket.close(linger=0)
+print("alive")
+"""
+
+
+def test_a_connection_that_went_before_all_of_it_was_taken() -> None:
+    """libzmq frees its other end when the last message has been taken: the queue must not change then."""
+    done = subprocess.run([sys.executable, "-c", GONE_BEFORE_IT_WAS_HEARD], capture_output=True, text=True)
+    assert done.returncode == 0 and "alive" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
