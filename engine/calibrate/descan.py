@@ -55,17 +55,24 @@ class _Blocks:
 
 
 def find_descan(store: Store, disc_radius_px: float) -> Quantity | None:
-    """The descan of a scan as ``descan_px``; None where none is seen. What its patterns were moved back by stays.
+    """The smooth descan of a scan as ``descan_px``; None for none. What its patterns were moved back by stays.
 
     Uncertainty in pixels: standard error of the fitted place of a pattern, root mean square over the field.
     """
     if store.descan is not None:  # given, or measured on the edge of the disc: the centre of mass knows it less well
         return Quantity(store.descan.numbers, Origin.ESTIMATED, store.descan.uncertainty_px)
-    jumps = _jumps(store, disc_radius_px)
-    blocks = _blocks(store, jumps)
-    smooth = None if blocks is None else _fitted(blocks, disc_radius_px)
-    found = _joined(smooth, jumps)
+    found = first_look(store, disc_radius_px, lines=False)
     return None if found is None else Quantity(found.numbers, Origin.ESTIMATED, found.uncertainty_px)
+
+
+def first_look(store: Store, disc_radius_px: float, *, lines: bool) -> Descan | None:
+    """The descan as the centre of mass shows it, with jumps between lines where they are asked for; None for none.
+
+    A specimen may make jumps of its own: they are to be measured on the edge of the disc before they are believed.
+    """
+    jumps = _jumps(store, disc_radius_px) if lines else None
+    blocks = _blocks(store, jumps)
+    return None if blocks is None else _joined(_fitted(blocks, disc_radius_px), jumps)
 
 
 def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:
@@ -85,22 +92,16 @@ def _seen(store: Store) -> IndexArray:
 
 
 def _joined(smooth: tuple[Descan, float] | None, jumps: LineJumps | None) -> Descan | None:
-    """Both in one, what is smooth of the offsets of lines counted as such; None where there is neither."""
+    """Both in one, the smooth course of the lines' places counted as such; None where there is neither."""
     if jumps is None:
         return None if smooth is None else replace(smooth[0], uncertainty_px=smooth[1])
-    rows = len(jumps.offset_px)
-    u = scan_places(np.arange(rows), (rows, 1))[0]
-    along = descan_terms(u, np.zeros(rows))[:, [0, 3]]  # u and u^2
-    slow = np.linalg.lstsq(along, jumps.offset_px, rcond=None)[0]
     coefficients = np.zeros((2, 5))
-    coefficients[:, [0, 3]] = slow.T
-    offsets = np.round(jumps.offset_px - along @ slow, 4)
+    coefficients[:, [0, 3]] = jumps.slow[1:].T  # of u and of u^2
+    offsets = np.round(jumps.offset_px, 4)
     found, doubt = Descan.of([*coefficients.ravel().tolist(), *offsets.ravel().tolist()]), jumps.uncertainty_px
-    return (
-        replace(found, uncertainty_px=doubt)
-        if smooth is None
-        else replace(found.plus(smooth[0]), uncertainty_px=math.hypot(doubt, smooth[1]))
-    )
+    if smooth is not None:
+        found, doubt = found.plus(smooth[0]), math.hypot(doubt, smooth[1])
+    return replace(found, uncertainty_px=doubt)
 
 
 def _blocks(store: Store, jumps: LineJumps | None) -> _Blocks | None:
@@ -109,7 +110,7 @@ def _blocks(store: Store, jumps: LineJumps | None) -> _Blocks | None:
     block, count = blocks_of(seen, store.shape)
     weight = store.moments[seen, 0]
     every = np.maximum(np.bincount(block, weight, count), 1e-12)[:, None]
-    offset = np.zeros((len(seen), 2)) if jumps is None else jumps.offset_px[seen // store.shape[1]]
+    offset = np.zeros((len(seen), 2)) if jumps is None else jumps.place_px[seen // store.shape[1]]
     moments = store.moments[seen, 1:] - weight[:, None] * offset
     sums = np.stack([np.bincount(block, moments[:, k], count) for k in (0, 1)], axis=1)
     return _placed(sums / every, seen, store.shape)
@@ -156,7 +157,8 @@ def sharpened(
 
     The patterns have been moved back by ``descan``; seen (n,): scan points in them; lines: of the same patterns, where
     jumps between lines were seen. A specimen changes the brightness inside the disc, and with it the centre of mass;
-    its edge stays where the beam puts it. A descan of nothing where the edge shows none.
+    its edge stays where the beam puts it. A descan of nothing where the edge shows none, and no lines where it does not
+    show that they jump.
     """
     shifts = disc_shifts(patterns, disc)
     taken = np.zeros((len(seen), 2))
@@ -168,10 +170,10 @@ def sharpened(
         jumps = line_jumps(place, lines.points, scan_shape, disc.radius_px)
         taken = where - descan.smooth.at_points(seen, scan_shape)
         if jumps is not None:
-            taken = taken - jumps.offset_px[seen // scan_shape[1]]
+            taken = taken - jumps.place_px[seen // scan_shape[1]]
     left = _placed(shifts + _means(taken, *blocks_of(seen, scan_shape)), seen, scan_shape)
     if left is None:
-        return descan
+        return descan.smooth
     smooth = _fitted(replace(left, com=left.com + descan.at(left.u, left.v)), disc.radius_px)
     return _joined(smooth, jumps) or Descan.of([0])
 

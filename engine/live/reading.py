@@ -18,7 +18,7 @@ from ptylive.engine.calibrate.descan import (
     LineEdges,
     blocks_of,
     edge_of,
-    find_descan,
+    first_look,
     sharpened,
 )
 from ptylive.engine.calibrate.detector import calibrate_detector
@@ -89,23 +89,31 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
     disc = find_disc(store.mean_pattern, bad_pixels(header))
     if disc is None or store.descan is not None:
         return store
-    found = find_descan(store, disc.radius_px)
-    if found is None:
+    first = first_look(store, disc.radius_px, lines=True)
+    if first is None:
         return store
-    descan = Descan.of(found.value)
-    for _ in range(PASSES):
-        means = MeansAtRest.read(header, frames, descan, disc)
-        found_disc = find_disc(means.mean, np.zeros(means.mean.shape, dtype=bool))
-        if found_disc is None:
-            break
-        disc = found_disc
-        before, descan = descan, sharpened(descan, means.patterns, means.seen, store.shape, disc, means.lines)
-        if descan.minus(before).extent_px < LARGE_PX:
-            break
+    descan = _sharpened(first, store, frames, disc)
+    if first.lines and not descan.lines:  # a specimen lies along the lines: what is smooth counts by itself
+        smooth = first_look(store, disc.radius_px, lines=False)
+        descan = Descan.of([0]) if smooth is None else _sharpened(smooth, store, frames, disc)
     if descan.moves:
         return read(header, frames, descan, where) or store
     store.descan = descan  # what moved the centre of mass is the specimen
     return store
+
+
+def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) -> Descan:
+    """A descan measured on the edge of the disc until that changes little; as it was where no disc is seen."""
+    for _ in range(PASSES):
+        means = MeansAtRest.read(store.header, frames, descan, disc)
+        found = find_disc(means.mean, np.zeros(means.mean.shape, dtype=bool))
+        if found is None:
+            break
+        before, disc = descan, found
+        descan = sharpened(descan, means.patterns, means.seen, store.shape, disc, means.lines)
+        if descan.minus(before).extent_px < LARGE_PX or bool(descan.lines) != bool(before.lines):
+            break
+    return descan
 
 
 @dataclass(frozen=True)
