@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator
 
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray, Model
 
 ALLOWED_DTYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<f4", ">u2", ">u4", "<f8")
@@ -167,13 +168,16 @@ class Descan:
     def at_points(self, point: IndexArray, scan_shape: tuple[int, int]) -> DoubleArray:
         """Displacement (n, 2), pixels, at scan points (n,), flat.
 
-        Raises ValueError where there are offsets of the lines of another scan.
+        Raises MetadataError where there are offsets of the lines of another scan.
         """
         smooth = self.at(*scan_places(point, scan_shape))
         if not self.lines:
             return smooth
         if len(self.lines) != scan_shape[0]:
-            raise ValueError(f"the descan has offsets of {len(self.lines)} lines, the scan has {scan_shape[0]}")
+            raise MetadataError(
+                f"descan_px has offsets of {len(self.lines)} lines, the scan has {scan_shape[0]}",
+                "estimate descan_px again",
+            )
         return np.asarray(smooth + np.asarray(self.lines)[np.asarray(point) // scan_shape[1]])
 
     @property

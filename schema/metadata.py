@@ -51,6 +51,8 @@ NAMES: dict[str, tuple[str, str]] = {
 _FLAT = {place: name for name, place in NAMES.items()}
 """Section and key -> flat name."""
 
+STEP_NAMES = ("scan_step_A", "field_of_view_A", "scan_matrix")
+"""Names of one quantity: whichever of them is given last counts."""
 FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern", *REFERENCES)
 """Arrays beside the attributes of a file."""
 ARRAY_NAMES = (*FILE_ARRAYS, "masks")
@@ -204,6 +206,8 @@ def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
     def missing(name: str) -> bool:
         section, key = locate(name)
         part = getattr(header, section)
+        if flat_name(name) in STEP_NAMES:
+            return header.scan.step_A is None and header.scan.matrix is None and getattr(part, key) is None
         if section == "optics" and aberrations_from({key: 1.0}):
             return not set(aberrations_from({key: 1.0})) & set(header.optics.aberrations)
         return key not in part.model_fields_set or getattr(part, key) is None

@@ -177,6 +177,8 @@ def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) 
     if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
         value = value.tolist()
     if isinstance(value, list | tuple):
+        if name in _LISTS:
+            value = [part for one in value for part in (one if isinstance(one, list | tuple) else (one,))]
         _check_comma(name, value)
         return [_converted(name, rule, part, written_out) for part in value]
     try:

@@ -68,10 +68,10 @@ class Scan(Model):
         except (TypeError, ValueError):
             numbers = np.zeros(0)
         if numbers.size != 4 or not np.isfinite(numbers).all():
-            raise ValueError(f"{brief(value)} is not the four numbers of a matrix, in Å")
+            raise ValueError(f"matrix {brief(value)} is not four numbers, in Å")
         matrix = numbers.reshape(2, 2)
         if abs(np.linalg.det(matrix)) < LEAST_AREA * np.abs(matrix).max(initial=0.0) ** 2 or not matrix.any():
-            raise ValueError(f"{brief(value)} puts all scan points on one line")
+            raise ValueError(f"matrix {brief(value)} puts all scan points on one line")
         return tuple(tuple(row) for row in matrix.tolist())
 
     @field_validator("shape", mode="before")
@@ -91,9 +91,15 @@ class Scan(Model):
     @model_validator(mode="before")
     @classmethod
     def _one_step(cls, data: Any) -> Any:
-        """A matrix stands instead of steps, which are the same along both axes where only a row's length is told."""
+        """A matrix stands instead of steps, and for plain ones where it is diagonal.
+
+        Steps are the same along both axes where only a row's length is told.
+        """
         if isinstance(data, Mapping) and data.get("matrix") is not None:
-            return {**data, "step_A": None, "field_of_view_A": None}
+            matrix = np.reshape(cls._plain_matrix(data["matrix"]), (2, 2))
+            plain = matrix[0, 1] == matrix[1, 0] == 0 and (np.diag(matrix) > 0).all()
+            steps = {"matrix": None, "step_A": np.diag(matrix)} if plain else {"step_A": None}
+            return {**data, "field_of_view_A": None, **steps}
         if not isinstance(data, Mapping) or data.get("step_A") is not None:
             return data
         view, shape = data.get("field_of_view_A"), data.get("shape")

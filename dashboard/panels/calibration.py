@@ -119,8 +119,10 @@ class CalibrationPanel:
             self._orders.send("release", f"{_LABELS[name]}: later scans say it themselves", names=[name])
         elif (value := state.calibrated(name)) is None:
             self._orders.say(f"{_LABELS[name]} is not known yet: nothing to pin")
+        elif name == "descan_px" and Descan.of(value).lines:
+            self._orders.say("the lines of this scan jump, each by itself: its descan is that of no other scan")
         else:
-            values = {name: _as_given(name, value)}
+            values = {name: list(value) if isinstance(value, tuple) else value}
             self._orders.send("configure", f"{_LABELS[name]} pinned: later scans take it too", values=values, pin=True)
 
     def undo(self, _request: Request) -> None:
@@ -145,13 +147,6 @@ class CalibrationPanel:
         return {"depth": float(depth) if isinstance(depth, int | float) else 0.0}
 
 
-def _as_given(name: str, value: Any) -> Any:
-    """A calibrated value as somebody may give it: jumps between lines belong to one scan."""
-    if not isinstance(value, list | tuple):
-        return value
-    return list(Descan.of(value).smooth.numbers) if name == "descan_px" else list(value)
-
-
 def _as_typed(name: str, value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
@@ -160,7 +155,9 @@ def _as_typed(name: str, value: Any) -> str:
         return f"{abs(value) / size:.6g} {unit} {'overfocus' if value > 0 else 'underfocus'}"
     if name == "energy_eV" and isinstance(value, int | float):
         return f"{value / 1e3:g} kV"
-    numbers = _as_given(name, value) if isinstance(value, list | tuple) else [value]
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if name == "descan_px":
+        numbers = Descan.of(numbers).smooth.numbers
     if name == "scan_step_A" and len(set(numbers)) == 1:
         numbers = numbers[:1]
     return f"{', '.join(f'{float(v):g}' for v in numbers)} {_ROW_UNITS.get(name, '')}".strip()

@@ -87,7 +87,7 @@ def line_jumps(
     offset = np.where(seen[:, None], place - terms @ slow, 0.0)
     if float(np.median(product)) < USUAL_SHARE * 2 * shared or not _white(offset[seen]):
         return None
-    return LineJumps(offset, slow, math.sqrt(apart))
+    return LineJumps(offset, np.asarray(slow), math.sqrt(apart))
 
 
 def _course(rows: int) -> DoubleArray:

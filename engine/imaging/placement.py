@@ -7,14 +7,17 @@ it (its Voronoi cell), so that crowded regions do not outweigh sparse ones.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ptylive.engine.imaging.noise import HALVES, LEAK, quiet_shift
-from ptylive.schema import Scan
+from ptylive.schema import MetadataError, Scan, ScanHeader
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
+
+log = logging.getLogger(__name__)
 
 LARGEST_CELL = 2.0
 """Pixels; a point at the rim, or beside a hole, stands for no more than this."""
@@ -113,6 +116,24 @@ class Placement:
         visited = weight > LEAST_WEIGHT
         total = np.where(visited[:, None], total / np.maximum(weight, 1e-12)[:, None], 0.0)
         return total, visited.reshape(rows, cols)
+
+
+def told_placement(header: ScanHeader, rotation_deg: float) -> tuple[DoubleArray | None, Placement | None]:
+    """Positions (points, 2) of a scan as its header tells them, and their placement; nothing for a regular grid.
+
+    ``rotation_deg``: of the scan's axes, as far as it is known.
+    """
+    scan, given = header.scan, header.arrays.get("positions_A")
+    if given is None and scan.step_A is None and scan.matrix is not None and scan.shape is not None:
+        given = scan.positions_A(scan.rotation_deg or 0.0)
+    if given is None:
+        return None, None
+    positions = np.asarray(given, dtype=float)
+    try:
+        return positions, Placement.of(positions, scan, rotation_deg)
+    except (ValueError, MetadataError) as error:
+        log.warning("the positions of scan %s are not used: %s", header.series, error)
+        return None, None
 
 
 def _cells(at: DoubleArray) -> FloatArray:

@@ -24,7 +24,7 @@ from ptylive.engine.imaging.bank import mean_bins
 from ptylive.engine.imaging.filters import BUILDERS, FilterStock
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import MapChoices
-from ptylive.engine.imaging.placement import Placement
+from ptylive.engine.imaging.placement import Placement, told_placement
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
 from ptylive.engine.live import reading
 from ptylive.engine.live.evaluation import Evaluation
@@ -79,22 +79,13 @@ class LiveEngine:
         self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
         self.device = device
         self.evaluation = Evaluation(device, self._pool, self._scratch)
-        self._positions: DoubleArray | None = None
-        self._placement: Placement | None = None
+        self._positions, self._placement = told_placement(header, 0.0)
         self._waiting: list[FrameBatch] = []
         self._fits = list(FIT_AT)
         self._refitting: tuple[ScanHeader, Future[Calibration]] | None = None
         self._concluded = self._told_of_descan = False
         self._with_other_settings: frozenset[str] = frozenset()
         self.bad_pixels = BadPixels()
-        given = header.arrays.get("positions_A")
-        if given is None and header.scan.step_A is None and header.scan.matrix is not None:
-            given = header.scan.positions_A(header.scan.rotation_deg or 0.0)
-        if given is not None:
-            try:
-                self.place(given)
-            except ValueError as error:
-                log.warning("the positions of scan %s are not used: %s", header.series, error)
 
     def add(self, batch: FrameBatch) -> None:
         """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
@@ -154,16 +145,24 @@ class LiveEngine:
         total, frames = store.recent_sum(patience_s)
         return store.reduction.pattern(total / frames) if frames else None
 
+    def tell(self, header: ScanHeader) -> None:
+        """Take over values a user set, for maps that are made from now on; points lie where they say now."""
+        before, self.header = self.header.scan, self.bad_pixels.told(header)
+        if self.store is not None:
+            self.store.header = self.header
+        if any(getattr(before, name) != getattr(header.scan, name) for name in ("step_A", "matrix", "shape")):
+            rotation = 0.0 if self.calibration is None else self.calibration.rotation_deg
+            self._positions, self._placement = told_placement(self.header, rotation)
+
     def configure(self, header: ScanHeader) -> None:
         """Take over values a user set: the scan stays, calibration and filters are made again.
 
         With a background the given values are used at once, beside what was estimated before; what depends on them is
         estimated again afterwards.
         """
-        self.header = header = self.bad_pixels.told(header)
+        self.tell(header)
         if self.store is None or self.calibration is None:
             return
-        self.store.header = header
         if self.filters.background is not None:
             self._adopt(self._with_given_values(self.calibration, self.store))
             self.filters.need(self._wanted)

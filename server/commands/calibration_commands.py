@@ -9,7 +9,7 @@ from typing import Any
 
 from ptylive.schema import CommandError, MetadataError, Scan, ScanHeader
 from ptylive.schema.errors import brief
-from ptylive.schema.metadata import fill_in, flat_name, overlay, typed
+from ptylive.schema.metadata import STEP_NAMES, fill_in, flat_name, overlay, typed
 from ptylive.server.session.scan_session import ScanSession
 
 MOST_STEPS_BACK = 50
@@ -26,6 +26,8 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "depth_A": ("depth_A",),
 }
 """Quantities that can be estimated, and the metadata names under which they may have been given."""
+_ONE_QUANTITY = (*SPELLINGS.values(), STEP_NAMES)
+"""Names that stand for the same: of several the last one counts."""
 _PLACES = frozenset({"scan_shape", "flyback_frames", "skip_first", "repeats"})
 """Names that say which frame belongs to which point."""
 ESTIMATED_TOGETHER = ("rotation_deg", "detector_transform", "beam_center_px")
@@ -214,14 +216,12 @@ def _spellings_of(values: Iterable[str]) -> set[str]:
     names = {name if name in SPELLINGS else flat_name(name) for name in values}
     return (
         names
-        | {s for spellings in SPELLINGS.values() if names & {*spellings} for s in spellings}
+        | {s for spellings in _ONE_QUANTITY if names & {*spellings} for s in spellings}
         | {s for name in names for s in SPELLINGS.get(name, ())}
     )
 
 
 def _laid_over(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Later values win, also over other spellings of the same quantity."""
-    said_otherwise = {
-        spelling for spellings in SPELLINGS.values() if set(spellings) & set(values) for spelling in spellings
-    }
+    said_otherwise = {spelling for spellings in _ONE_QUANTITY if set(spellings) & set(values) for spelling in spellings}
     return {**{name: value for name, value in overrides.items() if name not in said_otherwise}, **values}

@@ -89,9 +89,7 @@ class ScanSession:
         with self.lock:
             self.header = header
             if self.engine is not None:
-                self.engine.header = self.engine.bad_pixels.told(header)
-                if self.engine.store is not None:
-                    self.engine.store.header = self.engine.header
+                self.engine.tell(header)
 
     def use_map_settings(self, settings: Mapping[str, float]) -> None:
         """Other settings of its maps: while frames arrive from the next refresh on, else when it is finished again."""

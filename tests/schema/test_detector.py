@@ -49,7 +49,7 @@ def test_each_line_of_a_scan_may_have_an_offset() -> None:
         smooth.at_points(point, (4, 5))
     )
     assert jumping.scaled(2.0).lines[1] == (2.0, -4.0)
-    with pytest.raises(ValueError, match="offsets of 4 lines, the scan has 5"):
+    with pytest.raises(MetadataError, match="offsets of 4 lines, the scan has 5"):
         jumping.at_points(point, (5, 4))
     with pytest.raises(ValueError, match="11 numbers"):
         Descan.of([*NUMBERS, 1.0])

@@ -120,6 +120,8 @@ def test_calibration_round_trip():
 
 def test_a_matrix_stands_for_steps_however_it_is_written():
     square = Scan(shape=(2, 3), matrix=((0.0, 0.5), (-0.4, 0.1)))
+    plain = Scan(shape=(2, 3), matrix=[[0.3, 0], [0, 0.5]], step_A=7.0)
+    assert (plain.matrix, plain.step_A) == (None, (0.3, 0.5)), "a diagonal one is but two steps"
     assert Scan(shape=(2, 3), matrix=[0.0, 0.5, -0.4, 0.1]) == square
     assert square.positions_A(0.0)[[1, 3]].tolist() == [[0.5, 0.1], [0.0, -0.4]]
     known = ScanHeader(uid="", series="", frames=0, scan=Scan(shape=(2, 3), step_A=0.3))
@@ -129,6 +131,10 @@ def test_a_matrix_stands_for_steps_however_it_is_written():
     for name, value, step in (("scan_step_A", 0.3, 0.3), ("field_of_view_A", 1.5, 0.5)):
         again = overlay(turned, {name: value}).scan
         assert (again.matrix, again.step_A) == (None, (step, step))
+    assert overlay(known, {"scan_matrix": [[0, 0.5], [-0.4, 0.1]]}).scan.matrix == square.matrix
+    for configured in ({"scan_step_A": 0.3}, {"field_of_view_A": 3.0}, {"scan_matrix": [0.0, 1.0, 1.0, 0.0]}):
+        assert fill_in(turned, configured).scan == turned.scan, "what the stream gave wins"
+        assert fill_in(known, configured).scan == known.scan
     for wrong in ([1, 2, 3], [1, 2, 3, np.nan], [1, 2, 2, 4], [0, 0, 0, 0], "much"):
         with pytest.raises(MetadataError, match="matrix"):
             overlay(known, {"scan_matrix": wrong})

@@ -117,10 +117,24 @@ def test_a_list_of_positions_makes_every_map(scan):
 
 def test_a_scan_matrix_stands_for_steps(scan):
     header = scan.header()
-    matrix = ((scan.step_A, 0.0), (0.0, scan.step_A))
+    matrix = ((scan.step_A, 1e-6), (0.0, scan.step_A))  # with nothing there it is a step
     by_matrix = replace(header, scan=Scan(shape=(SIZE, SIZE), matrix=matrix, rotation_deg=0.0))
     maps = by_name(filled(scan, by_matrix).refresh())
     assert correlation(maps["obf"][2:22, 2:22], scan.phase[2:-2, 2:-2]) > 0.95  # found 0.998
+
+
+def test_a_matrix_typed_while_the_scan_runs_places_its_points_and_a_step_takes_them_back(scan):
+    header = scan.header()
+    live = filled(scan, header, scan.patterns[:300])
+    live.refresh()
+    turned = overlay(header, {"scan_matrix": [0.0, scan.step_A, -scan.step_A, 0.0]})
+    live.configure(turned)
+    obf = next(one for one in live.refresh().maps if one.name == "obf")
+    assert obf.is_placed
+    from_the_start = next(one for one in filled(scan, turned, scan.patterns[:300]).refresh().maps if one.name == "obf")
+    assert obf.data == pytest.approx(from_the_start.data, abs=1e-6)
+    live.configure(header)
+    assert not next(one for one in live.refresh().maps if one.name == "obf").is_placed
 
 
 def test_impossible_positions_leave_the_regular_grid(scan, caplog):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
-from ptylive.engine.calibrate.descan import edge_of, find_descan
+from ptylive.engine.calibrate.descan import edge_of, find_descan, first_look
 from ptylive.engine.calibrate.disc import Disc
 from ptylive.engine.descan import lying_still, moved
 from ptylive.engine.live.engine import LiveEngine, reconstruct
@@ -207,3 +207,15 @@ def test_a_value_taken_back_is_measured_anew(scan, wandering):
     store.header = header
     measured = brought_to_rest(store, lambda: batches(wandering)).descan
     assert np.abs(measured.minus(BOW).at_points(POINTS, (32, 32))).max() < 0.05
+
+
+def test_lines_whose_brightness_alone_changes_lie_still_and_so_does_the_rest(scan):
+    """A specimen along the lines moves the centre of mass; the disc's edge says that the beam stays."""
+    tilt = np.random.default_rng(12).normal(0.0, 0.3, (32, 1, 1, 1))
+    rows = (np.arange(32) - 16)[:, None] / 7.2
+    patterns = (scan.patterns.reshape(32, 32, 32, 32) * np.maximum(1 + tilt * rows, 0)).reshape(1024, 32, 32)
+    header = found_beam(scan.header())
+    store = read(header, lambda: batches(patterns.astype(np.float32)))
+    assert first_look(store, 7.2, lines=True).lines, "the centre of mass jumps"
+    still = brought_to_rest(store, lambda: batches(patterns.astype(np.float32)))
+    assert still.descan is None or not still.descan.moves

@@ -126,3 +126,17 @@ def test_a_past_scan_has_only_what_is_given_for_it() -> None:
     stage.scan = ScanSession(source, None, source, ended="complete", stored=Calibration())
     stage.commands.command_configure({"rotation_deg": 5.0})
     assert (stage.header.optics.energy_eV, stage.header.scan.rotation_deg) == (300e3, 5.0)
+
+
+def test_step_field_of_view_and_matrix_are_one_quantity_and_the_last_counts() -> None:
+    stage = Stage()
+    stage.arrives("one", scan_step_A=1.0)
+    turned = [0.0, 0.5, -0.5, 0.0]
+    stage.commands.command_configure({"scan_matrix": turned})
+    assert (stage.header.scan.step_A, stage.header.scan.matrix) == (None, ((0.0, 0.5), (-0.5, 0.0)))
+    stage.commands.command_configure({"scan_step_A": 0.3})
+    assert (stage.header.scan.step_A, stage.header.scan.matrix) == ((0.3, 0.3), None)
+    stage.commands.command_configure({"scan_matrix": turned}, pin=True)
+    stage.commands.command_configure({"field_of_view_A": 2.0})
+    assert (stage.header.scan.step_A, stage.header.scan.matrix) == ((0.5, 0.5), None)
+    assert stage.arrives("two", scan_step_A=1.0).scan.matrix == ((0.0, 0.5), (-0.5, 0.0)), "it is pinned"

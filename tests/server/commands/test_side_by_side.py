@@ -8,8 +8,10 @@ from PIL import Image
 from stored_runs import write_results
 
 from ptylive.engine.results import write_maps
-from ptylive.schema import Calibration, InputFileError, LiveMap
+from ptylive.schema import Calibration, InputFileError, LiveMap, MetadataError
+from ptylive.server.commands import side_by_side as module
 from ptylive.server.commands.side_by_side import side_by_side
+from ptylive.server.serve.control import READS_FILES
 from ptylive.streamer.vetting.worker import FileWorker
 
 
@@ -32,6 +34,15 @@ def test_picture_and_agreement_travel(tmp_path, worker):
     assert list(found["correlation"]) == ["obf"]
     with Image.open(io.BytesIO(found["png"].tobytes())) as sheet:
         assert (sheet.format, sheet.mode) == ("PNG", "RGB")
+
+
+def test_what_would_take_long_is_refused_and_condemns_no_file(tmp_path, worker, monkeypatch):
+    path = tmp_path / "r.h5"
+    write_results(path)
+    monkeypatch.setattr(module, "MOST_PIXELS", 100)
+    with pytest.raises(MetadataError, match="too many to draw in a session"):
+        side_by_side(path)
+    assert "side_by_side" in READS_FILES, "it keeps no command waiting"
 
 
 def test_a_file_that_is_none_is_refused(tmp_path, worker):
