@@ -13,6 +13,7 @@ from synthetic import WeakPhaseScan, batches, correlation
 from ptylive.engine.calibrate.descan import edge_of, find_descan, first_look
 from ptylive.engine.calibrate.disc import Disc
 from ptylive.engine.descan import lying_still, moved
+from ptylive.engine.live import reading
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reading import MeansAtRest, brought_to_rest, mean_frame, read
 from ptylive.schema import MetadataError, Origin
@@ -219,3 +220,12 @@ def test_lines_whose_brightness_alone_changes_lie_still_and_so_does_the_rest(sca
     assert first_look(store, 7.2, lines=True).lines, "the centre of mass jumps"
     still = brought_to_rest(store, lambda: batches(patterns.astype(np.float32)))
     assert still.descan is None or not still.descan.moves
+
+
+def test_a_slope_that_nobody_saw_is_not_taken_because_lines_were_asked_for(scan, monkeypatch):
+    header = found_beam(scan.header())
+    store = read(header, lambda: batches(scan.patterns))
+    seen = {True: Descan.of([0.0] * 10 + JUMPS.ravel().tolist()), False: None}
+    monkeypatch.setattr(reading, "first_look", lambda _store, _radius, *, lines: seen[lines])
+    monkeypatch.setattr(reading, "_sharpened", lambda *_: BOW)  # the edge says: no jumps, but this
+    assert not brought_to_rest(store, lambda: batches(scan.patterns)).descan.moves
