@@ -109,7 +109,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("inspect {full} --set scan_shape=0,5", "impossible scan shape", 1),
     ("inspect {full} --set scan_shape=9,9", "impossible scan_shape", 1),
     ("reconstruct {full} -o {out} --methods wdd_phas", "unknown method", 1),
-    ("reconstruct {full} -o {out} --methods ,", "unknown method", 1),
+    ("reconstruct {full} -o {out} --methods ,", "names nothing", 1),
     ("reconstruct {full} -o {out} --basis nonsense:5", "nonsense", 1),
     ("reconstruct {full} -o {out} --set energy_eV=80", "did you mean 80 keV", 1),
     ("reconstruct nowhere.h5 -o {out}", "no such file", 1),
