@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint types compiled unit check-all check-machines mutants coverage bench chaos clean
+.PHONY: demo test lint types compiled collected unit check-all check-machines mutants coverage bench chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/ptylive demo
 
 test: $(STAMP) browser compiler
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types compiled
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target types compiled collected lint
 	$(MAKE) --no-print-directory unit
 
 # Debian's Chromium for the dashboard tests; they skip with a reason where it cannot be installed.
@@ -45,10 +45,14 @@ types: $(STAMP)
 compiled: $(STAMP)
 	$(BIN)/python tools/compile_all.py
 
+# Once for all workers: what pytest makes of the tests' assertions, and Python of what they import.
+collected: $(STAMP)
+	@$(BIN)/python -m pytest --collect-only -q >/dev/null || $(BIN)/python -m pytest --collect-only -q
+
 # Three tests at a time, also on two cores: many of them wait for a server, a browser or a clock.
 JOBS ?= 3
 # Compiled Python is kept whatever the environment says: else every worker and every server they start compiles it anew.
-unit check-all: export PYTHONDONTWRITEBYTECODE =
+unit check-all collected: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
