@@ -145,6 +145,16 @@ def test_losses_are_taken_in_now_and_then(socket, queue, clock) -> None:
     assert not queue.bound(LARGE)
 
 
+def test_between_scans_what_was_lost_goes(socket, queue, clock) -> None:
+    socket.monitor.lost = 1
+    queue.look()
+    for _ in range(2):
+        clock.now += SETTLED_S
+        queue.tick()
+    socket.waiting = True
+    assert queue.bound(LARGE)
+
+
 def test_a_real_socket(tmp_path) -> None:
     with zmq.Context() as context:
         real = context.socket(zmq.PULL)
