@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/ptylive demo
 
 test: $(STAMP) browser compiler
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target types compiled collected lint
+	$(MAKE) --no-print-directory --jobs 2 types compiled collected lint
 	$(MAKE) --no-print-directory unit
 
 # Debian's Chromium for the dashboard tests; they skip with a reason where it cannot be installed.
