@@ -91,6 +91,7 @@ def test_a_folder_that_answers_late_gets_the_whole_scan(tmp_path: Path, mount: M
         assert run.receiver.safe_ranges(HEADER.uid) == [], "nothing is called safe that is in memory only"
         mount.answer()
         run.wait_for_state("complete")
+        run.wait(lambda: "complete" in states(run))  # told after the scan is
         assert states(run) == ["waiting", "converting", "complete"]
         assert digests_of_file(Path(run.receiver.status().recording)) == WANTED
 
