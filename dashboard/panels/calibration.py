@@ -11,7 +11,7 @@ from ptylive.dashboard.readouts import CALIBRATION_ROWS, is_pinned
 from ptylive.dashboard.requests import Request, as_plain
 from ptylive.dashboard.words import defocus_unit
 from ptylive.schema import MetadataError
-from ptylive.schema.detector import Descan
+from ptylive.schema.detector import TERMS_OF_BOTH
 from ptylive.schema.plausible import PLAUSIBLE, understood
 from ptylive.schema.units import as_written, number_and_unit, unit_factor
 
@@ -119,7 +119,7 @@ class CalibrationPanel:
             self._orders.send("release", f"{_LABELS[name]}: later scans say it themselves", names=[name])
         elif (value := state.calibrated(name)) is None:
             self._orders.say(f"{_LABELS[name]} is not known yet: nothing to pin")
-        elif name == "descan_px" and Descan.of(value).lines:
+        elif name == "descan_px" and isinstance(value, list | tuple) and len(value) > TERMS_OF_BOTH:
             self._orders.say("the lines of this scan jump, each by itself: its descan is that of no other scan")
         else:
             values = {name: list(value) if isinstance(value, tuple) else value}
@@ -157,7 +157,7 @@ def _as_typed(name: str, value: Any) -> str:
         return f"{value / 1e3:g} kV"
     numbers = value if isinstance(value, list | tuple) else [value]
     if name == "descan_px":
-        numbers = Descan.of(numbers).smooth.numbers
+        numbers = numbers[:TERMS_OF_BOTH]
     if name == "scan_step_A" and len(set(numbers)) == 1:
         numbers = numbers[:1]
     return f"{', '.join(f'{float(v):g}' for v in numbers)} {_ROW_UNITS.get(name, '')}".strip()

@@ -101,5 +101,4 @@ def _white(offset: DoubleArray) -> bool:
     power = (np.abs(np.fft.rfft(offset, axis=0)[1:]) ** 2).sum(axis=1)
     share = np.cumsum(power) / max(float(power.sum()), 1e-30)
     even = np.arange(1, len(power) + 1) / len(power)
-    # the parabola that was taken out has had half of the lowest frequency
     return float(np.abs(share - even).max()) * math.sqrt(len(power)) < WHITE

@@ -118,6 +118,11 @@ class Placement:
         return total, visited.reshape(rows, cols)
 
 
+def told_by(scan: Scan) -> tuple[object, ...]:
+    """What a scan says of where its points lie: other values, another :func:`told_placement`."""
+    return scan.step_A, scan.matrix, scan.shape, scan.rotation_deg if scan.matrix is not None else None
+
+
 def told_placement(header: ScanHeader, rotation_deg: float) -> tuple[DoubleArray | None, Placement | None]:
     """Positions (points, 2) of a scan as its header tells them, and their placement; nothing for a regular grid.
 

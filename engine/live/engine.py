@@ -24,7 +24,7 @@ from ptylive.engine.imaging.bank import mean_bins
 from ptylive.engine.imaging.filters import BUILDERS, FilterStock
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import MapChoices
-from ptylive.engine.imaging.placement import Placement, told_placement
+from ptylive.engine.imaging.placement import Placement, told_by, told_placement
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
 from ptylive.engine.live import reading
 from ptylive.engine.live.evaluation import Evaluation
@@ -150,7 +150,7 @@ class LiveEngine:
         before, self.header = self.header.scan, self.bad_pixels.told(header)
         if self.store is not None:
             self.store.header = self.header
-        if any(getattr(before, name) != getattr(header.scan, name) for name in ("step_A", "matrix", "shape")):
+        if told_by(before) != told_by(header.scan):
             rotation = 0.0 if self.calibration is None else self.calibration.rotation_deg
             self._positions, self._placement = told_placement(self.header, rotation)
 

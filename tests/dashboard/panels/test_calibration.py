@@ -161,3 +161,12 @@ def test_jumps_between_lines_are_not_pinned_for_other_scans() -> None:
     sender.submit.assert_not_called()
     assert "that of no other scan" in panel._orders.said
     assert "over the field, lines jump" in calibration_texts(state)["cal_descan_px"]
+
+
+def test_what_a_foreign_file_calls_a_descan_breaks_no_page() -> None:
+    for value in ([1.0, 2.0, 3.0], 4.0, [], "much", [1.0] * 11):
+        state = ServerState.model_validate({"calibration": {"descan_px": {"value": value, "origin": "estimated"}}})
+        panel = CalibrationPanel(Orders(Mock()))
+        assert "edit_descan_px" in panel.clips(state)
+        panel.pin(parse_request('{"what": "pin", "name": "descan_px"}'))
+        assert "cal_descan_px" in calibration_texts(state)

@@ -133,6 +133,8 @@ def test_a_matrix_typed_while_the_scan_runs_places_its_points_and_a_step_takes_t
     assert obf.is_placed
     from_the_start = next(one for one in filled(scan, turned, scan.patterns[:300]).refresh().maps if one.name == "obf")
     assert obf.data == pytest.approx(from_the_start.data, abs=1e-6)
+    live.configure(overlay(turned, {"rotation_deg": 30.0}))
+    assert next(one for one in live.refresh().maps if one.name == "obf").data.shape != obf.data.shape, "points turn"
     live.configure(header)
     assert not next(one for one in live.refresh().maps if one.name == "obf").is_placed
 

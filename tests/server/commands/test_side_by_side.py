@@ -2,6 +2,7 @@
 
 import io
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,6 +44,21 @@ def test_what_would_take_long_is_refused_and_condemns_no_file(tmp_path, worker, 
     with pytest.raises(MetadataError, match="too many to draw in a session"):
         side_by_side(path)
     assert "side_by_side" in READS_FILES, "it keeps no command waiting"
+
+
+def test_a_foreign_file_is_refused_in_a_line(tmp_path, worker):
+    path = tmp_path / "r.h5"
+    with h5py.File(path, "w") as file:
+        file["refinements/run1"] = [1, 2]
+        file["refinements/object"] = 3
+    with pytest.raises(InputFileError) as refused:
+        worker.read(side_by_side, path)
+    assert "internal" not in str(refused.value)
+    assert "Traceback" not in str(refused.value)
+    with h5py.File(path, "w") as file:
+        file["refinements"] = 3.0
+    with pytest.raises(InputFileError):
+        worker.read(side_by_side, path)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path, worker):
