@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ptylive.engine.bad_pixels import bad_pixels
-from ptylive.schema import Calibration, ScanHeader
+from ptylive.schema import Calibration, MetadataError, ScanHeader
 from ptylive.schema.detector import Descan
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
@@ -24,9 +24,13 @@ NEAR_PX = 5
 
 
 def descan_of(calibration: Calibration) -> Descan | None:
-    """The descan of a calibration; None where there is none to take out."""
+    """The descan of a calibration; None where there is none to take out. Raises MetadataError for what is none."""
     numbers = calibration.get("descan_px")
-    found = None if numbers is None else Descan.of(numbers)
+    try:
+        found = None if numbers is None else Descan.of(numbers)
+    except (TypeError, ValueError) as error:
+        why = error if isinstance(error, ValueError) else "descan_px holds no numbers"
+        raise MetadataError(f"the calibration cannot be used: {why}", "estimate descan_px again, or give 0") from None
     return found if found is not None and found.moves else None
 
 

@@ -16,7 +16,7 @@ from ptylive.engine.descan import (
     moved_by_whole_pixels,
     offsets_px,
 )
-from ptylive.schema import Basis, Calibration, Origin, Quantity
+from ptylive.schema import Basis, Calibration, MetadataError, Origin, Quantity
 from ptylive.schema.detector import Descan, undo_transform, undo_transform_of_center
 
 RNG = np.random.default_rng(11)
@@ -90,6 +90,13 @@ def test_what_counts_as_a_descan():
     compressed = header(descan_px=some)
     compressed = replace(compressed, basis=Basis(kind="zernike", n_bright=3, n_dark=0))
     assert given_descan(compressed) is None
+
+
+@pytest.mark.parametrize("foreign", [(0.5, 0.1, 0.2), (float("nan"),) * 4, "0.1, 0.2", ("a", "b", "c", "d")])
+def test_a_descan_that_a_foreign_file_holds_wrongly_is_refused_in_words(foreign: object) -> None:
+    with pytest.raises(MetadataError, match="the calibration cannot be used") as refused:
+        descan_of(Calibration({"descan_px": Quantity(foreign, Origin.ESTIMATED)}))
+    assert "descan_px" in refused.value.line()
 
 
 def test_a_refinement_gets_patterns_that_lie_still():
