@@ -3,10 +3,13 @@
 Python calls ``sys.unraisablehook`` with what is raised where nothing can be: while an object is taken down. An HDF5
 file whose disk is full does that for each of its objects that are still open, long after the write itself has failed
 with its own line. Compiled (Cython) code hands such an error to ``sys.excepthook`` as well, just before.
+
+Nor can anybody take the error of a process that talks to its parent when the parent has been killed.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import Counter
@@ -16,6 +19,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
+ORPHANED = 70
+"""Exit status of a process whose parent has gone."""
 _COMPILED = (".pyx", ".pxi", ".pxd")
 _LONGEST = 300
 
@@ -55,6 +60,18 @@ def say_unraisable_in_a_line(program: str) -> None:
 
     sys.unraisablehook = unraisable
     sys.excepthook = uncaught
+
+
+def tell_parent(line: str) -> None:
+    """Write a line to stdout; where nobody is left to read it, end this process at once, without a word.
+
+    No clean-up: the parent was killed, and what must survive that is on disk already.
+    """
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os._exit(ORPHANED)
 
 
 def _times(count: int) -> str:

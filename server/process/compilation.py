@@ -21,7 +21,7 @@ import numpy as np
 
 from ptylive.engine.backend.cache import compiled_mark
 from ptylive.schema import FrameBatch, ScanHeader
-from ptylive.schema.plain_errors import say_unraisable_in_a_line
+from ptylive.schema.plain_errors import say_unraisable_in_a_line, tell_parent
 from ptylive.server.process.parent_watch import exit_with_parent
 from ptylive.streamer.events import ArmEvent, RingItem
 from ptylive.streamer.ring import RingReader
@@ -45,8 +45,7 @@ def main(pieces: Sequence[str]) -> int:
         os.nice(LOW_PRIORITY)
     for piece in pieces:
         compile_missing(piece)
-        sys.stdout.write(f"{piece}\n")
-        sys.stdout.flush()
+        tell_parent(piece)
     return 0
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-ORPHANED = 70
+from ptylive.schema.plain_errors import ORPHANED
 
 
 def exit_with_parent() -> None:

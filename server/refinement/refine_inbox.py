@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import msgpack
 
 from ptylive.schema import Calibration
-from ptylive.server.process.parent_watch import ORPHANED
+from ptylive.schema.plain_errors import ORPHANED
 from ptylive.server.refinement.refine_job import MAX_JOB_BYTES, RefineJob
 
 GRACE_S = 1.0

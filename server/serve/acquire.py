@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.file_guard import guarded
 from ptylive.schema import PtyliveError
-from ptylive.schema.plain_errors import say_unraisable_in_a_line
+from ptylive.schema.plain_errors import say_unraisable_in_a_line, tell_parent
 from ptylive.server.process.compilation import EVERYTHING
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
@@ -95,8 +95,7 @@ def _leave(status: int) -> NoReturn:
 
 
 def _say(message: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+    tell_parent(json.dumps(message))
 
 
 if __name__ == "__main__":

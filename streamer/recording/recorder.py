@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.schema import PtyliveError
-from ptylive.schema.plain_errors import say_unraisable_in_a_line
+from ptylive.schema.plain_errors import say_unraisable_in_a_line, tell_parent
 from ptylive.streamer.recording.recording_writer import record
 
 
@@ -55,8 +55,7 @@ def _recorded(journal: Path, target: Path, uid: str = "") -> bool:
 
 
 def _say(result: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(result) + "\n")
-    sys.stdout.flush()
+    tell_parent(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from ptylive.schema.plain_errors import ORPHANED
+
+TELL = "from ptylive.schema.plain_errors import tell_parent; import sys; sys.stdin.readline(); tell_parent('word')"
 INSTALLED = (
     "from ptylive.schema.plain_errors import say_unraisable_in_a_line\nsay_unraisable_in_a_line('ptylive test')\n"
 )
@@ -58,3 +61,23 @@ def test_what_ends_a_program_keeps_its_traceback():
     done = run("raise ValueError('oh')")
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("ValueError: oh\n")
+
+
+def started() -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", TELL], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_the_parent_hears_it_at_once() -> None:
+    with started() as process:
+        out, err = process.communicate("\n")
+    assert (process.returncode, out, err) == (0, "word\n", "")
+
+
+def test_a_process_whose_parent_has_gone_ends_without_a_word() -> None:
+    with started() as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        _, err = process.communicate("\n")
+    assert (process.returncode, err) == (ORPHANED, "")

@@ -13,9 +13,9 @@ from odd_files import put_loop
 from ptylive.application.presets import files_of
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.schema import Calibration, Detector, InputFileError, Scan, ScanHeader
+from ptylive.schema.plain_errors import ORPHANED
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.refine_now import refinement_words
-from ptylive.server.process.parent_watch import ORPHANED
 from ptylive.server.refinement import refine_inbox, refine_process
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import WAITS, RunState
