@@ -67,6 +67,10 @@ class ServerConfig(StrictModel):
     dashboard: str | None = Field(default="127.0.0.1:5006", description="where the dashboard is served; none: headless")
     prefix: str = Field(default="", description="path under which a proxy serves the dashboard, like /ptylive")
     record: str | None = Field(default="", description="recording folder; empty: the user's data folder; none: off")
+    watch: str | None = Field(default=None, description="folder into which other programs write scans: taken up once")
+    watch_settle_s: float = Field(
+        default=5.0, ge=0.5, le=3600, description="a watched file that has not changed for so long is finished"
+    )
     security: Security = Field(default_factory=Security, description="keys")
     idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
     refine_threads: int = Field(default=1, ge=1, le=256, description="threads of a refinement")
@@ -162,6 +166,24 @@ class ServerConfig(StrictModel):
             if port and port == its_port and same_host:
                 raise ValueError(f"{one} and {other} both want port {port}: give one of them another")
         return self
+
+    @model_validator(mode="after")
+    def _watch_elsewhere(self) -> Self:
+        """Recordings would be taken up again and again, and only the native protocol has several senders."""
+        if self.watch is None:
+            return self
+        if self.protocol != "native":
+            raise ValueError(f"watch needs protocol native, not {self.protocol}: start a second server for the folder")
+        watched, recorded = Path(self.watch).expanduser().resolve(), self.recording_folder
+        kept = None if recorded is None else recorded.resolve()
+        if kept is not None and (kept == watched or watched in kept.parents or kept in watched.parents):
+            raise ValueError(f"watch {self.watch!r}: the recording folder {str(recorded)!r} must lie elsewhere")
+        return self
+
+    @property
+    def watched_folder(self) -> Path | None:
+        """Whose files are taken up, or None."""
+        return None if self.watch is None else Path(self.watch).expanduser()
 
     @property
     def key_folder(self) -> Path | None:

@@ -28,7 +28,9 @@ from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.parent_watch import exit_with_parent
 from ptylive.server.serve import user_state
 from ptylive.server.serve.control import ControlServer
+from ptylive.server.serve.folder_watch import FileSender, FolderWatch
 from ptylive.server.serve.session import Session
+from ptylive.server.serve.watched_folder import WATCHED_LIST, WatchedFolder
 from ptylive.streamer.vetting.vouched import Doorkeeper
 
 
@@ -69,15 +71,39 @@ def _run(session: Session, history: list[str]) -> int:
     threading.Thread(target=_warm_up, args=(session,), name="warm-up", daemon=True).start()
     control.start()
     session.start()
+    watch = watched(session)
     _say({"ready": True, "data": session.receiver.address})
     before = user_state.told(session)
     while not session.shutdown_requested.wait(0.2):
         if (now := user_state.told(session)) != before:
             _say({"user_state": now})
             before = now
+    if watch is not None:
+        watch.stop()
     session.stop()
     control.stop()
     return ExitCode.PARTIAL if session.recordings_failed else ExitCode.DONE
+
+
+def watched(session: Session) -> FolderWatch | None:
+    """Begin to watch the folder of the configuration, if there is one.
+
+    The list of what was taken up lies beside the recordings.
+    """
+    config, folder = session.config, session.config.watched_folder
+    if folder is None:
+        return None
+    kept = None if config.recording_folder is None else config.recording_folder / WATCHED_LIST
+    seen = WatchedFolder(folder, config.watch_settle_s, kept)
+    send = FileSender(
+        session.receiver.address,
+        config.control,
+        lambda: config.recording_folder is not None and session.recording_wanted,
+        config.key_folder,
+    )
+    watch = FolderWatch(seen, send, session.publisher.log)
+    watch.start()
+    return watch
 
 
 def _warm_up(session: Session) -> None:

@@ -80,6 +80,9 @@ class Supervisor:
             ServerKeys.open(self.config.key_folder)  # a faulty folder is told before anything starts
         if self.config.recording_folder is not None:
             require_recordable(self.config.recording_folder)
+        watched = self.config.watched_folder
+        if watched is not None and not watched.is_dir():
+            raise PtyliveError(f"cannot watch {watched}: it is no folder", "make it, or give another with --watch DIR")
         if self.config.detector_files:
             self._keep_images(self.config.detector_files)
         self._start_acquire()

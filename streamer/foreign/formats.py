@@ -24,7 +24,7 @@ BY_NAME: dict[str, Reader] = {
     ".hspy": rosetta.open_hspy,
     ".zspy": rosetta.open_hspy,
 }
-_HDF5 = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi")
+HDF5_NAMES = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi")
 _NATIVE = ("data", "coefficients")
 
 
@@ -33,7 +33,7 @@ def reader_for(path: Path) -> Reader | None:
     suffix = path.suffix.lower()
     if suffix in BY_NAME:
         return BY_NAME[suffix]
-    if suffix not in _HDF5 or not path.is_file():
+    if suffix not in HDF5_NAMES or not path.is_file():
         return None
     with opened(path) as file:
         return _by_content(file)

@@ -14,6 +14,7 @@ import psutil
 
 from ptylive.schema.metadata import arrays_and_numbers
 from ptylive.streamer.detector_arrays import given_path
+from ptylive.streamer.foreign.formats import HDF5_NAMES
 from ptylive.streamer.vetting.tasks import walk, walk_hdf5
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
@@ -24,7 +25,6 @@ BYTES_PER_CPU_S = 2e9
 WALL_S = 600.0
 KEPT_S = 30.0
 """How long the worker waits for another file."""
-_HDF5 = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi")
 
 
 def vet(path: Path, values: Mapping[str, Any] | None = None, *results: Path) -> None:
@@ -117,7 +117,7 @@ def is_file(path: Path) -> bool:
 
 def _limits(path: Path) -> Limits:
     path = Path(path)
-    least = CPU_S if path.suffix.lower() in _HDF5 else FOREIGN_CPU_S
+    least = CPU_S if path.suffix.lower() in HDF5_NAMES else FOREIGN_CPU_S
     return Limits(cpu_s=least + path.stat().st_size / BYTES_PER_CPU_S, wall_s=WALL_S)
 
 

@@ -20,6 +20,7 @@ EXAMPLES = """
 ptylive serve --record ~/scans
 ptylive serve --config microscope.toml
 ptylive serve --protocol dectris-v2 --data tcp://detector:31001 --set scan.shape=256,256
+ptylive serve --watch /data/empad --set scan.step_A=0.4
 ptylive serve --set dark_reference=dark.h5 --set gain_reference=gain.npy --set wdd.epsilon=0.02
 """
 
@@ -40,6 +41,9 @@ def serve(
     headless: Annotated[bool, typer.Option("--headless", help="no dashboard")] = False,
     record: Annotated[str | None, typer.Option(metavar="DIR", help="recording folder")] = None,
     no_record: Annotated[bool, typer.Option("--no-record", help="record nothing")] = False,
+    watch: Annotated[
+        str | None, typer.Option(metavar="DIR", help="take up scans that other programs write into a folder")
+    ] = None,
     keys: Annotated[
         Path | None, typer.Option("--keys", metavar="DIR", help="key folder: encrypt, and let in known clients only")
     ] = None,
@@ -66,6 +70,7 @@ def serve(
         "metrics": metrics,
         "dashboard": dashboard,
         "record": record,
+        "watch": watch,
         "prefix": prefix,
         "security": None if keys is None else {"keys": str(keys)},
     }

@@ -38,3 +38,24 @@ def test_two_sockets_of_one_server_do_not_share_a_port(options, said):
 )
 def test_ports_that_are_free_for_all(options):
     load_config(None, options, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"watch": "/data/in", "protocol": "dectris-v2"}, "watch needs protocol native, not dectris-v2"),
+        ({"watch": "/data/scans", "record": "/data/scans"}, "the recording folder '/data/scans' must lie elsewhere"),
+        ({"watch": "/data", "record": "/data/scans"}, "must lie elsewhere"),
+        ({"watch": "/data/scans/in", "record": "/data/scans"}, "must lie elsewhere"),
+        ({"watch": "/data/in", "watch_settle_s": 0}, "watch_settle_s"),
+    ],
+)
+def test_a_folder_that_would_be_filled_by_the_server_itself_is_not_watched(options, said):
+    with pytest.raises(MetadataError, match=said):
+        load_config(None, options, {})
+
+
+def test_a_folder_beside_the_recordings_is_watched():
+    assert load_config(None, {"watch": "/data/in", "record": "/data/scans"}, {}).watched_folder is not None
+    assert load_config(None, {"watch": "/data/in", "record": None}, {}).watched_folder is not None
+    assert load_config(None, {}, {}).watched_folder is None

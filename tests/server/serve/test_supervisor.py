@@ -7,8 +7,10 @@ import threading
 import time
 
 import psutil
+import pytest
 from running import PTYLIVE
 
+from ptylive.schema import PtyliveError
 from ptylive.server.cli.commands.demo import free_addresses
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
@@ -82,3 +84,9 @@ def test_the_last_state_it_was_told_of_is_given_to_the_next_receiver(monkeypatch
     assert made._restart()
     ((number, _notice, state),) = given
     assert (number, json.loads(state)) == ("1", {"record": False})
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_starts(tmp_path):
+    settings = ServerConfig(dashboard=None, record=str(tmp_path / "scans"), watch=str(tmp_path / "none"))
+    with pytest.raises(PtyliveError, match="none: it is no folder"):
+        Supervisor(settings).start()

@@ -1,0 +1,150 @@
+"""``serve --watch DIR``: scans that other programs write as files are taken up as if a microscope had sent them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from ptylive.schema import PtyliveError
+from ptylive.server.serve.send_file import SendSettings, Sent
+from ptylive.server.serve.watched_folder import WatchedFile, WatchedFolder
+
+POLL_S = 1.0
+FIRST_LOOK_S = 5.0
+END_S = 3.0
+MOST_SAID = 2**20
+MOST_TRIES = 3
+"""The server may lack something for a while; a file that fails more often is left until it changes."""
+Log = Callable[[str, str], None]
+"""Takes level and text of a line for the log."""
+
+
+class Sending(Protocol):
+    """Sends files, one after the other."""
+
+    def __call__(self, file: WatchedFile) -> Sent:
+        """Send a file; returns when that is done, or why it is not."""
+        ...
+
+    def close(self) -> None:
+        """End what is being sent."""
+        ...
+
+
+class FolderWatch:
+    """A thread that looks into a folder and has each finished file sent, one after the other."""
+
+    def __init__(self, folder: WatchedFolder, send: Sending, log: Log) -> None:
+        self._folder, self._send, self._log = folder, send, log
+        self._tries: Counter[str] = Counter()
+        self._told_of_those_before = False
+        self._stop, self._looked = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="folder watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look; returns when it is known what was there before, or the folder takes its time to say."""
+        self._thread.start()
+        self._looked.wait(FIRST_LOOK_S)
+
+    def stop(self) -> None:
+        """Look no more; what is being sent is cut off, and the next start goes on with it."""
+        self._stop.set()
+        self._send.close()
+
+    def look(self, now: float) -> None:
+        """Take up what is finished. ``now``: seconds of a clock that never goes back."""
+        for file in self._folder.finished(now):
+            sent = self._send(file)
+            if self._stop.is_set():  # it may have been cut off
+                return
+            self._settle(file, sent, now)
+        if (there := self._folder.left_alone) and not self._told_of_those_before:
+            what = "1 scan was" if there == 1 else f"{there} scans were"
+            self._log("info", f"{what} in {self._folder.folder} before: left alone")
+            self._told_of_those_before = True
+
+    def _settle(self, file: WatchedFile, sent: Sent, now: float) -> None:
+        if not sent.error:
+            self._folder.take(file)
+            self._log("info", f"{file.name}: {sent.frames} frames taken up")
+            return
+        self._tries[file.uid] += 1
+        if sent.of_file or self._tries[file.uid] >= MOST_TRIES:
+            self._folder.refuse(file)
+            self._log("warning", f"{file.name} is not taken up: {sent.error}")
+        else:
+            self._folder.postpone(file, now)
+
+    def _run(self) -> None:
+        told = ""
+        while not self._stop.is_set():
+            try:
+                self.look(time.monotonic())
+                told = ""
+            except (OSError, PtyliveError) as error:  # the folder or the list cannot be reached: looked at again
+                why = error.line() if isinstance(error, PtyliveError) else error.strerror or str(error)
+                if why != told:
+                    self._log("warning", f"{self._folder.folder} cannot be watched now: {why}")
+                    told = why
+            self._looked.set()
+            self._stop.wait(POLL_S)
+
+
+@dataclass
+class FileSender:
+    """Sends files to the server at ``data``, each in a process of its own.
+
+    ``control``: where the server says what is safe; ``recorded``: whether it records at the moment.
+    """
+
+    data: str
+    control: str
+    recorded: Callable[[], bool]
+    keys: Path | None = None
+    _process: subprocess.Popen[str] | None = field(default=None, init=False)
+    _closed: bool = field(default=False, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def __call__(self, file: WatchedFile) -> Sent:
+        """Send a file; returns when it is safe, or why it is not."""
+        settings = SendSettings(
+            file=str(file.path),
+            data=self.data,
+            control=self.control if self.recorded() else None,
+            uid=file.uid,
+            series=Path(file.name).stem,
+            keys=None if self.keys is None else str(self.keys),
+        )
+        command = [sys.executable, "-m", "ptylive.server.serve.send_file", settings.model_dump_json()]
+        with self._lock:
+            if self._closed:
+                return Sent(error="the server ends")
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None  # noqa: S101  (we asked for the pipe)
+        with self._process as process:  # its standard input stays open until then: it ends with this process
+            said = self._process.stdout.read(MOST_SAID).splitlines()
+            status = process.wait()
+        try:
+            return Sent.model_validate_json(said[-1] if said else "")
+        except ValidationError:
+            return Sent(error=f"its reader ended with status {status}")
+
+    def close(self) -> None:
+        """End what is being sent: the next start goes on with it."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None and self._process.poll() is None:
+                self._process.terminate()
+                try:
+                    self._process.wait(END_S)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()

@@ -1,0 +1,221 @@
+"""A folder into which other programs write scans: which of its files are finished, and which have been taken up.
+
+A file is finished when neither it nor any of its companions (a header beside its data, the parts of a DECTRIS series)
+has changed for some seconds, and no program of this machine has it open for writing. What was there when the folder
+was first watched is left alone; that, and what has been taken up since, is kept in a list beside the recordings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ptylive.schema.files.small_files import read_text
+from ptylive.streamer.foreign.formats import BY_NAME, HDF5_NAMES
+
+MOST_FILES, DEEPEST = 20_000, 4
+"""Files that are looked at, and folders within folders."""
+MOST_LIST_BYTES = 2**26
+WATCHED_LIST = ".watched-files.jsonl"
+HELD_S = 60.0
+"""A program may keep a file open that it has finished: unchanged for so long, it counts as finished all the same."""
+_DATA_OF = {".json": (".npy", ".h5"), ".xml": (".raw",), ".hdr": ()}
+"""Headers, and the data of the same name that are opened by them; a Merlin .mib is opened by itself."""
+_DECTRIS_DATA = re.compile(r"_data_\d+$")
+_MADE_HERE = ("_results", "_coefficients")
+_Stamp = tuple[int, int]
+"""Size in bytes, time of the last change in ns."""
+_Companion = tuple[str, int, int]
+"""Name and stamp."""
+
+
+@dataclass(frozen=True)
+class WatchedFile:
+    """A scan in a file: where, as what, and with which companions (name, size, time), itself among them."""
+
+    path: Path
+    name: str
+    stamp: _Stamp
+    companions: tuple[_Companion, ...]
+
+    @property
+    def uid(self) -> str:
+        """Identity of the scan: the same for the same file, also after a restart in the middle of it."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"file:{self.name}|{self.stamp[0]}|{self.stamp[1]}"))
+
+
+class WatchedFolder:
+    """``settle_s``: how long a finished file has not changed; ``kept``: list of what was taken up, None for memory.
+
+    Used by one thread. Nothing is looked at before the first call of :meth:`finished`.
+    """
+
+    def __init__(self, folder: Path, settle_s: float, kept: Path | None = None) -> None:
+        self.folder, self._settle_s, self._list = folder, settle_s, kept
+        self.left_alone = 0
+        """Files that were there when the folder was first watched."""
+        self._begun = False
+        self._taken: set[tuple[str, int, int]] = set()
+        self._refused: dict[str, tuple[_Companion, ...]] = {}
+        self._unchanged: dict[str, tuple[tuple[_Companion, ...], float]] = {}
+        """Companions of what is not finished, and since when they are as they are."""
+
+    def files(self) -> Iterator[WatchedFile]:
+        """Every scan file of the folder, one for a scan, the oldest first."""
+        found: dict[Path, dict[str, _Stamp]] = {}
+        for path, stamp in self._walk():
+            found.setdefault(path.parent, {})[path.name] = stamp
+        scans = [file for parent, names in found.items() for file in self._scans_of(parent, names)]
+        return iter(sorted(scans, key=lambda file: (file.stamp[1], file.name)))
+
+    def finished(self, now: float) -> Iterator[WatchedFile]:
+        """What is to be taken up. ``now``: seconds of a clock that never goes back.
+
+        Raises OSError for a folder, or a list, that cannot be read now; InputFileError for a list that is none.
+        """
+        self._begin()
+        seen = set()
+        for file in self.files():
+            seen.add(file.name)
+            if (file.name, *file.stamp) in self._taken or self._refused.get(file.name) == file.companions:
+                continue
+            before, since = self._unchanged.get(file.name, ((), now))
+            if before != file.companions:
+                self._unchanged[file.name] = (file.companions, now)
+            elif now - since >= self._settle_s and (now - since >= HELD_S or not is_being_written(file.path)):
+                yield file
+        for name in set(self._unchanged) - seen:
+            del self._unchanged[name]
+
+    def take(self, file: WatchedFile) -> None:
+        """It has been taken up: never again, unless it changes."""
+        size, mtime_ns = file.stamp
+        self._taken.add((file.name, size, mtime_ns))
+        self._keep(file=file.name, size=size, mtime_ns=mtime_ns)
+        self._unchanged.pop(file.name, None)
+
+    def postpone(self, file: WatchedFile, now: float) -> None:
+        """It could not be sent: again when it has not changed for as long as before."""
+        self._unchanged[file.name] = (file.companions, now)
+
+    def refuse(self, file: WatchedFile) -> None:
+        """It cannot be read: not again before it, or a companion, changes, or the server starts anew."""
+        self._refused[file.name] = file.companions
+
+    def _begin(self) -> None:
+        """Read the list, or begin it with what is there, the first time."""
+        if self._begun:
+            return
+        if self._list is None or not self._list.exists() or not self._read_list(self._list):
+            there = list(self.files())
+            for file in there:
+                self.take(file)
+            self._keep(folder=str(self.folder))  # last: where it is cut off before, it begins anew
+            self.left_alone = len(there)
+        self._begun = True
+
+    def _scans_of(self, parent: Path, names: dict[str, _Stamp]) -> Iterator[WatchedFile]:
+        stems: dict[str, list[str]] = {}
+        for name in names:
+            stems.setdefault(_scan_name(name), []).append(name)
+        for together in stems.values():
+            companions = tuple(sorted((name, *names[name]) for name in together))
+            for name in together:
+                if _stands_for_a_scan(name, together):
+                    path = parent / name
+                    yield WatchedFile(path, str(path.relative_to(self.folder)), names[name], companions)
+
+    def _walk(self) -> Iterator[tuple[Path, _Stamp]]:
+        """Files that a reader may know, with size and time; links to folders are not followed."""
+        count, waiting = 0, [(self.folder, 0)]
+        while waiting:
+            folder, depth = waiting.pop()
+            for entry in self._entries(folder):
+                if entry.is_dir(follow_symlinks=False):
+                    if depth < DEEPEST:
+                        waiting.append((Path(entry.path), depth + 1))
+                elif (stamp := _stamp(entry)) is not None:
+                    yield Path(entry.path), stamp
+                    count += 1
+                    if count >= MOST_FILES:
+                        return
+
+    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        """What is in a folder and not hidden; nothing for one within that is gone meanwhile, or not ours to read."""
+        try:
+            return [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        except OSError:
+            if folder == self.folder:
+                raise
+            return []
+
+    def _keep(self, **line: str | int) -> None:
+        """Add a line to the list."""
+        if self._list is not None:
+            self._list.parent.mkdir(parents=True, exist_ok=True)
+            with self._list.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(line) + "\n")
+                lines.flush()
+                os.fsync(lines.fileno())
+
+    def _read_list(self, kept: Path) -> bool:
+        """Read what was taken up; whether this folder was watched before."""
+        watched_before = False
+        for line in read_text(kept, MOST_LIST_BYTES).splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # half a line: the server was killed while it wrote
+                said = json.loads(line)
+                if "folder" in said:
+                    watched_before |= said["folder"] == str(self.folder)
+                else:
+                    self._taken.add((str(said["file"]), int(said["size"]), int(said["mtime_ns"])))
+        return watched_before
+
+
+def _stamp(entry: os.DirEntry[str]) -> _Stamp | None:
+    """Size and time of an ordinary file that a reader may know; None for anything else."""
+    if Path(entry.name).suffix.lower() not in (*BY_NAME, *HDF5_NAMES):
+        return None
+    with suppress(OSError):  # gone meanwhile, or a link that leads nowhere
+        about = entry.stat()
+        if stat.S_ISREG(about.st_mode):
+            return about.st_size, about.st_mtime_ns
+    return None
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a program of this machine, as far as it may be looked at, has a file open for writing."""
+    wanted = str(path.resolve())
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            for opened in process.open_files():
+                if opened.path == wanted and getattr(opened, "mode", "r") != "r":
+                    return True
+    return False
+
+
+def _scan_name(name: str) -> str:
+    """What the files of one scan have in common."""
+    return _DECTRIS_DATA.sub("", Path(name).stem).removesuffix("_master")
+
+
+def _stands_for_a_scan(name: str, together: list[str]) -> bool:
+    """Whether a file is the one to open among those of its scan."""
+    path = Path(name)
+    if path.stem.endswith(_MADE_HERE):
+        return False
+    if _DECTRIS_DATA.search(path.stem):
+        return not any(Path(other).stem.endswith("_master") for other in together)
+    suffix = path.suffix.lower()
+    have = {Path(other).suffix.lower() for other in together if Path(other).stem == path.stem}
+    if suffix in _DATA_OF:
+        return any(data in have for data in _DATA_OF[suffix])
+    return not any(header in have and suffix in data for header, data in _DATA_OF.items())
