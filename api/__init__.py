@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ptylive.scans import open_scan as open_scan
     from ptylive.scans import reconstruct as reconstruct
     from ptylive.scans import refine as refine
+    from ptylive.scans import simulate as simulate
     from ptylive.simulators.sender import Sender as Sender
 
     __version__: str
@@ -39,6 +40,7 @@ _HOMES = {
     "open_scan": "ptylive.scans",
     "reconstruct": "ptylive.scans",
     "refine": "ptylive.scans",
+    "simulate": "ptylive.scans",
 }
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
 

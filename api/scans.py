@@ -76,6 +76,21 @@ def refine(source: str | Path | Array, preset: Preset | Mapping[str, Any] | None
     return open_scan(source, **metadata).refine(preset)
 
 
+def simulate(path: str | Path, settings: Mapping[str, Any] | None = None, *, overwrite: bool = False, **values: Any) -> Scan:
+    """Simulate a scan, write it to a native file with the truth in ``/truth``, and open that (docs/simulate.md).
+
+    settings: by name, with or without their group (``{"probe": {"energy_eV": "200 keV"}, "seed": 7}``); ``values``
+    win over them. What is left out has a default. Raises MetadataError for unknown or impossible settings and for what
+    does not fit into memory, InputFileError for a file that is there already (without ``overwrite``) or that cannot be
+    written or read, OSError for a full disk.
+    """
+    from ptylive.application.simulation import merged, simulate_file
+    from ptylive.schema.simulation.settings import SimulationSettings
+
+    wanted = SimulationSettings.of(merged(settings or {}, values))
+    return open_scan(simulate_file(Path(path), wanted, overwrite=overwrite).path)
+
+
 def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | Path | None = None) -> ControlClient:
     """A connection to the control socket of a running server (``ptylive serve`` prints its address).
 

@@ -18,6 +18,7 @@ from ptylive.engine.backend.multislice.compiled_kernel import (
     Work,
     add_loss_and_gradient,
     add_windows,
+    fill_intensities,
 )
 from ptylive.engine.backend.multislice.compiled_terms import OUTSIDE
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
@@ -150,6 +151,21 @@ class CompiledMultislice:
         add_windows(intensity, chosen, self._corners, total)
         return total
 
+    def intensities(self, object_planes: Any, probe_planes: Any) -> FloatArray:
+        """Modelled counts (N, P, P) of all patterns of the problem, zero frequency at [0, 0]; one thread.
+
+        Planes as in :meth:`loss_and_gradient`. What is recorded plays no part.
+        """
+        size, task = self._problem.window, _Task(self._model(object_planes, probe_planes, HELD), self._no_currents)
+        if not self._work:
+            self._work = self._buffers_for(task.model)
+        every = np.arange(self._problem.count)
+        recorded = (self._recorded, self._counts_type)
+        patterns = Patterns(every, *recorded, self._weights, self._corners, self._ramps, task.amplitudes, self._turns)
+        out = np.empty((len(every), size * size), np.float32)
+        fill_intensities(self._window, patterns, task.model, self._work[0], out)
+        return out.reshape(-1, size, size).swapaxes(1, 2)
+
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         return np.asarray(array)
@@ -162,14 +178,18 @@ class CompiledMultislice:
     def _in_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
         """Every thread's loss and private gradient; the split depends on nothing but the number of threads."""
         if not self._work:
-            slices = self._problem.object_shape[0]
-            pairs = task.model.probe.shape[1] * task.model.slices.shape[1] // slices
-            self._work = [_buffers(self._problem.window, slices, pairs) for _ in range(self._threads)]
+            self._work = self._buffers_for(task.model)
         shares = np.array_split(chosen, self._threads)
         if self._pool is None:
             return [self._part(task, shares[0], 0)]
         futures = [self._pool.submit(self._part, task, share, thread) for thread, share in enumerate(shares)]
         return [future.result() for future in futures]
+
+    def _buffers_for(self, model: Model) -> list[Work]:
+        """Work planes of every thread."""
+        slices = self._problem.object_shape[0]
+        pairs = model.probe.shape[1] * model.slices.shape[1] // slices
+        return [_buffers(self._problem.window, slices, pairs) for _ in range(self._threads)]
 
     def _part(self, task: _Task, share: IndexArray, thread: int) -> tuple[float, Gradient]:
         """One call of compiled code for the whole share: threads meet at the interpreter's lock once only."""
@@ -185,8 +205,8 @@ class _Task(NamedTuple):
 
     model: Model
     amplitudes: FloatArray
-    probe_gradient: bool
-    corrections: Corrections
+    probe_gradient: bool = False
+    corrections: Corrections = HELD
 
     def empty_gradient(self, patterns: int, window: int) -> Gradient:
         """Zeros where a gradient is wanted, arrays of no length where not."""

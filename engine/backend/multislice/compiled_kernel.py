@@ -343,6 +343,18 @@ def add_loss_and_gradient(
 
 
 @numba.jit(**CACHED)
+def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, out: Any) -> None:
+    """Out (n, P * P), transposed: the modelled counts of ``patterns.indices``, one after the other."""
+    scale = np.float32(work.waves.shape[1] / (window.size * window.size * model.slices.shape[1]))
+    for k in range(patterns.indices.shape[0]):
+        n = patterns.indices[k]
+        start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
+        _forward_pattern(window, model, patterns, n, start, work)
+        for i in range(window.size * window.size):
+            out[k, i] = scale * work.intensity[i]
+
+
+@numba.jit(**CACHED)
 def add_windows(intensity: Any, indices: Any, corners: Any, total: Any) -> None:
     """Add the window ``intensity`` (P, P) to ``total`` (Y, X) at the corner of every pattern in ``indices``."""
     rows, columns = intensity.shape

@@ -1,0 +1,105 @@
+"""From settings to a simulated recording: a native file, and the truth beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.conversion import write_scan
+from ptylive.application.outputs import OTHER_NAME, check_output_file
+from ptylive.schema import InputFileError
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.small_files import read_text
+from ptylive.schema.model import Array
+from ptylive.schema.settings_text import MAX_TOML, read_toml
+from ptylive.schema.simulation.settings import SimulationSettings
+
+TRUTH = "truth"
+PACKED_BYTES = 4096
+"""Arrays above this are compressed."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What was written."""
+
+    path: Path
+    frames: int
+    missing: int
+    """Frames that never arrived."""
+    electrons_per_pattern: float
+    detected_fraction: float
+    model_pixels: int
+    slices: int
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises InputFileError, MetadataError."""
+    return read_toml(read_text(path, MAX_TOML), str(path))
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of which later ones win, whether a group is a table, a prefix or left out."""
+    from ptylive.schema.simulation.settings import located
+
+    out: dict[str, Any] = {}
+    for layer in layers:
+        out |= located(layer)
+    return out
+
+
+def simulate_file(
+    target: Path,
+    settings: SimulationSettings,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Simulated:
+    """Simulate a scan and write it, whole or not at all.
+
+    Raises InputFileError where the file is there already and ``overwrite`` is not set, or cannot be written, or for a
+    structure that cannot be read; MetadataError for settings that cannot be; OSError for a full disk.
+    """
+    check_target(target, settings, overwrite=overwrite)
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.engine.simulation.simulated_scan import SimulatedScan
+
+    scan = SimulatedScan.of(settings, target)
+    with replacing(target) as temporary:
+        written = write_scan(temporary, scan, on_progress)
+        write_truth(temporary, *scan.truth())
+    return Simulated(
+        target,
+        written.frames,
+        scan.header.frames - written.frames,
+        settings.electrons_per_pattern,
+        scan.detected_fraction,
+        scan.window.size,
+        scan.specimen.slices,
+    )
+
+
+def check_target(target: Path, settings: SimulationSettings, *, overwrite: bool) -> None:
+    """Raise InputFileError where a simulation cannot, or must not, be written."""
+    structure = settings.specimen.structure_file
+    check_output_file(target, [Path(structure)] if structure else [])
+    if target.exists() and not overwrite:
+        raise InputFileError(f"{target} exists", f"{OTHER_NAME}, or write over it with --overwrite (overwrite=True)")
+
+
+def write_truth(path: Path, arrays: Mapping[str, Array], attributes: Mapping[str, Any]) -> None:
+    """Add the group ``/truth`` to a recording."""
+    from importlib.metadata import version
+
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        group = file.create_group(TRUTH)
+        for name, array in arrays.items():
+            packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+            group.create_dataset(name, data=array, **(packed if array.nbytes > PACKED_BYTES else {}))
+        group.attrs.update({**attributes, "simulator": f"ptylive {version('ptylive')}"})

@@ -1,0 +1,188 @@
+"""Atoms of specimens: sheets, bilayers, crystals, single atoms; and how they are cut and disordered."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ptylive.engine.memory import check_fits
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.scan import rotation_matrix
+
+Random = np.random.Generator
+Symbols = npt.NDArray[np.str_]
+BYTES_PER_ATOM = 400
+"""While a specimen is built."""
+SINGLE_ATOM_A = 1.5
+"""Radius of the disc that counts as covered by an atom on its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """Symbols (n,) and places (n, 3): row, column, depth in Å; depth from the entrance plane on."""
+
+    symbols: Symbols
+    positions_A: DoubleArray
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def within(self, extent_A: tuple[float, float]) -> Atoms:
+        """Those in the rectangle from 0 to ``extent_A``."""
+        flat = self.positions_A[:, :2]
+        return self.chosen(np.all((flat >= 0) & (flat < np.asarray(extent_A)), axis=1))
+
+    def chosen(self, which: npt.NDArray[np.bool_]) -> Atoms:
+        """Some of them."""
+        return Atoms(self.symbols[which], self.positions_A[which])
+
+    def plus(self, other: Atoms) -> Atoms:
+        """Both together."""
+        return Atoms(
+            np.concatenate([self.symbols, other.symbols]), np.concatenate([self.positions_A, other.positions_A])
+        )
+
+    def lowered(self, depth_A: float) -> Atoms:
+        """All of them farther down the beam."""
+        return replace(self, positions_A=self.positions_A + [0.0, 0.0, depth_A])
+
+    def thinned(self, share: float, rng: Random) -> Atoms:
+        """Without a share of them, drawn at random."""
+        return self.chosen(rng.random(len(self)) >= share) if share else self
+
+    def shaken(self, displacement_A: float, rng: Random) -> Atoms:
+        """Each somewhere else by a normal distribution of that standard deviation along each axis."""
+        if not displacement_A:
+            return self
+        return replace(self, positions_A=self.positions_A + rng.normal(0, displacement_A, self.positions_A.shape))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A unit cell: two vectors across the beam (row, column), a height along it, atoms by places in Å."""
+
+    across_A: tuple[tuple[float, float], tuple[float, float]]
+    height_A: float
+    symbols: tuple[str, ...]
+    positions_A: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A hexagonal sheet: lattice constant, distance of the outer planes of atoms, distance of stacked sheets."""
+
+    lattice_A: float
+    thickness_A: float
+    distance_A: float
+    centre: str
+    outer: str
+    """Element above and below the second site; in graphene the atom of that site itself."""
+
+
+SHEETS = {
+    "MoS2": Sheet(3.16, 3.13, 6.15, "Mo", "S"),
+    "WS2": Sheet(3.153, 3.14, 6.17, "W", "S"),
+    "MoSe2": Sheet(3.29, 3.34, 6.46, "Mo", "Se"),
+    "graphene": Sheet(2.46, 0.0, 3.35, "C", "C"),
+}
+_FACES = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.0), (0.5, 0.0, 0.5), (0.0, 0.5, 0.5))
+_PEROVSKITE = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, 0.5, 0.0), (0.5, 0.0, 0.5), (0.0, 0.5, 0.5))
+_DIAMOND = (*_FACES, *((x + 0.25, y + 0.25, z + 0.25) for x, y, z in _FACES))
+CRYSTALS: dict[str, tuple[float, tuple[str, ...], tuple[tuple[float, float, float], ...]]] = {
+    "SrTiO3": (3.905, ("Sr", "Ti", "O", "O", "O"), _PEROVSKITE),
+    "Si": (5.431, ("Si",) * 8, _DIAMOND),
+    "Au": (4.078, ("Au",) * 4, _FACES),
+}
+"""Cubic crystals seen along [001]: lattice constant in Å, elements, places in the cell."""
+
+
+def sheet_cell(name: str) -> Cell:
+    """The cell of a sheet. Raises MetadataError for one that there is not."""
+    if name not in SHEETS:
+        raise MetadataError(f"there is no sheet {name!r}", f"material is one of {', '.join(SHEETS)}")
+    one = SHEETS[name]
+    a, half = one.lattice_A, one.thickness_A / 2
+    across = ((a, 0.0), (-a / 2, a * math.sqrt(3) / 2))
+    second = (0.0, a / math.sqrt(3))
+    if not half:
+        return Cell(across, one.distance_A, (one.centre, one.outer), ((0.0, 0.0, 0.0), (*second, 0.0)))
+    places = ((0.0, 0.0, half), (*second, 0.0), (*second, 2 * half))
+    return Cell(across, one.distance_A, (one.centre, one.outer, one.outer), places)
+
+
+def crystal_cell(name: str) -> Cell:
+    """The cell of a crystal. Raises MetadataError for one that there is not."""
+    if name not in CRYSTALS:
+        raise MetadataError(f"there is no crystal {name!r}", f"material is one of {', '.join(CRYSTALS)}")
+    a, symbols, places = CRYSTALS[name]
+    return Cell(((a, 0.0), (0.0, a)), a, symbols, tuple((a * x, a * y, a * z) for x, y, z in places))
+
+
+def tiled(cell: Cell, layers: int, extent_A: tuple[float, float], orientation_deg: float) -> Atoms:
+    """A cell repeated over the field and along the beam, turned about the field's middle.
+
+    Raises MetadataError where that would be more atoms than fit into memory.
+    """
+    across = np.asarray(cell.across_A, dtype=float)
+    area = abs(np.linalg.det(across))
+    radius = math.hypot(*extent_A) / 2 + float(np.abs(across).sum())
+    count = math.pi * radius**2 / area * layers * len(cell.symbols)
+    check_fits(count * BYTES_PER_ATOM, f"a specimen of {count:.3g} atoms", "take a smaller scan or a thinner specimen")
+    reach = [math.ceil(radius * float(np.linalg.norm(column))) + 1 for column in np.linalg.inv(across).T]
+    i, j = (axis.ravel() for axis in np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"))
+    corners = np.stack([i, j], axis=1) @ across
+    corners = corners[np.hypot(*corners.T) <= radius]
+    inner = np.asarray(cell.positions_A, dtype=float)
+    flat = (corners[:, None, :] + inner[None, :, :2]) @ rotation_matrix(orientation_deg).T + np.asarray(extent_A) / 2
+    depth = np.broadcast_to(inner[:, 2], flat.shape[:2])
+    symbols = np.broadcast_to(np.asarray(cell.symbols), flat.shape[:2]).ravel()
+    one = Atoms(symbols, np.concatenate([flat.reshape(-1, 2), depth.reshape(-1, 1)], axis=1)).within(extent_A)
+    heights = np.repeat(np.arange(layers) * cell.height_A, len(one))
+    places = np.tile(one.positions_A, (layers, 1))
+    places[:, 2] += heights
+    return Atoms(np.tile(one.symbols, layers), places)
+
+
+def bilayer(material: str, extent_A: tuple[float, float], orientation_deg: float, twist_deg: float) -> Atoms:
+    """Two sheets, the second turned against the first. Raises MetadataError for an unknown material."""
+    cell = sheet_cell(material)
+    upper = tiled(cell, 1, extent_A, orientation_deg)
+    return upper.plus(tiled(cell, 1, extent_A, orientation_deg + twist_deg).lowered(cell.height_A))
+
+
+def scattered(element: str, extent_A: tuple[float, float], coverage: float, rng: Random) -> Atoms:
+    """Single atoms of an element in one plane, no two closer than 3 Å."""
+    places = apart(extent_A, SINGLE_ATOM_A, coverage, rng)
+    return Atoms(np.full(len(places), element), np.concatenate([places, np.zeros((len(places), 1))], axis=1))
+
+
+MOST_PLACES = 50_000
+
+
+def apart(extent_A: tuple[float, float], radius_A: float, coverage: float, rng: Random) -> DoubleArray:
+    """Centres (n, 2) of discs that do not overlap and cover about that share of a field, one at least.
+
+    Raises MetadataError where they would be more than can be placed in reasonable time.
+    """
+    from scipy.spatial import cKDTree
+
+    count = max(1, round(coverage * extent_A[0] * extent_A[1] / (math.pi * radius_A**2)))
+    if count > MOST_PLACES:
+        raise MetadataError(f"the field would hold {count} features", "take a larger feature_A or a lower coverage")
+    held = np.zeros((0, 2))
+    for _ in range(40):
+        if len(held) >= count:
+            break
+        new = rng.random((2 * (count - len(held)) + 4, 2)) * extent_A
+        if len(held):
+            new = new[cKDTree(held).query(new)[0] >= 2 * radius_A]
+        keep = np.ones(len(new), dtype=bool)
+        for one, other in sorted(cKDTree(new).query_pairs(2 * radius_A)) if len(new) else ():
+            if keep[one]:
+                keep[other] = False
+        held = np.concatenate([held, new[keep]])
+    return held[:count]

@@ -1,0 +1,162 @@
+"""The specimen of a simulation as transmission functions of slices, once for each arrangement of its atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+
+from ptylive.engine.memory import check_fits
+from ptylive.engine.simulation import continuous
+from ptylive.engine.simulation.atomic_potential import check_known, layer_phase
+from ptylive.engine.simulation.atoms import SHEETS, Atoms, Random, bilayer, crystal_cell, scattered, sheet_cell, tiled
+from ptylive.engine.simulation.object_grid import ObjectGrid, Window
+from ptylive.engine.simulation.structure_files import abtem_layers, structure_atoms
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import FloatArray
+from ptylive.schema.simulation.groups import SpecimenSettings
+from ptylive.schema.simulation.settings import SimulationSettings
+
+SLICE_A = {"bilayer": 6.2, "monolayer": 6.2, "crystal": 2.0, "atoms": 2.0, "particles": 20.0}
+"""Slices where nothing else is asked for; other specimens have one."""
+OF_FILES_A = 2.0
+MARGIN_A = 0.5
+"""Of a specimen of atoms above its first and below its last atom."""
+SHEET_VACANCIES = 0.02
+MOST_SLICES = 4096
+PLANES_AT_WORK = 6
+"""Object-sized planes of 4 bytes that are needed besides the result while it is made."""
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """Transmission functions and mean phases; slices from the entrance on."""
+
+    planes: tuple[FloatArray, ...]
+    """Of each configuration (2, slices, rows, cols): real and imaginary part."""
+    phase: FloatArray
+    """(slices, rows, cols), rad, averaged over the configurations, before the band limit."""
+    slice_thickness_A: float
+    """0 for a single slice without thickness."""
+
+    @property
+    def slices(self) -> int:
+        """How many there are."""
+        return len(self.phase)
+
+    @classmethod
+    def of(cls, settings: SimulationSettings, grid: ObjectGrid, window: Window) -> Specimen:
+        """Built on a grid. Raises MetadataError for what is not known or does not fit into memory, InputFileError."""
+        asked, seed = settings.specimen, settings.model.seed
+        energy, rng = settings.probe.energy_eV, np.random.default_rng([seed, 1])
+        if asked.specimen in _CONTINUOUS and not asked.structure_file:
+            return _continuous(settings, grid, window, rng)
+        atoms, height = _atoms(asked, grid, rng)
+        check_known(set(atoms.symbols.tolist()))
+        atoms = atoms.lowered(MARGIN_A)
+        height += 2 * MARGIN_A
+        layers = _layers(asked, height)
+        _check(grid, layers, asked.configurations)
+        every, mean = [], np.zeros((layers, *grid.shape), np.float32)
+        for number in range(asked.configurations):
+            moved = atoms.shaken(asked.displacement_A, np.random.default_rng([seed, 2, number]))
+            if asked.potential == "abtem":
+                phases = abtem_layers(_wrapped(moved, grid, height), grid, energy, height, layers)
+            else:
+                which = np.clip((moved.positions_A[:, 2] / height * layers).astype(int), 0, layers - 1)
+                phases = np.stack([layer_phase(moved.chosen(which == k), grid, energy) for k in range(layers)])
+            mean += phases / np.float32(asked.configurations)
+            every.append(_transmission(phases, grid, window.limit_invA))
+        return cls(tuple(every), mean, height / layers)
+
+
+def _atoms(asked: SpecimenSettings, grid: ObjectGrid, rng: Random) -> tuple[Atoms, float]:
+    """The atoms within the grid, the first of them at depth 0, and their height."""
+    extent, material = grid.extent_A, asked.material
+    share = asked.vacancies or 0.0
+    if asked.structure_file:
+        found, height = structure_atoms(Path(asked.structure_file), extent, asked.thickness_A, asked.orientation_deg)
+    elif asked.specimen in ("monolayer", "bilayer"):
+        name = material or next(iter(SHEETS))
+        share = SHEET_VACANCIES if asked.vacancies is None else asked.vacancies
+        if asked.specimen == "monolayer":
+            found = tiled(sheet_cell(name), 1, extent, asked.orientation_deg)
+        else:
+            found = bilayer(name, extent, asked.orientation_deg, asked.twist_deg)
+        height = float(np.ptp(found.positions_A[:, 2])) if len(found) else 0.0
+    elif asked.specimen == "crystal":
+        cell = crystal_cell(material or "SrTiO3")
+        layers = max(1, round(asked.thickness_A / cell.height_A))
+        found, height = tiled(cell, layers, extent, asked.orientation_deg), layers * cell.height_A
+    else:
+        element = material or "Au"
+        check_known({element})
+        found, height = scattered(element, extent, asked.coverage, rng), 0.0
+    return found.thinned(share, rng), height
+
+
+def _layers(asked: SpecimenSettings, height_A: float) -> int:
+    usual = OF_FILES_A if asked.structure_file else SLICE_A.get(asked.specimen, height_A)
+    layers = max(1, round(height_A / (asked.slice_thickness_A or usual)))
+    if layers > MOST_SLICES:
+        raise MetadataError(f"the specimen has {layers} slices, at most {MOST_SLICES}", "raise slice_thickness_A")
+    return layers
+
+
+def _check(grid: ObjectGrid, layers: int, configurations: int) -> None:
+    planes = (2 * layers * configurations + 3 * layers + PLANES_AT_WORK) * 4.0
+    check_fits(
+        planes * grid.shape[0] * grid.shape[1],
+        f"an object of {configurations} x {layers} slices of {grid.shape[0]} x {grid.shape[1]} pixels",
+        "take a smaller scan, thicker slices, fewer configurations or a lower reach",
+    )
+
+
+def _wrapped(atoms: Atoms, grid: ObjectGrid, height_A: float) -> Atoms:
+    """Atoms within the box that abTEM is given."""
+    places = atoms.positions_A.copy()
+    places[:, :2] %= grid.extent_A
+    places[:, 2] = places[:, 2].clip(1e-3, height_A - 1e-3)
+    return Atoms(atoms.symbols, places)
+
+
+def _continuous(settings: SimulationSettings, grid: ObjectGrid, window: Window, rng: Random) -> Specimen:
+    """A specimen without atoms. Frozen phonons have no meaning there: MetadataError."""
+    asked = settings.specimen
+    if asked.displacement_A or asked.configurations > 1 or asked.vacancies:
+        raise MetadataError(f"{asked.specimen} has no atoms", "leave configurations, displacement_A, vacancies out")
+    layers = _layers(asked, asked.thickness_A) if asked.specimen == "particles" else 1
+    _check(grid, layers, 1)
+    phases = np.stack(list(_CONTINUOUS[asked.specimen](settings, grid, layers, rng)))
+    thickness = asked.thickness_A / layers if asked.specimen == "particles" else 0.0
+    limit = window.limit_invA if asked.specimen == "particles" else None
+    return Specimen((_transmission(phases, grid, limit),), phases, thickness)
+
+
+_Maker = Callable[[SimulationSettings, ObjectGrid, int, Random], Iterable[FloatArray]]
+_CONTINUOUS: dict[str, _Maker] = {
+    "vacuum": lambda settings, grid, layers, rng: [np.zeros(grid.shape, np.float32)],
+    "gradient": lambda settings, grid, layers, rng: [continuous.gradient(settings.specimen, grid)],
+    "gaussians": lambda settings, grid, layers, rng: [continuous.gaussians(settings.specimen, grid, rng)],
+    "circles": lambda settings, grid, layers, rng: [continuous.circles(settings.specimen, grid, rng)],
+    "particles": lambda settings, grid, layers, rng: continuous.particles(
+        settings.specimen, grid, settings.probe.energy_eV, layers, rng
+    ),
+}
+
+
+def _transmission(phases: FloatArray, grid: ObjectGrid, limit_invA: float | None) -> FloatArray:
+    """exp(i phase) of slices as planes (2, slices, rows, cols), without what is beyond ``limit_invA``."""
+    out = np.empty((2, *phases.shape), np.float32)
+    if limit_invA is not None:
+        rows, cols = (np.fft.fftfreq(n, grid.pixel_A) for n in grid.shape)
+        kept = np.hypot(rows[:, None], cols[None, :]) <= limit_invA
+    for number, phase in enumerate(phases):
+        wave = np.exp(1j * phase)
+        if limit_invA is not None:
+            wave = scipy.fft.ifft2(scipy.fft.fft2(wave, overwrite_x=True) * kept, overwrite_x=True)
+        out[0, number], out[1, number] = wave.real, wave.imag
+    return out

@@ -1,0 +1,60 @@
+"""The command ``simulate``: settings from a file and the command line, a bar, and what was written."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptylive.schema import MetadataError
+from ptylive.server.cli.options import AsJson, Settings
+from ptylive.server.cli.output import answer, bar, say, when_interrupted
+from ptylive.server.cli.values import parse_assignments
+
+EXAMPLES = """
+ptylive simulate demo.h5
+ptylive simulate thick.h5 --set specimen=crystal --set energy_eV='200 keV' --set thickness_A='20 nm' --seed 7
+ptylive simulate scan.h5 --config sim.toml --set dose_e_per_A2=2e4 --overwrite
+"""
+
+
+def simulate(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="recording to write")],
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings (docs/simulate.md)")] = None,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="of all random numbers; default: that of the settings")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="write over a file that is there")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate a scan: object, probe, scan and detector computed by the model of refinements."""
+    from ptylive.application.simulation import merged, read_settings, simulate_file
+    from ptylive.schema.simulation.settings import SimulationSettings
+
+    typed = merged(parse_assignments(settings or ()))
+    if seed is not None and "seed" in typed:
+        raise MetadataError("seed is given twice", "give --seed or --set seed=…")
+    told: dict[str, Any] = {} if seed is None else {"seed": seed}
+    wanted = SimulationSettings.of(merged({} if config is None else read_settings(config), typed, told))
+    started = time.perf_counter()
+    kept = f"{output} was not written"
+    with when_interrupted(kept), bar(f"simulating {output.name}", quiet=as_json) as shown:
+        made = simulate_file(output, wanted, shown.update, overwrite=overwrite)
+    seconds = time.perf_counter() - started
+    if made.missing:
+        say(f"{made.missing} frames are missing, as was asked for")
+    answer(
+        {
+            "output": str(output),
+            "frames": made.frames,
+            "seconds": seconds,
+            "frames_per_s": made.frames / seconds,
+            "electrons_per_pattern": made.electrons_per_pattern,
+            "detected_fraction": made.detected_fraction,
+            "model_pixels": made.model_pixels,
+            "slices": made.slices,
+            "seed": wanted.model.seed,
+        },
+        as_json=as_json,
+    )
