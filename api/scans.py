@@ -76,7 +76,9 @@ def refine(source: str | Path | Array, preset: Preset | Mapping[str, Any] | None
     return open_scan(source, **metadata).refine(preset)
 
 
-def simulate(path: str | Path, settings: Mapping[str, Any] | None = None, *, overwrite: bool = False, **values: Any) -> Scan:
+def simulate(
+    path: str | Path, settings: Mapping[str, Any] | None = None, *, overwrite: bool = False, **values: Any
+) -> Scan:
     """Simulate a scan, write it to a native file with the truth in ``/truth``, and open that (docs/simulate.md).
 
     settings: by name, with or without their group (``{"probe": {"energy_eV": "200 keV"}, "seed": 7}``); ``values``

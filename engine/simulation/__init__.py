@@ -1,1 +1,1 @@
-"""Scans that are computed: object, probe, scan and detector of a simulation, through the forward model of refinements."""
+"""Scans that are computed: object, probe, scan and detector, through the forward model of refinements."""

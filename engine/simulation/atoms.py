@@ -48,7 +48,7 @@ class Atoms:
 
     def lowered(self, depth_A: float) -> Atoms:
         """All of them farther down the beam."""
-        return replace(self, positions_A=self.positions_A + [0.0, 0.0, depth_A])
+        return replace(self, positions_A=self.positions_A + np.array([0.0, 0.0, depth_A]))
 
     def thinned(self, share: float, rng: Random) -> Atoms:
         """Without a share of them, drawn at random."""

@@ -110,4 +110,5 @@ class ObjectGrid:
 
     def frequencies(self) -> tuple[DoubleArray, DoubleArray]:
         """Frequencies of the rows (rows,) and of the half of the columns that a real transform keeps, 1/Å."""
-        return np.fft.fftfreq(self.shape[0], self.pixel_A), np.fft.rfftfreq(self.shape[1], self.pixel_A)
+        rows, cols = np.fft.fftfreq(self.shape[0], self.pixel_A), np.fft.rfftfreq(self.shape[1], self.pixel_A)
+        return np.asarray(rows, dtype=np.float64), np.asarray(cols, dtype=np.float64)

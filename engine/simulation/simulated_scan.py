@@ -59,9 +59,7 @@ class SimulatedScan:
         illumination = Illumination.of(settings, window)
         specimen = Specimen.of(settings, grid, window)
         propagators = _propagators(window, specimen)
-        return cls(
-            settings, path, header, window, grid, trajectory, illumination, specimen, readout, propagators
-        )
+        return cls(settings, path, header, window, grid, trajectory, illumination, specimen, readout, propagators)
 
     @property
     def received(self) -> BoolArray:
@@ -149,8 +147,8 @@ class SimulatedScan:
             "beam_center_px": np.asarray(self.readout.center_px),
             "phase_units": "rad",
             "note": "phase[r, c] sits at (r, c) * object_sampling_A in the frame of positions_A, detector axes, frames "
-            "in the order of acquisition, flyback included; slices: entrance side first, averaged over the frozen-phonon"
-            " configurations, before the band limit of the model; probe: on pixel P // 2, at the entrance plane,"
+            "in the order of acquisition, flyback included; slices: entrance side first, averaged over the frozen"
+            " phonons, before the band limit of the model; probe: on pixel P // 2, at the entrance plane,"
             " without source size and focal spread, sum |probe|^2 = 1; descan_px as recorded",
         }
         return arrays, attributes

@@ -52,9 +52,7 @@ def structure_atoms(
     return atoms, layers * height or float(np.ptp(places[:, 2]))
 
 
-def _once(
-    symbols: Any, places: Any, extent_A: tuple[float, float], orientation_deg: float
-) -> tuple[Atoms, float]:
+def _once(symbols: Any, places: Any, extent_A: tuple[float, float], orientation_deg: float) -> tuple[Atoms, float]:
     """A cluster in the middle of the field."""
     middle = (places.max(axis=0) + places.min(axis=0)) / 2
     flat = (places[:, :2] - middle[:2]) @ rotation_matrix(orientation_deg).T + np.asarray(extent_A) / 2

@@ -26,7 +26,9 @@ def _pair(value: Any, kind: type[int] | type[float]) -> Any:
     if len(numbers) == 1:
         numbers *= 2
     if kind is int:
-        numbers = [int(n) if isinstance(n, float | np.integer | np.floating) and float(n) == int(n) else n for n in numbers]
+        numbers = [
+            int(n) if isinstance(n, float | np.integer | np.floating) and float(n) == int(n) else n for n in numbers
+        ]
     return tuple(numbers)
 
 
@@ -46,11 +48,11 @@ class SpecimenSettings(StrictModel):
     vacancies: float | None = Field(
         default=None, ge=0, le=0.9, description="share of the atoms that are left out; none: 0.02 of sheets, else 0"
     )
-    thickness_A: float = Field(
-        default=100.0, gt=0, le=1e5, description="of crystals and of the ice around particles"
-    )
+    thickness_A: float = Field(default=100.0, gt=0, le=1e5, description="of crystals and of the ice around particles")
     slice_thickness_A: float | None = Field(
-        default=None, gt=0.1, description="along the beam; none: 6 for sheets, 2 for other atoms, 20 for particles, one slice for the rest"
+        default=None,
+        gt=0.1,
+        description="along the beam; none: 6 for sheets, 2 for other atoms, 20 for particles, one slice for the rest",
     )
     phase_rad: float = Field(
         default=0.5, ge=-100, le=100, description="of one gaussian or circle; of a gradient over feature_A"
@@ -69,7 +71,8 @@ class SpecimenSettings(StrictModel):
         default=0.1, ge=0, le=1, description="spread of the ice's potential over its mean, in cubes of 3 Å"
     )
     potential: Literal["lobato", "abtem"] = Field(
-        default="lobato", description="of atoms: the table that is built in, or as abTEM makes it, where it is installed"
+        default="lobato",
+        description="of atoms: the table that is built in, or as abTEM makes it, where it is installed",
     )
     configurations: int = Field(default=1, ge=1, le=256, description="frozen phonons: arrangements that are averaged")
     displacement_A: float = Field(
@@ -119,7 +122,8 @@ class ScanSettings(StrictModel):
         default=0.0, ge=0, description="standard deviation of each position along each axis"
     )
     drift_A: tuple[float, float] = Field(
-        default=(0.0, 0.0), description="what the scan wanders over the specimen from first to last frame, detector axes, steadily"
+        default=(0.0, 0.0),
+        description="what the scan wanders over the specimen from first to last frame, detector axes, steadily",
     )
     line_jump_A: float = Field(
         default=0.0, ge=0, description="standard deviation of a line's displacement along each axis"

@@ -24,7 +24,9 @@ def simulate(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="recording to write")],
     config: Annotated[Path | None, typer.Option(help="TOML file of settings (docs/simulate.md)")] = None,
     settings: Settings = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="of all random numbers; default: that of the settings")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="of all random numbers; default: that of the settings")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write over a file that is there")] = False,
     as_json: AsJson = False,
 ) -> None:
