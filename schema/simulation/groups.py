@@ -162,7 +162,9 @@ class DetectorSettings(StrictModel):
     )
     detector_transform: str = Field(default="none", description="what is done to a pattern before it is recorded")
     descan_px: tuple[float, ...] = Field(
-        default=(0.0,), description="wander of the pattern: 0, four numbers of a plane, or ten of a parabola"
+        default=(0.0,),
+        validate_default=True,
+        description="wander of the pattern: 0, four numbers of a plane, or ten of a parabola",
     )
     descan_jump_px: float = Field(
         default=0.0, ge=0, description="standard deviation of a line's displacement on the detector along each axis"

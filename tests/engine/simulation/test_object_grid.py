@@ -18,9 +18,9 @@ def test_the_window_is_that_of_the_detector():
     window = Window.of(asked)
     assert window.size == 128
     assert window.side_A == pytest.approx(wavelength_A(80e3) / 2e-3)
-    assert Window.of(asked.model_copy(update={"model": settings(oversampling=2, reach=2).model})).side_A == pytest.approx(
-        2 * window.side_A
-    )
+    assert Window.of(
+        asked.model_copy(update={"model": settings(oversampling=2, reach=2).model})
+    ).side_A == pytest.approx(2 * window.side_A)
     assert window.detector_pixel_invA == pytest.approx(1 / window.side_A)
 
 

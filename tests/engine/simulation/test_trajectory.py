@@ -13,7 +13,10 @@ def made(**values):
     settings = SimulationSettings.of({"scan_shape": (6, 8), "scan_step_A": (0.5, 0.7), **values})
     asked = settings.scan
     scan = Scan(
-        shape=asked.scan_shape, step_A=asked.scan_step_A, pattern=asked.scan_pattern, flyback_frames=asked.flyback_frames
+        shape=asked.scan_shape,
+        step_A=asked.scan_step_A,
+        pattern=asked.scan_pattern,
+        flyback_frames=asked.flyback_frames,
     )
     return Trajectory.of(settings, scan), scan
 
