@@ -29,9 +29,9 @@ def gradient(settings: SpecimenSettings, grid: ObjectGrid) -> FloatArray:
     """A phase (rows, cols) that rises along ``orientation_deg`` by ``phase_rad`` on each ``feature_A``."""
     angle = math.radians(settings.orientation_deg)
     rows, cols = (np.arange(n) * grid.pixel_A for n in grid.shape)
-    slope = settings.phase_rad / feature_A(settings)
+    rad_per_A = settings.phase_rad / feature_A(settings)
     rise = math.cos(angle) * rows[:, None] + math.sin(angle) * cols[None, :]
-    return np.asarray(slope * (rise - rise.mean()), dtype=np.float32)
+    return np.asarray(rad_per_A * (rise - rise.mean()), dtype=np.float32)
 
 
 def gaussians(settings: SpecimenSettings, grid: ObjectGrid, rng: Random) -> FloatArray:
