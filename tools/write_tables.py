@@ -1,4 +1,4 @@
-"""Write the tables of the documents that come from the code: settings.md, pypty-parity.md and maps.md in docs."""
+"""Write the tables of the documents that come from the code: settings.md, pypty-parity.md, maps.md and simulate.md."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import ptylive.application.extensions  # noqa: F401  (settings that stand with w
 from ptylive.engine.imaging import registry
 from ptylive.schema.preset.describe import table
 from ptylive.schema.pypty import parity_table
+from ptylive.schema.simulation import settings as simulation
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 START = "<!-- from the code: tools/write_tables.py -->\n"
@@ -21,3 +22,4 @@ def write(name: str, text: str) -> None:
 write("settings.md", table())
 write("pypty-parity.md", parity_table())
 write("maps.md", f"{registry.table()}\n{registry.settings_table()}")
+write("simulate.md", simulation.table())

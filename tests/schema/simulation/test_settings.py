@@ -1,6 +1,7 @@
 """Settings of a simulation: names, units, refusals that name field and remedy, and the table of the document."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +80,9 @@ def test_later_layers_win_under_whatever_name():
 
 def test_the_table_shows_every_setting_with_its_unit():
     text = table()
+    document = (Path(__file__).resolve().parents[3] / "docs" / "simulate.md").read_text(encoding="utf-8")
+    for row in text.splitlines():
+        assert row in document, "run tools/write_tables.py"
     assert all(f"| `{name}` |" in text for name in HOMES)
     assert (unit_of("energy_eV"), unit_of("focal_spread_A"), unit_of("twist_deg"), unit_of("seed")) == (
         "eV",
