@@ -33,6 +33,8 @@ class Simulated:
     detected_fraction: float
     model_pixels: int
     slices: int
+    full_pixels: int
+    """How often a pixel could not tell more."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def simulate_file(
         scan.detected_fraction,
         scan.window.size,
         scan.specimen.slices,
+        scan.full_pixels,
     )
 
 

@@ -71,7 +71,9 @@ def _wave(settings: SimulationSettings, window: Window, aberrations: dict[str, f
             f" {1e3 * window.limit_invA * window.wavelength_A:.3g} mrad",
             "raise detector_pixel_mrad or reach",
         )
-    thickness = 0.0 if settings.specimen.specimen not in ("crystal", "particles") else settings.specimen.thickness_A
+    specimen = settings.specimen
+    thick = specimen.structure_file or specimen.specimen in ("crystal", "particles")
+    thickness = specimen.thickness_A if thick else 0.0
     wide = 2 * (probe.rim_shift_A + 1e-3 * semiangle * thickness)
     if not wide < window.side_A:
         raise MetadataError(

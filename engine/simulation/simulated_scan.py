@@ -45,7 +45,7 @@ class SimulatedScan:
     specimen: Specimen
     readout: Readout
     _propagators: ComplexArray
-    _seen: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "electrons": 0.0})
+    _seen: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "electrons": 0.0, "full": 0.0})
 
     @classmethod
     def of(cls, settings: SimulationSettings, path: Path) -> SimulatedScan:
@@ -71,9 +71,16 @@ class SimulatedScan:
         """Share of the electrons that hit the detector, mean over the frames computed so far."""
         return self._seen["electrons"] / max(self._seen["frames"], 1.0)
 
+    @property
+    def full_pixels(self) -> int:
+        """How often a pixel that is not bad could not tell more, in the frames computed so far."""
+        return int(self._seen["full"])
+
     def frames(self, index: IndexArray) -> Array:
         """Patterns (n, Qy, Qx) as recorded, by acquisition number; the same whatever else is asked for."""
         parts = [self.readout.recorded(mean, part) for part, mean in self._means(np.asarray(index, dtype=np.int64))]
+        good = ~self.readout.bad_pixels
+        self._seen["full"] += sum(int(np.count_nonzero((part >= self.readout.full) & good)) for part in parts)
         return np.concatenate(parts)
 
     def expected(self, index: IndexArray) -> FloatArray:

@@ -124,10 +124,8 @@ def _wrapped(atoms: Atoms, grid: ObjectGrid, height_A: float) -> Atoms:
 
 
 def _continuous(settings: SimulationSettings, grid: ObjectGrid, window: Window, rng: Random) -> Specimen:
-    """A specimen without atoms. Frozen phonons have no meaning there: MetadataError."""
+    """A specimen without atoms."""
     asked = settings.specimen
-    if asked.displacement_A or asked.configurations > 1 or asked.vacancies:
-        raise MetadataError(f"{asked.specimen} has no atoms", "leave configurations, displacement_A, vacancies out")
     layers = _layers(asked, asked.thickness_A) if asked.specimen == "particles" else 1
     _check(grid, layers, 1)
     phases = np.stack(list(_CONTINUOUS[asked.specimen](settings, grid, layers, rng)))

@@ -13,6 +13,22 @@ from ptylive.schema.model import StrictModel
 SpecimenKind = Literal[
     "bilayer", "monolayer", "crystal", "atoms", "particles", "gaussians", "circles", "gradient", "vacuum"
 ]
+_ATOMS = {"orientation_deg", "vacancies", "slice_thickness_A", "potential", "configurations", "displacement_A"}
+_SHAPES = {"phase_rad", "feature_A", "coverage"}
+_POTENTIALS = {"particle_potential_V", "ice_potential_V", "ice_texture"}
+MEANINGFUL: dict[str, set[str]] = {
+    "bilayer": _ATOMS | {"material", "twist_deg"},
+    "monolayer": _ATOMS | {"material"},
+    "crystal": _ATOMS | {"material", "thickness_A"},
+    "atoms": _ATOMS - {"orientation_deg"} | {"material", "coverage"},
+    "particles": _POTENTIALS | {"thickness_A", "slice_thickness_A", "feature_A", "coverage"},
+    "gaussians": _SHAPES,
+    "circles": _SHAPES,
+    "gradient": {"phase_rad", "feature_A", "orientation_deg"},
+    "vacuum": set(),
+    "structure_file": _ATOMS | {"structure_file", "thickness_A"},
+}
+"""Settings that change something, for each specimen and for files."""
 MOST_POINTS = 9
 """Along each axis of source or focus."""
 
@@ -79,6 +95,19 @@ class SpecimenSettings(StrictModel):
         default=0.0, ge=0, le=1, description="frozen phonons: standard deviation of an atom's place along each axis"
     )
 
+    @model_validator(mode="after")
+    def _meaningful(self) -> Self:
+        """Nothing is left unheeded: what changes nothing has to be at its default."""
+        kind = "structure_file" if self.structure_file else self.specimen
+        changed = [name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default]
+        if self.structure_file and "specimen" in changed:
+            raise ValueError("structure_file takes the place of a built-in specimen: give one of them")
+        useless = sorted(set(changed) - MEANINGFUL[kind] - {"specimen"})
+        if useless:
+            has = ", ".join(sorted(MEANINGFUL[kind])) or "nothing"
+            raise ValueError(f"{useless[0]} has no meaning for {kind}, which takes {has}")
+        return self
+
 
 class ProbeSettings(StrictModel):
     """The beam. Aberrations in Å, with names and signs of docs/conventions.md."""
@@ -107,6 +136,16 @@ class ProbeSettings(StrictModel):
     )
     focal_spread_A: float = Field(default=0.0, ge=0, description="standard deviation of the defocus")
     focal_points: int = Field(default=3, ge=1, le=MOST_POINTS, description="defoci that stand for the focal spread")
+
+    @model_validator(mode="after")
+    def _heeded(self) -> Self:
+        if self.astigmatism_A and (self.C12a is not None or self.C12b is not None):
+            raise ValueError("astigmatism_A and C12a, C12b say the same thing twice: give one of them")
+        if self.source_size_A and self.source_points == 1:
+            raise ValueError("source_points = 1 is no source size: take at least 2")
+        if self.focal_spread_A and self.focal_points == 1:
+            raise ValueError("focal_points = 1 is no focal spread: take at least 2")
+        return self
 
 
 class ScanSettings(StrictModel):

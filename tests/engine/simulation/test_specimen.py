@@ -72,7 +72,6 @@ def test_vacancies_are_of_sheets_only_where_nothing_is_said():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"specimen": "circles", "configurations": 2}, "circles has no atoms"),
         ({"specimen": "atoms", "material": "Qq"}, "no element 'Qq'"),
         ({"specimen": "monolayer", "material": "MoTe2"}, "no sheet 'MoTe2'"),
         ({"specimen": "crystal", "thickness_A": "10 µm"}, "slices, at most"),

@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from ptylive.schema import MetadataError
+from ptylive.schema.simulation.groups import MEANINGFUL, SpecimenKind, SpecimenSettings
 from ptylive.schema.simulation.settings import GROUPS, HOMES, SimulationSettings, located, table, unit_of
 
 
@@ -52,6 +54,12 @@ def test_one_number_stands_for_both_axes():
         ({"seed": -1}, "model.seed = -1"),
         ({"vacancies": float("nan")}, "specimen.vacancies"),
         ({"dtype": "i8"}, "detector.dtype"),
+        ({"specimen": "circles", "configurations": 2}, "configurations has no meaning for circles"),
+        ({"specimen": "monolayer", "twist_deg": 3}, "twist_deg has no meaning for monolayer"),
+        ({"specimen": "crystal", "structure_file": "a.cif"}, "takes the place of a built-in specimen"),
+        ({"source_size_A": 1, "source_points": 1}, "source_points = 1 is no source size"),
+        ({"focal_spread_A": 1, "focal_points": 1}, "focal_points = 1 is no focal spread"),
+        ({"astigmatism_A": 1, "C12b": 1}, "say the same thing twice"),
         ({"dead_pixels": 4000}, "at most a quarter"),
     ],
 )
@@ -75,6 +83,7 @@ def test_a_dose_is_electrons_on_the_area_of_a_step():
 
 
 def test_later_layers_win_under_whatever_name():
+    """The order of tables and plain names does not matter."""
     assert located({"probe": {"energy_eV": 1e5}, "scan.rotation_deg": 3}) == {"energy_eV": 1e5, "rotation_deg": 3}
 
 
@@ -90,3 +99,10 @@ def test_the_table_shows_every_setting_with_its_unit():
         "°",
         "",
     )
+
+
+def test_every_specimen_says_what_it_takes():
+    kinds = get_args(SpecimenKind)
+    assert set(MEANINGFUL) == {*kinds, "structure_file"}
+    everything = set(SpecimenSettings.model_fields) - {"specimen"}
+    assert set().union(*MEANINGFUL.values()) == everything

@@ -46,6 +46,8 @@ def simulate(
     seconds = time.perf_counter() - started
     if made.missing:
         say(f"{made.missing} frames are missing, as was asked for")
+    if made.full_pixels and wanted.detector.saturation_value is None:
+        say(f"pixels were full {made.full_pixels} times: lower the dose, or take a larger dtype")
     answer(
         {
             "output": str(output),
@@ -56,6 +58,7 @@ def simulate(
             "detected_fraction": made.detected_fraction,
             "model_pixels": made.model_pixels,
             "slices": made.slices,
+            "full_pixels": made.full_pixels,
             "seed": wanted.model.seed,
         },
         as_json=as_json,

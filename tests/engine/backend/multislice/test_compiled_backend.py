@@ -91,3 +91,30 @@ def test_transposed_memory_is_not_copied(make_problem):
 def test_warm_up_of_sizes_without_compiled_code_does_nothing():
     warm_up(30)
     warm_up(32)
+
+
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), [(1, 1, 1), (3, 2, 2)])
+def test_modelled_patterns_are_those_of_the_equations(make_problem, make_planes, slices, modes, object_modes):
+    """As engine/backend/multislice/problem.py has them, written out in double precision."""
+    problem = moved_patterns(make_problem(32, slices, DataTermKind.POISSON, 0.0, count=5))
+    planes, probe = make_planes(problem, modes, object_modes)
+    size = problem.window
+    f, x = np.fft.fftfreq(size), np.arange(size)
+    expected = np.zeros((5, size, size))
+    for n, ((row, col), shift, offset) in enumerate(
+        zip(problem.corners, problem.shifts_px, problem.offsets_px, strict=True)
+    ):
+        ramp = np.exp(-2j * np.pi * (f[:, None] * shift[0] + f[None, :] * shift[1]))
+        turn = np.exp(2j * np.pi / size * (x[:, None] * offset[0] + x[None, :] * offset[1]))
+        for mode in probe[0] + 1j * probe[1]:
+            for state in np.split(planes[0] + 1j * planes[1], object_modes):
+                wave = np.fft.ifft2(mode * ramp, norm="ortho")
+                for z, one in enumerate(state):
+                    wave = wave * one[row : row + size, col : col + size]
+                    if z < slices - 1:
+                        wave = np.fft.ifft2(np.fft.fft2(wave) * problem.propagators[z])
+                expected[n] += np.abs(np.fft.fft2(wave * turn, norm="ortho")) ** 2 / object_modes
+    backend = CompiledMultislice(problem)
+    assert relative(backend.intensities(planes, probe), expected) < SINGLE
+    backend.loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))  # which shares its buffers
+    assert relative(backend.intensities(planes, probe), expected) < SINGLE
