@@ -23,8 +23,8 @@ from ptylive.schema.units import ELECTRON_REST_ENERGY_EV, wavelength_A
 
 SCATTERING_VA2 = 47.87800
 """h^2 / (2 pi m e) in V Å²."""
-AT_A_TIME = 4096
-"""Atoms of one product of matrices."""
+WORK_NUMBERS = 2**21
+"""Complex numbers of one product of matrices."""
 
 
 def interaction_rad_per_VA(energy_eV: float) -> float:
@@ -62,8 +62,9 @@ def layer_phase(atoms: Atoms, grid: ObjectGrid, energy_eV: float) -> FloatArray:
 def structure_factor(places_A: DoubleArray, rows: DoubleArray, cols: DoubleArray) -> FloatArray:
     """Sum over points (n, 2) of exp(-2 pi i g r) on the grid of frequencies (rows, cols), single precision."""
     total = np.zeros((len(rows), len(cols)), np.complex64)
-    for start in range(0, len(places_A), AT_A_TIME):
-        part = places_A[start : start + AT_A_TIME]
+    at_a_time = max(1, WORK_NUMBERS // (len(rows) + len(cols)))
+    for start in range(0, len(places_A), at_a_time):
+        part = places_A[start : start + at_a_time]
         along_rows = np.exp(-2j * np.pi * np.outer(rows, part[:, 0])).astype(np.complex64)
         along_cols = np.exp(-2j * np.pi * np.outer(part[:, 1], cols)).astype(np.complex64)
         total += along_rows @ along_cols

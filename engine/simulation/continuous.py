@@ -10,12 +10,15 @@ import numpy as np
 from ptylive.engine.simulation.atomic_potential import interaction_rad_per_VA
 from ptylive.engine.simulation.atoms import Random, apart
 from ptylive.engine.simulation.object_grid import ObjectGrid
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.simulation.groups import SpecimenSettings
 
 FEATURE_A = {"gaussians": 2.0, "circles": 5.0, "particles": 30.0, "gradient": 10.0}
 TEXTURE_A = 3.0
 """Side of the cubes in which the potential of ice differs from its mean."""
+STEEPEST = math.pi / 2
+"""Phase from pixel to pixel: half of the frequencies of the model."""
 TAILS = 5.0
 """Standard deviations at which a gaussian ends."""
 
@@ -30,6 +33,11 @@ def gradient(settings: SpecimenSettings, grid: ObjectGrid) -> FloatArray:
     angle = math.radians(settings.orientation_deg)
     rows, cols = (np.arange(n) * grid.pixel_A for n in grid.shape)
     rad_per_A = settings.phase_rad / feature_A(settings)
+    if not abs(rad_per_A) * grid.pixel_A < STEEPEST:
+        raise MetadataError(
+            f"a gradient of {rad_per_A:.3g} rad/Å is too steep for pixels of {grid.pixel_A:.3g} Å",
+            "lower phase_rad or raise feature_A",
+        )
     rise = math.cos(angle) * rows[:, None] + math.sin(angle) * cols[None, :]
     return np.asarray(rad_per_A * (rise - rise.mean()), dtype=np.float32)
 

@@ -74,11 +74,12 @@ def _wave(settings: SimulationSettings, window: Window, aberrations: dict[str, f
     specimen = settings.specimen
     thick = specimen.structure_file or specimen.specimen in ("crystal", "particles")
     thickness = specimen.thickness_A if thick else 0.0
-    wide = 2 * (probe.rim_shift_A + 1e-3 * semiangle * thickness)
+    source = hermite(settings.probe.source_points, settings.probe.source_size_A / FWHM_PER_SIGMA)[0].max()
+    wide = 2 * (probe.rim_shift_A + 1e-3 * semiangle * thickness + source)
     if not wide < window.side_A:
         raise MetadataError(
             f"the probe is {wide:.3g} Å wide, and the model's window {window.side_A:.3g} Å",
-            "lower detector_pixel_mrad, defocus or thickness, or raise oversampling",
+            "lower detector_pixel_mrad, defocus, thickness or source, or raise oversampling",
         )
     wave = probe.wave(*window.frequencies())
     return np.asarray(wave / np.sqrt((np.abs(wave) ** 2).sum()))

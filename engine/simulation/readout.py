@@ -28,6 +28,8 @@ from ptylive.schema.simulation.settings import SimulationSettings
 
 SUBPIXELS = 3
 """Points along a distorted pixel at which the model is read."""
+MOST_ELECTRONS = 1e18
+"""Poisson numbers are drawn as integers of 64 bits."""
 FULL_FLOAT = 65535.0
 """What a hot pixel of floating numbers shows."""
 
@@ -62,7 +64,7 @@ class Readout:
         if not (0 <= row <= shape[0] - 1 and 0 <= col <= shape[1] - 1):
             raise MetadataError("beam_offset_px puts the beam beside the detector", "take a smaller offset")
         electrons = settings.electrons_per_pattern
-        if not 0 < electrons * asked.counts_per_electron < 1e18:
+        if not max(electrons, electrons * asked.counts_per_electron) < MOST_ELECTRONS:
             raise MetadataError(f"{electrons:.3g} electrons of a pattern cannot be counted", "lower the dose")
         return cls(
             asked,
@@ -88,10 +90,16 @@ class Readout:
 
     @property
     def full(self) -> float:
-        """Most counts a pixel tells."""
-        most = FULL_FLOAT if self.dtype.kind == "f" else float(np.iinfo(self.dtype).max)
+        """Most counts a pixel tells; floating numbers tell all, where nothing else was asked for."""
+        most = math.inf if self.dtype.kind == "f" else float(np.iinfo(self.dtype).max)
         given = self.settings.saturation_value
-        return most if given is None else given if self.dtype.kind == "f" else min(given, most)
+        return most if given is None else min(given, most)
+
+    def check_descan(self, descan_px: DoubleArray) -> None:
+        """Raise MetadataError where a descan (N, 2) moves the beam off the detector."""
+        places = descan_px + np.asarray(self.center_px)
+        if (places < 0).any() or (places > np.asarray(self.settings.detector_shape) - 1).any():
+            raise MetadataError("the descan moves the beam off the detector", "lower descan_px or descan_jump_px")
 
     def offsets_px(self, descan_px: DoubleArray) -> DoubleArray:
         """(N, 2) what the model's patterns are moved by, in its pixels, for a descan (N, 2) in pixels as recorded."""
@@ -133,7 +141,7 @@ class Readout:
             if asked.read_noise_counts:
                 counts += rng.normal(0.0, asked.read_noise_counts, counts.shape)
             counts[self.dead] = 0.0
-            counts[self.hot] = self.full
+            counts[self.hot] = self.full if math.isfinite(self.full) else FULL_FLOAT
             counts = np.minimum(counts, self.full)
             out[n] = counts if self.dtype.kind == "f" else np.rint(np.maximum(counts, 0))
         return out

@@ -55,6 +55,7 @@ class SimulatedScan:
         header = header_of(settings, readout, window)
         check_fits(float(header.frames) * BYTES_PER_FRAME, f"a scan of {header.frames} frames", "take fewer points")
         trajectory = Trajectory.of(settings, header.scan)
+        readout.check_descan(trajectory.descan_px)
         grid = ObjectGrid.around(trajectory.positions_A, window)
         illumination = Illumination.of(settings, window)
         specimen = Specimen.of(settings, grid, window)

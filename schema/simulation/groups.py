@@ -75,7 +75,8 @@ class SpecimenSettings(StrictModel):
     )
     feature_A: float | None = Field(
         default=None,
-        gt=0,
+        ge=0.01,
+        le=1e6,
         description="standard deviation of gaussians, radius of circles and particles, length; none: 2, 5, 30 and 10",
     )
     coverage: float = Field(
@@ -99,6 +100,8 @@ class SpecimenSettings(StrictModel):
     def _meaningful(self) -> Self:
         """Nothing is left unheeded: what changes nothing has to be at its default."""
         kind = "structure_file" if self.structure_file else self.specimen
+        if kind == "particles" and (self.feature_A or 0) > self.thickness_A / 2:
+            raise ValueError("feature_A, the radius of particles, is at most half of thickness_A")
         changed = [name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default]
         if self.structure_file and "specimen" in changed:
             raise ValueError("structure_file takes the place of a built-in specimen: give one of them")
@@ -158,14 +161,14 @@ class ScanSettings(StrictModel):
     rotation_deg: float = Field(default=0.0, description="scan axes to detector axes")
     dwell_time_us: float | None = Field(default=None, gt=0, description="time at each point; told, nothing else")
     position_jitter_A: float = Field(
-        default=0.0, ge=0, description="standard deviation of each position along each axis"
+        default=0.0, ge=0, le=1e6, description="standard deviation of each position along each axis"
     )
     drift_A: tuple[float, float] = Field(
         default=(0.0, 0.0),
         description="what the scan wanders over the specimen from first to last frame, detector axes, steadily",
     )
     line_jump_A: float = Field(
-        default=0.0, ge=0, description="standard deviation of a line's displacement along each axis"
+        default=0.0, ge=0, le=1e6, description="standard deviation of a line's displacement along each axis"
     )
     missing_share: float = Field(default=0.0, ge=0, lt=1, description="share of the frames that never arrived")
     gap_frames: int = Field(default=16, ge=1, description="frames of a gap, one after the other")
@@ -186,6 +189,8 @@ class ScanSettings(StrictModel):
             raise ValueError("scan_shape has no points: give ROWS,COLUMNS above 0")
         if min(self.scan_step_A) <= 0:
             raise ValueError("scan_step_A must be above 0")
+        if max(map(abs, self.drift_A)) > 1e6:
+            raise ValueError("drift_A is at most 1e6 along each axis")
         return self
 
 
@@ -206,7 +211,10 @@ class DetectorSettings(StrictModel):
         description="wander of the pattern: 0, four numbers of a plane, or ten of a parabola",
     )
     descan_jump_px: float = Field(
-        default=0.0, ge=0, description="standard deviation of a line's displacement on the detector along each axis"
+        default=0.0,
+        ge=0,
+        le=1e3,
+        description="standard deviation of a line's displacement on the detector along each axis",
     )
     ellipticity: float = Field(
         default=0.0, gt=-0.5, lt=0.5, description="distortion: long over short axis of a circle, less 1"
@@ -226,9 +234,9 @@ class DetectorSettings(StrictModel):
         default=0.0, ge=0, le=0.5, description="spread of the pixels' gain about 1; written as gain_reference"
     )
     dark_counts: float = Field(
-        default=0.0, ge=0, description="counts of every pixel without a beam; written as dark_reference"
+        default=0.0, ge=0, le=1e9, description="counts of every pixel without a beam; written as dark_reference"
     )
-    read_noise_counts: float = Field(default=0.0, ge=0, description="standard deviation of read-out noise")
+    read_noise_counts: float = Field(default=0.0, ge=0, le=1e9, description="standard deviation of read-out noise")
     saturation_value: float | None = Field(default=None, gt=0, description="most counts a pixel can tell")
     dead_pixels: int = Field(default=0, ge=0, description="pixels that tell 0; in the bad-pixel mask")
     hot_pixels: int = Field(default=0, ge=0, description="pixels that are always full; in the bad-pixel mask")

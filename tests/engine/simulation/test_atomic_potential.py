@@ -14,6 +14,11 @@ from ptylive.engine.simulation.atoms import Atoms
 from ptylive.engine.simulation.object_grid import ObjectGrid
 from ptylive.schema import MetadataError
 
+SYMBOLS = """
+H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr
+Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir
+Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr
+"""
 GRID = ObjectGrid((90, 100), 0.2, (0.0, 0.0))
 
 
@@ -30,10 +35,14 @@ def test_scattering_factors_are_those_of_the_table():
 
 
 def test_fast_electrons_see_the_charge_of_the_nucleus():
-    """Mott and Bethe: f goes to 2 Z / (a0 (4 pi s)^2 / 2 ...) = Z / (2 pi^2 a0 g^2)."""
-    for symbol, charge in (("C", 6), ("Mo", 42), ("Au", 79)):
-        g2 = np.array([30.0**2])
-        assert scattering_factor_A(symbol, g2)[0] == pytest.approx(charge / (2 * np.pi**2 * 0.529177 * g2[0]), rel=0.05)
+    """Mott and Bethe: f goes to Z / (2 pi^2 a0 g^2), which a wrong number in the table would not."""
+    charges = {name: number for number, name in enumerate(SYMBOLS.split(), start=1)}
+    assert len(charges) == 103
+    check_known(set(charges))
+    for symbol, charge in charges.items():
+        at = scattering_factor_A(symbol, np.array([0.0, 1.0, 30.0**2]))
+        assert at[0] > at[1] > at[2]
+        assert at[2] == pytest.approx(charge / (2 * np.pi**2 * 0.529177 * 30.0**2), rel=0.05), symbol
 
 
 def test_the_integral_of_the_phase_is_the_scattering_factor_at_zero():

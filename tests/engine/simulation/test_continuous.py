@@ -8,6 +8,7 @@ import pytest
 from ptylive.engine.simulation import continuous
 from ptylive.engine.simulation.atomic_potential import interaction_rad_per_VA
 from ptylive.engine.simulation.object_grid import ObjectGrid
+from ptylive.schema import MetadataError
 from ptylive.schema.simulation.groups import SpecimenSettings
 
 GRID = ObjectGrid((160, 120), 0.5, (0.0, 0.0))
@@ -18,6 +19,11 @@ def test_a_gradient_rises_along_its_direction():
     slopes = np.gradient(continuous.gradient(asked, GRID), GRID.pixel_A)
     assert slopes[0].mean() == pytest.approx(0.05 * math.cos(math.radians(30)), rel=1e-5)  # single precision
     assert slopes[1].mean() == pytest.approx(0.05 * math.sin(math.radians(30)), rel=1e-5)
+
+
+def test_a_gradient_that_pixels_do_not_resolve_is_refused():
+    with pytest.raises(MetadataError, match="too steep"):
+        continuous.gradient(SpecimenSettings(specimen="gradient", phase_rad=40, feature_A=10), GRID)
 
 
 def test_gaussians_have_their_height_and_number():

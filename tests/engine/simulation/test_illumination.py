@@ -56,5 +56,7 @@ def test_what_does_not_fit_is_refused():
         made(detector_pixel_mrad=0.2)
     with pytest.raises(MetadataError, match=r"the probe is .* Å wide"):
         made(defocus_A=5000)
+    with pytest.raises(MetadataError, match=r"the probe is .* Å wide"):
+        made(source_size_A=20)
     with pytest.raises(MetadataError, match="disc of at least a pixel"):
         made(detector_pixel_mrad="60 mrad", detector_shape=4)

@@ -96,6 +96,9 @@ def test_full_dead_and_hot_pixels():
     assert np.count_nonzero(readout.bad_pixels) == 5
     assert (frame[readout.dead] == 0).all() and (frame[readout.hot] == 500).all()
     assert readout.recorded(flat(1, 1.0), INDEX[:1])[0].max() == 500
+    floating, _ = made(**values, dtype="f4", poisson=False)
+    frame = floating.recorded(flat(1, 0.5), INDEX[:1])[0]
+    assert frame.max() == pytest.approx(5e5) and (frame[floating.hot] == 65535).all()
     eight, _ = made(**values, dtype="u1")
     assert eight.recorded(flat(1, 0.01), INDEX[:1])[0].max() == 255
 
@@ -140,6 +143,7 @@ def test_a_circle_becomes_an_ellipse_of_that_ratio():
     [
         ({"beam_offset_px": (100, 0)}, "beside the detector"),
         ({"electrons_per_pattern": 1e30}, "cannot be counted"),
+        ({"electrons_per_pattern": 1e20, "counts_per_electron": 1e-3}, "cannot be counted"),
     ],
 )
 def test_refusals(values, words):
@@ -151,3 +155,10 @@ def test_a_distortion_that_folds_the_pattern_is_refused():
     readout, window = made(detector_shape=64, distortion_third=-0.29, distortion_second=(0.2, 0.2))
     with pytest.raises(MetadataError, match="folds the pattern"):
         readout.expected(np.zeros((1, window.size, window.size), np.float32))
+
+
+def test_a_beam_that_leaves_the_detector_is_refused():
+    readout, _ = made(beam_offset_px=(6, 0))
+    readout.check_descan(np.array([[1.0, 0.0]]))
+    with pytest.raises(MetadataError, match="off the detector"):
+        readout.check_descan(np.array([[2.0, 0.0]]))
