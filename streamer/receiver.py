@@ -34,6 +34,8 @@ from ptylive.streamer.describing import DescribingInlet
 from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_inlet
+from ptylive.streamer.protocols.merlin.connection import MOST_QUEUED as MOST_MERLIN_QUEUED
+from ptylive.streamer.protocols.merlin.connection import MerlinConnection
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
 from ptylive.streamer.security import Gate, ServerKeys
 from ptylive.streamer.socket_queue import MOST_QUEUED, SocketQueue
@@ -53,11 +55,13 @@ _USUAL_OVER = 16
 """Messages over which their usual size is taken."""
 _HIGH_WATER_IMAGES = 1024  # DECTRIS sends single images, and drops them when nobody takes them
 _SOCKET_BUFFER_BYTES = 4 * 2**20
+_INNER_ADDRESS = "inproc://detector"
+"""Where the thread that owns a TCP connection hands on what comes by it."""
 
 
 @dataclass(frozen=True)
 class ReceiverSettings:
-    """data: address to bind (port 0: any free one), or to connect to where the detector binds (DECTRIS); folder: for
+    """data: address to bind (port 0: any free one), or to connect to where the detector listens; folder: for
     recordings, None for none; ring_bytes: bound of what is held for slow readers; protocol: what the sender speaks;
     keys: who may send, None for anybody on this machine (a DECTRIS detector knows no keys); compression: frames become
     vectors before they are stored; detector_arrays: images that every scan gets as if its sender had sent them.
@@ -83,8 +87,15 @@ class Receiver:
         self._context = zmq.Context()
         connects = settings.protocol.connects
         self._gate = Gate(self._context, None if connects else settings.keys)
-        self._socket = self._opened(settings.data, connects=connects)
-        self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        self._connection: MerlinConnection | None = None
+        if settings.protocol.over_tcp:
+            self._connection = MerlinConnection(self._context, settings.data, _INNER_ADDRESS)
+            self._socket = self._opened(_INNER_ADDRESS, connects=False, longest=MOST_MERLIN_QUEUED)
+            self.address = settings.data
+        else:
+            longest = _HIGH_WATER_IMAGES if connects else MOST_QUEUED
+            self._socket = self._opened(settings.data, connects=connects, longest=longest)
+            self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self._acquisition = Acquisition(
             self.ring,
             settings.folder,
@@ -104,6 +115,8 @@ class Receiver:
 
     def start(self) -> None:
         """Recover what an earlier run left behind, then receive; returns at once."""
+        if self._connection is not None:
+            self._connection.start()
         self._thread.start()
 
     def accelerate(self) -> bool:
@@ -167,11 +180,11 @@ class Receiver:
     def _warn(self, text: str) -> None:
         self._announcer.log("warning", text)
 
-    def _opened(self, address: str, *, connects: bool) -> zmq.Socket[bytes]:
+    def _opened(self, address: str, *, connects: bool, longest: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.PULL)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
-        self._queue = SocketQueue(socket, _HIGH_WATER_IMAGES if connects else MOST_QUEUED)
+        self._queue = SocketQueue(socket, longest)
         socket.setsockopt(zmq.RCVBUF, _SOCKET_BUFFER_BYTES)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
@@ -325,6 +338,8 @@ class Receiver:
         return parts, _connection_of(part)
 
     def _close_socket(self) -> None:
+        if self._connection is not None:
+            self._connection.stop()
         self._gate.close()
         self._queue.close()
         self._context.destroy(linger=0)

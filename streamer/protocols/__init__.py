@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from ptylive.streamer.protocols.inlet import Inlet, NativeInlet, Note, Prepare, ProtocolName, ProtocolSettings
 
 __all__ = ["Inlet", "NativeInlet", "Note", "Prepare", "ProtocolName", "ProtocolSettings", "make_inlet"]
@@ -9,12 +11,34 @@ __all__ = ["Inlet", "NativeInlet", "Note", "Prepare", "ProtocolName", "ProtocolS
 
 def make_inlet(settings: ProtocolSettings, note: Note) -> Inlet:
     """The inlet for a protocol; ``note`` is told what a person should know (one line each)."""
-    if settings.name == "dectris-v1":
-        from ptylive.streamer.protocols.dectris_v1 import DectrisV1
+    return _INLETS[settings.name](settings, note)
 
-        return DectrisV1(settings, note)
-    if settings.name == "dectris-v2":
-        from ptylive.streamer.protocols.dectris_v2 import DectrisV2
 
-        return DectrisV2(settings, note)
+def _native(_settings: ProtocolSettings, _note: Note) -> Inlet:
     return NativeInlet()
+
+
+def _dectris_v1(settings: ProtocolSettings, note: Note) -> Inlet:
+    from ptylive.streamer.protocols.dectris_v1 import DectrisV1
+
+    return DectrisV1(settings, note)
+
+
+def _dectris_v2(settings: ProtocolSettings, note: Note) -> Inlet:
+    from ptylive.streamer.protocols.dectris_v2 import DectrisV2
+
+    return DectrisV2(settings, note)
+
+
+def _merlin(settings: ProtocolSettings, note: Note) -> Inlet:
+    from ptylive.streamer.protocols.merlin.inlet import MerlinInlet
+
+    return MerlinInlet(settings, note)
+
+
+_INLETS: Mapping[ProtocolName, Callable[[ProtocolSettings, Note], Inlet]] = {
+    "native": _native,
+    "dectris-v1": _dectris_v1,
+    "dectris-v2": _dectris_v2,
+    "merlin": _merlin,
+}

@@ -11,7 +11,7 @@ from ptylive.streamer.protocols.image_template import ImageTemplate
 from ptylive.streamer.wire import Message, decode
 from ptylive.streamer.wire.arrays import Buffer
 
-ProtocolName = Literal["native", "dectris-v1", "dectris-v2"]
+ProtocolName = Literal["native", "dectris-v1", "dectris-v2", "merlin"]
 Prepare = Callable[[ScanHeader], ScanHeader]
 """Lays the server's configuration under and over what a sender said of its scan; may raise PtyliveError."""
 Note = Callable[[str], None]
@@ -24,7 +24,7 @@ def _as_sent(header: ScanHeader) -> ScanHeader:
 
 @dataclass(frozen=True)
 class ProtocolSettings:
-    """name: what the sender speaks; prepare: adds to a scan what DECTRIS streams do not carry (scan shape, step, …);
+    """name: what the sender speaks; prepare: adds to a scan what detectors do not send (scan shape, step, …);
     verify_hashes: compare the md5 that DECTRIS v1 sends with each image; channel: threshold of a stream2 detector with
     several, empty for the first.
     """
@@ -38,6 +38,11 @@ class ProtocolSettings:
     def connects(self) -> bool:
         """Whether the receiver connects to the sender; for the native stream it binds."""
         return self.name != "native"
+
+    @property
+    def over_tcp(self) -> bool:
+        """Whether the sender speaks TCP without ZeroMQ."""
+        return self.name == "merlin"
 
 
 class Inlet(Protocol):

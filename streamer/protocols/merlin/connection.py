@@ -1,0 +1,166 @@
+"""The TCP connection to Merlin's data port: a thread that owns it, and hands whole messages to the receiver's socket.
+
+The receiver's PULL socket is bound to an inner address; this thread pushes to it. Where the receiver does not take
+what is there (its ring is full), the short queue between them fills, nothing more is read, and TCP holds Merlin back.
+A message of Merlin is one part; what happens to the connection comes in order with them, as three (:func:`event`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+import zmq
+
+from ptylive.schema import PtyliveError, WireError
+from ptylive.streamer.protocols.merlin.splitter import MpxSplitter
+from ptylive.streamer.wire.arrays import Buffer
+
+MOST_QUEUED = 16
+"""Messages between the connection and the receiver: Merlin's largest fill 16 MiB."""
+DEFAULT_PORT = 6342
+_CONNECT_TIMEOUT_S = 2.0
+_TICK_S = 0.2
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+_STANDS_S = 1.0
+"""A connection that has lasted so long, or brought something, counts as made."""
+_KEEP_ALIVE_S = 10
+_NOTE, _REFUSED = b"note", b"refused"
+
+
+def event(parts: list[Buffer]) -> str | None:
+    """What happened to the connection, for a person; None where the parts are a message of Merlin.
+
+    Raises WireError for bytes that the connection refused.
+    """
+    if len(parts) == 1:
+        return None
+    kind, text, reason = (bytes(part) for part in parts)
+    if kind == _REFUSED:
+        raise WireError(text.decode(), reason.decode())
+    return text.decode()
+
+
+def host_and_port(address: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
+    """Of ``tcp://HOST[:PORT]`` or HOST[:PORT]. Raises PtyliveError."""
+    try:
+        parts = urlsplit(address if "://" in address else f"tcp://{address}")
+        host, port = parts.hostname, parts.port or default_port
+    except ValueError:  # a port that is no number, half a pair of brackets
+        host = None
+    if not host or parts.scheme != "tcp" or parts.path or parts.query:
+        raise PtyliveError(f"{address!r} is no address of a Merlin detector", "give tcp://HOST:PORT")
+    return host, port
+
+
+class MerlinConnection:
+    """Connects to Merlin, again and again, from :meth:`start` to :meth:`stop`.
+
+    A loss is told once, and once that the connection is back.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, inner: str) -> None:
+        """``inner``: where the receiver takes messages. Raises PtyliveError for what is no address."""
+        self.address = address
+        self._host, self._port = host_and_port(address)
+        self._context = context
+        self._inner = inner
+        self._stop = threading.Event()
+        self._away = False  # told, and not back
+        self._thread = threading.Thread(target=self._run, name="merlin", daemon=True)
+
+    def start(self) -> None:
+        """Connect; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the connection; what has been read and not been taken is lost."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(2 * _CONNECT_TIMEOUT_S)  # longer only where the name of a host is looked up
+
+    def _run(self) -> None:
+        with contextlib.suppress(zmq.ZMQError), self._context.socket(zmq.PUSH) as push:  # the context has been closed
+            push.setsockopt(zmq.LINGER, 0)
+            push.setsockopt(zmq.SNDHWM, 1)
+            push.setsockopt(zmq.SNDTIMEO, int(1000 * _TICK_S))
+            push.connect(self._inner)
+            self._push = push
+            pause_s = _FIRST_PAUSE_S
+            while not self._stop.is_set():
+                brought = self._once()
+                pause_s = _FIRST_PAUSE_S if brought else min(2 * pause_s, _LONGEST_PAUSE_S)
+                self._stop.wait(pause_s)
+
+    def _once(self) -> bool:
+        """One connection from its beginning to its end; whether it brought anything."""
+        try:
+            with socket.create_connection((self._host, self._port), _CONNECT_TIMEOUT_S) as connection:
+                if connection.getsockname() == connection.getpeername():
+                    raise OSError("connected to itself")  # a port of this machine that nobody listens at
+                return self._receive(connection)
+        except OSError as error:
+            self._lost(error.strerror or str(error) or type(error).__name__)
+            return False
+
+    def _receive(self, connection: socket.socket) -> bool:
+        """Hand on what comes until the connection ends; whether anything came."""
+        _keep_alive(connection)
+        connection.settimeout(_TICK_S)
+        splitter, since, brought = MpxSplitter(), time.monotonic(), False
+        why = "closed by the other side"
+        while not self._stop.is_set():
+            if self._away and (brought or time.monotonic() - since > _STANDS_S):
+                self._away = False
+                self._tell(_NOTE, f"connected to the detector at {self.address}")
+            try:
+                count = connection.recv_into(splitter.room())
+            except TimeoutError:
+                self._take(splitter, 0)
+                continue
+            except OSError as error:
+                why = error.strerror or str(error)
+                break
+            if not count:
+                break
+            brought = True
+            self._take(splitter, count)
+        self._take(splitter, 0)
+        if splitter.pending and not self._stop.is_set():
+            self._tell(_REFUSED, f"the connection ended {splitter.pending} bytes into a message", "truncated")
+        self._lost(why)
+        return brought
+
+    def _take(self, splitter: MpxSplitter, count: int) -> None:
+        """Hand on what ``count`` bytes complete."""
+        for item in splitter.read(count):
+            if isinstance(item, WireError):
+                self._tell(_REFUSED, str(item), item.reason)
+            else:
+                self._hand_on([item])
+
+    def _lost(self, why: str) -> None:
+        if not (self._away or self._stop.is_set()):
+            self._away = True
+            self._tell(_NOTE, f"no connection to the detector at {self.address} ({why}): it is tried again")
+
+    def _tell(self, kind: bytes, text: str, reason: str = "") -> None:
+        self._hand_on([kind, text.encode(), reason.encode()])
+
+    def _hand_on(self, parts: list[bytes]) -> None:
+        """Wait as long as the receiver takes nothing: meanwhile nothing is read."""
+        while not self._stop.is_set():
+            with contextlib.suppress(zmq.Again):
+                self._push.send_multipart(parts, copy=False)
+                return
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Notice a detector's computer that is switched off."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if (option := getattr(socket, name, None)) is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, _KEEP_ALIVE_S)

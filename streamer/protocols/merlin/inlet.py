@@ -1,0 +1,181 @@
+"""Merlin's messages on their way in: acquisition headers and frames become scans, as for DECTRIS (``series.py``).
+
+An acquisition header announces; the scan begins with the first frame, which says the rest (pixels, layout, exposure).
+Merlin does not say when an acquisition is over: the number of frames does, the next header, or silence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ptylive.schema import ScanHeader, WireError
+from ptylive.streamer.protocols.header import Header
+from ptylive.streamer.protocols.image import Image
+from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
+from ptylive.streamer.protocols.merlin.connection import event
+from ptylive.streamer.protocols.merlin.headers import (
+    AcquisitionHeader,
+    FrameHeader,
+    parse_acquisition_header,
+    parse_frame_header,
+)
+from ptylive.streamer.protocols.merlin.pixels import decode_pixels, gap_pixels, pixel_layout
+from ptylive.streamer.protocols.series import Series
+from ptylive.streamer.wire import Message
+from ptylive.streamer.wire.arrays import Buffer
+
+_KIND_BYTES = 4
+_NAME_LENGTH = 23
+"""Characters of a time that name an acquisition: milliseconds."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame whose header and pixels are understood."""
+
+    header: FrameHeader
+    shape: tuple[int, int]
+    dtype: str
+    data: bytes
+
+
+class MerlinInlet:
+    """Messages of Merlin's data port (:class:`ptylive.streamer.protocols.Inlet`)."""
+
+    def __init__(self, settings: ProtocolSettings, note: Note) -> None:
+        self._note = note
+        self._settings = settings
+        self._series = Series(replace(settings, prepare=self._prepared), note)
+        self._key = ""  # of the acquisition being received; empty: none
+        self._acquisition = AcquisitionHeader()
+        self._announced = False  # its header came, none of its frames did
+        self._latest: FrameHeader | None = None  # the frame that was exposed last
+        self._described: _Frame | None = None  # whose header says what the scan is like
+        self._doubtful: _Frame | None = None  # of an acquisition whose header did not come, if the next frame agrees
+        self._count = 0
+
+    @property
+    def holding(self) -> bool:
+        """See :class:`Inlet`."""
+        return self._series.holding
+
+    def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
+        """See :class:`Inlet`. One message of Merlin, or what happened to the connection."""
+        if (text := event(list(parts))) is not None:
+            self._note(text)
+            return
+        message = parts[0]
+        kind = bytes(message[:_KIND_BYTES])
+        if kind == b"MQ1,":
+            yield from self._frame(self._decoded(message))
+        elif kind == b"HDR,":
+            yield from self._header(parse_acquisition_header(message))
+        else:
+            raise WireError(f"message of unknown type {kind!r}", "unknown_type")
+
+    def flush(self) -> Iterator[Message]:
+        """See :class:`Inlet`."""
+        return self._series.flush()
+
+    def template(self) -> None:
+        """See :class:`Inlet`. Pixels must be unpacked: the compiled loop does not take them."""
+        return None
+
+    def advance(self, number: int) -> None:
+        """See :class:`Inlet`."""
+        self._series.advance(number)
+
+    def _header(self, acquisition: AcquisitionHeader) -> Iterator[Message]:
+        """The detector was armed: what was being received is over."""
+        yield from self._over()
+        self._acquisition, self._announced, self._key = acquisition, True, ""
+        self._latest = self._doubtful = None
+
+    def _over(self) -> Iterator[Message]:
+        """Nothing more comes of the acquisition that was being received, if it is one that was taken."""
+        if self._key:
+            with contextlib.suppress(WireError):
+                yield from self._series.end(self._key)
+
+    def _decoded(self, message: Buffer) -> _Frame:
+        """A frame as a pattern. Raises WireError."""
+        header = parse_frame_header(message)
+        layout = pixel_layout(header, header.counter_depth or self._acquisition.counter_depth)
+        nbytes = len(message) - header.data_offset
+        if nbytes != layout.nbytes:
+            reason = "truncated" if nbytes < layout.nbytes else "oversized"
+            raise WireError(f"frame {header.number}: {nbytes} bytes of pixels instead of {layout.nbytes}", reason)
+        return _Frame(header, layout.shape, layout.dtype, decode_pixels(layout, message[header.data_offset :]))
+
+    def _frame(self, frame: _Frame) -> Iterator[Message]:
+        """Whose frame it is: of the acquisition whose header came last, unless its number and time speak against it."""
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is not None and frame.header.number == doubtful.header.number + 1:
+            self._note("Merlin counts its frames anew: the header of another acquisition did not come")
+            yield from self._over()
+            yield from self._beginning(doubtful)
+            yield from self._placed(doubtful)
+        elif doubtful is not None:
+            yield from self._placed(doubtful)
+        elif self._counts_anew(frame.header):
+            self._doubtful = frame
+            return
+        if not self._key:
+            yield from self._beginning(frame)
+        yield from self._placed(frame)
+
+    def _counts_anew(self, header: FrameHeader) -> bool:
+        """Whether a number that has come was exposed after all that have: a repeat is the same exposure."""
+        latest = self._latest
+        return latest is not None and header.number <= latest.number and header.time > latest.time
+
+    def _beginning(self, frame: _Frame) -> Iterator[Message]:
+        """The first frame of an acquisition, which says what its header has not."""
+        self._count += 1
+        announced, self._announced = self._announced, False
+        self._key = frame.header.time[:_NAME_LENGTH].replace(":", ".") or f"acquisition {self._count}"
+        self._described, self._latest = frame, None
+        if announced:
+            shape = self._acquisition.scan_shape
+            user = {} if shape is None else {"scan": {"shape": list(shape)}}
+            header = Header(self._key, self._acquisition.frames, frame.shape, frame.dtype, user=user)
+            yield from self._series.header(self._key, header)
+        else:
+            self._acquisition = AcquisitionHeader()
+
+    def _placed(self, frame: _Frame) -> Iterator[Message]:
+        header, latest = frame.header, self._latest
+        if latest is None or header.time >= latest.time:
+            self._latest = header
+        yield from self._series.image(Image(self._key, header.number, frame.shape, frame.dtype, "none", frame.data))
+
+    def _prepared(self, scan_header: ScanHeader) -> ScanHeader:
+        """What headers say of a scan, and the server's configuration over and under it. Raises PtyliveError."""
+        frame, acquisition = self._described, self._acquisition
+        scan, detector, arrays = scan_header.scan, scan_header.detector, dict(scan_header.arrays)
+        if frame is not None:
+            if frame.header.exposure_s is not None:
+                scan = scan.model_copy(update={"dwell_time_us": 1e6 * frame.header.exposure_s})
+            if (most := self._most_counts(frame.header)) is not None:
+                detector = detector.model_copy(update={"saturation_value": float(most)})
+            if not acquisition.gap_filled and (gaps := gap_pixels(frame.header, frame.shape)) is not None:
+                arrays["bad_pixel_mask"] = gaps
+        described = replace(scan_header, scan=scan, detector=detector, arrays=arrays)
+        return self._with_lines(self._settings.prepare(described))
+
+    def _with_lines(self, scan_header: ScanHeader) -> ScanHeader:
+        """A scan whose shape nobody says: one line for each trigger, where that goes into the number of frames."""
+        frames, line = self._acquisition.frames, self._acquisition.frames_per_trigger
+        if scan_header.scan.shape is not None or not frames or not line or frames % line or not 1 < line < frames:
+            return scan_header
+        shape = (frames // line, line)
+        self._note(f"{frames} frames, {line} for each trigger: a scan of {shape[0]} x {line} is assumed")
+        return replace(scan_header, scan=scan_header.scan.model_copy(update={"shape": shape}))
+
+    def _most_counts(self, header: FrameHeader) -> int | None:
+        """Most counts a pixel can tell; None for pixels that are corrected, and for one bit, which is always full."""
+        depth = header.counter_depth or self._acquisition.counter_depth
+        bare = header.pixels == "R64" or not self._acquisition.corrected
+        return 2**depth - 1 if depth is not None and depth > 1 and bare else None

@@ -1,0 +1,140 @@
+"""Whole messages out of the bytes of a TCP stream: ``MPX,<length, ten digits>,`` before each, garbage left out.
+
+The length counts the comma behind it. TCP loses nothing, but a sender may: bytes that are no message are skipped up to
+the next beginning of a header or frame, and a message that has such a beginning inside was cut short. So whatever
+comes in between, every whole message is found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ptylive.schema import WireError
+
+PREFIX_BYTES = 15
+MAX_MPX_BYTES = 16 * 2**20
+"""One message: four chips of 24 bits have 1 MiB."""
+_LEAST_BYTES = 4
+_FIRST_BYTES = 2**20
+_BEGINNING = re.compile(rb"MPX,[0-9]{10},(?:MQ1|HDR),")
+_SAMPLES = (b"MPX,0000000000,MQ1,", b"MPX,0000000000,HDR,")
+_MARKER_BYTES = len(_SAMPLES[0])
+_PREFIX = re.compile(rb"MPX,([0-9]{10}),")
+
+
+class MpxSplitter:
+    """A buffer that bytes are read into, and the messages that have come; bounded by one message."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray(_FIRST_BYTES)
+        self._view = memoryview(self._bytes)
+        self._first = self._last = 0  # what has come and was not handed on
+        self._wanted = 0  # of the message that begins at _first, with its prefix; 0: not known
+        self._searched = 0  # up to where no other message begins inside of it
+        self._skipping = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a message that has not come whole."""
+        return 0 if self._skipping else self._last - self._first
+
+    def room(self) -> memoryview:
+        """Where to read the next bytes to: at least one, at most what one message may need."""
+        if self._first == self._last or self._last == len(self._bytes):
+            self._to_the_beginning()
+        if self._last == len(self._bytes):
+            self._grow()
+        return self._view[self._last :]
+
+    def read(self, count: int) -> Iterator[bytes | WireError]:
+        """The messages, without their prefixes, that ``count`` bytes complete, and what was refused on the way:
+        ``not_mpx``, ``oversized``, ``truncated``. No bytes: nothing more has come for a while.
+
+        A message whose last bytes may be the beginning of the next one waits for more, or for that.
+        """
+        self._last += count
+        while self._first < self._last:
+            if self._skipping and not self._found():
+                return
+            if self._wanted == 0:
+                if self._last - self._first < PREFIX_BYTES and self._may_begin():
+                    return
+                if (problem := self._begin()) is not None:
+                    yield problem
+                    continue
+            if (inside := self._other_message()) is not None:
+                text = f"message cut short: another one begins after {inside - self._first} bytes"
+                yield WireError(text, "truncated")
+                self._first, self._wanted = inside, 0
+            elif self._last - self._first < self._wanted or (count and self._may_be_cut()):
+                return
+            else:
+                start, stop = self._first + PREFIX_BYTES, self._first + self._wanted
+                self._first, self._wanted = stop, 0
+                yield bytes(self._view[start:stop])
+
+    def _may_begin(self) -> bool:
+        """Whether the few bytes there are may be the beginning of a prefix."""
+        text = bytes(self._view[self._first : min(self._last, self._first + 4)])
+        return b"MPX,".startswith(text)
+
+    def _begin(self) -> WireError | None:
+        """Read the prefix that should stand here; what is refused is skipped."""
+        prefix = bytes(self._view[self._first : min(self._last, self._first + PREFIX_BYTES)])
+        found = _PREFIX.fullmatch(prefix)
+        nbytes = int(found.group(1)) - 1 if found is not None else 0
+        if _LEAST_BYTES <= nbytes <= MAX_MPX_BYTES:
+            self._wanted = PREFIX_BYTES + nbytes
+            self._searched = self._first + 1
+            return None
+        self._skipping = True
+        self._searched = self._first + 1
+        if found is None:
+            return WireError(f"bytes that are no Merlin message ({prefix!r}): the next one is looked for", "not_mpx")
+        return WireError(f"message of {nbytes} bytes: the next one is looked for", "oversized")
+
+    def _found(self) -> bool:
+        """Leave out what is no message; whether the next one has been found."""
+        found = _BEGINNING.search(self._view, self._searched, self._last)
+        if found is None:
+            self._first = self._searched = max(self._searched, self._last - _MARKER_BYTES + 1)
+            return False
+        self._first, self._skipping, self._wanted = found.start(), False, 0
+        return True
+
+    def _other_message(self) -> int | None:
+        """Where another message begins inside the one that is coming."""
+        stop = self._first + self._wanted
+        reach = min(self._last, stop + _MARKER_BYTES - 1)
+        at = self._bytes.find(b"MPX,", self._searched, reach)
+        while 0 <= at < stop:
+            if _BEGINNING.match(self._view, at, reach) is not None:
+                return at
+            at = self._bytes.find(b"MPX,", at + 1, reach)
+        self._searched = max(self._searched, min(stop, reach - _MARKER_BYTES + 1))
+        return None
+
+    def _may_be_cut(self) -> bool:
+        """Whether the last bytes of the message may be the first of another one, of which more must be seen."""
+        stop = self._first + self._wanted
+        at = self._bytes.find(b"M", max(self._first + 1, self._last - _MARKER_BYTES + 1), stop)
+        while at >= 0:
+            there = bytes(self._view[at : self._last])
+            if any(_BEGINNING.match(there + sample[len(there) :]) for sample in _SAMPLES):
+                return True
+            at = self._bytes.find(b"M", at + 1, stop)
+        return False
+
+    def _to_the_beginning(self) -> None:
+        """Move what is there to the beginning of the buffer."""
+        there = bytes(self._view[self._first : self._last])
+        self._view[: len(there)] = there
+        self._searched = max(0, self._searched - self._first)
+        self._first, self._last = 0, len(there)
+
+    def _grow(self) -> None:
+        """Make room for the message that is coming: its length is known and bounded, and as much of it has come."""
+        grown = bytearray(min(2 * len(self._bytes), PREFIX_BYTES + MAX_MPX_BYTES))
+        grown[: self._last] = self._view[: self._last]
+        self._bytes, self._view = grown, memoryview(grown)
