@@ -1,4 +1,4 @@
-"""Replaying a recorded scan as a microscope, or a DECTRIS detector, would send it (docs/protocol.md).
+"""Replaying a recorded scan as a microscope, a DECTRIS or a Merlin detector would send it (docs/protocol.md).
 
 With a control address nothing is lost even when the server is killed and restarted: what is not yet safe on its disk
 is sent again until everything is, or until nothing moves any more.
@@ -21,6 +21,7 @@ from ptylive.schema import MetadataError, ScanHeader, ServerGoneError
 from ptylive.schema.model import BoolArray
 from ptylive.simulators.dectris import DectrisDetector
 from ptylive.simulators.faults import Faults
+from ptylive.simulators.merlin import MerlinDetector, MerlinMode
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.packing import packed
 from ptylive.simulators.sender import SafeFrames, Sender
@@ -39,10 +40,11 @@ _ASK_INTERVAL_S = 0.2
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """How to replay. to: the server's data address, or the one a DECTRIS detector binds; protocol: what is spoken;
+    """How to replay. to: the server's data address, or the one a detector binds; protocol: what is spoken;
     rate: frames/s, or as fast as possible, or as recorded (dwell_time_us); batch: frames in a message, None for a
     sensible number; loops: how often, each time a new scan; control: address to ask what is safe; codec: of native
-    frames, DECTRIS images are always bslz4; patterns the file does not store so are compressed here.
+    frames, DECTRIS images are always bslz4, Merlin's never; patterns the file does not store so are compressed here;
+    mode: how a Merlin detector packs its pixels.
 
     timeout_s: how long no server may be there; safe_timeout_s: how long it may be away during a scan, or make nothing
     more safe, when ``control`` is given; stall_timeout_s: how long a server that is there may take nothing; uid:
@@ -65,6 +67,7 @@ class ReplaySettings:
     faults: Faults | None = None
     keys: Path | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+    mode: MerlinMode = "processed"
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class ReplayReport:
     uids: tuple[str, ...]
 
 
-AnySender = Sender | DectrisDetector
+AnySender = Sender | DectrisDetector | MerlinDetector
 Progress = Callable[[int, int], None]
 """Called with (frames sent so far, frames of all loops)."""
 Scan = FileSource | CompressedSource
@@ -118,7 +121,9 @@ def _sender(settings: ReplaySettings) -> AnySender:
     if settings.protocol == "native":
         return Sender(settings.to, patience, client_keys(settings.keys))
     if settings.control is not None or settings.keys is not None:
-        raise MetadataError("a DECTRIS detector knows neither keys nor resending", "leave out --control and --keys")
+        raise MetadataError("a detector knows neither keys nor resending", "leave out --control and --keys")
+    if settings.protocol == "merlin":
+        return MerlinDetector(settings.to, patience, settings.mode)
     return DectrisDetector(settings.to, patience, settings.protocol)
 
 
@@ -132,7 +137,8 @@ class _Replay:
         self.resent = 0
         self._file = file
         self._settings = settings
-        self._codec = settings.codec if settings.protocol == "native" else "bslz4"
+        own: dict[ProtocolName, Literal["none", "bslz4"]] = {"native": settings.codec, "merlin": "none"}
+        self._codec = own.get(settings.protocol, "bslz4")
         self._fps = _frames_per_s(self.header, settings, file.path)
         self._batch = _batch_size(self.header, settings, self._fps)
 

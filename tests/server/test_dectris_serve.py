@@ -132,4 +132,4 @@ def test_a_detector_is_served(tmp_path: Path, protocol: str) -> None:
 def test_impossible_protocols_are_refused_with_one_line() -> None:
     done = ptylive_here("replay", bundled("mos2_svac_80kV_focus"), "--protocol", "dectris-v3")
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].endswith("give native, dectris-v1, dectris-v2")
+    assert done.stderr.strip().splitlines()[-1].endswith("give native, dectris-v1, dectris-v2, merlin")

@@ -23,18 +23,20 @@ EXAMPLES = """
 ptylive replay scan.h5 --rate 1000
 ptylive replay scan.h5 --control tcp://127.0.0.1:9998      # resend what is not yet safe
 ptylive replay scan.h5 --protocol dectris-v2 --to tcp://127.0.0.1:31001
+ptylive replay scan.h5 --protocol merlin --mode raw12 --to tcp://127.0.0.1:6342
 """
 
 
 def replay(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     to: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="data address of the server; with DECTRIS, the one to bind")
+        str, typer.Option(metavar="ADDRESS", help="data address of the server; of a detector, the one to bind")
     ] = "tcp://127.0.0.1:9999",
     control: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="keep what isn't yet safe, resend it after a reconnect")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="native, dectris-v1 or dectris-v2")] = "native",
+    protocol: Annotated[str, typer.Option(help="native, dectris-v1, dectris-v2 or merlin")] = "native",
+    mode: Annotated[str, typer.Option(help="pixels of merlin: processed, raw1, raw6, raw12 or raw24")] = "processed",
     rate: Annotated[str, typer.Option(help="frames/s, max or recorded")] = "max",
     basis: Annotated[str, typer.Option(help="compress on the way, for example zernike:45+1")] = "pixels",
     batch: Annotated[int | None, typer.Option(min=1, help="frames in a message")] = None,
@@ -46,6 +48,7 @@ def replay(
     """Send a recorded scan to a server, as a microscope would."""
     from ptylive.application.conversion import compressed
     from ptylive.engine.bases.choice import parse_basis
+    from ptylive.simulators.merlin import parse_mode
     from ptylive.simulators.replay import ReplaySettings
     from ptylive.simulators.replay import replay as send
     from ptylive.streamer.vetting.door import vet
@@ -59,6 +62,7 @@ def replay(
         control=control,
         keys=keys,
         values=parse_assignments(settings or ()),
+        mode=parse_mode(mode),
     )
     choice = parse_basis(basis)
     vet(file, chosen.values)

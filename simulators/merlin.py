@@ -1,0 +1,266 @@
+"""A Merlin detector for tests and demonstrations: listens at a TCP port and sends acquisitions as Merlin's software.
+
+An acquisition header with the number of frames and the shape of the scan, then frames (the facts:
+ptylive.streamer.protocols.merlin). Nothing is said at the end. One client at a time; what is sent while a connection
+breaks is lost with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Literal, Self, get_args
+
+import numpy as np
+
+from ptylive.schema import InputFileError, MetadataError, PtyliveError, ScanHeader, ServerGoneError
+from ptylive.schema.model import Array
+from ptylive.simulators.outlet import SendPatience
+from ptylive.streamer.protocols.merlin.connection import host_and_port
+from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage
+
+MerlinMode = Literal["processed", "raw1", "raw6", "raw12", "raw24"]
+"""Pixels as the file has them (U08, U16 or U32), or packed as counters of so many bits."""
+_PIXELS = {"|u1": "U08", "<u2": "U16", "<u4": "U32"}
+_RAW_TYPES = {1: "u1", 6: "u1", 12: "<u2", 24: "<u4"}
+_CHIP, _QUAD, _GAP = 256, 512, 2
+_HEADER_BYTES = 2048
+_FRAME_HEADER_BYTES = {1: 384, 4: 768}
+_CHIP_FIELDS = "3RX," + "068,511,000," * 9
+_DEFAULT_EXPOSURE_US = 100.0
+_POLL_S = 0.1
+
+
+def parse_mode(text: str) -> MerlinMode:
+    """One of the modes. Raises MetadataError."""
+    for name in get_args(MerlinMode):
+        if text == name:
+            return name  # type: ignore[no-any-return]
+    raise MetadataError(f"--mode {text!r} is not known", f"give {', '.join(get_args(MerlinMode))}")
+
+
+class MerlinDetector:
+    """Takes the place of :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
+
+    def __init__(self, address: str, patience: SendPatience, mode: MerlinMode = "processed") -> None:
+        """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
+        self._line = _Line(address, patience)
+        self.address = self._line.address
+        self._mode = mode
+
+    def arm(self, scan_header: ScanHeader) -> None:
+        """Announce an acquisition. Raises InputFileError for patterns no such detector makes."""
+        self._acquisition = _Acquisition(scan_header, self._mode)
+        self._line.send(mpx(self._acquisition.header()))
+
+    def frames(self, message: FramesMessage) -> None:
+        """Send frames coded ``none``, one message each."""
+        for frame in self._acquisition.frames(message):
+            self._line.send(mpx(frame))
+
+    def inject(self, data: bytes) -> None:
+        """Send bytes that are none of Merlin's."""
+        self._line.send(data)
+
+    def disconnect(self) -> None:
+        """Break the connection, as detector software that ends does; a client may connect again."""
+        self._line.disconnect()
+
+    def pause(self, seconds: float) -> None:
+        """Wait."""
+        if seconds > 0:
+            time.sleep(seconds)
+
+    def end(self, message: EndMessage) -> None:
+        """Merlin says nothing at the end."""
+
+    def close(self, *, flush: bool = True) -> None:
+        """Close connection and port; what has been sent arrives."""
+        self._line.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(flush=kind is None)
+
+
+def mpx(body: bytes) -> bytes:
+    """A message as it is on the wire: the length counts the comma before the body."""
+    return b"MPX,%010d," % (len(body) + 1) + body
+
+
+class _Line:
+    """The port and the one connection to it; never waits longer than patience lasts."""
+
+    def __init__(self, address: str, patience: SendPatience) -> None:
+        self._patience = patience
+        try:
+            host, port = host_and_port(address, default_port=0)
+            self._listener = socket.create_server((host, port), backlog=1)
+        except (OSError, PtyliveError) as error:
+            text = error.strerror if isinstance(error, OSError) else str(error)
+            raise ServerGoneError(f"{address!r} cannot be bound: {text}", "tcp://HOST:PORT") from None
+        self._listener.settimeout(_POLL_S)
+        self.address = f"tcp://{host}:{self._listener.getsockname()[1]}"
+        self._connection: socket.socket | None = None
+        self._had_client = False
+
+    def send(self, data: bytes) -> None:
+        """Send it, waiting for a client, or for one that takes nothing. Raises ServerGoneError."""
+        left, since = memoryview(data), time.monotonic()
+        while left:
+            connection = self._connection or self._connected()
+            try:
+                sent = connection.send(left)
+            except TimeoutError:
+                if time.monotonic() - since > self._patience.stalled_s:
+                    text = f"the client of {self.address} has taken nothing for {self._patience.stalled_s:g} s"
+                    raise ServerGoneError(text, "look at its log") from None
+            except OSError:
+                self.disconnect()
+                left, since = memoryview(data), time.monotonic()
+            else:
+                left, since = left[sent:], time.monotonic()
+
+    def disconnect(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Close everything."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_WR)
+        self.disconnect()
+        self._listener.close()
+
+    def _connected(self) -> socket.socket:
+        limit_s = self._patience.away_s if self._had_client else self._patience.first_s
+        give_up = time.monotonic() + limit_s
+        while True:
+            try:
+                self._connection, _ = self._listener.accept()
+            except TimeoutError:
+                if time.monotonic() > give_up:
+                    text = f"nobody takes data at {self.address} (waited {limit_s:g} s)"
+                    hint = f"start ptylive serve --protocol merlin --data {self.address}"
+                    raise ServerGoneError(text, hint) from None
+            else:
+                self._connection.settimeout(_POLL_S)
+                self._had_client = True
+                return self._connection
+
+
+class _Acquisition:
+    """What the messages of one acquisition look like."""
+
+    def __init__(self, scan_header: ScanHeader, mode: MerlinMode) -> None:
+        if not scan_header.basis.is_raw or scan_header.detector.dtype not in _PIXELS:
+            data = scan_header.detector.dtype if scan_header.basis.is_raw else "coefficients"
+            raise InputFileError(f"a Merlin detector cannot send {data}", "replay it with the native protocol")
+        self._scan_header = scan_header
+        self._layout = FrameLayout.of(scan_header)
+        self._began = datetime.now(UTC).replace(tzinfo=None)
+        rows, columns = scan_header.detector_shape
+        self._quad = rows == columns and rows in (_QUAD, _QUAD + _GAP)
+        self._gap = columns - _QUAD if self._quad else 0
+        self._name = ("2x2G" if self._gap else "2x2") if self._quad else "1x1"
+        self._raw_depth = 0 if mode == "processed" else int(mode.removeprefix("raw"))
+        if self._raw_depth and not self._quad and (rows > _CHIP or columns != _CHIP):
+            text = f"{rows} x {columns} pixels are no raw frame of a Merlin detector"
+            raise InputFileError(text, "it has one chip or four, of 256 x 256: replay with --mode processed")
+        self._depth = self._raw_depth or self._stated_depth()
+
+    def header(self) -> bytes:
+        """The acquisition header, filled up to its usual length."""
+        header = self._scan_header
+        frames, scan_shape = header.frames, header.scan.shape
+        lines = {
+            "Time and Date Stamp (day, mnth, yr, hr, min, s)": self._began.strftime("%d/%m/%Y %H:%M:%S"),
+            "Chip Type (Medipix 3.0, Medipix 3.1, Medipix 3RX)": "Medipix 3RX",
+            "Assembly Size (NX1, 2X2)": f"{self._name:>6}",
+            "Counter Depth (number)": self._depth or "",
+            "Gap Fill Mode": "None",
+            "Flat Field File": "None",
+            "Frames in Acquisition (Number)": frames,
+            "Frames per Trigger (Number)": frames,
+            "Readout System": "Merlin Quad",
+            "Software Version": "simulated by ptylive",
+        }
+        if scan_shape is not None:
+            lines |= {"ScanX": scan_shape[1], "ScanY": scan_shape[0]}
+        text = "HDR,\t\r\n" + "".join(f"{name}:\t{value}\r\n" for name, value in lines.items()) + "End\t"
+        return text.encode("latin-1").ljust(_HEADER_BYTES)
+
+    def frames(self, message: FramesMessage) -> Iterator[bytes]:
+        """Header and pixels of each frame. One that a fault has made shorter or longer stays so."""
+        (part,) = message.parts
+        nbytes = self._layout.nbytes
+        for k in range(message.count):
+            last = k == message.count - 1 or len(part) < (k + 1) * nbytes
+            data = bytes(part[k * nbytes : None if last else (k + 1) * nbytes])
+            if not data:
+                return
+            pattern = np.frombuffer(data.ljust(nbytes, b"\0")[:nbytes], self._layout.dtype).reshape(self._layout.shape)
+            pixels = self._pixels(message.first + k, pattern)
+            beyond = len(data) - nbytes
+            pixels = pixels + bytes(beyond) if beyond >= 0 else pixels[: beyond * len(pixels) // nbytes]
+            yield self._frame_header(message.first + k) + pixels
+
+    def _stated_depth(self) -> int:
+        """Of processed pixels: the counter whose largest number is the most that the file's pixels tell; 0: unknown."""
+        most = self._scan_header.detector.saturation_value
+        return next((depth for depth in (6, 12, 24) if most == 2**depth - 1), 0)
+
+    def _frame_header(self, number: int) -> bytes:
+        exposure_us = self._scan_header.scan.dwell_time_us or _DEFAULT_EXPOSURE_US
+        time_ = self._began + timedelta(microseconds=number * max(exposure_us, 1.0))
+        rows, columns = self._scan_header.detector_shape
+        chips = 4 if self._quad else 1
+        if self._raw_depth:
+            columns = chips * _CHIP * (2 if self._raw_depth == 24 else 1)
+            rows = (rows - self._gap) // 2 if self._quad else rows
+        pixels = "R64" if self._raw_depth else _PIXELS[self._scan_header.detector.dtype]
+        offset = _FRAME_HEADER_BYTES[chips]
+        text = f"MQ1,{number + 1:06d},{offset:05d},{chips:02d},{columns:04d},{rows:04d},{pixels},{self._name:>6},"
+        text += f"{2**chips - 1:02X},{time_},{1e-6 * exposure_us:.6f},0,0,0,4.000000E+1,5.110000E+2,"
+        text += "0.000000E+0," * 6 + _CHIP_FIELDS * chips
+        if self._depth:
+            exposure_ns = round(1e3 * exposure_us)
+            text += f"MQ1A,{time_.isoformat(timespec='microseconds')}000Z,{exposure_ns}ns,{self._depth},"
+        return text.encode("latin-1").ljust(offset)
+
+    def _pixels(self, number: int, pattern: Array) -> bytes:
+        """A pattern as Merlin stores it: the lowest row of the picture first. Raises InputFileError."""
+        if not self._raw_depth:
+            return pattern[::-1].astype(pattern.dtype.newbyteorder(">")).tobytes()
+        if (most := int(pattern.max())) >= 2**self._raw_depth:
+            text = f"pattern {number} has {most} counts in a pixel, more than {self._raw_depth} bits hold"
+            raise InputFileError(text, "replay with --mode processed, or more bits")
+        counts = pattern.astype(_RAW_TYPES[self._raw_depth])
+        lines = self._lines(counts) if self._quad else counts[::-1]
+        if self._raw_depth == 24:
+            return b"".join(_packed(half.astype("<u2"), 12) for half in (lines >> 12, lines & 0xFFF))
+        return _packed(lines, self._raw_depth)
+
+    def _lines(self, counts: Array) -> Array:
+        """Four chips (rows, 4, columns): as the lines of a raw frame hold them."""
+        upper, lower = counts[:_CHIP], counts[-_CHIP:][::-1]
+        left, right = slice(0, _CHIP), slice(-_CHIP, None)
+        return np.stack([upper[:, right][:, ::-1], upper[:, left][:, ::-1], lower[:, right], lower[:, left]], axis=1)
+
+
+def _packed(lines: Array, depth: int) -> bytes:
+    """Pixels as words of 64 bits, big-endian, the lowest column in the lowest bits."""
+    flat = np.ascontiguousarray(lines).ravel()
+    stored = np.packbits(flat, bitorder="little") if depth == 1 else flat
+    return stored.view("<u8").astype(">u8").tobytes()
