@@ -1,4 +1,4 @@
-"""Active mode: the commands that drive a DECTRIS detector (docs/protocol.md). Passive mode needs none of this."""
+"""Active mode: the commands that drive a DECTRIS or Merlin detector (docs/protocol.md). Passive mode needs none."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ptylive.schema import CommandError, PtyliveError
+from ptylive.schema import CommandError, PtyliveError, Scan, ScanHeader
+from ptylive.schema.metadata import overlay
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.wire.publisher import Publisher
+from ptylive.streamer.protocols.merlin.control import SOFT_TRIGGER, MerlinControl
 from ptylive.streamer.protocols.simplon import INTERNAL_TRIGGERS, Simplon
 
 
@@ -24,8 +26,10 @@ class DetectorCommands:
     ) -> dict[str, Any]:
         """Configure the stream and the detector, and arm it; with an internal trigger, start the exposure as well.
 
-        frames: images of the series, one for each trigger; settings: further values in SIMPLON's names.
+        frames: images of the series, one for each trigger; settings: further values in SIMPLON's, or Merlin's, names.
         """
+        if (merlin := self._merlin()) is not None:
+            return self._arm_merlin(merlin, frames, settings or {}, trigger=trigger)
         detector = self._detector()
         detector.stream("cbor" if self._config.protocol == "dectris-v2" else "legacy")
         wanted = {} if frames is None else {"nimages": 1, "ntrigger": int(frames)}
@@ -38,13 +42,42 @@ class DetectorCommands:
 
     def command_trigger(self) -> dict[str, Any]:
         """Start the exposure; the answer does not wait for its end."""
+        if (merlin := self._merlin()) is not None:
+            merlin.trigger()
+            return {}
         threading.Thread(target=self._expose, args=(self._detector(),), name="exposure", daemon=True).start()
         return {}
 
     def command_disarm(self) -> dict[str, Any]:
         """End the series after the image that is being taken."""
-        self._detector().disarm()
+        (self._merlin() or self._detector()).disarm()
         return {}
+
+    def greet(self) -> None:
+        """Say in the log what a Merlin detector is set to, or that its control port is not there."""
+        try:
+            if (merlin := self._merlin()) is not None:
+                known = ", ".join(f"{name} {value}" for name, value in merlin.known().items())
+                self._publisher.log("info", f"the Merlin detector at {merlin.address} says: {known or 'nothing'}")
+        except PtyliveError as error:
+            self._publisher.log("warning", error.line())
+
+    def _merlin(self) -> MerlinControl | None:
+        """The control port of a Merlin detector, where that is what frames come from and its address is known."""
+        address = self._config.detector_api
+        return MerlinControl(address) if self._config.protocol == "merlin" and address is not None else None
+
+    def _arm_merlin(
+        self, merlin: MerlinControl, frames: int | None, settings: Mapping[str, Any], *, trigger: bool
+    ) -> dict[str, Any]:
+        """As many frames as the configured scan has, where nobody says otherwise."""
+        if frames is None and not any(name.upper() == "NUMFRAMESTOACQUIRE" for name in settings):
+            header = overlay(ScanHeader("", "", 0, Scan()), {**self._config.defaults, **self._config.overrides})
+            frames = header.scan.frames if header.scan.shape is not None else None
+        mode = merlin.arm(frames, settings)
+        if trigger and mode == SOFT_TRIGGER:
+            merlin.trigger()
+        return {"frames": frames, "trigger_mode": mode}
 
     def _detector(self) -> Simplon:
         if self._config.detector_api is None:

@@ -50,12 +50,14 @@ class ServerConfig(StrictModel):
     """Everything `ptylive serve` can be told. Addresses are loopback only until keys are configured."""
 
     data: str = Field(
-        default="tcp://127.0.0.1:9999", description="where frames arrive: bound; with DECTRIS, connected to"
+        default="tcp://127.0.0.1:9999", description="where frames arrive: bound; a detector's is connected to"
     )
     protocol: ProtocolName = Field(default="native", description="what the sender speaks")
     channel: str = Field(default="", description="threshold of a stream2 detector with several; empty: the first")
     verify_hashes: bool = Field(default=False, description="compare the md5 of every DECTRIS v1 image")
-    detector_api: str | None = Field(default=None, description="SIMPLON address of the detector, to arm it from here")
+    detector_api: str | None = Field(
+        default=None, description="SIMPLON address, or Merlin's control port (tcp://HOST:6341), to arm it from here"
+    )
     basis: str = Field(
         default="pixels", description="detector basis that frames are compressed to before they are recorded"
     )
@@ -114,7 +116,7 @@ class ServerConfig(StrictModel):
 
     @model_validator(mode="after")
     def _loopback_without_keys(self) -> Self:
-        """Addresses that are bound; a DECTRIS detector is connected to."""
+        """Addresses that are bound; a detector is connected to."""
         bound = (self.data, self.control) if self.protocol == "native" else (self.control,)
         for address in bound:
             parts = urlsplit(address)
@@ -122,6 +124,13 @@ class ServerConfig(StrictModel):
                 raise ValueError(
                     f"{address!r} is not on this machine: without keys (security.keys) ptylive listens on loopback only"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _control_port_of_its_detector(self) -> Self:
+        """Which of the two a detector's control address is, is said by how it is written."""
+        if self.detector_api is not None and self.detector_api.startswith("tcp:") and self.protocol != "merlin":
+            raise ValueError(f"{self.detector_api!r} is the control port of a Merlin detector: give --protocol merlin")
         return self
 
     @field_validator("dashboard", "metrics")

@@ -70,6 +70,7 @@ def _run(session: Session, history: list[str]) -> int:
     session.compilation.start()
     threading.Thread(target=_warm_up, args=(session,), name="warm-up", daemon=True).start()
     control.start()
+    threading.Thread(target=session.detector.greet, name="detector", daemon=True).start()
     session.start()
     watch = watched(session)
     _say({"ready": True, "data": session.receiver.address})

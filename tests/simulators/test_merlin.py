@@ -107,7 +107,7 @@ def test_faults(tmp_path: Path) -> None:
 
 
 def test_a_sender_that_breaks_off(tmp_path: Path) -> None:
-    path, frames = native(tmp_path / "scan.h5", counts((16, 12)))
+    path, _ = native(tmp_path / "scan.h5", counts((16, 12)))
     with running(data=address(), protocol=SETTINGS, idle_timeout_s=1.0) as run:
         sent(run, path, batch=1, faults=Faults(abort_at=7))
         (end,) = run.wait_for_ends()
@@ -165,7 +165,10 @@ def test_what_no_merlin_sends(tmp_path: Path) -> None:
 
 def test_counts_that_do_not_fit(tmp_path: Path) -> None:
     path, _ = native(tmp_path / "scan.h5", counts((256, 256)))
-    with running(data=address(), protocol=SETTINGS) as run, pytest.raises(InputFileError, match="more than 6 bits hold"):
+    with (
+        running(data=address(), protocol=SETTINGS) as run,
+        pytest.raises(InputFileError, match="more than 6 bits"),
+    ):
         sent(run, path, mode="raw6")
 
 

@@ -21,6 +21,7 @@ ptylive serve --record ~/scans
 ptylive serve --config microscope.toml
 ptylive serve --protocol dectris-v2 --data tcp://detector:31001 --set scan.shape=256,256
 ptylive serve --watch /data/empad --set scan.step_A=0.4
+ptylive serve --protocol merlin --data tcp://merlin:6342 --set scan.shape=256,256 --set scan.step_A=0.4
 ptylive serve --set dark_reference=dark.h5 --set gain_reference=gain.npy --set wdd.epsilon=0.02
 """
 
@@ -28,9 +29,15 @@ ptylive serve --set dark_reference=dark.h5 --set gain_reference=gain.npy --set w
 def serve(
     config: Annotated[Path | None, typer.Option(help="configuration, TOML")] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="where frames arrive: bound; with DECTRIS, connected to")
+        str | None, typer.Option(metavar="ADDRESS", help="where frames arrive: bound; a detector's is connected to")
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2, merlin")
+    ] = None,
+    control_host: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="control port of a Merlin detector, to see its settings and to arm it"),
+    ] = None,
     basis: Annotated[
         str | None,
         typer.Option(help="record coefficients (zernike:45+1); beside frames: --set server.keep_frames=true"),
@@ -65,6 +72,7 @@ def serve(
     options: dict[str, Any] = {
         "data": data,
         "protocol": protocol,
+        "detector_api": None if control_host is None else f"tcp://{control_host.removeprefix('tcp://')}",
         "basis": basis,
         "control": control,
         "metrics": metrics,
