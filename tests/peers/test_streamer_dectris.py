@@ -3,23 +3,20 @@
 Each gets a virtual environment of its own, made by the test, for they do not go together.
 """
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 import urllib.request
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cbor2
 import numpy as np
 import pytest
 from dectris_tools import dump, free_port, inlet, patterns, scans_of, taken, v1_end, v1_header, v1_image
+from other_programs import pip, process
 from stream_tools import Running, digest, running
 
 from ptylive.streamer.protocols import ProtocolSettings
@@ -39,23 +36,6 @@ def shared_tools() -> Path:
     return root / "streaming"
 
 
-def pip(*arguments: object, timeout_s: float = 600) -> None:
-    """pip of the running Python; skips when there is no package index."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
-    if done.returncode:
-        pytest.skip(f"cannot install: {done.stderr.strip().splitlines()[-1]}")
-
-
-@pytest.fixture(scope="session")
-def libertem_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with libertem-live and its simulators."""
-    folder = tmp_path_factory.mktemp("libertem")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip("--python", folder / "bin" / "python", "install", "libertem-live[sim]")
-    return folder / "bin" / "python"
-
-
 @pytest.fixture(scope="session")
 def series_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A v1 series of 4096 images, 64 different ones, as LiberTEM's simulator replays it."""
@@ -71,22 +51,6 @@ def series_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def v1_image_again(parts: list[bytes], number: int) -> list[bytes]:
     """An image under another number."""
     return [json.dumps({**json.loads(parts[0]), "frame": number}).encode(), *parts[1:]]
-
-
-@contextmanager
-def process(*command: object) -> Iterator["subprocess.Popen[str]"]:
-    """A process and those it starts itself, ended at the end."""
-    running = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        yield running
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.wait(10)
-        assert running.stdout is not None
-        running.stdout.close()
 
 
 def wait_for_rest(address: str, simulator: "subprocess.Popen[str]") -> None:

@@ -1,0 +1,35 @@
+"""Running other people's programs in tests: installed in environments of their own, ended whatever happens."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+def pip(*arguments: object, timeout_s: float = 600) -> None:
+    """pip of the running Python; skips when there is no package index."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    if done.returncode:
+        pytest.skip(f"cannot install: {done.stderr.strip().splitlines()[-1]}")
+
+
+@contextmanager
+def process(*command: object) -> Iterator["subprocess.Popen[str]"]:
+    """A process and those it starts itself, ended at the end."""
+    running = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait(10)
+        assert running.stdout is not None
+        running.stdout.close()
