@@ -24,7 +24,7 @@ from ptylive.streamer.protocols.merlin.connection import host_and_port
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage
 
 MerlinMode = Literal["processed", "raw1", "raw6", "raw12", "raw24"]
-"""Pixels as the file has them (U08, U16 or U32), or packed as counters of so many bits."""
+"""Pixels as the file has them (U08, U16 or U32), or packed as counters of that number of bits."""
 _PIXELS = {"|u1": "U08", "<u2": "U16", "<u4": "U32"}
 _RAW_TYPES = {1: "u1", 6: "u1", 12: "<u2", 24: "<u4"}
 _CHIP, _QUAD, _GAP = 256, 512, 2
