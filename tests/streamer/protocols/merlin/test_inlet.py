@@ -187,7 +187,7 @@ def test_frames_counted_anew_without_a_header_are_another_acquisition() -> None:
 
 def test_a_repeated_frame_and_a_damaged_number_begin_no_acquisition() -> None:
     header, *images = acquisition(FRAMES)
-    wrong = frame(1, "U16", FRAMES[5], start=START + timedelta(microseconds=5))  # the sixth, by its time
+    wrong = frame(1, "U16", FRAMES[5], start=START + timedelta(minutes=1))
     out, reasons = take(inlet("merlin", values=SCAN), [header, *images[:5], images[2], wrong, *images[6:]])
     assert (len(arms(out)), reasons) == (1, [])
     numbers = [k for message in out if isinstance(message, FramesMessage) for k in _numbers(message)]
