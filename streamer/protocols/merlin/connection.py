@@ -8,6 +8,7 @@ A message of Merlin is one part; what happens to the connection comes in order w
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -102,9 +103,14 @@ class MerlinConnection:
                 if connection.getsockname() == connection.getpeername():
                     raise OSError("connected to itself")  # a port of this machine that nobody listens at
                 return self._receive(connection)
-        except OSError as error:
-            self._lost(error.strerror or str(error) or type(error).__name__)
-            return False
+        except (OSError, UnicodeError) as error:  # the latter: a host that no name can be
+            self._lost(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+        except zmq.ZMQError:
+            raise
+        except Exception as error:  # a fault of ours must not end reception for good
+            logging.getLogger(__name__).exception("fault in the thread of the connection")
+            self._tell(_REFUSED, f"internal error: {error!r}", "internal_error")
+        return False
 
     def _receive(self, connection: socket.socket) -> bool:
         """Hand on what comes until the connection ends; whether anything came."""

@@ -218,6 +218,30 @@ def test_nothing_is_read_while_the_receiver_takes_nothing() -> None:
     context.destroy(linger=0)
 
 
+def test_a_fault_of_ours_ends_one_connection_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = counts(SHAPE, 12, 1, 12)
+    with receiving() as (run, port):
+
+        def fails(*_: Any) -> None:
+            monkeypatch.undo()
+            raise RuntimeError("planted")
+
+        monkeypatch.setattr(MerlinConnection, "_take", fails)
+        port.send(b"x")
+        run.wait(lambda: run.receiver.status().rejected == {"internal_error": 1})
+        port.disconnect()
+        port.accept()
+        port.send(stream(acquisition(scan)))
+        (end,) = run.wait_for_ends()
+        assert run.frames[end.uid] == digests(scan)
+
+
+def test_a_host_that_no_name_can_be_is_tried_again_like_one_that_is_away() -> None:
+    with running(data="tcp://a..b:6342", protocol=SETTINGS) as run:
+        run.wait(lambda: len(lines(run)) == 1)
+        assert lines(run)[0].startswith("no connection to the detector at tcp://a..b:6342 (")
+
+
 def test_a_receiver_ends_whatever_its_connection_does() -> None:
     port = Port()
     with running(data=port.address, protocol=SETTINGS):
