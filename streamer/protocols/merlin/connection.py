@@ -12,6 +12,7 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import zmq
@@ -32,7 +33,7 @@ _KEEP_ALIVE_S = 10
 _NOTE, _REFUSED = b"note", b"refused"
 
 
-def event(parts: list[Buffer]) -> str | None:
+def event(parts: Sequence[Buffer]) -> str | None:
     """What happened to the connection, for a person; None where the parts are a message of Merlin.
 
     Raises WireError for bytes that the connection refused.
@@ -156,11 +157,11 @@ class MerlinConnection:
     def _tell(self, kind: bytes, text: str, reason: str = "") -> None:
         self._hand_on([kind, text.encode(), reason.encode()])
 
-    def _hand_on(self, parts: list[bytes]) -> None:
+    def _hand_on(self, parts: Sequence[Buffer]) -> None:
         """Wait as long as the receiver takes nothing: meanwhile nothing is read."""
         while not self._stop.is_set():
             with contextlib.suppress(zmq.Again):
-                self._push.send_multipart(parts, copy=False)
+                self._push.send_multipart(parts)  # copied: cheaper than keeping account of who still needs the bytes
                 return
 
 

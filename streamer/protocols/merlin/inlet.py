@@ -63,7 +63,7 @@ class MerlinInlet:
 
     def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
         """See :class:`Inlet`. One message of Merlin, or what happened to the connection."""
-        if (text := event(list(parts))) is not None:
+        if (text := event(parts)) is not None:
             self._note(text)
             return
         message = parts[0]

@@ -31,6 +31,7 @@ class MpxSplitter:
         self._view = memoryview(self._bytes)
         self._first = self._last = 0  # what has come and was not handed on
         self._wanted = 0  # of the message that begins at _first, with its prefix; 0: not known
+        self._usual = 0  # length of the last frame, with its prefix
         self._searched = 0  # up to where no other message begins inside of it
         self._skipping = False
 
@@ -47,11 +48,12 @@ class MpxSplitter:
             self._grow()
         return self._view[self._last :]
 
-    def read(self, count: int) -> Iterator[bytes | WireError]:
+    def read(self, count: int) -> Iterator[memoryview | WireError]:
         """The messages, without their prefixes, that ``count`` bytes complete, and what was refused on the way:
         ``not_mpx``, ``oversized``, ``truncated``. No bytes: nothing more has come for a while.
 
-        A message whose last bytes may be the beginning of the next one waits for more, or for that.
+        A message whose last bytes may be the beginning of the next one waits for more, or for that. Messages are parts
+        of the buffer: good until more is read.
         """
         self._last += count
         while self._first < self._last:
@@ -63,16 +65,28 @@ class MpxSplitter:
                 if (problem := self._begin()) is not None:
                     yield problem
                     continue
-            if (inside := self._other_message()) is not None:
+            there = self._last - self._first
+            if count and self._wanted == self._usual and there < self._wanted:
+                return
+            if not self._fits() and (inside := self._other_message()) is not None:
                 text = f"message cut short: another one begins after {inside - self._first} bytes"
                 yield WireError(text, "truncated")
                 self._first, self._wanted = inside, 0
-            elif self._last - self._first < self._wanted or (count and self._may_be_cut()):
+            elif there < self._wanted or (count and self._may_be_cut()):
                 return
             else:
                 start, stop = self._first + PREFIX_BYTES, self._first + self._wanted
+                if self._bytes.startswith(b"MQ1,", start):
+                    self._usual = self._wanted
                 self._first, self._wanted = stop, 0
-                yield bytes(self._view[start:stop])
+                yield self._view[start:stop]
+
+    def _fits(self) -> bool:
+        """Whether a frame is as long as the one before it, and the next message follows: it need not be looked through.
+
+        What is cut short swallows a part of a whole frame, and then none begins behind it.
+        """
+        return self._wanted == self._usual and self._bytes.startswith(b"MPX,", self._first + self._wanted, self._last)
 
     def _may_begin(self) -> bool:
         """Whether the few bytes there are may be the beginning of a prefix."""

@@ -25,10 +25,10 @@ def split(stream: bytes, pieces: int = 2**20, seed: int | None = None) -> tuple[
             if isinstance(item, WireError):
                 reasons.append(item.reason)
             else:
-                messages.append(item)
+                messages.append(bytes(item))
     for item in splitter.read(0):
-        assert isinstance(item, bytes)
-        messages.append(item)
+        assert isinstance(item, memoryview)
+        messages.append(bytes(item))
     return messages, reasons
 
 
