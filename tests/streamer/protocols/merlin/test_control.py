@@ -33,10 +33,10 @@ def test_values_are_read_and_set(counts_comma: bool) -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (b"MPX,0000000019,GET,COUNTERDEPTH,0,1", "busy"),
-        (b"MPX,0000000019,GET,COUNTERDEPTH,0,3", "out of range"),
-        (b"MPX,0000000019,GET,COUNTERDEPTH,0,7", "code '7'"),
-        (b"MPX,0000000012,GET,SENSOR,0", "the answer is 'GET,SENSOR,"),
+        (b"MPX,0000000021,GET,COUNTERDEPTH,0,1", "busy"),
+        (b"MPX,0000000021,GET,COUNTERDEPTH,0,3", "out of range"),
+        (b"MPX,0000000021,GET,COUNTERDEPTH,0,7", "code '7'"),
+        (b"MPX,0000000013,GET,SENSOR,0", "the answer is 'GET,SENSOR,0"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the answer is b'HTTP"),
         (b"MPX,9999999999,GET,COUNTERDEPTH,0,1", "the answer is b'MPX"),
         (b"MPX,0000000100,GET", "timed out"),
