@@ -165,7 +165,7 @@ def test_repeats_and_gaps_are_counted() -> None:
 
 
 def test_a_scan_that_falls_silent_is_closed() -> None:
-    with receiving(idle_timeout_s=0.5) as (run, port):
+    with receiving(idle_timeout_s=1.0) as (run, port):
         port.send(stream(acquisition(counts(SHAPE, 12, 1, 12))[:6]))
         (end,) = run.wait_for_ends()
         assert (end.reason, len(run.frames[end.uid])) == ("aborted", 5)
