@@ -89,9 +89,12 @@ class MerlinInlet:
 
     def _header(self, acquisition: AcquisitionHeader) -> Iterator[Message]:
         """The detector was armed: what was being received is over."""
+        problems = list[WireError]()
+        yield from self._settled(problems)
         yield from self._over()
-        self._acquisition, self._announced, self._key = acquisition, True, ""
-        self._latest = self._doubtful = None
+        self._acquisition, self._announced, self._key, self._latest = acquisition, True, "", None
+        if problems:
+            raise problems[0]
 
     def _over(self) -> Iterator[Message]:
         """Nothing more comes of the acquisition that was being received, if it is one that was taken."""
@@ -111,20 +114,29 @@ class MerlinInlet:
 
     def _frame(self, frame: _Frame) -> Iterator[Message]:
         """Whose frame it is: of the acquisition whose header came last, unless its number and time speak against it."""
-        doubtful, self._doubtful = self._doubtful, None
+        doubtful, problems = self._doubtful, list[WireError]()
+        if doubtful is None and self._counts_anew(frame.header):
+            self._doubtful = frame
+            return
         if doubtful is not None and frame.header.number == doubtful.header.number + 1:
             self._note("Merlin counts its frames anew: the header of another acquisition did not come")
             yield from self._over()
-            yield from self._beginning(doubtful)
-            yield from self._placed(doubtful)
-        elif doubtful is not None:
-            yield from self._placed(doubtful)
-        elif self._counts_anew(frame.header):
-            self._doubtful = frame
-            return
-        if not self._key:
+            self._begin_without_header(doubtful)
+        yield from self._settled(problems)
+        if self._announced or not self._key:
             yield from self._beginning(frame)
         yield from self._placed(frame)
+        if problems:
+            raise problems[0]
+
+    def _settled(self, problems: list[WireError]) -> Iterator[Message]:
+        """The frame that was in doubt belongs to the current acquisition; what is refused costs no other frame."""
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is not None:
+            try:
+                yield from self._placed(doubtful)
+            except WireError as error:
+                problems.append(error)
 
     def _counts_anew(self, header: FrameHeader) -> bool:
         """Whether a number that has come was exposed after all that have: a repeat is the same exposure."""
@@ -133,17 +145,22 @@ class MerlinInlet:
 
     def _beginning(self, frame: _Frame) -> Iterator[Message]:
         """The first frame of an acquisition, which says what its header has not."""
-        self._count += 1
-        announced, self._announced = self._announced, False
-        self._key = frame.header.time[:_NAME_LENGTH].replace(":", ".") or f"acquisition {self._count}"
-        self._described, self._latest = frame, None
+        announced, acquisition = self._announced, self._acquisition
+        self._begin_without_header(frame)
         if announced:
-            shape = self._acquisition.scan_shape
+            self._acquisition = acquisition
+            shape = acquisition.scan_shape
             user = {} if shape is None else {"scan": {"shape": list(shape)}}
-            header = Header(self._key, self._acquisition.frames, frame.shape, frame.dtype, user=user)
-            yield from self._series.header(self._key, header)
-        else:
-            self._acquisition = AcquisitionHeader()
+            yield from self._series.header(
+                self._key, Header(self._key, acquisition.frames, frame.shape, frame.dtype, user=user)
+            )
+
+    def _begin_without_header(self, frame: _Frame) -> None:
+        """The first frame that came of an acquisition is all that is known of it."""
+        self._count += 1
+        self._key = frame.header.time[:_NAME_LENGTH].replace(":", ".") or f"acquisition {self._count}"
+        self._acquisition, self._announced = AcquisitionHeader(), False
+        self._described, self._latest = frame, None
 
     def _placed(self, frame: _Frame) -> Iterator[Message]:
         header, latest = frame.header, self._latest

@@ -194,6 +194,16 @@ def test_a_repeated_frame_and_a_damaged_number_begin_no_acquisition() -> None:
     assert numbers == [0, 1, 2, 3, 4, 2, 0, 6, 7, 8, 9, 10, 11]
 
 
+@pytest.mark.parametrize("after", [FRAMES[5:], FRAMES[:0]])
+def test_a_frame_in_doubt_that_is_refused_costs_no_other(after: Array) -> None:
+    header, *images = acquisition(FRAMES)
+    wrong = frame(1, "U08", counts((24, 16), 6)[0], start=START + timedelta(minutes=1))
+    rest = images[5:] if len(after) else [header, *images]
+    out, reasons = take(inlet("merlin", values=SCAN), [header, *images[:5], wrong, *rest])
+    assert reasons == ["wrong_shape"]
+    assert list(scans_of(out).values())[-1] == as_scan(turned(FRAMES))
+
+
 def _numbers(message: FramesMessage) -> range:
     return range(message.first, message.first + message.count)
 
@@ -244,7 +254,10 @@ def mutated(message: bytes, chance: random.Random) -> bytes:
 
 
 def fuzzed(accidents: int, seed: int) -> None:
-    """Mutated messages between those of whole acquisitions, through inlet and acquisition."""
+    """Mutated messages between those of whole acquisitions, through inlet and acquisition.
+
+    A whole frame may be refused where a damaged header had made up a detector of another shape, and only there.
+    """
     chance = random.Random(seed)
     logged: list[Any] = []
     ring = Ring(2**26)
@@ -252,7 +265,7 @@ def fuzzed(accidents: int, seed: int) -> None:
     one = inlet("merlin", values=SCAN)
     handled: list[Message] = []
 
-    def hand_on(parts: list[memoryview]) -> None:
+    def hand_on(parts: list[memoryview]) -> str:
         try:
             for message in one.take(parts):
                 handled.append(message)
@@ -260,21 +273,28 @@ def fuzzed(accidents: int, seed: int) -> None:
                     acquisition_.handle(message)
         except WireError as error:
             assert error.reason and str(error)
+            return error.reason
+        return ""
 
-    done = 0
+    done = contradicted = 0
     while done < accidents:
         frames = counts(SHAPE, 12, chance.randrange(2**31), 12)
         messages = acquisition(frames, start=START + timedelta(seconds=done))
         handled.clear()
-        for message in messages:
+        excused = set()
+        for k, message in enumerate(messages):
             for _ in range(8):
                 hand_on([memoryview(mutated(chance.choice(messages), chance))])
                 done += 1
-            hand_on([memoryview(message)])
+            if hand_on([memoryview(message)]) == "wrong_shape":
+                excused.add(k - 1)
         hand_on([memoryview(messages[1])])  # lets go what waits for the frame after it
         handled += one.flush()
         arrived = {(number, pattern) for number, pattern in _patterns(handled)}
-        assert {(k, pattern.tobytes()) for k, pattern in enumerate(turned(frames))} <= arrived
+        missing = {k for k, pattern in enumerate(turned(frames)) if (k, pattern.tobytes()) not in arrived}
+        assert missing <= excused
+        contradicted += len(missing)
+    assert contradicted < 1e-3 * done
 
 
 def _patterns(messages: Iterable[Message]) -> Iterable[tuple[int, bytes]]:
