@@ -189,7 +189,7 @@ def test_repeated_frames_and_a_damaged_number_begin_no_acquisition() -> None:
     header, *images = acquisition(FRAMES)
     wrong = frame(1, "U16", FRAMES[5], start=START + timedelta(minutes=1))
     out, reasons = take(inlet("merlin", values=SCAN), [header, *images[:5], *images[1:3], wrong, *images[6:]])
-    assert (len(arms(out)), reasons) == (1, [])
+    assert (len(arms(out)), ends(out), reasons) == (1, [], [])
     numbers = [k for message in out if isinstance(message, FramesMessage) for k in _numbers(message)]
     assert numbers == [0, 1, 2, 3, 4, 1, 2, 0, 6, 7, 8, 9, 10, 11]
 
