@@ -7,6 +7,7 @@ Merlin does not say when an acquisition is over: the number of frames does, the 
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -55,18 +56,30 @@ class MerlinInlet:
         self._described: _Frame | None = None  # whose header says what the scan is like
         self._doubtful: _Frame | None = None  # of an acquisition whose header did not come, if the next frame agrees
         self._count = 0
+        self._waiting: deque[Buffer] = deque()  # came together with a message that was refused
 
     @property
     def holding(self) -> bool:
         """See :class:`Inlet`."""
-        return self._series.holding
+        return bool(self._waiting) or self._series.holding
 
     def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
-        """See :class:`Inlet`. One message of Merlin, or what happened to the connection."""
+        """See :class:`Inlet`. Messages of Merlin, or what happened to the connection; one that is refused takes no
+        other with it.
+        """
         if (text := event(parts)) is not None:
             self._note(text)
-            return
-        message = parts[0]
+        else:
+            self._waiting.extend(parts)
+        yield from self._taken()
+
+    def _taken(self) -> Iterator[Message]:
+        """What has come. Raises WireError for a message that is refused; those behind it wait for the next call."""
+        while self._waiting:
+            yield from self._message(self._waiting.popleft())
+
+    def _message(self, message: Buffer) -> Iterator[Message]:
+        """One message of Merlin."""
         kind = bytes(message[:_KIND_BYTES])
         if kind == b"MQ1,":
             yield from self._frame(self._decoded(message))
@@ -77,7 +90,8 @@ class MerlinInlet:
 
     def flush(self) -> Iterator[Message]:
         """See :class:`Inlet`."""
-        return self._series.flush()
+        yield from self._taken()
+        yield from self._series.flush()
 
     def template(self) -> None:
         """See :class:`Inlet`. Pixels must be unpacked: the compiled loop does not take them."""

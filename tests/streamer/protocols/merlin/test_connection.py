@@ -252,9 +252,10 @@ def test_a_receiver_ends_whatever_its_connection_does() -> None:
 
 def test_events_of_the_connection() -> None:
     assert event([b"MQ1,"]) is None
-    assert event([b"note", b"a line", b""]) == "a line"
+    assert event([b"MQ1,"] * 4) is None
+    assert event([b"", b"note", b"a line", b""]) == "a line"
     with pytest.raises(WireError, match="a line") as caught:
-        event([b"refused", b"a line", b"not_mpx"])
+        event([b"", b"refused", b"a line", b"not_mpx"])
     assert caught.value.reason == "not_mpx"
 
 

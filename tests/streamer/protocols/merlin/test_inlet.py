@@ -314,3 +314,21 @@ def test_10_000_mutated_messages() -> None:
 @pytest.mark.slow
 def test_100_000_mutated_messages() -> None:
     fuzzed(100_000, 2)
+
+
+def test_what_is_refused_takes_nothing_with_it_that_came_together() -> None:
+    good = acquisition(FRAMES)
+    messages = [b"XYZ,", *good[:5], good[5][:-1], *good[5:9], b"MQ1,1", *good[9:], b"none"]
+    merlin, out, reasons = inlet("merlin", values=SCAN), [], []
+    coming = merlin.take([memoryview(message) for message in messages])
+    while coming is not None:
+        try:
+            for message in coming:
+                out.append(message)
+            coming = merlin.flush() if merlin.holding else None
+        except WireError as error:
+            reasons.append(error.reason)
+            coming = merlin.flush()
+    assert reasons == ["unknown_type", "truncated", "bad_image", "unknown_type"]
+    (scan,) = scans_of(out).values()
+    assert scan == as_scan(turned(FRAMES))
