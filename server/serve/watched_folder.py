@@ -21,6 +21,7 @@ import psutil
 
 from ptylive.schema.files.small_files import read_text
 from ptylive.streamer.foreign.formats import BY_NAME, HDF5_NAMES
+from ptylive.streamer.foreign.tvips import LATER_PART
 
 MOST_FILES, DEEPEST = 20_000, 4
 """Files that are looked at, and folders within folders."""
@@ -204,7 +205,10 @@ def is_being_written(path: Path) -> bool:
 
 def _scan_name(name: str) -> str:
     """What the files of one scan have in common."""
-    return _DECTRIS_DATA.sub("", Path(name).stem).removesuffix("_master")
+    stem = Path(name).stem
+    if Path(name).suffix.lower() == ".tvips":
+        return LATER_PART.sub("_000", stem)
+    return _DECTRIS_DATA.sub("", stem).removesuffix("_master")
 
 
 def _stands_for_a_scan(name: str, together: list[str]) -> bool:
@@ -215,6 +219,8 @@ def _stands_for_a_scan(name: str, together: list[str]) -> bool:
     if _DECTRIS_DATA.search(path.stem):
         return not any(Path(other).stem.endswith("_master") for other in together)
     suffix = path.suffix.lower()
+    if suffix == ".tvips" and LATER_PART.search(path.stem):
+        return False  # it is read with the first part
     have = {Path(other).suffix.lower() for other in together if Path(other).stem == path.stem}
     if suffix in _DATA_OF:
         return any(data in have for data in _DATA_OF[suffix])

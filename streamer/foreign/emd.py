@@ -1,7 +1,8 @@
-"""py4DSTEM's EMD files, version 1 (emdfile) and the older ones: HDF5 with a four-dimensional ``data`` or ``datacube``.
+"""py4DSTEM's EMD files, version 1 (emdfile) and the older ones, and Berkeley's: HDF5 with a data set of four axes.
 
 py4DSTEM calls the slow axis of scan and detector x; the order of the axes in the file is the contract's. Its rotation
-(QR_rotation) is not taken over: its sense changed between versions.
+(QR_rotation) is not taken over: its sense changed between versions. HyperSpy's writer of Berkeley's EMD reverses all
+axes; that is seen by their units.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import h5py
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.units import unit_factor
+from ptylive.streamer.foreign.axes_order import REVERSED, ROWS_FIRST, ReorderedFrames, scan_lies_last
 from ptylive.streamer.foreign.units import detector_metadata, energy_eV, scan_metadata
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
@@ -39,8 +42,21 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
             raise InputFileError(f"{path} holds {found}", "save one data cube to a file of its own")
         data = dataset(file, names[0])
         scales = [_scale(file, names[0], axis) for axis in range(4)]
-        metadata = {**scan_metadata(scales[:2]), **detector_metadata(scales[2:]), **_calibration(file)}
-        yield ScanFile(data, metadata, notes=(f"the data cube is {names[0]}",))
+        notes: tuple[str, ...] = (f"the data cube is {names[0]}",)
+        frames = data
+        if scan_lies_last(scales):
+            rows_first = [_name(file, names[0], axis) for axis in (2, 3)] == ["y", "x"]
+            order = ROWS_FIRST if rows_first else REVERSED
+            frames, scales = ReorderedFrames(data, order), [scales[axis] for axis in order]
+            said = "Qy, Qx, Ry, Rx" if rows_first else "Qx, Qy, Rx, Ry"
+            notes += (f"by their units its axes are {said}: slow to read, ptylive convert turns them",)
+        metadata = {
+            **scan_metadata(scales[:2]),
+            **detector_metadata(scales[2:]),
+            **_tension(file),
+            **_calibration(file),
+        }
+        yield ScanFile(frames, metadata, notes=notes)
 
 
 def _cubes(file: Any) -> list[str]:
@@ -57,14 +73,40 @@ def _cubes(file: Any) -> list[str]:
 
 
 def _scale(file: Any, name: str, axis: int) -> tuple[Any, Any]:
-    """(step, unit) of an axis: the vector ``dim<n>`` beside the data, counted from 0, or from 1 in older files."""
-    parent = file[name].parent
-    first = 0 if "dim0" in parent else 1
-    vector = dataset(parent, f"dim{axis + first}")
+    """(step, unit) of an axis."""
+    vector = _axis(file, name, axis)
     if vector is None or vector.ndim != 1 or len(vector) < 2:
         return None, None
     values = np.asarray(vector[:2], dtype=float)
-    return float(values[1] - values[0]), attributes(vector).get("units")
+    return float(values[1] - values[0]), _plain_unit(attributes(vector).get("units"))
+
+
+def _axis(file: Any, name: str, axis: int) -> Any:
+    """The vector ``dim<n>`` beside the data, counted from 0, or from 1 in older files; None where there is none."""
+    parent = file[name].parent
+    return dataset(parent, f"dim{axis + (0 if 'dim0' in parent else 1)}")
+
+
+def _name(file: Any, name: str, axis: int) -> str:
+    vector = _axis(file, name, axis)
+    return "" if vector is None else str(attributes(vector).get("name") or "").strip().lower()
+
+
+def _plain_unit(unit: Any) -> Any:
+    """Berkeley's ``[n_m]`` and ``[1_/_n_m]`` as other programs write them."""
+    is_spelt = isinstance(unit, str) and unit.startswith("[") and unit.endswith("]")
+    return unit[1:-1].replace("_", "") if is_spelt else unit
+
+
+def _tension(file: Any) -> dict[str, Any]:
+    """High tension of Berkeley's group ``microscope``, where it has its unit."""
+    group = file.get("microscope") if isinstance(file.get("microscope", getlink=True), h5py.HardLink) else None
+    if not isinstance(group, h5py.Group):
+        return {}
+    found = attributes(group)
+    factor = unit_factor("energy", str(_plain_unit(found.get("voltage_units")) or ""))
+    energy = None if factor is None else energy_eV(found.get("voltage"), factor)
+    return {} if energy is None else {"energy_eV": energy}
 
 
 def _calibration(file: Any) -> dict[str, Any]:

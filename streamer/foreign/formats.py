@@ -7,7 +7,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ptylive.streamer.foreign import dectris_files, emd, nion, numpy_files, rosetta
+from ptylive.streamer.foreign import (
+    archives,
+    dectris_files,
+    digital_micrograph,
+    emd,
+    nion,
+    numpy_files,
+    pantarhei,
+    rosetta,
+    tvips,
+    velox,
+)
 from ptylive.streamer.storage.hdf5 import opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -15,6 +26,7 @@ Reader = Callable[[Path], AbstractContextManager[ScanFile]]
 
 BY_NAME: dict[str, Reader] = {
     ".npy": numpy_files.open_npy,
+    ".npz": archives.open_npz,
     ".json": nion.open_nion,
     ".mib": rosetta.open_mib,
     ".hdr": rosetta.open_mib,
@@ -23,6 +35,10 @@ BY_NAME: dict[str, Reader] = {
     ".blo": rosetta.open_blo,
     ".hspy": rosetta.open_hspy,
     ".zspy": rosetta.open_hspy,
+    ".dm3": digital_micrograph.open_dm,
+    ".dm4": digital_micrograph.open_dm,
+    ".tvips": tvips.open_tvips,
+    ".prz": pantarhei.open_prz,
 }
 HDF5_NAMES = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi")
 _NATIVE = ("data", "coefficients")
@@ -44,6 +60,8 @@ def _by_content(file: Any) -> Reader | None:
         return None
     if dectris_files.recognises(file):
         return dectris_files.open_dectris
+    if velox.recognises(file):
+        return velox.open_velox
     if emd.recognises(file):
         return emd.open_emd
     return None

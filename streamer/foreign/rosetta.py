@@ -10,10 +10,11 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,14 @@ class LazyFrames:
 def open_mib(path: Path) -> Iterator[ScanFile]:
     """Merlin: ``.mib``, with its ``.hdr`` where there is one. Raises InputFileError."""
     found = _read("quantumdetector", path.with_suffix(".mib") if path.suffix.lower() == ".hdr" else path)
-    frames = _frames(path, found)
+    frames = frames_of(path, found)
     metadata: dict[str, Any] = {}
     notes: tuple[str, ...] = ("rows of the patterns run upwards, as RosettaSciIO turns them",)
     if len(frames.shape) == 4 and min(frames.shape[:2]) > 1:
         rows, columns = frames.shape[:2]
         metadata["scan_shape"] = [rows, columns]
         notes += (f"scan_shape {rows} x {columns} is guessed from triggers and pauses: check it",)
-    if (dwell := time_us(_at(found, "metadata.Acquisition_instrument.dwell_time"))) is not None:
+    if (dwell := time_us(value_at(found, "metadata.Acquisition_instrument.dwell_time"))) is not None:
         metadata["dwell_time_us"] = dwell
     yield ScanFile(frames.in_a_row(), metadata, notes=notes)
 
@@ -77,9 +78,9 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
 def open_empad(path: Path) -> Iterator[ScanFile]:
     """EMPAD: the ``.xml``, or a ``.raw`` with its ``.xml`` beside it. Raises InputFileError."""
     found = _read("empad", _empad_header(path) if path.suffix.lower() == ".raw" else path)
-    energy = energy_eV(_at(found, "original_metadata.root.iom_measurements.source.get_voltage"))
+    energy = energy_eV(value_at(found, "original_metadata.root.iom_measurements.source.get_voltage"))
     notes = ("step and pixel size are not taken over: the header gives the field of view of a full scan only",)
-    frames = LazyFrames(np.nan_to_num(_frames(path, found).array))  # some detectors leave NaN in dead pixels
+    frames = LazyFrames(np.nan_to_num(frames_of(path, found).array))  # some detectors leave NaN in dead pixels
     yield ScanFile(frames, {} if energy is None else {"energy_eV": energy}, notes=notes)
 
 
@@ -87,54 +88,88 @@ def open_empad(path: Path) -> Iterator[ScanFile]:
 def open_blo(path: Path) -> Iterator[ScanFile]:
     """NanoMEGAS ``.blo``. Raises InputFileError."""
     found = _read("blockfile", path)
-    metadata = scan_metadata([_scale(axis) for axis in found["axes"][:2]])
-    if (energy := energy_eV(_at(found, "original_metadata.blockfile_header.Beam_energy"))) is not None:
+    metadata = scan_metadata([scale_of(axis) for axis in found["axes"][:2]])
+    if (energy := energy_eV(value_at(found, "original_metadata.blockfile_header.Beam_energy"))) is not None:
         metadata["energy_eV"] = energy
-    yield ScanFile(_frames(path, found), metadata)
+    yield ScanFile(frames_of(path, found), metadata)
 
 
 @contextmanager
 def open_hspy(path: Path) -> Iterator[ScanFile]:
     """HyperSpy ``.hspy`` and ``.zspy``. Raises InputFileError."""
     found = _read(path.suffix.lower().removeprefix("."), path)
-    frames = _frames(path, found)
-    scales = [_scale(axis) for axis in found["axes"]]
+    frames = frames_of(path, found)
+    scales = [scale_of(axis) for axis in found["axes"]]
     metadata = detector_metadata(scales[-2:])
     if len(frames.shape) == 4:
         metadata |= scan_metadata(scales[:2])
     beam = "metadata.Acquisition_instrument.TEM"
     values = {
-        "energy_eV": energy_eV(_at(found, f"{beam}.beam_energy"), 1e3),  # HyperSpy has it in keV
-        "convergence_semiangle_mrad": angle_mrad(_at(found, f"{beam}.convergence_angle"), "mrad"),
+        "energy_eV": energy_eV(value_at(found, f"{beam}.beam_energy"), 1e3),  # HyperSpy has it in keV
+        "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{beam}.convergence_angle"), "mrad"),
     }
     yield ScanFile(frames, metadata | {name: value for name, value in values.items() if value is not None})
 
 
 def _read(plugin: str, path: Path) -> Mapping[str, Any]:
     """What RosettaSciIO understands of a file. Raises InputFileError: absent, unreadable, more than one signal."""
+    signals = read_signals(plugin, path)
+    if len(signals) != 1:
+        raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a file of its own")
+    return signals[0]
+
+
+def only_scan(path: Path, signals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The only signal of four axes, else of three: beside it may lie images. Raises InputFileError."""
+    for axes in (4, 3):
+        found = [one for one in signals if len(one["data"].shape) == axes]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            problem = f"{path} holds {len(found)} data sets of {axes} axes"
+            raise InputFileError(problem, "save the scan to a file of its own")
+    raise InputFileError(f"{path} holds no data set of three or four axes", "name the file that holds the scan")
+
+
+def reads_without_pickle(path: Path, plugin: str) -> bool:
+    """Whether the reader can be told not to unpickle: older ones cannot, and do. Raises InputFileError."""
+    return "allow_restricted_pickle" in signature(_reader(plugin, path)).parameters
+
+
+def _reader(plugin: str, path: Path) -> Callable[..., list[Mapping[str, Any]]]:
+    try:
+        reader: Callable[..., list[Mapping[str, Any]]] = import_module(f"rsciio.{plugin}").file_reader
+    except ImportError as error:
+        raise _not_installed(path, plugin, error) from None
+    return reader
+
+
+def read_signals(plugin: str, path: Path, **options: Any) -> list[Mapping[str, Any]]:
+    """All signals that RosettaSciIO finds in a file, lazily unless ``options`` say otherwise; options that its reader
+    does not know are left out. Raises InputFileError: absent, unreadable.
+    """
     if not path.exists():
         raise InputFileError(f"{path}: no such file", "check the path")
+    reader = _reader(plugin, path)
+    known = signature(reader).parameters
+    options = {"lazy": True} | {name: value for name, value in options.items() if name in known}
     try:
         import dask
-
-        reader = import_module(f"rsciio.{plugin}").file_reader
     except ImportError as error:
         raise _not_installed(path, plugin, error) from None
     try:
         with warnings.catch_warnings(), dask.config.set({"array.chunk-size": _PIECE}):
             warnings.simplefilter("ignore")
             logging.getLogger("rsciio").setLevel(logging.CRITICAL + 1)  # what is wrong is said once, by us
-            signals = reader(str(path), lazy=True)
+            return list(reader(str(path), **options))
     except ImportError as error:  # readers import what only they need when they are called
         raise _not_installed(path, plugin, error) from None
     except Exception as error:  # other people's parser on other people's file: whatever it raises is one line here
-        text = " ".join(str(error).split()).rstrip(".")
-        problem = f"{path}: RosettaSciIO cannot read it ({text or type(error).__name__})"
+        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        if isinstance(error, TypeError | AttributeError):
+            text = "its content is not what its reader expects"  # the error tells of the reader's variables
+        problem = f"{path}: RosettaSciIO cannot read it ({text})"
         raise InputFileError(problem, "is it whole? what another program reads it can convert") from error
-    if len(signals) != 1:
-        raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a file of its own")
-    found: Mapping[str, Any] = signals[0]
-    return found
 
 
 def _not_installed(path: Path, plugin: str, error: ImportError) -> InputFileError:
@@ -149,7 +184,7 @@ def _not_installed(path: Path, plugin: str, error: ImportError) -> InputFileErro
     return InputFileError(f"{path}: reading this format needs RosettaSciIO ({error})", "pip install 'ptylive[import]'")
 
 
-def _frames(path: Path, found: Mapping[str, Any]) -> LazyFrames:
+def frames_of(path: Path, found: Mapping[str, Any]) -> LazyFrames:
     """The frames of a signal. Raises InputFileError for what is no scan of patterns."""
     frames = LazyFrames(found["data"])
     check_frames(path, frames.shape)
@@ -165,11 +200,12 @@ def _empad_header(path: Path) -> Path:
     raise InputFileError(f"{path}: no .xml beside it names it", "put the header of the acquisition into its folder")
 
 
-def _scale(axis: Mapping[str, Any]) -> tuple[Any, Any]:
+def scale_of(axis: Mapping[str, Any]) -> tuple[Any, Any]:
+    """(scale, unit) of an axis."""
     return axis.get("scale"), axis.get("units")
 
 
-def _at(found: Mapping[str, Any], path: str) -> Any:
+def value_at(found: Mapping[str, Any], path: str) -> Any:
     """A value in nested mappings by its dotted path, where names may hold dots themselves; None where there is none."""
     return _descend(found, path.split("."))
 

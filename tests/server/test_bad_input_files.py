@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from foreign_files import dm_bytes, dm_image, velox, velox_metadata
 
 from ptylive.server.cli import main as cli
 from ptylive.streamer.foreign import rosetta
@@ -30,6 +31,8 @@ NO_HDF5 = "is not an HDF5 file"
 NO_NUMPY = "is not an array file of numpy"
 NO_SHAPE = "it must be (Ry, Rx, Qy, Qx)"
 NO_TYPE = "store one of |u1"
+NO_ARCHIVE = "is not a whole archive of numpy arrays"
+DM4 = struct.pack(">lql", 4, 0, 1)
 ONE_FILE = "copy the data into one file"
 DAMAGED = "is it damaged?"
 
@@ -80,6 +83,20 @@ def cut(make: Make, to: int) -> Make:
         path.write_bytes(path.read_bytes()[:to])
 
     return made
+
+
+def archive(**arrays: Any) -> Make:
+    def make(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez(file, allow_pickle=True, **arrays)
+
+    return make
+
+
+def digital_micrograph(**changed: Any) -> Make:
+    image = dm_image(np.ones(SHAPE, "<u2"), ["nm"] * 4, [1] * 4)
+    image["ImageData"] |= changed
+    return content(dm_bytes({"ImageList": [image]}))
 
 
 def merlin(shape: str, dtype: str, header_bytes: str = "00384") -> Make:
@@ -198,9 +215,30 @@ FILES: tuple[tuple[str, Make, str], ...] = (
     ("loop.tif", tiff(at=0), NO_HDF5),
     ("far.tif", tiff(at=2**31), NO_HDF5),
     ("pictures.png", content(b"\x89PNG\r\n\x1a\n"), NO_HDF5),
-    ("archive.npz", content(b"PK\x03\x04"), NO_HDF5),
+    ("archive.npz", content(b"PK\x03\x04"), NO_ARCHIVE),
+    ("text.npz", text(), NO_ARCHIVE),
+    ("objects.npz", archive(a=np.array([[[{"a": 1}]]], dtype=object)), "objects are not unpickled"),
+    ("cut.npz", cut(archive(a=np.ones(SHAPE)), 900), NO_ARCHIVE),
+    ("two.npz", archive(a=np.ones(SHAPE), b=np.ones(SHAPE)), "2 arrays of three or four axes"),
+    ("words.npz", archive(a=np.full((2, 2, 2), "a")), NO_TYPE),
+    ("fifo.npz", os.mkfifo, "is not a file"),
     ("settings.toml", text("x == 3"), NO_HDF5),
-    ("zeros.dm4", content(bytes(100)), NO_HDF5),
+    ("zeros.dm4", content(bytes(100)), "RosettaSciIO cannot read it"),
+    ("text.dm3", text(), "RosettaSciIO cannot read it"),
+    ("cut.dm4", cut(digital_micrograph(), 700), "RosettaSciIO cannot read it"),
+    ("huge.dm4", digital_micrograph(Dimensions=[2**30] * 4), "its data need"),
+    ("no_images.dm4", content(DM4 + struct.pack(">bbq", 0, 0, 0) + bytes(50)), "not what its reader expects"),
+    ("endless.dm4", content(DM4 + struct.pack(">bbq", 0, 0, 2**62) + bytes(50)), "RosettaSciIO cannot read it"),
+    ("text_000.tvips", text(), "RosettaSciIO cannot read it"),
+    ("huge_000.tvips", content(struct.pack("<13I", 256, 2, *[2**31] * 2, 16, *[0] * 7, 60) + bytes(900)), "huge_000"),
+    ("later_001.tvips", text(), "is a later part of a recording"),
+    ("text.prz", text(), NO_ARCHIVE),
+    ("nothing.prz", archive(a=np.ones(SHAPE)), "no array named data"),
+    (
+        "velox_image.emd",
+        lambda path: velox(path, {"a": (np.ones((3, 8, 8), "<u2"), velox_metadata("m"))}),
+        "no series of",
+    ),
 )
 """Name, what makes it, words of the answer."""
 PLACES: tuple[tuple[str, str], ...] = (

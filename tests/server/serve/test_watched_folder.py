@@ -66,6 +66,8 @@ def test_a_file_that_is_held_open_for_writing_waits(tmp_path: Path) -> None:
     ("files", "stand"),
     [
         (["a.mib", "a.hdr"], ["a.mib"]),
+        (["a_000.tvips", "a_001.tvips", "b_000.tvips"], ["a_000.tvips", "b_000.tvips"]),
+        (["a.dm4", "a.npz", "b.prz", "c.emd"], ["a.dm4", "a.npz", "b.prz", "c.emd"]),
         (["a.hdr"], []),
         (["a.raw", "a.xml"], ["a.xml"]),
         (["a.raw"], ["a.raw"]),
@@ -102,6 +104,16 @@ def test_companions_are_waited_for(tmp_path: Path) -> None:
     put(folder.folder / "a_data_000001.h5")
     assert names(folder, 6.0) == [], "a part came"
     assert names(folder, 11.0) == ["a_master.h5"]
+
+
+def test_the_parts_of_a_stream_are_waited_for(tmp_path: Path) -> None:
+    folder = watched(tmp_path)
+    put(folder.folder / "a_000.tvips")
+    names(folder, 1.0)
+    put(folder.folder / "a_001.tvips")
+    names(folder, 5.0)
+    assert names(folder, 9.9) == []
+    assert names(folder, 10.0) == ["a_000.tvips"]
 
 
 def test_a_file_that_cannot_be_read_is_tried_again_when_it_or_its_companion_changes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign.emd import open_emd, recognises
+from ptylive.streamer.source import open_source
 
 
 def emd(folder, *, dims=None, calibration=None, name="datacube", first=0):
@@ -78,3 +79,52 @@ def test_one_cube_is_asked_for(tmp_path):
         assert not recognises(file)
     with pytest.raises(InputFileError, match="no data cube of four axes"):
         metadata_of(path)
+
+
+BERKELEY = [("y", "nm", 0.1), ("x", "nm", 0.1), ("ky", "1/nm", 0.4), ("kx", "1/nm", 0.4)]
+
+
+def test_a_file_of_berkeleys_writer_is_turned(tmp_path):
+    """RosettaSciIO writes all axes the other way round, and units letter by letter in brackets."""
+    writer = pytest.importorskip("rsciio.emd").file_writer
+    data = np.arange(2 * 3 * 4 * 5, dtype="<u2").reshape(2, 3, 4, 5)
+    axes = [
+        {"name": name, "units": unit, "scale": step, "offset": 0.0, "navigate": n < 2}
+        for n, (name, unit, step) in enumerate(BERKELEY)
+    ]
+    metadata = {"General": {"title": "scan"}, "Signal": {"signal_type": ""}}
+    microscope = {"microscope": {"voltage": 80.0, "voltage_units": "[k_V]"}}
+    signal = {"data": data, "axes": axes, "metadata": metadata, "original_metadata": microscope}
+    writer(str(tmp_path / "a.emd"), signal)
+    with open_source(tmp_path / "a.emd") as source:
+        np.testing.assert_array_equal(source.frames(np.arange(6)), data.reshape(6, 4, 5))
+        assert (source.header.scan.shape, source.header.detector_shape) == ((2, 3), (4, 5))
+        assert source.header.scan.step_A == pytest.approx((1.0, 1.0))
+        assert source.header.detector.pixel_invA == pytest.approx(0.04)
+        assert source.header.optics.energy_eV == 80e3
+        assert any("its axes are Qx, Qy, Rx, Ry" in note for note in source.notes)
+
+
+def test_rows_that_are_named_first_are_not_reversed(tmp_path):
+    path = emd(tmp_path, dims=[(0.05, "A^-1"), (0.05, "A^-1"), (0.2, "A"), (0.2, "A")])
+    with h5py.File(path, "a") as file:
+        for axis, name in ((2, "y"), (3, "x")):
+            file[f"root/datacube/dim{axis}"].attrs["name"] = name
+        wanted = file["root/datacube/data"][()].transpose(2, 3, 0, 1)
+    with open_emd(path) as found:
+        np.testing.assert_array_equal(found.frames[1], wanted[1])
+        assert found.metadata == {
+            "scan_step_A": pytest.approx([0.2, 0.2]),
+            "detector_pixel_invA": pytest.approx(0.05),
+        }
+
+
+@pytest.mark.parametrize(
+    ("said", "energy"),
+    [({"voltage": 200e3, "voltage_units": "V"}, 200e3), ({"voltage": 200.0}, None), ({"voltage_units": "[kV]"}, None)],
+)
+def test_a_high_tension_is_taken_with_its_unit(tmp_path, said, energy):
+    path = emd(tmp_path)
+    with h5py.File(path, "a") as file:
+        file.create_group("microscope").attrs.update(said)
+    assert metadata_of(path).get("energy_eV") == energy

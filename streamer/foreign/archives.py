@@ -1,0 +1,143 @@
+"""Archives of numpy arrays: ``.npz`` with a scan in it, and what other programs' archives of that kind hold.
+
+An array that is stored as it is (``numpy.savez``) is mapped into memory. A compressed one (``savez_compressed``) has no
+place to begin reading at: it is read whole, where its stated size is below a bound.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.schema.files.small_files import check_is_file
+from ptylive.schema.model import Array
+from ptylive.streamer.foreign.arrays import check_frames
+from ptylive.streamer.foreign.nion import described_by
+from ptylive.streamer.storage.scan_file import ScanFile
+
+MOST_MEMBERS = 1000
+MOST_UNPACKED_BYTES = 4 * 2**30
+"""Of a compressed array, which has to be held in memory."""
+_LOCAL_HEADER = struct.Struct("<26xHH")
+"""Of a zip file's member: where the lengths of its name and of its extra field stand."""
+_ENCRYPTED = 1
+_FAULTS = (
+    *(OSError, ValueError, EOFError, SyntaxError, MemoryError, TokenError, RuntimeError, NotImplementedError, KeyError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array of an archive, as its header says: nothing of its data has been read."""
+
+    name: str
+    """Without ``.npy``."""
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran_order: bool
+    header_bytes: int
+    info: zipfile.ZipInfo
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it lies in the file as it is, uncompressed."""
+        return self.info.compress_type == zipfile.ZIP_STORED
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the archive holds as many bytes as the array has."""
+        return math.prod(self.shape) * self.dtype.itemsize + self.header_bytes == self.info.file_size
+
+
+@contextmanager
+def open_npz(path: Path) -> Iterator[ScanFile]:
+    """The only array of three or four axes in an ``.npz``; with a Nion ``.json`` beside it. Raises InputFileError."""
+    arrays = members(path)
+    found = [one for one in arrays if len(one.shape) in (3, 4)]
+    if len(found) != 1:
+        what = f"{len(found)} arrays of three or four axes" if found else "no array of three or four axes"
+        raise InputFileError(f"{path} holds {what}", "save the scan alone with numpy.savez")
+    (scan,) = found
+    check_frames(path, scan.shape)
+    beside = path.with_suffix(".json")
+    metadata, notes = described_by(beside, scan.shape) if beside.is_file() else ({}, ())
+    yield ScanFile(array_of(path, scan), metadata, notes=(f"the array is {scan.name}", *notes))
+
+
+def members(path: Path) -> list[Member]:
+    """Arrays of an archive by their headers. Raises InputFileError: no archive, damaged, arrays of Python objects."""
+    check_is_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            if len(infos) > MOST_MEMBERS:
+                raise InputFileError(f"{path} holds more than {MOST_MEMBERS} arrays", "save the scan alone")
+            return [_member(archive, info) for info in infos]
+    except _FAULTS as error:
+        raise _unreadable(path, error) from None
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    """What the header of an array says. Raises what numpy and zipfile raise."""
+    if info.flag_bits & _ENCRYPTED:
+        raise ValueError(f"{info.filename} is encrypted")
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read(file)
+        name = info.filename.removesuffix(".npy")
+        return Member(name, tuple(shape), np.dtype(dtype), bool(fortran_order), file.tell(), info)
+
+
+def array_of(path: Path, member: Member) -> Array:
+    """The array, mapped where it is stored as it is. Raises InputFileError: damaged, objects, too large to unpack."""
+    check(path, member)
+    try:
+        return _mapped(path, member) if member.is_stored else _unpacked(path, member)
+    except _FAULTS as error:
+        raise _unreadable(path, error) from None
+
+
+def check(path: Path, member: Member) -> None:
+    """Raise InputFileError for an array of objects, one of another size than stated, one too large to be unpacked."""
+    if member.dtype.hasobject:
+        raise InputFileError(f"{path}: {member.name} holds Python objects", "save numbers; objects are not unpickled")
+    if not member.is_whole:
+        problem = f"{path}: {member.name} has another size than its header says"
+        raise InputFileError(problem, "is it damaged? save it again with numpy.savez")
+    if not member.is_stored and member.info.file_size > MOST_UNPACKED_BYTES:
+        size, most = member.info.file_size / 2**30, MOST_UNPACKED_BYTES / 2**30
+        problem = f"{path}: {member.name} is compressed, {size:.3g} GiB; at most {most:g} GiB are unpacked"
+        raise InputFileError(problem, "save it with numpy.savez or numpy.save, which do not compress")
+
+
+def _mapped(path: Path, member: Member) -> Array:
+    with path.open("rb") as file:
+        file.seek(member.info.header_offset)
+        name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        start = file.tell() + name_bytes + extra_bytes + member.header_bytes
+    order: Any = "F" if member.fortran_order else "C"
+    return np.memmap(path, member.dtype, "r", start, member.shape, order)
+
+
+def _unpacked(path: Path, member: Member) -> Array:
+    with np.load(path, allow_pickle=False) as archive:
+        array: Array = archive[member.name]
+        return array
+
+
+def _unreadable(path: Path, error: Exception) -> InputFileError:
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return InputFileError(f"{path} is not a whole archive of numpy arrays: {text}", "save it again with numpy.savez")

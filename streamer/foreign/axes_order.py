@@ -1,0 +1,68 @@
+"""Files that keep the axes of the scan behind those of the detector, and how their units tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema.model import Array
+from ptylive.streamer.foreign.units import angle_mrad, frequency_invA, length_A
+
+ROWS_FIRST, REVERSED = (2, 3, 0, 1), (3, 2, 1, 0)
+"""Axes of (Qy, Qx, Ry, Rx) and of (Qx, Qy, Rx, Ry) in the order (Ry, Rx, Qy, Qx)."""
+
+
+def scan_lies_last(scales: Sequence[tuple[Any, Any]]) -> bool | None:
+    """Whether of four axes, each (step, unit), the last two belong to the scan; None where the units do not tell.
+
+    A scan has lengths, a detector frequencies or angles. One half that is known is enough.
+    """
+    first, last = (_whose([unit for _, unit in half]) for half in (scales[:2], scales[2:]))
+    if first == last:
+        return None
+    return first == "detector" or last == "scan"
+
+
+def _whose(units: Sequence[Any]) -> str | None:
+    if all(length_A(1, unit) is not None for unit in units):
+        return "scan"
+    if all(frequency_invA(1, unit) is not None or angle_mrad(1, unit) is not None for unit in units):
+        return "detector"
+    return None
+
+
+class ReorderedFrames:
+    """Frames (Ry, Rx, Qy, Qx) of an array of four axes in another order, which is read piece by piece.
+
+    ``order``: where each of the axes lies in the array. A pattern is then spread over all of the file: read in long
+    runs, as ``ptylive convert`` does, it costs one pass for each run.
+    """
+
+    def __init__(self, array: Any, order: tuple[int, int, int, int]) -> None:
+        self._array = array
+        self._order = order
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Ry, Rx, Qy, Qx)."""
+        return tuple(int(self._array.shape[axis]) for axis in self._order)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel, in native byte order."""
+        dtype: np.dtype[Any] = self._array.dtype
+        return dtype.newbyteorder("=")
+
+    def __getitem__(self, selection: Any) -> Array:
+        chosen = selection if isinstance(selection, tuple) else (selection,)
+        wanted = [slice(None)] * 4
+        single = []
+        for axis, one in enumerate(chosen):
+            if not isinstance(one, slice):
+                single.append(axis)
+                one = slice(int(one), int(one) + 1)  # noqa: PLW2901  (an axis of one, until it is in its place)
+            wanted[self._order[axis]] = one
+        part = np.asarray(self._array[tuple(wanted)])
+        return part.transpose(self._order).squeeze(axis=tuple(single))

@@ -1,0 +1,79 @@
+"""Gatan DigitalMicrograph ``.dm3``/``.dm4`` through RosettaSciIO: 4D-STEM data sets, and series of patterns.
+
+RosettaSciIO takes the two fastest axes for the detector's, always. DigitalMicrograph says "Data Order Swapped" of data
+of that order; without that a 4D-STEM data set has the axes of the scan there. Units decide where they tell, else
+the tag. Patterns are mapped from the file at the place that RosettaSciIO finds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.schema.model import Array
+from ptylive.streamer.foreign.arrays import check_frames
+from ptylive.streamer.foreign.axes_order import ROWS_FIRST, ReorderedFrames, scan_lies_last
+from ptylive.streamer.foreign.rosetta import LazyFrames, only_scan, read_signals, scale_of, value_at
+from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, energy_eV, scan_metadata, time_us
+from ptylive.streamer.storage.scan_file import ScanFile
+
+_IMAGE = "original_metadata.ImageList.TagGroup0"
+_TAGS = f"{_IMAGE}.ImageTags"
+_SECONDS = ("SI.Acquisition.Pixel time (s)", "Acquisition.Parameters.High Level.Exposure (s)")
+_SEMIANGLE_MRAD = "EELS.Experimental Conditions.Convergence semi-angle (mrad)"
+
+
+@contextmanager
+def open_dm(path: Path) -> Iterator[ScanFile]:
+    """The only data set of four axes, else of three. Raises InputFileError."""
+    found = only_scan(path, read_signals("digitalmicrograph", path, chunks=-1))
+    array = _mapped(path, found)
+    scales = [scale_of(axis) for axis in found["axes"]]
+    notes: tuple[str, ...] = ()
+    frames: Any = LazyFrames(array)
+    if array.ndim == 4:
+        last, notes = _order(found, scales)
+        if last:
+            frames, scales = ReorderedFrames(array, ROWS_FIRST), [scales[axis] for axis in ROWS_FIRST]
+    metadata = detector_metadata(scales[-2:])
+    if array.ndim == 4:
+        metadata |= scan_metadata(scales[:2])
+    seconds = (time_us(value_at(found, f"{_TAGS}.{tag}")) for tag in _SECONDS)
+    values = {
+        "energy_eV": energy_eV(value_at(found, f"{_TAGS}.Microscope Info.Voltage")),
+        "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{_TAGS}.{_SEMIANGLE_MRAD}"), "mrad"),
+        "dwell_time_us": next((value for value in seconds if value is not None), None),
+    }
+    metadata |= {name: value for name, value in values.items() if value is not None}
+    yield ScanFile(frames, metadata, notes=notes)
+
+
+def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple[bool, tuple[str, ...]]:
+    """Whether the axes of the scan are the fastest of the four, and what to say of it."""
+    last, said = scan_lies_last(scales), "by their units"
+    if last is None:
+        swapped = value_at(found, f"{_TAGS}.Meta Data.Data Order Swapped")
+        last, said = not swapped, f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
+    if last:
+        return True, (f"scan axes are stored behind detector axes, {said}: slow to read, ptylive convert turns them",)
+    return False, (f"detector axes are the last two, {said}",)
+
+
+def _mapped(path: Path, found: Mapping[str, Any]) -> Array:
+    """The array at its place in the file. Raises InputFileError where the file ends before it."""
+    shape = tuple(int(n) for n in found["data"].shape)
+    check_frames(path, shape)
+    place = value_at(found, f"{_IMAGE}.ImageData.Data")
+    if not isinstance(place, Mapping) or not {"offset", "endian"} <= place.keys():
+        raise InputFileError(f"{path}: RosettaSciIO does not say where its data lie", "update RosettaSciIO")
+    dtype: np.dtype[Any] = np.dtype(found["data"].dtype).newbyteorder("<" if place["endian"] == "little" else ">")
+    end, size = int(place["offset"]) + math.prod(shape) * dtype.itemsize, path.stat().st_size
+    if end > size:
+        raise InputFileError(f"{path} ends after {size} bytes, its data need {end}", "is it whole? copy it again")
+    return np.memmap(path, dtype, "r", int(place["offset"]), shape)

@@ -1,0 +1,74 @@
+"""CEOS Panta Rhei ``.prz`` through RosettaSciIO: an archive of numpy's, metadata as JSON beside the array.
+
+Versions before 24.03 pickle their metadata: nothing is unpickled here, so those files give frames alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.foreign.archives import Member, check, members
+from ptylive.streamer.foreign.arrays import check_frames
+from ptylive.streamer.foreign.rosetta import (
+    LazyFrames,
+    frames_of,
+    only_scan,
+    read_signals,
+    reads_without_pickle,
+    scale_of,
+    value_at,
+)
+from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, energy_eV, scan_metadata
+from ptylive.streamer.storage.scan_file import ScanFile
+
+_MOST_JSON_BYTES = 16 * 2**20
+_DATA, _JSON = "data", "meta_data_json"
+_PIECE_BYTES = 8 * 2**20
+_BEAM = "metadata.Acquisition_instrument.TEM"
+
+
+@contextmanager
+def open_prz(path: Path) -> Iterator[ScanFile]:
+    """A ``.prz``. Raises InputFileError, also for a RosettaSciIO that would unpickle what is in it."""
+    data, has_metadata = _checked(path)
+    if not reads_without_pickle(path, "pantarhei"):
+        raise InputFileError(f"{path}: this RosettaSciIO would unpickle it", "pip install --upgrade rosettasciio")
+    options = {"chunks": _chunks(data)} if data.is_stored else {"lazy": False}
+    found = only_scan(path, read_signals("pantarhei", path, **options))
+    frames: LazyFrames = frames_of(path, found)
+    scales = [scale_of(axis) for axis in found["axes"]]
+    metadata = detector_metadata(scales[-2:])
+    if len(frames.shape) == 4:
+        metadata |= scan_metadata(scales[:2])
+    values = {
+        "energy_eV": energy_eV(value_at(found, f"{_BEAM}.beam_energy"), 1e3),  # RosettaSciIO gives it in keV
+        "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{_BEAM}.convergence_angle"), "mrad"),
+    }
+    metadata |= {name: value for name, value in values.items() if value is not None}
+    pickled = "its metadata are pickled and are not read: the order of the axes is that of the file"
+    yield ScanFile(frames, metadata, notes=() if has_metadata else (pickled,))
+
+
+def _checked(path: Path) -> tuple[Member, bool]:
+    """The array's member, and whether its metadata can be read. Raises InputFileError for what is too large."""
+    found = {one.name: one for one in members(path)}
+    if _DATA not in found:
+        raise InputFileError(f"{path} holds no array named {_DATA}", "is it a file of Panta Rhei?")
+    data = found[_DATA]
+    check_frames(path, data.shape)
+    check(path, data)
+    described = found.get(_JSON)
+    if described is not None and described.info.file_size > _MOST_JSON_BYTES:
+        raise InputFileError(f"{path}: its metadata are too large", "export it from Panta Rhei again")
+    return data, described is not None
+
+
+def _chunks(data: Member) -> tuple[int, ...]:
+    """Pieces of whole patterns, or of the two last axes whatever they are."""
+    last = [max(int(n), 1) for n in data.shape[-2:]]
+    run = max(1, _PIECE_BYTES // (data.dtype.itemsize * math.prod(last)))
+    return (*(1 for _ in data.shape[:-3]), *(min(run, max(int(n), 1)) for n in data.shape[-3:-2]), *last)

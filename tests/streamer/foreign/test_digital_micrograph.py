@@ -1,0 +1,120 @@
+"""DigitalMicrograph's files, made tag by tag (RosettaSciIO has no writer): order of the axes, units, damage."""
+
+import numpy as np
+import pytest
+from foreign_files import dm_bytes, dm_image
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.source import open_source
+
+pytest.importorskip("rsciio", reason="the extra `import` is not installed")
+DATA = np.arange(4 * 5 * 6 * 7, dtype="<u2").reshape(4, 5, 6, 7)
+SCAN, DETECTOR = ((0.1, "nm"), (0.1, "nm")), ((0.4, "1/nm"), (0.4, "1/nm"))
+TAGS = {
+    "Microscope Info": {"Voltage": 200e3},
+    "SI": {"Acquisition": {"Pixel time (s)": 2e-3}},
+    "EELS": {"Experimental Conditions": {"Convergence semi-angle (mrad)": 21.0}},
+}
+
+
+def written(path, data=DATA, axes=(*SCAN, *DETECTOR), tags=None, beside=()):
+    scales, units = zip(*axes, strict=True)
+    image = dm_image(np.ascontiguousarray(data), units, scales, TAGS if tags is None else tags)
+    path.write_bytes(dm_bytes({"ImageList": [*beside, image]}, int(path.suffix[-1])))
+    return path
+
+
+def read(path):
+    with open_source(path) as source:
+        return source.frames(np.arange(source.frame_count)), source.header, source.notes
+
+
+@pytest.mark.parametrize("name", ["a.dm3", "a.dm4"])
+def test_what_the_tags_say(tmp_path, name):
+    frames, header, notes = read(written(tmp_path / name))
+    np.testing.assert_array_equal(frames, DATA.reshape(20, 6, 7))
+    assert (header.scan.shape, header.scan.step_A) == ((4, 5), pytest.approx((1.0, 1.0)))
+    assert header.detector.pixel_invA == pytest.approx(0.04)
+    assert (header.optics.energy_eV, header.optics.convergence_semiangle_mrad) == (200e3, 21.0)
+    assert header.scan.dwell_time_us == pytest.approx(2000)
+    assert "detector axes are the last two, by their units" in notes
+
+
+def test_scan_axes_that_are_stored_last_are_turned(tmp_path):
+    """RosettaSciIO's own order would make patterns of the maps of single pixels."""
+    frames, header, notes = read(written(tmp_path / "a.dm4", DATA.transpose(2, 3, 0, 1), (*DETECTOR, *SCAN)))
+    np.testing.assert_array_equal(frames, DATA.reshape(20, 6, 7))
+    assert (header.scan.shape, header.detector_shape) == ((4, 5), (6, 7))
+    assert header.scan.step_A == pytest.approx((1.0, 1.0))
+    assert header.detector.pixel_invA == pytest.approx(0.04)
+    assert "scan axes are stored behind detector axes, by their units" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("meta", "scan", "said"),
+    [
+        ({"Data Order Swapped": True}, (4, 5), "(1)"),
+        ({"Data Order Swapped": False}, (6, 7), "(0)"),
+        ({}, (6, 7), "absent"),
+    ],
+)
+def test_without_units_the_tag_decides(tmp_path, meta, scan, said):
+    _, header, notes = read(written(tmp_path / "a.dm4", axes=[(1.0, "")] * 4, tags={"Meta Data": meta}))
+    assert header.scan.shape == scan
+    assert said in notes[0]
+    assert (header.scan.step_A, header.optics.energy_eV) == (None, None)
+
+
+def test_a_series_of_patterns_has_its_exposure(tmp_path):
+    tags = {"Acquisition": {"Parameters": {"High Level": {"Exposure (s)": 0.5}}}}
+    path = written(tmp_path / "a.dm4", DATA[0], ((1.0, "s"), *DETECTOR), tags)
+    frames, header, _ = read(path)
+    np.testing.assert_array_equal(frames, DATA[0])
+    assert header.scan.shape is None
+    assert header.scan.dwell_time_us == pytest.approx(5e5)
+
+
+def test_images_beside_the_scan_are_left_alone(tmp_path):
+    survey = dm_image(np.zeros((8, 8), "<f4"), ["nm", "nm"], [1, 1])
+    path = tmp_path / "a.dm4"
+    image = dm_image(DATA, *zip(*((unit, scale) for scale, unit in (*SCAN, *DETECTOR)), strict=True), TAGS)
+    path.write_bytes(dm_bytes({"ImageList": [survey, image]}))
+    np.testing.assert_array_equal(read(path)[0], DATA.reshape(20, 6, 7))
+
+
+def two_scans(path):
+    image = dm_image(DATA, ["nm"] * 4, [1] * 4)
+    path.write_bytes(dm_bytes({"ImageList": [image, image]}))
+
+
+def cut(path):
+    path.write_bytes(written(path).read_bytes()[:-3000])
+
+
+def an_image(path):
+    path.write_bytes(dm_bytes({"ImageList": [dm_image(np.zeros((8, 8), "<f4"), ["nm", "nm"], [1, 1])]}))
+
+
+def more_than_there_is(path):
+    """Dimensions that the file has no room for, in a file that is whole otherwise."""
+    image = dm_image(DATA, ["nm"] * 4, [1] * 4)
+    image["ImageData"]["Dimensions"] = [2**30, 2**30, 2**20, 2**20]
+    path.write_bytes(dm_bytes({"ImageList": [image]}))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (two_scans, "2 data sets of 4 axes"),
+        (an_image, "no data set of three or four axes"),
+        (cut, "RosettaSciIO cannot read it"),
+        (more_than_there_is, "a.dm4"),
+        (lambda path: path.write_bytes(bytes(100)), "RosettaSciIO cannot read it"),
+    ],
+)
+def test_a_faulty_file_is_one_line(tmp_path, make, says):
+    make(tmp_path / "a.dm4")
+    with pytest.raises(InputFileError) as caught:
+        read(tmp_path / "a.dm4")
+    assert says in caught.value.line()
+    assert "\n" not in caught.value.line()
