@@ -179,13 +179,29 @@ def _write(tail: Tail, build: Callable[..., None]) -> tuple[int, bytes]:
 
     with h5py.File(tail, "r+", libver=("earliest", "v110")) as file:
         root = file.create_group(NEXT)
+        filled = _fill_what_is_free(file, tail.end)
 
         def link(source: str, group: h5py.Group, name: str) -> None:
             group[name] = file[source]
 
         build(root, link)
         file.flush()
-        return int(h5py.h5o.get_info(root.id).addr), _digest(root, tail.end)
+        address, digest = int(h5py.h5o.get_info(root.id).addr), _digest(root, tail.end)
+        filled.clear()
+        return address, digest
+
+
+def _fill_what_is_free(file: h5py.File, end: int) -> list[h5py.Group]:
+    """Use up what HDF5 takes for free before the end: a list of names that had no room for the link to the new root.
+
+    Groups are the smallest things that HDF5 makes. These are found from nowhere, and go when they are let go of.
+    """
+    import h5py
+
+    filled = [file.create_group(None)]
+    while h5py.h5o.get_info(filled[-1].id).addr < end:
+        filled.append(file.create_group(None))
+    return filled
 
 
 def _superblock(handle: int, tail: Tail, root: int) -> bytes:

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results.ring_correlation import Validation
 
 SCAN_UID, SCAN_FILE = "scan_uid", "scan_file"
+_SIGNALS = (
+    ("object", "1", "transmission"),
+    ("probe", "sqrt(counts)", "probe"),
+    ("loss", "1", "loss per pattern"),
+)
+"""Data sets of a run: units, long name."""
 COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
@@ -62,7 +68,6 @@ def write_maps(
         _write_calibration(root, calibration)
         if "maps" in root:
             shown = next((n for n in ("obf", "idpc", "bf") if n in root["maps"]), next(iter(root["maps"])))
-            root.attrs["default"] = "maps"
             root["maps"].attrs.update({"NX_class": "NXdata", "signal": shown})
 
     results_file.apply(path, Change(frozenset({"maps", "coverage", "calibration", "snr"}), write, settings), patience_s)
@@ -173,6 +178,7 @@ def _write_map(file: h5py.Group, live_map: LiveMap) -> None:
     data.attrs.update(
         {
             "units": live_map.units,
+            "long_name": f"{live_map.name}, {live_map.units}" if live_map.units else live_map.name,
             "frames": live_map.frames,
             "method": live_map.method,
             "settings": json.dumps(dict(live_map.settings)),
@@ -224,6 +230,8 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
     if result.position_bound_A is not None:
         group["positions_A"].attrs["bound_A"] = result.position_bound_A
     group["loss"] = np.asarray(result.loss, dtype=np.float64)
+    for name, units, says in _SIGNALS:  # for programs that read NeXus: docs/files.md
+        group[name].attrs.update(units=units, long_name=says)
     group["loss"].attrs["phase"] = [str(phase) for phase in result.phases]
     group["seconds"] = np.asarray(result.seconds, dtype=np.float64)
     group.attrs.update(

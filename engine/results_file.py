@@ -14,12 +14,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptylive.engine import file_guard
 from ptylive.engine.appending import NotAppendableError, Tail, append
+from ptylive.engine.nexus import entry
 from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.filelock import locked
@@ -65,6 +66,8 @@ class Before:
     """Names of refinements with their identities (empty: of an earlier version)."""
     stored_bytes: int = 0
     """Of all data sets, as they are compressed."""
+    plots: entry.Plots = field(default_factory=dict)
+    """What the entry shows, which is not among the links: it is written anew."""
 
     @classmethod
     def read(cls, file: h5py.File) -> Before:
@@ -72,12 +75,15 @@ class Before:
         import h5py
 
         links = {name: file.get(name, getlink=True) for name in file}
+        if entry.ENTRY in links and entry.is_entry(file.get(entry.ENTRY)):
+            del links[entry.ENTRY]
         return cls(
             {name: link.path if isinstance(link, h5py.SoftLink) else None for name, link in links.items()},
             dict(file.attrs),
             dict(file[SETTINGS].attrs) if SETTINGS in file else {},
             {name: str(group.attrs.get(IDENTITY, "")) for name, group in file.get(RUNS, {}).items()},
             _stored_bytes(file),
+            entry.described(file),
         )
 
 
@@ -209,6 +215,9 @@ class Change:
         group = root.create_group(SETTINGS)
         for name, value in {**settings, **self.settings}.items():
             group.attrs[name] = value
+        new = [path for path in self.replaced if path in root] + [f"{RUNS}/{name}" for name in arrived]
+        kept = {path: plots for path, plots in before.plots.items() if path not in self.replaced}  # kept is not read
+        entry.write_entry(root, kept | entry.described(root, new))
 
 
 def _take_in(root: h5py.Group, name: str, pending: Pending) -> dict[str, Any]:

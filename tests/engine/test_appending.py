@@ -54,7 +54,7 @@ def test_others_read_and_change_what_was_appended(path):
     writers.refine(path, 20.0)
     assert sorted(numbers(path)) == [float(n) for n in range(1, 21)]
     with h5py.File(path, "r") as file:
-        assert set(file) == {"calibration", "coverage", "mine", "refinement", "refinements", "settings"}
+        assert set(file) == {"calibration", "coverage", "entry", "mine", "refinement", "refinements", "settings"}
 
 
 @pytest.mark.parametrize("writes", [0, 3])

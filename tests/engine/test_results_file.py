@@ -284,7 +284,7 @@ def test_everything_else_in_the_file_stays(tmp_path):
     writers.save(path)
     writers.refine(path, 2.0)
     with h5py.File(path, "r") as file:
-        assert file["alias/mine"][()] == b"text" and file.attrs["mine"] == "seven" and file.attrs["default"] == "maps"
+        assert file["alias/mine"][()] == b"text" and file.attrs["mine"] == "seven" and file.attrs["default"] == "entry"
         assert file.get("refinement", getlink=True).path == "/refinements/run2"
         assert file["settings"].attrs["version"] == "test"
     assert list(read_runs(path)) == ["run1", "run2"]

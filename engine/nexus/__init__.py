@@ -1,0 +1,1 @@
+"""Results files as programs of the NeXus convention read them."""

@@ -1,0 +1,186 @@
+"""The NeXus entry of a results file: every map, object, probe and loss as something that can be plotted.
+
+Programs that know NeXus (h5web, silx, NeXpy) follow ``@default`` from the root to ``/entry`` (NXentry) and from there
+to an NXdata group: ``@signal`` names what is shown, ``@axes`` the vectors beside it, with their units. The signals are
+soft links to the data sets, which stay where they are; the entry is written anew with every change of the file.
+Rules: manual of NeXus, "NXdata" and "Rules for storing data items".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
+
+ENTRY, MAPS, RUNS = "entry", "maps", "refinements"
+PROGRAM = "ptylive"
+SHOWN_FIRST = ("obf", "idpc", "bf")
+MOST_POINTS, MOST_PLOTS = 2**20, 2000
+"""Of an axis, and in an entry: what is beyond belongs to a file that is no results file of ours."""
+_SIGNAL = "data"
+_OWN_DEFAULTS = (MAPS, ENTRY)
+"""What earlier versions and this one let the root's ``@default`` say; anything else is somebody's choice."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A vector of ``count`` numbers from ``start`` by ``step``, or of ``values`` where there are any."""
+
+    name: str
+    units: str
+    long_name: str
+    count: int
+    start: float = 0.0
+    step: float = 1.0
+    values: tuple[float, ...] = ()
+
+    def points(self) -> Any:
+        """(count,) float64."""
+        if self.values:
+            return np.asarray(self.values, dtype=np.float64)
+        return self.start + self.step * np.arange(self.count, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A data set of the file with an axis for each of its dimensions."""
+
+    name: str
+    target: str
+    """Path of the data set."""
+    axes: tuple[Axis, ...]
+
+
+Plots = Mapping[str, tuple[Plot, ...]]
+"""By the group whose data they show: ``maps``, ``refinements/<run>``."""
+
+
+def described(root: h5py.Group, groups: Iterable[str] | None = None) -> dict[str, tuple[Plot, ...]]:
+    """What can be plotted of the maps and runs in a file, or of ``groups`` alone; what has another form is left out."""
+    if groups is None:
+        groups = [MAPS, *(f"{RUNS}/{name}" for name in root.get(RUNS, {}))]
+    found = {}
+    for path in groups:
+        group = root.get(path)
+        if group is not None and hasattr(group, "keys"):
+            plots = _maps(group) if path == MAPS else _run(group, path.removeprefix(f"{RUNS}/"))
+            found[path] = tuple(plot for plot in plots if all(axis.count <= MOST_POINTS for axis in plot.axes))
+    return found
+
+
+def is_entry(group: Any) -> bool:
+    """Whether an object of a file is an entry that was written here."""
+    name: Any = group.get("program_name") if hasattr(group, "keys") else None
+    return getattr(name, "shape", None) == () and bool(name[()] == PROGRAM.encode())
+
+
+def write_entry(root: h5py.Group, plots: Plots) -> None:
+    """Make ``/entry``, and let ``@default`` lead to it. Where somebody else's object has that name nothing is done."""
+    if ENTRY in root or not any(plots.values()):
+        return
+    import h5py
+
+    entry = root.create_group(ENTRY)
+    entry.attrs["NX_class"] = "NXentry"
+    entry["program_name"] = PROGRAM
+    names: dict[str, str] = {}
+    axes: dict[Axis, h5py.Dataset] = {}
+    for plot in [plot for group in plots.values() for plot in group][:MOST_PLOTS]:
+        group = entry.create_group(_free_name(plot.name, names.values()))
+        names[plot.name] = group.name.rsplit("/", 1)[-1]
+        group.attrs.update(NX_class="NXdata", signal=_SIGNAL, axes=[axis.name for axis in plot.axes])
+        group["title"] = plot.name
+        group[_SIGNAL] = h5py.SoftLink(plot.target)
+        for axis in plot.axes:
+            if axis not in axes:
+                axes[axis] = group.create_dataset(axis.name, data=axis.points())
+                axes[axis].attrs.update(units=axis.units, long_name=axis.long_name)
+            else:  # maps of one scan have theirs in common
+                group[axis.name] = axes[axis]
+    shown = [name for name in SHOWN_FIRST if f"/{MAPS}/{name}" in {plot.target for plot in plots.get(MAPS, ())}]
+    last = [] if plots.get(MAPS) else [plot.name for plot in list(plots.values())[-1]]
+    entry.attrs["default"] = names[(shown or last or list(names))[0]]
+    if root.attrs.get("default", ENTRY) in _OWN_DEFAULTS:
+        root.attrs["default"] = ENTRY
+
+
+def _maps(group: Any) -> Iterator[Plot]:
+    for name in group:
+        data = group.get(name)
+        if _has_axes(data, 2):
+            yield Plot(str(name), f"/{MAPS}/{name}", _plane(data.shape, _numbers(data, "sampling_A", 2), (0.0, 0.0)))
+
+
+def _run(group: Any, run: str) -> Iterator[Plot]:
+    where = f"/{RUNS}/{run}"
+    transmission, probe, loss = (group.get(name) for name in ("object", "probe", "loss"))
+    if _has_axes(transmission, 4):
+        modes, slices, *plane = transmission.shape
+        origin = _numbers(transmission, "origin_A", 2) or (0.0, 0.0)
+        depth = _depth(slices, _numbers(transmission, "slice_thickness_A"))
+        axes = (_counted("mode", "object mode", modes), depth)
+        yield Plot(
+            f"{run}_object",
+            f"{where}/object",
+            (*axes, *_plane(plane, _numbers(transmission, "sampling_A", 2), origin)),
+        )
+    if _has_axes(probe, 4):
+        probes, modes, *plane = probe.shape
+        sampling = _numbers(probe, "sampling_A", 2)
+        centre = (0.0, 0.0) if sampling is None else (-sampling[0] * (plane[0] // 2), -sampling[1] * (plane[1] // 2))
+        axes = (_counted("probe", "probe", probes), _counted("mode", "probe mode", modes))
+        yield Plot(f"{run}_probe", f"{where}/probe", (*axes, *_plane(plane, sampling, centre)))
+    if _has_axes(loss, 1):
+        yield Plot(f"{run}_loss", f"{where}/loss", (_counted("epoch", "epoch", loss.shape[0]),))
+
+
+def _plane(shape: Iterable[int], sampling: tuple[float, ...] | None, start: tuple[float, ...]) -> tuple[Axis, Axis]:
+    """Rows and columns in Å where the sampling is known, else counted in pixels."""
+    rows, cols = (int(n) for n in shape)
+    if sampling is None or min(sampling) <= 0:
+        return Axis("y", "pixel", "row", rows), Axis("x", "pixel", "column", cols)
+    y = Axis("y", "angstrom", "y (rows), Å", rows, float(start[0]), float(sampling[0]))
+    return y, Axis("x", "angstrom", "x (columns), Å", cols, float(start[1]), float(sampling[1]))
+
+
+def _depth(slices: int, thickness: tuple[float, ...] | None) -> Axis:
+    """Where each slice lies behind the first, Å; their numbers where that is not known."""
+    if thickness is None or len(thickness) < slices - 1 or slices > MOST_POINTS:
+        return _counted("z", "slice", slices)
+    values = np.cumsum([0.0, *thickness[: slices - 1]])
+    return Axis("z", "angstrom", "z (depth), Å", slices, values=tuple(float(value) for value in values))
+
+
+def _counted(name: str, long_name: str, count: int) -> Axis:
+    """Numbers from 1; a unit of 1 is NeXus' way to say that there is none."""
+    return Axis(name, "1", long_name, int(count), 1.0)
+
+
+def _has_axes(data: Any, count: int) -> bool:
+    """Whether there is a data set with so many axes, none of them empty, of numbers."""
+    shape = getattr(data, "shape", None)
+    return shape is not None and len(shape) == count and 0 not in shape and data.dtype.kind in "biufc"
+
+
+def _numbers(data: Any, name: str, count: int | None = None) -> tuple[float, ...] | None:
+    """An attribute of finite numbers; None where there is none, or another count of them."""
+    value = np.asarray(data.attrs.get(name, ()))
+    if value.ndim != 1 or not value.size or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
+        return None
+    return tuple(float(v) for v in value) if count in (None, len(value)) else None
+
+
+def _free_name(name: str, taken: Iterable[str]) -> str:
+    """A name that NeXus allows (letters, digits, underscores), of no other group."""
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name) or "_"
+    found, number = plain, 1
+    while found in taken or found == "program_name":
+        number += 1
+        found = f"{plain}_{number}"
+    return found
