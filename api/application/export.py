@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -97,7 +98,9 @@ def chosen_maps(stored: StoredMaps, names: Sequence[str] | None, file: Path) -> 
     chosen = list(stored.maps) if names is None else list(names)
     for name in chosen:
         if name not in stored.maps:
-            raise MetadataError(f"{file} has no map {name!r}", f"it has {', '.join(stored.maps) or 'none'}")
+            near = difflib.get_close_matches(name, list(stored.maps), n=1)
+            hint = f"did you mean {near[0]!r}? it" if near else "it"
+            raise MetadataError(f"{file} has no map {name!r}", f"{hint} has {', '.join(stored.maps) or 'none'}")
     if not chosen:
         raise MetadataError(f"{file} holds no maps to show", f"ptylive reconstruct RECORDING -o {file} adds them")
     return [stored.maps[name] for name in chosen]

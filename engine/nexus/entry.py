@@ -163,7 +163,7 @@ def _counted(name: str, long_name: str, count: int) -> Axis:
 
 
 def _has_axes(data: Any, count: int) -> bool:
-    """Whether there is a data set with so many axes, none of them empty, of numbers."""
+    """Whether it is a data set of numbers with that count of axes, none of them empty."""
     shape = getattr(data, "shape", None)
     return shape is not None and len(shape) == count and 0 not in shape and data.dtype.kind in "biufc"
 

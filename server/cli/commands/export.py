@@ -16,16 +16,24 @@ EXAMPLES = """
 ptylive export refined.h5 out/ --to tiff
 ptylive export refined.h5 out/ --to pypty --run run2
 ptylive export results.h5 out/ --to png --maps idpc,obf   # live maps, with a scale bar; --maps all
+ptylive export results.h5 --map obf --format tiff         # beside the file
 """
 
 
 def export(
     results: Annotated[Path, typer.Argument(help="results file")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder to write into")],
-    to: Annotated[str, typer.Option("--to", help="pypty, nxs, ptyrad, py4dstem, ptychodus, png, tiff or hspy")],
+    to: Annotated[
+        str, typer.Option("--to", "--format", help="pypty, nxs, ptyrad, py4dstem, ptychodus, png, tiff or hspy")
+    ],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="folder to write into; without it that of the file")
+    ] = None,
     run: Annotated[str | None, typer.Option(help="which refinement; without it the chosen one")] = None,
     maps: Annotated[
-        str | None, typer.Option(help="live maps in place of a refinement, comma-separated, or all: png, tiff, hspy")
+        str | None,
+        typer.Option(
+            "--maps", "--map", help="live maps in place of a refinement, comma-separated, or all: png, tiff, hspy"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,6 +43,7 @@ def export(
     from ptylive.engine.exports.formats import names
     from ptylive.engine.stored_run import StoredRun
 
+    folder = results.parent if folder is None else folder
     check_output_folder(folder)
     take_in_waiting(results, say)
     if maps is not None:

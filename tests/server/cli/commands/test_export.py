@@ -32,6 +32,11 @@ def test_every_map_becomes_a_file(results, tmp_path, kind):
     assert sorted(done["files"]) == [str(tmp_path / "out" / f"{name}.{kind}") for name in ("bf", "idpc")]
 
 
+def test_without_a_folder_it_is_that_of_the_file(results, tmp_path):
+    done = last_json(ptylive_here("export", results, "--map", "idpc", "--format", "png", "--json"))
+    assert done["files"] == [str(tmp_path / "idpc.png")]
+
+
 def test_the_numbers_are_those_of_the_map(results, tmp_path):
     last_json(ptylive_here("export", results, tmp_path, "--to", "tiff", "--maps", "idpc", "--json"))
     with Image.open(tmp_path / "idpc.tiff") as picture:
@@ -50,7 +55,8 @@ def test_phases_wear_the_colours_of_the_page_and_points_that_are_missing_none(re
     ("options", "said"),
     [
         (("--to", "nxs", "--maps", "all"), "no export of maps to 'nxs': choose from png, tiff, hspy"),
-        (("--to", "png", "--maps", "odpc"), "has no map 'odpc': it has bf, idpc"),
+        (("--to", "png", "--maps", "odpc"), "has no map 'odpc': did you mean 'idpc'? it has bf, idpc"),
+        (("--to", "png", "--maps", "zz"), "has no map 'zz': it has bf, idpc"),
         (("--to", "png", "--maps", ","), "names nothing"),
         (("--to", "png", "--maps", "all", "--run", "run1"), "--run and --maps are of different things"),
     ],
