@@ -1,0 +1,228 @@
+"""From a calibration to what to change at the microscope: corrections, with the words an operator uses.
+
+Only what was estimated from the data and exceeds its uncertainty becomes a correction. What is undecided is called so;
+what somebody gave is no advice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from ptylive.schema.advice.limits import ABERRATION_TITLES, quarter_pi_limit_A
+from ptylive.schema.advice.words import angle_text, defocus_text, focus_text, length_text, with_doubt
+from ptylive.schema.calibration import Calibration, Origin, Quantity
+from ptylive.schema.optics import KRIVANEK_ORDERS
+
+SIGNIFICANT = 2.0
+"""Standard deviations that a value exceeds before it is corrected: by noise alone one defocus in twenty does, and one
+astigmatism, which has two components, in seven.
+"""
+LOW_ORDERS = ("C10", "C12")
+"""What every fit looks for: where it did not find them, that is said."""
+
+
+class Verdict(StrEnum):
+    """What is to be done about a value."""
+
+    CORRECT = "correct"
+    NOTHING_TO_CORRECT = "nothing to correct"
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One aberration.
+
+    ``name``: Krivanek's (`C12`); ``title``: the microscopist's (`astigmatism`). ``value``: the magnitude, and of what
+    has no direction (C10, C30) the coefficient with its sign; ``angle_deg``: its direction, from the rows' axis towards
+    the columns', of what has one. ``limit``: the magnitude that shifts the phase by pi/4 at the aperture's rim, None
+    where energy or semi-angle are unknown. ``correction``: what to add to which cartesian coefficient. Å, degrees.
+    """
+
+    name: str
+    title: str
+    verdict: Verdict
+    words: str
+    value: float | None = None
+    uncertainty: float | None = None
+    angle_deg: float | None = None
+    limit: float | None = None
+    correction: Mapping[str, float] = field(default_factory=dict)
+    unit: str = "Å"
+
+    @property
+    def matters(self) -> bool:
+        """Whether it is to be corrected, and shifts the phase by more than pi/4 at the rim; so it does where the rim
+        is unknown.
+        """
+        return self.verdict is Verdict.CORRECT and abs(self.value or 0.0) > (self.limit or 0.0)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values for messages."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "verdict": str(self.verdict),
+            "value": self.value,
+            "uncertainty": self.uncertainty,
+            "unit": self.unit,
+            "angle_deg": self.angle_deg,
+            "limit": self.limit,
+            "matters": self.matters,
+            "correction": dict(self.correction),
+            "words": self.words,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_plain`. Raises KeyError, ValueError for what is none."""
+        return cls(
+            plain["name"],
+            plain["title"],
+            Verdict(plain["verdict"]),
+            plain["words"],
+            plain.get("value"),
+            plain.get("uncertainty"),
+            plain.get("angle_deg"),
+            plain.get("limit"),
+            dict(plain.get("correction") or {}),
+            plain.get("unit", "Å"),
+        )
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to change at the microscope; empty where every value was given."""
+
+    items: tuple[Item, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """`correct` where anything is to be corrected, else `cannot tell` where anything is unclear."""
+        found = {item.verdict for item in self.items}
+        return next((one for one in (Verdict.CORRECT, Verdict.CANNOT_TELL) if one in found), Verdict.NOTHING_TO_CORRECT)
+
+    @property
+    def correction(self) -> dict[str, float]:
+        """What to add to the cartesian coefficients (`C10`, `C12a`, …), Å; empty where nothing is to be corrected."""
+        return {name: change for item in self.items for name, change in item.correction.items()}
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return "; ".join(item.words for item in self.items) or "nothing to tell: defocus and astigmatism were given"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values for messages: {verdict, line, correction, items}."""
+        items = [item.to_plain() for item in self.items]
+        return {"verdict": str(self.verdict), "line": self.line, "correction": self.correction, "items": items}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_plain`. Raises KeyError, ValueError for what is none."""
+        return cls(tuple(Item.from_plain(item) for item in plain["items"]))
+
+
+def advise(calibration: Calibration) -> Advice:
+    """What a calibration says of each aberration, lowest order first."""
+    items = (_item(name, calibration) for name in KRIVANEK_ORDERS)
+    return Advice(tuple(item for item in items if item is not None))
+
+
+def _item(name: str, calibration: Calibration) -> Item | None:
+    """Advice on one aberration; None where there is none to give."""
+    parts = [name + part for part in (("a", "b") if KRIVANEK_ORDERS[name][1] else ("",))]
+    found = [calibration.entries.get(part) for part in parts]
+    quantities = [one for one in found if one is not None and _is_number(one.value)]
+    origins = {one.origin for one in quantities}
+    if Origin.GIVEN in origins or (name not in LOW_ORDERS and origins <= {Origin.DEFAULT}):
+        return None
+    title, limit = ABERRATION_TITLES[name], _limit(name, calibration)
+    if len(quantities) < len(parts) or Origin.DEFAULT in origins:
+        return Item(name, title, Verdict.CANNOT_TELL, f"{title}: cannot tell", limit=limit)
+    measured = _Measured.of(name, quantities)
+    if Origin.UNDECIDED in origins or measured.uncertainty is None:
+        verdict, rest = Verdict.CANNOT_TELL, "cannot tell"
+        if Origin.UNDECIDED in origins and name == "C10":
+            rest = "cannot tell under- from overfocus (give the scan rotation)"
+    elif abs(measured.value) <= SIGNIFICANT * measured.uncertainty:
+        verdict, rest = Verdict.NOTHING_TO_CORRECT, "not above its uncertainty"
+    else:
+        verdict = Verdict.CORRECT
+        rest = focus_text(-measured.value) if name == "C10" else ""
+        if limit is not None and abs(measured.value) <= limit:
+            rest = f"does not matter (π/4 at {length_text(limit)})"
+    return Item(
+        name,
+        title,
+        verdict,
+        measured.words(title, rest),
+        measured.value,
+        measured.uncertainty,
+        measured.angle_deg,
+        limit,
+        dict(zip(parts, measured.opposite, strict=True)) if verdict is Verdict.CORRECT else {},
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _limit(name: str, calibration: Calibration) -> float | None:
+    wavelength, semiangle = calibration.wavelength_A, calibration.get("convergence_semiangle_mrad")
+    if wavelength is None or semiangle is None:
+        return None
+    limit = quarter_pi_limit_A(name, wavelength, float(semiangle))
+    return limit if math.isfinite(limit) else None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """An aberration with its uncertainty, Å; ``components``: cartesian."""
+
+    name: str
+    components: tuple[float, ...]
+    uncertainty: float | None
+
+    @classmethod
+    def of(cls, name: str, quantities: list[Quantity]) -> Self:
+        """From its cartesian parts; the uncertainty is that along its direction, without one the larger of both."""
+        values = tuple(float(one.value) for one in quantities)
+        doubts = [float(one.uncertainty) for one in quantities if one.uncertainty is not None]
+        if len(doubts) < len(values) or not all(map(math.isfinite, doubts)):
+            return cls(name, values, None)
+        size = math.hypot(*values)
+        along = math.hypot(*(v * d for v, d in zip(values, doubts, strict=True))) / size if size else max(doubts)
+        return cls(name, values, along)
+
+    @property
+    def value(self) -> float:
+        """The magnitude; of one component the value with its sign."""
+        return self.components[0] if len(self.components) == 1 else math.hypot(*self.components)
+
+    @property
+    def angle_deg(self) -> float | None:
+        """Direction, from 0 to 360 degrees over the symmetry."""
+        if len(self.components) == 1:
+            return None
+        symmetry = KRIVANEK_ORDERS[self.name][1]
+        return math.degrees(math.atan2(self.components[1], self.components[0])) % 360.0 / symmetry
+
+    @property
+    def opposite(self) -> tuple[float, ...]:
+        """What brings every component to 0."""
+        return tuple(-one for one in self.components)
+
+    def words(self, title: str, rest: str) -> str:
+        """`defocus −145 ± 11 Å: focus up 14.5 nm`."""
+        if self.name == "C10":
+            text = defocus_text(-self.value, self.uncertainty)
+        else:
+            text = with_doubt(self.value, self.uncertainty)
+        at = "" if self.angle_deg is None else f" at {angle_text(self.angle_deg)}"
+        return f"{title} {text}{at}{': ' if rest else ''}{rest}"

@@ -1,0 +1,56 @@
+"""Lengths and directions of an advice in words: a true minus sign, and no more digits than the uncertainty deserves."""
+
+from __future__ import annotations
+
+import math
+
+_UNITS = (("mm", 1e7), ("µm", 1e4), ("nm", 1e2))
+"""Unit, and the least length in Å that is told in it."""
+_SIZES = {"mm": 1e7, "µm": 1e4, "nm": 10.0, "Å": 1.0}
+MOST_DECIMALS = 4
+
+
+def unit_for(length_A: float) -> str:
+    """The unit that keeps a length short: Å, nm from 10 nm on, µm, mm."""
+    return next((unit for unit, least in _UNITS if abs(length_A) >= least), "Å")
+
+
+def plain_number(value: float, finest: float) -> str:
+    """A number down to the first digit of ``finest``, at most four behind the point, with a true minus sign."""
+    if not math.isfinite(value):
+        return "?"
+    places = 0 if not math.isfinite(finest) or finest <= 0 else -math.floor(math.log10(finest))
+    text = f"{value:.{min(MOST_DECIMALS, max(0, places))}f}"
+    return "0" if not text.strip("-0.") else text.replace("-", "−")
+
+
+def length_text(length_A: float, finest_A: float | None = None) -> str:
+    """`14.5 nm`, with three digits or down to ``finest_A``."""
+    unit = unit_for(length_A)
+    size = _SIZES[unit]
+    finest = abs(length_A) / 1e2 if finest_A is None else finest_A
+    return f"{plain_number(length_A / size, finest / size)} {unit}"
+
+
+def with_doubt(length_A: float, doubt_A: float | None) -> str:
+    """`63 ± 4 Å`: in Å below 1 µm, beyond in the unit that suits it."""
+    unit = unit_for(length_A) if abs(length_A) >= 1e4 else "Å"
+    size = _SIZES[unit]
+    finest = doubt_A or abs(length_A) / 1e2
+    value = plain_number(length_A / size, finest / size)
+    return f"{value} {unit}" if not doubt_A else f"{value} ± {plain_number(doubt_A / size, finest / size)} {unit}"
+
+
+def defocus_text(defocus_A: float, doubt_A: float | None) -> str:
+    """`−145 ± 11 Å`; positive is underfocus."""
+    return with_doubt(defocus_A, doubt_A)
+
+
+def focus_text(defocus_A: float) -> str:
+    """Which way to turn the focus, and how far: up raises the defocus, towards underfocus (docs/advise.md)."""
+    return f"focus {'up' if defocus_A < 0 else 'down'} {length_text(abs(defocus_A))}"
+
+
+def angle_text(angle_deg: float) -> str:
+    """`29°`."""
+    return f"{round(angle_deg)}°"
