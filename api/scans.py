@@ -27,6 +27,7 @@ import numpy as np
 
 from ptylive.engine.imaging.render import METHODS
 from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema.advice import Advice, advise
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 
@@ -160,6 +161,11 @@ class Maps(Mapping[str, LiveMap]):
     def calibration(self) -> Calibration:
         """The values the maps were made with, and where each came from."""
         return self._made.calibration
+
+    @property
+    def advice(self) -> Advice:
+        """What to change at the microscope, and what cannot be told (docs/advise.md)."""
+        return advise(self.calibration)
 
     @property
     def missing(self) -> Mapping[str, str]:

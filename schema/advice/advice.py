@@ -61,6 +61,14 @@ class Item:
         """
         return self.verdict is Verdict.CORRECT and abs(self.value or 0.0) > (self.limit or 0.0)
 
+    @property
+    def brief(self) -> str:
+        """What to correct in as few words as there are: `focus up 14.5 nm`, `astigmatism 63 Å at 29°`."""
+        value = self.value or 0.0
+        if self.name == "C10":
+            return focus_text(-value)
+        return f"{self.title} {length_text(value, self.uncertainty)}{_at(self.angle_deg)}"
+
     def to_plain(self) -> dict[str, Any]:
         """Plain values for messages."""
         return {
@@ -116,6 +124,14 @@ class Advice:
         """All of it in one line."""
         return "; ".join(item.words for item in self.items) or "nothing to tell: defocus and astigmatism were given"
 
+    @property
+    def brief(self) -> str:
+        """The same in as few words as there are: only what matters, or why there is nothing."""
+        told = [item.brief for item in self.items if item.matters]
+        if told or not self.items:
+            return "; ".join(told)
+        return str(Verdict.CANNOT_TELL if self.verdict is Verdict.CANNOT_TELL else Verdict.NOTHING_TO_CORRECT)
+
     def to_plain(self) -> dict[str, Any]:
         """Plain values for messages: {verdict, line, correction, items}."""
         items = [item.to_plain() for item in self.items]
@@ -127,13 +143,17 @@ class Advice:
         return cls(tuple(Item.from_plain(item) for item in plain["items"]))
 
 
-def advise(calibration: Calibration) -> Advice:
-    """What a calibration says of each aberration, lowest order first."""
-    items = (_item(name, calibration) for name in KRIVANEK_ORDERS)
+def advise(calibration: Calibration, significant: float = SIGNIFICANT) -> Advice:
+    """What a calibration says of each aberration, lowest order first.
+
+    ``significant``: how many times its uncertainty a value exceeds to be corrected. A loop that looks again after each
+    correction may take 1: what it did in error it undoes.
+    """
+    items = (_item(name, calibration, significant) for name in KRIVANEK_ORDERS)
     return Advice(tuple(item for item in items if item is not None))
 
 
-def _item(name: str, calibration: Calibration) -> Item | None:
+def _item(name: str, calibration: Calibration, significant: float) -> Item | None:
     """Advice on one aberration; None where there is none to give."""
     parts = [name + part for part in (("a", "b") if KRIVANEK_ORDERS[name][1] else ("",))]
     found = [calibration.entries.get(part) for part in parts]
@@ -149,7 +169,7 @@ def _item(name: str, calibration: Calibration) -> Item | None:
         verdict, rest = Verdict.CANNOT_TELL, "cannot tell"
         if Origin.UNDECIDED in origins and name == "C10":
             rest = "cannot tell under- from overfocus (give the scan rotation)"
-    elif abs(measured.value) <= SIGNIFICANT * measured.uncertainty:
+    elif abs(measured.value) <= significant * measured.uncertainty:
         verdict, rest = Verdict.NOTHING_TO_CORRECT, "not above its uncertainty"
     else:
         verdict = Verdict.CORRECT
@@ -167,6 +187,10 @@ def _item(name: str, calibration: Calibration) -> Item | None:
         limit,
         dict(zip(parts, measured.opposite, strict=True)) if verdict is Verdict.CORRECT else {},
     )
+
+
+def _at(angle_deg: float | None) -> str:
+    return "" if angle_deg is None else f" at {angle_text(angle_deg)}"
 
 
 def _is_number(value: Any) -> bool:
@@ -224,5 +248,4 @@ class _Measured:
             text = defocus_text(-self.value, self.uncertainty)
         else:
             text = with_doubt(self.value, self.uncertainty)
-        at = "" if self.angle_deg is None else f" at {angle_text(self.angle_deg)}"
-        return f"{title} {text}{at}{': ' if rest else ''}{rest}"
+        return f"{title} {text}{_at(self.angle_deg)}{': ' if rest else ''}{rest}"

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "compare": "Show maps and refined phase of a scan side by side, and tell how far they agree.",
         "analyse": "Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section.",
         "status": "Show the state of a running server.",
+        "advise": "Say what to change at the microscope: defocus, astigmatism and what else was fitted.",
         "stop": "End a running server; its recording is finished first (20 s at most).",
         "refine_now": "Refine the current scan of a running server.",
         "call": "Send any command of the control protocol.",

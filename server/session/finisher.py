@@ -22,6 +22,7 @@ from ptylive.engine.results import describe_run, describe_scan, write_maps
 from ptylive.engine.results_file import PATIENCE_S
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.server.process.compilation import Compilation, pieces_for
+from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.messages import map_to_plain
@@ -179,6 +180,7 @@ class Finisher:
             payloads = scan.take(rendering)
         for payload in payloads:
             self._publisher.publish("maps", payload)
+        tell_calibration(self._publisher, scan, final=True)
         save_results(scan, self._command_line)
         if frames is not None and scan.recording is not None and not scan.compressed:
             self._compress(scan, scan.recording)

@@ -22,6 +22,7 @@ from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
 from ptylive.server.process.compilation import CompiledReader
+from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.publisher import Publisher
@@ -231,6 +232,7 @@ class LiveThread:
             payloads = scan.take(rendering, others_stay=True) if rendering.maps else []
         for payload in payloads:
             self._publisher.publish("maps", payload)
+        tell_calibration(self._publisher, scan)
         self._dirty = False
         spent = time.thread_time() - processor
         if self._reader.ring_fill > FRAMES_WAIT:

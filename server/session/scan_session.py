@@ -65,6 +65,8 @@ class ScanSession:
     """Of its live maps, checked."""
     stored: Calibration | None = None
     """Calibration of a scan that was opened from its files."""
+    told_calibration: dict[str, Any] = field(default_factory=dict)
+    """What listeners were last told of its calibration."""
 
     @property
     def uid(self) -> str:
@@ -204,7 +206,7 @@ class ScanSession:
         return self._keep([map_to_plain(live_map, self.uid) for live_map in fresh])
 
     def _detector_maps(self) -> list[LiveMap]:
-        return [] if self.detectors is None else self.detectors.maps(self._frames)
+        return [] if self.detectors is None else self.detectors.maps(self.frames_seen)
 
     def _keep(self, payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for payload in payloads:
@@ -212,7 +214,8 @@ class ScanSession:
         return payloads
 
     @property
-    def _frames(self) -> int:
+    def frames_seen(self) -> int:
+        """Frames that maps and calibration know."""
         if self.engine is not None and self.engine.store is not None:
             return self.engine.store.total_frames
         return int(np.count_nonzero(self.coverage))
@@ -229,6 +232,6 @@ class ScanSession:
             **array_to_plain(data),
             "units": units,
             "sampling_A": None,
-            "frames": self._frames,
+            "frames": self.frames_seen,
             "method": "",
         }

@@ -7,7 +7,8 @@ import pytest
 from running import frame_hashes, last_json, ptylive_here, server
 from shared_data import shared_data
 
-from ptylive.schema import CommandError
+from ptylive.schema import Calibration, CommandError
+from ptylive.schema.advice import Advice, advise
 from ptylive.server.wire.client import EventStream
 from ptylive.simulators.data import bundled
 from ptylive.simulators.faults import Faults
@@ -31,11 +32,28 @@ def assert_live_equals_offline(status, tmp_path):
         assert np.abs(live[name] - data).max() <= 1e-5 * np.abs(data).max(), name
 
 
+def assert_fits_are_told(events, status, control):
+    """The topic `calibration` and ``ptylive advise`` say what the status says."""
+    last, expected = events[-1], advise(Calibration.from_plain(status["calibration"]))
+    assert (last["uid"], last["frames"], last["final"]) == (status["uid"], status["frames"], True)
+    assert last["calibration"] == status["calibration"]
+    assert Advice.from_plain(last["advice"]) == expected
+    told = last_json(ptylive_here("advise", "--control", control, "--json"))
+    assert (told["uid"], told["line"]) == (status["uid"], expected.line)
+    done = ptylive_here("advise", "--control", control)
+    assert (done.returncode, done.stdout) == (0, f"{status['series']}: {expected.line}\n")
+
+
 def test_a_scan_becomes_maps_and_a_refined_object(tmp_path):
-    with server(tmp_path / "recordings") as running, EventStream(running.control, ("maps",), 5000) as events:
+    with (
+        server(tmp_path / "recordings") as running,
+        EventStream(running.control, ("maps",), 5000) as events,
+        EventStream(running.control, ("calibration",)) as fits,
+    ):
         replay(bundled("mos2_svac_80kV_focus"), ReplaySettings(to=running.data, rate=4000.0))
         status = running.wait_for_results()
         shown = {payload["name"] for _, payload in iter(lambda: events.next(0.3), None)}
+        assert_fits_are_told([payload for _, payload in iter(lambda: fits.next(0.3), None)], status, running.control)
         assert status["state"] == "complete"
         assert (status["frames"], status["lost"], status["rejected"]) == (4096, 0, {})
         assert {"bf", "idpc", "tcbf", "obf", "wdd_phase", "coverage", "pattern"} <= shown

@@ -27,6 +27,7 @@ def test_what_the_operator_reads():
     values = aberrations_from({"defocus_A": -145.0, "astigmatism_A": 63.0, "astigmatism_deg": 29.0})
     advice = advise(found(**values))
     assert advice.line == "defocus −145 ± 11 Å: focus up 14.5 nm; astigmatism 63 ± 11 Å at 29°"
+    assert advice.brief == "focus up 14.5 nm; astigmatism 63 Å at 29°"
     assert advice.verdict is Verdict.CORRECT
     assert advice.correction == pytest.approx({name: -value for name, value in values.items()})
 
@@ -46,6 +47,12 @@ def test_only_what_exceeds_twice_its_uncertainty_is_corrected(size, verdict, sig
     assert set(advice.correction) == (set() if verdict is Verdict.NOTHING_TO_CORRECT else {"C10", "C12a", "C12b"})
 
 
+def test_a_loop_may_follow_what_is_just_above_its_uncertainty():
+    calibration = found(C10=-12.0, C12a=10.0, C12b=0.0)
+    assert advise(calibration).correction == {}
+    assert advise(calibration, significant=1.0).correction == {"C10": 12.0}
+
+
 def test_the_uncertainty_of_a_direction_is_that_along_it():
     quantities = {"C12a": Quantity(30.0, Origin.ESTIMATED, 4.0), "C12b": Quantity(-40.0, Origin.ESTIMATED, 2.0)}
     along = math.hypot(0.6 * 4.0, 0.8 * 2.0)
@@ -56,6 +63,8 @@ def test_what_is_below_a_quarter_pi_is_said_not_to_matter_and_is_still_known_to_
     advice = advise(found(doubt=1.0, C10=-12.0, C12a=20.0, C12b=0.0))
     assert advice.line == "defocus 12 ± 1 Å: does not matter (π/4 at 16.7 Å); astigmatism 20 ± 1 Å at 0°"
     assert [one.matters for one in advice.items] == [False, True]
+    assert advice.brief == "astigmatism 20 Å at 0°"
+    assert advise(found(doubt=1.0, C10=-12.0, C12a=2.0, C12b=0.0)).brief == "nothing to correct"
     assert advice.correction == {"C10": 12.0, "C12a": -20.0, "C12b": 0.0}
 
 
@@ -63,7 +72,7 @@ def test_what_is_below_a_quarter_pi_is_said_not_to_matter_and_is_still_known_to_
 def test_what_was_not_found_cannot_be_told(calibration):
     advice = advise(calibration)
     assert advice.line == "defocus: cannot tell; astigmatism: cannot tell"
-    assert (advice.verdict, advice.correction) == (Verdict.CANNOT_TELL, {})
+    assert (advice.verdict, advice.correction, advice.brief) == (Verdict.CANNOT_TELL, {}, "cannot tell")
 
 
 def test_what_is_undecided_is_no_correction():
@@ -87,7 +96,7 @@ def test_a_value_that_is_no_number_is_not_corrected(value):
 
 def test_what_was_given_is_no_advice():
     advice = advise(found(Origin.GIVEN, None, C10=-145.0, C12a=3.0, C12b=1.0))
-    assert (advice.items, advice.verdict) == ((), Verdict.NOTHING_TO_CORRECT)
+    assert (advice.items, advice.verdict, advice.brief) == ((), Verdict.NOTHING_TO_CORRECT, "")
     assert advice.line == "nothing to tell: defocus and astigmatism were given"
 
 

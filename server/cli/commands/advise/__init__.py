@@ -1,0 +1,5 @@
+"""``ptylive advise``; a package, for the folder of commands is full."""
+
+from ptylive.server.cli.commands.advise.command import EXAMPLES, advise
+
+__all__ = ["EXAMPLES", "advise"]

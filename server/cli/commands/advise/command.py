@@ -1,0 +1,91 @@
+"""The command ``advise``: what to change at the microscope, once or each time it changes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptylive.schema import ServerGoneError
+from ptylive.schema.advice import Advice
+from ptylive.schema.advice import advise as advice_on
+from ptylive.schema.calibration import Calibration
+from ptylive.server.cli.options import CONTROL, AsJson, Control, Keys
+from ptylive.server.cli.output import answer
+from ptylive.server.wire.client import ControlClient, EventStream
+
+ASK_S = 2.0
+"""A server that has told nothing for so long is asked whether it is still there; so nothing is missed either."""
+
+EXAMPLES = """
+ptylive advise
+ptylive advise --json
+ptylive advise --follow --control tcp://127.0.0.1:9998
+"""
+
+Answer = dict[str, Any]
+
+
+def advise(
+    control: Control = CONTROL,
+    keys: Keys = None,
+    follow: Annotated[bool, typer.Option("--follow", help="a line each time it changes, until Ctrl-C")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what to change at the microscope: defocus, astigmatism and what else was fitted."""
+    if not follow:
+        with ControlClient(control, timeout_s=2.0, keys=keys) as client:
+            _tell(_asked(client), as_json=as_json)
+        return
+    for told in changes(control, keys):
+        _tell(told, as_json=as_json)
+
+
+def changes(control: str, keys: Path | None = None) -> Iterator[Answer]:
+    """The advice of a server, now and each time it changes; never ends. Raises ServerGoneError when it has gone."""
+    with EventStream(control, ("calibration",), keys=keys) as events, ControlClient(control, 2.0, keys) as client:
+        told: Answer | None = None
+        event: tuple[str, dict[str, Any]] | None = None
+        while True:
+            fresh = _asked(client) if event is None else _of_event(event[1])
+            if fresh is not None and fresh != told:
+                told = fresh
+                yield fresh
+            event = events.next(ASK_S)
+
+
+def _asked(client: ControlClient) -> Answer:
+    """Advice on the scan on show, from the status of a server."""
+    status = client.call("status")
+    try:
+        advice = advice_on(Calibration.from_plain(status.get("calibration") or {}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServerGoneError(
+            f"the server's calibration cannot be read: {error}", "is it of another version?"
+        ) from None
+    return _answer(status, advice)
+
+
+def _of_event(payload: Mapping[str, Any]) -> Answer | None:
+    """The same from an event; None for one that cannot be read: the next question tells."""
+    try:
+        return _answer(payload, Advice.from_plain(payload["advice"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _answer(scan: Mapping[str, Any], advice: Advice) -> Answer:
+    return {"series": scan.get("series") or "", "uid": scan.get("uid") or "", **advice.to_plain()}
+
+
+def _tell(told: Answer, *, as_json: bool) -> None:
+    """One JSON line, or a line for people."""
+    if as_json:
+        answer(told, as_json=True)
+        return
+    scan = f"{told['series']}: " if told["series"] else ""
+    sys.stdout.write(f"{scan}{told['line'] if told['uid'] else 'no scan yet'}\n")
+    sys.stdout.flush()

@@ -1,0 +1,38 @@
+"""Events of the topic `calibration`: what a fit found of a scan, and what to change at the microscope."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptylive.schema.advice import advise
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.wire.publisher import Publisher
+
+TOPIC = "calibration"
+
+
+def tell_calibration(publisher: Publisher, scan: ScanSession, *, final: bool = False) -> None:
+    """Publish the calibration of a scan, where it is another than was told of it last.
+
+    ``final``: the fit on all that arrived, which is always told. Called where maps are published, so that it is said at
+    most as often as they are.
+    """
+    with scan.lock:
+        calibration = scan.calibration
+        entries = calibration.to_plain()
+        if not entries or (entries == scan.told_calibration and not final):
+            return
+        scan.told_calibration = entries
+    publisher.publish(TOPIC, _payload(scan, entries, advise(calibration).to_plain(), final=final))
+
+
+def _payload(scan: ScanSession, entries: dict[str, Any], advice: dict[str, Any], *, final: bool) -> dict[str, Any]:
+    """The event (docs/protocol.md)."""
+    return {
+        "uid": scan.uid,
+        "series": scan.header.series,
+        "frames": scan.frames_seen,
+        "final": final,
+        "calibration": entries,
+        "advice": advice,
+    }

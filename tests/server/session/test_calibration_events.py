@@ -1,0 +1,59 @@
+"""What listeners are told of a calibration, and when."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ptylive.schema import Calibration, Detector, Origin, Quantity, Scan, ScanHeader
+from ptylive.schema.advice import Advice, advise
+from ptylive.server.session.calibration_events import tell_calibration
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.wire.messages import TOPICS, pack, unpack
+
+
+@pytest.fixture
+def scan():
+    header = ScanHeader(uid="a", series="grain", frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+    one = ScanSession(header, None, header)
+    one.coverage = np.ones((4, 4), dtype=bool)
+    return one
+
+
+@pytest.fixture
+def publisher():
+    sent = []
+    return SimpleNamespace(sent=sent, publish=lambda *event: sent.append(event))
+
+
+def fitted(c10):
+    return Calibration({"C10": Quantity(c10, Origin.ESTIMATED, 11.0), "rotation_deg": Quantity(3.0, Origin.GIVEN)})
+
+
+def test_every_fit_is_told_once(scan, publisher):
+    tell_calibration(publisher, scan)
+    assert not publisher.sent, "nothing is known yet"
+    for c10 in (145.0, 145.0, 150.0, 150.0):
+        scan.stored = fitted(c10)
+        tell_calibration(publisher, scan)
+    assert [event["calibration"]["C10"]["value"] for _, event in publisher.sent] == [145.0, 150.0]
+
+
+def test_the_fit_on_everything_is_always_told(scan, publisher):
+    scan.stored = fitted(145.0)
+    for final in (False, True, True, False):
+        tell_calibration(publisher, scan, final=final)
+    assert [event["final"] for _, event in publisher.sent] == [False, True, True]
+
+
+def test_the_event_says_value_origin_uncertainty_and_advice(scan, publisher):
+    scan.stored = fitted(145.0)
+    tell_calibration(publisher, scan, final=True)
+    [(topic, event)] = publisher.sent
+    assert topic in TOPICS
+    event = unpack(pack(event))
+    assert (event["uid"], event["series"], event["frames"], event["final"]) == ("a", "grain", 16, True)
+    assert event["calibration"]["C10"] == {"value": 145.0, "origin": "estimated", "uncertainty": 11.0}
+    assert event["calibration"]["rotation_deg"] == {"value": 3.0, "origin": "given", "uncertainty": None}
+    assert Advice.from_plain(event["advice"]) == advise(scan.stored)
+    assert event["advice"]["line"].startswith("defocus −145 ± 11 Å: focus up 14.5 nm")
