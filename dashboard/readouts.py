@@ -29,6 +29,8 @@ from ptylive.dashboard.words import (
     seconds,
     state_word,
 )
+from ptylive.schema import Calibration, Origin
+from ptylive.schema.advice import Advice, advise
 from ptylive.schema.detector import Descan
 
 LOG_SHOWN_S = 120.0
@@ -111,7 +113,16 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
         if is_pinned(state, name):
             out[f"cal_{name}_origin"] = "pinned"
     out["cal_other"], out["cal_other_origin"] = aberrations(state)
+    found = advice(state)
+    out["advice"] = UNKNOWN if found is None else found.brief or UNKNOWN
+    out["advice_line"] = "" if found is None else found.line
     return out
+
+
+def advice(state: ServerState) -> Advice | None:
+    """What to change at the microscope; None before a scan, and where the calibration cannot be read."""
+    plain = {name: entry.model_dump() for name, entry in state.calibration.items() if entry.origin in list(Origin)}
+    return advise(Calibration.from_plain(plain)) if plain else None
 
 
 def is_pinned(state: ServerState, name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
-from ptylive.dashboard.readouts import CALIBRATION_ROWS, is_pinned
+from ptylive.dashboard.readouts import CALIBRATION_ROWS, advice, is_pinned
 from ptylive.dashboard.requests import Request, as_plain
 from ptylive.dashboard.words import defocus_unit
 from ptylive.schema import MetadataError
@@ -135,10 +135,12 @@ class CalibrationPanel:
             self._orders.send("configure", f"depth {request.numbers[0]:g} Å", values={"depth_A": request.numbers[0]})
 
     def clips(self, state: ServerState) -> dict[str, str]:
-        """What stands in the field when the pencil is pressed: the value in the unit of its row."""
+        """What stands in the field when the pencil is pressed: the value in the unit of its row; and what is copied."""
         self._state, shown = state, state.calibrated("C10")
         self._defocus_unit = defocus_unit(float(shown))[0] if isinstance(shown, int | float) else "Å"
-        return {f"edit_{name}": _as_typed(name, state.calibrated(name)) for name in EDITABLE}
+        found = advice(state)
+        typed = {f"edit_{name}": _as_typed(name, state.calibrated(name)) for name in EDITABLE}
+        return {**typed, "advice": "" if found is None else found.line}
 
     @staticmethod
     def lists(state: ServerState) -> Mapping[str, Any]:

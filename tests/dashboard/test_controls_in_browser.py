@@ -133,6 +133,26 @@ def test_a_value_is_changed_by_its_pencil_and_taken_back(
     assert watched.complaints == []
 
 
+def test_what_to_change_at_the_microscope_is_read_and_copied(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    names = {"C10": 145.0, "C12a": 33.4, "C12b": 53.4}
+    found = {name: {"value": value, "origin": "estimated", "uncertainty": 11.0} for name, value in names.items()}
+    server.publish("state", state_payload(calibration=found))
+    page = watched.open(dashboard.url)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    line, button = page.locator("[data-text=advice]"), page.locator("[data-name=advice]")
+    expect(line).to_have_text("focus up 14.5 nm; astigmatism 63 Å at 29°")
+    assert line.evaluate("e => e.scrollWidth <= e.clientWidth"), "it is there to be read"
+    whole = "defocus −145 ± 11 Å: focus up 14.5 nm; astigmatism 63 ± 11 Å at 29°"
+    expect(button).to_have_attribute("title", whole)
+    page.evaluate("() => { navigator.clipboard.writeText = async text => { window.copied = text; }; }")
+    button.click()
+    expect(button).to_have_text("copied")
+    assert page.evaluate("window.copied") == whole
+    assert watched.complaints == []
+
+
 def test_a_detector_is_drawn_and_dragged(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     server.publish("maps", map_payload("pattern", np.ones((64, 64), np.float32)))
     page = watched.open(dashboard.url)

@@ -43,6 +43,14 @@ def test_calibration_says_value_doubt_and_origin() -> None:
     assert texts["cal_beam_center_px"] == "31.50, 31.50 px"
 
 
+def test_advice_is_brief_on_the_page_and_whole_in_the_copy() -> None:
+    texts = readouts.calibration_texts(state())
+    assert texts["advice"] == "focus down 15.0 nm"
+    assert texts["advice_line"] == "defocus 150 ± 5 Å: focus down 15.0 nm; astigmatism: cannot tell"
+    texts = readouts.calibration_texts(state(calibration={"C10": {"value": "far", "origin": "somewhere"}}))
+    assert (texts["advice"], texts["advice_line"]) == ("–", "")
+
+
 def test_aberrations_stand_in_one_line() -> None:
     given = {"C12a": 30.0, "C12b": 0.0, "C21a": 0.0, "C21b": -4000.0, "C30": 1.2e7, "C10": -150.0}
     entries = {name: {"value": value, "origin": "given"} for name, value in given.items()}
