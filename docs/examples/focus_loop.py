@@ -24,7 +24,7 @@ SCAN: Mapping[str, Any] = {
     "energy_eV": 200e3,
     "convergence_semiangle_mrad": 30.0,
     "scan_shape": (48, 48),
-    "scan_step_A": 0.4,
+    "scan_step_A": 0.6,
     "detector_shape": (64, 64),
     "detector_pixel_mrad": 1.0,
     "reach": 1,

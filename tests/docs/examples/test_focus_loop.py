@@ -1,0 +1,110 @@
+"""The reference loop against a simulated microscope, from random starts."""
+
+import importlib.util
+import math
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptylive.schema.advice import Verdict
+from ptylive.simulators.microscope import SimulatedMicroscope
+
+PATH = Path(__file__).resolve().parents[3] / "docs" / "examples" / "focus_loop.py"
+SEED = int(os.environ.get("PTYLIVE_FOCUS_SEED", "1"))
+DEFOCUS_A, ASTIGMATISM_A = 300.0, 80.0
+WITHIN_A = (10.0, 5.0)
+"""What the loop is to reach of both, in three scans of 1000 electrons a pattern."""
+
+
+@pytest.fixture(scope="module")
+def loop():
+    spec = importlib.util.spec_from_file_location("focus_loop", PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["focus_loop"] = module  # where its data classes are looked up
+    spec.loader.exec_module(module)
+    return module
+
+
+def random_start(loop, number, **settings):
+    """A microscope that is out of focus, and the delay of its corrections, s; the seed is printed."""
+    rng = np.random.default_rng([SEED, number])
+    print(f"seed {SEED}, start {number}")
+    angle = rng.uniform(0, 2 * math.pi)
+    state = {
+        "C10": DEFOCUS_A * rng.choice([-1, 1]),
+        "C12a": ASTIGMATISM_A * math.cos(angle),
+        "C12b": ASTIGMATISM_A * math.sin(angle),
+    }
+    delay_s = rng.uniform(0.0, 20.0)
+    made = SimulatedMicroscope(
+        state, {**loop.SCAN, **settings}, gain=rng.uniform(0.85, 1.0), delay_s=delay_s, seed=1000 * (number + 1)
+    )
+    return made, delay_s
+
+
+def left(microscope):
+    """Defocus and astigmatism, Å."""
+    state = microscope.aberrations
+    return abs(state["C10"]), math.hypot(state["C12a"], state["C12b"])
+
+
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))])
+def test_from_a_random_start_it_converges_in_three_scans(loop, number):
+    microscope, delay_s = random_start(loop, number)
+    outcome = loop.close_loop(microscope, most_scans=3, settle_s=delay_s)
+    print(outcome.words, left(microscope), *(step.line for step in outcome.steps), sep="\n")
+    assert microscope.scans <= 3
+    assert left(microscope) <= WITHIN_A, outcome
+    assert left(microscope)[1] <= WITHIN_A[1], outcome
+
+
+def test_a_specimen_without_signal_ends_with_cannot_tell(loop):
+    microscope, delay_s = random_start(loop, 0, specimen="vacuum", scan_shape=(24, 24))
+    before = dict(microscope.aberrations)
+    outcome = loop.close_loop(microscope, settle_s=delay_s)
+    assert outcome.words == str(Verdict.CANNOT_TELL)
+    assert (outcome.corrections, microscope.scans) == (0, 1)
+    assert microscope.aberrations == before
+
+
+class Script:
+    """A microscope whose scans are empty, for loops that are told what to read from them."""
+
+    def __init__(self):
+        self.done = []
+
+    def scan(self):
+        return np.zeros((2, 2, 4, 4), np.uint16), {}
+
+    def correct(self, changes):
+        self.done.append(dict(changes))
+
+    def wait(self, seconds):
+        self.done.append(seconds)
+
+
+def test_it_corrects_waits_and_stops_by_itself(loop, monkeypatch):
+    from types import SimpleNamespace
+
+    from ptylive.schema import Calibration, Origin, Quantity
+
+    said = iter([(-300.0, 10.0), (-25.0, 10.0), (-8.0, 10.0), (-99.0, 1.0)])
+
+    def reconstruct(_methods):
+        value, doubt = next(said)
+        entries = {name: Quantity(value, Origin.ESTIMATED, doubt) for name in ("C10",)}
+        return SimpleNamespace(
+            calibration=Calibration(
+                {**entries, **{name: Quantity(0.0, Origin.ESTIMATED, doubt) for name in ("C12a", "C12b")}}
+            )
+        )
+
+    monkeypatch.setattr(loop.ptylive, "open_scan", lambda *_a, **_k: SimpleNamespace(reconstruct=reconstruct))
+    script = Script()
+    outcome = loop.close_loop(script, most_scans=5, settle_s=2.0)
+    assert script.done == [{"C10": 300.0}, 2.0, {"C10": 25.0}, 2.0]
+    assert (outcome.words, outcome.corrections, len(outcome.steps)) == ("nothing to correct", 2, 3)
+    assert loop.close_loop(Script(), most_scans=1).words == "corrected after each of 1 scans"
