@@ -21,16 +21,19 @@ from ptylive.schema.advice import Advice, Verdict, advise
 
 SCAN: Mapping[str, Any] = {
     "specimen": "atoms",
+    "material": "Au",
+    "coverage": 0.4,
     "energy_eV": 200e3,
     "convergence_semiangle_mrad": 30.0,
     "scan_shape": (48, 48),
     "scan_step_A": 0.6,
-    "detector_shape": (64, 64),
-    "detector_pixel_mrad": 1.0,
+    "detector_shape": (32, 32),
+    "detector_pixel_mrad": 2.0,
+    "oversampling": 2,
     "reach": 1,
     "electrons_per_pattern": 1000,
 }
-"""Of the simulated microscope (docs/simulate.md)."""
+"""Of the simulated microscope (docs/simulate.md): gold atoms at random, as on an amorphous film."""
 SIGNIFICANT = 1.0
 """Uncertainties that a value exceeds to be corrected: fewer than for an operator, since the next scan looks again."""
 
@@ -94,13 +97,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     double = 2 * math.radians(asked.angle)
+    scan = dict(SCAN)
+    if asked.specimen != scan["specimen"]:
+        scan = {name: value for name, value in scan.items() if name not in ("material", "coverage")}
+        scan["specimen"] = asked.specimen
     microscope = SimulatedMicroscope(
         {
             "C10": -asked.defocus,
             "C12a": asked.astigmatism * math.cos(double),
             "C12b": asked.astigmatism * math.sin(double),
         },
-        {**SCAN, "specimen": asked.specimen, "electrons_per_pattern": asked.electrons},
+        {**scan, "electrons_per_pattern": asked.electrons},
         gain=asked.gain,
         delay_s=asked.delay,
         seed=asked.seed,
