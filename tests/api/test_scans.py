@@ -10,6 +10,7 @@ import pytest
 import ptylive
 from ptylive.scans import Gallery, open_scan
 from ptylive.schema import InputFileError, MetadataError
+from ptylive.schema.advice import advise
 from ptylive.schema.metadata import NAMES
 from ptylive.simulators.data import bundled
 
@@ -25,6 +26,7 @@ def test_the_documents_five_lines(tmp_path):
     maps, refined = names["maps"], names["refined"]
     assert {"obf", "idpc", "wdd_phase"} <= set(maps)
     assert maps.calibration.get("energy_eV") == 80e3
+    assert maps.advice == advise(maps.calibration)
     assert refined.phase.ndim == 3
     assert len(refined.result.loss) >= 1
     shown = maps.show("obf")
