@@ -19,6 +19,9 @@ CONSTANT_FILES = ("streamer/marks.py", "streamer/wire/limits.py")
 """Elsewhere, but with constants that are compiled in."""
 
 
+PACKAGE = Path(__file__).resolve().parents[2]
+
+
 def use_persistent_cache() -> Path:
     """Point numba's on-disk cache at the user's cache folder. Call at the start of a process, before compiling.
 
@@ -35,7 +38,7 @@ def use_persistent_cache() -> Path:
 
 def source_hash() -> str:
     """Sixteen hexadecimal digits of the hash of every Python file whose code or constants may be compiled."""
-    package = Path(__file__).resolve().parents[2]
+    package = PACKAGE
     digest = hashlib.sha256()
     files = [path for folder in COMPILED_FOLDERS for path in sorted((package / folder).rglob("*.py"))]
     for path in [*files, *(package / name for name in CONSTANT_FILES)]:
@@ -45,7 +48,8 @@ def source_hash() -> str:
 
 
 def compiled_mark(name: str) -> Path:
-    """An empty file beside the compiled code that says that ``name`` is there, for this processor and this numba.
+    """An empty file beside the compiled code that says that ``name`` is there: for this processor, this numba, and this
+    installation, for numba keeps apart what is compiled from files of two places.
 
     A cache folder may be shared by machines, and outlives an update: numba then compiles again.
     """
@@ -55,5 +59,5 @@ def compiled_mark(name: str) -> Path:
 
     processor = numba.config.CPU_NAME or llvm.get_host_cpu_name()
     features = numba.config.CPU_FEATURES or llvm.get_host_cpu_features().flatten()
-    built_for = (numba.__version__, sys.version_info[:2], processor, features)
+    built_for = (numba.__version__, sys.version_info[:2], processor, features, str(PACKAGE))
     return folder / f"{name}-{hashlib.sha256(repr(built_for).encode()).hexdigest()[:12]}.compiled"

@@ -69,10 +69,10 @@ def _run(session: Session, history: list[str]) -> int:
         signal.signal(number, ask_to_stop)
     session.compilation.start()
     threading.Thread(target=_warm_up, args=(session,), name="warm-up", daemon=True).start()
+    watch = watched(session)  # before anybody can ask: what comes from then on is new
     control.start()
     threading.Thread(target=session.detector.greet, name="detector", daemon=True).start()
     session.start()
-    watch = watched(session)
     _say({"ready": True, "data": session.receiver.address})
     before = user_state.told(session)
     while not session.shutdown_requested.wait(0.2):

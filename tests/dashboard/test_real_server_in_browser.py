@@ -77,6 +77,7 @@ def test_a_scan_is_refined_by_a_click(running: Server, watched: Watched) -> None
     assert watched.hosts == {urlsplit(running.status()["dashboard"]).netloc}
 
 
+@pytest.mark.slow
 def test_one_looks_back_at_a_scan_while_the_next_is_there(running: Server, watched: Watched, tmp_path: Path) -> None:
     first = scanned(running, SCAN, rate=4000.0)
     page = watched.open(first["dashboard"])

@@ -75,6 +75,7 @@ def test_from_a_random_start_it_converges_in_three_scans(loop, number):
     assert all(one <= within for one, within in zip(left(microscope), WITHIN_A, strict=True)), outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(2))
 def test_a_small_scan_comes_to_where_what_is_left_does_not_matter(loop, number):
     microscope, delay_s = random_start(loop, number, **SMALL)

@@ -54,7 +54,7 @@ def test_names_say_what_functions_depend_on():
     assert _transform(96, -1).__qualname__ == "transform_96_minus_1"
 
 
-def test_the_mark_of_compiled_code_tells_processors_and_names_apart(monkeypatch, tmp_path):
+def test_the_mark_of_compiled_code_tells_processors_places_and_names_apart(monkeypatch, tmp_path):
     """A folder shared by machines: what one has compiled, another has not."""
     import numba
 
@@ -65,5 +65,8 @@ def test_the_mark_of_compiled_code_tells_processors_and_names_apart(monkeypatch,
     here = compiled_mark("maps")
     assert here == compiled_mark("maps") != compiled_mark("refinement-64")
     assert here.parent == tmp_path
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("ptylive.engine.backend.cache.PACKAGE", tmp_path)
+        assert compiled_mark("maps") != here, "numba keeps what two installations compile apart"
     monkeypatch.setattr(numba.config, "CPU_NAME", "some-other-processor")
     assert compiled_mark("maps") != here

@@ -214,6 +214,7 @@ def test_a_map_leaves_as_picture_and_as_numbers(running: Server) -> None:
         running.call("export", map="../../x")
 
 
+@pytest.mark.slow
 def test_history_note_and_a_past_scan_opened_again(alone: Server) -> None:
     live = finished(alone)
     alone.call("note", text="nice grain, tilt 0.3°")
