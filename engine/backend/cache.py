@@ -38,11 +38,10 @@ def use_persistent_cache() -> Path:
 
 def source_hash() -> str:
     """Sixteen hexadecimal digits of the hash of every Python file whose code or constants may be compiled."""
-    package = PACKAGE
     digest = hashlib.sha256()
-    files = [path for folder in COMPILED_FOLDERS for path in sorted((package / folder).rglob("*.py"))]
-    for path in [*files, *(package / name for name in CONSTANT_FILES)]:
-        digest.update(str(path.relative_to(package)).encode())
+    files = [path for folder in COMPILED_FOLDERS for path in sorted((PACKAGE / folder).rglob("*.py"))]
+    for path in [*files, *(PACKAGE / name for name in CONSTANT_FILES)]:
+        digest.update(str(path.relative_to(PACKAGE)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

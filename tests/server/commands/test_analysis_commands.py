@@ -124,6 +124,7 @@ def test_checks_before_a_refinement(running: Server) -> None:
     assert checks["rotation"]["text"].startswith("given: 0.0°, the data say")
 
 
+@pytest.mark.slow
 def test_a_trotter_is_flat_where_the_aberrations_are_right(running: Server) -> None:
     finished(running)
     found = running.call("trotter")

@@ -360,7 +360,7 @@ def test_the_cache_is_another_one_when_a_compiled_file_changes(
     for folder in ("engine/backend", "streamer"):
         shutil.copytree(root / folder, tmp_path / folder)
     before = cache.source_hash()
-    monkeypatch.setattr(cache, "__file__", str(tmp_path / "engine" / "backend" / "cache.py"))
+    monkeypatch.setattr(cache, "PACKAGE", tmp_path)
     assert cache.source_hash() == before
     changed = tmp_path / name
     changed.write_text(changed.read_text() + "\n")

@@ -97,6 +97,7 @@ def test_two_forms_that_are_two_losses_are_refused(pixel):
         address_of(replace(TERM, pixel=pixel), OFFSET)
 
 
+@pytest.mark.slow
 def test_what_does_not_compile_is_one_line(monkeypatch):
     monkeypatch.setattr(cannot, "__module__", "somebody.else")
     with pytest.raises(RefinementError) as error:
