@@ -217,6 +217,7 @@ def test_the_library_opens_a_scan_and_shows_names_as_text(
     assert watched.complaints == []
 
 
+@pytest.mark.slow
 def test_a_preset_file_fills_the_form(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched, tmp_path: Path
 ) -> None:

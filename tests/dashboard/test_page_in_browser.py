@@ -99,6 +99,7 @@ def test_two_viewers_agree_and_one_may_only_look(
         other.close()
 
 
+@pytest.mark.slow
 def test_words_can_be_read_in_both_themes(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     """WCAG AA: 4.5 to 1 for every text on its ground."""
     scan = {"recording": "a.h5", "series": "grain", "time": 1.8e9, "frames": 64, "lost": 3, "shape": [8, 8]}
@@ -186,6 +187,7 @@ def test_a_page_whose_first_connection_fails_is_loaded_again(dashboard: RunningD
     assert len(tried) == 2
 
 
+@pytest.mark.slow
 def test_a_viewer_who_paints_nothing_is_sent_one_picture(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:

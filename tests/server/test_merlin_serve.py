@@ -58,6 +58,7 @@ def test_as_many_frames_as_the_configured_scan_has_and_no_control_port(tmp_path:
             assert merlin.asked[-1] == "CMD,SOFTTRIGGER"
 
 
+@pytest.mark.slow
 def test_a_control_port_that_is_not_there_stops_nothing(tmp_path: Path) -> None:
     file = bundled("mos2_svac_80kV_focus")
     with server(tmp_path, "--protocol", "merlin", "--control-host", f"127.0.0.1:{free_port()}") as running:
