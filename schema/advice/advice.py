@@ -16,11 +16,13 @@ from ptylive.schema.advice.limits import ABERRATION_TITLES, quarter_pi_limit_A
 from ptylive.schema.advice.words import angle_text, defocus_text, focus_text, length_text, with_doubt
 from ptylive.schema.calibration import Calibration, Origin, Quantity
 from ptylive.schema.optics import KRIVANEK_ORDERS
+from ptylive.schema.units import wavelength_A
 
 SIGNIFICANT = 2.0
 """Standard deviations that a value exceeds before it is corrected: by noise alone one defocus in twenty does, and one
 astigmatism, which has two components, in seven.
 """
+MOST_SEMIANGLE_MRAD = 1000.0
 LOW_ORDERS = ("C10", "C12")
 """What every fit looks for: where it did not find them, that is said."""
 
@@ -198,10 +200,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _limit(name: str, calibration: Calibration) -> float | None:
-    wavelength, semiangle = calibration.wavelength_A, calibration.get("convergence_semiangle_mrad")
-    if wavelength is None or semiangle is None:
+    """The magnitude that matters; None where energy or semi-angle cannot be: a file of others may say anything."""
+    energy, semiangle = calibration.get("energy_eV"), calibration.get("convergence_semiangle_mrad")
+    if not (_is_number(energy) and _is_number(semiangle) and energy > 0 and 0 < semiangle < MOST_SEMIANGLE_MRAD):
         return None
-    limit = quarter_pi_limit_A(name, wavelength, float(semiangle))
+    limit = quarter_pi_limit_A(name, wavelength_A(float(energy)), float(semiangle))
     return limit if math.isfinite(limit) else None
 
 
@@ -217,8 +220,8 @@ class _Measured:
     def of(cls, name: str, quantities: list[Quantity]) -> Self:
         """From its cartesian parts; the uncertainty is that along its direction, without one the larger of both."""
         values = tuple(float(one.value) for one in quantities)
-        doubts = [float(one.uncertainty) for one in quantities if one.uncertainty is not None]
-        if len(doubts) < len(values) or not all(map(math.isfinite, doubts)):
+        doubts = [float(one.uncertainty) for one in quantities if _is_number(one.uncertainty)]
+        if len(doubts) < len(values):
             return cls(name, values, None)
         size = math.hypot(*values)
         along = math.hypot(*(v * d for v, d in zip(values, doubts, strict=True))) / size if size else max(doubts)

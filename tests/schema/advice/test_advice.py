@@ -135,3 +135,19 @@ ODD = {**Item("C10", "", Verdict.CORRECT, "").to_plain(), "verdict": "?"}
 def test_what_is_no_advice_is_refused(broken):
     with pytest.raises((KeyError, ValueError)):
         Advice.from_plain(broken)
+
+
+@pytest.mark.parametrize("name", ["C10", "C12a", "C30", "energy_eV", "convergence_semiangle_mrad"])
+@pytest.mark.parametrize("value", ["x", (), (1.0, 2.0), {"a": 1}, float("nan"), -5, 0, 1e300])
+@pytest.mark.parametrize("uncertainty", [None, "x", float("nan"), 1.0])
+def test_what_a_foreign_file_calls_a_calibration_breaks_no_page(name: str, value: object, uncertainty: object) -> None:
+    known = {
+        "C10": Quantity(-100.0, Origin.ESTIMATED, 5.0),
+        "C12b": Quantity(3.0, Origin.ESTIMATED, 1.0),
+        "energy_eV": Quantity(80e3, Origin.GIVEN),
+        "convergence_semiangle_mrad": Quantity(25.0, Origin.GIVEN),
+    }
+    odd = Quantity(value, Origin.ESTIMATED, uncertainty)  # type: ignore[arg-type]
+    found = advise(Calibration({**known, name: odd}))
+    assert found.line
+    assert found.to_plain()["items"]
