@@ -220,7 +220,8 @@ class _Measured:
     def of(cls, name: str, quantities: list[Quantity]) -> Self:
         """From its cartesian parts; the uncertainty is that along its direction, without one the larger of both."""
         values = tuple(float(one.value) for one in quantities)
-        doubts = [float(one.uncertainty) for one in quantities if _is_number(one.uncertainty)]
+        found = [one.uncertainty for one in quantities]
+        doubts = [float(doubt) for doubt in found if doubt is not None and _is_number(doubt)]
         if len(doubts) < len(values):
             return cls(name, values, None)
         size = math.hypot(*values)
