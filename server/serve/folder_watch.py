@@ -43,8 +43,10 @@ class Sending(Protocol):
 class FolderWatch:
     """A thread that looks into a folder and has each finished file sent, one after the other."""
 
-    def __init__(self, folder: WatchedFolder, send: Sending, log: Log) -> None:
-        self._folder, self._send, self._log = folder, send, log
+    def __init__(
+        self, folder: WatchedFolder, send: Sending, log: Log, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._folder, self._send, self._log, self._clock = folder, send, log, clock
         self._tries: Counter[str] = Counter()
         self._told_of_those_before = False
         self._stop, self._looked = threading.Event(), threading.Event()
@@ -60,19 +62,20 @@ class FolderWatch:
         self._stop.set()
         self._send.close()
 
-    def look(self, now: float) -> None:
-        """Take up what is finished. ``now``: seconds of a clock that never goes back."""
-        for file in self._folder.finished(now):
+    def look(self) -> None:
+        """Take up what is finished, one after the other: while one is sent, others may change."""
+        while finished := self._folder.finished(self._clock()):
+            file = finished[0]
             sent = self._send(file)
             if self._stop.is_set():  # it may have been cut off
                 return
-            self._settle(file, sent, now)
+            self._settle(file, sent)
         if (there := self._folder.left_alone) and not self._told_of_those_before:
             what = "1 scan was" if there == 1 else f"{there} scans were"
             self._log("info", f"{what} in {self._folder.folder} before: left alone")
             self._told_of_those_before = True
 
-    def _settle(self, file: WatchedFile, sent: Sent, now: float) -> None:
+    def _settle(self, file: WatchedFile, sent: Sent) -> None:
         if not sent.error:
             self._folder.take(file)
             self._log("info", f"{file.name}: {sent.frames} frames taken up")
@@ -82,13 +85,13 @@ class FolderWatch:
             self._folder.refuse(file)
             self._log("warning", f"{file.name} is not taken up: {sent.error}")
         else:
-            self._folder.postpone(file, now)
+            self._folder.postpone(file, self._clock())
 
     def _run(self) -> None:
         told = ""
         while not self._stop.is_set():
             try:
-                self.look(time.monotonic())
+                self.look()
                 told = ""
             except (OSError, PtyliveError) as error:  # the folder or the list cannot be reached: looked at again
                 why = error.line() if isinstance(error, PtyliveError) else error.strerror or str(error)

@@ -78,13 +78,15 @@ class WatchedFolder:
         scans = [file for parent, names in found.items() for file in self._scans_of(parent, names)]
         return iter(sorted(scans, key=lambda file: (file.stamp[1], file.name)))
 
-    def finished(self, now: float) -> Iterator[WatchedFile]:
+    def finished(self, now: float) -> list[WatchedFile]:
         """What is to be taken up. ``now``: seconds of a clock that never goes back.
+
+        It is true when it is said: what takes its time makes it old, so take one, and ask again.
 
         Raises OSError for a folder, or a list, that cannot be read now; InputFileError for a list that is none.
         """
         self._begin()
-        seen = set()
+        seen, settled = set(), []
         for file in self.files():
             seen.add(file.name)
             if (file.name, *file.stamp) in self._taken or self._refused.get(file.name) == file.companions:
@@ -92,10 +94,14 @@ class WatchedFolder:
             before, since = self._unchanged.get(file.name, ((), now))
             if before != file.companions:
                 self._unchanged[file.name] = (file.companions, now)
-            elif now - since >= self._settle_s and (now - since >= HELD_S or not is_being_written(file.path)):
-                yield file
+            elif now - since >= self._settle_s:
+                settled.append((file, now - since))
         for name in set(self._unchanged) - seen:
             del self._unchanged[name]
+        written = paths_being_written() if any(unchanged_s < HELD_S for _, unchanged_s in settled) else frozenset()
+        return [
+            file for file, unchanged_s in settled if unchanged_s >= HELD_S or str(file.path.resolve()) not in written
+        ]
 
     def take(self, file: WatchedFile) -> None:
         """It has been taken up: never again, unless it changes."""
@@ -192,15 +198,13 @@ def _stamp(entry: os.DirEntry[str]) -> _Stamp | None:
     return None
 
 
-def is_being_written(path: Path) -> bool:
-    """Whether a program of this machine, as far as it may be looked at, has a file open for writing."""
-    wanted = str(path.resolve())
+def paths_being_written() -> frozenset[str]:
+    """Files that programs of this machine, as far as they may be looked at, have open for writing."""
+    found: set[str] = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            for opened in process.open_files():
-                if opened.path == wanted and getattr(opened, "mode", "r") != "r":
-                    return True
-    return False
+            found |= {opened.path for opened in process.open_files() if getattr(opened, "mode", "r") != "r"}
+    return frozenset(found)
 
 
 def _scan_name(name: str) -> str:

@@ -17,9 +17,11 @@ class Sender:
 
     def __init__(self, answers: dict[str, Sent]) -> None:
         self.answers, self.sent, self.closed = answers, [], False
+        self.meanwhile = lambda: None
 
     def __call__(self, file: WatchedFile) -> Sent:
         self.sent.append(file.name)
+        self.meanwhile()
         return self.answers.get(file.name, Sent(frames=4))
 
     def close(self) -> None:
@@ -32,10 +34,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "seen"
 
 
+class Clock:
+    """Stands until it is put on."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+CLOCK = Clock()
+
+
 def watching(folder: Path, **answers: Sent) -> tuple[FolderWatch, Sender, list[tuple[str, str]]]:
     sender, said = Sender({f"{name}.h5": answer for name, answer in answers.items()}), []
-    watch = FolderWatch(WatchedFolder(folder, SETTLE_S), sender, lambda level, text: said.append((level, text)))
-    watch.look(0.0)
+    CLOCK.now = 0.0
+    watch = FolderWatch(WatchedFolder(folder, SETTLE_S), sender, lambda level, text: said.append((level, text)), CLOCK)
+    watch.look()
     return watch, sender, said
 
 
@@ -44,7 +59,8 @@ def looks(watch: FolderWatch, folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).write_bytes(b"x")
     for now in range(1, 60, 6):
-        watch.look(float(now))
+        CLOCK.now = float(now)
+        watch.look()
 
 
 def test_each_is_sent_once_and_told_of(folder: Path) -> None:
@@ -67,12 +83,31 @@ def test_what_the_server_lacks_is_tried_again_a_few_times(folder: Path) -> None:
 def test_what_the_server_lacked_for_a_while_is_taken_up_later(folder: Path) -> None:
     watch, sender, said = watching(folder, one=Sent(error="not now"))
     (folder / "one.h5").write_bytes(b"x")
-    watch.look(1.0)
-    watch.look(6.0)
+    CLOCK.now = 1.0
+    watch.look()
+    CLOCK.now = 6.0
+    watch.look()
     sender.answers = {}
-    watch.look(12.0)
+    CLOCK.now = 12.0
+    watch.look()
     assert sender.sent == ["one.h5"] * 2
     assert said == [("info", "one.h5: 4 frames taken up")]
+
+
+def test_a_file_that_changes_while_another_is_sent_waits(folder: Path) -> None:
+    watch, sender, _ = watching(folder)
+    (folder / "a.h5").write_bytes(b"x")
+    (folder / "b.h5").write_bytes(b"x")
+    sender.meanwhile = lambda: (folder / "b.h5").write_bytes(b"is being written again")
+    CLOCK.now = 1.0
+    watch.look()
+    CLOCK.now = 6.0
+    watch.look()
+    assert sender.sent == ["a.h5"]
+    sender.meanwhile = lambda: None
+    CLOCK.now = 11.0
+    watch.look()
+    assert sender.sent == ["a.h5", "b.h5"]
 
 
 def test_files_that_were_there_are_counted_once(folder: Path) -> None:
