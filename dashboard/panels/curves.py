@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 from bokeh.events import Tap
-from bokeh.models import ColumnDataSource, InlineStyleSheet, LinearColorMapper, RadioButtonGroup, Range1d
+from bokeh.models import (
+    ColumnDataSource,
+    Image,
+    InlineStyleSheet,
+    Line,
+    LinearColorMapper,
+    RadioButtonGroup,
+    Range1d,
+    Scatter,
+)
 from bokeh.plotting import figure
 
 from ptylive.dashboard.client.feed import FeedView
@@ -52,8 +61,9 @@ class RunCurves:
         self._along, self._values, self._depths = Range1d(0, 1), Range1d(0, 1), Range1d(1, 0)
         self._frequencies = Range1d(0, 1)
         self.plots = {"line": self._line_plot(), "depth": self._depth_plot(), "rings": self._rings_plot()}
-        plot.line("x", "y", source=self._ends, line_width=2, color=PROFILE_COLOUR)
-        plot.scatter("x", "y", source=self._ends, size=7, color=PROFILE_COLOUR)
+        plot.add_glyph(self._ends, Line(x="x", y="y", line_width=2, line_color=PROFILE_COLOUR))
+        ends = Scatter(x="x", y="y", size=7, fill_color=PROFILE_COLOUR, line_color=PROFILE_COLOUR)
+        plot.add_glyph(self._ends, ends)
         plot.on_event(Tap, lambda event: self.tap(event.x, event.y))
 
     @property
@@ -68,18 +78,20 @@ class RunCurves:
 
     def _line_plot(self) -> figure:
         plot = _plot("curve_line", self._along, self._values, "Å", "rad")
-        plot.line("distance", "value", source=self._line, line_width=2, line_color=PROFILE_COLOUR)
+        plot.add_glyph(self._line, Line(x="distance", y="value", line_width=2, line_color=PROFILE_COLOUR))
         return plot
 
     def _depth_plot(self) -> figure:
         plot = _plot("curve_depth", self._along, self._depths, "Å", "depth / Å")
-        plot.image("image", x=0, y=0, dw="dw", dh="dh", source=self._section, color_mapper=self._mapper)
+        section = Image(image="image", x=0, y=0, dw="dw", dh="dh", color_mapper=self._mapper)
+        plot.add_glyph(self._section, section)
         return plot
 
     def _rings_plot(self) -> figure:
         plot = _plot("curve_rings", self._frequencies, Range1d(-0.1, 1.05), "1/Å", "correlation")
-        plot.line("q", "half_bit", source=self._rings, line_color=COMPARED_COLOUR, line_dash="dashed", line_width=2)
-        plot.line("q", "correlation", source=self._rings, line_color=PROFILE_COLOUR, line_width=2)
+        threshold = Line(x="q", y="half_bit", line_color=COMPARED_COLOUR, line_dash="dashed", line_width=2)
+        plot.add_glyph(self._rings, threshold)
+        plot.add_glyph(self._rings, Line(x="q", y="correlation", line_color=PROFILE_COLOUR, line_width=2))
         return plot
 
     def wear(self, theme: Theme) -> None:

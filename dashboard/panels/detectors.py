@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bokeh.models import ColumnDataSource, PointDrawTool
+from bokeh.models import Circle, ColumnDataSource, PointDrawTool, Scatter
 from bokeh.plotting import figure
 
 from ptylive.dashboard.client.orders import Orders
@@ -69,13 +69,12 @@ class DetectorHandles:
         self._sent: list[Drawn] = []
         self._circles = ColumnDataSource(data={"x": [], "y": [], "radius": [], "colour": []})
         self._handles = ColumnDataSource(name=HANDLES, data={"x": [], "y": [], "key": [], "colour": []})
-        plot.circle(
-            "x", "y", "radius", source=self._circles, fill_color="colour", fill_alpha=0.08, line_color="colour",
-            line_width=2,
-        )  # fmt: skip
-        points = plot.scatter(
-            "x", "y", size=9, source=self._handles, color="colour", line_color="#ffffff", marker="square"
+        areas = Circle(
+            x="x", y="y", radius="radius", fill_color="colour", fill_alpha=0.08, line_color="colour", line_width=2
         )
+        plot.add_glyph(self._circles, areas)
+        squares = Scatter(x="x", y="y", size=9, marker="square", fill_color="colour", line_color="#ffffff")
+        points = plot.add_glyph(self._handles, squares)
         tool = PointDrawTool(renderers=[points], add=False)
         plot.add_tools(tool)
         plot.toolbar.active_tap = plot.toolbar.active_drag = tool

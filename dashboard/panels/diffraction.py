@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from bokeh.models import ColumnDataSource, InlineStyleSheet, RadioButtonGroup, Toggle
+from bokeh.models import Circle, ColumnDataSource, InlineStyleSheet, RadioButtonGroup, Toggle
 
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
@@ -31,9 +31,8 @@ class DiffractionPanel:
             name="diffraction_log", label="log", active=True, width=42, height=24, margin=0, stylesheets=[style]
         )
         self.disc = ColumnDataSource(data={"x": [], "y": [], "radius": []})
-        self.view.figure.circle(
-            "x", "y", "radius", source=self.disc, fill_color=None, line_color=DISC_COLOUR, line_width=1.5
-        )
+        edge = Circle(x="x", y="y", radius="radius", fill_color=None, line_color=DISC_COLOUR, line_width=1.5)
+        self.view.figure.add_glyph(self.disc, edge)
         self.detectors = DetectorHandles(self.view.figure, orders)
         self._on_choice = on_choice
         self.which.on_change("active", self._choose)

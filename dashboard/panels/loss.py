@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bokeh.models import BasicTickFormatter, ColumnDataSource, FixedTicker, Range1d
+from bokeh.models import BasicTickFormatter, ColumnDataSource, FixedTicker, Line, Range1d, Scatter
 from bokeh.plotting import figure
 
 from ptylive.dashboard.client.state import RefinementState
@@ -42,9 +42,11 @@ class LossCurve:
             **{**BARE, "min_border": 4, "min_border_left": 56},
         )
         for phase, colour in PHASE_COLOURS.items():
-            plot.line("epoch", "loss", source=self.sources[phase], line_color=colour, line_width=2)
-            plot.scatter("epoch", "loss", source=self.sources[phase], size=4 if small else 6, color=colour)
-        plot.line("epoch", "loss", source=self._compared, line_color=COMPARED_COLOUR, line_width=2, line_dash="dashed")
+            plot.add_glyph(self.sources[phase], Line(x="epoch", y="loss", line_color=colour, line_width=2))
+            points = Scatter(x="epoch", y="loss", size=4 if small else 6, fill_color=colour, line_color=colour)
+            plot.add_glyph(self.sources[phase], points)
+        beside = Line(x="epoch", y="loss", line_color=COMPARED_COLOUR, line_width=2, line_dash="dashed")
+        plot.add_glyph(self._compared, beside)
         plot.grid.grid_line_alpha = 0.15
         plot.axis.minor_tick_line_color = None
         plot.axis.axis_line_color = None

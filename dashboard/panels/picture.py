@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, CustomJS, LinearColorMapper, Range1d, ScaleBar
+from bokeh.models import Circle, ColumnDataSource, CustomJS, Image, LinearColorMapper, Range1d, ScaleBar, Text
 from bokeh.plotting import figure
 
 from ptylive.dashboard.models import Extent, Shown
@@ -19,7 +19,13 @@ from ptylive.pictures.scalebar import ScaleBarLength, nice_length
 
 SCALE_BAR_INK = "#ffffff"
 BARE: Mapping[str, Any] = MappingProxyType(
-    {"min_border": 0, "outline_line_color": None, "background_fill_color": None, "border_fill_color": None}
+    {
+        "title": None,
+        "min_border": 0,
+        "outline_line_color": None,
+        "background_fill_color": None,
+        "border_fill_color": None,
+    }
 )
 """Nothing around a picture but the page."""
 
@@ -115,15 +121,15 @@ class PictureFigure:
             name=name,
             x_range=self.window.x_range,
             y_range=self.window.y_range,
+            x_axis_type=None,
+            y_axis_type=None,
             tools="pan,wheel_zoom",
             active_scroll="wheel_zoom",
             toolbar_location=None,
             sizing_mode="stretch_both",
             **BARE,
         )
-        plot.axis.visible = False
-        plot.grid.visible = False
-        plot.image("image", x="x", y="y", dw="dw", dh="dh", source=self.source, color_mapper=self.mapper)
+        plot.add_glyph(self.source, Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper))
         if self._ringed:
             self._draw_rings(plot)
         windows = [[window.x_range, window.y_range, window.extent] for window in self.windows]
@@ -143,8 +149,9 @@ class PictureFigure:
     def _draw_rings(self, plot: figure) -> None:
         """Resolution rings of a Fourier transform, each with its word at the upper right of the circle."""
         line = {"line_color": SCALE_BAR_INK, "line_alpha": 0.55, "line_width": 1, "line_dash": [4, 4]}
-        plot.circle(0, 0, "radius", source=self.rings, fill_color=None, **line)
-        plot.text("x", "y", "text", source=self.rings, text_color=SCALE_BAR_INK, text_font_size="12px", x_offset=3)
+        plot.add_glyph(self.rings, Circle(x=0, y=0, radius="radius", fill_color=None, **line))
+        words = Text(x="x", y="y", text="text", text_color=SCALE_BAR_INK, text_font_size="12px", x_offset=3)
+        plot.add_glyph(self.rings, words)
 
     def _look_through(self, window: Window) -> None:
         """Use another of the coordinate systems, together with the picture that belongs to it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-from bokeh.models import ColumnDataSource, InlineStyleSheet, Toggle
+from bokeh.models import ColumnDataSource, InlineStyleSheet, Scatter, Segment, Toggle
 from bokeh.plotting import figure
 
 from ptylive.dashboard.client.feed import FeedView
@@ -31,9 +31,11 @@ class PositionsOverlay:
         self._asked: tuple[object, ...] = ()
         self._before = self._after = np.zeros((0, 2), dtype=np.float32)
         self._source = ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": []})
-        plot.segment("x0", "y0", "x1", "y1", source=self._source, line_color=DISC_COLOUR, line_width=1.5)
-        plot.scatter("x0", "y0", source=self._source, size=2.5, color=BEFORE_COLOUR, alpha=0.7)
-        plot.scatter("x1", "y1", source=self._source, size=3.5, color=DISC_COLOUR)
+        way = Segment(x0="x0", y0="y0", x1="x1", y1="y1", line_color=DISC_COLOUR, line_width=1.5)
+        before = Scatter(x="x0", y="y0", size=2.5, fill_color=BEFORE_COLOUR, fill_alpha=0.7, line_color=None)
+        after = Scatter(x="x1", y="y1", size=3.5, fill_color=DISC_COLOUR, line_color=None)
+        for glyph in (way, before, after):
+            plot.add_glyph(self._source, glyph)
 
     @property
     def roots(self) -> tuple[object, ...]:

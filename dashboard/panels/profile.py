@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from bokeh.events import Tap
-from bokeh.models import ColumnDataSource, InlineStyleSheet, Range1d, Toggle
+from bokeh.models import ColumnDataSource, InlineStyleSheet, Line, Range1d, Scatter, Toggle
 from bokeh.plotting import figure
 
 from ptylive.dashboard.panels.maps import MapPanel
@@ -34,9 +34,9 @@ class ProfilePanel:
         self._distances, self._values = Range1d(0, 1), Range1d(0, 1)
         self.plot = self._figure()
         for panel in panels:
-            look = {"source": self._line, "color": PROFILE_COLOUR}
-            panel.view.figure.line("x", "y", line_width=2, **look)
-            panel.view.figure.scatter("x", "y", size=7, **look)
+            ends = Scatter(x="x", y="y", size=7, fill_color=PROFILE_COLOUR, line_color=PROFILE_COLOUR)
+            for glyph in (Line(x="x", y="y", line_width=2, line_color=PROFILE_COLOUR), ends):
+                panel.view.figure.add_glyph(self._line, glyph)
             panel.view.figure.on_event(Tap, lambda event, panel=panel: self.tap(panel, event.x, event.y))
 
     @property
@@ -54,7 +54,7 @@ class ProfilePanel:
             y_range=self._values,
             **{**BARE, "min_border": 4, "min_border_left": 60},
         )
-        plot.line("distance", "value", source=self._curve, line_width=2, line_color=PROFILE_COLOUR)
+        plot.add_glyph(self._curve, Line(x="distance", y="value", line_width=2, line_color=PROFILE_COLOUR))
         plot.grid.grid_line_alpha = 0.15
         plot.axis.minor_tick_line_color = None
         plot.axis.axis_line_color = None

@@ -11,7 +11,7 @@ from itertools import count
 
 import numpy as np
 from bokeh.events import Tap
-from bokeh.models import ColumnDataSource, InlineStyleSheet, Toggle
+from bokeh.models import ColumnDataSource, InlineStyleSheet, Scatter, Toggle
 
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders, Reply
@@ -43,10 +43,8 @@ class TrotterPanel:
         self.before = PictureFigure("trotter_before", window, ColourMap.CYCLIC, scale_bar=False)
         self.after = PictureFigure("trotter_after", window, ColourMap.CYCLIC, scale_bar=False)
         self._mark = ColumnDataSource(data={"x": [], "y": []})
-        self.guide.figure.scatter(
-            "x", "y", source=self._mark, size=16, marker="circle", fill_color=None, line_color=PROFILE_COLOUR,
-            line_width=2,
-        )  # fmt: skip
+        mark = Scatter(x="x", y="y", size=16, fill_color=None, line_color=PROFILE_COLOUR, line_width=2)
+        self.guide.figure.add_glyph(self._mark, mark)
         self.guide.figure.on_event(Tap, lambda event: self.choose(event.x, event.y))
         self._orders = orders
         self._q: tuple[float, float] | None = None

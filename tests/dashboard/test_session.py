@@ -4,12 +4,15 @@ import gc
 import json
 import tomllib
 import weakref
+from collections import Counter
 from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 import pytest
 from bokeh.document import Document
+from bokeh.models import Glyph
+from bokeh.plotting import figure
 from fake_server import MAP_KINDS, state_payload
 
 from ptylive.dashboard.client.feed import Feed, FeedView, raw_picture
@@ -23,6 +26,8 @@ from ptylive.schema import CommandError
 
 QUIET = ("check", "runs", "note", "history", "scans", "snapshot", "trotter")
 """What a page asks for by itself."""
+WITH_AXES = 6
+"""A profile, two losses, and the curves along a line, below it and over rings."""
 
 
 class CommandSender:
@@ -326,3 +331,12 @@ def test_a_profile_is_two_clicks(session: Session, feed: Feed) -> None:
 def test_the_roots_of_a_page_are_in_the_order_of_their_places(session: Session) -> None:
     """The HTML is made without a document, and BokehJS gives places to roots by their order."""
     assert [root.name for root in session.document.roots] == root_names()
+
+
+def test_a_page_has_no_models_that_show_nothing(session: Session) -> None:
+    """Each costs every page that is opened about a millisecond of the server and of the browser: pictures have no axes,
+    and marks that cannot be selected no second and third look."""
+    kinds = Counter(type(model).__name__ for model in session.document.models)
+    assert sum(bool(plot.axis) for plot in session.document.select({"type": figure})) == WITH_AXES
+    assert sum(isinstance(model, Glyph) for model in session.document.models) == kinds["GlyphRenderer"]
+    assert kinds["Title"] == 0
