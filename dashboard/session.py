@@ -38,7 +38,7 @@ from ptylive.dashboard.panels.trotter import TrotterPanel
 from ptylive.dashboard.pictures import OVERWRITING, Picture
 from ptylive.dashboard.present import ShownScanSender
 from ptylive.dashboard.requests import Request, RequestDispatcher
-from ptylive.dashboard.skeleton import TITLE, read_template
+from ptylive.dashboard.skeleton import TITLE, PageRoots, read_template
 from ptylive.dashboard.theme import Theme
 from ptylive.schema import PtyliveError
 
@@ -123,11 +123,9 @@ class Session:
         parts: list[Part] = [*self.mosaic.panels, self.profile, self.diffraction, self.trotter, self.loss]
         parts += [self.reconstruction, self.positions, self.runs, self.curves, self.refine]
         self.view_choice.tags = [self.page, self.asked]  # a model belongs to the document only if a root refers to it
-        with document.models.freeze():  # else Bokeh walks through all models once for every root
-            roots: list[Any] = [self.view_choice, self.light, *(root for part in parts for root in part.roots)]
-            for root in sorted(roots, key=lambda root: str(root.name)):  # in the order of their places in the page
-                document.add_root(root)
-            self._connect_browser(document)
+        roots: list[Any] = [self.view_choice, self.light, *(root for part in parts for root in part.roots)]
+        self._connect_browser(document)
+        self._roots = PageRoots(document, roots)
         self.light.on_change("active", self._light)
         self.asked.on_change("content", lambda _attr, _old, new: self._requests.take(new))
         self.view_choice.on_change("active", lambda _attr, _old, _new: self._watch())
@@ -136,10 +134,7 @@ class Session:
 
     def _connect_browser(self, document: Document) -> None:
         """What the browser does by itself, in session.js."""
-        figures = [panel.view for panel in self.mosaic.panels]
-        figures += [self.diffraction.view, *self.trotter.views]
-        figures += [self.reconstruction.object, self.reconstruction.probe, self.runs.view]
-        pairs = [[view.source, view.shown] for view in figures]
+        pairs = [[panel.view.source, panel.view.shown] for panel in (*self.mosaic.panels, self.diffraction)]
         self.page.js_on_change(
             "content", CustomJS(args={"page": self.page}, code="window.ptylive?.render(page.content)")
         )
@@ -189,6 +184,7 @@ class Session:
     def tick(self) -> None:
         """Send what has changed since the last time."""
         view = self.feed.view()
+        self._complete()
         self.orders.collect()
         self.past.follow(view)
         seen = self.past.view(view, self._wanted())
@@ -211,6 +207,17 @@ class Session:
             self._write(view)
         finally:
             self.document.unhold()
+
+    def _complete(self) -> None:
+        """Give the browser the figures that nobody has seen yet, as soon as one of them is wanted."""
+        wanted = self.view_name == "refine" or self.trotter.on_show or self.profile.active.active
+        if wanted and self._roots.missing:
+            for view in (*self.trotter.views, self.reconstruction.object, self.reconstruction.probe, self.runs.view):
+                view.place()
+            self._roots.complete()
+
+    def _loaded(self, _request: Request) -> None:
+        self._roots.loaded = True
 
     def _follow_trotter(self, view: FeedView, seen: FeedView) -> None:
         if self.past.looking_back:
@@ -285,6 +292,7 @@ class Session:
 
     def _takers(self) -> dict[str, Callable[[Request], None]]:
         return {
+            "ready": self._loaded,
             "key": self._key,
             "set": self.calibration.set,
             "numbers": self.map_numbers.set,

@@ -242,6 +242,10 @@ class PictureFigure:
         self.source.data = _columns(nothing, (left, top, width, height), Meaning(self.limits), self._number)
         return True
 
+    def place(self) -> None:
+        """The browser gets this figure only now: with the picture that it has, which it need not acknowledge."""
+        self.shown.number = self._number
+
     def forget(self) -> None:
         """Send the next picture even if it is the one that is shown (the panel has got another job)."""
         self._sent = self._sent and (-1, self._sent[1])

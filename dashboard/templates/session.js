@@ -110,6 +110,7 @@ window.ptylive = (() => {
     cards(page.cards);
     for (const [source, shown] of pairs) acknowledge(source, shown);
     document.body.dataset.ready = "yes";
+    ask("ready");
   }
 
   // The dashboard itself has gone: say so, and load the page again as soon as it answers.

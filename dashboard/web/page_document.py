@@ -19,7 +19,7 @@ from bokeh.server.views.static_handler import StaticHandler
 from bokeh.util.token import generate_jwt_token, generate_session_id
 from tornado.web import RequestHandler
 
-from ptylive.dashboard.skeleton import TITLE, page_template, page_variables
+from ptylive.dashboard.skeleton import TITLE, page_template, page_variables, place_of
 
 COMPONENTS = ("bokeh", "bokeh-widgets")
 """Bundles of BokehJS that the page uses; no tables, no WebGL, and no formulas (1.8 MB)."""
@@ -50,8 +50,7 @@ class Places:
 class RenderedPage:
     """What Bokeh wants to know of a page (its RenderItem), without a document.
 
-    BokehJS gives the places to the roots in their order, whatever their ids: a page's document adds its roots in the
-    order of their names.
+    BokehJS gives the places to the roots in their order, whatever their ids (:func:`place_of`).
     """
 
     elementid = None
@@ -72,7 +71,7 @@ def root_names() -> list[str]:
     page_template().render(
         page_variables() | {"roots": places, "docs": [], "base": FILE, "macros": MACROS, "plot_script": ""}
     )
-    return sorted(places.asked)
+    return sorted(places.asked, key=place_of)
 
 
 class PageDocument:

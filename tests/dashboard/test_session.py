@@ -20,7 +20,8 @@ from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.refine import further_text, parse_further
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
-from ptylive.dashboard.session import Session
+from ptylive.dashboard.session import VIEWS, Session
+from ptylive.dashboard.skeleton import LATER
 from ptylive.dashboard.web.page_document import root_names
 from ptylive.schema import CommandError
 
@@ -263,6 +264,13 @@ def ask(session: Session, **request: Any) -> None:
 ask.count = 0
 
 
+def show_all(session: Session) -> None:
+    """Let the page have every figure."""
+    ask(session, what="ready")
+    session.view_choice.active = VIEWS.index("refine")
+    session.tick()
+
+
 def test_keys_act_on_the_focused_map(session: Session, feed: Feed) -> None:
     ask(session, what="key", key="5", panel=2)
     assert session.mosaic.panels[2].kind.name == "bf"
@@ -330,12 +338,43 @@ def test_a_profile_is_two_clicks(session: Session, feed: Feed) -> None:
 
 def test_the_roots_of_a_page_are_in_the_order_of_their_places(session: Session) -> None:
     """The HTML is made without a document, and BokehJS gives places to roots by their order."""
+    assert [root.name for root in session.document.roots] == root_names()[: -len(LATER)]
+    show_all(session)
     assert [root.name for root in session.document.roots] == root_names()
+
+
+@pytest.mark.parametrize("wanted", ["refine", "trotters", "profile"])
+def test_hidden_figures_come_when_one_of_them_is_wanted_and_the_page_is_there(session: Session, wanted: str) -> None:
+    session.tick()
+    at_first = len(session.document.roots)
+    session.view_choice.active = VIEWS.index("refine") if wanted == "refine" else 0
+    session.trotter.active.active = wanted == "trotters"
+    session.profile.active.active = wanted == "profile"
+    session.tick()
+    assert len(session.document.roots) == at_first, "what comes while the page is made gets no place"
+    ask(session, what="ready")
+    session.tick()
+    assert len(session.document.roots) == at_first + len(LATER)
+
+
+def test_a_picture_that_a_figure_had_before_it_came_is_not_waited_for(session: Session, feed: Feed) -> None:
+    session.view_choice.active = VIEWS.index("refine")
+    figure = session.reconstruction.object
+    first, second = (prepare(RawPicture("object", np.eye(4)), version, Surroundings()) for version in (1, 2))
+    feed._view = FeedView(connected=True, pictures={"object": first}, available=frozenset({"object"}))
+    session.tick()
+    feed._view = FeedView(connected=True, pictures={"object": second}, available=frozenset({"object"}))
+    session.tick()
+    assert figure.source.data["number"] == [1], "the browser has not painted the first"
+    ask(session, what="ready")
+    session.tick()
+    assert figure.source.data["number"] == [2]
 
 
 def test_a_page_has_no_models_that_show_nothing(session: Session) -> None:
     """Each costs every page that is opened about a millisecond of the server and of the browser: pictures have no axes,
     and marks that cannot be selected no second and third look."""
+    show_all(session)
     kinds = Counter(type(model).__name__ for model in session.document.models)
     assert sum(bool(plot.axis) for plot in session.document.select({"type": figure})) == WITH_AXES
     assert sum(isinstance(model, Glyph) for model in session.document.models) == kinds["GlyphRenderer"]
