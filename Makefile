@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint types compiled collected unit check-all check-machines mutants coverage bench chaos clean
+.PHONY: demo test static dynamic lint types compiled collected unit check-all check-machines mutants coverage bench chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -15,8 +15,14 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/ptylive demo
 
+# What is checked without being run, beside the tests: these leave a third of two cores to it while they wait.
 test: $(STAMP) browser compiler
-	$(MAKE) --no-print-directory --jobs 2 types compiled collected lint
+	$(MAKE) --no-print-directory --jobs 2 static dynamic
+
+static: lint types
+
+dynamic: $(STAMP)
+	$(MAKE) --no-print-directory compiled collected
 	$(MAKE) --no-print-directory unit
 
 # Debian's Chromium for the dashboard tests; they skip with a reason where it cannot be installed.

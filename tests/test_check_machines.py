@@ -43,11 +43,13 @@ def test_a_red_test_is_named(tool, settings, run):
     assert "plain: " in shown.splitlines()[2]
 
 
+@pytest.mark.slow
 def test_a_setting_changes_the_environment_of_the_tests(tool, settings, run):
     found = tool.check(settings.Setting("green", "", settings.in_environment({"COLOUR": "green"})), run)
     assert (found.word, found.passed) == ("green", 2)
 
 
+@pytest.mark.slow
 def test_no_tests_are_no_success(tool, settings, run, tmp_path):
     (tmp_path / "test_three.py").write_text("")
     found = tool.check(settings.Setting("empty", "", settings.in_environment({})), run)
@@ -76,6 +78,7 @@ def test_what_is_asked_for(tool, settings):
     assert (found.only, found.seed, found.tests, found.more) == (["busy"], 5, ["tests/schema"], ["-m", ""])
 
 
+@pytest.mark.slow
 def test_joined_settings_share_one_run(tool, settings, run, monkeypatch):
     parts = (
         settings.Setting("green", "", settings.in_environment({"COLOUR": "green"})),

@@ -69,6 +69,7 @@ def test_refine_sends_the_preset_and_the_loss_appears(
     assert watched.complaints == []
 
 
+@pytest.mark.slow
 def test_fourier_transform_full_screen_and_help_by_keyboard(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_value_is_changed_by_its_pencil_and_taken_back(
     assert watched.complaints == []
 
 
+@pytest.mark.slow
 def test_what_to_change_at_the_microscope_is_read_and_copied(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:
@@ -251,6 +253,7 @@ def test_a_refusal_of_the_server_is_told(server: FakeServer, dashboard: RunningD
     assert page.locator(".sentence b").count() == 0
 
 
+@pytest.mark.slow
 def test_refine_and_stop_by_keyboard(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     page = watched.open(dashboard.url)
     expect(page.locator("[data-of=session]").get_by_role("button", name="Refine this scan")).to_be_enabled()

@@ -168,6 +168,7 @@ def test_the_dashboard_goes_and_the_page_comes_back(server: FakeServer, watched:
         second.end()
 
 
+@pytest.mark.slow
 def test_a_page_whose_first_connection_fails_is_loaded_again(dashboard: RunningDashboard, watched: Watched) -> None:
     page, tried = watched.page, []
 
@@ -204,6 +205,7 @@ def test_a_viewer_who_paints_nothing_is_sent_one_picture(
     assert page.evaluate(number) <= before + 1
 
 
+@pytest.mark.slow
 def test_only_changed_rows_travel(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     side = 256
     noise = np.random.default_rng(3).random((side, side), dtype=np.float32)

@@ -44,6 +44,7 @@ def test_nothing_but_the_superblock_changes_before_the_end(path):
     assert numbers(halfway) == [1.0, 3.0]
 
 
+@pytest.mark.slow
 def test_others_read_and_change_what_was_appended(path):
     for number in range(2, 20):
         writers.refine(path, float(number))

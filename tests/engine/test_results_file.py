@@ -117,6 +117,7 @@ def test_a_flipped_bit_is_seen(tmp_path, name):
             StoredRun.read(path)
 
 
+@pytest.mark.slow
 def test_threads_of_one_process_take_turns(tmp_path):
     path, problems = tmp_path / "r.h5", []
 

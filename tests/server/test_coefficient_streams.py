@@ -40,6 +40,7 @@ def test_a_stream_of_coefficients(tmp_path, basis):
         assert "data" not in file
 
 
+@pytest.mark.slow
 def test_frames_are_compressed_beside_their_recording(tmp_path):
     keep = ("--set", "server.keep_frames=true")
     with server(tmp_path / "recordings", "--basis", "zernike:45+1", *keep) as running:

@@ -31,6 +31,7 @@ def replay_in_background(settings: ReplaySettings):
     return thread, outcome
 
 
+@pytest.mark.slow
 def test_killed_dashboard_costs_nothing_and_comes_back(tmp_path):
     with server(tmp_path, "--dashboard", "127.0.0.1:0") as running:
         thread, outcome = replay_in_background(ReplaySettings(to=running.data, rate=1200.0))

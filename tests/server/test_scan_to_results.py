@@ -44,6 +44,7 @@ def assert_fits_are_told(events, status, control):
     assert (done.returncode, done.stdout) == (0, f"{status['series']}: {expected.line}\n")
 
 
+@pytest.mark.slow
 def test_a_scan_becomes_maps_and_a_refined_object(tmp_path):
     with (
         server(tmp_path / "recordings") as running,

@@ -45,6 +45,7 @@ def test_a_scan_that_is_sent_beside_another_is_shown_when_that_one_ends() -> Non
         run.wait_for_state("complete")
 
 
+@pytest.mark.slow
 def test_five_senders_at_once(tmp_path: Path) -> None:
     arms = [make_header() for _ in range(5)]
     frames = {header.uid: make_frames(header, seed) for seed, header in enumerate(arms)}

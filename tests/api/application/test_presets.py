@@ -54,6 +54,7 @@ def pypty_text(values):
     })  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_pypty_preset_runs_from_end_to_end(bare, tmp_path):
     file, values = bare
     preset = tmp_path / "preset.py"

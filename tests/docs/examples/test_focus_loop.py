@@ -84,6 +84,7 @@ def test_a_small_scan_comes_to_where_what_is_left_does_not_matter(loop, number):
     assert all(one <= limit for one, limit in zip(left(microscope), limits, strict=True)), outcome
 
 
+@pytest.mark.slow
 def test_a_specimen_without_signal_ends_with_cannot_tell(loop):
     microscope, delay_s = random_start(loop, 0, **{**SMALL, "specimen": "vacuum", "scan_shape": (24, 24)})
     before = dict(microscope.aberrations)

@@ -223,6 +223,7 @@ def test_previews(simulated, both):
     np.testing.assert_allclose(there.object_phase, host.object_phase, atol=1e-2)  # rad: a picture
 
 
+@pytest.mark.slow
 def test_what_goes_before_and_after_a_run(simulated, both):
     """Trials of modes, scans of calibration values, checks and halves."""
     context, preset = TrialContext("gpu"), Preset.from_mapping({**PLAIN, "epoch_max": 2, "sweeps": 2})

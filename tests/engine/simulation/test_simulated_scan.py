@@ -145,9 +145,8 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize(
-    "truth", [pytest.param(CASES[0], marks=pytest.mark.slow), CASES[1]], ids=["transposed", "overfocus-and-descan"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", CASES, ids=["transposed", "overfocus-and-descan"])
 def test_the_calibration_finds_what_was_put_in(tmp_path, truth):
     """Nothing but energy, aperture, step and pixel is told. Found: within 0.1 degrees, 5 Å and 0.02 px.
 

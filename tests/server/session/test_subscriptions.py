@@ -132,6 +132,7 @@ def test_who_subscribes_several_times_counts_once_and_goes_whole():
     context.term()
 
 
+@pytest.mark.slow
 def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
     with server(tmp_path) as running, EventStream(running.control, ("maps",), 5000) as events:
         assert running.call("watch", viewer="test", maps=["bf"])["maps"] == ["bf"]

@@ -308,6 +308,7 @@ def test_it_can_be_stopped(flowing: bool) -> None:
     assert not receiver._thread.is_alive()
 
 
+@pytest.mark.slow
 def test_freed_memory_is_left_alone() -> None:
     """Compiled code that hands libzmq an address must not free what lies there; the C library's own check tells."""
     library = next(Path("/usr/lib").glob("*/libc_malloc_debug.so.0"), None)

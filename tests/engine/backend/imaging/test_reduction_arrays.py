@@ -30,7 +30,9 @@ def compiled(reduction, frames):
     return into, accumulator.take_pattern(), accumulator.saturated
 
 
-@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i4", "f4"])
+@pytest.mark.parametrize(
+    "dtype", ["u1", "u2", "f4", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("u4", "i4"))]
+)
 @pytest.mark.parametrize(
     ("shape", "center", "radius", "most", "limit"),
     [

@@ -148,6 +148,7 @@ def test_importing_the_refinement_loads_no_compiler():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_trials_before_the_run_are_told_of():
     seen = []
     preset = Preset(probe_modes=1, scan_defocus=True, epoch_max=2)
