@@ -134,7 +134,8 @@ class Session:
 
     def _connect_browser(self, document: Document) -> None:
         """What the browser does by itself, in session.js."""
-        pairs = [[panel.view.source, panel.view.shown] for panel in (*self.mosaic.panels, self.diffraction)]
+        views = [*(panel.view for panel in self.mosaic.panels), self.diffraction.view]
+        pairs = [[view.source, view.shown] for view in views]
         self.page.js_on_change(
             "content", CustomJS(args={"page": self.page}, code="window.ptylive?.render(page.content)")
         )
