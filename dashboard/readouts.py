@@ -54,6 +54,13 @@ _SPELLINGS = {
     "scan_step_A": ("field_of_view_A",),
 }
 """Other names under which the value of a row may be pinned."""
+SENDERS = {
+    "native": "a script at the microscope, or ptylive replay, sends them",
+    "dectris-v1": "a DECTRIS detector sends them (stream interface, version 1)",
+    "dectris-v2": "a DECTRIS detector sends them (stream interface, version 2)",
+    "merlin": "a Merlin detector sends them (MIB over TCP)",
+}
+"""Who a server of each protocol listens to."""
 _COEFFICIENT = re.compile(r"^C\d\d[ab]?$")
 
 
@@ -73,6 +80,16 @@ def _rows(state: ServerState) -> str:
         return f"{count(state.frames)} frames" if state.frames else ""
     rows = state.scan.shape[0]
     return f"row {round(state.progress * rows):>{len(str(rows))}}/{rows}".replace(" ", "\u2007")
+
+
+def welcome_texts(state: ServerState) -> dict[str, str]:
+    """What stands over the maps until the first scan comes."""
+    number = sum(state.rejected.values())
+    return {
+        "welcome_where": state.data,
+        "welcome_who": SENDERS.get(state.protocol, f"a detector sends them that speaks {state.protocol}"),
+        "welcome_refused": f"refused so far: {rejected(state.rejected)}" if number else "",
+    }
 
 
 def stream_texts(state: ServerState) -> dict[str, str]:
@@ -182,6 +199,8 @@ def marks(view: FeedView) -> dict[str, str]:
         "ring": "alarm" if (state.ring_fill or 0) > 0.8 else "",
         "refinement": state.refinement.state,
         "record": "on" if state.record else "off",
+        "protocol": state.protocol,
+        "welcome": "on" if view.connected and state.state == "waiting" and not state.uid else "off",
     }
 
 

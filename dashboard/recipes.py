@@ -1,13 +1,38 @@
-"""The refinement that the page would start, as a command line, as Python, and as a preset file."""
+"""What one copies from the page: the refinement that it would start, and how to send a first scan."""
 
 from __future__ import annotations
 
 import shlex
+import socket
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from ptylive.schema.preset.describe import toml_section
+
+SENDER = '''"""Sends a scan to ptylive, row by row. Put your scan, your camera and your microscope in.
+
+Without ptylive on this computer: copy simulators/sender_example.py beside this file (it needs pyzmq and msgpack only).
+"""
+
+import numpy as np
+
+from ptylive.simulators.sender_example import LiveScan
+
+ROWS, COLUMNS = 64, 64
+HEIGHT, WIDTH = 256, 256
+
+with LiveScan(
+    "{address}",
+    scan={{"shape": [ROWS, COLUMNS], "step_A": 0.4}},
+    detector={{"shape": [HEIGHT, WIDTH], "dtype": "<u2"}},
+    optics={{"energy_eV": 300e3, "convergence_semiangle_mrad": 21.4}},
+    series="first scan",
+) as live:
+    for row in range(ROWS):
+        frames = np.zeros((COLUMNS, HEIGHT, WIDTH), "<u2")  # what your camera has recorded along this row
+        live.send(frames, count=COLUMNS)
+'''
 
 
 def command_line(preset: Mapping[str, Any], recording: str | None) -> str:
@@ -31,3 +56,27 @@ def python(preset: Mapping[str, Any], control: str) -> str:
 def preset_file(preset: Mapping[str, Any]) -> str:
     """TOML for ``ptylive refine --preset``."""
     return toml_section("refine", preset)
+
+
+def clips(preset: Mapping[str, Any], recording: str | None, control: str, data: str, protocol: str) -> dict[str, str]:
+    """Everything that can be copied, by name; ``control`` and ``data`` are the server's addresses."""
+    return {
+        "command": command_line(preset, recording),
+        "python": python(preset, control),
+        "preset": preset_file(preset),
+        "sender": SENDER.format(address=reachable(data)),
+        "replay": replay_line(data, protocol),
+    }
+
+
+def reachable(address: str) -> str:
+    """An address as another computer connects to it: one that listens everywhere by the name of this computer."""
+    for anywhere in ("*", "0.0.0.0", "[::]"):  # noqa: S104  (compared with, not bound to)
+        address = address.replace(f"//{anywhere}:", f"//{socket.gethostname()}:")
+    return address
+
+
+def replay_line(data: str, protocol: str) -> str:
+    """``ptylive replay …`` that sends a file to this server as its detector would."""
+    words = ["ptylive", "replay", "SCAN.h5", "--to", reachable(data)]
+    return shlex.join(words if protocol == "native" else [*words, "--protocol", protocol])

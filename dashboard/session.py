@@ -249,7 +249,7 @@ class Session:
 
     def _write(self, view: FeedView) -> None:
         state = view.state
-        self._texts |= readouts.header_texts(state) | readouts.stream_texts(state)
+        self._texts |= readouts.header_texts(state) | readouts.stream_texts(state) | readouts.welcome_texts(state)
         self._texts |= self.map_numbers.texts(state.map_settings)
         self._texts.update(readouts.calibration_texts(self.past.state or state))
         self._texts.update(refinement_texts(state.refinement, view.refinement, state.uid))
@@ -278,14 +278,12 @@ class Session:
         marks["overwrite"] = "on" if self.mosaic.panels[0].overwrites else "off"
         lists = {**self.calibration.lists(self.past.state or view.state), **self.runs.lists(), "slices": view.slices}
         lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
-        preset = self.refine.preset()
+        preset, state = self.refine.preset(), view.state
         clips = {
             **self.calibration.clips(self.past.state or view.state),
             **self.map_numbers.clips(view.state.map_settings),
             **self.diffraction.clips(),
-            "command": recipes.command_line(preset, view.state.recording),
-            "python": recipes.python(preset, self.feed.control),
-            "preset": recipes.preset_file(preset),
+            **recipes.clips(preset, state.recording, self.feed.control, state.data, state.protocol),
         }
         return {"texts": self._texts, "marks": marks, "styles": styles, "lists": lists, "clips": clips}
 

@@ -97,6 +97,9 @@ class ServerState(_Message):
     recording: str | None = None
     results: str | None = None
     record: bool | None = None
+    data: str = ""
+    """Where frames are awaited."""
+    protocol: str = "native"
     refinement: RefinementSummary = Field(default_factory=RefinementSummary)
     scan: ScanSummary = Field(default_factory=ScanSummary)
     optics: OpticsSummary = Field(default_factory=OpticsSummary)

@@ -108,8 +108,9 @@ class LibraryPanel:
         self._orders.send("open", done, lambda _reply: go_on(), recording=request.name)
 
     def replay(self, request: Request) -> None:
-        """Send a past scan again."""
-        self._orders.send("replay", "replay started", lambda _reply: self._on_open(), recording=request.name)
+        """Send a past scan again; with the key `demo` the one that comes with the program."""
+        which = {"demo": True} if request.key == "demo" else {"recording": request.name}
+        self._orders.send("replay", "replay started", lambda _reply: self._on_open(), **which)
 
     def delete(self, request: Request) -> None:
         """Move a scan to the trash; the page has asked twice."""

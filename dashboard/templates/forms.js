@@ -71,7 +71,7 @@
     preset: save_preset,
     load: () => document.getElementById("preset-file").click(),
     open: button => ask("open", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
-    replay: button => ask("replay", {name: button.dataset.name}),
+    replay: button => ask("replay", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
     delete: button => twice(button, () => ask("delete", {name: button.dataset.name})),
     withdraw: button => ask("withdraw", {name: button.dataset.name, value: button.dataset.uid}),
     overwrite: () => ask("overwrite"),

@@ -18,8 +18,10 @@ from ptylive.server.session.finisher import Finisher
 from ptylive.server.session.library import Library, read_note, write_note
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
+from ptylive.simulators.data import bundled
 
 REPLAY_FRAMES_PER_S = 500.0
+DEMO = "mos2_svac_80kV_focus"
 END_TIMEOUT_S = 3.0
 
 
@@ -102,12 +104,17 @@ class LibraryCommands:
             write_note(path, str(text))
         return {"note": read_note(path)}
 
-    def command_replay(self, recording: str = "", rate: float = REPLAY_FRAMES_PER_S) -> dict[str, Any]:
-        """Send a past scan to this server again, as a new one, at ``rate`` frames/s; without a name, end the replay."""
-        if not recording:
+    def command_replay(
+        self, recording: str = "", rate: float = REPLAY_FRAMES_PER_S, demo: bool = False
+    ) -> dict[str, Any]:
+        """Send a past scan to this server again, as a new one, at ``rate`` frames/s; without a name, end the replay.
+
+        ``demo``: send the scan that comes with the program instead.
+        """
+        if not recording and not demo:
             self.close()
             return {}
-        path = self._library.find(recording)
+        path = bundled(DEMO) if demo else self._library.find(recording)
         if self._config.protocol != "native":
             raise CommandError(f"this server listens to a {self._config.protocol} detector", "replay to another server")
         if self._replay is not None and self._replay.poll() is None:

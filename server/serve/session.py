@@ -116,7 +116,6 @@ class Session:
             self._subscriptions,
             Resources(Scratch(config.recording_folder), map_device, lambda: self.maps.settings),
         )
-
         try:
             self._metrics = serve_metrics(config.metrics, self.metrics_text)
         except PtyliveError:
@@ -299,6 +298,7 @@ class Session:
             },
             record=self.recording_wanted and self.config.recording_folder is not None,
             data=self.receiver.address,
+            protocol=self.config.protocol,
             control=self.config.control,
             events=events_address(self.config.control),
             metrics="" if self._metrics is None else self._metrics.url,

@@ -1,6 +1,7 @@
 """What the page says, from what the server says."""
 
 import time
+from typing import get_args
 
 import pytest
 from fake_server import state_payload
@@ -9,6 +10,7 @@ from ptylive.dashboard import readouts
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.state import LogLine, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.panels.refine import refinement_texts
+from ptylive.streamer.protocols.inlet import ProtocolName
 
 
 def state(**more: object) -> ServerState:
@@ -33,6 +35,17 @@ def test_nothing_is_known_before_the_first_scan() -> None:
     assert readouts.stream_texts(empty)["frames"] == "– of –"
     assert empty.progress == 0.0
     assert empty.seconds_left is None
+
+
+def test_until_the_first_scan_comes_the_page_says_where_it_is_awaited() -> None:
+    waiting = ServerState(data="tcp://127.0.0.1:9999", rejected={"not_msgpack": 2})
+    texts = readouts.welcome_texts(waiting)
+    assert texts["welcome_where"] == "tcp://127.0.0.1:9999"
+    assert texts["welcome_refused"] == "refused so far: 2 (not_msgpack)"
+    assert readouts.marks(FeedView(state=waiting, connected=True))["welcome"] == "on"
+    assert readouts.marks(FeedView(state=waiting, connected=False))["welcome"] == "off"
+    assert readouts.marks(FeedView(state=state(), connected=True))["welcome"] == "off"
+    assert set(readouts.SENDERS) == set(get_args(ProtocolName))
 
 
 def test_calibration_says_value_doubt_and_origin() -> None:

@@ -116,3 +116,20 @@ def test_the_first_map_is_there_within_two_seconds(tmp_path: Path, watched: Watc
         took = time.monotonic() - started
         sending.join()
     assert took < 2.0, np.round(took, 2)
+
+
+@pytest.mark.slow
+def test_a_newcomer_is_told_where_frames_are_awaited_and_sends_the_demo_scan(tmp_path: Path, watched: Watched) -> None:
+    with real_server(tmp_path, "--dashboard", "127.0.0.1:0") as one:
+        url = one.status()["dashboard"]
+        eventually(lambda: answers(url))
+        page = watched.open(url)
+        welcome = page.locator(".welcome")
+        expect(welcome).to_be_visible()
+        expect(welcome).to_contain_text(one.data)
+        page.get_by_role("button", name="replay the demo scan").click()
+        expect(welcome).to_be_hidden()
+        status = one.wait_for(lambda s: s["state"] == "complete")
+        assert status["frames"] == status["expected"] == 4096
+        assert Path(status["recording"]).parent == tmp_path
+        eventually(lambda: page.evaluate(PAINTED) >= 1)
