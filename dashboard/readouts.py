@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from typing import Any
 
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.state import CalibrationEntry, Dose, ServerState
@@ -32,6 +33,7 @@ from ptylive.dashboard.words import (
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice import Advice, advise
 from ptylive.schema.detector import Descan
+from ptylive.server.wire.news import news
 
 LOG_SHOWN_S = 120.0
 """A warning of the log is news for so long."""
@@ -202,6 +204,29 @@ def marks(view: FeedView) -> dict[str, str]:
         "protocol": state.protocol,
         "welcome": "on" if view.connected and state.state == "waiting" and not state.uid else "off",
     }
+
+
+def heard(state: ServerState) -> dict[str, Any]:
+    """What the tab says, and what a browser may tell a viewer who looks elsewhere; of the scan that is shown."""
+    run = state.refinement
+    told = news(state.state, state.series or "", state.lost or 0, str(run.run or ""), run.state)
+    return {
+        "title": _title(state),
+        "of": state.uid or "",
+        "live": state.state in ("scanning", "finishing"),
+        "told": told,
+    }
+
+
+def _title(state: ServerState) -> str:
+    """The shortest that says how things are."""
+    if state.state == "scanning":
+        word = f"{100 * state.progress:.0f}% " + ("(frames lost) " if state.lost else "")
+    elif state.refinement.state == "running":
+        word = "refining "
+    else:
+        word = {"complete": "✓ ", "incomplete": "✗ ", "aborted": "✗ ", "failed": "✗ "}.get(state.state, "")
+    return f"{word}{state.series or ''}".strip()
 
 
 def styles(view: FeedView) -> dict[str, str]:

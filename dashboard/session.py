@@ -278,6 +278,7 @@ class Session:
         marks["overwrite"] = "on" if self.mosaic.panels[0].overwrites else "off"
         lists = {**self.calibration.lists(self.past.state or view.state), **self.runs.lists(), "slices": view.slices}
         lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
+        lists["heard"] = readouts.heard(view.state)
         preset, state = self.refine.preset(), view.state
         clips = {
             **self.calibration.clips(self.past.state or view.state),

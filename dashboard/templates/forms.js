@@ -60,7 +60,26 @@
     setTimeout(() => { delete button.dataset.sure; button.textContent = before; }, 4000);
   }
 
+  // The tab's title always says how things are; a viewer who looks elsewhere is told once, if the browser may.
+  let watched = "", before = null;
+  painters.heard = ({title, of, live, told}) => {
+    document.title = title ? `${title} · ptylive` : "ptylive";
+    if (live) watched = of;
+    const fresh = Object.entries(told).filter(([what, text]) => before && before[what] !== text && (what === "refinement" || of === watched));
+    before = told;
+    if (!document.hidden || window.Notification?.permission !== "granted") return;
+    for (const [what, text] of fresh) new Notification("ptylive", {body: text, tag: what});
+  };
+
+  async function notify(button) {
+    const before = button.textContent;
+    const may = window.Notification && window.isSecureContext ? await Notification.requestPermission() : "none";
+    button.textContent = {granted: "on", denied: "refused", none: "https only"}[may] ?? before;
+    setTimeout(() => { button.textContent = before; }, 2400);
+  }
+
   const actions = {
+    notify: button => notify(button),
     edit: button => edit(button.dataset.name),
     pin: button => ask("pin", {name: button.dataset.name ?? ""}),
     estimate: button => ask("estimate", {name: button.dataset.name ?? ""}),

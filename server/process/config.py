@@ -73,6 +73,9 @@ class ServerConfig(StrictModel):
     watch_settle_s: float = Field(
         default=5.0, ge=0.5, le=3600, description="a watched file that has not changed for so long is finished"
     )
+    notify: str | None = Field(
+        default=None, description="http address that is told when a scan or refinement has ended"
+    )
     security: Security = Field(default_factory=Security, description="keys")
     idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
     refine_threads: int = Field(default=1, ge=1, le=256, description="threads of a refinement")
@@ -141,6 +144,13 @@ class ServerConfig(StrictModel):
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError(f"{value!r} is not an address like 127.0.0.1:5006")
+        return value
+
+    @field_validator("notify")
+    @classmethod
+    def _http_address(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError(f"{value!r} is not an address like https://chat.example/hooks/1")
         return value
 
     @field_validator("prefix")

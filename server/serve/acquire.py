@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from threadpoolctl import threadpool_limits
 
@@ -29,6 +29,7 @@ from ptylive.server.process.parent_watch import exit_with_parent
 from ptylive.server.serve import user_state
 from ptylive.server.serve.control import ControlServer
 from ptylive.server.serve.folder_watch import FileSender, FolderWatch
+from ptylive.server.serve.notifier import Notifier
 from ptylive.server.serve.session import Session
 from ptylive.server.serve.watched_folder import WATCHED_LIST, WatchedFolder
 from ptylive.streamer.vetting.vouched import Doorkeeper
@@ -73,6 +74,8 @@ def _run(session: Session, history: list[str]) -> int:
     control.start()
     threading.Thread(target=session.detector.greet, name="detector", daemon=True).start()
     session.start()
+    notifier = notifying(session)
+    notifier.start()
     _say({"ready": True, "data": session.receiver.address})
     before = user_state.told(session)
     while not session.shutdown_requested.wait(0.2):
@@ -81,6 +84,7 @@ def _run(session: Session, history: list[str]) -> int:
             before = now
     if watch is not None:
         watch.stop()
+    notifier.stop()
     session.stop()
     control.stop()
     return ExitCode.PARTIAL if session.recordings_failed else ExitCode.DONE
@@ -105,6 +109,19 @@ def watched(session: Session) -> FolderWatch | None:
     watch = FolderWatch(seen, send, session.publisher.log)
     watch.start()
     return watch
+
+
+def notifying(session: Session) -> Notifier:
+    """Who tells others of what the stream and the refinements do, whatever scan is shown."""
+
+    def status() -> dict[str, Any]:
+        return {
+            **session.receiver.status().to_plain(),
+            "refinement": session.refine.refinements.current.summary(),
+        }
+
+    config = session.config
+    return Notifier(status, session.publisher.log, config.notify, config.recording_folder)
 
 
 def _warm_up(session: Session) -> None:

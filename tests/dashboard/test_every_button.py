@@ -21,7 +21,7 @@ from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.serve.session import Session as Server
 
-OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite"}
+OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite", "notify"}
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
 TESTED_ELSEWHERE = {"past"}
 """Opens the earlier scan that is looked at (test_present.py)."""

@@ -48,6 +48,27 @@ def test_until_the_first_scan_comes_the_page_says_where_it_is_awaited() -> None:
     assert set(readouts.SENDERS) == set(get_args(ProtocolName))
 
 
+@pytest.mark.parametrize(
+    ("more", "title"),
+    [
+        ({}, "50% 0142"),
+        ({"lost": 3}, "50% (frames lost) 0142"),
+        ({"state": "complete"}, "✓ 0142"),
+        ({"state": "aborted"}, "✗ 0142"),
+        ({"state": "complete", "refinement": {"state": "running", "run": "run1"}}, "refining 0142"),
+        ({"state": "waiting", "series": ""}, ""),
+    ],
+)
+def test_the_tab_says_how_things_are(more: dict[str, object], title: str) -> None:
+    assert readouts.heard(state(**more))["title"] == title
+
+
+def test_a_viewer_who_looks_elsewhere_hears_of_the_end() -> None:
+    assert readouts.heard(state())["live"]
+    ended = readouts.heard(state(state="complete", refinement={"state": "done", "run": "run1"}))
+    assert ended["told"] == {"scan": "scan 0142 is complete", "refinement": "refinement run1 is done"}
+
+
 def test_calibration_says_value_doubt_and_origin() -> None:
     texts = readouts.calibration_texts(state())
     assert texts["cal_rotation_deg"] == "−15.2 ± 0.40°"

@@ -55,6 +55,12 @@ def test_a_folder_that_would_be_filled_by_the_server_itself_is_not_watched(optio
         load_config(None, options, {})
 
 
+@pytest.mark.parametrize("address", ["chat.example/hook", "file:///etc/passwd", "http://", "ftp://lab/x"])
+def test_only_the_web_is_told_of_what_happened(address):
+    with pytest.raises(MetadataError, match="is not an address like https://"):
+        load_config(None, {"notify": address}, {})
+
+
 def test_a_folder_beside_the_recordings_is_watched():
     assert load_config(None, {"watch": "/data/in", "record": "/data/scans"}, {}).watched_folder is not None
     assert load_config(None, {"watch": "/data/in", "record": None}, {}).watched_folder is not None

@@ -1,0 +1,124 @@
+"""Tells an address on the web of what has happened (configuration: ``notify``), and warns of a disk that fills.
+
+Each message is a POST of JSON {"what", "text", "series", "uid", "time"}: what a chat's incoming webhook or twenty lines
+of a lab's own server take. Nothing waits for it, and nothing that goes wrong there concerns a scan.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from ptylive.server.wire.news import news
+
+LOOK_EVERY_S = 0.5
+TIMEOUT_S = 5.0
+TRY_AGAIN_S = 10.0
+END_S = 1.0
+MOST_WAITING = 100
+"""Messages that an address has not taken; of more the oldest are dropped."""
+LOW_DISK_BYTES = 2 * 10**9
+SAY_AGAIN_S = 120.0
+Post = Callable[[str, bytes], None]
+
+
+class Notifier:
+    """Looks at the status now and then. ``log``: takes a level and a line.
+
+    ``ask``: gives the status of the stream, whatever scan is shown, with that of the ``refinement`` in it.
+
+    ``url``: where messages go, None: nowhere; ``folder``: where recordings go, None: nothing is recorded.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Mapping[str, Any]],
+        log: Callable[[str, str], None],
+        url: str | None,
+        folder: Path | None,
+        post: Post | None = None,
+    ) -> None:
+        self._ask, self._log, self._url, self._folder = ask, log, url, folder
+        self._post = post or _post
+        self._known: dict[str, tuple[str, str]] = {}
+        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._not_before = self._disk_not_before = 0.0
+        self._trouble = ""
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send what can be sent within a second, and end."""
+        self._stopped.set()
+        self._thread.join(END_S)
+
+    def look(self, now: float) -> None:
+        """See what is new, and send what waits; ``now``: s, of a clock that only runs on."""
+        status = self._ask()
+        run = status["refinement"]
+        told = news(
+            str(status["state"]), str(status["series"]), int(status["lost"]), str(run["run"] or ""), str(run["state"])
+        )
+        if self._is_low(now):
+            told["disk"] = f"the disk is nearly full: less than {LOW_DISK_BYTES / 1e9:g} GB left in {self._folder}"
+        uid = str(status["uid"])
+        for what, text in told.items():
+            if self._known.get(what) != (uid, text):
+                self._tell(what, text, status)
+        self._known = {what: (uid, text) for what, text in told.items()}
+        self._send(now)
+
+    def _tell(self, what: str, text: str, status: Mapping[str, Any]) -> None:
+        if self._url is not None:
+            message = {"what": what, "text": text, "series": status["series"], "uid": status["uid"]}
+            self._waiting.append(json.dumps({**message, "time": time.time()}).encode())
+
+    def _is_low(self, now: float) -> bool:
+        """Whether recordings will soon find no room; said in the log every few minutes."""
+        try:
+            low = self._folder is not None and shutil.disk_usage(self._folder).free < LOW_DISK_BYTES
+        except OSError:  # the recorder says so, with the reason
+            return False
+        if low and now >= self._disk_not_before:
+            self._disk_not_before = now + SAY_AGAIN_S
+            self._log("warning", f"the disk of {self._folder} is nearly full")
+        return low
+
+    def _send(self, now: float) -> None:
+        while self._waiting and self._url is not None and now >= self._not_before:
+            try:
+                self._post(self._url, self._waiting[0])
+            except (OSError, HTTPException, ValueError) as error:
+                self._not_before = now + TRY_AGAIN_S
+                if self._trouble != str(error):
+                    self._trouble = str(error)
+                    self._log(
+                        "warning", f"notifications do not reach {self._url}: {error}; they are kept and sent again"
+                    )
+                return
+            self._waiting.popleft()
+            self._trouble = ""
+
+    def _run(self) -> None:
+        while not self._stopped.wait(LOOK_EVERY_S):
+            self.look(time.monotonic())
+        self.look(time.monotonic())
+
+
+def _post(url: str, message: bytes) -> None:
+    request = urllib.request.Request(url, message, {"Content-Type": "application/json"})  # noqa: S310  (checked: http)
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+        pass

@@ -1,0 +1,24 @@
+"""What is worth telling somebody who looks elsewhere."""
+
+import pytest
+
+from ptylive.server.wire.news import REFINEMENT_ENDS, SCAN_ENDS, news
+
+
+@pytest.mark.parametrize("state", ["waiting", "scanning", "finishing"])
+def test_nothing_is_told_of_what_goes_its_way(state: str) -> None:
+    assert news(state, "0142", 0, "", "none") == {}
+    assert news(state, "0142", 0, "run1", "running") == {}
+
+
+@pytest.mark.parametrize("state", SCAN_ENDS)
+def test_the_end_of_a_scan_is_told_and_how_it_ended(state: str) -> None:
+    assert news(state, "0142", 3, "", "none") == {"scan": f"scan 0142 {SCAN_ENDS[state]}"}
+
+
+@pytest.mark.parametrize("state", REFINEMENT_ENDS)
+def test_so_is_that_of_a_refinement_even_while_the_next_scan_loses_frames(state: str) -> None:
+    assert news("scanning", "", 1, "run2", state) == {
+        "lost": "the scan is losing frames",
+        "refinement": f"refinement run2 {REFINEMENT_ENDS[state]}",
+    }
