@@ -72,6 +72,7 @@ def test_what_could_not_be_told_is_told_later_in_its_order_and_complained_of_onc
     assert len(lab.logged) == 1
     assert "connection refused" in lab.logged[0]
     lab.refuses = None
+    assert lab.look() == [], "an address that is not there is left in peace for a while"
     assert lab.look(TRY_AGAIN_S) == ["scan 1 is complete", "scan 2 is complete"]
 
 
