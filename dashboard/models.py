@@ -32,8 +32,8 @@ class Page(DataModel):
     __view_module__ = "bokeh"
 
     content = String(default="{}")
-    cards = String(default="[]")
-    """The cards of the library as JSON; apart, because they are large and seldom change."""
+    cards = String(default="{}")
+    """Scans and files of the library as JSON; apart, because they are large and seldom change."""
 
 
 class Asked(DataModel):

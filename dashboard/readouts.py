@@ -256,9 +256,11 @@ def shortfall(state: ServerState) -> str:
     return ", ".join(words)
 
 
-def sentence(view: FeedView, said: str) -> str:
-    """The one line at the bottom: what a command answered, what needs a person, or the last warning."""
+def sentence(view: FeedView, said: str, said_s_ago: float = 0.0) -> str:
+    """The one line at the bottom: what a command answered, what went wrong since, what needs a person, or the log."""
     refinement = view.refinement.message if view.refinement else None
+    if said and view.log is not None and view.log.level != "info" and time.time() - view.log.time < said_s_ago:
+        return view.log.message
     if said:
         return said
     if words := "; ".join(filter(None, (shortfall(view.state), view.state.message))):

@@ -254,8 +254,8 @@ class Session:
         self._texts.update(readouts.calibration_texts(self.past.state or state))
         self._texts.update(refinement_texts(state.refinement, view.refinement, state.uid))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
-        said = self.profile.text() or self.orders.said
-        self._texts["sentence"] = readouts.sentence(view, said)
+        guide = self.profile.text()
+        self._texts["sentence"] = guide or readouts.sentence(view, self.orders.said, self.orders.said_s_ago)
         self._texts |= self.runs.texts() | self.curves.texts() | self.library.texts() | self.past.texts()
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()
@@ -307,10 +307,7 @@ class Session:
             "past": self.past.choose,
             "overwrite": self._overwrite,
             "record": self._record,
-            "replay": self.library.replay,
-            "delete": self.library.delete,
-            "open": self.library.open,
-            "note": self.library.note,
+            **self.library.takers(),
             "detector": self.diffraction.detectors.ask,
         }
 

@@ -60,6 +60,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
+def file_size(size: float) -> str:
+    """Bytes in the unit in which they are 1 to 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{number(size)}{THIN_SPACE}{unit}"
+        size /= 1000
+    return f"{number(size)}{THIN_SPACE}TB"
+
+
 def limits(low: float, high: float) -> tuple[str, str]:
     """The two ends of a colour bar with as many decimals as their distance deserves."""
     span = abs(high - low)

@@ -88,6 +88,11 @@ class Orders:
         self._said, self._said_at = text, time.monotonic()
 
     @property
+    def said_s_ago(self) -> float:
+        """Age of the sentence."""
+        return time.monotonic() - self._said_at
+
+    @property
     def said(self) -> str:
         """The sentence, while it is fresh."""
-        return self._said if time.monotonic() - self._said_at < REPLY_SHOWN_S else ""
+        return self._said if self.said_s_ago < REPLY_SHOWN_S else ""

@@ -17,7 +17,7 @@ from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.client.state import CalibrationEntry
 from ptylive.dashboard.readouts import quantity
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.words import count, file_name
+from ptylive.dashboard.words import count, file_name, file_size
 from ptylive.pictures.colours import ColourMap
 from ptylive.pictures.snapshot import draw, png
 from ptylive.server.wire.messages import array_from_plain
@@ -35,6 +35,8 @@ class LibraryPanel:
         self._cards: list[dict[str, Any]] = []
         self._text = ""
         self._asked_at = -ASK_EVERY_S
+        self._files: dict[str, Any] | None = None
+        self._match = ""
         self._note, self._note_of, self._note_asked_at = "", "", -ASK_EVERY_S
         self._thumbnails: dict[tuple[str, float, ColourMap], str] = {}
         self._kinds = MapKinds()
@@ -53,6 +55,27 @@ class LibraryPanel:
         if on_show and time.monotonic() - self._asked_at > ASK_EVERY_S:
             self._asked_at = time.monotonic()
             self._orders.ask("history", self._take_history, limit=PAGE)
+            self._orders.ask("files", self._take_files, on_refusal=self._no_files, match=self._match)
+
+    def _take_files(self, reply: Reply) -> None:
+        files, most = list(reply["files"]), int(reply["count"])
+        self._files = {
+            "folder": str(reply["folder"]),
+            "said": f"{count(most)} scan file{'' if most == 1 else 's'}, the newest first",
+            "files": [{"name": str(file["name"]), "text": _file_text(file)} for file in files],
+        }
+
+    def _no_files(self, _reason: str) -> None:
+        self._files = None
+
+    def match_files(self, request: Request) -> None:
+        """List files whose names have this in them."""
+        self._match, self._asked_at = request.value, -ASK_EVERY_S
+
+    def take(self, request: Request) -> None:
+        """Have a file of another program sent as a scan."""
+        name = request.value
+        self._orders.send("take", f"opening {name}", lambda _reply: self._on_open(), file=name)
 
     def _take_note(self, reply: Reply) -> None:
         self._note = str(reply.get("note", ""))
@@ -101,6 +124,17 @@ class LibraryPanel:
             self._thumbnails[key] = "data:image/png;base64," + base64.b64encode(png(picture)).decode()
         return self._thumbnails[key]
 
+    def takers(self) -> dict[str, Callable[[Request], None]]:
+        """Who takes which request."""
+        return {
+            "open": self.open,
+            "replay": self.replay,
+            "delete": self.delete,
+            "note": self.note,
+            "files": self.match_files,
+            "take": self.take,
+        }
+
     def open(self, request: Request) -> None:
         """Show a past scan; without a name, the newest live one. With the key `refine` go on to the Refine view."""
         done = "opened" if request.name else "back to the newest scan"
@@ -133,8 +167,14 @@ class LibraryPanel:
         return {"note": self._note}
 
     def cards(self) -> str:
-        """The cards as JSON."""
-        return json.dumps(self._cards, ensure_ascii=False)
+        """Scans and files as JSON."""
+        return json.dumps({"scans": self._cards, "files": self._files}, ensure_ascii=False)
+
+
+def _file_text(file: Mapping[str, Any]) -> str:
+    """Size and time of the last change."""
+    when = datetime.fromtimestamp(float(file["time"])).strftime("%Y-%m-%d %H:%M")
+    return f"{file_size(float(file['bytes']))} · {when}"
 
 
 def _runs(runs: Mapping[str, Any]) -> str:

@@ -91,6 +91,7 @@
     load: () => document.getElementById("preset-file").click(),
     open: button => ask("open", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
     replay: button => ask("replay", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
+    take: button => ask("take", {value: button.dataset.name}),
     delete: button => twice(button, () => ask("delete", {name: button.dataset.name})),
     withdraw: button => ask("withdraw", {name: button.dataset.name, value: button.dataset.uid}),
     overwrite: () => ask("overwrite"),
@@ -141,6 +142,9 @@
       if (!past.matches(":active")) past.value = past.max - back;
     };
 
+    const match = document.getElementById("files-match");
+    match.addEventListener("input", () => ask("files", {value: match.value}));
+
     const note = document.querySelector("[data-note-field]");
     note.addEventListener("change", () => ask("note", {value: note.value}));
     note.addEventListener("keydown", event => { if (event.key === "Enter") note.blur(); });
@@ -178,6 +182,16 @@
     return make("article", {class: "card"}, image, head, make("small", {text: time}),
       ...lines.filter(Boolean).map(text => make("span", {text})), remark, buttons);
   }
+
+  // Files of other programs that this server may open; null: it was not told of a folder.
+  painters.files = found => {
+    document.body.dataset.files = found ? "on" : "off";
+    if (!found) return;
+    document.getElementById("files-folder").textContent = `${found.folder}: ${found.said}`;
+    document.getElementById("files").replaceChildren(...found.files.map(({name, text}) =>
+      make("li", {}, make("span", {text: name, title: name}), make("small", {text}),
+        make("button", {class: "small", "data-act": "take", "data-name": name, text: "open"}))));
+  };
 
   painters.history = entries => {
     const list = document.getElementById("cards");

@@ -94,7 +94,11 @@ window.ptylive = (() => {
     element.textContent = [...values].map(([name, value]) => `${name} ${value}`).concat(values.size ? place : []).join(" · ");
   }
 
-  function cards(text) { painters.history?.(JSON.parse(text)); }
+  function cards(text) {
+    const {scans = [], files = null} = JSON.parse(text);
+    painters.history?.(scans);
+    painters.files?.(files);
+  }
 
   function view(name) { document.body.dataset.view = name; }
 

@@ -70,6 +70,7 @@ class ServerConfig(StrictModel):
     prefix: str = Field(default="", description="path under which a proxy serves the dashboard, like /ptylive")
     record: str | None = Field(default="", description="recording folder; empty: the user's data folder; none: off")
     watch: str | None = Field(default=None, description="folder into which other programs write scans: taken up once")
+    files: str | None = Field(default=None, description="folder whose scan files may be opened from the dashboard")
     watch_settle_s: float = Field(
         default=5.0, ge=0.5, le=3600, description="a watched file that has not changed for so long is finished"
     )
@@ -203,6 +204,11 @@ class ServerConfig(StrictModel):
     def watched_folder(self) -> Path | None:
         """Whose files are taken up, or None."""
         return None if self.watch is None else Path(self.watch).expanduser()
+
+    @property
+    def open_folder(self) -> Path | None:
+        """Whose files may be opened, or None."""
+        return None if self.files is None else Path(self.files).expanduser()
 
     @property
     def key_folder(self) -> Path | None:

@@ -117,13 +117,13 @@ class FileSender:
     _closed: bool = field(default=False, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def __call__(self, file: WatchedFile) -> Sent:
-        """Send a file; returns when it is safe, or why it is not."""
+    def __call__(self, file: WatchedFile, uid: str = "") -> Sent:
+        """Send a file; returns when it is safe, or why it is not. ``uid``: of the scan; the file's own by default."""
         settings = SendSettings(
             file=str(file.path),
             data=self.data,
             control=self.control if self.recorded() else None,
-            uid=file.uid,
+            uid=uid or file.uid,
             series=Path(file.name).stem,
             keys=None if self.keys is None else str(self.keys),
         )

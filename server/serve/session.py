@@ -29,6 +29,7 @@ from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.compilation import Compilation, CompiledReader
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve.metrics import FrameTotals, render, serve_metrics
+from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.live import LiveThread, Resources, find_device
 from ptylive.server.session.recent_scans import RecentScans
@@ -97,16 +98,14 @@ class Session:
         self._running: dict[str, ScanSession] = {}
         """Scans whose frames may still come, by uid."""
         self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
-        self.calibration = CalibrationCommands(config.defaults, config.overrides, self._current, self._finisher.add)
+        current, data = self._current, self.receiver.address
+        self.calibration = CalibrationCommands(config.defaults, config.overrides, current, self._finisher.add)
         self.detector = DetectorCommands(config, self.publisher)
-        self.refine = RefineCommands(
-            config, self.publisher, self._current, self.calibration.command_configure, command_line
-        )
+        self.refine = RefineCommands(config, self.publisher, current, self.calibration.command_configure, command_line)
         self.analysis = AnalysisCommands(config, self.refine.refinements, self, self._finisher)
-        self.library = LibraryCommands(
-            config, self.publisher, self, self._finisher, self.analysis.bank, self.receiver.address
-        )
-        self.maps = MapCommands(config.maps, self._current, lambda: list(self._running.values()), self._finisher.add)
+        self.library = LibraryCommands(config, self.publisher, self, self._finisher, self.analysis.bank, data)
+        self.opened_files = OpenedFiles(config, data, lambda: self.command_record()["on"], self.publisher.log)
+        self.maps = MapCommands(config.maps, current, lambda: list(self._running.values()), self._finisher.add)
         self._live = LiveThread(
             CompiledReader(self.receiver.ring.reader(), self.compilation),
             self.publisher,
@@ -139,8 +138,8 @@ class Session:
             self._metrics.close()
         self.compilation.close()
         self._recovered.stop()
-        self.library.close()
-        self.refine.close()
+        for part in (self.library, self.opened_files, self.refine):
+            part.close()
         self.receiver.stop(STOP_TIMEOUT_S / 2)
         self._live.join(STOP_TIMEOUT_S / 4)
         self._finisher.stop(STOP_TIMEOUT_S / 4)
@@ -256,7 +255,8 @@ class Session:
     @property
     def commands(self) -> tuple[object, ...]:
         """Where the commands of the control protocol are found: methods ``command_*`` of these."""
-        return self, self.calibration, self.maps, self.refine, self.analysis, self.library, self.detector
+        of_a_scan = (self.calibration, self.maps, self.refine, self.analysis)
+        return self, *of_a_scan, self.library, self.opened_files, self.detector
 
     def _current(self) -> ScanSession | None:
         return self._scan

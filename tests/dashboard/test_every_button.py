@@ -19,6 +19,7 @@ from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.library_commands import LibraryCommands
 from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.refine_commands import RefineCommands
+from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.serve.session import Session as Server
 
 OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite", "notify"}
@@ -36,6 +37,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "open": ({"what": "open", "name": "a.h5"}, "open"),
     "replay": ({"what": "replay", "name": "a.h5"}, "replay"),
     "delete": ({"what": "delete", "name": "a.h5"}, "delete"),
+    "take": ({"what": "take", "value": "a.mib"}, "take"),
     "record": ({"what": "record"}, "record"),
     "export": ({"what": "key", "key": "e"}, "export"),
     "detector": ({"what": "detector", "key": "disc", "numbers": [32, 32, 12]}, "detectors"),
@@ -77,7 +79,7 @@ def buttons_of_the_page() -> set[str]:
 
 
 def commands_of_the_server() -> set[str]:
-    groups = (Server, CalibrationCommands, MapCommands, RefineCommands, AnalysisCommands, LibraryCommands)
+    groups = (Server, CalibrationCommands, MapCommands, RefineCommands, AnalysisCommands, LibraryCommands, OpenedFiles)
     return {name.removeprefix("command_") for group in groups for name in dir(group) if name.startswith("command_")}
 
 

@@ -277,6 +277,6 @@ def test_a_change_that_comes_while_the_page_is_built_is_shown(chromium: Browser)
     page.add_script_tag(content=read_template("session.js"))
     content = json.dumps({"texts": {"state": "scanning"}})
     page.evaluate("content => ptylive.render(content)", content)
-    page.evaluate("content => ptylive.ready({content, cards: '[]'}, {}, [])", content)
+    page.evaluate("content => ptylive.ready({content, cards: '{}'}, {}, [])", content)
     assert page.locator("span").inner_text() == "scanning"
     page.close()

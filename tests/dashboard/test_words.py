@@ -26,6 +26,11 @@ def test_both_ends_of_a_colour_bar_have_the_same_decimals() -> None:
     assert words.limits(12, 915.4) == ("12", "915")
 
 
+@pytest.mark.parametrize(("size", "text"), [(1, "1.00 B"), (1000, "1.00 kB"), (12.3e6, "12.3 MB"), (5e13, "50.0 TB")])
+def test_sizes_of_files(size: float, text: str) -> None:
+    assert words.file_size(size).replace(words.THIN_SPACE, " ") == text
+
+
 def test_counts_durations_and_percentages() -> None:
     assert words.count(1234567) == "1\u2009234\u2009567"
     assert words.seconds(12.4) == "0:12"

@@ -51,6 +51,9 @@ def serve(
     watch: Annotated[
         str | None, typer.Option(metavar="DIR", help="take up scans that other programs write into a folder")
     ] = None,
+    files: Annotated[
+        str | None, typer.Option(metavar="DIR", help="folder whose scan files may be opened from the dashboard")
+    ] = None,
     keys: Annotated[
         Path | None, typer.Option("--keys", metavar="DIR", help="key folder: encrypt, and let in known clients only")
     ] = None,
@@ -79,6 +82,7 @@ def serve(
         "dashboard": dashboard,
         "record": record,
         "watch": watch,
+        "files": files,
         "prefix": prefix,
         "security": None if keys is None else {"keys": str(keys)},
     }

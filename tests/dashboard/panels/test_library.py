@@ -1,0 +1,78 @@
+"""The library lists past scans, and files of a folder that may be opened."""
+
+import json
+from concurrent.futures import Future
+from typing import Any
+
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.panels.library import LibraryPanel
+from ptylive.dashboard.requests import Request
+from ptylive.schema import CommandError
+
+
+class Server:
+    """Answers at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.files: list[dict[str, Any]] | None = []
+
+    def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
+        self.asked.append((command, arguments))
+        future: Future[dict[str, Any]] = Future()
+        if command == "files" and self.files is None:
+            future.set_exception(CommandError("no folder may be opened from"))
+        else:
+            files = self.files or []
+            future.set_result({"scans": [], "count": len(files), "folder": "/data", "files": files})
+        return future
+
+
+def library() -> tuple[LibraryPanel, Server, Orders, list[str]]:
+    server, opened = Server(), list[str]()
+    orders = Orders(server)
+    return (
+        LibraryPanel(orders, lambda: opened.append("session"), lambda: opened.append("refine")),
+        server,
+        orders,
+        opened,
+    )
+
+
+def shown(panel: LibraryPanel, orders: Orders) -> Any:
+    panel.follow(FeedView(connected=True), on_show=True)
+    orders.collect()
+    return json.loads(panel.cards())["files"]
+
+
+def test_files_are_listed_with_size_and_time() -> None:
+    panel, server, orders, _ = library()
+    server.files = [{"name": "a.mib", "bytes": 12_300_000, "time": 0.0}]
+    listed = shown(panel, orders)
+    assert listed["folder"] == "/data"
+    assert listed["said"] == "1 scan file, the newest first"
+    assert listed["files"][0]["name"] == "a.mib"
+    assert listed["files"][0]["text"].startswith("12.3\u2009MB · ")
+
+
+def test_a_server_without_such_a_folder_offers_nothing() -> None:
+    panel, server, orders, _ = library()
+    server.files = None
+    assert shown(panel, orders) is None
+
+
+def test_what_is_typed_is_looked_for_at_once() -> None:
+    panel, server, orders, _ = library()
+    shown(panel, orders)
+    panel.match_files(Request(what="files", value="gold"))
+    shown(panel, orders)
+    assert server.asked[-1] == ("files", {"match": "gold"})
+
+
+def test_opening_a_file_goes_on_to_its_maps() -> None:
+    panel, server, orders, opened = library()
+    panel.take(Request(what="take", value="in/a.mib"))
+    orders.collect()
+    assert server.asked == [("take", {"file": "in/a.mib"})]
+    assert opened == ["session"]
