@@ -273,6 +273,7 @@ class Session:
             styles |= panel.styles()
         marks = readouts.marks(view) | self.runs.marks() | self.curves.marks() | self.refine.marks() | self.past.marks()
         marks["role"] = "viewer" if self.read_only else "operator"
+        marks["advice"] = "on" if self._texts.get("advice_line") else "off"
         marks["profile"] = "on" if self.profile.active.active else "off"
         marks["trotter"] = "on" if self.trotter.on_show else "off"
         marks["overwrite"] = "on" if self.mosaic.panels[0].overwrites else "off"
