@@ -1,0 +1,201 @@
+"""The C++ sender of docs/examples, compiled against the libzmq that pyzmq brings; and servers that lose frames."""
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import msgpack
+import numpy as np
+import pytest
+import zmq
+
+from ptylive.schema import ScanHeader
+from ptylive.streamer.security import ServerKeys
+from ptylive.streamer.wire import (
+    ArmMessage,
+    FrameLayout,
+    FramesMessage,
+    Message,
+    PingMessage,
+    decode,
+    decode_frames,
+    runs_of,
+)
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "examples" / "cpp"
+STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
+
+
+def compiler() -> str:
+    """g++; skips where there is none."""
+    found = shutil.which("g++")
+    if found is None:
+        pytest.skip("no C++ compiler (g++): the C++ sender cannot be tried")
+    return found
+
+
+def libzmq() -> Path:
+    """The library in pyzmq's wheel; skips where pyzmq is of another kind."""
+    packages = Path(zmq.__file__).parents[1]
+    found = sorted([*packages.glob("pyzmq.libs/libzmq*"), *packages.glob("zmq/.dylibs/libzmq*")])
+    if not found:
+        pytest.skip("this pyzmq brings no libzmq to link the C++ sender against")
+    return found[0]
+
+
+def stream_file(*flags: str) -> Path:
+    """The compiled example, kept from run to run."""
+    command = [compiler(), *STRICT, *flags]
+    sources = [path.read_text() for path in sorted(FOLDER.iterdir())]
+    key = hashlib.sha256(repr((command, libzmq(), sources)).encode()).hexdigest()[:16]
+    # each user has one: what another made may not be readable, and nobody should run it
+    built = Path(tempfile.gettempdir()) / f"ptylive-stream-file-{os.getuid()}-{key}"
+    if not built.exists():
+        with tempfile.TemporaryDirectory() as work:
+            made = Path(work) / "made"
+            link = [libzmq(), f"-Wl,-rpath,{libzmq().parent}"]
+            subprocess.run([*command, "-o", made, FOLDER / "stream_file.cpp", *link], check=True)
+            shutil.move(made, built)
+    return built
+
+
+Loses = Callable[[FramesMessage, int], bool]
+"""Whether a message that comes for the n-th time (from 1) is lost."""
+
+
+class LossyServer:
+    """Takes scans and answers what it has, but loses messages, and says other things first. A context manager.
+
+    ``noise``: what is sent before each reply. ``refuses``: reasons that it counts for what it has lost. ``about``: what
+    else its replies hold. ``follows``: a server that has ended, at whose addresses this one has what that one had.
+    """
+
+    def __init__(
+        self,
+        loses: Loses = lambda message, time: False,
+        noise: Callable[[bytes], list[bytes]] = lambda reply: [],
+        refuses: str = "",
+        keys: Path | None = None,
+        about: Mapping[str, Any] | None = None,
+        follows: "LossyServer | None" = None,
+    ) -> None:
+        self.messages: list[Message] = []
+        self.frames: dict[int, bytes] = {} if follows is None else dict(follows.frames)
+        self.problem: Exception | None = None
+        self._loses, self._noise, self._refuses, self._about = loses, noise, refuses, about
+        self._times: Counter[int] = Counter()
+        self._rejected: Counter[str] = Counter()
+        self._context = zmq.Context()
+        self._pull, self._router = self._context.socket(zmq.PULL), self._context.socket(zmq.ROUTER)
+        addresses = ("tcp://127.0.0.1:*",) * 2 if follows is None else (follows.data, follows.control)
+        for socket, address in zip((self._pull, self._router), addresses, strict=True):
+            if keys is not None:
+                own = ServerKeys.open(keys)
+                socket.curve_server, socket.curve_publickey, socket.curve_secretkey = True, own.public, own.secret
+            socket.bind(address)
+        self.data, self.control = (str(s.getsockopt_string(zmq.LAST_ENDPOINT)) for s in (self._pull, self._router))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    @property
+    def arm(self) -> ArmMessage:
+        return next(message for message in self.messages if isinstance(message, ArmMessage))
+
+    def _announced(self) -> list[ScanHeader]:
+        said = [m.header for m in self.messages if isinstance(m, ArmMessage | PingMessage)]
+        return [header for header in said if header is not None]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._context.destroy(linger=0)
+        if self.problem is not None:
+            raise self.problem
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._pull, zmq.POLLIN)
+        poller.register(self._router, zmq.POLLIN)
+        try:
+            while not self._stop.is_set():
+                ready = dict(poller.poll(20))
+                if self._pull in ready:
+                    self._take(decode(self._pull.recv_multipart()))
+                if self._router in ready:
+                    self._answer(*self._router.recv_multipart())
+        except Exception as error:
+            self.problem = error
+
+    def _take(self, message: Message) -> None:
+        self.messages.append(message)
+        if not isinstance(message, FramesMessage):
+            return
+        self._times[message.first] += 1
+        if not self._announced():
+            self._rejected["unknown_scan"] += 1
+            return
+        if self._loses(message, self._times[message.first]):
+            self._rejected[self._refuses] += 1
+            return
+        frames, good, _ = decode_frames(message, FrameLayout.of(self._announced()[0]))
+        assert good.all()
+        self.frames.update({message.first + n: frame.tobytes() for n, frame in enumerate(frames)})
+
+    def _answer(self, peer: bytes, question: bytes) -> None:
+        asked = msgpack.unpackb(question)
+        reply: dict[str, Any] = {"id": asked["id"], "ok": True, "about": self._about}
+        if asked["command"] == "received":
+            reply["ranges"] = list(self._ranges())
+        else:
+            uids = [header.uid for header in self._announced()]
+            reply.update(uid=uids[-1] if uids else "", rejected={k: n for k, n in self._rejected.items() if k})
+        packed = msgpack.packb(reply)
+        for said in (*self._noise(packed), packed):
+            self._router.send_multipart([peer, said])
+
+    def _ranges(self) -> Iterator[tuple[int, int]]:
+        here = np.zeros(max(self.frames, default=-1) + 1, dtype=bool)
+        here[list(self.frames)] = True
+        return runs_of(here)
+
+
+ODDITIES = {
+    "nested": [[{"ranges": [[0, 2**40]]}] * 20, {1: 2, -3: None}],
+    "numbers": [0, 127, 128, 2**16, 2**32, 2**64 - 1, -1, -33, -(2**15), -(2**40), 1.5, True, None],
+    "long": ["x" * n for n in (31, 32, 255, 256, 70_000)] + [b"y" * n for n in (3, 300, 70_000)],
+    "extensions": [msgpack.ExtType(5, b"z" * n) for n in (1, 2, 4, 8, 16, 3, 300, 70_000)],
+    "many": list(range(20)) + list(range(70_000)),
+    "wide": {str(n): n for n in range(70_000)},
+}
+"""Every form that msgpack has, which a client must be able to pass over."""
+
+
+def damaged(packed: bytes, chance: random.Random) -> bytes:
+    """A reply with something wrong: cut, bits flipped, a huge count, deep nesting, or no msgpack at all."""
+    kind = chance.randrange(5)
+    if kind == 0:
+        return packed[: chance.randrange(len(packed))]
+    if kind == 1:
+        return chance.randbytes(chance.randrange(200))
+    if kind == 2:
+        return packed[:1] + b"\xa2id" + bytes([chance.choice((0x91, 0x81))]) * chance.randrange(100_000)
+    changed = bytearray(packed)
+    where = 200 if chance.random() < 0.7 else len(changed)  # most of a reply is long lists
+    for _ in range(chance.randrange(1, 6)):
+        changed[chance.randrange(min(where, len(changed)))] = chance.randrange(256)
+    if kind == 4:
+        start = chance.randrange(min(60, len(changed)))
+        changed[start : start + 5] = bytes([chance.choice((0xDB, 0xC6, 0xC9, 0xDD, 0xDF))]) + b"\xff\xff\xff\xff"
+    return bytes(changed)
