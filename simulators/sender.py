@@ -14,24 +14,25 @@ import numpy as np
 import zmq
 
 from ptylive.schema import ScanHeader, ServerGoneError
-from ptylive.schema.model import BoolArray
+from ptylive.schema.model import Array, BoolArray
 from ptylive.simulators.outlet import Outlet, SendPatience
 from ptylive.streamer.security import ClientKeys
-from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, PingMessage, encode
-from ptylive.streamer.wire.limits import MAX_PART_BYTES
+from ptylive.streamer.wire import ArmMessage, EndMessage, FrameLayout, FramesMessage, Message, PingMessage, encode
+from ptylive.streamer.wire.limits import MAX_BATCH, MAX_PART_BYTES
 
 PING_INTERVAL_S = 1.0
 _QUESTION_TIMEOUT_S = 1.0
+_MESSAGE_BYTES = 2**20
 
 
 class Sender:
     """Sends one scan after the other to a server's data address, with a ping every second. A context manager.
 
-    Raises ServerGoneError when nobody takes a message in time (see :class:`Outlet`).
+    Raises ServerGoneError when nobody takes a message in time (see :class:`Outlet`). patience: as it is by default.
     """
 
-    def __init__(self, to: str, patience: SendPatience, keys: ClientKeys | None = None) -> None:
-        self._outlet = Outlet(to, patience, keys=keys)
+    def __init__(self, to: str, patience: SendPatience | None = None, keys: ClientKeys | None = None) -> None:
+        self._outlet = Outlet(to, patience or SendPatience(), keys=keys)
         self._number = secrets.randbelow(2**62) + 1
         """What every message says that it is of, so that another one's uid may be the same."""
         self._header: ScanHeader | None = None
@@ -47,6 +48,22 @@ class Sender:
         """Send frames, and a ping when one is due."""
         self.ping_if_due()
         self._send(message)
+
+    def patterns(self, first: int, patterns: Array) -> None:
+        """Send patterns (n, Qy, Qx) of the scan announced last, numbered from ``first``, in messages of about 1 MB.
+
+        Raises ValueError where none is announced, or its patterns have another shape or type.
+        """
+        if self._header is None:
+            raise ValueError("announce the scan first: arm(header)")
+        layout = FrameLayout.of(self._header)
+        if patterns.shape[1:] != layout.shape or patterns.dtype != layout.dtype:
+            announced = f"{layout.shape} {layout.dtype.str}"
+            raise ValueError(f"patterns of {patterns.shape[1:]} {patterns.dtype.str}: announced were {announced}")
+        few = max(1, min(MAX_BATCH, _MESSAGE_BYTES // layout.nbytes))
+        for start in range(0, len(patterns), few):
+            part = np.ascontiguousarray(patterns[start : start + few])
+            self.frames(FramesMessage(self._header.uid, first + start, len(part), "none", (part.data.cast("B"),)))
 
     def ping_if_due(self) -> None:
         """A ping with the arm map, at most one a second."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import typer
 import zmq
+from cpp_sender import LossyServer
 
 from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.server.cli.main import build
@@ -84,3 +85,14 @@ def test_the_shortest_sender_of_the_protocol_document_is_understood():
     finally:
         context.destroy(linger=0)
     assert [type(message) for message in messages] == [ArmMessage, FramesMessage, FramesMessage, EndMessage]
+
+
+def test_the_five_lines_of_the_senders_document_are_understood():
+    (text,) = snippets(ROOT / "docs" / "senders.md", "python")
+    camera = np.arange(64, dtype="<u2")[:, None, None, None] * np.ones((1, 64, 2, 2), "<u2")
+    text = text.replace("[256, 256]", "[2, 2]")
+    with LossyServer() as lossy:
+        exec(compile(text.replace("tcp://127.0.0.1:9999", lossy.data), "senders.md", "exec"), {"camera": camera})
+        while not lossy.messages or not isinstance(lossy.messages[-1], EndMessage):
+            assert lossy.problem is None
+        assert [lossy.frames[n] for n in (0, 64, 4095)] == [camera[n // 64, 0].tobytes() for n in (0, 64, 4095)]
