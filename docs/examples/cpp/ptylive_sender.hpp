@@ -20,6 +20,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -27,6 +28,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <new>
 #include <random>
 #include <string>
 #include <string_view>
@@ -289,9 +291,15 @@ inline std::string key_in(const std::string& path, const std::string& name) {
 
 // n random hexadecimal digits.
 inline std::string random_digits(std::size_t n) {
-  std::random_device chance;
+  auto seed = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
+  try {
+    std::random_device chance;
+    seed = (seed << 32 ^ seed) + (std::uint64_t{chance()} << 32) + chance();
+  } catch (...) {  // a system without a source of random numbers
+  }
+  std::mt19937_64 drawn(seed);
   std::string digits;
-  while (digits.size() < n) digits.push_back("0123456789abcdef"[chance() & 15]);
+  while (digits.size() < n) digits.push_back("0123456789abcdef"[drawn() & 15]);
   return digits;
 }
 
@@ -311,7 +319,8 @@ class Sender {
       : data_(std::move(data)), control_(std::move(control)), options_(std::move(options)), context_(zmq_ctx_new()) {}
   // Whatever a successful close() has left on its way leaves; a scan that was not closed is dropped.
   ~Sender() {
-    const int wait_ms = closed_ ? static_cast<int>(1000 * options_.away_s) : 0;
+    const double wait_s = control_.empty() ? options_.away_s : std::min(2.0, options_.away_s);
+    const int wait_ms = closed_ ? static_cast<int>(1000 * wait_s) : 0;
     if (push_) zmq_setsockopt(push_.get(), detail::linger, &wait_ms, sizeof wait_ms);
   }
   Sender(const Sender&) = delete;

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import h5py
+import msgpack
 import numpy as np
 import pytest
 from cpp_sender import FOLDER, ODDITIES, STRICT, LossyServer, compiler, damaged, stream_file
@@ -178,6 +179,30 @@ def fuzz(program: Path, small: Path, seed: int, much: int) -> None:
 
 def test_damaged_replies_do_no_harm(program, small):
     fuzz(program, small, seed=1, much=20)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"id": "r0", "ranges": [[0, 40]]},
+        {"id": 0, "ranges": [[0, 40]]},
+        {"ok": False, "ranges": [[0, 40]]},
+        {"ranges": [[0, 41]]},
+        {"ranges": [[0, 2**64 - 1]]},
+        {"ranges": [[30, 40], [0, 30]]},
+        {"ranges": [[0, 40, 80]]},
+        {"ranges": [[-1, 40]]},
+        {"ranges": {"0": 40}},
+    ],
+)
+def test_an_answer_to_another_question_or_that_cannot_be_is_not_believed(program, small, lie):
+    def lying(reply: bytes) -> list[bytes]:
+        told = msgpack.unpackb(reply)
+        return [msgpack.packb({**told, **lie})] if "ranges" in told else []
+
+    with LossyServer(loses=lambda message, time: time < 2, noise=lying) as lossy:
+        assert run(program, small, lossy.data, lossy.control, *SMALL)[::2] == (0, "")
+        assert sent(lossy) == [frame.tobytes() for frame in FRAMES]
 
 
 @pytest.mark.slow
