@@ -3,10 +3,12 @@
 import hashlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from ptylive.schema import ScanHeader
 from ptylive.streamer.security import ServerKeys
 from ptylive.streamer.wire import (
     ArmMessage,
+    EndMessage,
     FrameLayout,
     FramesMessage,
     Message,
@@ -31,6 +34,7 @@ from ptylive.streamer.wire import (
 )
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "examples" / "cpp"
+PAGE = FOLDER.parents[1] / "senders.md"
 STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
 
 
@@ -52,20 +56,28 @@ def libzmq() -> Path:
 
 
 def stream_file(*flags: str) -> Path:
-    """The compiled example, kept from run to run."""
-    command = [compiler(), *STRICT, *flags]
-    sources = [path.read_text() for path in sorted(FOLDER.iterdir())]
-    key = hashlib.sha256(repr((command, libzmq(), sources)).encode()).hexdigest()[:16]
+    """The compiled example, kept from run to run.
+
+    The lines of docs/senders.md are compiled with it: that is cheaper than by themselves.
+    """
+    command = [compiler(), *STRICT, *flags, f"-I{FOLDER}"]
+    sources = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.iterdir())]
+    (lines,) = re.findall(r"^```cpp\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    key = hashlib.sha256(repr((command, libzmq(), sources, lines)).encode()).hexdigest()[:16]
     # each user has one: what another made may not be readable, and nobody should run it
     built = Path(tempfile.gettempdir()) / f"ptylive-stream-file-{os.getuid()}-{key}"
     if not built.exists():
         with tempfile.TemporaryDirectory() as work:
-            made = Path(work) / "made"
+            made, example = Path(work) / "made", Path(work) / "example.h"
+            example.write_text(lines, encoding="utf-8")
             link = [libzmq(), f"-Wl,-rpath,{libzmq().parent}"]
-            subprocess.run([*command, "-o", made, FOLDER / "stream_file.cpp", *link], check=True)
+            subprocess.run([*command, "-include", example, "-o", made, FOLDER / "stream_file.cpp", *link], check=True)
             shutil.move(made, built)
     return built
 
+
+PATIENCE_S = 90.0
+"""A machine that does ten other things; nothing is decided by it."""
 
 Loses = Callable[[FramesMessage, int], bool]
 """Whether a message that comes for the n-th time (from 1) is lost."""
@@ -108,6 +120,23 @@ class LossyServer:
     @property
     def arm(self) -> ArmMessage:
         return next(message for message in self.messages if isinstance(message, ArmMessage))
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so. Raises AssertionError where that takes too long, or the server has a problem."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self.problem is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def wait_for_end(self) -> EndMessage:
+        """The message that ends a scan, once it is there."""
+        self.wait(lambda: any(isinstance(message, EndMessage) for message in self.messages))
+        return next(message for message in self.messages if isinstance(message, EndMessage))
+
+    def patterns(self) -> list[bytes]:
+        """Those that are there, by their numbers."""
+        return [self.frames[number] for number in sorted(self.frames)]
 
     def _announced(self) -> list[ScanHeader]:
         said = [m.header for m in self.messages if isinstance(m, ArmMessage | PingMessage)]

@@ -93,6 +93,5 @@ def test_the_five_lines_of_the_senders_document_are_understood():
     text = text.replace("[256, 256]", "[2, 2]")
     with LossyServer() as lossy:
         exec(compile(text.replace("tcp://127.0.0.1:9999", lossy.data), "senders.md", "exec"), {"camera": camera})
-        while not lossy.messages or not isinstance(lossy.messages[-1], EndMessage):
-            assert lossy.problem is None
+        lossy.wait_for_end()
         assert [lossy.frames[n] for n in (0, 64, 4095)] == [camera[n // 64, 0].tobytes() for n in (0, 64, 4095)]

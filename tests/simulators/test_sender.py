@@ -18,9 +18,8 @@ def test_patterns_go_in_messages_of_a_megabyte_and_arrive():
             sender.patterns(2, frames[2:])
             sender.patterns(0, frames[:2, :, ::-1][:, :, ::-1])  # a view that is not contiguous
             sender.end(EndMessage(header.uid, 12, "complete"))
-        while not isinstance(lossy.messages[-1:] and lossy.messages[-1], EndMessage):
-            assert lossy.problem is None
-        assert [lossy.frames[number] for number in range(12)] == [frame.tobytes() for frame in frames]
+        lossy.wait_for_end()
+        assert lossy.patterns() == [frame.tobytes() for frame in frames]
         assert {m.count for m in lossy.messages if isinstance(m, FramesMessage)} == {2}
 
 

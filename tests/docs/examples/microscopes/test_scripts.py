@@ -5,7 +5,6 @@ import ast
 import importlib
 import importlib.util
 import sys
-import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -16,7 +15,6 @@ from cpp_sender import LossyServer
 import ptylive
 from ptylive.schema import ServerGoneError
 from ptylive.simulators.outlet import SendPatience
-from ptylive.streamer.wire import EndMessage
 
 FOLDER = Path(__file__).resolve().parents[4] / "docs" / "examples" / "microscopes"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
@@ -38,17 +36,6 @@ def load(monkeypatch):
         return made
 
     return loaded
-
-
-def wait_for_end(lossy: LossyServer) -> EndMessage:
-    while not (lossy.messages and isinstance(lossy.messages[-1], EndMessage)):
-        assert lossy.problem is None
-        time.sleep(0.005)
-    return lossy.messages[-1]
-
-
-def sent(lossy: LossyServer) -> list[bytes]:
-    return [lossy.frames[number] for number in sorted(lossy.frames)]
 
 
 def as_bytes(frames: np.ndarray) -> list[bytes]:
@@ -87,8 +74,8 @@ def test_bluesky(load):
     with LossyServer() as lossy:
         callback = script.PtyliveCallback("camera", lossy.data, energy_eV="200 keV", scan_step_A=0.4)
         run_documents(callback, FRAMES, shape=(3, 4), snaking=(False, True))
-        end = wait_for_end(lossy)
-        assert sent(lossy) == as_bytes(FRAMES)
+        end = lossy.wait_for_end()
+        assert lossy.patterns() == as_bytes(FRAMES)
         header = lossy.arm.header
     assert (header.uid, header.series, header.scan.shape) == ("run-1", "grid_scan-7", (3, 4))
     assert (header.scan.pattern, header.scan.step_A, header.optics.energy_eV) == ("snake", (0.4, 0.4), 200e3)
@@ -161,8 +148,8 @@ def test_nion_swift(load):
     script = nion(load)
     with LossyServer() as lossy:
         assert script.acquire(lossy.data, rotation_deg=5.0) == (["scan"], ["camera"])
-        assert wait_for_end(lossy).reason == "complete"
-        assert sent(lossy) == as_bytes(FRAMES)
+        assert lossy.wait_for_end().reason == "complete"
+        assert lossy.patterns() == as_bytes(FRAMES)
         header = lossy.arm.header
     assert (header.scan.shape, header.scan.step_A, header.scan.rotation_deg) == ((3, 4), (5.0, 5.0), 5.0)
     assert (header.optics.energy_eV, header.optics.convergence_semiangle_mrad) == (100e3, 30.0)
@@ -200,8 +187,8 @@ def test_digitalmicrograph(load):
     script = load("gatan_dm", DigitalMicrograph=SimpleNamespace(GetFrontImage=lambda: image))
     with LossyServer() as lossy:
         uid = script.send(image, lossy.data)
-        assert wait_for_end(lossy).reason == "complete"
-        assert sent(lossy) == as_bytes(FRAMES)
+        assert lossy.wait_for_end().reason == "complete"
+        assert lossy.patterns() == as_bytes(FRAMES)
         header = lossy.arm.header
     assert (header.uid, header.series, header.scan.shape) == (uid, "diffraction si", (3, 4))
     assert (header.optics.energy_eV, header.scan.step_A) == (300e3, (0.5, 0.5))
@@ -246,8 +233,8 @@ def test_serialem(load, broken_at, reason):
         else:
             with pytest.raises(RuntimeError, match="camera is gone"):
                 script.run(arguments)
-        end = wait_for_end(lossy)
-        assert sent(lossy) == as_bytes(FRAMES)[: end.frames]
+        end = lossy.wait_for_end()
+        assert lossy.patterns() == as_bytes(FRAMES)[: end.frames]
         header = lossy.arm.header
     assert (end.reason, end.frames) == (reason, min(12, broken_at - 1))
     assert (header.scan.step_A, header.optics.energy_eV) == ((20.0, 20.0), 300e3)
