@@ -32,12 +32,12 @@ browser:
 	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	  || echo "no Chromium and no way to install it: browser tests will be skipped"
 
-# A C++ compiler runs the CUDA kernel on the CPU for its tests; they skip with a reason where it cannot be installed.
+# A C++ compiler runs the CUDA kernel on the CPU for its tests, and compiles the C++ sender; they skip with a reason without it.
 compiler:
 	@command -v g++ >/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ libc6-dev >/dev/null; } \
-	  || echo "no C++ compiler and no way to install it: tests of the CUDA kernel will be skipped"
+	  || echo "no C++ compiler and no way to install it: tests of the CUDA kernel and of the C++ sender will be skipped"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
