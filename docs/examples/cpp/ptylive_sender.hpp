@@ -611,7 +611,8 @@ class Sender {
       if (!here.next(first) || first.kind != detail::Reader::whole || first.value < before) return false;
       if (!here.next(last) || last.kind != detail::Reader::whole || last.value <= first.value) return false;
       if (last.value > scan_.frames()) return false;
-      found.emplace_back(first.value, before = last.value);
+      if (found.empty() || first.value > before) found.emplace_back(first.value, last.value);
+      found.back().second = before = last.value;
       total += last.value - first.value;
     }
     if (total > safe_count_) moved_at_ = detail::Clock::now(), resend_s_ = options_.resend_s, resends_ = 0;

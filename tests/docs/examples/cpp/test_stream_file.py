@@ -178,6 +178,22 @@ def test_damaged_replies_do_no_harm(program, small):
     fuzz(program, small, seed=1, much=20)
 
 
+def test_ranges_that_touch_are_one(program, small):
+    def split(reply: bytes) -> list[bytes]:
+        told = msgpack.unpackb(reply)
+        if "ranges" not in told:
+            return []
+        return [
+            msgpack.packb(
+                {**told, "ranges": [[n, n + 1] for first, last in told["ranges"] for n in range(first, last)]}
+            )
+        ]
+
+    with LossyServer(noise=split) as lossy:
+        assert run(program, small, lossy.data, lossy.control, *SMALL, "--resend_s", "60")[::2] == (0, "")
+        assert lossy.patterns() == [frame.tobytes() for frame in FRAMES]
+
+
 @pytest.mark.parametrize(
     "lie",
     [
