@@ -7,8 +7,6 @@ breaks is lost with it.
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,10 +15,10 @@ from typing import Literal, Self, get_args
 
 import numpy as np
 
-from ptylive.schema import InputFileError, MetadataError, PtyliveError, ScanHeader, ServerGoneError
+from ptylive.schema import InputFileError, MetadataError, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.simulators.outlet import SendPatience
-from ptylive.streamer.protocols.merlin.connection import host_and_port
+from ptylive.simulators.tcp_line import Line
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage
 
 MerlinMode = Literal["processed", "raw1", "raw6", "raw12", "raw24"]
@@ -32,7 +30,6 @@ _HEADER_BYTES = 2048
 _FRAME_HEADER_BYTES = {1: 384, 4: 768}
 _CHIP_FIELDS = "3RX," + "068,511,000," * 9
 _DEFAULT_EXPOSURE_US = 100.0
-_POLL_S = 0.1
 
 
 def parse_mode(text: str) -> MerlinMode:
@@ -48,7 +45,7 @@ class MerlinDetector:
 
     def __init__(self, address: str, patience: SendPatience, mode: MerlinMode = "processed") -> None:
         """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
-        self._line = _Line(address, patience)
+        self._line = Line(address, patience, "merlin")
         self.address = self._line.address
         self._mode = mode
 
@@ -94,70 +91,6 @@ class MerlinDetector:
 def mpx(body: bytes) -> bytes:
     """A message as it is on the wire: the length counts the comma before the body."""
     return b"MPX,%010d," % (len(body) + 1) + body
-
-
-class _Line:
-    """The port and the one connection to it; never waits longer than patience lasts."""
-
-    def __init__(self, address: str, patience: SendPatience) -> None:
-        self._patience = patience
-        try:
-            host, port = host_and_port(address, default_port=0)
-            self._listener = socket.create_server((host, port), backlog=1)
-        except (OSError, PtyliveError) as error:
-            text = error.strerror if isinstance(error, OSError) else str(error)
-            raise ServerGoneError(f"{address!r} cannot be bound: {text}", "tcp://HOST:PORT") from None
-        self._listener.settimeout(_POLL_S)
-        self.address = f"tcp://{host}:{self._listener.getsockname()[1]}"
-        self._connection: socket.socket | None = None
-        self._had_client = False
-
-    def send(self, data: bytes) -> None:
-        """Send it, waiting for a client, or for one that takes nothing. Raises ServerGoneError."""
-        left, since = memoryview(data), time.monotonic()
-        while left:
-            connection = self._connection or self._connected()
-            try:
-                sent = connection.send(left)
-            except TimeoutError:
-                if time.monotonic() - since > self._patience.stalled_s:
-                    text = f"the client of {self.address} has taken nothing for {self._patience.stalled_s:g} s"
-                    raise ServerGoneError(text, "look at its log") from None
-            except OSError:
-                self.disconnect()
-                left, since = memoryview(data), time.monotonic()
-            else:
-                left, since = left[sent:], time.monotonic()
-
-    def disconnect(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def close(self) -> None:
-        """Close everything."""
-        if self._connection is not None:
-            with contextlib.suppress(OSError):
-                self._connection.shutdown(socket.SHUT_WR)
-        self.disconnect()
-        self._listener.close()
-
-    def _connected(self) -> socket.socket:
-        limit_s = self._patience.away_s if self._had_client else self._patience.first_s
-        give_up = time.monotonic() + limit_s
-        while True:
-            try:
-                self._connection, _ = self._listener.accept()
-            except TimeoutError:
-                if time.monotonic() > give_up:
-                    text = f"nobody takes data at {self.address} (waited {limit_s:g} s)"
-                    hint = f"start ptylive serve --protocol merlin --data {self.address}"
-                    raise ServerGoneError(text, hint) from None
-            else:
-                self._connection.settimeout(_POLL_S)
-                self._had_client = True
-                return self._connection
 
 
 class _Acquisition:

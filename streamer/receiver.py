@@ -33,9 +33,9 @@ from ptylive.streamer.compressing import CompressingInlet, Compression, Stored
 from ptylive.streamer.describing import DescribingInlet
 from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
 from ptylive.streamer.patience import Patience
-from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_inlet
-from ptylive.streamer.protocols.merlin.connection import MOST_QUEUED as MOST_MERLIN_QUEUED
-from ptylive.streamer.protocols.merlin.connection import MerlinConnection
+from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_connection, make_inlet
+from ptylive.streamer.protocols.tcp_connection import MOST_QUEUED as MOST_DETECTOR_QUEUED
+from ptylive.streamer.protocols.tcp_connection import DetectorConnection
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
 from ptylive.streamer.security import Gate, ServerKeys
 from ptylive.streamer.socket_queue import MOST_QUEUED, SocketQueue
@@ -87,10 +87,10 @@ class Receiver:
         self._context = zmq.Context()
         connects = settings.protocol.connects
         self._gate = Gate(self._context, None if connects else settings.keys)
-        self._connection: MerlinConnection | None = None
+        self._connection: DetectorConnection | None = None
         if settings.protocol.over_tcp:
-            self._connection = MerlinConnection(self._context, settings.data, _INNER_ADDRESS)
-            self._socket = self._opened(_INNER_ADDRESS, connects=False, longest=MOST_MERLIN_QUEUED)
+            self._connection = make_connection(settings.protocol.name, self._context, settings.data, _INNER_ADDRESS)
+            self._socket = self._opened(_INNER_ADDRESS, connects=False, longest=MOST_DETECTOR_QUEUED)
             self.address = settings.data
         else:
             longest = _HIGH_WATER_IMAGES if connects else MOST_QUEUED

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from ptylive.streamer.protocols.inlet import Inlet, NativeInlet, Note, Prepare, ProtocolName, ProtocolSettings
 
-__all__ = ["Inlet", "NativeInlet", "Note", "Prepare", "ProtocolName", "ProtocolSettings", "make_inlet"]
+if TYPE_CHECKING:
+    import zmq
+
+    from ptylive.streamer.protocols.tcp_connection import DetectorConnection
+
+__all__ = [
+    "Inlet",
+    "NativeInlet",
+    "Note",
+    "Prepare",
+    "ProtocolName",
+    "ProtocolSettings",
+    "make_connection",
+    "make_inlet",
+]
 
 
 def make_inlet(settings: ProtocolSettings, note: Note) -> Inlet:
     """The inlet for a protocol; ``note`` is told what a person should know (one line each)."""
     return _INLETS[settings.name](settings, note)
+
+
+def make_connection(
+    name: ProtocolName, context: zmq.Context[zmq.Socket[bytes]], address: str, inner: str
+) -> DetectorConnection:
+    """The TCP connection of a protocol that is spoken ``over_tcp``; see :class:`.tcp_connection.DetectorConnection`."""
+    from ptylive.streamer.protocols.merlin.splitter import DATA_PORT, MpxSplitter
+    from ptylive.streamer.protocols.tcp_connection import DetectorConnection
+
+    return DetectorConnection(context, address, inner, MpxSplitter, DATA_PORT)
 
 
 def _native(_settings: ProtocolSettings, _note: Note) -> Inlet:

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ptylive.streamer.protocols.merlin.connection import host_and_port
 from ptylive.streamer.protocols.merlin.splitter import PREFIX_BYTES
 from ptylive.streamer.protocols.simplon import DetectorError
+from ptylive.streamer.protocols.tcp_connection import host_and_port
 
 DEFAULT_PORT = 6341
 SOFT_TRIGGER = "5"

@@ -15,7 +15,6 @@ from ptylive.schema import ScanHeader, WireError
 from ptylive.streamer.protocols.header import Header
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
-from ptylive.streamer.protocols.merlin.connection import event
 from ptylive.streamer.protocols.merlin.headers import (
     AcquisitionHeader,
     FrameHeader,
@@ -24,6 +23,7 @@ from ptylive.streamer.protocols.merlin.headers import (
 )
 from ptylive.streamer.protocols.merlin.pixels import decode_pixels, gap_pixels, pixel_layout
 from ptylive.streamer.protocols.series import Series
+from ptylive.streamer.protocols.tcp_connection import event
 from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 

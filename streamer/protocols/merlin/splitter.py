@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from ptylive.schema import WireError
 
+DATA_PORT = 6342
+"""Merlin's own, where an address names none."""
 PREFIX_BYTES = 15
 MAX_MPX_BYTES = 16 * 2**20
 """One message: four chips of 24 bits have 1 MiB."""

@@ -1,10 +1,10 @@
-"""The TCP connection to Merlin's data port: a thread that owns it, and hands whole messages to the receiver's socket.
+"""The TCP connection to a detector's port: a thread that owns it, and hands whole messages to the receiver's socket.
 
 The receiver's PULL socket is bound to an inner address; this thread pushes to it. Where the receiver does not take
-what is there (its ring is full), the short queue between them fills, nothing more is read, and TCP holds Merlin back.
-Each part is a message of Merlin, as many together as one read has completed: two threads that hand over single frames
-spend most of their time waiting for Python's lock. What happens to the connection comes in order with them, as four
-parts of which the first is empty (:func:`event`).
+what is there (its ring is full), the short queue between them fills, nothing more is read, and TCP holds the detector
+back. Each part is a message of the detector, as many together as one read has completed: two threads that hand over
+single frames spend most of their time waiting for Python's lock. What happens to the connection comes in order with
+them, as four parts of which the first is empty (:func:`event`).
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import zmq
 
 from ptylive.schema import PtyliveError, WireError
-from ptylive.streamer.protocols.merlin.splitter import MpxSplitter
 from ptylive.streamer.wire.arrays import Buffer
 
 MOST_QUEUED = 16
 """What is handed over at a time, between the connection and the receiver: 16 MiB."""
 _MOST_TOGETHER, _MOST_TOGETHER_BYTES = 64, 2**20
-DEFAULT_PORT = 6342
 _CONNECT_TIMEOUT_S = 2.0
 _TICK_S = 0.2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
@@ -36,8 +35,28 @@ _KEEP_ALIVE_S = 10
 _NOTE, _REFUSED = b"note", b"refused"
 
 
+class Splitter(Protocol):
+    """A buffer that bytes are read into, and the messages that have come; bounded."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a message that has not come whole."""
+        ...
+
+    def room(self) -> memoryview:
+        """Where to read the next bytes to: at least one."""
+        ...
+
+    def read(self, count: int) -> Iterator[Buffer | WireError]:
+        """The messages that ``count`` bytes complete, and what was refused on the way; good until more is read.
+
+        No bytes: nothing more has come for a while.
+        """
+        ...
+
+
 def event(parts: Sequence[Buffer]) -> str | None:
-    """What happened to the connection, for a person; None where the parts are a message of Merlin.
+    """What happened to the connection, for a person; None where the parts are messages of the detector.
 
     Raises WireError for bytes that the connection refused.
     """
@@ -49,7 +68,7 @@ def event(parts: Sequence[Buffer]) -> str | None:
     return text.decode()
 
 
-def host_and_port(address: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
+def host_and_port(address: str, default_port: int) -> tuple[str, int]:
     """Of ``tcp://HOST[:PORT]`` or HOST[:PORT]. Raises PtyliveError."""
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
@@ -57,25 +76,35 @@ def host_and_port(address: str, default_port: int = DEFAULT_PORT) -> tuple[str, 
     except ValueError:  # a port that is no number, half a pair of brackets
         host = None
     if not host or parts.scheme != "tcp" or parts.path or parts.query:
-        raise PtyliveError(f"{address!r} is no address of a Merlin detector", "give tcp://HOST:PORT")
+        raise PtyliveError(f"{address!r} is no address of a detector", "give tcp://HOST:PORT")
     return host, port
 
 
-class MerlinConnection:
-    """Connects to Merlin, again and again, from :meth:`start` to :meth:`stop`.
+class DetectorConnection:
+    """Connects to a detector, again and again, from :meth:`start` to :meth:`stop`.
 
     A loss is told once, and once that the connection is back.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, inner: str) -> None:
-        """``inner``: where the receiver takes messages. Raises PtyliveError for what is no address."""
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        inner: str,
+        make_splitter: Callable[[], Splitter],
+        default_port: int,
+    ) -> None:
+        """``inner``: where the receiver takes messages; ``make_splitter``: of what the detector speaks, one for each
+        connection. Raises PtyliveError for what is no address.
+        """
         self.address = address
-        self._host, self._port = host_and_port(address)
+        self._host, self._port = host_and_port(address, default_port)
+        self._make_splitter = make_splitter
         self._context = context
         self._inner = inner
         self._stop = threading.Event()
         self._away = False  # told, and not back
-        self._thread = threading.Thread(target=self._run, name="merlin", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
 
     def start(self) -> None:
         """Connect; returns at once."""
@@ -120,7 +149,7 @@ class MerlinConnection:
         """Hand on what comes until the connection ends; whether anything came."""
         _keep_alive(connection)
         connection.settimeout(_TICK_S)
-        splitter, since, brought = MpxSplitter(), time.monotonic(), False
+        splitter, since, brought = self._make_splitter(), time.monotonic(), False
         why = "closed by the other side"
         while not self._stop.is_set():
             if self._away and (brought or time.monotonic() - since > _STANDS_S):
@@ -144,7 +173,7 @@ class MerlinConnection:
         self._lost(why)
         return brought
 
-    def _take(self, splitter: MpxSplitter, count: int) -> None:
+    def _take(self, splitter: Splitter, count: int) -> None:
         """Hand on what ``count`` bytes complete."""
         together: list[Buffer] = []
         nbytes = 0

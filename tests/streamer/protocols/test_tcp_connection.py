@@ -20,7 +20,8 @@ from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array
 from ptylive.streamer.events import LogEvent
 from ptylive.streamer.protocols import ProtocolSettings
-from ptylive.streamer.protocols.merlin.connection import MOST_QUEUED, MerlinConnection, event, host_and_port
+from ptylive.streamer.protocols.merlin.splitter import DATA_PORT, MpxSplitter
+from ptylive.streamer.protocols.tcp_connection import MOST_QUEUED, DetectorConnection, event, host_and_port
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 
 SHAPE = (12, 16)
@@ -192,7 +193,7 @@ def test_nothing_is_read_while_the_receiver_takes_nothing() -> None:
     pull.setsockopt(zmq.RCVTIMEO, int(1000 * PATIENCE_S))
     pull.bind("inproc://here")
     port = Port()
-    connection = MerlinConnection(context, port.address, "inproc://here")
+    connection = DetectorConnection(context, port.address, "inproc://here", MpxSplitter, DATA_PORT)
     connection.start()
     port.accept()
     body = b"XYZ," + bytes(2**20)
@@ -226,7 +227,7 @@ def test_a_fault_of_ours_ends_one_connection_only(monkeypatch: pytest.MonkeyPatc
             monkeypatch.undo()
             raise RuntimeError("planted")
 
-        monkeypatch.setattr(MerlinConnection, "_take", fails)
+        monkeypatch.setattr(DetectorConnection, "_take", fails)
         port.send(b"x")
         run.wait(lambda: run.receiver.status().rejected == {"internal_error": 1})
         port.disconnect()
@@ -264,12 +265,12 @@ def test_events_of_the_connection() -> None:
     [("tcp://merlin", ("merlin", 6342)), ("merlin.lab:7", ("merlin.lab", 7)), ("tcp://[::1]:6000", ("::1", 6000))],
 )
 def test_addresses(address: str, found: tuple[str, int]) -> None:
-    assert host_and_port(address) == found
+    assert host_and_port(address, DATA_PORT) == found
 
 
 @pytest.mark.parametrize("address", ["ipc:///x", "tcp://", "tcp://a:b", "tcp://a:70000", "tcp://a/b", "tcp://[::1"])
 def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(PtyliveError, match="no address of a Merlin detector"):
+    with pytest.raises(PtyliveError, match="no address of a detector"):
         Receiver(ReceiverSettings(address, protocol=SETTINGS), on_event=print)
 
 

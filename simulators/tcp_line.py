@@ -1,0 +1,80 @@
+"""The TCP port of a simulated detector: one client at a time, and nothing waited for for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+from ptylive.schema import PtyliveError, ServerGoneError
+from ptylive.simulators.outlet import SendPatience
+from ptylive.streamer.protocols.inlet import ProtocolName
+from ptylive.streamer.protocols.tcp_connection import host_and_port
+
+_POLL_S = 0.1
+
+
+class Line:
+    """The port and the one connection to it; never waits longer than patience lasts."""
+
+    def __init__(self, address: str, patience: SendPatience, protocol: ProtocolName) -> None:
+        """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
+        self._patience = patience
+        self._protocol = protocol
+        try:
+            host, port = host_and_port(address, default_port=0)
+            self._listener = socket.create_server((host, port), backlog=1)
+        except (OSError, PtyliveError) as error:
+            text = error.strerror if isinstance(error, OSError) else str(error)
+            raise ServerGoneError(f"{address!r} cannot be bound: {text}", "tcp://HOST:PORT") from None
+        self._listener.settimeout(_POLL_S)
+        self.address = f"tcp://{host}:{self._listener.getsockname()[1]}"
+        self._connection: socket.socket | None = None
+        self._had_client = False
+
+    def send(self, data: bytes) -> None:
+        """Send it, waiting for a client, or for one that takes nothing. Raises ServerGoneError."""
+        left, since = memoryview(data), time.monotonic()
+        while left:
+            connection = self._connection or self._connected()
+            try:
+                sent = connection.send(left)
+            except TimeoutError:
+                if time.monotonic() - since > self._patience.stalled_s:
+                    text = f"the client of {self.address} has taken nothing for {self._patience.stalled_s:g} s"
+                    raise ServerGoneError(text, "look at its log") from None
+            except OSError:
+                self.disconnect()
+                left, since = memoryview(data), time.monotonic()
+            else:
+                left, since = left[sent:], time.monotonic()
+
+    def disconnect(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Close everything."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_WR)
+        self.disconnect()
+        self._listener.close()
+
+    def _connected(self) -> socket.socket:
+        limit_s = self._patience.away_s if self._had_client else self._patience.first_s
+        give_up = time.monotonic() + limit_s
+        while True:
+            try:
+                self._connection, _ = self._listener.accept()
+            except TimeoutError:
+                if time.monotonic() > give_up:
+                    text = f"nobody takes data at {self.address} (waited {limit_s:g} s)"
+                    hint = f"start ptylive serve --protocol {self._protocol} --data {self.address}"
+                    raise ServerGoneError(text, hint) from None
+            else:
+                self._connection.settimeout(_POLL_S)
+                self._had_client = True
+                return self._connection
