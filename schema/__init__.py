@@ -15,7 +15,7 @@ from ptylive.schema.errors import (
 from ptylive.schema.maps import LiveMap
 from ptylive.schema.optics import Optics
 from ptylive.schema.scan import Scan
-from ptylive.schema.scan_header import CodedFrames, FrameBatch, ScanHeader
+from ptylive.schema.scan_header import CodedFrames, EventBatch, EventFrames, FrameBatch, ScanHeader
 
 __all__ = [
     "Basis",
@@ -23,6 +23,8 @@ __all__ = [
     "CodedFrames",
     "CommandError",
     "Detector",
+    "EventBatch",
+    "EventFrames",
     "FrameBatch",
     "InputFileError",
     "LiveMap",

@@ -11,7 +11,7 @@ import numpy as np
 
 from ptylive.schema.basis import Basis
 from ptylive.schema.detector import AS_RECORDED, REFERENCES, Detector, Readout, useless_pixels
-from ptylive.schema.model import Array, ByteArray, IndexArray
+from ptylive.schema.model import Array, BoolArray, ByteArray, IndexArray
 from ptylive.schema.optics import Optics
 from ptylive.schema.scan import Scan
 
@@ -85,18 +85,54 @@ class CodedFrames:
 
 
 @dataclass(frozen=True)
+class EventFrames:
+    """Raw frames as the pixels that counted something.
+
+    ends (n,) int64: where the events of each frame end; pixels (events,) uint32: flat, rising within a frame; counts
+    (events,) in the type of a recorded pixel; shape: (Qy, Qx).
+    """
+
+    ends: IndexArray
+    pixels: Array
+    counts: Array
+    shape: tuple[int, int]
+
+    def dense(self, first: int = 0, stop: int | None = None) -> Array:
+        """Frames ``first`` to ``stop`` (exclusive) as patterns (n, Qy, Qx), in native byte order."""
+        begin, ends = int(self.ends[first - 1]) if first else 0, self.ends[first:stop]
+        events = slice(begin, int(ends[-1]) if len(ends) else begin)
+        size = self.shape[0] * self.shape[1]
+        out = np.zeros((len(ends), size), dtype=self.counts.dtype.newbyteorder("="))
+        start = np.repeat(np.arange(len(ends)) * size, np.diff(ends, prepend=begin))
+        out.ravel()[start + self.pixels[events]] = self.counts[events]
+        return out.reshape(len(ends), *self.shape)
+
+    def kept(self, keep: BoolArray) -> EventFrames:
+        """Some of the frames; ``keep`` bool (n,)."""
+        lengths = np.diff(self.ends, prepend=0)
+        events = np.repeat(keep, lengths)
+        return EventFrames(np.cumsum(lengths[keep]), self.pixels[events], self.counts[events], self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory they take."""
+        return self.ends.nbytes + self.pixels.nbytes + self.counts.nbytes
+
+
+@dataclass(frozen=True)
 class FrameBatch:
     """Frames of one scan with their acquisition numbers (flyback included), in any order.
 
     ``frames`` is (n, Qy, Qx) for raw data, (n, coefficients + extras) otherwise; the receiver may reuse the memory
-    after the call that hands the batch over returns. Where ``coded`` is given, ``frames`` decodes all of them anew each
-    time it is asked for.
+    after the call that hands the batch over returns. Where ``coded`` or ``events`` is given, ``frames`` decodes all of
+    them anew each time it is asked for.
     """
 
     uid: str
     index: IndexArray
     frames: Array
     coded: CodedFrames | None = None
+    events: EventFrames | None = None
 
     def frame(self, position: int) -> Array:
         """The frame at a place in the batch."""
@@ -106,3 +142,29 @@ class FrameBatch:
     def nbytes(self) -> int:
         """Memory the frames take, as they are."""
         return self.frames.nbytes
+
+
+class EventBatch(FrameBatch):
+    """A batch of frames that came as events; ``frames`` makes patterns of them anew each time it is asked for."""
+
+    def __init__(self, uid: str, index: IndexArray, events: EventFrames) -> None:
+        vars(self).update(uid=uid, index=index, events=events)
+
+    @property
+    def frames(self) -> Array:
+        """All patterns (n, Qy, Qx)."""
+        return self._events.dense()
+
+    def frame(self, position: int) -> Array:
+        """One pattern."""
+        return np.asarray(self._events.dense(position, position + 1)[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the events."""
+        return self._events.nbytes
+
+    @property
+    def _events(self) -> EventFrames:
+        assert self.events is not None  # noqa: S101  (always given here)
+        return self.events

@@ -224,9 +224,7 @@ class Acquisition:
         self._recordings.write(scan, message, fresh)
         progress.marks[message.first : message.first + message.count][fresh] = arrival.marks[fresh]
         progress.place(message.first, fresh, now=progress.active_at)
-        index, frames = np.arange(message.first, message.first + message.count), arrival.frames
-        index, frames = (index, frames) if fresh.all() else (index[fresh], frames[fresh])
-        self._handed_on(scan, FrameBatch(scan.uid, index, frames))
+        self._handed_on(scan, arrival.batch(fresh))
 
     def _watch(self, scan: ScanRecord, first: int, count: int) -> None:
         """Say it when the numbers of an open scan come as if somebody else took some of its messages."""

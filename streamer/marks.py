@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.schema import EventFrames
 from ptylive.schema.model import Array
-from ptylive.streamer.wire import FrameLayout, FramesMessage
+from ptylive.streamer.wire import FrameLayout, FramesMessage, events_of
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec
+from ptylive.streamer.wire.events import sum_over_frames
 
 WORDS = 32
-KIND: dict[Codec, int] = {"none": 1, "bslz4": 2, "lz4": 3}
+KIND: dict[Codec, int] = {"none": 1, "bslz4": 2, "lz4": 3, "events": 3}
+"""No sender knows both of the last two."""
 LENGTH_FACTOR = 0x9E3779B97F4A7C15
 FACTORS = np.array([pow(LENGTH_FACTOR, 2 * k + 3, 2**64) for k in range(WORDS)], dtype=np.uint64)
 """An odd number for each word: the sum of the products, modulo 2⁶⁴, gives the mark with its highest bits."""
@@ -28,6 +31,8 @@ COEFFICIENT_TOLERANCE = 1e-4
 
 def marks_of(message: FramesMessage, layout: FrameLayout, *, exact: bool = True) -> Array:
     """Marks (count,) uint32 of the frames of a message whose sizes have been checked; see :func:`marks_of_frames`."""
+    if message.codec == "events":
+        return marks_of_events(events_of(message, layout)[0])
     if message.codec == "none":
         raw = np.frombuffer(message.parts[0], np.uint8).reshape(message.count, layout.nbytes)
         return _marks(raw, KIND["none"]) if exact else _sums(raw.copy().view(layout.dtype))
@@ -56,6 +61,17 @@ def marks_of_parts(parts: Sequence[Buffer], codec: Codec) -> Array:
     return _summed(words, sizes.astype(np.uint64), KIND[codec])
 
 
+def marks_of_events(frames: EventFrames) -> Array:
+    """Marks of frames (n,) that came as events, from all of them."""
+    counts = np.ascontiguousarray(frames.counts)
+    words = counts.view(f"<u{counts.dtype.itemsize}").astype(np.uint64) + (frames.pixels.astype(np.uint64) << 32)
+    words *= FACTORS[0]
+    words ^= words >> np.uint64(29)
+    words *= FACTORS[1]
+    lengths = np.diff(frames.ends, prepend=0).astype(np.uint64)
+    return _finished(sum_over_frames(words, frames.ends), lengths, KIND["events"])
+
+
 def agree(one: Array, other: Array, *, exact: bool = True) -> Array:
     """Which marks say that two frames are the same, bool (n,)."""
     if exact:
@@ -75,7 +91,12 @@ def _marks(rows: Array, kind: int) -> Array:
 
 def _summed(words: Array, nbytes: Array, kind: int) -> Array:
     """Marks of frames from their words (n, WORDS) and their lengths (n or 1,) uint64."""
-    total: Array = words.astype(np.uint64, copy=False) @ FACTORS + nbytes * np.uint64(LENGTH_FACTOR)
+    return _finished(words.astype(np.uint64, copy=False) @ FACTORS, nbytes, kind)
+
+
+def _finished(total: Array, length: Array, kind: int) -> Array:
+    """Marks from sums modulo 2⁶⁴ and lengths (n or 1,) uint64."""
+    total = total + length * np.uint64(LENGTH_FACTOR)
     return np.asarray(((total >> np.uint64(34)).astype(np.uint32) << np.uint32(2)) | np.uint32(kind))
 
 

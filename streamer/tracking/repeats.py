@@ -6,11 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
-from ptylive.schema import WireError
+from ptylive.schema import EventBatch, EventFrames, FrameBatch, WireError
 from ptylive.schema.model import Array, BoolArray
-from ptylive.streamer.marks import KIND, agree, marks_of, marks_of_frames
+from ptylive.streamer.marks import KIND, agree, marks_of, marks_of_events, marks_of_frames
 from ptylive.streamer.recording.scan_record import ScanRecord
-from ptylive.streamer.wire import FramesMessage, check_size, decode_frames
+from ptylive.streamer.wire import FramesMessage, check_size, decode_frames, events_of
 
 _KIND_BITS, _UNKNOWN = 3, 0
 
@@ -45,12 +45,15 @@ class Arrival:
     @cached_property
     def marks(self) -> Array:
         """The frames' marks, uint32 (count,)."""
+        if self.message.codec == "events" and isinstance(found := self._decoded[0], EventFrames):
+            return marks_of_events(found)
         return marks_of(self.message, self._scan.progress.layout, exact=self._exact)
 
     @property
     def frames(self) -> Array:
         """The frames (count, ...); those that are not good hold zeros."""
-        return self._decoded[0]
+        found = self._decoded[0]
+        return found.dense() if isinstance(found, EventFrames) else found
 
     @property
     def good(self) -> BoolArray:
@@ -61,6 +64,14 @@ class Arrival:
     def problems(self) -> list[WireError]:
         """What is wrong with the others, as far as they were looked at."""
         return self._decoded[2] if "_decoded" in self.__dict__ else []
+
+    def batch(self, fresh: BoolArray) -> FrameBatch:
+        """The new ones among the frames."""
+        uid, index = self._scan.uid, np.arange(self.message.first, self.message.first + self.message.count)
+        found = self._decoded[0]
+        if isinstance(found, EventFrames):
+            return EventBatch(uid, index[fresh], found if fresh.all() else found.kept(fresh))
+        return FrameBatch(uid, index, found) if fresh.all() else FrameBatch(uid, index[fresh], found[fresh])
 
     def repeated(self, there: BoolArray) -> BoolArray:
         """Which of the frames that are there already have come again as they are. Raises OtherDataError."""
@@ -97,5 +108,7 @@ class Arrival:
         return np.asarray(differ | ((known == _UNKNOWN) & self._scan.armed_again))
 
     @cached_property
-    def _decoded(self) -> tuple[Array, BoolArray, list[WireError]]:
+    def _decoded(self) -> tuple[Array | EventFrames, BoolArray, list[WireError]]:
+        if self.message.codec == "events":
+            return events_of(self.message, self._scan.progress.layout)
         return decode_frames(self.message, self._scan.progress.layout)

@@ -1,6 +1,6 @@
 """The native stream's messages. Light: importing it loads neither numba, cupy, bokeh nor h5py."""
 
-from ptylive.streamer.wire.frames import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
+from ptylive.streamer.wire.frames import FrameLayout, FramesMessage, check_size, decode_frames, events_of, runs_of
 from ptylive.streamer.wire.messages import ArmMessage, EndMessage, Message, PingMessage, decode, encode
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "decode",
     "decode_frames",
     "encode",
+    "events_of",
     "runs_of",
 ]

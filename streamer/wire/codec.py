@@ -1,4 +1,6 @@
-"""Compressed patterns: ``none``, and ``bslz4`` and ``lz4`` in the framing of the HDF5 filters (one part per pattern).
+"""Compressed patterns: ``bslz4`` and ``lz4`` in the framing of the HDF5 filters (one part per pattern).
+
+Of the other codecs, ``none`` are patterns as they are, and ``events`` the pixels that counted something (`events.py`).
 
 Both framings start with the decoded size (8 bytes, big-endian) and a block size (4 bytes, big-endian); the decoded
 size is compared with what the arm message announced before anything is allocated. Framing: HDF5 filters 32008
@@ -20,7 +22,7 @@ from ptylive.streamer.wire import plain_codec
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.limits import MAX_CODEC_BLOCK_BYTES, MAX_FRAME_BYTES
 
-Codec = Literal["none", "bslz4", "lz4"]
+Codec = Literal["none", "bslz4", "lz4", "events"]
 _FRAMING = struct.Struct(">QI")
 
 

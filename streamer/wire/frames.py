@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema import ScanHeader, WireError
+from ptylive.schema import EventFrames, ScanHeader, WireError
 from ptylive.schema.model import Array, BoolArray
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec, decode_pattern
+from ptylive.streamer.wire.events import PARTS, check_event_sizes, event_frames, run_of_events
 
 COEFFICIENT_DTYPE = np.dtype("<f4")
 _RUN_PIECE = 2**20
@@ -46,7 +47,8 @@ class FrameLayout:
 class FramesMessage:
     """``count`` patterns of one scan, numbered from ``first`` in acquisition order (flyback and repeats included).
 
-    codec ``none``: one part with all patterns back to back; otherwise one part for each pattern. sender: as it calls
+    codec ``none``: one part with all patterns back to back; ``events``: three parts (:mod:`.events`); otherwise one
+    part for each pattern. sender: as it calls
     itself, 0 where it does not; source: what it counts as here, where that is known.
     """
 
@@ -65,6 +67,8 @@ class FramesMessage:
             whole = memoryview(self.parts[0]).cast("B")
             size = len(whole) // self.count
             parts: tuple[Buffer, ...] = (whole[start * size : stop * size],)
+        elif self.codec == "events":
+            parts = run_of_events(self.parts, start, stop)
         else:
             parts = self.parts[start:stop]
         return replace(self, first=self.first + start, count=stop - start, parts=parts)
@@ -72,13 +76,17 @@ class FramesMessage:
 
 def check_size(message: FramesMessage, layout: FrameLayout) -> None:
     """Refuse a message whose parts cannot hold its patterns. Raises WireError wrong_parts, truncated or oversized."""
-    wanted_parts = 1 if message.codec == "none" else message.count
+    wanted_parts = {"none": 1, "events": PARTS}.get(message.codec, message.count)
     if len(message.parts) != wanted_parts:
         raise WireError(
             f"frames message {message.seq}: {len(message.parts)} parts for {message.count} patterns coded "
             f"{message.codec!r}, expected {wanted_parts}",
             "wrong_parts",
         )
+    if message.codec == "events":
+        if len(layout.shape) != 2:
+            raise WireError(f"frames message {message.seq}: events of a scan of coefficients", "wrong_parts")
+        check_event_sizes(message.parts, message.count, layout.nbytes, layout.dtype.itemsize)
     if message.codec == "none":
         size, wanted = len(message.parts[0]), message.count * layout.nbytes
         if size != wanted:
@@ -97,8 +105,11 @@ def decode_frames(message: FramesMessage, layout: FrameLayout) -> tuple[Array, B
     if message.codec == "none":
         raw = np.frombuffer(message.parts[0], dtype=layout.dtype).reshape(message.count, *layout.shape)
         return _native(raw), good, []
+    if message.codec == "events":
+        events, good, problems = events_of(message, layout)
+        return events.dense(), good, problems
     frames = np.zeros((message.count, *layout.shape), dtype=layout.dtype)
-    problems = []
+    problems = list[WireError]()
     for k, part in enumerate(message.parts):
         try:
             pattern = decode_pattern(message.codec, part, layout.nbytes, layout.dtype.itemsize)
@@ -108,6 +119,12 @@ def decode_frames(message: FramesMessage, layout: FrameLayout) -> tuple[Array, B
         else:
             frames[k] = np.frombuffer(pattern, dtype=layout.dtype).reshape(layout.shape)
     return _native(frames), good, problems
+
+
+def events_of(message: FramesMessage, layout: FrameLayout) -> tuple[EventFrames, BoolArray, list[WireError]]:
+    """The same for patterns coded ``events``, as they came; one that is not good has none. :func:`check_size` first."""
+    rows, columns = layout.shape
+    return event_frames(message.parts, (rows, columns), layout.dtype)
 
 
 def runs_of(mask: BoolArray) -> Iterator[tuple[int, int]]:
