@@ -1,4 +1,4 @@
-"""Replaying a recorded scan as a microscope, a DECTRIS or a Merlin detector would send it (docs/protocol.md).
+"""Replaying a recorded scan as a microscope, a DECTRIS, Merlin or Timepix3 detector would send it (docs/protocol.md).
 
 With a control address nothing is lost even when the server is killed and restarted: what is not yet safe on its disk
 is sent again until everything is, or until nothing moves any more.
@@ -25,6 +25,7 @@ from ptylive.simulators.merlin import MerlinDetector, MerlinMode
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.packing import packed
 from ptylive.simulators.sender import SafeFrames, Sender
+from ptylive.simulators.tpx3 import Tpx3Detector
 from ptylive.streamer.protocols.inlet import ProtocolName
 from ptylive.streamer.security import client_keys
 from ptylive.streamer.source import FileSource, open_source
@@ -43,7 +44,8 @@ class ReplaySettings:
     """How to replay. to: the server's data address, or the one a detector binds; protocol: what is spoken;
     rate: frames/s, or as fast as possible, or as recorded (dwell_time_us); batch: frames in a message, None for a
     sensible number; loops: how often, each time a new scan; control: address to ask what is safe; codec: of native
-    frames, DECTRIS images are always bslz4, Merlin's never; patterns the file does not store so are compressed here;
+    frames, DECTRIS images are always bslz4, Merlin's and Timepix3's never; patterns the file does not store so are
+    compressed here;
     mode: how a Merlin detector packs its pixels.
 
     timeout_s: how long no server may be there; safe_timeout_s: how long it may be away during a scan, or make nothing
@@ -81,7 +83,7 @@ class ReplayReport:
     uids: tuple[str, ...]
 
 
-AnySender = Sender | DectrisDetector | MerlinDetector
+AnySender = Sender | DectrisDetector | MerlinDetector | Tpx3Detector
 Progress = Callable[[int, int], None]
 """Called with (frames sent so far, frames of all loops)."""
 Scan = FileSource | CompressedSource
@@ -124,6 +126,8 @@ def _sender(settings: ReplaySettings) -> AnySender:
         raise MetadataError("a detector knows neither keys nor resending", "leave out --control and --keys")
     if settings.protocol == "merlin":
         return MerlinDetector(settings.to, patience, settings.mode)
+    if settings.protocol == "tpx3":
+        return Tpx3Detector(settings.to, patience)
     return DectrisDetector(settings.to, patience, settings.protocol)
 
 
@@ -137,7 +141,7 @@ class _Replay:
         self.resent = 0
         self._file = file
         self._settings = settings
-        own: dict[ProtocolName, Literal["none", "bslz4"]] = {"native": settings.codec, "merlin": "none"}
+        own: dict[ProtocolName, Literal["none", "bslz4"]] = {"native": settings.codec, "merlin": "none", "tpx3": "none"}
         self._codec = own.get(settings.protocol, "bslz4")
         self._fps = _frames_per_s(self.header, settings, file.path)
         self._batch = _batch_size(self.header, settings, self._fps)

@@ -33,10 +33,13 @@ def make_connection(
     name: ProtocolName, context: zmq.Context[zmq.Socket[bytes]], address: str, inner: str
 ) -> DetectorConnection:
     """The TCP connection of a protocol that is spoken ``over_tcp``; see :class:`.tcp_connection.DetectorConnection`."""
-    from ptylive.streamer.protocols.merlin.splitter import DATA_PORT, MpxSplitter
+    from ptylive.streamer.protocols.merlin import splitter as merlin
     from ptylive.streamer.protocols.tcp_connection import DetectorConnection
+    from ptylive.streamer.protocols.tpx3 import splitter as tpx3
 
-    return DetectorConnection(context, address, inner, MpxSplitter, DATA_PORT)
+    if name == "tpx3":
+        return DetectorConnection(context, address, inner, tpx3.Tpx3Splitter, tpx3.DATA_PORT)
+    return DetectorConnection(context, address, inner, merlin.MpxSplitter, merlin.DATA_PORT)
 
 
 def _native(_settings: ProtocolSettings, _note: Note) -> Inlet:
@@ -61,9 +64,16 @@ def _merlin(settings: ProtocolSettings, note: Note) -> Inlet:
     return MerlinInlet(settings, note)
 
 
+def _tpx3(settings: ProtocolSettings, note: Note) -> Inlet:
+    from ptylive.streamer.protocols.tpx3.inlet import Tpx3Inlet
+
+    return Tpx3Inlet(settings, note)
+
+
 _INLETS: Mapping[ProtocolName, Callable[[ProtocolSettings, Note], Inlet]] = {
     "native": _native,
     "dectris-v1": _dectris_v1,
     "dectris-v2": _dectris_v2,
     "merlin": _merlin,
+    "tpx3": _tpx3,
 }

@@ -24,6 +24,7 @@ ptylive replay scan.h5 --rate 1000
 ptylive replay scan.h5 --control tcp://127.0.0.1:9998      # resend what is not yet safe
 ptylive replay scan.h5 --protocol dectris-v2 --to tcp://127.0.0.1:31001
 ptylive replay scan.h5 --protocol merlin --mode raw12 --to tcp://127.0.0.1:6342
+ptylive replay scan.h5 --protocol tpx3 --to tcp://127.0.0.1:8283
 """
 
 
@@ -35,7 +36,7 @@ def replay(
     control: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="keep what isn't yet safe, resend it after a reconnect")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="native, dectris-v1, dectris-v2 or merlin")] = "native",
+    protocol: Annotated[str, typer.Option(help="native, dectris-v1, dectris-v2, merlin or tpx3")] = "native",
     mode: Annotated[str, typer.Option(help="pixels of merlin: processed, raw1, raw6, raw12 or raw24")] = "processed",
     rate: Annotated[str, typer.Option(help="frames/s, max or recorded")] = "max",
     basis: Annotated[str, typer.Option(help="compress on the way, for example zernike:45+1")] = "pixels",

@@ -22,6 +22,7 @@ ptylive serve --config microscope.toml
 ptylive serve --protocol dectris-v2 --data tcp://detector:31001 --set scan.shape=256,256
 ptylive serve --watch /data/empad --set scan.step_A=0.4
 ptylive serve --protocol merlin --data tcp://merlin:6342 --set scan.shape=256,256 --set scan.step_A=0.4
+ptylive serve --protocol tpx3 --data tcp://timepix:8283 --set scan.step_A=0.4 --set energy_eV=200e3
 ptylive serve --set dark_reference=dark.h5 --set gain_reference=gain.npy --set wdd.epsilon=0.02
 """
 
@@ -32,7 +33,7 @@ def serve(
         str | None, typer.Option(metavar="ADDRESS", help="where frames arrive: bound; a detector's is connected to")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2, merlin")
+        str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2, merlin, tpx3")
     ] = None,
     control_host: Annotated[
         str | None,

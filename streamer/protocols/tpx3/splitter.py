@@ -1,0 +1,295 @@
+"""Whole headers and chunks out of the bytes of a TCP stream, damage left out.
+
+A header is believed where what must be zero is zero and its lengths follow from one another; a chunk, where besides
+its first array counts its events and another header follows it, or nothing does for a while. Where that fails, the
+next header that could stand there is looked for, so every whole chunk after the damage is found, and a chunk of which
+only the header is damaged is whole. Messages are a header with what follows it; a large chunk comes in pieces, and one
+that is damaged elsewhere as its header alone, which says how many frames it had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from ptylive.schema import WireError
+from ptylive.streamer.protocols.tpx3.chunks import PIECE_BYTES, cut, frame_ends, read_csr, repaired
+from ptylive.streamer.protocols.tpx3.headers import (
+    HEADER_BYTES,
+    ITEM_BYTES,
+    MAX_CHUNK_BYTES,
+    AcquisitionEnd,
+    AcquisitionStart,
+    Chunk,
+    ScanEnd,
+    ScanStart,
+    Tpx3Header,
+    parse_header,
+)
+from ptylive.streamer.wire.arrays import Buffer
+
+DATA_PORT = 8283
+"""Where LiberTEM-live looks for the detector, and its simulator listens."""
+_FIRST_BYTES = 2**20
+_MOST_BYTES = MAX_CHUNK_BYTES + 2**16
+REPAIRED = "repaired_header"
+"""Reason of what was damaged and cost nothing."""
+_KEPT_BYTES = 8 * 2**20
+"""Of what is skipped, to see what it was."""
+_SCANS_AHEAD = 16
+"""Sequence numbers of an acquisition after the current one that the next scan may have, where headers were lost."""
+_HEADER = re.compile(
+    rb"\x00[\s\S][\x00\x01][\s\S]{4}[\x02-\x05][\s\S]{4}[\x02-\x05][\s\S]{4}\x00{15}"
+    rb"|\x01[\s\S]{12}\x00{19}|\x02[\x02-\x05][\s\S]{16}\x00{14}|[\x03\x04][\s\S]{4}\x00{27}"
+)
+"""What a header looks like, among other bytes."""
+_NO_TEXT = re.compile(rb"[\x00-\x08]")
+
+
+class Tpx3Splitter:
+    """A buffer that bytes are read into, and the messages that have come; bounded by one message."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray(_FIRST_BYTES)
+        self._view = memoryview(self._bytes)
+        self._first = self._last = 0  # what has come and was not handed on
+        self._header: Tpx3Header | None = None  # of the message that begins at _first
+        self._counted = False  # its first array has been looked at
+        self._acquisition: AcquisitionStart | None = None
+        self._scan: int | None = None  # sequence number of the last scan that began
+        self._usual = 0  # bytes of a count, as the last chunk had them
+        self._skipping = False
+        self._searched = 0  # up to where no header was found
+        self._problem: WireError | None = None  # of what is skipped; None when it has been told
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a message that has not come whole."""
+        return 0 if self._skipping else self._last - self._first
+
+    def room(self) -> memoryview:
+        """Where to read the next bytes to: at least one, at most what one message may need."""
+        if self._first == self._last or self._last == len(self._bytes):
+            self._to_the_beginning()
+        if self._last == len(self._bytes):
+            self._grow()
+        return self._view[self._last :]
+
+    def read(self, count: int) -> Iterator[Buffer | WireError]:
+        """The messages that ``count`` bytes complete, and what was refused on the way. No bytes: nothing more has come
+        for a while. Messages may be parts of the buffer: good until more is read.
+        """
+        self._last += count
+        wait = count > 0
+        while self._first < self._last:
+            if self._skipping:
+                yield from self._skipped(self._next_header(wait=wait), wait=wait)
+                if self._skipping:
+                    return
+            try:
+                header = self._whole(wait=wait)
+            except WireError as error:
+                self._skipping, self._header, self._problem = True, None, error
+                self._searched = self._first + 1
+                continue
+            if header is None:
+                return
+            yield from self._handed_on(header)
+
+    def _whole(self, *, wait: bool) -> Tpx3Header | None:
+        """The header of the message that begins here, when all of it has come; None before. Raises WireError."""
+        there = self._last - self._first
+        if there < HEADER_BYTES:
+            return None
+        if self._header is None:
+            self._header, self._counted = self._header_at(self._first), False
+        header = self._header
+        if isinstance(header, Chunk) and not self._counted and there >= HEADER_BYTES + header.indices_offset:
+            self._check_counts(header)
+            self._counted = True
+        if isinstance(header, ScanStart):
+            self._check_text(header)
+        if there < HEADER_BYTES + header.nbytes:
+            return None
+        return header if self._is_followed(header, wait=wait) else None
+
+    def _handed_on(self, header: Tpx3Header) -> Iterator[Buffer]:
+        """A whole message."""
+        start, stop = self._first, self._first + HEADER_BYTES + header.nbytes
+        self._first, self._header, acquisition = stop, None, self._acquisition
+        if isinstance(header, AcquisitionStart):
+            self._acquisition, self._scan = header, None
+        elif isinstance(header, AcquisitionEnd):
+            self._acquisition = None
+        elif isinstance(header, ScanStart):
+            self._scan = header.sequence
+        elif isinstance(header, Chunk):
+            self._usual = header.value_bytes
+            if header.nbytes > 2 * PIECE_BYTES and acquisition is not None:
+                frames = read_csr(header, acquisition, self._view[start + HEADER_BYTES : stop])
+                yield from () if frames is None else cut(frames, acquisition)
+                return
+        yield self._view[start:stop]
+
+    def _header_at(self, at: int) -> Tpx3Header:
+        """A header that could stand at a place. Raises WireError."""
+        header = parse_header(self._view[at : at + HEADER_BYTES])
+        if not isinstance(header, AcquisitionStart | AcquisitionEnd):
+            if self._acquisition is None:
+                raise WireError("a scan or its frames, without the start of their acquisition", "no_header")
+            if isinstance(header, Chunk):
+                header.check(self._acquisition)
+        return header
+
+    def _check_counts(self, header: Chunk) -> None:
+        """Raises WireError where the first array of a chunk does not count its events."""
+        if not self._ends_are_there(header, self._first):
+            raise WireError(f"chunk of {header.frames} frames whose first array does not count its events", "bad_chunk")
+
+    def _check_text(self, header: ScanStart) -> None:
+        """Raises WireError where what follows the start of a scan is no text: then its length is wrong."""
+        start = self._first + HEADER_BYTES
+        if _NO_TEXT.search(self._view, start, min(self._last, start + header.nbytes)) is not None:
+            raise WireError(f"{header.nbytes} bytes of metadata that are no text", "bad_header")
+
+    def _ends_are_there(self, header: Chunk, at: int) -> bool:
+        arrays = self._view[at + HEADER_BYTES : at + HEADER_BYTES + header.indices_offset]
+        return self._acquisition is not None and frame_ends(header, self._acquisition, arrays) is not None
+
+    def _is_followed(self, header: Tpx3Header, *, wait: bool) -> bool:
+        """Whether a header stands behind a message, or at no other place where it might: False while that cannot be
+        told. Raises WireError for a chunk that was cut short, or is not to be believed without a header behind it.
+        """
+        if not isinstance(header, Chunk):
+            return True
+        own = self._first + HEADER_BYTES + header.nbytes
+        if own + HEADER_BYTES > self._last and wait:
+            return False
+        if own + HEADER_BYTES <= self._last and self._may_stand(own):
+            return True
+        for at in self._candidates(self._first + HEADER_BYTES + header.indices_offset):
+            if at >= own:
+                break
+            if begins := self._begins(at):
+                raise WireError("chunk that was cut short: another message begins inside of it", "truncated")
+            if begins is None and wait:
+                return False
+        return self._is_usual(header) or self._is_first(header, own, wait=wait)
+
+    def _is_usual(self, header: Chunk) -> bool:
+        """Whether nothing is new that is said once and cannot be checked: the type of counts, bytes left out."""
+        close = self._acquisition is not None and header.is_close(self._acquisition)
+        return header.value_bytes == self._usual and close
+
+    def _is_first(self, header: Chunk, own: int, *, wait: bool) -> bool:
+        """Whether a chunk that no header follows is the first one, and none follows if its counts took more bytes;
+        False while that cannot be told. Raises WireError.
+        """
+        if own + HEADER_BYTES > self._last:
+            return True  # nothing speaks against it, and nothing more comes
+        each = [nbytes for nbytes in ITEM_BYTES.values() if nbytes > header.value_bytes]
+        ends = [own + header.events * (nbytes - header.value_bytes) for nbytes in each]
+        ends = [end for end in ends if end + HEADER_BYTES < self._first + _MOST_BYTES]
+        come = [end for end in ends if end + HEADER_BYTES <= self._last]
+        if self._usual or any(map(self._may_stand, come)):
+            raise WireError("chunk of another kind than those before, which no header follows", "bad_header")
+        return not wait or len(come) == len(ends)
+
+    def _may_stand(self, at: int) -> bool:
+        """Whether a header that belongs here stands at a place, by its sequence number too."""
+        try:
+            header = self._header_at(at)
+        except WireError:
+            return False
+        scan, acquisition = self._scan, self._acquisition
+        if isinstance(header, ScanStart):
+            before = -1 if scan is None else scan
+            return before < header.sequence <= before + _SCANS_AHEAD
+        if isinstance(header, ScanEnd):
+            return scan is None or header.sequence == scan
+        if isinstance(header, AcquisitionEnd):
+            return acquisition is not None and header.sequence == acquisition.sequence
+        return True
+
+    def _next_header(self, *, wait: bool) -> int | None:
+        """Where the next message begins; None while that cannot be told."""
+        for at in self._candidates(self._searched):
+            begins = self._begins(at)
+            if begins:
+                return at
+            if begins is None and wait:
+                self._searched = at
+                return None
+        self._searched = max(self._searched, self._last - HEADER_BYTES + 1)
+        return None
+
+    def _candidates(self, at: int) -> Iterator[int]:
+        """Where bytes from a place on look like a header."""
+        while (found := _HEADER.search(self._view, at, self._last)) is not None:
+            yield found.start()
+            at = found.start() + 1
+
+    def _skipped(self, at: int | None, *, wait: bool) -> Iterator[Buffer | WireError]:
+        """What is to be said of the bytes up to the next message: what they were, where all of them are still there."""
+        start, problem = self._first, self._problem
+        if at is None:
+            if problem is not None and (not wait or self._last - start > _KEPT_BYTES):
+                self._problem = None
+                yield problem
+            if self._problem is None:
+                self._first = self._searched
+            return
+        self._first, self._skipping, self._problem = at, False, None
+        if problem is not None:
+            yield from self._recovered(start, at, problem)
+
+    def _recovered(self, start: int, stop: int, problem: WireError) -> Iterator[Buffer | WireError]:
+        """A chunk between two places that is whole but for its header; the header, of one that is damaged elsewhere."""
+        data, acquisition = self._view[start:stop], self._acquisition
+        if acquisition is not None and len(data) > HEADER_BYTES:
+            chunk = repaired(data, acquisition)
+            if chunk is not None:
+                yield WireError(f"{problem}: it follows from the rest of the chunk", REPAIRED)
+                frames = read_csr(chunk, acquisition, data[HEADER_BYTES:])
+                yield from () if frames is None else cut(frames, acquisition)
+                return
+            with contextlib.suppress(WireError):
+                header = self._header_at(start)
+                close = isinstance(header, Chunk) and header.is_close(acquisition)
+                if close and HEADER_BYTES + header.nbytes == len(data):
+                    yield bytes(data[:HEADER_BYTES])
+                    return
+        yield problem
+
+    def _begins(self, at: int) -> bool | None:
+        """Whether a message begins at a place; None while that cannot be told."""
+        if not self._may_stand(at):
+            return False
+        header = self._header_at(at)
+        behind = at + HEADER_BYTES
+        if isinstance(header, AcquisitionStart):  # counts and zeros may look like one
+            return self._is_scan_or_end(behind) if behind + HEADER_BYTES <= self._last else None
+        if not isinstance(header, Chunk):
+            return True
+        return self._ends_are_there(header, at) if behind + header.indices_offset <= self._last else None
+
+    def _is_scan_or_end(self, at: int) -> bool:
+        """Whether there is what may follow the start of an acquisition."""
+        try:
+            return isinstance(parse_header(self._view[at : at + HEADER_BYTES]), ScanStart | AcquisitionEnd)
+        except WireError:
+            return False
+
+    def _to_the_beginning(self) -> None:
+        """Move what is there to the beginning of the buffer."""
+        there = bytes(self._view[self._first : self._last])
+        self._view[: len(there)] = there
+        self._searched = max(0, self._searched - self._first)
+        self._first, self._last = 0, len(there)
+
+    def _grow(self) -> None:
+        """Make room for the message that is coming: its length is known and bounded, and as much of it has come."""
+        grown = bytearray(min(2 * len(self._bytes), _MOST_BYTES))
+        grown[: self._last] = self._view[: self._last]
+        self._bytes, self._view = grown, memoryview(grown)
