@@ -9,7 +9,7 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS, REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.plan import Plan
-from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
+from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.schema.model import DoubleArray
 
 COMMON_TYPES = ("<u2", "|u1", "<u4", "<f4")
@@ -25,11 +25,13 @@ def warm_up() -> None:
 
 
 def warm_up_reduction(dtype: str) -> None:
-    """What reduces frames whose pixels are of this type (numpy's spelling): a few frames through a store."""
+    """What reduces frames whose pixels are of this type (numpy's spelling), as patterns and as events."""
     header = _header(dtype)
     store = Store(header, Plan.of(header, _pattern()).reduction)
     frames = np.broadcast_to(_pattern(), (header.frames, *header.detector_shape)).astype(dtype)
     store.add(FrameBatch(header.uid, np.arange(header.frames), frames))
+    one = EventFrames(np.ones(1, dtype=np.int64), np.zeros(1, np.uint32), np.ones(1, dtype), header.detector_shape)
+    store.add(EventBatch(header.uid, np.zeros(1, dtype=np.int64), one))
 
 
 def warm_up_vectors() -> None:

@@ -49,6 +49,8 @@ class MapDevice:
         """Why a batch of frames is not for the GPU, in words; the empty string where it is."""
         if batch.coded is not None:
             return "coded frames are decoded there"
+        if batch.events is not None:
+            return "events are added up there"
         if batch.frames.nbytes < self.least_batch_bytes:
             return f"batches below {self.least_batch_bytes / 2**20:g} MiB"
         return ""

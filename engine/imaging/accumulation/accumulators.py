@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,37 @@ import numpy as np
 from ptylive.engine.backend.imaging.reduction_arrays import ArrayReduction
 from ptylive.engine.backend.imaging.reduction_plan import SUMMED, PixelPlan, accumulator_of
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS, Numbers
-from ptylive.schema import FrameBatch
-from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray
+from ptylive.schema import EventFrames, FrameBatch
+from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray, LabelArray
 
 GROUP_BYTES = 384 * 2**10
 """Decoded frames that are worked on at a time: they stay in the second-level cache."""
 
 
-class PixelAccumulator:
-    """Raw frames of one type, as they lie in memory or coded."""
+@dataclass(frozen=True, eq=False)
+class PixelLabels:
+    """Of each pixel (pixels,) its bin, -1 where none, and its region, -1 where it is bad."""
 
-    def __init__(self, plan: PixelPlan, dtype: np.dtype[Any], saturation_value: float | None = None) -> None:
-        """``dtype``: the type of a pixel, in this machine's byte order."""
+    bin_of: LabelArray
+    region_of: LabelArray
+
+
+class PixelAccumulator:
+    """Raw frames of one type, as they lie in memory, coded, or as events."""
+
+    def __init__(
+        self,
+        plan: PixelPlan,
+        dtype: np.dtype[Any],
+        saturation_value: float | None = None,
+        labels: PixelLabels | None = None,
+    ) -> None:
+        """``dtype``: the type of a pixel, in this machine's byte order; ``labels``: for frames that come as events."""
+        from ptylive.engine.backend.imaging.events_numba import reduce_events
         from ptylive.engine.backend.imaging.reduction_numba import reduce_frames
 
-        self._reduce = reduce_frames
-        self._plan, self._dtype = plan, dtype
+        self._reduce, self._reduce_events = reduce_frames, reduce_events
+        self._plan, self._dtype, self._labels = plan, dtype, labels
         self._limit = float(saturation_value or 0)
         self.saturated = 0
         rows, cols = len(plan.row_at), len(plan.col_at)
@@ -37,6 +53,7 @@ class PixelAccumulator:
         self._total: DoubleArray = np.zeros(rows * cols)
         self._summed = 0
         self._work: ByteArray = np.empty(0, dtype=np.uint8)
+        self._sums_of_frame: tuple[Array, Array] | None = None
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
         """Put some frames' numbers at their scan points. Raises ValueError where a coded frame does not decode."""
@@ -45,6 +62,9 @@ class PixelAccumulator:
             if self._summed + stop - start > SUMMED:
                 self._settle()
             self._summed += stop - start
+            if batch.events is not None and self._labels is not None:
+                self._counted(batch.events, (start, stop), point, into, repeats)
+                continue
             failed = self._reduced(batch, slice(start, stop), point, into, repeats)
             if failed:
                 raise ValueError(f"{failed} frames of scan {batch.uid} do not decode")
@@ -75,6 +95,25 @@ class PixelAccumulator:
         failed, full = self._reduce(source, span.start, span.stop, point, self._plan, self._limit, sums, space, repeats)
         self.saturated += int(full)
         return int(failed)
+
+    def _counted(
+        self, events: EventFrames, span: tuple[int, int], point: IndexArray, into: Numbers, repeats: bool
+    ) -> None:
+        """The same of events, at the cost of their number."""
+        labels = self._labels
+        assert labels is not None  # noqa: S101  (asked by the caller)
+        if self._sums_of_frame is None:
+            kind = self._pattern.dtype
+            self._sums_of_frame = np.zeros(into.bins.shape[1], dtype=kind), np.zeros(len(REGIONS), dtype=kind)
+        source = (
+            events.ends,
+            np.require(events.pixels, np.uint32, ["C", "A", "W"]),  # writable: one form of them to compile
+            np.require(events.counts, self._dtype, ["C", "A", "W"]),
+        )
+        tables = (labels.bin_of, labels.region_of, self._plan.row_at, self._plan.col_at)
+        sums = (into.bins, into.regions, into.moments, self._pattern)
+        space, most = self._sums_of_frame, self._limit
+        self.saturated += int(self._reduce_events(source, span, point, tables, most, sums, space, repeats))
 
 
 class DeviceAccumulator:

@@ -77,9 +77,10 @@ class PixelReduction:
 
     def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
         """See :class:`ptylive.engine.imaging.accumulation.accumulators.PixelAccumulator`."""
-        from ptylive.engine.imaging.accumulation.accumulators import PixelAccumulator
+        from ptylive.engine.imaging.accumulation.accumulators import PixelAccumulator, PixelLabels
 
-        return PixelAccumulator(self.plan, dtype, self.saturation_value)
+        labels = PixelLabels(self.basis.bin_of.ravel(), self.region_of)
+        return PixelAccumulator(self.plan, dtype, self.saturation_value, labels)
 
     def device_accumulator(self, device: ArrayDevice, dtype: np.dtype[Any]) -> Accumulator:
         """See :class:`ptylive.engine.imaging.accumulation.accumulators.DeviceAccumulator`."""

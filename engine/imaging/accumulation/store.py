@@ -6,6 +6,7 @@ import logging
 import threading
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -82,12 +83,17 @@ class Store:
         point = self.header.scan.point_of(batch.index)
         if self._counts_first:
             batch = self._counted(batch)
-        elif (self.header.frame_dtype if batch.coded is not None else batch.frames.dtype).kind == "f":
+        elif self._type_of(batch).kind == "f":
             frames, masked = usable_counts(batch.frames)
             self.masked_counts += masked
             batch = batch if not masked else FrameBatch(batch.uid, batch.index, frames)
         with self._summing:
             self._add(batch, point)
+
+    def _type_of(self, batch: FrameBatch) -> np.dtype[Any]:
+        """The type of its pixels; frames that must be decoded first are not asked."""
+        decoded = batch.coded is None and batch.events is None
+        return batch.frames.dtype if decoded else self.header.frame_dtype
 
     @property
     def _counts_first(self) -> bool:
@@ -117,8 +123,8 @@ class Store:
 
     def _add_here(self, batch: FrameBatch, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
         if not self._accumulators:
-            dtype = self.header.frame_dtype if batch.coded is not None else batch.frames.dtype
-            self._accumulators = [self.reduction.accumulator(dtype.newbyteorder("=")) for _ in range(self._pool.count)]
+            dtype = self._type_of(batch).newbyteorder("=")
+            self._accumulators = [self.reduction.accumulator(dtype) for _ in range(self._pool.count)]
 
         def add_piece(worker: int, start: int, stop: int) -> None:
             self._accumulators[worker].add(batch, slice(start, stop), point, into, repeats=repeats)

@@ -15,7 +15,7 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS, Numbers
 from ptylive.engine.imaging.accumulation.reduction import PixelReduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
-from ptylive.schema import Detector, FrameBatch, Scan, ScanHeader
+from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, Scan, ScanHeader
 from ptylive.schema.detector import below_saturation
 
 
@@ -61,6 +61,50 @@ def test_sums_are_those_of_numpy(shape, center, radius, most_bins, bad, dtype, s
     assert np.array_equal(accumulator.take_pattern(), frames[kept].reshape(len(kept), -1).sum(0, dtype=float))
     assert not accumulator.take_pattern().any()
     assert not into.bins[[1, 4, 7]].any()
+
+
+def as_events(frames):
+    """Patterns (n, Qy, Qx) as the pixels that counted something."""
+    flat = frames.reshape(len(frames), -1)
+    number, pixels = np.nonzero(flat)
+    ends = np.cumsum(np.bincount(number, minlength=len(flat)))
+    return EventFrames(ends, pixels.astype(np.uint32), flat[number, pixels], frames.shape[1:])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(8, 40), st.integers(8, 40)),
+    center=st.tuples(st.floats(-3, 45), st.floats(-3, 45)),
+    radius=st.floats(0.5, 30),
+    most_bins=st.integers(1, 400),
+    bad=st.floats(0, 0.5),
+    dtype=st.sampled_from(["u1", "u2", "u4", "f4"]),
+    most=st.sampled_from([None, 3]),
+    repeats=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_events_make_the_numbers_of_their_frames(shape, center, radius, most_bins, bad, dtype, most, repeats, seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(shape) < bad
+    grid = DetectorGrid.of(shape, center, "none", 1.0)
+    reduction = replace(PixelReduction.of(grid, radius, mask, most_bins), saturation_value=most)
+    frames = (rng.integers(0, 6, (9, *shape)) * (rng.random((9, *shape)) < 0.1)).astype(dtype)
+    frames[4] = 0
+    point = np.array([8, -1, 2, 3, 0, 5, 6, 2 if repeats else 7, 1])
+    batches = FrameBatch("u", np.arange(9), frames), EventBatch("u", np.arange(9), as_events(frames))
+    found = []
+    for batch in batches:
+        into, accumulator = Numbers.zeros(10, reduction.basis.count), reduction.accumulator(frames.dtype)
+        for span in (slice(0, 4), slice(4, 9)):
+            accumulator.add(batch, span, point, into, repeats=repeats)
+        found.append((into, accumulator.take_pattern(), accumulator.saturated))
+    (dense, pattern, full), (sparse, same_pattern, same_full) = found
+    assert np.array_equal(dense.bins, sparse.bins)
+    assert np.array_equal(dense.regions, sparse.regions)
+    rounding = frames[0].size * np.finfo(float).eps * 48 * dense.regions.sum(axis=1).max()
+    assert np.allclose(dense.moments, sparse.moments, rtol=0, atol=rounding)
+    assert np.array_equal(pattern, same_pattern)
+    assert full == same_full
 
 
 def scan_of(frames, **scan):
