@@ -1,8 +1,8 @@
 """From journal to HDF5: written under a temporary name, read back and compared, then renamed.
 
-Patterns that came as ``bslz4`` are stored as they came (`write_direct_chunk`); others are compressed with
-bitshuffle/LZ4; coefficients are stored as they are. A recording of the same uid that is already there (the scan was
-interrupted and resumed) is merged in: what the journal lacks is taken from it.
+Patterns that came as ``bslz4`` are stored as they came (`write_direct_chunk`); a scan that came as events stays one;
+other patterns are compressed with bitshuffle/LZ4; coefficients are stored as they are. A recording of the same uid that
+is already there (the scan was interrupted and resumed) is merged in: what the journal lacks is taken from it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,26 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from ptylive.schema import InputFileError, ScanHeader, WireError
+from ptylive.schema import EventFrames, InputFileError, ScanHeader, WireError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.metadata import FILE_ARRAYS, to_attributes
 from ptylive.schema.model import Array, BoolArray, IndexArray
-from ptylive.streamer.marks import marks_of_frames, marks_of_parts
+from ptylive.streamer.marks import marks_of_events, marks_of_frames, marks_of_parts
 from ptylive.streamer.recorded_marks import MARKS
 from ptylive.streamer.source import open_recording
 from ptylive.streamer.storage.checksum import crc32
+from ptylive.streamer.storage.events import EventSets, EventWriter, events_in
 from ptylive.streamer.storage.fletcher32 import with_checksums
 from ptylive.streamer.storage.hdf5 import write_arrays
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.vectors import VectorSets, write_basis
 from ptylive.streamer.vetting.vouched import is_vouched
-from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, runs_of
+from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, events_of, runs_of
 
 _READ_BACK_FRAMES = 64
+_READ_BACK_EVENTS = 4096
+"""Patterns of a sparse scan."""
 SENDERS = "senders"
 """Attribute of a recording: how many senders announced the scan at the same time, where there were several."""
 
@@ -70,8 +74,11 @@ def record(journal: Path, target: Path, uid: str = "") -> RecordingReport:
             raise InputFileError(f"{journal} is in use by another process", "wait for it to finish")
         header = reader.header.renamed(uid or reader.header.uid, reader.header.series)
         with replacing(target) as temporary:
-            with created_scan(temporary, header) as writer:
-                for message in reader.messages():
+            messages = reader.messages()
+            earliest = next(messages, None)
+            sparse = earliest is not None and earliest.codec == "events"
+            with created_scan(temporary, header, sparse=sparse) as writer:
+                for message in chain([] if earliest is None else [earliest], messages):
                     writer.add(message)
                 _merge_earlier(writer, target, {header.uid, reader.header.uid})
                 writer.finish()
@@ -112,7 +119,8 @@ def _set_aside(journal: Path) -> Path:
 class ScanWriter:
     """An HDF5 file of one scan that grows pattern by pattern; the first copy of a pattern wins."""
 
-    def __init__(self, file: Any, header: ScanHeader) -> None:
+    def __init__(self, file: Any, header: ScanHeader, *, sparse: bool = False) -> None:
+        """``sparse``: patterns are stored as the pixels that counted something."""
         self.header = header
         self.stored = StoredScan.of(header)
         self.layout = FrameLayout.of(header)
@@ -121,8 +129,12 @@ class ScanWriter:
         self.checksums = np.zeros(header.frames, dtype=np.uint32)
         self.marks = np.zeros(header.frames, dtype=np.uint32)
         self._file = file
-        self._data = _data_sets(file, header, self.stored, self.layout)
-        _describe(file, header)
+        self.events: EventWriter | None = None
+        if sparse and header.basis.is_raw:
+            self.events = EventWriter(file, self.stored.shape, header.detector_shape, self.layout.dtype)
+        else:
+            self._data = _data_sets(file, header, self.stored, self.layout)
+        _describe(file, header, sparse=self.events is not None)
 
     def add(self, message: FramesMessage) -> None:
         """Store the patterns of a message that are not stored yet; one that does not decode is left out."""
@@ -134,9 +146,13 @@ class ScanWriter:
             check_size(message, self.layout)
         except WireError:
             return
-        if message.codec == "bslz4" and self.header.basis.is_raw:
+        if message.codec == "bslz4" and self.header.basis.is_raw and self.events is None:
             numbers = message.first + np.flatnonzero(fresh)
             self._add_chunks(numbers, [bytes(message.parts[k]) for k in numbers - message.first])
+            return
+        if message.codec == "events" and self.events is not None:
+            events, good, _ = events_of(message, self.layout)
+            self._add_events(message.first + np.flatnonzero(fresh & good), events.kept(fresh & good))
             return
         frames, good, _ = decode_frames(message, self.layout)
         keep = np.flatnonzero(fresh & good)
@@ -144,6 +160,9 @@ class ScanWriter:
 
     def add_frames(self, index: IndexArray, frames: Array) -> None:
         """Store patterns (n, Qy, Qx), or vectors (n, coefficients + extras), under rising acquisition numbers."""
+        if self.events is not None:
+            self._add_events(index, events_in(frames))
+            return
         for start, stop in _consecutive(index):
             for selection, first, last in self.stored.pieces(int(index[start]), int(index[stop - 1]) + 1):
                 offset = start + first - int(index[start])
@@ -158,6 +177,8 @@ class ScanWriter:
 
         ``marks``: where a sender may come back with the same scan; a copy of a file needs none.
         """
+        if self.events is not None:
+            self.events.finish()
         if marks:
             self._file["metadata"].create_dataset(MARKS, data=self.marks)
         if not self.received.all():
@@ -173,6 +194,13 @@ class ScanWriter:
         if count > 1:
             self._file.attrs[SENDERS] = count
 
+    def _add_events(self, numbers: IndexArray, frames: EventFrames) -> None:
+        """Store patterns as events; the mark of one counts all of them, and serves as its checksum."""
+        assert self.events is not None  # noqa: S101  (asked by the callers)
+        self.events.add(numbers, frames)
+        self.marks[numbers] = self.checksums[numbers] = marks_of_events(frames)
+        self.received[numbers] = True
+
     def _add_chunks(self, numbers: IndexArray, chunks: list[bytes]) -> None:
         """Store patterns that came compressed as they are."""
         for number, stored in zip(numbers.tolist(), with_checksums(chunks), strict=True):
@@ -183,11 +211,13 @@ class ScanWriter:
 
 
 @contextmanager
-def created_scan(path: Path, header: ScanHeader) -> Iterator[ScanWriter]:
-    """A new native file for a scan; call :meth:`ScanWriter.finish` when all is stored. Raises OSError: disk full."""
+def created_scan(path: Path, header: ScanHeader, *, sparse: bool = False) -> Iterator[ScanWriter]:
+    """A new native file for a scan, ``sparse``: of events; call :meth:`ScanWriter.finish` when all is stored. Raises
+    OSError: disk full.
+    """
     try:
         with h5py.File(path, "w", libver="v110") as file:
-            yield ScanWriter(file, header)
+            yield ScanWriter(file, header, sparse=sparse)
     except RuntimeError as error:  # what h5py makes of a write that fails when the file is closed
         found = re.search(r"errno = (\d+)", str(error))
         if found is None:
@@ -210,12 +240,14 @@ def _data_sets(file: Any, header: ScanHeader, stored: StoredScan, layout: FrameL
     )
 
 
-def _describe(file: Any, header: ScanHeader) -> None:
-    """Metadata in the contract's names, and a NeXus plot group so that common viewers show something."""
+def _describe(file: Any, header: ScanHeader, *, sparse: bool) -> None:
+    """Metadata in the contract's names, and a NeXus plot group so that common viewers show something of patterns."""
     metadata = file.create_group("metadata")
     for name, value in {**to_attributes(header), "uid": header.uid, "series": header.series}.items():
         metadata.attrs[name] = value
     write_arrays(metadata, {name: header.arrays[name] for name in FILE_ARRAYS if name in header.arrays})
+    if sparse:
+        return
     file.attrs["default"] = "view"
     view = file.create_group("view")
     view.attrs.update({"NX_class": "NXentry", "default": "frames"})
@@ -266,15 +298,38 @@ def _compare(path: Path, writer: ScanWriter) -> None:
                 chunk = chunks.read_direct_chunk((*writer.stored.at(number), 0, 0))[1]
                 if crc32(chunk) != writer.checksums[number]:
                     raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
+    if writer.events is not None:
+        _compare_events(path, writer)
     with open_recording(path) as source:
         if not np.array_equal(source.received, writer.received):
             raise InputFileError(f"{path}: the list of received frames reads back differently", "check the disk")
-        compressed_here = np.flatnonzero(writer.received & ~writer.direct)
+        compressed_here = np.flatnonzero(writer.received & ~writer.direct & (writer.events is None))
         for start in range(0, len(compressed_here), _READ_BACK_FRAMES):
             index = compressed_here[start : start + _READ_BACK_FRAMES]
             for number, frame in zip(index.tolist(), source.frames(index), strict=True):
                 if _checksum(frame, writer.layout) != writer.checksums[number]:
                     raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
+
+
+def _compare_events(path: Path, writer: ScanWriter) -> None:
+    """The same for events."""
+    received = np.flatnonzero(writer.received)
+    with h5py.File(path) as file:
+        sets = EventSets.find(path, file)
+        if sets is None:
+            raise InputFileError(f"{path}: its events read back as nothing", "check the disk")
+        first, length = (np.asarray(data[()]).ravel() for data in (sets.first, sets.length))
+        for start in range(0, len(received), _READ_BACK_EVENTS):
+            index = received[start : start + _READ_BACK_EVENTS]
+            try:
+                found = marks_of_events(sets.read(first[index], length[index]))
+            except OSError as error:
+                raise InputFileError(
+                    f"{path}: frames from {start} on do not read back: {error}", "check the disk"
+                ) from None
+            differ = np.flatnonzero(found != writer.checksums[index])
+            if len(differ):
+                raise InputFileError(f"{path}: frame {index[differ[0]]} reads back differently", "check the disk")
 
 
 def _checksum(frame: Array, layout: FrameLayout) -> int:

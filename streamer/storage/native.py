@@ -1,6 +1,7 @@
 """Native files (docs/conventions.md): what the program records, and every data set of that layout.
 
-A file holds patterns (``/data``) or vectors of coefficients and extras (``/coefficients``, docs/compression.md).
+A file holds patterns (``/data``, or sparse in ``/events``) or vectors of coefficients and extras (``/coefficients``,
+docs/compression.md).
 PyPty's files, three axes of ``data`` and nothing else, are such files too.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 from ptylive.schema import Basis, InputFileError
 from ptylive.schema.metadata import FILE_ARRAYS
 from ptylive.schema.model import BoolArray
+from ptylive.streamer.storage.events import EventSets
 from ptylive.streamer.storage.fletcher32 import without_checksum
 from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
 from ptylive.streamer.storage.layout import StoredScan
@@ -31,7 +33,8 @@ def open_native(path: Path) -> Iterator[ScanFile]:
     """Open a native file. Raises InputFileError: missing, not HDF5, no ``/data``, wrong dimensions, data elsewhere."""
     with opened(path) as file:
         vectors = VectorSets.find(path, file) if "data" not in file else None
-        data = vectors or _data(path, file)
+        events = EventSets.find(path, file) if "data" not in file and vectors is None else None
+        data = vectors or events or _data(path, file)
         metadata = file.get("metadata")
         basis, masks = (Basis(), None) if vectors is None else read_basis(path, file)
         arrays = {name: dataset(file, f"metadata/{name}") for name in FILE_ARRAYS}
@@ -45,7 +48,7 @@ def open_native(path: Path) -> Iterator[ScanFile]:
             arrays={name: array for name, array in arrays.items() if array is not None},
             received=_received(path, file, math.prod(leading)),
             basis=basis,
-            chunk=_chunks(path, data, StoredScan(leading)) if vectors is None else None,
+            chunk=_chunks(path, data, StoredScan(leading)) if vectors is None and events is None else None,
         )
 
 

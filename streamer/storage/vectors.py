@@ -14,6 +14,7 @@ import numpy as np
 
 from ptylive.schema import Basis, InputFileError
 from ptylive.schema.model import Array, FloatArray
+from ptylive.streamer.storage.events import GROUP, NAMES
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 
 _HINT = "give a file that ptylive convert --basis has written (docs/compression.md)"
@@ -130,5 +131,5 @@ def extra_names(path: Path, vectors: VectorSets) -> tuple[str, ...]:
 def stored_bytes(path: Path) -> int:
     """Bytes that the frames of a native file take on the disk; of a compressed one with its masks."""
     with opened(path) as file:
-        names = ("data", "coefficients", "extra", "basis/masks")
+        names = ("data", "coefficients", "extra", "basis/masks", *(f"{GROUP}/{name}" for name in NAMES))
         return sum(int(found.id.get_storage_size()) for name in names if (found := dataset(file, name)) is not None)
