@@ -1,6 +1,7 @@
 """One scan through the live engine: any arrival order gives what an offline run gives."""
 
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.schema import MetadataError, Origin
+from ptylive.schema import EventBatch, MetadataError, Origin
 from ptylive.schema.metadata import overlay
+from ptylive.streamer.storage.events import events_in
 
 LIVE = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}
 MEASURED = {"idpc", "obf", "tcbf", "wdd_phase", "wdd_amplitude", "dpc_iterative", "ssb"}
@@ -60,6 +62,22 @@ def test_live_equals_offline_in_any_order(scan, seed, lost, size):
     found = by_name(live.finish(lambda: batches(scan.patterns, arrived)))
     _, offline = reconstruct(scan.header(), lambda: batches(scan.patterns, arrived))
     assert_same(found, by_name(offline))
+
+
+def test_maps_of_events_are_those_of_their_frames(scan):
+    patterns = scan.patterns.astype("<u2")
+    header = scan.header()
+    header = replace(header, detector=header.detector.model_copy(update={"dtype": "<u2"}))
+    made = []
+    for sparse in (False, True):
+        live = LiveEngine(header)
+        for batch in batches(patterns, size=100):
+            live.add(EventBatch(batch.uid, batch.index, events_in(batch.frames)) if sparse else batch)
+        made.append(by_name(live.finish(lambda: batches(patterns))))
+    dense, from_events = made
+    assert set(dense) == set(from_events) == MAPS
+    for name, data in dense.items():
+        assert np.abs(from_events[name] - data).max() <= 1e-5 * np.abs(data).max(), name
 
 
 def test_snake_and_flyback_land_where_raster_frames_do(scan):

@@ -174,4 +174,3 @@ def test_patterns_that_lie_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_patterns_become_events_and_patterns_again() -> None:
     frames = scan()[1]
     assert np.array_equal(events_in(frames).dense(), frames)
-    assert np.array_equal(events_in(frames[:0]).dense(), frames[:0])
