@@ -64,7 +64,8 @@ class EventSets:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
-        return np.dtype(self.counts.dtype)
+        dtype: np.dtype[Any] = self.counts.dtype
+        return dtype
 
     def __getitem__(self, selection: Any) -> Array:
         """Patterns by numbers and slices of the leading axes. Raises OSError for what cannot be read."""

@@ -155,8 +155,8 @@ class Tpx3Inlet:
             except WireError as error:
                 problems.append(error)
         missing = scan.header.frames - 1 - scan.placing.last
-        reason = "aborted" if missing > _LOST_TAIL * scan.header.frames else "complete"
-        yield EndMessage(scan.header.uid, scan.header.frames, reason)
+        aborted = missing > _LOST_TAIL * scan.header.frames
+        yield EndMessage(scan.header.uid, scan.header.frames, "aborted" if aborted else "complete")
 
     def _placed(self, scan_header: ScanHeader, placed: Placed) -> Iterator[Message]:
         """Frames as messages. Raises WireError, last, for those that are none, or beyond the scan."""
