@@ -11,7 +11,7 @@ import numpy as np
 
 from ptylive.schema.basis import Basis
 from ptylive.schema.detector import AS_RECORDED, REFERENCES, Detector, Readout, useless_pixels
-from ptylive.schema.model import Array, BoolArray, ByteArray, IndexArray
+from ptylive.schema.model import Array, BoolArray, ByteArray, DoubleArray, IndexArray
 from ptylive.schema.optics import Optics
 from ptylive.schema.scan import Scan
 
@@ -112,6 +112,22 @@ class EventFrames:
         lengths = np.diff(self.ends, prepend=0)
         events = np.repeat(keep, lengths)
         return EventFrames(np.cumsum(lengths[keep]), self.pixels[events], self.counts[events], self.shape)
+
+    def at_most(self, most: float | None) -> EventFrames:
+        """The frames with pixels that count no more than ``most``; None: as they are."""
+        if most is None:
+            return self
+        return replace(self, counts=np.minimum(self.counts, self.counts.dtype.type(most)))
+
+    def weighted(self, weights: Array) -> DoubleArray:
+        """Sums (n,) over each frame of its counts times the weights of their pixels (Qy * Qx,)."""
+        number = np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=0))
+        return np.bincount(number, weights=weights[self.pixels] * self.counts, minlength=len(self.ends))
+
+    def total(self) -> DoubleArray:
+        """The sum of all frames, (Qy, Qx)."""
+        size = self.shape[0] * self.shape[1]
+        return np.bincount(self.pixels, weights=self.counts, minlength=size).reshape(self.shape)
 
     @property
     def nbytes(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema import Detector, FrameBatch, InputFileError, PtyliveError, Scan, ScanHeader
+from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, InputFileError, PtyliveError, Scan, ScanHeader
 from ptylive.schema.detector import ALLOWED_DTYPES, array_problem
 from ptylive.schema.metadata import NAMES, arrays_and_numbers, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
@@ -70,8 +70,12 @@ class FileSource:
     def batches(self, n: int) -> Iterator[FrameBatch]:
         """Everything that arrived, in acquisition order, at most ``n`` frames at a time."""
         for start in range(0, self.frame_count, n):
-            index = start + np.flatnonzero(self.received[start : start + n])
-            if len(index):
+            received = self.received[start : start + n]
+            index = start + np.flatnonzero(received)
+            if len(index) and self._file.events is not None:
+                events = self._events(start, start + len(received), self._file.events)
+                yield EventBatch(self.header.uid, index, events if received.all() else events.kept(received))
+            elif len(index):
                 yield FrameBatch(self.header.uid, index, self.frames(index))
 
     def stored_pattern(self, number: int) -> bytes:
@@ -79,6 +83,19 @@ class FileSource:
         if self._file.chunk is None:
             raise InputFileError(f"{self.path} holds no bslz4 patterns", "replay it with codec none")
         return self._file.chunk(number)
+
+    def _events(self, first: int, last: int, read: Callable[[Any], EventFrames]) -> EventFrames:
+        """Consecutive patterns as events."""
+        parts = []
+        for selection, start, stop in self._stored.pieces(first, last):
+            try:
+                parts.append(read(selection))
+            except OSError as error:
+                raise self._damage(start, stop, error) from None
+        lengths = np.concatenate([np.diff(part.ends, prepend=0) for part in parts])
+        pixels, counts = (np.concatenate([getattr(part, name) for part in parts]) for name in ("pixels", "counts"))
+        native = counts.astype(counts.dtype.newbyteorder("="), copy=False)
+        return EventFrames(np.cumsum(lengths), pixels, native, parts[0].shape)
 
     def _read_run(self, first: int, out: Array) -> None:
         """Consecutive patterns, row by row."""

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
-from ptylive.schema import CommandError, FrameBatch, LiveMap, MetadataError, ScanHeader
+from ptylive.schema import CommandError, EventFrames, FrameBatch, LiveMap, MetadataError, ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
@@ -156,6 +156,9 @@ class DetectorBank:
     def _add(self, batch: FrameBatch, to: Iterable[_Sums]) -> None:
         point = self.header.scan.point_of(batch.index)
         keep = np.flatnonzero(point >= 0)
+        if batch.events is not None and not self.header.readout.corrects:
+            self._add_events(batch.events.kept(point >= 0), point[keep], to)
+            return
         frames = self.header.readout.counts(batch.frames)[0]
         flat = frames.reshape(len(frames), -1)
         for sums in to:
@@ -163,6 +166,15 @@ class DetectorBank:
             totals = seen.sum(axis=1, dtype=float) if sums.weights is None else seen.astype(float) @ sums.weights
             np.add.at(sums.counts, point[keep], totals)
             np.add.at(sums.frames, point[keep], 1)
+
+    def _add_events(self, events: EventFrames, point: IndexArray, to: Iterable[_Sums]) -> None:
+        """The same of events, at the cost of their number."""
+        events = events.at_most(self.header.readout.saturation_value)
+        for sums in to:
+            weights = np.zeros(events.shape[0] * events.shape[1])
+            weights[sums.pixels] = 1.0 if sums.weights is None else sums.weights
+            np.add.at(sums.counts, point, events.weighted(weights))
+            np.add.at(sums.frames, point, 1)
 
     def incomplete(self, visited: BoolArray) -> bool:
         """Whether a detector misses points that the scan has."""

@@ -184,6 +184,10 @@ def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = 
         keep = header.scan.point_of(batch.index) >= 0
         if not keep.any():
             continue
+        if batch.events is not None and descan is None and not header.readout.corrects:
+            frame_sum = frame_sum + batch.events.kept(keep).at_most(header.readout.saturation_value).total()
+            count += int(keep.sum())
+            continue
         chosen = header.readout.counts(batch.frames[keep])[0]
         if descan is not None:
             chosen = moved_back(header, descan, batch.index[keep], chosen)

@@ -69,9 +69,12 @@ class EventSets:
 
     def __getitem__(self, selection: Any) -> Array:
         """Patterns by numbers and slices of the leading axes. Raises OSError for what cannot be read."""
-        first = np.asarray(self.first[selection])
-        found = self.read(first.ravel(), np.asarray(self.length[selection]).ravel())
-        return found.dense().reshape(*first.shape, *self.pattern)
+        shape = np.broadcast_to(False, self.first.shape)[selection].shape
+        return self.select(selection).dense().reshape(*shape, *self.pattern)
+
+    def select(self, selection: Any) -> EventFrames:
+        """The same as events, the leading axes one behind the other. Raises OSError."""
+        return self.read(np.asarray(self.first[selection]).ravel(), np.asarray(self.length[selection]).ravel())
 
     def read(self, first: IndexArray, length: Array) -> EventFrames:
         """Patterns (n,) whose events lie there. Raises OSError where they lie nowhere, or are none of the detector."""

@@ -49,6 +49,7 @@ def open_native(path: Path) -> Iterator[ScanFile]:
             received=_received(path, file, math.prod(leading)),
             basis=basis,
             chunk=_chunks(path, data, StoredScan(leading)) if vectors is None and events is None else None,
+            events=None if events is None else events.select,
         )
 
 

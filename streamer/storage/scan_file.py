@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ptylive.schema import Basis
+from ptylive.schema import Basis, EventFrames
 from ptylive.schema.model import Array, BoolArray
 
 
@@ -36,8 +36,8 @@ class ScanFile:
 
     metadata: in the contract's names and units (docs/conventions.md); arrays: bad_pixel_mask, positions_A,
     vacuum_pattern, masks, still in the file where that is HDF5; received: bool (frames,), None for all; chunk: one
-    pattern by acquisition number as a ``bslz4`` part of the stream, where the file holds such; notes: what a user
-    should know of what was understood.
+    pattern by acquisition number as a ``bslz4`` part of the stream, where the file holds such; events: patterns by
+    a selection of the leading axes, where the file holds events; notes: what a user should know of what was understood.
     """
 
     frames: StoredFrames
@@ -46,6 +46,7 @@ class ScanFile:
     received: BoolArray | None = None
     basis: Basis = field(default_factory=Basis)
     chunk: Callable[[int], bytes] | None = None
+    events: Callable[[Any], EventFrames] | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -33,4 +33,4 @@ def test_a_detector_is_served_and_its_recording_is_read(tmp_path: Path) -> None:
     assert last_json(ptylive_here("inspect", recording, "--json"))["frames"] == report["frames"]
     ptylive_here("convert", recording, tmp_path / "plain.h5")
     assert frame_hashes(tmp_path / "plain.h5") == frame_hashes(file)
-    assert "24 x 32 points" in repr(ptylive.open_scan(recording))
+    assert "64 x 64 points of 64 x 64 pixels, uint16" in repr(ptylive.open_scan(recording))

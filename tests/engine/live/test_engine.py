@@ -11,8 +11,10 @@ from rounding import MAP_ROUNDING
 from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.imaging.filters import Filter
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, parse_detectors
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.schema import EventBatch, MetadataError, Origin
+from ptylive.engine.live.reading import mean_frame
+from ptylive.schema import EventBatch, FrameBatch, MetadataError, Origin
 from ptylive.schema.metadata import overlay
 from ptylive.streamer.storage.events import events_in
 
@@ -78,6 +80,27 @@ def test_maps_of_events_are_those_of_their_frames(scan):
     assert set(dense) == set(from_events) == MAPS
     for name, data in dense.items():
         assert np.abs(from_events[name] - data).max() <= 1e-5 * np.abs(data).max(), name
+
+
+def test_passes_over_events_find_what_passes_over_frames_find(scan):
+    patterns = scan.patterns.astype("<u2")
+    header = scan.header()
+    header = replace(header, detector=header.detector.model_copy(update={"dtype": "<u2", "saturation_value": 30.0}))
+    bad = np.zeros(header.detector_shape, dtype=bool)
+    bad[12, 12] = True
+    header = replace(header, arrays={"bad_pixel_mask": bad})
+    index = np.array([3, 0, -1 + len(patterns), 7])
+    shown = [FrameBatch("u", index, patterns[index]), EventBatch("u", index, events_in(patterns[index]))]
+    found = []
+    for batch in shown:
+        bank = DetectorBank(header)
+        bank.use(parse_detectors([{"name": "a", "center_px": [12, 12], "inner_px": 0, "outer_px": 5}]))
+        bank.add(batch)
+        (live_map,) = bank.maps(4)
+        mean = mean_frame(header, lambda batch=batch: [batch])
+        found.append((live_map.data, mean.frame, mean.frames))
+    for dense, sparse in zip(*found, strict=True):
+        assert np.array_equal(dense, sparse)  # whole numbers
 
 
 def test_snake_and_flyback_land_where_raster_frames_do(scan):

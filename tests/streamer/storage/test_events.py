@@ -9,7 +9,7 @@ import pytest
 from event_tools import event_message, sparse_frames
 from stream_tools import make_header, messages_of
 
-from ptylive.schema import InputFileError, ScanHeader
+from ptylive.schema import EventBatch, InputFileError, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.streamer.marks import marks_of
 from ptylive.streamer.recording import recording_writer
@@ -64,6 +64,16 @@ def test_patterns_are_what_was_sent(tmp_path: Path, electrons: float, scan_keys:
         assert np.array_equal(source.frames(np.arange(len(frames))), frames)
         some = np.array([5, 3, 4, 30, 31, 0])
         assert np.array_equal(source.frames(some), frames[some])
+
+
+def test_batches_are_events(tmp_path: Path) -> None:
+    header, frames = scan(flyback_frames=1)
+    target = recorded(tmp_path, header, event_messages(header, frames)[1:])
+    with open_source(target) as source:
+        found = list(source.batches(16))
+    assert all(isinstance(batch, EventBatch) for batch in found)
+    assert np.array_equal(np.concatenate([batch.index for batch in found]), np.arange(5, len(frames)))
+    assert np.array_equal(np.concatenate([batch.frames for batch in found]), frames[5:])
 
 
 def test_sparse_scans_take_little_room(tmp_path: Path) -> None:
@@ -163,6 +173,8 @@ def test_a_place_that_is_none_costs_its_pattern(tmp_path: Path, name: str, at: A
         with pytest.raises(InputFileError, match=f"frame {number} cannot be read"):
             source.frames(np.arange(7))
         assert np.array_equal(source.frames(np.arange(7, 42)), frames[7:])
+        with pytest.raises(InputFileError, match=f"frame {number} cannot be read"):
+            list(source.batches(16))
 
 
 def test_patterns_that_lie_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
