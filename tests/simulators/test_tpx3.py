@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dectris_tools import free_port
-from event_tools import sparse_frames
+from event_tools import event_message, sparse_frames
 from stream_tools import PATIENCE_S, Running, digest, digests_of_file, make_header, running
 
 from ptylive.schema import InputFileError, ScanHeader
@@ -17,8 +17,10 @@ from ptylive.simulators.faults import Faults
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.replay import ReplayReport, ReplaySettings
 from ptylive.simulators.replay import replay as send
+from ptylive.simulators.sender import Sender
 from ptylive.simulators.tpx3 import Tpx3Detector
 from ptylive.streamer.protocols import ProtocolSettings
+from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.recording.recording_writer import created_scan
 from ptylive.streamer.wire import EndMessage, FramesMessage
 
@@ -119,6 +121,39 @@ def test_a_connection_that_breaks_costs_its_scan_and_no_other(tmp_path: Path) ->
         assert (first_end.reason, second_end.reason) == ("aborted", "complete")
         assert run.frames[second_end.uid] == {k: digest(frame) for k, frame in enumerate(frames)}
         assert run.receiver.status().rejected.keys() <= {"no_header", "truncated"}
+
+
+def test_a_journal_of_a_server_that_was_killed_is_taken_up(tmp_path: Path) -> None:
+    header, frames = make_header(pixels=(12, 10)), sparse_frames(42, (12, 10), 6)
+    journal = Journal(tmp_path / "killed.journal", header)
+    for first in range(0, 21, 7):
+        journal.append(event_message(header.uid, first, frames[first : first + 7]))
+    journal.close()
+    with running(tmp_path, idle_timeout_s=0.5, recovery_grace_s=0.5) as run:
+        (end,) = run.wait_for_ends()
+        assert run.frames[end.uid] == {k: digest(frame) for k, frame in enumerate(frames[:21])}
+        run.wait(lambda: any(one.state == "complete" for one in run.recordings()))
+    (recorded,) = tmp_path.glob("*.h5")
+    assert digests_of_file(recorded) == {k: digest(frame) for k, frame in enumerate(frames[:21])}
+
+
+def test_native_senders_may_send_events_and_again(tmp_path: Path) -> None:
+    header, frames = make_header(pixels=(12, 10)), sparse_frames(42, (12, 10), 6)
+    changed = frames.copy()
+    changed[20, 3, 3] += 1
+    with running() as run, Sender(run.address, PATIENCE) as sender:
+        sender.arm(header)
+        for part in (frames[:21], frames[:21]):
+            sender.frames(event_message(header.uid, 0, part))
+        sender.frames(FramesMessage(header.uid, 10, 11, "none", (frames[10:21].tobytes(),)))
+        sender.frames(event_message(header.uid, 10, changed[10:21]))
+        sender.frames(event_message(header.uid, 21, frames[21:]))
+        sender.end(EndMessage(header.uid, 42, "complete"))
+        (end,) = run.wait_for_ends()
+        assert run.frames[end.uid] == {k: digest(frame) for k, frame in enumerate(frames)}
+        status = run.receiver.status()
+        assert status.rejected == {"other_data": 1}
+        assert status.duplicates == 32
 
 
 def test_what_such_a_detector_cannot_send(tmp_path: Path) -> None:

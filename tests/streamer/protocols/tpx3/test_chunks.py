@@ -48,7 +48,7 @@ def test_frames_of_a_chunk(indptr: int, index: int, value: int, align: int) -> N
         assert pack_chunk(frames, start) == data
 
 
-@pytest.mark.parametrize(("at", "value"), [(0, 1), (4, 2**31), (24, 0)])
+@pytest.mark.parametrize(("at", "value"), [(0, 1), (4, 2**31), (24, 0), (24, np.count_nonzero(FRAMES) + 1)])
 def test_an_array_that_does_not_count_the_events(at: int, value: int) -> None:
     data = bytearray(chunk(FRAMES))
     struct.pack_into("<I", data, 32 + at, value)
