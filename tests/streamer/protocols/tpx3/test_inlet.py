@@ -166,6 +166,15 @@ def test_a_chunk_that_is_damaged_costs_its_frames() -> None:
     assert found == {k: one for k, one in as_scan(FRAMES).items() if not 8 <= k < 12}
 
 
+def test_a_header_that_follows_from_the_rest_loses_nothing() -> None:
+    messages = acquisition(FRAMES, LINES)
+    damaged = bytearray(messages[4])
+    damaged[3] ^= 0x80
+    out, reasons = take(inlet("tpx3"), [*messages[:4], damaged, *messages[5:-2]])
+    assert reasons == [REPAIRED]
+    assert list(scans_of(out).values()) == [as_scan(FRAMES)]  # though the end of the scan has not come
+
+
 def test_what_the_connection_says() -> None:
     notes: list[str] = []
     tpx3 = inlet("tpx3", notes)
