@@ -122,12 +122,15 @@ class EventFrames:
     def weighted(self, weights: Array) -> DoubleArray:
         """Sums (n,) over each frame of its counts times the weights of their pixels (Qy * Qx,)."""
         number = np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=0))
-        return np.bincount(number, weights=weights[self.pixels] * self.counts, minlength=len(self.ends))
+        values = weights[self.pixels] * self.counts
+        return np.asarray(np.bincount(number, weights=values, minlength=len(self.ends)), dtype=float)
 
     def total(self) -> DoubleArray:
         """The sum of all frames, (Qy, Qx)."""
         size = self.shape[0] * self.shape[1]
-        return np.bincount(self.pixels, weights=self.counts, minlength=size).reshape(self.shape)
+        return np.asarray(np.bincount(self.pixels, weights=self.counts, minlength=size), dtype=float).reshape(
+            self.shape
+        )
 
     @property
     def nbytes(self) -> int:
