@@ -4,12 +4,14 @@ import os
 
 import numpy as np
 import stored_runs
+from event_tools import event_message
 from stream_tools import make_frames, make_header, messages_of, stored_recording
 
 from ptylive.engine.refine.run import checkpoint
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.recording_writer import record
 
 LOG = Log((3.0, 2.5), ("sweep", "lbfgs"), (0.1, 0.2), 2.25)
 
@@ -45,6 +47,22 @@ def journal(folder):
     for message in messages_of(header, make_frames(header)):
         written.append(message)
     written.close()
+    return path
+
+
+def sparse_journal(folder):
+    header = make_header((4, 4), (4, 4))
+    path, frames = folder / "scan.journal", make_frames(header)
+    written = Journal(path, header)
+    for first in range(0, len(frames), 5):
+        written.append(event_message(header.uid, first, frames[first : first + 5]))
+    written.close()
+    return path
+
+
+def sparse_recording(folder):
+    path = folder / "scan.h5"
+    record(sparse_journal(folder), path)
     return path
 
 

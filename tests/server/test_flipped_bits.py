@@ -8,7 +8,17 @@ import random
 import time
 
 import pytest
-from flipped_files import crowd, flipped, journal, preset, recording, results, saved_checkpoint
+from flipped_files import (
+    crowd,
+    flipped,
+    journal,
+    preset,
+    recording,
+    results,
+    saved_checkpoint,
+    sparse_journal,
+    sparse_recording,
+)
 
 from ptylive.application.presets import load_preset
 from ptylive.engine.refine.run import checkpoint
@@ -71,6 +81,7 @@ READERS = {
     preset: lambda _worker, path: in_this_process(lambda: Preset.from_mapping(load_preset(path).settings).at(4)),
     saved_checkpoint: lambda _worker, path: in_this_process(lambda: checkpoint.load(path, checkpoint.Identity("id"))),
 }
+READERS |= {sparse_recording: READERS[recording], sparse_journal: READERS[journal]}
 EVERY_KIND = pytest.mark.parametrize("kind", READERS, ids=lambda kind: kind.__name__)
 
 
