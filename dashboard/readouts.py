@@ -61,6 +61,7 @@ SENDERS = {
     "dectris-v1": "a DECTRIS detector sends them (stream interface, version 1)",
     "dectris-v2": "a DECTRIS detector sends them (stream interface, version 2)",
     "merlin": "a Merlin detector sends them (MIB over TCP)",
+    "tpx3": "a Timepix3 detector sends them (ASI, events over TCP)",
 }
 """Who a server of each protocol listens to."""
 _COEFFICIENT = re.compile(r"^C\d\d[ab]?$")
