@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ptylive.server.cli.options import Settings
-from ptylive.server.cli.output import say
+from ptylive.server.cli.output import say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.process.config import load_config
 from ptylive.server.serve.supervisor import Supervisor
@@ -102,7 +102,8 @@ def serve(
         status = supervisor.watch()
     except KeyboardInterrupt:
         say("stopping; the recording is finished first")
-        status = supervisor.stop()
+        with when_interrupted("what was not recorded yet is in the journal; the next start takes it up"):
+            status = supervisor.stop()
     raise typer.Exit(status)
 
 

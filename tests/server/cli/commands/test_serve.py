@@ -1,0 +1,49 @@
+"""What somebody is told who ends the server, and who cannot wait for its end."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from ptylive.server.cli.commands import serve
+from ptylive.server.cli.main import main
+from ptylive.server.process.exit_codes import ExitCode
+
+
+class Supervisor:
+    """A server that is interrupted while it runs, and ``again`` while it stops."""
+
+    again = False
+
+    def __init__(self, config, **_) -> None:
+        self.config, self.dashboard_url, self.logins = config, "", {}
+        self.data_address = config.data
+
+    def start(self) -> None:
+        """It has nothing to start."""
+
+    def watch(self) -> int:
+        raise KeyboardInterrupt
+
+    def stop(self) -> int:
+        if self.again:
+            raise KeyboardInterrupt
+        return ExitCode.DONE
+
+
+@pytest.mark.parametrize(
+    ("again", "status", "words"),
+    [
+        (False, ExitCode.DONE, "stopping; the recording is finished first"),
+        (True, ExitCode.INTERRUPTED, "what was not recorded yet is in the journal; the next start takes it up"),
+    ],
+)
+def test_ctrl_c_says_what_is_kept(monkeypatch, capsys, again, status, words) -> None:
+    monkeypatch.setattr(serve, "Supervisor", Supervisor)
+    monkeypatch.setattr(serve, "signal", SimpleNamespace(signal=lambda *_: None, SIGTERM=15))
+    monkeypatch.setattr(Supervisor, "again", again)
+    monkeypatch.setattr(sys, "argv", ["ptylive", "serve", "--headless", "--no-record"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code or 0) == status
+    assert words in capsys.readouterr().err
