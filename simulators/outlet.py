@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -103,9 +104,21 @@ class Outlet:
             event = recv_monitor_message(self._monitor)["event"]
             before = self._peers
             self._peers = max(0, before + (1 if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else -1))
+            if not before and not self._peers and not self._binds:
+                self._connect_again()
             self._had_peers |= self._peers > 0
             changed |= self._peers != before  # a server that refuses our key breaks off again and again
         return changed
+
+    def _connect_again(self) -> None:
+        """A connection broke before anything was agreed on: another program has the address while the server is away.
+
+        Where that program's socket is of another type, libzmq gives the address up for ever.
+        """
+        with suppress(zmq.ZMQError):  # given up already
+            self._socket.disconnect(self.address)
+        time.sleep(_POLL_MS / 1000)
+        self._socket.connect(self.address)
 
     def _check_patience(self, waited_s: float) -> None:
         if self._peers:

@@ -1,0 +1,43 @@
+"""What a sender does while somebody else, or nobody, is at its server's address."""
+
+import time
+
+import pytest
+import zmq
+
+from ptylive.schema import ServerGoneError
+from ptylive.simulators.outlet import Outlet, SendPatience
+
+
+@pytest.mark.parametrize("other", [zmq.PUB, zmq.REP])
+def test_another_program_at_the_address_is_not_taken_for_the_server_and_does_not_keep_it_away(other: int) -> None:
+    """A port that is free while a server starts again may be given to somebody else for a while."""
+    with zmq.Context() as context:
+        stranger = context.socket(other)
+        address = f"tcp://127.0.0.1:{stranger.bind_to_random_port('tcp://127.0.0.1')}"
+        with Outlet(address, SendPatience(first_s=60.0)) as outlet:
+            with stranger, pytest.raises(ServerGoneError, match="no server takes data"):
+                impatient = Outlet(address, SendPatience(first_s=0.5))
+                try:
+                    impatient.send([b"to a stranger"])
+                finally:
+                    impatient.close(flush=False)
+            server = context.socket(zmq.PULL)
+            server.setsockopt(zmq.RCVTIMEO, 60_000)
+            bind(server, address)
+            outlet.send([b"to the server"])
+            assert server.recv_multipart() == [b"to the server"]
+            server.close()
+
+
+def bind(server: zmq.Socket[bytes], address: str) -> None:
+    """The stranger's port is free when its socket has closed, in another thread."""
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            server.bind(address)
+        except zmq.ZMQError:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        else:
+            return
