@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from ptylive.schema import EventFrames
 from ptylive.streamer.fast.mark import mark
-from ptylive.streamer.marks import KIND, agree, marks_of, marks_of_frames, marks_of_parts
+from ptylive.streamer.marks import KIND, agree, marks_of, marks_of_events, marks_of_frames, marks_of_parts
 from ptylive.streamer.wire import FrameLayout, FramesMessage
 
 
@@ -43,3 +44,23 @@ def test_coefficients_are_compared_with_a_tolerance() -> None:
 def test_marks_agree_where_they_are_equal() -> None:
     one, other = np.array([1, 2, 3], np.uint32), np.array([1, 3, 3], np.uint32)
     assert agree(one, other).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4", "<f4"])
+def test_every_event_of_a_frame_counts(dtype: str) -> None:
+    pixels = np.array([3, 9, 200, 7, 8], np.uint32)
+    counts = np.array([1, 5, 2, 1, 1], dtype)
+    known = marks_of_events(EventFrames(np.array([3, 5]), pixels, counts, (16, 16)))
+    for changed in range(3):
+        moved, more = pixels.copy(), counts.copy()
+        moved[changed] += 1
+        more[changed] += 1
+        for other in (
+            EventFrames(np.array([3, 5]), moved, counts, (16, 16)),
+            EventFrames(np.array([3, 5]), pixels, more, (16, 16)),
+        ):
+            found = marks_of_events(other)
+            assert found[0] != known[0]
+            assert found[1] == known[1]
+    swapped = EventFrames(np.array([3, 5]), pixels, counts[[1, 0, 2, 3, 4]], (16, 16))
+    assert marks_of_events(swapped)[0] != known[0]
