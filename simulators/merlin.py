@@ -7,18 +7,16 @@ breaks is lost with it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from ptylive.schema import InputFileError, MetadataError, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.simulators.outlet import SendPatience
-from ptylive.simulators.tcp_line import Line
+from ptylive.simulators.tcp_line import TcpDetector
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage
 
 MerlinMode = Literal["processed", "raw1", "raw6", "raw12", "raw24"]
@@ -40,13 +38,12 @@ def parse_mode(text: str) -> MerlinMode:
     raise MetadataError(f"--mode {text!r} is not known", f"give {', '.join(get_args(MerlinMode))}")
 
 
-class MerlinDetector:
+class MerlinDetector(TcpDetector):
     """Takes the place of :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
 
     def __init__(self, address: str, patience: SendPatience, mode: MerlinMode = "processed") -> None:
         """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
-        self._line = Line(address, patience, "merlin")
-        self.address = self._line.address
+        super().__init__(address, patience, "merlin")
         self._mode = mode
 
     def arm(self, scan_header: ScanHeader) -> None:
@@ -59,33 +56,8 @@ class MerlinDetector:
         for frame in self._acquisition.frames(message):
             self._line.send(mpx(frame))
 
-    def inject(self, data: bytes) -> None:
-        """Send bytes that are none of Merlin's."""
-        self._line.send(data)
-
-    def disconnect(self) -> None:
-        """Break the connection, as detector software that ends does; a client may connect again."""
-        self._line.disconnect()
-
-    def pause(self, seconds: float) -> None:
-        """Wait."""
-        if seconds > 0:
-            time.sleep(seconds)
-
     def end(self, message: EndMessage) -> None:
         """Merlin says nothing at the end."""
-
-    def close(self, *, flush: bool = True) -> None:
-        """Close connection and port; what has been sent arrives."""
-        self._line.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close(flush=kind is None)
 
 
 def mpx(body: bytes) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from types import TracebackType
+from typing import Self
 
 from ptylive.schema import PtyliveError, ServerGoneError
 from ptylive.simulators.outlet import SendPatience
@@ -78,3 +80,37 @@ class Line:
                 self._connection.settimeout(_POLL_S)
                 self._had_client = True
                 return self._connection
+
+
+class TcpDetector:
+    """What simulated detectors share that send over TCP. A context manager."""
+
+    def __init__(self, address: str, patience: SendPatience, protocol: ProtocolName) -> None:
+        """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
+        self._line = Line(address, patience, protocol)
+        self.address = self._line.address
+
+    def inject(self, data: bytes) -> None:
+        """Send bytes that are none of the detector's."""
+        self._line.send(data)
+
+    def disconnect(self) -> None:
+        """Break the connection, as detector software that ends does; a client may connect again."""
+        self._line.disconnect()
+
+    def pause(self, seconds: float) -> None:
+        """Wait."""
+        if seconds > 0:
+            time.sleep(seconds)
+
+    def close(self, *, flush: bool = True) -> None:
+        """Close connection and port; what has been sent arrives."""
+        self._line.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(flush=kind is None)

@@ -6,16 +6,12 @@ ptylive.streamer.protocols.tpx3). One client at a time; what is sent while a con
 
 from __future__ import annotations
 
-import time
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 
 from ptylive.schema import InputFileError, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.simulators.outlet import SendPatience
-from ptylive.simulators.tcp_line import Line
+from ptylive.simulators.tcp_line import TcpDetector
 from ptylive.streamer.protocols.tpx3.chunks import Csr, pack_chunk
 from ptylive.streamer.protocols.tpx3.headers import (
     AcquisitionEnd,
@@ -32,13 +28,12 @@ _MOST_POINTS = 2**16 - 1
 _INDEX_BYTES = PIXEL_TYPE.itemsize
 
 
-class Tpx3Detector:
+class Tpx3Detector(TcpDetector):
     """Takes the place of :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
 
     def __init__(self, address: str, patience: SendPatience) -> None:
         """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
-        self._line = Line(address, patience, "tpx3")
-        self.address = self._line.address
+        super().__init__(address, patience, "tpx3")
         self._sequence = 0
 
     def arm(self, scan_header: ScanHeader) -> None:
@@ -58,34 +53,9 @@ class Tpx3Detector:
         beyond = len(part) - nbytes
         self._line.send(chunk + bytes(beyond) if beyond >= 0 else chunk[:beyond])
 
-    def inject(self, data: bytes) -> None:
-        """Send bytes that are none of the detector's."""
-        self._line.send(data)
-
-    def disconnect(self) -> None:
-        """Break the connection, as detector software that ends does; a client may connect again."""
-        self._line.disconnect()
-
-    def pause(self, seconds: float) -> None:
-        """Wait."""
-        if seconds > 0:
-            time.sleep(seconds)
-
     def end(self, message: EndMessage) -> None:
         """End the scan and its acquisition."""
         self._line.send(pack_header(ScanEnd(1)) + pack_header(AcquisitionEnd(self._sequence)))
-
-    def close(self, *, flush: bool = True) -> None:
-        """Close connection and port; what has been sent arrives."""
-        self._line.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close(flush=kind is None)
 
 
 def _acquisition(scan_header: ScanHeader, layout: FrameLayout, sequence: int) -> AcquisitionStart:

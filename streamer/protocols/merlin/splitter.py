@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from ptylive.schema import WireError
+from ptylive.streamer.protocols.received_bytes import ReceivedBytes
 
 DATA_PORT = 6342
 """Merlin's own, where an address names none."""
@@ -18,37 +19,19 @@ PREFIX_BYTES = 15
 MAX_MPX_BYTES = 16 * 2**20
 """One message: four chips of 24 bits have 1 MiB."""
 _LEAST_BYTES = 4
-_FIRST_BYTES = 2**20
 _BEGINNING = re.compile(rb"MPX,[0-9]{10},(?:MQ1|HDR),")
 _SAMPLES = (b"MPX,0000000000,MQ1,", b"MPX,0000000000,HDR,")
 _MARKER_BYTES = len(_SAMPLES[0])
 _PREFIX = re.compile(rb"MPX,([0-9]{10}),")
 
 
-class MpxSplitter:
+class MpxSplitter(ReceivedBytes):
     """A buffer that bytes are read into, and the messages that have come; bounded by one message."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray(_FIRST_BYTES)
-        self._view = memoryview(self._bytes)
-        self._first = self._last = 0  # what has come and was not handed on
+        super().__init__(PREFIX_BYTES + MAX_MPX_BYTES)
         self._wanted = 0  # of the message that begins at _first, with its prefix; 0: not known
         self._usual = 0  # length of the last frame, with its prefix
-        self._searched = 0  # up to where no other message begins inside of it
-        self._skipping = False
-
-    @property
-    def pending(self) -> int:
-        """Bytes of a message that has not come whole."""
-        return 0 if self._skipping else self._last - self._first
-
-    def room(self) -> memoryview:
-        """Where to read the next bytes to: at least one, at most what one message may need."""
-        if self._first == self._last or self._last == len(self._bytes):
-            self._to_the_beginning()
-        if self._last == len(self._bytes):
-            self._grow()
-        return self._view[self._last :]
 
     def read(self, count: int) -> Iterator[memoryview | WireError]:
         """The messages, without their prefixes, that ``count`` bytes complete, and what was refused on the way:
@@ -141,16 +124,3 @@ class MpxSplitter:
                 return True
             at = self._bytes.find(b"M", at + 1, stop)
         return False
-
-    def _to_the_beginning(self) -> None:
-        """Move what is there to the beginning of the buffer."""
-        there = bytes(self._view[self._first : self._last])
-        self._view[: len(there)] = there
-        self._searched = max(0, self._searched - self._first)
-        self._first, self._last = 0, len(there)
-
-    def _grow(self) -> None:
-        """Make room for the message that is coming: its length is known and bounded, and as much of it has come."""
-        grown = bytearray(min(2 * len(self._bytes), PREFIX_BYTES + MAX_MPX_BYTES))
-        grown[: self._last] = self._view[: self._last]
-        self._bytes, self._view = grown, memoryview(grown)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 
 from ptylive.schema import WireError
+from ptylive.streamer.protocols.received_bytes import ReceivedBytes
 from ptylive.streamer.protocols.tpx3.chunks import PIECE_BYTES, cut, frame_ends, read_csr, repaired
 from ptylive.streamer.protocols.tpx3.headers import (
     HEADER_BYTES,
@@ -31,7 +32,6 @@ from ptylive.streamer.wire.arrays import Buffer
 
 DATA_PORT = 8283
 """Where LiberTEM-live looks for the detector, and its simulator listens."""
-_FIRST_BYTES = 2**20
 _MOST_BYTES = MAX_CHUNK_BYTES + 2**16
 REPAIRED = "repaired_header"
 """Reason of what was damaged and cost nothing."""
@@ -47,34 +47,17 @@ _HEADER = re.compile(
 _NO_TEXT = re.compile(rb"[\x00-\x08]")
 
 
-class Tpx3Splitter:
+class Tpx3Splitter(ReceivedBytes):
     """A buffer that bytes are read into, and the messages that have come; bounded by one message."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray(_FIRST_BYTES)
-        self._view = memoryview(self._bytes)
-        self._first = self._last = 0  # what has come and was not handed on
+        super().__init__(_MOST_BYTES)
         self._header: Tpx3Header | None = None  # of the message that begins at _first
         self._counted = False  # its first array has been looked at
         self._acquisition: AcquisitionStart | None = None
         self._scan: int | None = None  # sequence number of the last scan that began
         self._usual = 0  # bytes of a count, as the last chunk had them
-        self._skipping = False
-        self._searched = 0  # up to where no header was found
         self._problem: WireError | None = None  # of what is skipped; None when it has been told
-
-    @property
-    def pending(self) -> int:
-        """Bytes of a message that has not come whole."""
-        return 0 if self._skipping else self._last - self._first
-
-    def room(self) -> memoryview:
-        """Where to read the next bytes to: at least one, at most what one message may need."""
-        if self._first == self._last or self._last == len(self._bytes):
-            self._to_the_beginning()
-        if self._last == len(self._bytes):
-            self._grow()
-        return self._view[self._last :]
 
     def read(self, count: int) -> Iterator[Buffer | WireError]:
         """The messages that ``count`` bytes complete, and what was refused on the way. No bytes: nothing more has come
@@ -280,16 +263,3 @@ class Tpx3Splitter:
             return isinstance(parse_header(self._view[at : at + HEADER_BYTES]), ScanStart | AcquisitionEnd)
         except WireError:
             return False
-
-    def _to_the_beginning(self) -> None:
-        """Move what is there to the beginning of the buffer."""
-        there = bytes(self._view[self._first : self._last])
-        self._view[: len(there)] = there
-        self._searched = max(0, self._searched - self._first)
-        self._first, self._last = 0, len(there)
-
-    def _grow(self) -> None:
-        """Make room for the message that is coming: its length is known and bounded, and as much of it has come."""
-        grown = bytearray(min(2 * len(self._bytes), _MOST_BYTES))
-        grown[: self._last] = self._view[: self._last]
-        self._bytes, self._view = grown, memoryview(grown)
