@@ -35,7 +35,7 @@ from ptylive.schema.model import Array, IndexArray
 from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.memory import COMPILED
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
-from ptylive.streamer.security import ClientKeys, ServerKeys
+from ptylive.streamer.sockets.security import ClientKeys, ServerKeys
 from ptylive.streamer.wire import ArmMessage, encode
 
 KINDS = ("96-raw", "256-raw", "96-bslz4", "256-bslz4", "coefficients")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from ptylive.schema import ServerGoneError
-from ptylive.streamer.security import ClientKeys
+from ptylive.streamer.sockets.connection import WatchedConnection
+from ptylive.streamer.sockets.security import ClientKeys
 from ptylive.streamer.wire.arrays import Buffer
 
 _SOCKET_BUFFER_BYTES = 4 * 2**20
@@ -52,8 +51,7 @@ class Outlet:
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # queue for a server that is there, not for one that may come
         if keys is not None:
             keys.apply(self._socket)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        self._peers = 0
+        self._connection = WatchedConnection(self._socket, None if binds else address)
         self._had_peers = False
         try:
             if binds:
@@ -83,9 +81,8 @@ class Outlet:
     def close(self, *, flush: bool = True) -> None:
         """Close the connection; with ``flush`` wait until everything has left, as long as a server is there."""
         self._watch()
-        linger_s = (self._patience.stalled_s if self._peers else self._patience.first_s) if flush else 0.0
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
+        linger_s = (self._patience.stalled_s if self._connection.peers else self._patience.first_s) if flush else 0.0
+        self._connection.close()
         self._socket.close(linger=int(1000 * linger_s))
         self._context.term()
 
@@ -99,29 +96,12 @@ class Outlet:
 
     def _watch(self) -> bool:
         """Take note of connections made and lost; whether there were any."""
-        changed = False
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
-            before = self._peers
-            self._peers = max(0, before + (1 if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else -1))
-            if not before and not self._peers and not self._binds:
-                self._connect_again()
-            self._had_peers |= self._peers > 0
-            changed |= self._peers != before  # a server that refuses our key breaks off again and again
+        changed = self._connection.look()
+        self._had_peers |= self._connection.peers > 0
         return changed
 
-    def _connect_again(self) -> None:
-        """A connection broke before anything was agreed on: another program has the address while the server is away.
-
-        Where that program's socket is of another type, libzmq gives the address up for ever.
-        """
-        with suppress(zmq.ZMQError):  # given up already
-            self._socket.disconnect(self.address)
-        time.sleep(_POLL_MS / 1000)
-        self._socket.connect(self.address)
-
     def _check_patience(self, waited_s: float) -> None:
-        if self._peers:
+        if self._connection.peers:
             if waited_s > self._patience.stalled_s:
                 text = f"the server at {self.address} has taken nothing for {self._patience.stalled_s:g} s"
                 raise ServerGoneError(text, "look at its log")

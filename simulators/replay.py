@@ -27,7 +27,7 @@ from ptylive.simulators.packing import packed
 from ptylive.simulators.sender import SafeFrames, Sender
 from ptylive.simulators.tpx3 import Tpx3Detector
 from ptylive.streamer.protocols.inlet import ProtocolName
-from ptylive.streamer.security import client_keys
+from ptylive.streamer.sockets.security import client_keys
 from ptylive.streamer.source import FileSource, open_source
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
 from ptylive.streamer.wire.limits import MAX_BATCH

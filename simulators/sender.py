@@ -16,7 +16,7 @@ import zmq
 from ptylive.schema import ScanHeader, ServerGoneError
 from ptylive.schema.model import Array, BoolArray
 from ptylive.simulators.outlet import Outlet, SendPatience
-from ptylive.streamer.security import ClientKeys
+from ptylive.streamer.sockets.security import ClientKeys
 from ptylive.streamer.wire import ArmMessage, EndMessage, FrameLayout, FramesMessage, Message, PingMessage, encode
 from ptylive.streamer.wire.limits import MAX_BATCH, MAX_PART_BYTES
 

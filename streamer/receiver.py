@@ -37,8 +37,9 @@ from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_connection,
 from ptylive.streamer.protocols.tcp_connection import MOST_QUEUED as MOST_DETECTOR_QUEUED
 from ptylive.streamer.protocols.tcp_connection import DetectorConnection
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
-from ptylive.streamer.security import Gate, ServerKeys
-from ptylive.streamer.socket_queue import MOST_QUEUED, SocketQueue
+from ptylive.streamer.sockets.connection import Connection
+from ptylive.streamer.sockets.queue_length import MOST_QUEUED, SocketQueue
+from ptylive.streamer.sockets.security import Gate, ServerKeys
 from ptylive.streamer.wire import ArmMessage, FramesMessage, Message, PingMessage
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
@@ -193,6 +194,7 @@ class Receiver:
         try:
             if connects:
                 socket.connect(address)
+                self._queue.connection = Connection(socket, address)
             else:
                 socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
         except zmq.ZMQError as error:

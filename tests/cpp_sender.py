@@ -20,7 +20,7 @@ import pytest
 import zmq
 
 from ptylive.schema import ScanHeader
-from ptylive.streamer.security import ServerKeys
+from ptylive.streamer.sockets.security import ServerKeys
 from ptylive.streamer.wire import (
     ArmMessage,
     EndMessage,

@@ -10,7 +10,7 @@ import typer
 from ptylive.engine.backend.device import NAMES
 from ptylive.schema import MetadataError
 from ptylive.server.wire.client import DEFAULT_CONTROL
-from ptylive.streamer.security import KEYS_VARIABLE
+from ptylive.streamer.sockets.security import KEYS_VARIABLE
 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="metadata or setting, repeatable")

@@ -21,7 +21,7 @@ from ptylive.schema.errors import brief, printable
 from ptylive.server.serve.arguments import check_form, checked
 from ptylive.server.serve.session import Session
 from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack, unpack
-from ptylive.streamer.security import Gate
+from ptylive.streamer.sockets.security import Gate
 
 STATE_INTERVAL_S = 0.25
 READS_FILES = frozenset({"history", "open", "runs", "analyse", "side_by_side"})

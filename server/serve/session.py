@@ -45,7 +45,7 @@ from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
-from ptylive.streamer.security import ServerKeys
+from ptylive.streamer.sockets.security import ServerKeys
 from ptylive.streamer.vetting.worker import FileWorker
 
 STOP_TIMEOUT_S = 18.0

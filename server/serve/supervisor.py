@@ -27,7 +27,7 @@ from ptylive.schema import PtyliveError
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.recording_folder import require_recordable
-from ptylive.streamer.security import KEYS_VARIABLE, ServerKeys
+from ptylive.streamer.sockets.security import KEYS_VARIABLE, ServerKeys
 
 TOKENS_VARIABLE = "PTYLIVE_DASHBOARD_TOKENS"
 """Where the dashboard finds its tokens; set before the start, they are kept over restarts of the server."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +21,8 @@ import zmq
 from ptylive.schema import CommandError, ServerGoneError
 from ptylive.server.process.ports import CONTROL_PORT
 from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, TOPICS, events_address, pack, unpack
-from ptylive.streamer.security import client_keys
+from ptylive.streamer.sockets.connection import WatchedConnection
+from ptylive.streamer.sockets.security import client_keys
 
 DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
 
@@ -30,7 +30,7 @@ DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
 class ControlClient:
     """One DEALER connection to the control socket; not shared between threads.
 
-    keys: key folder of this client, None for the one in $PTYLIVE_KEYS, or for none (ptylive.streamer.security).
+    keys: key folder of this client, None for the one in $PTYLIVE_KEYS, or for none (ptylive.streamer.sockets.security).
     """
 
     def __init__(self, address: str = DEFAULT_CONTROL, timeout_s: float = 3.0, keys: Path | None = None) -> None:
@@ -75,16 +75,22 @@ class ControlClient:
             if reply.pop("ok", False):
                 return reply
             raise CommandError(str(reply.get("error", "refused")))
-        self._socket.close(linger=0)
-        self._socket = self._connect()
+        self._renew()
         raise ServerGoneError(f"no server answers at {self.address}", self._hint())
 
     def tell(self, command: str, **arguments: Any) -> None:
         """Send a command without waiting for its reply, which nobody reads; lost where no server is."""
         while self._socket.poll(0):
             self._socket.recv()
-        with suppress(zmq.Again):
+        try:
             self._socket.send(pack({"id": uuid.uuid4().hex, "command": command, **arguments}), zmq.NOBLOCK)
+        except zmq.Again:
+            self._renew()
+
+    def _renew(self) -> None:
+        """A new connection: no late answer is mistaken, and no stranger at the address has ended it for ever."""
+        self._socket.close(linger=0)
+        self._socket = self._connect()
 
     def _hint(self) -> str:
         """A server that refuses a key does not say so."""
@@ -125,17 +131,21 @@ class EventStream:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         if own is not None:
             own.apply(self._socket)
-        self._socket.connect(events_address(control))
+        address = events_address(control)
+        self._connection = WatchedConnection(self._socket, address)
+        self._socket.connect(address)
 
     def next(self, timeout_s: float = 1.0) -> tuple[str, dict[str, Any]] | None:
         """The next event as (topic, payload), or None when none came in time."""
         if not self._socket.poll(int(1000 * timeout_s)):
+            self._connection.look()
             return None
         topic, payload = self._socket.recv_multipart()
         return topic.decode(), unpack(payload)
 
     def close(self) -> None:
         """Close the connection."""
+        self._connection.close()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> Self:

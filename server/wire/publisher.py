@@ -13,7 +13,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from ptylive.schema import PtyliveError
 from ptylive.server.wire.messages import TOPICS, pack
-from ptylive.streamer.security import Gate, ServerKeys
+from ptylive.streamer.sockets.security import Gate, ServerKeys
 
 _HIGH_WATER_EVENTS = 64
 _LONGEST_WORD = 4096

@@ -11,7 +11,7 @@ from ptylive.server.cli.commands.demo import DATA_SET
 from ptylive.server.process.config import load_config
 from ptylive.server.wire.client import ControlClient, EventStream
 from ptylive.simulators.data import bundled
-from ptylive.streamer.security import ClientKeys, ServerKeys
+from ptylive.streamer.sockets.security import ClientKeys, ServerKeys
 
 
 @pytest.fixture

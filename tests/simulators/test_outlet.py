@@ -1,9 +1,8 @@
 """What a sender does while somebody else, or nobody, is at its server's address."""
 
-import time
-
 import pytest
 import zmq
+from addresses import bind_when_free
 
 from ptylive.schema import ServerGoneError
 from ptylive.simulators.outlet import Outlet, SendPatience
@@ -24,20 +23,7 @@ def test_another_program_at_the_address_is_not_taken_for_the_server_and_does_not
                     impatient.close(flush=False)
             server = context.socket(zmq.PULL)
             server.setsockopt(zmq.RCVTIMEO, 60_000)
-            bind(server, address)
+            bind_when_free(server, address)
             outlet.send([b"to the server"])
             assert server.recv_multipart() == [b"to the server"]
             server.close()
-
-
-def bind(server: zmq.Socket[bytes], address: str) -> None:
-    """The stranger's port is free when its socket has closed, in another thread."""
-    give_up = time.monotonic() + 60
-    while True:
-        try:
-            server.bind(address)
-        except zmq.ZMQError:
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
-        else:
-            return

@@ -57,6 +57,8 @@ int zmq_ctx_term(void* context);
 void* zmq_socket(void* context, int type);
 int zmq_close(void* socket);
 int zmq_connect(void* socket, const char* address);
+int zmq_disconnect(void* socket, const char* address);
+int zmq_socket_monitor(void* socket, const char* address, int events);
 int zmq_setsockopt(void* socket, int option, const void* value, std::size_t size);
 int zmq_msg_init(zmq_msg_t* message);
 int zmq_msg_init_data(zmq_msg_t* message, void* data, std::size_t size, void (*release)(void*, void*), void* hint);
@@ -116,8 +118,9 @@ struct Options {
 namespace detail {
 
 // Constants of libzmq and of the protocol (docs/protocol.md).
-enum : int { dealer = 5, push = 8, no_wait = 1, more = 2, readable = 1, writable = 2 };
+enum : int { pair = 0, dealer = 5, push = 8, no_wait = 1, more = 2, readable = 1, writable = 2 };
 enum : int { linger = 17, send_buffer = 11, max_message = 22, send_limit = 23, immediate = 39 };
+enum : int { disconnected = 0x200, agreed_on = 0x1000 };  // what happens to a connection
 enum : int { public_key = 48, secret_key = 49, server_key = 50 };
 constexpr std::uint64_t most_frames = 1u << 28, most_side = 8192, most_frame_bytes = 64u << 20, most_together = 4096;
 constexpr std::int64_t most_reply_bytes = 64 << 20;
@@ -438,9 +441,30 @@ class Sender {
     if (push_) return true;
     detail::Socket made(zmq_socket(context_.get(), detail::push));
     if (!set(made, detail::send_limit, 8) || !set(made, detail::send_buffer, 4 << 20)) return false;
-    if (!set(made, detail::immediate, 1) || !connect(made, data_, "data")) return false;
+    if (!set(made, detail::immediate, 1)) return false;
+    const char* const news = "inproc://news";
+    monitor_.reset(zmq_socket(context_.get(), detail::pair));
+    if (zmq_socket_monitor(made.get(), news, detail::disconnected | detail::agreed_on) != 0 ||
+        !connect(monitor_, news, "inner") || !connect(made, data_, "data"))
+      return false;
     push_ = std::move(made);
     return true;
+  }
+  // While the server is away another program may have its address. Its connections end before anything is agreed on,
+  // and after some of them libzmq never tries the address again.
+  bool outlast_strangers() {
+    bool broken_off = false;
+    for (detail::Message told; zmq_msg_recv(&told.it, monitor_.get(), detail::no_wait) >= 0;) {
+      std::uint16_t event = 0;
+      if (zmq_msg_size(&told.it) != sizeof event + sizeof(std::uint32_t)) continue;  // the address it is about
+      std::memcpy(&event, zmq_msg_data(&told.it), sizeof event);
+      broken_off = event == detail::disconnected && !agreed_on_;
+      agreed_on_ = event == detail::agreed_on;
+    }
+    if (!broken_off) return true;
+    zmq_disconnect(push_.get(), data_.c_str());  // fails where it was given up
+    std::this_thread::sleep_for(std::chrono::milliseconds(detail::poll_ms));
+    return connect(push_, data_, "data");
   }
   bool connect(const detail::Socket& socket, const std::string& address, const std::string& kind) {
     if (!set(socket, detail::linger, 0) || !(options_.keys.empty() || set_keys(socket))) return false;
@@ -526,6 +550,7 @@ class Sender {
         return fail(there ? "the server at " + data_ + " has taken nothing for " + detail::plain(limit) + " s"
                           : "no server takes data at " + data_ + " (waited " + detail::plain(limit) +
                                 " s): start one with ptylive serve");
+      if (!outlast_strangers()) return false;
       poll(push_, detail::writable, detail::poll_ms);
     }
     return taken_ = true;
@@ -706,6 +731,7 @@ class Sender {
   Options options_;
   Scan scan_;
   const std::uint64_t sender_ = new_sender();  // tells two senders of one uid apart
+  bool agreed_on_ = false;  // the connection that there is, or was last
   bool open_ = false, closed_ = false, taken_ = false, asked_ = false, shown_ = false;
   std::uint64_t sent_ = 0, resent_ = 0, number_ = 0, questions_ = 0, safe_count_ = 0;
   std::size_t kept_bytes_ = 0;
@@ -718,7 +744,7 @@ class Sender {
   detail::Clock::time_point moved_at_ = pinged_at_, resent_at_ = pinged_at_, sent_at_ = pinged_at_;
   detail::Clock::time_point answered_of_ = pinged_at_;  // when what was answered last was asked
   std::unique_ptr<void, detail::EndContext> context_;  // ends after the sockets below are closed
-  detail::Socket push_, ask_;
+  detail::Socket push_, ask_, monitor_;
 };
 
 }  // namespace ptylive

@@ -1,11 +1,15 @@
 """What somebody typed as the arguments of a command: sent as it is, or refused before anything is sent."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
+import zmq
+from addresses import bind_when_free
 
 from ptylive.schema import CommandError, ServerGoneError
-from ptylive.server.wire.client import ControlClient
+from ptylive.server.wire.client import ControlClient, EventStream
+from ptylive.server.wire.messages import events_address, pack
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +28,41 @@ def test_the_envelopes_own_names_are_refused(client: ControlClient, name: str) -
 def test_other_names_are_sent(client: ControlClient, name: str) -> None:
     with pytest.raises(ServerGoneError):
         client.ask("status", {name: 1})
+
+
+@pytest.fixture
+def stranger_first() -> Iterator[tuple[zmq.Context[zmq.Socket[bytes]], zmq.Socket[bytes], str]]:
+    """A context, a socket of another program at the address of a server's events, and the server's control address."""
+    with zmq.Context() as context, context.socket(zmq.REP) as stranger:
+        port = stranger.bind_to_random_port("tcp://127.0.0.1")
+        yield context, stranger, f"tcp://127.0.0.1:{port - 1}"
+
+
+def test_events_come_again_after_another_program_had_the_servers_address(stranger_first) -> None:
+    """A page stays open while the server is started again, and its port may have been given away meanwhile."""
+    context, stranger, control = stranger_first
+    with EventStream(control, topics=("state",)) as events:
+        assert events.next(timeout_s=0.5) is None
+        stranger.close()
+        with context.socket(zmq.PUB) as server:
+            bind_when_free(server, events_address(control))
+            give_up = time.monotonic() + 60
+            while (event := events.next(timeout_s=0.05)) is None and time.monotonic() < give_up:
+                server.send_multipart([b"state", pack({"state": "idle"})])
+        assert event is not None and event[1] == {"state": "idle"}
+
+
+def test_what_is_told_arrives_after_another_program_had_the_servers_address() -> None:
+    with zmq.Context() as context, context.socket(zmq.PUB) as stranger:
+        address = f"tcp://127.0.0.1:{stranger.bind_to_random_port('tcp://127.0.0.1')}"
+        with ControlClient(address) as client:
+            for _ in range(5):
+                client.tell("seen")
+                time.sleep(0.05)
+            stranger.close()
+            with context.socket(zmq.ROUTER) as server:
+                bind_when_free(server, address)
+                give_up = time.monotonic() + 60
+                while not server.poll(50) and time.monotonic() < give_up:
+                    client.tell("seen")
+                assert server.poll(0)

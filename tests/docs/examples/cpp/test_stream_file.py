@@ -2,18 +2,21 @@
 
 import random
 import subprocess
+import time
 from pathlib import Path
 
 import h5py
 import msgpack
 import numpy as np
 import pytest
+import zmq
+from addresses import bind_when_free
 from cpp_sender import ODDITIES, LossyServer, damaged, stream_file
 from running import Server, frame_hashes, server
 
 from ptylive.schema import ScanHeader
 from ptylive.simulators.data import bundled
-from ptylive.streamer.security import ServerKeys
+from ptylive.streamer.sockets.security import ServerKeys
 from ptylive.streamer.wire import FramesMessage
 
 SOURCE = bundled("mos2_svac_80kV_focus")
@@ -234,6 +237,24 @@ def test_a_server_that_is_started_again_has_the_whole_scan(program, small):
         assert (process.returncode, err) == (0, "")
         assert second.patterns() == [frame.tobytes() for frame in FRAMES]
     assert not out.endswith(" 0 sent again\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [zmq.REP, zmq.PUB], ids=["REP", "PUB"])
+def test_other_programs_at_the_addresses_while_the_server_is_away_do_not_keep_it_away(program, small, kind):
+    with LossyServer(loses=lambda message, time: message.first in (8, 16)) as first:
+        process = start(program, small, first.data, first.control, *SMALL)
+        first.wait(lambda: len(first.frames) == 24 or process.poll() is not None)
+    with zmq.Context() as context:
+        strangers = context.socket(kind), context.socket(kind)
+        for stranger, address in zip(strangers, (first.data, first.control), strict=True):
+            bind_when_free(stranger, address)
+        time.sleep(4)
+        context.destroy(linger=0)
+    with LossyServer(follows=first) as second:
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, "")
+        assert second.patterns() == [frame.tobytes() for frame in FRAMES]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import zmq
 
-from ptylive.streamer.socket_queue import LEAST_QUEUED, MOST_QUEUED, QUEUE_BYTES, SETTLED_S, SocketQueue
+from ptylive.streamer.sockets.queue_length import LEAST_QUEUED, MOST_QUEUED, QUEUE_BYTES, SETTLED_S, SocketQueue
 
 LARGE = 2 * QUEUE_BYTES / MOST_QUEUED + 1
 """Bytes of a message of which the longest queue holds too many."""
@@ -173,7 +173,7 @@ def test_a_real_socket(tmp_path) -> None:
 
 COMING_AND_GOING = """
 import sys, threading, time, zmq
-from ptylive.streamer.socket_queue import SocketQueue
+from ptylive.streamer.sockets.queue_length import SocketQueue
 guarded = sys.argv[1] == "guarded"
 context = zmq.Context()
 socket = context.socket(zmq.PULL)
@@ -213,7 +213,7 @@ print("alive")
 
 GONE_BEFORE_IT_WAS_HEARD = """
 import time, zmq
-from ptylive.streamer.socket_queue import SETTLED_S, SocketQueue
+from ptylive.streamer.sockets.queue_length import SETTLED_S, SocketQueue
 now = [100.0]
 for _ in range(5):
     with zmq.Context() as context, zmq.Context() as other:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 
 import zmq
 
+from ptylive.streamer.sockets.connection import EVENTS, Connection
+
 MOST_QUEUED, LEAST_QUEUED = 8192, 32
 QUEUE_BYTES = 32 * 2**20
 SETTLED_S = 1.0
@@ -43,10 +45,12 @@ class SocketQueue:
         self._clock = clock
         self.longest = longest
         socket.setsockopt(zmq.RCVHWM, longest)
-        self._monitor = socket.get_monitor_socket(_LOST | zmq.EVENT_ACCEPTED)
+        self._monitor = socket.get_monitor_socket(_LOST | zmq.EVENT_ACCEPTED | EVENTS)
         self.accepted: Callable[[int], None] = _nothing
         self.lost: Callable[[int], None] = _nothing
         """Told of connections made and lost, by their file descriptors, when :meth:`look` or :meth:`tick` is called."""
+        self.connection = Connection(socket, None)
+        """Told of both too; for a socket that connects, one that connects again."""
         self._looked_at = self._step_at = clock()
         self._step = _SETTLED
         self._open = self._going = 0
@@ -105,12 +109,14 @@ class SocketQueue:
         self._looked_at, lost = self._clock(), 0
         while self._monitor.poll(0):
             event, handle = _EVENT.unpack(self._monitor.recv_multipart()[0][: _EVENT.size])
+            self.connection.note(event)
             if event & _LOST:
                 self.lost(handle)
                 lost += 1
-            else:
+            elif event == zmq.EVENT_ACCEPTED:
                 self.accepted(handle)
                 self._open += 1
+        self.connection.mend()
         if lost:
             self._open, self._going = max(0, self._open - lost), self._going + lost
             self._step, self._step_at, self._turns = 0, self._looked_at, 0.0

@@ -12,7 +12,7 @@ from zmq.utils.monitor import recv_monitor_message
 from ptylive.schema import PtyliveError, ServerGoneError
 from ptylive.simulators.sender import Sender, SendPatience
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
-from ptylive.streamer.security import ClientKeys, Gate, ServerKeys, client_keys
+from ptylive.streamer.sockets.security import ClientKeys, Gate, ServerKeys, client_keys
 from ptylive.streamer.wire import ArmMessage
 
 
