@@ -33,7 +33,8 @@ class Connection:
     def note(self, event: int) -> None:
         """Something that the socket's monitor has told."""
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self.peers += 1
+            # a connection given up while it was agreed on is not reported as lost: of one's own there is only one
+            self.peers = 1 if self._address is not None else self.peers + 1
             self._broken_off = False
         elif event == zmq.EVENT_DISCONNECTED:
             self._broken_off = not self.peers

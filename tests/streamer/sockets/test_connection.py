@@ -75,7 +75,11 @@ def test_a_peer_that_goes_and_comes_is_left_to_libzmq(address: str | None) -> No
         connection.mend()
         assert connection.peers == peers
     assert not socket.calls
-    connection.note(zmq.EVENT_DISCONNECTED)
+    for _ in range(2):
+        connection.note(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    assert connection.peers == (2 if address is None else 1)
+    for _ in range(connection.peers + 1):
+        connection.note(zmq.EVENT_DISCONNECTED)
     connection.mend()
     connection.mend()
     assert socket.calls == ([] if address is None else ["disconnect", "connect"])
