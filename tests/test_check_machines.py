@@ -34,6 +34,7 @@ def run(tool, tmp_path, monkeypatch):
     return tool.Run(tmp_path, 7, (str(tests),), ())
 
 
+@pytest.mark.slow
 def test_a_red_test_is_named(tool, settings, run):
     found = tool.check(settings.Setting("plain", "", settings.in_environment({})), run)
     assert (found.word, found.passed, found.skipped) == ("red", 1, 1)

@@ -37,6 +37,7 @@ PATIENCE_S, OF_A_TEST_S = 900.0, 120.0
 """For one run of a mutant's tests, and for one of them: some mutants make a loop endless. Each takes seconds."""
 GREEN, RED, NONE_RAN = 0, 1, 5
 """Exit statuses of pytest."""
+SLOW = ("-m", "slow and not peers")
 
 
 class ListError(Exception):
@@ -130,17 +131,22 @@ class Copy:
             subprocess.run([sys.executable, str(links)], cwd=folder, capture_output=True, check=True)
 
     def judge(self, mutant: Mutant) -> Outcome:
-        """Plant a mutant, run its tests, and put the source back."""
+        """Plant a mutant, run its tests, the slow ones only where the others stay green, and put the source back."""
         path = self.folder / mutant.file
         text, stat = path.read_text(), path.stat()
         path.write_text(mutant.planted(text))
         started = time.monotonic()
+        compiled_anew = "numba" in text
         try:
-            status, said = self.run(mutant.tests, compiled_anew="numba" in text)
+            status, said = self.run(mutant.tests, compiled_anew)
+            if slow := status in (GREEN, NONE_RAN):
+                status, said = self.run((*SLOW, *mutant.tests), compiled_anew)
         finally:
             path.write_text(text)
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # compiled code of the original remains valid
-        word = {GREEN: "SURVIVED", RED: "noticed"}.get(status, "BROKE DOWN")
+        if slow and status == RED and self.run((*SLOW, _first_failure(said)))[0] != GREEN:
+            status = -1  # red without the mutant too
+        word = {GREEN: "SURVIVED", NONE_RAN: "SURVIVED", RED: "noticed"}.get(status, "BROKE DOWN")
         return Outcome(mutant, word, time.monotonic() - started, _first_failure(said))
 
     def run(self, tests: tuple[str, ...], compiled_anew: bool = False) -> tuple[int, str]:

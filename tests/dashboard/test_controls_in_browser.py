@@ -155,6 +155,7 @@ def test_what_to_change_at_the_microscope_is_read_and_copied(
     assert watched.complaints == []
 
 
+@pytest.mark.slow
 def test_a_detector_is_drawn_and_dragged(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     server.publish("maps", map_payload("pattern", np.ones((64, 64), np.float32)))
     page = watched.open(dashboard.url)
@@ -183,6 +184,7 @@ def test_a_detector_is_drawn_and_dragged(server: FakeServer, dashboard: RunningD
     assert watched.complaints == []
 
 
+@pytest.mark.slow
 def test_the_library_opens_a_scan_and_shows_names_as_text(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:
@@ -243,6 +245,7 @@ def test_a_preset_file_fills_the_form(
     assert watched.complaints == []
 
 
+@pytest.mark.slow
 def test_a_refusal_of_the_server_is_told(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     server.replies["refine"] = {"ok": False, "error": "the scan has no <b>energy_eV</b>"}
     page = watched.open(dashboard.url)

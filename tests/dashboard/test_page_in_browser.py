@@ -75,6 +75,7 @@ def test_nothing_overflows(server: FakeServer, dashboard: RunningDashboard, watc
                 page.wait_for_selector("body:not([data-trotter=on])")
 
 
+@pytest.mark.slow
 def test_two_viewers_agree_and_one_may_only_look(
     chromium: Browser, server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:
@@ -155,6 +156,7 @@ def test_the_server_goes_and_comes_back(server: FakeServer, dashboard: RunningDa
     assert watched.complaints == []
 
 
+@pytest.mark.slow
 def test_the_dashboard_goes_and_the_page_comes_back(server: FakeServer, watched: Watched) -> None:
     running = fork_dashboard(server.control)
     page = watched.open(running.url)

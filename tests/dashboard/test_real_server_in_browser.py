@@ -57,6 +57,7 @@ def scanned(running: Server, name: str, **settings: float) -> dict:
     return running.wait_for(lambda s: s["uid"] != before and s["state"] == "complete" and s["results"])
 
 
+@pytest.mark.slow
 def test_a_scan_is_refined_by_a_click(running: Server, watched: Watched) -> None:
     page = watched.open(running.status()["dashboard"])
     status = scanned(running, SCAN, rate=4000.0)

@@ -84,19 +84,20 @@ def litter(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name.startswith("."))
 
 
-def test_ten_refinements_beside_two_that_save_are_ten(tmp_path):
+@pytest.mark.parametrize("each", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_no_refinement_is_lost_beside_two_that_save(tmp_path, each):
     path, stop = tmp_path / "r.h5", tmp_path / "stop"
     with ExitStack() as stack:
         saving = [stack.enter_context(running(writers.save_until, path, stop)) for _ in range(2)]
-        refining = [stack.enter_context(running(writers.refine_many, path, 5)) for _ in range(2)]
+        refining = [stack.enter_context(running(writers.refine_many, path, each)) for _ in range(2)]
         for process in refining:
             process.join(120)
         stop.touch()
         for process in saving:
             process.join(60)
         assert [process.exitcode for process in [*refining, *saving]] == [0] * 4
-    assert sorted(whole(path), key=lambda name: int(name[3:])) == [f"run{n}" for n in range(1, 11)]
-    assert sorted(whole(path).values()) == sorted([0.0, 1.0, 2.0, 3.0, 4.0] * 2)
+    assert sorted(whole(path), key=lambda name: int(name[3:])) == [f"run{n + 1}" for n in range(2 * each)]
+    assert sorted(whole(path).values()) == sorted([float(n) for n in range(each)] * 2)
     assert litter(tmp_path) == []
 
 

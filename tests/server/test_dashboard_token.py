@@ -23,6 +23,7 @@ def status(address: str) -> int:
     return code
 
 
+@pytest.mark.slow
 def test_tokens_are_printed_and_needed(tmp_path: Path) -> None:
     data, control = free_addresses()
     options = ["--data", data, "--control", control, "--dashboard", "127.0.0.1:0", "--no-record", "--token"]

@@ -112,7 +112,8 @@ def test_a_detector_may_be_anywhere_and_protocols_are_named() -> None:
         load_config(None, {"protocol": "dectris"}, {})
 
 
-@pytest.mark.parametrize("protocol", ["dectris-v1", pytest.param("dectris-v2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["dectris-v1", "dectris-v2"])
 def test_a_detector_is_served(tmp_path: Path, protocol: str) -> None:
     file = bundled("mos2_svac_80kV_focus")
     with fake_detector() as (address, asked):

@@ -22,6 +22,7 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "keys"
 
 
+@pytest.mark.slow
 def test_a_server_with_keys(keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = tmp_path / "elsewhere"
     ServerKeys.open(elsewhere)

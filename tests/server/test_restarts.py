@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import pytest
 from running import Server, frame_hashes
 
 from ptylive.schema import PtyliveError
@@ -18,6 +19,7 @@ from ptylive.simulators.replay import ReplaySettings, replay
 SOURCE = bundled("mos2_svac_80kV_focus")
 
 
+@pytest.mark.slow
 def test_a_killed_receiver_comes_back_and_the_scan_goes_on(tmp_path):
     running = Server(tmp_path)
     outcome = {}

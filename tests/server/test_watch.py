@@ -51,7 +51,8 @@ def scans_of(running: Server) -> list[str]:
     return sorted(scan["series"] for scan in running.call("history", limit=100)["scans"] if "series" in scan)
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(17, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 17])
 def test_good_files_become_scans_and_broken_ones_reasons(tmp_path: Path, count: int) -> None:
     seen, names = tmp_path / "seen", [f"scan{n:02}" for n in range(count)]
     (seen / "today").mkdir(parents=True)

@@ -26,6 +26,7 @@ def test_double():
     double(3)  # runs it, and looks at nothing
 """
 NOTICED = 'smaller = { old = "a > b", new = "a < b" }'
+UNSEEN = 'same = { old = "2 * a", new = "a + a" }'
 SURVIVES = 'triple = { old = "2 * a", new = "3 * a" }'
 
 
@@ -73,6 +74,17 @@ def test_a_source_that_no_longer_loads_says_nothing_about_its_tests(tree):
     status, said = tree('nonsense = { old = "return 2 * a", new = "return (" }')
     assert status == 1
     assert "BROKE DOWN" in said
+
+
+@pytest.mark.parametrize(("slow", "word"), [("double(3) == 6", "noticed"), ("double(3) != 6", "BROKE")])
+def test_slow_tests_are_asked_where_the_others_stay_green(tree, slow, word):
+    """And are believed only where they are green without the mutant."""
+    path = tree.folder / "tests" / "test_arithmetic.py"
+    path.write_text(f"import pytest\n{TESTS}\n@pytest.mark.slow\ndef test_slow():\n    assert {slow}\n")
+    config = '[tool.pytest.ini_options]\npythonpath = ["."]\naddopts = "-m \'not slow\'"\nmarkers = ["slow", "peers"]\n'
+    (tree.folder / "pyproject.toml").write_text(config)
+    _status, said = tree(SURVIVES if word == "noticed" else UNSEEN)
+    assert said.partition("\nmutant")[2].splitlines()[1].split()[2] == word
 
 
 @pytest.mark.parametrize(

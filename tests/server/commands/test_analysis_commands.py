@@ -104,6 +104,7 @@ def test_values_are_given_estimated_and_taken_back(running: Server) -> None:
         running.call("calibrate", names=["energy_eV"])
 
 
+@pytest.mark.slow
 def test_defocus_may_be_given_under_either_name(running: Server) -> None:
     running.call("configure", values={"defocus_A": 100.0})
     running.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["C10"]["value"] == -100.0)
@@ -245,6 +246,7 @@ def test_history_note_and_a_past_scan_opened_again(alone: Server) -> None:
         alone.call("open", recording="../../etc/passwd")
 
 
+@pytest.mark.slow
 def test_refinements_wait_in_line(running: Server) -> None:
     finished(running)
     known = len(running.call("runs")["runs"])
@@ -264,6 +266,7 @@ def test_refinements_wait_in_line(running: Server) -> None:
     assert done["refinement"]["waiting"] == []
 
 
+@pytest.mark.slow
 def test_looking_back_replaying_and_deleting(alone: Server) -> None:
     live = finished(alone)
     recording = Path(live["recording"]).name
