@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'  # Python compiles what is used
 	$(BIN)/python tools/link_tree.py >/dev/null
 	touch $@
 
@@ -55,8 +55,8 @@ compiled: $(STAMP)
 collected: $(STAMP)
 	@$(BIN)/python -m pytest --collect-only -q >/dev/null || $(BIN)/python -m pytest --collect-only -q
 
-# Three tests at a time, also on two cores: many of them wait for a server, a browser or a clock.
-JOBS ?= 3
+# Four tests at a time, also on two cores: many of them wait for a server, a browser or a clock.
+JOBS ?= 4
 # Compiled Python is kept whatever the environment says: else every worker and every server they start compiles it anew.
 unit check-all collected: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP)
