@@ -33,6 +33,10 @@ class Exports:
         """Write maps and refined object beside each other."""
         self._orders.send("side_by_side", "", self._compared)
 
+    def report(self) -> None:
+        """Write maps, calibration and refinement as one page."""
+        self._orders.send("report", "report: written below", self._written)
+
     def _compared(self, reply: dict[str, Any]) -> None:
         self._written(reply)
         self._orders.say(agreement(reply))

@@ -14,7 +14,19 @@ from ptylive.dashboard.client.orders import CommandSender, Reply
 from ptylive.schema import CommandError
 
 OF_THE_SHOWN_SCAN = frozenset(
-    {"refine", "save", "export", "side_by_side", "configure", "calibrate", "undo", "release", "detectors", "note"}
+    {
+        "refine",
+        "save",
+        "export",
+        "side_by_side",
+        "report",
+        "configure",
+        "calibrate",
+        "undo",
+        "release",
+        "detectors",
+        "note",
+    }
 )
 
 

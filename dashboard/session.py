@@ -344,6 +344,8 @@ class Session:
             self._watch()
         elif request.key == "side_by_side":
             self.exports.side_by_side()
+        elif request.key == "report":
+            self.exports.report()
         elif request.key in ("refine", "stop", "save", "resume"):
             self.refine.press(request.key)
 

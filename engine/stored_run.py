@@ -36,6 +36,12 @@ class StoredRun:
     preset: Preset
     refined: dict[str, DoubleArray] = field(default_factory=dict)
     """What else was refined, by its name in the file: beam_current, background, tilts, aberrations, …"""
+    state: str = ""
+    algorithm: str = ""
+    reason: str = ""
+    """Why what was left to the program was chosen so."""
+    seconds: float = 0.0
+    """That its epochs took."""
 
     @classmethod
     def read(cls, path: Path, name: str | None = None) -> StoredRun:
@@ -93,6 +99,8 @@ class StoredRun:
             loss=np.asarray(group["loss"][()], dtype=np.float64),
             calibration=calibration,
             preset=_preset(str(group.attrs["preset"])),
+            **{n: str(group.attrs.get(n, "")) for n in ("state", "algorithm", "reason")},
+            seconds=float(np.sum(group["seconds"][()])) if "seconds" in group else 0.0,
             refined={n: np.asarray(group[n][()], dtype=np.float64) for n in known if n in group},
         )
 

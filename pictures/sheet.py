@@ -39,14 +39,14 @@ def sheet(cells: Sequence[Cell], in_a_row: int = MOST_IN_A_ROW) -> Rgb:
     if not cells:
         raise ValueError("a sheet needs a picture")
     columns = min(in_a_row, len(cells))
-    drawn = [_drawn(cell) for cell in cells]
-    width = max(picture.shape[1] for picture in drawn) + MARGIN_PX
+    pictures = [drawn(cell) for cell in cells]
+    width = max(picture.shape[1] for picture in pictures) + MARGIN_PX
     words = 2 * TITLE_PX + LINE_PX * max(len(cell.lines) for cell in cells)
-    height = max(picture.shape[0] for picture in drawn) + words
+    height = max(picture.shape[0] for picture in pictures) + words
     size = (MARGIN_PX + columns * width, MARGIN_PX + math.ceil(len(cells) / columns) * height)
     page = Image.new("RGB", size, WHITE)
     pen, title_font, font = ImageDraw.Draw(page), _font(TITLE_PX), _font(LINE_PX)
-    for number, (cell, picture) in enumerate(zip(cells, drawn, strict=True)):
+    for number, (cell, picture) in enumerate(zip(cells, pictures, strict=True)):
         left, top = MARGIN_PX + number % columns * width, MARGIN_PX + number // columns * height
         page.paste(Image.fromarray(picture), (left, top))
         below = top + picture.shape[0] + MARGIN_PX // 4
@@ -77,12 +77,12 @@ def _write(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour:
         left += pen.textlength(part, font)
 
 
-def _drawn(cell: Cell) -> Rgb:
-    """The picture, its longer side SIDE_PX: pixels of small ones stay squares, those of large ones are averaged."""
+def drawn(cell: Cell, side_px: int = SIDE_PX) -> Rgb:
+    """The picture alone, its longer side ``side_px``: pixels of small ones stay squares, of large ones are averaged."""
     plain = Image.fromarray(draw(cell.data, cell.colour_map, visited=cell.visited, least_side=1))
     rows, cols = cell.data.shape
     tall, wide = (rows, cols) if cell.pixel_A is None else (rows * cell.pixel_A[0], cols * cell.pixel_A[1])
-    zoom = SIDE_PX / max(tall, wide)
+    zoom = side_px / max(tall, wide)
     size = (max(1, round(wide * zoom)), max(1, round(tall * zoom)))
     larger = size[0] >= cols and size[1] >= rows
     picture = np.array(plain.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.BOX))

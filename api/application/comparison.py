@@ -92,18 +92,18 @@ def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[st
     stored = StoredMaps.read(results)
     maps = chosen_maps(stored, [name for name in USUAL if name in stored.maps] if names is None else names, results)
     if runs is None and not StoredRun.is_in(results):
-        return Comparison([_map(one, stored.visited(one)) for one in maps], None)
+        return Comparison([shown_map(one, stored.visited(one)) for one in maps], None)
     refined = [StoredRun.read(results)] if runs is None else [StoredRun.read(results, run) for run in runs]
     field = next((one for one in maps if one.sampling_A is not None), None)
     if field is None:
         raise MetadataError(f"{results}: the scale of its maps is not known", "make them with --set scan_step_A=…")
     first = Beside(refined[0], stored)
-    shown = [_map(one, stored.visited(one), first) for one in maps]
+    shown = [shown_map(one, stored.visited(one), first) for one in maps]
     shown += [Beside(run, stored).shown(field) for run in refined]
     return Comparison(shown, refined[0].name)
 
 
-def _map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | None = None) -> Shown:
+def shown_map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | None = None) -> Shown:
     """A map, and how far it agrees with a refinement, where both are phases."""
     kind = next((one for one in registry.describe() if one["name"] == live_map.name), {})
     is_phase = live_map.units == PHASE and not is_deviation(live_map.name)

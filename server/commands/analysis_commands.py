@@ -5,7 +5,7 @@ Every public ``command_*`` method is a command of the control protocol (docs/pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ptylive.server.commands.checks import Checked
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.commands.run_curves import run_curves
 from ptylive.server.commands.runs import nominal_positions, read_run
-from ptylive.server.commands.side_by_side import side_by_side
+from ptylive.server.commands.side_by_side import report_page, side_by_side
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.refinements import Refinements
 from ptylive.server.session.finisher import Finisher
@@ -181,14 +181,22 @@ class AnalysisCommands:
 
     def command_side_by_side(self) -> dict[str, Any]:
         """Maps and refined object of the scan as one picture beside the recording, and how far they agree."""
+        return self._drawn(side_by_side, "side_by_side", "png")
+
+    def command_report(self) -> dict[str, Any]:
+        """Maps, calibration and refinement of the scan as one page (HTML) beside the recording."""
+        return self._drawn(report_page, "report", "html")
+
+    def _drawn(self, draw: Callable[[Path], dict[str, Any]], name: str, kind: str) -> dict[str, Any]:
+        """Have a file made of the results; ``kind``: its suffix, and what of the answer goes into it."""
         scan = self._scan()
         results = scan.results
         if results is None:
             raise CommandError("this scan has no results yet", "they are there when it has ended, or with save")
         take_in_now(results, self._finisher.tell)
-        found = self._finisher.files.read(side_by_side, results, LARGE)
-        path = self._export_stem(scan, "side_by_side").with_suffix(".png")
-        written(path, found.pop("png").tobytes())
+        found = self._finisher.files.read(draw, results, LARGE)
+        path = self._export_stem(scan, name).with_suffix(f".{kind}")
+        written(path, found.pop(kind).tobytes())
         return {**found, "files": [str(path)], "path": str(path)}
 
 

@@ -1,4 +1,4 @@
-"""Maps and refinement of a stored scan in one picture, drawn in the process that opens files."""
+"""Maps and refinement of a stored scan in one picture or page, drawn in the process that opens files."""
 
 from __future__ import annotations
 
@@ -19,15 +19,9 @@ def side_by_side(path: Path) -> dict[str, Any]:
 
     Raises InputFileError, MetadataError.
     """
-    import h5py
-
     from ptylive.application.comparison import compare
 
-    with h5py.File(path, "r") as file:
-        sizes = [run["object"].size for run in file.get("refinements", {}).values() if "object" in run]
-    if max(sizes, default=0) > MOST_PIXELS:
-        said = f"the object of {path.name} has {max(sizes) / 1e6:.0f} million pixels: too many to draw in a session"
-        raise MetadataError(said, f"ptylive compare {path.name} PICTURE.png does")
+    check_size(path, f"ptylive compare {path.name} PICTURE.png")
     found = compare(path)
     return {
         "png": np.frombuffer(found.picture(IN_A_ROW), dtype=np.uint8),
@@ -35,3 +29,27 @@ def side_by_side(path: Path) -> dict[str, Any]:
         "run": found.first_run or "",
         "correlation": found.correlations(),
     }
+
+
+def report_page(path: Path) -> dict[str, Any]:
+    """Of a results file: ``html`` (bytes,) uint8, titles of the pictures ``shown``, ``runs``. Raises as the other."""
+    from ptylive.application.report import read_report, to_html
+
+    check_size(path, f"ptylive report {path.name}")
+    found = read_report(path)
+    return {
+        "html": np.frombuffer(to_html(found).encode("utf-8"), dtype=np.uint8),
+        "shown": [one.title for one in found.pictures],
+        "runs": [one.name for one in found.runs],
+    }
+
+
+def check_size(path: Path, instead: str) -> None:
+    """Raises MetadataError for an object that takes long to draw, which the command ``instead`` does."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        sizes = [run["object"].size for run in file.get("refinements", {}).values() if "object" in run]
+    if max(sizes, default=0) > MOST_PIXELS:
+        said = f"the object of {path.name} has {max(sizes) / 1e6:.0f} million pixels: too many to draw in a session"
+        raise MetadataError(said, f"{instead} does")

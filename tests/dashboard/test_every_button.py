@@ -50,6 +50,7 @@ FIELDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"what": "key", "key": "r"}, "refine"),
     ({"what": "key", "key": "s"}, "refine_stop"),
     ({"what": "run", "key": "side_by_side"}, "side_by_side"),
+    ({"what": "run", "key": "report"}, "report"),
     ({"what": "replay", "key": "demo"}, "replay"),
 )
 

@@ -72,6 +72,7 @@ REQUESTS: tuple[dict[str, Any], ...] = (
     {"what": "key", "key": "e", "panel": 0},
     {"what": "run", "key": "save"},
     {"what": "run", "key": "side_by_side"},
+    {"what": "run", "key": "report"},
     {"what": "set", "name": "rotation_deg", "value": "3"},
     {"what": "estimate", "name": "C10"},
     {"what": "undo"},
@@ -102,7 +103,7 @@ def test_a_command_says_which_scan_it_is_for() -> None:
     for request in REQUESTS:
         ask(page, **request)
     sent = sender.commands()
-    changing = {"refine", "export", "save", "side_by_side", "configure", "calibrate", "undo", "note"}
+    changing = {"refine", "export", "save", "side_by_side", "report", "configure", "calibrate", "undo", "note"}
     assert {command for command, _ in sent} == changing
     assert {arguments["if_shown"] for _, arguments in sent} == {"scan-1"}
 

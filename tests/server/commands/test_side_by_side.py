@@ -11,7 +11,7 @@ from stored_runs import write_results
 from ptylive.engine.results import write_maps
 from ptylive.schema import Calibration, InputFileError, LiveMap, MetadataError
 from ptylive.server.commands import side_by_side as module
-from ptylive.server.commands.side_by_side import side_by_side
+from ptylive.server.commands.side_by_side import report_page, side_by_side
 from ptylive.server.serve.control import READS_FILES
 from ptylive.streamer.vetting.worker import FileWorker
 
@@ -37,13 +37,24 @@ def test_picture_and_agreement_travel(tmp_path, worker):
         assert (sheet.format, sheet.mode) == ("PNG", "RGB")
 
 
+def test_a_report_travels(tmp_path, worker):
+    path = tmp_path / "r.h5"
+    write_results(path)
+    found = worker.read(report_page, path)
+    assert found["runs"] == ["run1"]
+    assert found["html"].tobytes().startswith(b"<!doctype html>")
+
+
 def test_what_would_take_long_is_refused_and_condemns_no_file(tmp_path, worker, monkeypatch):
     path = tmp_path / "r.h5"
     write_results(path)
     monkeypatch.setattr(module, "MOST_PIXELS", 100)
     with pytest.raises(MetadataError, match="too many to draw in a session"):
         side_by_side(path)
-    assert "side_by_side" in READS_FILES, "it keeps no command waiting"
+    with pytest.raises(MetadataError, match="too many to draw in a session") as refused:
+        report_page(path)
+    assert "ptylive report" in refused.value.line()
+    assert READS_FILES >= {"side_by_side", "report"}, "they keep no command waiting"
 
 
 def test_a_foreign_file_is_refused_in_a_line(tmp_path, worker):

@@ -1,0 +1,120 @@
+"""What a report says of a scan, read from its results file: maps, calibration, refinements, where all of it is from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.application.comparison import Shown, compare, shown_map
+from ptylive.application.export import chosen_maps
+from ptylive.application.report.elements import Detail, Picture
+from ptylive.application.report.refined import RunSection
+from ptylive.engine.damaged_files import FAULTS, damaged
+from ptylive.engine.stored_maps import StoredMaps
+from ptylive.engine.stored_run import StoredRun
+from ptylive.pictures.sheet import Cell
+from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema.advice import advise
+from ptylive.schema.calibration import Quantity
+from ptylive.schema.plausible import PLAUSIBLE
+
+FIRST = ("obf", "tcbf", "idpc", "dpc_iterative", "ssb", "wdd_phase", "adf", "bf")
+"""Maps of a report where none are named, in this order."""
+UNITS = {"disc_radius_px": "px", "dose_e_per_A2": "e/Å²", "electrons_per_pattern": "e", "depth_A": "Å"}
+"""Of calibrated values that nobody types."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One scan. ``calibration``: name, value with unit, origin; ``advice``: empty where there is none to give."""
+
+    title: str
+    details: tuple[Detail, ...]
+    pictures: tuple[Picture, ...]
+    calibration: tuple[tuple[str, str, str], ...]
+    advice: str
+    runs: tuple[RunSection, ...]
+    provenance: tuple[Detail, ...]
+
+
+def read_report(results: Path, maps: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Report:
+    """Of a results file: FIRST of its maps, or those of ``maps``; the chosen refinement, or ``runs``.
+
+    Raises InputFileError; MetadataError for a map that is not there, and for a file that holds nothing to report of.
+    """
+    stored = StoredMaps.read(results)
+    names = [name for name in FIRST if name in stored.maps] if maps is None else list(maps)
+    found = chosen_maps(stored, names, results) if names else []
+    wanted: Sequence[str | None] = [None] if StoredRun.is_in(results) else []
+    refined = [StoredRun.read(results, name) for name in (wanted if runs is None else runs)]
+    if not found and not refined:
+        raise MetadataError(f"{results} holds neither maps nor a refinement", "reconstruct or refine the scan first")
+    calibration = Calibration.from_attributes(stored.calibration)
+    return Report(
+        title=results.stem.removesuffix("_results"),
+        details=_details(stored, found),
+        pictures=tuple(_picture(one, refined) for one in _shown(results, stored, found, refined)),
+        calibration=tuple(
+            (name, spelt(name, quantity), str(quantity.origin)) for name, quantity in calibration.entries.items()
+        ),
+        advice=advise(calibration).line,
+        runs=tuple(RunSection.of(run) for run in refined),
+        provenance=_provenance(results),
+    )
+
+
+def spelt(name: str, quantity: Quantity) -> str:
+    """A calibrated value with its uncertainty and unit."""
+    value = quantity.value
+    if isinstance(value, str) or value is None:
+        return str(value)
+    numbers = np.asarray(value, dtype=float).ravel()
+    text = ", ".join(f"{number:.5g}" for number in numbers + 0.0)  # no negative zero
+    if quantity.uncertainty is not None:
+        text += f" ± {quantity.uncertainty:.2g}"
+    rule = PLAUSIBLE.get(name)
+    return f"{text} {UNITS.get(name, '') if rule is None else rule.unit}".strip()
+
+
+def _details(stored: StoredMaps, maps: Sequence[LiveMap]) -> tuple[Detail, ...]:
+    """The scan: its points, and how many of them arrived."""
+    details: list[Detail] = []
+    if stored.coverage is not None:
+        rows, columns = stored.coverage.shape
+        there = int(np.count_nonzero(stored.coverage))
+        details.append(("scan", f"{rows} × {columns} points"))
+        details.append(("patterns", f"{there} ({100 * there / stored.coverage.size:.4g} % of the points)"))
+    scaled = next((one for one in maps if one.sampling_A is not None), None)
+    if scaled is not None and scaled.sampling_A is not None:
+        field = [n * step / 10 for n, step in zip(scaled.data.shape, scaled.sampling_A, strict=True)]
+        details.append(("field", f"{field[0]:.4g} × {field[1]:.4g} nm"))
+    return tuple(details)
+
+
+def _shown(results: Path, stored: StoredMaps, maps: Sequence[LiveMap], refined: Sequence[StoredRun]) -> list[Shown]:
+    """Refined phases on the field of the maps, where that is known, and the maps and how far they agree."""
+    if refined and any(one.sampling_A is not None for one in maps):
+        shown = compare(results, [one.name for one in maps], [run.name for run in refined]).shown
+        return [*shown[len(maps) :], *shown[: len(maps)]]
+    return [shown_map(one, stored.visited(one)) for one in maps]
+
+
+def _picture(one: Shown, refined: Sequence[StoredRun]) -> Picture:
+    lines = one.lines(refined[0].name if refined else None)
+    return Picture.of(Cell(one.data, one.label, lines, one.colour_map, one.visited, one.pixel_A))
+
+
+def _provenance(results: Path) -> tuple[Detail, ...]:
+    """What wrote the file, from what, and when. Raises InputFileError."""
+    import h5py
+
+    try:
+        with h5py.File(results, "r") as file:
+            attributes = dict(file["settings"].attrs) if "settings" in file else {}
+    except FAULTS as error:
+        raise damaged(results, error) from None
+    details = [(name.replace("_", " "), str(np.asarray(value).tolist())) for name, value in attributes.items()]
+    return (("results file", results.name), *details)

@@ -1,0 +1,74 @@
+"""What a report says of a refinement: object slice by slice, modes of the probe, its loss, its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.application.report.elements import Detail, Picture
+from ptylive.application.report.loss_curve import loss_curve
+from ptylive.engine.analysis.fourier_correlation import scanned_area
+from ptylive.engine.stored_run import StoredRun
+from ptylive.pictures.colours import ColourMap
+from ptylive.pictures.sheet import Cell
+from ptylive.schema.preset.describe import to_toml
+
+MOST_SLICES, MOST_MODES = 8, 4
+"""Of which pictures are shown: slices at equal distances, modes by their power."""
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """One refinement. ``curve``: SVG; ``settings``: what differs from the defaults, as TOML."""
+
+    name: str
+    details: tuple[Detail, ...]
+    pictures: tuple[Picture, ...]
+    curve: str
+    settings: str
+
+    @classmethod
+    def of(cls, run: StoredRun) -> RunSection:
+        """From a refinement of a results file."""
+        pictures = tuple(Picture.of(cell) for cell in (*_slices(run), *_modes(run)))
+        return cls(run.name, tuple(_details(run)), pictures, loss_curve(run.loss), to_toml(run.preset))
+
+
+def _details(run: StoredRun) -> Iterator[Detail]:
+    if run.state:
+        yield "state", run.state
+    thickness = f" of {run.spacing_A:.4g} Å" if run.slices > 1 and run.spacing_A else ""
+    yield "object", f"{run.slices} {'slice' if run.slices == 1 else 'slices'}{thickness}, {run.pixel_A:.4g} Å pixels"
+    modes = run.probe.shape[1]
+    yield "probe", f"{modes} {'mode' if modes == 1 else 'modes'}"
+    if run.loss.size:
+        yield "loss", f"{run.loss[0]:.5g} → {run.loss[-1]:.5g} in {run.loss.size} epochs, {run.seconds:.3g} s"
+    if run.algorithm:
+        yield "data term", run.algorithm
+    if run.reason:
+        yield "chosen because", run.reason
+
+
+def _slices(run: StoredRun) -> Iterator[Cell]:
+    """Phase of the slices between the outermost positions, one contrast for all."""
+    area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
+    phase = run.phase()[(slice(None), *area)]
+    chosen = np.unique(np.linspace(0, run.slices - 1, min(run.slices, MOST_SLICES)).round().astype(int))
+    depths, pixel = run.depths_A(), (run.pixel_A, run.pixel_A)
+    low, high = np.percentile(phase[chosen], (1, 99))
+    for number in chosen:
+        title = "phase" if run.slices == 1 else f"phase, slice {number + 1}, {depths[number]:.4g} Å deep"
+        lines = [f"{low:.3g} to {high:.3g} rad"]
+        yield Cell(np.clip(phase[number], low, high), title, lines, ColourMap.MAGMA, pixel_A=pixel)
+
+
+def _modes(run: StoredRun) -> Iterator[Cell]:
+    """Amplitude of the strongest modes of the first probe, with their shares of the power."""
+    modes = np.abs(run.probe[0])
+    powers = (modes.astype(float) ** 2).sum(axis=(1, 2))
+    shares = 100 * powers / max(float(powers.sum()), np.finfo(float).tiny)
+    for number in np.argsort(-shares, kind="stable")[:MOST_MODES]:
+        line = f"{shares[number]:.3g} % of the power"
+        yield Cell(modes[number], f"probe mode {number + 1}, amplitude", [line], pixel_A=(run.pixel_A, run.pixel_A))

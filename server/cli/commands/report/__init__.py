@@ -1,0 +1,5 @@
+"""``ptylive report``; a package, for the folder of commands is full."""
+
+from ptylive.server.cli.commands.report.command import EXAMPLES, report
+
+__all__ = ["EXAMPLES", "report"]

@@ -1,0 +1,44 @@
+"""``ptylive report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptylive.schema import MetadataError
+from ptylive.server.cli.options import AsJson
+from ptylive.server.cli.output import answer, say
+from ptylive.server.cli.values import names_in
+
+EXAMPLES = """
+ptylive report results.h5                      # results_report.html beside it
+ptylive report results.h5 for_the_group.html --maps obf,adf --run run1,run2
+"""
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="results file")],
+    page: Annotated[
+        Path | None, typer.Argument(metavar="[HTML]", help="file to write; without it beside the other")
+    ] = None,
+    maps: Annotated[str | None, typer.Option(help="comma-separated; without it phases, bright and dark field")] = None,
+    run: Annotated[str | None, typer.Option(help="refinements, comma-separated; without it the chosen one")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write maps, calibration and refinement of a scan as one page (HTML), to keep or to print."""
+    from ptylive.application.export import written
+    from ptylive.application.outputs import check_output_file, take_in_waiting
+    from ptylive.application.report import read_report, to_html
+
+    page = results.with_name(f"{results.stem}_report.html") if page is None else page
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise MetadataError(f"{page} is not the name of a page", "it becomes HTML: give a name that ends so")
+    check_output_file(page, [results])
+    take_in_waiting(results, say)
+    found = read_report(results, None if maps is None else names_in(maps), None if run is None else names_in(run))
+    written(page, to_html(found).encode("utf-8"))
+    runs = [one.name for one in found.runs]
+    brief = {"file": str(results), "report": str(page), "maps": [one.title for one in found.pictures], "runs": runs}
+    answer(brief, as_json=as_json)

@@ -1,0 +1,30 @@
+"""The page: text is text, and it needs nothing from elsewhere."""
+
+import re
+from dataclasses import replace
+
+from stored_runs import write_results
+
+from ptylive.application.report import read_report, to_html
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def test_names_from_outside_are_text(tmp_path):
+    write_results(tmp_path / "r.h5")
+    report = read_report(tmp_path / "r.h5")
+    run = replace(report.runs[0], name=HOSTILE, settings=HOSTILE, details=((HOSTILE, HOSTILE),))
+    page = to_html(replace(report, title=HOSTILE, advice=HOSTILE, runs=(run,), provenance=((HOSTILE, HOSTILE),)))
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 9, (
+        "title and heading, advice, run, details, provenance"
+    )
+
+
+def test_it_asks_for_nothing(tmp_path):
+    write_results(tmp_path / "r.h5")
+    page = to_html(read_report(tmp_path / "r.h5"))
+    assert re.findall(r"(?:src|href)=\"(?!data:image/png;base64,)", page) == []
+    assert "default-src 'none'" in page
+    assert page.count("<img") == 5, "three slices and two modes"
+    assert "<svg" in page
