@@ -35,7 +35,7 @@ class Exports:
 
     def report(self) -> None:
         """Write maps, calibration and refinement as one page."""
-        self._orders.send("report", "report: written below", self._written)
+        self._orders.send("report", "report written", self._written)
 
     def _compared(self, reply: dict[str, Any]) -> None:
         self._written(reply)
