@@ -14,6 +14,7 @@ from typing import Any
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.state import CalibrationEntry, Dose, ServerState
 from ptylive.dashboard.words import (
+    AS_RECORDED,
     THIN_SPACE,
     UNKNOWN,
     aberration,
@@ -170,6 +171,8 @@ def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:
     value, doubt = entry.value, entry.uncertainty
     if value is None:
         return UNKNOWN
+    if name == "detector_transform" and value == "none":
+        return AS_RECORDED
     if isinstance(value, str):
         return value.replace("_", " ").replace("+", " + ")
     try:

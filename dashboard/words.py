@@ -9,6 +9,8 @@ from pathlib import PurePath
 from typing import Any
 
 UNKNOWN = "–"
+AS_RECORDED = "as recorded"
+"""A detector that neither flips nor turns its patterns."""
 STATE_WORDS: Mapping[str, str] = {
     "waiting": "WAITING",
     "armed": "ARMED",

@@ -9,7 +9,7 @@ from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.readouts import CALIBRATION_ROWS, advice, is_pinned
 from ptylive.dashboard.requests import Request, as_plain
-from ptylive.dashboard.words import defocus_unit
+from ptylive.dashboard.words import AS_RECORDED, defocus_unit
 from ptylive.schema import MetadataError
 from ptylive.schema.detector import TERMS_OF_BOTH
 from ptylive.schema.plausible import PLAUSIBLE, understood
@@ -56,6 +56,8 @@ def parse_assignment(name: str, text: str, defocus_unit: str = "Å") -> dict[str
     """
     if name == "C10":
         return {"C10": parse_defocus(text, defocus_unit)}
+    if name == "detector_transform" and as_written(text).strip().lower() == AS_RECORDED:
+        return {name: "none"}
     if name == "other":
         name, equals, text = (part.strip() for part in text.partition("="))
         if not equals or not name:

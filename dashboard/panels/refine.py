@@ -288,6 +288,6 @@ def refinement_texts(
         "refine_loss": number(refinement.loss, 5),
         "refine_seconds": seconds(refinement.seconds),
         "refine_pace": UNKNOWN if pace is None else f"{number(pace, 2)} s/epoch",
-        "refine_evaluations": number(refinement.evaluations, 3) if refinement.evaluations else UNKNOWN,
+        "refine_evaluations": f"{number(refinement.evaluations, 3)} ×" if refinement.evaluations else UNKNOWN,
         "refine_left": seconds(refinement.seconds_left) if summary.state == "running" else UNKNOWN,
     }

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ptylive.dashboard import recipes
 from ptylive.dashboard.client.orders import Orders
-from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.client.state import CalibrationEntry, ServerState
 from ptylive.dashboard.panels.calibration import CalibrationPanel, UnclearValueError, parse_assignment, parse_defocus
-from ptylive.dashboard.readouts import calibration_texts
+from ptylive.dashboard.readouts import calibration_texts, quantity
 from ptylive.dashboard.requests import parse_request
 from ptylive.schema.metadata import typed
 
@@ -114,6 +114,9 @@ def test_values_by_their_names() -> None:
     assert parse_assignment("beam_center_px", "31.5, 32") == {"beam_center_px": [31.5, 32.0]}
     assert parse_assignment("rotation_deg", "−15.2") == {"rotation_deg": -15.2}
     assert parse_assignment("detector_transform", "transpose") == {"detector_transform": "transpose"}
+    shown = quantity("detector_transform", CalibrationEntry(value="none", origin="given"), "")
+    assert shown == "as recorded"
+    assert parse_assignment("detector_transform", shown) == {"detector_transform": "none"}
     assert parse_assignment("other", "C30 = 1e7") == {"C30": 1e7}
     with pytest.raises(UnclearValueError):
         parse_assignment("other", "C30")
