@@ -70,7 +70,8 @@ def stream_file(*flags: str) -> Path:
         with tempfile.TemporaryDirectory() as work:
             made, example = Path(work) / "made", Path(work) / "example.h"
             example.write_text(lines, encoding="utf-8")
-            link = [libzmq(), f"-Wl,-rpath,{libzmq().parent}"]
+            # the old kind of path: libraries that an older pyzmq's libzmq needs are looked for along it too
+            link = [libzmq(), f"-Wl,-rpath,{libzmq().parent},--disable-new-dtags"]
             subprocess.run([*command, "-include", example, "-o", made, FOLDER / "stream_file.cpp", *link], check=True)
             shutil.move(made, built)
     return built

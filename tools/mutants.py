@@ -35,6 +35,8 @@ LIST = Path("tests") / "mutants.toml"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 PATIENCE_S, OF_A_TEST_S = 900.0, 120.0
 """For one run of a mutant's tests, and for one of them: some mutants make a loop endless. Each takes seconds."""
+OF_ALL_S = 7200.0
+"""For the tests of all mutants, one after the other, before anything is planted."""
 GREEN, RED, NONE_RAN = 0, 1, 5
 """Exit statuses of pytest."""
 SLOW = ("-m", "slow and not peers")
@@ -149,7 +151,9 @@ class Copy:
         word = {GREEN: "SURVIVED", NONE_RAN: "SURVIVED", RED: "noticed"}.get(status, "BROKE DOWN")
         return Outcome(mutant, word, time.monotonic() - started, _first_failure(said))
 
-    def run(self, tests: tuple[str, ...], compiled_anew: bool = False) -> tuple[int, str]:
+    def run(
+        self, tests: tuple[str, ...], compiled_anew: bool = False, patience_s: float = PATIENCE_S
+    ) -> tuple[int, str]:
         """Exit status and output of pytest on some tests, up to the first failure."""
         command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", *tests]
         with tempfile.TemporaryDirectory(prefix="ptylive-mutant-", ignore_cleanup_errors=True) as scratch:
@@ -163,19 +167,21 @@ class Copy:
             }
             if SHARED_DATA.is_dir():
                 environment.setdefault("PTYLIVE_SHARED_DATA", str(SHARED_DATA))
-            return _ended(command, self.folder, environment, Path(scratch) / "said")
+            return _ended(command, self.folder, environment, Path(scratch) / "said", patience_s)
 
 
-def _ended(command: list[str], folder: Path, environment: dict[str, str], said: Path) -> tuple[int, str]:
+def _ended(
+    command: list[str], folder: Path, environment: dict[str, str], said: Path, patience_s: float
+) -> tuple[int, str]:
     """Exit status and output of a command; processes that it leaves behind are ended with it, and wait for nothing."""
     with said.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            status = process.wait(PATIENCE_S)
+            status = process.wait(patience_s)
         except subprocess.TimeoutExpired:
-            return -1, f"no end after {PATIENCE_S:g} s"
+            return -1, f"no end after {patience_s:g} s"
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -235,7 +241,7 @@ def _judged(copies: queue.Queue[Copy], mutants: list[Mutant], jobs: int) -> int:
 def _unchanged(copy: Copy, mutants: list[Mutant]) -> str:
     """The test that fails in the copy as it is, or the empty string."""
     every = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
-    status, said = copy.run(every)
+    status, said = copy.run(every, patience_s=OF_ALL_S)
     return "" if status == GREEN else _first_failure(said) or f"pytest ended with {status}"
 
 
