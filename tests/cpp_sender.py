@@ -63,15 +63,15 @@ def stream_file(*flags: str) -> Path:
     command = [compiler(), *STRICT, *flags, f"-I{FOLDER}"]
     sources = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.iterdir())]
     (lines,) = re.findall(r"^```cpp\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    key = hashlib.sha256(repr((command, libzmq(), sources, lines)).encode()).hexdigest()[:16]
+    # the old kind of path: libraries that an older pyzmq's libzmq needs are looked for along it too
+    link = [libzmq(), f"-Wl,-rpath,{libzmq().parent},--disable-new-dtags"]
+    key = hashlib.sha256(repr((command, link, sources, lines)).encode()).hexdigest()[:16]
     # each user has one: what another made may not be readable, and nobody should run it
     built = Path(tempfile.gettempdir()) / f"ptylive-stream-file-{os.getuid()}-{key}"
     if not built.exists():
         with tempfile.TemporaryDirectory() as work:
             made, example = Path(work) / "made", Path(work) / "example.h"
             example.write_text(lines, encoding="utf-8")
-            # the old kind of path: libraries that an older pyzmq's libzmq needs are looked for along it too
-            link = [libzmq(), f"-Wl,-rpath,{libzmq().parent},--disable-new-dtags"]
             subprocess.run([*command, "-include", example, "-o", made, FOLDER / "stream_file.cpp", *link], check=True)
             shutil.move(made, built)
     return built
