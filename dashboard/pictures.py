@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.pictures.colours import Indexed, Levels, levels, to_indices, to_wheel
 from ptylive.pictures.sampling import reduced, stretched
+from ptylive.schema.maps import InformationLimit
 from ptylive.schema.model import Array, BoolArray, FloatArray
 
 MAP_SIDE = 512
@@ -34,6 +35,8 @@ class RawPicture:
     """Standard deviation of a pixel by noise, where it is known."""
     buried: bool = False
     """Whether two halves of the data agree in nothing."""
+    carries: Mapping[float, InformationLimit] = field(default_factory=dict)
+    """Information limits by multiples of the dose, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Picture:
     """Standard deviation of a pixel by noise, in ``units``, where it is known."""
     buried: bool = False
     """Whether two halves of the data agree in nothing."""
+    carries: Mapping[float, InformationLimit] = field(default_factory=dict)
+    """Information limits by multiples of the dose, where they are known."""
     focus: tuple[float, float] | None = None
     """Height and width of the middle that matters and is shown first; None: all of it."""
     origin: tuple[float, float] = (0.0, 0.0)
@@ -182,6 +187,7 @@ def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         method=raw.method,
         deviation=raw.deviation,
         buried=raw.buried,
+        carries=raw.carries,
     )
 
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
+from ptylive.schema.maps import InformationLimit
+
 UNKNOWN = "–"
 AS_RECORDED = "as recorded"
 """A detector that neither flips nor turns its patterns."""
@@ -162,3 +164,12 @@ def rejected(reasons: Mapping[str, int]) -> str:
         return f"{count(total)} ({next(iter(reasons))})"
     ordered = sorted(reasons.items(), key=lambda item: -item[1])
     return f"{count(total)} ({', '.join(f'{name} {count(number)}' for name, number in ordered)})"
+
+
+def carried(limit: InformationLimit) -> str:
+    """An information limit with its uncertainty."""
+    if not limit.is_known:
+        return "cannot tell"
+    if limit.finer:
+        return f"all that the step shows ({number(limit.period_A, 3)} Å)"
+    return f"{number(limit.period_A, 3)} ± {number(limit.uncertainty_A, 2)} Å"

@@ -12,6 +12,24 @@ from ptylive.schema.model import DoubleArray, FloatArray
 
 LEAST_CORRELATION = 0.143
 """Correlation of two halves at which their sum is as good as a map that correlates by a half with the truth."""
+DOSES = (1.0, 2.0, 4.0)
+"""Multiples of the dose whose information limits are told."""
+MOST_DOUBT = 0.25
+"""Share of an information limit up to which its uncertainty leaves something to tell."""
+
+
+@dataclass(frozen=True)
+class InformationLimit:
+    """Finest period that a map carries, and its standard error, Å; `finer`: it carries all that its step can show."""
+
+    period_A: float
+    uncertainty_A: float
+    finer: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the data can tell."""
+        return self.uncertainty_A <= MOST_DOUBT * self.period_A
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +69,32 @@ class RingQuality:
         frequencies = self.frequency_invA
         return float(frequencies[-1] if not len(below) else frequencies[below[0] + 1])
 
+    def expected(self, dose: float, area_A2: float) -> InformationLimit:
+        """The same with ``dose`` times as many electrons on the field of ``area_A2``, read between the rings.
+
+        The signal's power grows with the square of the number of electrons and that of the noise with the number, so
+        that the ratio of the two, r / (1 - r) of a correlation r of halves, grows with the dose. A ring of n
+        independent frequencies tells r to (1 - r^2) / sqrt(2 n); the uncertainty is half the distance of the limits
+        of all rings one such error higher and lower.
+        """
+        spacing = self.frequency_invA[1] - self.frequency_invA[0] if len(self.frequency_invA) > 1 else 0.0
+        count = np.pi * self.frequency_invA * spacing * area_A2  # of a half plane
+        mean = np.convolve(np.pad(self.half_data_correlation, 1, mode="edge"), np.ones(3) / 3, "valid")
+        error = (1 - np.clip(mean, 0, 1) ** 2) / np.sqrt(2 * np.maximum(3 * count, 1.0))
+        found, low, high = (self._crossing(_at_dose(values, dose)) for values in (mean, mean - error, mean + error))
+        return InformationLimit(1 / found, abs(1 / low - 1 / high) / 2, bool(found >= self.frequency_invA[-1]))
+
+    def _crossing(self, correlation: DoubleArray) -> float:
+        """Frequency at which a correlation first falls to LEAST_CORRELATION, the first ring left out."""
+        below = np.flatnonzero(correlation[1:] < LEAST_CORRELATION) + 1
+        if not len(below):
+            return float(self.frequency_invA[-1])
+        last = below[0]
+        if last == 1:
+            return float(self.frequency_invA[0])
+        pair = slice(last - 1, last + 1)
+        return float(np.interp(-LEAST_CORRELATION, -correlation[pair], self.frequency_invA[pair]))
+
 
 @dataclass(frozen=True)
 class LiveMap:
@@ -69,6 +113,13 @@ class LiveMap:
     buried: bool = False
     """Whether the map is noise, as far as two halves of the data can tell: they agree at no spatial frequency."""
 
+    def information_limits(self) -> dict[float, InformationLimit]:
+        """Its information limit, and what it would be with more electrons, by DOSES; empty where it is not known."""
+        if self.quality is None or self.sampling_A is None or self.buried:
+            return {}
+        area = float(np.prod(self.sampling_A)) * self.data.size
+        return {dose: self.quality.expected(dose, area) for dose in DOSES}
+
     @property
     def is_placed(self) -> bool:
         """Whether its pixels are no scan points: those were placed on a grid of its own."""
@@ -84,3 +135,9 @@ class LiveMap:
         row, col = self.settings.get("origin_A", (0.0, 0.0))
         listed = bool(row or col)  # points of no grid, in files that do not say how their maps lie
         return (float(row), float(col)), float(self.settings.get("axes_deg", 0.0 if listed else rotation_deg))
+
+
+def _at_dose(correlation: DoubleArray, dose: float) -> DoubleArray:
+    """What the correlation of halves becomes; what is no signal stays none."""
+    ratio = correlation / np.maximum(1 - correlation, 1e-6)
+    return np.where(correlation > 0, dose * ratio / (1 + dose * ratio), correlation)

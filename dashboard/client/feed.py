@@ -24,6 +24,7 @@ from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.dashboard.client.state import FINAL_STATES, LogLine, RefinementState, ServerState
 from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare, sources_of
 from ptylive.schema import PtyliveError
+from ptylive.schema.maps import InformationLimit
 from ptylive.server.wire.client import ControlClient, EventStream
 from ptylive.server.wire.messages import array_from_plain
 
@@ -339,6 +340,10 @@ def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
         method=str(plain.get("method") or ""),
         deviation=None if deviation is None else float(deviation),
         buried=bool(plain.get("buried")),
+        carries={
+            float(dose): InformationLimit(float(period), float(doubt), bool(finer))
+            for dose, period, doubt, finer in plain.get("information_limits") or ()
+        },
     )
 
 

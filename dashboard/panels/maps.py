@@ -9,7 +9,7 @@ from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span
 from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, MapKinds
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
-from ptylive.dashboard.words import UNKNOWN, limits, number
+from ptylive.dashboard.words import UNKNOWN, carried, limits, number
 from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
 
 
@@ -117,6 +117,7 @@ class MapPanel:
             f"{key}_low": low,
             f"{key}_high": high,
             f"{key}_units": _units(picture) if picture else "",
+            f"{key}_units_about": _about_units(picture) if picture else "",
             f"{key}_method": picture.method if picture else "",
             f"{key}_note": _note(picture) if picture else "no data yet",
             f"{key}_about": self.kind.about,
@@ -134,10 +135,19 @@ class MapPanel:
 
 
 def _units(picture: Picture) -> str:
-    """Unit of a map, and how far noise scatters a pixel where that is known."""
-    if picture.deviation is None:
-        return picture.units
-    return f"{picture.units} ± {number(picture.deviation, 2)}"
+    """Unit of a map, and where they are known how far noise scatters a pixel and the finest period that it carries."""
+    text = picture.units if picture.deviation is None else f"{picture.units} ± {number(picture.deviation, 2)}"
+    now = picture.carries.get(1.0)
+    return text if now is None or not now.is_known else f"{text} · {number(now.period_A, 3)} Å"
+
+
+def _about_units(picture: Picture) -> str:
+    """The same in words, and what more dose would bring."""
+    lines = ["unit" if picture.deviation is None else "unit; ±: one standard deviation of a pixel by noise"]
+    for dose, one in picture.carries.items():
+        what = "information limit" if dose == 1 else f"with {dose:g} × the dose"
+        lines.append(f"{what}: {carried(one)}")
+    return "\n".join(lines)
 
 
 def _note(picture: Picture) -> str:

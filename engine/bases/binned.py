@@ -34,7 +34,7 @@ class BinnedPixels:
     def of(cls, grid: DetectorGrid, disc_radius: float, bad: BoolArray, max_bins: int) -> BinnedPixels:
         """The finest binning of the disc (radius in the grid's unit, plus its soft edge) with at most ``max_bins``."""
         inside = (grid.radius < disc_radius + 0.5 * grid.pixel) & ~bad
-        row, col = np.rint(grid.k_row / grid.pixel), np.rint(grid.k_col / grid.pixel)
+        row, col = _steps(grid.k_row / grid.pixel), _steps(grid.k_col / grid.pixel)
         width = max(1, math.floor(math.sqrt(max(inside.sum(), 1) / max_bins)))
         while True:
             label = np.floor((row + width / 2) / width) * 65536 + np.floor((col + width / 2) / width)
@@ -116,3 +116,9 @@ class BinSamples:
         out = np.empty((len(self.offset) - 1, len(q)), dtype=np.complex64)
         evaluate(self.weight.astype(np.float32), self.offset, *single_columns(q), out)
         return out
+
+
+def _steps(pixels: DoubleArray) -> DoubleArray:
+    """Whole numbers, one apart for neighbours: those nearest to places that are one apart, also halfway between two."""
+    beyond = pixels.flat[0] - np.rint(pixels.flat[0])
+    return np.asarray(np.rint(pixels - beyond), dtype=float)
