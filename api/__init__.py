@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ptylive.application.extensions import Preset as Preset
+    from ptylive.application.planning import plan as plan
     from ptylive.engine.live.engine import LiveEngine as LiveEngine
     from ptylive.scans import Maps as Maps
     from ptylive.scans import Refined as Refined
@@ -38,6 +39,7 @@ _HOMES = {
     "Sender": "ptylive.simulators.sender",
     "connect": "ptylive.scans",
     "open_scan": "ptylive.scans",
+    "plan": "ptylive.application.planning",
     "reconstruct": "ptylive.scans",
     "refine": "ptylive.scans",
     "simulate": "ptylive.scans",

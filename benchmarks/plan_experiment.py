@@ -22,6 +22,7 @@ import ptylive
 from benchmarks.zoo.map_score import MapTruth, score_map
 from benchmarks.zoo.score import BLUR, Reconstruction, Truth, score
 from benchmarks.zoo.tables import hardware
+from ptylive.engine.planning.probe_and_step import linear_overlap, probe_diameter_A
 from ptylive.schema.units import wavelength_A
 
 SEED = 20261122
@@ -86,8 +87,8 @@ def figures(chosen: dict[str, float], seed: int) -> str:
             for name in MAPS
         ]
         found = refined(scan, path)
-    wide = max(2e-3 * abs(chosen["defocus"]) * SEMIANGLE_MRAD, 1.22 * resolution_A())
-    overlap = f"{100 * max(0.0, 1 - chosen['step'] / wide):.0f} %"
+    wide_A = probe_diameter_A(wavelength_A(ENERGY_EV), SEMIANGLE_MRAD, 1e-3 * abs(chosen["defocus"]) * SEMIANGLE_MRAD)
+    overlap = f"{100 * max(0.0, linear_overlap(chosen['step'], wide_A)):.0f} %"
     electrons = f"{chosen['dose'] * chosen['step'] ** 2:.3g}"
     return " | ".join([f"{points}²", electrons, overlap, *maps, *found])
 

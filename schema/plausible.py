@@ -91,13 +91,21 @@ PLAUSIBLE: Mapping[str, Plausible] = {
 }
 """Metadata name -> unit, and magnitudes that are taken and that are possible."""
 
+PLANNED: Mapping[str, Plausible] = {
+    "beam_current_pA": Plausible("current", "pA", (1e-3, 1e5), (1e-6, 1e9)),
+    "dose_e_per_A2": Plausible("dose", "e/Å²", (1e-3, 1e9), (1e-9, 1e15)),
+    "thickness_A": _length((1.0, 1e4), (0.01, 1e8)),
+}
+"""The same for what belongs to the plan of an experiment and stands in no file (docs/planning.md)."""
+_RULES = {**PLAUSIBLE, **PLANNED}
+
 
 def understood(name: str, value: Any, *, ask: bool = True) -> Any:
     """A value in the field's unit: a float, or nested lists of floats. What is no quantity is handed back as it is.
 
     ``ask``: a bare number that is possible but unusual is not taken. Raises MetadataError naming field and remedy.
     """
-    rule = PLAUSIBLE.get(name)
+    rule = _RULES.get(name)
     if rule is None or value is None:
         return value
     written_out: list[bool] = []
@@ -113,7 +121,7 @@ def understood(name: str, value: Any, *, ask: bool = True) -> Any:
 
 def refusal(name: str, value: Any) -> tuple[str, str] | None:
     """Why a value in the field's unit cannot be, and what could; None where it can."""
-    rule = PLAUSIBLE[name]
+    rule = _RULES[name]
     wrong = next((v for v in _flat(value) if not rule.holds(v, rule.possible)), None)
     if wrong is None:
         return None
@@ -126,7 +134,7 @@ def refusal(name: str, value: Any) -> tuple[str, str] | None:
 
 def question(name: str, value: Any) -> str:
     """What to ask about a value in the field's unit that is possible but unusual; empty for an ordinary one."""
-    rule = PLAUSIBLE[name]
+    rule = _RULES[name]
     numbers = _flat(value)
     odd = next((v for v in numbers if not rule.holds(v, rule.usual)), None)
     if odd is None:
@@ -233,6 +241,8 @@ _KIND_WORDS = {
     "frequency": "a spatial frequency",
     "angle": "an angle",
     "time": "a time",
+    "current": "a current",
+    "dose": "a dose",
     "pixels": "a place on the detector",
     "number": "a plain number",
 }
@@ -242,6 +252,8 @@ _EXAMPLES = {
     "frequency": "'0.02 1/Å'",
     "angle": "'25 mrad'",
     "time": "'10 µs'",
+    "current": "'10 pA'",
+    "dose": "'1e4 e/Å²'",
     "pixels": "31.5,32",
     "number": "12",
 }

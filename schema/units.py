@@ -20,7 +20,12 @@ ELECTRON_REST_ENERGY_EV = 510998.95
 _LENGTH = {"m": 1e10, "mm": 1e7, "µm": 1e4, "um": 1e4, "nm": 10.0, "Å": 1.0, "A": 1.0, "pm": 0.01}
 _LENGTH_WORDS = {"ang": 1.0, "angstrom": 1.0, "angstroms": 1.0, "micron": 1e4, "microns": 1e4}
 _INVERSE = ("1/{}", "1/({})", "{}^-1", "{}^{{-1}}", "{}⁻¹", "[{}^-1]", "inv{}")
+_AREA = {"Å": 1.0, "A": 1.0, "nm": 1e-2}
+_PER_AREA = ("e/{}²", "e/{}^2", "e/{}2", "e-/{}²", "e-/{}^2")
 _DEGREE_MRAD = 1e3 * math.pi / 180
+
+ELECTRONS_PER_PA_US = 1e-18 / 1.602176634e-19
+"""Electrons that a current of 1 pA brings in 1 µs (the elementary charge is exact since 2019)."""
 
 UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
@@ -36,11 +41,13 @@ UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
             **{"radian": 1e3, "radians": 1e3, "degree": _DEGREE_MRAD, "degrees": _DEGREE_MRAD},
         },
         "time": {"s": 1e6, "ms": 1e3, "µs": 1.0, "us": 1.0, "ns": 1e-3},
+        "current": {"pA": 1.0, "nA": 1e3, "fA": 1e-3, "µA": 1e6, "uA": 1e6},
+        "dose": {spelt.format(name): area for name, area in _AREA.items() for spelt in _PER_AREA},
         "pixels": {"px": 1.0, "pixel": 1.0, "pixels": 1.0},
         "number": {},
     }
 )
-"""Kind of a value -> its units -> what one of them is in eV, Å, 1/Å, mrad, µs, pixels."""
+"""Kind of a value -> its units -> what one of them is in eV, Å, 1/Å, mrad, µs, pA, electrons on an Å², pixels."""
 _ENDINGS = (("_A", "length"), ("_mrad", "angle"), ("_invA", "frequency"))
 _WHOLE_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.DOTALL)
 

@@ -125,9 +125,7 @@ class ImagingConditions:
     @cached_property
     def padded(self) -> tuple[int, int]:
         """Even FFT size that keeps the filters' wrap-around out of the picture: room for the shifts on one side."""
-        room = 2 * self.shift_in_steps + 12
-        rows, cols = (_even_fast_length(n + max(0.25 * n, min(room, n))) for n in self.scan_shape)
-        return rows, cols
+        return padded_shape(self.scan_shape, self.shift_in_steps)
 
     def scan_grid(self, upsample: int = 1) -> ScanGrid:
         """The padded and ``upsample`` times finer scan."""
@@ -248,6 +246,13 @@ def aperture_mrad(calibration: Calibration) -> float:
         return given
     measured = float(radius) * float(pixel) * wavelength * 1e3
     return measured if abs(measured / given - 1) < DISC_TOLERANCE else given
+
+
+def padded_shape(scan_shape: tuple[int, int], shift_in_steps: float) -> tuple[int, int]:
+    """FFT size (rows, cols) of a scan with room for images that are shifted by that number of steps, even and fast."""
+    room = 2 * shift_in_steps + 12
+    rows, cols = (_even_fast_length(n + max(0.25 * n, min(room, n))) for n in scan_shape)
+    return rows, cols
 
 
 def _even_fast_length(n: float) -> int:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import MeasuredRotation
+from ptylive.engine.planning.detector_window import GOOD_SHARE
+from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, linear_overlap, probe_diameter_A
 from ptylive.schema import Calibration, Origin, ScanHeader
 
 GOOD_ANGLE_DEG, BAD_ANGLE_DEG = 5.0, 20.0
 """Distance of the rotation in use from the measured one. Measured on the shared scans: below 3 where it is right."""
-GOOD_OVERLAP, LEAST_OVERLAP = 0.5, 0.3
 SECONDS_PER_PIXEL = 2.5e-8
 """Time of a pass over the data, per pattern pixel, probe mode and slice, on one core: order of magnitude only."""
 USUAL_EPOCHS, USUAL_MODES = 40, 3
@@ -66,15 +67,15 @@ class Checked:
         angle, wavelength = self.calibration.get("convergence_semiangle_mrad"), self.calibration.wavelength_A
         if angle is None or wavelength is None:
             return None
-        defocus = abs(float(self.calibration.get("C10") or 0.0))
-        return 2 * defocus * float(angle) * 1e-3 + 1.22 * wavelength / (float(angle) * 1e-3)
+        rim_shift_A = abs(float(self.calibration.get("C10") or 0.0)) * float(angle) * 1e-3
+        return probe_diameter_A(wavelength, float(angle), rim_shift_A)
 
     def overlap(self) -> Check:
-        """Linear overlap of neighbouring probes: 1 - step / diameter."""
+        """Linear overlap of neighbouring probes."""
         step, diameter = self.header.scan.step_A, self.probe_diameter_A
         if step is None or diameter is None:
             return Check("overlap", "unknown", "needs scan step, energy and semi-angle")
-        share = 1 - max(step) / diameter
+        share = linear_overlap(max(step), diameter)
         state = graded(ok=share >= GOOD_OVERLAP, bad=share < LEAST_OVERLAP)
         return Check("overlap", state, f"{100 * max(share, 0):.0f} %: probe {diameter:.3g} Å, step {max(step):.3g} Å")
 
@@ -84,7 +85,7 @@ class Checked:
         if pixel is None or diameter is None:
             return Check("sampling", "unknown", "needs the detector's pixel size")
         window = 1 / float(pixel)
-        state = graded(ok=diameter < 0.7 * window, bad=diameter >= window)
+        state = graded(ok=diameter < GOOD_SHARE * window, bad=diameter >= window)
         return Check("sampling", state, f"probe {diameter:.3g} Å in a window of {window:.3g} Å")
 
     def defocus(self) -> Check:

@@ -18,3 +18,14 @@ def libertem_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     pip("--python", folder / "bin" / "python", "install", "libertem-live[sim]")
     return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def abtem_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with abTEM: that of $PTYLIVE_ABTEM_PYTHON, or a new one."""
+    if "PTYLIVE_ABTEM_PYTHON" in os.environ:
+        return Path(os.environ["PTYLIVE_ABTEM_PYTHON"])
+    folder = tmp_path_factory.mktemp("abtem")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip("--python", folder / "bin" / "python", "install", "abtem", "ase")
+    return folder / "bin" / "python"

@@ -5,9 +5,7 @@ PTYLIVE_ABTEM_PYTHON may name an interpreter that has abTEM; without it one is i
 """
 
 import json
-import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -55,19 +53,6 @@ np.savez(sys.argv[2], patterns=np.asarray(made.array), slices=len(potential.slic
 POLAR = {"C10": -60.0, "C12": 25.0, "phi12": np.deg2rad(30.0), "C21": 400.0, "phi21": 0.0, "C30": 2e5}
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory):
-    if given := os.environ.get("PTYLIVE_ABTEM_PYTHON"):
-        return given
-    folder = tmp_path_factory.mktemp("abtem") / "environment"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    program = folder / "bin" / "python"
-    done = subprocess.run([program, "-m", "pip", "-q", "install", "abtem", "ase"], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"cannot install: {done.stderr.strip().splitlines()[-1]}")
-    return program
-
-
 def both(python, folder, monkeypatch, settings, places, height):
     """Patterns (4, n, n) of ours and of abTEM's on the pixels of the detector, unit sum before the specimen."""
     wanted = SimulationSettings.of(settings)
@@ -113,13 +98,13 @@ SYMBOLS = ["Au", "Mo", "S", "O", "C", "Sr"]
 SETTINGS_PIXEL_A = Window.of(SimulationSettings.of(SETTINGS)).pixel_A
 
 
-def test_patterns_of_a_few_atoms_are_those_of_abtem(python, tmp_path, monkeypatch):
+def test_patterns_of_a_few_atoms_are_those_of_abtem(abtem_python, tmp_path, monkeypatch):
     """abTEM divides potentials by a sinc of the pixel, ours are exact: both agree as the pixel becomes small.
 
     Found: 1.7e-3, 5.9e-4 and 1.3e-4 of the largest intensity at a reach of 2, 4 and 8.
     """
-    coarse = largest_difference(python, tmp_path, monkeypatch, 2.0)
-    fine = largest_difference(python, tmp_path, monkeypatch, 4.0)
+    coarse = largest_difference(abtem_python, tmp_path, monkeypatch, 2.0)
+    fine = largest_difference(abtem_python, tmp_path, monkeypatch, 4.0)
     assert coarse < 2e-3
     assert fine < 7e-4
     assert fine < coarse / 2

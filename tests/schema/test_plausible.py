@@ -8,7 +8,7 @@ import pytest
 
 from ptylive.schema import MetadataError, Scan, ScanHeader
 from ptylive.schema.metadata import NAMES, build, overlay, questions, typed
-from ptylive.schema.plausible import PLAUSIBLE, understood
+from ptylive.schema.plausible import PLANNED, PLAUSIBLE, understood
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import kind_of_unit, unit_factor
 
@@ -30,10 +30,21 @@ def test_the_ranges_are_those_of_the_documentation() -> None:
         assert any(row.endswith(end) for row in rows), (name, end)
 
 
+def test_the_ranges_of_a_plan_are_those_of_its_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "planning.md").read_text(encoding="utf-8")
+    for name, rule in PLANNED.items():
+        (row,) = (line for line in text.splitlines() if line.startswith("| `--") and f"`{name}`" in line)
+        spans = [f"{low:g} … {high:g}" for low, high in (rule.usual, rule.possible)]
+        assert row.endswith(f"| {rule.unit} | {' | '.join(spans)} |"), name
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
         ("energy_eV", "80 keV", 80e3),
+        ("beam_current_pA", "0.05 nA", 50.0),
+        ("dose_e_per_A2", "100 e/nm^2", 1.0),
+        ("dose_e_per_A2", "100 e-/Å²", 100.0),
         ("energy_eV", "80kV", 80e3),
         ("energy_eV", "0.3 MeV", 300e3),
         ("energy_eV", "300000", 300e3),

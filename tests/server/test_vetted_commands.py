@@ -6,6 +6,7 @@ from running import ptylive
 
 COMMANDS = {
     "inspect": ("inspect", "FILE"),
+    "plan": ("plan", "FILE"),
     "reconstruct": ("reconstruct", "FILE", "-o", "OUT"),
     "refine": ("refine", "FILE", "-o", "OUT"),
     "replay": ("replay", "FILE", "--to", "tcp://127.0.0.1:9"),
@@ -25,7 +26,7 @@ def refused(command, file, out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["inspect", "refine"])
+@pytest.mark.parametrize("command", ["inspect", "plan", "refine"])
 def test_a_file_that_is_read_for_ever(command, tmp_path):
     (line,) = refused(command, put_loop(tmp_path), tmp_path / "out.h5")
     assert "loop.h5 could not be read in 3" in line

@@ -109,6 +109,11 @@ def slices_for(depths: float) -> int:
     return max(2, math.ceil(SLICES_PER_DEPTH * depths))
 
 
+def slices_of_thickness(depths: float) -> int:
+    """The same, and one slice for what is thinner than a part of a depth of focus."""
+    return slices_for(depths) if depths > THINNEST else 1
+
+
 def thickened(dataset: Dataset, preset: Preset, thickness_A: float, slices: int) -> tuple[Dataset, Preset]:
     """Data set and preset of a specimen of some thickness, whose middle is where one slice was."""
     changed = {"num_slices": slices, "total_thickness_A": thickness_A, "slice_distances_A": None}
@@ -124,7 +129,7 @@ def _slices_of(preset: Preset, thickness_A: float, depths: float) -> int:
     Raises MetadataError for more than any preset may have.
     """
     distances_A = preset.object.slice_distances_A
-    slices = slices_for(depths) if depths > THINNEST else 1
+    slices = slices_of_thickness(depths)
     if distances_A is not None:
         slices = max(1, round(thickness_A / distances_A[0]))
     if slices > MOST_SLICES:

@@ -150,7 +150,12 @@ def depth_of_focus_A(dataset: Dataset) -> float | None:
     )
     if not semiangle_mrad or not wavelength_A:
         return None
-    return float(wavelength_A) / (1e-3 * float(semiangle_mrad)) ** 2
+    return focal_depth_A(float(wavelength_A), float(semiangle_mrad))
+
+
+def focal_depth_A(wavelength_A: float, semiangle_mrad: float) -> float:
+    """The depth of focus that refinements count in: wavelength / semi-angle^2."""
+    return wavelength_A / (1e-3 * semiangle_mrad) ** 2
 
 
 def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) -> tuple[Dataset, Preset]:

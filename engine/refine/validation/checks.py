@@ -18,6 +18,7 @@ from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.validation.position_bound import position_bound_A
+from ptylive.engine.refine.validation.run_size import RunSize
 from ptylive.schema.model import Array, DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.refined import RefinedSettings
@@ -97,16 +98,18 @@ def memory_bytes(
 ) -> int:
     """Bytes at the peak of a run on the CPU: data as read and as the window sees them, object, gradients, history."""
     layout = problem.layout
-    recorded = dataset.patterns.size * dataset.patterns.dtype.itemsize
-    shown = len(dataset.patterns) if dataset.masks is None else 1  # coefficients share one mean pattern
-    window = shown * layout.window**2 * problem.multislice.patterns.dtype.itemsize
-    pixels = int(np.prod(object_shape)) * layout.object_modes
-    vector = 4 * (layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes) * pixels)
-    vector += 4 * layout.probe_size
-    vectors = 2 * history + 9  # parameters, gradients, scaling, reference, direction and trial steps
-    planes = 8 * pixels * (2 + threads)
-    ramps = len(dataset.patterns) * 4 * layout.window * 4 * (1 if dataset.offsets_px is None else 2)
-    return int(recorded + window + vectors * vector + planes + ramps)
+    size = RunSize(
+        patterns=len(dataset.patterns),
+        recorded_bytes=dataset.patterns.size * dataset.patterns.dtype.itemsize,
+        shown=len(dataset.patterns) if dataset.masks is None else 1,  # coefficients share one mean pattern
+        window_px=layout.window,
+        pixel_bytes=problem.multislice.patterns.dtype.itemsize,
+        object_pixels=int(np.prod(object_shape)) * layout.object_modes,
+        object_parts=layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes),
+        probe_size=layout.probe_size,
+        descanned=dataset.offsets_px is not None,
+    )
+    return size.peak_bytes(history, threads)
 
 
 def _warned(checks: Checks, refined: RefinedSettings) -> Checks:

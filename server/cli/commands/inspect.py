@@ -43,6 +43,7 @@ def inspect(
 ) -> None:
     """Say how a file is understood and what is missing."""
     from ptylive.application.offline import without
+    from ptylive.application.planning import questioned
     from ptylive.application.remarks import remarks
     from ptylive.schema.metadata import to_attributes
     from ptylive.streamer.source import open_source
@@ -69,6 +70,7 @@ def inspect(
             "notes": [*source.notes, *remarks(without(header, values), header, Calibration())],
             "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
             "estimated": _estimated(header, given),
+            "questioned": questioned(header),
         }
         if descan:
             outcome |= _descan(source, values, quiet=as_json)

@@ -7,6 +7,7 @@ from running import last_json, ptylive_here
 
 from ptylive.engine.descan import moved
 from ptylive.schema.detector import Descan
+from ptylive.simulators.data import bundled
 
 POINTS, SIDE, RADIUS_PX = 24, 40, 9.0
 JUMPS = np.random.default_rng(5).normal(0.0, 0.5, (POINTS, 2))
@@ -28,6 +29,16 @@ def vacuum(tmp_path):
         file.create_dataset("jumping", data=np.random.default_rng(1).poisson(jumping).astype(np.uint16))
         file.create_dataset("still", data=counts[:1, :1].repeat(POINTS, 0).repeat(POINTS, 1))
     return tmp_path / "vacuum.h5"
+
+
+def test_what_a_plan_would_question_is_told():
+    assert last_json(ptylive_here("inspect", bundled("mos2_svac_80kV_focus"), "--json"))["questioned"] == []
+    asked = last_json(ptylive_here("inspect", bundled("au_ac_300kV_parallax"), "--json"))["questioned"]
+    assert [line.split(" (")[0] for line in asked] == [
+        "window taken by the probe 75 %",
+        "detector reaches to 34.0 mrad, 1.7 semi-angles",
+    ]
+    assert asked[0].endswith("(questioned): at most 37.3 nm of defocus, or detector pixels of 0.801 mrad")
 
 
 def test_the_descan_of_a_vacuum_scan_is_told_as_others_take_it(vacuum, tmp_path):

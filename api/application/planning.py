@@ -1,0 +1,122 @@
+"""The figures of an experiment from a handful of numbers, or from the metadata of a scan file (docs/planning.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptylive.schema import Detector, MetadataError, Scan, ScanHeader
+from ptylive.schema.basis import Basis
+from ptylive.schema.errors import brief
+from ptylive.schema.metadata import flat_name, overlay, typed
+from ptylive.schema.plausible import PLANNED, understood
+
+if TYPE_CHECKING:
+    from ptylive.engine.planning.plan import Plan
+
+MOST_DETECTOR_PX = 8192
+"""Along a side: larger patterns are not received either."""
+OTHER_NAME = {"detector_pixel_mrad": "detector_pixel_invA", "detector_pixel_invA": "detector_pixel_mrad"}
+"""Two names of one quantity."""
+OF_THE_SCAN = ("scan_shape", "flyback_frames", "skip_first", "repeats")
+"""Metadata that have to fit the frames of a file, and in a plan need not."""
+
+
+def plan(source: str | Path | None = None, **values: Any) -> Plan:
+    """Sampling, overlap, dose, depth, memory and time of an experiment, before it is made (docs/planning.md).
+
+    source: a scan file, of which only the description is read; None for an experiment of numbers alone. values: names
+    and units of docs/conventions.md, text with a unit is understood; they win over the file's. Besides
+    ``detector_shape`` (pixels), ``beam_current_pA`` or ``dose_e_per_A2``, and ``thickness_A``. Raises MetadataError for
+    an unknown name and for an impossible or unlikely value, InputFileError for a file that cannot be read.
+
+    >>> import ptylive
+    >>> made = ptylive.plan(energy_eV="80 keV", convergence_semiangle_mrad=25, scan_step_A=0.5, defocus_A="10 nm")
+    >>> print(f"{made['overlap'].value:.2f}", made["overlap"].verdict)
+    0.93 good
+    """
+    from ptylive.engine.memory import available_bytes
+    from ptylive.engine.planning.experiment import Experiment
+    from ptylive.engine.planning.plan import Plan
+
+    if source is None and not values:
+        raise MetadataError(
+            "nothing is known of the experiment", "give a scan file, or energy_eV and what else there is"
+        )
+    beside = {name: understood(name, value) for name, value in values.items() if name in PLANNED and value is not None}
+    if {"beam_current_pA", "dose_e_per_A2"} <= set(beside):
+        raise MetadataError("beam_current_pA and dose_e_per_A2 say the same thing twice", "give one of them")
+    shape = values.get("detector_shape")
+    named = {name: value for name, value in values.items() if name not in (*PLANNED, "detector_shape")}
+    numbers = _numbers(named)
+    header = _blank() if source is None else _of_file(Path(source), numbers)
+    header = overlay(header, numbers, "plan") if numbers else header
+    if shape is not None:
+        header = _with_detector(header, _two_pixels(shape), centred="beam_center_px" not in numbers)
+    return Plan.of(Experiment(header, **beside, free_bytes=available_bytes()))
+
+
+def questioned(header: ScanHeader) -> list[str]:
+    """What a plan of a scan asks about, a sentence each: of its optics, its step, its detector and this machine."""
+    from ptylive.engine.memory import available_bytes
+    from ptylive.engine.planning.experiment import Experiment
+    from ptylive.engine.planning.figure import Verdict
+    from ptylive.engine.planning.plan import Plan
+
+    made = Plan.of(Experiment(header, free_bytes=available_bytes()))
+    asked = (figure for figure in made.figures if figure.verdict in (Verdict.QUESTIONED, Verdict.BAD))
+    return [f"{figure.title} {figure.text} ({figure.verdict}): {figure.remedy}" for figure in asked]
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata under flat names in the units of their fields. Raises MetadataError for what people are asked about."""
+    numbers: dict[str, Any] = {}
+    for name, value in typed(values).items():
+        if flat_name(name) in numbers:
+            raise MetadataError(f"{flat_name(name)} is given twice", f"give {flat_name(name)} or {name}")
+        numbers[flat_name(name)] = value
+    if set(OTHER_NAME) <= set(numbers):
+        raise MetadataError("detector_pixel_mrad and detector_pixel_invA say the same thing twice", "give one of them")
+    return {**{OTHER_NAME[name]: None for name in numbers if name in OTHER_NAME}, **numbers}
+
+
+def _blank() -> ScanHeader:
+    """An experiment of which nothing is known."""
+    return ScanHeader(uid="", series="", frames=0, scan=Scan())
+
+
+def _of_file(path: Path, numbers: Mapping[str, Any]) -> ScanHeader:
+    """The description of a scan file; values that are replaced need not be possible in it."""
+    from ptylive.streamer.source import open_source
+    from ptylive.streamer.vetting.door import vet
+
+    told = {name: value for name, value in numbers.items() if name not in OF_THE_SCAN}
+    vet(path, told)
+    with open_source(path, told) as source:
+        return source.header
+
+
+def _two_pixels(value: Any) -> tuple[int, int]:
+    """Rows and columns of a detector. Raises MetadataError."""
+    parts = list(value) if isinstance(value, list | tuple) else [value, value]
+    whole = [part for part in parts if isinstance(part, int) and not isinstance(part, bool)]
+    if len(parts) != 2 or len(whole) != 2:
+        raise MetadataError(f"detector_shape {brief(value)} is not two whole numbers", "give ROWS,COLUMNS")
+    if not all(1 <= side <= MOST_DETECTOR_PX for side in whole):
+        raise MetadataError(
+            f"detector_shape = {whole[0]} x {whole[1]} is impossible", f"it can be from 1 to {MOST_DETECTOR_PX} pixels"
+        )
+    return whole[0], whole[1]
+
+
+def _with_detector(header: ScanHeader, shape: tuple[int, int], *, centred: bool) -> ScanHeader:
+    """The scan on a detector of that size; the beam in its middle where nobody says where else."""
+    changes: dict[str, Any] = {"shape": shape}
+    if shape == header.detector.shape:
+        return header
+    if centred:
+        changes["beam_center_px"] = None
+    detector: Detector = header.detector.model_copy(update=changes)
+    return replace(header, detector=detector, basis=Basis())

@@ -1,0 +1,131 @@
+"""What an experiment costs: time of the scan, bytes on wire and disk, memory of live maps and of a refinement."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ptylive.engine.imaging.accumulation.scratch import SHARE_OF_FREE
+from ptylive.engine.imaging.imaging_conditions import padded_shape
+from ptylive.engine.live.plan import filter_bytes, max_bins
+from ptylive.engine.planning.depth import slices_for_plan
+from ptylive.engine.planning.detector_window import bright_field_pixels, window_of, window_pixels
+from ptylive.engine.planning.experiment import Experiment
+from ptylive.engine.planning.figure import Row, Told, Verdict, graded, number_text, size_text, time_text
+from ptylive.engine.planning.probe_and_step import OPTICS
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
+from ptylive.engine.refine.validation.run_size import RunSize
+from ptylive.schema import RefinementError
+from ptylive.schema.preset import Preset
+from ptylive.schema.scan import rotation_matrix
+
+LINE_BYTES_PER_S = 1.25e9
+"""Of 10-Gbit/s Ethernet, the line of most detectors."""
+POINT_BYTES = 64
+"""What live maps keep of a point beside its coefficients: four regions, three moments and a count, 8 bytes each."""
+PROBE_MODES = 4
+"""As the refinement takes for counts that are not few."""
+SCAN = ("scan_shape", "scan_step_A", *OPTICS, "detector_pixel_mrad", "detector_shape")
+
+
+def store_bytes(points: int, coefficients: float) -> float:
+    """What live maps keep of every point of the scan."""
+    return points * (POINT_BYTES + 4 * coefficients)
+
+
+def transform_bytes(scan_shape: tuple[int, int], padded: tuple[int, int], coefficients: float) -> float:
+    """Transforms of the coefficients along the rows and over the padded scan, half planes of complex64."""
+    return 8 * (scan_shape[0] + padded[0]) * (padded[1] // 2 + 1) * coefficients
+
+
+def live_bytes(experiment: Experiment) -> float:
+    """Memory of the live maps: coefficients, their transforms, and filters."""
+    header, shape = experiment.header, experiment.scan_shape
+    padded = padded_shape(shape, experiment.probe().rim_shift_A / min(experiment.steps_A))
+    masks = header.basis.n_bright + header.basis.n_dark
+    bins = min(max_bins(header), bright_field_pixels(experiment)) if header.basis.is_raw else masks
+    kept = store_bytes(math.prod(shape), bins) + transform_bytes(shape, padded, bins)
+    return kept + filter_bytes(header) * bins
+
+
+def object_shape(experiment: Experiment) -> tuple[int, int]:
+    """Pixels (rows, cols) of the refined object. Raises RefinementError for more than any refinement takes."""
+    rows, cols = experiment.scan_shape
+    corners = np.array([(0, 0), (rows - 1, 0), (0, cols - 1), (rows - 1, cols - 1)], dtype=float)
+    turned = rotation_matrix(experiment.header.scan.rotation_deg or 0.0)
+    window = window_pixels(experiment)
+    return ObjectGrid.of(corners @ experiment.cell_A.T @ turned.T, window_of(experiment) / window, window).shape
+
+
+def refinement_bytes(experiment: Experiment) -> int:
+    """Memory at the peak of a refinement by default settings on one core of the processor.
+
+    Raises RefinementError for an object that no refinement takes.
+    """
+    window, slices = window_pixels(experiment), slices_for_plan(experiment)
+    patterns = math.prod(experiment.scan_shape)
+    size = RunSize(
+        patterns=patterns,
+        recorded_bytes=patterns * experiment.frame_bytes,
+        shown=patterns if experiment.header.basis.is_raw else 1,
+        window_px=window,
+        pixel_bytes=min(4, experiment.header.frame_dtype.itemsize),
+        object_pixels=slices * math.prod(object_shape(experiment)),
+        object_parts=1 if slices == 1 else 2,
+        probe_size=2 * PROBE_MODES * window**2,
+        descanned=experiment.header.detector.descan_px is not None,
+    )
+    return size.peak_bytes(Preset().solver.hist_length, threads=1)
+
+
+def _duration(experiment: Experiment) -> Told:
+    seconds = experiment.header.scan.frames * experiment.frame_time_us * 1e-6
+    return Told(seconds, time_text(seconds))
+
+
+def _rate(experiment: Experiment) -> Told:
+    frames_per_s = 1e6 / experiment.frame_time_us
+    rate = frames_per_s * experiment.frame_bytes
+    text = f"{size_text(rate)}/s, {number_text(frames_per_s)} frames/s"
+    remedy = "more than 10-Gbit/s Ethernet carries: let the detector compress, bin it, or dwell longer"
+    return Told(rate, text, graded(good=rate <= LINE_BYTES_PER_S), remedy)
+
+
+def _recording(experiment: Experiment) -> Told:
+    size = float(experiment.header.scan.frames) * experiment.frame_bytes
+    kind = experiment.header.frame_dtype.name
+    return Told(size, f"{size_text(size)} uncompressed ({kind})")
+
+
+def _live(experiment: Experiment) -> Told:
+    size = live_bytes(experiment)
+    verdict = graded(good=size <= SHARE_OF_FREE * experiment.free_bytes)
+    remedy = f"{size_text(experiment.free_bytes)} are free: what does not fit goes to files in the recording folder"
+    return Told(size, size_text(size), verdict, f"{remedy}, and maps are refreshed slowly")
+
+
+def _refinement(experiment: Experiment) -> Told:
+    try:
+        size = refinement_bytes(experiment)
+    except RefinementError as error:
+        return Told(math.inf, "too large", Verdict.BAD, str(error))
+    verdict = graded(good=size <= experiment.free_bytes, bad=True)
+    remedy = f"{size_text(experiment.free_bytes)} are free: bin or crop (ptylive convert), or refine a part of the scan"
+    return Told(size, size_text(size), verdict, remedy)
+
+
+def _refining(experiment: Experiment) -> Told:
+    del experiment
+    remedy = "measured on the scan itself: ptylive refine FILE -o OUT --checks"
+    return Told(math.nan, "not known beforehand", Verdict.UNKNOWN, remedy)
+
+
+ROWS = (
+    Row("scan_s", "time of the scan", "s", ("scan_shape", "dwell_time_us"), _duration),
+    Row("data_rate_B_per_s", "data rate", "B/s", ("detector_shape", "dwell_time_us"), _rate),
+    Row("recording_bytes", "recording on disk", "B", ("scan_shape", "detector_shape"), _recording),
+    Row("live_bytes", "memory of the live maps", "B", SCAN, _live),
+    Row("refinement_bytes", "memory of a refinement", "B", SCAN, _refinement),
+    Row("refinement_s", "time of a refinement", "s", (), _refining),
+)

@@ -1,0 +1,69 @@
+"""Depth: what the aperture resolves along the beam, what the detector does, and how many slices a refinement takes."""
+
+from __future__ import annotations
+
+import math
+
+from ptylive.engine.planning.detector_window import PIXEL
+from ptylive.engine.planning.experiment import Experiment
+from ptylive.engine.planning.figure import Row, Told, Verdict, graded
+from ptylive.engine.planning.probe_and_step import OPTICS
+from ptylive.engine.refine.tuning.depth_choice import THICKEST_A, slices_of_thickness
+from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
+from ptylive.schema.advice.words import length_text
+from ptylive.schema.preset.object import MOST_SLICES
+
+FULL_WIDTH = 1.772
+"""Of wavelength / semi-angle^2: the width at half height of the intensity on the axis of an unaberrated probe,
+sinc^2(z alpha^2 / (2 lambda)), whose half is at 0.443 of the first zero (docs/planning.md)."""
+
+
+def depth_of_field_A(wavelength_A: float, semiangle_mrad: float) -> float:
+    """Full width at half maximum of the probe along the beam, Å: 1.77 lambda / alpha^2."""
+    return FULL_WIDTH * focal_depth_A(wavelength_A, semiangle_mrad)
+
+
+def ptychographic_depth_A(wavelength_A: float, edge_mrad: float) -> float:
+    """Wavelength / theta^2 of the detector's edge, Å; infinite without a detector around the beam.
+
+    The sphere of Ewald lies theta^2 / (2 lambda) off its tangent plane at the scattering angle theta: spatial
+    frequencies along the beam end there, and half of their period is this.
+    """
+    return wavelength_A / (1e-3 * edge_mrad) ** 2 if edge_mrad > 0 else math.inf
+
+
+def slices_for_plan(experiment: Experiment) -> int:
+    """Slices that a refinement takes for the thickness; one where that is not known."""
+    if experiment.thickness_A is None:
+        return 1
+    return slices_of_thickness(
+        experiment.thickness_A / focal_depth_A(experiment.wavelength_A, experiment.semiangle_mrad)
+    )
+
+
+def _of_aperture(experiment: Experiment) -> Told:
+    depth_A = depth_of_field_A(experiment.wavelength_A, experiment.semiangle_mrad)
+    return Told(depth_A, length_text(depth_A))
+
+
+def _of_detector(experiment: Experiment) -> Told:
+    depth_A = ptychographic_depth_A(experiment.wavelength_A, experiment.half_angle_mrad)
+    return Told(depth_A, f"{length_text(depth_A)} at best" if math.isfinite(depth_A) else "none")
+
+
+def _slices(experiment: Experiment) -> Told:
+    thickness_A, slices = experiment.thickness_A or 0.0, slices_for_plan(experiment)
+    text = f"{slices} of {length_text(thickness_A / slices)}"
+    if slices > MOST_SLICES:
+        remedy = f"at most {MOST_SLICES}: give slice_distances_A to the refinement, or take a smaller semi-angle"
+        return Told(slices, text, Verdict.BAD, remedy)
+    verdict = graded(good=thickness_A <= THICKEST_A)
+    remedy = f"beyond {length_text(THICKEST_A)} no thickness is looked for: few electrons get through without a loss"
+    return Told(slices, text, verdict, remedy)
+
+
+ROWS = (
+    Row("depth_of_field_A", "depth of field of the aperture", "Å", OPTICS, _of_aperture),
+    Row("depth_resolution_A", "depth resolution by the detector", "Å", (*PIXEL, "detector_shape"), _of_detector),
+    Row("slices", "slices", "", (*OPTICS, "thickness_A"), _slices),
+)

@@ -1,0 +1,145 @@
+"""Detector and sampling: what a pixel and the edge of the detector mean in real space, and whether the probe fits.
+
+A detector of N pixels of angle p samples real space by dx = lambda / (N p) over a window of lambda / p: the discrete
+Fourier transform that the refinement models patterns by.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ptylive.engine.backend.multislice.fast_sizes import padded_size
+from ptylive.engine.live.plan import LEAST_BINS
+from ptylive.engine.planning.experiment import Experiment
+from ptylive.engine.planning.figure import Row, Told, graded, number_text, percent
+from ptylive.engine.planning.probe_and_step import OPTICS, defocus_for_diameter_A, diameter_of
+from ptylive.schema.advice.words import length_text, plain_number
+
+PIXEL = ("energy_eV", "detector_pixel_mrad")
+GOOD_SHARE = 0.7
+"""Of the window that the probe may take: its tails, and what the specimen scatters out of it, need the rest."""
+GOOD_SAMPLING, LEAST_SAMPLING = 2.0, math.sqrt(2.0)
+"""Of S = lambda / (p step): from 2 on the step may stand for the width of the window in Nyquist's condition for
+intensities, pixel <= lambda / (2 step) (Edo et al., Phys. Rev. A 87 (2013) 053850; Batey et al., Phys. Rev. A 89 (2014)
+043812). There are S^2 / 2 intensities for each real number of the object: below sqrt 2 fewer than unknowns."""
+LIVE_REACH = 2.0
+"""Semi-angles: at 2 alpha / lambda the transfer of every live map ends."""
+NO_DISC_PX = 1.0
+"""A bright field of a smaller radius is no disc."""
+
+
+def window_of(experiment: Experiment) -> float:
+    """Width, Å, of the real-space window that a pattern stands for."""
+    return experiment.wavelength_A / (1e-3 * experiment.pixel_mrad)
+
+
+def window_pixels(experiment: Experiment) -> int:
+    """Pixels along a side of the model's window."""
+    return padded_size(max(experiment.detector_shape))
+
+
+def sampling(window_A: float, step_A: float) -> float:
+    """S = window / step = lambda / (pixel step)."""
+    return window_A / step_A
+
+
+def widest_probe_A(experiment: Experiment) -> float:
+    """Diameter, Å, where the probe is widest inside the specimen: at its entrance or at its exit."""
+    return max(diameter_of(experiment), diameter_of(experiment, experiment.thickness_A or 0.0))
+
+
+def _pixel(experiment: Experiment) -> Told:
+    size_A = window_of(experiment) / max(experiment.detector_shape)
+    return Told(size_A, length_text(size_A))
+
+
+def _window(experiment: Experiment) -> Told:
+    return Told(window_of(experiment), length_text(window_of(experiment)))
+
+
+def _fits(experiment: Experiment) -> Told:
+    window_A, widest_A = window_of(experiment), widest_probe_A(experiment)
+    share = widest_A / window_A
+    verdict = graded(good=share < GOOD_SHARE, bad=share >= 1)
+    finer_mrad = experiment.pixel_mrad * GOOD_SHARE / share
+    fitting_A = _fitting_defocus_A(experiment)
+    too_much = fitting_A is not None and abs(experiment.defocus_A) > fitting_A
+    less = f"at most {length_text(fitting_A)} of defocus, or " if too_much and fitting_A is not None else ""
+    return Told(share, percent(share), verdict, f"{less}detector pixels of {number_text(finer_mrad)} mrad")
+
+
+def _fitting_defocus_A(experiment: Experiment) -> float | None:
+    """Most defocus, Å, with which a probe without other aberrations fits; None where it does not in focus."""
+    wide_A = GOOD_SHARE * window_of(experiment)
+    return defocus_for_diameter_A(experiment.wavelength_A, experiment.semiangle_mrad, wide_A)
+
+
+def _most_defocus(experiment: Experiment) -> Told:
+    fitting_A = _fitting_defocus_A(experiment)
+    if fitting_A is None:
+        remedy = "smaller detector pixels, or a larger semi-angle"
+        return Told(math.nan, "none: too wide in focus", graded(good=False, bad=True), remedy)
+    return Told(fitting_A, length_text(fitting_A))
+
+
+def _sampling(experiment: Experiment) -> Told:
+    step_A = experiment.longer_step_A
+    found = sampling(window_of(experiment), step_A)
+    verdict = graded(good=found >= GOOD_SAMPLING, bad=found < LEAST_SAMPLING)
+    remedy = f"a step below {length_text(window_of(experiment) / GOOD_SAMPLING)}, or smaller detector pixels"
+    return Told(found, number_text(found), verdict, remedy)
+
+
+def bright_field_pixels(experiment: Experiment) -> float:
+    """Pixels that the disc covers, were the detector large enough: pi (alpha / p)^2."""
+    return math.pi * (experiment.semiangle_mrad / experiment.pixel_mrad) ** 2
+
+
+def _bright(experiment: Experiment) -> Told:
+    found = bright_field_pixels(experiment)
+    radius_px = experiment.semiangle_mrad / experiment.pixel_mrad
+    verdict = graded(good=found >= LEAST_BINS, bad=radius_px < NO_DISC_PX)
+    remedy = f"a longer camera length: live maps want {LEAST_BINS} bins of the disc"
+    return Told(found, f"{number_text(found)}, radius {number_text(radius_px)} px", verdict, remedy)
+
+
+def _edge(experiment: Experiment) -> Told:
+    edge_mrad, alpha_mrad = experiment.half_angle_mrad, experiment.semiangle_mrad
+    share = edge_mrad / alpha_mrad
+    verdict = graded(good=share >= LIVE_REACH, bad=share < 1)
+    cut = "cuts the bright field" if share < 1 else f"{plain_number(share, 0.1)} semi-angles"
+    remedy = f"a shorter camera length: from {plain_number(LIVE_REACH * alpha_mrad, 0.1)} mrad on nothing is cut"
+    if share >= 1:
+        remedy = f"live maps are finer than the refinement's grid; {remedy.replace('nothing is cut', 'it holds them')}"
+    return Told(edge_mrad, f"{plain_number(edge_mrad, 0.1)} mrad, {cut}", verdict, remedy)
+
+
+def _finest(experiment: Experiment) -> Told:
+    period_A = finest_period_A(experiment)
+    return Told(period_A, length_text(period_A) if math.isfinite(period_A) else "none: no detector around the beam")
+
+
+def _live_finest(experiment: Experiment) -> Told:
+    period_A = experiment.wavelength_A / (LIVE_REACH * 1e-3 * experiment.semiangle_mrad)
+    return Told(period_A, length_text(period_A))
+
+
+def finest_period_A(experiment: Experiment) -> float:
+    """Period, Å, of the finest detail that reaches the detector's edge: lambda / edge."""
+    edge_mrad = experiment.half_angle_mrad
+    return experiment.wavelength_A / (1e-3 * edge_mrad) if edge_mrad > 0 else math.inf
+
+
+_ANGLES = (*OPTICS, "detector_pixel_mrad")
+_EDGE = (*PIXEL, "detector_shape")
+ROWS = (
+    Row("object_pixel_A", "real-space pixel", "Å", _EDGE, _pixel),
+    Row("window_A", "real-space window", "Å", PIXEL, _window),
+    Row("window_share", "window taken by the probe", "", _ANGLES, _fits),
+    Row("most_defocus_A", "most defocus that fits", "Å", _ANGLES, _most_defocus),
+    Row("sampling", "ptychographic sampling S", "", (*PIXEL, "scan_step_A"), _sampling),
+    Row("bright_field_pixels", "bright-field pixels", "px", _ANGLES, _bright),
+    Row("detector_edge_mrad", "detector reaches to", "mrad", (*_ANGLES, "detector_shape"), _edge),
+    Row("finest_period_A", "finest period at its edge", "Å", _EDGE, _finest),
+    Row("live_period_A", "finest period of live maps", "Å", OPTICS, _live_finest),
+)

@@ -1,0 +1,5 @@
+"""``ptylive plan``; a package, for the folder of commands is full."""
+
+from ptylive.server.cli.commands.plan.command import EXAMPLES, plan
+
+__all__ = ["EXAMPLES", "plan"]

@@ -1,0 +1,71 @@
+"""Rows, verdicts and numbers in words."""
+
+import pytest
+from planning import experiment
+
+from ptylive.engine.planning.figure import (
+    Row,
+    Told,
+    Verdict,
+    graded,
+    listed,
+    number_text,
+    percent,
+    size_text,
+    time_text,
+)
+
+
+def test_a_row_says_what_is_wanted():
+    row = Row("it", "it", "Å", ("energy_eV", "scan_step_A", "scan_shape"), lambda _: Told(1.0, "one"))
+    figure = row.of(experiment(energy_eV=None, scan_step_A=None))
+    assert (figure.value, figure.verdict, figure.remedy) == (None, Verdict.UNKNOWN, "give energy_eV and scan_step_A")
+    assert row.of(experiment()).value == 1.0
+
+
+def test_a_remedy_goes_with_a_verdict():
+    for verdict, remedy in ((Verdict.GOOD, ""), (Verdict.NONE, ""), (Verdict.BAD, "less"), (Verdict.UNKNOWN, "less")):
+        row = Row("it", "it", "", (), lambda _, v=verdict: Told(1.0, "one", v, "less"))
+        assert row.of(experiment()).remedy == remedy
+
+
+def test_grades():
+    assert graded(good=True, bad=True) is Verdict.GOOD
+    assert graded(good=False, bad=True) is Verdict.BAD
+    assert graded(good=False) is Verdict.QUESTIONED
+
+
+def test_lists():
+    assert [listed(names) for names in ((), ("a",), ("a", "b"), ("a", "b", "c"))] == ["", "a", "a and b", "a, b and c"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(6241.5, "6240"), (0.01234, "0.0123"), (99.96, "100"), (2.5e9, "2.5e+09")]
+)
+def test_three_digits(number, text):
+    assert number_text(number) == text
+
+
+@pytest.mark.parametrize(("size", "text"), [(12, "12 B"), (8.59e9, "8.59 GB"), (1e15, "1e+03 TB"), (1500, "1.5 kB")])
+def test_sizes(size, text):
+    assert size_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (3e-6, "3 µs"),
+        (0.02, "20 ms"),
+        (0.4096, "0.41 s"),
+        (599, "599 s"),
+        (2620, "43.7 min"),
+        (18000, "5 h"),
+        (0, "0 µs"),
+    ],
+)
+def test_times(seconds, text):
+    assert time_text(seconds) == text
+
+
+def test_shares():
+    assert [percent(share) for share in (0.0, 0.716, 1.2, 25.04)] == ["0 %", "72 %", "120 %", "25 times"]
