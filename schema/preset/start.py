@@ -18,7 +18,8 @@ class StartSettings(StrictModel):
         default="obf", description="the live map that start_from_map means; of tcbf half the relative contrast is taken"
     )
     start_object: str | None = Field(
-        default=None, description="object to start from: a results file, or PyPty's npy (Y, X, slices, modes)"
+        default=None,
+        description="object to start from, brought to these slices, pixels and modes: a results file, or PyPty's npy",
     )
     scan_defocus: bool | Auto = Field(
         default="auto", description="find the defocus by short trials first; auto: where it was only estimated"

@@ -17,6 +17,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.data.model_window import ModelWindow
 from ptylive.engine.refine.data.pattern_statistics import mean_pattern
+from ptylive.engine.refine.data.probe_resampling import in_number, in_window
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import Coherence, centring, coherent_modes, nominal_wave, with_counts
 from ptylive.engine.stored_run import StoredRun
@@ -63,8 +64,11 @@ class StartIllumination:
         """Start modes (modes, P, P) in Fourier space, ``counts`` in all. Raises MetadataError for unusable files."""
         k_squared = model.k_row**2 + model.k_col**2
         if self.settings.start_probe is not None:
-            modes = given_modes(self.settings.start_probe, model.size)
-            return with_counts(modes * self._turn(probe, model), counts)
+            modes = given_modes(self.settings.start_probe, model) * self._turn(probe, model)
+            asked = self.settings.probe_modes
+            if isinstance(asked, int):
+                modes = in_number(modes, asked, model, probe.wavelength_A, coherence)
+            return with_counts(modes, counts)
         wave = self._wave(probe, model)
         if self.settings.n_hermite_probe_modes is not None:
             return with_counts(hermite_modes(wave, self.settings.n_hermite_probe_modes), counts)
@@ -141,24 +145,28 @@ def hermite_modes(wave: ComplexPlane, orders: tuple[int, int]) -> ComplexPlane:
     return np.asarray(np.fft.fft2(modes))
 
 
-def given_modes(path: str, size: int) -> ComplexPlane:
+def given_modes(path: str, model: ModelWindow) -> ComplexPlane:
     """Modes (modes, P, P) in Fourier space of a probe in real space, centred on pixel P // 2, from a file.
 
-    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes); else a results file, whose chosen run's first probe is taken.
-    Raises MetadataError for another window than this one's, InputFileError.
+    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes); else a results file, whose chosen run's first probe is taken
+    and brought to this window. Raises MetadataError for an array of another window, InputFileError.
     """
-    if path.endswith(".npy"):
-        try:
-            stored = np.load(Path(path), allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise MetadataError(f"start_probe {path}: {error}", "give a npy file, or a results file") from None
-        stored = stored[None] if stored.ndim == 2 else stored
-        if stored.ndim == 3 and stored.shape[0] == stored.shape[1] == size != stored.shape[2]:
-            stored = np.moveaxis(stored, -1, 0)
-    else:
-        stored = StoredRun.read(Path(path)).probe[0]
+    if not path.endswith(".npy"):
+        run = StoredRun.read(Path(path))
+        return in_window(run.probe[0], run.pixel_A, model.size, model.object_pixel_A)
+    size = model.size
+    try:
+        stored = np.load(Path(path), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise MetadataError(f"start_probe {path}: {error}", "give a npy file, or a results file") from None
+    stored = stored[None] if stored.ndim == 2 else stored
+    if stored.ndim == 3 and stored.shape[0] == stored.shape[1] == size != stored.shape[2]:
+        stored = np.moveaxis(stored, -1, 0)
     if stored.ndim != 3 or stored.shape[1:] != (size, size):
-        raise MetadataError(f"start_probe {path} has shape {stored.shape}", f"the window has {size} x {size} pixels")
+        raise MetadataError(
+            f"start_probe {path} has shape {stored.shape}",
+            f"the window has {size} x {size} pixels; a results file, which tells its pixel, may have others",
+        )
     return np.asarray(np.fft.fft2(stored, norm="ortho"), dtype=np.complex128)
 
 

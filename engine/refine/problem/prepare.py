@@ -13,6 +13,7 @@ from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataT
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import Probe
+from ptylive.engine.refine.data.object_resampling import MODE_SPREAD_RAD
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_guess import StartGuess
@@ -38,8 +39,6 @@ VACUUM_PERCENTILE = 5.0
 LARGEST_OBJECT_PIXELS = 2**31
 OBJECT_BYTES = 48
 """Of each pixel at least: its parameters, gradient, steps and a complex plane, in single precision."""
-MODE_SPREAD_RAD = 0.02
-"""Random phases by which object modes differ at the start: equal ones would stay equal."""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _settled(
 ) -> Tuned:
     """Data set and preset with what short trials decide: calibration values, depth, probe modes, a tilt of slices."""
     tuned = with_found_depth(tune(dataset, with_given_depth(dataset, preset), context), context)
-    modes = None if earlier is None else len(earlier.probe)
+    modes = None if earlier is None else earlier.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
     thick = preset.object.slices > 1

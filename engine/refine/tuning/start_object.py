@@ -22,28 +22,18 @@ def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) 
 
 
 def given_object(path: str, problem: Problem) -> WarmStart:
-    """The object of a file, with the probe the problem begins with.
+    """The object of a file; its slices and modes may be others than the problem's.
 
-    A results file: its chosen run, where it lies among the positions. npy: PyPty's (Y, X, slices, modes), laid with its
-    middle on that of this object. Raises MetadataError for another number of slices or modes, InputFileError.
+    A results file: its chosen run, where it lies among the positions. npy: PyPty's (Y, X, slices, modes), of pixels and
+    a thickness like the problem's, laid with its middle on that of this object. Raises MetadataError, InputFileError.
     """
-    pixel, probe = problem.grid.pixel_A, np.fft.ifft2(problem.layout.to_complex(problem.start)[1], norm="ortho")
     if path.endswith(".npy"):
-        transmission = _from_npy(path)
+        transmission, pixel = _from_npy(path), problem.grid.pixel_A
         spare = (np.asarray(problem.grid.shape) - transmission.shape[2:]) // 2
         origin = problem.grid.origin_A + spare * pixel
-        start = WarmStart(transmission, pixel, (float(origin[0]), float(origin[1])), probe.astype(np.complex64))
-    else:
-        run = StoredRun.read(Path(path))
-        start = WarmStart(run.object, run.pixel_A, run.origin_A, probe.astype(np.complex64))
-    wanted = (problem.layout.object_modes, problem.layout.object_shape[0])
-    if start.object.shape[:2] != wanted:
-        modes, slices = start.object.shape[:2]
-        raise MetadataError(
-            f"start_object {path} has {slices} slices and {modes} modes",
-            f"this refinement has {wanted[1]} and {wanted[0]}",
-        )
-    return start
+        return WarmStart(transmission, pixel, (float(origin[0]), float(origin[1])), over_map=True)
+    run = StoredRun.read(Path(path))
+    return WarmStart(run.object, run.pixel_A, run.origin_A, slice_thickness_A=run.slice_thickness_A, over_map=True)
 
 
 def _from_npy(path: str) -> ComplexArray:

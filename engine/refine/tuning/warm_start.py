@@ -1,7 +1,7 @@
 """Warm start: object and probe of an earlier refinement as the start of another, on other data or another grid.
 
-Meant for a scan that still grows, and for settings that changed a little. Where the earlier object does not reach, the
-start stays empty.
+Meant for a scan that still grows, for stages of a run, and for a file to begin from. Other slices, windows, pixels and
+modes are brought over; where the earlier object does not reach, the start stays empty.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.data.drift import HARMLESS, taken_A
-from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm
+from ptylive.engine.refine.data.object_resampling import in_modes, in_slices, on_pixels
+from ptylive.engine.refine.data.probe_resampling import in_number, in_window
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout, ProbeForm
+from ptylive.engine.refine.parameters.refined import Refined
+from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.schema.model import Array, ComplexArray, FloatArray
@@ -30,46 +34,103 @@ class WarmStart:
     object: ComplexArray
     """(object modes, slices, Y, X) transmission."""
     sampling_A: float
+    """Pixel of object and probe."""
     origin_A: tuple[float, float]
     """Position of pixel (0, 0) in the frame of the positions."""
-    probe: ComplexArray
-    """(modes, P, P) real space, centred on pixel P // 2."""
+    probe: ComplexArray | None = None
+    """(probes * modes, P, P) real space, centred on pixel P // 2; None: the problem's own."""
     sweeps: int = 0
     """Sweeps that need not be made again."""
     drift_A: tuple[float, float] | None = None
     """Drift taken out of the positions behind it, along (slow, fast) axis; None: the same as in the problem."""
+    probes: int = 1
+    """Probes, one for each part of the scan."""
+    slice_thickness_A: tuple[float, ...] = ()
+    """Of each slice; empty: together as thick as the problem's."""
+    nominal: Probe | None = None
+    """The aperture that was assumed behind it, whose aberrations are exchanged for the problem's; None: the same."""
+    first_invA: tuple[float, float] | None = None
+    """Frequency (row, column) of the first pixel of its window; None: as in the problem's."""
+    refined: Refined | None = None
+    """What else was refined: beam current, background and aberrations go on where the problem refines them too."""
+    over_map: bool = False
+    """Whether its object is taken although the problem starts from a map."""
 
     @classmethod
     def of(cls, result: RefineResult, sweeps: int = 0) -> WarmStart:
         """What a refinement ended with."""
-        sampling_A, drift_A = result.object_sampling_A[0], taken_A(result.drift)
-        return cls(result.object, sampling_A, result.origin_A, result.probe[0], sweeps, drift_A)
+        return cls(
+            result.object,
+            result.object_sampling_A[0],
+            result.origin_A,
+            result.probe.reshape(-1, *result.probe.shape[-2:]),
+            sweeps,
+            taken_A(result.drift),
+            probes=len(result.probe),
+            slice_thickness_A=result.slice_thickness_A,
+            refined=result.refined,
+        )
+
+    @property
+    def modes(self) -> int:
+        """Modes of one probe."""
+        return 0 if self.probe is None else len(self.probe) // self.probes
 
     def applied(self, problem: Problem) -> Problem:
-        """The problem beginning here; an object or a probe of another form or size is left as the problem has it.
+        """The problem beginning here, whatever its slices, pixels and modes are.
 
         A refinement that starts from the live map takes the probe only: the map knows the low frequencies, which come
         slowly by refining. So does one that takes another drift out of the positions: the earlier object is strained.
         """
-        vector, layout, strategy = problem.start.copy(), problem.layout, problem.strategy
-        if self._probe_fits(layout):
-            modes = np.fft.fft2(self.probe, norm="ortho")
-            modes *= np.sqrt(problem.statistics.counts_per_pattern / (np.abs(modes) ** 2).sum())
-            layout.probe_block(vector)[...] = [modes.real, modes.imag]
-            strategy = replace(strategy, probe_sweeps=0)
+        problem = problem if self.probe is None else self._with_probe(problem, self.probe)
+        vector, layout, strategy = problem.start.copy(), problem.layout, replace(problem.strategy, probe_sweeps=0)
+        if self.refined is not None:
+            _take_over(self.refined, layout, vector)
         if self._strained(problem):
             words = f"{strategy.reason}; begun anew: the earlier object is of positions with drift"
             strategy = replace(strategy, reason=words)
-        elif self._object_fits(layout) and not strategy.start_from_map:
-            planes = _parameters(self._resampled(problem.grid), layout)
-            layout.object_block(vector)[...] = planes.ravel()
+        elif self.over_map or not strategy.start_from_map:
+            layout.object_block(vector)[...] = _parameters(self._resampled(problem), layout).ravel()
             spared = min(self.sweeps, max(0, strategy.sweeps - LEAST_SWEEPS))
             words = f"{strategy.reason}; begun from an earlier refinement"
             strategy = replace(strategy, sweeps=strategy.sweeps - spared, epochs=strategy.epochs - spared, reason=words)
         return replace(problem, start=vector, strategy=strategy)
 
-    def _object_fits(self, layout: ParameterLayout) -> bool:
-        return self.object.shape[:2] == (layout.object_modes, layout.object_shape[0])
+    def _with_probe(self, problem: Problem, probe: ComplexArray) -> Problem:
+        """The problem with this probe: in its parameters, or as what they are relative to."""
+        layout, vector = problem.layout, problem.start.copy()
+        each = probe.reshape(self.probes, self.modes, *probe.shape[1:])
+        if self.probes != layout.probe.probes:
+            each = np.repeat(each[:1], layout.probe.probes, axis=0)
+        modes = np.concatenate([self._brought(one, problem) for one in each])
+        modes *= np.sqrt(len(each) * problem.statistics.counts_per_pattern / (np.abs(modes) ** 2).sum())
+        aberrations, rates = self._shared_aberrations(layout), layout.probe.phase_per_A
+        if aberrations is not None and rates is not None:  # the probe of a result holds them, the parameters do not
+            modes = modes * np.exp(1j * np.tensordot(aberrations, rates, 1))
+        if layout.probe.form is ProbeForm.COMPLEX:
+            layout.probe_block(vector)[...] = [modes.real, modes.imag]
+        else:
+            layout = replace(layout, probe=replace(layout.probe, start=modes.astype(layout.probe.start.dtype)))
+        return replace(problem, start=vector, layout=layout)
+
+    def _brought(self, probe: ComplexArray, problem: Problem) -> ComplexPlane:
+        """One probe as Fourier modes of the problem, under its nominal aberrations."""
+        measured, layout = problem.measured, problem.layout
+        moved = (0.0, 0.0)
+        if self.first_invA is not None:
+            row, column = first_invA(measured)
+            moved = (row - self.first_invA[0], column - self.first_invA[1])
+        modes = in_window(probe, self.sampling_A, layout.window, problem.grid.pixel_A, moved)
+        if self.nominal is not None and not measured.near_field:
+            k = measured.model.k_row, measured.model.k_col
+            modes = modes * np.exp(-1j * (measured.probe.chi(*k) - self.nominal.chi(*k)))
+        return in_number(modes, layout.modes, measured.model, measured.wavelength_A, problem.strategy.coherence)
+
+    def _shared_aberrations(self, layout: ParameterLayout) -> Array | None:
+        """Aberrations that all patterns share, where both refine the same ones."""
+        found = None if self.refined is None else self.refined.aberrations_A
+        blocks = [block for block in layout.blocks if block.name is BlockName.ABERRATIONS]
+        return found if found is not None and blocks and found.shape == blocks[0].start.shape else None
 
     def _strained(self, problem: Problem) -> bool:
         measured = problem.measured
@@ -78,20 +139,33 @@ class WarmStart:
         drift_A = np.subtract(self.drift_A, taken_A(measured.drift))
         return float(np.hypot(*drift_A)) > HARMLESS / measured.probe.semiangle_invA
 
-    def _probe_fits(self, layout: ParameterLayout) -> bool:
-        return layout.probe.form is ProbeForm.COMPLEX and self.probe.shape == layout.probe.start.shape
+    def _resampled(self, problem: Problem) -> ComplexArray:
+        """The transmission in the slices, modes and pixels of a problem, 1 where nothing was refined."""
+        layout, grid = problem.layout, problem.grid
+        new_A = problem.forward.object.slice_thickness_A
+        old_A = self.slice_thickness_A or (sum(new_A) / self.object.shape[1],) * self.object.shape[1]
+        made = in_modes(in_slices(self.object, old_A, new_A), layout.object_modes)
+        first_px = (np.asarray(grid.origin_A) - np.asarray(self.origin_A)) / self.sampling_A
+        return on_pixels(made, (self.sampling_A, grid.pixel_A), (float(first_px[0]), float(first_px[1])), grid.shape)
 
-    def _resampled(self, grid: ObjectGrid) -> ComplexArray:
-        """The transmission on another grid (modes, slices, Y, X), 1 where nothing was refined."""
-        from scipy.ndimage import affine_transform
 
-        scale = np.diag(np.full(2, grid.pixel_A / self.sampling_A))
-        offset = (np.asarray(grid.origin_A) - np.asarray(self.origin_A)) / self.sampling_A
-        made = np.empty((*self.object.shape[:2], *grid.shape), np.complex64)
-        for index in np.ndindex(*self.object.shape[:2]):
-            away = self.object[index] - 1
-            made[index] = 1 + affine_transform(away, scale, offset, grid.shape, order=3, mode="constant")
-        return made
+def first_invA(measured: Measurement) -> tuple[float, float]:
+    """Frequency (row, column) of the first pixel of the model, which upsampling moves by a part of a pixel."""
+    return float(measured.model.k_row[0, 0]), float(measured.model.k_col[0, 0])
+
+
+def _take_over(refined: Refined, layout: ParameterLayout, vector: Array) -> None:
+    """Write quantities that were refined into the blocks of the same shape."""
+    background = refined.background
+    values = {
+        BlockName.CURRENT: refined.beam_current,
+        BlockName.BACKGROUND: None if background is None else np.fft.ifftshift(background),
+        BlockName.ABERRATIONS: refined.aberrations_A,
+    }
+    for name, block in layout.other_blocks(vector).items():
+        found = values.get(name)
+        if found is not None and found.shape == block.shape:
+            block[...] = found
 
 
 def _parameters(transmission: ComplexArray, layout: ParameterLayout) -> FloatArray:

@@ -7,6 +7,7 @@ import pytest
 from stored_runs import write_results
 
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.data.probe_resampling import in_window
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.schema import MetadataError
@@ -109,14 +110,24 @@ def test_a_given_probe(simulated, tmp_path):
     np.save(tmp_path / "modes.npy", real)
     np.save(tmp_path / "cp.npy", np.moveaxis(real, 0, -1) / 24)
     for name in ("modes.npy", "cp.npy"):
-        same(start_probe(simulated.dataset, start_probe=str(tmp_path / name)), fourier)
+        for number in (2, "auto"):
+            same(start_probe(simulated.dataset, start_probe=str(tmp_path / name), probe_modes=number), fourier)
     np.save(tmp_path / "small.npy", real[:, :8, :8])
     for name in ("small.npy", "none.npy"):
         with pytest.raises(MetadataError, match="start_probe"):
             start_probe(simulated.dataset, start_probe=str(tmp_path / name))
-    write_results(tmp_path / "results.h5")
-    with pytest.raises(MetadataError, match="has shape"):
-        start_probe(simulated.dataset, start_probe=str(tmp_path / "results.h5"))
+
+
+def test_the_probe_of_a_result_is_brought_to_this_window_and_number_of_modes(simulated, tmp_path):
+    run = write_results(tmp_path / "results.h5")
+    found = start_probe(simulated.dataset, start_probe=str(tmp_path / "results.h5"), probe_modes=2)
+    pixel_A = 1 / (24 * 0.1)
+    brought = in_window(run.probe[0], run.pixel_A, 24, pixel_A)
+    same(unit(found), unit(brought))
+    for number in (1, 3):
+        assert (
+            len(start_probe(simulated.dataset, start_probe=str(tmp_path / "results.h5"), probe_modes=number)) == number
+        )
 
 
 def test_a_run_from_a_pypty_like_start(simulated):

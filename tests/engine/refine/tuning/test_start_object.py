@@ -6,6 +6,9 @@ from stored_runs import write_results
 
 from ptylive.engine.exports.pypty import pypty_object
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.data.object_resampling import on_pixels
+from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.tuning.start_object import begun
 from ptylive.engine.results import Run, add_refinement, describe_run
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
@@ -28,10 +31,25 @@ def test_going_on_from_a_file(simulated, tmp_path):
         assert again.loss[0] < 0.5 * (result.loss[0] + result.loss[-1])
 
 
+def test_an_object_of_other_slices_and_modes_is_brought_over(simulated, tmp_path):
+    """Phase of all 3 slices of both modes in one, where they lay; vacuum around them."""
+    run = write_results(tmp_path / "results.h5")
+    preset = Preset.from_mapping({**VALUES, "start_object": str(tmp_path / "results.h5"), "non_negative_phase": False})
+    plain = prepare(simulated.dataset, preset, None)
+    problem = begun(plain, preset.start, None)
+    transmission = problem.layout.to_complex(problem.start)[0]
+    assert transmission.shape[:2] == (1, 1)
+    first_px = (np.asarray(problem.grid.origin_A) - run.origin_A) / run.pixel_A
+    together = run.object.prod(axis=1, keepdims=True).mean(axis=0, keepdims=True)
+    expected = on_pixels(together, (run.pixel_A, problem.grid.pixel_A), tuple(first_px), problem.grid.shape)
+    np.testing.assert_allclose(transmission, expected / abs(expected), atol=1e-5)  # of single precision
+    assert (transmission == 1).any()
+    assert "begun from an earlier refinement" in problem.strategy.reason
+
+
 def test_unfitting_objects_are_refused(simulated, tmp_path):
-    write_results(tmp_path / "results.h5")
     np.save(tmp_path / "flat.npy", np.ones((4, 4)))
-    for name, said in (("results.h5", "3 slices and 2 modes"), ("flat.npy", "has shape"), ("none.npy", "start_object")):
+    for name, said in (("flat.npy", "has shape"), ("none.npy", "start_object")):
         preset = Preset.from_mapping({**VALUES, "epoch_max": 1, "start_object": str(tmp_path / name)})
         with pytest.raises(MetadataError, match=said):
             refine(simulated.dataset, preset, backend="cpu")

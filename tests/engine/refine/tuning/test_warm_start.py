@@ -1,16 +1,20 @@
 """Going on from an earlier refinement, and refining a scan that grows."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.incremental import IncrementalRefinement
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -43,12 +47,65 @@ def test_sweeps_that_were_made_are_not_made_again(simulated):
     assert warm.phases == ("sweep",) * 4 + ("lbfgs",) * 2
 
 
-def test_an_object_of_another_form_is_left_alone(simulated):
-    first = refine(simulated.dataset, preset(2, 2), backend="cpu")
-    thick = preset(2, 2, num_slices=2, total_thickness_A=20.0)
-    warm = refine(simulated.dataset, thick, backend="cpu", warm=WarmStart.of(first))
-    assert warm.object.shape[1] == 2
-    assert "earlier" not in warm.reason
+OTHERS = [
+    {"num_slices": 3, "total_thickness_A": 20.0, "phase_only_obj": True},
+    {"window_px": 32},
+    {"probe_modes": 3, "source_size_A": 0.05, "focal_spread_A": 1.0},  # the patterns are of one
+    {"obj_modes": 2},
+    {"upsample_pattern": 2},
+    {"probe_part": "phase"},
+]
+
+
+@pytest.mark.parametrize("change", OTHERS, ids=lambda change: next(iter(change)))
+def test_other_slices_windows_and_modes_begin_near_the_end_of_the_first(simulated, change):
+    """The loss of what was brought over is below half way from an empty object to the refined one."""
+    first = refine(simulated.dataset, preset(8, 8), backend="cpu")
+    changed = Preset(**{"probe_modes": 1, "algorithm": "lsq_sqrt", "sweeps": 1, "epoch_max": 1, **change})
+    empty = prepare(simulated.dataset, changed, None)
+    behind = first_invA(prepare(simulated.dataset, preset(1, 1), None).measured)
+    warm = replace(WarmStart.of(first), first_invA=behind).applied(empty)
+    assert warm.start.shape == empty.start.shape
+    assert loss_of(warm) < 0.5 * (loss_of(empty) + loss_of(prepare_again(simulated.dataset, first)))
+
+
+def loss_of(problem: Problem) -> float:
+    with closing(open_backend("cpu", problem.multislice, 1)) as backend:
+        physical = problem.layout.physical(problem.start, np)
+        return float(backend.loss_and_gradient(physical.object, physical.probe, corrections=physical.corrections).loss)
+
+
+def prepare_again(dataset: Dataset, result: RefineResult) -> Problem:
+    return WarmStart.of(result).applied(prepare(dataset, preset(1, 1), None))
+
+
+def test_the_defocus_of_the_nominal_probe_is_exchanged(simulated):
+    """A single slice stands where the maps focus, several begin at the entrance: the refined probe moves along."""
+    dataset = simulated.dataset
+    first = refine(dataset, preset(2, 2, update_obj=False), backend="cpu")
+    entry = dataset.calibration.entries["C10"]
+    deeper = replace(dataset, calibration=dataset.calibration.having(C10=replace(entry, value=entry.value - 40.0)))
+    before, after = (prepare(each, preset(1, 1), None) for each in (dataset, deeper))
+    found = replace(WarmStart.of(first), nominal=before.measured.probe).applied(after)
+    as_it_was = WarmStart.of(first).applied(after)
+    k2 = after.measured.model.k_radius**2
+    turn = np.exp(1j * np.pi * after.measured.wavelength_A * 40.0 * k2)  # underfocus turns k by +pi lam df k^2
+    moved, kept = (problem.layout.to_complex(problem.start)[1] for problem in (found, as_it_was))
+    np.testing.assert_allclose(moved, kept * turn, atol=1e-5 * abs(kept).max())
+
+
+def test_current_background_and_aberrations_go_on(simulated):
+    settings = {"update_beam_current": True, "update_static_background": True, "update_aberrations": True}
+    wanted = preset(2, 4, **settings)
+    first = refine(simulated.dataset, wanted, backend="cpu")
+    problem = WarmStart.of(first).applied(prepare(simulated.dataset, wanted, None))
+    blocks = problem.layout.other_blocks(problem.start)
+    np.testing.assert_allclose(blocks[BlockName.CURRENT], first.refined.beam_current, rtol=1e-6)
+    np.testing.assert_allclose(np.fft.fftshift(blocks[BlockName.BACKGROUND]), first.refined.background, rtol=1e-6)
+    np.testing.assert_allclose(blocks[BlockName.ABERRATIONS], first.refined.aberrations_A, rtol=1e-6)
+    probe = problem.layout.to_complex(problem.start)[1]  # with its aberrations once, not twice
+    expected = np.fft.fft2(first.probe[0], norm="ortho")
+    np.testing.assert_allclose(probe, expected, atol=1e-5 * abs(expected).max())
 
 
 def rows(dataset: Dataset, count: int) -> Dataset:

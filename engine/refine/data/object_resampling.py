@@ -1,0 +1,124 @@
+"""A transmission brought to other slices, other pixels or another number of object modes.
+
+Along the beam the logarithm of the transmission is shared out, so that phase and absorption of the whole depth stay as
+they are; in the plane the transmission is interpolated, and vacuum surrounds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ptylive.schema.model import ComplexArray, DoubleArray
+
+MODE_SPREAD_RAD = 0.02
+"""Random phases by which object modes differ at the start: equal ones would stay equal."""
+FAINTEST = 1e-6
+"""Modulus below which a transmission counts as this much: its logarithm stays finite."""
+
+
+def depth_shares(old_A: Sequence[float], new_A: Sequence[float]) -> DoubleArray:
+    """(new slices, old slices) share of each old slice that each new one gets, from the thicknesses of both.
+
+    Each slice keeps its depth below the entrance. What is deeper than the last old slice is vacuum; what would lie
+    below the last new one goes into it, so every column sums to 1. A single slice stands for the whole depth, whatever
+    that is.
+    """
+    old, new = np.asarray(old_A, dtype=float), np.asarray(new_A, dtype=float)
+    if len(old) == 1 or not (old > 0).all():  # of no known depth: all of it is shared out
+        old = np.full(len(old), (new.sum() or 1.0) / len(old))
+    if not (new > 0).all():
+        new = np.full(len(new), old.sum() / len(new))
+    top, bottom = _edges(old)
+    new_top, new_bottom = _edges(new)
+    new_bottom[-1] = max(new_bottom[-1], bottom[-1])
+    common = np.minimum(bottom, new_bottom[:, None]) - np.maximum(top, new_top[:, None])
+    return np.asarray(np.maximum(common, 0.0) / old)
+
+
+def _edges(thickness_A: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    """Depth of the top and of the bottom of each slice, Å."""
+    bottom = np.cumsum(thickness_A)
+    return np.concatenate([[0.0], bottom[:-1]]), bottom
+
+
+def in_slices(transmission: ComplexArray, old_A: Sequence[float], new_A: Sequence[float]) -> ComplexArray:
+    """A transmission (modes, slices, Y, X) in slices of other thicknesses, Å; :func:`depth_shares` says how.
+
+    The product of all slices stays the same. Phases are unwrapped before they are divided.
+    """
+    shares = depth_shares(old_A, new_A)
+    if shares.shape[0] == shares.shape[1] and np.allclose(shares, np.eye(len(shares)), atol=1e-6):
+        return transmission
+    made = np.empty((len(transmission), len(shares), *transmission.shape[2:]), np.complex64)
+    for mode, planes in zip(made, transmission, strict=True):
+        absorbed = np.log(np.maximum(np.abs(planes), FAINTEST))
+        logarithm = absorbed + 1j * np.stack([unwrapped(np.angle(plane)) for plane in planes])
+        mode[:] = np.exp(np.tensordot(shares, logarithm, 1))
+    return made
+
+
+def unwrapped(phase: DoubleArray) -> DoubleArray:
+    """A phase (Y, X) without its jumps of 2 pi, the median along its border nearest to 0, where vacuum is.
+
+    Least squares fit of the wrapped differences (Ghiglia and Romero, J. Opt. Soc. Am. A 11, 107, 1994), by cosine
+    transforms; whole turns that come nearest to it are then added, so that the result stands for the same wave.
+    """
+    from scipy.fft import dctn, idctn
+
+    phase = np.asarray(phase, dtype=np.float64)
+    divergence = np.zeros_like(phase)
+    for axis in (0, 1):
+        step = np.angle(np.exp(1j * np.diff(phase, axis=axis)))
+        beyond = [(1, 1) if each == axis else (0, 0) for each in (0, 1)]
+        divergence += np.diff(np.pad(step, beyond), axis=axis)
+    y, x = (np.cos(np.pi * np.arange(n) / n) for n in phase.shape)
+    laplacian = 2 * (y[:, None] + x[None, :] - 2)
+    laplacian[0, 0] = 1.0
+    fit = idctn(dctn(divergence, norm="ortho") / laplacian, norm="ortho")
+    apart = phase - fit
+    apart -= np.angle(np.exp(1j * apart).sum())
+    turns = -np.rint(apart / (2 * np.pi))
+    border = np.concatenate([(phase + 2 * np.pi * turns)[edge] for edge in _BORDER])
+    return np.asarray(phase + 2 * np.pi * (turns - np.rint(np.median(border) / (2 * np.pi))))
+
+
+_BORDER = (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1])
+
+
+def in_modes(transmission: ComplexArray, modes: int) -> ComplexArray:
+    """A transmission (modes, slices, Y, X) in another number of modes.
+
+    Fewer are means of those that there are; added ones repeat them, a little apart so that they can part further.
+    """
+    there = len(transmission)
+    if modes <= there:
+        return np.asarray(np.stack([transmission[mode::modes].mean(axis=0) for mode in range(modes)]), np.complex64)
+    repeated = transmission[np.arange(modes) % there]
+    apart = MODE_SPREAD_RAD * np.random.default_rng(0).random((modes - there, *transmission.shape[1:]), np.float32)
+    repeated[there:] *= np.exp(1j * apart)
+    return repeated
+
+
+def on_pixels(
+    transmission: ComplexArray,
+    sampling_A: tuple[float, float],
+    first_px: tuple[float, float],
+    shape: tuple[int, int],
+) -> ComplexArray:
+    """A transmission (modes, slices, Y, X) on other pixels: 1, which is vacuum, where there was nothing.
+
+    sampling_A: of the old and of the new pixels; first_px: where the new pixel (0, 0) lies, in old pixels; shape:
+    (rows, columns) of the new ones. Coarser pixels see details blurred to their own size.
+    """
+    from scipy.ndimage import affine_transform, gaussian_filter
+
+    scale = sampling_A[1] / sampling_A[0]
+    blur_px = 0.5 * np.sqrt(max(scale**2 - 1, 0.0))  # Gaussian widths add in squares: half a pixel becomes half a pixel
+    made = np.empty((*transmission.shape[:2], *shape), np.complex64)
+    for index in np.ndindex(*transmission.shape[:2]):
+        away = transmission[index] - 1
+        away = gaussian_filter(away, blur_px) if blur_px > 0.5 else away
+        made[index] = 1 + affine_transform(away, np.full(2, scale), first_px, shape, order=3, mode="constant")
+    return made
