@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ptylive.engine.refine.parameters.refined import Refined
     from ptylive.engine.refine.results.curve import Curve
-    from ptylive.engine.refine.results.refinement_result import RefineResult
+    from ptylive.engine.refine.results.refinement_result import RefineResult, StageEnd
     from ptylive.engine.refine.results.ring_correlation import Validation
 
 SCAN_UID, SCAN_FILE = "scan_uid", "scan_file"
@@ -225,6 +225,8 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
         )
     for number, curve in enumerate(result.curves, 1):
         _write_curve(group.create_group(f"scans/{number}_{curve.quantity}"), curve)
+    for number, stage in enumerate(result.stages, 1):
+        _write_stage(group.create_group(f"stages/{number}"), stage)
     if result.validation is not None:
         _write_validation(group.create_group("validation"), result.validation)
     if result.position_bound_A is not None:
@@ -233,6 +235,8 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
     for name, units, says in _SIGNALS:  # for programs that read NeXus: docs/files.md
         group[name].attrs.update(units=units, long_name=says)
     group["loss"].attrs["phase"] = [str(phase) for phase in result.phases]
+    if result.stages:
+        group["loss"].attrs["stages"] = [stage.first_epoch for stage in result.stages]
     group["seconds"] = np.asarray(result.seconds, dtype=np.float64)
     group.attrs.update(
         {
@@ -279,6 +283,21 @@ def _write_curve(group: h5py.Group, curve: Curve) -> None:
             "uncertainty": curve.uncertainty,
             "applied": curve.applied,
             "reason": curve.reason,
+        }
+    )
+
+
+def _write_stage(group: h5py.Group, stage: StageEnd) -> None:
+    """One of several refinements that followed each other."""
+    group.attrs.update(
+        {
+            "name": stage.name,
+            "first_epoch": stage.first_epoch,
+            "preset": stage.preset.model_dump_json(),
+            "state": stage.state,
+            "algorithm": stage.algorithm,
+            "reason": stage.reason,
+            "message": stage.message,
         }
     )
 

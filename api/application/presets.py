@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,9 +88,26 @@ def load_preset(
 
 
 def files_of(preset: Preset) -> list[Path]:
-    """HDF5 files that settings name: an object or a probe to start from, phase plates."""
-    values = preset.model_dump().values()
-    return [Path(value) for value in values if isinstance(value, str) and Path(value).suffix in HDF5]
+    """HDF5 files that settings of any stage name: an object or a probe to start from, phase plates."""
+    values = [value for stage in preset.in_stages() for value in stage.preset.model_dump().values()]
+    return [
+        Path(value) for value in dict.fromkeys(v for v in values if isinstance(v, str)) if Path(value).suffix in HDF5
+    ]
+
+
+def with_stage_files(settings: Mapping[str, Any], files: Sequence[Path], beside: Path) -> dict[str, Any]:
+    """Settings with a stage more for each preset file, which is called like the file unless it has a name.
+
+    ``beside``: arrays of PyPty's presets become npy files named after this one and the stage. Raises MetadataError for
+    a file that says something of the experiment, which is the same in all stages.
+    """
+    stages = list(settings.get("stages") or ())
+    for path in files:
+        loaded = load_preset(path, beside=beside.with_name(f"{beside.stem}-stage{len(stages) + 1}{beside.suffix}"))
+        if loaded.metadata or loaded.positions_A is not None:
+            raise MetadataError(f"{path} describes the experiment", "write that into the file of --preset")
+        stages.append({"name": path.stem, **loaded.settings})
+    return {**settings, **({"stages": stages} if stages else {})}
 
 
 def _text(path: Path) -> str:
@@ -107,10 +124,12 @@ def _text(path: Path) -> str:
 
 
 def _ours(values: Mapping[str, Any]) -> PresetFile:
-    """Settings in a section [refine] or by themselves; metadata in the sections of a configuration file."""
-    if "refine" not in values:
-        return PresetFile({name: value for name, value in values.items() if name not in SECTIONS}, _metadata(values))
-    return PresetFile(as_table(values["refine"], "refine"), _metadata(values))
+    """Settings in a section [refine] or by themselves, tables [[stage]]; metadata as in a configuration file."""
+    stages = {"stages": values["stage"]} if "stage" in values else {}
+    if "refine" in values:
+        return PresetFile({**as_table(values["refine"], "refine"), **stages}, _metadata(values))
+    plain = {name: value for name, value in values.items() if name not in SECTIONS and name != "stage"}
+    return PresetFile({**plain, **stages}, _metadata(values))
 
 
 def _metadata(values: Mapping[str, Any]) -> dict[str, Any]:

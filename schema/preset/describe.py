@@ -16,9 +16,11 @@ from pydantic_core import PydanticUndefined
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import declared
-from ptylive.schema.preset.model import Preset
+from ptylive.schema.preset.model import BESIDE_GROUPS, Preset
 from ptylive.schema.preset.schedules import WORDS, schedulable
 
+EMPTY: Mapping[str, str] = MappingProxyType({"schedules": "{}", "stages": "[]"})
+"""How defaults of what belongs to no group are written."""
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 SUFFIXES: Mapping[str, str] = MappingProxyType({"_A": "Å", "_px": "pixels", "_mrad": "mrad", "_deg": "°"})
 UNITS: Mapping[str, str] = MappingProxyType(
@@ -81,14 +83,15 @@ def table() -> str:
     """All settings as Markdown tables, one for each group."""
     kind = Preset.full()
     parts = [_table(name, inspect.getdoc(group) or "", group.model_fields) for name, group in kind.groups().items()]
-    return "\n".join([*parts, _table("schedules", "", {"schedules": kind.settings()["schedules"]})])
+    beside = {name: kind.settings()[name] for name in BESIDE_GROUPS}
+    return "\n".join([*parts, _table("schedules and stages", "", beside)])
 
 
 def _table(title: str, words: str, fields: Mapping[str, FieldInfo]) -> str:
     lines = [f"### {title}", "", *([words, ""] if words else [])]
     lines += ["| key | default | unit | values | meaning |", "| --- | --- | --- | --- | --- |"]
     for name, field in fields.items():
-        default = "—" if field.default is None else "{}" if name == "schedules" else field.default
+        default = "—" if field.default is None else EMPTY.get(name, field.default)
         values = range_of(name).replace("|", "\\|")
         lines.append(f"| `{name}` | {default} | {unit_of(name)} | {values} | {field.description} |")
     return "\n".join(lines) + "\n"
@@ -108,6 +111,8 @@ def to_toml(preset: Preset, *, explained: bool = False) -> str:
                 lines.append(f"{name} = {toml_value(value)}")
             elif explained:
                 lines.append(f"# {name} = …")
+    for stage in preset.stages:
+        lines += ["", "[[stage]]", *(f"{_key(name)} = {toml_value(value)}" for name, value in stage.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -161,7 +166,7 @@ def _ranges(described: Mapping[str, Any]) -> Iterator[str]:
     elif kind == "string":
         yield described.get("title", "text") if described.get("title") == "expression in epoch" else "text"
     elif kind == "object":
-        yield "{name: expression}"
+        yield "{name: value}" if described.get("additionalProperties") is True else "{name: expression}"
 
 
 def _interval(described: Mapping[str, Any]) -> str:

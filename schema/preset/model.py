@@ -37,6 +37,7 @@ from ptylive.schema.preset.refined import RefinedSettings
 from ptylive.schema.preset.regularisers import RegulariserSettings
 from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart
 from ptylive.schema.preset.solver import SolverSettings
+from ptylive.schema.preset.stages import NAME, Stage, checked_tables, titled
 from ptylive.schema.preset.start import StartSettings
 from ptylive.schema.schedule import Schedule
 from ptylive.schema.units import in_unit_of
@@ -63,6 +64,9 @@ class Preset(StrictModel):
     schedules: dict[str, str] = Field(
         default={}, description="settings that follow the epoch, each as an expression in epoch"
     )
+    stages: tuple[dict[str, Any], ...] = Field(
+        default=(), description="refinements that follow each other, each with settings of its own and a name"
+    )
 
     if TYPE_CHECKING:
 
@@ -88,6 +92,8 @@ class Preset(StrictModel):
         try:
             plain, schedules = taken_apart(values)
             starts = {name: cls._standing_in(name, schedule) for name, schedule in schedules.items()}
+            if "stages" in plain:
+                plain["stages"] = checked_tables(plain["stages"])
         except MetadataError as error:
             raise ValueError(error.line()) from None
         texts = {name: schedule.text for name, schedule in schedules.items()}
@@ -107,6 +113,8 @@ class Preset(StrictModel):
                 exclude_defaults=info.exclude_defaults,
                 exclude_none=info.exclude_none,
             )
+        if self.stages:
+            values["stages"] = [dict(table) for table in self.stages]
         wanted = set(values) if info.include is None else set(values) & set(info.include)
         wanted -= set(info.exclude or ())
         return {name: self.schedules.get(name, value) for name, value in values.items() if name in wanted}
@@ -126,6 +134,37 @@ class Preset(StrictModel):
         if (self.refined.update_slice_distances or self.start.scan_thickness) and self.object.slices == 1:
             raise ValueError("update_slice_distances and scan_thickness need num_slices of at least 2")
         return self
+
+    @model_validator(mode="after")
+    def _stages_possible(self) -> Self:
+        try:
+            self.in_stages()
+        except MetadataError as error:
+            raise ValueError(error.line()) from None
+        return self
+
+    def in_stages(self) -> tuple[Stage, ...]:
+        """What is refined one after the other, this preset alone where it has no stages; none has stages in turn.
+
+        Raises MetadataError, which names the stage, where its settings and those of all do not go together.
+        """
+        if not self.stages:
+            return (Stage("", self, frozenset(self.model_dump(exclude_unset=True))),)
+        shared = self.model_dump(exclude_unset=True, exclude={"stages"})
+        found = []
+        for number, table in enumerate(self.stages, 1):
+            said = {name: value for name, value in table.items() if name != NAME}
+            name = str(table.get(NAME, ""))
+            try:
+                found.append(Stage(name, Preset.from_mapping({**shared, **said}), frozenset(said)))
+            except MetadataError as error:
+                raise MetadataError(f"{titled(number, name)}: {error}", error.hint) from None
+        return tuple(found)
+
+    @property
+    def final(self) -> Preset:
+        """The settings of the last stage."""
+        return self.in_stages()[-1].preset
 
     def at(self, epoch: int) -> Preset:
         """The settings of one epoch, no schedule left. Raises MetadataError where a value is out of its range."""
@@ -162,7 +201,7 @@ class Preset(StrictModel):
         group = _homes(type(self)).get(name)
         if group is not None:
             return getattr(getattr(self, group), name)
-        return self.schedules if name == "schedules" else declared()[name].default
+        return getattr(self, name) if name in BESIDE_GROUPS else declared()[name].default
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
@@ -187,6 +226,8 @@ class Preset(StrictModel):
             ) from None
 
 
+BESIDE_GROUPS = ("schedules", "stages")
+"""Settings about settings, which belong to no group."""
 _OWN_ALGORITHMS: tuple[str, ...] = get_args(LossSettings.model_fields["algorithm"].annotation)
 
 
@@ -210,9 +251,9 @@ def _homes(kind: type[Preset]) -> Mapping[str, str]:
 
 @lru_cache(maxsize=16)
 def _settings(kind: type[Preset]) -> Mapping[str, FieldInfo]:
-    """Every setting, and the schedules."""
+    """Every setting, the schedules and the stages."""
     found = {name: field for settings in _groups(kind).values() for name, field in settings.model_fields.items()}
-    return MappingProxyType({**found, "schedules": kind.model_fields["schedules"]})
+    return MappingProxyType({**found, **{name: kind.model_fields[name] for name in BESIDE_GROUPS}})
 
 
 def _in_groups(kind: type[Preset], values: Mapping[str, Any]) -> dict[str, Any]:

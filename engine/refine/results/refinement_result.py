@@ -14,6 +14,7 @@ from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.ring_correlation import Validation
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
+from ptylive.schema.preset import Preset
 
 Phase = Literal["trial", "sweep", "lbfgs"]
 State = Literal["running", "done", "stopped", "failed"]
@@ -52,6 +53,23 @@ class Progress:
     warning: str = ""
     """What cannot be written at the moment, a checkpoint or the loss table; the refinement goes on without it."""
     preview: Callable[[], Preview] | None = None
+    stages: tuple[int, ...] = ()
+    """For each stage that has begun the epochs before it; empty where there is only one."""
+
+
+@dataclass(frozen=True)
+class StageEnd:
+    """One of several refinements that followed each other."""
+
+    name: str
+    first_epoch: int
+    """Epochs of the stages before it."""
+    preset: Preset
+    """As it was used: with what earlier stages had settled."""
+    state: State
+    algorithm: str
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,8 @@ class RefineResult:
     """Scans of calibration values before the run, in the order they were made."""
     validation: Validation | None = None
     """Half-data correlation and null test, where they were asked for."""
+    stages: tuple[StageEnd, ...] = ()
+    """Those that a run of several stages came to, in their order; loss, phases and seconds are those of all of them."""
     position_bound_A: float | None = None
     """Cramér-Rao bound of one position, both axes, Å; None where positions were not refined."""
 

@@ -74,10 +74,14 @@ class Identity:
     data: str
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     format_1: str = ""
+    stage: str = ""
+    """Which stage of a run it is of, in words."""
+    follows: str = ""
+    """Fingerprint of what the stage before ended with. A checkpoint that follows on something else is none of this."""
 
     @classmethod
     def of(cls, dataset: Dataset, preset: Preset) -> Identity:
-        """Of a refinement of these data with these settings."""
+        """Of a refinement of these data with these settings; a stage is known by its own."""
         settings = preset.model_dump(mode="json", exclude={"epoch_max"})
         added = [name for name in settings if name not in FORMAT_1_ORDER]
         first = {name: settings[name] for name in (*FORMAT_1_ORDER, *added)}
@@ -124,7 +128,12 @@ def _fingerprint(dataset: Dataset, settings: bytes) -> str:
 def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
     """Write ``path``; what was there becomes ``<name>.previous``."""
     arrays, plain = _encode(state)
-    belongs = {"data": identity.data, "settings": identity.settings}
+    belongs = {
+        "data": identity.data,
+        "settings": identity.settings,
+        "stage": identity.stage,
+        "follows": identity.follows,
+    }
     header = {"format": FORMAT, **belongs, "log": dataclasses.asdict(log), "state": plain}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     arrays["sha256"] = np.frombuffer(_digest(arrays), np.uint8)
@@ -134,6 +143,11 @@ def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
             np.savez(file, **named)  # numbers all of them: nothing is pickled
         if path.exists():  # only now: a disk that is full must not cost the one there is
             path.replace(_previous(path))
+
+
+def of_stage(path: Path, number: int) -> Path:
+    """The checkpoint of a stage, counted from 1, of a run whose checkpoint is ``path``."""
+    return path if number == 1 else path.with_name(f"{path.name}.stage{number}")
 
 
 def exists(path: Path) -> bool:
@@ -152,7 +166,7 @@ class Saved:
 
 
 def load(path: Path, identity: Identity) -> Saved | None:
-    """The newest intact checkpoint at ``path``; None where there is none.
+    """The newest intact checkpoint at ``path``; None where there is none, or one that follows on another stage.
 
     Raises RefinementError where one is there but none is intact, or where it belongs to another refinement.
     """
@@ -162,6 +176,8 @@ def load(path: Path, identity: Identity) -> Saved | None:
         if arrays is None:
             continue
         header = json.loads(bytes(arrays.pop("header")))
+        if header.get("follows", "") != identity.follows:
+            return None
         other = identity.apart(header)
         if other:
             raise RefinementError(

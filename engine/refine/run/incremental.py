@@ -67,7 +67,7 @@ class IncrementalRefinement:
         warm = self._warm(dataset.calibration)
         sweeps = FIRST_SWEEPS if warm is None else 1
         settings = {**HELD, "sweeps": sweeps, "epoch_max": sweeps, "probe_sweeps": 0}
-        preset = with_given_depth(dataset, self.preset)
+        preset = with_given_depth(dataset, self.preset.in_stages()[0].preset)
         if preset.object.num_slices == "auto":
             settings["num_slices"] = 1
         result = self._run(dataset, preset.model_copy(update=settings), warm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from ptylive.engine.refine.run.log import Log
@@ -11,10 +12,15 @@ from ptylive.schema.files.atomic import replacing
 COLUMNS = ("epoch", "phase", "loss", "seconds")
 
 
-def write_loss_table(path: Path, log: Log) -> None:
-    """Write one line an epoch."""
+def write_loss_table(path: Path, log: Log, earlier: Sequence[Log] | None = None) -> None:
+    """Write one line an epoch; ``earlier``: logs of the stages before this one, which makes the stage a column."""
+    columns = COLUMNS if earlier is None else (*COLUMNS, "stage")
+    rows = [
+        (phase, repr(loss), f"{seconds:.4f}", stage)
+        for stage, one in enumerate((*(earlier or ()), log), 1)
+        for phase, loss, seconds in zip(one.phases, one.losses, one.seconds, strict=True)
+    ]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for epoch, (phase, loss, seconds) in enumerate(zip(log.phases, log.losses, log.seconds, strict=True), 1):
-            writer.writerow([epoch, phase, repr(loss), f"{seconds:.4f}"])
+        writer.writerow(columns)
+        writer.writerows((epoch, *row)[: len(columns)] for epoch, row in enumerate(rows, 1))

@@ -58,6 +58,8 @@ class Observers:
     checkpoint: Path | None
     identity: checkpoints.Identity
     loss_table: Path | None = None
+    earlier: tuple[Log, ...] | None = None
+    """Of the stages before this one, for the loss table; None: there are no stages."""
 
 
 class Refinement:
@@ -186,7 +188,8 @@ class Refinement:
         self._log = self._log.with_epoch(loss, phase, now - self._epoch_start)
         self._epoch_start = now
         if self._observers.loss_table is not None:
-            self._write(self._observers.loss_table, partial(write_loss_table, log=self._log))
+            table = partial(write_loss_table, log=self._log, earlier=self._observers.earlier)
+            self._write(self._observers.loss_table, table)
         self._report(state, "running", force=True)
         self._save_sometimes(state)
 

@@ -21,6 +21,7 @@ from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prep
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.refinement import Observers, Refinement
+from ptylive.engine.refine.run.stages import Ended, refine_stages
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
@@ -50,25 +51,37 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
 
     ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
     ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date. ``warm``: object and probe to
-    begin from instead of an empty object.
+    begin from instead of an empty object. Stages of the preset are refined one after the other.
     Raises MetadataError for missing optics and RefinementError where the
     refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
     identity = checkpoints.Identity.of(dataset, preset)
     observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table)
+    context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
+    once = partial(_refined, context, resume)
+    if preset.stages:
+        return refine_stages(dataset, preset, once, observers, warm)
+    return once(dataset, preset, observers, warm).result
+
+
+def _refined(
+    context: TrialContext, resume: bool, dataset: Dataset, preset: Preset, observers: Observers, warm: WarmStart | None
+) -> Ended:
+    """One refinement, from a data set to its result."""
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
-    saved = checkpoints.load(checkpoint, identity) if checkpoint is not None and resume else None
-    context = TrialContext(backend, threads, start, _stop_where_asked(should_stop), _told(on_progress))
+    place, identity = observers.checkpoint, observers.identity
+    saved = checkpoints.load(place, identity) if place is not None and resume else None
+    context = replace(context, tell=_told(observers.on_progress))
 
     tuned = _settled(dataset, preset, context, warm, observers)
     measured = measure(tuned.dataset, tuned.preset)
-    strategy = decide(measured, tuned.preset, has_start=start is not None)
-    problem = lay_out(measured, strategy, tuned.preset, start)
+    strategy = decide(measured, tuned.preset, has_start=context.start is not None)
+    problem = lay_out(measured, strategy, tuned.preset, context.start)
     problem = begun(problem.after(tuned.curves, tuned.words, tilt_found=tuned.tilt_found), preset.start, warm)
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
-    with closing(open_backend(backend, problem.multislice, threads)) as engine:
-        return Refinement(problem, preset, engine, observers).run(saved)
+    with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
+        return Ended.of(Refinement(problem, preset, engine, observers).run(saved), tuned, problem)
 
 
 def _settled(

@@ -61,7 +61,11 @@ class Checks:
 
 
 def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None) -> Checks:
-    """Look before a long run: a second of work. Raises MetadataError and RefinementError as the run itself would."""
+    """Look before a long run, at the last of several stages: a second of work.
+
+    Raises MetadataError and RefinementError as the run itself would.
+    """
+    preset = preset.final
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     where, preset = context or TrialContext(), with_given_depth(dataset, preset)
     part = central_part(dataset)

@@ -32,8 +32,10 @@ HARMONIC_WIDTH = 1.0
 def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = None) -> Validation:
     """Halves and null test of a data set under a preset's sweeps: the time of three to four runs of the sweeps.
 
-    Both start from an empty object, whatever map the run itself starts from: a common start would agree with itself.
+    Both start from an empty object, whatever map the run itself starts from: a common start would agree with itself. Of
+    several stages the settings of the last are taken.
     """
+    preset = preset.final
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     if len(dataset.patterns) < LEAST_PATTERNS:
         raise RefinementError(f"{len(dataset.patterns)} patterns are too few to compare halves")

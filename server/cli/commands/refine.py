@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 ptylive refine scan.h5 -o refined.h5
 ptylive refine scan.h5 -o refined.h5 --set num_slices=4 --set total_thickness_A=80
+ptylive refine scan.h5 -o refined.h5 --stage thin.toml --stage thick.toml    # one after the other, in one run
 ptylive refine scan.h5 -o refined.h5 --resume             # go on after Ctrl-C
 """
 
@@ -43,6 +45,10 @@ def refine(
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
     preset: Annotated[
         Path | None, typer.Option(help="settings of the refinement: TOML, JSON, or a PyPty preset as JSON or text")
+    ] = None,
+    stage: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="settings of a stage; several files are refined one after the other"),
     ] = None,
     settings: Settings = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
@@ -60,6 +66,7 @@ def refine(
     use_persistent_cache()
     from ptylive.application.offline import MapRequest, method_of, reconstruct_file, refinable, stored_at_last
     from ptylive.application.outputs import reserved_run
+    from ptylive.application.presets import with_stage_files
     from ptylive.engine.refine import TrialContext, check, validate
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run
@@ -71,7 +78,7 @@ def refine(
     vet(file, values, output)
     scan, checkpoint = _checked(file, values, output, resume=resume)
     loaded, values = _loaded(preset, file, values, output)
-    wanted = _preset(loaded, chosen, epochs)
+    wanted = _preset(with_stage_files({**loaded.settings, **chosen}, stage or (), output), epochs)
     checked_backend(backend)
     started = time.perf_counter()
     pixels = _pixels_to_compile(file, values, wanted)
@@ -257,12 +264,12 @@ def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path)
     return loaded, {**added, **values}
 
 
-def _preset(loaded: PresetFile, chosen: Mapping[str, Any], epochs: int | None) -> Preset:
+def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:
     """Settings of all sources together; files that they name are looked through."""
     from ptylive.application.presets import files_of
     from ptylive.streamer.vetting.door import vet_results
 
-    values = {**loaded.settings, **chosen}
+    values = dict(settings)
     if epochs is not None:
         values["epoch_max"] = epochs
     preset = Preset.from_mapping(values)
@@ -275,5 +282,6 @@ def show_progress(shown: Shown, progress: Progress) -> None:
     if progress.phase == "trial":
         shown.update(0, None, progress.message)
         return
-    loss = "" if progress.epoch == 0 else f" loss {progress.loss:.6g}"
-    shown.update(progress.epoch, progress.epochs, f"{progress.phase}{loss}")
+    loss = "" if progress.epoch == 0 or math.isnan(progress.loss) else f" loss {progress.loss:.6g}"
+    stage = f"stage {len(progress.stages)} " if progress.stages else ""
+    shown.update(progress.epoch, progress.epochs, f"{stage}{progress.phase}{loss}")

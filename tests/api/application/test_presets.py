@@ -3,6 +3,7 @@
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from running import last_json, ptylive_here
 
 from ptylive.application.offline import method_of, start_guess
-from ptylive.application.presets import load_preset
+from ptylive.application.presets import files_of, load_preset, with_stage_files
 from ptylive.schema import Calibration, LiveMap, MetadataError, Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.values import parse_assignments
@@ -94,6 +95,52 @@ def test_presets_of_ours(tmp_path):
     for name in ("flat.toml", "full.toml", "plain.json"):
         assert load_preset(tmp_path / name).settings["sweeps"] == 3
     assert load_preset(tmp_path / "full.toml").metadata == {"energy_eV": 60e3, "scan_step_A": 0.5}
+
+
+def test_stages_stand_in_tables_or_files_of_their_own(tmp_path):
+    (tmp_path / "all.toml").write_text("[refine]\nsweeps = 3\n[[stage]]\nname = 'coarse'\nwindow_px = 32\n[[stage]]\n")
+    (tmp_path / "flat.toml").write_text("sweeps = 3\n[[stage]]\nname = 'coarse'\nwindow_px = 32\n[[stage]]\n")
+    for name in ("all.toml", "flat.toml"):
+        settings = load_preset(tmp_path / name).settings
+        assert settings == {"sweeps": 3, "stages": [{"name": "coarse", "window_px": 32}, {}]}
+    (tmp_path / "thin.toml").write_text("num_slices = 1\n")
+    (tmp_path / "named.json").write_text(json.dumps({"name": "fine", "sweeps": 5}))
+    files = [tmp_path / "thin.toml", tmp_path / "named.json"]
+    added = with_stage_files(settings, files, tmp_path / "out.h5")
+    assert added["stages"][2:] == [{"name": "thin", "num_slices": 1}, {"name": "fine", "sweeps": 5}]
+    assert with_stage_files({"sweeps": 3}, [], tmp_path / "out.h5") == {"sweeps": 3}
+    (tmp_path / "optics.toml").write_text("[optics]\nenergy_eV = 60e3\n")
+    with pytest.raises(MetadataError, match=r"optics\.toml describes the experiment"):
+        with_stage_files({}, [tmp_path / "optics.toml"], tmp_path / "out.h5")
+
+
+def test_files_of_all_stages_are_looked_through():
+    preset = Preset.from_mapping({"stages": [{"start_object": "a.h5"}, {}], "start_probe": "b.h5"})
+    assert sorted(files_of(preset)) == [Path("a.h5"), Path("b.h5")]
+
+
+@pytest.mark.slow
+def test_stages_run_from_end_to_end_and_lie_in_the_results(bare, tmp_path):
+    file, known = bare
+    output, thick = tmp_path / "refined.h5", tmp_path / "thick.toml"
+    thick.write_text("num_slices = 2\ntotal_thickness_A = 10\n")
+    preset = tmp_path / "all.toml"
+    preset.write_text("sweeps = 2\nepoch_max = 3\nprobe_modes = 1\n[[stage]]\nname = 'thin'\nnum_slices = 1\n")
+    names = ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA", "rotation_deg", "defocus_A")
+    values = [f"{name}={float(known[name])}" for name in names] + [f"scan_step_A={np.ravel(known['scan_step_A'])[0]}"]
+    given = [word for value in values for word in ("--set", value)]
+    done = ptylive_here("refine", file, "-o", output, "--preset", preset, "--stage", thick, *given, "--json")
+    assert done.returncode == 0, done.stderr
+    assert (last_json(done)["state"], last_json(done)["epochs"]) == ("done", 6)
+    with h5py.File(output) as results:
+        run = results["refinement"]
+        assert run["object"].shape[1] == 2
+        assert run["loss"].attrs["stages"].tolist() == [0, 3]
+        assert [run[f"stages/{n}"].attrs["name"] for n in (1, 2)] == ["thin", "thick"]
+        each = [Preset.model_validate_json(run[f"stages/{n}"].attrs["preset"]) for n in (1, 2)]
+        assert [preset.object.slices for preset in each] == [1, 2]
+        assert len(Preset.model_validate_json(run.attrs["preset"]).stages) == 2
+    assert (tmp_path / "refined.checkpoint.stage2").exists()
 
 
 def test_arrays_become_files_beside_the_output(tmp_path):

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError
 from ptylive.schema.preset.describe import table
+from ptylive.schema.preset.model import BESIDE_GROUPS
 from ptylive.schema.preset.object import ObjectSettings
 
 
@@ -60,7 +61,7 @@ def test_settings_stand_in_groups_inside_and_side_by_side_outside():
     }  # fmt: skip
     assert Preset(object=preset.object, sweeps=3).solver == preset.solver
     written = json.loads(preset.model_dump_json(exclude={"seed"}))
-    assert written.keys() == Preset.settings().keys() - {"seed", "schedules"}
+    assert written.keys() == Preset.settings().keys() - {"seed", "schedules", "stages"}
     assert Preset.model_validate(written) == preset
 
 
@@ -84,8 +85,8 @@ def test_validation_errors_name_the_setting_not_its_group():
 
 
 def test_every_setting_has_one_group():
-    groups = [each.annotation for name, each in Preset.model_fields.items() if name != "schedules"]
+    groups = [each.annotation for name, each in Preset.model_fields.items() if name not in BESIDE_GROUPS]
     names = [name for group in groups for name in group.model_fields]
     assert len(names) == len(set(names))
     assert not set(names) & (set(Preset.model_fields) | set(dir(Preset)))
-    assert [*names, "schedules"] == list(Preset.settings())
+    assert [*names, *BESIDE_GROUPS] == list(Preset.settings())

@@ -1,0 +1,258 @@
+"""Refinements that follow each other in one run: the result of one is the start of the next.
+
+Every stage is an ordinary refinement under its own settings, so there is nothing here that could disagree with one.
+What was found on the way goes along: positions, a drift that was taken out, calibration, depth, tilts, and what else
+was refined. A later stage makes trials only where its own settings ask for them. Each has a checkpoint of its own; a
+resumed run goes through all of them, and those that had ended are over at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.probe import Probe
+from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.results.curve import Curve, Scanned
+from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, StageEnd
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.run.refinement import Observers
+from ptylive.engine.refine.tuning.depth_choice import with_given_depth
+from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
+from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
+from ptylive.schema import Calibration, Origin
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.sequence import chosen_patterns
+from ptylive.schema.preset.stages import Stage, titled
+
+SETTLED: Mapping[str, Any] = {
+    "scan_defocus": False,
+    "scan_thickness": False,
+    "scan_rotation": False,
+    "refine_drift": False,
+}
+"""Settings of later stages, where they do not say otherwise: trials were made in the first."""
+DEPTH = ("num_slices", "total_thickness_A", "slice_distances_A")
+KEPT = "epoch < 0"
+"""Schedule of a quantity that an earlier stage refined and this one does not: there, and never moved."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What one stage came to, and what of it the next has to know."""
+
+    result: RefineResult
+    preset: Preset
+    """With what trials decided."""
+    calibration: Calibration
+    curves: tuple[Curve, ...]
+    nominal: Probe
+    first_invA: tuple[float, float]
+
+    @classmethod
+    def of(cls, result: RefineResult, tuned: Tuned, problem: Problem) -> Ended:
+        """Without the patterns, of which each stage has a copy in its own window."""
+        measured = problem.measured
+        calibration = tuned.dataset.calibration
+        return cls(result, tuned.preset, calibration, tuned.curves, measured.probe, first_invA(measured))
+
+    @property
+    def slices(self) -> int:
+        """Of the object."""
+        return int(self.result.object.shape[1])
+
+
+Once = Callable[[Dataset, Preset, Observers, WarmStart | None], Ended]
+"""One refinement; the data set is the whole one, of which ``sequence`` chooses."""
+
+
+def refine_stages(
+    dataset: Dataset, preset: Preset, once: Once, observers: Observers, warm: WarmStart | None
+) -> RefineResult:
+    """All stages of a preset; ``warm`` is where the first begins. A stage that is stopped or fails is the last.
+
+    Raises what a refinement raises where the first stage cannot start, or a later one for another reason than a stop.
+    """
+    chain = _Chain(dataset, preset.in_stages(), once, observers)
+    while chain.goes_on:
+        try:
+            warm = chain.step(warm)
+        except RefinementError:
+            if not (chain.ended and observers.should_stop()):
+                raise
+            break  # during the trials of a later stage: what the ones before came to is kept
+    return chain.result()
+
+
+class _Chain:
+    """Stages that have ended, and what the next one begins with."""
+
+    def __init__(self, dataset: Dataset, stages: tuple[Stage, ...], once: Once, observers: Observers) -> None:
+        self.stages, self._once, self._observers = stages, once, observers
+        self.ended: list[Ended] = []
+        self._whole = self._dataset = dataset
+        self._estimated = dataset.calibration.origin("C10") is Origin.ESTIMATED
+        self._follows = ""
+        self._depth: dict[str, Any] = {}
+        """Slices and thickness that trials of an earlier stage found."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is another stage, and nothing has ended the run before it."""
+        stopped = bool(self.ended) and (self.ended[-1].result.state != "done" or self._observers.should_stop())
+        return len(self.ended) < len(self.stages) and not stopped
+
+    def step(self, warm: WarmStart | None) -> WarmStart:
+        """Refine the next stage; what the one after it begins with."""
+        stage = self.stages[len(self.ended)]
+        preset = self._following(stage) if self.ended else stage.preset
+        ended = self._once(self._dataset, preset, self._observers_of(stage), warm)
+        if stage.preset.object.num_slices == "auto":
+            form = ended.preset.object
+            self._depth = {name: getattr(form, name) for name in DEPTH}
+        self._dataset = moved_on(self._dataset, preset, ended)
+        self._follows = _fingerprint(ended.result, self._follows)
+        self.ended.append(ended)
+        return replace(
+            WarmStart.of(ended.result),
+            drift_A=None,
+            nominal=ended.nominal,
+            first_invA=ended.first_invA,
+            over_map=True,
+        )
+
+    def _following(self, stage: Stage) -> Preset:
+        """The settings of a stage with what earlier ones found, wherever it does not speak of that itself."""
+        last, preset = self.ended[-1], stage.preset
+        changes = dict(SETTLED)
+        if preset.object.num_slices == "auto" and self._depth:
+            changes |= self._depth
+        elif self._estimated and last.slices == 1:
+            # the defocus of one slice is that of the middle of the specimen, that of several of the entrance
+            changes["scan_defocus"] = with_given_depth(self._dataset, preset).object.slices > 1
+        changes |= _refined_before(last, preset)
+        return _with(preset, {name: value for name, value in changes.items() if name not in stage.said})
+
+    def _observers_of(self, stage: Stage) -> Observers:
+        """The files and callbacks of the next stage."""
+        number = len(self.ended) + 1
+        identity = replace(
+            checkpoints.Identity.of(self._whole, stage.preset),
+            stage=f"{titled(number, stage.name)} of {len(self.stages)}",
+            follows=self._follows,
+        )
+        place = self._observers.checkpoint
+        return replace(
+            self._observers,
+            on_progress=partial(self._tell, stage),
+            checkpoint=None if place is None else checkpoints.of_stage(place, number),
+            identity=identity,
+            earlier=tuple(
+                Log(tuple(r.loss.tolist()), r.phases, tuple(r.seconds.tolist()), r.evaluations) for r in self._results
+            ),
+        )
+
+    @property
+    def _results(self) -> list[RefineResult]:
+        return [one.result for one in self.ended]
+
+    @property
+    def _starts(self) -> tuple[int, ...]:
+        """Epochs before each stage, and after the last that has ended."""
+        return tuple(np.cumsum([0, *(len(one.loss) for one in self._results)]).tolist())
+
+    def _tell(self, stage: Stage, progress: Progress) -> None:
+        """The progress of a stage as that of the whole run."""
+        title = f"{titled(len(self._starts), stage.name)} of {len(self.stages)}"
+        before, to_come = self._starts[-1], self.stages[len(self._starts) :]
+        planned = [one.preset.solver.epoch_max for one in to_come]
+        goes_on = bool(to_come) and progress.state == "done"
+        told = replace(
+            progress,
+            state="running" if goes_on else progress.state,
+            message=f"{title}: {progress.message}" if progress.message else title,
+            seconds=progress.seconds + sum(float(one.seconds.sum()) for one in self._results),
+            evaluations=progress.evaluations + sum(one.evaluations for one in self._results),
+            stages=self._starts,
+        )
+        if progress.phase != "trial":
+            epochs = before + progress.epochs + sum(progress.epochs if isinstance(n, str) else n for n in planned)
+            told = replace(told, epoch=before + progress.epoch, epochs=epochs)
+        self._observers.on_progress(told)
+
+    def result(self) -> RefineResult:
+        """The last stage, with the epochs of all of them."""
+        results, last = self._results, self._results[-1]
+        ends = [
+            StageEnd(stage.name, first, one.preset, r.state, r.algorithm, r.reason, r.message)
+            for stage, first, one, r in zip(self.stages, self._starts, self.ended, results, strict=False)
+        ]
+        title = f"{titled(len(ends), ends[-1].name)} of {len(self.stages)}"
+        missing = last.state == "done" and len(ends) < len(self.stages)
+        return replace(
+            last,
+            loss=np.concatenate([one.loss for one in results]),
+            phases=tuple(phase for one in results for phase in one.phases),
+            seconds=np.concatenate([one.seconds for one in results]),
+            evaluations=sum(one.evaluations for one in results),
+            state="stopped" if missing else last.state,
+            reason=f"{title}: {last.reason}",
+            message=f"{title}: {'stopped on request after it' if missing else last.message or last.state}",
+            drift=next((one.drift for one in results if one.drift is not None), None),
+            curves=tuple(curve for one in results for curve in one.curves),
+            stages=tuple(ends),
+        )
+
+
+def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
+    """The whole data set under the calibration and at the positions that a stage on a part of it ended with."""
+    result = ended.result
+    for curve in ended.curves:
+        if curve.applied and curve.quantity in (Scanned.ROTATION, Scanned.SCALE):
+            dataset, _ = varied(dataset, preset, curve.quantity, curve.best)
+    if result.drift is not None and result.drift.applied:
+        dataset = without_drift(dataset, result.drift)
+    sequence, positions_A = preset.patterns.sequence, dataset.positions_A.copy()
+    chosen = slice(None) if sequence is None else chosen_patterns(sequence, len(positions_A))
+    positions_A[chosen] = result.positions_A
+    return replace(dataset, positions_A=positions_A, calibration=ended.calibration)
+
+
+def _refined_before(last: Ended, preset: Preset) -> dict[str, Any]:
+    """Settings that carry on what else was refined."""
+    refined, changes = last.result.refined, dict[str, Any]()
+    if refined is None:
+        return changes
+    if refined.tilts_mrad is not None and preset.propagation.tilts_mrad is None:
+        if len(refined.tilts_mrad) == 1:
+            changes["tilts_mrad"] = [refined.tilts_mrad[0].tolist()]
+    same_slices = preset.object.slices == last.slices
+    if refined.slice_distances_A is not None and same_slices:
+        changes |= {"slice_distances_A": list(refined.slice_distances_A), "total_thickness_A": None}
+    if refined.beam_current is not None and not preset.refined.update_beam_current:
+        changes["update_beam_current"] = KEPT
+    if refined.background is not None and not preset.refined.update_static_background:
+        changes["update_static_background"] = KEPT
+    return changes
+
+
+def _with(preset: Preset, changes: Mapping[str, Any]) -> Preset:
+    """The preset with other settings, checked."""
+    return Preset.from_mapping({**preset.model_dump(exclude_unset=True), **changes})
+
+
+def _fingerprint(result: RefineResult, before: str) -> str:
+    """Of what a stage ended with."""
+    digest = hashlib.sha256(before.encode())
+    for array in (result.object, result.probe, result.positions_A):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,63 @@
+"""Stages of a run: tables of settings, each laid over what the preset says for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ptylive.schema.errors import MetadataError
+
+if TYPE_CHECKING:
+    from ptylive.schema.preset.model import Preset
+
+MOST = 20
+LONGEST_NAME = 60
+NAME = "name"
+"""What a stage is called; the only entry of its table that is no setting."""
+FIRST_ONLY = ("start_object", "start_probe")
+"""A later stage begins where the one before ended."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One refinement of several that follow each other."""
+
+    name: str
+    preset: Preset
+    """All of its settings."""
+    said: frozenset[str]
+    """Names of the settings that are its own, and not those of all stages."""
+
+
+def checked_tables(value: object) -> tuple[dict[str, Any], ...]:
+    """Tables of stages as people write them. Raises MetadataError where there is something else."""
+    if isinstance(value, Mapping) or isinstance(value, str) or not isinstance(value, list | tuple):
+        raise MetadataError(f"stages is {str(value)[:40]!r}", "write a table [[stage]] for each")
+    if len(value) > MOST:
+        raise MetadataError(f"there are {len(value)} stages", f"make do with {MOST}")
+    return tuple(_checked(number, table) for number, table in enumerate(value, 1))
+
+
+def _checked(number: int, table: object) -> dict[str, Any]:
+    if not isinstance(table, Mapping):
+        raise MetadataError(f"stage {number} is {str(table)[:40]!r}", "write a table [[stage]] with its settings")
+    said = {str(name): value for name, value in table.items()}
+    name = said.get(NAME, "")
+    if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
+        raise MetadataError(f"stage {number} has the name {str(name)[:40]!r}", f"use up to {LONGEST_NAME} letters")
+    if "stages" in said or "stage" in said:
+        raise MetadataError(f"stage {number} holds stages", "write one list of them")
+    if "start_map" in said:
+        raise MetadataError(f"stage {number} has start_map", "write it with the settings of all stages")
+    for name in FIRST_ONLY:
+        if number > 1 and said.get(name) is not None:
+            raise MetadataError(
+                f"stage {number} has {name}, and it begins where stage {number - 1} ends", f"leave {name} to stage 1"
+            )
+    return said
+
+
+def titled(number: int, name: str) -> str:
+    """How a stage is spoken of."""
+    return f"stage {number} ({name})" if name else f"stage {number}"

@@ -1,0 +1,152 @@
+"""Refinements that follow each other in one run."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.run.checkpoint import of_stage
+from ptylive.engine.refine.run.stages import KEPT
+from ptylive.schema import MetadataError, Origin, Quantity, RefinementError
+from ptylive.schema.preset import Preset
+
+SHARED = {"probe_modes": 1, "algorithm": "lsq_sqrt", "sweeps": 3, "epoch_max": 4, "batch_size": 16, "num_slices": 1}
+SLICES = {"num_slices": 3, "total_thickness_A": 20.0, "phase_only_obj": True}
+
+
+def staged(*stages: dict, **shared: object) -> Preset:
+    return Preset.from_mapping({**SHARED, **shared, "stages": list(stages)})
+
+
+def refined(dataset, preset, **options):
+    return refine(dataset, preset, backend="cpu", **options)
+
+
+def test_one_slice_then_several_in_a_finer_window(simulated):
+    preset = staged({"name": "coarse", "window_px": 16}, {"name": "fine", **SLICES}, {**SLICES, "probe_modes": 2})
+    result = refined(simulated.dataset, preset)
+    assert result.object.shape[1] == 3 and result.probe.shape[1] == 2
+    assert len(result.loss) == len(result.phases) == len(result.seconds) == 12
+    assert [end.first_epoch for end in result.stages] == [0, 4, 8]
+    assert [end.name for end in result.stages] == ["coarse", "fine", ""]
+    assert [end.preset.object.slices for end in result.stages] == [1, 3, 3]
+    assert "stage 3 of 3" in result.reason and "begun from an earlier refinement" in result.reason
+    alone = refined(simulated.dataset, Preset.from_mapping({**SHARED, **SLICES}))
+    assert result.loss[4] < 0.5 * (alone.loss[0] + alone.loss[-1])  # begins more than half way down
+
+
+def test_a_single_stage_is_the_run_without_stages(simulated):
+    plain = refined(simulated.dataset, Preset.from_mapping(SHARED))
+    one = refined(simulated.dataset, staged({"name": "all"}))
+    np.testing.assert_array_equal(one.object, plain.object)
+    np.testing.assert_array_equal(one.loss, plain.loss)
+
+
+def test_positions_that_were_freed_stay_where_they_came_to(simulated):
+    rng = np.random.default_rng(0)
+    shaken = simulated.dataset.positions_A + rng.normal(0, 0.1, simulated.dataset.positions_A.shape)
+    dataset = replace(simulated.dataset, positions_A=shaken)
+    result = refined(dataset, staged({}, {"update_probe_pos": True}, {}))
+    moved = refined(dataset, staged({}, {"update_probe_pos": True}))
+    assert np.abs(moved.positions_A - shaken).max() > 0
+    np.testing.assert_array_equal(result.positions_A, moved.positions_A)
+
+
+def test_what_a_stage_refined_beside_object_and_probe_is_kept(simulated):
+    result = refined(simulated.dataset, staged({"update_beam_current": True}, {}))
+    before = refined(simulated.dataset, staged({"update_beam_current": True}))
+    np.testing.assert_allclose(result.refined.beam_current, before.refined.beam_current, rtol=1e-6)
+    assert result.stages[1].preset.schedules == {"update_beam_current": KEPT}
+
+
+def test_a_part_of_the_patterns_then_all(simulated):
+    result = refined(simulated.dataset, staged({"sequence": "0::2", "update_probe_pos": True}, {}))
+    part = refined(simulated.dataset, staged({"sequence": "0::2", "update_probe_pos": True}))
+    assert len(result.positions_A) == len(simulated.dataset.positions_A)
+    np.testing.assert_array_equal(result.positions_A[::2], part.positions_A)
+    np.testing.assert_array_equal(result.positions_A[1::2], simulated.dataset.positions_A[1::2])
+
+
+def stopping_after(epochs: int):
+    """A request to stop that comes after that number of epochs of the whole run."""
+    heard = []
+    return heard.append, lambda: bool(heard) and heard[-1].epoch >= epochs
+
+
+TWO = ({"name": "thin"}, {"name": "thick", **SLICES})
+
+
+@pytest.mark.parametrize("epochs", [2, 4, 6])
+def test_a_stopped_run_goes_on_in_its_stage_on_the_same_trajectory(simulated, tmp_path, epochs):
+    whole = refined(simulated.dataset, staged(*TWO))
+    place = tmp_path / "run.checkpoint"
+    on_progress, should_stop = stopping_after(epochs)
+    files = {"checkpoint": place, "loss_table": tmp_path / "loss.csv"}
+    stopped = refined(simulated.dataset, staged(*TWO), on_progress=on_progress, should_stop=should_stop, **files)
+    assert stopped.state == "stopped" and len(stopped.loss) == epochs
+    assert f"stage {1 if epochs < 5 else 2}" in stopped.message
+    assert of_stage(place, 2).exists() == (epochs > 4)
+    result = refined(simulated.dataset, staged(*TWO), resume=True, **files)
+    assert result.state == "done"
+    np.testing.assert_array_equal(result.loss, whole.loss)
+    np.testing.assert_array_equal(result.object, whole.object)
+    np.testing.assert_array_equal(result.probe, whole.probe)
+    rows = list(csv.DictReader((tmp_path / "loss.csv").open()))
+    assert [row["stage"] for row in rows] == ["1"] * 4 + ["2"] * 4
+    assert [float(row["loss"]) for row in rows] == result.loss.tolist()
+
+
+def test_a_stage_that_follows_on_something_else_begins_anew(simulated, tmp_path):
+    """More epochs of the first stage: the checkpoint of the second follows on what there was before."""
+    place = tmp_path / "run.checkpoint"
+    refined(simulated.dataset, staged(*TWO), checkpoint=place)
+    longer = staged({**TWO[0], "epoch_max": 6}, TWO[1])
+    resumed = refined(simulated.dataset, longer, checkpoint=place, resume=True)
+    assert [end.first_epoch for end in resumed.stages] == [0, 6] and len(resumed.loss) == 10
+    assert resumed.loss[6] < refined(simulated.dataset, staged(*TWO)).loss[4]
+
+
+def test_the_checkpoint_says_which_stage(simulated, tmp_path):
+    place = tmp_path / "run.checkpoint"
+    refined(simulated.dataset, staged(*TWO), checkpoint=place)
+    with np.load(of_stage(place, 2)) as file:
+        assert b"stage 2 (thick) of 2" in bytes(file["header"])
+
+
+def test_progress_counts_the_epochs_of_all_stages(simulated):
+    heard = []
+    refined(simulated.dataset, staged(*TWO), on_progress=heard.append)
+    epochs = [progress.epoch for progress in heard]
+    assert epochs == sorted(epochs) and epochs[-1] == 8
+    assert {progress.epochs for progress in heard} == {8}
+    assert [progress.state for progress in heard][-1] == "done"
+    assert {progress.state for progress in heard[:-1]} == {"running"}
+    assert heard[0].stages == (0,) and heard[-1].stages == (0, 4)
+    assert heard[-1].message.startswith("stage 2 (thick) of 2")
+    assert heard[-1].evaluations > 2 * heard[len(heard) // 4].evaluations
+
+
+def test_an_estimated_defocus_is_found_again_where_one_slice_becomes_several(simulated):
+    """That of one slice is the middle's; a stage that speaks of it decides by itself."""
+    estimated = Quantity(-55.0, Origin.ESTIMATED)
+    dataset = replace(simulated.dataset, calibration=simulated.dataset.calibration.having(C10=estimated))
+    quick = {"sweeps": 1, "epoch_max": 1}
+    result = refined(dataset, staged({}, SLICES, **quick))
+    assert [str(curve.quantity) for curve in result.curves] == ["defocus_A", "defocus_A"]
+    result = refined(dataset, staged({}, {**SLICES, "scan_defocus": False}, **quick))
+    assert [str(curve.quantity) for curve in result.curves] == ["defocus_A"]
+
+
+def test_a_checkpoint_of_other_settings_is_refused_in_any_stage(simulated, tmp_path):
+    place = tmp_path / "run.checkpoint"
+    refined(simulated.dataset, staged(*TWO), checkpoint=place)
+    other = staged(TWO[0], {**TWO[1], "batch_size": 8})
+    with pytest.raises(RefinementError, match=r"stage2 belongs to other settings .batch_size was 16, is 8"):
+        refined(simulated.dataset, other, checkpoint=place, resume=True)
+
+
+def test_impossible_stages_name_themselves():
+    with pytest.raises(MetadataError, match=r"stage 2 \(thick\): .*num_slices = 3 needs total_thickness_A"):
+        staged({}, {"name": "thick", "num_slices": 3})
