@@ -149,6 +149,8 @@ class RefinementState(_Message):
     loss: float | None = None
     losses: list[float] = Field(default_factory=list)
     phases: list[str] = Field(default_factory=list)
+    stages: list[int] = Field(default_factory=list)
+    """Epochs before each stage that has begun; empty where there is only one."""
     seconds: float | None = None
     seconds_left: float | None = None
     evaluations: float | None = None

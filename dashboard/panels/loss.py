@@ -1,10 +1,10 @@
-"""The loss curve, on a logarithmic axis, with the sweeps and the L-BFGS epochs told apart."""
+"""The loss curve, on a logarithmic axis, sweeps and L-BFGS epochs told apart, a line where a stage began."""
 
 from __future__ import annotations
 
 import math
 
-from bokeh.models import BasicTickFormatter, ColumnDataSource, FixedTicker, Line, Range1d, Scatter
+from bokeh.models import BasicTickFormatter, ColumnDataSource, FixedTicker, Line, Range1d, Scatter, VSpan
 from bokeh.plotting import figure
 
 from ptylive.dashboard.client.state import RefinementState
@@ -19,6 +19,7 @@ class LossCurve:
 
     def __init__(self, compared: ColumnDataSource) -> None:
         self.sources = {phase: ColumnDataSource(data={"epoch": [], "loss": []}) for phase in PHASE_COLOURS}
+        self.stages = ColumnDataSource(data={"epoch": []})
         self.epochs, self.range = Range1d(0.5, 10.5), Range1d(0.1, 10.0)
         self._compared = compared
         self.small = self._figure("loss_small", small=True)
@@ -47,6 +48,7 @@ class LossCurve:
             plot.add_glyph(self.sources[phase], points)
         beside = Line(x="epoch", y="loss", line_color=COMPARED_COLOUR, line_width=2, line_dash="dashed")
         plot.add_glyph(self._compared, beside)
+        plot.add_glyph(self.stages, VSpan(x="epoch", line_color=COMPARED_COLOUR, line_dash="dotted"))
         plot.grid.grid_line_alpha = 0.15
         plot.axis.minor_tick_line_color = None
         plot.axis.axis_line_color = None
@@ -71,11 +73,14 @@ class LossCurve:
         losses = refinement.losses if refinement else []
         phases = refinement.phases if refinement else []
         beside = [float(v) for v in self._compared.data["loss"]]
-        signature = (refinement and refinement.run, len(losses), losses[-1] if losses else None, *beside[-1:])
+        stages = refinement.stages if refinement else []
+        last = losses[-1] if losses else None
+        signature = (refinement and refinement.run, len(losses), last, tuple(stages), *beside[-1:])
         if signature == self._last:
             return
         self._last = signature
         self._fit(losses, beside)
+        self.stages.data = {"epoch": [first + 0.5 for first in stages if first > 0]}
         for phase, points in split_by_phase(losses, phases).items():
             self.sources[phase].data = {"epoch": [e for e, _ in points], "loss": [v for _, v in points]}
 

@@ -116,6 +116,7 @@ def progress_to_plain(progress: Progress) -> dict[str, Any]:
         "evaluations": progress.evaluations,
         "message": progress.message,
         "warning": progress.warning,
+        "stages": list(progress.stages),
     }
     if progress.preview is not None:
         preview = progress.preview()

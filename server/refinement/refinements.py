@@ -46,6 +46,8 @@ class RunState:
     """What the refinement process worries about now: a checkpoint or a result that cannot be written."""
     losses: list[float] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
+    stages: list[int] = field(default_factory=list)
+    """Epochs before each stage that has begun; empty where there is only one."""
     object: dict[str, Any] | None = None
     probe: dict[str, Any] | None = None
     slices: dict[str, Any] | None = None
@@ -60,7 +62,7 @@ class RunState:
     def event(self, *, pictures: bool) -> dict[str, Any]:
         """The payload of a `refinement` event."""
         plain = {name: value for name, value in vars(self).items() if name not in ("object", "probe", "slices")}
-        plain.update(losses=list(self.losses), phases=list(self.phases))
+        plain.update(losses=list(self.losses), phases=list(self.phases), stages=list(self.stages))
         if pictures and self.object is not None:
             plain.update(object=self.object, probe=self.probe)
             if self.slices is not None:
@@ -77,6 +79,7 @@ class RunState:
             self.state = "running"
         for name in ("phase", "epochs", "seconds", "seconds_left", "evaluations"):
             setattr(self, name, step[name])
+        self.stages = [int(first) for first in step.get("stages", ())]
         self.message = "; ".join(words for words in (step["warning"], step["message"]) if words)
         if step["epoch"] < self.epoch:  # begun anew: what was refined during the scan was of another calibration
             self.epoch, self.loss, self.losses, self.phases = 0, None, [], []

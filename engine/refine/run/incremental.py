@@ -84,13 +84,14 @@ class IncrementalRefinement:
     def conclude(self, dataset: Dataset, start: StartGuess | None, checkpoint: Path | None) -> RefineResult:
         """The run after the scan: on all patterns, with the final calibration, from the last round."""
         result = self._run(dataset, self.preset, self._warm(dataset.calibration), start, checkpoint)
-        every = [*self._rounds, result]
+        every, before = [*self._rounds, result], sum(len(one.loss) for one in self._rounds)
         return replace(
             result,
             loss=np.concatenate([one.loss for one in every]),
             phases=tuple(phase for one in every for phase in one.phases),
             seconds=np.concatenate([one.seconds for one in every]),
             evaluations=sum(one.evaluations for one in every),
+            stages=tuple(replace(stage, first_epoch=stage.first_epoch + before) for stage in result.stages),
         )
 
     def _warm(self, calibration: Calibration) -> WarmStart | None:
@@ -111,7 +112,13 @@ class IncrementalRefinement:
 
         def passed_on(progress: Progress) -> None:
             self._on_progress(
-                replace(progress, epoch=progress.epoch + before, epochs=progress.epochs + before, state="running")
+                replace(
+                    progress,
+                    epoch=progress.epoch + before,
+                    epochs=progress.epochs + before,
+                    state="running",
+                    stages=tuple(first + before for first in progress.stages),
+                )
             )
 
         return refine(

@@ -34,6 +34,18 @@ def test_the_curve_is_drawn_once_per_change() -> None:
     assert curve.range.start < 2.0 < 3.0 < curve.range.end
 
 
+def test_a_line_stands_where_a_stage_began() -> None:
+    """Between the epochs; there is none at the beginning of the run."""
+    curve = LossCurve(ColumnDataSource(data={"epoch": [], "loss": []}))
+    losses = [3.0, 2.0, 1.5]
+    curve.show(RefinementState(run="r", losses=losses, phases=["sweep"] * 3, stages=[0, 2]))
+    assert curve.stages.data == {"epoch": [2.5]}
+    curve.show(RefinementState(run="r", losses=losses, phases=["sweep"] * 3, stages=[0, 2, 3]))
+    assert curve.stages.data == {"epoch": [2.5, 3.5]}
+    curve.show(RefinementState(run="s", losses=losses, phases=["sweep"] * 3))
+    assert curve.stages.data == {"epoch": []}
+
+
 def test_ticks_are_round_and_few_in_narrow_and_wide_ranges() -> None:
     assert log_ticks(270.0, 333.0, 3) == [300.0]
     assert log_ticks(270.0, 333.0, 8) == [270.0, 280.0, 290.0, 300.0, 310.0, 320.0, 330.0]

@@ -40,6 +40,14 @@ def test_a_run_that_begins_anew_after_the_scan_tells_its_own_losses() -> None:
     assert (run.state, run.epoch, run.loss, run.losses, run.phases) == ("running", 1, 13.7, [13.7], ["sweep"])
 
 
+def test_an_event_says_where_stages_began() -> None:
+    run = RunState("queued", "run1", "uid")
+    run.advance(step(1, 140.0))
+    assert run.event(pictures=False)["stages"] == []
+    run.advance({**step(3, 90.0), "stages": [0, 2]})
+    assert run.event(pictures=False)["stages"] == [0, 2]
+
+
 def test_trials_are_running_and_no_epoch() -> None:
     run = RunState("queued", "run1", "uid")
     run.try_out("trying 4 probe modes")

@@ -136,6 +136,19 @@ def test_a_growing_scan_ends_where_the_whole_one_does(simulated):
     assert all(progress.state == "running" for progress in heard)
 
 
+def test_rounds_of_a_growing_scan_are_of_the_first_stage(simulated):
+    heard = []
+    stages = [{"name": "thin"}, {"num_slices": 2, "total_thickness_A": 20.0}]
+    wanted = Preset.from_mapping({**preset(4, 4).model_dump(exclude_unset=True), "num_slices": 1, "stages": stages})
+    incremental = IncrementalRefinement(wanted, TrialContext("cpu"), heard.append)
+    assert incremental.round(rows(simulated.dataset, 6), 0.5)
+    result = incremental.conclude(simulated.dataset, None, None)
+    made = len(result.loss) - 4 - (4 - 1)  # of the first stage a sweep less: LEAST_SWEEPS stay
+    assert result.object.shape[1] == 2
+    assert [stage.first_epoch for stage in result.stages] == [made, len(result.loss) - 4]
+    assert heard[-1].stages == (made, len(result.loss) - 4) and heard[-1].epoch == len(result.loss)
+
+
 def test_a_calibration_that_moved_far_begins_afresh(simulated):
     incremental = IncrementalRefinement(preset(4, 4), TrialContext("cpu"))
     incremental.round(rows(simulated.dataset, 6), 0.5)
