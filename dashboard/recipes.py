@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 from collections.abc import Mapping
@@ -40,7 +41,8 @@ def command_line(preset: Mapping[str, Any], recording: str | None) -> str:
     path = PurePath(recording or "RECORDING.h5")
     words = ["ptylive", "refine", str(path), "-o", str(path.with_name(f"{path.stem}_results.h5"))]
     for name, value in preset.items():
-        words += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
+        written = json.dumps(value, ensure_ascii=False) if isinstance(value, bool | list | tuple) else value
+        words += ["--set", f"{name}={written}"]
     return shlex.join(words)
 
 

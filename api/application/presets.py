@@ -16,6 +16,7 @@ from ptylive.schema.files.small_files import read_bytes
 from ptylive.schema.metadata import NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
+from ptylive.schema.preset.stages import settings_in
 from ptylive.schema.pypty import import_preset
 from ptylive.schema.pypty.convert import looks_like_pypty
 from ptylive.schema.pypty.text import LARGEST, parse_text
@@ -125,11 +126,10 @@ def _text(path: Path) -> str:
 
 def _ours(values: Mapping[str, Any]) -> PresetFile:
     """Settings in a section [refine] or by themselves, tables [[stage]]; metadata as in a configuration file."""
-    stages = {"stages": values["stage"]} if "stage" in values else {}
-    if "refine" in values:
-        return PresetFile({**as_table(values["refine"], "refine"), **stages}, _metadata(values))
-    plain = {name: value for name, value in values.items() if name not in SECTIONS and name != "stage"}
-    return PresetFile({**plain, **stages}, _metadata(values))
+    settings = settings_in(values)
+    if "refine" not in values:
+        settings = {name: value for name, value in settings.items() if name not in SECTIONS}
+    return PresetFile(settings, _metadata(values))
 
 
 def _metadata(values: Mapping[str, Any]) -> dict[str, Any]:

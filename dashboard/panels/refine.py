@@ -14,7 +14,8 @@ from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, Refine
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset.describe import toml_value
-from ptylive.schema.settings_text import as_table, read_json, read_toml
+from ptylive.schema.preset.stages import settings_in
+from ptylive.schema.settings_text import read_json, read_toml
 
 RUNNING_STATES = frozenset({"queued", "running", "stopping"})
 SWITCH = ("fixed", "refined")
@@ -207,8 +208,7 @@ class RefinePanel:
     def load(self, text: str) -> str:
         """Take over a preset file (TOML); returns what to say. What has no field of its own is told."""
         try:
-            read = read_toml(text, "the file")
-            values = as_table(read.get("refine", read), "refine")
+            values = settings_in(read_toml(text, "the file"))
             Preset.from_mapping(values)
         except PtyliveError as error:
             return error.line()

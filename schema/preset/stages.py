@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.settings_text import as_table
 
 if TYPE_CHECKING:
     from ptylive.schema.preset.model import Preset
@@ -28,6 +29,13 @@ class Stage:
     """All of its settings."""
     said: frozenset[str]
     """Names of the settings that are its own, and not those of all stages."""
+
+
+def settings_in(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a document: its section [refine], or all of it, and its tables [[stage]]. Raises MetadataError."""
+    said = as_table(document["refine"], "refine") if "refine" in document else dict(document)
+    said.pop("stage", None)
+    return {**said, **({"stages": document["stage"]} if "stage" in document else {})}
 
 
 def checked_tables(value: object) -> tuple[dict[str, Any], ...]:

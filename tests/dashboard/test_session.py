@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shlex
 import tomllib
 import weakref
 from collections import Counter
@@ -24,6 +25,7 @@ from ptylive.dashboard.session import VIEWS, Session
 from ptylive.dashboard.skeleton import LATER
 from ptylive.dashboard.web.page_document import root_names
 from ptylive.schema import CommandError
+from ptylive.server.cli.values import parse_assignments
 
 QUIET = ("check", "runs", "note", "history", "scans", "snapshot", "trotter")
 """What a page asks for by itself."""
@@ -237,6 +239,19 @@ def test_what_a_preset_file_says_besides_is_in_the_last_field(session: Session) 
     assert {"hist_length": 7, "phase_only_obj": False, "sequence": [0, 5]}.items() <= refine.preset().items()
     assert refine.load("epoch_max = 2") == "preset loaded"
     assert refine.further.value == ""
+
+
+def test_stages_of_a_preset_file_go_to_the_server_and_into_what_is_copied(session: Session) -> None:
+    text = "[refine]\nepoch_max = 20\n[[stage]]\nname = 'coarse, first'\nwindow_px = 32\n[[stage]]\nepoch_max = 8\n"
+    stages = [{"name": "coarse, first", "window_px": 32}, {"epoch_max": 8}]
+    assert session.refine.load(text) == "preset loaded, with stages"
+    assert session.refine.preset()["stages"] == stages
+    clips = content(session)["clips"]
+    assert tomllib.loads(clips["preset"])["refine"]["stages"] == stages
+    words = shlex.split(clips["command"])
+    given = parse_assignments(words[at + 1] for at, word in enumerate(words) if word == "--set")
+    assert given["stages"] == stages
+    assert "stage 2: " in session.refine.load("[[stage]]\n[[stage]]\nwindow_px = 1\n")
 
 
 @pytest.mark.parametrize("value", [0.25, True, [1, 2], "epoch >= 3", "a, b", "7", "true", 'say "a, b"', "[", "å"])

@@ -88,8 +88,9 @@ def test_toml_values():
         "a": {"x": math.inf, "y": [1, [2.5]], "z": True}
     }
     assert toml_section("a", {"none": None}) == ""
-    with pytest.raises(TypeError, match="dict"):
-        toml_value({})
+    assert tomllib.loads(f"x = {toml_value([{'a': 1, 'b c': [True]}, {}])}") == {"x": [{"a": 1, "b c": [True]}, {}]}
+    with pytest.raises(TypeError, match="set"):
+        toml_value({1, 2})
 
 
 def test_the_table_has_a_row_for_every_setting():

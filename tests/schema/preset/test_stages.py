@@ -8,6 +8,7 @@ import pytest
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.describe import to_toml
+from ptylive.schema.preset.stages import settings_in
 
 THICK = {"num_slices": 3, "total_thickness_A": 30.0}
 TWO = [{"name": "coarse", "window_px": 32}, {**THICK, "update_probe_pos": "epoch > 2"}]
@@ -68,3 +69,10 @@ def test_what_is_wrong_is_named_with_its_stage(stages, said):
 
 def test_the_first_stage_may_begin_from_a_file():
     assert staged([{"start_object": "a.h5"}, {}]).in_stages()[0].preset.start.start_object == "a.h5"
+
+
+@pytest.mark.parametrize("head", ["[refine]\nsweeps = 3\n", "sweeps = 3\n"])
+def test_documents_hold_stages_beside_the_settings_of_all(head):
+    read = tomllib.loads(head + "[[stage]]\nname = 'a'\nseed = 1\n[[stage]]\n")
+    assert settings_in(read) == {"sweeps": 3, "stages": [{"name": "a", "seed": 1}, {}]}
+    assert "stages" not in settings_in(tomllib.loads(head))
