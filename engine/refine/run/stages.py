@@ -104,6 +104,10 @@ class _Chain:
         self._follows = ""
         self._depth: dict[str, Any] = {}
         """Slices and thickness that trials of an earlier stage found."""
+        self._drift_settled = False
+        """Whether it was looked for in all patterns, or is in positions that were refined."""
+        self._thickness: dict[str, Any] = {}
+        """A given thickness that trials changed."""
 
     @property
     def goes_on(self) -> bool:
@@ -119,12 +123,18 @@ class _Chain:
         if stage.preset.object.num_slices == "auto":
             form = ended.preset.object
             self._depth = {name: getattr(form, name) for name in DEPTH}
+        if any(curve.applied and curve.quantity is Scanned.THICKNESS for curve in ended.curves):
+            thickness_A = float(sum(ended.preset.object.slice_thickness_A))
+            self._thickness = {"total_thickness_A": thickness_A, "slice_distances_A": None}
         self._dataset = moved_on(self._dataset, preset, ended)
         self._follows = _fingerprint(ended.result, self._follows)
         self.ended.append(ended)
+        drift, warm = ended.result.drift, WarmStart.of(ended.result)
+        found = drift is not None and (drift.applied or preset.patterns.sequence is None)
+        self._drift_settled |= found or _moved(ended.result)
         return replace(
-            WarmStart.of(ended.result),
-            drift_A=None,
+            warm,
+            drift_A=None if drift is not None and drift.applied else warm.drift_A,  # out of the positions it is taken
             nominal=ended.nominal,
             first_invA=ended.first_invA,
             over_map=True,
@@ -134,11 +144,15 @@ class _Chain:
         """The settings of a stage with what earlier ones found, wherever it does not speak of that itself."""
         last, preset = self.ended[-1], stage.preset
         changes = dict(SETTLED)
+        if not self._drift_settled:
+            del changes["refine_drift"]
         if preset.object.num_slices == "auto" and self._depth:
             changes |= self._depth
         elif self._estimated and last.slices == 1:
             # the defocus of one slice is that of the middle of the specimen, that of several of the entrance
             changes["scan_defocus"] = with_given_depth(self._dataset, preset).object.slices > 1
+        if preset.object.slices > 1 and not stage.said.intersection(DEPTH[1:]):
+            changes |= self._thickness | _distances(last, preset)
         changes |= _refined_before(last, preset)
         return _with(preset, {name: value for name, value in changes.items() if name not in stage.said})
 
@@ -207,7 +221,7 @@ class _Chain:
             state="stopped" if missing else last.state,
             reason=f"{title}: {last.reason}",
             message=f"{title}: {'stopped on request after it' if missing else last.message or last.state}",
-            drift=next((one.drift for one in results if one.drift is not None), None),
+            drift=max((d for one in results if (d := one.drift) is not None), key=lambda d: d.applied, default=None),
             curves=tuple(curve for one in results for curve in one.curves),
             stages=tuple(ends),
         )
@@ -235,14 +249,24 @@ def _refined_before(last: Ended, preset: Preset) -> dict[str, Any]:
     if refined.tilts_mrad is not None and preset.propagation.tilts_mrad is None:
         if len(refined.tilts_mrad) == 1:
             changes["tilts_mrad"] = [refined.tilts_mrad[0].tolist()]
-    same_slices = preset.object.slices == last.slices
-    if refined.slice_distances_A is not None and same_slices:
-        changes |= {"slice_distances_A": list(refined.slice_distances_A), "total_thickness_A": None}
     if refined.beam_current is not None and not preset.refined.update_beam_current:
         changes["update_beam_current"] = KEPT
     if refined.background is not None and not preset.refined.update_static_background:
         changes["update_static_background"] = KEPT
     return changes
+
+
+def _distances(last: Ended, preset: Preset) -> dict[str, Any]:
+    """Distances of slices that were refined, for as many of them."""
+    refined = last.result.refined
+    if refined is None or refined.slice_distances_A is None or preset.object.slices != last.slices:
+        return {}
+    return {"slice_distances_A": list(refined.slice_distances_A), "total_thickness_A": None}
+
+
+def _moved(result: RefineResult) -> bool:
+    """Whether positions were refined one by one."""
+    return result.refined is not None and result.refined.moved
 
 
 def _with(preset: Preset, changes: Mapping[str, Any]) -> Preset:

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.results.curve import Curve, Scanned
+from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.checkpoint import of_stage
 from ptylive.engine.refine.run.stages import KEPT
+from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
 from ptylive.schema import MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -67,6 +70,43 @@ def test_a_part_of_the_patterns_then_all(simulated):
     assert len(result.positions_A) == len(simulated.dataset.positions_A)
     np.testing.assert_array_equal(result.positions_A[::2], part.positions_A)
     np.testing.assert_array_equal(result.positions_A[1::2], simulated.dataset.positions_A[1::2])
+
+
+def test_a_drift_that_a_part_of_the_patterns_hides_is_found_in_all_of_them(drifted):
+    dataset = drifted((1.6, -1.2), seed=1)
+    quick = {"sweeps": 1, "epoch_max": 1}
+    hidden = refined(dataset, staged({"sequence": "0:400:3"}, {}, **quick))
+    assert hidden.drift is not None and hidden.drift.applied
+    assert "begun anew" in hidden.reason  # the object of the first stage is strained
+    seen = refined(dataset, staged({}, {}, **quick))
+    assert seen.drift is not None and seen.drift.applied
+    assert "begun from an earlier refinement" in seen.reason
+    assert [one.stages[1].preset.start.refine_drift for one in (hidden, seen)] == ["auto", False]
+    np.testing.assert_allclose(seen.positions_A, hidden.positions_A, atol=1e-9)  # taken out once each
+
+
+def test_refined_distances_of_slices_go_on_where_there_are_as_many(simulated):
+    free = {"update_slice_distances": True}
+    result = refined(simulated.dataset, staged(free, {}, {"total_thickness_A": 18.0}, **SLICES))
+    alone = refined(simulated.dataset, staged(free, **SLICES))
+    assert result.stages[1].preset.object.spacings_A == pytest.approx(alone.refined.slice_distances_A)
+    assert result.stages[2].preset.object.spacings_A == (6.0, 6.0)
+
+
+def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monkeypatch):
+    curve = Curve(Scanned.THICKNESS, (20.0, 26.0), (2.0, 1.0), 20.0, 26.0, 1.0, applied=True, reason="found")
+
+    def tune(dataset, preset, context):
+        if not preset.start.scan_thickness:
+            return Tuned(dataset, preset)
+        return Tuned(*varied(dataset, preset, curve.quantity, curve.best), (curve,))
+
+    monkeypatch.setattr(run, "tune", tune)
+    stages = ({"scan_thickness": True}, {"num_slices": 2}, {"total_thickness_A": 18.0})
+    result = refined(simulated.dataset, staged(*stages, **SLICES))
+    total_A = [sum(end.preset.object.slice_thickness_A) for end in result.stages]
+    assert total_A == pytest.approx([26.0, 26.0, 18.0])
+    assert result.curves == (curve,)
 
 
 def stopping_after(epochs: int):
