@@ -16,7 +16,7 @@ from ptylive.schema.files.small_files import read_bytes
 from ptylive.schema.metadata import NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
-from ptylive.schema.preset.stages import settings_in
+from ptylive.schema.preset.stages import checked_tables, settings_in
 from ptylive.schema.pypty import import_preset
 from ptylive.schema.pypty.convert import looks_like_pypty
 from ptylive.schema.pypty.text import LARGEST, parse_text
@@ -102,20 +102,22 @@ def with_stage_files(settings: Mapping[str, Any], files: Sequence[Path], beside:
     ``beside``: arrays of PyPty's presets become npy files named after this one and the stage. Raises MetadataError for
     a file that says something of the experiment, which is the same in all stages.
     """
-    stages = list(settings.get("stages") or ())
+    if not files:
+        return dict(settings)
+    stages = list(checked_tables(settings.get("stages") or ()))
     for path in files:
         loaded = load_preset(path, beside=beside.with_name(f"{beside.stem}-stage{len(stages) + 1}{beside.suffix}"))
         if loaded.metadata or loaded.positions_A is not None:
             raise MetadataError(f"{path} describes the experiment", "write that into the file of --preset")
         stages.append({"name": path.stem, **loaded.settings})
-    return {**settings, **({"stages": stages} if stages else {})}
+    return {**settings, "stages": stages}
 
 
 def _text(path: Path) -> str:
     try:
         raw = read_bytes(path, LARGEST)
     except InputFileError as error:
-        raise MetadataError(str(error), "check --preset") from None
+        raise MetadataError(str(error), "check the path") from None
     if raw.startswith(PICKLED):
         raise MetadataError(f"{path} is pickled, and pickles are never opened", "save the preset as JSON or text")
     try:

@@ -219,13 +219,14 @@ class Preset(StrictModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"][:1])
-            message = first["msg"].removeprefix("Value error, ")
+            message = first["msg"].removeprefix("Value error, ").removesuffix(f": {CORRECT}")  # of a stage
             raise MetadataError(
                 f"refinement setting {field}: {message}" if field else f"refinement settings: {message}",
-                "correct the value or leave it out",
+                CORRECT,
             ) from None
 
 
+CORRECT = "correct the value or leave it out"
 BESIDE_GROUPS = ("schedules", "stages")
 """Settings about settings, which belong to no group."""
 _OWN_ALGORITHMS: tuple[str, ...] = get_args(LossSettings.model_fields["algorithm"].annotation)

@@ -109,6 +109,10 @@ def test_stages_stand_in_tables_or_files_of_their_own(tmp_path):
     added = with_stage_files(settings, files, tmp_path / "out.h5")
     assert added["stages"][2:] == [{"name": "thin", "num_slices": 1}, {"name": "fine", "sweeps": 5}]
     assert with_stage_files({"sweeps": 3}, [], tmp_path / "out.h5") == {"sweeps": 3}
+    for unusual in (3, "fine"):
+        assert with_stage_files({"stages": unusual}, [], tmp_path / "out.h5") == {"stages": unusual}  # refused later
+        with pytest.raises(MetadataError, match="stages is"):
+            with_stage_files({"stages": unusual}, files, tmp_path / "out.h5")
     (tmp_path / "optics.toml").write_text("[optics]\nenergy_eV = 60e3\n")
     with pytest.raises(MetadataError, match=r"optics\.toml describes the experiment"):
         with_stage_files({}, [tmp_path / "optics.toml"], tmp_path / "out.h5")
@@ -159,7 +163,7 @@ def test_what_cannot_be_read_is_said(tmp_path):
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
     for name, words in (
         ("preset.pkl", "pickles are never opened"),
-        ("none.toml", "no such file: check --preset"),
+        ("none.toml", "no such file: check the path"),
         ("wrong.toml", "correct the TOML"),
         ("section.toml", "optics.voltage"),
         ("bytes.json", "is no text"),

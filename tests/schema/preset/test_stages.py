@@ -63,8 +63,9 @@ def test_stages_are_written_and_read_back():
     ],
 )
 def test_what_is_wrong_is_named_with_its_stage(stages, said):
-    with pytest.raises(MetadataError, match=said):
+    with pytest.raises(MetadataError, match=said) as error:
         staged(stages)
+    assert error.value.line().count("correct the value or leave it out") == 1
 
 
 def test_the_first_stage_may_begin_from_a_file():
