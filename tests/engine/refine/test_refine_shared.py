@@ -39,6 +39,19 @@ def test_thick_specimen(read_dataset):
 
 
 @pytest.mark.slow
+def test_few_slices_then_many(read_dataset):
+    """In stages a thick specimen comes at least as near to the truth as is demanded of a run of many from the start."""
+    path = shared_data("sto_10nm_200kV_defocus")
+    stages = [{"num_slices": 3, "epoch_max": 5}, {"num_slices": 10, "epoch_max": 15}]
+    preset = Preset.from_mapping({"total_thickness_A": 100.0, "probe_modes": 4, "sweeps": 5, "stages": stages})
+    result = refine(read_dataset(path), preset, backend="cpu")
+    assert len(result.loss) == 20 and result.object.shape[1] == 10
+    scored = object_score(path, result)
+    assert scored["corr"] >= 0.95
+    assert min(scored["slice_corr"]) > 0.8
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seeded", [False, True])
 def test_cryo_particles_are_brighter_than_ice(read_dataset, seeded):
     """Rotavirus: with and without a start map (here the plain centre-of-mass phase), loss falling in L-BFGS."""

@@ -11,6 +11,7 @@ from ptylive.schema import Calibration, CommandError
 from ptylive.schema.preset import Preset
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import Refinements, RunState
+from ptylive.server.wire.messages import pack, unpack
 
 
 def test_a_run_that_waits_for_its_scan_is_not_taken_for_one_of_another_scan(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +47,14 @@ def test_an_event_says_where_stages_began() -> None:
     assert run.event(pictures=False)["stages"] == []
     run.advance({**step(3, 90.0), "stages": [0, 2]})
     assert run.event(pictures=False)["stages"] == [0, 2]
+
+
+def test_stages_travel_with_a_job() -> None:
+    preset = Preset.from_mapping(
+        {"num_slices": 1, "stages": [{"name": "a", "window_px": 64}, {"update_probe_pos": "epoch > 2"}]}
+    )
+    job = RefineJob(Path("a.h5"), Path("a_results.h5"), "run1", preset, Calibration())
+    assert RefineJob.from_plain(unpack(pack(job.to_plain()))).preset.in_stages() == preset.in_stages()
 
 
 def test_trials_are_running_and_no_epoch() -> None:
