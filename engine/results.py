@@ -293,7 +293,7 @@ def _write_stage(group: h5py.Group, stage: StageEnd) -> None:
         {
             "name": stage.name,
             "first_epoch": stage.first_epoch,
-            "preset": stage.preset.model_dump_json(),
+            "preset": stage.settings,
             "state": stage.state,
             "algorithm": stage.algorithm,
             "reason": stage.reason,

@@ -14,7 +14,6 @@ from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.ring_correlation import Validation
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
-from ptylive.schema.preset import Preset
 
 Phase = Literal["trial", "sweep", "lbfgs"]
 State = Literal["running", "done", "stopped", "failed"]
@@ -64,8 +63,8 @@ class StageEnd:
     name: str
     first_epoch: int
     """Epochs of the stages before it."""
-    preset: Preset
-    """As it was used: with what earlier stages had settled."""
+    settings: str
+    """The preset as it was used, with what earlier stages had settled, as JSON."""
     state: State
     algorithm: str
     reason: str

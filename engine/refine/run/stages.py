@@ -207,7 +207,7 @@ class _Chain:
         """The last stage, with the epochs of all of them."""
         results, last = self._results, self._results[-1]
         ends = [
-            StageEnd(stage.name, first, one.preset, r.state, r.algorithm, r.reason, r.message)
+            StageEnd(stage.name, first, one.preset.model_dump_json(), r.state, r.algorithm, r.reason, r.message)
             for stage, first, one, r in zip(self.stages, self._starts, self.ended, results, strict=False)
         ]
         title = f"{titled(len(ends), ends[-1].name)} of {len(self.stages)}"

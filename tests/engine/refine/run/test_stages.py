@@ -23,6 +23,11 @@ def staged(*stages: dict, **shared: object) -> Preset:
     return Preset.from_mapping({**SHARED, **shared, "stages": list(stages)})
 
 
+def used(end) -> Preset:
+    """The settings that a stage was run with."""
+    return Preset.model_validate_json(end.settings)
+
+
 def refined(dataset, preset, **options):
     return refine(dataset, preset, backend="cpu", **options)
 
@@ -34,7 +39,7 @@ def test_one_slice_then_several_in_a_finer_window(simulated):
     assert len(result.loss) == len(result.phases) == len(result.seconds) == 12
     assert [end.first_epoch for end in result.stages] == [0, 4, 8]
     assert [end.name for end in result.stages] == ["coarse", "fine", ""]
-    assert [end.preset.object.slices for end in result.stages] == [1, 3, 3]
+    assert [used(end).object.slices for end in result.stages] == [1, 3, 3]
     assert "stage 3 of 3" in result.reason and "begun from an earlier refinement" in result.reason
     alone = refined(simulated.dataset, Preset.from_mapping({**SHARED, **SLICES}))
     assert result.loss[4] < 0.5 * (alone.loss[0] + alone.loss[-1])  # begins more than half way down
@@ -61,7 +66,7 @@ def test_what_a_stage_refined_beside_object_and_probe_is_kept(simulated):
     result = refined(simulated.dataset, staged({"update_beam_current": True}, {}))
     before = refined(simulated.dataset, staged({"update_beam_current": True}))
     np.testing.assert_allclose(result.refined.beam_current, before.refined.beam_current, rtol=1e-6)
-    assert result.stages[1].preset.schedules == {"update_beam_current": KEPT}
+    assert used(result.stages[1]).schedules == {"update_beam_current": KEPT}
 
 
 def test_a_part_of_the_patterns_then_all(simulated):
@@ -81,7 +86,7 @@ def test_a_drift_that_a_part_of_the_patterns_hides_is_found_in_all_of_them(drift
     seen = refined(dataset, staged({}, {}, **quick))
     assert seen.drift is not None and seen.drift.applied
     assert "begun from an earlier refinement" in seen.reason
-    assert [one.stages[1].preset.start.refine_drift for one in (hidden, seen)] == ["auto", False]
+    assert [used(one.stages[1]).start.refine_drift for one in (hidden, seen)] == ["auto", False]
     np.testing.assert_allclose(seen.positions_A, hidden.positions_A, atol=1e-9)  # taken out once each
 
 
@@ -89,8 +94,8 @@ def test_refined_distances_of_slices_go_on_where_there_are_as_many(simulated):
     free = {"update_slice_distances": True}
     result = refined(simulated.dataset, staged(free, {}, {"total_thickness_A": 18.0}, **SLICES))
     alone = refined(simulated.dataset, staged(free, **SLICES))
-    assert result.stages[1].preset.object.spacings_A == pytest.approx(alone.refined.slice_distances_A)
-    assert result.stages[2].preset.object.spacings_A == (6.0, 6.0)
+    assert used(result.stages[1]).object.spacings_A == pytest.approx(alone.refined.slice_distances_A)
+    assert used(result.stages[2]).object.spacings_A == (6.0, 6.0)
 
 
 def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monkeypatch):
@@ -104,7 +109,7 @@ def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monk
     monkeypatch.setattr(run, "tune", tune)
     stages = ({"scan_thickness": True}, {"num_slices": 2}, {"total_thickness_A": 18.0})
     result = refined(simulated.dataset, staged(*stages, **SLICES))
-    total_A = [sum(end.preset.object.slice_thickness_A) for end in result.stages]
+    total_A = [sum(used(end).object.slice_thickness_A) for end in result.stages]
     assert total_A == pytest.approx([26.0, 26.0, 18.0])
     assert result.curves == (curve,)
 
