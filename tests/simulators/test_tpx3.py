@@ -87,7 +87,10 @@ def test_a_scan_with_flyback_is_one_line(tmp_path: Path) -> None:
 
 def test_lost_and_damaged_messages(tmp_path: Path) -> None:
     _, frames = native(tmp_path / "scan.h5")
-    with running(data=address(), protocol=SETTINGS, idle_timeout_s=5.0) as run, Tpx3Detector(run.address, PATIENCE) as detector:
+    with (
+        running(data=address(), protocol=SETTINGS, idle_timeout_s=5.0) as run,
+        Tpx3Detector(run.address, PATIENCE) as detector,
+    ):
         header = make_header(pixels=(12, 10))
         detector.arm(header)
         for first in range(0, 42, 7):
