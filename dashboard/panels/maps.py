@@ -117,6 +117,7 @@ class MapPanel:
             f"{key}_low": low,
             f"{key}_high": high,
             f"{key}_units": _units(picture) if picture else "",
+            f"{key}_limit": _limit(picture) if picture else "",
             f"{key}_units_about": _about_units(picture) if picture else "",
             f"{key}_method": picture.method if picture else "",
             f"{key}_note": _note(picture) if picture else "no data yet",
@@ -135,14 +136,18 @@ class MapPanel:
 
 
 def _units(picture: Picture) -> str:
-    """Unit of a map, and where they are known how far noise scatters a pixel and the finest period that it carries."""
-    text = picture.units if picture.deviation is None else f"{picture.units} ± {number(picture.deviation, 2)}"
+    """Unit of a map, and how far noise scatters a pixel where that is known."""
+    return picture.units if picture.deviation is None else f"{picture.units} ± {number(picture.deviation, 2)}"
+
+
+def _limit(picture: Picture) -> str:
+    """The finest period that a map carries, where that is known."""
     now = picture.carries.get(1.0)
-    return text if now is None or not now.is_known else f"{text} · {number(now.period_A, 3)} Å"
+    return "" if now is None or not now.is_known else f"{number(now.period_A, 3)} Å"
 
 
 def _about_units(picture: Picture) -> str:
-    """The same in words, and what more dose would bring."""
+    """Both in words, and what more dose would bring."""
     lines = ["unit" if picture.deviation is None else "unit; ±: one standard deviation of a pixel by noise"]
     for dose, one in picture.carries.items():
         what = "information limit" if dose == 1 else f"with {dose:g} × the dose"

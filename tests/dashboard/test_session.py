@@ -165,7 +165,7 @@ def test_a_map_says_how_far_noise_scatters_it_and_when_it_is_nothing_else(sessio
         texts = content(session)["texts"]
         said.append((texts["map_0_units"], texts["map_0_note"]))
     assert said[:3] == [("rad ± 0.012", "nothing but noise"), ("rad ± 0.012", ""), ("rad", "")]
-    assert said[3] == ("rad · 1.07 Å", "")
+    assert (said[3], texts["map_0_limit"]) == (("rad", ""), "1.07 Å")
     assert texts["map_0_units_about"].splitlines() == [
         "unit",
         "information limit: 1.07 ± 0.020 Å",
