@@ -8,6 +8,7 @@ from synthetic import WeakPhaseScan, batches, correlation, spoilt
 
 from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
+from ptylive.engine.calibrate import bad_pixels as module
 from ptylive.engine.calibrate.bad_pixels import MOST_SHARE, BadPixels, find_bad_pixels
 from ptylive.engine.compression import SavedBasis, compressor_for
 from ptylive.engine.live.engine import LiveEngine, reconstruct
@@ -226,3 +227,14 @@ def test_coefficients_have_no_pixels():
     assert bad.told(compressed) is compressed
     nothing = Calibration()
     assert bad.noted(nothing) is nothing
+
+
+def test_a_dark_pixel_with_two_dark_neighbours_is_a_shadow():
+    """A beam stop's edge, or a gap in the disc: of a dead pixel at most one neighbour is dead too."""
+    counts = np.full((9, 9), 1e4)
+    counts[4, 4] = counts[2, 6] = 10.0
+    assert places(module._dead(counts, 1.0)) == {(4, 4), (2, 6)}
+    counts[4, 5] = 10.0
+    assert places(module._dead(counts, 1.0)) >= {(4, 4), (4, 5), (2, 6)}
+    counts[3, 4] = 10.0
+    assert not places(module._dead(counts, 1.0)) & {(4, 4), (4, 5), (3, 4)}
