@@ -192,7 +192,8 @@ def _write_map(file: h5py.Group, live_map: LiveMap) -> None:
         for name, values in {**vars(live_map.quality), "signal_to_noise": live_map.quality.signal_to_noise}.items():
             if values is not None:
                 file[f"snr/{live_map.name}/{name}"] = values
-        data.attrs["information_limit_A"] = 1.0 / live_map.quality.information_limit_invA
+    if (limit := live_map.information_limits().get(1.0)) is not None:
+        data.attrs.update(information_limit_A=limit.period_A, information_limit_uncertainty_A=limit.uncertainty_A)
     if live_map.sampling_A is not None:
         data.attrs["sampling_A"] = np.asarray(live_map.sampling_A, dtype=float)
 

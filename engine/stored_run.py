@@ -88,6 +88,8 @@ class StoredRun:
         for what, array in arrays.items():
             if array.ndim != 4 or not array.size:
                 raise ValueError(f"its {what} has the shape {array.shape}")
+        positions_A = np.asarray(group["positions_A"][()], dtype=np.float64)
+        _check_positions(positions_A, (float(origin[0]), float(origin[1])), pixel_A, arrays["object"].shape[2:])
         return cls(
             name=name,
             object=arrays["object"],
@@ -95,7 +97,7 @@ class StoredRun:
             pixel_A=pixel_A,
             slice_thickness_A=tuple(float(d) for d in attributes["slice_thickness_A"]),
             origin_A=(float(origin[0]), float(origin[1])),
-            positions_A=np.asarray(group["positions_A"][()], dtype=np.float64),
+            positions_A=positions_A,
             loss=np.asarray(group["loss"][()], dtype=np.float64),
             calibration=calibration,
             preset=_preset(str(group.attrs["preset"])),
@@ -143,6 +145,17 @@ class StoredRun:
     def depths_A(self) -> DoubleArray:
         """(slices,) depth of each slice behind the first, Å."""
         return np.cumsum([0.0, *self.slice_thickness_A[: self.slices - 1]])
+
+
+def _check_positions(
+    positions_A: DoubleArray, origin_A: tuple[float, float], pixel_A: float, shape: tuple[int, ...]
+) -> None:
+    """Raises ValueError where positions (N, 2) are none, or all lie beside the object of this shape."""
+    if positions_A.ndim != 2 or positions_A.shape[1] != 2 or not positions_A.size or not np.isfinite(positions_A).all():
+        raise ValueError("its positions are none")
+    pixels = (positions_A - np.asarray(origin_A)) / pixel_A
+    if not ((pixels >= 0) & (pixels < np.asarray(shape))).all(axis=1).any():
+        raise ValueError("its positions lie beside its object")
 
 
 def _preset(text: str) -> Preset:

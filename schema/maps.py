@@ -58,20 +58,11 @@ class RingQuality:
         rings = self.half_data_correlation[1:]
         return len(rings) >= 3 and bool((np.convolve(rings, np.ones(3) / 3, "valid") < LEAST_CORRELATION).all())
 
-    @property
-    def information_limit_invA(self) -> float:
-        """Frequency from which on the two halves of the data no longer agree: first below LEAST_CORRELATION.
-
-        Mean over three rings; the first ring, in which there is little but the shape of the field, does not count.
-        """
-        padded = np.pad(self.half_data_correlation, 1, mode="edge")
-        below = np.flatnonzero(np.convolve(padded, np.ones(3) / 3, "valid")[1:] < LEAST_CORRELATION)
-        frequencies = self.frequency_invA
-        return float(frequencies[-1] if not len(below) else frequencies[below[0] + 1])
-
     def expected(self, dose: float, area_A2: float) -> InformationLimit:
-        """The same with ``dose`` times as many electrons on the field of ``area_A2``, read between the rings.
+        """Where two halves of a scan with ``dose`` times as many electrons on a field of ``area_A2`` no longer agree.
 
+        That is where their correlation, a mean over three rings, first falls to LEAST_CORRELATION, read between rings;
+        the first ring, in which there is little but the shape of the field, does not count.
         The signal's power grows with the square of the number of electrons and that of the noise with the number, so
         that the ratio of the two, r / (1 - r) of a correlation r of halves, grows with the dose. A ring of n
         independent frequencies tells r to (1 - r^2) / sqrt(2 n); the uncertainty is half the distance of the limits
@@ -110,6 +101,8 @@ class LiveMap:
     quality: RingQuality | None = None
     deviation: float | None = None
     """Standard deviation of a pixel by noise, in ``units``, the median of all; None where it was not measured."""
+    visited: float = 1.0
+    """Share of its points that the scan has come to."""
     buried: bool = False
     """Whether the map is noise, as far as two halves of the data can tell: they agree at no spatial frequency."""
 
@@ -117,7 +110,7 @@ class LiveMap:
         """Its information limit, and what it would be with more electrons, by DOSES; empty where it is not known."""
         if self.quality is None or self.sampling_A is None or self.buried:
             return {}
-        area = float(np.prod(self.sampling_A)) * self.data.size
+        area = float(np.prod(self.sampling_A)) * self.data.size * self.visited
         return {dose: self.quality.expected(dose, area) for dose in DOSES}
 
     @property

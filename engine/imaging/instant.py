@@ -139,7 +139,9 @@ class Instant:
         plain = np.ascontiguousarray(picture.data, dtype=np.float32)
         said = {**picture.settings, **(settings or {}), **self._where}
         name, units, method, quality = picture.name, picture.units, picture.method, picture.quality
-        return LiveMap(name, plain, units, sampling, self._frames, method, said, quality)
+        return LiveMap(
+            name, plain, units, sampling, self._frames, method, said, quality, visited=float(self.visited.mean())
+        )
 
 
 def _read_only(values: Array) -> Array:

@@ -154,24 +154,13 @@ def test_a_map_says_how_far_noise_scatters_it_and_when_it_is_nothing_else(sessio
         "buried": True,
     }
     said = []
-    known = {
-        "deviation": None,
-        "information_limits": [[1.0, 1.07, 0.02, False], [2.0, 0.98, 0.04, True], [4.0, 0.9, 0.5, 0]],
-    }
-    for more in ({}, {"buried": False}, {"deviation": None, "buried": None}, {"buried": False, **known}):
+    for more in ({}, {"buried": False}, {"deviation": None, "buried": None}):
         made = prepare(raw_picture("obf", plain | more), len(said) + 1, Surroundings())
         feed._view = FeedView(connected=True, pictures={"obf": made}, available=frozenset({"obf"}))
         session.mosaic.panels[0].view.shown.number = made.version - 1
         texts = content(session)["texts"]
         said.append((texts["map_0_units"], texts["map_0_note"]))
-    assert said[:3] == [("rad ± 0.012", "nothing but noise"), ("rad ± 0.012", ""), ("rad", "")]
-    assert (said[3], texts["map_0_limit"]) == (("rad", ""), "1.07 Å")
-    assert texts["map_0_units_about"].splitlines() == [
-        "unit",
-        "information limit: 1.07 ± 0.020 Å",
-        "with 2 × the dose: all that the step shows (0.980 Å)",
-        "with 4 × the dose: cannot tell",
-    ]
+    assert said == [("rad ± 0.012", "nothing but noise"), ("rad ± 0.012", ""), ("rad", "")]
 
 
 def test_an_accepted_refinement_opens_its_view(session: Session, sender: CommandSender) -> None:

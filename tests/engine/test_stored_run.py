@@ -52,3 +52,22 @@ def test_whether_there_is_a_run(tmp_path):
         file["refinements"] = 3.0
     with pytest.raises(InputFileError, match=r"len\(\) of scalar"):
         StoredRun.is_in(tmp_path / "r.h5")
+
+
+@pytest.mark.parametrize(
+    ("positions", "words"),
+    [
+        (np.full((12, 2), np.nan), "its positions are none"),
+        (np.zeros((0, 2)), "its positions are none"),
+        (np.zeros(12), "its positions are none"),
+        (np.full((12, 2), 1e4), "its positions lie beside its object"),
+    ],
+)
+def test_positions_that_cannot_be_are_a_line(tmp_path, positions, words):
+    """What reads them would look for the scanned area of the object, and find none."""
+    write_results(tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5", "r+") as file:
+        del file["refinements/run1/positions_A"]
+        file["refinements/run1/positions_A"] = positions
+    with pytest.raises(InputFileError, match=words):
+        StoredRun.read(tmp_path / "r.h5")

@@ -85,6 +85,8 @@ def test_only_maps_that_know_their_rings_tell_it():
     limits = known.information_limits()
     assert tuple(limits) == DOSES
     assert limits[4.0] == quality.expected(4.0, AREA)
+    half = LiveMap("obf", data, "rad", (STEP_A, STEP_A), 1, "OBF", quality=quality, visited=0.5)
+    assert half.information_limits()[4.0] == quality.expected(4.0, AREA / 2), "there are fewer frequencies to tell by"
     assert limits[1.0].period_A > limits[2.0].period_A > limits[4.0].period_A
     assert LiveMap("adf", data, "counts", (STEP_A, STEP_A), 1, "sum").information_limits() == {}
     assert LiveMap("obf", data, "rad", None, 1, "OBF", quality=quality).information_limits() == {}

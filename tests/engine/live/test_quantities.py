@@ -9,7 +9,7 @@ from ptylive.engine.imaging.noise import ring_floor, ring_mean
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.results import write_maps
 from ptylive.schema import LiveMap, Origin
-from ptylive.schema.maps import RingQuality
+from ptylive.schema.maps import LEAST_CORRELATION, RingQuality
 from ptylive.schema.metadata import overlay
 from ptylive.server.session.stored_scans import read_results
 
@@ -60,9 +60,11 @@ def test_information_limit_is_where_halves_first_disagree():
     frequency = np.arange(8) * 0.1 + 0.05
     falling = np.array([0.0, 0.9, 0.9, 0.8, 0.3, 0.0, 0.0, 0.5])
     quality = RingQuality(frequency, np.full(8, 0.75), falling)
-    assert quality.information_limit_invA == pytest.approx(frequency[5])
+    means = (0.8 + 0.3 + 0.0) / 3, (0.3 + 0.0 + 0.0) / 3  # over three rings, of the fourth and the fifth
+    between = frequency[4] + 0.1 * (means[0] - LEAST_CORRELATION) / (means[0] - means[1])
+    assert 1 / quality.expected(1.0, 1e4).period_A == pytest.approx(between)
     np.testing.assert_allclose(quality.signal_to_noise, 3.0)
-    assert RingQuality(frequency, falling, np.ones(8)).information_limit_invA == frequency[-1]
+    assert 1 / RingQuality(frequency, falling, np.ones(8)).expected(1.0, 1e4).period_A == pytest.approx(frequency[-1])
     assert not quality.is_noise
     one_ring = np.array([0.9, 0.0, 0.0, 0.4, 0.0, -0.1, 0.0, 0.0])  # the first, and one by chance
     assert RingQuality(frequency, falling, one_ring).is_noise
