@@ -18,6 +18,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "notebook.md"
 DATA_SET = "mos2_svac_80kV_focus"
 
 
+@pytest.mark.slow
 def test_the_documents_five_lines(tmp_path):
     lines = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(), re.S)[1]
     lines = lines.replace('"scan.h5"', repr(str(bundled(DATA_SET)))).replace("epoch_max=20", "epoch_max=1")

@@ -106,6 +106,7 @@ def test_fourier_transform_full_screen_and_help_by_keyboard(
     assert watched.complaints == []
 
 
+@pytest.mark.slow
 def test_a_value_is_changed_by_its_pencil_and_taken_back(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:

@@ -56,6 +56,7 @@ OVERFLOWS = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_nothing_overflows(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     server.maps_of(adf=quadrants())
     server.publish("state", state_payload(series="a very long series name " * 8, recording="/x/" + 90 * "r" + ".h5"))
@@ -137,6 +138,7 @@ def test_words_can_be_read_in_both_themes(server: FakeServer, dashboard: Running
             page.keyboard.press("d")
 
 
+@pytest.mark.slow
 def test_the_server_goes_and_comes_back(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     server.maps_of(adf=quadrants())
     page = watched.open(dashboard.url)
@@ -260,6 +262,7 @@ COVERED = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_every_control_can_be_reached(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     server.maps_of(adf=quadrants())
     server.publish("state", state_payload(series="0142_grain", recording="/x/" + 40 * "r" + ".h5"))

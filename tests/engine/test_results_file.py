@@ -217,6 +217,7 @@ def test_a_full_disk_sends_the_refinement_elsewhere(tmp_path, monkeypatch):
     assert whole(folder / "r.h5") == {"run1": 6.0}
 
 
+@pytest.mark.slow
 def test_a_process_lives_on_whose_disk_was_full(tmp_path):
     """HDF5 crashes at some later file where a write of its own has failed: the server receives frames there."""
     script = Path(__file__).with_name("full_disk.py")

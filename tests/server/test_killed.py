@@ -54,6 +54,7 @@ def test_killed_dashboard_costs_nothing_and_comes_back(tmp_path):
             raise AssertionError("the dashboard did not come back")
 
 
+@pytest.mark.slow
 def test_killed_server_recovers_and_the_sender_completes_the_scan(tmp_path):
     first = Server(tmp_path)
     settings = ReplaySettings(to=first.data, control=first.control, rate=1000.0, safe_timeout_s=90.0)

@@ -182,6 +182,7 @@ def test_a_pause_longer_than_the_time_out_costs_nothing_that_is_recorded(tmp_pat
         assert digests_of_file(Path(status.recording)) == digests_of_file(path)
 
 
+@pytest.mark.slow
 def test_images_that_come_while_the_recording_is_being_made_cost_only_themselves(tmp_path: Path) -> None:
     """The pause is a little longer than the time-out: the scan is opened again once its recording is finished."""
     path = native(tmp_path / "a.h5")

@@ -128,6 +128,7 @@ def test_pages_that_were_given_up_let_the_next_one_pass() -> None:
     assert order[:4] == ["a", "c", "e", "last"] and order[-1] == "after"
 
 
+@pytest.mark.slow
 def test_there_is_room_for_operators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MOST_SESSIONS", 2)
     monkeypatch.setattr(guard, "FOR_OPERATORS", 1)

@@ -78,6 +78,7 @@ def test_a_detector_drawn_before_the_scan_equals_one_drawn_after(running: Server
         running.call("detectors", detectors=[{**ring, "name": "../x"}])
 
 
+@pytest.mark.slow
 def test_values_are_given_estimated_and_taken_back(running: Server) -> None:
     given = finished(running)["calibration"]["rotation_deg"]
     before = maps(running)["com_row"]

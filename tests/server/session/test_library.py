@@ -57,6 +57,7 @@ def all_entries(library, patience_s=120.0):
         assert time.monotonic() < give_up
 
 
+@pytest.mark.slow
 def test_one_bad_file_costs_that_file(tmp_path, files):
     good = recorded(tmp_path, obf=np.arange(42.0).reshape(6, 7))
     odd = fill_with_odd_things(tmp_path)

@@ -154,6 +154,7 @@ def test_a_recording_that_was_closed_too_early_is_taken_up_again(tmp_path: Path)
     assert digests_of_file(recording) == digests(frames)
 
 
+@pytest.mark.slow
 def test_the_same_across_a_restart(tmp_path: Path) -> None:
     header = make_header()
     frames = make_frames(header)
@@ -311,6 +312,7 @@ def test_many_kills(tmp_path: Path) -> None:
     assert digests_of_file(recording) == digests(frames)
 
 
+@pytest.mark.slow
 def test_a_scan_that_was_given_another_name_keeps_it_when_its_recorder_is_killed_at_the_end(tmp_path: Path) -> None:
     """The recording is in place, under the new name; the journal, which has the old one, was to be removed."""
     header = make_header()

@@ -129,6 +129,7 @@ def test_across_a_restart(tmp_path: Path) -> None:
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
 
 
+@pytest.mark.slow
 def test_across_a_restart_the_second_scan_goes_on(tmp_path: Path) -> None:
     """Of two recorded scans with its header the newest is meant, though the other is complete."""
     with running(tmp_path) as run, connected(run.address) as socket:
@@ -200,6 +201,7 @@ def left_behind(folder: Path, name: str, header: ScanHeader, messages: list[Fram
     journal.close()
 
 
+@pytest.mark.slow
 def test_a_scan_found_late_whose_name_another_one_has_is_kept_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +231,7 @@ def test_a_scan_found_late_whose_name_another_one_has_is_kept_apart(
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(THIRD)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("header", [HEADER, OTHER], ids=["same header", "other header"])
 def test_a_journal_whose_name_a_recording_has_by_now_is_kept_apart(

@@ -42,6 +42,7 @@ from ptylive.streamer.tracking.senders import Senders
 from ptylive.streamer.wire import ArmMessage, EndMessage, PingMessage
 
 
+@pytest.mark.slow
 def test_after_a_restart_their_frames_are_kept_apart(tmp_path: Path) -> None:
     """Both scans want the frames that come, and nothing tells which of them they belong to."""
     with two_senders(tmp_path) as sending:
@@ -65,6 +66,7 @@ def test_after_a_restart_their_frames_are_kept_apart(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_after_a_restart_frames_that_come_before_their_sender_is_known(tmp_path: Path) -> None:
     """What was under way goes into the only scan that is known; that it belongs to another one turns out later."""
     other = replace(make_header((6, 8)), uid="test")
@@ -220,6 +222,7 @@ def test_strangers_in_a_finished_recording_are_noted_in_it(tmp_path: Path) -> No
     assert not list(tmp_path.glob("*.journal"))
 
 
+@pytest.mark.slow
 def test_a_scan_taken_up_again_that_gets_other_data_says_that_it_may_have_two_senders(tmp_path: Path) -> None:
     """Some of what the other one sends is new there, and nothing tells it from the rest of the scan."""
     with running(tmp_path) as run, connected(run.address) as socket:
@@ -271,6 +274,7 @@ def test_another_scan_of_a_uid_that_gets_other_data_says_that_it_may_have_two_se
     assert said_senders(tmp_path) == {"test": 1, AGAIN: 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gap", "resent", "armed"),
     [((21, 28), (21, 28), True), ((1, 7), (0, 7), False)],
