@@ -39,6 +39,11 @@ class Detector(Model):
     transform_given: bool = Field(default=False, description="whether the transform was stated, not assumed")
     counts_per_electron: float | None = Field(default=None, gt=0, description="counts one electron leaves")
     saturation_value: float | None = Field(default=None, gt=0, description="most counts a pixel can tell")
+    cluster_time_us: float | None = Field(
+        default=None,
+        gt=0,
+        description="hits of an event detector that touch and come this close in time are one electron, µs",
+    )
 
     @field_validator("shape", mode="before")
     @classmethod

@@ -45,6 +45,7 @@ NAMES: dict[str, tuple[str, str]] = {
     "detector_transform": ("detector", "transform"),
     "counts_per_electron": ("detector", "counts_per_electron"),
     "saturation_value": ("detector", "saturation_value"),
+    "cluster_time_us": ("detector", "cluster_time_us"),
 }
 """Attribute name in a file -> (section, key) on the wire and in the configuration."""
 

@@ -128,7 +128,7 @@ def open_source(path: Path, values: Mapping[str, Any] | None = None) -> Abstract
     from ptylive.streamer.foreign.formats import reader_for
 
     path = Path(path)
-    return _opened(path, (reader_for(path) or open_native)(path), values or {})
+    return _opened(path, (reader_for(path, values) or open_native)(path), values or {})
 
 
 def open_recording(path: Path) -> AbstractContextManager[FileSource]:

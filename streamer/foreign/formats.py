@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ptylive.streamer.foreign import (
     numpy_files,
     pantarhei,
     rosetta,
+    timepix3,
     tvips,
     velox,
 )
@@ -40,13 +41,21 @@ BY_NAME: dict[str, Reader] = {
     ".tvips": tvips.open_tvips,
     ".prz": pantarhei.open_prz,
 }
+OF_EVENTS: dict[str, Callable[[Path, Mapping[str, Any]], AbstractContextManager[ScanFile]]] = {
+    ".tpx3": timepix3.open_tpx3,
+}
+"""Files of events with times: what is known of the scan says which frames there are."""
+SUFFIXES = (*BY_NAME, *OF_EVENTS)
 HDF5_NAMES = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi")
 _NATIVE = ("data", "coefficients")
 
 
-def reader_for(path: Path) -> Reader | None:
-    """The reader of a foreign file; None for a native one, and for what no reader knows."""
+def reader_for(path: Path, values: Mapping[str, Any] | None = None) -> Reader | None:
+    """The reader of a foreign file; None for a native one and for what no reader knows. ``values``: see open_source."""
     suffix = path.suffix.lower()
+    if suffix in OF_EVENTS:
+        opening, known = OF_EVENTS[suffix], values or {}
+        return lambda one: opening(one, known)
     if suffix in BY_NAME:
         return BY_NAME[suffix]
     if suffix not in HDF5_NAMES or not path.is_file():

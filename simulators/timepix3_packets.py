@@ -1,0 +1,93 @@
+"""Raw packets as a Timepix3 detector sends them, made from patterns: for tests and demonstrations.
+
+The counts of each pattern come at random times while the beam is at its point, a pulse at trigger input 1 is high as
+long as a line lasts, the chips take turns, and a heartbeat tells the time now and then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema.model import Array, IndexArray
+from ptylive.streamer.timepix3.packets import CHIP_SIDE, EDGES, TICK_NS
+from ptylive.streamer.timepix3.sensor import Sensor
+
+_CHUNK_WORDS = 1000
+_CODES = {text: code for code, text in EDGES.items()}
+
+
+@dataclass(frozen=True)
+class LineTiming:
+    """Ticks of a raster: each point, the flyback behind each line, and when the first line begins."""
+
+    dwell: int
+    flyback: int
+    begins: int = 0
+
+    @classmethod
+    def of(cls, dwell_us: float, flyback_us: float, begins_us: float = 0.0) -> LineTiming:
+        """From µs."""
+        return cls(*(round(us * 1e3 / TICK_NS) for us in (dwell_us, flyback_us, begins_us)))
+
+
+def line_packets(patterns: Array, number: int, timing: LineTiming, sensor: Sensor, rng: np.random.Generator) -> bytes:
+    """The chunks of one line of the scan: patterns (columns, Qy, Qx) of whole counts; none in the sensor's gap."""
+    columns = len(patterns)
+    begins = timing.begins + number * (columns * timing.dwell + timing.flyback)
+    flat = patterns.reshape(columns, -1)
+    point, pixel = np.nonzero(flat)
+    counts = flat[point, pixel].astype(np.int64)
+    point, pixel = np.repeat(point, counts), np.repeat(pixel, counts)
+    times = begins + point * timing.dwell + rng.integers(0, timing.dwell, len(point))
+    order = np.argsort(times, kind="stable")
+    chip, row, column = chips_of(sensor, pixel[order])
+    over = rng.integers(1, 200, len(order))
+    words = hit_words(row, column, times[order], over)
+    opening = np.array([edge_word("1 rise", begins, number), *beat_words(begins)], dtype="<u8")
+    closing = np.array([edge_word("1 fall", begins + columns * timing.dwell, number)], dtype="<u8")
+    parts = [chunk(0, opening)]
+    for start in range(0, len(words), _CHUNK_WORDS):
+        part = slice(start, start + _CHUNK_WORDS)
+        parts += [chunk(one, words[part][chip[part] == one]) for one in np.unique(chip[part]).tolist()]
+    return b"".join([*parts, chunk(0, closing)])
+
+
+def chips_of(sensor: Sensor, pixels: IndexArray) -> tuple[IndexArray, IndexArray, IndexArray]:
+    """Chip, row and column on it, of flat pixels (n,)."""
+    address = np.arange((4 if sensor.four else 1) * CHIP_SIDE**2, dtype=np.uint32)
+    back = np.full(sensor.shape[0] * sensor.shape[1], -1)
+    back[sensor.pixels(address)] = address
+    found = back[pixels]
+    return found >> 16, (found >> 8) & 0xFF, found & 0xFF
+
+
+def hit_words(row: IndexArray, column: IndexArray, ticks: IndexArray, over_threshold: IndexArray) -> Array:
+    """Packets (n,) of pixels that were hit."""
+    coarse = -(-ticks // 16)  # the fine time is subtracted
+    fine = coarse * 16 - ticks
+    address = (column >> 1) << 9 | (row >> 2) << 3 | (column & 1) << 2 | (row & 3)
+    spidr, arrival = (coarse >> 14) & 0xFFFF, coarse & 0x3FFF
+    time = arrival << 30 | over_threshold << 20 | fine << 16 | spidr
+    return np.asarray(0xB << 60 | address.astype("<u8") << 44 | time.astype("<u8"))
+
+
+def edge_word(kind: str, ticks: int, number: int) -> int:
+    """An edge at a trigger input (of EDGES); ``number`` counts them."""
+    coarse, rest = divmod(ticks, 16)
+    time = (coarse & 0xFFFFFFFF) << 12 | (rest // 2) << 9 | 1 << 5
+    return 0x6 << 60 | _CODES[kind] << 56 | (number & 0xFFF) << 44 | time
+
+
+def beat_words(ticks: int) -> tuple[int, int]:
+    """The global time, its lower and upper part."""
+    coarse = ticks // 16
+    spidr = (coarse >> 14) & 0xFFFF
+    return 0x44 << 56 | (coarse & 0xFFFFFFFF) << 16 | spidr, 0x45 << 56 | (coarse >> 32 & 0xFFFF) << 16 | spidr
+
+
+def chunk(chip: int, words: Array) -> bytes:
+    """Packets of one chip with their header."""
+    header = np.array([words.size * 8 << 48 | chip << 32 | 0x33585054], dtype="<u8")
+    return header.tobytes() + np.ascontiguousarray(words, dtype="<u8").tobytes()

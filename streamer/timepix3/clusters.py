@@ -1,0 +1,60 @@
+"""One electron lights several pixels at once: hits that touch and come together become one, at their centre."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptylive.schema.model import Array, IndexArray
+
+MOST_BEHIND = 256
+"""Hits that one is compared with, of those just before it: at higher rates electrons run into one another anyway."""
+
+
+def electrons(
+    row: IndexArray, column: IndexArray, times: IndexArray, weights: Array, apart: float
+) -> tuple[IndexArray, IndexArray, IndexArray]:
+    """Row, column and time of each electron, ordered in time, from hits (n,) in any order.
+
+    Hits whose pixels touch, corners too, and that come at most ``apart`` one after the other are of one electron. It is
+    put at the pixel nearest to the mean of its hits weighted with ``weights`` (time over threshold), at the time of
+    the first.
+    """
+    order = np.argsort(times, kind="stable")
+    row, column, times = row[order], column[order], times[order]
+    weights = np.maximum(weights[order].astype(float), 1.0)
+    pairs: list[tuple[IndexArray, IndexArray]] = []
+    for behind in range(1, min(MOST_BEHIND, len(times) - 1) + 1):
+        near = times[behind:] - times[:-behind] <= apart
+        if not near.any():
+            break
+        touch = (np.abs(row[behind:] - row[:-behind]) <= 1) & (np.abs(column[behind:] - column[:-behind]) <= 1)
+        later = np.flatnonzero(near & touch) + behind
+        pairs.append((later, later - behind))
+    one = np.concatenate([pair[0] for pair in pairs]) if pairs else np.zeros(0, np.int64)
+    other = np.concatenate([pair[1] for pair in pairs]) if pairs else np.zeros(0, np.int64)
+    count, label = _joined(one, other, len(times))
+    total = np.bincount(label, weights=weights, minlength=count)
+    rows, columns = (
+        np.rint(np.bincount(label, weights=weights * place, minlength=count) / total).astype(np.int64)
+        for place in (row, column)
+    )
+    first = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first, label, times)
+    order = np.argsort(first, kind="stable")
+    return rows[order], columns[order], first[order]
+
+
+def _joined(one: IndexArray, other: IndexArray, length: int) -> tuple[int, IndexArray]:
+    """How many groups pairs make of ``length`` things, and the group of each: the smallest number spreads."""
+    label = np.arange(length)
+    while True:
+        low = np.minimum(label[one], label[other])
+        spread = label.copy()
+        np.minimum.at(spread, one, low)
+        np.minimum.at(spread, other, low)
+        spread = spread[spread]
+        if (spread == label).all():
+            break
+        label = spread
+    found, label = np.unique(label, return_inverse=True)
+    return len(found), label

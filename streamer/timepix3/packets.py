@@ -1,0 +1,301 @@
+"""Words of the raw stream as what they say: hits, edges of the trigger inputs, the shutter. Damage is skipped.
+
+The stream is made of chunks: a word with ``TPX3``, the number of the chip and the bytes that follow, then packets of
+eight bytes, little-endian, whose highest bits say what they are. Times have 30 bits of 25 ns in common (26.8 s) and
+come nearly in order, so each is put within half of that of the one before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.schema.model import Array, BoolArray, IndexArray
+
+TICK_NS = 25 / 16
+"""Unit of all times: the fine clock of a pixel."""
+WORD_BYTES = 8
+CHIP_SIDE = 256
+_MAGIC = np.uint32(0x33585054)
+_CHIPS = 8
+_HALF = 2**29
+"""Times of 30 bits are of the same turn when they are nearer to one another than this, in units of 25 ns."""
+_ROUGH_BITS = 14
+"""Of a hit's time in units of 25 ns; the upper ones are counted elsewhere in the word."""
+TICKS = 16
+"""Of 25 ns."""
+_HIT, _COUNTS, _EDGE, _GLOBAL, _SHUTTER = 0xB, 0xA, 0x6, 0x44, 0x5
+_OPENED, _BEAT, _CLOSED = 0x5F, 0x5C, 0x5A
+EDGES = {0xF: "1 rise", 0xA: "1 fall", 0xE: "2 rise", 0xB: "2 fall"}
+"""Code of an edge -> trigger input and direction."""
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Pixels that were hit: chip, row and column of the chip in one number each, ticks, and 25 ns over threshold."""
+
+    address: Array
+    """(n,) uint32: chip << 16 | row << 8 | column."""
+    times: IndexArray
+    over_threshold: Array
+    """(n,) uint16."""
+
+    def kept(self, keep: Array) -> Hits:
+        """Some of them; numbers or bool (n,)."""
+        return Hits(self.address[keep], self.times[keep], self.over_threshold[keep])
+
+    @staticmethod
+    def together(parts: list[Hits]) -> Hits:
+        """All of some."""
+        empty = Hits(np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(0, np.uint16))
+        parts = parts or [empty]
+        return Hits(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("address", "times", "over_threshold")))
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Signals at the trigger inputs: ticks, and codes of :data:`EDGES`."""
+
+    times: IndexArray
+    kinds: Array
+
+    @staticmethod
+    def together(parts: list[Edges]) -> Edges:
+        """All of some."""
+        parts = parts or [Edges(np.zeros(0, np.int64), np.zeros(0, np.uint8))]
+        return Edges(np.concatenate([p.times for p in parts]), np.concatenate([p.kinds for p in parts]))
+
+
+@dataclass(frozen=True)
+class Packets:
+    """What some words said. ``opened``: ticks, when the shutter was; ``chips``: numbers of those that were hit;
+    ``untimed``: hits of a mode that tells no time; ``lost``: words of no chunk.
+    """
+
+    hits: Hits
+    edges: Edges
+    opened: IndexArray
+    chips: frozenset[int]
+    untimed: int
+    lost: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where decoding stands between two blocks of words: chip and words left of the chunk, time of the last packet in
+    units of 25 ns (None: no packet has come).
+    """
+
+    chip: int = 0
+    left: int = 0
+    time: int | None = None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What some words hold, without their hits. ``span``: earliest and latest time, None without any; the rest as in
+    :class:`Packets`; ``first_hit``: ticks, to 0.4 ms below, None without one.
+    """
+
+    edges: Edges
+    opened: IndexArray
+    chips: frozenset[int]
+    span: tuple[int, int] | None
+    first_hit: int | None
+    untimed: int
+    lost: int
+
+
+def decode(words: Array, place: Place) -> tuple[Packets, Place]:
+    """What the next words (n,) uint64 say, and where that ends."""
+    chunks = _chunks(words, place)
+    chips = chunks.chip_of_words(len(words), place)
+    body = chips >= 0
+    body[chunks.headers] = False
+    words, chips = words[body], chips[body]
+    kind = _kinds(words)
+    is_hit, is_edge, is_shutter, is_global = _told(words, kind)
+    coarse, order = _coarse(words, is_hit, is_edge | is_shutter, is_global)
+    times, last = _unwrapped(coarse, place.time)
+    every = np.zeros(len(words), dtype=np.int64)
+    every[order] = times
+    packets = Packets(
+        hits=_hits(words[is_hit], chips[is_hit], every[is_hit]),
+        edges=_edges(words[is_edge], kind[is_edge], every[is_edge]),
+        opened=every[kind == _OPENED] * TICKS,
+        chips=frozenset(np.unique(chips[is_hit]).tolist()),
+        untimed=int(np.count_nonzero(kind >> 4 == _COUNTS)),
+        lost=chunks.lost(len(body), place),
+    )
+    return packets, chunks.end(len(body), replace(place, time=last))
+
+
+def survey(words: Array, place: Place) -> tuple[Survey, Place]:
+    """What the next words (n,) uint64 hold: the times of hits only to 0.4 ms, several times faster than decoding."""
+    chunks = _chunks(words, place)
+    body = chunks.inside(len(words), place)
+    kind = _kinds(words)
+    is_hit, is_edge, is_shutter, is_global = (told & body for told in _told(words, kind))
+    rough, where = words.view("<u2")[::4][is_hit], np.flatnonzero(is_hit)
+    others = np.flatnonzero(is_edge | is_shutter | is_global)
+    coarse, _ = _coarse(words[others], is_hit[others], ~is_global[others], is_global[others])
+    before = place.time
+    if before is None and len(where) + len(others):
+        first = min([*where[:1].tolist(), *others[:1].tolist()])
+        before = int(coarse[0]) if not is_hit[first] else int(rough[0]) << _ROUGH_BITS
+    begins = (before or 0) >> _ROUGH_BITS
+    # the nearest steps of 16 bits that wrap around
+    steps = np.diff(rough, prepend=np.uint16(begins & 0xFFFF)).view(np.int16)
+    hits = begins + np.cumsum(steps, dtype=np.int64)
+    near = np.concatenate([[begins], hits])[np.searchsorted(where, others)] << _ROUGH_BITS
+    times = near + (coarse - near + _HALF) % (2 * _HALF) - _HALF
+    bounds = [int(b) << _ROUGH_BITS for b in ((hits.min(), hits.max() + 1) if len(hits) else ())]
+    bounds += [int(b) for b in ((times.min(), times.max()) if len(times) else ())]
+    edge = is_edge[others]
+    found = Survey(
+        edges=_edges(words[others][edge], kind[others][edge], times[edge]),
+        opened=times[kind[others] == _OPENED] * TICKS,
+        chips=frozenset(chunks.chips[chunks.counts > 0].tolist()) if len(hits) else frozenset(),
+        span=((min(bounds) - 1) * TICKS, (max(bounds) + 1) * TICKS) if bounds else None,
+        first_hit=(int(hits.min()) << _ROUGH_BITS) * TICKS if len(hits) else None,
+        untimed=int(np.count_nonzero((kind >> 4 == _COUNTS) & body)),
+        lost=chunks.lost(len(words), place),
+    )
+    last = int(hits[-1]) << _ROUGH_BITS if len(hits) else int(times[-1]) if len(times) else before
+    return found, chunks.end(len(words), replace(place, time=last))
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """Where headers stand, their chips and the words that follow."""
+
+    headers: IndexArray
+    chips: IndexArray
+    counts: IndexArray
+
+    def end(self, length: int, place: Place) -> Place:
+        """Where the last one ends."""
+        if not len(self.headers):
+            return replace(place, left=max(0, place.left - length))
+        left = int(self.headers[-1] + 1 + self.counts[-1]) - length
+        return replace(place, chip=int(self.chips[-1]), left=max(0, left))
+
+    def _covered(self, length: int) -> IndexArray:
+        """Words of each chunk, its header too; a chunk that is cut short ends at the next one."""
+        return np.minimum(self.counts + 1, np.diff(self.headers, append=length))
+
+    def lost(self, length: int, place: Place) -> int:
+        """Words of no chunk."""
+        before = int(self.headers[0]) if len(self.headers) else length
+        return length - min(place.left, before) - int(self._covered(length).sum())
+
+    def inside(self, length: int, place: Place) -> BoolArray:
+        """Which words are packets."""
+        if not self.lost(length, place):
+            body = np.ones(length, dtype=bool)
+        else:
+            body = self.chip_of_words(length, place) >= 0
+        body[self.headers] = False
+        return body
+
+    def chip_of_words(self, length: int, place: Place) -> Array:
+        """The chip of each word; -1 for those of none."""
+        chips = np.full(length, -1, dtype=np.int8)
+        chips[: min(place.left, length)] = place.chip
+        covered = self._covered(length)
+        chips[np.repeat(self.headers, covered) + _within(covered)] = np.repeat(self.chips, covered)
+        return chips
+
+
+def _chunks(words: Array, place: Place) -> _Chunks:
+    """The chunks of words, told by where each says that it ends."""
+    may = np.flatnonzero(words.view("<u4")[::2] == _MAGIC)
+    size, number = (words[may] >> np.uint64(48)).astype(np.int64), (words[may] >> np.uint64(32)).astype(np.int64) & 0xFF
+    good = (size % WORD_BYTES == 0) & (number < _CHIPS)
+    may, counts, number = may[good], size[good] // WORD_BYTES, number[good]
+    if _is_chain(may, counts, place.left, len(words)):
+        return _Chunks(may, number, counts)
+    chain = np.array(_chain(may, counts, place.left, len(words)), dtype=np.int64)
+    return _Chunks(may[chain], number[chain], counts[chain])
+
+
+def _kinds(words: Array) -> Array:
+    """The highest byte of each word."""
+    return np.asarray(words.view("u1")[7::8])
+
+
+def _told(words: Array, kind: Array) -> tuple[BoolArray, BoolArray, BoolArray, BoolArray]:
+    """Which words are hits, edges (not those with a time that the detector calls invalid), of the shutter, or times."""
+    is_edge = kind >> 4 == _EDGE
+    fine = (words[is_edge] >> np.uint64(5)) & np.uint64(0xF)
+    is_edge[is_edge] = (fine >= 1) & (fine <= 12)
+    is_shutter = (kind == _OPENED) | (kind == _BEAT) | (kind == _CLOSED)
+    return kind >> 4 == _HIT, is_edge, is_shutter, kind == _GLOBAL
+
+
+def _is_chain(may: IndexArray, counts: IndexArray, left: int, length: int) -> bool:
+    """Whether each header stands where the chunk before it ends, the first one after ``left`` words."""
+    if not len(may):
+        return left >= length
+    return int(may[0]) == left and bool((may[1:] == may[:-1] + 1 + counts[:-1]).all())
+
+
+def _chain(may: IndexArray, counts: IndexArray, left: int, length: int) -> list[int]:
+    """Which of the words that look like headers are: where a chunk ends, else the next one: it was cut short."""
+    found: list[int] = []
+    at, k = left, 0
+    while k < len(may):
+        exact = int(np.searchsorted(may, at))
+        if exact < len(may) and int(may[exact]) == at:
+            k = exact
+        elif at >= length:
+            break
+        found.append(k)
+        at = int(may[k] + 1 + counts[k])
+        k += 1
+    return found
+
+
+def _within(lengths: IndexArray) -> IndexArray:
+    """0, 1, … of each length, one behind the other."""
+    ends = np.cumsum(lengths)
+    return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+
+
+def _coarse(
+    words: Array, is_hit: BoolArray, is_signal: BoolArray, is_global: BoolArray
+) -> tuple[IndexArray, IndexArray]:
+    """Lower 30 bits of the times, in units of 25 ns, of the words that have one (n,), and which these are (n,)."""
+    order = np.flatnonzero(is_hit | is_signal | is_global)
+    words, is_hit, is_signal = words[order], is_hit[order], is_signal[order]
+    found = words >> np.uint64(16)
+    found[is_signal] = words[is_signal] >> np.uint64(12)
+    hits = words[is_hit]
+    found[is_hit] = ((hits & np.uint64(0xFFFF)) << np.uint64(_ROUGH_BITS)) | (hits >> np.uint64(30) & np.uint64(0x3FFF))
+    return (found & np.uint64(2 * _HALF - 1)).astype(np.int64), order
+
+
+def _unwrapped(coarse: IndexArray, last: int | None) -> tuple[IndexArray, int | None]:
+    """Times that go on where 30 bits begin anew, and the last one."""
+    if not len(coarse):
+        return coarse, last
+    first = int(coarse[0]) if last is None else last
+    steps = (np.diff(coarse, prepend=first) + _HALF) % (2 * _HALF) - _HALF
+    times = first + np.cumsum(steps)
+    return times, int(times[-1])
+
+
+def _hits(words: Array, chips: Array, times: IndexArray) -> Hits:
+    address = (words >> np.uint64(44)).astype(np.uint32) & np.uint32(0xFFFF)
+    pixel = address & np.uint32(7)
+    column = ((address >> np.uint32(8)) & np.uint32(0xFE)) + (pixel >> np.uint32(2))
+    row = ((address >> np.uint32(1)) & np.uint32(0xFC)) + (pixel & np.uint32(3))
+    fine = ((words >> np.uint64(16)) & np.uint64(0xF)).astype(np.int64)
+    over = ((words >> np.uint64(20)) & np.uint64(0x3FF)).astype(np.uint16)
+    return Hits(chips.astype(np.uint32) << np.uint32(16) | row << np.uint32(8) | column, times * TICKS - fine, over)
+
+
+def _edges(words: Array, kind: Array, times: IndexArray) -> Edges:
+    eighths = ((words >> np.uint64(9)) & np.uint64(7)).astype(np.int64)
+    return Edges(times * TICKS + 2 * eighths, kind & np.uint8(0xF))

@@ -1,0 +1,201 @@
+"""A file of raw packets as frames: looked through once, then read where it is asked for."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ptylive.schema import EventFrames, InputFileError, Scan
+from ptylive.schema.model import Array, BoolArray, IndexArray
+from ptylive.streamer.timepix3.clusters import electrons
+from ptylive.streamer.timepix3.packets import TICK_NS, WORD_BYTES, Edges, Hits, Place, decode, survey
+from ptylive.streamer.timepix3.scan_clock import ScanClock, understand
+from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
+
+BLOCK_WORDS = 2**20
+"""Read and decoded together: 8 MiB of the file."""
+MOST_EDGES = 2**26
+_KEPT_BLOCKS = 4
+_COUNTS = np.dtype("<u2")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where some words lie, and when what they say happened."""
+
+    first: int
+    place: Place
+    span: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What looking through a file found."""
+
+    blocks: tuple[Block, ...]
+    edges: Edges
+    chips: frozenset[int]
+    begins: int | None
+    """Ticks: when the shutter was opened, else of the first hit; None without a hit."""
+    untimed: int
+    lost: int
+    words: int
+
+
+def look_through(path: Path, file: BinaryIO) -> Contents:
+    """All of an open file, block by block. Raises InputFileError for more edges than could be kept."""
+    blocks, edges, chips = list[Block](), list[Edges](), set[int]()
+    opened: int | None = None
+    first_hit: int | None = None
+    untimed = lost = first = seen = 0
+    place = Place()
+    for words in _blocks(file):
+        packets, after = survey(words, place)
+        blocks.append(Block(first, place, packets.span))
+        seen += len(packets.edges.times)
+        if seen > MOST_EDGES:
+            raise InputFileError(f"{path}: more than {MOST_EDGES} edges at the trigger inputs", "record shorter scans")
+        edges.append(packets.edges)
+        chips |= packets.chips
+        if opened is None and len(packets.opened):
+            opened = int(packets.opened[0])
+        if first_hit is None:
+            first_hit = packets.first_hit
+        untimed, lost = untimed + packets.untimed, lost + packets.lost
+        first, place = first + len(words), after
+    begins = first_hit if opened is None or first_hit is None else min(opened, first_hit)
+    return Contents(tuple(blocks), Edges.together(edges), frozenset(chips), begins, untimed, lost, first)
+
+
+def _blocks(file: BinaryIO) -> Iterator[Array]:
+    file.seek(0)
+    while data := file.read(BLOCK_WORDS * WORD_BYTES):
+        yield np.frombuffer(data, "<u8", len(data) // WORD_BYTES)
+
+
+@dataclass
+class TimedFrames:
+    """Frames (…, Qy, Qx) of a file of raw packets, as events of one count each. Not for several threads at once."""
+
+    path: Path
+    file: BinaryIO
+    contents: Contents
+    clock: ScanClock
+    sensor: Sensor
+    cluster: float
+    """Ticks between hits of one electron; 0: every hit counts."""
+    _kept: OrderedDict[int, tuple[Array, IndexArray]] = field(default_factory=OrderedDict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading axes of the scan, then (Qy, Qx)."""
+        return (*self.clock.shape, *self.sensor.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return _COUNTS
+
+    @property
+    def received(self) -> BoolArray:
+        """Bool (frames,): those of lines that began."""
+        return np.arange(int(np.prod(self.clock.shape))) < len(self.clock.starts) * self.clock.columns
+
+    def __getitem__(self, selection: Any) -> Array:
+        """Patterns by numbers and slices of the leading axes. Raises OSError for what cannot be read."""
+        shape = np.broadcast_to(False, self.clock.shape)[selection].shape
+        return self.select(selection).dense().reshape(*shape, *self.sensor.shape)
+
+    def select(self, selection: Any) -> EventFrames:
+        """The same as events, the leading axes one behind the other. Raises OSError."""
+        count = int(np.prod(self.clock.shape))
+        numbers = np.arange(count).reshape(self.clock.shape)[selection].ravel()
+        if not len(numbers):
+            return EventFrames(np.zeros(0, np.int64), np.zeros(0, np.uint32), np.zeros(0, _COUNTS), self.sensor.shape)
+        low, high = int(numbers.min()), int(numbers.max())
+        at = np.full(high - low + 1, -1)
+        at[numbers - low] = np.arange(len(numbers))
+        keys = [self._keys(block, low, at) for block in self._touched(low, high)]
+        return self._counted(np.concatenate(keys) if keys else np.zeros(0, np.int64), len(numbers))
+
+    def _touched(self, low: int, high: int) -> Iterator[int]:
+        """Numbers of the blocks with hits that may belong to some frames."""
+        if not len(self.clock.starts):
+            return
+        begins, ends = self.clock.span(low, high)
+        for number, block in enumerate(self.contents.blocks):
+            if block.span is not None and block.span[1] >= begins and block.span[0] <= ends:
+                yield number
+
+    def _keys(self, number: int, low: int, at: IndexArray) -> IndexArray:
+        """Place in the selection times pixels of the detector, plus the pixel, of each hit in a block that is in it."""
+        pixels, frames = self._events(number)
+        inside = (frames >= low) & (frames < low + len(at))
+        place = at[frames[inside] - low]
+        size = self.sensor.shape[0] * self.sensor.shape[1]
+        found: IndexArray = (place * size + pixels[inside])[place >= 0]
+        return found
+
+    def _counted(self, keys: IndexArray, frames: int) -> EventFrames:
+        found, counts = np.unique(keys, return_counts=True)
+        size = self.sensor.shape[0] * self.sensor.shape[1]
+        place, pixels = np.divmod(found, size)
+        ends = np.cumsum(np.bincount(place, minlength=frames))
+        most = np.iinfo(_COUNTS).max
+        return EventFrames(ends, pixels.astype(np.uint32), np.minimum(counts, most).astype(_COUNTS), self.sensor.shape)
+
+    def _events(self, number: int) -> tuple[Array, IndexArray]:
+        """Pixel and frame of everything in a block. Raises OSError where the file has become shorter."""
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        block = self.contents.blocks[number]
+        wanted = min(BLOCK_WORDS, self.contents.words - block.first)
+        self.file.seek(block.first * WORD_BYTES)
+        data = self.file.read(wanted * WORD_BYTES)
+        if len(data) < wanted * WORD_BYTES:
+            raise OSError("the file has become shorter")
+        packets, _ = decode(np.frombuffer(data, "<u8"), block.place)
+        found = events(packets.hits, self.sensor, self.clock, self.cluster)
+        self._kept[number] = found
+        if len(self._kept) > _KEPT_BLOCKS:
+            self._kept.popitem(last=False)
+        return found
+
+
+def events(hits: Hits, sensor: Sensor, clock: ScanClock, cluster: float) -> tuple[Array, IndexArray]:
+    """Flat pixel and frame number (-1: none) of each hit; of each electron, where ``cluster`` ticks are above 0."""
+    pixels = sensor.pixels(hits.address)
+    if not cluster or not len(pixels):
+        return pixels, clock.frame_of(hits.times)
+    row, column = np.divmod(pixels.astype(np.int64), sensor.shape[1])
+    row, column, times = electrons(row, column, hits.times, hits.over_threshold, cluster)
+    return (row * sensor.shape[1] + column).astype(np.uint32), clock.frame_of(times)
+
+
+def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tuple[TimedFrames, tuple[str, ...]]:
+    """Frames of an open file, and what a user should know of how it was understood. Raises InputFileError."""
+    contents = look_through(path, file)
+    if not contents.blocks or contents.lost == contents.words:
+        raise InputFileError(f"{path} holds no packets of a Timepix3", "is it whole, and a raw file of Serval?")
+    if contents.begins is None:
+        if contents.untimed:
+            raise InputFileError(
+                f"{path}: the detector counted hits and told no times", "record in the mode of time of arrival"
+            )
+        raise InputFileError(f"{path}: no pixel was hit", "was there a beam, and is the threshold right?")
+    if max(contents.chips) >= MOST_CHIPS:
+        raise InputFileError(f"{path}: chip {max(contents.chips)}: more than four are not known", "open an issue")
+    understood = understand(str(path), contents.edges, contents.begins, scan)
+    notes = list(understood.notes)
+    if contents.lost:
+        notes.append(f"{contents.lost} of {contents.words} words of eight bytes are damaged and were left out")
+    if contents.untimed:
+        notes.append(f"{contents.untimed} hits tell no time and were left out")
+    sensor = Sensor(four=len(contents.chips) > 1)
+    return TimedFrames(path, file, contents, understood.clock, sensor, cluster_ns / TICK_NS), tuple(notes)

@@ -1,0 +1,166 @@
+"""Which point of the scan the beam was at: from edges that begin lines or points, or from the dwell time alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema import InputFileError, Scan
+from ptylive.schema.model import IndexArray
+from ptylive.streamer.timepix3.packets import EDGES, TICK_NS, Edges
+
+TICKS_PER_US = 1e3 / TICK_NS
+MOST_LINES = 16384
+"""More edges than this, of a scan of unknown shape, begin points."""
+_ACTIVE = 0.1
+"""A signal that is high for at least this part of its period says when lines end too; a shorter one is a pulse."""
+_SAME = 0.02
+"""Relative difference of the length of a line and the time at its points that is none."""
+
+
+@dataclass(frozen=True)
+class ScanClock:
+    """Lines that begin at ``starts`` (lines,), ticks, rising; each has ``columns`` points of ``dwell`` ticks.
+
+    Frames are numbered line by line. Single points are lines of one.
+    """
+
+    starts: IndexArray
+    columns: int
+    dwell: float
+    shape: tuple[int, ...]
+    """Leading axes of the frames: (rows, columns) or (frames,); there may be fewer lines, where the scan was ended."""
+
+    @property
+    def dwell_us(self) -> float:
+        """Time at each point."""
+        return self.dwell / TICKS_PER_US
+
+    def frame_of(self, times: IndexArray) -> IndexArray:
+        """Numbers (n,) of the frames to which times belong; -1 for the time between lines."""
+        if not len(self.starts):
+            return np.full(len(times), -1)
+        line = np.searchsorted(self.starts, times, side="right") - 1
+        point = np.floor((times - self.starts[line]) / self.dwell).astype(np.int64)
+        return np.where((line >= 0) & (point < self.columns), line * self.columns + point, -1)
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Ticks between which frames ``first`` to ``last`` (inclusive) lie, those of lines that are there."""
+        lines = len(self.starts) - 1
+        begins, ends = min(first // self.columns, lines), min(last // self.columns, lines)
+        return int(self.starts[begins]), int(np.ceil(self.starts[ends] + self.columns * self.dwell))
+
+
+@dataclass(frozen=True)
+class Understood:
+    """How a scan was understood. ``notes``: what a user should know of it."""
+
+    clock: ScanClock
+    notes: tuple[str, ...]
+
+
+def understand(name: str, edges: Edges, begins: int, scan: Scan) -> Understood:
+    """The clock of a recorded scan. ``begins``: ticks, when the shutter was opened, or of the first hit.
+
+    ``scan``: what the user says of it (shape, dwell_time_us, flyback_frames). Raises InputFileError, which starts with
+    ``name``, where that is not enough.
+    """
+    dwell = None if scan.dwell_time_us is None else scan.dwell_time_us * TICKS_PER_US
+    by_kind = {kind: np.sort(edges.times[edges.kinds == kind]) for kind in EDGES}
+    by_kind = {kind: times for kind, times in by_kind.items() if len(times) > 1}
+    if not by_kind:
+        return _free_running(name, begins, scan, dwell)
+    if scan.shape is not None and (point := _of_points(by_kind, scan.shape)) is not None:
+        return _points(by_kind, point, scan.shape, dwell)
+    kind = _of_lines(by_kind, None if scan.shape is None else scan.shape[0])
+    if scan.shape is None and len(by_kind[kind]) > MOST_LINES:
+        return _points(by_kind, kind, None, dwell)
+    return _lines(name, by_kind, kind, scan, dwell)
+
+
+def _of_points(by_kind: Mapping[int, IndexArray], shape: tuple[int, int]) -> int | None:
+    """The edges of which there is about one for each point of the scan: more than lines, at least nine of ten."""
+    points = shape[0] * shape[1]
+    found = [kind for kind, times in by_kind.items() if len(times) >= 0.9 * points and len(times) > 2 * shape[0]]
+    return min(found, key=lambda kind: abs(len(by_kind[kind]) - points)) if found else None
+
+
+def _of_lines(by_kind: Mapping[int, IndexArray], rows: int | None) -> int:
+    """The edges that begin lines: of the wanted number, else most; rising ones before falling ones."""
+    order = list(EDGES)
+    if rows is None:
+        return min(by_kind, key=lambda kind: (-len(by_kind[kind]), order.index(kind)))
+    return min(by_kind, key=lambda kind: (abs(len(by_kind[kind]) - rows), EDGES[kind].endswith("fall")))
+
+
+def _points(
+    by_kind: Mapping[int, IndexArray], kind: int, shape: tuple[int, int] | None, dwell: float | None
+) -> Understood:
+    starts = by_kind[kind]
+    notes = [f"points begin at edges of trigger input {EDGES[kind]}: {len(starts)} of them"]
+    wanted = len(starts) if shape is None else shape[0] * shape[1]
+    if len(starts) > wanted:
+        notes.append(f"the first {wanted} of them are taken")
+    period = float(np.median(np.diff(starts)))
+    dwell = period if dwell is None else dwell
+    return Understood(ScanClock(starts[:wanted], 1, dwell, shape or (len(starts),)), tuple(notes))
+
+
+def _lines(name: str, by_kind: Mapping[int, IndexArray], kind: int, scan: Scan, dwell: float | None) -> Understood:
+    starts = by_kind[kind]
+    notes = [f"lines begin at edges of trigger input {EDGES[kind]}: {len(starts)} of them"]
+    period = float(np.median(np.diff(starts)))
+    active = _active(by_kind, kind, period)
+    if scan.shape is not None:
+        rows, columns = scan.shape
+    elif dwell is not None:
+        rows, columns = len(starts), max(1, round((active or period) / dwell))
+        notes.append(f"scan_shape {rows} x {columns} follows from these and dwell_time_us: check it")
+    else:
+        rows = columns = len(starts)
+        notes.append(f"scan_shape {rows} x {columns} is guessed from these: check it")
+    if dwell is None:
+        dwell = (active or period) / columns
+        if active is None:
+            notes.append("dwell_time_us is not given: each line is taken to last until the next one begins")
+    elif columns * dwell > (1 + _SAME) * period:
+        line, between = columns * dwell / TICKS_PER_US, period / TICKS_PER_US
+        raise InputFileError(
+            f"{name}: a line of {columns} points lasts {line:.6g} µs, but the next one begins after {between:.6g} µs",
+            "correct scan_shape or dwell_time_us with --set",
+        )
+    if len(starts) > rows:
+        notes.append(f"the first {rows} of them are taken")
+    elif len(starts) < rows:
+        notes.append(f"the scan ended after {len(starts)} of its {rows} lines")
+    return Understood(ScanClock(starts[:rows], columns, dwell, (rows, columns)), tuple(notes))
+
+
+def _active(by_kind: Mapping[int, IndexArray], kind: int, period: float) -> float | None:
+    """How long the beam is on a line, ticks: between its edge and the opposite one; None where that is but a pulse."""
+    codes = {text: code for code, text in EDGES.items()}
+    channel, edge = EDGES[kind].split()
+    ends = by_kind.get(codes[f"{channel} {'fall' if edge == 'rise' else 'rise'}"])
+    if ends is None:
+        return None
+    starts = by_kind[kind]
+    after = np.searchsorted(ends, starts, side="right")
+    there = after < len(ends)
+    lengths = ends[after[there]] - starts[there]
+    length = float(np.median(lengths)) if len(lengths) else 0.0
+    return length if _ACTIVE * period <= length < period else None
+
+
+def _free_running(name: str, begins: int, scan: Scan, dwell: float | None) -> Understood:
+    """Without a trigger: points follow one another from the beginning on, flyback included."""
+    if dwell is None or scan.shape is None:
+        raise InputFileError(
+            f"{name}: no two edges came at a trigger input, so nothing in it says when points of the scan begin",
+            "give --set dwell_time_us=… --set scan_shape=ROWS,COLUMNS, and flyback_frames where there is a flyback",
+        )
+    rows, columns = scan.shape[0], scan.frames_per_row
+    starts = begins + np.rint(np.arange(rows) * (columns * dwell)).astype(np.int64)
+    note = "no two edges came at a trigger input: points of dwell_time_us follow one another from the beginning on"
+    return Understood(ScanClock(starts, columns, dwell, (rows, columns)), (note,))

@@ -1,0 +1,107 @@
+"""Frames of a file of raw packets, wherever its blocks end."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptylive.schema import InputFileError, Scan
+from ptylive.simulators.timepix3_packets import LineTiming, line_packets
+from ptylive.streamer.timepix3 import recorded
+from ptylive.streamer.timepix3.recorded import read_scan
+from ptylive.streamer.timepix3.sensor import Sensor
+
+PATH = Path("scan.tpx3")
+
+
+def scan_of(seed, four=False, begins_us=0.0):
+    """Patterns (rows, columns, Qy, Qx) of a few counts, and the file of them."""
+    rng = np.random.default_rng(seed)
+    sensor = Sensor(four)
+    rows, columns = rng.integers(3, 9, 2).tolist()
+    patterns = rng.poisson(0.004, (rows, columns, *sensor.shape)).astype("<u2")
+    patterns[..., sensor.gap] = 0
+    dwell, flyback = 2 * int(rng.integers(200, 2000)), 2 * int(rng.integers(0, 4000))
+    timing = LineTiming(dwell, flyback, LineTiming.of(1, 0, begins_us).begins // 2 * 2)
+    data = b"".join(line_packets(line, number, timing, sensor, rng) for number, line in enumerate(patterns))
+    return patterns, data
+
+
+def read(data, shape, cluster_ns=0.0):
+    return read_scan(PATH, io.BytesIO(data), Scan(shape=shape), cluster_ns)
+
+
+@pytest.mark.parametrize(("seed", "four", "begins_us"), [(1, False, 0), (2, True, 0), (3, False, 26.842e6)])
+def test_patterns_are_those_that_were_sent(monkeypatch, seed, four, begins_us):
+    monkeypatch.setattr(recorded, "BLOCK_WORDS", 700)
+    patterns, data = scan_of(seed, four, begins_us)
+    frames, _ = read(data, patterns.shape[:2])
+    assert frames.shape == patterns.shape
+    assert len(frames.contents.blocks) > 5
+    np.testing.assert_array_equal(frames[:], patterns)
+    rng = np.random.default_rng(seed)
+    for _ in range(5):
+        row, first, last = int(rng.integers(len(patterns))), *np.sort(rng.integers(0, patterns.shape[1] + 1, 2))
+        np.testing.assert_array_equal(frames[row, first:last], patterns[row, first:last])
+
+
+def test_events_list_each_pixel_once_in_order():
+    patterns, data = scan_of(4)
+    events = read(data, patterns.shape[:2])[0].select((slice(None),))
+    begins = np.concatenate([[0], events.ends[:-1]])
+    for begin, end in zip(begins.tolist(), events.ends.tolist(), strict=True):
+        assert (np.diff(events.pixels[begin:end].astype(int)) > 0).all()
+    assert events.counts.sum() == patterns.sum()
+
+
+def test_of_a_scan_that_was_ended_the_rest_did_not_come():
+    patterns, data = scan_of(5)
+    rows, columns = patterns.shape[:2]
+    frames, notes = read(data, (rows + 2, columns))
+    assert frames.received.sum() == rows * columns
+    assert any("ended after" in note for note in notes)
+    np.testing.assert_array_equal(frames[:rows], patterns)
+    assert not frames[rows:].any()
+
+
+def test_damage_costs_what_is_damaged():
+    patterns, data = scan_of(6)
+    at = 8 * (len(data) // 16)
+    frames, notes = read(data[:at] + b"\xff" * 80 + data[at:], patterns.shape[:2])
+    assert any("damaged" in note for note in notes)
+    # a chunk of at most a thousand hits may be lost with its header
+    assert patterns.sum() - 1010 <= frames[:].sum() <= patterns.sum()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "no packets"),
+        (b"hello, world" * 9, "no packets"),
+        (b"TPX3\x00\x00\x08\x00" + bytes(7) + b"\xa0", "no times"),
+    ],
+)
+def test_what_is_no_scan_is_one_line(data, said):
+    with pytest.raises(InputFileError, match=said):
+        read(data, (2, 2))
+
+
+def test_a_chip_too_many():
+    hit = (0xB << 60 | 5 << 44).to_bytes(8, "little")
+    with pytest.raises(InputFileError, match="chip 5"):
+        read(b"TPX3\x05\x00\x08\x00" + hit, (2, 2))
+
+
+def test_a_file_that_became_shorter():
+    patterns, data = scan_of(7)
+    frames, _ = read(data, patterns.shape[:2])
+    frames.file.truncate(100)
+    with pytest.raises(OSError, match="shorter"):
+        frames[0]
+
+
+def test_electrons_instead_of_hits():
+    patterns, data = scan_of(8)
+    hits, electrons = (read(data, patterns.shape[:2], ns)[0][:].sum() for ns in (0.0, 1e9))
+    assert 0 < electrons < hits == patterns.sum()
